@@ -1,0 +1,48 @@
+# Each target brings the checkout to where it can run by itself; the second time that costs nothing.
+
+PYTHON = .venv/bin/python
+INSTALL = @sh requirements/install.sh
+
+help:
+	@echo 'make run      start the service on http://127.0.0.1:8080 (Ctrl-C stops it)'
+	@echo 'make test     run all tests, or some: make test ARGS="-k name"'
+	@echo 'make check    look for mistakes in style and types'
+	@echo 'make bench    measure; make bench ARGS=--check compares with the targets'
+	@echo 'make install  set up what the service needs, and do not start it'
+	@echo 'make lock     renew requirements/*.txt from requirements/*.in'
+
+# exec: signals reach the server and no shell in between.
+run: install
+	@exec $(PYTHON) -m server $(ARGS)
+
+install:
+	$(INSTALL) run
+
+# The variable is for the workers and the servers that tests start: they do not inherit -X dev.
+test: tools
+	PYTHONDEVMODE=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+check: packages
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+bench: tools
+	$(PYTHON) -m tests.bench $(ARGS)
+
+packages:
+	$(INSTALL) test
+
+tools: packages
+	$(INSTALL) tools
+
+# For every platform and every Python that we support, and without the address of any index.
+LOCK = uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --upgrade
+
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv: pipx install uv' >&2; exit 1; }
+	$(LOCK) requirements/run.in -o requirements/run.txt
+	$(LOCK) requirements/test.in -c requirements/run.txt -o requirements/test.txt
+
+.PHONY: help run install test check bench packages tools lock

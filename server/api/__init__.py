@@ -1,0 +1,1 @@
+"""The HTTP face: handlers read the input, call one method, and answer."""

@@ -1,0 +1,181 @@
+"""Who may in, where tokens are set: a bearer token, or the page's session cookie after a log-in.
+
+Tokens are compared in constant time and never kept or logged; what is kept is a hash that names the
+scope of idempotency keys. Guessing is slowed for an address after ten wrong tokens a minute; a right
+one is never slowed.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import Field
+
+from server.api.kit import read_object, validated
+from server.api.security import SAFE, Doors
+from server.errors import OriginForbidden, TokenRequired, TooManyRequests
+from server.models import Frozen
+from server.settings import LimitSettings, ServerSettings
+
+COOKIE = "clipwire_session"
+SESSION = 30 * 24 * 3600.0  # seconds that a log-in lasts
+MAX_SESSIONS = 10_000
+MINUTE = 60.0
+MAX_WRONG = 10  # tokens a minute from one address
+MAX_ADDRESSES = 100_000  # counted at once; older ones are forgotten
+
+
+class LogIn(Frozen):
+    """The body of `POST /api/session`."""
+
+    token: str = Field(min_length=1, max_length=4096)
+
+
+class Minute:
+    """Counts by address within the running minute; bounded, whoever asks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, address: str) -> int:
+        """Count one more, and return how many there were in this minute with it."""
+        began, so_far = self._counts.pop(address, (0.0, 0))
+        if self._clock() - began >= MINUTE or not so_far:
+            began, so_far = self._clock(), 0
+        self._counts[address] = began, so_far + 1
+        if len(self._counts) > MAX_ADDRESSES:
+            self._counts.popitem(last=False)
+        return so_far + 1
+
+    def left(self, address: str) -> int:
+        """Whole seconds, at least one, until the address is at 0 again."""
+        began, _ = self._counts.get(address, (0.0, 0))
+        return max(1, round(began + MINUTE - self._clock() + 0.5))
+
+
+class Gate:
+    def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hashes = [_hash(token.get_secret_value()) for token in settings.tokens]
+        self._clock = clock
+        self._wrong = Minute(clock)
+        self._sessions: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        base = settings.base_path
+        self.path = base or "/"
+        paths = ("", "/", "/healthz", "/api/session")
+        self._open = frozenset(prefix + path for prefix in ("", base) for path in paths)
+        self._static = tuple(prefix + "/static/" for prefix in {"", base})
+
+    def admit(self, request: web.Request, address: str) -> None:
+        """Note who asks in `request["scope"]`.
+
+        Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
+        """
+        if not self._hashes or request.path in self._open or request.path.startswith(self._static):
+            return
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            request["scope"] = self.check(token.strip(), address)
+            return
+        scope = self._session(request.cookies.get(COOKIE, ""))
+        if scope is None:
+            raise TokenRequired
+        changes = request.method not in SAFE or "Upgrade" in request.headers
+        if changes and not (request.headers.get("Origin") or _sent_by_our_page(request)):
+            raise OriginForbidden  # a foreign Origin was refused before
+        request["scope"] = scope
+
+    def check(self, token: str, address: str) -> str:
+        """The scope of a right token. Raises `TokenRequired`, after ten in a minute `TooManyRequests`."""
+        given, found = _hash(token), b""
+        for known in self._hashes:
+            if hmac.compare_digest(known, given):
+                found = known
+        if found:
+            return found.hex()[:16]
+        if self._wrong.count(address) > MAX_WRONG:
+            raise TooManyRequests(self._wrong.left(address))
+        raise TokenRequired
+
+    def log_in(self, scope: str) -> str:
+        """A new session; the caller gives it to the page."""
+        session = secrets.token_urlsafe(32)
+        self._sessions[_hash(session).hex()] = (scope.encode(), self._clock() + SESSION)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def log_out(self, session: str) -> None:
+        self._sessions.pop(_hash(session).hex(), None)
+
+    def _session(self, session: str) -> str | None:
+        scope, until = self._sessions.get(_hash(session).hex(), (b"", 0.0))
+        return scope.decode() if self._clock() < until else None
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _sent_by_our_page(request: web.Request) -> bool:
+    return request.headers.get("Sec-Fetch-Site") in ("same-origin", "none")
+
+
+GATE = web.AppKey("gate", Gate)
+DOORS = web.AppKey("doors", Doors)
+
+
+def guard(doors: Doors, gate: Gate, limits: LimitSettings) -> Middleware:
+    """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
+    asked = Minute(time.monotonic)
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        doors.check(request)
+        address = doors.client(request)
+        if (
+            limits.requests_per_minute
+            and not doors.is_probe(request)
+            and asked.count(address) > limits.requests_per_minute
+        ):
+            raise TooManyRequests(asked.left(address))
+        gate.admit(request, address)
+        return await handler(request)
+
+    return guarded
+
+
+async def log_in(request: web.Request) -> web.Response:
+    """Exchange a token for a cookie that only the browser sees."""
+    gate, doors = request.app[GATE], request.app[DOORS]
+    wanted = validated(LogIn, await read_object(request))
+    session = gate.log_in(gate.check(wanted.token, doors.client(request)))
+    response = web.Response(status=HTTPStatus.NO_CONTENT)
+    response.set_cookie(
+        COOKIE,
+        session,
+        max_age=int(SESSION),
+        path=gate.path,
+        secure=doors.is_https(request),
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
+
+
+async def log_out(request: web.Request) -> web.Response:
+    """End the session here, not only in the browser."""
+    gate = request.app[GATE]
+    gate.log_out(request.cookies.get(COOKIE, ""))
+    response = web.Response(status=HTTPStatus.NO_CONTENT)
+    response.del_cookie(COOKIE, path=gate.path, httponly=True, samesite="Strict")
+    return response
+
+
+ROUTES = [web.post("/api/session", log_in), web.delete("/api/session", log_out)]

@@ -1,0 +1,171 @@
+"""`GET /api/download/<name>`: finished files, whole or in part.
+
+aiohttp's `FileResponse` follows symlinks, does not know `If-Range` with an ETag and answers several
+ranges with 416; so the conditions are looked at here, and the kernel sends (sendfile).
+
+A name is never used for other bytes, so it is its own ETag.
+"""
+
+import asyncio
+import re
+import unicodedata
+from datetime import datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import BinaryIO
+from urllib.parse import quote
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from server.api.kit import FILES, TASKS
+from server.errors import FileNotFound, RangeNotSatisfiable
+from server.models import StoredFile, TaskStatus
+
+CONTENT_SECURITY_POLICY = "sandbox; default-src 'none'"
+MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
+PLAYABLE = re.compile(r"(video|audio)/.+|image/(jpeg|png|webp)|text/vtt")
+# int() refuses more than 4,300 digits.
+_RANGE = re.compile(r"bytes=\s*(\d{0,4000})-(\d{0,4000})\s*", re.ASCII | re.IGNORECASE)
+_NOT_IN_FILENAMES = re.compile(r'["/\\:*?<>|]')
+_ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187, beside letters and digits
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """The file, a part of it, or 304; raises `FileNotFound`, `RangeNotSatisfiable`."""
+    status, stored = await _find(request)
+    modified = (status.completed_at or status.created_at).replace(microsecond=0)
+    headers = _headers(request, status, stored, modified)
+    if _has(request, stored, modified):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    part = _part(request, stored, modified)
+    file = await request.app[FILES].open(status.task_id, stored)
+    return FilePart(file, stored, part, headers)
+
+
+class FilePart(web.StreamResponse):
+    """Sends `part` of an open file, or all of it, and closes it."""
+
+    def __init__(
+        self, file: BinaryIO, stored: StoredFile, part: range | None, headers: dict[str, str]
+    ) -> None:
+        super().__init__(
+            status=HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT, headers=headers
+        )
+        self._file = file
+        self._part = range(stored.size) if part is None else part
+        self.headers["Content-Type"] = stored.type
+        self.content_length = len(self._part)
+        if part is not None:
+            self.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{stored.size}"
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        with self._file:
+            writer = await super().prepare(request)
+            if self._part and request.method == "GET":
+                await self._send(request)
+            await self.write_eof()
+        return writer
+
+    async def _send(self, request: web.BaseRequest) -> None:
+        if request.transport is None:
+            raise ConnectionResetError("the client left")
+        loop = asyncio.get_running_loop()
+        await loop.sendfile(request.transport, self._file, self._part.start, len(self._part))
+
+
+async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:
+    """Raises `FileNotFound`, also for a name that is escaped: ours need no escapes."""
+    if "%" in request.raw_path.partition("?")[0]:
+        raise FileNotFound
+    return await request.app[TASKS].find_file(request.match_info["name"])
+
+
+def _headers(
+    request: web.Request, status: TaskStatus, stored: StoredFile, modified: datetime
+) -> dict[str, str]:
+    inline = request.query.get("inline") == "1" if request.query_string else False
+    return {
+        "ETag": f'"{stored.name}"',
+        "Last-Modified": format_datetime(modified, usegmt=True),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",  # kept by browsers, yet gone at once when it is deleted
+        "Content-Disposition": disposition(
+            stored.name, status.video_info.title, inline=inline and bool(PLAYABLE.fullmatch(stored.type))
+        ),
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _has(request: web.Request, stored: StoredFile, modified: datetime) -> bool:
+    """Whether the client has the file already (RFC 9110, 13.2.2: an ETag outranks a date)."""
+    if (etags := request.if_none_match) is not None:
+        return any(etag.value in (stored.name, "*") for etag in etags)
+    since = request.if_modified_since
+    return since is not None and modified <= since
+
+
+def _part(request: web.Request, stored: StoredFile, modified: datetime) -> range | None:
+    """The one range that is asked for; None for the whole.
+
+    The whole also for several ranges, another unit, a malformed one (RFC 9110, 14.2) and for a
+    client whose `If-Range` says that its part is of something else. Raises `RangeNotSatisfiable`.
+    """
+    asked = _RANGE.fullmatch(request.headers.get("Range", "").strip())
+    if request.method != "GET" or not asked or not _is_current(request, stored, modified):
+        return None
+    return part_of(stored.size, *asked.groups())
+
+
+def part_of(size: int, first: str, last: str) -> range | None:
+    """`first`-`last` (inclusive, either may be empty) of `size` bytes; None if it makes no sense."""
+    if not first and not last:
+        return None
+    if not first:
+        start, stop = max(size - int(last), 0), size
+    else:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size:
+        raise RangeNotSatisfiable(size)
+    return range(start, stop)
+
+
+def _is_current(request: web.Request, stored: StoredFile, modified: datetime) -> bool:
+    """Strong comparison, and of a date exact equality (RFC 9110, 13.1.5)."""
+    header = request.headers.get("If-Range", "").strip()
+    if not header or header == f'"{stored.name}"':
+        return True
+    return request.if_range == modified
+
+
+def disposition(name: str, title: str | None, *, inline: bool) -> str:
+    """`Content-Disposition` (RFC 6266): the title as a file name, for old clients in ASCII."""
+    kind = "inline" if inline else "attachment"
+    stem = filename_stem(title or "")
+    if not stem:
+        return f'{kind}; filename="{name}"'
+    filename = f"{stem}.{name.rpartition('.')[2]}"
+    plain = filename if filename.isascii() and "%" not in filename else name
+    encoded = quote(filename, safe=_ATTR_CHAR)
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
+
+
+def filename_stem(title: str) -> str:
+    """`title` without what no file system, shell or header likes; may be empty."""
+    words = _NOT_IN_FILENAMES.sub(" ", "".join(map(_printable, title))).split()
+    cut = " ".join(words).encode()[:MAX_FILENAME].decode(errors="ignore")
+    return cut.strip(". ")
+
+
+def _printable(char: str) -> str:
+    """Blanks and control characters as a blank, formatting (text direction) and surrogates as nothing."""
+    category = unicodedata.category(char)
+    if category == "Cc" or category.startswith("Z"):
+        return " "
+    return "" if category.startswith("C") else char
+
+
+ROUTES = [web.get("/api/download/{name:.*}", download)]

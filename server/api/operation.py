@@ -1,0 +1,63 @@
+"""What the OpenAPI description says of one route: its question, its answers, its errors."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from server import errors
+from server.errors import AppError
+
+Schema = dict[str, Any]
+Errors = tuple[type[AppError], ...]
+
+JSON = "application/json"
+TEXT: Schema = {"type": "string"}
+BINARY: Schema = {}
+
+ALWAYS: Errors = (errors.TokenRequired, errors.HostForbidden, errors.TooManyRequests, errors.InternalError)
+OF_CHANGES: Errors = (errors.OriginForbidden, errors.ShuttingDown, errors.DiskFull)
+OF_BODIES: Errors = (errors.NotJson, errors.BodyTooLarge, errors.NotJsonType, errors.InvalidRequest)
+OF_SOCKETS: Errors = (errors.OriginForbidden, errors.UpgradeRequired)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    name: str
+    text: str
+    schema: Schema = field(default_factory=TEXT.copy)
+    place: str = "query"
+
+
+def header(name: str, text: str, schema: Schema = TEXT) -> Parameter:
+    return Parameter(name, text, schema, "header")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A success; `content` is a media type -> a model or a schema, `headers` a name -> its meaning."""
+
+    text: str
+    content: dict[str, type[BaseModel] | Schema] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`errors` are those of its own; those of every route, every body and every change come with it."""
+
+    name: str
+    method: str
+    path: str
+    group: str
+    summary: str
+    replies: dict[int, Reply]
+    text: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | None = None
+    errors: Errors = ()
+    always: Errors = ALWAYS
+
+    @property
+    def all_errors(self) -> Errors:
+        return tuple(dict.fromkeys(self.errors + (OF_BODIES if self.body else ()) + self.always))

@@ -1,0 +1,88 @@
+"""The one payload, encoded once for each revision and language.
+
+Pollers, sockets, lists and the answer to a submit all get these bytes. The order of the fields is
+the contract's; what does not apply is left out.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from server.locales import LANGUAGES, Catalogue
+from server.models import Stage, TaskStatus
+
+MAX_KEPT = 4096  # encoded payloads, about 1 kB each
+
+
+class Payload(NamedTuple):
+    revision: int
+    body: bytes
+    etag: str
+
+
+class Encoder:
+    """Turns statuses into the bytes that clients see; links to files begin with `base_path`."""
+
+    def __init__(self, base_path: str = "") -> None:
+        self._base_path = base_path
+        base = hashlib.sha256(base_path.encode()).hexdigest()[:4] if base_path else ""
+        self._tags = {name: f"{name}-{catalogue.tag}{base}" for name, catalogue in LANGUAGES.items()}
+        self._kept: dict[tuple[str, str], Payload] = {}
+
+    def encode(self, status: TaskStatus, language: str) -> Payload:
+        key = (status.task_id, language)
+        kept = self._kept.get(key)
+        if kept is not None and kept.revision == status.revision:
+            return kept
+        if kept is None and len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        body = dumps(present(status, LANGUAGES[language], self._base_path))
+        payload = Payload(status.revision, body, f'"{status.revision}-{self._tags[language]}"')
+        self._kept[key] = payload
+        return payload
+
+
+def dumps(value: object) -> bytes:
+    """JSON as it travels: UTF-8 without escapes and without blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
+    """`status` as clients see it, in the reader's words."""
+    fields: dict[str, Any] = {
+        "task_id": status.task_id,
+        "status": status.stage.status,
+        "progress": status.progress,
+        "message": _message(status, words),
+        "created_at": _instant(status.created_at),
+        "completed_at": _instant(status.completed_at),
+        "video_info": status.video_info.model_dump(exclude_none=True),
+        "files": {kind: f"{base_path}/api/download/{file.name}" for kind, file in status.files.items()},
+        "error": words.error(status.error_code) if status.error_code else None,
+        "url": status.url,
+        "stage": status.stage,
+        "revision": status.revision,
+        "priority": status.priority,
+        "attempt": status.attempt,
+        "downloaded_bytes": status.downloaded_bytes,
+        "total_bytes": status.total_bytes,
+        "speed": status.speed,
+        "eta": status.eta,
+        "file_info": {kind: {"size": file.size, "type": file.type} for kind, file in status.files.items()},
+        "error_code": status.error_code,
+        "hint": words.hint(status.error_code) if status.error_code else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _message(status: TaskStatus, words: Catalogue) -> str:
+    if status.stage is Stage.FAILED:
+        return words.failed(status.error_code or "internal")
+    if status.stage is Stage.QUEUED and status.waiting:
+        return words.waiting(status.waiting) or words.stage(status.stage)
+    return words.stage(status.stage)
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

@@ -1,0 +1,117 @@
+"""The doors: who may ask, from which page, under which name; and what every answer carries.
+
+Browsers send requests for pages of other sites. A body type that needs a preflight, `Origin` and
+`Sec-Fetch-Site` keep those from changing anything here; `Host` keeps a name that was pointed at us
+(DNS rebinding) from becoming "our own page".
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from server.errors import HostForbidden, OriginForbidden
+from server.settings import ServerSettings
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = (
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+async def security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal, not a middleware: it also sees errors, files and sockets."""
+    headers = response.headers
+    for name, value in HEADERS:
+        headers.setdefault(name, value)
+
+
+class Doors:
+    """Which names and origins are ours."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._origins = frozenset(settings.allowed_origins)
+        self._hosts = frozenset({settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)})
+        self._probes = frozenset(("/healthz", settings.base_path + "/healthz"))
+        self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
+
+    def check(self, request: web.Request) -> None:
+        """Raises `HostForbidden` or `OriginForbidden`."""
+        host = self._host(request)
+        if host and not self.is_probe(request) and not self._is_ours(host):
+            raise HostForbidden
+        if request.method not in SAFE or "Upgrade" in request.headers:
+            self._check_origin(request, host)
+
+    def is_probe(self, request: web.Request) -> bool:
+        """Load balancers ask for `/healthz` under whatever name."""
+        return request.path in self._probes
+
+    def _host(self, request: web.Request) -> str:
+        """What the client believes to talk to; a trusted proxy says so in `X-Forwarded-Host`."""
+        forwarded = request.headers.get("X-Forwarded-Host")
+        if forwarded and self._is_trusted(request.remote):
+            return forwarded.split(",")[-1].strip().lower()
+        return request.headers.get("Host", "").lower()
+
+    def client(self, request: web.Request) -> str:
+        """The client's address; behind trusted proxies, the last one in the chain that is none of them."""
+        address = request.remote or ""
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        for hop in reversed([hop.strip() for header in forwarded for hop in header.split(",")]):
+            if not self._is_trusted(address) or not _is_literal(hop):
+                break
+            address = hop
+        return address
+
+    def is_https(self, request: web.Request) -> bool:
+        if self._is_trusted(request.remote):
+            return request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+        return False
+
+    def _is_trusted(self, address: str | None) -> bool:
+        if not self._proxies or not address:
+            return False
+        peer = ipaddress.ip_address(address)
+        return any(peer in network for network in self._proxies)
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._hosts or name == "localhost" or name.endswith(".localhost") or _is_literal(name)
+
+    def _check_origin(self, request: web.Request, host: str) -> None:
+        origin = request.headers.get("Origin", "").lower()
+        if origin and origin not in self._origins and _authority(origin) != _bare(host):
+            raise OriginForbidden
+        if request.headers.get("Sec-Fetch-Site") == "cross-site" and origin not in self._origins:
+            raise OriginForbidden
+
+
+def _is_literal(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _authority(origin: str) -> str:
+    """`host` or `host:port` of an origin, without a default port; `null` has none."""
+    scheme, _, authority = origin.partition("://")
+    return authority.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+
+
+def _bare(host: str) -> str:
+    return host.removesuffix(":80").removesuffix(":443")

@@ -1,0 +1,92 @@
+"""`GET /api/status/<task_id>`: the current status, or the next one for those who want to wait."""
+
+import asyncio
+import contextlib
+import re
+from http import HTTPStatus
+
+from aiohttp import web
+
+from server.api.kit import ENCODER, HUB, TASKS, language
+from server.api.payload import Payload
+from server.errors import InvalidQuery, TaskNotFound
+from server.models import TaskStatus
+from server.tasks.hub import Removed, Waiter
+
+MAX_WAIT = 50.0  # seconds
+POLL_EVERY = "2"  # seconds: the document's advice to pollers
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+async def get_status(request: web.Request) -> web.Response:
+    """The current status; 304 for those who have it already; held with `?wait=` until it changes."""
+    task_id = request.match_info["task_id"]
+    wait = wanted_wait(request)
+    if wait is None:
+        return _answer(request, await request.app[TASKS].status(task_id))
+    response = _answer(request, await _next_status(request, task_id, wait))
+    response.headers.popall("Retry-After", None)
+    return response
+
+
+def wanted_wait(request: web.Request) -> float | None:
+    """Seconds from `?wait=` or `Prefer: wait=` (RFC 7240), at most `MAX_WAIT`; None if not asked for."""
+    asked = request.query.get("wait") if request.query_string else None
+    if asked is None:
+        preferred = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
+        return min(float(preferred[1]), MAX_WAIT) if preferred else None
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", asked):
+        raise InvalidQuery("wait")
+    return min(float(asked), MAX_WAIT)
+
+
+async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskStatus:
+    """The first status that the client does not have, or the current one when the time is up."""
+    tasks, waiter = request.app[TASKS], Waiter()
+    with request.app[HUB].watch(task_id, waiter):
+        # Subscribe, then read: what changes in between waits in `waiter`.
+        status = await tasks.status(task_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while _has(request, _payload(request, status)):
+                    update = await anext(waiter, None)
+                    if update is None:  # the server goes away
+                        break
+                    if isinstance(update, Removed):
+                        raise TaskNotFound
+                    if update.revision > status.revision:
+                        status = update
+    return status
+
+
+def _answer(request: web.Request, status: TaskStatus) -> web.Response:
+    payload = _payload(request, status)
+    if _has(request, payload):
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED)
+    else:
+        response = web.Response(body=payload.body, headers={"Content-Type": "application/json"})
+    headers = response.headers
+    headers["ETag"] = payload.etag
+    headers["Vary"] = "Accept-Language"
+    headers["Content-Language"] = language(request)
+    headers["Cache-Control"] = "private, no-cache"
+    if not status.stage.is_final:
+        headers["Retry-After"] = POLL_EVERY
+    return response
+
+
+def _payload(request: web.Request, status: TaskStatus) -> Payload:
+    return request.app[ENCODER].encode(status, language(request))
+
+
+def _has(request: web.Request, payload: Payload) -> bool:
+    """Whether `If-None-Match` names this payload (weak comparison, RFC 9110 section 13.1.2)."""
+    header = request.headers.get("If-None-Match")
+    if header is None:
+        return False
+    if header in (payload.etag, "*"):
+        return True
+    return payload.etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
+
+
+ROUTES = [web.get("/api/status/{task_id}", get_status)]

@@ -1,0 +1,79 @@
+"""The whole wiring, on one page."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from server.api import (
+    auth,
+    docs,
+    files,
+    info,
+    kit,
+    openapi,
+    ops,
+    page,
+    process,
+    push,
+    security,
+    status,
+    tasks,
+)
+from server.api.payload import Encoder
+from server.backends import open_backend
+from server.settings import Settings
+from server.tasks.hub import Hub
+
+ROUTES = [
+    route
+    for module in (process, status, push, tasks, info, files, auth, ops, openapi, docs, page)
+    for route in module.ROUTES
+]
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The service, closed; it opens its data when it starts and raises what `open_backend` raises."""
+    doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
+    app = web.Application(
+        middlewares=[kit.problems, auth.guard(doors, gate, settings.limits)], client_max_size=kit.MAX_BODY
+    )
+    hub = app[kit.HUB] = Hub()
+    app[kit.SETTINGS] = settings
+    app[auth.DOORS], app[auth.GATE] = doors, gate
+    app[kit.ENCODER] = Encoder(settings.server.base_path)
+
+    @asynccontextmanager
+    async def backend(app: web.Application) -> AsyncIterator[None]:
+        async with open_backend(settings, hub) as opened:
+            app[kit.TASKS] = opened.tasks
+            app[kit.FILES] = opened.files
+            app[kit.INSPECTOR] = opened.inspector
+            app[kit.READINESS] = opened.readiness
+            yield
+
+    async def say_goodbye(app: web.Application) -> None:
+        app[kit.TASKS].close()
+        hub.close()
+
+    app.cleanup_ctx.append(backend)
+    app.on_shutdown.append(say_goodbye)  # ends the sockets and long polls; the backend closes after them
+    app.on_response_prepare.append(security.security_headers)
+    app.add_routes(ROUTES)
+    if settings.server.base_path:  # a proxy may or may not strip its prefix
+        app.add_routes(_under(settings.server.base_path))
+    return app
+
+
+def _under(base_path: str) -> list[web.AbstractRouteDef]:
+    async def to_the_page(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPPermanentRedirect(base_path + "/")
+
+    moved: list[web.AbstractRouteDef] = [web.get(base_path, to_the_page)]
+    for route in ROUTES:
+        match route:
+            case web.RouteDef(method, path, handler, kwargs):
+                moved.append(web.RouteDef(method, base_path + path, handler, kwargs))
+            case web.StaticDef(prefix, path, kwargs):
+                moved.append(web.StaticDef(base_path + prefix, path, kwargs))
+    return moved

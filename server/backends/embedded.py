@@ -1,0 +1,113 @@
+"""One machine: tasks in SQLite, downloads as asyncio tasks of the server process."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from server.backends.dispatcher import LocalDispatcher
+from server.backends.sqlite import open_lock, open_store
+from server.events import Event, Finished, Requeued
+from server.files.local import LocalFiles
+from server.files.names import short_of
+from server.models import Stage, Task
+from server.ports import Store
+from server.settings import Settings
+from server.tasks.children import ForkServer
+from server.tasks.disk import Disk
+from server.tasks.hub import Hub
+from server.tasks.inspector import Inspector
+from server.tasks.janitor import remove_expired, watch_disk
+from server.tasks.readiness import Readiness
+from server.tasks.recorder import Recorder
+from server.tasks.runner import Runner
+from server.tasks.service import Tasks
+from server.tasks.tools import find_tools
+
+log = logging.getLogger(__name__)
+
+DATABASE = "clipwire.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    tasks: Tasks
+    files: LocalFiles
+    inspector: Inspector
+    readiness: Readiness
+
+
+@asynccontextmanager
+async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
+    """Everything opens in this order and closes in the reverse one.
+
+    Raises `DataDirInUse` and `DatabaseUnusable`.
+    """
+    data_dir, downloads = settings.storage.data_dir, settings.downloads
+    async with AsyncExitStack() as stack:
+        files = LocalFiles(data_dir)
+        await asyncio.to_thread(files.prepare)
+        await stack.enter_async_context(open_lock(data_dir))
+        store = await stack.enter_async_context(
+            open_store(data_dir / DATABASE, max_queued=downloads.max_queued, find_short=short_of)
+        )
+        tools = find_tools()
+        fork_server = await stack.enter_async_context(ForkServer(tools.ffmpeg, tools.deno))
+        recorder, disk = Recorder(store, hub), Disk(data_dir, downloads.min_free_disk)
+        runner = Runner(store, recorder, fork_server, files, downloads, tools)
+        dispatcher = LocalDispatcher(runner.run, store, downloads.max_concurrent, downloads.max_per_host)
+        stack.push_async_callback(dispatcher.aclose)
+        tasks = Tasks(store, recorder, hub, dispatcher, files, disk)
+        await carry_on(store, recorder, dispatcher, files, tasks)
+        await stack.enter_async_context(_background(watch_disk(disk, tasks, dispatcher), "disk"))
+        if downloads.retention_hours:
+            expiry = remove_expired(store, tasks, downloads.retention_hours)
+            await stack.enter_async_context(_background(expiry, "retention"))
+        yield Backend(
+            tasks=tasks,
+            files=files,
+            inspector=Inspector(fork_server, data_dir.absolute() / "work", downloads, tools),
+            readiness=Readiness(store.ping, disk, fork_server, tools),
+        )
+
+
+async def carry_on(
+    store: Store, recorder: Recorder, dispatcher: LocalDispatcher, files: LocalFiles, tasks: Tasks
+) -> None:
+    """Finish what a stop or a crash has left: removals, publications, downloads."""
+    for task_id in await store.removed():
+        await tasks.finish_removal(task_id)
+    await files.sweep(store.stages)
+    for task in await store.unfinished():
+        if task.status.stage.is_running:
+            await recorder.record(task.status.task_id, await _what_became_of(task, files))
+        now = await store.get(task.status.task_id)
+        if now.status.stage is Stage.QUEUED:
+            dispatcher.submit(now)
+
+
+async def _what_became_of(task: Task, files: LocalFiles) -> Event:
+    """Its files may have got their final names just before the end; then only the word is missing."""
+    published = await files.published(task.status.task_id, task.status.attempt)
+    if published is None:
+        return Requeued()
+    return Finished(files=published.files, video_info=published.video_info)
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run `work` for as long as the block lasts; say so if it ends by an error."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("%s ended unexpectedly", task.get_name(), exc_info=error)

@@ -1,0 +1,20 @@
+"""Tasks in one SQLite file.
+
+A server holds `open_lock`, then `open_store`; `backup` and `check` work beside it, too.
+"""
+
+from server.backends.sqlite.backup import backup, check
+from server.backends.sqlite.connection import DATABASE, DatabaseUnusable
+from server.backends.sqlite.lock import DataDirInUse, open_lock
+from server.backends.sqlite.store import SqliteStore, open_store
+
+__all__ = [
+    "DATABASE",
+    "DataDirInUse",
+    "DatabaseUnusable",
+    "SqliteStore",
+    "backup",
+    "check",
+    "open_lock",
+    "open_store",
+]

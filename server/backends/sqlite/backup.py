@@ -1,0 +1,65 @@
+"""A copy of the database, and a look at it, while a server may be running on it."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import aiosqlite
+
+from server.backends.sqlite.connection import DatabaseUnusable, connect_reader, explained
+from server.backends.sqlite.migrations import released_scripts, verify
+
+
+async def backup(path: Path, target: Path) -> None:
+    """Write all that is committed in the database `path` to the new file `target`, whole or not at all.
+
+    To restore, stop the server and put the copy in the place of the database, without the old
+    `-wal` and `-shm` files. Raises `DatabaseUnusable`.
+    """
+    _must_exist(path)
+    part = target.with_name(target.name + ".part")
+    await asyncio.to_thread(_claim, target, part)
+    try:
+        # One statement is one snapshot. SQLite's page-wise backup would begin anew with every commit.
+        with explained(path):
+            async with aiosqlite.connect(path, isolation_level=None) as db:
+                await db.execute_fetchall("VACUUM INTO ?", (str(part),))
+        await asyncio.to_thread(_finish, part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def check(path: Path) -> None:
+    """Raise `DatabaseUnusable` if a server could not work with the database `path`; changes nothing."""
+    _must_exist(path)
+    with explained(path):
+        async with connect_reader(path) as db:
+            await verify(db, path, released_scripts()[-1].number)
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise DatabaseUnusable(path, "is not there")
+
+
+def _claim(target: Path, part: Path) -> None:
+    """SQLite writes into an empty file that is there: so the copy is as private as the database."""
+    try:
+        if target.exists():
+            raise DatabaseUnusable(target, "is already there: name a new file")
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise DatabaseUnusable(target, f"cannot be written ({error.strerror})") from error
+
+
+def _finish(part: Path, target: Path) -> None:
+    """`VACUUM INTO` does not flush what it wrote."""
+    for path in (part, part.parent):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path == part:
+            part.rename(target)

@@ -1,0 +1,159 @@
+"""What is written to the table of tasks, and how a group of it is written.
+
+Whether a change may be made is decided before its statement is sent: by memory, which holds what was
+committed, and for final tasks by a read in the same transaction. So all changes of a kind are one
+`executemany`, and one trip to the connection's thread serves a whole group.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiosqlite
+
+from server.backends.sqlite.memory import Memory
+from server.backends.sqlite.rows import read_task
+from server.backends.sqlite.writer import Change
+from server.errors import IdempotencyMismatch, QueueFull
+from server.models import Stage, Task, TaskStatus
+from server.ports import Idempotency
+
+_INSERT = """
+    INSERT INTO tasks (number, task_id, request, idempotency, idempotency_request,
+                       revision, stage, priority, status, short, search, ended_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE = """
+    UPDATE tasks SET revision = ?, stage = ?, priority = ?, status = ?, short = ?, search = ?, ended_at = ?
+    WHERE task_id = ? AND revision = ? AND removed = 0"""
+_BY_KEY = """
+    SELECT idempotency, idempotency_request, task_id FROM tasks
+    WHERE idempotency IN (SELECT value FROM json_each(?))"""
+_BY_ID = """
+    SELECT number, request, status FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
+
+
+@dataclass(eq=False)
+class Add(Change[Task]):
+    """`values` are the status's columns, made where only the one who submits can fail."""
+
+    task: Task
+    values: tuple[object, ...]
+    idempotency: Idempotency | None
+    is_new: bool = False
+
+    def __post_init__(self) -> None:
+        key = self.idempotency
+        self.touches = (self.task.status.task_id, *([f"key {key.key}"] if key else []))
+
+    def row(self) -> tuple[object, ...]:
+        task, key = self.task, self.idempotency
+        request = task.request.model_dump_json(exclude_none=True)
+        keys = (key.key, key.request) if key else (None, None)
+        return task.number, task.status.task_id, request, *keys, *self.values
+
+
+@dataclass(eq=False)
+class Save(Change[bool]):
+    """`task` is the whole task as it will be, once it is clear that the save may be made."""
+
+    status: TaskStatus
+    values: tuple[object, ...]
+    task: Task | None = None
+
+    def __post_init__(self) -> None:
+        self.touches = (self.status.task_id,)
+
+    def row(self) -> tuple[object, ...]:
+        return *self.values, self.status.task_id, self.status.revision - 1
+
+
+@dataclass(eq=False)
+class Execute(Change[list[str]]):
+    """A statement of its own; it returns the ids of the tasks that are no longer to be read."""
+
+    sql: str
+    parameters: tuple[object, ...] = ()
+    touches: tuple[str, ...] = field(default=())
+
+
+class Changes:
+    """Writes groups for the `Writer` and afterwards keeps `memory` in step."""
+
+    def __init__(self, db: aiosqlite.Connection, memory: Memory, last_number: int, max_queued: int) -> None:
+        self._db = db
+        self._memory = memory
+        self._number = last_number
+        self._max_queued = max_queued
+
+    async def write(self, group: Sequence[Change[Any]]) -> None:
+        await self._add([change for change in group if isinstance(change, Add)])
+        await self._save([change for change in group if isinstance(change, Save)])
+        for change in group:
+            if isinstance(change, Execute):  # last: what was just retried has not expired
+                rows = await self._db.execute_fetchall(change.sql, change.parameters)
+                change.outcome = [task_id for (task_id,) in rows]
+
+    def committed(self, group: Sequence[Change[Any]]) -> None:
+        for change in group:
+            match change:
+                case Add(is_new=True, task=task) | Save(task=Task() as task):
+                    self._memory.put(task)
+                case Execute(outcome=list() as gone):
+                    for task_id in gone:
+                        self._memory.drop(task_id)
+
+    async def _add(self, adds: Sequence[Add]) -> None:
+        known = await self._tasks_by_key([add.idempotency.key for add in adds if add.idempotency])
+        queued = self._memory.queued
+        for add in adds:
+            key = add.idempotency
+            add.is_new = False  # a change may be written again, alone
+            if key and key.key in known:
+                request, task = known[key.key]
+                add.outcome = task if request == key.request else IdempotencyMismatch()
+            elif add.task.status.stage is Stage.QUEUED and queued >= self._max_queued:
+                add.outcome = QueueFull()
+            else:
+                queued += add.task.status.stage is Stage.QUEUED
+                self._admit(add)
+        await self._executemany(_INSERT, [add.row() for add in adds if add.is_new])
+
+    def _admit(self, add: Add) -> None:
+        self._number += 1
+        add.task = add.outcome = add.task.model_copy(update={"number": self._number})
+        add.is_new = True
+
+    async def _save(self, saves: Sequence[Save]) -> None:
+        current = await self._tasks_by_id([save.status.task_id for save in saves])
+        for save in saves:
+            task = current.get(save.status.task_id)
+            follows = task is not None and task.status.revision == save.status.revision - 1
+            save.task = task.model_copy(update={"status": save.status}) if task and follows else None
+            save.outcome = follows
+        await self._executemany(_UPDATE, [save.row() for save in saves if save.task])
+
+    async def _executemany(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        cursor = await self._db.executemany(sql, rows)
+        if cursor.rowcount != len(rows):
+            raise RuntimeError("somebody else has changed the database; restart the server")
+
+    async def _tasks_by_key(self, keys: Sequence[str]) -> dict[str, tuple[str, Task]]:
+        if not keys:
+            return {}
+        rows = list(await self._db.execute_fetchall(_BY_KEY, (json.dumps(keys),)))
+        tasks = await self._tasks_by_id([task_id for _, _, task_id in rows])
+        return {key: (request, tasks[task_id]) for key, request, task_id in rows}
+
+    async def _tasks_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
+        """From memory, and for those that are not there from the table, uncommitted changes included."""
+        known = {task_id: self._memory.get(task_id) for task_id in task_ids}
+        missing = [task_id for task_id, task in known.items() if task is None]
+        found = {task_id: task for task_id, task in known.items() if task is not None}
+        if missing:
+            rows = await self._db.execute_fetchall(_BY_ID, (json.dumps(missing),))
+            found |= {task.status.task_id: task for task in map(read_task, rows)}
+        return found

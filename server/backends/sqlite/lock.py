@@ -1,0 +1,78 @@
+"""One server a data directory: a lock on a side file, which holds the owner's process id.
+
+`flock` goes with the process, however it ends. The file stays: removing it would let two servers hold
+locks on two files of one name.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from server.backends.sqlite.connection import DatabaseUnusable
+
+LOCK = "clipwire.lock"
+PATIENCE = 10.0  # seconds: a server that was told to stop needs at most 5
+_PAUSE = 0.05
+
+
+class DataDirInUse(Exception):
+    """Another server holds `data_dir`; `pid` is its process id, where it is known."""
+
+    def __init__(self, data_dir: Path, pid: int | None) -> None:
+        holder = f"the server with process id {pid}" if pid else "another server"
+        super().__init__(f"{data_dir} is in use by {holder}: stop it, or set another storage.data_dir")
+        self.pid = pid
+
+
+@asynccontextmanager
+async def open_lock(data_dir: Path, patience: float = PATIENCE) -> AsyncIterator[None]:
+    """Hold `data_dir`; waits up to `patience` seconds for another server to go.
+
+    Raises `DataDirInUse`, or `DatabaseUnusable` where the directory or the file cannot be written.
+    """
+    descriptor = _open(data_dir)
+    try:
+        await _acquire(descriptor, data_dir, patience)
+        _write_pid(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _acquire(descriptor: int, data_dir: Path, patience: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while not _try_lock(descriptor):
+        if loop.time() >= deadline:
+            raise DataDirInUse(data_dir, _read_pid(descriptor))
+        await asyncio.sleep(_PAUSE)
+
+
+def _open(data_dir: Path) -> int:
+    path = data_dir / LOCK
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_pid(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+
+
+def _read_pid(descriptor: int) -> int | None:
+    text = os.pread(descriptor, 32, 0).strip()
+    return int(text) if text.isdigit() else None

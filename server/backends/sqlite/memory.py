@@ -1,0 +1,68 @@
+"""What need not be read from disk: all tasks that are not final, and the final ones in recent use.
+
+It is changed after a COMMIT, never before, so nothing in it could still be taken back.
+"""
+
+from collections import OrderedDict
+
+from server.models import Stage, Task, TaskStatus
+
+RECENT = 1000
+
+
+class Memory:
+    """`queued` counts the tasks that wait for their turn; `version` grows with every change."""
+
+    def __init__(self, recent: int = RECENT) -> None:
+        self._limit = recent
+        self._live: dict[str, Task] = {}
+        self._recent: OrderedDict[str, Task] = OrderedDict()
+        self._named: dict[str, str] = {}  # public name of a file -> id of its task, of those in `_recent`
+        self.queued = 0
+        self.version = 0
+
+    def get(self, task_id: str) -> Task | None:
+        if task := self._live.get(task_id):
+            return task
+        if task := self._recent.get(task_id):
+            self._recent.move_to_end(task_id)
+        return task
+
+    def owner(self, name: str) -> Task | None:
+        """The final task that has a file of this public name, if it is here."""
+        task_id = self._named.get(name)
+        return self.get(task_id) if task_id else None
+
+    def unfinished(self) -> list[Task]:
+        return sorted(self._live.values(), key=lambda task: (-task.status.priority, task.number))
+
+    def put(self, task: Task) -> None:
+        self.drop(task.status.task_id)
+        if task.status.stage.is_final:
+            self._put_recent(task)
+        else:
+            self._live[task.status.task_id] = task
+            self.queued += task.status.stage is Stage.QUEUED
+
+    def drop(self, task_id: str) -> None:
+        self.version += 1
+        if task := self._live.pop(task_id, None):
+            self.queued -= task.status.stage is Stage.QUEUED
+        elif task := self._recent.pop(task_id, None):
+            self._forget_names(task.status)
+
+    def keep(self, task: Task, version: int) -> None:
+        """Keep a final task that was read while `version` held; what a commit has overtaken is not kept."""
+        if version == self.version and task.status.stage.is_final:
+            self._put_recent(task)
+
+    def _put_recent(self, task: Task) -> None:
+        self._recent[task.status.task_id] = task
+        self._named |= {file.name: task.status.task_id for file in task.status.files.values()}
+        if len(self._recent) > self._limit:
+            _, oldest = self._recent.popitem(last=False)
+            self._forget_names(oldest.status)
+
+    def _forget_names(self, status: TaskStatus) -> None:
+        for file in status.files.values():
+            self._named.pop(file.name, None)

@@ -1,0 +1,104 @@
+"""Pages of tasks: the query for one, and the cursor that leads to the next.
+
+A page begins behind the last task of the one before, by value; every part of a query follows an index
+in the page's order, so the last page costs what the first one does. Parts are merged as they are read.
+"""
+
+import re
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from server.errors import InvalidQuery
+from server.models import Stage
+from server.ports import Filter
+
+_COLUMNS = "SELECT number, priority, status FROM tasks "
+_ALL = _COLUMNS + "WHERE removed = 0 AND number < ?"
+_STAGE = _COLUMNS + "WHERE stage = ? AND removed = 0 AND number < ?"
+# Left to itself, SQLite would take the index of stages here and sort.
+_QUEUED = "SELECT number, priority, status FROM tasks INDEXED BY tasks_queue "
+_QUEUE_SAME = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority = ? AND number > ?"
+_QUEUE_LOWER = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority < ?"
+_MATCHING = (
+    # CROSS: the order is the text index's. The rows themselves decide; the index knows trigrams only.
+    "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
+    "ON tasks.number = tasks_text.rowid WHERE tasks_text MATCH ? AND tasks_text.rowid < ? AND removed = 0"
+)
+_CONTAINING = " AND instr(search, ?) > 0"
+_NEWEST = " ORDER BY number DESC LIMIT ?"
+_QUEUE_ORDER = " ORDER BY priority DESC, number LIMIT ?"
+_BY_NUMBER = re.compile(r"n(?P<number>[0-9]{1,18})")
+_IN_QUEUE = re.compile(r"q(?P<priority>-?[0-9]{1,9}),(?P<number>[0-9]{1,18})")
+_END = (1 << 63) - 1
+
+Part = tuple[str, list[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last task of a page: its number and, in the queue, its priority."""
+
+    number: int
+    priority: int | None = None
+
+    @classmethod
+    def read(cls, text: str | None, *, is_queue: bool) -> Self:
+        """Where to begin: behind `text`, or at the very beginning. Raises `InvalidQuery`."""
+        if text is None:
+            return cls(0, _END) if is_queue else cls(_END)
+        found = (_IN_QUEUE if is_queue else _BY_NUMBER).fullmatch(_decoded(text))
+        if not found:
+            raise InvalidQuery("cursor")
+        return cls(**{name: int(value) for name, value in found.groupdict().items()})
+
+    def __str__(self) -> str:
+        plain = f"n{self.number}" if self.priority is None else f"q{self.priority},{self.number}"
+        return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def page_query(wanted: Filter, text: str, match: str | None, after: Cursor, limit: int) -> Part | None:
+    """The SQL and its values, for rows of number, priority and status; None if there is nothing to find.
+
+    `text` is folded; `match` is what `search.match_expression` made of it.
+    """
+    order = _QUEUE_ORDER if wanted.is_queue else _NEWEST
+    parts = list(_parts(wanted, text, match, after))
+    if not parts:
+        return None
+    values = [value for _, part in parts for value in part]
+    return " UNION ALL ".join(sql for sql, _ in parts) + order, [*values, limit]
+
+
+def _parts(wanted: Filter, text: str, match: str | None, after: Cursor) -> Iterator[Part]:
+    if wanted.is_queue:
+        yield _containing(text, _QUEUE_SAME, [after.priority, after.number])
+        yield _containing(text, _QUEUE_LOWER, [after.priority])
+    elif text and match is not None:
+        stages = wanted.stages or tuple(Stage)
+        yield from _of_stages([stage for stage in stages if not stage.is_final], text, after)
+        if match:
+            yield _containing(text, _MATCHING, [match, after.number])
+    elif wanted.stages:
+        yield from _of_stages(wanted.stages, text, after)
+    else:
+        yield _containing(text, _ALL, [after.number])
+
+
+def _of_stages(stages: Sequence[Stage], text: str, after: Cursor) -> Iterator[Part]:
+    for stage in dict.fromkeys(stages):
+        yield _containing(text, _STAGE, [stage.value, after.number])
+
+
+def _containing(text: str, sql: str, values: list[object]) -> Part:
+    return (sql + _CONTAINING, [*values, text]) if text else (sql, values)
+
+
+def _decoded(cursor: str) -> str:
+    try:
+        # Translated here because `urlsafe_b64decode` passes over what is not base64.
+        padded = cursor.translate(str.maketrans("-_", "+/")) + "=" * (-len(cursor) % 4)
+        return b64decode(padded, validate=True).decode()
+    except ValueError:  # not base64, not ASCII or not UTF-8
+        raise InvalidQuery("cursor") from None

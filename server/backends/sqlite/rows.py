@@ -1,0 +1,49 @@
+"""A task as a row and back."""
+
+import sqlite3
+from collections.abc import Callable
+
+from server.backends.sqlite.search import folded
+from server.models import ProcessRequest, Task, TaskStatus
+
+FindShort = Callable[[str], str | None]
+
+
+def read_task(row: sqlite3.Row) -> Task:
+    """`row` holds number, request and status."""
+    number, request, status = row
+    return Task(
+        number=number,
+        request=ProcessRequest.model_validate_json(request),
+        status=TaskStatus.model_validate_json(status),
+    )
+
+
+def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
+    """The columns revision, stage, priority, status, short, search and ended_at."""
+    return (
+        status.revision,
+        status.stage.value,
+        status.priority,
+        status.model_dump_json(exclude_none=True),
+        _short(status, find_short),
+        _search(status),
+        _ended_at(status),
+    )
+
+
+def _short(status: TaskStatus, find_short: FindShort) -> str | None:
+    """All files of a task share it."""
+    found = (find_short(file.name) for file in status.files.values())
+    return next((short for short in found if short), None)
+
+
+def _search(status: TaskStatus) -> str:
+    texts = (status.video_info.title, status.video_info.uploader, status.url)
+    return "\n".join(folded(text) for text in texts if text)
+
+
+def _ended_at(status: TaskStatus) -> int | None:
+    if not status.stage.is_final:
+        return None
+    return int((status.completed_at or status.created_at).timestamp())

@@ -1,0 +1,72 @@
+"""Finding a text anywhere in title, uploader or URL, whatever its case, among a million tasks.
+
+An index of trigrams (SQLite's FTS5) names the tasks that may hold the text; `instr` then decides. A
+text of one or two characters, which many Chinese words are, stands for all trigrams that begin with it.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import aiosqlite
+
+from server.models import Stage
+
+GRAM = 3
+MOST_GRAMS = 64  # of a long text; the index only narrows down
+# With more beginnings than this a text is so common that reading tasks from the newest on finds it soon.
+MOST_BEGINNINGS = 2000
+_SPACES = dict.fromkeys(range(32), " ")
+
+
+def folded(text: str) -> str:
+    """What is compared: any case and either form of an accent are the same; control characters are spaces."""
+    return unicodedata.normalize("NFC", text.casefold()).translate(_SPACES)
+
+
+async def match_expression(db: aiosqlite.Connection, text: str, stages: Sequence[Stage]) -> str | None:
+    """What the index is asked for the folded `text` in one of `stages`; None if it would not help.
+
+    An empty expression says that no final task is wanted, or none holds the text.
+    """
+    if not any(stage.is_final for stage in stages):
+        return ""
+    if len(text) >= GRAM:
+        return _all_of([*_grams(text), *_marks(stages)])
+    beginnings = await _beginnings(db, text)
+    if not beginnings:
+        return ""
+    if len(beginnings) > MOST_BEGINNINGS:
+        return None
+    return _all_of([_any_of(beginnings), *_marks(stages)])
+
+
+def _grams(text: str) -> list[str]:
+    """Trigrams of `text`, spread over all of it: the beginnings of URLs are all alike."""
+    grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))
+    return [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
+
+
+async def _beginnings(db: aiosqlite.Connection, text: str) -> list[str]:
+    sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
+    rows = await db.execute_fetchall(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
+    return [term for (term,) in rows]
+
+
+def _marks(stages: Sequence[Stage]) -> list[str]:
+    """The indexed text of a final task ends with a mark for its stage (see the column `words`)."""
+    final = [stage for stage in Stage if stage.is_final]
+    if set(stages).issuperset(final):
+        return []
+    return [_any_of("\x01" + stage.value[:2] for stage in final if stage in stages)]
+
+
+def _any_of(terms: Iterable[str]) -> str:
+    return f"({' OR '.join(map(_quoted, terms))})"
+
+
+def _all_of(expressions: Iterable[str]) -> str:
+    return " AND ".join(expressions)
+
+
+def _quoted(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'

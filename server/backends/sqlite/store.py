@@ -1,0 +1,165 @@
+"""The `Store` on SQLite: changes go through the one writer, reads through memory or their own connections."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiosqlite
+
+from server.backends.sqlite.changes import Add, Changes, Execute, Save
+from server.backends.sqlite.connection import connect_reader, connect_writer, explained
+from server.backends.sqlite.memory import Memory
+from server.backends.sqlite.migrations import migrate, released_scripts
+from server.backends.sqlite.pages import Cursor, page_query
+from server.backends.sqlite.rows import FindShort, read_task, status_values
+from server.backends.sqlite.search import folded, match_expression
+from server.backends.sqlite.writer import Writer
+from server.errors import TaskNotFound
+from server.models import Stage, StoredFile, Task, TaskStatus
+from server.ports import Filter, Idempotency, Page
+
+_BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
+_BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
+_BY_STAGE = """
+    SELECT number, request, status FROM tasks
+    WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
+# A removed task's key is free again; its row waits for its files to go.
+_MARK = "UPDATE tasks SET removed = 1, idempotency = NULL WHERE task_id = ? AND removed = 0 RETURNING task_id"
+_FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
+_EXPIRE = """
+    UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
+        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0 ORDER BY ended_at LIMIT ?
+    ) RETURNING task_id"""
+_STAGES = "SELECT task_id, stage FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
+_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+
+
+@asynccontextmanager
+async def open_store(path: Path, *, max_queued: int, find_short: FindShort) -> AsyncIterator["SqliteStore"]:
+    """Open or make the database; hold the lock of its directory meanwhile. Raises `DatabaseUnusable`.
+
+    `find_short` finds the unique part in a file's public name; two tasks never share one.
+    """
+    async with AsyncExitStack() as stack:
+        with explained(path):
+            store = await _open(stack, path, max_queued, find_short)
+        yield store
+
+
+async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort) -> "SqliteStore":
+    db = await stack.enter_async_context(connect_writer(path))
+    version = await migrate(db, path, released_scripts())
+    reads = await stack.enter_async_context(connect_reader(path))
+    lists = await stack.enter_async_context(connect_reader(path))
+    memory = await _load(reads)
+    [(last_number,)] = await reads.execute_fetchall(_LAST_NUMBER)
+    changes = Changes(db, memory, last_number, max_queued)
+    writer = await stack.enter_async_context(Writer(db, changes.write, changes.committed))
+    return SqliteStore(writer, reads, lists, memory, find_short, version)
+
+
+async def _load(reads: aiosqlite.Connection) -> Memory:
+    memory = Memory()
+    live = [stage.value for stage in Stage if not stage.is_final]
+    for row in await reads.execute_fetchall(_BY_STAGE, (json.dumps(live),)):
+        memory.put(read_task(row))
+    return memory
+
+
+class SqliteStore:
+    """See `server.ports.Store`. Long lists have a connection of their own: a search delays no status."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        reads: aiosqlite.Connection,
+        lists: aiosqlite.Connection,
+        memory: Memory,
+        find_short: FindShort,
+        version: int,
+    ) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._lists = lists
+        self._memory = memory
+        self._find_short = find_short
+        # The same version again: nothing changes, yet it has to be written.
+        self._rewrite_version = f"PRAGMA user_version = {version:d}"
+
+    async def add(self, task: Task, idempotency: Idempotency | None = None) -> Task:
+        values = status_values(task.status, self._find_short)
+        return await self._writer.submit(Add(task, values, idempotency))
+
+    async def get(self, task_id: str) -> Task:
+        if task := self._memory.get(task_id):
+            return task
+        if task := await self._read(_BY_ID, task_id):
+            return task
+        raise TaskNotFound
+
+    async def save(self, status: TaskStatus) -> bool:
+        values = status_values(status, self._find_short)
+        return await self._writer.submit(Save(status, values))
+
+    async def unfinished(self) -> list[Task]:
+        return self._memory.unfinished()
+
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+        after = Cursor.read(cursor, is_queue=wanted.is_queue)
+        text = folded(wanted.text)
+        match = await match_expression(self._lists, text, wanted.stages or tuple(Stage)) if text else None
+        query = page_query(wanted, text, match, after, limit + 1)
+        rows = list(await self._lists.execute_fetchall(*query)) if query else []
+        return _page(rows, limit, is_queue=wanted.is_queue)
+
+    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+        task = self._memory.owner(name)
+        if task is None and (short := self._find_short(name)):
+            task = await self._read(_BY_SHORT, short)
+        if task is None:
+            return None
+        found = (file for file in task.status.files.values() if file.name == name)
+        return next(((task.status.task_id, file) for file in found), None)
+
+    async def mark_removed(self, task_id: str) -> None:
+        if not await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,))):
+            raise TaskNotFound
+
+    async def forget(self, task_id: str) -> None:
+        await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,)))
+
+    async def removed(self) -> list[str]:
+        rows = await self._reads.execute_fetchall(
+            "SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number"
+        )
+        return [task_id for (task_id,) in rows]
+
+    async def mark_expired(self, hours: float, limit: int) -> list[str]:
+        return await self._writer.submit(Execute(_EXPIRE, (time.time() - hours * 3600, limit)))
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+        rows = await self._reads.execute_fetchall(_STAGES, (json.dumps(task_ids),))
+        return {task_id: Stage(stage) for task_id, stage in rows}
+
+    async def ping(self) -> None:
+        await self._reads.execute_fetchall("SELECT number FROM tasks LIMIT 1")
+        await self._writer.submit(Execute(self._rewrite_version))
+
+    async def _read(self, sql: str, value: str) -> Task | None:
+        version = self._memory.version
+        for row in await self._reads.execute_fetchall(sql, (value,)):
+            task = read_task(row)
+            self._memory.keep(task, version)
+            return task
+        return None
+
+
+def _page(rows: Sequence[aiosqlite.Row], limit: int, *, is_queue: bool) -> Page:
+    shown = rows[:limit]
+    tasks = [TaskStatus.model_validate_json(status) for _, _, status in shown]
+    if len(rows) <= limit:
+        return Page(tasks, None)
+    number, priority, _ = shown[-1]
+    return Page(tasks, str(Cursor(number, priority if is_queue else None)))

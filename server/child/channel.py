@@ -1,0 +1,62 @@
+"""The child's end of its stream to the server: events out, commands in, one JSON object a line."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def end_group() -> None:
+    """Kill this process and everything it started: nobody is left to work for."""
+    os.killpg(0, signal.SIGKILL)
+
+
+class Channel:
+    """A stream whose other end is the server; if that is gone, `on_gone` is called, which does not return."""
+
+    def __init__(self, sock: socket.socket, on_gone: Callable[[], None] = end_group) -> None:
+        self._sock = sock
+        self._lines = sock.makefile("rb")
+        self._on_gone = on_gone
+        self._one_at_a_time = threading.Lock()
+
+    def read_job(self) -> dict[str, Any]:
+        """Return the first line, which says what to do."""
+        line = self._lines.readline()
+        if not line.endswith(b"\n"):
+            self._on_gone()
+        return _object(line)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send one event; may be called from any thread, and waits while the server is busy."""
+        line = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode() + b"\n"
+        try:
+            with self._one_at_a_time:
+                self._sock.sendall(line)
+        except OSError:
+            self._on_gone()
+
+    def watch(self, on_command: Callable[[dict[str, Any]], None]) -> None:
+        """Start the thread that hands over commands and notices the end of the server.
+
+        Landlock covers only threads that start later: call `sandbox.restrict` first.
+        """
+        threading.Thread(target=self._read, args=(on_command,), name="commands", daemon=True).start()
+
+    def _read(self, on_command: Callable[[dict[str, Any]], None]) -> None:
+        try:
+            for line in self._lines:
+                on_command(_object(line))
+        except ConnectionError:
+            pass  # as good as the end of the file
+        finally:
+            self._on_gone()  # also after a fault of ours: a child that hears nothing must not go on
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    value = json.loads(line)
+    assert isinstance(value, dict)
+    return value

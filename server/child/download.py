@@ -1,0 +1,205 @@
+"""One download from the link to the finished files: extract, fetch, put together, flush."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from yt_dlp.downloader.common import FileDownloader
+
+from server.child import describe, fragments, media, mp4, outputs, parts, programs
+from server.child.channel import Channel
+from server.child.engine import Engine
+from server.child.failures import JobFailed
+from server.child.log import Log
+from server.child.parts import Part
+from server.child.progress import Meter, Reporter, expected
+from server.child.throttle import Throttle
+from server.child.thumbnails import PREVIEW, Thumbnails
+
+_LIVE = ("is_live", "is_upcoming")
+_FRAGMENTED = ("m3u8", "dash", "ism", "frag", "f4m")
+_ENCODING, _COPYING = 0.25, 0.05
+
+
+class Download:
+    """`run` returns the fields of `produced`; whatever it raises is for `failures.classify`."""
+
+    def __init__(self, job: Mapping[str, Any], channel: Channel, log: Log) -> None:
+        self._job = job
+        self._request = job["request"]
+        self._directory = Path(job["directory"])
+        self._channel = channel
+        self._log = log
+        self._reporter = Reporter(channel)
+        self._meter = Meter([])
+        self._converting = 0.0
+        self.throttle = Throttle(job.get("rate_limit"), self._reporter.moved)
+
+    def moved(self) -> None:
+        self._reporter.moved()
+
+    def on_time(self, seconds: float) -> None:
+        """ffmpeg has written that much; comes in a thread of its own."""
+        if self._converting:
+            self._reporter.convert(self._meter.of_convert(seconds / self._converting))
+        else:
+            self._reporter.moved()
+
+    def run(self, engine: Engine) -> dict[str, Any]:
+        info = engine.first(self._request["url"])
+        self._refuse_live(info)
+        self._channel.send("described", video_info=describe.video_info(info))
+        streams = parts.chosen(info) if self._wants_media() else []
+        self._refuse_too_large(streams)
+        names = [parts.name_of(stream) for stream in streams]
+        parts.prepare(self._directory, names)
+        picture = self._thumbnail(engine, info)
+        self._reporter.download_started()
+        fetched = self._fetch(engine, info, streams, names)
+        files = self._produce(fetched) | ({"thumbnail": picture} if picture else {})
+        return self._finish(info, fetched, files)
+
+    def _wants_media(self) -> bool:
+        return any(output in self._request["outputs"] for output in ("video", "audio"))
+
+    def _refuse_live(self, info: Mapping[str, Any]) -> None:
+        if info.get("is_live") or info.get("live_status") in _LIVE:
+            raise JobFailed("live_rejected" if self._request["live"] == "reject" else "live_unsupported")
+
+    def _refuse_too_large(self, streams: list[dict[str, Any]]) -> None:
+        self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
+
+    def _check_size(self, size: int) -> None:
+        most = self._job.get("max_filesize")
+        if most is not None and size > most:
+            raise JobFailed("too_large", f"{size} of at most {most} bytes")
+
+    def _thumbnail(self, engine: Engine, info: Mapping[str, Any]) -> str | None:
+        """Make the small picture, and the large one if it was asked for; return the latter's name."""
+        asked_for = "thumbnail" in self._request["outputs"]
+        if not asked_for and (self._directory / PREVIEW).exists():
+            return None
+        thumbnails = Thumbnails(engine, self._job["ffmpeg"], self._directory, self._log)
+        source = thumbnails.fetch(info)
+        if source:
+            thumbnails.preview(source)
+        whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
+        if self._request["outputs"] == ["thumbnail"] and whole is None:
+            raise JobFailed("no_thumbnail")
+        return whole.name if whole else None
+
+    # Fetching.
+
+    def _fetch(
+        self, engine: Engine, info: Mapping[str, Any], streams: list[dict[str, Any]], names: list[str]
+    ) -> list[Part]:
+        self._meter = Meter(expected(streams, info.get("duration")), self._share_of_convert(streams))
+        fetched = []
+        for at, (stream, name) in enumerate(zip(streams, names, strict=True)):
+            path = self._directory / name
+            self._fetch_one(engine, at, stream, path)
+            fetched.append(self._inspect(path, stream))
+        return fetched
+
+    def _share_of_convert(self, streams: list[dict[str, Any]]) -> float:
+        if outputs.encodes_sound(self._request):
+            return _ENCODING
+        plain = len(streams) == 1 and _is_plain(streams[0])
+        return 0.0 if plain else _COPYING
+
+    def _fetch_one(self, engine: Engine, at: int, stream: dict[str, Any], path: Path) -> None:
+        counted = self._meter.streams[at]
+
+        def hook(event: Mapping[str, Any]) -> None:
+            came_in = counted.update(event)
+            self._check_size(self._meter.downloaded)
+            self._reporter.download(self._meter, event)
+            self.throttle.pace(came_in)
+
+        engine._progress_hooks = [hook]
+        done, _ = engine.dl(str(path), stream)
+        if not done:
+            raise JobFailed("incomplete", "yt-dlp gave up without a word")
+
+    def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
+        plain = _is_plain(stream)
+        if plain and mp4.is_cut_off(path):  # not every source says how much is to come, or says it right
+            parts.back_to_unfinished(path)
+            raise JobFailed("incomplete", "the source ended before the file did")
+        need_rate = bool(self._request.get("audio_quality"))
+        return Part(path, media.inspect(path, self._job["ffmpeg"], need_rate=need_rate), plain)
+
+    # Putting together.
+
+    def _produce(self, fetched: list[Part]) -> dict[str, str]:
+        if not fetched:
+            return {}
+        plan = outputs.plan(self._request, fetched)
+        for note in plan.notes:
+            self._log.write(note)
+        out = self._directory / parts.OUT
+        if arguments := plan.arguments(out):
+            self._converting = max(part.media.duration or 0 for part in plan.inputs) or 1.0
+            self._reporter.convert(self._meter.of_convert(0))
+            programs.convert(self._job["ffmpeg"], arguments, self._log.write)
+        for part, name in plan.moves:
+            parts.move_out(part, out / name)
+        return plan.files
+
+    def _finish(self, info: Mapping[str, Any], fetched: list[Part], files: dict[str, str]) -> dict[str, Any]:
+        out = self._directory / parts.OUT
+        with _alive(self._reporter):
+            for path in (*(out / name for name in files.values()), out, self._directory):
+                _flush(path)
+        sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
+        main = next((part.media for part in fetched), None)
+        return {
+            "files": {
+                kind: {"path": name, "size": sizes[kind], "type": outputs.type_of(name)}
+                for kind, name in files.items()
+            },
+            "video_info": describe.video_info(info, main, sizes.get("video") or sizes.get("audio")),
+        }
+
+
+def install(throttle: Throttle) -> None:
+    """Change what yt-dlp does between two blocks, for the rest of this process."""
+    fragments.install()
+    wanted = FileDownloader.best_block_size
+    FileDownloader.best_block_size = staticmethod(lambda took, size: throttle.block_size(wanted(took, size)))
+
+
+def _is_plain(stream: Mapping[str, Any]) -> bool:
+    """Whether it comes as one file that needs no mending, by yt-dlp's names of protocols and containers."""
+    names = f"{stream.get('protocol')} {stream.get('container')}"
+    return not any(sign in names for sign in _FRAGMENTED)
+
+
+def _flush(path: Path) -> None:
+    """Have a file's content, or a directory's names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _alive(reporter: Reporter) -> Iterator[None]:
+    """A slow disk is no stall."""
+    over = Event()
+
+    def tell() -> None:
+        while not over.wait(1.0):
+            reporter.moved()
+
+    thread = Thread(target=tell, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,238 @@
+"""The warm fork server: a small program that starts a child for each job and sees it to its end.
+
+    python -I -B …/server/child/forkserver.py FD CONFIG
+
+It has one thread and has everything imported that a download needs, so that a child begins its work after
+milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a packet:
+
+    in   {"op": "start", "id": …} with two descriptors: the job's channel and its log; {"op": "kill", "id": …}
+    out  {"event": "ready", …}, {"event": "started", …}, {"event": "exit", …}
+
+Nothing that is started here outlives the server, this process or its own leader: a child is a session of its
+own, is killed with its parent, and its group is killed while its leader, not yet reaped, keeps the number
+from being used again. "exit" is said when no process of the group is left, so none writes a file any more.
+"""
+
+import contextlib
+import faulthandler
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+if __name__ == "__main__":  # isolated: from the checkout, and after all else, only what is asked for by name
+    sys.path.append(str(Path(__file__).parents[2]))
+
+from server.child import linux, preload, sandbox
+
+log = logging.getLogger(__name__)
+
+RunJob = Callable[[socket.socket], None]
+
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the server alone says when to end
+_LONGEST_PACKET = 1 << 16
+_LOOK_AGAIN = 50  # milliseconds, while killed groups are dying
+_CHANNEL = 3  # the child's only descriptor beside standard input, output and errors
+
+
+def main() -> NoReturn:
+    """Warm up, then serve; a fault here ends the process, which the server notices."""
+    logging.basicConfig(format="fork server: %(message)s")
+    config = json.loads(sys.argv[2])
+    server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
+    job = preload.load("server.child.job")
+    versions = preload.warm(job, config["ffmpeg"], config["deno"])
+    server.serve(job.main, **versions, landlock=sandbox.abi())
+
+
+class ForkServer:
+    """Starts a child for each job that comes over `control`."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._pid = os.getpid()
+        self._leaders: dict[int, str] = {}  # process id -> the job's id
+        self._dying: dict[int, dict[str, Any]] = {}  # group id -> what to say when all of it is gone
+        self._adopts = _adopt_orphans()
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+
+    def serve(self, run_job: RunJob, **ready: Any) -> NoReturn:
+        """Say that it is `ready`, and run `run_job` in children until the server is gone."""
+        wake = _wake_on_death_of_children()
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        self._send("ready", pid=self._pid, **ready)
+        while True:
+            events = dict(poll.poll(_LOOK_AGAIN if self._dying else None))
+            if wake in events:
+                os.read(wake, select.PIPE_BUF)
+                self._reap()
+                self._kill_orphans()
+            self._report_the_gone()
+            if self._control.fileno() in events:
+                self._receive(run_job)
+
+    def _receive(self, run_job: RunJob) -> None:
+        try:
+            packet, descriptors, *_ = socket.recv_fds(
+                self._control, _LONGEST_PACKET, maxfds=2, flags=socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            packet, descriptors = b"", []
+        if not packet:
+            self._end()
+        message = json.loads(packet)
+        match message["op"]:
+            case "start":
+                self._start(run_job, message["id"], *descriptors)
+            case "kill":
+                self._kill_job(message["id"])
+
+    def _start(self, run_job: RunJob, job: str, channel: int, journal: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            log.error("no child for %s: %s", job, exc.strerror)
+            self._send("exit", id=job, pid=0, code=-signal.SIGKILL, cpu=0.0, max_rss_kb=0)
+        else:
+            if pid == 0:
+                self._become_child(run_job, channel, journal)
+            self._leaders[pid] = job
+            self._send("started", id=job, pid=pid)
+        finally:
+            os.close(channel)
+            os.close(journal)
+
+    def _kill_job(self, job: str) -> None:
+        for pid, running in self._leaders.items():
+            if running == job:
+                _kill(pid)
+
+    def _reap(self) -> None:
+        """Take in all that have ended: many deaths make one signal."""
+        while (ended := _next_ended()) is not None:
+            job = self._leaders.pop(ended, None)
+            if job is not None:
+                _kill_group(ended)
+            _, status, usage = os.wait4(ended, 0)
+            if job is not None:
+                self._dying[ended] = {
+                    "id": job,
+                    "pid": ended,
+                    "code": os.waitstatus_to_exitcode(status),
+                    "cpu": round(usage.ru_utime + usage.ru_stime, 3),
+                    "max_rss_kb": usage.ru_maxrss,
+                }
+
+    def _kill_orphans(self) -> None:
+        """What has left its group, and its parent, has come to us: all our own children are leaders."""
+        if self._adopts:
+            for pid in _children() - self._leaders.keys():
+                os.kill(pid, signal.SIGKILL)
+
+    def _report_the_gone(self) -> None:
+        for group in [group for group in self._dying if not (self._adopts and _is_alive(group))]:
+            self._send("exit", **self._dying.pop(group))
+
+    def _send(self, event: str, **fields: Any) -> None:
+        try:
+            self._control.send(json.dumps({"event": event, **fields}).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            self._end()
+
+    def _end(self) -> NoReturn:
+        """The server is gone: so is everything that was started for it."""
+        for pid in self._leaders:
+            _kill(pid)
+        os._exit(0)
+
+    def _become_child(self, run_job: RunJob, channel: int, journal: int) -> NoReturn:
+        code = 1
+        try:
+            self._leave_the_server(channel, journal)
+            run_job(socket.socket(fileno=_CHANNEL))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _leave_the_server(self, channel: int, journal: int) -> None:
+        """Keep nothing of the parent but its memory."""
+        os.setsid()
+        linux.die_with_parent(self._pid)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, *_IGNORED):
+            signal.signal(number, signal.SIG_DFL)
+        self._control.detach()
+        for output in (1, 2):
+            os.dup2(journal, output)
+        os.dup2(channel, _CHANNEL, inheritable=False)
+        os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        faulthandler.enable()  # a crash in native code is in the log as well
+
+
+def _wake_on_death_of_children() -> int:
+    """Return a descriptor that becomes readable when a child has died."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return reading
+
+
+def _adopt_orphans() -> bool:
+    try:
+        linux.adopt_orphans()
+    except OSError as exc:
+        log.warning("no subreaper (%s): an orphan goes to init", exc.strerror)
+        return False
+    return True
+
+
+def _children() -> set[int]:
+    try:
+        return set(map(int, Path("/proc/thread-self/children").read_bytes().split()))
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return set()
+
+
+def _next_ended() -> int | None:
+    """The process id of a child that has ended; it stays a zombie, so that the number stays taken."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return ended.si_pid if ended else None
+
+
+def _kill(leader: int) -> None:
+    os.kill(leader, signal.SIGKILL)  # it may not have made its group yet
+    _kill_group(leader)
+
+
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

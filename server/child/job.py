@@ -1,0 +1,122 @@
+"""One job, in a process of its own: read it, shut the doors, do it, say how it ended.
+
+A child of the fork server runs `main`. For debugging, and where there is no fork, it runs by itself:
+`python -I -B server/child/job.py FD`, with FD the inherited end of a stream socket.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+from typing import Any, NoReturn
+
+if __name__ == "__main__":  # isolated mode leaves the checkout out
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from server.child import describe, download, ffmpeg, guard, options, sandbox
+from server.child.channel import Channel, end_group
+from server.child.engine import Engine, share_certificates
+from server.child.failures import classify
+from server.child.log import Log
+from server.child.thumbnails import Thumbnails
+
+
+def main(channel: socket.socket) -> NoReturn:
+    """Do the job that the server writes to `channel`; the last word there is how it ended."""
+    over, log = Event(), Log()
+    link = Channel(channel, lambda: None if over.is_set() else end_group())
+    kind, fields = _run(link, log)
+    over.set()  # a server that goes away after the last word is no reason to die
+    link.send(kind, **fields)
+    try:
+        channel.shutdown(socket.SHUT_WR)
+    finally:
+        os._exit(kind == "broken")  # no destructors, no waiting for threads: everything is said and flushed
+
+
+def warm(ffmpeg: str) -> None:
+    """Leave in memory what every job needs; the fork server calls this once before it starts any."""
+    share_certificates()
+    request = {"outputs": ["video"], "quality": "720", "video_format": "mp4", "codec": "h264"}
+    log = Log(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+    with Engine(options.for_download({"ffmpeg": ffmpeg, "request": request}, log), []) as engine:
+        engine.rehearse()
+    log.close()
+
+
+def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
+    refusals: list[Any] = []
+    try:
+        job = link.read_job()
+        work = {"download": _download, "info": _info}[job["kind"]]
+        return work(job, link, log, refusals)
+    except BaseException as error:  # outermost: the server must hear of whatever it was
+        log.write("".join(traceback.format_exception(error)))
+        failure = classify(error, refusals)
+        wait = {} if failure.retry_after is None else {"retry_after": failure.retry_after}
+        return "broken", {"code": failure.code, "retryable": failure.retryable, **wait}
+
+
+def _download(
+    job: Mapping[str, Any], link: Channel, log: Log, refusals: list[Any]
+) -> tuple[str, dict[str, Any]]:
+    work = download.Download(job, link, log)
+    log.on_line = work.moved
+    _shut_doors(job, work.on_time)
+    download.install(work.throttle)
+    link.watch(lambda command: _obey(command, work))
+    with Engine(options.for_download(job, log), refusals) as engine:
+        return "produced", work.run(engine)
+
+
+def _obey(command: Mapping[str, Any], work: download.Download) -> None:
+    match command.get("command"):
+        case "stop":
+            end_group()  # partial files are good at any moment
+        case "rate":
+            work.throttle.set_rate(command.get("bytes_per_second"))
+
+
+def _info(job: Mapping[str, Any], link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
+    _shut_doors(job, lambda _: None)
+    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    with Engine(options.for_info(job, log), refusals) as engine:
+        info = engine.extract_info(job["request"]["url"], download=False) or {}
+        picture = Thumbnails(engine, job["ffmpeg"], Path(job["directory"]), log).data_link(info)
+    return "extracted", {"info": describe.extracted(info, picture)}
+
+
+def _shut_doors(job: Mapping[str, Any], on_time: Callable[[float], None]) -> None:
+    """From here on this process reaches only its directory and public addresses.
+
+    No thread may run yet: Landlock holds for threads that start later.
+    """
+    directory = Path(job["directory"])
+    directory.mkdir(mode=0o700, exist_ok=True)
+    lock = _lock(job["lock"])
+    os.chdir(directory)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
+    guard.install(job["allowed_private_hosts"], job.get("proxy"))
+    sandbox.limit(job.get("max_filesize"))
+    sandbox.restrict(directory, [program for program in (job["ffmpeg"], job.get("deno")) if program])
+    ffmpeg.install(job["ffmpeg"], lock, on_time)
+
+
+def _lock(path: str) -> int:
+    """Wait until nobody else writes this task's files.
+
+    ffmpeg inherits the descriptor, so that the lock ends with the last writer.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+if __name__ == "__main__":
+    os.setsid()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,123 @@
+"""What a file really is: its container by its first bytes, its streams by its index or by ffmpeg.
+
+Names and content types of sources are not to be trusted; ffprobe may be missing, so ffmpeg itself is asked.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.child import mp4, programs
+from server.child.failures import JobFailed
+
+HEAD = 1024
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (4, b"ftypqt  ", "mov"),
+    (4, b"ftypM4A ", "m4a"),
+    (4, b"ftyp", "mp4"),
+    (4, b"styp", "mp4"),
+    (4, b"moov", "mov"),
+    (4, b"mdat", "mov"),
+    (0, b"FLV\x01", "flv"),
+    (8, b"AVI ", "avi"),
+    (8, b"WAVE", "wav"),
+    (0, b"fLaC", "flac"),
+    (0, b"ID3", "mp3"),
+    (0, b"\x00\x00\x01\xba", "mpg"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wmv"),
+)
+_STREAM = re.compile(
+    r"Stream #0:\d+.*?: (?P<kind>Video|Audio): (?P<codec>\w+)(?P<rest>.*)",
+)
+_DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_SIZE = re.compile(r"\b(?P<width>[1-9]\d{1,4})x(?P<height>[1-9]\d{1,4})\b")
+_RATE = re.compile(r"\b(\d+) kb/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """`container` is the usual suffix; codecs have ffmpeg's names, None where there is no such stream."""
+
+    container: str
+    duration: float | None = None
+    video: str | None = None
+    audio: str | None = None
+    width: int | None = None
+    height: int | None = None
+    audio_rate: int | None = None
+    """kbit/s"""
+
+
+def sniff(head: bytes) -> str | None:
+    """The container that begins with `head`, or None if it looks like none."""
+    for at, signature, container in _SIGNATURES:
+        if head[at : at + len(signature)] == signature:
+            return container
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "webm" if b"webm" in head[:64] else "mkv"
+    if head.startswith(b"OggS"):
+        return "opus" if b"OpusHead" in head[:64] else "ogg"
+    if head[:1] == b"\x47" and head[188:189] in (b"\x47", b""):
+        return "ts"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return "aac" if head[1] & 0x06 == 0 else "mp3"
+    return None
+
+
+def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
+    """Look into `path`; raises `JobFailed` if it is neither video nor sound."""
+    with path.open("rb") as file:
+        container = sniff(file.read(HEAD))
+    if container in ("mp4", "m4a", "mov") and not need_rate:
+        movie = mp4.read(path)
+        if movie is not None:
+            return _of_movie(container, movie)
+    return _of_report(container or path.suffix.lstrip("."), _report(path, ffmpeg))
+
+
+def _of_movie(container: str, movie: mp4.Movie) -> Media:
+    def first(kind: str) -> mp4.Track | None:
+        return next((track for track in movie.tracks if track.kind == kind), None)
+
+    picture, sound = first("vide"), first("soun")
+    if picture is None and sound is None:
+        raise JobFailed("no_media", "neither video nor audio in the file")
+    return Media(
+        container,
+        movie.duration,
+        picture.codec if picture else None,
+        sound.codec if sound else None,
+        picture.width if picture else None,
+        picture.height if picture else None,
+    )
+
+
+def _report(path: Path, ffmpeg: str) -> str:
+    """What ffmpeg prints about its input before it complains that there is no output."""
+    result = programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"])
+    return result.errors
+
+
+def _of_report(container: str, report: str) -> Media:
+    streams = [found for found in _STREAM.finditer(report) if "attached pic" not in found["rest"]]
+    picture = next((found for found in streams if found["kind"] == "Video"), None)
+    sound = next((found for found in streams if found["kind"] == "Audio"), None)
+    if picture is None and sound is None:
+        raise JobFailed("no_media", (report.strip().splitlines() or ["nothing in it"])[-1])
+    size = _SIZE.search(picture["rest"]) if picture else None
+    rate = _RATE.search(sound["rest"]) if sound else None
+    return Media(
+        container,
+        next(_durations(report), None),
+        picture["codec"] if picture else None,
+        sound["codec"] if sound else None,
+        int(size["width"]) if size else None,
+        int(size["height"]) if size else None,
+        int(rate[1]) if rate else None,
+    )
+
+
+def _durations(report: str) -> Iterator[float]:
+    for hours, minutes, seconds in _DURATION.findall(report):
+        yield int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -1,0 +1,110 @@
+"""Warms the fork server: what is imported and computed here once, no child has to do again.
+
+Importing is not enough: most of the first extraction goes into compiling the patterns of 1,750
+extractors. Everything must stay below 45 MB, so what no download needs is left out.
+"""
+
+import gc
+import importlib
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+# Optional to those who import them: the detection of text encodings in requests (unused by yt-dlp), the
+# reading of browsers' cookies, live chats, covers in files that ffmpeg can't put them in, and a network
+# client that no guard could watch.
+_LEFT_OUT = (
+    "charset_normalizer",
+    "chardet",
+    "sqlite3",
+    "secretstorage",
+    "websockets",
+    "mutagen",
+    "curl_cffi",
+)
+
+# Not optional, but used by live chats alone.
+_LATER = ("asyncio",)
+
+_NEEDED = (
+    "yt_dlp.extractor.lazy_extractors",
+    "yt_dlp.extractor.extractors",
+    "yt_dlp.extractor.generic",
+    "yt_dlp.extractor.youtube",
+    "yt_dlp.downloader",
+    "yt_dlp.postprocessor",
+    "encodings.idna",
+)
+
+
+def load(job: str) -> ModuleType:
+    """Import yt_dlp, and return the module `job`."""
+    with _left_out(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # requests misses the detection of encodings
+        for name in _NEEDED:
+            importlib.import_module(name)
+        return importlib.import_module(job)
+
+
+def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str | None]:
+    """Fill the caches of yt-dlp and of `job`; returns the versions of yt-dlp, ffmpeg and deno.
+
+    Afterwards the garbage collector looks at none of it any more: each page that it touched in a child
+    would be copied.
+    """
+    import yt_dlp
+
+    with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True, "cachedir": False, "js_runtimes": {}}) as ydl:
+        for extractor in ydl._ies.values():
+            extractor.suitable("https://warm.invalid/")
+    versions = {
+        "yt_dlp": yt_dlp.version.__version__,
+        "ffmpeg": _ffmpeg_version(ffmpeg) if ffmpeg else None,
+        "deno": _deno_version(deno) if deno else None,
+    }
+    if ffmpeg:
+        job.warm(ffmpeg)
+    gc.collect()
+    gc.freeze()
+    return versions
+
+
+def _ffmpeg_version(executable: str) -> str | None:
+    """Ask once; yt-dlp keeps the answers for ffmpeg and ffprobe in the class."""
+    from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
+
+    FFmpegPostProcessor._ffmpeg_location.set(executable)
+    found = FFmpegPostProcessor.get_versions().get("ffmpeg") or ""
+    number = re.match(r"n?(\d[\d.]*\d)", found)  # 7.1.5-0+deb13u1, n9.0.2-12-g1234567
+    return number[1] if number else found or None
+
+
+def _deno_version(executable: str) -> str | None:
+    from yt_dlp.utils._jsruntime import DenoJsRuntime
+
+    info = DenoJsRuntime(executable).info
+    return info.version if info else None
+
+
+class _Later(ModuleType):
+    """Stands for a module with whoever imported it, until something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    """Have imports of `_LEFT_OUT` fail inside the block, but not for those who ask later."""
+    stand_ins: dict[str, Any] = dict.fromkeys(_LEFT_OUT) | {name: _Later(name) for name in _LATER}
+    absent = stand_ins.keys() - sys.modules.keys()
+    sys.modules.update({name: stand_ins[name] for name in absent})
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]

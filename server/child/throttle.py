@@ -1,0 +1,51 @@
+"""A limit of bytes a second over all connections of this job, which can change at any time.
+
+yt-dlp's own limit works with the mean since the start: a lower limit would stop a running download for
+minutes. Here a debt is kept in bytes and paid at the rate of the moment.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+LARGEST_BLOCK = 256 * 1024
+_LONGEST_NAP = 1.0
+
+
+class Throttle:
+    """`on_nap` is called about once a second while it holds a download back."""
+
+    def __init__(self, rate: int | None = None, on_nap: Callable[[], None] = lambda: None) -> None:
+        self._rate = rate
+        self._on_nap = on_nap
+        self._debt = 0.0
+        self._paid_at = time.monotonic()
+        self._changed = threading.Condition()
+
+    def set_rate(self, bytes_per_second: int | None) -> None:
+        with self._changed:
+            self._pay()
+            self._rate = bytes_per_second or None
+            self._changed.notify_all()
+
+    def pace(self, count: int) -> None:
+        """Account for `count` bytes that came in, and return when more may come."""
+        with self._changed:
+            self._pay()
+            self._debt += count
+            while self._rate and self._debt > 0:
+                self._changed.wait(min(self._debt / self._rate, _LONGEST_NAP))
+                self._pay()
+                if self._debt > 0:
+                    self._on_nap()
+
+    def block_size(self, wanted: int) -> int:
+        """How much to read at once: small enough that progress and the limit stay smooth."""
+        quarter_second = self._rate // 4 if self._rate else LARGEST_BLOCK
+        return max(1024, min(wanted, quarter_second, LARGEST_BLOCK))
+
+    def _pay(self) -> None:
+        now = time.monotonic()
+        paid = (now - self._paid_at) * self._rate if self._rate else self._debt
+        self._debt = max(0.0, self._debt - paid)
+        self._paid_at = now

@@ -1,0 +1,77 @@
+"""`python -m server check`: is what the service needs in order? Takes no lock, changes nothing."""
+
+import asyncio
+import ipaddress
+import os
+from pathlib import Path
+
+from server.backends import check_database
+from server.settings import Settings
+from server.tasks.children import ForkServer
+from server.tasks.disk import Disk
+from server.tasks.readiness import Check, disk_check, sandbox_check, tool_checks, yt_dlp_check
+from server.tasks.tools import find_tools
+
+WARM_WITHIN = 20.0  # seconds
+
+
+async def check(settings: Settings) -> int:
+    """Print one line a thing; exit status 1 if the service would not work."""
+    checks = [Check("configuration", ok=True, detail="valid"), *await _checks(settings)]
+    for found in checks:
+        mark = "ok  " if found.ok else "FAIL" if found.needed else "warn"
+        print(f"{mark}  {found.name}: {found.detail}")
+    return int(any(found.needed and not found.ok for found in checks))
+
+
+async def _checks(settings: Settings) -> list[Check]:
+    data_dir, tools = settings.storage.data_dir, find_tools()
+    async with ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        warmth = asyncio.wait_for(fork_server.warm(), WARM_WITHIN)
+        [warm] = await asyncio.gather(warmth, return_exceptions=True)
+        ready = fork_server.ready
+    detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm!r}"
+    return [
+        await asyncio.to_thread(_data_dir, data_dir),
+        await check_database(settings),
+        disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
+        *tool_checks(tools),
+        yt_dlp_check(ready.yt_dlp if ready else None),
+        Check("fork_server", ready is not None, detail),
+        sandbox_check(ready.landlock if ready else 0),
+        _address(settings),
+    ]
+
+
+def _data_dir(data_dir: Path) -> Check:
+    place = _existing(data_dir)
+    ok = os.access(place, os.W_OK | os.X_OK) and place.is_dir()
+    return Check(
+        "data_dir",
+        ok,
+        f"{data_dir}{'' if place == data_dir else ' (will be made)'}" if ok else f"{place} is not writable",
+    )
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _address(settings: Settings) -> Check:
+    host = settings.server.host
+    open_to_all = not _is_loopback(host) and not settings.server.tokens
+    if open_to_all:
+        advice = "reachable by others without tokens: set CLIPWIRE_SERVER__TOKENS"
+        return Check("address", ok=False, detail=f"{host} is {advice}", needed=False)
+    return Check("address", ok=True, detail=host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

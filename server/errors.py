@@ -1,0 +1,193 @@
+"""Every error a client can see as an answer, with its stable `code`.
+
+The texts stand in `locales/*.toml` under `[problem.<code>]`; what a *task* can end in is an
+`error_code` of its status and stands under `[failure.<code>]`.
+
+AppError
+├── NotJson                  400  the body is not JSON
+├── TokenRequired            401  tokens are set and none was sent, or a wrong one
+├── OriginForbidden          403  a page of another site asks
+├── HostForbidden            403  the Host header names somebody else
+├── TaskNotFound             404
+├── FileNotFound             404  no file of a task has this name
+├── ThumbnailNotFound        404  none is known (yet)
+├── NotFound                 404  no such route
+├── MethodNotAllowed         405
+├── TaskAlreadyFinal         409  it has ended
+├── WrongStage               409  the task is not where this could be done
+├── BodyTooLarge             413
+├── NotJsonType              415  Content-Type is not application/json
+├── RangeNotSatisfiable      416
+├── InvalidRequest           422  well-formed and wrong; names the fields
+├── InvalidQuery             422  a query parameter or a header does not fit; names it
+├── IdempotencyMismatch      422  the key was used with another request
+├── UpgradeRequired          426  a plain request on a WebSocket path
+├── TooManyRequests          429
+├── InternalError            500
+├── SourceRefused            502  POST /api/info: the source said no
+├── ShuttingDown             503
+├── QueueFull                503
+└── DiskFull                 507
+"""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """An answer that is an error. `values` fill the text's placeholders; `extra` goes into the body."""
+
+    status: ClassVar[HTTPStatus]
+    code: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        headers: dict[str, str] | None = None,
+        extra: dict[str, object] | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(f"{self.code} {values}" if values else self.code)
+        self.values = values
+        self.headers = headers or {}
+        self.extra = extra or {}
+
+
+class NotJson(AppError):
+    status, code = HTTPStatus.BAD_REQUEST, "not_json"
+
+
+class TokenRequired(AppError):
+    status, code = HTTPStatus.UNAUTHORIZED, "token_required"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="clipwire"'})
+
+
+class OriginForbidden(AppError):
+    status, code = HTTPStatus.FORBIDDEN, "origin_forbidden"
+
+
+class HostForbidden(AppError):
+    status, code = HTTPStatus.FORBIDDEN, "host_forbidden"
+
+
+class TaskNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "task_not_found"
+
+
+class FileNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "file_not_found"
+
+
+class ThumbnailNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "thumbnail_not_found"
+
+
+class NotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "not_found"
+
+
+class MethodNotAllowed(AppError):
+    status, code = HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(headers={"Allow": allow}, allow=allow)
+
+
+class TaskAlreadyFinal(AppError):
+    status, code = HTTPStatus.CONFLICT, "task_already_final"
+
+
+class WrongStage(AppError):
+    status, code = HTTPStatus.CONFLICT, "wrong_stage"
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage=stage)
+
+
+class BodyTooLarge(AppError):
+    status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large"
+
+
+class NotJsonType(AppError):
+    status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json_type"
+
+
+class RangeNotSatisfiable(AppError):
+    status, code = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(headers={"Content-Range": f"bytes */{size}"}, size=size)
+
+
+class InvalidRequest(AppError):
+    """`problems` are (field, what is wrong as a key of `[field]`, the values of its placeholders)."""
+
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"
+
+    def __init__(self, problems: list[tuple[str, str, dict[str, object]]]) -> None:
+        super().__init__(fields=", ".join(sorted({field for field, _, _ in problems})))
+        self.problems = problems
+
+
+class InvalidQuery(InvalidRequest):
+    code = "invalid_query"
+
+    def __init__(self, name: str) -> None:
+        super().__init__([(name, "other", {})])
+
+
+class IdempotencyMismatch(AppError):
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"
+
+
+class UpgradeRequired(AppError):
+    status, code = HTTPStatus.UPGRADE_REQUIRED, "upgrade_required"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
+class TooManyRequests(AppError):
+    status, code = HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after)}, seconds=retry_after)
+
+
+class InternalError(AppError):
+    """`id` is in the log beside the traceback, which is never in the answer."""
+
+    status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(extra={"id": error_id}, id=error_id)
+
+
+class SourceRefused(AppError):
+    """Carries the same `error_code`, `error` and `hint` that a task would have ended with."""
+
+    status, code = HTTPStatus.BAD_GATEWAY, "source_refused"
+
+    def __init__(self, error_code: str) -> None:
+        super().__init__(error_code=error_code)
+        self.error_code = error_code
+
+
+class ShuttingDown(AppError):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
+class QueueFull(AppError):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "queue_full"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "30"})
+
+
+class DiskFull(AppError):
+    status, code = HTTPStatus.INSUFFICIENT_STORAGE, "disk_full"

@@ -1,0 +1,243 @@
+"""What can happen to a task, and what each event does to its status.
+
+A child writes the events of `CHILD_EVENT` as JSON, one a line; the others come from the server.
+`apply` is pure: every transition can be tested without a process, a database or a clock.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, assert_never
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
+
+from server.models import Frozen, Stage, StoredFile, TaskStatus, VideoInfo
+
+INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100
+
+
+class _Event(Frozen):
+    """Children may be newer than the server (yt-dlp is swapped alone): unknown fields are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+# What a child says.
+
+
+class Described(_Event):
+    """The source is known; fields that are absent change nothing."""
+
+    kind: Literal["described"] = "described"
+    video_info: VideoInfo
+
+
+class DownloadStarted(_Event):
+    kind: Literal["download_started"] = "download_started"
+
+
+class Progress(_Event):
+    """`progress` is the one number over all streams, merging and converting: 20-99."""
+
+    kind: Literal["progress"] = "progress"
+    stage: Literal[Stage.DOWNLOAD, Stage.CONVERT] = Stage.DOWNLOAD
+    progress: NonNegativeFloat
+    downloaded_bytes: NonNegativeInt | None = None
+    total_bytes: NonNegativeInt | None = None
+    speed: NonNegativeFloat | None = None
+    eta: NonNegativeInt | None = None
+
+
+class Alive(_Event):
+    """Nothing new, but work goes on: keeps `stall_timeout` away."""
+
+    kind: Literal["alive"] = "alive"
+
+
+class ProducedFile(Frozen):
+    """A file that lies whole and flushed in the job's `out` directory; `path` is relative to it."""
+
+    path: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9]{1,8}$")
+    size: NonNegativeInt
+    type: str
+
+
+class Produced(_Event):
+    """The child's last word when all went well."""
+
+    kind: Literal["produced"] = "produced"
+    files: dict[str, ProducedFile]
+    video_info: VideoInfo = VideoInfo()
+
+
+class Broken(_Event):
+    """The child's last word when it did not; `code` is an `error_code`."""
+
+    kind: Literal["broken"] = "broken"
+    code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
+    retryable: bool = False
+    retry_after: NonNegativeFloat | None = Field(default=None, description="seconds the source asked for")
+
+
+ChildEvent = Described | DownloadStarted | Progress | Alive | Produced | Broken
+CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(Annotated[ChildEvent, Field(discriminator="kind")])
+
+# What the server says.
+
+
+class Started(_Event):
+    """A child is about to be started; the next attempt begins with this."""
+
+
+class Requeued(_Event):
+    """Back in the queue for another attempt; `because` is a code that is shown if a reader can act on it."""
+
+    because: str | None = None
+    not_before: datetime | None = None
+    counts_as_retry: bool = False
+    counts_as_lost: bool = False
+
+
+class Finished(_Event):
+    files: dict[str, StoredFile]
+    video_info: VideoInfo = VideoInfo()
+
+
+class Failed(_Event):
+    code: str
+
+
+class Paused(_Event):
+    pass
+
+
+class Resumed(_Event):
+    pass
+
+
+class Cancelled(_Event):
+    pass
+
+
+class Retried(_Event):
+    pass
+
+
+class Prioritized(_Event):
+    priority: int
+
+
+Event = (
+    Described
+    | DownloadStarted
+    | Progress
+    | Started
+    | Requeued
+    | Finished
+    | Failed
+    | Paused
+    | Resumed
+    | Cancelled
+    | Retried
+    | Prioritized
+)
+
+_STILL: dict[str, object] = {"downloaded_bytes": None, "total_bytes": None, "speed": None, "eta": None}
+_FRESH: dict[str, object] = _STILL | {
+    "progress": 0,
+    "completed_at": None,
+    "error_code": None,
+    "waiting": None,
+    "not_before": None,
+}
+
+
+def apply(status: TaskStatus, event: Event, now: datetime) -> TaskStatus:
+    """Return the status after `event`, or `status` itself if the event changes nothing.
+
+    Within one attempt `progress` never falls, except to 0 with an error; a final status changes
+    only by `Retried`.
+    """
+    change = _change(status, event, now)
+    if change is None:
+        return status
+    return status.model_copy(update=change | {"revision": status.revision + 1})
+
+
+def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object] | None:
+    stage = status.stage
+    match event:
+        case Retried():
+            return _retried() if stage.is_final else None
+        case Prioritized(priority=priority):
+            return {"priority": priority} if priority != status.priority and not stage.is_final else None
+        case _ if stage.is_final:
+            return None
+        case Started():
+            return _started(status) if stage is not Stage.PAUSED else None
+        case Described(video_info=info):
+            return _described(status, info) if stage.is_running else None
+        case DownloadStarted():
+            return {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD} if stage is Stage.INFO else None
+        case Progress():
+            return _progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
+        case Requeued():
+            return _requeued(status, event) if stage is not Stage.PAUSED else None
+        case Finished(files=files, video_info=info):
+            known = merged(status.video_info, info)
+            return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "video_info": known}
+        case Failed(code=code):
+            return _ended(Stage.FAILED, now) | {"error_code": code}
+        case Cancelled():
+            return _ended(Stage.CANCELLED, now) | {"error_code": "cancelled"}
+        case Paused():
+            return _STILL | {"stage": Stage.PAUSED, "waiting": None} if stage is not Stage.PAUSED else None
+        case Resumed():
+            return {"stage": Stage.QUEUED, "not_before": None} if stage is Stage.PAUSED else None
+        case _:
+            assert_never(event)
+
+
+def _started(status: TaskStatus) -> dict[str, object]:
+    return _FRESH | {"stage": Stage.INFO, "attempt": status.attempt + 1, "progress": INFO}
+
+
+def _described(status: TaskStatus, info: VideoInfo) -> dict[str, object] | None:
+    known = merged(status.video_info, info)
+    return {"video_info": known} if known != status.video_info else None
+
+
+def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
+    stage = Stage.CONVERT if status.stage is Stage.CONVERT else Stage(event.stage)
+    change: dict[str, object] = _STILL | {
+        "stage": stage,
+        "progress": max(status.progress, min(int(event.progress), ALMOST)),
+        "lost": 0,
+    }
+    if stage is Stage.DOWNLOAD:
+        change |= event.model_dump(include=set(_STILL))
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
+
+
+def _requeued(status: TaskStatus, event: Requeued) -> dict[str, object] | None:
+    change: dict[str, object] = _STILL | {
+        "stage": Stage.QUEUED,
+        "waiting": event.because,
+        "not_before": event.not_before,
+        "retries": status.retries + event.counts_as_retry,
+        "lost": status.lost + event.counts_as_lost,
+    }
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
+
+
+def _ended(stage: Stage, now: datetime) -> dict[str, object]:
+    return _FRESH | {"stage": stage, "completed_at": now}
+
+
+def _retried() -> dict[str, object]:
+    return _FRESH | {"stage": Stage.QUEUED, "files": {}, "retries": 0, "lost": 0}
+
+
+def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:
+    """`known` with what `news` knows better."""
+    return known.model_copy(update=news.model_dump(exclude_none=True))

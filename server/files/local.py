@@ -1,0 +1,206 @@
+"""Finished files, partial files and logs in one data directory.
+
+work/<task_id>/        the child's: partial files, the preview, finished files in out/
+work/<task_id>.lock    held (flock) by whoever writes into it, down to the last ffmpeg
+logs/<task_id>.log
+files/<task_id>/       the finished files and their manifest: whole, or not there at all
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from server.errors import FileNotFound, TaskNotFound
+from server.events import ProducedFile
+from server.files.names import new_short, public_name
+from server.files.publishing import (
+    PREVIEW,
+    Manifest,
+    delete,
+    is_from_child,
+    open_file,
+    publish,
+    read_manifest,
+)
+from server.models import Stage, StoredFile, VideoInfo
+
+log = logging.getLogger(__name__)
+
+SWEEP_BATCH = 500
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Known = Callable[[list[str]], Awaitable[dict[str, Stage]]]
+
+
+class LocalFiles:
+    """Methods that touch the disk do it in a thread; the two that are called in one say so."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir.absolute()
+        self._work = self._root / "work"
+        self._logs = self._root / "logs"
+        self._files = self._root / "files"
+
+    def prepare(self) -> None:
+        """Make the directories, for our eyes only. Touches the disk."""
+        for directory in (self._root, self._work, self._logs, self._files):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(PermissionError):  # a mounted volume may belong to somebody else
+            self._root.chmod(0o700)
+
+    def work(self, task_id: str) -> Path:
+        return self._work / _checked(task_id)
+
+    def lock(self, task_id: str) -> Path:
+        return self._work / f"{_checked(task_id)}.lock"
+
+    def log(self, task_id: str) -> Path:
+        return self._logs / f"{_checked(task_id)}.log"
+
+    def path(self, task_id: str, stored: StoredFile) -> Path:
+        return self._files / _checked(task_id) / stored.path
+
+    def preview(self, task_id: str) -> Path | None:
+        """The small thumbnail of the attempt that runs, or else of the last. Touches the disk."""
+        for path in (self.work(task_id) / PREVIEW, self._files / task_id / PREVIEW):
+            with suppress(OSError):
+                if is_from_child(path.lstat()):
+                    return path
+        return None
+
+    async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
+        """A published file. Raises `FileNotFound`, also if it is no longer what was published."""
+        directory = self._files / _checked(task_id)
+        try:
+            return await asyncio.to_thread(open_file, directory, stored)
+        except OSError:
+            raise FileNotFound from None
+
+    async def publish(
+        self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
+    ) -> dict[str, StoredFile]:
+        """Move what the child produced to its final place and give it public names.
+
+        The child must be gone. Raises `UnsafeFile`, and `OSError` if the disk does not take it: then
+        the files of an earlier attempt may be gone, but nothing half-done is in their place.
+        """
+        files = _named(produced, video_info.title)
+        manifest = Manifest(attempt=attempt, files=files, video_info=video_info)
+        await asyncio.to_thread(self._publish, task_id, manifest)
+        return files
+
+    async def published(self, task_id: str, attempt: int) -> Manifest | None:
+        """What `publish` had finished for exactly this attempt when the server died."""
+        manifest = await asyncio.to_thread(read_manifest, self._files / _checked(task_id))
+        return manifest if manifest and manifest.attempt == attempt else None
+
+    async def remove(self, task_id: str) -> None:
+        """Delete everything of a task; what is gone already does not matter."""
+        await asyncio.to_thread(self._remove, task_id)
+
+    async def sweep(self, known: Known) -> None:
+        """Delete what belongs to no task, and what completed tasks left in `work/`.
+
+        Safe while tasks run. `known` gives the stages of those that exist. Names that could not be
+        a task's are left alone.
+        """
+        for directory in (self._work, self._logs, self._files):
+            with await asyncio.to_thread(os.scandir, directory) as entries:
+                task_ids = _task_ids(entries)
+                while batch := await asyncio.to_thread(_some, task_ids):
+                    await self._sweep(batch, known, unfinished=directory is self._work)
+
+    async def _sweep(self, task_ids: list[str], known: Known, *, unfinished: bool) -> None:
+        stages = await known(task_ids)
+        for task_id in task_ids:
+            try:
+                if task_id not in stages:
+                    await self.remove(task_id)
+                elif unfinished and stages[task_id] is Stage.COMPLETED:
+                    await self._sweep_work(task_id, known)
+            except OSError as exc:
+                log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
+
+    async def _sweep_work(self, task_id: str, known: Known) -> None:
+        with await asyncio.to_thread(_Lock, self.lock(task_id)) as lock:
+            # Asked again under the lock: if a retry began meanwhile, its child now waits for us.
+            if lock.held and (await known([task_id])).get(task_id) is Stage.COMPLETED:
+                await asyncio.to_thread(self._remove_work, task_id)
+
+    def _publish(self, task_id: str, manifest: Manifest) -> None:
+        publish(self.work(task_id), self._files / task_id, manifest)
+        try:
+            with _Lock(self.lock(task_id)) as lock:
+                if lock.held:
+                    self._remove_work(task_id)
+        except OSError as exc:  # published all the same; the next sweep tries again
+            log.warning("partial files of task %s could not be deleted: %s", task_id, exc)
+
+    def _remove(self, task_id: str) -> None:
+        """Files go in any case; the lock only if nobody holds it, who could still be writing."""
+        with _Lock(self.lock(task_id)) as lock:
+            delete(self._files / task_id)
+            delete(self.log(task_id))
+            delete(self.work(task_id))
+            if lock.held:
+                delete(self.lock(task_id))
+
+    def _remove_work(self, task_id: str) -> None:
+        delete(self.work(task_id))
+        delete(self.lock(task_id))
+
+
+class _Lock:
+    """A task's lock, taken at once or not at all; `held` says which."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.held = True
+        except BlockingIOError:
+            self.held = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def _named(produced: dict[str, ProducedFile], title: str | None) -> dict[str, StoredFile]:
+    short = new_short()
+    return {
+        kind: StoredFile(
+            name=public_name(kind, title, short, file.path.rpartition(".")[2]),
+            **file.model_dump(),
+        )
+        for kind, file in produced.items()
+    }
+
+
+def _checked(task_id: str) -> str:
+    """`task_id` if it can be a file's name; anything else was never a task's."""
+    if not _TASK_ID.fullmatch(task_id):
+        raise TaskNotFound
+    return task_id
+
+
+def _task_ids(entries: Iterator[os.DirEntry[str]]) -> Iterator[str]:
+    for entry in entries:
+        task_id = entry.name.removesuffix(".lock").removesuffix(".log")
+        if _TASK_ID.fullmatch(task_id):
+            yield task_id
+
+
+def _some(task_ids: Iterator[str]) -> list[str]:
+    """The next ones, each once: a directory and its lock are often neighbours."""
+    return list(dict.fromkeys(islice(task_ids, SWEEP_BATCH)))

@@ -1,0 +1,140 @@
+"""What readers see, in words: one catalogue a language, each a `*.toml` file beside this one.
+
+The code knows stages and stable codes only. A new language is a new file with the same keys.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from server.models import Frozen, Stage
+
+
+class _Failure(Frozen):
+    """What a task ended in: the short reason, the cause, and what the reader can do about it."""
+
+    reason: str | None = None
+    error: str
+    hint: str | None = None
+
+
+class _Problem(Frozen):
+    title: str
+    detail: str
+
+
+class _Texts(Frozen):
+    """The shape of a catalogue file; `{}` are `str.format` placeholders."""
+
+    failed: str
+    stage: dict[Stage, str]
+    waiting: dict[str, str]
+    failure: dict[str, _Failure]
+    http_hint: dict[str, str]
+    problem: dict[str, _Problem]
+    field: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The texts of one `language`; `tag` changes with them and stands in ETags."""
+
+    language: str
+    tag: str
+    texts: _Texts
+
+    def stage(self, stage: str) -> str:
+        """The `message` of a task in `stage`."""
+        return self.texts.stage[Stage(stage)]
+
+    def failed(self, code: str) -> str:
+        """The whole `message` of a task that failed with `code`."""
+        reason = self._failure(code).reason
+        return self.texts.failed.format(reason=reason) if reason else self.stage(Stage.FAILED)
+
+    def error(self, code: str) -> str:
+        """The cause in one short sentence."""
+        return self._failure(code).error.format(status=code.removeprefix("http_"))
+
+    def hint(self, code: str) -> str | None:
+        """What the reader can do about it, where something is known."""
+        return self.texts.http_hint.get(code.removeprefix("http_"), self._failure(code).hint)
+
+    def waiting(self, code: str) -> str | None:
+        """The `message` of a queued task that waits for something a reader should know of."""
+        return self.texts.waiting.get(code)
+
+    def problem(self, code: str, values: Mapping[str, object]) -> tuple[str, str]:
+        """Title and detail of an error answer."""
+        texts = self.texts.problem[code]
+        return texts.title, texts.detail.format_map(values)
+
+    def field(self, key: str, values: Mapping[str, object]) -> str:
+        """What is wrong with one field; `key` is a pydantic error type, `values` its context."""
+        texts = self.texts.field
+        words = {name: _listed(value, texts["or"]) for name, value in values.items()}
+        return texts.get(key, texts["other"]).format_map(words)
+
+    def _failure(self, code: str) -> _Failure:
+        """Children may be newer than the server: an unknown code is worded as `internal`."""
+        known = self.texts.failure
+        if re.fullmatch(r"http_\d{3}", code):
+            return known["http"]
+        return known.get(code, known["internal"])
+
+
+def _listed(value: object, last: str) -> str:
+    """Pydantic joins what it would have accepted in English: `'a', 'b' or 'c'`."""
+    return str(value).replace(" or ", last)
+
+
+def _read(path: Path) -> Catalogue:
+    content = path.read_bytes()
+    tag = hashlib.blake2b(content, digest_size=4).hexdigest()
+    return Catalogue(path.stem, tag, _Texts.model_validate(tomllib.loads(content.decode())))
+
+
+LANGUAGES: Mapping[str, Catalogue] = MappingProxyType(
+    {path.stem: _read(path) for path in sorted(Path(__file__).parent.glob("*.toml"))}
+)
+
+_RANGE = re.compile(
+    r"\s*(?P<tag>\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*(?P<q>0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
+)
+
+
+@lru_cache(maxsize=256)
+def negotiate(header: str | None, default: str) -> str:
+    """The language of `LANGUAGES` that an `Accept-Language` header asks for (RFC 9110, 12.5.4).
+
+    Matched as RFC 4647 looks up: `zh-Hant-TW`, `zh-Hant`, `zh`. A header that is missing, `*`, not
+    well-formed or without a language of ours gives `default`.
+    """
+    wanted = _weighed(header or "")
+    refused = {tag for tag, quality in wanted if not quality}
+    for tag, quality in sorted(wanted, key=lambda item: -item[1]):
+        if not quality:
+            break
+        for candidate in (default, *LANGUAGES) if tag == "*" else _prefixes(tag):
+            if candidate in LANGUAGES and candidate not in refused:
+                return candidate
+    return default
+
+
+def _weighed(header: str) -> list[tuple[str, float]]:
+    """(language range, quality) in the order of `header`; empty if any part of it is malformed."""
+    ranges = [_RANGE.fullmatch(part) for part in header.split(",") if part.strip()]
+    if None in ranges:
+        return []
+    return [(match["tag"].lower(), float(match["q"] or 1)) for match in ranges if match]
+
+
+def _prefixes(tag: str) -> Iterator[str]:
+    while tag:
+        yield tag
+        tag = tag.rpartition("-")[0]

@@ -1,0 +1,123 @@
+"""What a deployment swaps. Everything else is the same on one machine and on many."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.models import Stage, StoredFile, Task, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """`key` is unique over all tasks (it carries its scope); `request` is the hash of what was asked for."""
+
+    key: str
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tasks a page shows; `text` is searched in title, uploader and URL, literally."""
+
+    stages: tuple[Stage, ...] = ()
+    text: str = ""
+
+    @property
+    def is_queue(self) -> bool:
+        """Only the queue is shown in queue order; everything else is newest first."""
+        return self.stages == (Stage.QUEUED,)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    tasks: list[TaskStatus]
+    next_cursor: str | None
+
+
+class Store(Protocol):
+    """Durable tasks. What a method returned or accepted is on disk; reads never see less."""
+
+    async def add(self, task: Task, idempotency: Idempotency | None = None) -> Task:
+        """Return `task` with its number, or the task that was made with the same key and request.
+
+        Raises `QueueFull`, `IdempotencyMismatch`, `DiskFull`.
+        """
+        ...
+
+    async def get(self, task_id: str) -> Task:
+        """Raises `TaskNotFound`, also for a task that is being removed."""
+        ...
+
+    async def save(self, status: TaskStatus) -> bool:
+        """Write `status` if it directly follows what is stored (by `revision`); say whether it did.
+
+        Raises `DiskFull` when the disk does not take it; then nothing is changed.
+        """
+        ...
+
+    async def unfinished(self) -> list[Task]:
+        """All that are not final, in queue order: highest priority first, then oldest."""
+        ...
+
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+        """Keyset pages: the cost does not depend on how far in. Raises `InvalidQuery` on a bad cursor."""
+        ...
+
+    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+        """The task and the file that has this public name."""
+        ...
+
+    async def mark_removed(self, task_id: str) -> None:
+        """From now on the task is unknown to every reader. Raises `TaskNotFound`."""
+        ...
+
+    async def forget(self, task_id: str) -> None:
+        """Remove the row; its files are gone."""
+        ...
+
+    async def removed(self) -> list[str]:
+        """Marked, and not yet forgotten."""
+        ...
+
+    async def mark_expired(self, hours: float, limit: int) -> list[str]:
+        """Mark up to `limit` tasks that have been final for longer than `hours` as removed."""
+        ...
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+        """The stages of those that exist (also of those being removed)."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises when the database does not answer or does not take writes."""
+        ...
+
+
+class Publisher(Protocol):
+    """Tells whoever watches. Must not wait for watchers."""
+
+    def publish(self, status: TaskStatus) -> None: ...
+
+    def removed(self, task_id: str) -> None:
+        """The last word on a task."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Gets tasks run, in order and within the limits."""
+
+    def submit(self, task: Task) -> None:
+        """Take a queued task in (again, after a change of its priority)."""
+        ...
+
+    async def withdraw(self, task_id: str) -> None:
+        """Return when no child works on the task and none will until it is submitted again."""
+        ...
+
+    def running(self) -> list[str]:
+        """The tasks that a child works on now."""
+        ...
+
+    def hold(self) -> None:
+        """Begin nothing new until `release`; what runs goes on."""
+        ...
+
+    def release(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The heart: what happens to a task between a request and its files."""

@@ -1,0 +1,201 @@
+"""The server's side of the fork server: one warm process that forks a child for each job.
+
+The protocol is JSON: packets on the control socket, lines on each child's channel (see
+`docs/architecture.md`). The server itself never imports yt-dlp, and a child inherits nothing of it:
+the fork server is a fresh program with a scrubbed environment and two descriptors of its own.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
+
+PROGRAM = Path(__file__).parent.parent / "child" / "forkserver.py"
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+MAX_PACKET = 64 * 1024
+MAX_LINE = 8 * 1024 * 1024
+GRACE = 0.7  # seconds a child has to end by itself before its group is killed
+START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before each new fork server while they keep dying
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a fork server says of itself once it is warm."""
+
+    pid: int
+    yt_dlp: str
+    ffmpeg: str | None
+    deno: str | None
+    landlock: int
+
+
+class Child:
+    """One job in a process of its own; `exited` resolves when it and all it started are gone."""
+
+    def __init__(self, server: "ForkServer", job_id: str) -> None:
+        self._server = server
+        self._id = job_id
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self, channel: socket.socket, job: Mapping[str, object]) -> None:
+        self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=MAX_LINE)
+        self._writer.write(_line(job))
+
+    async def read_line(self) -> bytes:
+        """The next event, or `b""` when there is no more. Raises `ValueError` on an endless line."""
+        try:
+            return await self._reader.readline()
+        except ConnectionError:
+            return b""
+
+    def command(self, command: str, **values: object) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(_line({"command": command, **values}))
+
+    async def stop(self) -> None:
+        """Ask, then kill; return when nothing of it is left."""
+        if not self.exited.done():
+            self.command("stop")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self.exited), GRACE)
+        if not self.exited.done():
+            await self._server.kill(self._id)
+            await asyncio.shield(self.exited)
+        self._writer.close()
+
+
+class ForkServer:
+    """Keeps one fork server running, and starts jobs in it."""
+
+    def __init__(self, ffmpeg: str | None, deno: str | None) -> None:
+        self._config = json.dumps({"ffmpeg": ffmpeg, "deno": deno})
+        self._children: dict[str, Child] = {}
+        self._control: socket.socket | None = None
+        self._warm = asyncio.Event()
+        self._supervision: asyncio.Task[None] | None = None
+        self.ready: Ready | None = None
+
+    async def __aenter__(self) -> "ForkServer":
+        self._supervision = asyncio.create_task(self._supervise(), name="fork server")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._supervision
+        self._supervision.cancel()
+        await asyncio.wait([self._supervision])
+
+    async def warm(self) -> None:
+        """Return once jobs can be started."""
+        await self._warm.wait()
+
+    async def start(self, job_id: str, job: Mapping[str, object], log_file: Path) -> Child:
+        """Start `job` in a child whose output goes to `log_file`; if that fails, it is lost at once."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        child = self._children[job_id] = Child(self, job_id)
+        with theirs, await asyncio.to_thread(_open_log, log_file) as output:
+            try:
+                await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
+            except OSError:
+                self._lose(job_id)
+        await child.connect(ours, job)
+        return child
+
+    async def kill(self, job_id: str) -> None:
+        with contextlib.suppress(OSError):  # a dead fork server takes its children along
+            await self._send({"op": "kill", "id": job_id})
+
+    async def _supervise(self) -> None:
+        deaths = 0
+        while True:
+            began = asyncio.get_running_loop().time()
+            await self._run_once()
+            lived = asyncio.get_running_loop().time() - began
+            deaths = 0 if lived > max(START_AGAIN) else deaths + 1
+            pause = START_AGAIN[min(deaths, len(START_AGAIN) - 1)]
+            log.error("the fork server ended; a new one starts in %s s", pause)
+            await asyncio.sleep(pause)
+
+    async def _run_once(self) -> None:
+        """Start a fork server and listen to it until it is gone; then all its children are, too."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), self._config,
+                pass_fds=(theirs.fileno(),), env=_environment(),
+                stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        self._control = ours
+        try:
+            await self._listen(ours)
+        finally:
+            self._warm.clear()
+            self.ready = None
+            self._control = None
+            ours.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()  # it may be busy warming; its children die with it
+            await process.wait()
+            for job_id in list(self._children):
+                self._lose(job_id)
+
+    async def _listen(self, control: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            while packet := await loop.sock_recv(control, MAX_PACKET):
+                self._heard(json.loads(packet))
+
+    def _heard(self, message: dict[str, object]) -> None:
+        match message.pop("event"):
+            case "ready":
+                self.ready = Ready(**message)  # type: ignore[arg-type]
+                self._warm.set()
+            case "exit":
+                self._lose(str(message["id"]))
+
+    def _lose(self, job_id: str) -> None:
+        child = self._children.pop(job_id, None)
+        if child and not child.exited.done():
+            child.exited.set_result(None)
+
+    async def _send(self, message: dict[str, object], *descriptors: int) -> None:
+        packet = json.dumps(message).encode()
+        while True:
+            if self._control is None:
+                raise ConnectionResetError("the fork server is gone")
+            try:
+                socket.send_fds(self._control, [packet], list(descriptors))
+            except BlockingIOError:  # it is behind: hundreds of starts at once
+                await asyncio.sleep(0.005)
+            else:
+                return
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the server's own: its environment holds tokens and passwords."""
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return passed_on | {"YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    return open(path, "ab", buffering=0, opener=_for_us)
+
+
+def _for_us(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _line(message: Mapping[str, object]) -> bytes:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,114 @@
+"""Fan-out of statuses inside one process.
+
+A status is a whole snapshot, so a subscriber that falls behind needs only the newest one of each
+task: it keeps one slot a task, which `publish` overwrites, never with an older revision. The
+publisher never waits for a socket, and the last word on a task is never lost.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from server.models import TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The task is gone; nothing about it comes after this."""
+
+    task_id: str
+
+
+Update = TaskStatus | Removed
+
+
+class Subscription:
+    """The newest untaken update of each task; `wake` is called when there is one where there was none."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._slots: dict[str, Update] = {}
+        self.closed = False
+
+    def offer(self, update: Update) -> None:
+        if not self._slots:
+            self._wake()
+        held = self._slots.get(update.task_id)
+        if held is None or _outranks(update, held):
+            self._slots[update.task_id] = update
+
+    def take(self) -> list[Update]:
+        """What has come since the last call, oldest task first."""
+        slots, self._slots = self._slots, {}
+        return list(slots.values())
+
+    def close(self) -> None:
+        """The server goes away; what is held can still be taken."""
+        self.closed = True
+        self._wake()
+
+
+def _outranks(update: Update, held: Update) -> bool:
+    if isinstance(held, Removed):
+        return False
+    return isinstance(update, Removed) or update.revision > held.revision
+
+
+class Waiter(Subscription):
+    """A subscription for code that can wait: `async for update in waiter`."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+        super().__init__(self._changed.set)
+
+    def __aiter__(self) -> "Waiter":
+        return self
+
+    async def __anext__(self) -> Update:
+        """The next update of the one task that is watched; ends when the hub closes."""
+        while not self._slots:
+            if self.closed:
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        return self.take()[-1]
+
+
+class Hub:
+    """Who watches what. All tasks are watched by subscribing to `None`."""
+
+    def __init__(self) -> None:
+        self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
+        self._closed = False
+
+    @contextmanager
+    def watch(self, task_id: str | None, subscription: Subscription) -> Iterator[None]:
+        if self._closed:
+            subscription.close()
+        self._subscriptions[task_id].add(subscription)
+        try:
+            yield
+        finally:
+            self._subscriptions[task_id].discard(subscription)
+            if not self._subscriptions[task_id]:
+                del self._subscriptions[task_id]
+
+    def publish(self, status: TaskStatus) -> None:
+        self._offer(status)
+
+    def removed(self, task_id: str) -> None:
+        self._offer(Removed(task_id))
+
+    def close(self) -> None:
+        """End every subscription, also those that come later."""
+        self._closed = True
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.close()
+
+    def _offer(self, update: Update) -> None:
+        for key in (update.task_id, None):
+            for subscription in self._subscriptions.get(key, ()):
+                subscription.offer(update)

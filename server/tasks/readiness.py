@@ -1,0 +1,88 @@
+"""Whether what the service needs is there, one entry each."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from server.tasks.children import ForkServer
+from server.tasks.disk import Disk
+from server.tasks.tools import Tools
+
+OLD = 60  # days after which sites have often changed more than yt-dlp knows
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`needed`: without it the service does not work; the others are only reported."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+
+    def entry(self) -> dict[str, object]:
+        return {"ok": self.ok, "needed": self.needed, "detail": self.detail}
+
+
+class Readiness:
+    def __init__(
+        self, ping: Callable[[], Awaitable[None]], disk: Disk, fork_server: ForkServer, tools: Tools
+    ) -> None:
+        self._ping = ping
+        self._disk = disk
+        self._fork_server = fork_server
+        self._tools = tools
+
+    async def checks(self) -> list[Check]:
+        ready = self._fork_server.ready
+        return [
+            await self._database(),
+            disk_check(self._disk),
+            *tool_checks(self._tools),
+            yt_dlp_check(ready.yt_dlp if ready else None),
+            Check("fork_server", ready is not None, f"pid {ready.pid}" if ready else "not warm yet"),
+            sandbox_check(ready.landlock if ready else 0),
+        ]
+
+    async def _database(self) -> Check:
+        try:
+            async with asyncio.timeout(5):
+                await self._ping()
+        except Exception as exc:  # whatever it is, it is the answer
+            return Check("database", ok=False, detail=str(exc) or type(exc).__name__)
+        return Check("database", ok=True, detail="answers and takes writes")
+
+
+def disk_check(disk: Disk) -> Check:
+    free = disk.free()
+    return Check("disk", free >= disk.floor, f"{free} bytes free, the floor is {disk.floor}")
+
+
+def tool_checks(tools: Tools) -> list[Check]:
+    return [
+        Check("ffmpeg", tools.ffmpeg is not None, tools.ffmpeg or "not found: install ffmpeg"),
+        Check(
+            "javascript_runtime",
+            tools.deno is not None,
+            tools.deno or "not found: some sites will not work without deno",
+            needed=False,
+        ),
+    ]
+
+
+def yt_dlp_check(version: str | None) -> Check:
+    """A version is the day of its release: `2026.10.26`."""
+    if not version or not (match := re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})", version)):
+        return Check("yt_dlp", ok=False, detail="version not known yet", needed=False)
+    age = (datetime.now(UTC).date() - date(*map(int, match.groups()))).days
+    advice = "" if age <= OLD else ": update it, sites change"
+    return Check("yt_dlp", age <= OLD, f"{version}, {age} days old{advice}", needed=False)
+
+
+def sandbox_check(landlock: int) -> Check:
+    detail = (
+        f"Landlock ABI {landlock}" if landlock else "this kernel has no Landlock: children are less confined"
+    )
+    return Check("sandbox", landlock > 0, detail, needed=False)

@@ -1,0 +1,199 @@
+"""Runs one attempt of a task: a child in, events out, whatever happens to the child.
+
+A cancel from outside stops the child and records nothing: whoever cancels (a client's action, or
+the shutdown, after which the task goes on) says what it means.
+"""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from server.errors import DiskFull, TaskNotFound
+from server.events import (
+    CHILD_EVENT,
+    Alive,
+    Broken,
+    Event,
+    Failed,
+    Finished,
+    Produced,
+    Requeued,
+    Started,
+    merged,
+)
+from server.files.local import LocalFiles
+from server.models import Stage, Task, TaskStatus, in_seconds
+from server.ports import Store
+from server.settings import DownloadSettings
+from server.tasks.children import Child, ForkServer
+from server.tasks.recorder import Recorder
+from server.tasks.tools import Tools
+
+log = logging.getLogger(__name__)
+
+MAX_LOST = 3  # children lost in a row that end in an error
+FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a new attempt, doubled each time
+MAX_RETRY_AFTER = 3600.0  # seconds; a source that asks for more is not waited for longer
+DISK_BACKOFF = 15.0  # seconds
+
+LastWord = Produced | Broken | None  # None: the child ended without one
+T = TypeVar("T")
+
+
+class Runner:
+    def __init__(
+        self,
+        store: Store,
+        recorder: Recorder,
+        fork_server: ForkServer,
+        files: LocalFiles,
+        settings: DownloadSettings,
+        tools: Tools,
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._fork_server = fork_server
+        self._files = files
+        self._settings = settings
+        self._tools = tools
+        self._children: dict[str, Child] = {}
+
+    async def run(self, task_id: str) -> TaskStatus | None:
+        """Make one attempt and return the status it led to; None if the task is gone.
+
+        Raises `DiskFull` if not even its beginning could be saved.
+        """
+        await self._fork_server.warm()
+        try:
+            status = await self._recorder.record(task_id, Started())
+            if status.stage is not Stage.INFO:
+                return status
+            return await self._attempt(await self._store.get(task_id))
+        except TaskNotFound:
+            return None
+
+    async def _attempt(self, task: Task) -> TaskStatus | None:
+        task_id, attempt = task.status.task_id, task.status.attempt
+        try:
+            last_word = await self._work(task)
+            ending = await to_the_end(self._ending(task_id, last_word))
+        except TaskNotFound:
+            raise
+        except DiskFull:  # a status could not be saved: it waits like a download that found no room
+            ending = after_failure(task.status, Broken(code="disk_full"), self._settings.retries)
+        except Exception:
+            log.exception("attempt %s of %s failed on our side", attempt, task_id)
+            ending = Failed(code="internal")
+        return await to_the_end(self._recorder.record_surely(task_id, ending, attempt))
+
+    async def _work(self, task: Task) -> LastWord:
+        """Let a child do the job; it and all it started are gone when this returns."""
+        task_id = task.status.task_id
+        job_id = f"{task_id}.{task.status.attempt}"
+        starting = asyncio.ensure_future(
+            self._fork_server.start(job_id, self._job(task), self._files.log(task_id))
+        )
+        try:
+            # A cancel that lands while it starts would leave a child nobody holds.
+            child = self._children[task_id] = await asyncio.shield(starting)
+            self._share_rate()
+            return await self._listen(task.status, child)
+        finally:
+            await to_the_end((await to_the_end(starting)).stop())
+            self._children.pop(task_id, None)
+            self._share_rate()
+
+    async def _listen(self, status: TaskStatus, child: Child) -> LastWord:
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.stall_timeout):
+                    line = await child.read_line()
+            except TimeoutError:
+                log.warning("%s stalled for %s s", status.task_id, self._settings.stall_timeout)
+                return Broken(code="timeout", retryable=True)
+            match CHILD_EVENT.validate_json(line) if line else None:
+                case None:
+                    return None
+                case Produced() | Broken() as last_word:
+                    return last_word
+                case Alive():
+                    pass
+                case event:
+                    await self._recorder.record(status.task_id, event, status.attempt)
+
+    async def _ending(self, task_id: str, last_word: LastWord) -> Event:
+        status = (await self._store.get(task_id)).status
+        match last_word:
+            case None:
+                return after_loss(status)
+            case Broken():
+                return after_failure(status, last_word, self._settings.retries)
+            case Produced():
+                return await self._publish(status, last_word)
+
+    async def _publish(self, status: TaskStatus, produced: Produced) -> Event:
+        info = merged(status.video_info, produced.video_info)
+        try:
+            files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return after_failure(status, Broken(code="disk_full"), self._settings.retries)
+        return Finished(files=files, video_info=info)
+
+    def _job(self, task: Task) -> dict[str, object]:
+        task_id, settings = task.status.task_id, self._settings
+        return {
+            "kind": "download",
+            "directory": str(self._files.work(task_id)),
+            "lock": str(self._files.lock(task_id)),
+            "request": task.request.model_dump(mode="json"),
+            "ffmpeg": self._tools.ffmpeg,
+            "deno": self._tools.deno,
+            "allowed_private_hosts": settings.allowed_private_hosts,
+            "proxy": settings.proxy,
+            "rate_limit": settings.rate_limit,
+            "max_filesize": settings.max_filesize,
+        }
+
+    def _share_rate(self) -> None:
+        """`rate_limit` holds for all together: each running child gets an equal part."""
+        if self._settings.rate_limit and self._children:
+            share = max(1, self._settings.rate_limit // len(self._children))
+            for child in self._children.values():
+                child.command("rate", bytes_per_second=share)
+
+
+def after_loss(status: TaskStatus) -> Event:
+    """A child that was killed (by the kernel, by somebody) may do better next time, but not for ever."""
+    if status.lost + 1 >= MAX_LOST:
+        return Failed(code="worker_lost")
+    return Requeued(counts_as_lost=True, not_before=in_seconds(status.lost * FIRST_BACKOFF))
+
+
+def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
+    """A passing fault leads to another attempt, later each time; a full disk is waited for."""
+    if broken.code == "disk_full":
+        return Requeued(because="disk_full", not_before=in_seconds(DISK_BACKOFF))
+    if not broken.retryable or status.retries >= retries:
+        return Failed(code=broken.code)
+    return Requeued(counts_as_retry=True, not_before=in_seconds(_backoff(status, broken)))
+
+
+def _backoff(status: TaskStatus, broken: Broken) -> float:
+    if broken.retry_after is not None:
+        return min(broken.retry_after, MAX_RETRY_AFTER)
+    return min(FIRST_BACKOFF * 2.0**status.retries, LAST_BACKOFF)
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Await `work` even if we are cancelled meanwhile; then let the cancel through."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        raise

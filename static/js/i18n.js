@@ -1,0 +1,68 @@
+// @ts-check
+// The page's own words. Sentences about tasks come from the server, which is told the language.
+// Markup names its words: data-t (text), data-t-label (aria-label), data-t-placeholder, data-t-title.
+
+import { Format } from "./format.js"
+import { recall, remember } from "./preferences.js"
+
+/** One more language is one more file in i18n/ and one more entry here; the first is the default. */
+export const LANGUAGES = { zh: "中文", en: "English" }
+
+const ATTRIBUTES = { label: "aria-label", placeholder: "placeholder", title: "title" }
+
+export class I18n {
+  language = ""
+  format = new Format("zh")
+  /** @type {Record<string, string>} */
+  #texts = {}
+
+  /** Load what was chosen here before, else the first of the browser's languages that we have. */
+  async start() {
+    const wanted = [recall("language", ""), ...navigator.languages.map((tag) => tag.slice(0, 2))]
+    const known = Object.keys(LANGUAGES)
+    await this.#load(wanted.find((language) => known.includes(language)) ?? known[0])
+  }
+
+  /** @param {string} language */
+  async choose(language) {
+    await this.#load(language)
+    remember("language", language)
+  }
+
+  /**
+   * The text for `key`, its {placeholders} filled; the key itself where there is none.
+   * @param {string} key
+   * @param {Record<string, string | number>} [values]
+   */
+  t(key, values = {}) {
+    const text = this.#texts[key] ?? key
+    return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole))
+  }
+
+  /** @param {ParentNode} root */
+  translate(root) {
+    for (const element of elements(root, "[data-t]")) element.textContent = this.t(element.dataset.t ?? "")
+    for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
+      for (const element of elements(root, `[data-t-${name}]`)) {
+        element.setAttribute(attribute, this.t(element.getAttribute(`data-t-${name}`) ?? ""))
+      }
+    }
+  }
+
+  /** @param {string} language */
+  async #load(language) {
+    const answer = await fetch(new URL(`static/i18n/${language}.json`, document.baseURI))
+    if (!answer.ok) throw new Error(`no texts for ${language}: ${answer.status}`)
+    this.#texts = await answer.json()
+    this.language = language
+    this.format = new Format(language)
+    document.documentElement.lang = language
+  }
+}
+
+/**
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @returns {NodeListOf<HTMLElement>}
+ */
+const elements = (root, selector) => root.querySelectorAll(selector)

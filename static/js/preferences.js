@@ -1,0 +1,31 @@
+// @ts-check
+// What this browser remembers. A browser that refuses to store anything is as if it were new each time.
+
+const PREFIX = "clipwire."
+
+/**
+ * @template T
+ * @param {string} name
+ * @param {T} otherwise
+ * @returns {T}
+ */
+export function recall(name, otherwise) {
+  try {
+    const stored = localStorage.getItem(PREFIX + name)
+    return stored === null ? otherwise : JSON.parse(stored)
+  } catch {
+    return otherwise // storage is forbidden, or somebody wrote nonsense into it
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+export function remember(name, value) {
+  try {
+    localStorage.setItem(PREFIX + name, JSON.stringify(value))
+  } catch {
+    // forbidden or full: the page works the same, it only forgets
+  }
+}

@@ -1,0 +1,51 @@
+// @ts-check
+// What the page knows of one task: the payload of the API, and what follows from its stage.
+
+/**
+ * @typedef {"queued" | "info" | "download" | "convert" | "paused" | "completed" | "failed" | "cancelled"} Stage
+ *
+ * @typedef {object} Task  the one status payload; a field that does not apply is absent
+ * @property {string} task_id
+ * @property {"processing" | "completed" | "error"} status
+ * @property {number} progress  0-100
+ * @property {string} message  one sentence in the reader's language
+ * @property {string} created_at
+ * @property {string} [completed_at]
+ * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, height?: number}} video_info
+ * @property {Record<string, string>} files  kind -> link
+ * @property {Record<string, {size: number, type: string}>} [file_info]
+ * @property {string} [error]
+ * @property {string} [hint]
+ * @property {string} url
+ * @property {Stage} stage
+ * @property {number} revision
+ * @property {number} priority
+ * @property {number} attempt
+ * @property {number} [downloaded_bytes]
+ * @property {number} [total_bytes]
+ * @property {number} [speed]  bytes a second
+ * @property {number} [eta]  seconds
+ */
+
+/** @type {readonly Stage[]} */
+export const RUNNING_STAGES = ["info", "download", "convert"]
+export const HIGHEST_PRIORITY = 10
+
+/** @param {Task} task */
+export const isRunning = (task) => RUNNING_STAGES.includes(task.stage)
+
+/** @param {Task} task */
+export const isFinal = (task) => task.status !== "processing"
+
+/** @param {Task} task */
+export const titleOf = (task) => task.video_info.title || task.url
+
+/**
+ * The link if it is http(s), else null: metadata comes from strangers and may say `javascript:`.
+ * @param {string | undefined} link
+ */
+export function webLink(link) {
+  if (!link || !URL.canParse(link, document.baseURI)) return null
+  const url = new URL(link, document.baseURI)
+  return url.protocol === "https:" || url.protocol === "http:" ? url : null
+}

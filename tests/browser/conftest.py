@@ -1,0 +1,74 @@
+"""One Chromium for all tests of the page; each test has its own profile in it.
+
+Everything here and in the tests lives on the session's event loop, as the browser does.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+
+from tests.fakes.api import FakeApi, open_api
+
+PATIENCE_MS = 10_000
+_ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+_UNANSWERED = ("Failed to load resource", "WebSocket connection to")
+
+OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def api() -> AsyncIterator[FakeApi]:
+    async with open_api() as api:
+        yield api
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(browser: Browser) -> OpenPage:
+    """`async with open_page(url, locale="en-US") as page`: listed, and without an error to the end."""
+
+    @asynccontextmanager
+    async def opened(url: str, *, is_listed: bool = True, **profile: Any) -> AsyncIterator[Page]:
+        context = await browser.new_context(**{"locale": "zh-CN", **profile})
+        context.set_default_timeout(PATIENCE_MS)
+        try:
+            page = await context.new_page()
+            complaints = _complaints(page)
+            await page.goto(url)
+            if is_listed:
+                await page.locator("#tasks[data-listed]").wait_for(state="attached")
+            yield page
+            assert complaints == []
+        finally:
+            await context.close()
+
+    return opened
+
+
+def _complaints(page: Page) -> list[str]:
+    """What the page does wrong: uncaught errors, and what its Content-Security-Policy had to stop.
+
+    That something does not answer is the tests' doing.
+    """
+    found: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith(_UNANSWERED):
+            found.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found

@@ -1,0 +1,117 @@
+"""Languages, sizes and prefixes; and that nothing a stranger wrote becomes more than text."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.test_tasks import PATIENCE, card
+from tests.fakes.api import FakeApi, open_api
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+EVIL = '<img src=x onerror="document.title=1"><b>bold</b>'
+
+
+@pytest.mark.parametrize(
+    ("locale", "empty"), [("zh-CN", "还没有任务"), ("en-GB", "No tasks yet"), ("fr-FR", "还没有任务")]
+)
+async def test_the_browser_chooses_the_language(
+    api: FakeApi, open_page: OpenPage, locale: str, empty: str
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale=locale) as page:
+        await expect(page.get_by_text(empty)).to_be_visible()
+
+
+async def test_the_switch_changes_all_words_those_of_the_server_too_and_is_remembered(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await expect(card(page, "a")).to_contain_text("正在下载视频...")
+        await page.get_by_label("语言").select_option("en")
+        await expect(card(page, "a")).to_contain_text("Downloading video...")
+        await expect(card(page, "a").get_by_role("button").first).to_have_text("Pause")
+        await expect(page).to_have_title("1 in progress – Clipwire")
+        await api.put("a", "convert")
+        await expect(card(page, "a")).to_contain_text("Converting...")  # the socket knows as well
+        await page.reload()
+        await expect(card(page, "a")).to_contain_text("Converting...")
+        await expect(page.locator("html")).to_have_attribute("lang", "en")
+
+
+async def test_a_title_is_text_and_a_link_is_a_link_only_if_it_is_http(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    info = {"title": EVIL, "uploader": EVIL, "webpage_url": "javascript:alert(1)"}
+    files = {"video": "javascript:alert(1)", "audio": "/api/download/audio_x.mp3"}
+    await api.put("a", "completed", video_info=info, files=files, error=EVIL, hint=EVIL)
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await expect(card(page, "a").get_by_role("heading")).to_have_text(EVIL)
+        links = await card(page, "a").locator("a[href]").evaluate_all("links => links.map((a) => a.href)")
+        assert links == [api.url + "api/download/audio_x.mp3"]
+        await card(page, "a").get_by_role("button", name="日志").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("<b>not bold</b>")
+        assert await page.locator("img[src=x], b").count() == 0
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+async def test_a_phone_shows_all_without_scrolling_sideways(
+    api: FakeApi, open_page: OpenPage, locale: str
+) -> None:
+    files = {kind: f"/api/download/{kind}_x.mp4" for kind in ("video", "audio", "thumbnail", "subtitle.de")}
+    info = {kind: {"size": 158_008_374, "type": "video/mp4"} for kind in files}
+    await api.put("a", "completed", files=files, file_info=info, url="https://a.example/" + "x" * 300)
+    await api.put("b", "failed", error="e" * 200, hint="提示" * 80)
+    await api.put("c", "download", video_info={"title": "面包" * 60, "uploader": "u" * 120}, speed=1.0, eta=1)
+    size = {"width": 360, "height": 740}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale=locale, viewport=size) as page:
+        await page.locator("summary").click()
+        await page.locator("textarea").fill("https://a.example/" + "y" * 400)
+        await card(page, "a").scroll_into_view_if_needed()
+        over = await page.evaluate(
+            """() => [...document.querySelectorAll("body *")]
+                .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1)
+                .map((e) => e.outerHTML.slice(0, 80))"""
+        )
+        assert over == []
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_the_page_lives_under_a_prefix(open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_api("/tools/clipwire") as api, open_page(api.url) as page:
+        await api.put("a", "completed", files={"video": "/tools/clipwire/api/download/video_x.mp4"})
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        save = card(page, "a").get_by_role("link", name="保存视频")
+        assert await save.evaluate("link => link.href") == api.url + "api/download/video_x.mp4"
+        assert {request.split()[1].startswith("/tools/clipwire/") for request in api.requests} == {True}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_quiet_text_is_legible(api: FakeApi, open_page: OpenPage, scheme: str) -> None:
+    """WCAG AA: 4.5 to 1, also for the least important words."""
+    await api.put("a", "failed", error="e", hint="h")
+    await api.put("b", "completed", files={"video": "/v.mp4"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, color_scheme=scheme) as page:
+        ratios = await page.evaluate(
+            """() => {
+                const channels = (text) => text.match(/[\\d.]+/g).map(Number)
+                const light = (text) => {
+                    const [r, g, b] = channels(text).map((c) => ((c / 255 + 0.055) / 1.055) ** 2.4)
+                    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+                }
+                const behind = (e) => {
+                    const color = getComputedStyle(e).backgroundColor
+                    return color.endsWith(", 0)") ? behind(e.parentElement) : color
+                }
+                const texts = document.querySelectorAll(
+                    ".message, .about *, .error, .hint, .quiet, .chips span, .file *, .primary"
+                )
+                return [...texts].filter((e) => e.checkVisibility() && e.textContent).map((e) => {
+                    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x)
+                    return [(a + 0.05) / (b + 0.05), e.className || e.tagName]
+                })
+            }"""
+        )
+        assert len(ratios) > 20
+        assert [pair for pair in ratios if pair[0] < 4.5] == []

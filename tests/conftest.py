@@ -1,0 +1,29 @@
+"""What tests lean on: media, a site that serves them, and the real service."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+from tests.site import Site, make_media, open_site
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Made once a session: the workers of pytest-xdist share the folder above their own."""
+    base = tmp_path_factory.getbasetemp()
+    return make_media((base if worker_id == "master" else base.parent) / "media")
+
+
+@pytest.fixture
+async def site(media: Path) -> AsyncIterator[Site]:
+    async with open_site(media) as site:
+        yield site
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """Running, with the settings of `Service`; for others a test makes its own."""
+    async with Service(tmp_path / "service") as service:
+        yield service

@@ -1,0 +1,235 @@
+"""The API as the page sees it, with tasks that are in whatever state a test wants.
+
+For states that the real service reaches only with luck or by hours of work: 500 tasks, a lost
+socket, a refused link, a log-in. It serves the real page under the real Content-Security-Policy.
+"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+
+STATIC = Path(__file__).parent.parent.parent / "static"
+Task = dict[str, Any]
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+STATUS = {"completed": "completed", "failed": "error", "cancelled": "error"}
+MESSAGES = {
+    "queued": ("等待处理...", "Waiting..."),
+    "info": ("正在获取视频信息...", "Fetching video information..."),
+    "download": ("正在下载视频...", "Downloading video..."),
+    "convert": ("正在转换...", "Converting..."),
+    "paused": ("已暂停", "Paused"),
+    "completed": ("处理完成！", "Completed!"),
+    "failed": ("处理失败: 无法下载视频", "Failed: the video could not be downloaded"),
+    "cancelled": ("已取消", "Cancelled"),
+}
+ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued"}
+_EPOCH = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+class FakeApi:
+    """`put` makes or changes a task, `remove` takes it away; sockets hear of both."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.tasks: dict[str, Task] = {}
+        self.requests: list[str] = []
+        self.refuses: dict[str, str] = {}  # link -> why
+        self.pictures: dict[str, bytes] = {}  # task -> thumbnail
+        self.token = ""
+        self.takes_sockets = True
+        self._sockets: dict[web.WebSocketResponse, str] = {}  # -> language
+        self._numbers = itertools.count(1)
+        self._revisions = itertools.count(1)
+
+    async def put(self, task_id: str = "", stage: str = "queued", **fields: Any) -> Task:
+        number = next(self._numbers)
+        task_id = task_id or f"task-{number:04}"
+        old = self.tasks.get(task_id) or new_task(task_id, number)
+        task = old | {"stage": stage, "status": STATUS.get(stage, "processing"), **fields}
+        self.tasks[task_id] = task | {"revision": next(self._revisions)}
+        await self._tell(self.tasks[task_id])
+        return self.tasks[task_id]
+
+    async def remove(self, task_id: str) -> None:
+        del self.tasks[task_id]
+        await self._tell({"task_id": task_id, "removed": True})
+
+    async def lose_sockets(self) -> None:
+        """Close all and take no new ones, as a proxy that knows no WebSockets."""
+        self.takes_sockets = False
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._sockets))
+
+    async def tell_again(self, task: Task) -> None:
+        """Send a payload of earlier: what a slow path would bring."""
+        await self._tell(task)
+
+    async def _tell(self, message: Task) -> None:
+        for socket, language in tuple(self._sockets.items()):
+            await socket.send_str(json.dumps(localized(message, language)))
+
+    # --- routes ---
+
+    async def listing(self, request: web.Request) -> web.Response:
+        query = request.query
+        fits = [task for task in self.tasks.values() if _fits(task, query)]
+        fits.sort(key=lambda task: task["number"], reverse=True)
+        start, limit = int(query.get("cursor", "0")), int(query.get("limit", "50"))
+        page = [localized(task, query["lang"]) for task in fits[start : start + limit]]
+        following = {"next_cursor": str(start + limit)} if start + limit < len(fits) else {}
+        return web.json_response({"tasks": page, **following})
+
+    async def process(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if reason := self.refuses.get(body["url"]):
+            return _problem(422, "invalid_request", reason, errors=[{"field": "url", "message": reason}])
+        stage = "queued" if body.get("auto_start", True) else "paused"
+        task = await self.put(stage=stage, url=body["url"], request=body)
+        return web.json_response(localized(task, request.query["lang"]), status=202)
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(localized(self._task(request), request.query["lang"]))
+
+    async def act(self, request: web.Request) -> web.Response:
+        action, task = request.match_info["action"], self._task(request)
+        if task["stage"] == "completed" and action != "retry":
+            return _problem(409, "task_already_final", "It has ended already.")
+        task = await self.put(task["task_id"], ACTIONS[action])
+        return web.json_response(localized(task, request.query["lang"]))
+
+    async def change(self, request: web.Request) -> web.Response:
+        task = self._task(request)
+        task = await self.put(task["task_id"], task["stage"], **await request.json())
+        return web.json_response(localized(task, request.query["lang"]))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        await self.remove(self._task(request)["task_id"])
+        return web.Response(status=204)
+
+    async def log(self, request: web.Request) -> web.Response:
+        return web.Response(text=f"[info] {self._task(request)['url']}\n<b>not bold</b>\n")
+
+    async def thumbnail(self, request: web.Request) -> web.Response:
+        picture = self.pictures.get(request.match_info["id"])
+        return web.Response(body=picture, content_type="image/jpeg") if picture else web.Response(status=404)
+
+    async def session(self, request: web.Request) -> web.Response:
+        if (await request.json())["token"] != self.token:
+            return _problem(401, "token_required", "A valid token is needed.")
+        answer = web.Response(status=204)
+        answer.set_cookie("session", self.token, httponly=True, samesite="Strict")
+        return answer
+
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        if not self.takes_sockets:
+            raise web.HTTPServiceUnavailable
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self._sockets[socket] = request.query["lang"]
+        async for _ in socket:
+            pass
+        del self._sockets[socket]
+        return socket
+
+    def _task(self, request: web.Request) -> Task:
+        task = self.tasks.get(request.match_info["id"])
+        if task is None:
+            raise web.HTTPNotFound
+        return task
+
+    @web.middleware
+    async def door(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.requests.append(f"{request.method} {request.path_qs}")
+        is_open = "/static/" in request.path or request.path.endswith(("/", "/session"))
+        if not is_open and self.token and request.cookies.get("session") != self.token:
+            return _problem(401, "token_required", "A valid token is needed.")
+        return await handler(request)
+
+    def routes(self, prefix: str) -> list[web.RouteDef | web.StaticDef]:
+        return [
+            web.get(f"{prefix}/", _index),
+            web.static(f"{prefix}/static", STATIC),
+            web.get(f"{prefix}/ws", self.socket),
+            web.get(f"{prefix}/api/tasks", self.listing),
+            web.post(f"{prefix}/api/process", self.process),
+            web.get(f"{prefix}/api/status/{{id}}", self.status),
+            web.patch(f"{prefix}/api/tasks/{{id}}", self.change),
+            web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
+            web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
+            web.get(f"{prefix}/api/tasks/{{id}}/thumbnail", self.thumbnail),
+            web.post(f"{prefix}/api/tasks/{{id}}/{{action}}", self.act),
+            web.post(f"{prefix}/api/session", self.session),
+        ]
+
+
+@asynccontextmanager
+async def open_api(prefix: str = "") -> AsyncIterator[FakeApi]:
+    api = FakeApi()
+    app = web.Application(middlewares=[api.door])
+    app.add_routes(api.routes(prefix))
+    app.on_response_prepare.append(_secure)
+    app.on_shutdown.append(lambda _: api.lose_sockets())
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        api.url = f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}/"
+        yield api
+    finally:
+        await runner.cleanup()
+
+
+def new_task(task_id: str, number: int) -> Task:
+    created = _EPOCH + timedelta(seconds=number)
+    return {
+        "task_id": task_id,
+        "number": number,
+        "progress": 0,
+        "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "video_info": {},
+        "files": {},
+        "url": f"https://videos.example/watch?v={number}",
+        "priority": 0,
+        "attempt": 0,
+    }
+
+
+def localized(task: Task, language: str) -> Task:
+    """The sentence of the stage; `number` and `request` are not for the wire."""
+    if "stage" not in task:
+        return task
+    message = MESSAGES[task["stage"]][language == "en"]
+    return {"message": message} | {k: v for k, v in task.items() if k not in ("number", "request")}
+
+
+def _fits(task: Task, query: Any) -> bool:
+    if any(task[name] != query[name] for name in ("status", "stage") if name in query):
+        return False
+    texts = (task["url"], task["video_info"].get("title", ""), task["video_info"].get("uploader", ""))
+    return any(query.get("q", "").lower() in text.lower() for text in texts)
+
+
+def _problem(status: int, code: str, detail: str, **more: object) -> web.Response:
+    body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **more}
+    return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+async def _index(_: web.Request) -> web.FileResponse:
+    return web.FileResponse(STATIC / "index.html")
+
+
+async def _secure(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Content-Security-Policy"] = CSP
+    response.headers["X-Content-Type-Options"] = "nosniff"

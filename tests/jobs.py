@@ -1,0 +1,183 @@
+"""Runs real jobs in children of a real fork server, the way the service does it."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from server.events import CHILD_EVENT
+
+ROOT = Path(__file__).parents[1]
+FFMPEG = shutil.which("ffmpeg") or "ffmpeg"
+REQUEST: dict[str, Any] = {
+    "outputs": ["video", "audio"],
+    "quality": "best",
+    "video_format": "mp4",
+    "codec": "auto",
+    "audio_format": "mp3",
+    "audio_quality": None,
+    "audio_language": None,
+    "format": None,
+    "live": "reject",
+}
+ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
+
+
+@dataclass
+class Outcome:
+    """What a job said, and where it worked."""
+
+    directory: Path
+    events: list[dict[str, Any]] = field(default_factory=list)
+    code: int | None = None
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.events[-1]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event["kind"] for event in self.events]
+
+    @property
+    def log(self) -> str:
+        return self.directory.with_suffix(".log").read_text()
+
+    def file(self, kind: str) -> Path:
+        """The finished file, after a look that it is as large as was said."""
+        assert self.last["kind"] == "produced", self.last
+        said = self.last["files"][kind]
+        path = self.directory / "out" / said["path"]
+        assert path.stat().st_size == said["size"]
+        return path
+
+
+class Job:
+    """A running one; `events` are those so far."""
+
+    def __init__(self, jobs: "Jobs", name: str, sock: socket.socket, outcome: Outcome) -> None:
+        self._jobs, self._name, self._sock, self._outcome = jobs, name, sock, outcome
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Everything it says, each as the server would understand it."""
+        self._reader, self._writer = await asyncio.open_connection(sock=self._sock)
+        async for line in self._reader:
+            event = json.loads(line)
+            if event["kind"] != "extracted":
+                CHILD_EVENT.validate_json(line)
+            self._outcome.events.append(event)
+            yield event
+
+    def command(self, name: str, **fields: Any) -> None:
+        self._writer.write(json.dumps({"command": name, **fields}).encode() + b"\n")
+
+    def kill(self) -> None:
+        self._jobs.say(op="kill", id=self._name)
+
+    async def end(self) -> Outcome:
+        """Close the channel and wait for the process, which a job does not outlive."""
+        self._writer.close()
+        self._outcome.code = await asyncio.to_thread(self._jobs.exit_code, self._name)
+        return self._outcome
+
+
+class Jobs:
+    """A fork server; close it, and nothing of it is left."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(20)
+        self._names = map(str, itertools.count(1))
+        self._codes: dict[str, int] = {}
+        config = json.dumps({"ffmpeg": FFMPEG, "deno": None})
+        program = [sys.executable, "-I", "-B", str(ROOT / "server/child/forkserver.py"), str(theirs.fileno())]
+        self._process = subprocess.Popen([*program, config], pass_fds=[theirs.fileno()], env=ENVIRONMENT)
+        theirs.close()
+        assert self._hear()["event"] == "ready"
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait(10)
+
+    def start(self, directory: Path, kind: str, request: dict[str, Any], **limits: Any) -> Job:
+        ours, theirs = socket.socketpair()
+        log = os.open(directory.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        name = next(self._names)
+        try:
+            message = json.dumps({"op": "start", "id": name}).encode()
+            socket.send_fds(self._control, [message], [theirs.fileno(), log])
+        finally:
+            theirs.close()
+            os.close(log)
+        ours.sendall(json.dumps(_job(directory, kind, request) | limits).encode() + b"\n")
+        return Job(self, name, ours, Outcome(directory))
+
+    def say(self, **message: Any) -> None:
+        self._control.send(json.dumps(message).encode())
+
+    def exit_code(self, name: str) -> int:
+        while name not in self._codes:
+            heard = self._hear()
+            if heard["event"] == "exit":
+                self._codes[heard["id"]] = heard["code"]
+        return self._codes[name]
+
+    async def download(self, directory: Path, url: str, *, seconds: float = 20, **wishes: Any) -> Outcome:
+        """Run a download to its end; `wishes` are fields of the request, or limits of the job."""
+        job = self.begin(directory, url, **wishes)
+        async with asyncio.timeout(seconds):
+            async for _ in job.events():
+                pass
+            return await job.end()
+
+    def begin(self, directory: Path, url: str, **wishes: Any) -> Job:
+        limits = {name: wishes.pop(name) for name in _LIMITS if name in wishes}
+        return self.start(directory, "download", REQUEST | {"url": url} | wishes, **limits)
+
+    def _hear(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self._control.recv(1 << 16))
+        return message
+
+
+_LIMITS = ("rate_limit", "max_filesize", "allowed_private_hosts")
+
+
+def _job(directory: Path, kind: str, request: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "directory": str(directory),
+        "lock": str(directory.with_suffix(".lock")),
+        "request": request,
+        "ffmpeg": FFMPEG,
+        "deno": None,
+        "allowed_private_hosts": ["127.0.0.1"],
+        "proxy": None,
+        "rate_limit": None,
+        "max_filesize": None,
+    }
+
+
+@contextlib.contextmanager
+def running_jobs() -> Iterator[Jobs]:
+    jobs = Jobs()
+    try:
+        yield jobs
+    finally:
+        jobs.close()
+
+
+def probe(path: Path) -> str:
+    """What ffmpeg says about a file while it decodes all of it; fails if that is not without fault."""
+    command = [FFMPEG, "-hide_banner", "-xerror", "-i", str(path), "-f", "null", "-"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stderr

@@ -1,0 +1,49 @@
+"""A media site on loopback that behaves as badly as it is asked to, and remembers who asked for what.
+
+    async with open_site(make_media(folder)) as site:
+        site.url("/video.mp4?rate=100000")   # http://127.0.0.1:PORT/video.mp4?rate=100000
+        site.requests                        # all that was asked, oldest first
+
+`python -m tests.site [PORT]` runs it alone and prints its address.
+
+| path                                      | what it is                                                   |
+|-------------------------------------------|--------------------------------------------------------------|
+| `/video.mp4`                              | 4 s, 320x180, H.264 and AAC, some 380 kB                     |
+| `/1mb.mp4`, `/8mb.mp4`                    | the same film, exactly 1,000,000 and 8,000,000 bytes         |
+| `/silent.mp4`, `/audio.m4a`, `/audio.mp3` | its picture alone, its tone alone                            |
+| `/clip.webm`                              | 1 s, 160x90, VP9 and Opus                                    |
+| `/thumbnail.jpg`, `.png`, `.webp`         | its first picture                                            |
+| `/hls/ts/`, `/hls/fmp4/`, `/hls/aes/`     | `index.m3u8` and 4 segments: MPEG-TS, fragmented MP4, AES-128 |
+| `/hls/live/index.m3u8`                    | a playlist without an end, a new segment each second         |
+| `/dash/manifest.mpd`                      | DASH, video and audio separate                               |
+| `/page?title=&duration=&uploader=`        | HTML with a JSON-LD VideoObject of `src=` and `thumbnail=`;  |
+|                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video    |
+| `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |
+| `/page/playlist`, `/page/blank`           | two videos by relative links; no video at all                |
+| `/redirect?to=URL`, `/redirect/endless`   | 302 to there; 302 for ever                                   |
+| `/endless.mp4`                            | a body without end                                           |
+| `/bomb`                                   | gzip that unpacks to `mib=` (1024), a thousand times its size |
+| `/garbage.mp4`                            | bytes that are no film                                       |
+
+All files and segments, `/endless.mp4` and `/garbage.mp4` take these in the query; a playlist or manifest
+hands its own on to its segments:
+
+| query         | the answer                                                                            |
+|---------------|---------------------------------------------------------------------------------------|
+| `rate=B`      | comes at B bytes a second                                                             |
+| `wait=S`      | begins after S seconds                                                                |
+| `ranges=no`   | knows no Range                                                                        |
+| `chunked=yes` | has no Content-Length                                                                 |
+| `lie=N`       | promises N bytes more than come; below 0: ends N bytes early, and says so             |
+| `stall=N`     | stops after N bytes until `site.release()`; `await site.stalled()`: somebody hangs    |
+| `cut=N`       | ends after N bytes, and the connection with it                                        |
+| `status=CODE` | is that status, with `retry_after=S` if wanted                                        |
+| `times=K`     | does so (lie, stall, cut, status) K times, then all is well                           |
+| `after=K`     | and not before K requests for this very URL went well (yt-dlp looks once, then loads) |
+| `missing=N`   | (HLS playlists) segment N is a 404                                                    |
+"""
+
+from tests.site.app import Seen, Site, open_site
+from tests.site.media import SECONDS, Film, make_media, probe, sha256
+
+__all__ = ["SECONDS", "Film", "Seen", "Site", "make_media", "open_site", "probe", "sha256"]

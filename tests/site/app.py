@@ -1,0 +1,78 @@
+"""The site as a whole: its routes, its memory of requests, and how a test opens it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from tests.site import oddities, pages, streams
+from tests.site.delivery import GATE, HITS, MEDIA, Gate, deliver_file
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it came; `path` without the query."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+    @property
+    def range(self) -> str | None:
+        return self.headers.get("Range")
+
+
+@dataclass(slots=True)
+class Site:
+    port: int
+    gate: Gate
+    requests: list[Seen] = field(default_factory=list)
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    def seen(self, path: str) -> list[Seen]:
+        """The requests for `path`, whatever their query."""
+        return [request for request in self.requests if request.path == path]
+
+    async def stalled(self) -> None:
+        """Return once somebody hangs at a `stall=`."""
+        await self.gate.reached.wait()
+
+    def release(self) -> None:
+        """Let go all that hang, now and later."""
+        self.gate.opened.set()
+
+
+@asynccontextmanager
+async def open_site(media: Path, port: int = 0, *hosts: str) -> AsyncIterator[Site]:
+    """Serve `media` (see `make_media`) on one port of 127.0.0.1, or of all `hosts`."""
+    site = Site(port, Gate())
+    app = _app(media, site)
+    # Handlers end with their client: a stalled answer must not outlive who waits for it.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    try:
+        for host in hosts or ("127.0.0.1",):
+            await web.TCPSite(runner, host, site.port).start()
+            site.port = runner.addresses[0][1]
+        yield site
+    finally:
+        await runner.cleanup()
+
+
+def _app(media: Path, site: Site) -> web.Application:
+    @web.middleware
+    async def remember(request: web.Request, handler: Handler) -> web.StreamResponse:
+        site.requests.append(Seen(request.method, request.path, dict(request.query), request.headers.copy()))
+        return await handler(request)
+
+    app = web.Application(middlewares=[remember])
+    app[MEDIA], app[GATE], app[HITS] = media, site.gate, Counter()
+    app.add_routes([*pages.ROUTES, *oddities.ROUTES, *streams.ROUTES, web.get("/{name}", deliver_file)])
+    return app

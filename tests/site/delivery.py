@@ -1,0 +1,161 @@
+"""How a body gets to the client: quickly, slowly, in part, or not at all."""
+
+import asyncio
+import mimetypes
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MEDIA = web.AppKey("MEDIA", Path)
+HITS = web.AppKey("HITS", Counter[str])
+TYPES = {
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".m4s": "video/iso.segment",
+    ".mpd": "application/dash+xml",
+}
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where stalled answers wait."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+GATE = web.AppKey("GATE", Gate)
+Count = Annotated[int, Field(ge=0)]
+
+
+class Manner(BaseModel):
+    """What the query asks for; the table in `tests.site` says what each word means."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: Annotated[int, Field(gt=0)] | None = None
+    wait: float = 0
+    ranges: bool = True
+    chunked: bool = False
+    lie: int = 0
+    stall: Count | None = None
+    cut: Count | None = None
+    status: int = 200
+    retry_after: int | None = None
+    times: Count | None = None
+    after: Count = 0
+
+    def at(self, hit: int) -> "Manner":
+        """The same without its faults, if they are not due at request number `hit` (from 0) of its URL."""
+        last = self.after + self.times if self.times is not None else hit + 1
+        if self.after <= hit < last:
+            return self
+        return self.model_copy(update={"lie": 0, "stall": None, "cut": None, "status": 200})
+
+
+async def deliver_file(request: web.Request) -> web.StreamResponse:
+    return await deliver(request, request.app[MEDIA] / request.match_info["name"])
+
+
+async def deliver(request: web.Request, path: Path) -> web.StreamResponse:
+    """Answer with the file at `path`, in the manner that the query asks for."""
+    if not path.is_file():
+        raise web.HTTPNotFound
+    manner = manner_of(request)
+    await asyncio.sleep(manner.wait)
+    if manner.status != 200:
+        return _refusal(manner)
+    body, headers = path.read_bytes(), {"Content-Type": _type(path)}
+    if not manner.ranges:
+        return await send(request, _pieces(body, manner.rate), manner, headers, length=len(body))
+    headers["Accept-Ranges"] = "bytes"
+    part = request.http_range
+    start, stop, _ = part.indices(len(body))
+    if part.start is None and part.stop is None:
+        return await send(request, _pieces(body, manner.rate), manner, headers, length=len(body))
+    if start >= stop:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{len(body)}"})
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
+    pieces = _pieces(body[start:stop], manner.rate)
+    return await send(request, pieces, manner, headers, length=stop - start)
+
+
+def manner_of(request: web.Request) -> Manner:
+    try:
+        manner = Manner.model_validate(dict(request.query))
+    except ValidationError as wrong:
+        raise web.HTTPBadRequest(text=str(wrong)) from None
+    hits = request.app[HITS]
+    hits[request.path_qs] += 1
+    return manner.at(hits[request.path_qs] - 1)
+
+
+async def send(
+    request: web.Request, pieces: Iterable[bytes], manner: Manner, headers: dict[str, str], length: int | None
+) -> web.StreamResponse:
+    """Write `pieces` as far as `manner` lets them go; `length` is None where there is no end."""
+    response = web.StreamResponse(status=206 if "Content-Range" in headers else 200, headers=headers)
+    if length is None or manner.chunked:
+        response.enable_chunked_encoding()
+    else:
+        response.content_length = length + manner.lie
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    try:
+        whole = await _write(request, response, pieces, manner)
+    except ConnectionResetError:  # the client has seen enough
+        whole = False
+    if not whole or manner.lie > 0:
+        _hang_up(request)
+    return response
+
+
+async def _write(
+    request: web.Request, response: web.StreamResponse, pieces: Iterable[bytes], manner: Manner
+) -> bool:
+    """Say whether all was written; the client sees the same bytes, however the pieces fall."""
+    sent, stalls_at = 0, manner.stall
+    for piece in pieces:
+        if stalls_at is not None and sent + len(piece) > stalls_at:
+            await response.write(piece[: stalls_at - sent])
+            piece, sent, stalls_at = piece[stalls_at - sent :], stalls_at, None
+            await _stall(request.app[GATE])
+        if manner.cut is not None and sent + len(piece) > manner.cut:
+            await response.write(piece[: manner.cut - sent])
+            return False
+        await response.write(piece)
+        sent += len(piece)
+        if manner.rate:
+            await asyncio.sleep(len(piece) / manner.rate)
+    return True
+
+
+async def _stall(gate: Gate) -> None:
+    gate.reached.set()
+    await gate.opened.wait()
+
+
+def _hang_up(request: web.Request) -> None:
+    """Close once what was written is gone: the client gets it all, and then nothing."""
+    if request.transport is not None:
+        request.transport.close()
+
+
+def _pieces(body: bytes, rate: int | None) -> Iterator[bytes]:
+    size = min(_PIECE, max(1, rate // 20)) if rate else _PIECE
+    return (body[start : start + size] for start in range(0, len(body), size))
+
+
+def _refusal(manner: Manner) -> web.Response:
+    headers = {} if manner.retry_after is None else {"Retry-After": str(manner.retry_after)}
+    return web.Response(status=manner.status, text="no\n", headers=headers)
+
+
+def _type(path: Path) -> str:
+    return TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

@@ -1,0 +1,87 @@
+"""Web pages with a video in them, and titles that nobody should trust."""
+
+import html
+import json
+
+from aiohttp import web
+from yarl import URL
+
+TITLES = {
+    "long": "A very long title " * 16 + "of 300 chars",
+    "traversal": "../../etc/passwd",
+    "control": "bell\x07 tab\t line\nescape\x1b[31m nul\x00 end",
+    "rtl": "photo\u202egnp.exe \u200f\u05e9\u05dc\u05d5\u05dd",
+    "cjk": "示例视频 動画サンプル 예시",
+    "emoji": "🎬 👩‍👩‍👧‍👦 🇪🇺 video",
+    "markup": "<script>alert(1)</script> & \"quotes\" <img src=x onerror='alert(2)'>",
+}
+
+
+async def page(request: web.Request) -> web.Response:
+    return _page(request, request.query.get("title", "示例视频"))
+
+
+async def odd_page(request: web.Request) -> web.Response:
+    try:
+        return _page(request, TITLES[request.match_info["name"]])
+    except KeyError:
+        raise web.HTTPNotFound from None
+
+
+async def playlist_page(_request: web.Request) -> web.Response:
+    return _html("Two videos", '<video src="../video.mp4"></video><video src="../silent.mp4"></video>')
+
+
+async def blank_page(_request: web.Request) -> web.Response:
+    return _html("Nothing to see", "<p>No video here.</p>")
+
+
+def _page(request: web.Request, title: str) -> web.Response:
+    source = _link(request, "src", "/video.mp4")
+    match request.query.get("kind", "jsonld"):
+        case "video":
+            description = _meta("og:description", "A film with a tone")
+            tag = f'<video src="{html.escape(source)}"></video>'
+            return _html(title, tag, _meta("og:title", title) + description)
+        case "og":
+            return _html(title, "", _meta("og:title", title) + _meta("og:video", source))
+        case _:
+            return _html(title, "", _json_ld(request, title, source))
+
+
+def _link(request: web.Request, name: str, default: str) -> str:
+    """The absolute link that the query has under `name`: JSON-LD knows no relative ones."""
+    return str(request.url.join(URL(request.query.get(name, default))))
+
+
+def _json_ld(request: web.Request, title: str, source: str) -> str:
+    video = {
+        "@context": "https://schema.org",
+        "@type": "VideoObject",
+        "name": title,
+        "description": "A film with a tone",
+        "duration": f"PT{request.query.get('duration', '4')}S",
+        "author": {"@type": "Person", "name": request.query.get("uploader", "上传者")},
+        "thumbnailUrl": [_link(request, "thumbnail", "/thumbnail.jpg")],
+        "contentUrl": source,
+    }
+    text = json.dumps(video, ensure_ascii=False).replace("<", "\\u003c")
+    return f'<script type="application/ld+json">{text}</script>'
+
+
+def _meta(name: str, content: str) -> str:
+    return f'<meta property="{name}" content="{html.escape(content)}">'
+
+
+def _html(title: str, body: str, head: str = "") -> web.Response:
+    head = f"<title>{html.escape(title)}</title>{head}"
+    text = f"<!doctype html><html><head>{head}</head><body>{body}</body></html>"
+    return web.Response(text=text, content_type="text/html")
+
+
+ROUTES = [
+    web.get("/page", page),
+    web.get("/page/playlist", playlist_page),
+    web.get("/page/blank", blank_page),
+    web.get("/page/{name}", odd_page),
+]

@@ -1,0 +1,73 @@
+"""HLS and DASH: playlists that hand their query on to their segments."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+
+from tests.site.delivery import MEDIA, TYPES, deliver
+from tests.site.media import SEGMENTS
+
+_WINDOW = 3
+
+
+async def playlist(request: web.Request) -> web.Response:
+    """The playlist as ffmpeg made it, each link with the query of the request."""
+    text = (request.app[MEDIA] / "hls" / request.match_info["kind"] / "index.m3u8").read_text()
+    add = _adder(request)
+    text = re.sub(r'URI="([^"]+)"', lambda found: f'URI="{add(found[1])}"', text)
+    text = re.sub(r"^(?!#).+$", lambda found: add(found[0]), text, flags=re.MULTILINE)
+    return web.Response(text=text, content_type=TYPES[".m3u8"])
+
+
+async def live_playlist(request: web.Request) -> web.Response:
+    """The newest segments of a broadcast that shows the same four for ever."""
+    newest, add = int(asyncio.get_running_loop().time()), _adder(request)
+    oldest = newest - _WINDOW
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:3",
+        "#EXT-X-TARGETDURATION:1",
+        f"#EXT-X-MEDIA-SEQUENCE:{oldest}",
+        f"#EXT-X-DISCONTINUITY-SEQUENCE:{(oldest - 1) // SEGMENTS}",
+    ]
+    for number in range(oldest, newest):
+        if number % SEGMENTS == 0:
+            lines.append("#EXT-X-DISCONTINUITY")
+        lines += ["#EXTINF:1.000000,", add(f"../ts/{number % SEGMENTS}.ts")]
+    return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])
+
+
+async def manifest(request: web.Request) -> web.Response:
+    text = (request.app[MEDIA] / "dash" / "manifest.mpd").read_text()
+    query = f"?{request.query_string}" if request.query_string else ""
+    text = text.replace(".m4s", f".m4s{escape(query)}")
+    return web.Response(text=text, content_type=TYPES[".mpd"])
+
+
+async def segment(request: web.Request) -> web.StreamResponse:
+    return await deliver(request, request.app[MEDIA] / request.path.lstrip("/"))
+
+
+def _adder(request: web.Request) -> Callable[[str], str]:
+    """Adds the query to a link, and breaks the link of the segment that shall be missing."""
+    missing = request.query.get("missing")
+    query = request.rel_url.without_query_params("missing").query_string
+
+    def add(link: str) -> str:
+        if missing is not None and re.fullmatch(rf"(.*/)?{missing}\.\w+", link):
+            return f"missing-{missing}.ts"
+        return f"{link}?{query}" if query else link
+
+    return add
+
+
+ROUTES = [
+    web.get("/hls/live/index.m3u8", live_playlist),
+    web.get("/hls/{kind:ts|fmp4|aes}/index.m3u8", playlist),
+    web.get("/hls/{kind:ts|fmp4|aes}/{name}", segment),
+    web.get("/dash/manifest.mpd", manifest),
+    web.get("/dash/{name}", segment),
+]

@@ -1,0 +1,516 @@
+"""Bad input, errors, languages, lists, long polls: what does not need a download to be seen."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, WSServerHandshakeError, web
+from aiohttp.test_utils import TestClient
+
+from server.api import kit
+from server.app import create_app
+from server.errors import DiskFull
+from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
+
+Client = TestClient[web.Request, web.Application]
+Connect = Callable[[web.Application], Awaitable[Client]]
+URL = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}  # paused: nothing is fetched
+NOBODY = "123e4567-e89b-12d3-a456-426614174000"
+
+
+def settings(tmp_path: Path, **sections: Any) -> Settings:
+    defaults: dict[str, Any] = {
+        "storage": StorageSettings(data_dir=tmp_path / "data"),
+        "downloads": DownloadSettings(min_free_disk=0),
+    }
+    return Settings(**defaults | sections)
+
+
+@pytest.fixture
+async def client(aiohttp_client: Connect, tmp_path: Path) -> Client:
+    presets = {"phone": {"quality": "720", "auto_start": False}}
+    return await aiohttp_client(create_app(settings(tmp_path, presets=presets)))
+
+
+async def submitted(client: Client, **fields: Any) -> dict[str, Any]:
+    response = await client.post("/api/process", json=URL | fields)
+    assert response.status == 202, await response.text()
+    payload: dict[str, Any] = await response.json()
+    return payload
+
+
+async def problem(response: ClientResponse) -> dict[str, Any]:
+    """The body of an error, after a look at what all of them have in common."""
+    assert response.content_type == "application/problem+json"
+    body: dict[str, Any] = await response.json(content_type=None)
+    assert body["status"] == response.status
+    assert {"type", "title", "detail", "code"} <= body.keys()
+    return body
+
+
+async def test_a_submit_answers_with_the_first_status(client: Client) -> None:
+    response = await client.post("/api/process", json=URL | {"auto_start": True})
+    payload = await response.json()
+    assert response.status == 202
+    assert response.headers["Location"] == f"/api/status/{payload['task_id']}"
+    assert (payload["status"], payload["stage"], payload["progress"]) == ("processing", "queued", 0)
+    assert (payload["attempt"], payload["revision"], payload["message"]) == (0, 1, "等待处理...")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", payload["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", {}, 400, "not_json"),
+        (b"", {}, 400, "not_json"),
+        (b'{"url": NaN}', {}, 400, "not_json"),
+        ('{"url": "http://ä/"}'.encode("latin-1"), {}, 400, "not_json"),
+        (b"[" * 10_000, {}, 400, "not_json"),
+        (b"{}", {"Content-Type": "text/plain"}, 415, "not_json_type"),
+        (b"{}", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "not_json_type"),
+        (b" " * 65_537, {}, 413, "body_too_large"),
+        (b"[]", {}, 422, "invalid_request"),
+        (b"null", {}, 422, "invalid_request"),
+        (b"{}", {}, 422, "invalid_request"),
+    ],
+)
+async def test_a_bad_body_gets_a_clear_answer(
+    client: Client, body: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    headers = {"Content-Type": "application/json"} | headers
+    answer = await problem(await client.post("/api/process", data=body, headers=headers))
+    assert (answer["status"], answer["code"]) == (status, code)
+
+
+async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
+    body = {"url": "ftp://a/", "priority": 99, "outputs": [], "webhook": "http://a/", "nonsense": 1}
+    answer = await problem(await client.post("/api/process", json=body))
+    assert (answer["status"], answer["code"]) == (422, "invalid_request")
+    assert {error["field"] for error in answer["errors"]} == set(body)
+    assert all(error["message"] for error in answer["errors"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", f"/api/status/{NOBODY}", 404, "task_not_found"),
+        ("GET", "/api/status/any%20text", 404, "task_not_found"),
+        ("POST", f"/api/tasks/{NOBODY}/cancel", 404, "task_not_found"),
+        ("POST", f"/api/tasks/{NOBODY}/pause", 404, "task_not_found"),
+        ("POST", f"/api/tasks/{NOBODY}/resume", 404, "task_not_found"),
+        ("POST", f"/api/tasks/{NOBODY}/retry", 404, "task_not_found"),
+        ("DELETE", f"/api/tasks/{NOBODY}", 404, "task_not_found"),
+        ("GET", f"/api/tasks/{NOBODY}/log", 404, "task_not_found"),
+        ("GET", f"/api/tasks/{NOBODY}/thumbnail", 404, "task_not_found"),
+        ("GET", "/api/nowhere", 404, "not_found"),
+        ("GET", "/static/../config.toml", 404, "not_found"),
+        ("GET", f"/ws/{NOBODY}", 426, "upgrade_required"),
+        ("GET", "/ws", 426, "upgrade_required"),
+        ("GET", "/api/tasks?status=done", 422, "invalid_query"),
+        ("GET", "/api/tasks?stage=done", 422, "invalid_query"),
+        ("GET", "/api/tasks?limit=201", 422, "invalid_query"),
+        ("GET", "/api/tasks?limit=0", 422, "invalid_query"),
+        ("GET", "/api/tasks?cursor=%00", 422, "invalid_query"),
+        ("GET", f"/api/status/{NOBODY}?wait=soon", 422, "invalid_query"),
+    ],
+)
+async def test_every_error_is_a_problem_with_its_code(
+    client: Client, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await problem(await client.request(method, path))
+    assert (answer["status"], answer["code"]) == (status, code)
+
+
+async def test_a_wrong_method_is_told_the_right_ones(client: Client) -> None:
+    response = await client.delete("/api/process")
+    assert (await problem(response))["code"] == "method_not_allowed"
+    assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+
+async def test_an_unknown_task_is_refused_before_the_upgrade(client: Client) -> None:
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await client.ws_connect(f"/ws/{NOBODY}")
+    assert refused.value.status == 404
+
+
+async def test_an_error_on_our_side_has_an_id_that_is_in_the_log_and_no_trace(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks(task_id: str) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(client.app[kit.TASKS], "status", breaks)
+    response = await client.get("/api/status/x")
+    answer = await problem(response)
+    assert (response.status, answer["code"]) == (500, "internal")
+    assert "secret detail" not in json.dumps(answer)
+    assert answer["id"] in caplog.text
+    assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "message"),
+    [
+        ("", None, "已暂停"),
+        ("", "*", "已暂停"),
+        ("", "fr", "已暂停"),
+        ("", "en", "Paused"),
+        ("", "en-GB;q=0.5, zh-CN;q=0.9", "已暂停"),
+        ("?lang=en", "zh", "Paused"),
+        ("?lang=xx", "en", "Paused"),
+    ],
+)
+async def test_the_reader_chooses_the_language(
+    client: Client, query: str, header: str | None, message: str
+) -> None:
+    task_id = (await submitted(client))["task_id"]
+    headers = {"Accept-Language": header} if header else {}
+    response = await client.get(f"/api/status/{task_id}{query}", headers=headers)
+    assert (await response.json())["message"] == message
+    assert response.headers["Vary"] == "Accept-Language"
+    assert response.headers["Content-Language"] == ("en" if message == "Paused" else "zh")
+
+
+async def test_problems_are_told_in_the_readers_language(client: Client) -> None:
+    chinese = await problem(await client.get("/api/status/x?lang=zh"))
+    english = await problem(await client.get("/api/status/x?lang=en"))
+    assert chinese["title"] != english["title"]
+    assert english["title"].isascii()
+
+
+async def test_pollers_and_sockets_see_the_same_bytes(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    polled = await (await client.get(f"/api/status/{task_id}")).read()
+    async with asyncio.timeout(5), client.ws_connect(f"/ws/{task_id}") as ws:
+        assert (await ws.receive_str()).encode() == polled
+    listed = await (await client.get("/api/tasks")).read()
+    assert polled in listed
+
+
+async def test_a_poller_that_is_up_to_date_gets_304(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    first = await client.get(f"/api/status/{task_id}")
+    etag = first.headers["ETag"]
+    assert first.headers["Retry-After"] == "2"
+    for known in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+        again = await client.get(f"/api/status/{task_id}", headers={"If-None-Match": known})
+        assert (again.status, await again.read(), again.headers["ETag"]) == (304, b"", etag)
+    english = await client.get(f"/api/status/{task_id}?lang=en", headers={"If-None-Match": etag})
+    assert english.status == 200
+
+
+async def test_a_long_poll_answers_at_the_next_change(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    etag = (await client.get(f"/api/status/{task_id}")).headers["ETag"]
+    async with asyncio.timeout(5):
+        held = asyncio.create_task(
+            client.get(f"/api/status/{task_id}", headers={"If-None-Match": etag, "Prefer": "wait=30"})
+        )
+        await until(lambda: client.app[kit.HUB]._subscriptions)
+        await client.patch(f"/api/tasks/{task_id}", json={"priority": 4})
+        response = await held
+    assert (response.status, (await response.json())["priority"]) == (200, 4)
+    assert "Retry-After" not in response.headers
+
+
+async def test_a_long_poll_ends_with_304_when_the_time_is_up_and_404_when_the_task_goes(
+    client: Client,
+) -> None:
+    task_id = (await submitted(client))["task_id"]
+    etag = {"If-None-Match": (await client.get(f"/api/status/{task_id}")).headers["ETag"]}
+    async with asyncio.timeout(5):
+        assert (await client.get(f"/api/status/{task_id}?wait=0.05", headers=etag)).status == 304
+        held = asyncio.create_task(client.get(f"/api/status/{task_id}?wait=30", headers=etag))
+        await until(lambda: client.app[kit.HUB]._subscriptions)
+        assert (await client.delete(f"/api/tasks/{task_id}")).status == 204
+        assert (await held).status == 404
+
+
+async def test_a_change_between_read_and_wait_is_not_lost(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = client.app[kit.TASKS]
+    task_id, read = (await submitted(client))["task_id"], tasks.status
+    etag = (await client.get(f"/api/status/{task_id}")).headers["ETag"]
+
+    async def read_and_change(task_id: str) -> Any:
+        before = await read(task_id)
+        monkeypatch.setattr(tasks, "status", read)
+        await tasks.cancel(task_id)
+        return before
+
+    monkeypatch.setattr(tasks, "status", read_and_change)
+    async with asyncio.timeout(5):
+        response = await client.get(f"/api/status/{task_id}?wait=30", headers={"If-None-Match": etag})
+    assert (await response.json())["stage"] == "cancelled"
+
+
+async def test_a_status_that_lands_while_a_socket_connects_is_not_lost(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = client.app[kit.TASKS]
+    task_id, read = (await submitted(client))["task_id"], tasks.status
+
+    async def read_and_change(task_id: str) -> Any:
+        before = await read(task_id)
+        monkeypatch.setattr(tasks, "status", read)
+        await tasks.cancel(task_id)  # between read and send
+        return before
+
+    monkeypatch.setattr(tasks, "status", read_and_change)
+    async with asyncio.timeout(5), client.ws_connect(f"/ws/{task_id}") as ws:
+        stages = [message.json()["stage"] async for message in ws]
+    assert (stages, ws.close_code) == (["paused", "cancelled"], 1000)
+
+
+async def test_a_finished_task_gives_its_one_message_and_the_close(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    await client.post(f"/api/tasks/{task_id}/cancel")
+    async with asyncio.timeout(5), client.ws_connect(f"/ws/{task_id}") as ws:
+        messages = [message.json() async for message in ws]
+    assert ([message["stage"] for message in messages], ws.close_code) == (["cancelled"], 1000)
+
+
+async def test_the_feed_tells_of_every_task_and_of_removals(client: Client) -> None:
+    old = (await submitted(client))["task_id"]
+    async with asyncio.timeout(5), client.ws_connect("/ws") as ws:
+        new = await submitted(client)
+        assert await ws.receive_json() == new
+        await client.delete(f"/api/tasks/{old}")
+        assert await ws.receive_json() == {"task_id": old, "removed": True}
+
+
+async def test_a_socket_of_a_task_that_is_deleted_closes_with_1000(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    async with asyncio.timeout(5), client.ws_connect(f"/ws/{task_id}") as ws:
+        await ws.receive_json()
+        await client.delete(f"/api/tasks/{task_id}")
+        async for _ in ws:
+            pass
+    assert ws.close_code == 1000
+
+
+async def test_the_same_key_and_request_give_the_same_task(client: Client) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    first = await client.post("/api/process", json=URL, headers=key)
+    second = await client.post("/api/process", json=URL, headers=key)
+    assert (second.status, await second.json()) == (202, await first.json())
+    other = await client.post("/api/process", json=URL | {"quality": "720"}, headers=key)
+    assert (await problem(other))["code"] == "idempotency_mismatch"
+    assert other.status == 422
+
+
+async def test_a_key_lives_as_long_as_its_task(client: Client) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    first = await (await client.post("/api/process", json=URL, headers=key)).json()
+    await client.delete(f"/api/tasks/{first['task_id']}")
+    second = await client.post("/api/process", json=URL | {"quality": "720"}, headers=key)
+    assert second.status == 202
+    assert (await second.json())["task_id"] != first["task_id"]
+
+
+async def test_a_preset_is_resolved_at_once_and_outranked_by_the_request(client: Client) -> None:
+    task_id = (await submitted(client, preset="phone", quality="480"))["task_id"]
+    stored = await client.app[kit.TASKS]._store.get(task_id)
+    assert (stored.request.quality, stored.request.auto_start) == ("480", False)
+    answer = await problem(await client.post("/api/process", json=URL | {"preset": "tv"}))
+    assert [error["field"] for error in answer["errors"]] == ["preset"]
+
+
+STAGES = {
+    # stage: (cancel, pause, resume, retry), as in the contract's table
+    "queued": (200, 200, 200, 409),
+    "paused": (200, 200, 200, 409),
+    "cancelled": (200, 409, 409, 200),
+    "completed": (409, 409, 409, 200),
+    "failed": (409, 409, 409, 200),
+}
+ACTIONS = ("cancel", "pause", "resume", "retry")
+
+
+async def in_stage(client: Client, stage: str) -> str:
+    """A task that is in `stage`, without a download."""
+    from server.events import Cancelled, Failed, Finished, Resumed
+
+    client.app[kit.TASKS]._dispatcher.hold()
+    task_id: str = (await submitted(client))["task_id"]
+    events = {
+        "queued": Resumed(), "cancelled": Cancelled(),
+        "completed": Finished(files={}), "failed": Failed(code="http_404"),
+    }  # fmt: skip
+    if stage in events:
+        await client.app[kit.TASKS]._recorder.record(task_id, events[stage])
+    return task_id
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_actions_do_what_the_table_says(client: Client, stage: str) -> None:
+    for action, expected in zip(ACTIONS, STAGES[stage], strict=True):
+        task_id = await in_stage(client, stage)
+        before = await (await client.get(f"/api/status/{task_id}")).json()
+        async with asyncio.timeout(5):
+            response = await client.post(f"/api/tasks/{task_id}/{action}")
+        assert response.status == expected, action
+        now = await (await client.get(f"/api/status/{task_id}")).json()
+        if expected == 200:
+            assert await response.json() == now
+        else:
+            assert (await problem(response))["code"] in ("task_already_final", "wrong_stage")
+            assert now == before
+        done = {"cancel": "cancelled", "pause": "paused", "resume": "queued", "retry": "queued"}[action]
+        assert now["stage"] == (done if expected == 200 else stage)
+
+
+async def test_a_no_op_makes_no_revision(client: Client) -> None:
+    for stage, action in (("paused", "pause"), ("cancelled", "cancel"), ("queued", "resume")):
+        task_id = await in_stage(client, stage)
+        before = await (await client.get(f"/api/status/{task_id}")).json()
+        assert await (await client.post(f"/api/tasks/{task_id}/{action}")).json() == before
+
+
+async def test_a_priority_can_be_changed_until_the_end(client: Client) -> None:
+    task_id = await in_stage(client, "queued")
+    changed = await (await client.patch(f"/api/tasks/{task_id}", json={"priority": 10})).json()
+    assert (changed["priority"], changed["revision"]) == (10, 3)
+    assert (await problem(await client.patch(f"/api/tasks/{task_id}", json={"priority": 11})))[
+        "status"
+    ] == 422
+    final = await in_stage(client, "failed")
+    assert (await client.patch(f"/api/tasks/{final}", json={"priority": 1})).status == 409
+
+
+async def listed(client: Client, query: str) -> list[str]:
+    """The ids of all pages."""
+    ids: list[str] = []
+    cursor = ""
+    while True:
+        page = await (await client.get(f"/api/tasks?{query}{cursor}")).json()
+        ids += [task["task_id"] for task in page["tasks"]]
+        if "next_cursor" not in page:
+            return ids
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+async def test_lists_are_newest_first_and_the_queue_in_its_order(client: Client) -> None:
+    stages = ("queued", "paused", "cancelled", "completed", "failed")
+    made = {stage: [await in_stage(client, stage) for _ in range(3)] for stage in stages}
+    everything = [task_id for stage in stages for task_id in made[stage]]
+    assert await listed(client, "limit=2") == everything[::-1]
+    for stage in ("paused", "cancelled", "completed", "failed"):
+        assert await listed(client, f"limit=2&stage={stage}") == made[stage][::-1]
+    assert await listed(client, "status=error&limit=4") == (made["cancelled"] + made["failed"])[::-1]
+    first, second, third = made["queued"]
+    await client.patch(f"/api/tasks/{third}", json={"priority": 1})
+    assert await listed(client, "stage=queued&limit=1") == [third, first, second]
+    assert await listed(client, "status=completed&stage=failed") == []
+
+
+@pytest.mark.parametrize(("text", "found"), [("%", 1), ("_", 1), (".*", 1), ("VIDEO", 3), ("nowhere", 0)])
+async def test_a_search_takes_its_text_literally(client: Client, text: str, found: int) -> None:
+    for name in ("a%25/video", "a_b/video?x=%", "x.*/video"):
+        await submitted(client, url=f"http://media.test/{name.replace('%25', '')}")
+    page = await (await client.get("/api/tasks", params={"q": text})).json()
+    assert len(page["tasks"]) == found
+
+
+async def test_a_low_disk_refuses_new_tasks(aiohttp_client: Connect, tmp_path: Path) -> None:
+    low = settings(tmp_path, downloads=DownloadSettings(min_free_disk=1 << 60))
+    client = await aiohttp_client(create_app(low))
+    answer = await problem(await client.post("/api/process", json=URL))
+    assert (answer["status"], answer["code"]) == (507, "disk_full")
+    assert (await client.get("/readyz")).status == 503
+
+
+async def test_a_full_queue_refuses_new_tasks(aiohttp_client: Connect, tmp_path: Path) -> None:
+    full = settings(tmp_path, downloads=DownloadSettings(min_free_disk=0, max_queued=2))
+    client = await aiohttp_client(create_app(full))
+    client.app[kit.TASKS]._dispatcher.hold()
+    for _ in range(2):
+        await submitted(client, auto_start=True)
+    response = await client.post("/api/process", json=URL | {"auto_start": True})
+    assert ((await problem(response))["code"], response.status) == ("queue_full", 503)
+    assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_a_closing_server_changes_nothing(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    client.app[kit.TASKS].close()
+    for response in (
+        await client.post("/api/process", json=URL),
+        await client.post(f"/api/tasks/{task_id}/cancel"),
+    ):
+        assert ((await problem(response))["code"], response.status) == ("shutting_down", 503)
+
+
+async def test_shutdown_ends_sockets_with_1001_and_long_polls_at_once(client: Client) -> None:
+    task_id = (await submitted(client))["task_id"]
+    etag = {"If-None-Match": (await client.get(f"/api/status/{task_id}")).headers["ETag"]}
+    async with (
+        asyncio.timeout(5),
+        client.ws_connect(f"/ws/{task_id}") as one,
+        client.ws_connect("/ws") as all_,
+    ):
+        await one.receive_json()
+        held = asyncio.create_task(client.get(f"/api/status/{task_id}?wait=50", headers=etag))
+        await until(lambda: len(client.app[kit.HUB]._subscriptions[task_id]) == 2)
+        await client.app.shutdown()
+        for ws in (one, all_):
+            assert [message async for message in ws] == []
+            assert ws.close_code == 1001
+        assert (await held).status == 304
+
+
+async def test_a_status_that_cannot_be_saved_is_not_shown(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = (await submitted(client))["task_id"]
+    before = await (await client.get(f"/api/status/{task_id}")).read()
+
+    async def full(status: object) -> bool:
+        raise DiskFull
+
+    monkeypatch.setattr(client.app[kit.TASKS]._store, "save", full)
+    async with client.ws_connect("/ws") as ws:
+        assert (await client.post(f"/api/tasks/{task_id}/cancel")).status == 507
+        assert await (await client.get(f"/api/status/{task_id}")).read() == before
+        with pytest.raises(TimeoutError):
+            await ws.receive(timeout=0.1)
+
+
+@asynccontextmanager
+async def started(aiohttp_client: Connect, tmp_path: Path, **sections: Any) -> AsyncIterator[Client]:
+    yield await aiohttp_client(create_app(settings(tmp_path, **sections)))
+
+
+async def test_everything_works_under_a_base_path_too(aiohttp_client: Connect, tmp_path: Path) -> None:
+    server = ServerSettings(base_path="/clip/")
+    async with started(aiohttp_client, tmp_path, server=server) as client:
+        response = await client.post("/clip/api/process", json=URL)
+        location = response.headers["Location"]
+        assert location.startswith("/clip/api/status/")
+        assert (await client.get(location)).status == 200
+        assert (await client.get(location.removeprefix("/clip"))).status == 200
+        moved = await client.get("/clip", allow_redirects=False)
+        assert (moved.status, moved.headers["Location"]) == (308, "/clip/")
+        assert (await client.get("/clip/")).content_type == "text/html"
+
+
+async def test_too_many_requests_a_minute_are_told_to_wait(aiohttp_client: Connect, tmp_path: Path) -> None:
+    async with started(aiohttp_client, tmp_path, limits=LimitSettings(requests_per_minute=3)) as client:
+        for _ in range(3):
+            assert (await client.get("/api/tasks")).status == 200
+        response = await client.get("/api/tasks")
+        assert ((await problem(response))["code"], response.status) == ("too_many_requests", 429)
+        assert 1 <= int(response.headers["Retry-After"]) <= 61
+        assert (await client.get("/healthz")).status == 200
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let others run until `condition` holds; the caller bounds the time."""
+    while not condition():
+        await asyncio.sleep(0)

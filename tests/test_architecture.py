@@ -1,0 +1,102 @@
+"""Imports only ever point down the list, and nothing grows beyond what can be read in one sitting."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SERVER = Path(__file__).parent.parent / "server"
+FILES = sorted(SERVER.rglob("*.py"))
+LAYERS = (
+    {"__main__"},
+    {"commands"},
+    {"app"},
+    {"api", "backends"},  # neither knows the other
+    {"tasks"},
+    {"files"},
+    {"ports", "settings"},
+    {"events", "errors", "locales"},
+    {"models"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MAX_FUNCTION, MAX_MODULE = 40, 300
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SERVER).as_posix())
+
+
+@each_file
+def test_imports_point_down(path: Path) -> None:
+    here = part_of(path)
+    if here in ("child", "__init__"):
+        return
+    for other in imported_parts(path) - {here}:
+        assert LEVEL[other] > LEVEL[here], f"{here} imports {other}"
+
+
+def test_the_child_shares_nothing_with_the_server_but_what_travels_between_them() -> None:
+    child = [path for path in FILES if part_of(path) == "child"]
+    assert child
+    shared = set().union(*(imported_parts(path) for path in child))
+    assert shared <= {"child", "models", "events"}
+
+
+def test_nothing_imports_the_child() -> None:
+    users = {part_of(path) for path in FILES if "child" in imported_parts(path)}
+    assert users <= {"child"}
+
+
+@pytest.mark.parametrize(
+    ("package", "users"),
+    [
+        ("yt_dlp", {"child"}),
+        ("aiosqlite", {"backends"}),
+        ("sqlite3", {"backends"}),
+        ("aiohttp", {"__main__", "commands", "app", "api"}),
+    ],
+)
+def test_a_package_is_imported_where_it_belongs_only(package: str, users: set[str]) -> None:
+    found = {part_of(path) for path in FILES if package in {name.split(".")[0] for name in imports(path)}}
+    assert found <= users
+
+
+@each_file
+def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_MODULE
+
+
+@each_file
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    long = {name: lines for name, lines in functions(path) if lines > MAX_FUNCTION}
+    assert not long
+
+
+@each_file
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def part_of(path: Path) -> str:
+    """The package or module directly under `server` that `path` belongs to."""
+    return path.relative_to(SERVER).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    parts = (name.split(".") for name in imports(path) if name.startswith("server."))
+    return {part[1] for part in parts}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names; also those inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from (f"{module}.{alias.name}" for alias in names)
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            yield node.name, node.end_lineno - node.lineno + 1

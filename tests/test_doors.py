@@ -1,0 +1,247 @@
+"""Who is let in: names, origins, tokens and sessions."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSServerHandshakeError, web
+from aiohttp.test_utils import TestClient
+from pydantic import SecretStr
+
+from server.api.auth import COOKIE, GATE, MAX_WRONG, Minute
+from server.app import create_app
+from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
+
+Client = TestClient[web.Request, web.Application]
+Connect = Callable[[web.Application], Awaitable[Client]]
+TOKEN = "right-token-123"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+BODY = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}
+
+
+async def opened(aiohttp_client: Connect, tmp_path: Path, **server: Any) -> Client:
+    settings = Settings(
+        server=ServerSettings(**server),
+        storage=StorageSettings(data_dir=tmp_path / "data"),
+        downloads=DownloadSettings(min_free_disk=0),
+    )
+    return await aiohttp_client(create_app(settings))
+
+
+@pytest.fixture
+async def open_house(aiohttp_client: Connect, tmp_path: Path) -> Client:
+    return await opened(aiohttp_client, tmp_path, allowed_hosts=("clip.example",))
+
+
+@pytest.fixture
+async def guarded(aiohttp_client: Connect, tmp_path: Path) -> Client:
+    return await opened(aiohttp_client, tmp_path, tokens=(SecretStr("other"), SecretStr(TOKEN)))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8080", 200),
+        ("localhost", 200),
+        ("app.localhost:1", 200),
+        ("192.168.1.5:8080", 200),
+        ("[::1]:8080", 200),
+        ("clip.example", 200),
+        ("CLIP.example:443", 200),
+        ("evil.example", 403),
+        ("clip.example.evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("[::1", 403),
+    ],
+)
+async def test_only_our_own_names_are_answered(open_house: Client, host: str, status: int) -> None:
+    response = await open_house.get("/api/tasks", headers={"Host": host})
+    assert response.status == status
+    assert (await open_house.get("/healthz", headers={"Host": host})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 202),
+        ({"Origin": "http://clip.example"}, 202),
+        ({"Origin": "https://clip.example"}, 202),
+        ({"Origin": "http://clip.example", "Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Sec-Fetch-Site": "none"}, 202),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://clip.example.evil.example"}, 403),
+        ({"Origin": "http://clip.example:81"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://clip.example", "Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+async def test_changes_are_for_our_own_page(open_house: Client, headers: dict[str, str], status: int) -> None:
+    headers = {"Host": "clip.example"} | headers
+    made = await open_house.post("/api/process", json=BODY, headers=headers)
+    assert made.status == status
+    read = await open_house.get("/api/tasks", headers=headers)
+    assert read.status == 200
+    if status == 403:
+        for path in ("/ws", "/ws/any"):
+            with pytest.raises(WSServerHandshakeError) as refused:
+                await open_house.ws_connect(path, headers=headers)
+            assert refused.value.status == 403
+    else:
+        await (await open_house.ws_connect("/ws", headers=headers)).close()
+
+
+async def test_another_origin_can_be_allowed(aiohttp_client: Connect, tmp_path: Path) -> None:
+    client = await opened(aiohttp_client, tmp_path, allowed_origins=("https://tools.example",))
+    headers = {"Origin": "https://tools.example", "Sec-Fetch-Site": "cross-site"}
+    assert (await client.post("/api/process", json=BODY, headers=headers)).status == 202
+
+
+@pytest.mark.parametrize("path", ["/", "/api/nowhere", "/static/index.html", "/healthz", "/api/tasks"])
+async def test_every_answer_carries_the_security_headers(open_house: Client, path: str) -> None:
+    headers = (await open_house.get(path)).headers
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+ROUTES = [
+    ("GET", "/api/tasks"),
+    ("GET", "/api/status/x"),
+    ("POST", "/api/process"),
+    ("POST", "/api/info"),
+    ("PATCH", "/api/tasks/x"),
+    ("DELETE", "/api/tasks/x"),
+    ("POST", "/api/tasks/x/cancel"),
+    ("GET", "/api/tasks/x/log"),
+    ("GET", "/api/tasks/x/thumbnail"),
+    ("GET", "/api/download/video_x_abcdefghijklm.mp4"),
+    ("GET", "/readyz"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/api/docs"),
+    ("GET", "/ws"),
+    ("GET", "/ws/x"),
+    ("GET", "/nowhere"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_every_route_but_the_log_in_needs_a_token(guarded: Client, method: str, path: str) -> None:
+    response = await guarded.request(method, path)
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert (await guarded.request(method, path, headers=BEARER)).status != 401
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/static/index.html"])
+async def test_the_log_in_page_and_the_probe_are_open(guarded: Client, path: str) -> None:
+    assert (await guarded.get(path)).status == 200
+
+
+async def test_after_ten_wrong_tokens_more_are_told_to_wait_but_the_right_one_is_not(guarded: Client) -> None:
+    wrong = {"Authorization": "Bearer wrong"}
+    for _ in range(MAX_WRONG):
+        assert (await guarded.get("/api/tasks", headers=wrong)).status == 401
+        assert (await guarded.get("/api/tasks")).status == 401  # a missing one does not count
+    response = await guarded.get("/api/tasks", headers=wrong)
+    assert response.status == 429
+    assert 1 <= int(response.headers["Retry-After"]) <= 61
+    assert (await guarded.post("/api/session", json={"token": "wrong"})).status == 429
+    assert (await guarded.get("/api/tasks", headers=BEARER)).status == 200
+
+
+async def test_a_log_in_gives_a_cookie_that_scripts_and_other_sites_do_not_get(guarded: Client) -> None:
+    assert (await guarded.post("/api/session", json={"token": "wrong"})).status == 401
+    response = await guarded.post("/api/session", json={"token": TOKEN})
+    assert response.status == 204
+    cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert TOKEN not in cookie
+    assert (await guarded.get("/api/tasks")).status == 200  # the client keeps cookies
+
+
+async def test_a_session_changes_things_only_from_our_own_page(guarded: Client) -> None:
+    await guarded.post("/api/session", json={"token": TOKEN})
+    assert (await guarded.post("/api/process", json=BODY)).status == 403
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    assert (await guarded.post("/api/process", json=BODY, headers=ours)).status == 202
+    origin = {"Origin": str(guarded.make_url("/")).rstrip("/")}
+    assert (await guarded.post("/api/process", json=BODY, headers=origin)).status == 202
+    await (await guarded.ws_connect("/ws", headers=origin)).close()
+
+
+async def test_a_log_out_ends_the_session_on_the_server(guarded: Client) -> None:
+    await guarded.post("/api/session", json={"token": TOKEN})
+    session = {cookie.key: cookie.value for cookie in guarded.session.cookie_jar}
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    assert (await guarded.delete("/api/session", headers=ours)).status == 204
+    kept = {"Cookie": f"{COOKIE}={session[COOKIE]}"}
+    assert (await guarded.get("/api/tasks", headers=kept)).status == 401
+
+
+async def test_a_session_ends_by_itself(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    await guarded.post("/api/session", json={"token": TOKEN})
+    gate = guarded.app[GATE]
+    later = gate._clock() + 31 * 24 * 3600
+    monkeypatch.setattr(gate, "_clock", lambda: later)
+    assert (await guarded.get("/api/tasks")).status == 401
+
+
+async def test_idempotency_keys_of_two_tokens_do_not_meet(guarded: Client) -> None:
+    key = {"Idempotency-Key": "k"}
+    one = await guarded.post("/api/process", json=BODY, headers=BEARER | key)
+    two = await guarded.post("/api/process", json=BODY, headers={"Authorization": "Bearer other"} | key)
+    assert (await one.json())["task_id"] != (await two.json())["task_id"]
+
+
+async def test_a_trusted_proxy_says_who_asks_and_for_whom(aiohttp_client: Connect, tmp_path: Path) -> None:
+    client = await opened(
+        aiohttp_client,
+        tmp_path,
+        tokens=(SecretStr(TOKEN),),
+        trusted_proxies=("127.0.0.0/8",),
+        allowed_hosts=("c.test",),
+    )
+    wrong = {"Authorization": "Bearer wrong", "X-Forwarded-Host": "c.test", "Host": "inner.test"}
+    for _ in range(MAX_WRONG):
+        await client.get("/api/tasks", headers=wrong | {"X-Forwarded-For": "6.6.6.6, 7.7.7.7"})
+    blocked = await client.get("/api/tasks", headers=wrong | {"X-Forwarded-For": "1.1.1.1, 7.7.7.7"})
+    other = await client.get("/api/tasks", headers=wrong | {"X-Forwarded-For": "7.7.7.7, 8.8.8.8"})
+    assert (blocked.status, other.status) == (429, 401)
+    https = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "c.test"}
+    response = await client.post("/api/session", json={"token": TOKEN}, headers=https)
+    assert "Secure" in response.headers["Set-Cookie"]
+
+
+async def test_who_is_no_proxy_is_not_believed(open_house: Client) -> None:
+    headers = {"Host": "evil.example", "X-Forwarded-Host": "clip.example"}
+    assert (await open_house.get("/api/tasks", headers=headers)).status == 403
+
+
+def test_counts_are_forgotten_after_a_minute_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    minute = Minute(lambda: now)
+    assert [minute.count("a"), minute.count("a"), minute.count("b")] == [1, 2, 1]
+    now += 59.9
+    assert (minute.count("a"), minute.left("a")) == (3, 1)
+    now += 0.2
+    assert minute.count("a") == 1
+    monkeypatch.setattr("server.api.auth.MAX_ADDRESSES", 10)
+    for number in range(100):
+        minute.count(str(number))
+    assert len(minute._counts) <= 10
+
+
+async def test_a_foreign_page_is_refused_while_sockets_are_open(open_house: Client) -> None:
+    async with asyncio.timeout(5), open_house.ws_connect("/ws") as ws:
+        evil = {"Origin": "http://evil.example"}
+        assert (await open_house.post("/api/process", json=BODY, headers=evil)).status == 403
+        with pytest.raises(TimeoutError):
+            await ws.receive(timeout=0.05)

@@ -1,0 +1,158 @@
+"""The document's flow as a user meets it: the real server, fork server, yt-dlp and ffmpeg."""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.service import Payload, Service
+from tests.site import SECONDS, Site, probe, sha256
+
+ISO_8601 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+NAME = r"/api/download/{kind}_example_[a-z2-7]{{13}}\.{ext}"
+
+
+async def test_a_link_goes_in_and_video_and_audio_come_out_of_one_download(
+    service: Service, site: Site, tmp_path: Path
+) -> None:
+    accepted = await service.submit(site.url("/page?title=Example+示例视频&duration=4&uploader=上传者"))
+    assert accepted["status"] == "processing"
+    assert accepted["progress"] == 0
+    assert accepted["message"] == "等待处理..."
+    assert accepted["video_info"] == accepted["files"] == {}
+    assert UUID(accepted["task_id"]).version == 4
+
+    done = await service.wait(accepted["task_id"])
+    assert (done["status"], done["progress"], done["message"]) == ("completed", 100, "处理完成！")
+    assert re.fullmatch(ISO_8601, done["created_at"])
+    assert re.fullmatch(ISO_8601, done["completed_at"])
+    said = {"title": "Example 示例视频", "duration": 4, "uploader": "上传者"}
+    assert said.items() <= done["video_info"].items()
+    assert re.fullmatch(NAME.format(kind="video", ext="mp4"), done["files"]["video"])
+    assert re.fullmatch(NAME.format(kind="audio", ext="mp3"), done["files"]["audio"])
+    video = await probe(await service.fetch(done["files"]["video"], tmp_path / "video.mp4"))
+    audio = await probe(await service.fetch(done["files"]["audio"], tmp_path / "audio.mp3"))
+    assert (video.codecs, audio.codecs) == (["aac", "h264"], ["mp3"])
+    assert video.duration == pytest.approx(SECONDS, abs=0.2)
+    assert audio.duration == pytest.approx(SECONDS, abs=0.2)
+    assert len(site.seen("/video.mp4")) == 2, "a look at what it is, then one download for both"
+    assert service.complaints() == []
+
+
+async def test_pollers_and_sockets_see_the_same_bytes_and_never_a_step_back(
+    service: Service, site: Site
+) -> None:
+    task_id = (await service.submit(site.url("/1mb.mp4?rate=1000000")))["task_id"]
+    polled, pushed = await asyncio.gather(poll(service, task_id), service.listen(task_id))
+    by_revision = {revision(message): message for message in pushed}
+    assert len(by_revision) == len(pushed)
+    shared = [message for message in polled if revision(message) in by_revision]
+    assert shared
+    assert all(message == by_revision[revision(message)] for message in shared)
+    for seen in ([json.loads(message) for message in messages] for messages in (polled, pushed)):
+        assert seen[-1]["status"] == "completed"
+        assert in_order(seen, "revision")
+        assert in_order(seen, "progress")
+    payloads = [json.loads(message) for message in pushed]
+    assert {"正在下载视频...", "处理完成！"} <= {payload["message"] for payload in payloads}
+    assert all(payload["progress"] < 100 for payload in payloads[:-1])
+
+
+async def test_a_link_that_leads_nowhere_ends_in_the_words_of_the_document(
+    service: Service, site: Site
+) -> None:
+    task_id = (await service.submit(site.url("/video.mp4?status=404")))["task_id"]
+    failed = await service.wait(task_id, "failed")
+    assert failed["status"] == "error"
+    assert failed["progress"] == 0
+    assert failed["message"] == "处理失败: 无法下载视频"
+    assert failed["error"] == "下载失败: HTTP 404"
+    assert failed["error_code"] == "http_404"
+    assert re.fullmatch(ISO_8601, failed["completed_at"])
+    assert failed["video_info"] == failed["files"] == {}
+    assert service.complaints() == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/video.mp4?chunked=yes",
+        "/video.mp4?ranges=no",
+        "/hls/ts/index.m3u8",
+        "/hls/fmp4/index.m3u8",
+        "/hls/aes/index.m3u8",
+        "/dash/manifest.mpd",
+    ],
+)
+async def test_every_kind_of_source_becomes_one_whole_mp4(
+    service: Service, site: Site, tmp_path: Path, path: str
+) -> None:
+    task = await service.submit(site.url(path), outputs=["video"])
+    done = await service.wait(task["task_id"])
+    assert list(done["files"]) == ["video"]
+    video = await probe(await service.fetch(done["files"]["video"], tmp_path / "video.mp4"))
+    assert video.codecs == ["aac", "h264"]
+    assert video.duration == pytest.approx(SECONDS, abs=0.2)
+
+
+async def test_a_file_that_fits_already_is_handed_out_to_the_byte(
+    service: Service, site: Site, media: Path, tmp_path: Path
+) -> None:
+    task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
+    done = await service.wait(task["task_id"])
+    fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "1mb.mp4")
+
+
+@pytest.mark.parametrize("end", [Service.kill, Service.stop])
+async def test_a_service_that_ends_in_the_middle_goes_on_from_there(
+    service: Service, site: Site, media: Path, tmp_path: Path, end: Callable[[Service], Awaitable[object]]
+) -> None:
+    task = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1&times=1"), outputs=["video"])
+    async with asyncio.timeout(20):
+        await site.stalled()
+    await service.wait(task["task_id"], "download")
+    await end(service)
+    await service.start()
+    done = await service.wait(task["task_id"])
+    fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "8mb.mp4")
+    assert done["attempt"] == 2
+    assert any(request.range for request in site.seen("/8mb.mp4")), "it began from the start again"
+
+
+async def test_what_is_finished_is_still_there_after_a_restart(service: Service, site: Site) -> None:
+    task_id = (await service.submit(site.url("/video.mp4"), outputs=["video"]))["task_id"]
+    before = await service.wait(task_id)
+    assert await service.stop() == 0
+    await service.start()
+    assert await service.status(task_id) == before
+    async with service.client.get(before["files"]["video"]) as answer:
+        assert answer.status == 200
+
+
+async def poll(service: Service, task_id: str) -> list[str]:
+    """Every different answer until the task is final, by long polling."""
+    answers: list[str] = []
+    tag = ""
+    async with asyncio.timeout(30):
+        while not answers or json.loads(answers[-1])["status"] == "processing":
+            headers = {"If-None-Match": tag} if tag else {}
+            async with service.client.get(f"/api/status/{task_id}?wait=10", headers=headers) as answer:
+                assert answer.status == 200
+                tag = answer.headers["ETag"]
+                answers.append(await answer.text())
+    return answers
+
+
+def revision(message: str) -> int:
+    return int(json.loads(message)["revision"])
+
+
+def in_order(payloads: list[Payload], field: str) -> bool:
+    values = [payload[field] for payload in payloads]
+    return values == sorted(values)

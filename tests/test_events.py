@@ -1,0 +1,156 @@
+"""The state machine: what each event does in each stage."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.events import (
+    Cancelled,
+    Described,
+    DownloadStarted,
+    Event,
+    Failed,
+    Finished,
+    Paused,
+    Prioritized,
+    Progress,
+    Requeued,
+    Resumed,
+    Retried,
+    Started,
+    apply,
+)
+from server.models import ProcessRequest, Stage, StoredFile, TaskStatus, VideoInfo
+
+NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)
+LATER = datetime(2024, 1, 1, 12, 5, 30, tzinfo=UTC)
+FILES = {"video": StoredFile(name="video_a_b.mp4", path="video.mp4", size=3, type="video/mp4")}
+
+EVENTS: dict[str, Event] = {
+    "started": Started(),
+    "described": Described(video_info=VideoInfo(title="t")),
+    "download_started": DownloadStarted(),
+    "progress": Progress(progress=45.9, downloaded_bytes=4, total_bytes=9, speed=2.5, eta=2),
+    "convert": Progress(stage=Stage.CONVERT, progress=90),
+    "requeued": Requeued(counts_as_retry=True),
+    "finished": Finished(files=FILES),
+    "failed": Failed(code="http_404"),
+    "paused": Paused(),
+    "resumed": Resumed(),
+    "cancelled": Cancelled(),
+    "retried": Retried(),
+    "prioritized": Prioritized(priority=3),
+}
+RUNNING = ("info", "download", "convert")
+FINAL = ("completed", "failed", "cancelled")
+# event -> the stages in which it changes anything, and the stage it leads to (None: it stays)
+TRANSITIONS = {
+    "started": (("queued", *RUNNING), "info"),
+    "described": (RUNNING, None),
+    "download_started": (("info",), "download"),
+    "progress": (("download", "convert"), None),
+    "convert": (("download", "convert"), "convert"),
+    "requeued": (("queued", *RUNNING), "queued"),
+    "finished": (("queued", *RUNNING, "paused"), "completed"),
+    "failed": (("queued", *RUNNING, "paused"), "failed"),
+    "paused": (("queued", *RUNNING), "paused"),
+    "resumed": (("paused",), "queued"),
+    "cancelled": (("queued", *RUNNING, "paused"), "cancelled"),
+    "retried": (FINAL, "queued"),
+    "prioritized": (("queued", *RUNNING, "paused"), None),
+}
+
+
+def new() -> TaskStatus:
+    return TaskStatus.new(ProcessRequest(url="http://media.test/a.mp4"), NOW)
+
+
+def after(*events: Event) -> TaskStatus:
+    status = new()
+    for event in events:
+        status = apply(status, event, LATER)
+    return status
+
+
+def in_stage(stage: str) -> TaskStatus:
+    return new().model_copy(update={"stage": Stage(stage), "progress": 30, "attempt": 1, "revision": 7})
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_changes_a_task_only_where_the_table_says(name: str, stage: Stage) -> None:
+    before = in_stage(stage)
+    status = apply(before, EVENTS[name], LATER)
+    stages, leads_to = TRANSITIONS[name]
+    if stage in stages:
+        assert status.revision == before.revision + 1
+        assert status.stage == (leads_to or stage)
+    else:
+        assert status is before
+
+
+def test_the_phases_are_the_documents() -> None:
+    assert (new().stage, new().progress) == ("queued", 0)
+    assert (after(Started()).stage, after(Started()).progress) == ("info", 10)
+    begun = after(Started(), DownloadStarted())
+    assert (begun.stage, begun.progress) == ("download", 20)
+    done = after(Started(), DownloadStarted(), Finished(files=FILES))
+    assert (done.stage.status, done.progress, done.completed_at) == ("completed", 100, LATER)
+    failed = after(Started(), DownloadStarted(), Failed(code="http_404"))
+    assert (failed.stage.status, failed.progress, failed.error_code) == ("error", 0, "http_404")
+
+
+def test_bytes_and_speed_are_shown_only_while_it_downloads() -> None:
+    loading = after(Started(), DownloadStarted(), EVENTS["progress"])
+    assert (loading.downloaded_bytes, loading.total_bytes, loading.speed, loading.eta) == (4, 9, 2.5, 2)
+    for event in ("convert", "requeued", "paused", "finished", "failed"):
+        status = apply(loading, EVENTS[event], LATER)
+        assert (status.downloaded_bytes, status.total_bytes, status.speed, status.eta) == (None,) * 4
+
+
+def test_a_retry_begins_at_0_under_the_old_attempt_and_the_next_start_raises_it() -> None:
+    failed = after(Started(), DownloadStarted(), Failed(code="http_500"))
+    retried = apply(failed, Retried(), LATER)
+    assert (retried.attempt, retried.progress, retried.stage) == (1, 0, "queued")
+    assert (retried.error_code, retried.completed_at) == (None, None)
+    assert apply(retried, Started(), LATER).attempt == 2
+
+
+def test_waiting_for_the_next_attempt_keeps_the_progress() -> None:
+    waiting = after(Started(), DownloadStarted(), EVENTS["progress"], Requeued(because="disk_full"))
+    assert (waiting.stage, waiting.progress, waiting.waiting) == ("queued", 45, "disk_full")
+    again = apply(waiting, Started(), LATER)
+    assert (again.progress, again.attempt, again.waiting) == (10, 2, None)
+
+
+def test_lost_children_are_counted_until_one_makes_progress() -> None:
+    lost = after(Started(), Requeued(counts_as_lost=True), Started(), Requeued(counts_as_lost=True))
+    assert lost.lost == 2
+    moved = apply(apply(apply(lost, Started(), NOW), DownloadStarted(), NOW), Progress(progress=21), NOW)
+    assert moved.lost == 0
+
+
+def test_an_event_that_says_nothing_new_makes_no_revision() -> None:
+    loading = after(Started(), DownloadStarted(), EVENTS["progress"])
+    assert apply(loading, EVENTS["progress"], LATER) is loading
+
+
+@given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=30), st.lists(st.floats(0, 1e6), min_size=30))
+def test_whatever_happens_the_contract_holds(names: list[str], numbers: list[float]) -> None:
+    status = new()
+    for name, number in zip(names, numbers, strict=False):
+        event = EVENTS[name]
+        if isinstance(event, Progress):
+            event = event.model_copy(update={"progress": number})
+        before, status = status, apply(status, event, LATER)
+        assert status is before or status.revision == before.revision + 1
+        assert (status.progress == 100) == (status.stage is Stage.COMPLETED)
+        assert (status.completed_at is not None) == status.stage.is_final
+        assert (status.error_code is not None) == (status.stage.status == "error")
+        assert bool(status.files) <= (status.stage is Stage.COMPLETED)
+        if status.attempt == before.attempt and status.progress < before.progress:
+            assert status.stage.status == "error" or name == "retried"
+        if before.stage.is_final and status is not before:
+            assert name == "retried"

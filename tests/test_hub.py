@@ -1,0 +1,93 @@
+import asyncio
+from datetime import UTC, datetime
+
+from server.models import TaskStatus
+from server.tasks.hub import Hub, Removed, Subscription, Waiter
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def numbered(task_id: str, revision: int) -> TaskStatus:
+    return TaskStatus(task_id=task_id, url="http://media.test/a", revision=revision, created_at=NOW)
+
+
+class Woken(Subscription):
+    """Counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        super().__init__(self._count)
+
+    def _count(self) -> None:
+        self.times += 1
+
+
+async def test_a_slow_subscriber_gets_the_newest_status_only() -> None:
+    hub, subscriber = Hub(), Woken()
+    with hub.watch("a", subscriber):
+        for revision in range(1, 1001):
+            hub.publish(numbered("a", revision))
+    assert [update.revision for update in subscriber.take() if isinstance(update, TaskStatus)] == [1000]
+    assert subscriber.times == 1
+
+
+async def test_an_older_revision_never_replaces_a_newer_one() -> None:
+    hub, subscriber = Hub(), Woken()
+    with hub.watch("a", subscriber):
+        hub.publish(numbered("a", 2))
+        hub.publish(numbered("a", 1))
+    assert subscriber.take() == [numbered("a", 2)]
+
+
+async def test_removed_is_the_last_word() -> None:
+    hub, subscriber = Hub(), Woken()
+    with hub.watch("a", subscriber):
+        hub.removed("a")
+        hub.publish(numbered("a", 9))
+    assert subscriber.take() == [Removed("a")]
+
+
+async def test_who_watches_all_has_a_slot_for_each_task() -> None:
+    hub, subscriber = Hub(), Woken()
+    with hub.watch(None, subscriber):
+        for revision in (1, 2):
+            for task_id in "ab":
+                hub.publish(numbered(task_id, revision))
+    assert subscriber.take() == [numbered("a", 2), numbered("b", 2)]
+    assert subscriber.take() == []
+
+
+async def test_a_waiter_is_woken_by_its_task_only() -> None:
+    hub, waiter = Hub(), Waiter()
+    with hub.watch("a", waiter):
+        waiting = asyncio.create_task(anext(waiter))
+        await asyncio.sleep(0)
+        hub.publish(numbered("b", 1))
+        hub.publish(numbered("a", 2))
+        async with asyncio.timeout(1):
+            assert await waiting == numbered("a", 2)
+
+
+async def test_closing_hands_out_what_is_held_then_ends() -> None:
+    hub, waiter = Hub(), Waiter()
+    with hub.watch("a", waiter):
+        hub.publish(numbered("a", 1))
+        hub.close()
+        async with asyncio.timeout(1):
+            assert [update async for update in waiter] == [numbered("a", 1)]
+
+
+async def test_who_comes_after_the_close_is_ended_at_once() -> None:
+    hub, waiter = Hub(), Waiter()
+    hub.close()
+    with hub.watch("a", waiter):
+        async with asyncio.timeout(1):
+            assert [update async for update in waiter] == []
+
+
+async def test_nothing_is_kept_for_tasks_without_subscribers() -> None:
+    hub = Hub()
+    with hub.watch("a", Woken()):
+        pass
+    hub.publish(numbered("a", 1))
+    assert not hub._subscriptions

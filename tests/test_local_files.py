@@ -1,0 +1,490 @@
+"""The data directory: what is published, what is refused, what survives a crash and what is swept."""
+
+import asyncio
+import fcntl
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.errors import FileNotFound, TaskNotFound
+from server.events import ProducedFile
+from server.files import publishing
+from server.files.local import LocalFiles
+from server.files.names import MAX_SLUG, new_short, public_name, short_of, slug
+from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
+from server.models import Stage, StoredFile, VideoInfo
+
+VIDEO = ProducedFile(path="video.mp4", size=5, type="video/mp4")
+AUDIO = ProducedFile(path="audio.mp3", size=3, type="audio/mpeg")
+INFO = VideoInfo(title="Example: a Vidéo", duration=300)
+TASK = "123e4567-e89b-42d3-a456-426614174000"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LocalFiles:
+    files = LocalFiles(tmp_path / "data")
+    files.prepare()
+    return files
+
+
+def leave(files: LocalFiles, task_id: str = TASK) -> Path:
+    """What a child leaves behind: two finished files, a partial one, a preview, a log, its lock."""
+    out = files.work(task_id) / "out"
+    out.mkdir(parents=True)
+    (out / "video.mp4").write_bytes(b"video")
+    (out / "audio.mp3").write_bytes(b"mp3")
+    (files.work(task_id) / "media.f0.mp4.part").write_bytes(b"vid")
+    (files.work(task_id) / PREVIEW).write_bytes(b"\xff\xd8\xff")
+    files.log(task_id).write_text("[generic] extracting")
+    files.lock(task_id).touch()
+    return out
+
+
+async def publish(
+    files: LocalFiles, task_id: str = TASK, attempt: int = 1, **produced: ProducedFile
+) -> dict[str, StoredFile]:
+    return await files.publish(task_id, attempt, produced or {"video": VIDEO, "audio": AUDIO}, INFO)
+
+
+async def content(files: LocalFiles, stored: StoredFile, task_id: str = TASK) -> bytes:
+    with await files.open(task_id, stored) as file:
+        return file.read()
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Another process has the lock of a task."""
+    code = (
+        "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    command = [sys.executable, "-I", "-c", code, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+
+
+# Names.
+
+
+def test_a_name_holds_kind_slug_short_and_extension() -> None:
+    assert (
+        public_name("video", "Example: a Vidéo!", "abcdefghijklm", "mp4")
+        == "video_example-a-video_abcdefghijklm.mp4"
+    )
+
+
+def test_a_title_without_ascii_leaves_no_slug() -> None:
+    name = public_name("video", "示例视频", "abcdefghijklm", "mp4")
+    assert name == "video_abcdefghijklm.mp4"
+    assert short_of(name) == "abcdefghijklm"
+
+
+def test_a_long_title_is_cut_between_words() -> None:
+    assert slug("word " * 60) == "-".join(["word"] * 12)
+    assert slug("x" * 300) == "x" * MAX_SLUG
+
+
+@given(st.text(), st.sampled_from(("video", "audio", "thumbnail", "subtitle.zh-Hans", "chapter.12")))
+def test_every_title_makes_a_name_that_is_safe_and_found_again(title: str, kind: str) -> None:
+    short = new_short()
+    name = public_name(kind, title, short, "mp4")
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
+    assert ".." not in name
+    assert len(name) < 128
+    assert short_of(name) == short
+
+
+@given(st.text())
+def test_any_text_can_be_asked_for_its_short(name: str) -> None:
+    assert short_of(name) is None or re.fullmatch(r"[\w-]+\.\w+", name, re.ASCII)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "video.mp4",
+        "../video_abcdefghijklm.mp4",
+        "video_abcdefghijklm.mp4\n",
+        "video_abcdefghijklm.mp4\x00",
+        "a/video_abcdefghijklm.mp4",
+        "video_abcdefghijkl1.mp4",
+        "video_ABCDEFGHIJKLM.mp4",
+        "video_a_b_abcdefghijklm.mp4",
+    ],
+)
+def test_what_has_not_the_form_of_a_name_has_no_short(name: str) -> None:
+    assert short_of(name) is None
+
+
+def test_shorts_do_not_repeat() -> None:
+    assert len({new_short() for _ in range(1000)}) == 1000
+
+
+# Publishing.
+
+
+async def test_published_files_can_be_opened_and_leave_nothing_behind(files: LocalFiles) -> None:
+    leave(files)
+    stored = await publish(files)
+    assert await content(files, stored["video"]) == b"video"
+    assert await content(files, stored["audio"]) == b"mp3"
+    assert stored["video"].name.startswith("video_example-a-video_")
+    assert short_of(stored["video"].name) == short_of(stored["audio"].name)
+    assert not files.work(TASK).exists()
+    assert not files.lock(TASK).exists()
+    assert files.log(TASK).exists()
+
+
+async def test_the_preview_moves_with_the_files(files: LocalFiles) -> None:
+    leave(files)
+    before = files.preview(TASK)
+    await publish(files)
+    after = files.preview(TASK)
+    assert before is not None
+    assert after is not None
+    assert before != after
+    assert after.read_bytes() == b"\xff\xd8\xff"
+
+
+async def test_a_task_without_a_preview_has_none(files: LocalFiles) -> None:
+    leave(files)
+    (files.work(TASK) / PREVIEW).unlink()
+    await publish(files)
+    assert files.preview(TASK) is None
+
+
+@pytest.mark.parametrize("make", ["link", "second name", "pipe", "too large"])
+async def test_a_preview_that_is_no_plain_small_file_is_left_behind(
+    files: LocalFiles, tmp_path: Path, make: str
+) -> None:
+    leave(files)
+    preview, secret = files.work(TASK) / PREVIEW, tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    preview.unlink()
+    match make:
+        case "link":
+            preview.symlink_to(secret)
+        case "second name":
+            preview.hardlink_to(secret)
+        case "pipe":
+            os.mkfifo(preview)
+        case _:
+            with preview.open("wb") as file:
+                file.truncate(publishing.MAX_PREVIEW + 1)
+    await publish(files)
+    assert files.preview(TASK) is None
+
+
+async def test_the_manifest_tells_what_a_crash_left(files: LocalFiles) -> None:
+    leave(files)
+    stored = await publish(files, attempt=3)
+    manifest = await files.published(TASK, 3)
+    assert manifest is not None
+    assert manifest.files == stored
+    assert manifest.video_info == INFO
+    assert await files.published(TASK, 2) is None
+    assert await files.published(TASK, 4) is None
+
+
+async def test_a_manifest_without_its_files_counts_for_nothing(files: LocalFiles) -> None:
+    leave(files)
+    stored = await publish(files)
+    files.path(TASK, stored["audio"]).unlink()
+    assert await files.published(TASK, 1) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"attempt": 1}', b"\xff"])
+async def test_a_damaged_manifest_counts_for_nothing(files: LocalFiles, damage: bytes) -> None:
+    leave(files)
+    stored = await publish(files)
+    files.path(TASK, stored["video"]).with_name(MANIFEST).write_bytes(damage)
+    assert await files.published(TASK, 1) is None
+
+
+async def test_nothing_was_published_for_a_task_that_never_ran(files: LocalFiles) -> None:
+    assert await files.published(TASK, 1) is None
+    assert files.preview(TASK) is None
+
+
+async def test_a_later_attempt_takes_the_place_of_the_earlier(files: LocalFiles) -> None:
+    leave(files)
+    first = await publish(files, attempt=1)
+    out = leave(files)
+    (out / "audio.mp3").unlink()
+    (out / "video.mp4").write_bytes(b"newer")
+    second = await publish(files, attempt=2, video=VIDEO)
+    assert await content(files, second["video"]) == b"newer"
+    assert second["video"].name != first["video"].name
+    with pytest.raises(FileNotFound):
+        await files.open(TASK, first["audio"])
+
+
+async def test_a_crash_before_the_rename_leaves_nothing_in_the_final_place(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(files)
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publishing, "delete", crash)
+    with pytest.raises(KeyboardInterrupt):
+        publishing.publish(
+            files.work(TASK),
+            files.path(TASK, StoredFile(name="", path="video.mp4", size=5, type="video/mp4")).parent,
+            publishing.Manifest(
+                attempt=1,
+                files={
+                    "video": StoredFile(name="v", **VIDEO.model_dump()),
+                    "audio": StoredFile(name="a", **AUDIO.model_dump()),
+                },
+                video_info=INFO,
+            ),
+        )
+    assert await files.published(TASK, 1) is None
+    assert (files.work(TASK) / "out" / "video.mp4").exists()
+
+
+async def test_files_are_readable_by_their_owner_only(files: LocalFiles, tmp_path: Path) -> None:
+    for directory in (tmp_path / "data", tmp_path / "data" / "work", tmp_path / "data" / "files"):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+async def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    LocalFiles(tmp_path).prepare()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("where", ["out", "video.mp4"])
+async def test_a_link_is_never_published(files: LocalFiles, tmp_path: Path, where: str) -> None:
+    out = leave(files)
+    elsewhere = tmp_path / "elsewhere"
+    place = out if where == "out" else out / "video.mp4"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    with pytest.raises(UnsafeFile):
+        await publish(files)
+    assert await files.published(TASK, 1) is None
+
+
+async def test_a_file_with_a_second_name_is_never_published(files: LocalFiles, tmp_path: Path) -> None:
+    out = leave(files)
+    (tmp_path / "second").hardlink_to(out / "video.mp4")
+    with pytest.raises(UnsafeFile):
+        await publish(files)
+
+
+async def test_a_pipe_is_never_published(files: LocalFiles) -> None:
+    out = leave(files)
+    (out / "video.mp4").unlink()
+    os.mkfifo(out / "video.mp4")
+    with pytest.raises(UnsafeFile):
+        async with asyncio.timeout(5):
+            await publish(files, video=VIDEO.model_copy(update={"size": 0}), audio=AUDIO)
+
+
+@pytest.mark.parametrize(
+    "produced",
+    [
+        {},
+        {"video": VIDEO},
+        {"video": VIDEO.model_copy(update={"size": 6}), "audio": AUDIO},
+        {"video": VIDEO, "audio": AUDIO, "thumbnail": AUDIO.model_copy(update={"path": "thumbnail.jpg"})},
+        {"video": VIDEO, "audio": AUDIO.model_copy(update={"path": MANIFEST})},
+        {"video": VIDEO, "audio": AUDIO.model_copy(update={"type": "audio/mpeg\r\nX-Evil: 1"})},
+    ],
+    ids=["nothing", "more than said", "another size", "less than said", "a name of ours", "no type"],
+)
+async def test_what_differs_from_what_the_child_said_is_refused(
+    files: LocalFiles, produced: dict[str, ProducedFile]
+) -> None:
+    leave(files)
+    with pytest.raises(UnsafeFile):
+        await files.publish(TASK, 1, produced, INFO)
+    assert await files.published(TASK, 1) is None
+
+
+async def test_a_child_that_left_nothing_is_refused(files: LocalFiles) -> None:
+    with pytest.raises(UnsafeFile):
+        await publish(files)
+
+
+# Opening.
+
+
+async def test_a_link_in_the_place_of_a_published_file_is_not_followed(
+    files: LocalFiles, tmp_path: Path
+) -> None:
+    leave(files)
+    stored = (await publish(files))["video"]
+    path = files.path(TASK, stored)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFound):
+        await files.open(TASK, stored)
+
+
+async def test_a_published_file_that_lost_its_end_is_not_given_out(files: LocalFiles) -> None:
+    leave(files)
+    stored = (await publish(files))["video"]
+    os.truncate(files.path(TASK, stored), 2)
+    with pytest.raises(FileNotFound):
+        await files.open(TASK, stored)
+
+
+@pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a\x00", "x" * 65, "a.lock", "任务"])
+async def test_what_cannot_be_a_task_is_unknown(files: LocalFiles, task_id: str) -> None:
+    for method in (files.work, files.lock, files.log, files.preview):
+        with pytest.raises(TaskNotFound):
+            method(task_id)
+    with pytest.raises(TaskNotFound):
+        await files.remove(task_id)
+
+
+# Removing.
+
+
+async def test_everything_of_a_task_is_removed_also_twice(files: LocalFiles, tmp_path: Path) -> None:
+    leave(files)
+    await publish(files)
+    leave(files)
+    await files.remove(TASK)
+    await files.remove(TASK)
+    assert [path for path in (tmp_path / "data").rglob("*") if not path.is_dir() or path.name == TASK] == []
+
+
+async def test_the_lock_stays_while_somebody_holds_it(files: LocalFiles) -> None:
+    leave(files)
+    with held(files.lock(TASK)):
+        await files.remove(TASK)
+        assert files.lock(TASK).exists()
+        assert not files.work(TASK).exists()
+    await files.remove(TASK)
+    assert not files.lock(TASK).exists()
+
+
+async def test_removing_a_task_does_not_follow_links(files: LocalFiles, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    files.work(TASK).symlink_to(outside)
+    await files.remove(TASK)
+    assert (outside / "precious").exists()
+    assert not files.work(TASK).is_symlink()
+
+
+# Sweeping.
+
+
+class Known:
+    """A store that knows these stages; `after` is what it says from the second question on."""
+
+    def __init__(self, stages: dict[str, Stage], *, after: dict[str, Stage] | None = None) -> None:
+        self._stages, self._after = stages, after
+
+    async def __call__(self, task_ids: list[str]) -> dict[str, Stage]:
+        stages = self._stages
+        if self._after is not None:
+            self._stages = self._after
+        return {task_id: stages[task_id] for task_id in task_ids if task_id in stages}
+
+
+async def test_what_belongs_to_no_task_is_swept(files: LocalFiles) -> None:
+    leave(files, "gone")
+    leave(files, "here")
+    await publish(files, "gone")
+    leave(files, "gone")
+    await files.sweep(Known({"here": Stage.DOWNLOAD}))
+    assert not files.work("gone").exists()
+    assert not files.lock("gone").exists()
+    assert not files.log("gone").exists()
+    assert await files.published("gone", 1) is None
+    assert files.work("here").exists()
+    assert files.log("here").exists()
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.COMPLETED])
+async def test_partial_files_stay_for_whoever_may_go_on(files: LocalFiles, stage: Stage) -> None:
+    leave(files)
+    await files.sweep(Known({TASK: stage}))
+    assert (files.work(TASK) / "media.f0.mp4.part").exists()
+    assert files.log(TASK).exists()
+
+
+async def test_partial_files_of_a_completed_task_are_swept(files: LocalFiles) -> None:
+    leave(files)
+    stored = await publish(files)
+    leave(files)
+    await files.sweep(Known({TASK: Stage.COMPLETED}))
+    assert not files.work(TASK).exists()
+    assert not files.lock(TASK).exists()
+    assert await content(files, stored["video"]) == b"video"
+    assert files.log(TASK).exists()
+
+
+async def test_a_retry_that_begins_during_the_sweep_keeps_its_files(files: LocalFiles) -> None:
+    leave(files)
+    await files.sweep(Known({TASK: Stage.COMPLETED}, after={TASK: Stage.INFO}))
+    assert files.work(TASK).exists()
+
+
+async def test_a_child_that_holds_its_lock_keeps_its_files(files: LocalFiles) -> None:
+    leave(files)
+    with held(files.lock(TASK)):
+        await files.sweep(Known({TASK: Stage.COMPLETED}))
+        assert files.work(TASK).exists()
+
+
+async def test_names_that_are_no_tasks_are_left_alone(files: LocalFiles, tmp_path: Path) -> None:
+    stranger = tmp_path / "data" / "files" / "lost+found"
+    stranger.mkdir()
+    await files.sweep(Known({}))
+    assert stranger.exists()
+
+
+async def test_more_tasks_than_one_batch_are_swept(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.files.local.SWEEP_BATCH", 3)
+    for number in range(10):
+        leave(files, f"task-{number}")
+    await files.sweep(Known({"task-4": Stage.PAUSED}))
+    assert [path.name for path in files.work("x").parent.iterdir() if path.is_dir()] == ["task-4"]
+
+
+async def test_one_that_cannot_be_deleted_does_not_stop_the_sweep(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for task_id in ("first", "second", "third"):
+        leave(files, task_id)
+    delete = publishing.delete
+
+    def fail_once(path: Path) -> None:
+        if path.name == "second":
+            raise PermissionError(13, "Permission denied")
+        delete(path)
+
+    monkeypatch.setattr("server.files.local.delete", fail_once)
+    await files.sweep(Known({}))
+    assert not files.log("first").exists()
+    assert not files.log("third").exists()
+    assert "leftovers of task second" in caplog.text
+
+
+def test_a_lock_is_free_again_after_it_was_tried(files: LocalFiles) -> None:
+    leave(files)
+    asyncio.run(files.sweep(Known({TASK: Stage.COMPLETED}, after={TASK: Stage.INFO})))
+    with files.lock(TASK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

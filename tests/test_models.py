@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from server.models import ProcessRequest, without_password
+
+GOOD = [
+    "http://a/",
+    "HTTPS://例子.test/视频?q=1#x",
+    "http://user:secret@media.test:8000/v.mp4",
+    "http://[::1]:8000/v",
+    "http://a/" + "x" * 4087,
+]
+BAD = {
+    "": "string_too_short",
+    "http://a/" + "x" * 4088: "string_too_long",
+    "ftp://a/": "url_scheme",
+    "file:///etc/passwd": "url_scheme",
+    "//a/b": "url_scheme",
+    "video.mp4": "url_scheme",
+    "http://": "url_host",
+    "http:///path": "url_host",
+    "http://a b/": "url_characters",
+    "http://a/\n": "url_characters",
+    "http://a/\x00": "url_characters",
+    "http://a/\u2028": "url_characters",
+    "http://a:notaport/": "url_invalid",
+    "http://[::1/": "url_invalid",
+}
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_a_url_is_kept_as_it_was_sent(url: str) -> None:
+    assert ProcessRequest(url=url).url == url
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ProcessRequest(url=url)
+    assert [error["type"] for error in refused.value.errors()] == [BAD[url]]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("outputs", []),
+        ("outputs", ["video", "video"]),
+        ("outputs", ["subtitles"]),
+        ("outputs", "video"),
+        ("quality", 1080),
+        ("quality", "1081"),
+        ("priority", 11),
+        ("priority", "1"),
+        ("priority", True),
+        ("priority", 1.5),
+        ("video_format", "avi"),
+        ("audio_format", "ogg"),
+        ("format", "bv*+ba; rm -rf"),
+        ("audio_language", "e n"),
+        ("auto_start", "yes"),
+        ("webhook", "http://a/"),
+        ("subtitles", {}),
+        ("playlist", True),
+    ],
+)
+def test_a_wrong_or_unknown_field_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ProcessRequest.model_validate({"url": "http://a/", field: value})
+    assert {str(error["loc"][0]) for error in refused.value.errors()} == {field}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:secret@a.test/v?x=1@2", "http://a.test/v?x=1@2"),
+        ("http://user@a.test:80/", "http://a.test:80/"),
+        ("http://u:p@p@a.test/", "http://a.test/"),
+        ("http://a.test/@x", "http://a.test/@x"),
+        ("HTTP://A.test/%7E", "HTTP://A.test/%7E"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_either_a_url_or_refused(text: str) -> None:
+    try:
+        request = ProcessRequest(url=text)
+    except ValidationError:
+        return
+    assert request.url == text
+    assert request.host
+    assert without_password(text).count("@") <= text.count("@")

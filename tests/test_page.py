@@ -1,0 +1,71 @@
+"""The page's files, read and not run: what a glance in review would check."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+STATIC = Path(__file__).parent.parent / "static"
+INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
+MODULES = sorted((STATIC / "js").glob("*.js"))
+CATALOGUES = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (STATIC / "i18n").glob("*.json")
+}
+
+
+def code(module: Path) -> str:
+    return module.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_module_is_short_checked_and_writes_text_only(module: Path) -> None:
+    text = code(module)
+    assert text.startswith("// @ts-check\n")
+    assert len(text.splitlines()) < 150
+    markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML|DOMParser|\beval\b|new Function"
+    assert not re.search(markup, text)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_module_asks_only_for_addresses_relative_to_the_page(module: Path) -> None:
+    assert not re.search(r"""["'`](/|https?://)[\w.]""", code(module))
+
+
+def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
+    assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=|<base", INDEX)
+    addresses = re.findall(r'(?:src|href|action)="([^"]*)"', INDEX)
+    assert addresses
+    assert [address for address in addresses if re.match(r"/|[a-z]+:", address)] == []
+
+
+def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
+    named = [STATIC.parent / path for path in re.findall(r'(?:src|href)="(static/[^"]*)"', INDEX)]
+    for sheet in (STATIC / "css").glob("*.css"):
+        named += [sheet.parent / path for path in re.findall(r'url\("([^"]*)"\)', code(sheet))]
+    assert len(named) > 5
+    assert [path for path in named if not path.is_file()] == []
+
+
+def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
+    def shape(catalogue: dict[str, str]) -> dict[str, list[str]]:
+        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in catalogue.items()}
+
+    assert set(CATALOGUES) == {"en", "zh"}
+    assert shape(CATALOGUES["en"]) == shape(CATALOGUES["zh"])
+    assert all(list(catalogue) == sorted(catalogue) for catalogue in CATALOGUES.values())
+
+
+def test_each_text_is_used_and_each_used_text_is_there() -> None:
+    scripts = "".join(code(module) for module in MODULES)
+    used = set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', INDEX)) | set(re.findall(r'\bt\("([^"]+)"', scripts))
+    composed = tuple(re.findall(r"\bt\(`([^$`]+)\$", scripts))  # t(`kind.${kind}`)
+    known = set(CATALOGUES["en"])
+    assert used <= known
+    assert {key for key in known - used if not key.startswith(composed)} == set()
+
+
+def test_colours_are_named_in_one_file() -> None:
+    for sheet in (STATIC / "css").glob("*.css"):
+        if sheet.name != "tokens.css":
+            assert re.findall(r"#[0-9a-fA-F]{6}\b", code(sheet)) == [], sheet.name

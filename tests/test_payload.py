@@ -1,0 +1,149 @@
+"""The document's three examples, word for word, and what was added to them."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from server.api.payload import Encoder
+from server.models import Stage, StoredFile, TaskStatus, VideoInfo
+
+TASK_ID = "123e4567-e89b-12d3-a456-426614174000"
+INFO = VideoInfo(title="示例视频", duration=300, uploader="上传者")
+NINE = (
+    "task_id", "status", "progress", "message", "created_at",
+    "completed_at", "video_info", "files", "error",
+)  # fmt: skip
+
+
+def status(**fields: Any) -> TaskStatus:
+    created = datetime(2024, 1, 1, 12, 0, 0, 999_999, tzinfo=UTC)
+    known = {"task_id": TASK_ID, "url": "http://media.test/v", "created_at": created, "attempt": 1, "revision": 5}
+    return TaskStatus.model_validate(known | fields)
+
+
+def decoded(status: TaskStatus, language: str = "zh", base_path: str = "") -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads(Encoder(base_path).encode(status, language).body)
+    return payload
+
+
+PROCESSING = status(stage="download", progress=45, video_info=INFO)
+COMPLETED = status(
+    stage="completed",
+    progress=100,
+    completed_at=datetime(2024, 1, 1, 12, 5, 30, tzinfo=UTC),
+    video_info=INFO,
+    files={
+        "video": StoredFile(name="video_example_123abc.mp4", path="video.mp4", size=7, type="video/mp4"),
+        "audio": StoredFile(name="audio_example_123abc.mp3", path="audio.mp3", size=3, type="audio/mpeg"),
+    },
+)
+FAILED = status(
+    stage="failed", error_code="http_404", completed_at=datetime(2024, 1, 1, 12, 1, 15, tzinfo=UTC)
+)
+
+
+def test_a_task_in_progress_reads_as_in_the_document() -> None:
+    assert {name: value for name, value in decoded(PROCESSING).items() if name in NINE} == {
+        "task_id": TASK_ID,
+        "status": "processing",
+        "progress": 45,
+        "message": "正在下载视频...",
+        "created_at": "2024-01-01T12:00:00Z",
+        "video_info": {"title": "示例视频", "duration": 300, "uploader": "上传者"},
+        "files": {},
+    }
+
+
+def test_a_completed_task_reads_as_in_the_document() -> None:
+    assert {name: value for name, value in decoded(COMPLETED).items() if name in NINE} == {
+        "task_id": TASK_ID,
+        "status": "completed",
+        "progress": 100,
+        "message": "处理完成！",
+        "created_at": "2024-01-01T12:00:00Z",
+        "completed_at": "2024-01-01T12:05:30Z",
+        "video_info": {"title": "示例视频", "duration": 300, "uploader": "上传者"},
+        "files": {
+            "video": "/api/download/video_example_123abc.mp4",
+            "audio": "/api/download/audio_example_123abc.mp3",
+        },
+    }
+
+
+def test_a_failed_task_reads_as_in_the_document() -> None:
+    assert {name: value for name, value in decoded(FAILED).items() if name in NINE} == {
+        "task_id": TASK_ID,
+        "status": "error",
+        "progress": 0,
+        "message": "处理失败: 无法下载视频",
+        "created_at": "2024-01-01T12:00:00Z",
+        "completed_at": "2024-01-01T12:01:15Z",
+        "video_info": {},
+        "files": {},
+        "error": "下载失败: HTTP 404",
+    }
+
+
+def test_it_reads_the_same_in_english() -> None:
+    failed = decoded(FAILED, "en")
+    assert failed["message"] == "Failed: the video could not be downloaded"
+    assert failed["error"] == "Download failed: HTTP 404"
+
+
+def test_the_fields_stand_in_the_contracts_order() -> None:
+    loading = status(stage="download", progress=45, downloaded_bytes=1, total_bytes=2, speed=3.5, eta=4)
+    assert list(decoded(loading)) == [
+        "task_id", "status", "progress", "message", "created_at", "video_info", "files",
+        "url", "stage", "revision", "priority", "attempt",
+        "downloaded_bytes", "total_bytes", "speed", "eta", "file_info",
+    ]  # fmt: skip
+    assert list(decoded(FAILED))[5:9] == ["completed_at", "video_info", "files", "error"]
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_nothing_is_null(stage: Stage) -> None:
+    body = Encoder().encode(status(stage=stage), "zh").body
+    assert b"null" not in body
+
+
+def test_file_info_has_the_keys_of_files() -> None:
+    assert decoded(COMPLETED)["file_info"] == {
+        "video": {"size": 7, "type": "video/mp4"},
+        "audio": {"size": 3, "type": "audio/mpeg"},
+    }
+    assert decoded(PROCESSING)["file_info"] == {}
+
+
+def test_it_travels_as_utf8_without_escapes() -> None:
+    body = Encoder().encode(PROCESSING, "zh").body
+    assert "示例视频".encode() in body
+    assert b"\\u" not in body
+
+
+def test_links_are_under_the_base_path() -> None:
+    assert decoded(COMPLETED, base_path="/dl")["files"]["video"] == "/dl/api/download/video_example_123abc.mp4"
+
+
+def test_a_revision_is_encoded_once_a_language() -> None:
+    encoder = Encoder()
+    first = encoder.encode(PROCESSING, "zh")
+    assert encoder.encode(PROCESSING, "zh") is first
+    newer = PROCESSING.model_copy(update={"revision": 6})
+    tags = {encoder.encode(s, lang).etag for s in (PROCESSING, newer) for lang in ("zh", "en")}
+    tags.add(Encoder("/dl").encode(PROCESSING, "zh").etag)
+    assert len(tags) == 5
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.api.payload.MAX_KEPT", 3)
+    encoder = Encoder()
+    for number in range(10):
+        encoder.encode(PROCESSING.model_copy(update={"task_id": str(number)}), "zh")
+    assert len(encoder._kept) == 3
+
+
+def test_who_waits_for_room_on_the_disk_is_told_so() -> None:
+    assert "磁盘" in decoded(status(stage="queued", waiting="disk_full"))["message"]
+    assert decoded(status(stage="queued"))["message"] == "等待处理..."

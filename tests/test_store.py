@@ -1,0 +1,584 @@
+"""The contract of `Store`; every backend runs it, each with its own `open_any`."""
+
+import asyncio
+import random
+import unicodedata
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from server.backends.sqlite import open_store
+from server.errors import AppError, IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
+from server.events import Cancelled, Failed, Paused, Prioritized, Resumed, Retried, apply
+from server.files.names import new_short, public_name, short_of
+from server.models import Stage, Task, TaskStatus, utc_now
+from server.ports import Filter, Idempotency, Store
+from tests.examples import downloading, finished, new_task, started
+
+OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
+
+MAX_QUEUED = 300
+QUEUE = Filter(stages=(Stage.QUEUED,))
+PROCESSING = Filter(stages=tuple(stage for stage in Stage if not stage.is_final))
+ERRORS = Filter(stages=(Stage.FAILED, Stage.CANCELLED))
+
+
+@pytest.fixture
+def open_any(tmp_path: Path) -> OpenStore:
+    """Opens the same data again and again."""
+    return lambda: open_store(tmp_path / "clipwire.db", max_queued=MAX_QUEUED, find_short=short_of)
+
+
+@pytest.fixture
+async def store(open_any: OpenStore) -> AsyncIterator[Store]:
+    async with open_any() as store:
+        yield store
+
+
+async def saved(store: Store, status: TaskStatus) -> TaskStatus:
+    assert await store.save(status)
+    return status
+
+
+async def ended(store: Store, url: str = "https://example.org/watch", **info: str) -> TaskStatus:
+    """Add a task and let it finish."""
+    task = await store.add(new_task(url, **info))
+    return await saved(store, finished(task.status, title=info.get("title")))
+
+
+async def all_pages(store: Store, wanted: Filter, limit: int) -> list[str]:
+    """The ids on all pages, which are all full but the last."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await store.page(wanted, cursor, limit)
+        found += [status.task_id for status in page.tasks]
+        if page.next_cursor is None:
+            return found
+        assert len(page.tasks) == limit
+        cursor = page.next_cursor
+
+
+async def ids(store: Store, text: str = "", stages: tuple[Stage, ...] = ()) -> set[str]:
+    return {status.task_id for status in (await store.page(Filter(stages, text), None, 200)).tasks}
+
+
+# One task.
+
+
+async def test_get_returns_what_add_returned(store: Store) -> None:
+    task = new_task(title="Ein Film", priority=-3)
+    added = await store.add(task)
+    assert added == task.model_copy(update={"number": added.number})
+    assert await store.get(task.status.task_id) == added
+
+
+async def test_numbers_grow_also_after_a_restart_and_a_deletion(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        first, second = [await store.add(new_task()) for _ in range(2)]
+        await store.mark_removed(second.status.task_id)
+        await store.forget(second.status.task_id)
+    async with open_any() as store:
+        third = await store.add(new_task())
+    assert first.number < second.number < third.number
+
+
+@pytest.mark.parametrize("task_id", ["nope", "", "../..", "a" * 5000, "\0", "'; DROP TABLE tasks; --"])
+async def test_an_unknown_task_is_not_found(store: Store, task_id: str) -> None:
+    with pytest.raises(TaskNotFound):
+        await store.get(task_id)
+
+
+async def test_every_field_is_there_after_a_restart(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        queued = await store.add(new_task())
+        task = await store.add(new_task(title="猫咪"))
+        final = await saved(
+            store, finished(downloading(started(task.status)).model_copy(update={"revision": 1}))
+        )
+    async with open_any() as store:
+        assert await store.get(queued.status.task_id) == queued
+        assert await store.get(final.task_id) == task.model_copy(update={"status": final})
+
+
+async def test_of_two_writers_one_wins(store: Store) -> None:
+    task = await store.add(new_task())
+    one, other = started(task.status), apply(task.status, Cancelled(), utc_now())
+    async with asyncio.timeout(5):
+        assert sorted(await asyncio.gather(store.save(one), store.save(other))) == [False, True]
+    assert (await store.get(task.status.task_id)).status == one
+
+
+async def test_a_save_must_follow_directly(store: Store) -> None:
+    task = await store.add(new_task())
+    second = await saved(store, started(task.status))
+    assert not await store.save(second)
+    assert not await store.save(second.model_copy(update={"revision": 4}))
+    assert not await store.save(new_task().status)
+    assert (await store.get(task.status.task_id)).status == second
+
+
+async def test_two_revisions_at_once_are_saved_in_order(store: Store) -> None:
+    task = await store.add(new_task())
+    second = started(task.status)
+    third = downloading(second)
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(store.save(second), store.save(third)) == [True, True]
+    assert (await store.get(task.status.task_id)).status == third
+
+
+async def test_a_final_task_can_be_retried_after_a_restart(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        final = await ended(store)
+    async with open_any() as store:
+        again = await saved(store, apply(final, Retried(), utc_now()))
+        assert [task.status for task in await store.unfinished()] == [again]
+        assert (await store.get(final.task_id)).status == again
+
+
+async def test_unfinished_tasks_come_in_queue_order(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        tasks = [await store.add(new_task(priority=priority)) for priority in (0, 5, 0, -1, 5)]
+        await saved(store, started(tasks[3].status))
+        await saved(store, apply(tasks[2].status, Paused(), utc_now()))
+        await ended(store)
+        await store.mark_removed((await store.add(new_task())).status.task_id)
+        expected = [tasks[index].status.task_id for index in (1, 4, 0, 2, 3)]
+        assert [task.status.task_id for task in await store.unfinished()] == expected
+    async with open_any() as store:
+        assert [task.status.task_id for task in await store.unfinished()] == expected
+
+
+async def test_stages_are_told_of_those_that_exist(store: Store) -> None:
+    queued, removed = await store.add(new_task()), await ended(store)
+    await store.mark_removed(removed.task_id)
+    assert await store.stages([queued.status.task_id, removed.task_id, "nope"]) == {
+        queued.status.task_id: Stage.QUEUED,
+        removed.task_id: Stage.COMPLETED,
+    }
+
+
+async def test_ping_changes_nothing(store: Store) -> None:
+    task = await store.add(new_task())
+    async with asyncio.timeout(5):
+        await store.ping()
+    assert await store.get(task.status.task_id) == task
+
+
+# The same key.
+
+
+async def test_the_same_key_and_request_are_the_same_task_with_its_current_status(store: Store) -> None:
+    key = Idempotency("token key", "hash")
+    first = await store.add(new_task(), key)
+    now = await saved(store, started(first.status))
+    assert await store.add(new_task(), key) == first.model_copy(update={"status": now})
+    assert len(await ids(store)) == 1
+
+
+async def test_the_same_key_with_another_request_is_refused(store: Store) -> None:
+    first = await store.add(new_task(), Idempotency("key", "hash"))
+    with pytest.raises(IdempotencyMismatch):
+        await store.add(new_task(), Idempotency("key", "other"))
+    assert await ids(store) == {first.status.task_id}
+
+
+async def test_of_many_at_once_with_one_key_one_makes_the_task(store: Store) -> None:
+    requests = ["hash", "other", "hash", "hash"]
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(
+            *(store.add(new_task(), Idempotency("key", request)) for request in requests),
+            store.add(new_task(), Idempotency("another key", "hash")),
+            return_exceptions=True,
+        )
+    first = answers[0]
+    assert isinstance(first, Task)
+    assert isinstance(answers[1], IdempotencyMismatch)
+    assert answers[2] == answers[3] == first
+    assert len(await ids(store)) == 2
+
+
+async def test_a_key_lives_as_long_as_its_task(open_any: OpenStore) -> None:
+    key = Idempotency("key", "hash")
+    async with open_any() as store:
+        final = finished((await store.add(new_task(), key)).status)
+        await saved(store, final)
+    async with open_any() as store:
+        assert (await store.add(new_task(), key)).status == final
+        await store.mark_removed(final.task_id)
+        assert (await store.add(new_task(), key)).status.task_id != final.task_id
+
+
+# The length of the queue.
+
+
+async def test_a_full_queue_takes_as_many_as_fit(store: Store) -> None:
+    adds = (store.add(new_task()) for _ in range(MAX_QUEUED + 20))
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*adds, return_exceptions=True)
+    assert sum(isinstance(answer, Task) for answer in answers) == MAX_QUEUED
+    assert sum(isinstance(answer, QueueFull) for answer in answers) == 20
+
+
+async def fill(store: Store) -> list[Task]:
+    async with asyncio.timeout(20):
+        tasks = await asyncio.gather(*(store.add(new_task()) for _ in range(MAX_QUEUED)))
+    with pytest.raises(QueueFull):
+        await store.add(new_task())
+    return tasks
+
+
+async def test_only_queued_tasks_count(store: Store) -> None:
+    tasks = await fill(store)
+    await store.add(new_task(auto_start=False))
+    await saved(store, started(tasks[0].status))
+    await store.mark_removed(tasks[1].status.task_id)
+    for _ in range(2):
+        await store.add(new_task())
+    with pytest.raises(QueueFull):
+        await store.add(new_task())
+
+
+async def test_the_queue_is_as_long_after_a_restart(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        tasks = await fill(store)
+    async with open_any() as store:
+        with pytest.raises(QueueFull):
+            await store.add(new_task())
+        await saved(store, apply(tasks[0].status, Paused(), utc_now()))
+        await store.add(new_task())
+
+
+async def test_a_known_key_is_answered_though_the_queue_is_full(store: Store) -> None:
+    key = Idempotency("key", "hash")
+    first = await store.add(new_task(), key)
+    with pytest.raises(QueueFull):
+        for _ in range(MAX_QUEUED):
+            await store.add(new_task())
+    assert await store.add(new_task(), key) == first
+
+
+# Removing.
+
+
+async def test_a_removed_task_is_unknown_to_every_reader(store: Store) -> None:
+    final = await ended(store, title="Findme")
+    queued = (await store.add(new_task())).status
+    for status in (final, queued):
+        await store.mark_removed(status.task_id)
+        with pytest.raises(TaskNotFound):
+            await store.get(status.task_id)
+        with pytest.raises(TaskNotFound):
+            await store.mark_removed(status.task_id)
+    assert await store.find_file(final.files["video"].name) is None
+    assert not await store.save(apply(final, Retried(), utc_now()))
+    assert not await store.save(started(queued))
+    assert await ids(store) == await ids(store, "findme") == await ids(store, stages=QUEUE.stages) == set()
+    assert await store.unfinished() == []
+
+
+async def test_what_was_removed_is_remembered_until_it_is_forgotten(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        task_id = (await ended(store, title="Findme")).task_id
+        await store.mark_removed(task_id)
+    async with open_any() as store:
+        assert await store.removed() == [task_id]
+        await store.forget(task_id)
+        await store.forget(task_id)
+        assert await store.removed() == []
+        assert await store.stages([task_id]) == {}
+
+
+async def test_a_task_that_is_read_while_it_is_removed_does_not_stay_in_memory(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        final = await ended(store)
+    async with open_any() as store:
+        reads = [asyncio.create_task(store.get(final.task_id)) for _ in range(5)]
+        async with asyncio.timeout(5):
+            await asyncio.gather(store.mark_removed(final.task_id), *reads, return_exceptions=True)
+        with pytest.raises(TaskNotFound):
+            await store.get(final.task_id)
+
+
+async def test_only_old_final_tasks_expire(store: Store) -> None:
+    old = [await store.add(new_task()) for _ in range(3)]
+    for task in old:
+        await saved(store, finished(task.status, hours_ago=3))
+    retried = apply((await store.get(old[1].status.task_id)).status, Retried(), utc_now())
+    await saved(store, retried)
+    await ended(store)
+    paused = await store.add(new_task(auto_start=False))
+    running = await saved(store, started((await store.add(new_task())).status))
+    await store.mark_removed(old[2].status.task_id)
+    assert await store.mark_expired(2.5, 10) == [old[0].status.task_id]
+    assert {retried.task_id, paused.status.task_id, running.task_id} < await ids(store)
+    assert set(await store.removed()) == {old[0].status.task_id, old[2].status.task_id}
+
+
+async def test_the_oldest_expire_first_and_no_more_than_asked_for(store: Store) -> None:
+    expected = []
+    for hours in (5, 9, 7):
+        task = await store.add(new_task())
+        expected.append((await saved(store, finished(task.status, hours_ago=hours))).task_id)
+    assert set(await store.mark_expired(1, 2)) == {expected[1], expected[2]}
+    assert await store.mark_expired(1, 2) == [expected[0]]
+    assert await store.mark_expired(1, 2) == []
+
+
+async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Store) -> None:
+    final = finished((await store.add(new_task())).status, hours_ago=9)
+    await saved(store, final)
+    async with asyncio.timeout(5):
+        expired, was_retried = await asyncio.gather(
+            store.mark_expired(1, 10), store.save(apply(final, Retried(), utc_now()))
+        )
+    assert (expired, was_retried) == ([], True)
+    assert (await store.get(final.task_id)).status.stage is Stage.QUEUED
+
+
+# Files.
+
+
+async def test_a_file_is_found_by_its_name(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        await ended(store)
+        final = await ended(store, title="Ein Film")
+        for file in final.files.values():
+            assert await store.find_file(file.name) == (final.task_id, file)
+    async with open_any() as store:
+        for file in final.files.values():
+            assert await store.find_file(file.name) == (final.task_id, file)
+
+
+async def test_only_the_exact_name_finds_a_file(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        final = await ended(store, title="Ein Film")
+    name = final.files["video"].name
+    others = [
+        name.replace("video_", "audio_"),
+        name.replace("ein", "kein"),
+        name.upper(),
+        name + "\0",
+        f"../{name}",
+        public_name("video", "Ein Film", new_short(), "mp4"),
+        "",
+    ]
+    async with open_any() as store:
+        assert [await store.find_file(other) for other in others] == [None] * len(others)
+
+
+async def test_a_retry_takes_the_files_away(store: Store) -> None:
+    final = await ended(store)
+    await saved(store, apply(final, Retried(), utc_now()))
+    assert await store.find_file(final.files["video"].name) is None
+
+
+# Pages.
+
+
+async def many(store: Store, count: int = 60) -> list[Task]:
+    """Tasks in all stages and priorities, some of them removed; returned as they are in the end."""
+    chance = random.Random(1)
+    tasks = []
+    for _ in range(count):
+        task = await store.add(new_task(priority=chance.randint(-2, 2), auto_start=chance.random() < 0.9))
+        for event in chance.choice(([], [], [Paused()], [Cancelled()], [Failed(code="internal")])):
+            task = task.model_copy(update={"status": apply(task.status, event, utc_now())})
+            await store.save(task.status)
+        if chance.random() < 0.1:
+            await store.mark_removed(task.status.task_id)
+        else:
+            tasks.append(task)
+    return tasks
+
+
+@pytest.mark.parametrize("limit", [1, 7, 200])
+@pytest.mark.parametrize("text", ["", "example", "ex"])
+@pytest.mark.parametrize("wanted", [(), QUEUE.stages, PROCESSING.stages, ERRORS.stages, tuple(Stage)])
+async def test_pages_show_each_task_once_and_in_order(
+    store: Store, wanted: tuple[Stage, ...], text: str, limit: int
+) -> None:
+    tasks = [task for task in await many(store) if not wanted or task.status.stage in wanted]
+    newest_first = sorted(tasks, key=lambda task: -task.number)
+    in_queue_order = sorted(tasks, key=lambda task: (-task.status.priority, task.number))
+    expected = in_queue_order if wanted == QUEUE.stages else newest_first
+    found = await all_pages(store, Filter(wanted, text), limit)
+    assert found == [task.status.task_id for task in expected]
+
+
+async def test_a_page_goes_on_where_the_last_one_ended_though_tasks_come_and_go(store: Store) -> None:
+    tasks = [await store.add(new_task()) for _ in range(6)]
+    first = await store.page(Filter(), None, 2)
+    await store.add(new_task())
+    await store.mark_removed(first.tasks[1].task_id)
+    second = await store.page(Filter(), first.next_cursor, 2)
+    assert [status.task_id for status in second.tasks] == [tasks[index].status.task_id for index in (3, 2)]
+
+
+async def test_a_changed_priority_moves_a_task_in_the_queue(store: Store) -> None:
+    first, second = [await store.add(new_task()) for _ in range(2)]
+    await saved(store, apply(second.status, Prioritized(priority=1), utc_now()))
+    assert await all_pages(store, QUEUE, 10) == [second.status.task_id, first.status.task_id]
+
+
+async def test_a_page_shows_what_was_just_saved(store: Store) -> None:
+    status = (await store.add(new_task(auto_start=False))).status
+    for event in (Resumed(), Paused(), Resumed(), Cancelled(), Retried()):
+        status = await saved(store, apply(status, event, utc_now()))
+        page = await store.page(Filter(stages=(status.stage,)), None, 10)
+        assert page.tasks == [status]
+
+
+async def test_an_empty_store_has_one_empty_page(store: Store) -> None:
+    for wanted in (Filter(), QUEUE, ERRORS, Filter(text="a"), Filter(text="猫咪"), Filter(text="abc")):
+        page = await store.page(wanted, None, 10)
+        assert (page.tasks, page.next_cursor) == ([], None)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "0",
+        "MQ",
+        "bg",
+        "猫",
+        "\ud800",
+        "bjE=",
+        "bjE\n",
+        "!bjE",
+        "bi0x",
+        "bjEuMA",
+        "cTEsMQ",
+        "n1",
+        "a" * 4000,
+    ]
+    + ["bjk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5"],
+)
+async def test_a_bad_cursor_is_an_invalid_query(store: Store, cursor: str) -> None:
+    with pytest.raises(InvalidQuery) as caught:
+        await store.page(Filter(), cursor, 10)
+    assert caught.value.values == {"name": "cursor"}
+
+
+async def test_the_cursor_of_another_order_is_an_invalid_query(store: Store) -> None:
+    for _ in range(2):
+        await store.add(new_task())
+    for one, other in ((Filter(), QUEUE), (QUEUE, Filter())):
+        cursor = (await store.page(one, None, 1)).next_cursor
+        with pytest.raises(InvalidQuery):
+            await store.page(other, cursor, 1)
+
+
+# Searching.
+
+FOUND = [
+    ({"title": "100% of_it"}, "100%"),
+    ({"title": "100% of_it"}, "of_it"),
+    ({"title": "a.*b (c) [d]"}, ".*b (c"),
+    ({"title": 'say "hi" AND (x)'}, '"hi" and ('),
+    ({"title": "ÜBER den Wolken"}, "über"),
+    ({"title": "über den Wolken"}, "ÜBER DEN"),
+    ({"title": "Große Straße"}, "STRASSE"),
+    ({"title": "ΟΔΥΣΣΕΥΣ"}, "οδυσσευς"),
+    ({"title": "Привет МИР"}, "привет мир"),
+    ({"title": unicodedata.normalize("NFD", "Café")}, "café"),
+    ({"title": "教程：猫咪"}, "猫咪"),
+    ({"title": "猫"}, "猫"),
+    ({"title": "可爱猫咪视频"}, "咪视"),
+    ({"title": "cat 🐈‍⬛!"}, "🐈‍⬛!"),
+    ({"title": "x"}, "x"),
+    ({"uploader": "Some Body"}, "e bod"),
+    ({"uploader": "Some Body"}, "dy"),
+    ({"title": "two\nlines\tof\0text"}, "two lines of text"),
+    ({"title": "word " * 60 + "END"}, "word " * 60 + "end"),
+]
+
+
+@pytest.mark.parametrize(("info", "text"), FOUND)
+async def test_a_text_is_found_whatever_its_case(store: Store, info: dict[str, str], text: str) -> None:
+    live, final = (await store.add(new_task(**info))).status, await ended(store, **info)
+    await store.add(new_task())
+    await ended(store, title="other")
+    found = await ids(store, text)
+    assert {live.task_id, final.task_id} <= found
+    assert len(found) == 2 or text in "example.org/watch"
+
+
+@pytest.mark.parametrize(
+    "text", ["100_", "%", "_", ".*", "a.b", "x' OR 1", "one two", "twothree", "*", '"', "zz"]
+)
+async def test_a_text_stands_for_itself_only(store: Store, text: str) -> None:
+    await store.add(new_task(title="100 one", uploader="two three axb"))
+    await ended(store, title="100 one", uploader="two three axb")
+    assert await ids(store, text) == set()
+
+
+async def test_the_url_is_searched_but_not_a_password_in_it(store: Store) -> None:
+    final = await ended(store, "https://me:secret@example.org/Watch?v=AbC")
+    assert await ids(store, "watch?v=abc") == {final.task_id}
+    assert await ids(store, "secret") == set()
+
+
+async def test_text_and_stages_narrow_down_together(store: Store) -> None:
+    final, live = await ended(store, title="cat video"), (await store.add(new_task(title="cat video"))).status
+    failed = (await store.add(new_task(title="cat video"))).status
+    failed = await saved(store, apply(failed, Failed(code="internal"), utc_now()))
+    for text in ("cat video", "ca", "c"):
+        assert await ids(store, text, (Stage.COMPLETED,)) == {final.task_id}
+        assert await ids(store, text, ERRORS.stages) == {failed.task_id}
+        assert await ids(store, text, PROCESSING.stages) == {live.task_id}
+        assert await ids(store, text, (Stage.QUEUED, Stage.FAILED)) == {failed.task_id, live.task_id}
+    assert await ids(store, "completed") == set()
+
+
+async def test_search_follows_a_task_through_its_life(store: Store) -> None:
+    status = (await store.add(new_task())).status
+    status = await saved(store, finished(status, title="first name"))
+    status = await saved(store, apply(status, Retried(), utc_now()))
+    assert await ids(store, "first name") == {status.task_id}
+    status = await saved(store, finished(status, title="second name"))
+    assert await ids(store, "first") == set()
+    assert await ids(store, "second name") == {status.task_id}
+    await store.mark_removed(status.task_id)
+    await store.forget(status.task_id)
+    assert await ids(store, "second name") == set()
+
+
+async def test_search_finds_what_a_plain_comparison_finds(store: Store) -> None:
+    chance = random.Random(7)
+    alphabet = 'ab%_"猫咪Ü '
+    titles: dict[str, str] = {}
+    for _ in range(120):
+        title = "".join(chance.choices(alphabet, k=chance.randint(1, 9)))
+        task = await store.add(new_task("https://h/", title=title))
+        if chance.random() < 0.7:
+            await saved(store, finished(task.status))
+        titles[task.status.task_id] = title.casefold()
+    for _ in range(200):
+        text = "".join(chance.choices(alphabet, k=chance.randint(1, 4)))
+        assert await ids(store, text) == {key for key, title in titles.items() if text.casefold() in title}
+
+
+# Many at once.
+
+
+async def test_everything_at_once_is_answered_and_nothing_is_lost(open_any: OpenStore) -> None:
+    async def live(store: Store, index: int) -> TaskStatus:
+        status = (await store.add(new_task(), Idempotency(f"key {index}", "hash"))).status
+        for step in (started, downloading, finished):
+            assert (await store.get(status.task_id)).status == status
+            status = await saved(store, step(status))
+        return status
+
+    async with open_any() as store, asyncio.timeout(30):
+        lives = await asyncio.gather(*(live(store, index) for index in range(100)))
+    async with open_any() as store:
+        assert [(await store.get(status.task_id)).status for status in lives] == lives
+        tasks = [await store.get(status.task_id) for status in lives]
+        assert all(
+            one.number < other.number for one, other in pairwise(sorted(tasks, key=lambda t: t.number))
+        )
