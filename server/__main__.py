@@ -1,36 +1,50 @@
-"""The command line: serve (the default), get, check."""
+"""The command line; one module of `server.commands` each.
+
+Each is imported when it is asked for: a command loads no more than it needs.
+"""
 
 import asyncio
 import sys
+from pathlib import Path
 
 from server.settings import ConfigurationError, load
 
+USAGE = """\
+usage: python -m server              run the service
+       python -m server get URL [OUTPUT ...]
+                                     submit to a running service and follow it
+       python -m server check        is what the service needs in order?
+       python -m server backup FILE  copy the database, also while the service runs"""
 
-def main() -> int:
+
+def main(arguments: list[str]) -> int:
     """Exit status: 0 fine, 1 failed, 2 wrong configuration or usage, 3 another server has the data."""
-    command, *arguments = sys.argv[1:] or ["serve"]
     try:
-        match command, arguments:
-            case "serve", []:
+        match arguments:
+            case [] | ["serve"]:
                 from server.commands.serve import serve
 
                 return serve(load())
-            case "check", []:
+            case ["get", url, *outputs]:
+                from server.commands.get import get
+
+                return asyncio.run(get(load(), url, outputs))
+            case ["check"]:
                 from server.commands.check import check
 
                 return asyncio.run(check(load()))
-            case "get", [url, *rest]:
-                from server.commands.get import get
+            case ["backup", target]:
+                from server.commands.backup import backup
 
-                return asyncio.run(get(load(), url, rest))
+                return asyncio.run(backup(load(), Path(target)))
     except ConfigurationError as exc:
         print(f"clipwire: configuration: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    print("usage: python -m server [serve | check | get URL]", file=sys.stderr)
+    print(USAGE, file=sys.stderr)
     return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -2,18 +2,23 @@
 
 from datetime import timedelta
 
-from server.events import Described, DownloadStarted, Finished, Started, apply
+from server.events import DownloadStarted, Finished, Started, apply
 from server.files.names import new_short, public_name
 from server.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo, utc_now
 
 
 def new_task(
-    url: str = "https://example.org/watch", *, priority: int = 0, auto_start: bool = True, **info: str
+    url: str = "https://example.org/watch",
+    *,
+    title: str | None = None,
+    uploader: str | None = None,
+    priority: int = 0,
+    auto_start: bool = True,
 ) -> Task:
-    """`info` are fields of its `video_info`."""
     request = ProcessRequest(url=url, priority=priority, auto_start=auto_start)
-    status = TaskStatus.new(request, utc_now())
-    return Task(request=request, status=status.model_copy(update={"video_info": VideoInfo(**info)}))
+    known = VideoInfo(title=title, uploader=uploader)
+    status = TaskStatus.new(request, utc_now()).model_copy(update={"video_info": known})
+    return Task(request=request, status=status)
 
 
 def started(status: TaskStatus) -> TaskStatus:
@@ -24,16 +29,15 @@ def downloading(status: TaskStatus) -> TaskStatus:
     return apply(status, DownloadStarted(), utc_now())
 
 
-def described(status: TaskStatus, title: str) -> TaskStatus:
-    return apply(status, Described(video_info=VideoInfo(title=title)), utc_now())
-
-
 def finished(status: TaskStatus, *, hours_ago: float = 0, title: str | None = None) -> TaskStatus:
     """With a video and an audio file, whose names no other task has."""
     short = new_short()
     files = {
         kind: StoredFile(
-            name=public_name(kind, title, short, extension), path=f"{kind}.{extension}", size=1, type=mime
+            name=public_name(kind, title or status.video_info.title, short, extension),
+            path=f"{kind}.{extension}",
+            size=1,
+            type=mime,
         )
         for kind, extension, mime in (("video", "mp4", "video/mp4"), ("audio", "mp3", "audio/mpeg"))
     }

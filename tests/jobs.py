@@ -9,10 +9,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from server.events import CHILD_EVENT
 
@@ -62,19 +63,32 @@ class Outcome:
 
 
 class Job:
-    """A running one; `events` are those so far."""
+    """A running one; `outcome` is what is known of it so far. Leave the context, and it is gone."""
 
     def __init__(self, jobs: "Jobs", name: str, sock: socket.socket, outcome: Outcome) -> None:
-        self._jobs, self._name, self._sock, self._outcome = jobs, name, sock, outcome
+        self._jobs, self._name, self._sock, self.outcome = jobs, name, sock, outcome
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(sock=self._sock)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        if self.outcome.code is None:
+            self.kill()
+
+    async def run(self) -> Outcome:
+        """Hear it out, each event as the server would understand it, and wait until the process is gone."""
+        async for _ in self.events():
+            pass
+        return await self.end()
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Everything it says, each as the server would understand it."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._sock)
         async for line in self._reader:
             event = json.loads(line)
             if event["kind"] != "extracted":
                 CHILD_EVENT.validate_json(line)
-            self._outcome.events.append(event)
+            self.outcome.events.append(event)
             yield event
 
     def command(self, name: str, **fields: Any) -> None:
@@ -84,10 +98,8 @@ class Job:
         self._jobs.say(op="kill", id=self._name)
 
     async def end(self) -> Outcome:
-        """Close the channel and wait for the process, which a job does not outlive."""
-        self._writer.close()
-        self._outcome.code = await asyncio.to_thread(self._jobs.exit_code, self._name)
-        return self._outcome
+        self.outcome.code = await asyncio.to_thread(self._jobs.exit_code, self._name)
+        return self.outcome
 
 
 class Jobs:
@@ -98,6 +110,7 @@ class Jobs:
         self._control.settimeout(20)
         self._names = map(str, itertools.count(1))
         self._codes: dict[str, int] = {}
+        self._one_at_a_time = threading.Lock()
         config = json.dumps({"ffmpeg": FFMPEG, "deno": None})
         program = [sys.executable, "-I", "-B", str(ROOT / "server/child/forkserver.py"), str(theirs.fileno())]
         self._process = subprocess.Popen([*program, config], pass_fds=[theirs.fileno()], env=ENVIRONMENT)
@@ -125,6 +138,11 @@ class Jobs:
         self._control.send(json.dumps(message).encode())
 
     def exit_code(self, name: str) -> int:
+        """Wait for the end of a job; may be called from several threads."""
+        with self._one_at_a_time:
+            return self._wait_for(name)
+
+    def _wait_for(self, name: str) -> int:
         while name not in self._codes:
             heard = self._hear()
             if heard["event"] == "exit":
@@ -133,11 +151,8 @@ class Jobs:
 
     async def download(self, directory: Path, url: str, *, seconds: float = 20, **wishes: Any) -> Outcome:
         """Run a download to its end; `wishes` are fields of the request, or limits of the job."""
-        job = self.begin(directory, url, **wishes)
-        async with asyncio.timeout(seconds):
-            async for _ in job.events():
-                pass
-            return await job.end()
+        async with asyncio.timeout(seconds), self.begin(directory, url, **wishes) as job:
+            return await job.run()
 
     def begin(self, directory: Path, url: str, **wishes: Any) -> Job:
         limits = {name: wishes.pop(name) for name in _LIMITS if name in wishes}

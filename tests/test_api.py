@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient
 from server.api import kit
 from server.app import create_app
 from server.errors import DiskFull
+from server.events import Cancelled, Event, Failed, Finished, Resumed
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]
@@ -335,11 +336,9 @@ ACTIONS = ("cancel", "pause", "resume", "retry")
 
 async def in_stage(client: Client, stage: str) -> str:
     """A task that is in `stage`, without a download."""
-    from server.events import Cancelled, Failed, Finished, Resumed
-
     client.app[kit.TASKS]._dispatcher.hold()
     task_id: str = (await submitted(client))["task_id"]
-    events = {
+    events: dict[str, Event] = {
         "queued": Resumed(), "cancelled": Cancelled(),
         "completed": Finished(files={}), "failed": Failed(code="http_404"),
     }  # fmt: skip

@@ -82,8 +82,9 @@ def part_of(path: Path) -> str:
 
 
 def imported_parts(path: Path) -> set[str]:
-    parts = (name.split(".") for name in imports(path) if name.startswith("server."))
-    return {part[1] for part in parts}
+    """`from server import __version__` is of no part."""
+    parts = {name.split(".")[1] for name in imports(path) if name.startswith("server.")}
+    return parts & {part_of(file) for file in FILES}
 
 
 def imports(path: Path) -> Iterator[str]:

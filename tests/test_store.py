@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from server.backends.sqlite import open_store
-from server.errors import AppError, IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
+from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
 from server.events import Cancelled, Failed, Paused, Prioritized, Resumed, Retried, apply
 from server.files.names import new_short, public_name, short_of
 from server.models import Stage, Task, TaskStatus, utc_now
@@ -43,10 +44,10 @@ async def saved(store: Store, status: TaskStatus) -> TaskStatus:
     return status
 
 
-async def ended(store: Store, url: str = "https://example.org/watch", **info: str) -> TaskStatus:
+async def ended(store: Store, task: Task | None = None) -> TaskStatus:
     """Add a task and let it finish."""
-    task = await store.add(new_task(url, **info))
-    return await saved(store, finished(task.status, title=info.get("title")))
+    added = await store.add(task or new_task())
+    return await saved(store, finished(added.status))
 
 
 async def all_pages(store: Store, wanted: Filter, limit: int) -> list[str]:
@@ -126,7 +127,7 @@ async def test_two_revisions_at_once_are_saved_in_order(store: Store) -> None:
     second = started(task.status)
     third = downloading(second)
     async with asyncio.timeout(5):
-        assert await asyncio.gather(store.save(second), store.save(third)) == [True, True]
+        assert list(await asyncio.gather(store.save(second), store.save(third))) == [True, True]
     assert (await store.get(task.status.task_id)).status == third
 
 
@@ -255,9 +256,10 @@ async def test_the_queue_is_as_long_after_a_restart(open_any: OpenStore) -> None
 async def test_a_known_key_is_answered_though_the_queue_is_full(store: Store) -> None:
     key = Idempotency("key", "hash")
     first = await store.add(new_task(), key)
+    for _ in range(MAX_QUEUED - 1):
+        await store.add(new_task())
     with pytest.raises(QueueFull):
-        for _ in range(MAX_QUEUED):
-            await store.add(new_task())
+        await store.add(new_task())
     assert await store.add(new_task(), key) == first
 
 
@@ -265,7 +267,7 @@ async def test_a_known_key_is_answered_though_the_queue_is_full(store: Store) ->
 
 
 async def test_a_removed_task_is_unknown_to_every_reader(store: Store) -> None:
-    final = await ended(store, title="Findme")
+    final = await ended(store, new_task(title="Findme"))
     queued = (await store.add(new_task())).status
     for status in (final, queued):
         await store.mark_removed(status.task_id)
@@ -282,7 +284,7 @@ async def test_a_removed_task_is_unknown_to_every_reader(store: Store) -> None:
 
 async def test_what_was_removed_is_remembered_until_it_is_forgotten(open_any: OpenStore) -> None:
     async with open_any() as store:
-        task_id = (await ended(store, title="Findme")).task_id
+        task_id = (await ended(store, new_task(title="Findme"))).task_id
         await store.mark_removed(task_id)
     async with open_any() as store:
         assert await store.removed() == [task_id]
@@ -345,7 +347,7 @@ async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Stor
 async def test_a_file_is_found_by_its_name(open_any: OpenStore) -> None:
     async with open_any() as store:
         await ended(store)
-        final = await ended(store, title="Ein Film")
+        final = await ended(store, new_task(title="Ein Film"))
         for file in final.files.values():
             assert await store.find_file(file.name) == (final.task_id, file)
     async with open_any() as store:
@@ -355,7 +357,7 @@ async def test_a_file_is_found_by_its_name(open_any: OpenStore) -> None:
 
 async def test_only_the_exact_name_finds_a_file(open_any: OpenStore) -> None:
     async with open_any() as store:
-        final = await ended(store, title="Ein Film")
+        final = await ended(store, new_task(title="Ein Film"))
     name = final.files["video"].name
     others = [
         name.replace("video_", "audio_"),
@@ -438,30 +440,14 @@ async def test_an_empty_store_has_one_empty_page(store: Store) -> None:
         assert (page.tasks, page.next_cursor) == ([], None)
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "0",
-        "MQ",
-        "bg",
-        "猫",
-        "\ud800",
-        "bjE=",
-        "bjE\n",
-        "!bjE",
-        "bi0x",
-        "bjEuMA",
-        "cTEsMQ",
-        "n1",
-        "a" * 4000,
-    ]
-    + ["bjk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5"],
-)
+BAD_CURSORS = ["", "0", "MQ", "bg", "猫", "\ud800", "bjE=", "bjE\n", "!bjE", "bi0x", "bjEuMA", "cTEsMQ", "n1"]
+
+
+@pytest.mark.parametrize("cursor", [*BAD_CURSORS, "a" * 4000, "bjk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5"])
 async def test_a_bad_cursor_is_an_invalid_query(store: Store, cursor: str) -> None:
     with pytest.raises(InvalidQuery) as caught:
         await store.page(Filter(), cursor, 10)
-    assert caught.value.values == {"name": "cursor"}
+    assert "cursor" in str(caught.value)
 
 
 async def test_the_cursor_of_another_order_is_an_invalid_query(store: Store) -> None:
@@ -476,33 +462,36 @@ async def test_the_cursor_of_another_order_is_an_invalid_query(store: Store) -> 
 # Searching.
 
 FOUND = [
-    ({"title": "100% of_it"}, "100%"),
-    ({"title": "100% of_it"}, "of_it"),
-    ({"title": "a.*b (c) [d]"}, ".*b (c"),
-    ({"title": 'say "hi" AND (x)'}, '"hi" and ('),
-    ({"title": "ÜBER den Wolken"}, "über"),
-    ({"title": "über den Wolken"}, "ÜBER DEN"),
-    ({"title": "Große Straße"}, "STRASSE"),
-    ({"title": "ΟΔΥΣΣΕΥΣ"}, "οδυσσευς"),
-    ({"title": "Привет МИР"}, "привет мир"),
-    ({"title": unicodedata.normalize("NFD", "Café")}, "café"),
-    ({"title": "教程：猫咪"}, "猫咪"),
-    ({"title": "猫"}, "猫"),
-    ({"title": "可爱猫咪视频"}, "咪视"),
-    ({"title": "cat 🐈‍⬛!"}, "🐈‍⬛!"),
-    ({"title": "x"}, "x"),
-    ({"uploader": "Some Body"}, "e bod"),
-    ({"uploader": "Some Body"}, "dy"),
-    ({"title": "two\nlines\tof\0text"}, "two lines of text"),
-    ({"title": "word " * 60 + "END"}, "word " * 60 + "end"),
+    (new_task(title="100% of_it"), "100%"),
+    (new_task(title="100% of_it"), "of_it"),
+    (new_task(title="a.*b (c) [d]"), ".*b (c"),
+    (new_task(title='say "hi" AND (x)'), '"hi" and ('),
+    (new_task(title="ÜBER den Wolken"), "über"),
+    (new_task(title="über den Wolken"), "ÜBER DEN"),
+    (new_task(title="Große Straße"), "STRASSE"),
+    (new_task(title="ΟΔΥΣΣΕΥΣ"), "οδυσσευς"),
+    (new_task(title="Привет МИР"), "привет мир"),
+    (new_task(title=unicodedata.normalize("NFD", "Café")), "café"),
+    (new_task(title="教程：猫咪"), "猫咪"),
+    (new_task(title="猫"), "猫"),
+    (new_task(title="可爱猫咪视频"), "咪视"),
+    (new_task(title="cat 🐈‍⬛!"), "🐈‍⬛!"),
+    (new_task(title="x"), "x"),
+    (new_task(uploader="Some Body"), "e bod"),
+    (new_task(uploader="Some Body"), "dy"),
+    (new_task(title="two\nlines\tof\0text"), "two lines of text"),
+    (new_task(title="word " * 60 + "END"), "word " * 60 + "end"),
 ]
 
 
-@pytest.mark.parametrize(("info", "text"), FOUND)
-async def test_a_text_is_found_whatever_its_case(store: Store, info: dict[str, str], text: str) -> None:
-    live, final = (await store.add(new_task(**info))).status, await ended(store, **info)
+@pytest.mark.parametrize(("task", "text"), FOUND)
+async def test_a_text_is_found_whatever_its_case(store: Store, task: Task, text: str) -> None:
+    final = await ended(store, task)
+    other = {"task_id": str(uuid4()), "video_info": task.status.video_info}
+    live = new_task().status.model_copy(update=other)
+    await store.add(task.model_copy(update={"status": live}))
     await store.add(new_task())
-    await ended(store, title="other")
+    await ended(store, new_task(title="other"))
     found = await ids(store, text)
     assert {live.task_id, final.task_id} <= found
     assert len(found) == 2 or text in "example.org/watch"
@@ -513,18 +502,21 @@ async def test_a_text_is_found_whatever_its_case(store: Store, info: dict[str, s
 )
 async def test_a_text_stands_for_itself_only(store: Store, text: str) -> None:
     await store.add(new_task(title="100 one", uploader="two three axb"))
-    await ended(store, title="100 one", uploader="two three axb")
+    await ended(store, new_task(title="100 one", uploader="two three axb"))
     assert await ids(store, text) == set()
 
 
 async def test_the_url_is_searched_but_not_a_password_in_it(store: Store) -> None:
-    final = await ended(store, "https://me:secret@example.org/Watch?v=AbC")
+    final = await ended(store, new_task("https://me:secret@example.org/Watch?v=AbC"))
     assert await ids(store, "watch?v=abc") == {final.task_id}
     assert await ids(store, "secret") == set()
 
 
 async def test_text_and_stages_narrow_down_together(store: Store) -> None:
-    final, live = await ended(store, title="cat video"), (await store.add(new_task(title="cat video"))).status
+    final, live = (
+        await ended(store, new_task(title="cat video")),
+        (await store.add(new_task(title="cat video"))).status,
+    )
     failed = (await store.add(new_task(title="cat video"))).status
     failed = await saved(store, apply(failed, Failed(code="internal"), utc_now()))
     for text in ("cat video", "ca", "c"):

@@ -131,7 +131,7 @@ def _problems(words: Catalogue) -> str:
         (
             f'<span id="{error.code}">{_code(error.code)}</span>',
             str(int(error.status)),
-            " ".join(map(escape, words.problem(error.code, _ANY_VALUES))),
+            "<strong>{}</strong> {}".format(*map(escape, words.problem(error.code, _ANY_VALUES))),
         )
         for error in sorted(AppError.__subclasses__(), key=lambda error: (error.status, error.code))
     ]
@@ -140,7 +140,11 @@ def _problems(words: Catalogue) -> str:
 
 def _failures(words: Catalogue) -> str:
     rows = [
-        (_code("http_…" if code == "http" else code), escape(failure.error), escape(failure.hint or ""))
+        (
+            _code("http_…" if code == "http" else code),
+            escape(failure.error.format(status="…")),
+            escape(failure.hint or ""),
+        )
         for code, failure in sorted(words.texts.failure.items())
     ]
     return '<h2 id="failures">Failed tasks</h2>' + _table(("error_code", "error", "hint"), rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.backends.dispatcher import LocalDispatcher
-from server.backends.sqlite import open_lock, open_store
+from server.backends.sqlite import DATABASE, open_lock, open_store
 from server.events import Event, Finished, Requeued
 from server.files.local import LocalFiles
 from server.files.names import short_of
@@ -27,8 +27,6 @@ from server.tasks.service import Tasks
 from server.tasks.tools import find_tools
 
 log = logging.getLogger(__name__)
-
-DATABASE = "clipwire.db"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from yt_dlp.downloader.common import FileDownloader
 
-from server.child import describe, fragments, media, mp4, outputs, parts, programs
+from server.child import describe, fragments, media, outputs, parts, programs
 from server.child.channel import Channel
 from server.child.engine import Engine
 from server.child.failures import JobFailed
@@ -126,7 +126,7 @@ class Download:
 
     def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
         plain = _is_plain(stream)
-        if plain and mp4.is_cut_off(path):  # not every source says how much is to come, or says it right
+        if plain and media.is_cut_off(path):  # not every source says how much is to come, or says it right
             parts.back_to_unfinished(path)
             raise JobFailed("incomplete", "the source ended before the file did")
         need_rate = bool(self._request.get("audio_quality"))

@@ -27,6 +27,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x00\x01\xba", "mpg"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wmv"),
 )
+_MP4 = ("mp4", "m4a", "mov")
 _STREAM = re.compile(
     r"Stream #0:\d+.*?: (?P<kind>Video|Audio): (?P<codec>\w+)(?P<rest>.*)",
 )
@@ -65,15 +66,22 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
+def is_cut_off(path: Path) -> bool:
+    """Whether the file says of itself that it should be longer; only MP4 and its kin do."""
+    return _container(path) in _MP4 and mp4.is_cut_off(path)
+
+
 def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
     """Look into `path`; raises `JobFailed` if it is neither video nor sound."""
-    with path.open("rb") as file:
-        container = sniff(file.read(HEAD))
-    if container in ("mp4", "m4a", "mov") and not need_rate:
-        movie = mp4.read(path)
-        if movie is not None:
-            return _of_movie(container, movie)
+    container = _container(path)
+    if container in _MP4 and not need_rate and (movie := mp4.read(path)):
+        return _of_movie(container, movie)
     return _of_report(container or path.suffix.lstrip("."), _report(path, ffmpeg))
+
+
+def _container(path: Path) -> str | None:
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD))
 
 
 def _of_movie(container: str, movie: mp4.Movie) -> Media:

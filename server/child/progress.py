@@ -22,7 +22,7 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class Stream:
-    """One of the streams of a download; `weight` is its share of the work, `size` is None until it is known."""
+    """One of the streams; `weight` is its share of the work, `size` is None until it is known."""
 
     weight: float = 1.0
     size: int | None = None

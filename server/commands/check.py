@@ -5,7 +5,7 @@ import ipaddress
 import os
 from pathlib import Path
 
-from server.backends import check_database
+from server.backends import DatabaseUnusable, check_database
 from server.settings import Settings
 from server.tasks.children import ForkServer
 from server.tasks.disk import Disk
@@ -33,7 +33,7 @@ async def _checks(settings: Settings) -> list[Check]:
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm!r}"
     return [
         await asyncio.to_thread(_data_dir, data_dir),
-        await check_database(settings),
+        await _database(settings),
         disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
         *tool_checks(tools),
         yt_dlp_check(ready.yt_dlp if ready else None),
@@ -41,6 +41,13 @@ async def _checks(settings: Settings) -> list[Check]:
         sandbox_check(ready.landlock if ready else 0),
         _address(settings),
     ]
+
+
+async def _database(settings: Settings) -> Check:
+    try:
+        return Check("database", ok=True, detail=await check_database(settings))
+    except DatabaseUnusable as exc:
+        return Check("database", ok=False, detail=str(exc))
 
 
 def _data_dir(data_dir: Path) -> Check:

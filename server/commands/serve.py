@@ -9,7 +9,7 @@ from aiohttp import web
 
 from server.api import kit
 from server.app import create_app
-from server.backends.sqlite import DatabaseUnusable, DataDirInUse
+from server.backends import DatabaseUnusable, DataDirInUse
 from server.commands import logs
 from server.settings import Settings
 

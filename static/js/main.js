@@ -89,7 +89,7 @@ async function load(ask) {
 
 listRoot.addEventListener("click", async (event) => {
   const button = /** @type {Element} */ (event.target).closest("button")
-  const card = list.card(button?.closest("li")?.dataset.id ?? "")
+  const card = list.card(button?.closest(".card")?.getAttribute("data-id") ?? "")
   const action = button?.dataset.action ?? ""
   if (!button || !card) return
   if (action === "play") dialogs.player.open(card.task, button.dataset.kind ?? "")

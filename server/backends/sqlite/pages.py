@@ -5,7 +5,7 @@ in the page's order, so the last page costs what the first one does. Parts are m
 """
 
 import re
-from base64 import b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -49,9 +49,10 @@ class Cursor:
         if text is None:
             return cls(0, _END) if is_queue else cls(_END)
         found = (_IN_QUEUE if is_queue else _BY_NUMBER).fullmatch(_decoded(text))
-        if not found:
+        cursor = found and cls(**{name: int(value) for name, value in found.groupdict().items()})
+        if not cursor or str(cursor) != text:  # the decoder passes over what is not base64
             raise InvalidQuery("cursor")
-        return cls(**{name: int(value) for name, value in found.groupdict().items()})
+        return cursor
 
     def __str__(self) -> str:
         plain = f"n{self.number}" if self.priority is None else f"q{self.priority},{self.number}"
@@ -97,8 +98,6 @@ def _containing(text: str, sql: str, values: list[object]) -> Part:
 
 def _decoded(cursor: str) -> str:
     try:
-        # Translated here because `urlsafe_b64decode` passes over what is not base64.
-        padded = cursor.translate(str.maketrans("-_", "+/")) + "=" * (-len(cursor) % 4)
-        return b64decode(padded, validate=True).decode()
+        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:  # not base64, not ASCII or not UTF-8
         raise InvalidQuery("cursor") from None

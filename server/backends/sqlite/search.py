@@ -32,6 +32,8 @@ async def match_expression(db: aiosqlite.Connection, text: str, stages: Sequence
         return ""
     if len(text) >= GRAM:
         return _all_of([*_grams(text), *_marks(stages)])
+    if len(text) == 1 and text.isascii() and text.isalnum():
+        return None  # in nearly every URL, and the index would take long to say so
     beginnings = await _beginnings(db, text)
     if not beginnings:
         return ""

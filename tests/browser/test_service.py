@@ -1,0 +1,113 @@
+"""The page and the real service together: what a reader does on the first day."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.service import Service
+from tests.site import open_site, probe
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PATIENCE = 60
+_PLAYS = """async (video) => {
+    while (!video.currentTime) await new Promise((done) => (video.ontimeupdate = done))
+    return video.currentTime
+}"""
+
+
+async def send(page: Page, link: str) -> None:
+    await page.get_by_label("视频链接，每行一个").fill(link)
+    await page.get_by_role("button", name="下载", exact=True).click()
+
+
+async def test_a_link_goes_in_and_a_video_is_played_and_saved(
+    media: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_site(media) as site,
+        Service(tmp_path / "service") as service,
+        open_page(service.url) as page,
+    ):
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        title = quote("示例视频")
+        await send(page, site.url(f"/page?title={title}&src=/video.mp4&thumbnail=/thumbnail.jpg"))
+        card = page.locator(".card")
+        await expect(card).to_have_attribute("data-stage", "completed", timeout=30_000)
+        await expect(card).to_contain_text("处理完成！")
+        await expect(card.get_by_role("heading")).to_have_text("示例视频")
+        await expect(card.locator("img")).to_be_visible()
+
+        await card.get_by_role("button", name="播放视频").click()
+        video = page.get_by_role("dialog").locator("video")
+        assert await video.evaluate(_PLAYS) > 0
+        await page.keyboard.press("Escape")
+        await expect(video).to_have_count(0)
+
+        async with page.expect_download() as download:
+            await card.get_by_role("link", name="保存音频").click()
+        await (await download.value).save_as(tmp_path / "saved.mp3")
+        assert (await probe(tmp_path / "saved.mp3")).codecs == ["mp3"]
+
+        await card.get_by_role("button", name="日志").click()
+        await expect(page.get_by_role("dialog").locator("pre")).not_to_be_empty()
+        await page.keyboard.press("Escape")
+        await card.get_by_role("button", name="删除").click()
+        await page.get_by_role("dialog").get_by_role("button", name="删除").click()
+        await expect(card).to_have_count(0)
+        assert service.complaints() == []
+
+
+async def test_a_page_that_stays_open_follows_pauses_failures_and_a_restart(
+    media: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_site(media) as site,
+        Service(tmp_path / "service") as service,
+        open_page(service.url, locale="en-US") as page,
+    ):
+        slow, missing = site.url("/8mb.mp4?rate=2000000"), site.url("/video.mp4?status=404")
+        await page.get_by_label("Video links, one a line").fill(f"ftp://a.example/1\n{missing}\n{slow}")
+        await page.get_by_role("button", name="Download", exact=True).click()
+        await expect(page.locator("#problems")).to_contain_text("must begin with http://")
+        await expect(page.get_by_label("Video links, one a line")).to_have_value("ftp://a.example/1")
+
+        failed = page.locator(".card[data-stage=failed]")
+        await expect(failed).to_contain_text("Download failed: HTTP 404")
+        loading = page.locator(".card", has_text="8mb")
+        await expect(loading).to_have_attribute("data-stage", "download")
+        await loading.get_by_role("button", name="Pause").click()
+        await expect(loading).to_have_attribute("data-stage", "paused")
+        await loading.get_by_role("button", name="Resume").click()
+        await expect(loading).to_have_attribute("data-stage", "download")
+
+        await service.restart()
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=15_000)
+        await expect(loading).to_have_attribute("data-stage", "completed", timeout=30_000)
+        await expect(loading.get_by_role("link", name="Save Video")).to_be_visible()
+
+
+async def test_a_service_with_tokens_lets_the_page_in_and_out_again(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    tokens = {"CLIPWIRE_SERVER__TOKENS": '["open-sesame-0123456789"]'}
+    async with (
+        asyncio.timeout(PATIENCE),
+        Service(tmp_path / "service", **tokens) as service,
+        open_page(service.url, is_listed=False) as page,
+    ):
+        await page.get_by_label("访问令牌").fill("open-sesame-0123456789")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await expect(page.get_by_text("还没有任务")).to_be_visible()
+        await page.reload()
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await page.get_by_role("button", name="退出").click()
+        await expect(page.get_by_label("访问令牌")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_label("访问令牌")).to_be_visible()

@@ -1,0 +1,282 @@
+"""The description of the API: valid, complete, true; and the page that shows it."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from server.api import docs, kit, openapi, security
+from server.api.openapi import describe
+from server.api.operations import OPERATIONS
+from server.api.payload import present
+from server.app import ROUTES
+from server.errors import AppError, MethodNotAllowed, NotFound
+from server.locales import LANGUAGES
+from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
+from server.settings import ServerSettings, Settings
+
+Client = TestClient[web.Request, web.Application]
+
+# The three examples that every client knows.
+PROCESSING = """{
+  "task_id": "123e4567-e89b-12d3-a456-426614174000",
+  "status": "processing",
+  "progress": 45,
+  "message": "正在下载视频...",
+  "created_at": "2024-01-01T12:00:00",
+  "video_info": {"title": "示例视频", "duration": 300, "uploader": "上传者"},
+  "files": {}
+}"""
+COMPLETED = """{
+  "task_id": "123e4567-e89b-12d3-a456-426614174000",
+  "status": "completed",
+  "progress": 100,
+  "message": "处理完成！",
+  "created_at": "2024-01-01T12:00:00",
+  "completed_at": "2024-01-01T12:05:30",
+  "video_info": {"title": "示例视频", "duration": 300, "uploader": "上传者"},
+  "files": {
+    "video": "/api/download/video_example_123abc.mp4",
+    "audio": "/api/download/audio_example_123abc.mp3"
+  }
+}"""
+FAILED = """{
+  "task_id": "123e4567-e89b-12d3-a456-426614174000",
+  "status": "error",
+  "progress": 0,
+  "message": "处理失败: 无法下载视频",
+  "created_at": "2024-01-01T12:00:00",
+  "completed_at": "2024-01-01T12:01:15",
+  "video_info": {},
+  "files": {},
+  "error": "下载失败: HTTP 404"
+}"""
+
+
+@pytest.fixture(scope="module")
+def description() -> dict[str, Any]:
+    return describe()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    app = web.Application()
+    app[kit.SETTINGS] = Settings(
+        server=ServerSettings(base_path="/clip"), presets={"phone": {"quality": "480"}}
+    )
+    app.on_response_prepare.append(security.security_headers)
+    app.add_routes([*openapi.ROUTES, *docs.ROUTES])
+    async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
+        yield client
+
+
+def validator(description: dict[str, Any], name: str) -> jsonschema_rs.Draft202012Validator:
+    """For one object of the description."""
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{name}", "components": description["components"]},
+        validate_formats=True,
+    )
+
+
+def everything() -> TaskStatus:
+    """A status in which every field has a value; no task is ever like this."""
+    return TaskStatus(
+        task_id="x",
+        url="http://example.org/",
+        stage=Stage.FAILED,
+        created_at=utc_now(),
+        completed_at=utc_now(),
+        video_info=VideoInfo(title="t"),
+        files={"video": StoredFile(name="video_abc.mp4", path="video.mp4", size=1, type="video/mp4")},
+        downloaded_bytes=1,
+        total_bytes=2,
+        speed=3.5,
+        eta=4,
+        error_code="http_404",
+    )
+
+
+# Valid, complete, true.
+
+
+def test_the_description_is_valid_openapi(description: dict[str, Any]) -> None:
+    assert description["openapi"].startswith("3.1")
+    schemathesis.openapi.from_dict(description).validate()
+
+
+def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
+    text = json.dumps(description)
+    for name in re.findall(r'"#/components/schemas/(\w+)"', text):
+        assert name in description["components"]["schemas"]
+
+
+def test_every_route_is_described_and_every_description_is_a_route() -> None:
+    routes = {
+        (route.method.lower(), re.sub(r":[^}]*}", "}", route.path))
+        for route in ROUTES
+        if isinstance(route, web.RouteDef)
+    }
+    described = {(operation.method, operation.path) for operation in OPERATIONS if operation.method != "head"}
+    assert described == routes
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = [operation.name for operation in OPERATIONS]
+    assert len(set(names)) == len(names)
+
+
+def test_path_parameters_are_those_of_the_path() -> None:
+    for operation in OPERATIONS:
+        named = {parameter.name for parameter in operation.parameters if parameter.place == "path"}
+        assert named == set(re.findall(r"{(\w+)}", operation.path))
+
+
+def test_every_error_belongs_to_some_route() -> None:
+    described = {error for operation in OPERATIONS for error in operation.all_errors}
+    of_no_route: set[type[AppError]] = {NotFound, MethodNotAllowed}
+    assert described | of_no_route == set(AppError.__subclasses__())
+
+
+def test_the_payload_is_described_field_by_field_in_its_order(description: dict[str, Any]) -> None:
+    payload = present(everything(), LANGUAGES["zh"])
+    assert list(description["components"]["schemas"]["TaskStatus"]["properties"]) == list(payload)
+
+
+def test_fields_that_are_always_there_are_required(description: dict[str, Any]) -> None:
+    fresh = TaskStatus(task_id="x", url="http://example.org/", created_at=utc_now())
+    payload = present(fresh, LANGUAGES["zh"])
+    assert description["components"]["schemas"]["TaskStatus"]["required"] == list(payload)
+
+
+@pytest.mark.parametrize("example", [PROCESSING, COMPLETED, FAILED])
+def test_the_examples_of_the_document_are_valid_without_what_was_added(example: str) -> None:
+    description = describe()
+    schema = description["components"]["schemas"]["TaskStatus"]
+    own = [name for name, field in schema["properties"].items() if not field.get("x-added")]
+    schema["properties"] = {name: schema["properties"][name] for name in own}
+    schema["required"] = [name for name in schema["required"] if name in own]
+    schema["additionalProperties"] = False
+    assert len(own) == 9
+    schema["properties"]["created_at"].pop("format")  # the document does not say the zone
+    schema["properties"]["completed_at"].pop("format")
+    validator(description, "TaskStatus").validate(json.loads(example))
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_what_is_sent_is_what_is_described(description: dict[str, Any], stage: Stage) -> None:
+    for status in (
+        everything().model_copy(update={"stage": stage}),
+        TaskStatus(task_id="x", url="http://example.org/", created_at=utc_now(), stage=stage),
+    ):
+        validator(description, "TaskStatus").validate(present(status, LANGUAGES["en"]))
+
+
+def test_null_is_never_described_in_an_answer(description: dict[str, Any]) -> None:
+    schemas = description["components"]["schemas"]
+    for name in ("TaskStatus", "VideoInfo", "TaskPage", "Info", "Format", "Entry", "Chapter", "Problem"):
+        assert "null" not in json.dumps(schemas[name])
+
+
+@pytest.mark.parametrize(
+    ("body", "valid"),
+    [
+        ({"url": "http://a/"}, True),
+        ({"url": "HTTPS://a/", "outputs": ["audio"], "preset": "phone", "audio_quality": None}, True),
+        ({}, False),
+        ({"url": "ftp://a/"}, False),
+        ({"url": "http://a/", "outputs": ["video", "video"]}, False),
+        ({"url": "http://a/", "preset": "unknown"}, False),
+        ({"url": "http://a/", "unknown": 1}, False),
+    ],
+)
+def test_the_description_of_a_request_knows_right_from_wrong(body: dict[str, Any], valid: bool) -> None:
+    assert validator(describe(presets=["phone"]), "ProcessRequest").is_valid(body) is valid
+
+
+def test_links_begin_with_the_base_path() -> None:
+    assert describe("/clip")["servers"] == [{"url": "/clip"}]
+    assert describe()["servers"] == [{"url": "/"}]
+
+
+async def test_the_description_is_served_as_json(client: Client) -> None:
+    async with client.get("/api/openapi.json") as answer:
+        assert answer.status == 200
+        assert answer.content_type == "application/json"
+        assert await answer.json() == json.loads(json.dumps(describe("/clip", ["phone"])))
+
+
+# The page.
+
+
+class Page(HTMLParser):
+    """What a page is made of: its ids, its links, its other attributes, what is left open."""
+
+    VOID = frozenset(("meta", "link", "br", "img"))
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.names: set[str] = set()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            self.names.add(name)
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src"):
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+async def page(client: Client, language: str = "en") -> Page:
+    async with client.get("/api/docs", headers={"Accept-Language": language}) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/html"
+        assert answer.headers["Content-Language"] == language
+        return Page(await answer.text())
+
+
+async def test_the_page_is_well_formed_and_its_links_lead_somewhere(client: Client) -> None:
+    shown = await page(client)
+    assert shown.open == []
+    assert len(set(shown.ids)) == len(shown.ids)
+    for link in shown.links:
+        assert link.startswith("/clip/") or link.removeprefix("#") in shown.ids
+
+
+async def test_the_page_explains_every_error_where_its_type_leads_to(client: Client) -> None:
+    shown = await page(client)
+    assert {error.code for error in AppError.__subclasses__()} <= set(shown.ids)
+    assert {operation.name for operation in OPERATIONS} <= set(shown.ids)
+
+
+async def test_the_page_needs_no_script_and_no_style_of_its_own(client: Client) -> None:
+    shown = await page(client)
+    assert not {"script", "style"} & set(shown.tags)
+    assert "style" not in shown.names
+    assert not [name for name in shown.names if name.startswith("on")]
+
+
+async def test_the_page_speaks_the_readers_language(client: Client) -> None:
+    for language, words in LANGUAGES.items():
+        async with client.get("/api/docs", params={"lang": language}) as answer:
+            text = await answer.text()
+            assert f'<html lang="{language}">' in text
+            assert words.error("drm_protected") in text
