@@ -1,9 +1,11 @@
 """What a deployment swaps. Everything else is the same on one machine and on many."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
-from server.models import Stage, StoredFile, Task, TaskStatus
+from server.events import ProducedFile
+from server.models import Stage, StoredFile, Task, TaskStatus, VideoInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +123,35 @@ class Dispatcher(Protocol):
         ...
 
     def release(self) -> None: ...
+
+
+class FileStore(Protocol):
+    """Where children work, and where finished files lie."""
+
+    def work(self, task_id: str) -> Path:
+        """The directory that is the child's; it makes it."""
+        ...
+
+    def lock(self, task_id: str) -> Path:
+        """Held by whoever writes there."""
+        ...
+
+    def log(self, task_id: str) -> Path: ...
+
+    def preview(self, task_id: str) -> Path | None:
+        """The small thumbnail, if there is one. Touches the disk: call it in a thread."""
+        ...
+
+    async def publish(
+        self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
+    ) -> dict[str, StoredFile]:
+        """Make what the child produced public: all of it or nothing. Raises `OSError`."""
+        ...
+
+    async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
+        """A finished file. Raises `FileNotFound`."""
+        ...
+
+    async def remove(self, task_id: str) -> None:
+        """Delete all that belongs to a task."""
+        ...

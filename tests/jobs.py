@@ -56,8 +56,8 @@ class Outcome:
     def file(self, kind: str) -> Path:
         """The finished file, after a look that it is as large as was said."""
         assert self.last["kind"] == "produced", self.last
-        said = self.last["files"][kind]
-        path = self.directory / "out" / said["path"]
+        said: dict[str, Any] = self.last["files"][kind]
+        path: Path = self.directory / "out" / said["path"]
         assert path.stat().st_size == said["size"]
         return path
 

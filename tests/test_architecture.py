@@ -12,9 +12,9 @@ LAYERS = (
     {"__main__"},
     {"commands"},
     {"app"},
-    {"api", "backends"},  # neither knows the other
+    {"backends"},
+    {"api", "files"},  # neither knows the other, nor a backend
     {"tasks"},
-    {"files"},
     {"ports", "settings"},
     {"events", "errors", "locales"},
     {"models"},

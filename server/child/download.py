@@ -8,8 +8,9 @@ from threading import Event, Thread
 from typing import Any
 
 from yt_dlp.downloader.common import FileDownloader
+from yt_dlp.utils import DownloadError
 
-from server.child import describe, fragments, media, outputs, parts, programs
+from server.child import describe, fragments, media, options, outputs, parts, programs
 from server.child.channel import Channel
 from server.child.engine import Engine
 from server.child.failures import JobFailed
@@ -49,7 +50,7 @@ class Download:
             self._reporter.moved()
 
     def run(self, engine: Engine) -> dict[str, Any]:
-        info = engine.first(self._request["url"])
+        info = self._extract(engine)
         self._refuse_live(info)
         self._channel.send("described", video_info=describe.video_info(info))
         streams = parts.chosen(info) if self._wants_media() else []
@@ -61,6 +62,15 @@ class Download:
         fetched = self._fetch(engine, info, streams, names)
         files = self._produce(fetched) | ({"thumbnail": picture} if picture else {})
         return self._finish(info, fetched, files)
+
+    def _extract(self, engine: Engine) -> dict[str, Any]:
+        try:
+            return engine.first(self._request["url"])
+        except DownloadError as error:
+            only_audio = options.wants_only_audio(self._request) and not self._request.get("format")
+            if only_audio and "format is not available" in str(error):
+                raise JobFailed("no_audio") from error
+            raise
 
     def _wants_media(self) -> bool:
         return any(output in self._request["outputs"] for output in ("video", "audio"))

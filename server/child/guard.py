@@ -157,7 +157,7 @@ class _Guard:
 
     def check_literal(self, host: str | None, port: int) -> None:
         """Judge a host in a URL as far as that is possible without resolving it."""
-        name = _plain(host or "")
+        name = _plain((host or "").strip("[]"))
         if not name or (name, port) in self._allowed.names:
             return
         try:
@@ -182,8 +182,8 @@ def _is_public(address: Address) -> bool:
 
 def _numeric(text: str) -> Address:
     """Read an address; one that is mapped to IPv6 is the IPv4 address that it stands for."""
-    address = ip_address(text)
-    return address if isinstance(address, IPv6Address) else address
+    address = ip_address(text.partition("%")[0])
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 def _is_numeric(text: str) -> bool:

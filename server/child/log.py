@@ -16,6 +16,8 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202
 _URL = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?(?P<rest>[^\s?#'\"<>]*)[^\s'\"<>]*", re.IGNORECASE
 )
+# yt-dlp makes names out of the ends of links, queries and all.
+_QUERY = re.compile(r"\?[^\s?'\"<>]*=[^\s'\":<>]*")
 _SECRET = re.compile(
     r"(?P<name>\b(?:set-)?cookie2?|(?:proxy-)?authorization|x-api-key|password|passwd|token)"
     r"(?P<quote>['\"]?\s*[:=]).*",
@@ -69,6 +71,7 @@ def clean(line: str) -> str:
     """`line` without passwords, queries, cookies and what could confuse a terminal."""
     line = _CONTROL.sub("", line[:_LONGEST_LINE])
     line = _URL.sub(lambda url: url["scheme"] + url["rest"] + ("?..." if "?" in url[0] else ""), line)
+    line = _QUERY.sub("?...", line)
     return _SECRET.sub(lambda found: f"{found['name']}{found['quote']} ...", line)
 
 

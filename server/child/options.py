@@ -88,7 +88,7 @@ def selector(request: Mapping[str, Any]) -> str:
     if request.get("format"):
         return str(request["format"])
     if wants_only_audio(request):
-        return _in_language("ba{0}/b{0}", request)
+        return _in_language("ba{0}/b[acodec!=?none]{0}", request)
     height, codec = _height(request), _CODECS.get(request["codec"])
     cap = f"[height<=?{height}]" if height else ""
     filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]

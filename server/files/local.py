@@ -97,9 +97,8 @@ class LocalFiles:
         return files
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
-        """What `publish` had finished for exactly this attempt when the server died."""
-        manifest = await asyncio.to_thread(read_manifest, self._files / _checked(task_id))
-        return manifest if manifest and manifest.attempt == attempt else None
+        """What `publish` had done for exactly this attempt when the server died; finishes it if need be."""
+        return await asyncio.to_thread(self._published, task_id, attempt)
 
     async def remove(self, task_id: str) -> None:
         """Delete everything of a task; what is gone already does not matter."""
@@ -136,6 +135,16 @@ class LocalFiles:
 
     def _publish(self, task_id: str, manifest: Manifest) -> None:
         publish(self.work(task_id), self._files / task_id, manifest)
+        self._tidy_up(task_id)
+
+    def _published(self, task_id: str, attempt: int) -> Manifest | None:
+        manifest = read_manifest(self._files / _checked(task_id))
+        if manifest is None or manifest.attempt != attempt:
+            return None
+        self._tidy_up(task_id)
+        return manifest
+
+    def _tidy_up(self, task_id: str) -> None:
         try:
             with _Lock(self.lock(task_id)) as lock:
                 if lock.held:

@@ -23,9 +23,8 @@ from server.events import (
     Started,
     merged,
 )
-from server.files.local import LocalFiles
 from server.models import Stage, Task, TaskStatus, in_seconds
-from server.ports import Store
+from server.ports import FileStore, Store
 from server.settings import DownloadSettings
 from server.tasks.children import Child, ForkServer
 from server.tasks.recorder import Recorder
@@ -48,7 +47,7 @@ class Runner:
         store: Store,
         recorder: Recorder,
         fork_server: ForkServer,
-        files: LocalFiles,
+        files: FileStore,
         settings: DownloadSettings,
         tools: Tools,
     ) -> None:

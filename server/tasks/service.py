@@ -11,9 +11,8 @@ from server.errors import (
     WrongStage,
 )
 from server.events import Cancelled, Event, Paused, Prioritized, Requeued, Resumed, Retried
-from server.files.local import LocalFiles
 from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, utc_now
-from server.ports import Dispatcher, Filter, Idempotency, Page, Publisher, Store
+from server.ports import Dispatcher, FileStore, Filter, Idempotency, Page, Publisher, Store
 from server.tasks.disk import Disk
 from server.tasks.recorder import Recorder
 
@@ -27,7 +26,7 @@ class Tasks:
         recorder: Recorder,
         publisher: Publisher,
         dispatcher: Dispatcher,
-        files: LocalFiles,
+        files: FileStore,
         disk: Disk,
     ) -> None:
         self._store = store

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.test_tasks import PATIENCE, card
@@ -54,6 +54,23 @@ async def test_links_wait_in_the_box_while_the_server_does_not_answer(open_page:
         await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
         await page.context.set_offline(False)
         await box.press("Enter")
+        await expect(page.locator(".card")).to_have_count(2)
+
+
+async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_page: OpenPage) -> None:
+    async def lose(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await page.route("**/api/process*", lose, times=1)
+        await send(page, "https://a.example/1")
+        await expect(page.locator("#problems")).to_contain_text("服务器没有应答")
+        box = page.get_by_label("视频链接，每行一个")
+        await box.press("Enter")
+        await expect(box).to_have_value("")
+        await expect(page.locator(".card")).to_have_count(1)
+        await send(page, "https://a.example/1")  # asked for once more, and meant so
         await expect(page.locator(".card")).to_have_count(2)
 
 

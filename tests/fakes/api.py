@@ -46,6 +46,7 @@ class FakeApi:
         self.requests: list[str] = []
         self.refuses: dict[str, str] = {}  # link -> why
         self.pictures: dict[str, bytes] = {}  # task -> thumbnail
+        self.keys: dict[str, str] = {}  # Idempotency-Key -> task
         self.token = ""
         self.takes_sockets = True
         self._sockets: dict[web.WebSocketResponse, str] = {}  # -> language
@@ -93,8 +94,12 @@ class FakeApi:
         body = await request.json()
         if reason := self.refuses.get(body["url"]):
             return _problem(422, "invalid_request", reason, errors=[{"field": "url", "message": reason}])
+        key = request.headers["Idempotency-Key"]
+        if known := self.tasks.get(self.keys.get(key, "")):
+            return web.json_response(localized(known, request.query["lang"]), status=202)
         stage = "queued" if body.get("auto_start", True) else "paused"
         task = await self.put(stage=stage, url=body["url"], request=body)
+        self.keys[key] = task["task_id"]
         return web.json_response(localized(task, request.query["lang"]), status=202)
 
     async def status(self, request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ from server.models import Stage, Task, TaskStatus
 from server.ports import Idempotency
 
 _INSERT = """
-    INSERT INTO tasks (number, task_id, request, idempotency, idempotency_request,
+    INSERT INTO tasks (number, idempotency, idempotency_request, task_id, request,
                        revision, stage, priority, status, short, search, ended_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE = """
@@ -36,7 +36,7 @@ _BY_ID = """
 
 @dataclass(eq=False)
 class Add(Change[Task]):
-    """`values` are the status's columns, made where only the one who submits can fail."""
+    """`values` are the row's columns from `task_id` on, made where only the one who submits can fail."""
 
     task: Task
     values: tuple[object, ...]
@@ -48,15 +48,14 @@ class Add(Change[Task]):
         self.touches = (self.task.status.task_id, *([f"key {key.key}"] if key else []))
 
     def row(self) -> tuple[object, ...]:
-        task, key = self.task, self.idempotency
-        request = task.request.model_dump_json(exclude_none=True)
+        key = self.idempotency
         keys = (key.key, key.request) if key else (None, None)
-        return task.number, task.status.task_id, request, *keys, *self.values
+        return self.task.number, *keys, *self.values
 
 
 @dataclass(eq=False)
 class Save(Change[bool]):
-    """`task` is the whole task as it will be, once it is clear that the save may be made."""
+    """`values` are the columns of the status; `task` is the task as it will be, if the save may be made."""
 
     status: TaskStatus
     values: tuple[object, ...]

@@ -19,6 +19,12 @@ def read_task(row: sqlite3.Row) -> Task:
     )
 
 
+def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
+    """The columns task_id and request, and those of `status_values`."""
+    request = task.request.model_dump_json(exclude_none=True)
+    return task.status.task_id, request, *status_values(task.status, find_short)
+
+
 def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
     """The columns revision, stage, priority, status, short, search and ended_at."""
     return (

@@ -13,7 +13,7 @@ from server.backends.sqlite.connection import connect_reader, connect_writer, ex
 from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.migrations import migrate, released_scripts
 from server.backends.sqlite.pages import Cursor, page_query
-from server.backends.sqlite.rows import FindShort, read_task, status_values
+from server.backends.sqlite.rows import FindShort, read_task, status_values, task_values
 from server.backends.sqlite.search import folded, match_expression
 from server.backends.sqlite.writer import Writer
 from server.errors import TaskNotFound
@@ -89,7 +89,7 @@ class SqliteStore:
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
 
     async def add(self, task: Task, idempotency: Idempotency | None = None) -> Task:
-        values = status_values(task.status, self._find_short)
+        values = task_values(task, self._find_short)
         return await self._writer.submit(Add(task, values, idempotency))
 
     async def get(self, task_id: str) -> Task:

@@ -1,0 +1,285 @@
+"""yt-dlp's programs as a child starts them: real ones, each time in an interpreter that is made for it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from server.child import sandbox
+
+ROOT = Path(__file__).parents[1]
+FFMPEG = "/usr/bin/ffmpeg"
+
+# Runs the body that follows, with `ffmpeg` installed and its times collected.
+CHILD = """
+import fcntl, json, os, subprocess, sys, threading, time
+sys.path.append(sys.argv[1])
+import yt_dlp
+from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
+from yt_dlp.utils import Popen as before
+from server.child import ffmpeg, sandbox
+
+executable, times = sys.argv[2], []
+lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+fcntl.flock(lock, fcntl.LOCK_EX)
+ffmpeg.install(executable, lock, times.append)
+from yt_dlp.utils import Popen
+FFmpegPostProcessor._ffmpeg_location.set(executable)
+
+def say(**fields):
+    print(json.dumps(fields), flush=True)
+
+def run(*command):
+    return Popen.run(list(command), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                     stderr=subprocess.PIPE)
+"""
+
+A_MINUTE = """
+program = Popen([executable, "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=16x16:duration=60",
+                 "-f", "null", "-"], stdin=subprocess.PIPE)
+say(pid=program.pid, me=os.getpid())
+"""
+
+
+class Child:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> dict[str, Any]:
+        assert self.process.stdout
+        async with asyncio.timeout(20):
+            line = await self.process.stdout.readline()
+        assert line, "the child has ended without a word"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Any]:
+    children = []
+
+    async def start(body: str, executable: str = FFMPEG) -> Child:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-c", CHILD + body, str(ROOT), executable),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        children.append(process)
+        return Child(process)
+
+    yield start
+    for process in children:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            await process.communicate()
+
+
+@pytest.fixture
+async def canary() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A port on loopback, and what has come in there."""
+    hits: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hits.append(await reader.readline())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], hits
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "video.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc=size=64x64:duration=8", "-f", "lavfi", "-i", "sine=duration=8"]
+    subprocess.run([FFMPEG, "-v", "error", *source, str(path)], check=True)
+    return path
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(5):
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)
+
+
+async def test_ffmpeg_tells_how_far_it_is(start: Any, video: Path) -> None:
+    child = await start("""
+with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
+    FFmpegPostProcessor(ydl).run_ffmpeg("video.mp4", "audio.mp3", ["-vn", "-q:a", "2"])
+say(times=times, size=os.path.getsize("audio.mp3"))
+""")
+    told = await child.line()
+    assert told["size"] > 10_000
+    assert told["times"] == sorted(told["times"])
+    assert told["times"][-1] == pytest.approx(8, abs=0.2)
+
+
+async def test_yt_dlp_still_reads_what_ffmpeg_and_ffprobe_print(start: Any, video: Path) -> None:
+    child = await start("""
+with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
+    processor = FFmpegPostProcessor(ydl)
+    by_probe = processor.get_audio_codec("video.mp4")
+    duration = processor._get_real_video_duration("video.mp4")
+    processor.probe_basename = None
+    say(by_probe=by_probe, by_ffmpeg=processor.get_audio_codec("video.mp4"), duration=duration)
+""")
+    told = await child.line()
+    assert told == {"by_probe": "aac", "by_ffmpeg": "aac", "duration": pytest.approx(8, abs=0.1)}
+
+
+async def test_a_failing_ffmpeg_leaves_its_words_and_no_descriptors(start: Any) -> None:
+    child = await start("""
+open("broken.mp4", "w").write("garbage")
+before = len(os.listdir("/proc/self/fd"))
+ends = [run(executable, "-i", "file:broken.mp4", "out.mp3") for _ in range(3)]
+try:
+    run(executable + "-absent", "-i", "x")
+except FileNotFoundError:
+    say(errors=ends[0][1], status=ends[0][2], leaked=len(os.listdir("/proc/self/fd")) - before)
+""")
+    told = await child.line()
+    assert "Invalid data found" in told["errors"]
+    assert told["status"] != 0
+    assert told["leaked"] == 0
+
+
+async def test_an_executable_that_can_not_be_started_leaves_no_descriptors(
+    start: Any, tmp_path: Path
+) -> None:
+    child = await start(
+        """
+before = len(os.listdir("/proc/self/fd"))
+try:
+    run(executable, "-i", "x")
+except FileNotFoundError:
+    say(leaked=len(os.listdir("/proc/self/fd")) - before)
+""",
+        str(tmp_path / "ffmpeg"),
+    )
+    assert await child.line() == {"leaked": 0}
+
+
+async def test_ffmpeg_holds_the_lock_and_dies_with_a_killed_child(start: Any, tmp_path: Path) -> None:
+    child = await start(A_MINUTE + "time.sleep(600)")
+    told = await child.line()
+    held = {os.path.realpath(link) for link in Path(f"/proc/{told['pid']}/fd").iterdir()}
+    assert str(tmp_path / "lock") in held
+    os.kill(told["me"], signal.SIGKILL)
+    await gone(told["pid"])
+
+
+async def test_ffmpeg_can_be_stopped_from_another_thread(start: Any) -> None:
+    child = await start(
+        A_MINUTE
+        + """
+threading.Timer(0.1, ffmpeg.stop_all).start()
+with program:
+    program.wait()
+say(status=program.returncode, running=len(ffmpeg._running))
+"""
+    )
+    await child.line()
+    assert await child.line() == {"status": -signal.SIGKILL, "running": 0}
+
+
+async def test_a_file_that_gets_too_large_is_an_error_with_a_name(start: Any, video: Path) -> None:
+    child = await start("""
+sandbox.limit(max_filesize=20_000)
+_, errors, status = run(executable, "-i", "file:video.mp4", "file:out.wav")
+say(errors=errors, status=status, size=os.path.getsize("out.wav"))
+""")
+    told = await child.line()
+    assert "File too large" in told["errors"]
+    assert told["status"] > 0
+    assert told["size"] <= 20_000
+
+
+HOSTILE = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}a.ts\n#EXT-X-ENDLIST\n",
+    "key": '#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-KEY:METHOD=AES-128,URI="{url}key"\n#EXTINF:5,\nvideo.mp4\n',
+    "concat": "ffconcat version 1.0\nfile {url}a.mp4\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT5S"><BaseURL>{url}</BaseURL><Period><AdaptationSet mimeType="video/mp4">'
+    '<Representation id="0" bandwidth="1"><SegmentList duration="5"><Initialization sourceURL="i.mp4"/>'
+    '<SegmentURL media="a.mp4"/></SegmentList></Representation></AdaptationSet></Period></MPD>',
+    "redirect": "[Reference]\nRef1={url}a.mp4\n",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_file_makes_nobody_reach_the_network(
+    start: Any, canary: tuple[int, list[bytes]], kind: str, tmp_path: Path, video: Path
+) -> None:
+    port, hits = canary
+    (tmp_path / "hostile.mp4").write_text(HOSTILE[kind].format(url=f"http://127.0.0.1:{port}/"))
+    child = await start("""
+ends = [run(executable, "-y", "-i", "file:hostile.mp4", "-c", "copy", "out.mp4")[2]]
+ends += [run(executable, "-y", "-f", kind, "-i", "file:hostile.mp4", "out.mp4")[2] for kind in ("hls", "concat", "dash")]
+ends += [run("ffprobe", "-show_streams", "file:hostile.mp4")[2]]
+say(ends=ends)
+""")
+    ends = (await child.line())["ends"]
+    assert all(ends)
+    assert hits == []
+
+
+async def test_no_program_gets_to_a_host_even_if_asked_to(
+    start: Any, canary: tuple[int, list[bytes]], tmp_path: Path
+) -> None:
+    port, hits = canary
+    connecting = tmp_path / "deno"
+    connecting.write_text(
+        f"#!{sys.executable} -I\nimport socket\nsocket.create_connection(('127.0.0.1', {port})).sendall(b'hit\\n')\n"
+    )
+    connecting.chmod(0o700)
+    child = await start(f"""
+asked = [run(executable, "-i", "http://127.0.0.1:{port}/", "out.mp4"), run("ffprobe", "http://127.0.0.1:{port}/")]
+say(asked=[end[2] for end in asked], connecting=run({str(connecting)!r})[1])
+""")
+    told = await child.line()
+    assert all(told["asked"])
+    if sandbox.abi() >= 4:
+        assert "PermissionError" in told["connecting"]
+        assert hits == []
+    else:
+        assert hits == [b"hit\n"]
+
+
+async def test_other_programs_seem_not_to_be_installed(start: Any) -> None:
+    child = await start("""
+from yt_dlp.utils import check_executable
+say(found=[check_executable(name) for name in ("rtmpdump", "sh", "true", "/bin/true")])
+""")
+    assert await child.line() == {"found": [False] * 4}
+
+
+async def test_a_download_is_not_left_to_ffmpeg(start: Any, canary: tuple[int, list[bytes]]) -> None:
+    port, hits = canary
+    child = await start(f"""
+from yt_dlp.downloader.external import FFmpegFD
+with yt_dlp.YoutubeDL({{"quiet": True}}) as ydl:
+    try:
+        FFmpegFD(ydl, {{}}).real_download("out.mp4", {{"url": "http://127.0.0.1:{port}/", "ext": "mp4"}})
+    except yt_dlp.utils.DownloadError as exc:
+        say(error=str(exc))
+""")
+    assert "reaches the network by itself" in (await child.line())["error"]
+    assert hits == []
+
+
+async def test_every_module_of_yt_dlp_starts_programs_this_way(start: Any) -> None:
+    child = await start("""
+import yt_dlp.extractor.extractors, yt_dlp.extractor.youtube.jsc._builtin.deno
+say(left=[name for name, module in sys.modules.items() if getattr(module, "Popen", None) is before])
+""")
+    assert await child.line() == {"left": ["__main__"]}

@@ -1,0 +1,204 @@
+"""Opening a database: numbered scripts, and files that cannot be used."""
+
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from server.backends.sqlite.backup import check
+from server.backends.sqlite.connection import DatabaseUnusable, connect_writer
+from server.backends.sqlite.migrations import Script, migrate, released_scripts
+from server.backends.sqlite.store import open_store
+from server.files.names import short_of
+from tests.examples import finished, new_task
+
+NOBODY = 65534
+FIRST = released_scripts()[0]
+ADD_ONE = Script(FIRST.number + 1, "CREATE TABLE one (a); INSERT INTO one VALUES (1);")
+ADD_TWO = Script(FIRST.number + 2, "CREATE TABLE two (a); INSERT INTO one VALUES (2);")
+BROKEN = Script(FIRST.number + 2, "CREATE TABLE two (a); INSERT INTO missing VALUES (2);")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "clipwire.db"
+
+
+async def apply(path: Path, *scripts: Script) -> int:
+    async with connect_writer(path) as db:
+        return await migrate(db, path, scripts)
+
+
+async def open_and_close(path: Path) -> None:
+    async with open_store(path, max_queued=10, find_short=short_of) as store:
+        await store.ping()
+
+
+def read(path: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+async def test_scripts_are_applied_once_and_in_order(path: Path) -> None:
+    assert await apply(path, FIRST, ADD_ONE) == ADD_ONE.number
+    assert await apply(path, FIRST, ADD_ONE, ADD_TWO) == ADD_TWO.number
+    assert await apply(path, FIRST, ADD_ONE, ADD_TWO) == ADD_TWO.number
+    assert read(path, "SELECT a FROM one") == [(1,), (2,)]
+    assert read(path, "PRAGMA user_version") == [(ADD_TWO.number,)]
+
+
+async def test_a_script_that_fails_changes_nothing_and_can_be_applied_later(path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match=f"schema {BROKEN.number}.*missing"):
+        await apply(path, FIRST, ADD_ONE, BROKEN)
+    assert read(path, "PRAGMA user_version") == [(ADD_ONE.number,)]
+    assert await apply(path, FIRST, ADD_ONE, ADD_TWO) == ADD_TWO.number
+
+
+def test_released_scripts_are_numbered_without_a_gap() -> None:
+    numbers = [script.number for script in released_scripts()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_only_the_owner_can_read_the_files(path: Path) -> None:
+    async with open_store(path, max_queued=10, find_short=short_of) as store:
+        await store.add(new_task())
+        found = sorted(path.parent.iterdir())
+        assert [file.name for file in found] == ["clipwire.db", "clipwire.db-shm", "clipwire.db-wal"]
+        assert {file.stat().st_mode & 0o777 for file in found} == {0o600}
+
+
+async def filled(path: Path) -> None:
+    async with open_store(path, max_queued=100, find_short=short_of) as store:
+        for _ in range(50):
+            task = await store.add(new_task(title="A title of some length"))
+            await store.save(finished(task.status))
+
+
+def not_a_database(path: Path) -> None:
+    path.write_text("SQLite? No, a shopping list.\n" * 400)
+
+
+def damaged_header(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(16)
+        file.write(b"\xff" * 40)
+
+
+def damaged_schema(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 3000)
+
+
+def damaged_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 5000)
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 8192)
+
+
+def of_another_program(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE bookmarks (a)")
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+WRONG = [
+    (not_a_database, "is not a SQLite database"),
+    (damaged_header, "is (damaged|not a SQLite database)"),
+    (damaged_schema, "is damaged"),
+    (damaged_page, "is damaged"),
+    (cut_off, "is damaged"),
+    (of_another_program, "belongs to another program"),
+    (newer, r"is of a newer server \(schema 99, this one knows \d+\)"),
+    (a_folder, "cannot be opened"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "reason"), WRONG)
+async def test_a_database_that_cannot_be_used_is_one_clear_line(
+    path: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    await filled(path)
+    spoil(path)
+    for attempt in (open_and_close, check):
+        with pytest.raises(DatabaseUnusable) as caught:
+            await attempt(path)
+        line = str(caught.value)
+        assert re.search(reason, line) or attempt is check
+        assert line.startswith(str(path))
+        assert "\n" not in line
+
+
+async def test_a_database_that_is_refused_is_not_touched(path: Path) -> None:
+    await filled(path)
+    newer(path)
+    before = path.read_bytes()
+    with pytest.raises(DatabaseUnusable):
+        await open_and_close(path)
+    assert path.read_bytes() == before
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """To root nothing is read-only."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that everybody may enter; `tmp_path` lies in one that only its owner may."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+async def test_a_read_only_database_is_one_clear_line(shared: Path) -> None:
+    path = shared / "clipwire.db"
+    await filled(path)
+    path.chmod(0o444)
+    shared.chmod(0o555)
+    with as_somebody_else(), pytest.raises(DatabaseUnusable, match=r"cannot be (written|opened)") as caught:
+        await open_and_close(path)
+    shared.chmod(0o755)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_missing_folder_is_one_clear_line(path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match="No such file or directory"):
+        await open_and_close(path.parent / "missing" / path.name)
+
+
+async def test_check_finds_a_good_database_good_and_makes_none(path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match="is not there"):
+        await check(path)
+    assert not path.exists()
+    await filled(path)
+    await check(path)

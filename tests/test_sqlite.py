@@ -1,0 +1,396 @@
+"""What the contract of the store cannot ask: query plans, faults, memory, backups."""
+
+import asyncio
+import re
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from server.backends.sqlite import DatabaseUnusable, SqliteStore, backup, changes, open_store
+from server.backends.sqlite import store as store_module
+from server.backends.sqlite.memory import Memory
+from server.backends.sqlite.pages import Cursor, page_query
+from server.errors import DiskFull, TaskNotFound
+from server.events import Cancelled, Progress, Retried, apply
+from server.files.names import short_of
+from server.models import Stage, TaskStatus, utc_now
+from server.ports import Filter, Idempotency
+from tests.examples import downloading, finished, new_task, started
+
+LIVE = tuple(stage for stage in Stage if not stage.is_final)
+QUEUE = Filter((Stage.QUEUED,))
+FILTERS = [
+    Filter(),
+    QUEUE,
+    Filter((Stage.COMPLETED,)),
+    Filter((Stage.FAILED, Stage.CANCELLED)),
+    Filter(LIVE),
+    Filter(tuple(Stage)),
+]
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from server.backends.sqlite import open_store
+from server.files.names import short_of
+from tests.examples import finished, new_task
+
+async def live(store):
+    while True:
+        task = await store.add(new_task())
+        print(task.status.task_id, 1, flush=True)
+        final = finished(task.status)
+        assert await store.save(final)
+        print(final.task_id, final.revision, flush=True)
+
+async def main():
+    async with open_store(Path(sys.argv[1]), max_queued=10**6, find_short=short_of) as store:
+        await asyncio.gather(*(live(store) for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "clipwire.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    async with open_store(path, max_queued=10_000, find_short=short_of) as store:
+        yield store
+
+
+async def ended(store: SqliteStore, title: str | None = None) -> TaskStatus:
+    status = finished((await store.add(new_task(title=title))).status)
+    assert await store.save(status)
+    return status
+
+
+# Plans.
+
+
+def plan(path: Path, sql: str, values: list[object]) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+
+def assert_follows_indexes(steps: list[str]) -> None:
+    for step in steps:
+        assert "TEMP B-TREE" not in step
+        assert not re.match(r"SCAN (?!json_each|tasks_text|tasks USING INDEX tasks_removed)", step)
+
+
+@pytest.mark.parametrize("text", ["", "text"])
+@pytest.mark.parametrize("match", [None, "", '"tex" AND "ext"'])
+@pytest.mark.parametrize("wanted", FILTERS)
+async def test_every_page_is_read_in_the_order_of_an_index(
+    store: SqliteStore, path: Path, wanted: Filter, match: str | None, text: str
+) -> None:
+    query = page_query(wanted, text, match, Cursor.read(None, is_queue=wanted.is_queue), 50)
+    if query is not None:
+        assert_follows_indexes(plan(path, *query))
+
+
+STATEMENTS = [
+    value
+    for module in (store_module, changes)
+    for value in vars(module).values()
+    if isinstance(value, str)
+    and re.match(r"\s*(SELECT|UPDATE|DELETE)", value)
+    and "sqlite_sequence" not in value
+]
+
+
+@pytest.mark.parametrize("sql", STATEMENTS)
+async def test_every_other_statement_follows_an_index(store: SqliteStore, path: Path, sql: str) -> None:
+    assert_follows_indexes(plan(path, sql, ["[1]"] * sql.count("?")))
+
+
+def insert_many(path: Path, count: int) -> None:
+    """Every stage and priority in turn."""
+    stages = [stage.value for stage in Stage]
+    rows = [
+        (str(number), stages[number % 8], number // 8 % 5, 1 if number % 8 > 4 else None)
+        for number in range(count)
+    ]
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executemany(
+            "INSERT INTO tasks (task_id, revision, stage, priority, request, status, search, ended_at) "
+            "VALUES (?, 1, ?, ?, '', '', 'some text', ?)",
+            rows,
+        )
+
+
+def cost(path: Path, wanted: Filter, after: Cursor) -> int:
+    """Hundreds of steps of SQLite's machine that a page of 50 takes."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    query = page_query(wanted, "", None, after, 50)
+    assert query
+    with closing(sqlite3.connect(path)) as db:
+        db.set_progress_handler(count, 100)
+        assert len(db.execute(*query).fetchall()) == 50
+    return steps
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+async def test_a_page_far_in_costs_what_the_first_page_costs(
+    store: SqliteStore, path: Path, wanted: Filter
+) -> None:
+    insert_many(path, 20_000)
+    first = cost(path, wanted, Cursor.read(None, is_queue=wanted.is_queue))
+    for number, priority in ((10_000, 2), (1_000, 1), (19_000, 1)):
+        assert cost(path, wanted, Cursor(number, priority if wanted.is_queue else None)) <= first * 1.2 + 1
+
+
+# Faults.
+
+
+async def test_a_killed_server_loses_no_row_that_was_acknowledged(path: Path) -> None:
+    async with asyncio.timeout(30):
+        writer = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(path), stdout=PIPE)
+        assert writer.stdout
+        lines = [await writer.stdout.readline() for _ in range(500)]
+        writer.kill()
+        lines += (await writer.stdout.read()).splitlines(keepends=True)
+        await writer.wait()
+    acknowledged = {line.split()[0].decode(): int(line.split()[1]) for line in lines if line.endswith(b"\n")}
+    async with open_store(path, max_queued=10_000, find_short=short_of) as store:
+        for task_id, revision in acknowledged.items():
+            assert (await store.get(task_id)).status.revision >= revision
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        db.execute("INSERT INTO tasks_text (tasks_text) VALUES ('integrity-check')")
+
+
+async def limit_pages(store: SqliteStore, pages: int) -> None:
+    await store._writer._db.execute_fetchall(f"PRAGMA max_page_count = {pages}")
+
+
+async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: SqliteStore) -> None:
+    task = await store.add(new_task())
+    await limit_pages(store, 1)  # SQLite takes the present size instead
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(
+            *(store.add(new_task(title="x" * 500), Idempotency(f"{index}", "")) for index in range(100)),
+            store.save(started(task.status)),
+            return_exceptions=True,
+        )
+    assert all(isinstance(answer, DiskFull) for answer in answers)
+    assert await store.get(task.status.task_id) == task
+    assert (await store.page(Filter(), None, 200)).tasks == [task.status]
+    assert await store.unfinished() == [task]
+    await limit_pages(store, 1 << 20)
+    assert await store.save(started(task.status))
+    await store.add(new_task(), Idempotency("0", "another request"))
+
+
+async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: SqliteStore) -> None:
+    task, same_id = new_task(), new_task()
+    same_id = same_id.model_copy(update={"status": task.status})
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(
+            store.add(task), store.add(same_id), store.add(new_task()), return_exceptions=True
+        )
+    assert [type(answer).__name__ for answer in answers] == ["Task", "IntegrityError", "Task"]
+    assert len(await store.unfinished()) == 2
+
+
+async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> None:
+    one, other, third = [(await store.add(new_task())).status for _ in range(3)]
+    final = finished(one)
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(
+            store.save(final),
+            store.save(finished(other).model_copy(update={"files": final.files})),
+            store.save(started(third)),
+            return_exceptions=True,
+        )
+    assert [type(answer).__name__ for answer in answers] == ["bool", "IntegrityError", "bool"]
+    assert (await store.get(other.task_id)).status == other
+
+
+async def test_a_caller_that_goes_away_leaves_the_task_and_memory_whole(store: SqliteStore) -> None:
+    status = (await store.add(new_task())).status
+    saving = asyncio.create_task(store.save(started(status)))
+    await asyncio.sleep(0)  # it waits for the writer now
+    while store._writer._waiting:
+        await asyncio.sleep(0)
+    saving.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([saving])
+        await store.ping()
+        assert await store.save(downloading(started(status)))
+
+
+async def test_somebody_elses_change_is_noticed_and_not_written_over(store: SqliteStore, path: Path) -> None:
+    status = (await store.add(new_task())).status
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE tasks SET revision = 7")
+    with pytest.raises(RuntimeError, match="somebody else"):
+        await store.save(started(status))
+
+
+async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Path) -> None:
+    await store._writer._db.execute_fetchall("PRAGMA busy_timeout = 50")
+    async with aiosqlite.connect(path, isolation_level=None) as other:
+        await other.execute_fetchall("BEGIN IMMEDIATE")
+        async with asyncio.timeout(5):
+            with pytest.raises(DiskFull):
+                await store.ping()
+        await other.execute_fetchall("ROLLBACK")
+    await store.ping()
+
+
+# Memory and the log.
+
+
+async def test_a_live_task_is_answered_without_the_database(store: SqliteStore) -> None:
+    task = await store.add(new_task())
+    await store._reads.close()
+    assert await store.get(task.status.task_id) == task
+
+
+def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> None:
+    memory = Memory(recent=10)
+    live, final = [new_task() for _ in range(50)], [new_task() for _ in range(50)]
+    final = [task.model_copy(update={"status": finished(task.status)}) for task in final]
+    for task in live + final:
+        memory.put(task)
+        memory.get(final[0].status.task_id)  # in use, so it stays
+    kept = [task for task in final if memory.get(task.status.task_id)]
+    assert kept == [final[0], *final[-9:]]
+    assert len(memory._named) == 2 * len(kept)
+    assert memory.unfinished() == live
+    assert memory.queued == 50
+
+
+def test_what_a_commit_has_overtaken_is_not_kept() -> None:
+    memory, task = Memory(), new_task()
+    final = task.model_copy(update={"status": finished(task.status)})
+    version = memory.version
+    memory.drop(final.status.task_id)
+    memory.keep(final, version)
+    assert memory.get(final.status.task_id) is None
+    memory.keep(final, memory.version)
+    assert memory.get(final.status.task_id) == final
+
+
+async def test_reading_many_final_tasks_does_not_fill_memory(path: Path) -> None:
+    async with open_store(path, max_queued=10, find_short=short_of) as store:
+        store._memory._limit = 5
+        finals = [await ended(store) for _ in range(20)]
+        for status in finals:
+            assert (await store.get(status.task_id)).status == status
+        assert len(store._memory._recent) == 5
+
+
+async def test_the_log_stays_small_while_tasks_change_and_are_read(store: SqliteStore, path: Path) -> None:
+    status = downloading(started((await store.add(new_task())).status).model_copy(update={"revision": 1}))
+    assert await store.save(status)
+
+    async def change() -> None:
+        nonlocal status
+        for index in range(1500):
+            status = apply(status, Progress(progress=30 + index % 2, eta=index), utc_now())
+            assert await store.save(status)
+
+    async with asyncio.timeout(60):
+        changing = asyncio.create_task(change())
+        while not changing.done():
+            await store.page(Filter(), None, 10)
+        await changing
+    assert path.with_name("clipwire.db-wal").stat().st_size < 8 << 20
+
+
+# The text index.
+
+
+async def test_the_text_index_agrees_with_the_table(store: SqliteStore, path: Path) -> None:
+    first, second, third = [await ended(store, f"title {index}") for index in range(3)]
+    await store.save(apply(first, Retried(), utc_now()))
+    await store.mark_removed(second.task_id)
+    await store.forget(second.task_id)
+    queued = await store.add(new_task(title="title 4"))
+    await store.save(apply(queued.status, Cancelled(), utc_now()))
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute("SELECT rowid FROM tasks_text WHERE tasks_text MATCH '\"tit\"' ORDER BY rowid")
+        assert found.fetchall() == [((await store.get(third.task_id)).number,), (queued.number,)]
+        db.execute("INSERT INTO tasks_text (tasks_text, rank) VALUES ('integrity-check', 1)")
+
+
+async def test_a_text_too_common_for_the_index_is_found_all_the_same(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.backends.sqlite.search.MOST_BEGINNINGS", 3)
+    finals = [await ended(store, f"猫{index}") for index in range(9)]
+    page = await store.page(Filter((Stage.COMPLETED,), "猫"), None, 5)
+    assert page.tasks == finals[:3:-1]
+
+
+# Backups.
+
+
+async def test_a_backup_taken_under_writes_can_be_restored(path: Path) -> None:
+    copy = path.with_name("backup.db")
+    async with open_store(path, max_queued=10_000, find_short=short_of) as store:
+        finals = [await ended(store, f"title {index}") for index in range(20)]
+        queued = await store.add(new_task(), Idempotency("key", "hash"))
+
+        async def write() -> None:
+            while not copy.exists():
+                await store.add(new_task())
+
+        async with asyncio.timeout(30):
+            writing = asyncio.create_task(write())
+            await backup(path, copy)
+            await writing
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.glob("*.part")) == []
+    async with open_store(copy, max_queued=10_000, find_short=short_of) as restored:
+        assert [(await restored.get(final.task_id)).status for final in finals] == finals
+        assert await restored.add(new_task(), Idempotency("key", "hash")) == queued
+        assert (await restored.page(Filter(text="title 1"), None, 50)).tasks[-1] == finals[1]
+        assert (await restored.add(new_task())).number > queued.number
+
+
+async def test_a_backup_never_replaces_a_file(path: Path) -> None:
+    async with open_store(path, max_queued=10, find_short=short_of):
+        copy = path.with_name("backup.db")
+        copy.write_text("mine")
+        with pytest.raises(DatabaseUnusable, match="already there"):
+            await backup(path, copy)
+        assert copy.read_text() == "mine"
+
+
+async def test_a_backup_of_nothing_says_so(path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match="is not there"):
+        await backup(path, path.with_name("backup.db"))
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_backup_that_fails_leaves_nothing_behind(path: Path) -> None:
+    path.write_text("not a database " * 500)
+    with pytest.raises(DatabaseUnusable, match="not a SQLite database"):
+        await backup(path, path.with_name("backup.db"))
+    assert list(path.parent.iterdir()) == [path]
+
+
+async def test_an_expired_task_is_gone_from_memory(store: SqliteStore) -> None:
+    status = finished((await store.add(new_task())).status, hours_ago=2)
+    await store.save(status)
+    assert await store.mark_expired(1, 10) == [status.task_id]
+    with pytest.raises(TaskNotFound):
+        await store.get(status.task_id)

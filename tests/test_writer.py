@@ -1,0 +1,245 @@
+"""The group-committing writer, on a real database."""
+
+import asyncio
+import resource
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from server.backends.sqlite.connection import connect_writer
+from server.backends.sqlite.writer import Change, Writer
+from server.errors import AppError, DiskFull, QueueFull, ShuttingDown
+
+PAYLOAD = "x" * 500
+
+
+@dataclass(eq=False)
+class Put(Change[int]):
+    """Write `key`, once; the outcome is how many rows there are with it."""
+
+    key: int | str
+    touches: tuple[str, ...] = ()
+
+
+class Rows:
+    """A table of keys, what was committed, and the statements that the database ran."""
+
+    def __init__(self, db: aiosqlite.Connection) -> None:
+        self.db = db
+        self.committed: list[int | str] = []
+        self.statements: list[str] = []
+        self.before_write: Callable[[], None] = lambda: None
+
+    async def write(self, group: Sequence[Change[Any]]) -> None:
+        self.before_write()
+        for put in group:
+            assert isinstance(put, Put)
+            if put.key == "refused":
+                put.outcome = QueueFull()
+                continue
+            await self.db.execute_fetchall("INSERT INTO rows VALUES (?, ?)", (put.key, PAYLOAD))
+            [(put.outcome,)] = await self.db.execute_fetchall("SELECT count(*) FROM rows")
+
+    def remember(self, group: Sequence[Change[Any]]) -> None:
+        self.committed += [put.key for put in group if isinstance(put, Put)]
+
+    @property
+    def commits(self) -> int:
+        return self.statements.count("COMMIT")
+
+    async def stored(self) -> set[int]:
+        return {key for (key,) in await self.db.execute_fetchall("SELECT key FROM rows")}
+
+
+@asynccontextmanager
+async def open_rows(path: Path) -> AsyncIterator[tuple[Rows, Writer]]:
+    async with connect_writer(path) as db:
+        await db.execute_fetchall("PRAGMA busy_timeout = 50")
+        await db.execute_fetchall("CREATE TABLE rows (key INTEGER PRIMARY KEY, payload TEXT) STRICT")
+        rows = Rows(db)
+        await db.set_trace_callback(rows.statements.append)
+        async with Writer(db, rows.write, rows.remember) as writer:
+            yield rows, writer
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[tuple[Rows, Writer]]:
+    async with open_rows(tmp_path / "rows.db") as opened:
+        yield opened
+
+
+def submit(writer: Writer, *keys: int | str) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(writer.submit(Put(key))) for key in keys]
+
+
+async def answers(tasks: list[asyncio.Task[int]]) -> list[int | BaseException]:
+    async with asyncio.timeout(10):
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def are_disk_full(found: list[int | BaseException]) -> bool:
+    return all(isinstance(answer, DiskFull) for answer in found)
+
+
+def void(_: object) -> None:
+    """For a lambda that returns nothing."""
+
+
+async def test_what_waits_is_committed_together(opened: tuple[Rows, Writer]) -> None:
+    rows, writer = opened
+    assert await answers(submit(writer, *range(100))) == list(range(1, 101))
+    assert rows.commits == 1
+    assert await rows.stored() == set(range(100))
+
+
+async def test_a_group_has_a_bound(opened: tuple[Rows, Writer], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, writer = opened
+    monkeypatch.setattr("server.backends.sqlite.writer.GROUP", 10)
+    await answers(submit(writer, *range(25)))
+    assert rows.commits == 3
+
+
+async def test_nobody_hears_of_a_change_before_it_is_committed(opened: tuple[Rows, Writer]) -> None:
+    rows, writer = opened
+    order: list[int | str] = []
+
+    async def hear(key: int) -> None:
+        await writer.submit(Put(key))
+        assert rows.commits
+        assert key in rows.committed
+        order.append(key)
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(hear(key) for key in range(20)))
+    assert order == rows.committed == list(range(20))
+
+
+async def test_what_touches_the_same_is_in_two_groups(opened: tuple[Rows, Writer]) -> None:
+    rows, writer = opened
+    changes = [Put(1, ("a",)), Put(2, ("b",)), Put(3, ("b", "a")), Put(4, ("c",))]
+    await answers([asyncio.create_task(writer.submit(change)) for change in changes])
+    assert (rows.commits, rows.committed) == (2, [1, 2, 3, 4])
+
+
+async def test_a_change_that_cannot_be_written_does_not_sink_the_others(opened: tuple[Rows, Writer]) -> None:
+    rows, writer = opened
+    found = await answers(submit(writer, 1, 2, 2, "text", 3))
+    assert [type(answer) for answer in found] == [
+        int,
+        int,
+        sqlite3.IntegrityError,
+        sqlite3.IntegrityError,
+        int,
+    ]
+    assert await rows.stored() == {1, 2, 3} == set(rows.committed)
+
+
+async def test_an_outcome_may_be_an_error(opened: tuple[Rows, Writer]) -> None:
+    rows, writer = opened
+    one, refused, other = await answers(submit(writer, 1, "refused", 2))
+    assert (one, other, rows.commits) == (1, 2, 1)
+    assert isinstance(refused, AppError)
+
+
+async def test_a_full_database_fails_all_that_waited_and_then_takes_writes_again(
+    opened: tuple[Rows, Writer],
+) -> None:
+    rows, writer = opened
+    await answers(submit(writer, 0))
+    [(pages,)] = await rows.db.execute_fetchall("PRAGMA page_count")
+    await rows.db.execute_fetchall(f"PRAGMA max_page_count = {pages + 1}")
+    assert are_disk_full(await answers(submit(writer, *range(1, 50))))
+    assert await rows.stored() == {0} == set(rows.committed)
+    await rows.db.execute_fetchall("PRAGMA max_page_count = 100000")
+    assert await answers(submit(writer, *range(1, 50))) == list(range(2, 51))
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """The system refuses to write beyond it (`SIGXFSZ` is ignored by Python): an error of the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_commit_that_fails_takes_everything_back(opened: tuple[Rows, Writer], tmp_path: Path) -> None:
+    rows, writer = opened
+    await answers(submit(writer, 0))
+    log = tmp_path / "rows.db-wal"
+    with no_file_larger_than(log.stat().st_size + 5000):
+        found = await answers(submit(writer, *range(1, 50)))
+    assert are_disk_full(found)
+    assert isinstance(found[0], DiskFull)
+    assert "disk I/O error" in str(found[0].__cause__)
+    assert rows.statements[-1] == "COMMIT"
+    assert await rows.stored() == {0} == set(rows.committed)
+    assert await answers(submit(writer, *range(1, 50))) == list(range(2, 51))
+
+
+async def test_a_database_that_another_program_holds_is_waited_for_and_given_up(
+    opened: tuple[Rows, Writer], tmp_path: Path
+) -> None:
+    _, writer = opened
+    async with aiosqlite.connect(tmp_path / "rows.db", isolation_level=None) as other:
+        await other.execute_fetchall("BEGIN IMMEDIATE")
+        assert are_disk_full(await answers(submit(writer, 1, 2)))
+        await other.execute_fetchall("ROLLBACK")
+    assert await answers(submit(writer, 1, 2)) == [1, 2]
+
+
+async def test_a_waiter_that_is_cancelled_in_the_middle_loses_nobody_else(
+    opened: tuple[Rows, Writer],
+) -> None:
+    rows, writer = opened
+    tasks = submit(writer, *range(10))
+    rows.before_write = lambda: void(tasks[4].cancel())
+    found = await answers(tasks)
+    assert isinstance(found.pop(4), asyncio.CancelledError)
+    assert found == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert await answers(submit(writer, 10)) == [11]
+
+
+async def test_a_waiter_that_is_cancelled_before_its_turn_changes_nothing(
+    opened: tuple[Rows, Writer],
+) -> None:
+    rows, writer = opened
+    first = asyncio.create_task(writer.submit(Put(1, ("a",))))
+    second = asyncio.create_task(writer.submit(Put(2, ("a",))))
+    third = asyncio.create_task(writer.submit(Put(3, ("a",))))
+    rows.before_write = lambda: void(second.cancel())
+    found = await answers([first, second, third])
+    assert (found[0], found[2]) == (1, 2)
+    assert await rows.stored() == {1, 3}
+
+
+async def test_an_unforeseen_error_reaches_who_waits_and_the_writer_goes_on(
+    opened: tuple[Rows, Writer],
+) -> None:
+    rows, writer = opened
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    rows.before_write = fail
+    assert [type(answer) for answer in await answers(submit(writer, 1, 2))] == [ZeroDivisionError] * 2
+    rows.before_write = lambda: None
+    assert await answers(submit(writer, 1, 2)) == [1, 2]
+
+
+async def test_what_waits_at_the_end_is_still_written(tmp_path: Path) -> None:
+    async with open_rows(tmp_path / "rows.db") as (rows, writer):
+        tasks = submit(writer, *range(10))
+        await asyncio.sleep(0)
+    assert await answers(tasks) == list(range(1, 11))
+    assert rows.committed == list(range(10))
+    with pytest.raises(ShuttingDown):
+        await writer.submit(Put(11))
