@@ -19,8 +19,8 @@ NINE = (
 
 def status(**fields: Any) -> TaskStatus:
     created = datetime(2024, 1, 1, 12, 0, 0, 999_999, tzinfo=UTC)
-    known = {"task_id": TASK_ID, "url": "http://media.test/v", "created_at": created, "attempt": 1, "revision": 5}
-    return TaskStatus.model_validate(known | fields)
+    known = {"task_id": TASK_ID, "url": "http://media.test/v", "created_at": created}
+    return TaskStatus.model_validate(known | {"attempt": 1, "revision": 5} | fields)
 
 
 def decoded(status: TaskStatus, language: str = "zh", base_path: str = "") -> dict[str, Any]:
@@ -123,7 +123,8 @@ def test_it_travels_as_utf8_without_escapes() -> None:
 
 
 def test_links_are_under_the_base_path() -> None:
-    assert decoded(COMPLETED, base_path="/dl")["files"]["video"] == "/dl/api/download/video_example_123abc.mp4"
+    links = decoded(COMPLETED, base_path="/dl")["files"]
+    assert links["video"] == "/dl/api/download/video_example_123abc.mp4"
 
 
 def test_a_revision_is_encoded_once_a_language() -> None:

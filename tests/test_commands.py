@@ -1,0 +1,118 @@
+"""The command line, as a shell sees it: what is printed, and the exit status."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import ROOT, Service
+from tests.site import Site
+
+Ran = tuple[int, str, str]  # exit status, standard output, standard error
+
+
+async def run(*arguments: str, **environment: str) -> Ran:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "server", *arguments),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, str]:
+    return {"CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data")}
+
+
+def of(service: Service) -> dict[str, str]:
+    """The environment in which a command finds `service`."""
+    return {
+        "CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2],
+        "CLIPWIRE_STORAGE__DATA_DIR": str(service.data),
+    }
+
+
+@pytest.mark.parametrize("arguments", [("serv",), ("get",), ("check", "x"), ("backup",), ("--help",)])
+async def test_wrong_usage_is_told_how_it_goes(arguments: tuple[str, ...]) -> None:
+    status, out, err = await run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("usage: python -m server")
+
+
+@pytest.mark.parametrize("command", [(), ("check",), ("get", "http://media.test/"), ("backup", "x")])
+async def test_a_wrong_configuration_gets_one_line_and_status_2(command: tuple[str, ...]) -> None:
+    status, out, err = await run(*command, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="many")
+    assert (status, out) == (2, "")
+    assert "downloads.max_concurrent" in err
+    assert err.count("\n") == 1
+
+
+async def test_check_says_what_is_in_order_and_changes_nothing(data: dict[str, str], tmp_path: Path) -> None:
+    status, out, _ = await run("check", **data)
+    assert status == 0
+    for name in (
+        "configuration",
+        "data_dir",
+        "database",
+        "disk",
+        "ffmpeg",
+        "javascript_runtime",
+        "fork_server",
+        "sandbox",
+    ):
+        assert f"ok    {name}:" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_check_warns_of_a_public_address_without_tokens(data: dict[str, str]) -> None:
+    public = data | {"CLIPWIRE_SERVER__HOST": "0.0.0.0"}
+    status, out, _ = await run("check", **public)
+    assert (status, "warn  address:" in out) == (0, True)
+    status, out, _ = await run("check", **public, CLIPWIRE_SERVER__TOKENS='["s3cret"]')
+    assert (status, "ok    address:" in out, "s3cret" in out) == (0, True, False)
+
+
+async def test_check_finds_what_keeps_the_service_from_working(data: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clipwire.db").write_bytes(b"not a database" * 1000)
+    status, out, _ = await run("check", **data, CLIPWIRE_DOWNLOADS__MIN_FREE_DISK="100 TiB")
+    assert status == 1
+    assert "FAIL  database:" in out
+    assert "FAIL  disk:" in out
+
+
+async def test_check_works_beside_a_running_service(service: Service) -> None:
+    status, out, _ = await run("check", **of(service))
+    assert (status, "ok    database:" in out) == (0, True)
+
+
+async def test_get_follows_a_link_to_its_files(service: Service, site: Site) -> None:
+    status, out, err = await run("get", site.url("/video.mp4"), "video", **of(service))
+    assert status == 0, err
+    assert out.strip().startswith(f"{service.url}/api/download/video_")
+    assert "100%" in err
+
+
+async def test_get_says_why_a_link_fails(service: Service, site: Site) -> None:
+    status, out, err = await run("get", site.url("/video.mp4?status=404"), LC_ALL="C", **of(service))
+    assert (status, out) == (1, "")
+    assert "HTTP 404" in err
+
+
+async def test_get_says_what_is_wrong_with_a_request(service: Service) -> None:
+    status, _, err = await run("get", "ftp://media.test/", **of(service))
+    assert (status, "url: " in err) == (1, True)
+
+
+async def test_get_says_when_nobody_answers(data: dict[str, str]) -> None:
+    status, _, err = await run("get", "http://media.test/", **data, CLIPWIRE_SERVER__PORT="1")
+    assert (status, "is the server running?" in err) == (1, True)
