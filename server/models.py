@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_URL = 4096
@@ -79,11 +87,19 @@ def check_url(url: str) -> str:
 
 
 def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    if not outputs:
+        raise PydanticCustomError("outputs_missing", "name at least one output")
     if len(set(outputs)) != len(outputs):
         raise PydanticCustomError("outputs_repeated", "name each output once")
     return outputs
 
 
+def _whole(value: object) -> object:
+    """JSON has no integers: `1.0` is one (JSON Schema, 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 HttpUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(check_url)]
 
 
@@ -95,7 +111,7 @@ class ProcessRequest(Frozen):
     url: HttpUrl = Field(description="http or https, kept as it was sent")
     outputs: Annotated[
         tuple[Annotated[Output, Field(strict=False)], ...],
-        Field(min_length=1, strict=False),
+        Field(strict=False, json_schema_extra={"minItems": 1, "uniqueItems": True}),
         AfterValidator(_distinct),
     ] = Field(default=(Output.VIDEO, Output.AUDIO), description="all from one download")
     quality: Literal["best", "2160", "1440", "1080", "720", "480", "360", "worst"] = Field(
@@ -106,7 +122,7 @@ class ProcessRequest(Frozen):
         default="auto", description="preferred, never re-encoded for"
     )
     audio_format: Literal["mp3", "m4a", "opus", "flac", "wav", "best"] = "mp3"
-    audio_quality: int | None = Field(default=None, ge=8, le=512, description="kbit/s")
+    audio_quality: Whole | None = Field(default=None, ge=8, le=512, description="kbit/s")
     audio_language: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,3}$", description="a language tag"
     )
@@ -118,7 +134,7 @@ class ProcessRequest(Frozen):
     live: Literal["reject", "record"] = "reject"
     auto_start: bool = Field(default=True, description="false: begins as paused")
     preset: str | None = Field(default=None, max_length=64, description="a named set from the configuration")
-    priority: int = Field(default=0, ge=-10, le=10, description="higher first")
+    priority: Whole = Field(default=0, ge=-10, le=10, description="higher first")
 
     @property
     def host(self) -> str:
@@ -140,7 +156,7 @@ class PriorityChange(Frozen):
 
     model_config = ConfigDict(strict=True)
 
-    priority: int = Field(ge=-10, le=10)
+    priority: Whole = Field(ge=-10, le=10)
 
 
 class VideoInfo(Frozen):

@@ -3,10 +3,14 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.service import Service
 from tests.site import Site, make_media, open_site
+
+hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

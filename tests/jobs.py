@@ -131,7 +131,7 @@ class Jobs:
         finally:
             theirs.close()
             os.close(log)
-        ours.sendall(json.dumps(_job(directory, kind, request) | limits).encode() + b"\n")
+        ours.sendall(job_line(directory, kind, request, **limits))
         return Job(self, name, ours, Outcome(directory))
 
     def say(self, **message: Any) -> None:
@@ -166,8 +166,9 @@ class Jobs:
 _LIMITS = ("rate_limit", "max_filesize", "allowed_private_hosts")
 
 
-def _job(directory: Path, kind: str, request: dict[str, Any]) -> dict[str, Any]:
-    return {
+def job_line(directory: Path, kind: str, request: dict[str, Any], **limits: Any) -> bytes:
+    """What the server writes first."""
+    job = {
         "kind": kind,
         "directory": str(directory),
         "lock": str(directory.with_suffix(".lock")),
@@ -179,6 +180,7 @@ def _job(directory: Path, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         "rate_limit": None,
         "max_filesize": None,
     }
+    return json.dumps(job | limits).encode() + b"\n"
 
 
 @contextlib.contextmanager
@@ -196,3 +198,9 @@ def probe(path: Path) -> str:
     result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert result.returncode == 0, result.stderr
     return result.stderr
+
+
+def broken(outcome: Outcome) -> tuple[str, bool, float | None]:
+    """The code, whether another attempt may help, and after how many seconds."""
+    assert outcome.last["kind"] == "broken", outcome.last
+    return outcome.last["code"], outcome.last["retryable"], outcome.last.get("retry_after")

@@ -206,13 +206,13 @@ say(errors=errors, status=status, size=os.path.getsize("out.wav"))
 
 HOSTILE = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}a.ts\n#EXT-X-ENDLIST\n",
-    "key": '#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-KEY:METHOD=AES-128,URI="{url}key"\n#EXTINF:5,\nvideo.mp4\n',
+    "key": '#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-KEY:METHOD=AES-128,URI="{url}key"\n'
+    "#EXTINF:5,\nvideo.mp4\n#EXT-X-ENDLIST\n",
     "concat": "ffconcat version 1.0\nfile {url}a.mp4\n",
     "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
     'mediaPresentationDuration="PT5S"><BaseURL>{url}</BaseURL><Period><AdaptationSet mimeType="video/mp4">'
     '<Representation id="0" bandwidth="1"><SegmentList duration="5"><Initialization sourceURL="i.mp4"/>'
     '<SegmentURL media="a.mp4"/></SegmentList></Representation></AdaptationSet></Period></MPD>',
-    "redirect": "[Reference]\nRef1={url}a.mp4\n",
 }
 
 
@@ -223,13 +223,12 @@ async def test_a_hostile_file_makes_nobody_reach_the_network(
     port, hits = canary
     (tmp_path / "hostile.mp4").write_text(HOSTILE[kind].format(url=f"http://127.0.0.1:{port}/"))
     child = await start("""
-ends = [run(executable, "-y", "-i", "file:hostile.mp4", "-c", "copy", "out.mp4")[2]]
-ends += [run(executable, "-y", "-f", kind, "-i", "file:hostile.mp4", "out.mp4")[2] for kind in ("hls", "concat", "dash")]
-ends += [run("ffprobe", "-show_streams", "file:hostile.mp4")[2]]
-say(ends=ends)
+for reading in ([], ["-f", "hls"], ["-f", "concat", "-safe", "0"], ["-f", "dash"]):
+    run(executable, "-y", *reading, "-i", "file:hostile.mp4", "-c", "copy", "out.mp4")
+    run("ffprobe", *reading, "-show_streams", "file:hostile.mp4")
+say(done=True)
 """)
-    ends = (await child.line())["ends"]
-    assert all(ends)
+    assert await child.line() == {"done": True}
     assert hits == []
 
 
@@ -239,7 +238,8 @@ async def test_no_program_gets_to_a_host_even_if_asked_to(
     port, hits = canary
     connecting = tmp_path / "deno"
     connecting.write_text(
-        f"#!{sys.executable} -I\nimport socket\nsocket.create_connection(('127.0.0.1', {port})).sendall(b'hit\\n')\n"
+        f"#!{sys.executable} -I\nimport socket\n"
+        f"socket.create_connection(('127.0.0.1', {port})).sendall(b'hit\\n')\n"
     )
     connecting.chmod(0o700)
     child = await start(f"""
@@ -280,6 +280,6 @@ with yt_dlp.YoutubeDL({{"quiet": True}}) as ydl:
 async def test_every_module_of_yt_dlp_starts_programs_this_way(start: Any) -> None:
     child = await start("""
 import yt_dlp.extractor.extractors, yt_dlp.extractor.youtube.jsc._builtin.deno
-say(left=[name for name, module in sys.modules.items() if getattr(module, "Popen", None) is before])
+say(left=[name for name, module in sys.modules.items() if vars(module).get("Popen") is before])
 """)
-    assert await child.line() == {"left": ["__main__"]}
+    assert await child.line() == {"left": []}

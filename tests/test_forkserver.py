@@ -99,8 +99,8 @@ class Child:
         self.job, self.log, self._sock = job, log, sock
         self._rest = b""
 
-    async def do(self, what: str) -> None:
-        await asyncio.get_running_loop().sock_sendall(self._sock, json.dumps({"do": what}).encode() + b"\n")
+    async def tell(self, **line: Any) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, json.dumps(line).encode() + b"\n")
 
     async def line(self) -> dict[str, Any]:
         async with asyncio.timeout(CONTROL):
@@ -160,7 +160,7 @@ class Control:
         child = self.begin(job)
         started = await self.event()
         assert (started["event"], started["id"]) == ("started", job)
-        await child.do(what)
+        await child.tell(do=what)
         return child, started["pid"]
 
     def close(self) -> None:
@@ -305,6 +305,28 @@ async def test_a_child_whose_channel_ends_kills_itself_and_what_it_started(contr
     child.close()
     assert (await control.event())["code"] == -signal.SIGKILL
     await all_gone(pid, grandchild)
+
+
+async def test_a_child_that_never_hears_what_to_do_ends_with_its_channel(control: Control) -> None:
+    control.begin("a").close()
+    assert (await control.event())["event"] == "started"
+    assert (await control.event())["code"] == -signal.SIGKILL
+
+
+async def test_a_child_hears_commands_while_it_works(control: Control) -> None:
+    child, _ = await control.child("a", "wait")
+    assert await child.line() == {"kind": "waiting"}
+    for rate in (1000, None):
+        command = {"command": "rate", "bytes_per_second": rate}
+        await child.tell(**command)
+        assert await child.line() == {"kind": "heard", "command": command}
+
+
+async def test_a_child_that_can_not_understand_a_command_does_not_stay_deaf(control: Control) -> None:
+    child, _ = await control.child("a", "wait")
+    await asyncio.get_running_loop().sock_sendall(child._sock, b"garbage\n")
+    assert (await control.event())["code"] == -signal.SIGKILL
+    assert "JSONDecodeError" in child.log.read_text()
 
 
 async def test_nothing_outlives_a_killed_fork_server(control: Control) -> None:

@@ -92,6 +92,7 @@ def test_a_title_without_ascii_leaves_no_slug() -> None:
 def test_a_long_title_is_cut_between_words() -> None:
     assert slug("word " * 60) == "-".join(["word"] * 12)
     assert slug("x" * 300) == "x" * MAX_SLUG
+    assert slug("x" * 29 + " " + "y" * 30 + " z") == "x" * 29 + "-" + "y" * 30
 
 
 @given(st.text(), st.sampled_from(("video", "audio", "thumbnail", "subtitle.zh-Hans", "chapter.12")))
@@ -339,6 +340,14 @@ async def test_what_differs_from_what_the_child_said_is_refused(
     with pytest.raises(UnsafeFile):
         await files.publish(TASK, 1, produced, INFO)
     assert await files.published(TASK, 1) is None
+
+
+@pytest.mark.parametrize("name", [MANIFEST, PREVIEW])
+async def test_a_child_cannot_take_a_name_of_ours(files: LocalFiles, name: str) -> None:
+    out = leave(files)
+    (out / "audio.mp3").rename(out / name)
+    with pytest.raises(UnsafeFile):
+        await publish(files, video=VIDEO, audio=AUDIO.model_copy(update={"path": name}))
 
 
 async def test_a_child_that_left_nothing_is_refused(files: LocalFiles) -> None:

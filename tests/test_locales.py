@@ -226,6 +226,7 @@ def test_a_tag_changes_with_the_words(tmp_path: Path) -> None:
         ("en;q=0.5, *", "zh"),
         ("fr,,en", "en"),
         ("en;q=2", "zh"),
+        ("en, fr;q=2", "zh"),
         ("en;q=", "zh"),
         ("en;level=1", "zh"),
         ("english-language-please", "zh"),

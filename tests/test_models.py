@@ -71,6 +71,12 @@ def test_a_wrong_or_unknown_field_is_refused_by_name(field: str, value: object) 
     assert {str(error["loc"][0]) for error in refused.value.errors()} == {field}
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    request = ProcessRequest.model_validate({"url": "http://a/", "priority": -4.0, "audio_quality": 128.0})
+    assert (request.priority, request.audio_quality) == (-4, 128)
+    assert isinstance(request.priority, int)
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -149,6 +149,14 @@ def test_every_error_belongs_to_some_route() -> None:
     assert described | of_no_route == set(every_error())
 
 
+def test_only_answers_to_head_come_without_content(description: dict[str, Any]) -> None:
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            for status, answer in operation["responses"].items():
+                empty = method == "head" or status in ("101", "204", "304")
+                assert bool(answer.get("content")) != empty, (method, path, status)
+
+
 def test_the_payload_is_described_field_by_field_in_its_order(description: dict[str, Any]) -> None:
     payload = present(everything(), LANGUAGES["zh"])
     assert list(description["components"]["schemas"]["TaskStatus"]["properties"]) == list(payload)

@@ -60,19 +60,20 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 
 
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
-    payload = _payload(request, status)
-    if _has(request, payload):
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED)
-    else:
-        response = web.Response(body=payload.body, headers={"Content-Type": "application/json"})
-    headers = response.headers
-    headers["ETag"] = payload.etag
-    headers["Vary"] = "Accept-Language"
-    headers["Content-Language"] = language(request)
-    headers["Cache-Control"] = "private, no-cache"
+    chosen = language(request)
+    payload = request.app[ENCODER].encode(status, chosen)
+    headers = {
+        "ETag": payload.etag,
+        "Vary": "Accept-Language",
+        "Content-Language": chosen,
+        "Cache-Control": "private, no-cache",
+    }
     if not status.stage.is_final:
         headers["Retry-After"] = POLL_EVERY
-    return response
+    if _has(request, payload):
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    headers["Content-Type"] = "application/json"
+    return web.Response(body=payload.body, headers=headers)
 
 
 def _payload(request: web.Request, status: TaskStatus) -> Payload:

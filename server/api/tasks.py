@@ -20,7 +20,7 @@ MAX_LOG = 1 << 20  # bytes; the child caps it long before
 
 async def list_tasks(request: web.Request) -> web.Response:
     """One page: newest first, the queue in its order."""
-    wanted, cursor, limit = _filter(request), request.query.get("cursor"), _limit(request)
+    wanted, cursor, limit = _filter(request), request.query.get("cursor") or None, _limit(request)
     page = await request.app[TASKS].page(wanted, cursor, limit) if wanted else Page([], None)
     encoder, chosen = request.app[ENCODER], language(request)
     tasks = b",".join(encoder.encode(status, chosen).body for status in page.tasks)

@@ -1,12 +1,13 @@
 """One machine: downloads run as asyncio tasks of the server process."""
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from server.errors import DiskFull
+from server.errors import DiskFull, TaskNotFound
 from server.models import Stage, Task, TaskStatus, utc_now
 from server.ports import Store
 from server.tasks.queue import Queue
@@ -33,6 +34,7 @@ class LocalDispatcher:
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, asyncio.Task[Task | None]] = {}
+        self._again: dict[str, Task] = {}  # submitted while they run
         self._hosts: Counter[str] = Counter()
         self._held = False
 
@@ -43,6 +45,7 @@ class LocalDispatcher:
         """Take a queued task in, or move it in the queue; one that runs already stays as it is."""
         task_id, not_before = task.status.task_id, task.status.not_before
         if task_id in self._running:
+            self._again[task_id] = task  # perhaps a retry, while its failed attempt is tidying up
             return
         wait = (not_before - utc_now()).total_seconds() if not_before else 0
         self._withdraw_from_queue(task_id)
@@ -82,6 +85,7 @@ class LocalDispatcher:
         self._fill()
 
     def _withdraw_from_queue(self, task_id: str) -> None:
+        self._again.pop(task_id, None)
         self._queue.discard(task_id)
         if timer := self._delayed.pop(task_id, None):
             timer.cancel()
@@ -104,8 +108,10 @@ class LocalDispatcher:
         except DiskFull:
             log.warning("the disk is full: %s cannot begin yet", task_id)
             await asyncio.sleep(AGAIN)
-            return await self._store.get(task_id)
-        if status and status.stage is Stage.QUEUED:
+        else:
+            if status is None or status.stage is not Stage.QUEUED:
+                return None
+        with contextlib.suppress(TaskNotFound):  # removed in this moment
             return await self._store.get(task_id)
         return None
 
@@ -114,10 +120,11 @@ class LocalDispatcher:
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
+        asked_for = self._again.pop(task_id, None)
         if job.cancelled():
             pass  # whoever cancelled it says what becomes of the task
         elif error := job.exception():
             log.error("download %s ended unexpectedly", task_id, exc_info=error)
-        elif again := job.result():
-            self.submit(again)
+        elif again := [task for task in (job.result(), asked_for) if task]:
+            self.submit(max(again, key=lambda task: task.status.revision))
         self._fill()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.backends.dispatcher import LocalDispatcher
-from server.backends.sqlite import DATABASE, open_lock, open_store
+from server.backends.sqlite import DATABASE, DatabaseUnusable, open_lock, open_store
+from server.errors import DiskFull
 from server.events import Event, Finished, Requeued
 from server.files.local import LocalFiles
 from server.files.names import short_of
@@ -19,7 +20,7 @@ from server.tasks.children import ForkServer
 from server.tasks.disk import Disk
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
-from server.tasks.janitor import remove_expired, watch_disk
+from server.tasks.janitor import finish_removals, remove_expired, watch_disk
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
@@ -58,7 +59,13 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         dispatcher = LocalDispatcher(runner.run, store, downloads.max_concurrent, downloads.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, files, disk)
-        await carry_on(store, recorder, dispatcher, files, tasks)
+        try:
+            await carry_on(store, recorder, dispatcher, files, tasks)
+        except DiskFull as exc:
+            raise DatabaseUnusable(
+                data_dir / DATABASE, "cannot be written, the disk is full: make room"
+            ) from exc
+        await stack.enter_async_context(_background(files.sweep(store.stages), "sweep"))
         await stack.enter_async_context(_background(watch_disk(disk, tasks, dispatcher), "disk"))
         if downloads.retention_hours:
             expiry = remove_expired(store, tasks, downloads.retention_hours)
@@ -75,9 +82,7 @@ async def carry_on(
     store: Store, recorder: Recorder, dispatcher: LocalDispatcher, files: LocalFiles, tasks: Tasks
 ) -> None:
     """Finish what a stop or a crash has left: removals, publications, downloads."""
-    for task_id in await store.removed():
-        await tasks.finish_removal(task_id)
-    await files.sweep(store.stages)
+    await finish_removals(tasks, await store.removed())
     for task in await store.unfinished():
         if task.status.stage.is_running:
             await recorder.record(task.status.task_id, await _what_became_of(task, files))

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -52,8 +53,10 @@ class Channel:
                 on_command(_object(line))
         except ConnectionError:
             pass  # as good as the end of the file
+        except Exception:  # outermost: whatever it was, a child that hears nothing must not go on
+            traceback.print_exc()
         finally:
-            self._on_gone()  # also after a fault of ours: a child that hears nothing must not go on
+            self._on_gone()
 
 
 def _object(line: bytes) -> dict[str, Any]:

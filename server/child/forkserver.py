@@ -56,6 +56,7 @@ class ForkServer:
     """Starts a child for each job that comes over `control`."""
 
     def __init__(self, control: socket.socket) -> None:
+        control.setblocking(True)  # no event may be lost because the server is busy
         self._control = control
         self._pid = os.getpid()
         self._leaders: dict[int, str] = {}  # process id -> the job's id

@@ -56,8 +56,10 @@ def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
         work = {"download": _download, "info": _info}[job["kind"]]
         return work(job, link, log, refusals)
     except BaseException as error:  # outermost: the server must hear of whatever it was
-        log.write("".join(traceback.format_exception(error)))
         failure = classify(error, refusals)
+        log.write(f"{failure.code}: {error}")
+        if failure.code == "internal":
+            log.write("".join(traceback.format_exception(error)))
         wait = {} if failure.retry_after is None else {"retry_after": failure.retry_after}
         return "broken", {"code": failure.code, "retryable": failure.retryable, **wait}
 

@@ -24,7 +24,7 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
-START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before each new fork server while they keep dying
+START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer if none gets warm
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,10 @@ class Child:
     async def read_line(self) -> bytes:
         """The next event, or `b""` when there is no more. Raises `ValueError` on an endless line."""
         try:
-            return await self._reader.readline()
+            line = await self._reader.readline()
         except ConnectionError:
             return b""
+        return line if line.endswith(b"\n") else b""  # killed in the middle of a word
 
     def command(self, command: str, **values: object) -> None:
         with contextlib.suppress(ConnectionError):
@@ -73,6 +74,11 @@ class Child:
             await self._server.kill(self._id)
             await asyncio.shield(self.exited)
         self._writer.close()
+
+
+async def stopped(starting: asyncio.Future[Child]) -> None:
+    """Stop a child, also one that is still about to start."""
+    await (await starting).stop()
 
 
 class ForkServer:
@@ -100,11 +106,16 @@ class ForkServer:
         await self._warm.wait()
 
     async def start(self, job_id: str, job: Mapping[str, object], log_file: Path) -> Child:
-        """Start `job` in a child whose output goes to `log_file`; if that fails, it is lost at once."""
+        """Start `job` in a child whose output goes to `log_file`; if that fails, it is lost at once.
+
+        Raises `OSError` if there is no room for the log.
+        """
+        output = await asyncio.to_thread(_open_log, log_file)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        # No await from here to the send: it must be lost with the fork server that gets it.
         child = self._children[job_id] = Child(self, job_id)
-        with theirs, await asyncio.to_thread(_open_log, log_file) as output:
+        with theirs, output:
             try:
                 await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
             except OSError:
@@ -117,39 +128,44 @@ class ForkServer:
             await self._send({"op": "kill", "id": job_id})
 
     async def _supervise(self) -> None:
-        deaths = 0
+        failures = 0
         while True:
-            began = asyncio.get_running_loop().time()
-            await self._run_once()
-            lived = asyncio.get_running_loop().time() - began
-            deaths = 0 if lived > max(START_AGAIN) else deaths + 1
-            pause = START_AGAIN[min(deaths, len(START_AGAIN) - 1)]
+            try:
+                failures = 0 if await self._run_once() else failures + 1
+            except OSError as exc:  # no process, no memory, no descriptor: there may be one later
+                log.error("no fork server can be started: %s", exc)
+                failures += 1
+            pause = START_AGAIN[min(failures, len(START_AGAIN) - 1)]
             log.error("the fork server ended; a new one starts in %s s", pause)
             await asyncio.sleep(pause)
 
-    async def _run_once(self) -> None:
-        """Start a fork server and listen to it until it is gone; then all its children are, too."""
+    async def _run_once(self) -> bool:
+        """Start a fork server and listen to it until it is gone; then all its children are, too.
+
+        Say whether it ever was warm.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), self._config,
-                pass_fds=(theirs.fileno(),), env=_environment(),
-                stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-        self._control = ours
-        try:
-            await self._listen(ours)
-        finally:
-            self._warm.clear()
-            self.ready = None
-            self._control = None
-            ours.close()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()  # it may be busy warming; its children die with it
-            await process.wait()
-            for job_id in list(self._children):
-                self._lose(job_id)
+        with ours:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), self._config,
+                    pass_fds=(theirs.fileno(),), env=_environment(),
+                    stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+            self._control = ours
+            try:
+                await self._listen(ours)
+                return self._warm.is_set()
+            finally:
+                self._warm.clear()
+                self.ready = None
+                self._control = None
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()  # it may be busy warming; its children die with it
+                await process.wait()
+                for job_id in list(self._children):
+                    self._lose(job_id)
 
     async def _listen(self, control: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -171,12 +187,12 @@ class ForkServer:
             child.exited.set_result(None)
 
     async def _send(self, message: dict[str, object], *descriptors: int) -> None:
-        packet = json.dumps(message).encode()
+        packet, control = json.dumps(message).encode(), self._control
+        if control is None:
+            raise ConnectionResetError("the fork server is gone")
         while True:
-            if self._control is None:
-                raise ConnectionResetError("the fork server is gone")
             try:
-                socket.send_fds(self._control, [packet], list(descriptors))
+                socket.send_fds(control, [packet], list(descriptors))
             except BlockingIOError:  # it is behind: hundreds of starts at once
                 await asyncio.sleep(0.005)
             else:

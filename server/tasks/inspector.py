@@ -11,8 +11,8 @@ from uuid import uuid4
 from server.errors import SourceRefused, TooManyRequests
 from server.models import InfoRequest
 from server.settings import DownloadSettings
-from server.tasks.children import ForkServer
-from server.tasks.runner import to_the_end
+from server.tasks.children import ForkServer, stopped
+from server.tasks.finishing import to_the_end
 from server.tasks.tools import Tools
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Inspector:
                 child = await asyncio.shield(starting)
                 return _answer(await child.read_line())
             finally:
-                await to_the_end((await to_the_end(starting)).stop())
+                await to_the_end(stopped(starting))
 
     def _job(self, wanted: InfoRequest, folder: Path) -> dict[str, object]:
         return {

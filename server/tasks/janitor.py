@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 
 from server.errors import AppError
 from server.ports import Dispatcher, Store
@@ -18,28 +19,52 @@ AT_ONCE = 100  # expired tasks removed in one go
 
 async def watch_disk(disk: Disk, tasks: Tasks, dispatcher: Dispatcher) -> None:
     """While less than the floor is free nothing begins, and what runs waits in the queue."""
-    held = False
-    while True:
-        low = disk.is_low()
-        if low and not held:
+    low = False
+
+    async def look() -> None:
+        nonlocal low
+        was_low, low = low, disk.is_low()
+        if low and not was_low:
             log.warning("less than %s bytes are free: downloads wait for room", disk.floor)
             dispatcher.hold()
         if low:
             for task_id in dispatcher.running():
                 with contextlib.suppress(AppError):  # it ended meanwhile
                     await tasks.send_back(task_id)
-        if held and not low:
+        if was_low and not low:
             log.warning("there is room again: downloads go on")
             dispatcher.release()
-        held = low
-        await asyncio.sleep(LOOK_AT_DISK)
+
+    await _for_ever(look, LOOK_AT_DISK)
 
 
 async def remove_expired(store: Store, tasks: Tasks, hours: float) -> None:
     """Remove tasks, with their files, that ended more than `hours` ago."""
-    while True:
-        expired = await store.mark_expired(hours, AT_ONCE)
-        for task_id in expired:
+
+    async def look() -> None:
+        more = True
+        while more:
+            expired = await store.mark_expired(hours, AT_ONCE)
+            await finish_removals(tasks, expired)
+            more = len(expired) == AT_ONCE
+
+    await _for_ever(look, LOOK_FOR_EXPIRED)
+
+
+async def finish_removals(tasks: Tasks, task_ids: list[str]) -> None:
+    """One that cannot be finished stops no other; it stays marked, and the next start tries again."""
+    for task_id in task_ids:
+        try:
             await tasks.finish_removal(task_id)
-        if len(expired) < AT_ONCE:
-            await asyncio.sleep(LOOK_FOR_EXPIRED)
+        except (AppError, OSError) as exc:
+            log.error("%s could not be removed altogether: %s", task_id, exc)
+
+
+async def _for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
+    """What goes wrong once (a full disk takes no removal either) may go well the next time."""
+    while True:
+        try:
+            await look()
+        except Exception:
+            log.exception("looking after the service failed; the next try is in %s s", pause)
+        await asyncio.sleep(pause)

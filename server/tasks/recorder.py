@@ -11,6 +11,7 @@ from server.errors import DiskFull, TaskNotFound
 from server.events import Event, apply
 from server.models import TaskStatus, utc_now
 from server.ports import Publisher, Store
+from server.tasks.finishing import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,14 @@ class Recorder:
     async def record_surely(
         self, task_id: str, event: Event, attempt: int | None = None
     ) -> TaskStatus | None:
-        """Like `record`, but outlast a full disk; None if the task is gone."""
+        """Like `record`, but outlast a full disk; None if the task is gone.
+
+        A cancel ends the waiting for room. It never falls between saving and publishing: a last word
+        that nobody was told would leave sockets waiting for it.
+        """
         while True:
             try:
-                return await self.record(task_id, event, attempt)
+                return await to_the_end(self.record(task_id, event, attempt))
             except TaskNotFound:
                 return None
             except DiskFull:

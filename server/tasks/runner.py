@@ -7,8 +7,6 @@ the shutdown, after which the task goes on) says what it means.
 import asyncio
 import errno
 import logging
-from collections.abc import Awaitable
-from typing import TypeVar
 
 from server.errors import DiskFull, TaskNotFound
 from server.events import (
@@ -26,7 +24,8 @@ from server.events import (
 from server.models import Stage, Task, TaskStatus, in_seconds
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
-from server.tasks.children import Child, ForkServer
+from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.finishing import to_the_end
 from server.tasks.recorder import Recorder
 from server.tasks.tools import Tools
 
@@ -38,7 +37,6 @@ MAX_RETRY_AFTER = 3600.0  # seconds; a source that asks for more is not waited f
 DISK_BACKOFF = 15.0  # seconds
 
 LastWord = Produced | Broken | None  # None: the child ended without one
-T = TypeVar("T")
 
 
 class Runner:
@@ -77,15 +75,31 @@ class Runner:
         task_id, attempt = task.status.task_id, task.status.attempt
         try:
             last_word = await self._work(task)
-            ending = await to_the_end(self._ending(task_id, last_word))
+            ending, after = await to_the_end(self._conclude(task_id, attempt, last_word))
+            if after:
+                return after
         except TaskNotFound:
             raise
-        except DiskFull:  # a status could not be saved: it waits like a download that found no room
-            ending = after_failure(task.status, Broken(code="disk_full"), self._settings.retries)
-        except Exception:
-            log.exception("attempt %s of %s failed on our side", attempt, task_id)
-            ending = Failed(code="internal")
-        return await to_the_end(self._recorder.record_surely(task_id, ending, attempt))
+        except Exception as exc:
+            if _found_no_room(exc):
+                ending = after_failure(task.status, Broken(code="disk_full"), self._settings.retries)
+            else:
+                log.exception("attempt %s of %s failed on our side", attempt, task_id)
+                ending = Failed(code="internal")
+        return await self._recorder.record_surely(task_id, ending, attempt)
+
+    async def _conclude(
+        self, task_id: str, attempt: int, last_word: LastWord
+    ) -> tuple[Event, TaskStatus | None]:
+        """How the attempt ends, and the status after it, if the disk took that.
+
+        No cancel may come in between: what is published is completed.
+        """
+        ending = await self._ending(task_id, last_word)
+        try:
+            return ending, await self._recorder.record(task_id, ending, attempt)
+        except DiskFull:
+            return ending, None
 
     async def _work(self, task: Task) -> LastWord:
         """Let a child do the job; it and all it started are gone when this returns."""
@@ -100,8 +114,8 @@ class Runner:
             self._share_rate()
             return await self._listen(task.status, child)
         finally:
-            await to_the_end((await to_the_end(starting)).stop())
             self._children.pop(task_id, None)
+            await to_the_end(stopped(starting))
             self._share_rate()
 
     async def _listen(self, status: TaskStatus, child: Child) -> LastWord:
@@ -134,12 +148,7 @@ class Runner:
 
     async def _publish(self, status: TaskStatus, produced: Produced) -> Event:
         info = merged(status.video_info, produced.video_info)
-        try:
-            files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
-        except OSError as exc:
-            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            return after_failure(status, Broken(code="disk_full"), self._settings.retries)
+        files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
         return Finished(files=files, video_info=info)
 
     def _job(self, task: Task) -> dict[str, object]:
@@ -187,12 +196,7 @@ def _backoff(status: TaskStatus, broken: Broken) -> float:
     return min(FIRST_BACKOFF * 2.0**status.retries, LAST_BACKOFF)
 
 
-async def to_the_end(work: Awaitable[T]) -> T:
-    """Await `work` even if we are cancelled meanwhile; then let the cancel through."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
-            await asyncio.wait([task])
-        raise
+def _found_no_room(error: Exception) -> bool:
+    """For a status, a log, or the files' last rename."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in full)

@@ -47,7 +47,7 @@ export class Card {
     this.#offerFiles(task)
     this.#thumbnail.show(task)
     // The stage took the focused button away: the keyboard goes on from this card, not from the top.
-    if (focused && false) this.focus()
+    if (focused && !(focused.isConnected && focused.checkVisibility())) this.focus()
   }
 
   /**

@@ -11,6 +11,13 @@ from tests.fakes.api import FakeApi
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENCE = 20
+_COUNT_UPDATES = """() => {
+    const counts = (window.counts = { frames: 0, updates: 0 })
+    const frame = () => requestAnimationFrame(frame, counts.frames++)
+    const observer = new MutationObserver((records) => (counts.updates += records.length))
+    observer.observe(document.querySelector(".card"), { attributeFilter: ["data-stage"] })
+    frame()
+}"""
 
 
 def card(page: Page, task_id: str) -> Locator:
@@ -20,11 +27,6 @@ def card(page: Page, task_id: str) -> Locator:
 async def shown(page: Page) -> list[str]:
     ids: list[str] = await page.locator(".card").evaluate_all("cards => cards.map((card) => card.dataset.id)")
     return ids
-
-
-async def frame(page: Page) -> None:
-    """Return when what the page has received by now is on the screen."""
-    await page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
 
 async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, open_page: OpenPage) -> None:
@@ -90,6 +92,20 @@ async def test_without_the_socket_the_page_polls_says_so_and_comes_back(
         await expect(connection).to_have_attribute("data-state", "live")
         await api.put("new", "paused")
         await expect(card(page, "new")).to_have_attribute("data-stage", "paused")
+
+
+async def test_it_polls_every_two_seconds_however_seldom_it_tries_the_socket(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await page.clock.install()
+        await api.lose_sockets()
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "polling")
+        for _ in range(10):
+            async with page.expect_event("requestfinished", lambda request: "/api/tasks?" in request.url):
+                await page.clock.run_for(2_000)
+        sockets = [request for request in api.requests if request.startswith("GET /ws")]
+        assert len(sockets) < 9  # 0.5 s, 1 s, 2 s, ... at most
 
 
 async def test_what_changed_while_the_socket_was_away_is_caught_up_with(
@@ -177,6 +193,8 @@ async def test_the_queue_is_shown_in_its_own_order(api: FakeApi, open_page: Open
             await card(page, "second").get_by_role("button", name="优先").click()
             await expect(card(page, "second")).to_contain_text(f"优先级 +{priority + 1}")
         assert await shown(page) == ["second", "urgent", "first"]
+        await api.put("urgent", "info")
+        await expect(card(page, "urgent")).to_have_count(0)  # it waits no longer
 
 
 async def test_the_title_of_the_tab_counts(api: FakeApi, open_page: OpenPage) -> None:
@@ -201,18 +219,13 @@ async def test_what_ends_is_announced_once_and_not_what_was_over_before(
         await expect(page.locator("#news")).to_have_text("Bread: Completed!")
 
 
-async def test_hundreds_of_messages_become_few_updates_of_the_page(api: FakeApi, open_page: OpenPage) -> None:
+async def test_hundreds_of_messages_become_one_update_a_frame(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await api.put("a", "download")
         await expect(card(page, "a")).to_be_visible()
-        await page.evaluate(
-            """() => {
-                window.writes = 0
-                const bar = document.querySelector(".percent")
-                new MutationObserver(() => window.writes++).observe(bar, { childList: true })
-            }"""
-        )
+        await page.evaluate(_COUNT_UPDATES)
         for progress in range(300):
             await api.put("a", "download", progress=progress // 4)
         await expect(card(page, "a").locator(".percent")).to_have_text("74%")
-        assert await page.evaluate("window.writes") <= 75
+        counts = await page.evaluate("window.counts")
+        assert 0 < counts["updates"] <= counts["frames"] + 1

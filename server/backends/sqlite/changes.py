@@ -108,7 +108,6 @@ class Changes:
         queued = self._memory.queued
         for add in adds:
             key = add.idempotency
-            add.is_new = False  # a change may be written again, alone
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if request == key.request else IdempotencyMismatch()

@@ -75,7 +75,7 @@ class Writer:
         return await future
 
     async def _run(self) -> None:
-        while self._waiting or not self._closing:
+        while not self._closing:
             await self._wake.wait()
             self._wake.clear()
             while group := self._next_group():

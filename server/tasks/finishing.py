@@ -1,0 +1,26 @@
+"""Work that is done to its end, whoever stops waiting for it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Await `work` even if we are cancelled meanwhile, however often; then let the cancel through."""
+    task = asyncio.ensure_future(work)
+    cancel: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])  # which, unlike `await task`, hands no cancel on
+        except asyncio.CancelledError as exc:
+            cancel = exc
+    if cancel is None:
+        return task.result()
+    if not task.cancelled() and (error := task.exception()):
+        log.warning("failed after its waiter was cancelled: %r", error)
+    raise cancel

@@ -1,0 +1,51 @@
+"""The command line: see `tests.bench`."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.bench.fanout import fanout, feed
+from tests.bench.figures import Figure, save, table
+from tests.bench.lab import Lab, open_lab
+from tests.bench.polling import polling
+
+BENCHMARKS: dict[str, Callable[[Lab], Awaitable[list[Figure]]]] = {
+    each.__name__: each for each in (polling, fanout, feed)
+}
+RESULTS = Path("bench-results")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Clipwire.")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME",
+                        help=", ".join(BENCHMARKS))  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
+    parser.add_argument("--smoke", action="store_true", help="tiny numbers: does it run?")
+    parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", help="where the figures go")
+    chosen = parser.parse_args(arguments)
+    figures = asyncio.run(measure(chosen.only, smoke=chosen.smoke))
+    print(table(figures))
+    save(figures, chosen.json)
+    return int(chosen.check and any(figure.met is False for figure in figures))
+
+
+async def measure(names: list[str], *, smoke: bool) -> list[Figure]:
+    """Run the benchmarks one after the other; each one's figures are shown as soon as they are there."""
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="clipwire-bench-") as folder:
+        async with open_lab(Path(folder), smoke=smoke) as lab:
+            for name in names:
+                began = time.monotonic()
+                found = await BENCHMARKS[name](lab)
+                print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+                print("\n".join("  " + "  ".join(figure.row()) for figure in found), file=sys.stderr)
+                figures += found
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""A small client for what a benchmark does beside the load: submit, look, wait."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from tests.bench.programs import PATIENCE, Program
+
+FINAL = ("completed", "failed", "cancelled")
+NEVER = {"url": "http://127.0.0.9:9/never.mp4", "auto_start": False}
+
+
+class Client:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+
+    async def submit(self, url: str, **body: object) -> str:
+        """The id of a task that was accepted."""
+        async with self.session.post("/api/process", json={"url": url, **body}) as answer:
+            assert answer.status == 202, await answer.text()
+            return str((await answer.json())["task_id"])
+
+    async def paused(self) -> str:
+        """A task that is live and stays as it is."""
+        return await self.submit(**NEVER)  # type: ignore[arg-type]
+
+    async def act(self, task_id: str, action: str) -> None:
+        async with self.session.post(f"/api/tasks/{task_id}/{action}") as answer:
+            assert answer.status == 200, await answer.text()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        async with self.session.get(path) as answer:
+            assert answer.status == 200, await answer.text()
+            body: dict[str, Any] = await answer.json()
+            return body
+
+    async def ended(self, task_id: str, within: float = PATIENCE) -> dict[str, Any]:
+        """The last payload, as soon as there is one: told by the task's socket, which closes after it."""
+        async with asyncio.timeout(within), self.session.ws_connect(f"/ws/{task_id}") as socket:
+            last = {}
+            async for message in socket:
+                last = message.json()
+            return last
+
+    async def completed(self, task_id: str, within: float = PATIENCE) -> dict[str, Any]:
+        last = await self.ended(task_id, within)
+        assert last["stage"] == "completed", last
+        return last
+
+    async def in_stage(self, task_ids: list[str], stage: str, within: float = PATIENCE) -> None:
+        """Return when all of these are in `stage`."""
+        async with asyncio.timeout(within):
+            for task_id in task_ids:
+                while (await self.get(f"/api/status/{task_id}"))["stage"] != stage:
+                    await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def client_of(program: Program) -> AsyncIterator[Client]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(program.url, connector=connector) as session:
+        yield Client(session)

@@ -1,0 +1,153 @@
+"""Servers in processes of their own, and what they cost: ours as `make run` starts it, and references."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import psutil  # type: ignore[import-untyped]
+
+from tests.service import gone
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0  # seconds
+MIB = 1 << 20
+_LISTENING = re.compile(rb"listening on (http://\S+)")
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
+
+
+class Program:
+    """`async with Program("-m", "server") as program`: answers at `program.url`; gone afterwards.
+
+    It says where it listens in a line on standard error.
+    """
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self.url = ""
+        self.pid = 0
+        self.started_in = 0.0
+        self.log: list[bytes] = []
+
+    async def __aenter__(self) -> Self:
+        began = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *self._arguments),
+            cwd=ROOT,
+            env=_clean_environment() | self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self.pid = self._process.pid
+        listening = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read_log(listening), name="log of a program")
+        async with asyncio.timeout(PATIENCE):
+            self.url = await listening
+        self.started_in = time.monotonic() - began
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> float:
+        """SIGTERM; return the seconds until the process has ended. All it has started is gone, too."""
+        if self._process.returncode is not None:
+            return 0.0
+        started, began = self.processes(), time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            await self._process.wait()
+        took = time.monotonic() - began
+        await gone(started)
+        await self._reader
+        return took
+
+    async def _read_log(self, listening: "asyncio.Future[str]") -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self.log = [*self.log[-40:], line]
+            if not listening.done() and (found := _LISTENING.search(line)):
+                listening.set_result(found[1].decode().rstrip("/"))
+        if not listening.done():
+            listening.set_exception(RuntimeError(b"".join(self.log).decode(errors="replace")))
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def processes(self) -> list[psutil.Process]:
+        """All that it has started, and what these have."""
+        found: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
+        return found
+
+    def fork_server(self) -> psutil.Process:
+        return psutil.Process(self.pid).children()[0]
+
+    def pin(self) -> Self:
+        """To the servers' core: its threads, not what it has started."""
+        for thread in psutil.Process(self.pid).threads():
+            os.sched_setaffinity(thread.id, {SERVER_CORE})
+        return self
+
+    def cpu(self) -> float:
+        """Seconds of CPU that all its threads have used."""
+        return cpu_of(self.pid)
+
+    def memory(self) -> float:
+        return memory_of(self.pid)
+
+
+class Clipwire(Program):
+    """The service itself, with a free port and its data under `folder`."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration = folder / "config.toml"
+        configuration.touch()
+        ours = {
+            "CLIPWIRE_CONFIG": str(configuration),
+            "CLIPWIRE_SERVER__PORT": "0",
+            "CLIPWIRE_STORAGE__DATA_DIR": str(folder / "data"),
+            "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1"]',
+            "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
+            "CLIPWIRE_LOGGING__LEVEL": "info",
+        }
+        super().__init__("-m", "server", **ours | settings)
+        self.data = folder / "data"
+
+
+def cpu_of(pid: int) -> float:
+    """Linux gives each process a clock of its own; /proc counts in hundredths of a second only."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def memory_of(pid: int) -> float:
+    """MiB, shared pages in part (proportional set size)."""
+    return float(psutil.Process(pid).memory_full_info().pss) / MIB
+
+
+def memory_of_all(processes: Iterable[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        try:
+            total += memory_of(process.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def _clean_environment() -> dict[str, str]:
+    """Without settings of ours, and without the development mode that tests run in."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CLIPWIRE_") and name not in ("PORT", "PYTHONDEVMODE")
+    }

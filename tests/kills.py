@@ -1,0 +1,327 @@
+"""A queue of all kinds of downloads, people who watch each, and a hand that kills at random.
+
+`test_kills` runs it for as long as CI can wait, `bench.kills` for as long as one likes. Everything that
+happens follows from a seed, except what the machine does meanwhile.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.service import FINAL, Payload, Service
+from tests.site import SECONDS, Site, sha256
+
+LONG = 30  # times the four seconds of the site's film: enough for an encoder to be caught at work
+FRAMES = 25  # a second
+LOST_IN_A_ROW = 3  # ends in an error, by contract
+WAITING = 8  # tasks on their way at any time
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of download, and what must come out of it: a file to the byte, or a film of some length."""
+
+    path: str
+    outputs: tuple[str, ...] = ("video",)
+    same_as: str | None = None
+    seconds: float = SECONDS
+
+
+KINDS = (
+    Kind("/8mb.mp4?rate=6000000", same_as="8mb.mp4"),
+    Kind("/1mb.mp4?rate=700000", same_as="1mb.mp4"),
+    Kind("/1mb.mp4?ranges=no&rate=2000000", same_as="1mb.mp4"),
+    Kind("/1mb.mp4?wait=0.6", same_as="1mb.mp4"),
+    Kind("/hls/ts/index.m3u8?rate=80000"),
+    Kind("/hls/fmp4/index.m3u8?rate=80000"),
+    Kind("/dash/manifest.mpd?rate=80000"),
+    Kind("/long.mp4?rate=12000000", ("video", "audio"), "long.mp4", LONG * SECONDS),
+)
+
+
+def make_film(media: Path, folder: Path) -> Path:
+    """The site's media, and a film that is long enough."""
+    shutil.copytree(media, folder)
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-stream_loop", str(LONG - 1), "-i", "video.mp4"]
+    subprocess.run([*command, "-c", "copy", "-movflags", "+faststart", "long.mp4"], cwd=folder, check=True)
+    return folder
+
+
+class Witness:
+    """What one task looked like to all who watched it."""
+
+    def __init__(self, task_id: str, kind: Kind) -> None:
+        self.task_id = task_id
+        self.kind = kind
+        self.texts: dict[int, str] = {}
+        self.newest: Payload = {"revision": 0, "attempt": 0, "stage": "queued"}
+        self.moved_in = 0  # the last attempt that was seen to make progress
+
+    @property
+    def done(self) -> bool:
+        return self.newest["stage"] in FINAL
+
+    @property
+    def may_be_lost(self) -> bool:
+        """Whether one more loss, and one that we have not heard of yet, still end in no error."""
+        return not self.done and int(self.newest["attempt"]) - self.moved_in < LOST_IN_A_ROW - 1
+
+    def saw(self, text: str, floor: int) -> Payload:
+        """`floor` is the newest revision that anybody had seen when this was asked for."""
+        payload: Payload = json.loads(text)
+        revision = payload["revision"]
+        assert revision >= floor, f"taken back: {payload}, after {self.newest}"
+        assert self.texts.setdefault(revision, text) == text, "two payloads of one revision"
+        if revision > self.newest["revision"]:
+            self.newest = payload
+        if payload["stage"] == "convert" or "downloaded_bytes" in payload:
+            self.moved_in = max(self.moved_in, payload["attempt"])
+        return payload
+
+    def check(self) -> None:
+        """Progress never falls within an attempt, and attempts only grow."""
+        seen = [json.loads(self.texts[revision]) for revision in sorted(self.texts)]
+        for before, after in itertools.pairwise(seen):
+            assert after["attempt"] >= before["attempt"], (before, after)
+            if after["attempt"] == before["attempt"]:
+                assert after["progress"] >= before["progress"], (before, after)
+        assert all(payload["progress"] < 100 for payload in seen if payload["stage"] != "completed")
+
+
+@dataclass
+class Toll:
+    """How many of each have been killed."""
+
+    killed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.killed.values())
+
+    def add(self, victim: str, count: int = 1) -> None:
+        self.killed[victim] = self.killed.get(victim, 0) + count
+
+
+class Rampage:
+    """Kills processes of `service` while it works on what is submitted here."""
+
+    def __init__(self, service: Service, site: Site, media: Path, seed: int) -> None:
+        self.service = service
+        self.witnesses: list[Witness] = []
+        self.toll = Toll()
+        self._site = site
+        self._media = media
+        self._random = random.Random(seed)
+        self._watchers: list[asyncio.Task[None]] = []
+        self._up = asyncio.Event()
+        self._up.set()
+
+    async def run(self, kills: int) -> None:
+        """Kill at least so often, with the queue always full."""
+        while self.toll.total < kills:
+            for strike in self._random.sample(_DECK, len(_DECK)):
+                await self._fill()
+                await self._until(lambda: any(task.may_be_lost for _, task in self._children()))
+                await asyncio.sleep(self._random.uniform(0, 0.4))
+                await strike(self)
+                if self.toll.total >= kills:
+                    return
+
+    async def settle(self, within: float) -> None:
+        """Wait until every task has ended, and everybody has heard of it."""
+        async with asyncio.timeout(within):
+            await asyncio.gather(*self._watchers)
+
+    async def close(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    # --- what is killed ---
+
+    async def _kill_child(self) -> None:
+        children = [(child, task) for child, task in self._children() if task.may_be_lost]
+        if children:
+            self._kill("child", [self._random.choice(children)[0]])
+
+    async def _kill_children(self) -> None:
+        self._kill("child", [child for child, task in self._children() if task.may_be_lost])
+
+    async def _kill_fork_server(self) -> None:
+        """All that run are lost with it."""
+        if all(task.may_be_lost for task in self._running()):
+            self._kill("fork server", self._fork_servers())
+            await self._until(lambda: bool(self._fork_servers()))
+
+    async def _kill_server(self) -> None:
+        self._up.clear()
+        self.toll.add("server")
+        await self.service.kill()
+        await self.service.start()
+        self._up.set()
+
+    async def _kill_server_and_others(self) -> None:
+        """In no order: the kernel decides who hears of whose death first."""
+        processes = self.service.processes()
+        if all(task.may_be_lost for task in self._running()):
+            self._kill("child", self._random.sample(processes, min(2, len(processes))))
+        await self._kill_server()
+
+    async def _kill_server_after_202(self) -> None:
+        await self._submit()
+        await self._kill_server()
+
+    def _kill(self, victim: str, processes: Sequence[psutil.Process]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                self.toll.add(victim)
+
+    # --- who there is ---
+
+    def _fork_servers(self) -> list[psutil.Process]:
+        return [process for process in self.service.processes() if _is(process, "forkserver.py", fork=False)]
+
+    def _children(self) -> Iterator[tuple[psutil.Process, Witness]]:
+        """Each child whose task we know: its log is its standard output."""
+        by_id = {witness.task_id: witness for witness in self.witnesses}
+        for process in self.service.processes():
+            with suppress(OSError, psutil.Error):
+                if _is(process, "forkserver.py", fork=True):
+                    log = Path(f"/proc/{process.pid}/fd/1").readlink()
+                    if witness := by_id.get(log.stem):
+                        yield process, witness
+
+    def _running(self) -> list[Witness]:
+        return [task for task in self.witnesses if task.newest["stage"] in ("info", "download", "convert")]
+
+    async def _until(self, wanted: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not wanted():
+                await self._fill()
+                await asyncio.sleep(0.02)
+
+    # --- who watches ---
+
+    async def _fill(self) -> None:
+        while sum(not witness.done for witness in self.witnesses) < WAITING:
+            await self._submit()
+
+    async def _submit(self) -> None:
+        kind = KINDS[len(self.witnesses) % len(KINDS)]
+        payload = await self.service.submit(self._site.url(kind.path), outputs=list(kind.outputs))
+        witness = Witness(payload["task_id"], kind)
+        witness.saw(json.dumps(payload, ensure_ascii=False, separators=(",", ":")), 1)
+        self.witnesses.append(witness)
+        for watch in (self._poll, self._listen):
+            self._watchers.append(asyncio.create_task(watch(witness), name=f"watch {witness.task_id}"))
+
+    async def _poll(self, witness: Witness) -> None:
+        payload = witness.newest
+        while payload["stage"] not in FINAL:
+            await asyncio.sleep(0.25)
+            with suppress(aiohttp.ClientError, ConnectionError):
+                await self._up.wait()
+                floor = witness.newest["revision"]
+                async with self.service.client.get(f"/api/status/{witness.task_id}") as answer:
+                    assert answer.status == 200, await answer.text()
+                    payload = witness.saw(await answer.text(), floor)
+
+    async def _listen(self, witness: Witness) -> None:
+        payload = witness.newest
+        while payload["stage"] not in FINAL:
+            with suppress(aiohttp.ClientError, ConnectionError):
+                await self._up.wait()
+                floor = witness.newest["revision"]
+                async with self.service.client.ws_connect(f"/ws/{witness.task_id}") as socket:
+                    async for message in socket:
+                        payload = witness.saw(message.data, floor)
+                        floor = payload["revision"] + 1
+            await asyncio.sleep(0.05)
+
+
+_DECK = (
+    *[Rampage._kill_child] * 30,
+    *[Rampage._kill_children] * 5,
+    *[Rampage._kill_fork_server] * 7,
+    *[Rampage._kill_server] * 4,
+    *[Rampage._kill_server_and_others] * 2,
+    *[Rampage._kill_server_after_202] * 2,
+)
+
+
+def _is(process: psutil.Process, program: str, *, fork: bool) -> bool:
+    """A child has the command line of the fork server, and a fork server as its parent."""
+    try:
+        if not any(word.endswith(program) for word in process.cmdline()):
+            return False
+        return fork is any(word.endswith(program) for word in process.parent().cmdline())
+    except (psutil.Error, AttributeError):  # it, or its parent, is gone
+        return False
+
+
+async def check_files(rampage: Rampage, folder: Path) -> None:
+    """Every file of every task is whole."""
+    for witness in rampage.witnesses:
+        kind, done = witness.kind, witness.newest
+        assert done["stage"] == "completed", f"{done}\n" + "\n".join(rampage.service.log[-40:])
+        assert sorted(done["files"]) == sorted(kind.outputs)
+        for name, link in done["files"].items():
+            file = await rampage.service.fetch(link, folder / "fetched")
+            if name == "video" and kind.same_as:
+                assert sha256(file) == sha256(rampage._media / kind.same_as), done
+            else:
+                assert await duration_of(file) == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
+            if name == "video":
+                assert await frames_of(file) == kind.seconds * FRAMES, done
+
+
+def check_data(data: Path, witnesses: Sequence[Witness]) -> None:
+    """Nothing but what belongs to a task is left, and the database is in order."""
+    ids = {witness.task_id for witness in witnesses}
+    assert list((data / "work").iterdir()) == []
+    assert {path.name for path in (data / "files").iterdir()} == ids
+    assert {path.stem for path in (data / "logs").iterdir()} == ids
+    expected = {"clipwire.db", "clipwire.lock", "files", "logs", "work"}
+    assert {path.name for path in data.iterdir()} == expected, "no side files after a polite stop"
+    with sqlite3.connect(data / "clipwire.db") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+
+
+async def frames_of(film: Path) -> int:
+    """How many pictures a film has: a piece that is missing, or there twice, shows in no other way."""
+    entries = ("-select_streams", "v:0", "-count_packets", "-show_entries", "stream=nb_read_packets")
+    return int(await _ffprobe(film, *entries))
+
+
+async def duration_of(film: Path) -> float:
+    return float(await _ffprobe(film, "-show_entries", "format=duration"))
+
+
+async def _ffprobe(film: Path, *entries: str) -> str:
+    command = ("ffprobe", "-v", "error", "-of", "csv=p=0", *entries, str(film))
+    result = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
+    return result.stdout.strip().strip(",")
+
+
+@asynccontextmanager
+async def rampage(folder: Path, site: Site, media: Path, seed: int) -> AsyncIterator[Rampage]:
+    async with Service(folder, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="5") as service:
+        running = Rampage(service, site, media, seed)
+        try:
+            yield running
+        finally:
+            await running.close()

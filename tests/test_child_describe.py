@@ -1,0 +1,110 @@
+"""What of a source's words reaches clients, and the log."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.child import describe, log, mp4
+from server.child.log import LIMIT, Log
+from server.models import VideoInfo
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.text(st.characters(), max_size=2000))
+def test_a_text_is_one_harmless_line(value: str) -> None:
+    text = describe.text(value)
+    assert text is None or (0 < len(text) <= 500 and text == text.strip())
+    assert not set(text or "") & {
+        *map(chr, range(32)),
+        *map(chr, range(0x7F, 0xA0)),
+        *"\u202a\u202e\u2066\u2069",
+    }
+    (text or "").encode()
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(("title", "duration", "uploader", "webpage_url", "width"), ANYTHING))
+)
+def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> None:
+    said = describe.video_info(info)
+    assert None not in said.values()
+    VideoInfo.model_validate_json(json.dumps(said))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://a.test/v?x=1", "https://a.test/v?x=1"),
+        ("http://user:secret@a.test/v", "http://a.test/v"),
+        ("javascript:alert(1)", None),
+        ("file:///etc/passwd", None),
+        ("http://a.test/\nb", None),
+        ("http://[", None),
+        (None, None),
+    ],
+)
+def test_a_link_is_http_and_knows_no_password(url: str | None, expected: str | None) -> None:
+    assert describe.link(url) == expected
+
+
+def test_lists_end_at_500() -> None:
+    info = {"title": "a", "entries": ({"title": str(number)} for number in range(10_000))}
+    assert len(describe.extracted(info, None)["entries"]) == 500
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("GET http://u:p@a.test/v.mp4?sig=1#x", "GET http://a.test/v.mp4?..."),
+        ("[generic] v?token=abc: Downloading", "[generic] v?...: Downloading"),
+        ("Cookie: session=abc", "Cookie: ..."),
+        ("{'Authorization': 'Basic abc', 'a': 'b'}", "{'Authorization': ..."),
+        ("\x1b[31mred\x1b[0m \u202eevil\x07", "red evil"),
+    ],
+)
+def test_a_line_of_the_log_has_no_secrets_and_no_tricks(line: str, expected: str) -> None:
+    assert log.clean(line) == expected
+
+
+def test_a_log_ends_at_its_limit_over_attempts(tmp_path: Path) -> None:
+    for _ in range(2):
+        descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        attempt = Log(descriptor)
+        for _ in range(3000):
+            attempt.info("x" * 100)
+        attempt.close()
+    text = (tmp_path / "log").read_text()
+    assert len(text) < LIMIT + 200
+    assert text.endswith("(this log is full; what follows is not kept)\n")
+
+
+def test_an_index_of_a_film_is_read_without_ffmpeg(media: Path) -> None:
+    film = mp4.read(media / "video.mp4")
+    assert film is not None
+    assert film.duration == pytest.approx(4, abs=0.1)
+    assert [(track.kind, track.codec) for track in film.tracks] == [("vide", "h264"), ("soun", "aac")]
+    assert (film.tracks[0].width, film.tracks[0].height) == (320, 180)
+
+
+def test_a_fragmented_film_is_left_to_ffmpeg(media: Path) -> None:
+    assert mp4.read(media / "hls/fmp4/init.mp4") is None
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_garbage_is_no_film_and_no_trap(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbage"
+    path.write_bytes(data[:at] + b"moov" + data[at:])
+    mp4.read(path)
+    mp4.is_cut_off(path)

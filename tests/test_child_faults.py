@@ -1,0 +1,216 @@
+"""Real jobs against a site that misbehaves, killed and started again."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import FFMPEG, Jobs, broken, probe, running_jobs
+from tests.site import SECONDS, Site, sha256
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Jobs]:
+    with running_jobs() as jobs:
+        yield jobs
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/1mb.mp4?status=404", ("http_404", False, None)),
+        ("/1mb.mp4?status=403", ("http_403", False, None)),
+        ("/1mb.mp4?status=500", ("http_500", True, None)),
+        ("/1mb.mp4?status=429&retry_after=7", ("http_429", True, 7)),
+        ("/1mb.mp4?status=503&retry_after=9&after=1", ("http_503", True, 9)),
+        ("/1mb.mp4?cut=500000&ranges=no", ("incomplete", True, None)),
+        ("/1mb.mp4?lie=1000", ("incomplete", True, None)),
+        ("/8mb.mp4?lie=-7700000", ("incomplete", True, None)),
+        ("/hls/ts/index.m3u8?missing=2", ("http_404", False, None)),
+        ("/hls/ts/index.m3u8?status=500", ("http_500", True, None)),
+        ("/hls/live/index.m3u8", ("live_rejected", False, None)),
+        ("/garbage.mp4", ("no_media", False, None)),
+        ("/page/blank", ("unsupported_url", False, None)),
+        ("/bomb", ("page_too_large", False, None)),
+        ("/redirect/endless", ("redirect_loop", False, None)),
+        ("/redirect?to=http://10.1.1.1/a.mp4", ("blocked_address", False, None)),
+        ("/page?src=http://10.1.1.1/a.mp4", ("blocked_address", False, None)),
+    ],
+)
+async def test_a_fault_has_a_code(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str, expected: tuple[str, bool, float | None]
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path))
+    assert broken(outcome) == expected
+    assert not list((tmp_path / "t").glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://10.0.0.1/a.mp4", ("blocked_address", False, None)),
+        ("http://127.0.0.1:1/a.mp4", ("connection_failed", True, None)),
+        ("http://nowhere.invalid/a.mp4", ("dns_error", False, None)),
+    ],
+)
+async def test_an_address_has_a_code_too(
+    jobs: Jobs, tmp_path: Path, url: str, expected: tuple[str, bool, float | None]
+) -> None:
+    assert broken(await jobs.download(tmp_path / "t", url)) == expected
+
+
+@pytest.mark.parametrize("path", ["/1mb.mp4", "/1mb.mp4?chunked=yes", "/endless.mp4", "/hls/ts/index.m3u8"])
+async def test_nobody_gets_more_than_the_largest_file(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path), max_filesize=200_000)
+    assert broken(outcome) == ("too_large", False, None)
+    assert sum(file.stat().st_size for file in (tmp_path / "t").iterdir()) <= 500_000
+
+
+async def test_a_format_that_is_not_there_is_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url("/dash/manifest.mpd"), format="137+140")
+    assert broken(outcome)[0] == "format_unavailable"
+
+
+async def test_a_connection_that_breaks_is_taken_up_where_it_broke(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    url = site.url("/1mb.mp4?cut=500000&times=1&after=1")
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
+    assert (site.seen("/1mb.mp4")[-1].range or "").startswith("bytes=")
+
+
+async def test_no_secret_gets_into_the_log(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/page/unknown?sig=s3cret").replace("http://", "http://user:pa55word@")
+    outcome = await jobs.download(tmp_path / "t", url)
+    assert broken(outcome)[0] == "http_404"
+    assert "/page/unknown" in outcome.log
+    assert "s3cret" not in outcome.log
+    assert "pa55word" not in outcome.log
+
+
+# Killed, and started again in the same directory.
+
+
+@pytest.mark.parametrize(
+    ("path", "moment"),
+    [
+        ("/8mb.mp4?rate=4000000", 1),
+        ("/8mb.mp4?rate=4000000", 4),
+        ("/hls/ts/index.m3u8?rate=150000", 3),
+        ("/dash/manifest.mpd?rate=100000", 4),
+    ],
+)
+async def test_a_killed_download_goes_on_and_ends_whole(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path, path: str, moment: int
+) -> None:
+    begun = jobs.begin(tmp_path / "t", site.url(path), outputs=["video"])
+    async with asyncio.timeout(20), begun as job:
+        async for event in job.events():
+            moment -= event["kind"] == "progress"
+            if not moment:
+                job.kill()
+        assert (await job.end()).code == -9
+    _as_if_killed_in_the_middle_of_a_write(tmp_path / "t")
+    first = {seen.path for seen in site.requests}
+    site.requests.clear()
+    outcome = await jobs.download(tmp_path / "t", site.url(path), outputs=["video"])
+    if path.startswith("/8mb"):
+        assert sha256(outcome.file("video")) == sha256(media / "8mb.mp4")
+        assert site.requests[-1].range
+    else:
+        assert "Duration: 00:00:04.0" in probe(outcome.file("video"))
+        assert _frames(outcome.file("video")) == SECONDS * 25
+        assert first - {seen.path for seen in site.requests}  # fragments that were not fetched again
+
+
+async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    await jobs.download(tmp_path / "t", site.url("/1mb.mp4"), outputs=["video"])
+    site.requests.clear()
+    outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4"), outputs=["video"])
+    assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
+    assert len(site.seen("/1mb.mp4")) == 1
+
+
+async def test_another_choice_does_not_go_on_with_the_bytes_of_the_first(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    assert broken(await jobs.download(tmp_path / "t", site.url("/1mb.mp4?lie=1000")))[0] == "incomplete"
+    assert list((tmp_path / "t").glob("*.part"))
+    outcome = await jobs.download(tmp_path / "t", site.url("/video.mp4"), outputs=["video"])
+    assert sha256(outcome.file("video")) == sha256(media / "video.mp4")
+    assert not list((tmp_path / "t").glob("*.part"))
+
+
+async def test_a_second_child_waits_until_the_first_is_gone(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/8mb.mp4?stall=3000000&after=1")
+    async with (
+        asyncio.timeout(20),
+        jobs.begin(tmp_path / "t", url, outputs=["video"]) as first,
+        jobs.begin(tmp_path / "t", url, outputs=["video"]) as second,
+    ):
+        hearing = [asyncio.create_task(job.run()) for job in (first, second)]
+        while not (_has_bytes(tmp_path / "t") and _is_waited_for(tmp_path / "t.lock")):
+            await asyncio.sleep(0.01)
+        ahead, behind = (first, second) if first.outcome.events else (second, first)
+        assert not behind.outcome.events
+        ahead.kill()
+        site.release()
+        ended = [await task for task in hearing]
+        assert {outcome.code for outcome in ended} == {-9, 0}
+        assert behind.outcome.last["kind"] == "produced"
+        assert site.seen("/8mb.mp4")[-1].range
+
+
+def _has_bytes(directory: Path) -> bool:
+    return any(part.stat().st_size for part in directory.glob("*.part"))
+
+
+def _is_waited_for(lock: Path) -> bool:
+    inode = f":{lock.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+async def test_a_stop_ends_it_and_a_stall_is_silent(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    begun = jobs.begin(tmp_path / "t", site.url("/8mb.mp4?stall=3000000&after=1"), outputs=["video"])
+    async with asyncio.timeout(20), begun as job:
+        hearing = asyncio.create_task(job.run())
+        await site.stalled()
+        await asyncio.sleep(3)  # long enough for an "alive", if anything were alive
+        assert "alive" not in job.outcome.kinds
+        job.command("stop")
+        assert (await hearing).code == -9
+
+
+async def test_a_limit_holds_and_can_be_lifted_at_once(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    begun = jobs.begin(tmp_path / "t", site.url("/8mb.mp4"), outputs=["video"], rate_limit=100_000)
+    async with asyncio.timeout(20), begun as job:
+        async for event in job.events():
+            if event["kind"] == "progress" and event["downloaded_bytes"] > 100_000:
+                job.command("rate", bytes_per_second=None)
+        outcome = await job.end()
+    said = [event["downloaded_bytes"] for event in outcome.events if event["kind"] == "progress"]
+    assert said[0] < 400_000
+    assert outcome.last["kind"] == "produced"
+
+
+def _as_if_killed_in_the_middle_of_a_write(directory: Path) -> None:
+    """A fragment was joined to the others, or half of it, and nobody wrote that down."""
+    for note in directory.glob("*.ytdl"):
+        with note.with_suffix(".part").open("ab") as part:
+            part.write(b"half a fragment")
+
+
+def _frames(path: Path) -> int:
+    command = ["-i", str(path), "-map", "0:v", "-c", "copy", "-f", "framehash", "-"]
+    result = subprocess.run([FFMPEG, "-v", "error", *command], capture_output=True, text=True, check=True)
+    return sum(not line.startswith("#") for line in result.stdout.splitlines())

@@ -1,0 +1,32 @@
+"""The running service does what its OpenAPI description says, whatever is sent to it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.service import ROOT, Service
+
+EXAMPLES = 12  # for each operation and phase
+
+
+async def test_no_request_that_can_be_made_from_the_description_breaks_it(tmp_path: Path) -> None:
+    # Links that are made up must not lead anywhere: a proxy that refuses takes them all.
+    nowhere = {"CLIPWIRE_DOWNLOADS__PROXY": "http://127.0.0.1:1", "CLIPWIRE_DOWNLOADS__RETRIES": "0"}
+    async with Service(tmp_path / "service", **nowhere) as service:
+        process = await asyncio.create_subprocess_exec(
+            *(
+                str(Path(sys.executable).with_name("schemathesis")),
+                "--config-file",
+                "tests/schemathesis.toml",
+            ),
+            *("run", f"{service.url}/api/openapi.json", "--phases", "coverage,fuzzing"),
+            *("--max-examples", str(EXAMPLES), "--seed", "1", "--suppress-health-check", "all", "--no-color"),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(120):
+            report, _ = await process.communicate()
+        assert process.returncode == 0, report.decode()[-8000:]
+        assert service.complaints() == []
