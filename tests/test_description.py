@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.service import ROOT, Service
 
+CONFIGURATION = ROOT / "tests" / "schemathesis.toml"
 EXAMPLES = 12  # for each operation and phase
 
 
@@ -17,11 +18,11 @@ async def test_no_request_that_can_be_made_from_the_description_breaks_it(tmp_pa
             *(
                 str(Path(sys.executable).with_name("schemathesis")),
                 "--config-file",
-                "tests/schemathesis.toml",
+                str(CONFIGURATION),
             ),
             *("run", f"{service.url}/api/openapi.json", "--phases", "coverage,fuzzing"),
             *("--max-examples", str(EXAMPLES), "--seed", "1", "--suppress-health-check", "all", "--no-color"),
-            cwd=ROOT,
+            cwd=tmp_path,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

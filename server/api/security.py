@@ -24,6 +24,7 @@ HEADERS = (
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-cache"),  # the page's modules too: an old one beside a new one breaks it
 )
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 

@@ -183,6 +183,8 @@ def after_loss(status: TaskStatus) -> Event:
 
 def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
     """A passing fault leads to another attempt, later each time; a full disk is waited for."""
+    if broken.code == "worker_lost":  # not the child itself, but a program that it had started
+        return after_loss(status)
     if broken.code == "disk_full":
         return Requeued(because="disk_full", not_before=in_seconds(DISK_BACKOFF))
     if not broken.retryable or status.retries >= retries:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.fakes.api import FakeApi, open_api
 
@@ -26,6 +26,7 @@ OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_ARGUMENTS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
         await browser.close()
 

@@ -48,7 +48,7 @@ def _claim(target: Path, part: Path) -> None:
         if target.exists():
             raise DatabaseUnusable(target, "is already there: name a new file")
         part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise DatabaseUnusable(target, f"cannot be written ({error.strerror})") from error
 
@@ -56,7 +56,7 @@ def _claim(target: Path, part: Path) -> None:
 def _finish(part: Path, target: Path) -> None:
     """`VACUUM INTO` does not flush what it wrote."""
     for path in (part, part.parent):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

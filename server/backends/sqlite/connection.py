@@ -69,6 +69,6 @@ async def connect_reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 def _create(path: Path) -> None:
     """SQLite would make the file readable for everybody; its side files take over its mode."""
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
     except OSError as error:
         raise DatabaseUnusable(path, f"cannot be opened ({error.strerror})") from error

@@ -55,7 +55,7 @@ def _open(data_dir: Path) -> int:
     path = data_dir / LOCK
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
 
