@@ -75,6 +75,9 @@ class Broken(_Event):
     code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     retryable: bool = False
     retry_after: NonNegativeFloat | None = Field(default=None, description="seconds the source asked for")
+    hint: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_]{1,64}$", description="a better one than the code's own"
+    )
 
 
 ChildEvent = Described | DownloadStarted | Progress | Alive | Produced | Broken
@@ -103,6 +106,7 @@ class Finished(_Event):
 
 class Failed(_Event):
     code: str
+    hint: str | None = None
 
 
 class Paused(_Event):
@@ -145,6 +149,7 @@ _FRESH: dict[str, object] = _STILL | {
     "progress": 0,
     "completed_at": None,
     "error_code": None,
+    "hint": None,
     "waiting": None,
     "not_before": None,
 }
@@ -184,8 +189,8 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
         case Finished(files=files, video_info=info):
             known = merged(status.video_info, info)
             return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "video_info": known}
-        case Failed(code=code):
-            return _ended(Stage.FAILED, now) | {"error_code": code}
+        case Failed(code=code, hint=hint):
+            return _ended(Stage.FAILED, now) | {"error_code": code, "hint": hint}
         case Cancelled():
             return _ended(Stage.CANCELLED, now) | {"error_code": "cancelled"}
         case Paused():

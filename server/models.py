@@ -200,6 +200,7 @@ class TaskStatus(Frozen):
     speed: NonNegativeFloat | None = Field(default=None, description="bytes a second")
     eta: NonNegativeInt | None = Field(default=None, description="seconds")
     error_code: str | None = None
+    hint: str | None = Field(default=None, description="key of a hint that fits better than the code's own")
     waiting: str | None = Field(default=None, description="why it waits in the queue, a code")
     not_before: datetime | None = Field(default=None, description="when the next attempt may begin")
     retries: NonNegativeInt = Field(default=0, description="attempts that ended in a passing fault")

@@ -145,6 +145,14 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(encoder._kept) == 3
 
 
+def test_a_better_hint_outranks_the_one_of_the_code() -> None:
+    blocked = status(stage="failed", error_code="blocked_address")
+    fake = blocked.model_copy(update={"hint": "blocked_address_fake_ip"})
+    assert "allowed_private_hosts" in decoded(blocked, "en")["hint"]
+    assert "fake-IP" in decoded(fake, "en")["hint"]
+    assert decoded(fake, "en")["error_code"] == "blocked_address"
+
+
 def test_who_waits_for_room_on_the_disk_is_told_so() -> None:
     assert "磁盘" in decoded(status(stage="queued", waiting="disk_full"))["message"]
     assert decoded(status(stage="queued"))["message"] == "等待处理..."

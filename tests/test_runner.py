@@ -51,6 +51,11 @@ def test_what_cannot_get_better_fails_at_once() -> None:
     assert after_failure(status(), Broken(code="http_404"), 2) == Failed(code="http_404")
 
 
+def test_what_the_child_knows_better_is_kept() -> None:
+    broken = Broken(code="blocked_address", hint="blocked_address_fake_ip")
+    assert after_failure(status(), broken, 2) == Failed(code=broken.code, hint=broken.hint)
+
+
 def test_a_full_disk_is_waited_for_and_costs_no_retry() -> None:
     event = after_failure(status(retries=2), Broken(code="disk_full", retryable=True), 2)
     assert isinstance(event, Requeued)

@@ -102,6 +102,7 @@ class Failure:
     code: str
     retryable: bool = False
     retry_after: float | None = None
+    hint: str | None = None
 
 
 class JobFailed(Exception):
@@ -122,7 +123,7 @@ def classify(error: BaseException, refusals: Sequence[network.HTTPError] = ()) -
     text = " ".join(str(link) for link in chain).lower()
     code = _own_code(chain) or _code_of_classes(chain) or _code_of_errno(chain)
     if code:
-        return Failure(code, CODES[code])
+        return Failure(code, CODES[code], hint=_hint(code))
     if re.search(_BOT_CHECK, text):  # sites say so with a 403 or 429
         return Failure("bot_check", CODES["bot_check"])
     refusal = next((link for link in chain if isinstance(link, network.HTTPError)), None)
@@ -143,6 +144,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting += wrapped if isinstance(wrapped, tuple) else ()
         waiting += (getattr(link, "cause", None), getattr(link, "reason", None))
         waiting += (link.__cause__, link.__context__, *link.args)
+
+
+def _hint(code: str) -> str | None:
+    """A better hint than the one of the code itself, where the reason is known more exactly."""
+    fake = code == "blocked_address" and any(guard.is_fake_ip(address) for address in guard.refused)
+    return "blocked_address_fake_ip" if fake else None
 
 
 def _own_code(chain: list[BaseException]) -> str | None:
@@ -197,7 +204,7 @@ def seconds(retry_after: str | None) -> float | None:
 
 def _from_text(chain: list[BaseException], text: str) -> Failure:
     if guard.refused and "blocked" in text:
-        return Failure("blocked_address")
+        return Failure("blocked_address", hint=_hint("blocked_address"))
     for code, pattern in _TEXTS:
         if re.search(pattern, text):
             # A name server that is out of reach comes back; a name that does not exist does not.

@@ -22,6 +22,9 @@ Network = IPv4Network | IPv6Network
 refused: list[str] = []
 """The last addresses that were refused, newest last: yt-dlp keeps only the text of some errors."""
 
+FAKE_IP: Final = IPv4Network("198.18.0.0/15")
+"""Benchmarks; proxy programs in fake-IP mode answer every name with an address from here."""
+
 _KEPT: Final = 20
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SOCKS_PORT: Final = 1080
@@ -43,7 +46,7 @@ _SPECIAL: Final[tuple[Network, ...]] = tuple(
             "192.0.2.0/24",  # documentation
             "192.88.99.0/24",  # 6to4 relays
             "192.168.0.0/16",
-            "198.18.0.0/15",  # benchmarks; also the answers of fake-IP proxies
+            str(FAKE_IP),
             "198.51.100.0/24",  # documentation
             "203.0.113.0/24",  # documentation
             "224.0.0.0/4",  # multicast
@@ -65,6 +68,13 @@ class AddressBlocked(PermissionError):
         self.address = address
         refused.append(address)
         del refused[:-_KEPT]
+
+
+def is_fake_ip(address: str) -> bool:
+    try:
+        return _numeric(address) in FAKE_IP
+    except ValueError:
+        return False
 
 
 def is_public(address: str) -> bool:

@@ -4,6 +4,7 @@ A child of the fork server runs `main`. For debugging, and where there is no for
 `python -I -B server/child/job.py FD`, with FD the inherited end of a stream socket.
 """
 
+import dataclasses
 import fcntl
 import os
 import socket
@@ -60,8 +61,8 @@ def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
         log.write(f"{failure.code}: {error}")
         if failure.code == "internal":
             log.write("".join(traceback.format_exception(error)))
-        wait = {} if failure.retry_after is None else {"retry_after": failure.retry_after}
-        return "broken", {"code": failure.code, "retryable": failure.retryable, **wait}
+        fields = dataclasses.asdict(failure)
+        return "broken", {name: value for name, value in fields.items() if value is not None}
 
 
 def _download(
@@ -114,9 +115,19 @@ def _lock(path: str) -> int:
 
     ffmpeg inherits the descriptor, so that the lock ends with the last writer.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # it was deleted while we waited: another could lock its successor
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 if __name__ == "__main__":

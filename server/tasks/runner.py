@@ -188,7 +188,7 @@ def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
     if broken.code == "disk_full":
         return Requeued(because="disk_full", not_before=in_seconds(DISK_BACKOFF))
     if not broken.retryable or status.retries >= retries:
-        return Failed(code=broken.code)
+        return Failed(code=broken.code, hint=broken.hint)
     return Requeued(counts_as_retry=True, not_before=in_seconds(_backoff(status, broken)))
 
 
