@@ -49,6 +49,11 @@ class Stage(StrEnum):
         return self in _FINAL
 
     @property
+    def is_waiting(self) -> bool:
+        """Accepted, and no child works on it: what `max_queued` counts."""
+        return self in (Stage.QUEUED, Stage.PAUSED)
+
+    @property
     def is_running(self) -> bool:
         """A child works on it, or worked on it when the server went away."""
         return self in _RUNNING

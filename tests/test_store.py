@@ -232,9 +232,10 @@ async def fill(store: Store) -> list[Task]:
     return tasks
 
 
-async def test_only_queued_tasks_count(store: Store) -> None:
+async def test_only_tasks_that_wait_count(store: Store) -> None:
     tasks = await fill(store)
-    await store.add(new_task(auto_start=False))
+    with pytest.raises(QueueFull):
+        await store.add(new_task(auto_start=False))
     await saved(store, started(tasks[0].status))
     await store.mark_removed(tasks[1].status.task_id)
     for _ in range(2):
@@ -250,6 +251,9 @@ async def test_the_queue_is_as_long_after_a_restart(open_any: OpenStore) -> None
         with pytest.raises(QueueFull):
             await store.add(new_task())
         await saved(store, apply(tasks[0].status, Paused(), utc_now()))
+        with pytest.raises(QueueFull):
+            await store.add(new_task())
+        await saved(store, apply((await store.get(tasks[0].status.task_id)).status, Cancelled(), utc_now()))
         await store.add(new_task())
 
 

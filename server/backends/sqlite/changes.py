@@ -16,7 +16,7 @@ from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.rows import read_task
 from server.backends.sqlite.writer import Change
 from server.errors import IdempotencyMismatch, QueueFull
-from server.models import Stage, Task, TaskStatus
+from server.models import Task, TaskStatus
 from server.ports import Idempotency
 
 _INSERT = """
@@ -105,16 +105,16 @@ class Changes:
 
     async def _add(self, adds: Sequence[Add]) -> None:
         known = await self._tasks_by_key([add.idempotency.key for add in adds if add.idempotency])
-        queued = self._memory.queued
+        waiting = self._memory.waiting
         for add in adds:
             key = add.idempotency
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if request == key.request else IdempotencyMismatch()
-            elif add.task.status.stage is Stage.QUEUED and queued >= self._max_queued:
+            elif waiting >= self._max_queued:
                 add.outcome = QueueFull()
             else:
-                queued += add.task.status.stage is Stage.QUEUED
+                waiting += 1
                 self._admit(add)
         await self._executemany(_INSERT, [add.row() for add in adds if add.is_new])
 

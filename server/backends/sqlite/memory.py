@@ -5,20 +5,20 @@ It is changed after a COMMIT, never before, so nothing in it could still be take
 
 from collections import OrderedDict
 
-from server.models import Stage, Task, TaskStatus
+from server.models import Task, TaskStatus
 
 RECENT = 1000
 
 
 class Memory:
-    """`queued` counts the tasks that wait for their turn; `version` grows with every change."""
+    """`waiting` counts the tasks that are queued or paused; `version` grows with every change."""
 
     def __init__(self, recent: int = RECENT) -> None:
         self._limit = recent
         self._live: dict[str, Task] = {}
         self._recent: OrderedDict[str, Task] = OrderedDict()
         self._named: dict[str, str] = {}  # public name of a file -> id of its task, of those in `_recent`
-        self.queued = 0
+        self.waiting = 0
         self.version = 0
 
     def get(self, task_id: str) -> Task | None:
@@ -42,12 +42,12 @@ class Memory:
             self._put_recent(task)
         else:
             self._live[task.status.task_id] = task
-            self.queued += task.status.stage is Stage.QUEUED
+            self.waiting += task.status.stage.is_waiting
 
     def drop(self, task_id: str) -> None:
         self.version += 1
         if task := self._live.pop(task_id, None):
-            self.queued -= task.status.stage is Stage.QUEUED
+            self.waiting -= task.status.stage.is_waiting
         elif task := self._recent.pop(task_id, None):
             self._forget_names(task.status)
 
