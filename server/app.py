@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> web.Application:
     app[kit.SETTINGS] = settings
     app[auth.DOORS], app[auth.GATE] = doors, gate
     app[kit.ENCODER] = Encoder(settings.server.base_path)
+    app[push.DELIVERER] = push.Deliverer()
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:

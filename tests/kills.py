@@ -160,9 +160,8 @@ class Rampage:
 
     async def _kill_fork_server(self) -> None:
         """All that run are lost with it."""
-        if all(task.may_be_lost for task in self._running()):
-            self._kill("fork server", self._fork_servers())
-            await self._until(lambda: bool(self._fork_servers()))
+        await self._until(self._all_may_be_lost)
+        self._kill("fork server", self._fork_servers())
 
     async def _kill_server(self) -> None:
         self._up.clear()
@@ -173,9 +172,9 @@ class Rampage:
 
     async def _kill_server_and_others(self) -> None:
         """In no order: the kernel decides who hears of whose death first."""
+        await self._until(self._all_may_be_lost)
         processes = self.service.processes()
-        if all(task.may_be_lost for task in self._running()):
-            self._kill("child", self._random.sample(processes, min(2, len(processes))))
+        self._kill("others", self._random.sample(processes, min(2, len(processes))))
         await self._kill_server()
 
     async def _kill_server_after_202(self) -> None:
@@ -203,8 +202,8 @@ class Rampage:
                     if witness := by_id.get(log.stem):
                         yield process, witness
 
-    def _running(self) -> list[Witness]:
-        return [task for task in self.witnesses if task.newest["stage"] in ("info", "download", "convert")]
+    def _all_may_be_lost(self) -> bool:
+        return all(task.may_be_lost for task in self.witnesses if not task.done)
 
     async def _until(self, wanted: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):

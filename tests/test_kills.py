@@ -1,12 +1,74 @@
 """`kill -9` of anything, any time: at random, and at the moments that chance would hardly find."""
 
+import asyncio
+import fcntl
+import os
 import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+import pytest
+
 from tests.kills import check_data, check_files, make_film, rampage
-from tests.site import open_site
+from tests.service import ROOT, Payload, Service, gone
+from tests.site import Site, open_site, sha256
 
 KILLS = 60
+
+# Read by the server's interpreter when it starts: the server kills itself, once, just before a call.
+SITECUSTOMIZE = """
+import os, signal, sys
+from pathlib import Path
+
+sys.path.insert(0, {root!r})
+from {module} import {owner} as owner
+from server.events import Finished, Started
+
+original, once = owner.{method}, Path({once!r})
+
+def dying(*args, **options):
+    if {when} and not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **options)
+
+owner.{method} = dying
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Just before `method` of `owner` is called with `args` for which `when` is true."""
+
+    module: str
+    owner: str
+    method: str
+    when: str = "True"
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        folder.mkdir()
+        fields = {name: getattr(self, name) for name in ("module", "owner", "method", "when")}
+        text = SITECUSTOMIZE.format(**fields, root=str(ROOT), once=str(folder / "died"))
+        (folder / "sitecustomize.py").write_text(text)
+        return {"PYTHONPATH": str(folder)}
+
+
+ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
+STARTED = Moment("server.tasks.children", "ForkServer", "start")
+PRODUCED = Moment("server.files.local", "LocalFiles", "publish")
+PUBLISHED = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Finished)")
+STARTED_AGAIN = Moment(
+    "server.tasks.recorder",
+    "Recorder",
+    "record",
+    "isinstance(args[2], Started) and once.with_name('retried').exists()",
+)
+MARKED = Moment("server.files.local", "LocalFiles", "remove")
+REMOVED = Moment("server.backends.sqlite.store", "SqliteStore", "forget")
 
 
 async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_is_left(
@@ -17,7 +79,6 @@ async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_
     film = make_film(media, tmp_path / "media")
     async with open_site(film) as site, rampage(tmp_path / "service", site, film, seed) as running:
         await running.run(KILLS)
-        print(running.toll.killed, len(running.witnesses))
         await running.settle(within=90)
         for witness in running.witnesses:
             witness.check()
@@ -26,4 +87,223 @@ async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_
         await running.service.restart()  # what a killed process could not tidy up, the next start does
         assert await running.service.stop() == 0
         check_data(running.service.data, running.witnesses)
-    print(running.toll.killed, len(running.witnesses))
+    print(running.toll.killed)
+
+
+@pytest.mark.parametrize(
+    ("moment", "attempts"),
+    [
+        pytest.param(ACCEPTED, 1, id="accepted and not yet answered"),
+        pytest.param(STARTED, 2, id="begun and no child yet"),
+        pytest.param(PRODUCED, 2, id="produced and not yet published"),
+        pytest.param(PUBLISHED, 1, id="published and the status not yet saved"),
+    ],
+)
+async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_start(
+    site: Site, media: Path, tmp_path: Path, moment: Moment, attempts: int
+) -> None:
+    async with Service(tmp_path / "service", **moment.environment(tmp_path / "moment")) as service:
+        submitting = asyncio.create_task(service.submit(site.url("/1mb.mp4"), outputs=["video"]))
+        await died(service)
+        asked = len(site.requests)
+        await asyncio.wait([submitting])  # it may have had its answer, or none
+        submitting.exception()
+        await service.start()
+        [task] = await all_tasks(service)
+        done = await service.wait(task["task_id"])
+        assert done["attempt"] == attempts
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "1mb.mp4")
+        if moment is PUBLISHED:
+            assert len(site.requests) == asked, "it was fetched again"
+        assert leftovers(service) == []
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(MARKED, id="marked and its files still there"),
+        pytest.param(REMOVED, id="without files and its row still there"),
+    ],
+)
+async def test_a_removal_that_was_begun_is_finished_at_the_next_start(
+    site: Site, tmp_path: Path, moment: Moment
+) -> None:
+    async with Service(tmp_path / "service", **moment.environment(tmp_path / "moment")) as service:
+        done = await finished(service, site)
+        deleting = asyncio.create_task(service.client.delete(f"/api/tasks/{done['task_id']}"))
+        await died(service)
+        await asyncio.wait([deleting])
+        deleting.exception()
+        await service.start()
+        async with service.client.get(f"/api/status/{done['task_id']}") as answer:
+            assert answer.status == 404
+        assert await all_tasks(service) == []
+        assert list(service.data.rglob(f"{done['task_id']}*")) == []
+
+
+async def test_a_server_that_dies_between_a_retry_and_its_attempt_makes_it_at_the_next_start(
+    site: Site, media: Path, tmp_path: Path
+) -> None:
+    """Its old files with their manifest are still there: they must not pass for the new ones."""
+    environment = STARTED_AGAIN.environment(tmp_path / "moment")
+    async with Service(tmp_path / "service", **environment) as service:
+        done = await finished(service, site)
+        (tmp_path / "moment" / "retried").touch()
+        async with service.client.post(f"/api/tasks/{done['task_id']}/retry") as answer:
+            assert answer.status == 200
+        await died(service)
+        asked = len(site.requests)
+        await service.start()
+        again = await service.wait(done["task_id"])
+        assert again["attempt"] == 2
+        assert len(site.requests) > asked
+        assert again["files"] != done["files"]
+        fetched = await service.fetch(again["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "1mb.mp4")
+
+
+async def test_a_dead_fork_server_is_replaced_and_its_tasks_go_on_from_where_they_were(
+    service: Service, site: Site, media: Path, tmp_path: Path
+) -> None:
+    url = site.url("/8mb.mp4?stall=5000000&after=1&times=1")
+    task = await service.submit(url, outputs=["video"])
+    async with asyncio.timeout(20):
+        await site.stalled()
+    await service.wait(task["task_id"], "download")
+    [before] = fork_servers(service)
+    family = [before, *before.children(recursive=True)]
+    assert len(family) > 1
+    before.kill()
+    await gone(family)
+    done = await service.wait(task["task_id"])
+    [after] = fork_servers(service)
+    assert after.pid != before.pid
+    assert done["attempt"] == 2
+    assert any(request.range for request in site.seen("/8mb.mp4")), "it began from the start again"
+    fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "8mb.mp4")
+    assert service.complaints() == []
+
+
+async def test_a_fork_server_that_dies_before_its_child_says_a_word_costs_one_attempt(
+    service: Service, site: Site
+) -> None:
+    await finished(service, site)  # so it is warm
+    [fork_server] = fork_servers(service)
+    with stopped(fork_server):
+        task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
+        await service.wait(task["task_id"], "info")
+        fork_server.kill()
+    done = await service.wait(task["task_id"])
+    assert done["attempt"] == 2
+    assert service.complaints() == []
+
+
+async def test_a_child_that_waits_for_its_predecessor_dies_with_the_server(
+    service: Service, site: Site, media: Path, tmp_path: Path
+) -> None:
+    task = await service.submit(site.url("/1mb.mp4"), outputs=["video"], auto_start=False)
+    with locked(service.data / "work" / f"{task['task_id']}.lock"):
+        async with service.client.post(f"/api/tasks/{task['task_id']}/resume") as answer:
+            assert answer.status == 200
+        await service.wait(task["task_id"], "info")
+        await service.kill()
+        await service.start()
+        await service.wait(task["task_id"], "info")
+        await asyncio.sleep(0.3)
+        assert not (service.data / "work" / task["task_id"] / "out").exists()
+        assert site.requests == [], "it works where somebody else still may"
+    done = await service.wait(task["task_id"])
+    assert done["attempt"] == 2
+    fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "1mb.mp4")
+
+
+async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and_can_be_retried(
+    service: Service, site: Site
+) -> None:
+    task = await service.submit(site.url("/1mb.mp4?wait=2"), outputs=["video"])
+    for attempt in (1, 2, 3):
+        await attempted(service, task["task_id"], attempt)
+        [child] = await children(service)
+        child.kill()
+    failed = await service.wait(task["task_id"], "failed")
+    assert (failed["error_code"], failed["attempt"]) == ("worker_lost", 3)
+    assert failed["hint"]
+    async with service.client.post(f"/api/tasks/{task['task_id']}/retry") as answer:
+        assert answer.status == 200
+    assert (await service.wait(task["task_id"]))["attempt"] == 4
+
+
+# --- what these tests say ---
+
+
+async def finished(service: Service, site: Site) -> Payload:
+    task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
+    return await service.wait(task["task_id"])
+
+
+async def died(service: Service) -> None:
+    """Return when the server has killed itself, and all that it had started is gone."""
+    assert service._process is not None
+    started = service.processes()
+    async with asyncio.timeout(20):
+        while service._process.returncode is None:
+            started = service.processes() or started
+            await asyncio.sleep(0.01)
+    assert service._process.returncode == -signal.SIGKILL
+    await gone(started)
+
+
+async def all_tasks(service: Service) -> list[Payload]:
+    async with service.client.get("/api/tasks") as answer:
+        tasks: list[Payload] = (await answer.json())["tasks"]
+        return tasks
+
+
+async def attempted(service: Service, task_id: str, attempt: int) -> None:
+    async with asyncio.timeout(20):
+        while (await service.status(task_id))["attempt"] < attempt:
+            await asyncio.sleep(0.01)
+
+
+def fork_servers(service: Service) -> list[psutil.Process]:
+    assert service._process is not None
+    direct = psutil.Process(service._process.pid).children()
+    return [process for process in direct if any("forkserver" in word for word in process.cmdline())]
+
+
+async def children(service: Service) -> list[psutil.Process]:
+    """Those that the fork server has started, as soon as there are any."""
+    found: list[psutil.Process] = []
+    async with asyncio.timeout(20):
+        while not found:
+            found = [child for server in fork_servers(service) for child in server.children()]
+            await asyncio.sleep(0.01)
+    return found
+
+
+def leftovers(service: Service) -> list[Path]:
+    return list((service.data / "work").iterdir())
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        if process.is_running():
+            process.resume()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Held by the test, as by a child that is a long time dying."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

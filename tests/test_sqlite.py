@@ -274,7 +274,7 @@ def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> Non
     assert kept == [final[0], *final[-9:]]
     assert len(memory._named) == 2 * len(kept)
     assert memory.unfinished() == live
-    assert memory.queued == 50
+    assert memory.waiting == 50
 
 
 def test_what_a_commit_has_overtaken_is_not_kept() -> None:

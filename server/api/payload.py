@@ -6,8 +6,9 @@ the contract's; what does not apply is left out.
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from server.locales import LANGUAGES, Catalogue
 from server.models import Stage, TaskStatus
@@ -15,10 +16,19 @@ from server.models import Stage, TaskStatus
 MAX_KEPT = 4096  # encoded payloads, about 1 kB each
 
 
-class Payload(NamedTuple):
+@dataclass(slots=True)
+class Payload:
     revision: int
     body: bytes
     etag: str
+    _frame: bytes = b""
+
+    @property
+    def frame(self) -> bytes:
+        """`body` as a text message for sockets, made when the first one needs it."""
+        if not self._frame:
+            self._frame = text_frame(self.body)
+        return self._frame
 
 
 class Encoder:
@@ -48,6 +58,16 @@ def dumps(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def text_frame(body: bytes) -> bytes:
+    """`body` as one WebSocket text message from a server (RFC 6455, section 5.2)."""
+    size = len(body)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + body
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + body
+    return b"\x81\x7f" + size.to_bytes(8, "big") + body
+
+
 def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
     """`status` as clients see it, in the reader's words."""
     fields: dict[str, Any] = {
@@ -71,7 +91,7 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "eta": status.eta,
         "file_info": {kind: {"size": file.size, "type": file.type} for kind, file in status.files.items()},
         "error_code": status.error_code,
-        "hint": words.hint(status.error_code) if status.error_code else None,
+        "hint": words.hint(status.hint or status.error_code) if status.error_code else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -1,100 +1,170 @@
-"""`/ws/<task_id>` and `/ws`: the payloads that a poller would read, as they change."""
+"""`/ws/<task_id>` and `/ws`: the payloads that a poller would read, as they change.
+
+A change that thousands watch is one frame, written thousands of times straight to the transports. Who
+cannot take it at once has the hub's slots, where newer payloads replace older ones, until the socket
+has drained.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections import deque
 from contextlib import suppress
-from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, web
 
 from server.api.kit import ENCODER, HUB, TASKS, language
-from server.api.payload import Encoder, dumps
+from server.api.payload import dumps, text_frame
 from server.errors import UpgradeRequired
 from server.models import TaskStatus
 from server.tasks.hub import Removed, Subscription, Update
 
 HEARTBEAT = 30.0  # seconds
 CLOSE_WITHIN = 2.0  # seconds that a peer has to answer a close
+SOCKETS_AT_ONCE = 128  # written to before everybody else on the event loop has a turn
+MESSAGES_AT_ONCE = 64  # written to one socket before the next one has its turn
+
+
+class Deliverer:
+    """Lets subscribers write, in the order in which something came for them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Subscriber] = deque()
+
+    def add(self, subscriber: "Subscriber") -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._waiting.append(subscriber)
+
+    def _deliver(self) -> None:
+        for _ in range(min(SOCKETS_AT_ONCE, len(self._waiting))):
+            self._waiting.popleft().flush()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._deliver)
+
+
+DELIVERER = web.AppKey("deliverer", Deliverer)
 
 
 class Subscriber(Subscription):
-    """One socket: takes what the hub holds for it and sends it, as fast as its reader reads."""
+    """One socket that hears of all tasks."""
 
-    def __init__(self, ws: web.WebSocketResponse, encoder: Encoder, chosen: str) -> None:
-        self._ws = ws
-        self._encoder = encoder
-        self._language = chosen
-        self._changed = asyncio.Event()
-        self._left = False
-        super().__init__(self._changed.set)
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._encoder = request.app[ENCODER]
+        self._deliverer = request.app[DELIVERER]
+        self._language = language(request)
+        self._reading: asyncio.Timeout | None = None  # for as long as the socket is open
+        self._catching_up: asyncio.Task[None] | None = None
+        self._close_code: WSCloseCode | None = None
+        super().__init__(self._ask_for_a_turn)
 
-    def leave(self) -> None:
-        """The client went away."""
-        self._left = True
-        self._changed.set()
+    async def serve(self, ws: web.WebSocketResponse) -> None:
+        """Write until there is no more to say or nobody left to say it to."""
+        assert self._request.transport is not None
+        self._transport = self._request.transport
+        self._transport.set_write_buffer_limits(high=0)  # then a drain lasts until all was taken
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                self._ask_for_a_turn()  # for what came before
+                async for _ in ws:
+                    pass  # clients only listen; reading notices when they leave
+        except TimeoutError:  # `_end` has set one
+            assert self._close_code
+            # Nothing waits for a read now: aiohttp would cut the line before the client's own close came.
+            await ws.close(code=self._close_code, drain=False)
+        finally:
+            self._reading = None
+            if self._catching_up:
+                self._catching_up.cancel()
+            if self._is_behind():
+                self._transport.abort()  # who has not read until now never will
 
-    async def push_one(self, current: TaskStatus) -> WSCloseCode | None:
-        """Send `current` and each newer status of its task; the code to close with after the last."""
-        await self._send(current)
-        revision, final = current.revision, current.stage.is_final
-        while not final:
-            updates = await self._next_updates()
-            if updates is None:
-                return None if self._left else WSCloseCode.GOING_AWAY
-            for update in updates:
-                if isinstance(update, Removed):
-                    return WSCloseCode.OK
-                if update.revision > revision:
-                    await self._send(update)
-                    revision, final = update.revision, update.stage.is_final
-        return WSCloseCode.OK
-
-    async def push_all(self) -> WSCloseCode | None:
-        """Send what becomes of any task; the code to close with when the server goes away."""
-        while (updates := await self._next_updates()) is not None:
-            for update in updates:
-                await self._send(update)
-        return None if self._left else WSCloseCode.GOING_AWAY
-
-    async def _next_updates(self) -> list[Update] | None:
-        """What came since the last call, as soon as there is something; None at the end."""
-        while not self._left:
-            self._changed.clear()
-            if updates := self.take():
-                return updates
+    def flush(self) -> None:
+        """Write what is held; if the socket is behind, as soon as it has caught up."""
+        if self._reading is None or self._close_code:
+            return
+        if self._is_behind():
             if self.closed:
-                return None
-            await self._changed.wait()
-        return None
+                self._end(WSCloseCode.GOING_AWAY)
+            elif self._catching_up is None:
+                self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
+            return
+        if frames := [self._frame(update) for update in self._news()]:
+            self._transport.write(b"".join(frames))
+        if not self.is_empty:
+            self._ask_for_a_turn()
+        elif self.closed:
+            self._end(WSCloseCode.GOING_AWAY)
 
-    async def _send(self, update: Update) -> None:
+    def _news(self) -> list[Update]:
+        return self.take(MESSAGES_AT_ONCE)
+
+    def _frame(self, update: Update) -> bytes:
         if isinstance(update, Removed):
-            body = dumps({"task_id": update.task_id, "removed": True})
-        else:
-            body = self._encoder.encode(update, self._language).body
-        await self._ws.send_frame(body, WSMsgType.TEXT)
+            return text_frame(dumps({"task_id": update.task_id, "removed": True}))
+        return self._encoder.encode(update, self._language).frame
+
+    def _end(self, code: WSCloseCode) -> None:
+        """Stop reading; `serve` closes."""
+        assert self._reading
+        self._close_code = code
+        self._reading.reschedule(asyncio.get_running_loop().time())
+
+    def _ask_for_a_turn(self) -> None:
+        self._deliverer.add(self)
+
+    def _is_behind(self) -> bool:
+        return self._transport.get_write_buffer_size() > 0
+
+    async def _catch_up(self) -> None:
+        with suppress(ConnectionError):  # the client left
+            await self._request.writer.drain()
+            self._catching_up = None
+            self.flush()
+
+
+class TaskSubscriber(Subscriber):
+    """One socket that hears of one task: its current status, what is newer, and after the last the close."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._first: tuple[TaskStatus, ...] = ()
+        self._revision = 0
+        super().__init__(request)
+
+    def begin_with(self, current: TaskStatus) -> None:
+        self._first = (current,)
+
+    def _news(self) -> list[Update]:
+        news: list[Update] = []
+        updates, self._first = (*self._first, *self.take()), ()
+        for update in updates:
+            if isinstance(update, Removed):
+                self._end(WSCloseCode.OK)
+            elif update.revision > self._revision:
+                news.append(update)
+                self._revision = update.revision
+                if update.stage.is_final:
+                    self._end(WSCloseCode.OK)
+        return news
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """One task: its current payload at once, then each newer one; closes after the last."""
-    ws = _socket(request)
+    ws, subscriber = _socket(request), TaskSubscriber(request)
     task_id = request.match_info["task_id"]
-    subscriber = Subscriber(ws, request.app[ENCODER], language(request))
     with request.app[HUB].watch(task_id, subscriber):
         # Subscribe, then read, then send: the other order loses what changes in between.
-        current = await request.app[TASKS].status(task_id)
+        subscriber.begin_with(await request.app[TASKS].status(task_id))
         await ws.prepare(request)
-        await _serve(ws, subscriber, subscriber.push_one(current))
+        await subscriber.serve(ws)
     return ws
 
 
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
     """All tasks: from now on the newest payload of each that changes, and what is removed."""
-    ws = _socket(request)
-    subscriber = Subscriber(ws, request.app[ENCODER], language(request))
+    ws, subscriber = _socket(request), Subscriber(request)
     with request.app[HUB].watch(None, subscriber):
         await ws.prepare(request)
-        await _serve(ws, subscriber, subscriber.push_all())
+        await subscriber.serve(ws)
     return ws
 
 
@@ -103,30 +173,6 @@ def _socket(request: web.Request) -> web.WebSocketResponse:
     if not ws.can_prepare(request):
         raise UpgradeRequired
     return ws
-
-
-async def _serve(
-    ws: web.WebSocketResponse, subscriber: Subscriber, pushing: Coroutine[Any, Any, WSCloseCode | None]
-) -> None:
-    """Push until there is no more to say or nobody left to say it to."""
-    reading = asyncio.create_task(_read(ws, subscriber), name="socket reader")
-    code = None
-    try:
-        with suppress(ConnectionError):  # the client left
-            code = await pushing
-    finally:
-        reading.cancel()
-        await asyncio.wait([reading])
-    if code:
-        # Not while a read waits: then aiohttp would cut the line before the client's own close came.
-        await ws.close(code=code)
-
-
-async def _read(ws: web.WebSocketResponse, subscriber: Subscriber) -> None:
-    """Clients only listen; reading notices when they leave."""
-    async for _ in ws:
-        pass
-    subscriber.leave()
 
 
 ROUTES = [web.get("/ws", watch_all), web.get("/ws/{task_id}", watch)]

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from server.models import TaskStatus
 
@@ -39,10 +40,16 @@ class Subscription:
         if held is None or _outranks(update, held):
             self._slots[update.task_id] = update
 
-    def take(self) -> list[Update]:
-        """What has come since the last call, oldest task first."""
-        slots, self._slots = self._slots, {}
-        return list(slots.values())
+    @property
+    def is_empty(self) -> bool:
+        return not self._slots
+
+    def take(self, limit: int | None = None) -> list[Update]:
+        """What has come since the last call, oldest task first; at most `limit`, the rest stays held."""
+        if limit is None or len(self._slots) <= limit:
+            slots, self._slots = self._slots, {}
+            return list(slots.values())
+        return [self._slots.pop(task_id) for task_id in list(islice(self._slots, limit))]
 
     def close(self) -> None:
         """The server goes away; what is held can still be taken."""
