@@ -115,7 +115,11 @@ def test_a_retry_after_may_be_a_date() -> None:
     assert seconds("Mon, 01 Jan 2001 00:00:00 GMT") == 0
 
 
-def test_an_answer_of_a_fake_ip_proxy_gets_a_hint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def nothing_was_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "refused", [])
+
+
+def test_an_answer_of_a_fake_ip_proxy_gets_a_hint_of_its_own() -> None:
     blocked = classify(wrapped(guard.AddressBlocked("198.19.0.7")))
     assert blocked == Failure("blocked_address", hint="blocked_address_fake_ip")

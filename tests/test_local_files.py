@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -496,6 +497,31 @@ async def test_more_tasks_than_one_batch_are_swept(
         leave(files, f"task-{number}")
     await files.sweep(Known({"task-4": Stage.PAUSED}))
     assert [path.name for path in files.work("x").parent.iterdir() if path.is_dir()] == ["task-4"]
+
+
+async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_directory(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on, read = threading.Event(), threading.Event(), []
+
+    def slow(task_ids: Iterator[str]) -> list[str]:
+        reading.set()
+        go_on.wait(5)
+        read.extend(task_ids)
+        return []
+
+    leave(files)
+    monkeypatch.setattr("server.files.local._some", slow)
+    sweep = asyncio.create_task(files.sweep(Known({})))
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(reading.wait)
+        sweep.cancel()
+        done, _ = await asyncio.wait([sweep], timeout=0.05)
+        assert not done
+        go_on.set()
+        await asyncio.wait([sweep])
+    assert sweep.cancelled()
+    assert read
 
 
 async def test_one_that_cannot_be_deleted_does_not_stop_the_sweep(

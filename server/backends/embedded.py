@@ -49,6 +49,7 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         files = LocalFiles(data_dir)
         await asyncio.to_thread(files.prepare)
         await stack.enter_async_context(open_lock(data_dir))
+        await asyncio.to_thread(files.empty_scratch)
         store = await stack.enter_async_context(
             open_store(data_dir / DATABASE, max_queued=downloads.max_queued, find_short=short_of)
         )
@@ -73,7 +74,7 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         yield Backend(
             tasks=tasks,
             files=files,
-            inspector=Inspector(fork_server, data_dir.absolute() / "work", downloads, tools),
+            inspector=Inspector(fork_server, files.scratch, downloads, tools),
             readiness=Readiness(store.ping, disk, fork_server, tools),
         )
 

@@ -125,7 +125,7 @@ def _lock(path: str) -> int:
 
 def _is_at(path: str, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(Path(path).stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 

@@ -4,6 +4,7 @@ work/<task_id>/        the child's: partial files, the preview, finished files i
 work/<task_id>.lock    held (flock) by whoever writes into it, down to the last ffmpeg
 logs/<task_id>.log
 files/<task_id>/       the finished files and their manifest: whole, or not there at all
+scratch/               of looks at links, of which nothing is kept
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from server.files.publishing import (
     read_manifest,
 )
 from server.models import Stage, StoredFile, VideoInfo
+from server.tasks.finishing import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class LocalFiles:
         self._work = self._root / "work"
         self._logs = self._root / "logs"
         self._files = self._root / "files"
+        self.scratch = self._root / "scratch"
 
     def prepare(self) -> None:
         """Make the directories, for our eyes only. Touches the disk."""
@@ -54,6 +57,11 @@ class LocalFiles:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(PermissionError):  # a mounted volume may belong to somebody else
             self._root.chmod(0o700)
+
+    def empty_scratch(self) -> None:
+        """Throw away what a crash left of work that is not kept. Touches the disk."""
+        delete(self.scratch)
+        self.scratch.mkdir(mode=0o700)
 
     def work(self, task_id: str) -> Path:
         return self._work / _checked(task_id)
@@ -113,7 +121,8 @@ class LocalFiles:
         for directory in (self._work, self._logs, self._files):
             with await asyncio.to_thread(os.scandir, directory) as entries:
                 task_ids = _task_ids(entries)
-                while batch := await asyncio.to_thread(_some, task_ids):
+                # To the end: a directory that is closed while a thread reads it takes the process along.
+                while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
                     await self._sweep(batch, known, unfinished=directory is self._work)
 
     async def _sweep(self, task_ids: list[str], known: Known, *, unfinished: bool) -> None:

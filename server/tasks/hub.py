@@ -28,6 +28,8 @@ Update = TaskStatus | Removed
 class Subscription:
     """The newest untaken update of each task; `wake` is called when there is one where there was none."""
 
+    __slots__ = ("_slots", "_wake", "closed")
+
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._slots: dict[str, Update] = {}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import uuid4
 from server.errors import SourceRefused, TooManyRequests
 from server.models import InfoRequest
 from server.settings import DownloadSettings
-from server.tasks.children import ForkServer, stopped
+from server.tasks.children import Child, ForkServer, stopped
 from server.tasks.finishing import to_the_end
 from server.tasks.tools import Tools
 
@@ -50,14 +51,15 @@ class Inspector:
     async def _extract(self, wanted: InfoRequest) -> dict[str, Any]:
         await self._fork_server.warm()
         job_id = f"info.{uuid4()}"
-        with tempfile.TemporaryDirectory(dir=self._directory, prefix="info-") as folder:
-            job = self._job(wanted, Path(folder))
-            starting = asyncio.ensure_future(self._fork_server.start(job_id, job, Path(folder) / "log"))
-            try:
-                child = await asyncio.shield(starting)
-                return _answer(await child.read_line())
-            finally:
-                await to_the_end(stopped(starting))
+        folder = Path(await to_the_end(asyncio.to_thread(tempfile.mkdtemp, dir=self._directory)))
+        starting = asyncio.ensure_future(
+            self._fork_server.start(job_id, self._job(wanted, folder), folder / "log")
+        )
+        try:
+            child = await asyncio.shield(starting)
+            return _answer(await child.read_line())
+        finally:
+            await to_the_end(_leave_nothing(starting, folder))
 
     def _job(self, wanted: InfoRequest, folder: Path) -> dict[str, object]:
         return {
@@ -70,6 +72,11 @@ class Inspector:
             "allowed_private_hosts": self._settings.allowed_private_hosts,
             "proxy": self._settings.proxy,
         }
+
+
+async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
+    await stopped(starting)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _answer(line: bytes) -> dict[str, Any]:
