@@ -5,14 +5,16 @@ Secrets come from the environment only. `load()` is the only reader; everything 
 """
 
 import ipaddress
+import json
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -63,7 +65,7 @@ def _proxy(value: str) -> str:
 
 def _base_path(value: str) -> str:
     path = value.rstrip("/")
-    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+    if path and (not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) or {".", ".."} & set(path.split("/"))):
         raise ValueError("a path like /clipwire is expected")
     return path
 
@@ -76,6 +78,12 @@ def _network(value: str) -> str:
 def _origin(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", value):
         raise ValueError(f"{value!r} is not an origin like https://example.org")
+    return value.lower()
+
+
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value):
+        raise ValueError(f"{value!r} is not a host name like clips.example.org")
     return value.lower()
 
 
@@ -98,13 +106,15 @@ class ServerSettings(Frozen):
     language: Annotated[str, AfterValidator(_language)] = Field(
         default="zh", description="of texts, when a reader asks for none"
     )
-    tokens: tuple[SecretStr, ...] = Field(
+    tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = Field(
         default=(), description="environment only; empty: no authentication"
     )
     allowed_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         default=(), description="origins of other pages that may use the API"
     )
-    allowed_hosts: tuple[str, ...] = Field(default=(), description="Host names that are ours")
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = Field(
+        default=(), description="Host names that are ours"
+    )
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
         default=(), description="addresses or networks whose X-Forwarded-* are believed"
     )
@@ -123,9 +133,9 @@ class DownloadSettings(Frozen):
     max_filesize: Size | None = Field(default=None, description="bytes of all streams of a task together")
     min_free_disk: Size = Field(default=1 << 30, description="bytes")
     retention_hours: float | None = Field(
-        default=None, gt=0, description="hours after the end; fractions too"
+        default=None, gt=0, le=1_000_000, description="hours after the end; fractions too"
     )
-    stall_timeout: float = Field(default=60, gt=0, description="seconds without any event")
+    stall_timeout: float = Field(default=60, gt=0, le=86_400, description="seconds without any event")
     retries: int = Field(default=2, ge=0, le=100, description="new attempts after a passing fault")
     rate_limit: Size | None = Field(default=None, gt=0, description="bytes a second, all downloads together")
     proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(default=None, repr=False)
@@ -134,6 +144,7 @@ class DownloadSettings(Frozen):
 
 class LimitSettings(Frozen):
     requests_per_minute: int = Field(default=0, ge=0, description="for each client address; 0: off")
+    sockets_per_client: int = Field(default=10_000, ge=0, description="for each client address; 0: off")
 
 
 class LoggingSettings(Frozen):
@@ -170,7 +181,7 @@ def load() -> Settings:
     """Read file and environment; raises `ConfigurationError` on the first thing that is wrong."""
     path = Path(os.environ.get("CLIPWIRE_CONFIG", "config.toml"))
     content = _read(path)
-    _refuse_unknown_sections()
+    _check_environment()
     if "PORT" in os.environ:
         content.setdefault("server", {})["port"] = os.environ["PORT"]
     try:
@@ -216,15 +227,43 @@ def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
         )
 
 
-def _refuse_unknown_sections() -> None:
-    for name in os.environ:
-        section, delimiter, _ = name.upper().removeprefix("CLIPWIRE_").partition("__")
-        if (
-            name.upper().startswith("CLIPWIRE_")
-            and delimiter
-            and section.lower() not in Settings.model_fields
-        ):
-            raise ConfigurationError(f"{name}: there is no section {section.lower()!r}")
+# What container platforms add for a service that is called clipwire.
+_OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
+
+
+def _check_environment() -> None:
+    """Names that mean nothing are slips; lists have to be JSON, which pydantic would not say by key."""
+    for name, value in os.environ.items():
+        if not name.startswith("CLIPWIRE_") or name == "CLIPWIRE_CONFIG":
+            continue
+        section, delimiter, key = name.removeprefix("CLIPWIRE_").lower().partition("__")
+        if delimiter and section in Settings.model_fields:
+            _check_list(section, key, value)
+        elif delimiter or not _OF_PLATFORMS.fullmatch(name) or _is_a_slip(name):
+            raise ConfigurationError(f"{name}: there is no such setting; they read CLIPWIRE_<SECTION>__<KEY>")
+
+
+def _is_a_slip(name: str) -> bool:
+    """`CLIPWIRE_SERVER_PORT`, with one underscore; but a platform's has a URL as its value."""
+    section, _, key = name.removeprefix("CLIPWIRE_").lower().partition("_")
+    return key in _keys(section) and "://" not in os.environ[name]
+
+
+def _check_list(section: str, key: str, value: str) -> None:
+    field = _keys(section).get(key)
+    if field is not None and get_origin(field.annotation) is tuple:
+        try:
+            json.loads(value)
+        except ValueError:
+            raise ConfigurationError(
+                f'{section}.{key}: a JSON list is expected, such as ["a", "b"]'
+            ) from None
+
+
+def _keys(section: str) -> dict[str, FieldInfo]:
+    field = Settings.model_fields.get(section)
+    model = field.annotation if field else None
+    return model.model_fields if isinstance(model, type) and issubclass(model, Frozen) else {}
 
 
 def _first_problem(error: ValidationError) -> str:

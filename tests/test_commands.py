@@ -56,6 +56,29 @@ async def test_a_wrong_configuration_gets_one_line_and_status_2(command: tuple[s
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("CLIPWIRE_SERVER__HOST", "nope.invalid", "server.host"),
+        ("CLIPWIRE_SERVER__HOST", "203.0.113.1", "server.host"),
+        ("CLIPWIRE_STORAGE__DATA_DIR", "/dev/null", "storage.data_dir"),
+    ],
+)
+async def test_what_only_shows_when_it_is_used_gets_one_line_and_status_2(
+    data: dict[str, str], key: str, value: str, said: str
+) -> None:
+    status, out, err = await run(**data | {key: value})
+    assert (status, out) == (2, "")
+    assert said in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+async def test_a_port_that_is_taken_is_named(data: dict[str, str], service: Service) -> None:
+    status, _, err = await run(**data | {"CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2]})
+    assert status == 1
+    assert "server.port" in err.splitlines()[-1]
+
+
 async def test_check_says_what_is_in_order_and_changes_nothing(data: dict[str, str], tmp_path: Path) -> None:
     status, out, _ = await run("check", **data)
     assert status == 0

@@ -97,7 +97,15 @@ def test_a_wrong_file_gets_one_line_that_names_the_key_or_the_file(text: str, sa
         ("CLIPWIRE_SERVER__PROT", "1", "server.prot"),
         ("CLIPWIRE_SEVER__PORT", "1", "CLIPWIRE_SEVER__PORT"),
         ("CLIPWIRE_SERVER__PORT", "http", "server.port"),
-        ("CLIPWIRE_SERVER__TOKENS", "s3cret", "server"),
+        ("CLIPWIRE_SERVER__TOKENS", "s3cret", "server.tokens"),
+        ("CLIPWIRE_SERVER__TOKENS", '[""]', "server.tokens"),
+        ("CLIPWIRE_SERVER__TOKENS", '"s3cret"', "server.tokens"),
+        ("CLIPWIRE_SERVER__BASE_PATH", "/a/../b", "server.base_path"),
+        ("CLIPWIRE_SERVER__ALLOWED_HOSTS", '["http://x"]', "server.allowed_hosts"),
+        ("CLIPWIRE_DOWNLOADS__RETENTION_HOURS", "inf", "downloads.retention_hours"),
+        ("CLIPWIRE_DOWNLOADS__RETENTION_HOURS", "nan", "downloads.retention_hours"),
+        ("CLIPWIRE_SERVER_PORT", "9000", "CLIPWIRE_SERVER_PORT"),
+        ("CLIPWIRE_FOO", "1", "CLIPWIRE_FOO"),
         ("CLIPWIRE_CONFIG", "/nowhere.toml", "/nowhere.toml"),
         ("PORT", "http", "server.port"),
     ],
@@ -111,6 +119,22 @@ def test_a_wrong_environment_gets_one_line(
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLIPWIRE_PORT", "tcp://10.0.0.1:8080"),
+        ("CLIPWIRE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("CLIPWIRE_SERVICE_HOST", "10.0.0.1"),
+        ("CLIPWIRE_SERVER_PORT", "tcp://10.0.0.1:8080"),
+    ],
+)
+def test_what_a_container_platform_adds_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert load().server.port == 8080
 
 
 def test_a_token_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from server.backends.dispatcher import LocalDispatcher
@@ -15,7 +16,7 @@ from server.files.local import LocalFiles
 from server.files.names import short_of
 from server.models import Stage, Task
 from server.ports import Store
-from server.settings import Settings
+from server.settings import ConfigurationError, Settings
 from server.tasks.children import ForkServer
 from server.tasks.disk import Disk
 from server.tasks.hub import Hub
@@ -42,13 +43,14 @@ class Backend:
 async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
     """Everything opens in this order and closes in the reverse one.
 
-    Raises `DataDirInUse` and `DatabaseUnusable`.
+    Raises `ConfigurationError`, `DataDirInUse` and `DatabaseUnusable`.
     """
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
         files = LocalFiles(data_dir)
-        await asyncio.to_thread(files.prepare)
+        await asyncio.to_thread(_make, data_dir)
         await stack.enter_async_context(open_lock(data_dir))
+        await asyncio.to_thread(files.prepare)
         await asyncio.to_thread(files.empty_scratch)
         store = await stack.enter_async_context(
             open_store(data_dir / DATABASE, max_queued=downloads.max_queued, find_short=short_of)
@@ -57,7 +59,9 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         fork_server = await stack.enter_async_context(ForkServer(tools.ffmpeg, tools.deno))
         recorder, disk = Recorder(store, hub), Disk(data_dir, downloads.min_free_disk)
         runner = Runner(store, recorder, fork_server, files, downloads, tools)
-        dispatcher = LocalDispatcher(runner.run, store, downloads.max_concurrent, downloads.max_per_host)
+        dispatcher = LocalDispatcher(
+            runner.run, store, downloads.max_concurrent, downloads.max_per_host, runner.finish
+        )
         stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, files, disk)
         try:
@@ -77,6 +81,13 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
             inspector=Inspector(fork_server, files.scratch, downloads, tools),
             readiness=Readiness(store.ping, disk, fork_server, tools),
         )
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigurationError(f"storage.data_dir: {data_dir}: {exc.strerror}") from None
 
 
 async def carry_on(

@@ -40,3 +40,4 @@ def configure(settings: LoggingSettings) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(OurErrorsOnly())
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # it would log all values: URLs with passwords
