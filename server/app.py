@@ -1,7 +1,8 @@
 """The whole wiring, on one page."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from server.api import (
     status,
     tasks,
 )
+from server.api.connections import CONNECTIONS, Connections
 from server.api.payload import Encoder
 from server.backends import open_backend
 from server.settings import Settings
@@ -31,6 +33,8 @@ ROUTES = [
     for route in module.ROUTES
 ]
 
+ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close of their sockets
+
 
 def create_app(settings: Settings) -> web.Application:
     """The service, closed; it opens its data when it starts and raises what `open_backend` raises."""
@@ -41,6 +45,7 @@ def create_app(settings: Settings) -> web.Application:
     hub = app[kit.HUB] = Hub()
     app[kit.SETTINGS] = settings
     app[auth.DOORS], app[auth.GATE] = doors, gate
+    app[CONNECTIONS] = Connections(settings.limits.sockets_per_client)
     app[kit.ENCODER] = Encoder(settings.server.base_path)
     app[push.DELIVERER] = push.Deliverer()
 
@@ -56,25 +61,25 @@ def create_app(settings: Settings) -> web.Application:
     async def say_goodbye(app: web.Application) -> None:
         app[kit.TASKS].close()
         hub.close()
+        # What clients answer to our close is no longer read once aiohttp itself shuts down.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await hub.left_alone()
 
     app.cleanup_ctx.append(backend)
     app.on_shutdown.append(say_goodbye)  # ends the sockets and long polls; the backend closes after them
-    app.on_response_prepare.append(security.security_headers)
+    app.on_response_prepare.append(doors.add_headers)
     app.add_routes(ROUTES)
     if settings.server.base_path:  # a proxy may or may not strip its prefix
         app.add_routes(_under(settings.server.base_path))
     return app
 
 
-def _under(base_path: str) -> list[web.AbstractRouteDef]:
+def _under(base_path: str) -> list[web.RouteDef]:
     async def to_the_page(request: web.Request) -> web.StreamResponse:
         raise web.HTTPPermanentRedirect(base_path + "/")
 
-    moved: list[web.AbstractRouteDef] = [web.get(base_path, to_the_page)]
-    for route in ROUTES:
-        match route:
-            case web.RouteDef(method, path, handler, kwargs):
-                moved.append(web.RouteDef(method, base_path + path, handler, kwargs))
-            case web.StaticDef(prefix, path, kwargs):
-                moved.append(web.StaticDef(base_path + prefix, path, kwargs))
-    return moved
+    moved = [
+        web.RouteDef(route.method, base_path + route.path, route.handler, route.kwargs) for route in ROUTES
+    ]
+    return [web.get(base_path, to_the_page), *moved]

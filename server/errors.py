@@ -13,6 +13,7 @@ AppError
 ├── ThumbnailNotFound        404  none is known (yet)
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
+├── BodyTooSlow              408  it did not come within the time
 ├── TaskAlreadyFinal         409  it has ended
 ├── WrongStage               409  the task is not where this could be done
 ├── BodyTooLarge             413
@@ -104,6 +105,13 @@ class WrongStage(AppError):
 
     def __init__(self, stage: str) -> None:
         super().__init__(stage=stage)
+
+
+class BodyTooSlow(AppError):
+    status, code = HTTPStatus.REQUEST_TIMEOUT, "body_too_slow"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Connection": "close"})
 
 
 class BodyTooLarge(AppError):

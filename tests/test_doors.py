@@ -11,8 +11,9 @@ from aiohttp.test_utils import TestClient
 from pydantic import SecretStr
 
 from server.api.auth import COOKIE, GATE, MAX_WRONG, Minute
+from server.api.connections import CONNECTIONS
 from server.app import create_app
-from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
+from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
@@ -223,6 +224,66 @@ async def test_a_trusted_proxy_says_who_asks_and_for_whom(aiohttp_client: Connec
 async def test_who_is_no_proxy_is_not_believed(open_house: Client) -> None:
     headers = {"Host": "evil.example", "X-Forwarded-Host": "clip.example"}
     assert (await open_house.get("/api/tasks", headers=headers)).status == 403
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Cookie"])
+async def test_bytes_that_are_no_text_are_a_wrong_token(guarded: Client, header: str) -> None:
+    prefix = {"Authorization": b"Bearer ", "Cookie": COOKIE.encode() + b"="}[header]
+    request = (
+        b"GET /api/tasks HTTP/1.1\r\nHost: localhost\r\n" + header.encode() + b": " + prefix + b"\xe9\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", guarded.port)
+    writer.write(request)
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
+
+
+async def test_a_cookie_alone_does_not_log_out(guarded: Client) -> None:
+    await guarded.post("/api/session", json={"token": TOKEN})
+    assert (await guarded.delete("/api/session")).status == 403
+    assert (await guarded.get("/api/tasks")).status == 200
+
+
+async def test_without_tokens_a_log_in_is_not_needed_and_does_no_harm(open_house: Client) -> None:
+    for _ in range(MAX_WRONG + 2):
+        assert (await open_house.post("/api/session", json={"token": "any"})).status == 204
+
+
+async def test_a_page_of_an_allowed_origin_can_use_the_api(aiohttp_client: Connect, tmp_path: Path) -> None:
+    client = await opened(
+        aiohttp_client, tmp_path, allowed_origins=("https://tools.example",), tokens=(SecretStr(TOKEN),)
+    )
+    asks = {"Origin": "https://tools.example", "Sec-Fetch-Site": "cross-site"}
+    preflight = await client.options("/api/process", headers=asks | {"Access-Control-Request-Method": "POST"})
+    assert preflight.status == 204
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    made = await client.post("/api/process", json=BODY, headers=asks | BEARER)
+    for answer in (preflight, made, await client.get("/api/tasks", headers=asks)):
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://tools.example"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    refused = await client.options("/api/process", headers=foreign)
+    assert refused.status in (401, 403, 405)
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+async def test_one_client_holds_so_many_sockets_and_no_more(aiohttp_client: Connect, tmp_path: Path) -> None:
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"), limits=LimitSettings(sockets_per_client=2)
+    )
+    client = await aiohttp_client(create_app(settings))
+    async with asyncio.timeout(10), client.ws_connect("/ws"):
+        async with client.ws_connect("/ws"):
+            with pytest.raises(WSServerHandshakeError) as refused:
+                await client.ws_connect("/ws")
+            assert refused.value.status == 429
+            assert refused.value.headers
+            assert int(refused.value.headers["Retry-After"]) > 0
+        while client.app[CONNECTIONS]._sockets["127.0.0.1"] > 1:
+            await asyncio.sleep(0.01)
+        await (await client.ws_connect("/ws")).close()
 
 
 def test_counts_are_forgotten_after_a_minute_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

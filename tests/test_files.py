@@ -19,12 +19,13 @@ from yarl import URL
 
 from server.api import files as downloads
 from server.api import kit, security
+from server.api.connections import CONNECTIONS, Connections
 from server.api.files import disposition, filename_stem, part_of
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.events import ProducedFile
 from server.files.local import LocalFiles
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo
-from server.settings import Settings
+from server.settings import ServerSettings, Settings
 
 CONTENT = os.urandom(3000)
 ENDED = datetime(2024, 1, 1, 12, 5, 30, 250_000, UTC)
@@ -62,7 +63,8 @@ async def client(files: LocalFiles, shelf: Shelf) -> AsyncIterator[Client]:
     app[kit.SETTINGS] = Settings()
     app[kit.FILES] = files
     app[kit.TASKS] = cast("Any", shelf)
-    app.on_response_prepare.append(security.security_headers)
+    app.on_response_prepare.append(security.Doors(ServerSettings()).add_headers)
+    app[CONNECTIONS] = Connections(sockets_per_client=0)
     app.add_routes(downloads.ROUTES)
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client

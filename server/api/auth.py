@@ -17,7 +17,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import Field
 
-from server.api.kit import read_object, validated
+from server.api import cors
+from server.api.connections import CONNECTIONS
+from server.api.kit import SCOPE, read_object, validated
 from server.api.security import SAFE, Doors
 from server.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.models import Frozen
@@ -73,7 +75,7 @@ class Gate:
         self._static = tuple(prefix + "/static/" for prefix in {"", base})
 
     def admit(self, request: web.Request, address: str) -> None:
-        """Note who asks in `request["scope"]`.
+        """Note who asks in `request[SCOPE]`.
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
         """
@@ -81,18 +83,19 @@ class Gate:
             return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
-            request["scope"] = self.check(token.strip(), address)
+            request[SCOPE] = self.check(token.strip(), address)
             return
         scope = self._session(request.cookies.get(COOKIE, ""))
         if scope is None:
             raise TokenRequired
-        changes = request.method not in SAFE or "Upgrade" in request.headers
-        if changes and not (request.headers.get("Origin") or _sent_by_our_page(request)):
-            raise OriginForbidden  # a foreign Origin was refused before
-        request["scope"] = scope
+        if request.method not in SAFE or "Upgrade" in request.headers:
+            check_sender(request)
+        request[SCOPE] = scope
 
     def check(self, token: str, address: str) -> str:
         """The scope of a right token. Raises `TokenRequired`, after ten in a minute `TooManyRequests`."""
+        if not self._hashes:
+            return ""
         given, found = _hash(token), b""
         for known in self._hashes:
             if hmac.compare_digest(known, given):
@@ -120,11 +123,16 @@ class Gate:
 
 
 def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()  # headers may hold any bytes
 
 
-def _sent_by_our_page(request: web.Request) -> bool:
-    return request.headers.get("Sec-Fetch-Site") in ("same-origin", "none")
+def check_sender(request: web.Request) -> None:
+    """A cookie alone proves nothing: a browser also says that our page sent it. A foreign one was refused."""
+    if "Origin" not in request.headers and request.headers.get("Sec-Fetch-Site") not in (
+        "same-origin",
+        "none",
+    ):
+        raise OriginForbidden
 
 
 GATE = web.AppKey("gate", Gate)
@@ -135,18 +143,25 @@ def guard(doors: Doors, gate: Gate, limits: LimitSettings) -> Middleware:
     """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
     asked = Minute(time.monotonic)
 
-    @web.middleware
-    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def admit(request: web.Request) -> str:
         doors.check(request)
         address = doors.client(request)
-        if (
-            limits.requests_per_minute
-            and not doors.is_probe(request)
-            and asked.count(address) > limits.requests_per_minute
-        ):
+        limit = 0 if doors.is_probe(request) else limits.requests_per_minute
+        if limit and asked.count(address) > limit:
             raise TooManyRequests(asked.left(address))
-        gate.admit(request, address)
-        return await handler(request)
+        if not cors.is_preflight(request):  # which carries no token
+            gate.admit(request, address)
+        return address
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        address = admit(request)
+        if cors.is_preflight(request) and doors.is_allowed_origin(request):
+            return cors.answer_preflight()
+        if "Upgrade" not in request.headers:
+            return await handler(request)
+        with request.app[CONNECTIONS].socket_of(address):
+            return await handler(request)
 
     return guarded
 
@@ -171,6 +186,7 @@ async def log_in(request: web.Request) -> web.Response:
 
 async def log_out(request: web.Request) -> web.Response:
     """End the session here, not only in the browser."""
+    check_sender(request)
     gate = request.app[GATE]
     gate.log_out(request.cookies.get(COOKIE, ""))
     response = web.Response(status=HTTPStatus.NO_CONTENT)

@@ -40,7 +40,9 @@ async def download(request: web.Request) -> web.StreamResponse:
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
     file = await request.app[FILES].open(status.task_id, stored)
-    return FilePart(file, stored, part, headers)
+    response = FilePart(file, stored, part, headers)
+    await response.prepare(request)  # here, so that the request is under way for as long as it is sent
+    return response
 
 
 class FilePart(web.StreamResponse):
@@ -60,6 +62,8 @@ class FilePart(web.StreamResponse):
             self.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{stored.size}"
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if self.prepared:
+            return await super().prepare(request)
         with self._file:
             writer = await super().prepare(request)
             if self._part and request.method == "GET":

@@ -1,5 +1,6 @@
 """The little HTTP that the handlers share: typed keys, bodies in, payloads and problems out."""
 
+import asyncio
 import logging
 import secrets
 from http import HTTPStatus
@@ -10,10 +11,12 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
+from server.api.connections import CONNECTIONS
 from server.api.payload import Encoder, dumps
 from server.errors import (
     AppError,
     BodyTooLarge,
+    BodyTooSlow,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -41,14 +44,17 @@ INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS = web.AppKey("readiness", Readiness)
 ENCODER = web.AppKey("encoder", Encoder)
 
+SCOPE = web.RequestKey("scope", str)  # names the token, where tokens are set
+
 MAX_BODY = 64 * 1024
+BODY_WITHIN = 20.0  # seconds
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def language(request: web.Request) -> str:
     """The reader's: `?lang=`, else `Accept-Language`, else the configured one."""
-    asked = request.query.get("lang") if request.query_string else None
+    asked = request.query.get("lang") if "?" in request.raw_path else None
     if asked and asked in LANGUAGES:
         return asked
     return negotiate(request.headers.get("Accept-Language"), request.app[SETTINGS].server.language)
@@ -58,12 +64,17 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     """The body, a JSON object. Raises `NotJsonType`, `BodyTooLarge`, `NotJson`, `InvalidRequest`."""
     if request.content_type != "application/json":
         raise NotJsonType
+    if (request.content_length or 0) > MAX_BODY:
+        raise BodyTooLarge
     try:
-        body = from_json(await request.read(), allow_inf_nan=False)
-    except ValueError:
+        async with asyncio.timeout(BODY_WITHIN):
+            body = from_json(await request.read(), allow_inf_nan=False)
+    except (ValueError, web.RequestPayloadError):  # also a Content-Encoding that it has not
         raise NotJson from None
+    except TimeoutError:
+        raise BodyTooSlow from None
     if not isinstance(body, dict):
-        raise InvalidRequest([("", "dict_type", {})])
+        raise InvalidRequest([("body", "dict_type", {})])
     return body
 
 
@@ -87,11 +98,12 @@ def respond(
     """The payload of `status` in the reader's language."""
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
-    response = web.Response(body=payload.body, status=http_status, content_type="application/json")
-    response.charset = None
-    response.headers["Content-Language"] = chosen
-    response.headers["Vary"] = "Accept-Language"
-    return response
+    headers = {
+        "Content-Type": "application/json",
+        "Content-Language": chosen,
+        "Vary": "Accept-Language",
+    }
+    return web.Response(body=payload.body, status=http_status, headers=headers)
 
 
 def respond_json(
@@ -103,6 +115,8 @@ def respond_json(
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error as application/problem+json (RFC 9457)."""
+    connections, connection = request.app[CONNECTIONS], request.protocol
+    connections.begin(connection)
     try:
         return await handler(request)
     except AppError as exc:
@@ -117,6 +131,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         error_id = secrets.token_hex(8)
         log.exception("error %s in %s %s", error_id, request.method, request.path)
         return problem(request, InternalError(error_id))
+    finally:
+        connections.end(connection)
 
 
 def problem(request: web.Request, error: AppError) -> web.Response:

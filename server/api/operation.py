@@ -17,7 +17,13 @@ BINARY: Schema = {}
 
 ALWAYS: Errors = (errors.TokenRequired, errors.HostForbidden, errors.TooManyRequests, errors.InternalError)
 OF_CHANGES: Errors = (errors.OriginForbidden, errors.ShuttingDown, errors.DiskFull)
-OF_BODIES: Errors = (errors.NotJson, errors.BodyTooLarge, errors.NotJsonType, errors.InvalidRequest)
+OF_BODIES: Errors = (
+    errors.NotJson,
+    errors.BodyTooSlow,
+    errors.BodyTooLarge,
+    errors.NotJsonType,
+    errors.InvalidRequest,
+)
 OF_SOCKETS: Errors = (errors.OriginForbidden, errors.UpgradeRequired)
 
 
@@ -31,6 +37,15 @@ class Parameter:
 
 def header(name: str, text: str, schema: Schema = TEXT) -> Parameter:
     return Parameter(name, text, schema, "header")
+
+
+TASK = Parameter("task_id", "as `POST /api/process` gave it", place="path")
+READER = (
+    Parameter("lang", "`zh` or `en`; outranks `Accept-Language`"),
+    header("Accept-Language", "the language of texts"),
+)
+IF_NONE_MATCH = header("If-None-Match", "ETags of what the client has")
+HAS_IT = "The client has it already"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server.api.kit import SETTINGS, TASKS, read_object, respond, validated
+from server.api.kit import SCOPE, SETTINGS, TASKS, read_object, respond, validated
 from server.errors import InvalidQuery, InvalidRequest
 from server.models import ProcessRequest
 from server.ports import Idempotency
@@ -43,7 +43,7 @@ def _idempotency(request: web.Request, wanted: ProcessRequest) -> Idempotency | 
     if not _KEY.fullmatch(key):
         raise InvalidQuery("Idempotency-Key")
     asked = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
-    return Idempotency(key=f"{request.get('scope', '')}:{key}", request=asked)
+    return Idempotency(key=f"{request.get(SCOPE, '')}:{key}", request=asked)
 
 
 ROUTES = [web.post("/api/process", submit)]

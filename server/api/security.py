@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from server.api import cors
 from server.errors import HostForbidden, OriginForbidden
 from server.settings import ServerSettings
 
@@ -27,13 +28,6 @@ HEADERS = (
     ("Cache-Control", "no-cache"),  # the page's modules too: an old one beside a new one breaks it
 )
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
-
-
-async def security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal, not a middleware: it also sees errors, files and sockets."""
-    headers = response.headers
-    for name, value in HEADERS:
-        headers.setdefault(name, value)
 
 
 class Doors:
@@ -63,6 +57,18 @@ class Doors:
         if forwarded and self._is_trusted(request.remote):
             return forwarded.split(",")[-1].strip().lower()
         return request.headers.get("Host", "").lower()
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """A signal, not a middleware: it also sees errors, files and sockets."""
+        headers = response.headers
+        for name, value in HEADERS:
+            headers.setdefault(name, value)
+        if self._origins and self.is_allowed_origin(request):
+            cors.allow(request.headers["Origin"], response)
+
+    def is_allowed_origin(self, request: web.Request) -> bool:
+        """Whether a page asks that is not ours, and that the configuration names."""
+        return request.headers.get("Origin", "").lower() in self._origins
 
     def client(self, request: web.Request) -> str:
         """The client's address; behind trusted proxies, the last one in the chain that is none of them."""

@@ -1,0 +1,32 @@
+"""What browsers want to be told (CORS) for pages of other origins that `server.allowed_origins` names."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+METHODS = "GET, HEAD, POST, PATCH, DELETE"
+HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
+EXPOSED = "Content-Language, Content-Range, ETag, Location, Retry-After"
+AN_HOUR = "3600"  # seconds that a browser may remember the answer
+
+
+def is_preflight(request: web.Request) -> bool:
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+
+
+def answer_preflight() -> web.Response:
+    """`allow` adds the origin."""
+    headers = {
+        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Headers": HEADERS,
+        "Access-Control-Max-Age": AN_HOUR,
+    }
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+
+
+def allow(origin: str, response: web.StreamResponse) -> None:
+    """Let the page at `origin` read `response`. Cookies are for our own page: none is asked for here."""
+    response.headers["Access-Control-Allow-Origin"] = origin
+    response.headers["Access-Control-Expose-Headers"] = EXPOSED
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.headers.add("Vary", "Origin")

@@ -1,0 +1,94 @@
+"""Who says nothing, or says it slowly, does not keep a connection for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from server.api import kit
+from server.api.connections import CONNECTIONS, QUIET
+from server.app import create_app
+from server.settings import DownloadSettings, Settings, StorageSettings
+
+Client = TestClient[web.Request, web.Application]
+TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}
+
+
+@pytest.fixture
+async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]], tmp_path: Path) -> Client:
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"), downloads=DownloadSettings(min_free_disk=0)
+    )
+    return await aiohttp_client(create_app(settings))
+
+
+def let_time_pass(client: Client, seconds: float) -> None:
+    """Look at the connections now and, as if it were, `seconds` later."""
+    server = client.server.runner.server  # type: ignore[union-attr]
+    assert server
+    now = asyncio.get_running_loop().time()
+    for moment in (now, now + seconds):
+        client.app[CONNECTIONS].close_quiet(server.connections, moment)
+
+
+async def is_cut(reader: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(2):
+            return await reader.read(1) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /api/tasks HTTP/1.1\r\nHost: loc"])
+async def test_a_head_that_does_not_come_ends_the_connection(client: Client, said: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(said)
+    await asyncio.sleep(0.05)
+    let_time_pass(client, QUIET - 1)
+    writer.write(b"")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await reader.read(1)
+    let_time_pass(client, QUIET + 1)
+    assert await is_cut(reader)
+    writer.close()
+
+
+async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
+    task_id = (await (await client.post("/api/process", json=TASK)).json())["task_id"]
+    etag = (await client.get(f"/api/status/{task_id}")).headers["ETag"]
+    async with asyncio.timeout(10), client.ws_connect(f"/ws/{task_id}") as ws:
+        await ws.receive()
+        held = asyncio.create_task(
+            client.get(f"/api/status/{task_id}?wait=30", headers={"If-None-Match": etag})
+        )
+        while len(client.app[kit.HUB]._subscriptions.get(task_id, ())) < 2:
+            await asyncio.sleep(0)
+        let_time_pass(client, 10 * QUIET)
+        await client.post(f"/api/tasks/{task_id}/cancel")
+        assert (await held).status == 200
+        assert (await ws.receive_json())["stage"] == "cancelled"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kit, "BODY_WITHIN", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    head = "POST /api/process HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"408"
+    writer.close()
+
+
+async def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(client: Client) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    head = "POST /api/process HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 100000000\r\n\r\n{{".encode())
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"413"
+    writer.close()
