@@ -202,7 +202,13 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
 
 
 def _started(status: TaskStatus) -> dict[str, object]:
-    return _FRESH | {"stage": Stage.INFO, "attempt": status.attempt + 1, "progress": INFO}
+    info = status.video_info.model_copy(update={"live": None})  # it may be over by now
+    return _FRESH | {
+        "stage": Stage.INFO,
+        "attempt": status.attempt + 1,
+        "progress": INFO,
+        "video_info": info,
+    }
 
 
 def _described(status: TaskStatus, info: VideoInfo) -> dict[str, object] | None:

@@ -175,6 +175,7 @@ class VideoInfo(Frozen):
     width: NonNegativeInt | None = None
     height: NonNegativeInt | None = None
     filesize: NonNegativeInt | None = Field(default=None, description="bytes")
+    live: bool | None = Field(default=None, description="a broadcast that goes on, or went on when recorded")
 
 
 class StoredFile(Frozen):

@@ -114,6 +114,10 @@ class Dispatcher(Protocol):
         """Return when no child works on the task and none will until it is submitted again."""
         ...
 
+    async def finish(self, task_id: str) -> None:
+        """Have its child end with what it has; return when no child works on the task any more."""
+        ...
+
     def running(self) -> list[str]:
         """The tasks that a child works on now."""
         ...

@@ -18,6 +18,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.told: list[str] = []  # to finish
         self.tasks: dict[str, Task] = {}
         self._ends: dict[str, asyncio.Future[TaskStatus | None]] = {}
         self.most = 0
@@ -55,7 +56,8 @@ async def settled() -> None:
 
 
 def dispatcher(attempts: Attempts, at_once: int = 1, per_host: int = 0) -> LocalDispatcher:
-    return LocalDispatcher(attempts.run, attempts, at_once, per_host)  # type: ignore[arg-type]
+    store, told = attempts, attempts.told.append
+    return LocalDispatcher(attempts.run, store, at_once, per_host, told)  # type: ignore[arg-type]
 
 
 async def test_no_more_run_at_once_than_allowed() -> None:
@@ -192,3 +194,18 @@ async def test_what_is_not_queued_is_not_begun_again(stage: Stage) -> None:
     await settled()
     await attempts.finish("a", task.status.model_copy(update={"stage": stage}))
     assert attempts.begun == ["a"]
+
+
+async def test_who_finishes_a_task_waits_for_the_end_of_its_attempt() -> None:
+    attempts = Attempts()
+    downloads = dispatcher(attempts)
+    downloads.submit(attempts.task("a"))
+    await settled()
+    finishing = asyncio.create_task(downloads.finish("a"))
+    await settled()
+    assert (attempts.told, finishing.done()) == (["a"], False)
+    await attempts.finish("a")
+    async with asyncio.timeout(1):
+        await finishing
+        await downloads.finish("a")  # nothing runs: nobody is told, nothing is waited for
+    assert attempts.told == ["a"]

@@ -132,6 +132,12 @@ def test_lost_children_are_counted_until_one_makes_progress() -> None:
     assert moved.lost == 0
 
 
+def test_whether_a_source_is_live_is_known_anew_in_each_attempt() -> None:
+    live = after(Started(), Described(video_info=VideoInfo(title="t", live=True)), Requeued())
+    assert live.video_info.live
+    assert apply(live, Started(), NOW).video_info == VideoInfo(title="t")
+
+
 def test_an_event_that_says_nothing_new_makes_no_revision() -> None:
     loading = after(Started(), DownloadStarted(), EVENTS["progress"])
     assert apply(loading, EVENTS["progress"], LATER) is loading

@@ -6,14 +6,14 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.kills import check_data, check_files, make_film, rampage
+from tests.kills import check_data, check_files, make_film, rampage, swept
 from tests.service import ROOT, Payload, Service, gone
 from tests.site import Site, open_site, sha256
 
@@ -84,7 +84,8 @@ async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_
             witness.check()
         await check_files(running, tmp_path)
         assert running.service.complaints() == []
-        await running.service.restart()  # what a killed process could not tidy up, the next start does
+        await running.service.restart()
+        await swept(running.service.data)
         assert await running.service.stop() == 0
         check_data(running.service.data, running.witnesses)
     print(running.toll.killed)
@@ -247,10 +248,11 @@ async def finished(service: Service, site: Site) -> Payload:
 async def died(service: Service) -> None:
     """Return when the server has killed itself, and all that it had started is gone."""
     assert service._process is not None
-    started = service.processes()
+    started: list[psutil.Process] = []
     async with asyncio.timeout(20):
         while service._process.returncode is None:
-            started = service.processes() or started
+            with suppress(psutil.NoSuchProcess):
+                started = service.processes() or started
             await asyncio.sleep(0.01)
     assert service._process.returncode == -signal.SIGKILL
     await gone(started)

@@ -502,7 +502,8 @@ async def test_more_tasks_than_one_batch_are_swept(
 async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_directory(
     files: LocalFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, go_on, read = threading.Event(), threading.Event(), []
+    reading, go_on = threading.Event(), threading.Event()
+    read: list[str] = []
 
     def slow(task_ids: Iterator[str]) -> list[str]:
         reading.set()

@@ -5,15 +5,16 @@ the contract's; what does not apply is left out.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
+
 from server.locales import LANGUAGES, Catalogue
 from server.models import Stage, TaskStatus
 
-MAX_KEPT = 4096  # encoded payloads, about 1 kB each
+MAX_KEPT = 1024  # encoded payloads, two kilobytes each with their frames
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class Encoder:
 
 def dumps(value: object) -> bytes:
     """JSON as it travels: UTF-8 without escapes and without blanks."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(value)
 
 
 def text_frame(body: bytes) -> bytes:
@@ -105,4 +106,4 @@ def _message(status: TaskStatus, words: Catalogue) -> str:
 
 
 def _instant(moment: datetime | None) -> str | None:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return moment.isoformat()[:19] + "Z" if moment else None  # strftime takes ten times as long

@@ -9,17 +9,16 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from server.api.kit import ENCODER, HUB, TASKS, language
 from server.api.payload import dumps, text_frame
 from server.errors import UpgradeRequired
-from server.models import TaskStatus
-from server.tasks.hub import Removed, Subscription, Update
+from server.tasks.hub import Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds
 CLOSE_WITHIN = 2.0  # seconds that a peer has to answer a close
-SOCKETS_AT_ONCE = 128  # written to before everybody else on the event loop has a turn
+SOCKETS_AT_ONCE = 256  # written to before everybody else on the event loop has a turn
 MESSAGES_AT_ONCE = 64  # written to one socket before the next one has its turn
 
 
@@ -47,6 +46,18 @@ DELIVERER = web.AppKey("deliverer", Deliverer)
 class Subscriber(Subscription):
     """One socket that hears of all tasks."""
 
+    # There may be thousands, and what a delivery has to touch in memory is what it costs.
+    __slots__ = (
+        "_catching_up",
+        "_close_code",
+        "_deliverer",
+        "_encoder",
+        "_language",
+        "_reading",
+        "_request",
+        "_transport",
+    )
+
     def __init__(self, request: web.Request) -> None:
         self._request = request
         self._encoder = request.app[ENCODER]
@@ -61,12 +72,13 @@ class Subscriber(Subscription):
         """Write until there is no more to say or nobody left to say it to."""
         assert self._request.transport is not None
         self._transport = self._request.transport
+        ws.headers.clear()  # they are sent; a kilobyte for each socket
         self._transport.set_write_buffer_limits(high=0)  # then a drain lasts until all was taken
         try:
             async with asyncio.timeout(None) as self._reading:
                 self._ask_for_a_turn()  # for what came before
-                async for _ in ws:
-                    pass  # clients only listen; reading notices when they leave
+                while not ws.closed:  # clients only listen; reading notices when they leave
+                    await ws.receive()
         except TimeoutError:  # `_end` has set one
             assert self._close_code
             # Nothing waits for a read now: aiohttp would cut the line before the client's own close came.
@@ -75,28 +87,25 @@ class Subscriber(Subscription):
             self._reading = None
             if self._catching_up:
                 self._catching_up.cancel()
-            if self._is_behind():
+            if self._transport.get_write_buffer_size():
                 self._transport.abort()  # who has not read until now never will
 
     def flush(self) -> None:
         """Write what is held; if the socket is behind, as soon as it has caught up."""
         if self._reading is None or self._close_code:
             return
-        if self._is_behind():
-            if self.closed:
-                self._end(WSCloseCode.GOING_AWAY)
-            elif self._catching_up is None:
-                self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
+        if self._transport.get_write_buffer_size():
+            self._wait_for_the_reader()
             return
-        if frames := [self._frame(update) for update in self._news()]:
-            self._transport.write(b"".join(frames))
+        if frames := self._frames():
+            self._transport.write(frames)
         if not self.is_empty:
             self._ask_for_a_turn()
         elif self.closed:
             self._end(WSCloseCode.GOING_AWAY)
 
-    def _news(self) -> list[Update]:
-        return self.take(MESSAGES_AT_ONCE)
+    def _frames(self) -> bytes:
+        return b"".join([self._frame(update) for update in self.take(MESSAGES_AT_ONCE)])
 
     def _frame(self, update: Update) -> bytes:
         if isinstance(update, Removed):
@@ -112,8 +121,11 @@ class Subscriber(Subscription):
     def _ask_for_a_turn(self) -> None:
         self._deliverer.add(self)
 
-    def _is_behind(self) -> bool:
-        return self._transport.get_write_buffer_size() > 0
+    def _wait_for_the_reader(self) -> None:
+        if self.closed:
+            self._end(WSCloseCode.GOING_AWAY)
+        elif self._catching_up is None:
+            self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
 
     async def _catch_up(self) -> None:
         with suppress(ConnectionError):  # the client left
@@ -123,28 +135,39 @@ class Subscriber(Subscription):
 
 
 class TaskSubscriber(Subscriber):
-    """One socket that hears of one task: its current status, what is newer, and after the last the close."""
+    """One socket that hears of one task: what is newer than `revision`, and after the last the close."""
+
+    __slots__ = ("_held", "revision")
 
     def __init__(self, request: web.Request) -> None:
-        self._first: tuple[TaskStatus, ...] = ()
-        self._revision = 0
+        self._held: Update | None = None
+        self.revision = 0
         super().__init__(request)
 
-    def begin_with(self, current: TaskStatus) -> None:
-        self._first = (current,)
+    @property
+    def is_empty(self) -> bool:
+        return self._held is None
 
-    def _news(self) -> list[Update]:
-        news: list[Update] = []
-        updates, self._first = (*self._first, *self.take()), ()
-        for update in updates:
-            if isinstance(update, Removed):
-                self._end(WSCloseCode.OK)
-            elif update.revision > self._revision:
-                news.append(update)
-                self._revision = update.revision
-                if update.stage.is_final:
-                    self._end(WSCloseCode.OK)
-        return news
+    def offer(self, update: Update) -> None:
+        """One task needs but one slot."""
+        held = self._held
+        if held is None:
+            self._held = update
+            self._ask_for_a_turn()
+        elif outranks(update, held):
+            self._held = update
+
+    def _frames(self) -> bytes:
+        update, self._held = self._held, None
+        if isinstance(update, Removed):
+            self._end(WSCloseCode.OK)
+            return b""
+        if update is None or update.revision <= self.revision:
+            return b""
+        self.revision = update.revision
+        if update.stage.is_final:
+            self._end(WSCloseCode.OK)
+        return self._frame(update)
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
@@ -153,9 +176,14 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     task_id = request.match_info["task_id"]
     with request.app[HUB].watch(task_id, subscriber):
         # Subscribe, then read, then send: the other order loses what changes in between.
-        subscriber.begin_with(await request.app[TASKS].status(task_id))
+        current = await request.app[TASKS].status(task_id)
         await ws.prepare(request)
-        await subscriber.serve(ws)
+        await ws.send_frame(request.app[ENCODER].encode(current, language(request)).body, WSMsgType.TEXT)
+        if current.stage.is_final:
+            await ws.close()
+        else:
+            subscriber.revision = current.revision
+            await subscriber.serve(ws)
     return ws
 
 

@@ -96,6 +96,7 @@ class Info(Answer):
     uploader: str | None = None
     webpage_url: str | None = None
     extractor: str | None = None
+    live: bool | None = Field(None, description="`true`: a broadcast that goes on")
     thumbnail: str | None = Field(None, description="a small JPEG as a `data:` URL")
     formats: list[Format] | None = None
     subtitles: dict[str, list[str]] | None = Field(None, description="language -> file types")

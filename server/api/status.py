@@ -31,7 +31,7 @@ async def get_status(request: web.Request) -> web.Response:
 
 def wanted_wait(request: web.Request) -> float | None:
     """Seconds from `?wait=` or `Prefer: wait=` (RFC 7240), at most `MAX_WAIT`; None if not asked for."""
-    asked = request.query.get("wait") if request.query_string else None
+    asked = request.query.get("wait") if "?" in request.raw_path else None
     if asked is None:
         preferred = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
         return min(float(preferred[1]), MAX_WAIT) if preferred else None

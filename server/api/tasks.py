@@ -33,7 +33,7 @@ async def list_tasks(request: web.Request) -> web.Response:
 def _filter(request: web.Request) -> Filter | None:
     """What is asked for; None if nothing can fit, like a stage that has another status."""
     text = request.query.get("q", "").strip()
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_TEXT or "\0" in text:
         raise InvalidQuery("q")
     stages = tuple(Stage)
     if status := request.query.get("status"):
@@ -84,6 +84,10 @@ async def retry(request: web.Request) -> web.Response:
     return await _act(request, request.app[TASKS].retry)
 
 
+async def finish(request: web.Request) -> web.Response:
+    return await _act(request, request.app[TASKS].finish)
+
+
 async def _act(request: web.Request, action: Callable[[str], Awaitable[TaskStatus]]) -> web.Response:
     return respond(request, await action(request.match_info["task_id"]))
 
@@ -131,6 +135,7 @@ ROUTES = [
     web.post("/api/tasks/{task_id}/pause", pause),
     web.post("/api/tasks/{task_id}/resume", resume),
     web.post("/api/tasks/{task_id}/retry", retry),
+    web.post("/api/tasks/{task_id}/finish", finish),
     web.get("/api/tasks/{task_id}/log", get_log),
     web.get("/api/tasks/{task_id}/thumbnail", get_thumbnail),
 ]

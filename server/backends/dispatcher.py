@@ -26,11 +26,13 @@ class LocalDispatcher:
         store: Store,
         max_concurrent: int,
         max_per_host: int,
+        finish: Callable[[str], None],
     ) -> None:
         self._run = run
         self._store = store
         self._max_concurrent = max_concurrent
         self._max_per_host = max_per_host
+        self._finish = finish
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, asyncio.Task[Task | None]] = {}
@@ -60,6 +62,11 @@ class LocalDispatcher:
             job.cancel()
             await asyncio.wait([job])
         self._withdraw_from_queue(task_id)
+
+    async def finish(self, task_id: str) -> None:
+        if job := self._running.get(task_id):
+            self._finish(task_id)
+            await asyncio.wait([job])
 
     def hold(self) -> None:
         self._held = True

@@ -63,6 +63,7 @@ def video_info(
         width=number((media and media.width) or info.get("width")),
         height=number((media and media.height) or info.get("height")),
         filesize=filesize or number(_size(info)),
+        live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
     )
 
 

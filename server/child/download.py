@@ -1,6 +1,7 @@
 """One download from the link to the finished files: extract, fetch, put together, flush."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +11,18 @@ from typing import Any
 from yt_dlp.downloader.common import FileDownloader
 from yt_dlp.utils import DownloadError
 
-from server.child import describe, fragments, media, options, outputs, parts, programs
+from server.child import describe, fragments, media, options, outputs, parts, programs, recording
 from server.child.channel import Channel
 from server.child.engine import Engine
-from server.child.failures import JobFailed
+from server.child.failures import JobFailed, classify
 from server.child.log import Log
+from server.child.media import Media
 from server.child.parts import Part
-from server.child.progress import Meter, Reporter, expected
+from server.child.progress import Meter, Reporter, Stream, expected
+from server.child.recording import Recording
 from server.child.throttle import Throttle
 from server.child.thumbnails import PREVIEW, Thumbnails
 
-_LIVE = ("is_live", "is_upcoming")
 _FRAGMENTED = ("m3u8", "dash", "ism", "frag", "f4m")
 _ENCODING, _COPYING = 0.25, 0.05
 
@@ -37,6 +39,7 @@ class Download:
         self._reporter = Reporter(channel)
         self._meter = Meter([])
         self._converting = 0.0
+        self._finish_asked = Event()
         self.throttle = Throttle(job.get("rate_limit"), self._reporter.moved)
 
     def moved(self) -> None:
@@ -49,11 +52,20 @@ class Download:
         else:
             self._reporter.moved()
 
+    def finish(self) -> None:
+        """End a live recording and keep it; nothing else minds."""
+        self._finish_asked.set()
+
     def run(self, engine: Engine) -> dict[str, Any]:
-        info = self._extract(engine)
-        self._refuse_live(info)
+        info = self._extract_or_recall(engine)
+        if info is None:
+            parts.prepare(self._directory, [recording.PIECE])
+            self._reporter.download_started()
+            return self._finish_recorded({}, None)
         self._channel.send("described", video_info=describe.video_info(info))
         streams = parts.chosen(info) if self._wants_media() else []
+        if self._is_to_be_recorded(info):
+            return self._record(engine, info, streams)
         self._refuse_too_large(streams)
         names = [parts.name_of(stream) for stream in streams]
         parts.prepare(self._directory, names)
@@ -61,7 +73,18 @@ class Download:
         self._reporter.download_started()
         fetched = self._fetch(engine, info, streams, names)
         files = self._produce(fetched) | ({"thumbnail": picture} if picture else {})
-        return self._finish(info, fetched, files)
+        return self._finish(info, next((part.media for part in fetched), None), files)
+
+    def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
+        """None if all there is, is what earlier attempts recorded: the broadcast is over."""
+        recorded = bool(recording.pieces(self._directory))
+        try:
+            info = self._extract(engine)
+        except (DownloadError, JobFailed) as error:
+            if not recorded or classify(error).retryable:
+                raise
+            return None
+        return None if recorded and not recording.is_live(info) else info
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         try:
@@ -75,9 +98,13 @@ class Download:
     def _wants_media(self) -> bool:
         return any(output in self._request["outputs"] for output in ("video", "audio"))
 
-    def _refuse_live(self, info: Mapping[str, Any]) -> None:
-        if info.get("is_live") or info.get("live_status") in _LIVE:
-            raise JobFailed("live_rejected" if self._request["live"] == "reject" else "live_unsupported")
+    def _is_to_be_recorded(self, info: Mapping[str, Any]) -> bool:
+        if info.get("live_status") == "is_upcoming":
+            raise JobFailed("not_live")
+        live = recording.is_live(info)
+        if live and self._request["live"] == "reject":
+            raise JobFailed("live_rejected")
+        return live
 
     def _refuse_too_large(self, streams: list[dict[str, Any]]) -> None:
         self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
@@ -142,6 +169,53 @@ class Download:
         need_rate = bool(self._request.get("audio_quality"))
         return Part(path, media.inspect(path, self._job["ffmpeg"], need_rate=need_rate), plain)
 
+    # Recording.
+
+    def _record(
+        self, engine: Engine, info: Mapping[str, Any], streams: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        if not recording.is_possible(streams):
+            raise JobFailed("live_unsupported")
+        parts.prepare(self._directory, [recording.PIECE])
+        picture = self._thumbnail(engine, info)
+        self._reporter.download_started()
+        if not streams:
+            return self._finish(info, None, {"thumbnail": picture} if picture else {})
+        self._listen_to(engine, streams)
+        return self._finish_recorded(info, picture)
+
+    def _listen_to(self, engine: Engine, streams: list[dict[str, Any]]) -> None:
+        counted, began = Stream(), time.monotonic()
+        self._meter = Meter([counted], convert=1.0)  # how long it will be is not known: it stays at 20
+
+        def on_size(size: int, came_in: int) -> None:
+            counted.done = size
+            self._check_size(size)
+            self._reporter.download(self._meter, {"speed": came_in / (time.monotonic() - began)})
+
+        def again() -> list[dict[str, Any]] | None:
+            return self._still_live(engine, streams)
+
+        Recording(self._directory, self._job, self._log, on_size, again).run(
+            streams, self._finish_asked, self.throttle.pace
+        )
+
+    def _still_live(self, engine: Engine, streams: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """The streams after an interruption: `streams` if nobody can tell, None if it is over."""
+        try:
+            info = self._extract(engine)
+        except (DownloadError, JobFailed) as error:
+            return streams if classify(error).retryable else None
+        return parts.chosen(info) if recording.is_live(info) else None
+
+    def _finish_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
+        files = self._produce([recording.put_together(self._directory, self._job["ffmpeg"])])
+        main = next(files[kind] for kind in ("video", "audio") if kind in files)
+        seen = media.inspect(self._directory / parts.OUT / main, self._job["ffmpeg"])
+        return self._finish(
+            {**info, "duration": None}, seen, files | ({"thumbnail": picture} if picture else {})
+        )
+
     # Putting together.
 
     def _produce(self, fetched: list[Part]) -> dict[str, str]:
@@ -159,13 +233,12 @@ class Download:
             parts.move_out(part, out / name)
         return plan.files
 
-    def _finish(self, info: Mapping[str, Any], fetched: list[Part], files: dict[str, str]) -> dict[str, Any]:
+    def _finish(self, info: Mapping[str, Any], main: Media | None, files: dict[str, str]) -> dict[str, Any]:
         out = self._directory / parts.OUT
         with _alive(self._reporter):
             for path in (*(out / name for name in files.values()), out, self._directory):
                 _flush(path)
         sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
-        main = next((part.media for part in fetched), None)
         return {
             "files": {
                 kind: {"path": name, "size": sizes[kind], "type": outputs.type_of(name)}

@@ -71,6 +71,10 @@ _ERRNOS = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "t
 _BOT_CHECK = r"not a bot|captcha|anti-bot"
 _TEXTS = (
     ("drm_protected", r"drm.protect"),
+    (
+        "not_live",
+        r"will begin (in|shortly)|premieres (in|shortly)|not currently live|(stream|channel) is offline",
+    ),
     ("unsupported_stream", r"reaches the network by itself|initialization fragment found after"),
     ("age_restricted", r"confirm your age|age.restricted|inappropriate for some users"),
     ("members_only", r"members.only|join this channel"),

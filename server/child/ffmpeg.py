@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
 
+import certifi
 from yt_dlp import utils
 from yt_dlp.downloader.external import FFmpegFD
 
@@ -22,6 +23,9 @@ from server.child import linux, sandbox
 # A hostile file may be a playlist that names other files; without these protocols no host can be among them.
 # It is no fence by itself: old releases fetch what a DASH manifest names all the same.
 _LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
+
+# What HLS needs to come through an http proxy.
+_THROUGH_PROXY: Final = ["-protocol_whitelist", "http,https,httpproxy,tcp,tls,crypto"]
 
 _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 
@@ -46,6 +50,14 @@ def stop_all() -> None:
         program.kill()
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """To the network for one ffmpeg: a proxy at `port` of this machine, and no other door."""
+
+    port: int
+    url: str
+
+
 @dataclass(frozen=True)
 class _Settings:
     executable: str
@@ -57,14 +69,16 @@ class _Settings:
 class _Program(utils.Popen):  # type: ignore[misc]
     settings: ClassVar[_Settings]
 
-    def __init__(self, args: list[str], *remaining: Any, **options: Any) -> None:
+    def __init__(self, args: list[str], *remaining: Any, way: Way | None = None, **options: Any) -> None:
         name = Path(args[0]).name
         if not name.startswith(_PROGRAMS):
             raise FileNotFoundError(errno.ENOENT, "not to be started from here", args[0])
         # Ignored signals stay so: with SIGXFSZ ignored, a file that gets too large is an error with a name.
-        options |= {"preexec_fn": self._before_exec(), "restore_signals": False}
+        options |= {"preexec_fn": self._before_exec(self.settings.no_tcp), "restore_signals": False}
         self._reporter: threading.Thread | None = None
-        if args[0] == self.settings.executable and "-i" in args:
+        if way:
+            self._start_on(way, args, *remaining, **options)
+        elif args[0] == self.settings.executable and "-i" in args:
             self._start_reporting(args, *remaining, **options)
         else:
             local = _LOCAL_ONLY if name.startswith("ffprobe") and len(args) > 2 else []
@@ -92,6 +106,21 @@ class _Program(utils.Popen):  # type: ignore[misc]
         self._reporter = threading.Thread(target=self._report, args=(reading,), name="ffmpeg", daemon=True)
         self._reporter.start()
 
+    def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
+        """No reports: ffmpeg would say that it is alive while its source is not."""
+        ruleset = sandbox.one_tcp_port(way.port)
+        options |= {
+            "preexec_fn": self._before_exec(ruleset),
+            "pass_fds": (self.settings.lock_fd,),
+            # Not in the command line, which everybody can see. Some builds have no certificates of their own.
+            "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": way.url},
+        }
+        try:
+            super().__init__([args[0], *_before_inputs(_THROUGH_PROXY, args[1:])], *remaining, **options)
+        finally:
+            if ruleset is not None:
+                os.close(ruleset)
+
     def _report(self, reading: int) -> None:
         with os.fdopen(reading, "rb") as lines:
             for line in lines:
@@ -99,8 +128,8 @@ class _Program(utils.Popen):  # type: ignore[misc]
                 if name == b"out_time_us" and value.isdigit():  # N/A at first, and may be below zero
                     self.settings.on_time(int(value) / 1e6)
 
-    @classmethod
-    def _before_exec(cls) -> Callable[[], None]:
+    @staticmethod
+    def _before_exec(ruleset: int | None) -> Callable[[], None]:
         """What the new process does first, between fork and exec.
 
         `subprocess` warns of this in programs with threads, for what runs here may need a lock that one of
@@ -108,21 +137,22 @@ class _Program(utils.Popen):  # type: ignore[misc]
         a millisecond; a program that makes them and then runs ffmpeg costs the start of an interpreter.
         The parent's death is that of the thread which forks, so this belongs in the main thread.
         """
-        return functools.partial(_confine, os.getpid(), cls.settings.no_tcp)
+        return functools.partial(_confine, os.getpid(), ruleset)
 
 
-def _confine(parent: int, no_tcp: int | None) -> None:
+def _confine(parent: int, ruleset: int | None) -> None:
     linux.die_with_parent(parent)
-    if no_tcp is not None:
-        sandbox.enter(no_tcp)
+    if ruleset is not None:
+        sandbox.enter(ruleset)
 
 
 def _with_progress(args: list[str], writing: int) -> list[str]:
     """Add `-progress`, and the protocols in front of each input."""
-    command = [args[0], "-nostats", "-progress", f"pipe:{writing}"]
-    for argument in args[1:]:
-        command += [*_LOCAL_ONLY, argument] if argument == "-i" else [argument]
-    return command
+    return [args[0], "-nostats", "-progress", f"pipe:{writing}", *_before_inputs(_LOCAL_ONLY, args[1:])]
+
+
+def _before_inputs(options: list[str], args: list[str]) -> list[str]:
+    return [word for arg in args for word in ([*options, arg] if arg == "-i" else [arg])]
 
 
 def _replace(old: type, new: type) -> None:

@@ -81,6 +81,8 @@ def _obey(command: Mapping[str, Any], work: download.Download) -> None:
     match command.get("command"):
         case "stop":
             end_group()  # partial files are good at any moment
+        case "finish":
+            work.finish()
         case "rate":
             work.throttle.set_rate(command.get("bytes_per_second"))
 

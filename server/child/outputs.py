@@ -87,7 +87,7 @@ class Plan:
         """ffmpeg's command line for all that is made, empty if nothing is."""
         if not self.made:
             return []
-        inputs = [word for part in self.inputs for word in ("-i", f"file:{part.path}")]
+        inputs = [word for part in self.inputs for word in (*part.reading, "-i", f"file:{part.path}")]
         outputs = [word for made in self.made for word in (*made.arguments, f"file:{folder / made.name}")]
         return [*inputs, *outputs]
 

@@ -21,11 +21,15 @@ _KEPT = frozenset(("preview.jpg",))
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`plain` means that the file has the source's bytes; else it was joined from fragments."""
+    """`plain` means that the file has the source's bytes; else it was joined from fragments.
+
+    `reading` is what ffmpeg must be told to read it.
+    """
 
     path: Path
     media: Media
     plain: bool = True
+    reading: tuple[str, ...] = ()
 
 
 def chosen(info: Mapping[str, Any]) -> list[dict[str, Any]]:

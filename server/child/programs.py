@@ -3,10 +3,12 @@
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from yt_dlp.postprocessor import ffmpeg as postprocessor
 
 from server.child.failures import JobFailed
+from server.child.ffmpeg import Way
 
 _ENDED_BY = (
     ("no space left on device", "disk_full"),
@@ -19,13 +21,14 @@ _ENDED_BY = (
 @dataclass(frozen=True, slots=True)
 class Result:
     status: int
+    output: str
     errors: str
 
 
 def run(command: list[str]) -> Result:
     """Run `command` to its end, whatever that is; raises `JobFailed` if there is no such program."""
     try:
-        _, errors, status = postprocessor.Popen.run(
+        output, errors, status = postprocessor.Popen.run(
             command,
             text=True,
             encoding="utf-8",
@@ -36,7 +39,33 @@ def run(command: list[str]) -> Result:
         )
     except FileNotFoundError:
         raise JobFailed("ffmpeg_missing", command[0]) from None
-    return Result(status, errors or "")
+    return Result(status, output or "", errors or "")
+
+
+def start(command: list[str], way: Way) -> Any:
+    """Return `command` running, with `way` as its only one to the network, and its pipes as text."""
+    pipe = subprocess.PIPE
+    return postprocessor.Popen(
+        command,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        stdin=pipe,
+        stdout=subprocess.DEVNULL,
+        stderr=pipe,
+        way=way,
+    )
+
+
+def help_on(ffmpeg: str, topic: str) -> str:
+    """What this ffmpeg says about its options: not every release has all of them."""
+    return run([ffmpeg, "-hide_banner", "-h", topic]).output
+
+
+def reason(errors: str) -> str | None:
+    """The code of what ended ffmpeg, if it was not the media."""
+    text = errors.lower()
+    return next((code for sign, code in _ENDED_BY if sign in text), None)
 
 
 def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> None:
@@ -46,6 +75,5 @@ def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> No
     if result.errors:
         log(result.errors)
     if result.status:
-        text = result.errors.lower()
-        code = next((code for sign, code in _ENDED_BY if sign in text), "conversion_failed")
+        code = reason(result.errors) or "conversion_failed"
         raise JobFailed(code, f"ffmpeg ended with status {result.status}")

@@ -20,12 +20,13 @@ MEMORY: Final = 1_500_000_000  # bytes of private memory of one process
 # Landlock (https://docs.kernel.org/userspace-api/landlock.html); the numbers are the same on all machines.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GET_ABI = 1
-_BENEATH_PATH = 1
+_BENEATH_PATH, _TO_PORT = 1, 2
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
-_ALL_TCP = 1 | 2  # bind, connect
+_BIND, _CONNECT = 1, 2
+_ALL_TCP = _BIND | _CONNECT
 _ALL_SCOPES = 1 | 2  # abstract Unix sockets and signals to processes outside
 
 # ABI 1 can't rename between directories, which children do: there it is left out.
@@ -81,6 +82,14 @@ def no_tcp() -> int | None:
     Made beforehand, so that what is left to do between fork and exec is one system call.
     """
     return _new_ruleset(tcp=_ALL_TCP) if abi() >= _TCP_ABI else None
+
+
+def one_tcp_port(port: int) -> int | None:
+    """Like `no_tcp`, but that connections to `port` are possible."""
+    ruleset = no_tcp()
+    if ruleset is not None:
+        linux.syscall(_ADD_RULE, ruleset, _TO_PORT, struct.pack("=QQ", _CONNECT, port), 0)
+    return ruleset
 
 
 def enter(ruleset: int) -> None:

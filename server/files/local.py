@@ -119,7 +119,7 @@ class LocalFiles:
         a task's are left alone.
         """
         for directory in (self._work, self._logs, self._files):
-            with await asyncio.to_thread(os.scandir, directory) as entries:
+            with os.scandir(directory) as entries:  # opened at once; what takes time is to read it
                 task_ids = _task_ids(entries)
                 # To the end: a directory that is closed while a thread reads it takes the process along.
                 while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):

@@ -7,8 +7,7 @@ publisher never waits for a socket, and the last word on a task is never lost.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -39,7 +38,7 @@ class Subscription:
         if not self._slots:
             self._wake()
         held = self._slots.get(update.task_id)
-        if held is None or _outranks(update, held):
+        if held is None or outranks(update, held):
             self._slots[update.task_id] = update
 
     @property
@@ -59,7 +58,7 @@ class Subscription:
         self._wake()
 
 
-def _outranks(update: Update, held: Update) -> bool:
+def outranks(update: Update, held: Update) -> bool:
     if isinstance(held, Removed):
         return False
     return isinstance(update, Removed) or update.revision > held.revision
@@ -90,19 +89,24 @@ class Hub:
 
     def __init__(self) -> None:
         self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
+        self._nobody_watches = asyncio.Event()
         self._closed = False
 
-    @contextmanager
-    def watch(self, task_id: str | None, subscription: Subscription) -> Iterator[None]:
+    def watch(self, task_id: str | None, subscription: Subscription) -> "Watch":
+        """Use it as a context manager: while it is open, `subscription` is offered what changes."""
+        return Watch(self, task_id, subscription)
+
+    def add(self, task_id: str | None, subscription: Subscription) -> None:
         if self._closed:
             subscription.close()
         self._subscriptions[task_id].add(subscription)
-        try:
-            yield
-        finally:
-            self._subscriptions[task_id].discard(subscription)
-            if not self._subscriptions[task_id]:
-                del self._subscriptions[task_id]
+
+    def discard(self, task_id: str | None, subscription: Subscription) -> None:
+        self._subscriptions[task_id].discard(subscription)
+        if not self._subscriptions[task_id]:
+            del self._subscriptions[task_id]
+        if not self._subscriptions:
+            self._nobody_watches.set()
 
     def publish(self, status: TaskStatus) -> None:
         self._offer(status)
@@ -117,7 +121,28 @@ class Hub:
             for subscription in subscriptions:
                 subscription.close()
 
+    async def left_alone(self) -> None:
+        """Return when nobody watches."""
+        while self._subscriptions:
+            self._nobody_watches.clear()
+            await self._nobody_watches.wait()
+
     def _offer(self, update: Update) -> None:
         for key in (update.task_id, None):
             for subscription in self._subscriptions.get(key, ()):
                 subscription.offer(update)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A generator would do, for half a kilobyte more: thousands of these are open at a time."""
+
+    hub: Hub
+    task_id: str | None
+    subscription: Subscription
+
+    def __enter__(self) -> None:
+        self.hub.add(self.task_id, self.subscription)
+
+    def __exit__(self, *_: object) -> None:
+        self.hub.discard(self.task_id, self.subscription)

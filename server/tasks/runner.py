@@ -71,6 +71,11 @@ class Runner:
         except TaskNotFound:
             return None
 
+    def finish(self, task_id: str) -> None:
+        """Have the child of a live recording end and keep it."""
+        if child := self._children.get(task_id):
+            child.command("finish")
+
     async def _attempt(self, task: Task) -> TaskStatus | None:
         task_id, attempt = task.status.task_id, task.status.attempt
         try:

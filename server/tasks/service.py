@@ -1,6 +1,7 @@
 """What a client may do with tasks, whichever backend runs them."""
 
 import asyncio
+import contextlib
 from weakref import WeakValueDictionary
 
 from server.errors import (
@@ -15,6 +16,8 @@ from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, u
 from server.ports import Dispatcher, FileStore, Filter, Idempotency, Page, Publisher, Store
 from server.tasks.disk import Disk
 from server.tasks.recorder import Recorder
+
+LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
 
 
 class Tasks:
@@ -100,6 +103,19 @@ class Tasks:
             if not before.stage.is_final:
                 raise WrongStage(before.stage)
             return await self._record(task_id, Retried())
+
+    async def finish(self, task_id: str) -> TaskStatus:
+        """End a live recording and keep it; what is put together for longer answers before it is done."""
+        async with self._turn(task_id):
+            before = await self.status(task_id)
+            if before.stage.is_final:
+                raise TaskAlreadyFinal
+            if not (before.video_info.live and before.stage in (Stage.DOWNLOAD, Stage.CONVERT)):
+                raise WrongStage(before.stage)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_FINISH):
+                await self._dispatcher.finish(task_id)
+        return await self.status(task_id)
 
     async def delete(self, task_id: str) -> None:
         """Unknown at once; its child, files and row are gone when this returns."""

@@ -8,14 +8,22 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tests.bench.crawling import crawling
+from tests.bench.downloads import downloads
 from tests.bench.fanout import fanout, feed
 from tests.bench.figures import Figure, save, table
+from tests.bench.idle import coming_and_going, idle
 from tests.bench.lab import Lab, open_lab
+from tests.bench.long_runs import long_run
+from tests.bench.million import million
 from tests.bench.polling import polling
+from tests.bench.serving import serving
+from tests.bench.submits import submits
 
-BENCHMARKS: dict[str, Callable[[Lab], Awaitable[list[Figure]]]] = {
-    each.__name__: each for each in (polling, fanout, feed)
-}
+ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
+    polling, fanout, feed, downloads, submits, million, idle, coming_and_going, serving, crawling, long_run,
+)  # fmt: skip
+BENCHMARKS = {each.__name__: each for each in ALL}
 RESULTS = Path("bench-results")
 
 

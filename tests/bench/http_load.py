@@ -8,7 +8,6 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -84,9 +83,7 @@ class _Work:
     """What is to be sent, and what came of it."""
 
     def __init__(self, load: Load) -> None:
-        self.requests: Iterator[bytes] = (
-            repeat(load.requests[0]) if len(load.requests) == 1 else iter(load.requests)
-        )
+        self.requests = repeat(load.requests[0]) if len(load.requests) == 1 else iter(load.requests)
         self.wanted = load.answers or (len(load.requests) if len(load.requests) > 1 else None)
         self.pause = load.pause
         self.latencies: list[float] = []

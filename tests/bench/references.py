@@ -1,6 +1,6 @@
 """What our figures are compared with: the barest program that does the same job.
 
-`python -m tests.bench.references NAME ARGUMENT ...` runs one; it says where it listens, and ends with SIGTERM.
+`python -m tests.bench.references NAME ARGUMENT ...` runs one, until SIGTERM; it says where it listens.
 """
 
 import asyncio

@@ -3,7 +3,6 @@
 Plain sockets and epoll: whoever measures a server must need less time for a message than it does.
 """
 
-import re
 import select
 import socket
 import time
@@ -15,8 +14,7 @@ from tests.bench.programs import cpu_of, memory_of
 
 PATIENCE = 60.0  # seconds
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455
-_STAMP = re.compile(rb'"downloaded_bytes":(\d+)')
-_TASK = re.compile(rb'"task_id":"([^"]+)".*"revision":(\d+)', re.DOTALL)
+_ID = slice(len('{"task_id":"'), len('{"task_id":"') + 36)  # where a payload has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +66,23 @@ class Readers:
                 missing.discard(fd)
         return first, time.perf_counter()
 
+    def poll(self) -> Iterator[tuple[int, bytes]]:
+        """What can be read now."""
+        for fd, _ in self._epoll.poll(0.1):
+            yield fd, self._by_fd[fd].recv(1 << 20)
+
+    def answer_closes(self) -> None:
+        """Behave as browsers do when the server says good-bye; return when all are closed."""
+        deadline = time.perf_counter() + PATIENCE
+        while self._by_fd and time.perf_counter() < deadline:
+            for fd, data in list(self.poll()):
+                if data[:1] == b"\x88":
+                    self._by_fd[fd].send(b"\x88\x80\0\0\0\0")
+                elif not data:
+                    self._epoll.unregister(fd)
+                    self._by_fd.pop(fd).close()
+        self.close()
+
     def close(self) -> None:
         self._epoll.close()
         for each in self.sockets:
@@ -90,75 +105,98 @@ def fan_out(port: int, pid: int, task_id: str, count: int, rounds: int) -> FanOu
     return FanOut(firsts, lasts, cpu / count / rounds, memory)
 
 
-def beside_stuck(port: int, task_id: str, count: int, stuck: int, rounds: int) -> list[list[float]]:
-    """Seconds to the last delivery, for each change: without, and with `stuck` sockets that do not read."""
-    readers = Readers(list(_watchers(port, f"/ws/{task_id}", count)))
-    changes = _changes(port, task_id)
+def beside_stuck(port: int, task_ids: list[str], count: int, stuck: int, rounds: int) -> list[list[float]]:
+    """Seconds to the last delivery, for each change of either task: the second has `stuck` more sockets."""
+    free, beside = (Readers(list(_watchers(port, f"/ws/{task_id}", count))) for task_id in task_ids)
+    blocked = list(_watchers(port, f"/ws/{task_ids[1]}", stuck, window=4096))
+    change_free, change_beside = (_changes(port, task_id) for task_id in task_ids)
     try:
-        _, without = _times(readers, changes, rounds)
-        blocked = list(_watchers(port, f"/ws/{task_id}", stuck, window=4096))
-        _times(readers, changes, rounds * 50)  # until nothing more goes into their sockets
-        _, beside = _times(readers, changes, rounds)
+        _times(beside, change_beside, rounds * 50)  # until nothing more goes into their sockets
+        pairs = [
+            (_times(free, change_free, 1)[1][0], _times(beside, change_beside, 1)[1][0])
+            for _ in range(rounds)
+        ]
+    finally:
         for each in blocked:
             each.close()
-    finally:
-        readers.close()
-    return [without, beside]
+        free.close()
+        beside.close()
+    return [list(times) for times in zip(*pairs, strict=True)]
 
 
-def raw(port: int, count: int, size: int, rounds: int) -> FanOut:
+def raw(port: int, pid: int, count: int, size: int, rounds: int) -> FanOut:
     """The same against the bare loop."""
     starter = _connect(port)
     readers = Readers([_connect(port) for _ in range(count)])
     firsts, lasts = [], []
     try:
         assert starter.recv(1)
-        for _ in range(rounds + 2):
+        cpu = cpu_of(pid)
+        for _ in range(rounds):
             began = time.perf_counter()
             starter.send(b"!")
             first, last = readers.wait(size)
             firsts.append(first - began)
             lasts.append(last - began)
+        cpu = cpu_of(pid) - cpu
     finally:
         readers.close()
         starter.close()
-    return FanOut(firsts[2:], lasts[2:], 0, 0)
+    return FanOut(firsts, lasts, cpu / count / rounds, 0)
 
 
 def feed(port: int, pid: int, count: int, seconds: float, period: float) -> Feed:
     """Read `/ws` with `count` sockets while tasks change each `period` and put the time into their bytes."""
     readers = Readers(list(_watchers(port, "/ws", count)))
-    known: dict[tuple[int, bytes], int] = {}
-    partial: dict[int, bytes] = {}
-    lags, skipped = [], 0
+    ears = {each.fileno(): _Ear(period) for each in readers.sockets}
     try:
         cpu, began = cpu_of(pid), time.perf_counter()
         while time.perf_counter() < began + seconds:
-            for fd, _ in readers._epoll.poll(0.1):
-                data = partial.pop(fd, b"") + readers._by_fd[fd].recv(1 << 20)
-                now = time.monotonic_ns()
-                rest = 0
-                for start, end in _frames(data):
-                    rest = end
-                    stamp, of_task = _STAMP.search(data, start, end), _TASK.search(data, start, end)
-                    if not stamp or not of_task:
-                        continue
-                    key, revision = (fd, of_task[1]), int(of_task[2])
-                    missed = revision - known.get(key, revision - 1) - 1
-                    known[key] = revision
-                    skipped += missed
-                    lag = (now - int(stamp[1])) / 1e9
-                    # What was skipped is superseded now: it was late by the time since its own change.
-                    lags += [lag + period * late for late in range(missed + 1)]
-                partial[fd] = data[rest:]
+            for fd, data in readers.poll():
+                ears[fd].hear(data)
         took, cpu = time.perf_counter() - began, cpu_of(pid) - cpu
     finally:
         readers.close()
+    lags = [lag for ear in ears.values() for lag in ear.lags]
+    skipped = sum(ear.skipped for ear in ears.values())
     return Feed(lags, len(lags) - skipped, skipped, took, cpu)
+
+
+class _Ear:
+    """What one reader of the feed has heard, and how late."""
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._rest = b""
+        self._revisions: dict[bytes, int] = {}
+        self.lags: list[float] = []
+        self.skipped = 0
+
+    def hear(self, data: bytes) -> None:
+        now, data, end = time.monotonic_ns(), self._rest + data, 0
+        for start, end in _frames(data):
+            message = data[start + 4 : end]
+            if stamp := _number(message, b'"downloaded_bytes":'):
+                self._note((now - stamp) / 1e9, message[_ID], _number(message, b'"revision":'))
+        self._rest = data[end:]
+
+    def _note(self, lag: float, task_id: bytes, revision: int) -> None:
+        missed = revision - self._revisions.get(task_id, revision - 1) - 1
+        self._revisions[task_id] = revision
+        self.skipped += missed
+        # What was skipped is superseded only now: it was late by the time since its own change.
+        self.lags += [lag + self._period * late for late in range(missed + 1)]
 
 
 def idle_readers(port: int, path: str, count: int) -> Readers:
     return Readers(list(_watchers(port, path, count)))
+
+
+def come_and_go(port: int, path: str, count: int) -> int:
+    """Open `count` sockets and close them; return how many there were."""
+    readers = idle_readers(port, path, count)
+    readers.close()
+    return len(readers.sockets)
 
 
 def _times(
@@ -205,14 +243,19 @@ def _watchers(port: int, path: str, count: int, window: int | None = None) -> It
     for _ in range(count):
         watcher = _connect(port, window)
         watcher.send(request)
+        _read_answer(watcher)
         data = b""
-        while b"\r\n\r\n" not in data:
-            data += watcher.recv(4096)
-        head, _, data = data.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101"), head
         while path != "/ws" and len(data) < _frame_size(data):
             data += watcher.recv(4096)
         yield watcher
+
+
+def _read_answer(watcher: socket.socket) -> None:
+    """Not a byte more than the head: messages follow at once."""
+    while (end := watcher.recv(4096, socket.MSG_PEEK).find(b"\r\n\r\n")) < 0:
+        pass
+    head = watcher.recv(end + 4)
+    assert head.startswith(b"HTTP/1.1 101"), head
 
 
 def _connect(port: int, window: int | None = None) -> socket.socket:
@@ -222,6 +265,14 @@ def _connect(port: int, window: int | None = None) -> socket.socket:
     connection.settimeout(PATIENCE)
     connection.connect(("127.0.0.1", port))
     return connection
+
+
+def _number(message: bytes, name: bytes) -> int:
+    """The whole number that has this name; 0 if there is none. Faster than a parser by far."""
+    found = message.find(name)
+    if found < 0:
+        return 0
+    return int(message[found + len(name) : message.index(b",", found)])
 
 
 def _frame_size(data: bytes) -> int:

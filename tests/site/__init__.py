@@ -15,6 +15,12 @@
 | `/thumbnail.jpg`, `.png`, `.webp`         | its first picture                                            |
 | `/hls/ts/`, `/hls/fmp4/`, `/hls/aes/`     | `index.m3u8` and 4 segments: MPEG-TS, fragmented MP4, AES-128 |
 | `/hls/live/index.m3u8`                    | a playlist without an end, a new segment each second         |
+| `/hls/broadcast/index.m3u8`               | 20 s in 20 segments, one more at each look at it, then an end: |
+|                                           | `step=N` more; `end=N` after N; `quiet=N` no more than N,    |
+|                                           | and no end; `gone=N` 404 after N; `busy=N` 503 after N,      |
+|                                           | `back=M` until M; `segments=` in front of their names;       |
+|                                           | `key=` the key's URL                                         |
+| `/hls/broadcast/apart.m3u8`               | the same, its sound in a playlist of its own                 |
 | `/dash/manifest.mpd`                      | DASH, video and audio separate                               |
 | `/page?title=&duration=&uploader=`        | HTML with a JSON-LD VideoObject of `src=` and `thumbnail=`;  |
 |                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video    |

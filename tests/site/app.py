@@ -73,6 +73,6 @@ def _app(media: Path, site: Site) -> web.Application:
         return await handler(request)
 
     app = web.Application(middlewares=[remember])
-    app[MEDIA], app[GATE], app[HITS] = media, site.gate, Counter()
+    app[MEDIA], app[GATE], app[HITS], app[streams.SENT] = media, site.gate, Counter(), Counter()
     app.add_routes([*pages.ROUTES, *oddities.ROUTES, *streams.ROUTES, web.get("/{name}", deliver_file)])
     return app

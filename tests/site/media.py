@@ -13,6 +13,7 @@ from pathlib import Path
 
 SECONDS = 4
 SEGMENTS = SECONDS
+BROADCAST = 20  # seconds, and segments
 KEY = bytes(range(16))
 
 _MADE = "made"
@@ -83,13 +84,15 @@ _WEBM = ("-s", "160x90", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-us
 
 
 def _make_hls(folder: Path) -> None:
-    for kind in ("ts", "fmp4", "aes"):
+    for kind in ("ts", "fmp4", "aes", "long"):
         (folder / "hls" / kind).mkdir(parents=True, exist_ok=True)
     (folder / "hls/aes/key.bin").write_bytes(KEY)
     (folder / "hls/aes/keyinfo").write_text("key.bin\nhls/aes/key.bin\n")
     _ffmpeg(folder, *_COPY, *_HLS, "-hls_segment_filename", "hls/ts/%d.ts", "hls/ts/index.m3u8")
     _ffmpeg(folder, *_COPY, *_HLS, *_FMP4, "-hls_segment_filename", "hls/fmp4/%d.m4s", "hls/fmp4/index.m3u8")
     _ffmpeg(folder, *_COPY, *_HLS, *_AES, "-hls_segment_filename", "hls/aes/%d.ts", "hls/aes/index.m3u8")
+    again = ("-stream_loop", str(BROADCAST // SECONDS - 1))
+    _ffmpeg(folder, *again, *_COPY, *_HLS, "-hls_segment_filename", "hls/long/%d.ts", "hls/long/index.m3u8")
 
 
 _FMP4 = ("-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init.mp4")

@@ -2,14 +2,17 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from tests.site.delivery import MEDIA, TYPES, deliver
-from tests.site.media import SEGMENTS
+from tests.site.media import BROADCAST, SEGMENTS
 
+SENT = web.AppKey("SENT", Counter[str])
 _WINDOW = 3
 
 
@@ -40,6 +43,52 @@ async def live_playlist(request: web.Request) -> web.Response:
     return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])
 
 
+class Broadcast(BaseModel):
+    """What the query asks for; the rest of it is for the segments."""
+
+    step: int = 1
+    end: int = BROADCAST
+    quiet: int = BROADCAST
+    gone: int = BROADCAST + 1
+    busy: int = BROADCAST + 1
+    back: int = BROADCAST + 1
+    segments: str = "../long/"
+    key: str | None = None
+
+
+async def broadcast(request: web.Request) -> web.Response:
+    """What has been sent so far of a film; each request for it lets it go on."""
+    wanted = Broadcast.model_validate(dict(request.query))
+    request.app[SENT][request.path_qs] += wanted.step
+    sent = request.app[SENT][request.path_qs]
+    if sent > wanted.gone:
+        raise web.HTTPNotFound
+    if wanted.busy < sent <= wanted.back:
+        raise web.HTTPServiceUnavailable
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:0"]
+    if wanted.key:
+        lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="{wanted.key}"')
+    query = request.rel_url.without_query_params(*Broadcast.model_fields).query_string
+    for number in range(min(sent, wanted.end, wanted.quiet)):
+        link = f"{wanted.segments}{number}.ts"
+        lines += ["#EXTINF:1.000000,", f"{link}?{query}" if query else link]
+    if wanted.end < sent and wanted.end <= wanted.quiet:
+        lines.append("#EXT-X-ENDLIST")
+    return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])
+
+
+async def broadcast_apart(request: web.Request) -> web.Response:
+    """The same with a sound that has a playlist of its own."""
+    link = f"index.m3u8?{request.query_string}"
+    lines = [
+        "#EXTM3U",
+        f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sound",NAME="sound",DEFAULT=YES,URI="{link}"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=700000,CODECS="avc1.42c00d,mp4a.40.2",RESOLUTION=320x180,AUDIO="sound"',
+        link,
+    ]
+    return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])
+
+
 async def manifest(request: web.Request) -> web.Response:
     text = (request.app[MEDIA] / "dash" / "manifest.mpd").read_text()
     query = f"?{request.query_string}" if request.query_string else ""
@@ -66,8 +115,10 @@ def _adder(request: web.Request) -> Callable[[str], str]:
 
 ROUTES = [
     web.get("/hls/live/index.m3u8", live_playlist),
+    web.get("/hls/broadcast/index.m3u8", broadcast),
+    web.get("/hls/broadcast/apart.m3u8", broadcast_apart),
     web.get("/hls/{kind:ts|fmp4|aes}/index.m3u8", playlist),
-    web.get("/hls/{kind:ts|fmp4|aes}/{name}", segment),
+    web.get("/hls/{kind:ts|fmp4|aes|long}/{name}", segment),
     web.get("/dash/manifest.mpd", manifest),
     web.get("/dash/{name}", segment),
 ]

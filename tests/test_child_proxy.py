@@ -1,0 +1,198 @@
+"""The way of a recording to the network: for its own ffmpeg only, and to nowhere that the guard forbids."""
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from server.child import sandbox
+
+ROOT = Path(__file__).parents[1]
+
+# The guard can't be taken off again, so a proxy runs in an interpreter of its own, until its input ends.
+SERVE = """
+import json, sys
+sys.path.append(sys.argv[1])
+from server.child import guard, proxy
+allowed, upstream = json.loads(sys.argv[2])
+guard.install(allowed, upstream)
+paced = []
+with proxy.Proxy(paced.append, upstream) as running:
+    print(running.url, flush=True)
+    sys.stdin.read()
+print(json.dumps([running.refused is not None, sum(paced)]), flush=True)
+"""
+
+# ffmpeg is told to leave the proxy aside.
+STRAY = """
+import os, sys
+sys.path.append(sys.argv[1])
+from server.child import ffmpeg, programs
+os.environ["no_proxy"] = "*"
+ffmpeg.install("/usr/bin/ffmpeg", os.open(os.devnull, os.O_RDONLY), print)
+command = ["/usr/bin/ffmpeg", "-i", sys.argv[2], "-f", "null", "-"]
+with programs.start(command, ffmpeg.Way(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
+    print(program.stderr.read())
+"""
+
+
+class Running:
+    """A proxy, and what it said about itself at its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self.port = parts.port or 0
+        self._login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+        self._process = process
+
+    async def ask(self, line: str, *, then: bytes = b"", login: str | None = None) -> bytes:
+        """All that comes back for a request, or for what is sent `then` through its tunnel."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        header = f"Proxy-Authorization: Basic {self._login if login is None else login}"
+        writer.write(f"{line} HTTP/1.1\r\nHost: media.test\r\n{header}\r\n\r\n".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        if then:
+            writer.write(then)
+        answer += await reader.read()
+        writer.close()
+        return answer
+
+    async def end(self) -> tuple[bool, int]:
+        """Whether an address was refused, and how many bytes came in."""
+        out, _ = await self._process.communicate(b"")  # the end of its input
+        refused, came_in = json.loads(out)
+        return refused, came_in
+
+
+@asynccontextmanager
+async def running(*allowed: str, upstream: str | None = None) -> AsyncIterator[Running]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-c", SERVE, str(ROOT), json.dumps([allowed, upstream])),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(20):
+            assert process.stdout
+            url = (await process.stdout.readline()).decode().strip()
+            yield Running(process, url)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Answers each line that comes in with OK, on loopback; and what has come in."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with await asyncio.start_server(serve, "127.0.0.2", port):
+            yield port, heard
+
+
+Host = tuple[int, list[bytes]]
+HELLO = b"GET /hello HTTP/1.1\r\n\r\n"
+
+
+async def test_requests_and_tunnels_get_through_and_are_counted(host: Host) -> None:
+    port, heard = host
+    async with running("127.0.0.1") as proxy:
+        assert (await proxy.ask(f"GET http://127.0.0.1:{port}/a.ts?b=c")).endswith(b"OK")
+        assert (await proxy.ask(f"CONNECT 127.0.0.1:{port}", then=HELLO)).endswith(b"OK")
+        assert await proxy.end() == (False, 2 * len(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"))
+    assert heard[0] == b"GET /a.ts?b=c HTTP/1.1\r\nHost: media.test\r\nConnection: close\r\n\r\n"
+    assert heard[1] == HELLO
+
+
+@pytest.mark.parametrize("login", ["", "Y2xpcHdpcmU6", "ü"])
+async def test_nobody_else_on_the_machine_may_use_it(host: Host, login: str) -> None:
+    port, heard = host
+    async with running("127.0.0.1") as proxy:
+        for line in (f"GET http://127.0.0.1:{port}/", f"CONNECT 127.0.0.1:{port}"):
+            answer = await proxy.ask(line, login=login)
+            assert answer.startswith(b"HTTP/1.1 407 ")
+            assert b"Proxy-Authenticate: Basic" in answer
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "name", ["127.0.0.2", "0x7f.2", "2130706434", "[::1]", "[::ffff:127.0.0.2]", "10.0.0.1"]
+)
+async def test_it_leads_nobody_to_an_address_that_is_not_public(host: Host, name: str) -> None:
+    port, heard = host
+    async with running("127.0.0.1") as proxy:
+        for line in (f"GET http://{name}:{port}/", f"CONNECT {name}:{port}"):
+            assert (await proxy.ask(line)).startswith(b"HTTP/1.1 403 "), line
+        assert await proxy.end() == (True, 0)
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET https://127.0.0.1/", 400),
+        ("GET file:///etc/passwd", 400),
+        ("GET /", 400),
+        ("CONNECT 127.0.0.1:http", 400),
+        ("CONNECT :1", 400),
+        ("CONNECT 127.0.0.1:1", 502),
+        ("POST http://127.0.0.1/", 501),
+    ],
+)
+async def test_what_it_does_not_do_has_a_status(line: str, status: int) -> None:
+    async with running("127.0.0.1") as proxy:
+        assert (await proxy.ask(line)).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+async def test_the_proxy_of_the_operator_is_between_it_and_the_world(host: Host) -> None:
+    port, heard = host
+    async with running("127.0.0.1") as operators, running(upstream=operators.url) as proxy:
+        assert (await proxy.ask(f"CONNECT media.test:{port}")).startswith(b"HTTP/1.1 502 ")  # no such name
+        assert (await proxy.ask(f"CONNECT 127.0.0.1:{port}")).startswith(b"HTTP/1.1 403 ")
+        assert heard == []
+    async with running("127.0.0.1") as operators, running("127.0.0.1", upstream=operators.url) as proxy:
+        assert (await proxy.ask(f"CONNECT 127.0.0.1:{port}", then=HELLO)).endswith(b"OK")
+        assert (await operators.end())[1] > 0
+    assert heard == [HELLO]
+
+
+async def stray(link: str, port: int) -> bytes:
+    """What an ffmpeg says that is sent to `link` and has its proxy at `port`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-c", STRAY, str(ROOT), link, str(port)), stdout=subprocess.PIPE
+    )
+    async with asyncio.timeout(20):
+        said, _ = await process.communicate()
+    return said
+
+
+async def test_ffmpeg_reaches_no_other_port_than_that_of_the_proxy(host: Host) -> None:
+    port, heard = host
+    await stray(f"http://127.0.0.1:{port}/a.mp4", port)
+    assert heard, "then nothing would be shown by its silence"
+    heard.clear()
+    said = await stray(f"http://127.0.0.1:{port}/a.mp4", 1)
+    if sandbox.abi() >= 4:
+        assert b"Permission denied" in said
+        assert heard == []
+
+
+async def test_an_ffmpeg_that_has_a_way_to_the_network_reads_no_file() -> None:
+    assert b"Protocol 'file' not on whitelist" in await stray(f"file:{__file__}", 1)

@@ -1,0 +1,173 @@
+"""Recordings as a child makes them: what is kept of them, and where ffmpeg may not go meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from tests.jobs import Jobs, Outcome, broken, running_jobs
+from tests.site import Site, open_site
+from tests.site import probe as film
+
+BROADCAST = "/hls/broadcast/index.m3u8"
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Jobs]:
+    with running_jobs() as jobs:
+        yield jobs
+
+
+@pytest.fixture
+async def inside(media: Path) -> AsyncIterator[Site]:
+    """A site that nobody may be sent to."""
+    async with open_site(media, 0, "127.0.0.2") as site:
+        yield site
+
+
+async def record(jobs: Jobs, folder: Path, url: str, **wishes: Any) -> Outcome:
+    return await jobs.download(folder, url, live="record", **wishes)
+
+
+def segments(site: Site) -> int:
+    """How many of a second each were fetched."""
+    return len({request.path for request in site.requests if request.path.startswith("/hls/long/")})
+
+
+async def cut_short(jobs: Jobs, folder: Path, url: str, after: int) -> Outcome:
+    """A recording whose child is killed when it has `after` bytes."""
+    async with asyncio.timeout(20), jobs.begin(folder, url, live="record") as job:
+        async for event in job.events():
+            if event.get("downloaded_bytes", 0) > after:
+                job.kill()
+        return await job.end()
+
+
+async def test_what_is_asked_for_is_made_of_a_recording(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url(f"{BROADCAST}?end=7")
+    outcome = await record(jobs, tmp_path / "t", url, outputs=["video", "audio"], video_format="mkv")
+    assert (await film(outcome.file("video"))).codecs == ["aac", "h264"]
+    assert outcome.file("video").name == "video.mkv"
+    assert (await film(outcome.file("audio"))).duration == pytest.approx(segments(site), abs=0.3)
+    assert outcome.last["video_info"]["live"] is True
+
+
+async def test_sound_alone_is_all_that_is_recorded_for_sound_alone(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url(f"{BROADCAST}?end=7")
+    outcome = await record(jobs, tmp_path / "t", url, outputs=["audio"], audio_format="m4a")
+    assert (await film(outcome.file("audio"))).codecs == ["aac"]
+    assert (await film(tmp_path / "t/recorded-0001.mkv")).codecs == ["aac"]
+
+
+async def test_sound_from_a_playlist_of_its_own_gets_to_its_picture(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url("/hls/broadcast/apart.m3u8?end=9")
+    outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
+    made = await film(outcome.file("video"))
+    assert made.codecs == ["aac", "h264"]
+    assert made.duration == pytest.approx(segments(site), abs=1.3)
+
+
+async def test_finish_before_anything_was_recorded_waits_for_something_to_keep(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url(BROADCAST)
+    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, live="record") as job:
+        async for event in job.events():
+            if event["kind"] == "download_started":
+                job.command("finish")
+        outcome = await job.end()
+    assert (await film(outcome.file("video"))).duration > 0.5
+
+
+async def test_finish_keeps_what_an_earlier_child_recorded_though_nothing_more_comes(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url(f"{BROADCAST}?quiet=5")
+    await cut_short(jobs, tmp_path / "t", url, after=150_000)
+    silent = site.url(f"{BROADCAST}?quiet=5&stall=0")
+    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", silent, live="record") as job:
+        async for event in job.events():
+            if event["kind"] == "download_started":
+                job.command("finish")
+        outcome = await job.end()
+    assert (await film(outcome.file("video"))).duration > 1
+
+
+async def test_a_source_that_is_busy_for_a_while_is_taken_up_again(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url(f"{BROADCAST}?busy=5&back=8&end=14")
+    outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
+    assert "recorded-0002.mkv" in outcome.log
+    first, second = [(await film(piece)).duration for piece in sorted((tmp_path / "t").glob("*.mkv"))]
+    assert (await film(outcome.file("video"))).duration == pytest.approx(first + second, abs=0.2)
+    assert outcome.kinds.count("download_started") == 1
+
+
+async def test_a_broadcast_whose_playlist_goes_away_is_kept(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await record(jobs, tmp_path / "t", site.url(f"{BROADCAST}?gone=6"), outputs=["video"])
+    assert (await film(outcome.file("video"))).duration > 0.5
+
+
+async def test_what_a_killed_child_has_recorded_is_kept_when_the_broadcast_is_over(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url(f"{BROADCAST}?end=12&gone=14")
+    assert (await cut_short(jobs, tmp_path / "t", url, after=150_000)).code == -9
+    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+        while (await client.get(url)).status == 200:
+            await asyncio.sleep(0.05)
+    outcome = await record(jobs, tmp_path / "t", url)
+    assert outcome.kinds[0] == "download_started", "there is nothing to describe any more"
+    assert (await film(outcome.file("video"))).duration > 1
+    assert (await film(outcome.file("audio"))).codecs == ["mp3"]
+
+
+async def test_no_recording_gets_larger_than_is_allowed(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url(BROADCAST)
+    outcome = await record(jobs, tmp_path / "t", url, max_filesize=300_000)
+    assert broken(outcome) == ("too_large", False, None)
+    assert (tmp_path / "t/recorded-0001.mkv").stat().st_size <= 300_000
+    assert not list((tmp_path / "t/out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "segments={inside}/hls/long/",
+        "key={inside}/hls/aes/key.bin",
+        "segments=/redirect?to={inside}/hls/long/",
+        "segments=http://0x7f.2:{port}/hls/long/",
+        "segments=http://[::1]:{port}/hls/long/",
+        "segments=http://[::ffff:127.0.0.2]:{port}/hls/long/",
+    ],
+)
+async def test_no_part_of_a_broadcast_leads_inside(
+    jobs: Jobs, site: Site, inside: Site, tmp_path: Path, hostile: str
+) -> None:
+    name, _, value = hostile.format(inside=inside.url("", "127.0.0.2"), port=inside.port).partition("=")
+    url = site.url(f"{BROADCAST}?{name}={quote(value, safe='')}")
+    outcome = await record(jobs, tmp_path / "t", url)
+    assert broken(outcome) == ("blocked_address", False, None)
+    assert inside.requests == []
+
+
+@pytest.mark.parametrize(
+    "link", ["file:///etc/passwd?", "tcp://127.0.0.1:{port}/", "concat:/etc/passwd|", "data:,"]
+)
+async def test_a_broadcast_names_nothing_but_http(
+    jobs: Jobs, site: Site, inside: Site, tmp_path: Path, link: str
+) -> None:
+    url = site.url(f"{BROADCAST}?segments={quote(link.format(port=inside.port), safe='')}")
+    outcome = await record(jobs, tmp_path / "t", url)
+    assert outcome.last["kind"] == "broken"
+    assert "root:" not in outcome.log
+    assert inside.requests == []

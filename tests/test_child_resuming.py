@@ -1,0 +1,306 @@
+"""A download that goes on where it broke off, at a source that may have become another one meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+Source = lambda *a: a  # TEMP
+from tests.jobs import Jobs, Outcome, broken, running_jobs
+from tests.site import Site, sha256
+
+CUT = 5_000_000
+OLD = "Sun, 01 Jan 2023 00:00:00 GMT"
+NEW = "Mon, 02 Jan 2023 00:00:00 GMT"
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Jobs]:
+    with running_jobs() as jobs:
+        yield jobs
+
+
+@pytest.fixture
+def film(media: Path) -> bytes:
+    return (media / "8mb.mp4").read_bytes()
+
+
+def another(film: bytes) -> bytes:
+    """As long, and different from its first half on."""
+    return film[:1_000_000] + bytes(byte ^ 0xFF for byte in film[1_000_000:])
+
+
+@dataclass
+class Shelf:
+    """One film at `/film.mp4`, and a page that shows it; a test changes what it likes.
+
+    `hold` is the number of bytes after which an answer waits for ever, `deaf` means that If-Range is not
+    understood, `behaves` stands for what else can be done to a request for a part.
+    """
+
+    body: bytes
+    etag: str | None = None
+    modified: str | None = None
+    hold: int | None = None
+    deaf: bool = False
+    part: Any = None
+    port: int = 0
+    asked: list[web.Request] = field(default_factory=list)
+
+    def url(self, path: str = "/page") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @property
+    def ranges(self) -> list[str | None]:
+        return [request.headers.get("Range") for request in self.asked]
+
+    async def film(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        wanted = request.headers.get("Range") if self._is_meant(request) else None
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if wanted and self.part:
+            return self.part(request)  # type: ignore[no-any-return]
+        if start >= len(self.body):
+            raise web.HTTPRequestRangeNotSatisfiable(
+                headers={"Content-Range": f"bytes */{len(self.body)}"} | self._marks()
+            )
+        response = web.StreamResponse(status=206 if wanted else 200, headers=self._marks())
+        if wanted:
+            response.headers["Content-Range"] = f"bytes {start}-{len(self.body) - 1}/{len(self.body)}"
+        response.content_length = len(self.body) - start
+        await response.prepare(request)
+        await self._send(response, self.body[start:])
+        return response
+
+    async def page(self, request: web.Request) -> web.Response:
+        tag = '<!doctype html><html><title>A film</title><video src="/film.mp4"></video></html>'
+        return web.Response(text=tag, content_type="text/html")
+
+    def _is_meant(self, request: web.Request) -> bool:
+        """Whether a Range holds (RFC 9110, 13.1.5)."""
+        wished = request.headers.get("If-Range")
+        return self.deaf or wished is None or wished in (self.etag, self.modified)
+
+    def _marks(self) -> dict[str, str]:
+        marks = {"ETag": self.etag, "Last-Modified": self.modified, "Content-Type": "video/mp4"}
+        return {name: value for name, value in marks.items() if value}
+
+    async def _send(self, response: web.StreamResponse, data: bytes) -> None:
+        try:
+            await response.write(data[: self.hold])
+            if self.hold is not None:
+                await asyncio.Event().wait()
+        except ConnectionResetError:
+            pass  # yt-dlp looks before it loads
+
+
+@asynccontextmanager
+async def opened(shelf: Shelf) -> AsyncIterator[Shelf]:
+    app = web.Application()
+    app.add_routes([web.get("/film.mp4", shelf.film, allow_head=False), web.get("/page", shelf.page)])
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        shelf.port = runner.addresses[0][1]
+        yield shelf
+    finally:
+        await runner.cleanup()
+
+
+async def begin_and_kill(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/page") -> None:
+    """Leave the first `CUT` bytes of what is on the shelf behind."""
+    shelf.hold = CUT
+    async with asyncio.timeout(20), jobs.begin(directory, shelf.url(path), outputs=["video"]) as job:
+        hearing = asyncio.create_task(job.run())
+        while _partial(directory) != CUT:
+            await asyncio.sleep(0.01)
+        job.kill()
+        assert (await hearing).code == -9
+    shelf.hold = None
+    shelf.asked.clear()
+
+
+async def again(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/page") -> Outcome:
+    return await jobs.download(directory, shelf.url(path), outputs=["video"])
+
+
+def _partial(directory: Path) -> int:
+    return sum(part.stat().st_size for part in directory.glob("*.part"))
+
+
+@pytest.mark.parametrize("path", ["/page", "/film.mp4"])
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"etag": '"a"'},
+        {"etag": 'W/"a"'},
+        {"modified": OLD},
+        {"etag": '"a"', "modified": OLD},
+        {},
+    ],
+    ids=str,
+)
+async def test_what_is_the_same_is_gone_on_with(
+    jobs: Jobs, film: bytes, tmp_path: Path, marks: dict[str, str], path: str
+) -> None:
+    async with opened(Shelf(film, **marks)) as shelf:  # type: ignore[arg-type]
+        await begin_and_kill(jobs, shelf, tmp_path / "t", path)
+        outcome = await again(jobs, shelf, tmp_path / "t", path)
+        assert outcome.file("video").read_bytes() == film
+        assert shelf.ranges[-1] == f"bytes={CUT}-"
+        strong = marks.get("etag", "").startswith('"')
+        expected = marks["etag"] if strong else marks.get("modified")
+        assert shelf.asked[-1].headers.get("If-Range") == expected
+        assert {path.suffix for path in (tmp_path / "t").iterdir()} <= {"", ".moved", ".source"}
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["knows If-Range", "does not know If-Range"])
+@pytest.mark.parametrize("path", ["/page", "/film.mp4"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"etag": '"a"'}, {"etag": '"b"'}),
+        ({"etag": '"a"', "modified": OLD}, {"etag": '"b"', "modified": OLD}),
+        ({"etag": 'W/"a"'}, {"etag": 'W/"b"'}),
+        ({"modified": OLD}, {"modified": NEW}),
+        ({"etag": '"a"'}, {"etag": None}),
+        ({}, {"body": b"longer"}),
+    ],
+    ids=str,
+)
+async def test_a_source_that_has_become_another_is_fetched_from_its_beginning(
+    jobs: Jobs,
+    film: bytes,
+    tmp_path: Path,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    deaf: bool,
+    path: str,
+) -> None:
+    async with opened(Shelf(film, **before, deaf=deaf)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t", path)
+        shelf.body = another(film)[: -len(b"longer")] + bytes(20) if "body" in after else another(film)
+        for name in ("etag", "modified"):
+            setattr(shelf, name, after.get(name))
+        outcome = await again(jobs, shelf, tmp_path / "t", path)
+        assert outcome.file("video").read_bytes() == shelf.body
+
+
+async def test_a_source_that_has_shrunk_is_fetched_from_its_beginning(
+    jobs: Jobs, media: Path, film: bytes, tmp_path: Path
+) -> None:
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.body = (media / "1mb.mp4").read_bytes()
+        outcome = await again(jobs, shelf, tmp_path / "t")
+        assert outcome.file("video").read_bytes() == shelf.body
+        assert shelf.ranges[-2:] == [f"bytes={CUT}-", None]
+
+
+def empty(request: web.Request) -> web.Response:
+    """A part of the right place and the right film, without a byte."""
+    start = request.headers["Range"].removeprefix("bytes=").rstrip("-")
+    headers = {"Content-Range": f"bytes {start}-7999999/8000000", "Content-Type": "video/mp4"}
+    return web.Response(status=206, headers=headers)
+
+
+def elsewhere(request: web.Request) -> web.Response:
+    headers = {"Content-Range": "bytes 0-99/8000000", "Content-Type": "video/mp4"}
+    return web.Response(status=206, headers=headers, body=bytes(100))
+
+
+def unsatisfiable(request: web.Request) -> web.Response:
+    return web.Response(status=416)
+
+
+@pytest.mark.parametrize("part", [empty, elsewhere, unsatisfiable])
+async def test_a_partial_file_that_leads_nowhere_is_dropped_in_the_same_attempt(
+    jobs: Jobs, film: bytes, tmp_path: Path, part: Any
+) -> None:
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = part
+        outcome = await again(jobs, shelf, tmp_path / "t")
+        assert outcome.file("video").read_bytes() == film
+        assert shelf.ranges[-2:] == [f"bytes={CUT}-", None]
+
+
+async def test_a_busy_source_does_not_cost_what_is_there(jobs: Jobs, film: bytes, tmp_path: Path) -> None:
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = lambda _: web.Response(status=503)
+        assert broken(await again(jobs, shelf, tmp_path / "t"))[0] == "http_503"
+        assert _partial(tmp_path / "t") == CUT
+
+
+async def test_all_of_it_that_lacks_only_its_name_is_not_fetched_again(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    async with opened(Shelf(film, etag='"a"')) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        with next((tmp_path / "t").glob("*.part")).open("ab") as part:
+            part.write(film[CUT:])
+        outcome = await again(jobs, shelf, tmp_path / "t")
+        assert outcome.file("video").read_bytes() == film
+        assert shelf.ranges[-1] == f"bytes={len(film)}-"
+
+
+async def test_a_partial_file_of_an_unknown_source_is_not_trusted(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        for note in (tmp_path / "t").glob("*.source"):
+            note.write_text("{")
+        outcome = await again(jobs, shelf, tmp_path / "t")
+        assert outcome.file("video").read_bytes() == film
+        assert set(shelf.ranges) == {None}
+
+
+async def test_a_source_that_lies_about_its_length_is_no_trap(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    url = site.url("/8mb.mp4?lie=-100000&after=1&times=1")
+    assert broken(await jobs.download(tmp_path / "t", url, outputs=["video"])) == ("incomplete", True, None)
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert sha256(outcome.file("video")) == sha256(media / "8mb.mp4")
+
+
+async def test_a_source_that_goes_on_lying_is_incomplete_each_time(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url("/8mb.mp4?lie=-100000")
+    for _ in range(3):
+        outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+        assert broken(outcome) == ("incomplete", True, None)
+
+
+async def test_fragments_leave_no_notes(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url("/hls/ts/index.m3u8"), outputs=["video"])
+    assert outcome.last["kind"] == "produced"
+    assert not list((tmp_path / "t").glob("*Frag*"))
+
+
+@pytest.mark.parametrize(
+    ("kept", "answer", "same"),
+    [
+        (Source('"a"', OLD, 9), Source('"a"', OLD, 9), True),
+        (Source('"a"', OLD, 9), Source('"a"', None, 9), True),
+        (Source('"a"', OLD, 9), Source(None, OLD, None), True),
+        (Source('"a"', None, 9), Source('"b"', None, 9), False),
+        (Source('"a"', OLD, 9), Source('"a"', NEW, 9), False),
+        (Source('"a"', None, 9), Source('"a"', None, 8), False),
+        (Source('"a"', None, 9), Source(None, OLD, 9), False),
+        (Source(None, None, 9), Source(None, None, 9), True),
+        (Source(None, None, 9), Source(None, None, 8), False),
+        (Source(None, None, None), Source('"a"', None, 8), True),
+    ],
+)
+def test_a_source_is_known_by_its_marks_and_its_length(kept: Source, answer: Source, same: bool) -> None:
+    assert kept.is_continued_by(answer) is same

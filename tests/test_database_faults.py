@@ -1,0 +1,159 @@
+"""A database that cannot be used is one clear line; a copy of it, made while the server runs, is a server."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.service import ROOT, Service
+from tests.site import Site, sha256
+
+DATABASE = "clipwire.db"
+
+
+def damage(path: Path) -> None:
+    """Overwrite the middle of the file."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(range(256)) * 64)
+
+
+def run_sql(path: Path, statement: str) -> None:
+    database = sqlite3.connect(path)
+    with database:
+        database.execute(statement)
+    database.close()
+
+
+async def test_a_second_server_is_told_in_one_line_who_holds_the_data(service: Service) -> None:
+    second = Service(service.folder, CLIPWIRE_SERVER__PORT="0")
+    began = asyncio.get_running_loop().time()
+    line = await refused(second, status=3)
+    assert service._process is not None
+    assert str(service._process.pid) in line
+    assert str(service.data) in line
+    assert 10 <= asyncio.get_running_loop().time() - began < 20, "it waits for a server that is stopping"
+    async with service.client.get("/healthz") as answer:
+        assert answer.status == 200
+
+
+async def test_a_server_takes_over_from_one_that_is_stopping(service: Service, site: Site) -> None:
+    task = await service.submit(site.url("/8mb.mp4?rate=2000000"), outputs=["video"])
+    await service.wait(task["task_id"], "download")
+    second = Service(service.folder, CLIPWIRE_SERVER__PORT="0")
+    starting = asyncio.create_task(second.start())
+    await asyncio.sleep(1)
+    assert not starting.done()
+    assert await service.stop() == 0
+    async with asyncio.timeout(20):
+        await starting
+    async with AsyncExitStack() as stack:
+        stack.push_async_exit(second)
+        done = await second.wait(task["task_id"])
+        assert done["attempt"] == 2
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        pytest.param(
+            lambda path: path.write_bytes(b"no database " * 100), "not a SQLite database", id="garbage"
+        ),
+        pytest.param(damage, "is damaged", id="damaged"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged", id="cut off"),
+        pytest.param(lambda path: run_sql(path, "PRAGMA user_version = 99"), "newer server", id="newer"),
+        pytest.param(
+            lambda path: run_sql(path, "PRAGMA application_id = 1"), "another program", id="foreign"
+        ),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_one_clear_line_and_stays_as_it_is(
+    service: Service, harm: Callable[[Path], object], says: str
+) -> None:
+    await service.stop()
+    path = service.data / DATABASE
+    harm(path)
+    before = path.read_bytes()
+    line = await refused(service, status=1)
+    assert says in line
+    assert str(path) in line
+    assert path.read_bytes() == before
+
+
+async def test_a_database_that_is_read_only_is_one_clear_line(service: Service) -> None:
+    await service.stop()
+    with read_only(service.data):
+        line = await refused(service, status=1)
+    assert str(service.data) in line
+    assert "cannot be written" in line
+
+
+async def test_a_backup_made_while_it_runs_can_be_restored(
+    service: Service, site: Site, media: Path, tmp_path: Path
+) -> None:
+    """As `docs/operations.md` says: the copy in the place of the database, beside the files."""
+    finished = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
+    done = await service.wait(finished["task_id"])
+    running = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1&times=1"), outputs=["video"])
+    async with asyncio.timeout(20):
+        await site.stalled()
+    copy = tmp_path / "backup.db"
+    assert await backup(service, copy) == 0
+    assert copy.stat().st_mode & 0o077 == 0
+    later = await service.submit(site.url("/video.mp4"), auto_start=False)
+    await service.kill()
+
+    for path in service.data.glob(f"{DATABASE}*"):
+        path.unlink()
+    copy.rename(service.data / DATABASE)
+    await service.start()
+    assert await service.status(finished["task_id"]) == done
+    fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "1mb.mp4")
+    again = await service.wait(running["task_id"])
+    fetched = await service.fetch(again["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "8mb.mp4")
+    async with service.client.get(f"/api/status/{later['task_id']}") as answer:
+        assert answer.status == 404, "it was made after the copy"
+    assert service.complaints() == []
+
+
+async def refused(service: Service, status: int) -> str:
+    """The one line that a server which does not start leaves behind."""
+    service.log.clear()
+    with pytest.raises(RuntimeError, match="did not start"):
+        await service.start()
+    assert service._process is not None
+    async with asyncio.timeout(10):
+        assert await service._process.wait() == status
+    [line] = service.log
+    assert line.startswith("clipwire: ")
+    return line
+
+
+async def backup(service: Service, target: Path) -> int:
+    command = [sys.executable, "-m", "server", "backup", str(target)]
+    result = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, env=service._environment())
+    return result.returncode
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Root may write everything, unless the file system itself is read-only."""
+    if os.geteuid():
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+        return
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)

@@ -1,0 +1,264 @@
+"""A disk that fills up: nothing is lost, everybody is told, and it goes on when there is room.
+
+As root the data lies on a small file system of its own, which is filled to the last byte. Elsewhere what
+needs that cannot be made to happen, and the floor is set a little below what is free.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.service import ROOT, Payload, Service, gone
+from tests.site import Site, sha256
+
+MIB = 1 << 20
+HANGS_ONCE = "/8mb.mp4?stall=5000000&after=1&times=1"
+NO_ROOM = "Waiting... the disk is full"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Where the data lies; `fill` leaves less than `floor` bytes free."""
+
+    folder: Path
+    floor: int
+    ballast: int
+
+    @contextmanager
+    def filled(self) -> Iterator[None]:
+        path = self.folder / "ballast"
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, self.ballast)
+        try:
+            yield
+        finally:
+            path.unlink()
+
+    @contextmanager
+    def full(self, but: int = 0) -> Iterator[None]:
+        """To the last byte, or all `but` some."""
+        path = self.folder / "ballast"
+        with path.open("wb", buffering=0) as file, suppress(OSError):  # that is when it is full
+            while (free := shutil.disk_usage(self.folder).free) > but:
+                file.write(bytes(max(1, min(free - but, MIB))))
+        try:
+            yield
+        finally:
+            path.unlink()
+
+
+def mounted(folder: Path) -> bool:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "clipwire-test", str(folder)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Volume]:
+    folder = tmp_path / "volume"
+    if mounted(folder):
+        try:
+            yield Volume(folder, floor=24 * MIB, ballast=44 * MIB)
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+    else:
+        yield Volume(folder, floor=shutil.disk_usage(folder).free - 512 * MIB, ballast=1024 * MIB)
+
+
+@pytest.fixture
+def small(volume: Volume) -> Volume:
+    if not os.path.ismount(volume.folder):
+        pytest.skip("needs to mount a file system of its own")
+    return volume
+
+
+async def test_below_the_floor_all_waits_and_says_so_and_goes_on_by_itself(
+    volume: Volume, site: Site, media: Path, tmp_path: Path
+) -> None:
+    floor = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": str(volume.floor), "CLIPWIRE_SERVER__LANGUAGE": "en"}
+    async with Service(volume.folder / "service", **floor) as service:
+        task = await service.submit(site.url(HANGS_ONCE), outputs=["video"])
+        async with asyncio.timeout(20):
+            await site.stalled()
+        before = await service.wait(task["task_id"], "download")
+        children = service.processes()[1:]
+        with volume.filled():
+            waiting = await service.wait(task["task_id"], "queued", within=5)
+            assert (waiting["status"], waiting["message"]) == ("processing", NO_ROOM)
+            assert waiting["progress"] >= before["progress"]
+            await gone(children, within=1)
+            async with service.client.post("/api/process", json={"url": site.url("/video.mp4")}) as refused:
+                assert refused.status == HTTPStatus.INSUFFICIENT_STORAGE
+                assert (await refused.json())["code"] == "disk_full"
+            async with service.client.get("/readyz") as readiness:
+                assert readiness.status == HTTPStatus.SERVICE_UNAVAILABLE
+                assert not (await readiness.json())["checks"]["disk"]["ok"]
+            assert (await service.status(task["task_id"]))["attempt"] == 1
+        done = await service.wait(task["task_id"])
+        assert done["attempt"] == 2
+        assert any(request.range for request in site.seen("/8mb.mp4")), "it began from the start again"
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "8mb.mp4")
+        assert service.complaints() == []
+
+
+async def test_what_waits_for_room_can_be_cancelled_and_removed(volume: Volume, site: Site) -> None:
+    floor = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": str(volume.floor)}
+    async with Service(volume.folder / "service", **floor) as service:
+        task = await service.submit(site.url("/8mb.mp4?rate=500000"), outputs=["video"])
+        await service.wait(task["task_id"], "download")
+        with volume.filled():
+            await service.wait(task["task_id"], "queued", within=5)
+            async with service.client.post(f"/api/tasks/{task['task_id']}/cancel") as answer:
+                assert (await answer.json())["stage"] == "cancelled"
+            async with service.client.delete(f"/api/tasks/{task['task_id']}") as answer:
+                assert answer.status == HTTPStatus.NO_CONTENT
+        assert list((service.data / "work").iterdir()) == []
+
+
+async def test_a_disk_that_is_full_in_the_middle_loses_nothing(
+    small: Volume, site: Site, media: Path, tmp_path: Path
+) -> None:
+    """The status finds no room either at first: it is saved as soon as there is a little."""
+    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0", "CLIPWIRE_SERVER__LANGUAGE": "en"}
+    sooner = patched(tmp_path / "patch", "import server.tasks.runner; server.tasks.runner.DISK_BACKOFF = 3")
+    reserve = small.folder / "reserve"
+    reserve.write_bytes(bytes(MIB))
+    async with Service(small.folder / "service", **settings, **sooner) as service:
+        with small.full(but=4 * MIB):
+            task = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
+            await out_of_room(service, small)
+            reserve.unlink()
+            await waits_for_room(service, task["task_id"])
+        done = await service.wait(task["task_id"])
+        assert any(request.range for request in site.seen("/8mb.mp4")), "it began from the start again"
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "8mb.mp4")
+        assert service.complaints() == []
+
+
+async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop(
+    small: Volume, site: Site, media: Path, tmp_path: Path
+) -> None:
+    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
+    async with Service(small.folder / "service", **settings) as service:
+        task = await service.submit(site.url(HANGS_ONCE), outputs=["video"])
+        async with asyncio.timeout(20):
+            await site.stalled()
+        with small.full():
+            answers = [await post(service, site.url("/video.mp4")) for _ in range(40)]
+            assert answers[-1] == HTTPStatus.INSUFFICIENT_STORAGE  # the log of the database had some room
+            assert set(answers) <= {HTTPStatus.ACCEPTED, HTTPStatus.INSUFFICIENT_STORAGE}
+            site.release()
+            async with asyncio.timeout(5):
+                assert await service.stop() == 0
+        await service.start()
+        done = await service.wait(task["task_id"])
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "8mb.mp4")
+        async with service.client.get("/api/tasks?limit=200") as answer:
+            known = (await answer.json())["tasks"]
+        assert len(known) == 1 + answers.count(HTTPStatus.ACCEPTED)
+        assert service.complaints() == []
+
+
+async def test_a_server_that_finds_no_room_to_start_says_so_in_one_line(small: Volume) -> None:
+    with small.full():
+        service = Service(small.folder.parent / "service", CLIPWIRE_STORAGE__DATA_DIR=str(small.folder / "d"))
+        with pytest.raises(RuntimeError, match="did not start"):
+            await service.start()
+        await service.stop()
+    [line] = service.log
+    assert line.startswith("clipwire: ")
+    assert service._process is not None
+    assert service._process.returncode == 1
+
+
+async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_else(
+    site: Site, media: Path, tmp_path: Path
+) -> None:
+    sooner = patched(tmp_path / "patch", "import server.tasks.janitor as j; j.LOOK_FOR_EXPIRED = 0.2")
+    settings = {"CLIPWIRE_DOWNLOADS__RETENTION_HOURS": str(2 / 3600)}
+    async with Service(tmp_path / "service", **settings, **sooner) as service:
+        paused = await service.submit(site.url("/video.mp4"), auto_start=False)
+        running = await service.submit(site.url("/8mb.mp4?rate=1500000"), outputs=["video"])
+        task = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
+        done = await service.wait(task["task_id"])
+        async with service.client.get(done["files"]["video"]) as slow_reader:
+            begun = await slow_reader.content.readexactly(1000)
+            async with asyncio.timeout(20):
+                while await code(service, f"/api/status/{task['task_id']}") != HTTPStatus.NOT_FOUND:
+                    await asyncio.sleep(0.05)
+                while list(service.data.rglob(f"{task['task_id']}*")):
+                    await asyncio.sleep(0.05)
+            whole = begun + await slow_reader.read()
+        assert whole == (media / "8mb.mp4").read_bytes(), "who was reading it has lost it"
+        assert await code(service, done["files"]["video"]) == HTTPStatus.NOT_FOUND
+        assert (await service.status(paused["task_id"]))["stage"] == "paused"
+        assert (await service.status(running["task_id"]))["stage"] == "download"
+        assert service.complaints() == []
+
+
+async def test_leftovers_of_tasks_that_are_no_more_are_swept_at_the_start(
+    service: Service, site: Site
+) -> None:
+    task = await service.submit(site.url("/8mb.mp4?rate=500000"), outputs=["video"])
+    await service.wait(task["task_id"], "download")
+    await service.kill()
+    gone_task = str(uuid4())
+    for folder in ("work", "files"):
+        (service.data / folder / gone_task).mkdir()
+        (service.data / folder / gone_task / "part").write_bytes(bytes(1000))
+    (service.data / "logs" / f"{gone_task}.log").touch()
+    (service.data / "work" / f"{gone_task}.lock").touch()
+    await service.start()
+    async with asyncio.timeout(10):
+        while list(service.data.rglob(f"{gone_task}*")):
+            await asyncio.sleep(0.02)
+    assert (service.data / "work" / task["task_id"]).exists()
+
+
+async def out_of_room(service: Service, volume: Volume) -> None:
+    """A child has taken what was left, and is gone."""
+    async with asyncio.timeout(20):
+        while shutil.disk_usage(volume.folder).free > MIB // 4 or len(service.processes()) > 1:
+            await asyncio.sleep(0.02)
+
+
+async def waits_for_room(service: Service, task_id: str) -> None:
+    seen: list[Payload] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while not seen or seen[-1]["message"] != NO_ROOM:
+                seen.append(await service.status(task_id))
+                await asyncio.sleep(0.02)
+    assert seen[-1]["message"] == NO_ROOM, seen[-1]
+
+
+async def post(service: Service, url: str) -> int:
+    async with service.client.post("/api/process", json={"url": url, "auto_start": False}) as answer:
+        return answer.status
+
+
+async def code(service: Service, path: str) -> int:
+    async with service.client.get(path) as answer:
+        return answer.status
+
+
+def patched(folder: Path, statement: str) -> dict[str, str]:
+    """The environment of a server whose interpreter runs `statement` first."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{statement}\n")
+    return {"PYTHONPATH": str(folder)}

@@ -1,0 +1,336 @@
+"""Races and faults that are made to happen: one await is replaced, everything around it is real."""
+
+import asyncio
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from server.backends import Backend, DatabaseUnusable, open_backend
+from server.backends.dispatcher import LocalDispatcher
+from server.backends.sqlite import SqliteStore
+from server.errors import DiskFull, TaskAlreadyFinal
+from server.events import Broken
+from server.files.local import LocalFiles
+from server.models import Output, ProcessRequest, Stage, TaskStatus
+from server.settings import DownloadSettings, Settings, StorageSettings
+from server.tasks import children, janitor, recorder
+from server.tasks.children import ForkServer
+from server.tasks.finishing import to_the_end
+from server.tasks.hub import Hub
+from server.tasks.runner import after_failure
+from server.tasks.tools import find_tools
+from tests.site import Site
+from tests.test_kills import locked
+
+Patch = pytest.MonkeyPatch
+
+
+@asynccontextmanager
+async def backend(folder: Path, hub: Hub | None = None, **downloads: Any) -> AsyncIterator[Backend]:
+    settings = Settings(
+        storage=StorageSettings(data_dir=folder / "data"),
+        downloads=DownloadSettings(allowed_private_hosts=("127.0.0.1",), min_free_disk=0, **downloads),
+    )
+    async with open_backend(settings, hub or Hub()) as opened:
+        yield opened
+
+
+def request(site: Site, path: str = "/1mb.mp4") -> ProcessRequest:
+    return ProcessRequest(url=site.url(path), outputs=(Output.VIDEO,))
+
+
+async def reached(opened: Backend, task_id: str, *stages: Stage) -> TaskStatus:
+    async with asyncio.timeout(20):
+        while (status := await opened.tasks.status(task_id)).stage not in stages:
+            await asyncio.sleep(0.01)
+    return status
+
+
+class Once:
+    """A coroutine method that fails as often as is wanted before it works."""
+
+    def __init__(self, original: Callable[..., Awaitable[Any]], error: Exception, times: int) -> None:
+        self._original, self._error, self.left = original, error, times
+
+    def method(self, when: Callable[..., bool] = lambda *_: True) -> Callable[..., Awaitable[Any]]:
+        async def failing(*args: Any, **options: Any) -> Any:
+            if self.left and when(*args):
+                self.left -= 1
+                raise self._error
+            return await self._original(*args, **options)
+
+        return failing
+
+
+def _pid(fork_server: ForkServer) -> int | None:
+    return fork_server.ready.pid if fork_server.ready else None
+
+
+def is_final(_store: object, status: TaskStatus) -> bool:
+    return status.stage.is_final
+
+
+# --- work that must be finished ---
+
+
+async def test_work_goes_to_its_end_however_often_its_waiter_is_cancelled() -> None:
+    go, done = asyncio.Event(), []
+
+    async def work() -> None:
+        await go.wait()
+        done.append(True)
+
+    job = asyncio.create_task(to_the_end(work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        job.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    async with asyncio.timeout(1):
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    assert done
+
+
+async def test_work_that_fails_after_its_waiter_was_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("what went wrong")
+
+    job = asyncio.create_task(to_the_end(work()))
+    await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert "what went wrong" in caplog.text
+
+
+# --- statuses that cannot be saved ---
+
+
+async def test_a_last_word_that_the_disk_does_not_take_is_saved_when_it_does(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    full = Once(SqliteStore.save, DiskFull(), times=4)
+    monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        done = await reached(opened, task.task_id, Stage.COMPLETED)
+        assert (done.attempt, full.left) == (1, 0)
+
+
+async def test_a_stop_does_not_wait_for_a_full_disk_and_the_next_start_knows_what_was_published(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    with monkeypatch.context() as patch:
+        full = Once(SqliteStore.save, DiskFull(), times=10**6)
+        patch.setattr(SqliteStore, "save", full.method(is_final))
+        async with asyncio.timeout(20):
+            async with backend(tmp_path) as opened:
+                task = await opened.tasks.submit(request(site))
+                while full.left == 10**6:
+                    await asyncio.sleep(0.01)
+                assert (await opened.tasks.status(task.task_id)).stage.is_running
+                before = time.monotonic()
+            assert time.monotonic() - before < 5
+    asked = len(site.requests)
+    async with backend(tmp_path) as opened:
+        done = await reached(opened, task.task_id, Stage.COMPLETED)
+    assert (done.attempt, len(site.requests)) == (1, asked)
+
+
+async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0.01)
+    full = Once(SqliteStore.save, DiskFull(), times=3)
+    monkeypatch.setattr(SqliteStore, "save", full.method())
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        await reached(opened, task.task_id, Stage.COMPLETED)
+        assert full.left == 0
+
+
+async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("server.tasks.runner.DISK_BACKOFF", 0.2)
+    refused: list[Path] = []
+
+    def no_room(path: Path) -> IO[bytes]:
+        if not refused:
+            refused.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_log(path)
+
+    open_log = children._open_log
+    monkeypatch.setattr(children, "_open_log", no_room)
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)
+        while not refused:
+            await asyncio.sleep(0.01)
+            waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)
+        assert waiting.stage is Stage.QUEUED
+        await reached(opened, task.task_id, Stage.COMPLETED)
+
+
+async def test_a_start_that_finds_no_room_is_one_clear_line(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site, "/1mb.mp4?wait=30"))
+        await reached(opened, task.task_id, Stage.INFO)
+    monkeypatch.setattr(SqliteStore, "save", Once(SqliteStore.save, DiskFull(), times=9).method())
+    with pytest.raises(DatabaseUnusable, match="the disk is full: make room"):
+        async with backend(tmp_path):
+            pass
+
+
+# --- races ---
+
+
+async def test_a_cancel_while_the_files_are_published_comes_too_late(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Else a cancelled task would have finished files that nobody can see."""
+    publishing, go = asyncio.Event(), asyncio.Event()
+
+    async def publish(*args: Any) -> Any:
+        publishing.set()
+        await go.wait()
+        return await original(*args)
+
+    original = LocalFiles.publish
+    monkeypatch.setattr(LocalFiles, "publish", publish)
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        await publishing.wait()
+        cancelling = asyncio.create_task(opened.tasks.cancel(task.task_id))
+        await asyncio.sleep(0.05)
+        go.set()
+        with pytest.raises(TaskAlreadyFinal):
+            await cancelling
+        assert (await opened.tasks.status(task.task_id)).stage is Stage.COMPLETED
+
+
+async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_forgotten(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The retry comes between the last word of the attempt and its end."""
+    failed, go = asyncio.Event(), asyncio.Event()
+
+    async def run_and_linger(self: LocalDispatcher, task_id: str) -> Any:
+        again = await original(self, task_id)
+        failed.set()
+        await go.wait()
+        return again
+
+    original = LocalDispatcher._run_in_its_turn
+    monkeypatch.setattr(LocalDispatcher, "_run_in_its_turn", run_and_linger)
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site, "/1mb.mp4?status=404&times=1"))
+        await failed.wait()
+        assert (await opened.tasks.status(task.task_id)).stage is Stage.FAILED
+        await opened.tasks.retry(task.task_id)
+        go.set()
+        assert (await reached(opened, task.task_id, Stage.COMPLETED)).attempt == 2
+
+
+async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path, monkeypatch: Patch) -> None:
+    """The fork server dies, and its successor gets warm, while the log of the job is opened."""
+    tools, replaced = find_tools(), threading.Event()
+
+    def open_late(path: Path) -> IO[bytes]:
+        assert fork_server.ready
+        os.kill(fork_server.ready.pid, signal.SIGKILL)
+        assert replaced.wait(20)
+        return open_log(path)
+
+    open_log = children._open_log
+    async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        await fork_server.warm()
+        assert fork_server.ready
+        first = fork_server.ready.pid
+        monkeypatch.setattr(children, "_open_log", open_late)
+        job = {"kind": "download", "directory": str(tmp_path / "work"), "lock": str(tmp_path / "lock")}
+        with locked(tmp_path / "lock"):  # so the child waits
+            starting = asyncio.create_task(fork_server.start("a", job, tmp_path / "log"))
+            while _pid(fork_server) in (None, first):
+                await asyncio.sleep(0.01)
+            replaced.set()
+            child = await starting
+            assert not child.exited.done()
+            await child.stop()
+        assert not psutil.Process(_pid(fork_server)).children()
+
+
+async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(b'{"kind":"alive"}\n{"kind":"produ')
+    reader.feed_eof()
+    child = children.Child(ForkServer(None, None), "a")
+    child._reader = reader
+    assert await child.read_line() == b'{"kind":"alive"}\n'
+    assert await child.read_line() == b""
+    child.exited.cancel()
+
+
+async def test_a_fork_server_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(children, "START_AGAIN", (0.01, 0.02))
+    exhausted = Once(
+        asyncio.create_subprocess_exec, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 3
+    )
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", exhausted.method())
+    tools = find_tools()
+    async with asyncio.timeout(20), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        await fork_server.warm()
+    assert exhausted.left == 0
+    assert "Resource temporarily unavailable" in caplog.text
+
+
+async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> None:
+    lost = TaskStatus.model_validate(
+        {"task_id": "t", "url": "http://media.test/", "created_at": "2024-01-01T00:00:00Z", "lost": 2}
+    )
+    broken = Broken(code="worker_lost", retryable=True)
+    assert repr(after_failure(lost, broken, retries=9)).startswith("Failed(code='worker_lost'")
+    again = after_failure(lost.model_copy(update={"lost": 0}), broken, retries=0)
+    assert getattr(again, "counts_as_lost", False)
+
+
+# --- what is looked after ---
+
+
+async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, monkeypatch: Patch) -> None:
+    """A full disk takes no mark; a file that cannot be deleted stops no other task's removal."""
+    monkeypatch.setattr(janitor, "LOOK_FOR_EXPIRED", 0.02)
+    async with backend(tmp_path) as opened:
+        tasks = [await opened.tasks.submit(request(site, "/video.mp4")) for _ in range(2)]
+        for task in tasks:
+            await reached(opened, task.task_id, Stage.COMPLETED)
+    full = Once(SqliteStore.mark_expired, DiskFull(), times=2)
+    monkeypatch.setattr(SqliteStore, "mark_expired", full.method())
+    stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
+    monkeypatch.setattr(LocalFiles, "remove", stuck.method())
+    await asyncio.sleep(1.1)  # ends are stored in whole seconds
+    async with asyncio.timeout(20), backend(tmp_path, retention_hours=0.0001):
+        while len(list((tmp_path / "data" / "files").iterdir())) > 1:
+            await asyncio.sleep(0.01)
+    assert (full.left, stuck.left) == (0, 0)
+    async with backend(tmp_path):  # the start finishes what was begun
+        assert list((tmp_path / "data" / "files").iterdir()) == []

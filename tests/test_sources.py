@@ -1,0 +1,141 @@
+"""Sources that misbehave: each ends in a code, one sentence and, where there is one, a hint.
+
+What another attempt may help is tried again, and only that.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.service import Payload, Service
+from tests.site import SECONDS, Site, probe, sha256
+from tests.site.pages import TITLES
+
+SETTINGS = {
+    "CLIPWIRE_DOWNLOADS__STALL_TIMEOUT": "3",
+    "CLIPWIRE_DOWNLOADS__RETRIES": "1",
+    "CLIPWIRE_DOWNLOADS__MAX_FILESIZE": "7 MiB",
+    "CLIPWIRE_DOWNLOADS__MAX_CONCURRENT": "8",
+    "CLIPWIRE_SERVER__LANGUAGE": "en",
+}
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A link, the code it ends in, and after how many attempts."""
+
+    path: str
+    code: str
+    attempts: int = 1
+    hint: bool = True
+    outputs: tuple[str, ...] = ("video",)
+
+
+FAULTS = {
+    "never answers": Fault("/1mb.mp4?wait=60", "timeout", 2),
+    "stalls at once": Fault("/1mb.mp4?stall=0", "timeout", 2),
+    "stalls in the middle": Fault("/1mb.mp4?stall=500000&after=1", "timeout", 2),
+    "breaks off each time": Fault("/1mb.mp4?cut=100000&after=1&ranges=no", "incomplete", 2),
+    "promises more than comes": Fault("/1mb.mp4?lie=500000&ranges=no", "incomplete", 2),
+    "ends early and says so": Fault("/video.mp4?lie=-100000&ranges=no", "incomplete", 2),
+    "has a fault that stays": Fault("/1mb.mp4?status=500", "http_500", 2),
+    "is overloaded for ever": Fault("/1mb.mp4?status=429&retry_after=0", "http_429", 2),
+    "forbids": Fault("/1mb.mp4?status=403", "http_403"),
+    "is gone": Fault("/1mb.mp4?status=410", "http_410"),
+    "is not there": Fault("/missing.mp4", "http_404"),
+    "never ends": Fault("/endless.mp4?rate=40000000", "too_large"),
+    "is larger than allowed": Fault("/8mb.mp4", "too_large"),
+    "is larger than allowed and does not say so": Fault("/8mb.mp4?chunked=yes&ranges=no", "too_large"),
+    "redirects for ever": Fault("/redirect/endless", "redirect_loop", hint=False),
+    "is live": Fault("/hls/live/index.m3u8", "live_rejected"),
+    "is garbage": Fault("/garbage.mp4", "no_media"),
+    "has no video on its page": Fault("/page/blank", "unsupported_url"),
+    "lacks a segment": Fault("/hls/ts/index.m3u8?missing=2", "http_404"),
+    "unpacks without end": Fault("/bomb", "page_too_large"),
+    "has no sound": Fault("/silent.mp4", "no_audio", outputs=("audio",)),
+}
+
+
+async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_help(
+    site: Site, tmp_path: Path
+) -> None:
+    async with Service(tmp_path / "service", **SETTINGS) as service:
+        submitted = {name: await submit(service, site, fault) for name, fault in FAULTS.items()}
+        ended = {name: await ending(service, task_id) for name, task_id in submitted.items()}
+        found = {name: (payload.get("error_code"), payload["attempt"]) for name, payload in ended.items()}
+        assert found == {name: (fault.code, fault.attempts) for name, fault in FAULTS.items()}
+        for name, fault in FAULTS.items():
+            check_words(ended[name], hint=fault.hint)
+        assert service.complaints() == []
+
+
+async def test_two_streams_together_may_not_be_larger_than_allowed(site: Site, tmp_path: Path) -> None:
+    """Each alone would pass."""
+    limit = {"CLIPWIRE_DOWNLOADS__MAX_FILESIZE": "350 KiB"}
+    async with Service(tmp_path / "service", **SETTINGS | limit) as service:
+        task = await service.submit(site.url("/dash/manifest.mpd"), outputs=["video"])
+        assert (await ending(service, task["task_id"]))["error_code"] == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("path", "resumed"),
+    [
+        pytest.param("/1mb.mp4?status=500&times=1", False, id="a fault that passes"),
+        pytest.param("/1mb.mp4?status=429&retry_after=2&times=1", False, id="too many requests"),
+        pytest.param("/1mb.mp4?stall=600000&after=1&times=1", True, id="a stall"),
+        pytest.param("/1mb.mp4?cut=600000&after=1&times=1", True, id="a break"),
+        pytest.param("/1mb.mp4?lie=1000&after=1&times=1", True, id="a false length"),
+    ],
+)
+async def test_what_passes_is_outlasted_and_the_file_is_whole(
+    site: Site, media: Path, tmp_path: Path, path: str, resumed: bool
+) -> None:
+    async with Service(tmp_path / "service", **SETTINGS) as service:
+        began = asyncio.get_running_loop().time()
+        task = await service.submit(site.url(path), outputs=["video"])
+        done = await service.wait(task["task_id"])
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "1mb.mp4")
+        assert any(request.range for request in site.seen("/1mb.mp4")) is resumed
+        if "retry_after" in path:
+            assert asyncio.get_running_loop().time() - began > 2, "it did not wait as it was told to"
+        assert service.complaints() == []
+
+
+async def test_odd_titles_are_told_as_they_are_and_make_honest_names(
+    service: Service, site: Site, tmp_path: Path
+) -> None:
+    tasks = [await service.submit(site.url(f"/page/{name}"), outputs=["video"]) for name in TITLES]
+    for task in tasks:
+        done = await service.wait(task["task_id"])
+        title, link = done["video_info"]["title"], done["files"]["video"]
+        assert title
+        assert not CONTROL.search(title)
+        assert re.fullmatch(r"/api/download/video(_[a-z0-9-]{1,60})?_[a-z2-7]{13}\.mp4", link)
+        video = await probe(await service.fetch(link, tmp_path / "video.mp4"))
+        assert video.duration == pytest.approx(SECONDS, abs=0.2)
+    ids = {task["task_id"] for task in tasks}
+    assert {path.name for path in (service.data / "files").iterdir()} == ids
+
+
+async def submit(service: Service, site: Site, fault: Fault) -> str:
+    task = await service.submit(site.url(fault.path), outputs=list(fault.outputs))
+    return str(task["task_id"])
+
+
+async def ending(service: Service, task_id: str) -> Payload:
+    return await service.wait(task_id, "failed", "completed", within=60)
+
+
+def check_words(failed: Payload, *, hint: bool) -> None:
+    """One short sentence each, without what only programs say."""
+    assert (failed["status"], failed["progress"], failed["files"]) == ("error", 0, {})
+    words = [failed["error"], failed["message"], failed.get("hint", "")]
+    assert all(len(text) < 200 and "\n" not in text for text in words)
+    assert not any(re.search(r"Error\b|Traceback|yt.dlp: |ERROR", text) for text in words), words
+    assert failed["message"].startswith("Failed: ")
+    assert bool(failed.get("hint")) is hint, failed

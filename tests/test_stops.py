@@ -1,0 +1,164 @@
+"""SIGTERM: nothing new, everybody told, and gone within five seconds, whatever clients do."""
+
+import asyncio
+import base64
+import json
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.service import Service
+from tests.site import Site, sha256
+
+SOCKETS = 500
+WITHIN = 5.0  # seconds, by contract
+SLOW = "/8mb.mp4?rate=1500000"
+
+
+async def test_with_500_sockets_and_4_downloads_it_is_gone_in_time_and_goes_on_afterwards(
+    service: Service, site: Site, media: Path, tmp_path: Path
+) -> None:
+    hanging = [f"/8mb.mp4?stall={5_000_000 + number}&after=1&times=1" for number in range(4)]
+    tasks = [await service.submit(site.url(path), outputs=["video"]) for path in hanging]
+    for task in tasks:
+        await under_way(service, task["task_id"])
+    async with AsyncExitStack() as sockets:
+        polite = [await sockets.enter_async_context(service.client.ws_connect("/ws")) for _ in range(20)]
+        for number in range(SOCKETS - len(polite)):
+            await sockets.enter_async_context(MuteSocket(service.url, f"/ws/{tasks[number % 4]['task_id']}"))
+        reading = [asyncio.create_task(last_of(socket)) for socket in polite]
+        assert await stopped_in_time(service) == 0
+        assert set(await asyncio.gather(*reading)) == {aiohttp.WSCloseCode.GOING_AWAY}
+    asked = len(site.requests)
+    await service.start()
+    for task in tasks:
+        done = await service.wait(task["task_id"])
+        assert done["attempt"] == 2, "it did not stay under way"
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "8mb.mp4")
+    resumed = [request for request in site.requests[asked:] if request.range]
+    assert len(resumed) == len(tasks), "some began from the start again"
+
+
+async def test_a_request_that_is_complete_too_late_makes_no_task(service: Service, site: Site) -> None:
+    body = json.dumps({"url": site.url("/video.mp4")}).encode()
+    async with asyncio.timeout(20), Raw(service.url) as raw:
+        await raw.write(
+            f"POST /api/process HTTP/1.1\r\nHost: {raw.netloc}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+        )
+        await raw.write(body[:5])
+        stopping = asyncio.create_task(service.stop())
+        while not any("stopping" in line for line in service.log):
+            await asyncio.sleep(0.01)
+        await raw.write(body[5:])
+        answer = await raw.reader.read()
+        assert await stopping == 0
+    assert b" 202 " not in answer
+    await service.start()
+    async with service.client.get("/api/tasks") as listed:
+        assert (await listed.json())["tasks"] == []
+
+
+async def test_a_long_poll_is_answered_at_once(service: Service, site: Site) -> None:
+    task = await service.submit(site.url(SLOW), outputs=["video"], auto_start=False)
+    async with service.client.get(f"/api/status/{task['task_id']}") as answer:
+        tag = answer.headers["ETag"]
+    polling = asyncio.create_task(poll(service, task["task_id"], tag))
+    await asyncio.sleep(0.2)
+    assert await stopped_in_time(service) == 0
+    assert await polling == 304
+
+
+@pytest.mark.parametrize("at", ["info", "download", "convert"])
+async def test_a_stop_in_any_stage_takes_nothing_back(
+    site: Site, media: Path, tmp_path: Path, at: str
+) -> None:
+    """Another signal meanwhile changes nothing."""
+    sources = {"info": "/1mb.mp4?wait=1", "download": SLOW, "convert": "/8mb.mp4"}
+    outputs = ["video", "audio"] if at == "convert" else ["video"]
+    async with Service(tmp_path / "service") as service:
+        task = await service.submit(site.url(sources[at]), outputs=outputs)
+        seen = await service.wait(task["task_id"], at)
+        assert await stopped_in_time(service) == 0
+        await service.start()
+        after = await service.status(task["task_id"])
+        assert after["revision"] >= seen["revision"]
+        done = await service.wait(task["task_id"])
+        assert sorted(done["files"]) == sorted(outputs)
+
+
+async def test_an_idle_server_stops_at_once(service: Service) -> None:
+    before = asyncio.get_running_loop().time()
+    assert await service.stop() == 0
+    assert asyncio.get_running_loop().time() - before < 2
+    assert not any(path.suffix in ("-wal", "-shm") for path in service.data.iterdir())
+
+
+async def stopped_in_time(service: Service) -> int:
+    async with asyncio.timeout(WITHIN):
+        return await service.stop()
+
+
+async def under_way(service: Service, task_id: str) -> None:
+    """Return when bytes have come, which the next attempt can build on."""
+    async with asyncio.timeout(20):
+        while not any(part.stat().st_size for part in (service.data / "work" / task_id).glob("*.part")):
+            await asyncio.sleep(0.05)
+
+
+async def last_of(socket: aiohttp.ClientWebSocketResponse) -> int | None:
+    async for _ in socket:
+        pass
+    return socket.close_code
+
+
+async def poll(service: Service, task_id: str, tag: str) -> int:
+    headers = {"If-None-Match": tag}
+    async with service.client.get(f"/api/status/{task_id}?wait=50", headers=headers) as answer:
+        return answer.status
+
+
+class Raw:
+    """A connection of bytes."""
+
+    def __init__(self, url: str) -> None:
+        self.netloc = urlsplit(url).netloc
+        self.reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    async def __aenter__(self) -> "Raw":
+        host, _, port = self.netloc.partition(":")
+        self.reader, self._writer = await asyncio.open_connection(host, int(port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.transport.abort()
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+
+class MuteSocket(Raw):
+    """A WebSocket that was opened properly and never says a word again, not even to a close."""
+
+    def __init__(self, url: str, path: str) -> None:
+        super().__init__(url)
+        self._path = path
+
+    async def __aenter__(self) -> "MuteSocket":
+        await super().__aenter__()
+        key = base64.b64encode(os.urandom(16)).decode()
+        await self.write(
+            f"GET {self._path} HTTP/1.1\r\nHost: {self.netloc}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        return self
