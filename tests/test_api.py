@@ -412,6 +412,7 @@ async def test_lists_are_newest_first_and_the_queue_in_its_order(client: Client)
     await client.patch(f"/api/tasks/{third}", json={"priority": 1})
     assert await listed(client, "stage=queued&limit=1") == [third, first, second]
     assert await listed(client, "status=completed&stage=failed") == []
+    assert await listed(client, "playlist_id=none") == []
 
 
 @pytest.mark.parametrize(("text", "found"), [("%", 1), ("_", 1), (".*", 1), ("VIDEO", 3), ("nowhere", 0)])

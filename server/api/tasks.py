@@ -44,7 +44,7 @@ def _filter(request: web.Request) -> Filter | None:
         if wanted not in set(Stage):
             raise InvalidQuery("stage")
         stages = tuple(stage for stage in stages if stage == wanted)
-    if not stages:
+    if not stages or request.query.get("playlist_id"):  # no task belongs to a playlist
         return None
     return Filter(stages=() if len(stages) == len(Stage) else stages, text=text)
 
