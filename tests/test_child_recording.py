@@ -166,7 +166,7 @@ async def test_no_part_of_a_broadcast_leads_inside(
 async def test_a_broadcast_names_nothing_but_http(
     jobs: Jobs, site: Site, inside: Site, tmp_path: Path, link: str
 ) -> None:
-    url = site.url(f"{BROADCAST}?segments={quote(link.format(port=inside.port), safe='')}")
+    url = site.url(f"{BROADCAST}?end=6&segments={quote(link.format(port=inside.port), safe='')}")
     outcome = await record(jobs, tmp_path / "t", url)
     assert outcome.last["kind"] == "broken"
     assert "root:" not in outcome.log

@@ -83,7 +83,7 @@ async def test_a_broadcast_is_recorded_to_its_end_without_a_guess_at_its_length(
 
 
 async def test_finish_ends_a_recording_and_keeps_it(service: Service, site: Site, tmp_path: Path) -> None:
-    task_id = await recording(service, site.url(ENDLESS), at_least=300_000)
+    task_id = await recording(service, site.url(ENDLESS), at_least=200_000)
     running = ffmpegs(service)
     assert len(running) == 1
     done = await act(service, task_id, "finish")

@@ -50,8 +50,7 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         files = LocalFiles(data_dir)
         await asyncio.to_thread(_make, data_dir)
         await stack.enter_async_context(open_lock(data_dir))
-        await asyncio.to_thread(files.prepare)
-        await asyncio.to_thread(files.empty_scratch)
+        await asyncio.to_thread(_prepare, files, data_dir)
         store = await stack.enter_async_context(
             open_store(data_dir / DATABASE, max_queued=downloads.max_queued, find_short=short_of)
         )
@@ -88,6 +87,14 @@ def _make(data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         raise ConfigurationError(f"storage.data_dir: {data_dir}: {exc.strerror}") from None
+
+
+def _prepare(files: LocalFiles, data_dir: Path) -> None:
+    try:
+        files.prepare()
+        files.empty_scratch()
+    except OSError as exc:
+        raise DatabaseUnusable(data_dir, f"cannot be written ({exc.strerror})") from exc
 
 
 async def carry_on(

@@ -9,6 +9,7 @@ import { HIGHEST_PRIORITY } from "./task.js"
 /** @type {Record<string, (task: Task) => [method: string, path: string, body?: unknown]>} */
 const REQUESTS = {
   pause: (task) => ["POST", `api/tasks/${task.task_id}/pause`],
+  finish: (task) => ["POST", `api/tasks/${task.task_id}/finish`],
   resume: (task) => ["POST", `api/tasks/${task.task_id}/resume`],
   cancel: (task) => ["POST", `api/tasks/${task.task_id}/cancel`],
   retry: (task) => ["POST", `api/tasks/${task.task_id}/retry`],

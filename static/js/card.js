@@ -42,6 +42,7 @@ export class Card {
     if (task.revision !== this.task.revision) this.say("")
     this.task = task
     this.element.dataset.stage = task.stage
+    this.element.toggleAttribute("data-live", Boolean(task.video_info.live))
     this.#describe(task)
     this.#advance(task)
     this.#offerFiles(task)

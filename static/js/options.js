@@ -30,7 +30,8 @@ export class Options {
     const data = new FormData(this.#form)
     const chosen = CHOICES.map((name) => [name, String(data.get(name))])
     const request = { outputs: data.getAll("outputs").map(String), ...Object.fromEntries(chosen) }
-    return data.has("paused") ? { ...request, auto_start: false } : request
+    const recorded = data.has("live") ? { ...request, live: "record" } : request
+    return data.has("paused") ? { ...recorded, auto_start: false } : recorded
   }
 
   /** The folded row says what is chosen in it. */
@@ -50,7 +51,7 @@ export class Options {
 
   #changed() {
     this.describe()
-    const { auto_start, ...lasting } = this.request // "without starting" is meant for once
+    const { auto_start, live, ...lasting } = this.request // these are meant for once
     remember(NAME, lasting)
   }
 

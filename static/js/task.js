@@ -11,7 +11,7 @@
  * @property {string} message  one sentence in the reader's language
  * @property {string} created_at
  * @property {string} [completed_at]
- * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, height?: number}} video_info
+ * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, height?: number, live?: boolean}} video_info
  * @property {Record<string, string>} files  kind -> link
  * @property {Record<string, {size: number, type: string}>} [file_info]
  * @property {string} [error]

@@ -45,7 +45,7 @@ async def measure(names: list[str], *, smoke: bool) -> list[Figure]:
     """Run the benchmarks one after the other; each one's figures are shown as soon as they are there."""
     figures = []
     with tempfile.TemporaryDirectory(prefix="clipwire-bench-") as folder:
-        async with open_lab(Path(folder), smoke=smoke) as lab:
+        async with open_lab(Path(folder), Path(folder) / "media", smoke=smoke) as lab:
             for name in names:
                 began = time.monotonic()
                 found = await BENCHMARKS[name](lab)

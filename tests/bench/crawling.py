@@ -21,7 +21,7 @@ async def crawling(lab: Lab) -> list[Figure]:
             server.port, (get(f"/api/status/{asked}", server.port),), 1, seconds=lab.seconds(5), pause=0.01
         )
         idle = percentile((await lab.load(load)).latencies, 99)
-        rate = RATE if not lab.smoke else 200_000
+        rate = RATE if not lab.smoke else 500_000
         urls = [f"{lab.site.url}/video.mp4?rate={rate}&after={number}" for number in range(count)]
         task_ids = [await client.submit(url, outputs=["video"]) for url in urls]
         await _so_many_run(server, at_once)

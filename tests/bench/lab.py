@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import re
+import resource
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
@@ -54,8 +54,10 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(folder: Path, *, smoke: bool) -> AsyncIterator[Lab]:
-    media = await asyncio.to_thread(_media, folder / "media", 2_000_000 if smoke else 109_000_000)
+async def open_lab(folder: Path, media: Path, *, smoke: bool) -> AsyncIterator[Lab]:
+    """Use `media` for the media, or make them there."""
+    _allow_many_descriptors()
+    await asyncio.to_thread(_make_media, media, 2_000_000 if smoke else 109_000_000)
     site = Program("-m", "tests.bench.references", "site", str(media))
     files = Program("-m", "tests.bench.references", "files", str(media))
     workers = ProcessPoolExecutor(2, get_context("spawn"), initializer=_settle)
@@ -66,20 +68,19 @@ async def open_lab(folder: Path, *, smoke: bool) -> AsyncIterator[Lab]:
             await asyncio.to_thread(workers.shutdown)
 
 
+def _allow_many_descriptors() -> None:
+    """For us and all that we start: thousands of sockets need them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _settle() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
 
 
-def _media(folder: Path, size: int) -> Path:
+def _make_media(folder: Path, size: int) -> None:
     """The tests' media and a large file: the same film with a `free` box of `size` bytes behind it."""
     make_media(folder)
     film = (folder / "video.mp4").read_bytes()
     rest = size - len(film)
     (folder / BIG).write_bytes(film + rest.to_bytes(4, "big") + b"free" + os.urandom(rest - 8))
-    return folder
-
-
-def task_id_of(answer: str) -> str:
-    found = re.search(r'"task_id": ?"([^"]+)"', answer)
-    assert found, answer
-    return found[1]

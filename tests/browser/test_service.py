@@ -111,3 +111,22 @@ async def test_a_service_with_tokens_lets_the_page_in_and_out_again(
         await expect(page.get_by_label("访问令牌")).to_be_visible()
         await page.reload()
         await expect(page.get_by_label("访问令牌")).to_be_visible()
+
+
+async def test_a_live_stream_is_recorded_until_it_is_enough(
+    media: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_site(media) as site,
+        Service(tmp_path / "service") as service,
+        open_page(service.url) as page,
+    ):
+        await page.locator("summary").first.click()
+        await page.get_by_label("直播时录制").check()
+        await send(page, site.url("/hls/live/index.m3u8"))
+        card = page.locator(".card")
+        await card.get_by_role("button", name="停止并保留").click(timeout=30_000)
+        await expect(card).to_have_attribute("data-stage", "completed", timeout=30_000)
+        await expect(card.get_by_role("button", name="停止并保留")).to_be_hidden()
+        await expect(card.get_by_role("link", name="保存视频")).to_be_visible()

@@ -71,7 +71,8 @@ async def broadcast(request: web.Request) -> web.Response:
     query = request.rel_url.without_query_params(*Broadcast.model_fields).query_string
     for number in range(min(sent, wanted.end, wanted.quiet)):
         link = f"{wanted.segments}{number}.ts"
-        lines += ["#EXTINF:1.000000,", f"{link}?{query}" if query else link]
+        # They take a second; told less, who follows it looks again sooner.
+        lines += ["#EXTINF:0.200000,", f"{link}?{query}" if query else link]
     if wanted.end < sent and wanted.end <= wanted.quiet:
         lines.append("#EXT-X-ENDLIST")
     return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])

@@ -36,7 +36,7 @@ async def open_lock(data_dir: Path, patience: float = PATIENCE) -> AsyncIterator
     descriptor = _open(data_dir)
     try:
         await _acquire(descriptor, data_dir, patience)
-        _write_pid(descriptor)
+        _write_pid(descriptor, data_dir / LOCK)
         yield
     finally:
         os.close(descriptor)
@@ -68,9 +68,12 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _write_pid(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+def _write_pid(descriptor: int, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
 
 
 def _read_pid(descriptor: int) -> int | None:

@@ -1,0 +1,78 @@
+"""Each benchmark runs, with tiny numbers; what the figures are is the business of `make bench`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.bench.__main__ import BENCHMARKS, main
+from tests.bench.figures import Figure, alternate, percentile, save, table
+from tests.bench.lab import Lab, open_lab
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lab(tmp_path_factory: pytest.TempPathFactory, media: Path) -> AsyncIterator[Lab]:
+    async with open_lab(tmp_path_factory.mktemp("bench"), media, smoke=True) as lab:
+        yield lab
+
+
+@pytest.mark.asyncio(loop_scope="module")  # which is the laboratory's
+@pytest.mark.parametrize("name", BENCHMARKS)
+async def test_a_benchmark_runs_and_has_figures(name: str, lab: Lab) -> None:
+    async with asyncio.timeout(60):
+        figures = await BENCHMARKS[name](lab)
+    assert figures
+    assert any(figure.met is not None for figure in figures), "without a target nothing is guarded"
+
+
+def test_a_limit_is_one_of_the_ratio_where_there_is_a_reference() -> None:
+    assert Figure("a", 90, "x", reference=100, at_least=0.85).met
+    assert not Figure("a", 80, "x", reference=100, at_least=0.85).met
+    assert Figure("a", 4, "ms", at_most=5).met
+    assert not Figure("a", 6, "ms", at_most=5).met
+    assert Figure("a", 6, "ms").met is None
+
+
+def test_the_table_says_what_was_missed() -> None:
+    text = table([Figure("fast", 90, "x", reference=100, at_least=0.85), Figure("slow", 6, "ms", at_most=5)])
+    rows = [line.split("  ") for line in text.splitlines()]
+    assert [row[-1].strip() for row in rows[2:]] == ["yes", "NO"]
+
+
+def test_the_figures_are_kept_as_json(tmp_path: Path) -> None:
+    save([Figure("fast", 90, "x", reference=100, at_least=0.85)], tmp_path / "new" / "figures.json")
+    [figure] = json.loads((tmp_path / "new" / "figures.json").read_text())["figures"]
+    assert (figure["ratio"], figure["met"]) == (0.9, True)
+
+
+def test_a_missed_target_fails_a_check_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def measured(names: list[str], *, smoke: bool) -> list[Figure]:
+        return [Figure("slow", 6, "ms", at_most=5)]
+
+    monkeypatch.setattr("tests.bench.__main__.measure", measured)
+    arguments = ["--only", "idle", "--json", str(tmp_path / "figures.json")]
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 1
+
+
+async def test_a_figure_and_its_reference_take_turns() -> None:
+    order = []
+
+    async def one() -> int:
+        order.append("one")
+        return 1
+
+    async def two() -> int:
+        order.append("two")
+        return 2
+
+    assert await alternate(2, one, two) == [[1, 1], [2, 2]]
+    assert order == ["one", "two", "one", "two"]
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    assert percentile([5, 1, 3], 99) == 5
+    assert percentile(range(1000), 50) == 500
