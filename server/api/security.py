@@ -6,6 +6,7 @@ Browsers send requests for pages of other sites. A body type that needs a prefli
 """
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -27,6 +28,7 @@ HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-cache"),  # the page's modules too: an old one beside a new one breaks it
 )
+MAX_KNOWN = 1024  # Host headers, ours or not, that need not be looked at again
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -36,13 +38,14 @@ class Doors:
     def __init__(self, settings: ServerSettings) -> None:
         self._origins = frozenset(settings.allowed_origins)
         self._hosts = frozenset({settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)})
+        self._knows = lru_cache(MAX_KNOWN)(self._is_ours)
         self._probes = frozenset(("/healthz", settings.base_path + "/healthz"))
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
 
     def check(self, request: web.Request) -> None:
         """Raises `HostForbidden` or `OriginForbidden`."""
         host = self._host(request)
-        if host and not self.is_probe(request) and not self._is_ours(host):
+        if host and not self.is_probe(request) and not self._knows(host):
             raise HostForbidden
         if request.method not in SAFE or "Upgrade" in request.headers:
             self._check_origin(request, host)
@@ -73,6 +76,8 @@ class Doors:
     def client(self, request: web.Request) -> str:
         """The client's address; behind trusted proxies, the last one in the chain that is none of them."""
         address = request.remote or ""
+        if not self._proxies:
+            return address
         forwarded = request.headers.getall("X-Forwarded-For", ())
         for hop in reversed([hop.strip() for header in forwarded for hop in header.split(",")]):
             if not self._is_trusted(address) or not _is_literal(hop):
