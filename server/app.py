@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> web.Application:
     app[auth.DOORS], app[auth.GATE] = doors, gate
     app[CONNECTIONS] = Connections(settings.limits.sockets_per_client)
     app[kit.ENCODER] = Encoder(settings.server.base_path)
-    app[push.DELIVERER] = push.Deliverer()
+    app[push.TO_TASKS], app[push.TO_FEEDS] = push.Deliverer(), push.Deliverer(push.GATHER)
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:

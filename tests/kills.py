@@ -74,8 +74,13 @@ class Witness:
 
     @property
     def may_be_lost(self) -> bool:
-        """Whether one more loss, and one that we have not heard of yet, still end in no error."""
-        return not self.done and int(self.newest["attempt"]) - self.moved_in < LOST_IN_A_ROW - 1
+        """Whether another loss, of the attempt that runs or is about to, still ends in no error.
+
+        The attempt that made progress counts as well: it was lost, too.
+        """
+        attempt = self.newest["attempt"] + (self.newest["stage"] == "queued")
+        lost = attempt - self.moved_in + bool(self.moved_in)
+        return not self.done and bool(lost < LOST_IN_A_ROW)
 
     def saw(self, text: str, floor: int) -> Payload:
         """`floor` is the newest revision that anybody had seen when this was asked for."""
@@ -154,14 +159,19 @@ class Rampage:
     async def _kill_child(self) -> None:
         children = [(child, task) for child, task in self._children() if task.may_be_lost]
         if children:
-            self._kill("child", [self._random.choice(children)[0]])
+            await self._kill_some([self._random.choice(children)])
 
     async def _kill_children(self) -> None:
-        self._kill("child", [child for child, task in self._children() if task.may_be_lost])
+        await self._kill_some(list(self._children()))
+
+    async def _kill_some(self, children: Sequence[tuple[psutil.Process, Witness]]) -> None:
+        """Look once more before: meanwhile another attempt may have begun, but not in these processes."""
+        await self._look([task for _, task in children])
+        self._kill("child", [child for child, task in children if task.may_be_lost])
 
     async def _kill_fork_server(self) -> None:
         """All that run are lost with it."""
-        await self._until(self._all_may_be_lost)
+        await self._until_all_may_be_lost()
         self._kill("fork server", self._fork_servers())
 
     async def _kill_server(self) -> None:
@@ -173,14 +183,25 @@ class Rampage:
 
     async def _kill_server_and_others(self) -> None:
         """In no order: the kernel decides who hears of whose death first."""
-        await self._until(self._all_may_be_lost)
-        processes = [*self._fork_servers(), *(child for child, _ in self._children())]
+        await self._until_all_may_be_lost()
+        processes = self.service.processes()
         self._kill("others", self._random.sample(processes, min(2, len(processes))))
         await self._kill_server()
 
     async def _kill_server_after_202(self) -> None:
         await self._submit()
         await self._kill_server()
+
+    async def _kill_ffmpeg(self) -> None:
+        """While it converts, which it soon does if one waits."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while not (programs := self._programs()):
+                    await asyncio.sleep(0.01)
+                program, task = programs[0]
+                await self._look([task])
+                if task.may_be_lost:
+                    self._kill("ffmpeg", [program])
 
     def _kill(self, victim: str, processes: Sequence[psutil.Process]) -> None:
         for process in processes:
@@ -203,8 +224,25 @@ class Rampage:
                     if witness := by_id.get(log.stem):
                         yield process, witness
 
-    def _all_may_be_lost(self) -> bool:
-        return all(task.may_be_lost for task in self.witnesses if not task.done)
+    def _programs(self) -> list[tuple[psutil.Process, Witness]]:
+        return [
+            (program, task)
+            for child, task in self._children()
+            for program in _children_of(child)
+            if _is(program, "ffmpeg", fork=None)
+        ]
+
+    async def _until_all_may_be_lost(self) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                unfinished = [task for task in self.witnesses if not task.done]
+                await self._look(unfinished)
+                if all(task.may_be_lost or task.done for task in unfinished):
+                    return
+                await asyncio.sleep(0.05)
+
+    async def _look(self, tasks: Sequence[Witness]) -> None:
+        await asyncio.gather(*map(self._ask, tasks))
 
     async def _until(self, wanted: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
@@ -233,10 +271,13 @@ class Rampage:
             await asyncio.sleep(0.25)
             with suppress(aiohttp.ClientError, ConnectionError):
                 await self._up.wait()
-                floor = witness.newest["revision"]
-                async with self.service.client.get(f"/api/status/{witness.task_id}") as answer:
-                    assert answer.status == 200, await answer.text()
-                    payload = witness.saw(await answer.text(), floor)
+                payload = await self._ask(witness)
+
+    async def _ask(self, witness: Witness) -> Payload:
+        floor = witness.newest["revision"]
+        async with self.service.client.get(f"/api/status/{witness.task_id}") as answer:
+            assert answer.status == 200, await answer.text()
+            return witness.saw(await answer.text(), floor)
 
     async def _listen(self, witness: Witness) -> None:
         payload = witness.newest
@@ -255,18 +296,26 @@ _DECK = (
     *[Rampage._kill_child] * 30,
     *[Rampage._kill_children] * 5,
     *[Rampage._kill_fork_server] * 7,
+    *[Rampage._kill_ffmpeg] * 8,
     *[Rampage._kill_server] * 4,
     *[Rampage._kill_server_and_others] * 2,
     *[Rampage._kill_server_after_202] * 2,
 )
 
 
-def _is(process: psutil.Process, program: str, *, fork: bool) -> bool:
+def _children_of(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children())
+    except psutil.Error:
+        return []
+
+
+def _is(process: psutil.Process, program: str, *, fork: bool | None) -> bool:
     """A child has the command line of the fork server, and a fork server as its parent."""
     try:
         if not any(word.endswith(program) for word in process.cmdline()):
             return False
-        return fork is any(word.endswith(program) for word in process.parent().cmdline())
+        return fork is None or fork is any(word.endswith(program) for word in process.parent().cmdline())
     except (psutil.Error, AttributeError):  # it, or its parent, is gone
         return False
 

@@ -1,10 +1,13 @@
 """Real jobs against a site that misbehaves, killed and started again."""
 
 import asyncio
+import contextlib
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.jobs import FFMPEG, Jobs, broken, probe, running_jobs
@@ -48,6 +51,20 @@ async def test_a_fault_has_a_code(
     outcome = await jobs.download(tmp_path / "t", site.url(path))
     assert broken(outcome) == expected
     assert not list((tmp_path / "t").glob("out/*"))
+
+
+@pytest.mark.parametrize("path", ["/redirect?to=", "/page?src=", "/page?src=/redirect?to="])
+@pytest.mark.parametrize("link", ["file:///etc/passwd", "ftp://127.0.0.1/a.mp4", "javascript:alert(1)"])
+async def test_nothing_is_fetched_by_another_way_than_http(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str, link: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path + link))
+    assert broken(outcome) == ("unsupported_url", False, None)
+
+
+async def test_a_stream_that_needs_another_program_is_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url("/page?src=rtmp://127.0.0.1/a"))
+    assert broken(outcome) == ("unsupported_stream", False, None)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +161,47 @@ async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(
 async def test_another_choice_does_not_go_on_with_the_bytes_of_the_first(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    assert broken(await jobs.download(tmp_path / "t", site.url("/1mb.mp4?lie=1000")))[0] == "incomplete"
+    assert (
+        broken(await jobs.download(tmp_path / "t", site.url("/1mb.mp4?cut=500000&after=1&ranges=no")))[0]
+        == "incomplete"
+    )
     assert list((tmp_path / "t").glob("*.part"))
     outcome = await jobs.download(tmp_path / "t", site.url("/video.mp4"), outputs=["video"])
     assert sha256(outcome.file("video")) == sha256(media / "video.mp4")
     assert not list((tmp_path / "t").glob("*.part"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_killed_ffmpeg_is_no_fault_of_the_film_and_only_its_work_is_done_again(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    url = site.url(f"/{_long(media).name}")
+    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, outputs=["audio"]) as job:
+        hearing = asyncio.create_task(job.run())
+        (await _encoder()).send_signal(how)
+        assert broken(await hearing) == ("worker_lost", True, None)
+    site.requests.clear()
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["audio"])
+    assert outcome.last["kind"] == "produced"
+    assert len(site.requests) == 1  # it looked, and had it
+
+
+def _long(media: Path) -> Path:
+    """Sound enough to catch an encoder at work."""
+    target = media / "long.m4a"
+    if not target.exists():
+        command = [FFMPEG, "-v", "error", "-nostdin", "-stream_loop", "500", "-i", str(media / "audio.m4a")]
+        subprocess.run([*command, "-c", "copy", str(target)], check=True)
+    return target
+
+
+async def _encoder() -> psutil.Process:
+    while True:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "libmp3lame" in process.cmdline():
+                    return process
+        await asyncio.sleep(0.01)
 
 
 async def test_a_second_child_waits_until_the_first_is_gone(jobs: Jobs, site: Site, tmp_path: Path) -> None:

@@ -122,6 +122,16 @@ def test_at_most_four_a_second_are_sent(monkeypatch: pytest.MonkeyPatch) -> None
     assert said[-1]["eta"] == (1000 - said[-1]["downloaded_bytes"]) // 100
 
 
+def test_a_speed_is_told_in_whole_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, heard = Clock(monkeypatch), Heard()
+    reporter = Reporter(heard)
+    for speed in (1234567.8901, 0.2, None):
+        clock.now += 1
+        reporter.download(Meter([Stream()]), loading(1, speed=speed))
+    assert [event.get("speed") for event in heard.events] == [1234568, None, None]
+    assert isinstance(heard.events[0]["speed"], int)
+
+
 def test_the_change_to_converting_is_sent_at_once_and_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     heard = Heard()

@@ -6,6 +6,7 @@ has drained.
 """
 
 import asyncio
+import socket
 from collections import deque
 from contextlib import suppress
 
@@ -18,29 +19,45 @@ from server.tasks.hub import Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds
 CLOSE_WITHIN = 2.0  # seconds that a peer has to answer a close
+LINGER = 60.0  # seconds that a slow reader has, after the close, to take what was written
+UNSENT = 16 * 1024  # bytes that the kernel takes beyond those that are on their way
+GATHER = 0.02  # seconds in which changes of many tasks become one write to each feed
 SOCKETS_AT_ONCE = 256  # written to before everybody else on the event loop has a turn
 MESSAGES_AT_ONCE = 64  # written to one socket before the next one has its turn
 
 
 class Deliverer:
-    """Lets subscribers write, in the order in which something came for them."""
+    """Lets subscribers write, in the order in which something came for them.
 
-    def __init__(self) -> None:
+    It waits `gather` seconds for more, so that what comes meanwhile goes out in one piece.
+    """
+
+    def __init__(self, gather: float = 0.0) -> None:
+        self._gather = gather
         self._waiting: deque[Subscriber] = deque()
+        self._scheduled = False
 
     def add(self, subscriber: "Subscriber") -> None:
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._deliver)
         self._waiting.append(subscriber)
+        if not self._scheduled:
+            self._schedule(self._gather)
+
+    def _schedule(self, delay: float) -> None:
+        self._scheduled = True
+        asyncio.get_running_loop().call_later(delay, self._deliver)
 
     def _deliver(self) -> None:
-        for _ in range(min(SOCKETS_AT_ONCE, len(self._waiting))):
-            self._waiting.popleft().flush()
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._deliver)
+        try:
+            for _ in range(min(SOCKETS_AT_ONCE, len(self._waiting))):
+                self._waiting.popleft().flush()
+        finally:
+            self._scheduled = False
+            if self._waiting:
+                self._schedule(0.0)
 
 
-DELIVERER = web.AppKey("deliverer", Deliverer)
+TO_TASKS = web.AppKey("deliverer to those who watch one task", Deliverer)
+TO_FEEDS = web.AppKey("deliverer to those who watch all", Deliverer)
 
 
 class Subscriber(Subscription):
@@ -58,10 +75,10 @@ class Subscriber(Subscription):
         "_transport",
     )
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, deliverer: Deliverer) -> None:
         self._request = request
         self._encoder = request.app[ENCODER]
-        self._deliverer = request.app[DELIVERER]
+        self._deliverer = deliverer
         self._language = language(request)
         self._reading: asyncio.Timeout | None = None  # for as long as the socket is open
         self._catching_up: asyncio.Task[None] | None = None
@@ -73,7 +90,7 @@ class Subscriber(Subscription):
         assert self._request.transport is not None
         self._transport = self._request.transport
         ws.headers.clear()  # they are sent; a kilobyte for each socket
-        self._transport.set_write_buffer_limits(high=0)  # then a drain lasts until all was taken
+        _keep_little(self._transport)
         try:
             async with asyncio.timeout(None) as self._reading:
                 self._ask_for_a_turn()  # for what came before
@@ -88,7 +105,8 @@ class Subscriber(Subscription):
             if self._catching_up:
                 self._catching_up.cancel()
             if self._transport.get_write_buffer_size():
-                self._transport.abort()  # who has not read until now never will
+                # The last message is for slow readers, too; but a line is not kept open for ever.
+                asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
 
     def flush(self) -> None:
         """Write what is held; if the socket is behind, as soon as it has caught up."""
@@ -139,10 +157,10 @@ class TaskSubscriber(Subscriber):
 
     __slots__ = ("_held", "revision")
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, deliverer: Deliverer) -> None:
         self._held: Update | None = None
         self.revision = 0
-        super().__init__(request)
+        super().__init__(request, deliverer)
 
     @property
     def is_empty(self) -> bool:
@@ -172,7 +190,7 @@ class TaskSubscriber(Subscriber):
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """One task: its current payload at once, then each newer one; closes after the last."""
-    ws, subscriber = _socket(request), TaskSubscriber(request)
+    ws, subscriber = _socket(request), TaskSubscriber(request, request.app[TO_TASKS])
     task_id = request.match_info["task_id"]
     with request.app[HUB].watch(task_id, subscriber):
         # Subscribe, then read, then send: the other order loses what changes in between.
@@ -189,11 +207,18 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
     """All tasks: from now on the newest payload of each that changes, and what is removed."""
-    ws, subscriber = _socket(request), Subscriber(request)
+    ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
     with request.app[HUB].watch(None, subscriber):
         await ws.prepare(request)
         await subscriber.serve(ws)
     return ws
+
+
+def _keep_little(transport: asyncio.Transport) -> None:
+    """What is kept for a slow reader is out of date when it comes: the slots hold something newer."""
+    transport.set_write_buffer_limits(high=0)  # a drain lasts until all was taken
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # else the kernel keeps megabytes
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
 def _socket(request: web.Request) -> web.WebSocketResponse:

@@ -33,7 +33,8 @@ def wanted_wait(request: web.Request) -> float | None:
     """Seconds from `?wait=` or `Prefer: wait=` (RFC 7240), at most `MAX_WAIT`; None if not asked for."""
     asked = request.query.get("wait") if "?" in request.raw_path else None
     if asked is None:
-        preferred = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
+        prefer = request.headers.get("Prefer")
+        preferred = _PREFER_WAIT.search(prefer) if prefer else None
         return min(float(preferred[1]), MAX_WAIT) if preferred else None
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", asked):
         raise InvalidQuery("wait")

@@ -11,7 +11,7 @@ from typing import Any
 from yt_dlp.downloader.common import FileDownloader
 from yt_dlp.utils import DownloadError
 
-from server.child import describe, fragments, media, options, outputs, parts, programs, recording
+from server.child import describe, fragments, media, options, outputs, parts, programs, recording, resuming
 from server.child.channel import Channel
 from server.child.engine import Engine
 from server.child.failures import JobFailed, classify
@@ -25,6 +25,7 @@ from server.child.thumbnails import PREVIEW, Thumbnails
 
 _FRAGMENTED = ("m3u8", "dash", "ism", "frag", "f4m")
 _ENCODING, _COPYING = 0.25, 0.05
+_READING = {"avi": ("-fflags", "+genpts")}  # it does not say when a picture is shown; others have to
 
 
 class Download:
@@ -167,7 +168,8 @@ class Download:
             parts.back_to_unfinished(path)
             raise JobFailed("incomplete", "the source ended before the file did")
         need_rate = bool(self._request.get("audio_quality"))
-        return Part(path, media.inspect(path, self._job["ffmpeg"], need_rate=need_rate), plain)
+        seen = media.inspect(path, self._job["ffmpeg"], need_rate=need_rate)
+        return Part(path, seen, plain, _READING.get(seen.container, ()))
 
     # Recording.
 
@@ -251,6 +253,7 @@ class Download:
 def install(throttle: Throttle) -> None:
     """Change what yt-dlp does between two blocks, for the rest of this process."""
     fragments.install()
+    resuming.install()
     wanted = FileDownloader.best_block_size
     FileDownloader.best_block_size = staticmethod(lambda took, size: throttle.block_size(wanted(took, size)))
 

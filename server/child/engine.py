@@ -12,8 +12,10 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.failures import JobFailed
+from server.child.generic import GenericIE
 
 LARGEST_PAGE = 32 * 1024 * 1024
+_SCHEMES = ("http", "https", "data")  # and no ftp
 
 
 class Engine(YoutubeDL):  # type: ignore[misc]
@@ -24,6 +26,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         super().__init__(params, auto_init=False)
         for extractor in _extractors():
             self.add_info_extractor(extractor)
+        self.add_info_extractor(GenericIE())
+        self._request_director.handlers["Urllib"]._SUPPORTED_URL_SCHEMES = _SCHEMES
 
     def urlopen(self, req: Any) -> Response:
         try:

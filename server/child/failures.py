@@ -51,6 +51,7 @@ CODES = {
     "unavailable": False,
     "unsupported_stream": False,
     "unsupported_url": False,
+    "worker_lost": True,
 }
 """Every code a child can end in, and whether another attempt may help. Beside them: `http_<status>`."""
 
@@ -62,6 +63,7 @@ _CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (MemoryError, "out_of_memory"),
     (utils.GeoRestrictedError, "geo_restricted"),
     (utils.UnsupportedError, "unsupported_url"),
+    (network.NoSupportingHandlers, "unsupported_url"),
     (utils.UserNotLive, "not_live"),
     (network.CertificateVerifyError, "tls_error"),
     (network.ProxyError, "proxy_error"),
@@ -75,19 +77,23 @@ _TEXTS = (
         "not_live",
         r"will begin (in|shortly)|premieres (in|shortly)|not currently live|(stream|channel) is offline",
     ),
-    ("unsupported_stream", r"reaches the network by itself|initialization fragment found after"),
+    (
+        "unsupported_stream",
+        r"reaches the network by itself|initialization fragment found after|rtmpdump|mplayer",
+    ),
     ("age_restricted", r"confirm your age|age.restricted|inappropriate for some users"),
     ("members_only", r"members.only|join this channel"),
     ("private", r"private video|(video|playlist) is private"),
     ("login_required", r"--cookies|registered users|login required|sign in|log in"),
     ("geo_restricted", r"(not available|blocked) (in|from) your (country|location|region)|geo.?restrict"),
     ("format_unavailable", r"requested format is not available"),
-    ("no_media", r"no video formats found|no media found|there is no video|did not get any data blocks"),
+    ("no_media", r"no video formats found|no media found|there is no video"),
     (
         "unavailable",
         r"video unavailable|has been removed|no longer available|does not exist|is not available",
     ),
-    ("unsupported_url", r"unsupported url|is not a valid url|file:// urls|unable to handle request"),
+    ("unsupported_url", r"(unsupported|invalid|invalid ipv6) url|is not a valid (url|host)|file:// urls"),
+    ("unsupported_url", r"unable to handle request|no connection adapters were found"),
     ("disk_full", r"no space left on device|disk quota exceeded"),
     ("too_large", r"file too large|larger than max-filesize"),
     ("ffmpeg_missing", r"ffmpeg (is )?not (found|installed)|ffmpeg is missing"),
@@ -96,7 +102,10 @@ _TEXTS = (
     ("dns_error", r"failed to resolve|getaddrinfo|name or service not known|name resolution"),
 )
 _LATER_TEXTS = (
-    ("incomplete", r"more expected|bytes read|contenttooshort|connection broken|empty|fragment"),
+    (
+        "incomplete",
+        r"did not get any data|more expected|bytes read|contenttooshort|connection broken|empty|fragment",
+    ),
     ("connection_failed", r"connection|refused|reset|unreachable|remote end closed"),
 )
 

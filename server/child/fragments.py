@@ -13,6 +13,8 @@ from typing import Any
 
 from yt_dlp.downloader.fragment import FragmentFD
 
+from server.child import resuming
+
 _prepare = FragmentFD._prepare_frag_download
 
 
@@ -27,7 +29,9 @@ def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
     ctx["dest_stream"].flush()
     if self._FragmentFD__do_ytdl_file(ctx):
         self._write_ytdl_file(ctx)
-    self.try_remove(ctx.pop("fragment_filename_sanitized"))
+    fragment = ctx.pop("fragment_filename_sanitized")
+    self.try_remove(fragment)
+    resuming.note_of(fragment).unlink(missing_ok=True)
 
 
 def _write_note(self: Any, ctx: dict[str, Any]) -> None:

@@ -100,8 +100,9 @@ def _movie(index: bytes) -> Movie | None:
                 return None
     except (struct.error, IndexError):
         return None
-    known = all(track.codec for track in tracks if track.kind in ("vide", "soun"))
-    return Movie(duration, tracks) if duration and tracks and known else None
+    media = [track for track in tracks if track.kind in ("vide", "soun")]
+    known = media and all(track.codec for track in media)
+    return Movie(duration, tracks) if duration and known else None
 
 
 def _duration(header: bytes) -> float:
@@ -122,9 +123,9 @@ def _track(box: bytes) -> Track:
     return track
 
 
-def _descend(box: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _descend(box: bytes, within: bytes = b"trak") -> Iterator[tuple[bytes, bytes]]:
     for kind, content in _inside(box):
         if kind in (b"mdia", b"minf", b"stbl"):
-            yield from _descend(content)
-        else:
+            yield from _descend(content, kind)
+        elif kind != b"hdlr" or within == b"mdia":  # QuickTime has one in minf, too, which is for data
             yield kind, content

@@ -50,6 +50,9 @@ TYPES = {
     "avi": "video/x-msvideo",
     "wmv": "video/x-ms-wmv",
     "mpg": "video/mpeg",
+    "3gp": "video/3gpp",
+    "ogv": "video/ogg",
+    "mxf": "application/mxf",
     "ts": "video/mp2t",
     "mp3": "audio/mpeg",
     "m4a": "audio/mp4",
@@ -154,7 +157,8 @@ def _plan_video(result: Plan, wanted: str, picture: Part, sound: Part | None) ->
 
 
 def _container_of(picture: Part) -> str:
-    return "mp4" if picture.media.container == "m4a" else picture.media.container
+    """The suffix for a file of this container with a picture in it."""
+    return {"m4a": "mp4", "ogg": "ogv", "opus": "ogv"}.get(picture.media.container, picture.media.container)
 
 
 def _fits(container: str, video: str, audio: str | None) -> bool:

@@ -10,6 +10,7 @@ from yt_dlp.postprocessor import ffmpeg as postprocessor
 from server.child.failures import JobFailed
 from server.child.ffmpeg import Way
 
+_STOPPED = 255  # of an ffmpeg that has caught a signal
 _ENDED_BY = (
     ("no space left on device", "disk_full"),
     ("disk quota exceeded", "disk_full"),
@@ -26,7 +27,11 @@ class Result:
 
 
 def run(command: list[str]) -> Result:
-    """Run `command` to its end, whatever that is; raises `JobFailed` if there is no such program."""
+    """Run `command` to its end, whatever that is.
+
+    Raises `JobFailed` if there is no such program, or if somebody or the kernel has killed it: as with the
+    child itself, another attempt may help.
+    """
     try:
         output, errors, status = postprocessor.Popen.run(
             command,
@@ -39,6 +44,8 @@ def run(command: list[str]) -> Result:
         )
     except FileNotFoundError:
         raise JobFailed("ffmpeg_missing", command[0]) from None
+    if status < 0 or status == _STOPPED:
+        raise JobFailed("worker_lost", f"{command[0]} was killed: status {status}")
     return Result(status, output or "", errors or "")
 
 

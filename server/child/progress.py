@@ -117,7 +117,7 @@ class Reporter:
                 stage="download",
                 downloaded_bytes=meter.downloaded,
                 total_bytes=meter.total,
-                speed=hook.get("speed") or None,
+                speed=round(hook.get("speed") or 0) or None,
                 eta=_eta(meter, hook),
             )
 

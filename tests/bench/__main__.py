@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -43,7 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def measure(names: list[str], *, smoke: bool) -> list[Figure]:
     """Run the benchmarks one after the other; each one's figures are shown as soon as they are there."""
-    figures = []
+    figures: list[Figure] = []
+    this = asyncio.current_task()
+    assert this
+    # Then what was started ends as well; asyncio itself sees to SIGINT.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     with tempfile.TemporaryDirectory(prefix="clipwire-bench-") as folder:
         async with open_lab(Path(folder), Path(folder) / "media", smoke=smoke) as lab:
             for name in names:

@@ -69,7 +69,7 @@ class Readers:
     def poll(self) -> Iterator[tuple[int, bytes]]:
         """What can be read now."""
         for fd, _ in self._epoll.poll(0.1):
-            yield fd, self._by_fd[fd].recv(1 << 20)
+            yield fd, self._by_fd[fd].recv(1 << 16)
 
     def answer_closes(self) -> None:
         """Behave as browsers do when the server says good-bye; return when all are closed."""

@@ -1,0 +1,193 @@
+"""Sockets whose reader is slow, and many at once."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from server.api import kit, push
+from server.api.payload import text_frame
+from server.app import create_app
+from server.models import ProcessRequest, Stage, TaskStatus
+from server.settings import DownloadSettings, Settings, StorageSettings
+from server.tasks.hub import Hub, Subscription
+
+Client = TestClient[web.Request, web.Application]
+REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
+CLOSED_WITH_1000 = b"\x88\x02\x03\xe8"
+
+
+@pytest.fixture
+async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]], tmp_path: Path) -> Client:
+    settings = Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"), downloads=DownloadSettings(min_free_disk=0)
+    )
+    return await aiohttp_client(create_app(settings))
+
+
+async def slow_reader(client: Client, path: str) -> socket.socket:
+    """A connected WebSocket for whom the kernel keeps next to nothing; nobody reads yet."""
+    loop, reader = asyncio.get_running_loop(), socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.setblocking(False)
+    await loop.sock_connect(reader, ("127.0.0.1", client.port))
+    lines = ("Host: localhost", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+    await loop.sock_sendall(reader, "\r\n".join((f"GET {path} HTTP/1.1", *lines, "", "")).encode())
+    while b"\r\n\r\n" not in await loop.sock_recv(reader, 1024):
+        pass
+    return reader
+
+
+async def rest(reader: socket.socket, end: bytes) -> bytes:
+    """All that comes until `end` does."""
+    loop, data = asyncio.get_running_loop(), b""
+    while not data.endswith(end):
+        data += await loop.sock_recv(reader, 65536)
+    return data
+
+
+def payloads(data: bytes) -> list[dict[str, Any]]:
+    """Of the frames in `data`, whose first one may have lost its beginning."""
+    pieces = data.split(b'{"task_id"')[1:]
+    return [
+        json.JSONDecoder().raw_decode('{"task_id"' + piece.decode(errors="ignore"))[0] for piece in pieces
+    ]
+
+
+async def turns(client: Client) -> None:
+    """Let the deliverers write all they can."""
+    while client.app[push.TO_TASKS]._waiting or client.app[push.TO_FEEDS]._waiting:
+        await asyncio.sleep(0)
+
+
+async def flood(client: Client, status: TaskStatus, count: int) -> TaskStatus:
+    """Publish `count` changes; return the last."""
+    for _ in range(count):
+        status = status.model_copy(update={"revision": status.revision + 1})
+        client.app[kit.HUB].publish(status)
+        await turns(client)
+    return status
+
+
+async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(client: Client) -> None:
+    status = await client.app[kit.TASKS].submit(REQUEST)
+    async with asyncio.timeout(20):
+        with closing(await slow_reader(client, f"/ws/{status.task_id}")) as reader:
+            status = await flood(client, status, 10_000)
+            last = {"revision": status.revision + 1, "stage": Stage.CANCELLED, "error_code": "cancelled"}
+            client.app[kit.HUB].publish(status.model_copy(update=last))
+            seen = payloads(await rest(reader, CLOSED_WITH_1000))
+    revisions = [payload["revision"] for payload in seen]
+    assert seen[-1]["stage"] == "cancelled"
+    assert revisions == sorted(set(revisions)), "in order, each once"
+    assert len(revisions) < 1_000, "not all that was out of date"
+
+
+async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: Client) -> None:
+    tasks = [await client.app[kit.TASKS].submit(REQUEST) for _ in range(100)]
+    async with asyncio.timeout(20):
+        with closing(await slow_reader(client, "/ws")) as reader:
+            newest = [await flood(client, status, 100) for status in tasks]
+            # A removal of another one marks the end.
+            client.app[kit.HUB].removed("nobody")
+            seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
+    last = {payload["task_id"]: payload["revision"] for payload in seen if "revision" in payload}
+    assert last == {status.task_id: status.revision for status in newest}
+    assert len(seen) < 2_000
+
+
+async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
+    status = await client.app[kit.TASKS].submit(REQUEST)
+    async with asyncio.timeout(20):
+        with closing(await slow_reader(client, f"/ws/{status.task_id}")):
+            status = await flood(client, status, 5_000)
+            async with client.ws_connect(f"/ws/{status.task_id}") as ws:
+                await ws.receive_json()
+                status = await flood(client, status, 1)
+                assert (await ws.receive_json())["revision"] == status.revision
+
+
+class Turn:
+    """Notes when it has its turn."""
+
+    def __init__(self, name: str, turns: list[str]) -> None:
+        self._name, self._turns = name, turns
+
+    def flush(self) -> None:
+        self._turns.append(self._name)
+
+
+async def test_a_deliverer_gathers_before_it_begins() -> None:
+    deliverer, had = push.Deliverer(gather=0.05), list[str]()
+    for name in "ab":
+        deliverer.add(Turn(name, had))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+    assert had == []
+    async with asyncio.timeout(5):
+        while not had:
+            await asyncio.sleep(0.001)
+    assert had == ["a", "b"]
+
+
+async def test_more_sockets_than_one_turn_has_room_for_are_all_written_to(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "SOCKETS_AT_ONCE", 2)
+    status = await client.app[kit.TASKS].submit(REQUEST)
+    async with asyncio.timeout(20):
+        sockets = [await client.ws_connect("/ws") for _ in range(7)]
+        await flood(client, status, 1)
+        revisions = [(await ws.receive_json())["revision"] for ws in sockets]
+        for ws in sockets:
+            await ws.close()
+    assert revisions == [2] * 7
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65_535, b"\x81\x7e\xff\xff"),
+        (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_a_frame_says_how_long_it_is(size: int, head: bytes) -> None:
+    assert text_frame(b"x" * size) == head + b"x" * size
+
+
+def test_what_was_not_taken_stays_held_and_can_still_be_overtaken() -> None:
+    subscription = Subscription(lambda: None)
+    for task_id in "abc":
+        subscription.offer(numbered(task_id, 1))
+    assert subscription.take(2) == [numbered("a", 1), numbered("b", 1)]
+    subscription.offer(numbered("c", 2))
+    assert subscription.take(2) == [numbered("c", 2)]
+    assert subscription.is_empty
+
+
+async def test_the_hub_says_when_nobody_watches_any_more() -> None:
+    hub, subscription = Hub(), Subscription(lambda: None)
+    async with asyncio.timeout(5):
+        await hub.left_alone()
+        with hub.watch("a", subscription):
+            waiting = asyncio.create_task(hub.left_alone())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await waiting
+
+
+def numbered(task_id: str, revision: int) -> TaskStatus:
+    new = TaskStatus.model_validate(
+        {"task_id": task_id, "url": REQUEST.url, "created_at": "2024-01-01T00:00Z"}
+    )
+    return new.model_copy(update={"revision": revision})
