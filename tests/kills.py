@@ -45,6 +45,8 @@ KINDS = (
     Kind("/1mb.mp4?ranges=no&rate=2000000", same_as="1mb.mp4"),
     Kind("/1mb.mp4?wait=0.6", same_as="1mb.mp4"),
     Kind("/hls/ts/index.m3u8?rate=80000"),
+    Kind("/hls/fmp4/index.m3u8?rate=80000"),
+    Kind("/hls/aes/index.m3u8?rate=80000"),
     Kind("/dash/manifest.mpd?rate=80000"),
     Kind("/long.mp4?rate=12000000", ("video", "audio"), "long.mp4", LONG * SECONDS),
 )

@@ -13,7 +13,7 @@ from aiohttp import web
 from server.child.resuming import Source
 from server.child.throttle import LARGEST_BLOCK
 from tests.jobs import Jobs, Outcome, broken, running_jobs
-from tests.site import Site, sha256
+from tests.site import SECONDS, Site, sha256
 
 CUT = 5_000_000
 OLD = "Sun, 01 Jan 2023 00:00:00 GMT"
@@ -133,7 +133,9 @@ async def again(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/page") 
 
 
 def _partial(directory: Path) -> int:
-    return sum(part.stat().st_size for part in directory.glob("*.part"))
+    """Of whole files and of joined fragments."""
+    parts = [part for part in directory.glob("*.part") if "Frag" not in part.name]
+    return sum(part.stat().st_size for part in parts)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +278,26 @@ async def test_a_source_that_goes_on_lying_is_incomplete_each_time(
     for _ in range(3):
         outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
         assert broken(outcome) == ("incomplete", True, None)
+
+
+@pytest.mark.parametrize(("total", "again"), [(4, False), (9, True)])
+async def test_fragments_of_another_playlist_are_not_kept(
+    jobs: Jobs, site: Site, tmp_path: Path, total: int, again: bool
+) -> None:
+    url, directory = site.url("/hls/ts/index.m3u8?rate=100000"), tmp_path / "t"
+    async with asyncio.timeout(20), jobs.begin(directory, url, outputs=["video"]) as job:
+        hearing = asyncio.create_task(job.run())
+        while not _partial(directory):
+            await asyncio.sleep(0.01)
+        job.kill()
+        await hearing
+    [note] = directory.glob("*.ytdl")
+    note.write_text(note.read_text().replace('"total": 4', f'"total": {total}'))
+    site.requests.clear()
+    outcome = await jobs.download(directory, url, outputs=["video"])
+    assert outcome.last["video_info"]["duration"] == SECONDS
+    assert bool(site.seen("/hls/ts/0.ts")) is again
+    assert not list(directory.glob("*Frag*"))
 
 
 async def test_fragments_leave_no_notes(jobs: Jobs, site: Site, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import random
 import signal
@@ -13,9 +14,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.kills import check_data, check_files, make_film, rampage, swept
+from tests.kills import FRAMES, check_data, check_files, frames_of, make_film, rampage, swept
 from tests.service import ROOT, Payload, Service, gone
-from tests.site import Site, open_site, sha256
+from tests.site import SECONDS, Site, open_site, sha256
 
 KILLS = 60
 
@@ -221,6 +222,23 @@ async def test_a_child_that_waits_for_its_predecessor_dies_with_the_server(
     assert sha256(fetched) == sha256(media / "1mb.mp4")
 
 
+@pytest.mark.parametrize(("kind", "first"), [("ts", "0.ts"), ("fmp4", "init.mp4"), ("aes", "0.ts")])
+async def test_a_stream_of_pieces_that_is_interrupted_twice_lacks_none_and_has_none_twice(
+    service: Service, site: Site, tmp_path: Path, kind: str, first: str
+) -> None:
+    task = await service.submit(site.url(f"/hls/{kind}/index.m3u8?rate=60000"), outputs=["video"])
+    noted = await pieces(service, task["task_id"], other_than=(0, 1))
+    for _ in range(2):
+        for action in ("pause", "resume"):
+            async with service.client.post(f"/api/tasks/{task['task_id']}/{action}") as answer:
+                assert answer.status == 200
+        noted = await pieces(service, task["task_id"], other_than=(noted,))
+    done = await service.wait(task["task_id"])
+    film = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert await frames_of(film) == SECONDS * FRAMES
+    assert len(site.seen(f"/hls/{kind}/{first}")) == 1, "what was there was fetched again"
+
+
 async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and_can_be_retried(
     service: Service, site: Site
 ) -> None:
@@ -268,6 +286,19 @@ async def attempted(service: Service, task_id: str, attempt: int) -> None:
     async with asyncio.timeout(20):
         while (await service.status(task_id))["attempt"] < attempt:
             await asyncio.sleep(0.01)
+
+
+async def pieces(service: Service, task_id: str, *, other_than: tuple[int, ...]) -> int:
+    """How many are noted as joined, once that has changed; 0 when all is done."""
+    async with asyncio.timeout(20):
+        while True:
+            notes = [note.read_text() for note in (service.data / "work" / task_id).glob("*.ytdl")]
+            found = [json.loads(note)["downloader"]["current_fragment"]["index"] for note in notes]
+            if found and found[0] not in other_than:
+                return int(found[0])
+            if not found and (await service.status(task_id))["stage"] == "completed":
+                return 0
+            await asyncio.sleep(0.02)
 
 
 def fork_servers(service: Service) -> list[psutil.Process]:

@@ -18,7 +18,7 @@ from server.errors import UpgradeRequired
 from server.tasks.hub import Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds
-CLOSE_WITHIN = 2.0  # seconds that a peer has to answer a close
+CLOSE_WITHIN = 1.0  # seconds that a peer has to answer a close
 LINGER = 60.0  # seconds that a slow reader has, after the close, to take what was written
 UNSENT = 16 * 1024  # bytes that the kernel takes beyond those that are on their way
 GATHER = 0.02  # seconds in which changes of many tasks become one write to each feed

@@ -9,7 +9,6 @@ import sys
 
 from aiohttp import web
 
-from server.api import kit
 from server.api.connections import CONNECTIONS
 from server.app import create_app
 from server.backends import DatabaseUnusable, DataDirInUse
@@ -18,7 +17,8 @@ from server.settings import ConfigurationError, Settings
 
 log = logging.getLogger(__name__)
 
-LET_FINISH = 1.0  # seconds that answers under way have at shutdown
+LAST_WORDS = 0.2  # seconds in which whoever asks is told 503
+LET_FINISH = 1.5  # seconds that answers under way have at shutdown; longer than a socket's close
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
@@ -59,8 +59,10 @@ async def _serve(settings: Settings) -> None:
         watching = asyncio.create_task(app[CONNECTIONS].watch(runner.server), name="quiet connections")
         await stop.wait()
         log.info("stopping: running downloads go on at the next start")
-        app[kit.TASKS].close()
         watching.cancel()
+        # Before aiohttp begins to: from then on it reads no answer to a close, and cuts off who asks.
+        await app.shutdown()
+        await asyncio.sleep(LAST_WORDS)
     finally:
         await runner.cleanup()
 
