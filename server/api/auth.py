@@ -160,8 +160,12 @@ def guard(doors: Doors, gate: Gate, limits: LimitSettings) -> Middleware:
             return cors.answer_preflight()
         if "Upgrade" not in request.headers:
             return await handler(request)
-        with request.app[CONNECTIONS].socket_of(address):
+        connections = request.app[CONNECTIONS]
+        connections.take_socket(address)
+        try:
             return await handler(request)
+        finally:
+            connections.give_socket(address)
 
     return guarded
 

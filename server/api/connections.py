@@ -5,9 +5,8 @@ says it a letter at a time, would use up the descriptors of the process.
 """
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from aiohttp import web
 
@@ -27,18 +26,16 @@ class Connections:
         self._answering: set[web.RequestHandler] = set()
         self._quiet_since: dict[web.RequestHandler, float] = {}
 
-    @contextlib.contextmanager
-    def socket_of(self, address: str) -> Iterator[None]:
-        """Raises `TooManyRequests`."""
+    def take_socket(self, address: str) -> None:
+        """To be given back by `give_socket`. Raises `TooManyRequests`."""
         if self._limit and self._sockets[address] >= self._limit:
             raise TooManyRequests(COME_BACK)
         self._sockets[address] += 1
-        try:
-            yield
-        finally:
-            self._sockets[address] -= 1
-            if not self._sockets[address]:
-                del self._sockets[address]
+
+    def give_socket(self, address: str) -> None:
+        self._sockets[address] -= 1
+        if not self._sockets[address]:
+            del self._sockets[address]
 
     def begin(self, connection: web.RequestHandler) -> None:
         """A request of this connection is being answered, until `end`."""
