@@ -1,6 +1,7 @@
 """yt-dlp's programs as a child starts them: real ones, each time in an interpreter that is made for it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -106,6 +107,14 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
+def open_files(pid: int) -> set[str]:
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            found.add(os.readlink(link))
+    return found
+
+
 async def gone(pid: int) -> None:
     async with asyncio.timeout(5):
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
@@ -172,8 +181,7 @@ except FileNotFoundError:
 async def test_ffmpeg_holds_the_lock_and_dies_with_a_killed_child(start: Any, tmp_path: Path) -> None:
     child = await start(A_MINUTE + "time.sleep(600)")
     told = await child.line()
-    held = {os.path.realpath(link) for link in Path(f"/proc/{told['pid']}/fd").iterdir()}
-    assert str(tmp_path / "lock") in held
+    assert os.path.realpath(tmp_path / "lock") in open_files(told["pid"])
     os.kill(told["me"], signal.SIGKILL)
     await gone(told["pid"])
 
