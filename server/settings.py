@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ def _size(value: object) -> object:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
     if not match or match[2].lower() not in _UNITS:
         raise ValueError("a size like 500 MiB or 1 GiB is expected")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return int(Decimal(match[1]) * _UNITS[match[2].lower()])
 
 
 def _private_host(value: str) -> str:
@@ -93,7 +94,7 @@ def _language(value: str) -> str:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=1 << 62)]
 PrivateHosts = tuple[Annotated[str, AfterValidator(_private_host)], ...]
 
 

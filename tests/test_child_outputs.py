@@ -19,7 +19,7 @@ def part(
     container: str, video: str | None, audio: str | None, *, plain: bool = True, rate: int | None = None
 ) -> Part:
     return Part(
-        Path(f"/work/{video}-{audio}.{container}"),
+        Path(f"/jobs/{video}-{audio}.{container}"),
         Media(container, 4.0, video, audio, audio_rate=rate),
         plain,
     )

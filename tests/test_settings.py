@@ -3,7 +3,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from server.models import Frozen
 from server.settings import ConfigurationError, Settings, load
 
 GIB = 1 << 30
@@ -135,6 +138,39 @@ def test_what_a_container_platform_adds_is_passed_over(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert load().server.port == 8080
+
+
+KEYS = [
+    f"CLIPWIRE_{section}__{key}".upper()
+    for section, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen)
+    for key in field.annotation.model_fields
+]
+
+
+@given(st.sampled_from(KEYS), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_any_value_is_either_taken_or_refused_in_one_line_without_it(key: str, value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(key, value)
+        said = complaint()
+    section, _, name = key.removeprefix("CLIPWIRE_").lower().partition("__")
+    assert said is None or f"{section}.{name}" in said
+    assert said is None or len(said.splitlines()) == 1
+
+
+def complaint() -> str | None:
+    try:
+        load()
+    except ConfigurationError as refused:
+        return str(refused)
+    return None
+
+
+@given(st.integers(0, 1 << 52), st.sampled_from(["", " ", "  "]))
+def test_a_size_is_what_it_says(size: int, space: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPWIRE_DOWNLOADS__MIN_FREE_DISK", f"{size}{space}KiB")
+        assert load().downloads.min_free_disk == size * 1024
 
 
 def test_a_token_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
