@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from server.api import (
     status,
     tasks,
 )
+from server.api.answering import answering, wrapped
 from server.api.connections import CONNECTIONS, Connections
 from server.api.payload import Encoder
 from server.backends import open_backend
@@ -39,13 +41,13 @@ ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close
 def create_app(settings: Settings) -> web.Application:
     """The service, closed; it opens its data when it starts and raises what `open_backend` raises."""
     doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
-    app = web.Application(
-        middlewares=[kit.problems, auth.guard(doors, gate, settings.limits)], client_max_size=kit.MAX_BODY
-    )
+    connections = Connections(settings.limits.sockets_per_client)
+    admit = auth.admission(doors, gate, settings.limits)
+    app = web.Application(client_max_size=kit.MAX_BODY)
     hub = app[kit.HUB] = Hub()
-    app[kit.SETTINGS] = settings
-    app[auth.DOORS], app[auth.GATE] = doors, gate
-    app[CONNECTIONS] = Connections(settings.limits.sockets_per_client)
+    app[kit.SETTINGS], app[kit.LANGUAGE] = settings, settings.server.language
+    app[security.DOORS], app[auth.GATE] = doors, gate
+    app[CONNECTIONS] = connections
     app[kit.ENCODER] = Encoder(settings.server.base_path)
     app[push.TO_TASKS], app[push.TO_FEEDS] = push.Deliverer(), push.Deliverer(push.GATHER)
 
@@ -68,16 +70,15 @@ def create_app(settings: Settings) -> web.Application:
 
     app.cleanup_ctx.append(backend)
     app.on_shutdown.append(say_goodbye)  # ends the sockets and long polls; the backend closes after them
-    app.on_response_prepare.append(doors.add_headers)
-    app.add_routes(ROUTES)
-    if settings.server.base_path:  # a proxy may or may not strip its prefix
-        app.add_routes(_under(settings.server.base_path))
+    base_path = settings.server.base_path  # a proxy may or may not strip its prefix
+    routes = [*ROUTES, *_under(base_path)] if base_path else ROUTES
+    app.add_routes(wrapped(routes, answering(admit, doors.add_headers, connections)))
     return app
 
 
 def _under(base_path: str) -> list[web.RouteDef]:
     async def to_the_page(request: web.Request) -> web.StreamResponse:
-        raise web.HTTPPermanentRedirect(base_path + "/")
+        return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": base_path + "/"})
 
     moved = [
         web.RouteDef(route.method, base_path + route.path, route.handler, route.kwargs) for route in ROUTES

@@ -88,6 +88,9 @@ class ThumbnailNotFound(AppError):
 class NotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "not_found"
 
+    def __init__(self, docs: str) -> None:
+        super().__init__(docs=docs)
+
 
 class MethodNotAllowed(AppError):
     status, code = HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed"

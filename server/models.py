@@ -44,6 +44,8 @@ class Stage(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__  # an enum's own is a Python function
+
     @property
     def is_final(self) -> bool:
         return self in _FINAL

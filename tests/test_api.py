@@ -111,6 +111,7 @@ async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
         ("GET", f"/api/tasks/{NOBODY}/log", 404, "task_not_found"),
         ("GET", f"/api/tasks/{NOBODY}/thumbnail", 404, "task_not_found"),
         ("GET", "/api/nowhere", 404, "not_found"),
+        ("PUT", "/no%0Awhere", 404, "not_found"),
         ("GET", "/static/../config.toml", 404, "not_found"),
         ("GET", "/static/nope.js", 404, "not_found"),
         ("GET", "/static/%2e%2e/config.toml", 404, "not_found"),

@@ -19,7 +19,8 @@ from yarl import URL
 
 from server.api import files as downloads
 from server.api import kit, security
-from server.api.connections import CONNECTIONS, Connections
+from server.api.answering import answering, wrapped
+from server.api.connections import Connections
 from server.api.files import disposition, filename_stem, part_of
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.events import ProducedFile
@@ -59,13 +60,13 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 async def client(files: LocalFiles, shelf: Shelf) -> AsyncIterator[Client]:
-    app = web.Application(middlewares=[kit.problems])
+    app = web.Application()
     app[kit.SETTINGS] = Settings()
     app[kit.FILES] = files
     app[kit.TASKS] = cast("Any", shelf)
-    app.on_response_prepare.append(security.Doors(ServerSettings()).add_headers)
-    app[CONNECTIONS] = Connections(sockets_per_client=0)
-    app.add_routes(downloads.ROUTES)
+    finish = security.Doors(ServerSettings()).add_headers
+    app[kit.LANGUAGE] = ServerSettings().language
+    app.add_routes(wrapped(downloads.ROUTES, answering(lambda _: None, finish, Connections(0))))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client
 

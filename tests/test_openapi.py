@@ -15,7 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api import docs, kit, openapi, security
-from server.api.connections import CONNECTIONS, Connections
+from server.api.answering import answering, wrapped
+from server.api.connections import Connections
 from server.api.docs import every_error
 from server.api.openapi import describe
 from server.api.operation import OF_CHANGES
@@ -77,9 +78,10 @@ async def client() -> AsyncIterator[Client]:
     app[kit.SETTINGS] = Settings(
         server=ServerSettings(base_path="/clip"), presets={"phone": {"quality": "480"}}
     )
-    app.on_response_prepare.append(security.Doors(ServerSettings()).add_headers)
-    app[CONNECTIONS] = Connections(sockets_per_client=0)
-    app.add_routes([*openapi.ROUTES, *docs.ROUTES])
+    finish = security.Doors(ServerSettings()).add_headers
+    app[kit.LANGUAGE] = ServerSettings().language
+    routes = [*openapi.ROUTES, *docs.ROUTES]
+    app.add_routes(wrapped(routes, answering(lambda _: None, finish, Connections(0))))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client
 

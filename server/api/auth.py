@@ -14,13 +14,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from pydantic import Field
 
 from server.api import cors
-from server.api.connections import CONNECTIONS
+from server.api.answering import Admit
 from server.api.kit import SCOPE, read_object, validated
-from server.api.security import SAFE, Doors
+from server.api.security import DOORS, SAFE, Doors
 from server.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.models import Frozen
 from server.settings import LimitSettings, ServerSettings
@@ -136,38 +135,23 @@ def check_sender(request: web.Request) -> None:
 
 
 GATE = web.AppKey("gate", Gate)
-DOORS = web.AppKey("doors", Doors)
 
 
-def guard(doors: Doors, gate: Gate, limits: LimitSettings) -> Middleware:
+def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
-    asked = Minute(time.monotonic)
+    asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
-    def admit(request: web.Request) -> str:
+    def admit(request: web.Request) -> web.Response | None:
         doors.check(request)
         address = doors.client(request)
-        limit = 0 if doors.is_probe(request) else limits.requests_per_minute
-        if limit and asked.count(address) > limit:
+        if limit and not doors.is_probe(request) and asked.count(address) > limit:
             raise TooManyRequests(asked.left(address))
-        if not cors.is_preflight(request):  # which carries no token
-            gate.admit(request, address)
-        return address
+        if cors.is_preflight(request):  # which carries no token
+            return cors.answer_preflight() if doors.is_allowed_origin(request) else None
+        gate.admit(request, address)
+        return None
 
-    @web.middleware
-    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        address = admit(request)
-        if cors.is_preflight(request) and doors.is_allowed_origin(request):
-            return cors.answer_preflight()
-        if "Upgrade" not in request.headers:
-            return await handler(request)
-        connections = request.app[CONNECTIONS]
-        connections.take_socket(address)
-        try:
-            return await handler(request)
-        finally:
-            connections.give_socket(address)
-
-    return guarded
+    return admit
 
 
 async def log_in(request: web.Request) -> web.Response:

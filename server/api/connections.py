@@ -7,6 +7,7 @@ says it a letter at a time, would use up the descriptors of the process.
 import asyncio
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -26,16 +27,14 @@ class Connections:
         self._answering: set[web.RequestHandler] = set()
         self._quiet_since: dict[web.RequestHandler, float] = {}
 
-    def take_socket(self, address: str) -> None:
-        """To be given back by `give_socket`. Raises `TooManyRequests`."""
+    def socket(self, address: str) -> "HeldSocket":
+        """Use it as a context manager: while it is open, this client holds one more.
+
+        Raises `TooManyRequests`.
+        """
         if self._limit and self._sockets[address] >= self._limit:
             raise TooManyRequests(COME_BACK)
-        self._sockets[address] += 1
-
-    def give_socket(self, address: str) -> None:
-        self._sockets[address] -= 1
-        if not self._sockets[address]:
-            del self._sockets[address]
+        return HeldSocket(self._sockets, address)
 
     def begin(self, connection: web.RequestHandler) -> None:
         """A request of this connection is being answered, until `end`."""
@@ -62,6 +61,22 @@ class Connections:
         while True:
             await asyncio.sleep(LOOK)
             self.close_quiet(server.connections, asyncio.get_running_loop().time())
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSocket:
+    """A generator would do, for half a kilobyte more a socket."""
+
+    sockets: Counter[str]
+    address: str
+
+    def __enter__(self) -> None:
+        self.sockets[self.address] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.sockets[self.address] -= 1
+        if not self.sockets[self.address]:
+            del self.sockets[self.address]
 
 
 CONNECTIONS = web.AppKey("connections", Connections)

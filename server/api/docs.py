@@ -18,7 +18,7 @@ from server.locales import LANGUAGES, Catalogue
 
 Schema = dict[str, Any]
 # Stand for what an error says of one request.
-_ANY_VALUES = dict.fromkeys(("allow", "stage", "size", "fields", "seconds", "id", "error_code"), "…")
+_ANY_VALUES = dict.fromkeys(("allow", "docs", "stage", "size", "fields", "seconds", "id", "error_code"), "…")
 
 
 async def docs(request: web.Request) -> web.Response:

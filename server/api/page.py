@@ -4,6 +4,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from server.api.kit import docs_path
 from server.errors import NotFound
 
 STATIC = Path(__file__).parent.parent.parent / "static"
@@ -19,7 +20,7 @@ async def static(request: web.Request) -> web.FileResponse:
     """Only what was there at the start: no path is ever put together from a request."""
     path = FILES.get(request.match_info["path"])
     if path is None:
-        raise NotFound
+        raise NotFound(docs_path(request))
     return web.FileResponse(path)
 
 

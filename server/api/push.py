@@ -12,8 +12,10 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from server.api.connections import CONNECTIONS, HeldSocket
 from server.api.kit import ENCODER, HUB, TASKS, language
 from server.api.payload import dumps, text_frame
+from server.api.security import DOORS
 from server.errors import UpgradeRequired
 from server.tasks.hub import Removed, Subscription, Update, outranks
 
@@ -192,7 +194,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     """One task: its current payload at once, then each newer one; closes after the last."""
     ws, subscriber = _socket(request), TaskSubscriber(request, request.app[TO_TASKS])
     task_id = request.match_info["task_id"]
-    with request.app[HUB].watch(task_id, subscriber):
+    with _counted(request), request.app[HUB].watch(task_id, subscriber):
         # Subscribe, then read, then send: the other order loses what changes in between.
         current = await request.app[TASKS].status(task_id)
         await ws.prepare(request)
@@ -208,10 +210,15 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
     """All tasks: from now on the newest payload of each that changes, and what is removed."""
     ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
-    with request.app[HUB].watch(None, subscriber):
+    with _counted(request), request.app[HUB].watch(None, subscriber):
         await ws.prepare(request)
         await subscriber.serve(ws)
     return ws
+
+
+def _counted(request: web.Request) -> HeldSocket:
+    """Raises `TooManyRequests`."""
+    return request.app[CONNECTIONS].socket(request.app[DOORS].client(request))
 
 
 def _keep_little(transport: asyncio.Transport) -> None:
@@ -225,6 +232,7 @@ def _socket(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, timeout=CLOSE_WITHIN, max_msg_size=1024, compress=False)
     if not ws.can_prepare(request):
         raise UpgradeRequired
+    request.app[DOORS].add_headers(request, ws)
     return ws
 
 

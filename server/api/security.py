@@ -9,7 +9,7 @@ import ipaddress
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from server.api import cors
 from server.errors import HostForbidden, OriginForbidden
@@ -20,14 +20,14 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-HEADERS = (
-    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Cache-Control", "no-cache"),  # the page's modules too: an old one beside a new one breaks it
-)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",  # the page's modules too: an old one beside a new one breaks it
+}
 MAX_KNOWN = 1024  # Host headers, ours or not, that need not be looked at again
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -45,9 +45,9 @@ class Doors:
     def check(self, request: web.Request) -> None:
         """Raises `HostForbidden` or `OriginForbidden`."""
         host = self._host(request)
-        if host and not self.is_probe(request) and not self._knows(host):
+        if host and not self._knows(host) and not self.is_probe(request):
             raise HostForbidden
-        if request.method not in SAFE or "Upgrade" in request.headers:
+        if request.method not in SAFE or hdrs.UPGRADE in request.headers:
             self._check_origin(request, host)
 
     def is_probe(self, request: web.Request) -> bool:
@@ -56,16 +56,18 @@ class Doors:
 
     def _host(self, request: web.Request) -> str:
         """What the client believes to talk to; a trusted proxy says so in `X-Forwarded-Host`."""
-        forwarded = request.headers.get("X-Forwarded-Host")
-        if forwarded and self._is_trusted(request.remote):
-            return forwarded.split(",")[-1].strip().lower()
-        return request.headers.get("Host", "").lower()
+        if self._proxies and self._is_trusted(request.remote):
+            forwarded = request.headers.get(hdrs.X_FORWARDED_HOST)
+            if forwarded:
+                return forwarded.split(",")[-1].strip()
+        return request.headers.get(hdrs.HOST, "")
 
-    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """A signal, not a middleware: it also sees errors, files and sockets."""
+    def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What every answer carries, unless it says otherwise."""
         headers = response.headers
-        for name, value in HEADERS:
-            headers.setdefault(name, value)
+        if hdrs.X_FRAME_OPTIONS not in headers:  # else it was made with all of them
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
         if self._origins and self.is_allowed_origin(request):
             cors.allow(request.headers["Origin"], response)
 
@@ -105,7 +107,7 @@ class Doors:
 
     def _check_origin(self, request: web.Request, host: str) -> None:
         origin = request.headers.get("Origin", "").lower()
-        if origin and origin not in self._origins and _authority(origin) != _bare(host):
+        if origin and origin not in self._origins and _authority(origin) != _bare(host.lower()):
             raise OriginForbidden
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and origin not in self._origins:
             raise OriginForbidden
@@ -127,3 +129,6 @@ def _authority(origin: str) -> str:
 
 def _bare(host: str) -> str:
     return host.removesuffix(":80").removesuffix(":443")
+
+
+DOORS = web.AppKey("doors", Doors)
