@@ -5,6 +5,7 @@ that clients see. It holds no sentences, only codes: they are put into words in 
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -202,7 +203,7 @@ class TaskStatus(Frozen):
     created_at: datetime
     completed_at: datetime | None = None
     video_info: VideoInfo = VideoInfo()
-    files: dict[str, StoredFile] = {}
+    files: dict[str, StoredFile] = Field(default_factory=dict)
     downloaded_bytes: NonNegativeInt | None = None
     total_bytes: NonNegativeInt | None = None
     speed: NonNegativeFloat | None = Field(default=None, description="bytes a second")
@@ -225,12 +226,13 @@ class TaskStatus(Frozen):
         )
 
 
-class Task(Frozen):
+@dataclass(frozen=True, slots=True)
+class Task:
     """One download; `number` grows with each new task: the order of the queue and of lists."""
 
-    number: int = 0
     request: ProcessRequest
     status: TaskStatus
+    number: int = 0
 
 
 def without_password(url: str) -> str:

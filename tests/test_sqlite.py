@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import aiosqlite
@@ -199,7 +200,7 @@ async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: 
 
 async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: SqliteStore) -> None:
     task, same_id = new_task(), new_task()
-    same_id = same_id.model_copy(update={"status": task.status})
+    same_id = replace(same_id, status=task.status)
     async with asyncio.timeout(10):
         answers = await asyncio.gather(
             store.add(task), store.add(same_id), store.add(new_task()), return_exceptions=True
@@ -266,7 +267,7 @@ async def test_a_live_task_is_answered_without_the_database(store: SqliteStore) 
 def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> None:
     memory = Memory(recent=10)
     live, final = [new_task() for _ in range(50)], [new_task() for _ in range(50)]
-    final = [task.model_copy(update={"status": finished(task.status)}) for task in final]
+    final = [replace(task, status=finished(task.status)) for task in final]
     for task in live + final:
         memory.put(task)
         memory.get(final[0].status.task_id)  # in use, so it stays
@@ -279,7 +280,7 @@ def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> Non
 
 def test_what_a_commit_has_overtaken_is_not_kept() -> None:
     memory, task = Memory(), new_task()
-    final = task.model_copy(update={"status": finished(task.status)})
+    final = replace(task, status=finished(task.status))
     version = memory.version
     memory.drop(final.status.task_id)
     memory.keep(final, version)

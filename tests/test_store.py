@@ -5,6 +5,7 @@ import random
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -73,7 +74,7 @@ async def ids(store: Store, text: str = "", stages: tuple[Stage, ...] = ()) -> s
 async def test_get_returns_what_add_returned(store: Store) -> None:
     task = new_task(title="Ein Film", priority=-3)
     added = await store.add(task)
-    assert added == task.model_copy(update={"number": added.number})
+    assert added == replace(task, number=added.number)
     assert await store.get(task.status.task_id) == added
 
 
@@ -102,7 +103,7 @@ async def test_every_field_is_there_after_a_restart(open_any: OpenStore) -> None
         )
     async with open_any() as store:
         assert await store.get(queued.status.task_id) == queued
-        assert await store.get(final.task_id) == task.model_copy(update={"status": final})
+        assert await store.get(final.task_id) == replace(task, status=final)
 
 
 async def test_of_two_writers_one_wins(store: Store) -> None:
@@ -176,7 +177,7 @@ async def test_the_same_key_and_request_are_the_same_task_with_its_current_statu
     key = Idempotency("token key", "hash")
     first = await store.add(new_task(), key)
     now = await saved(store, started(first.status))
-    assert await store.add(new_task(), key) == first.model_copy(update={"status": now})
+    assert await store.add(new_task(), key) == replace(first, status=now)
     assert len(await ids(store)) == 1
 
 
@@ -392,7 +393,7 @@ async def many(store: Store, count: int = 60) -> list[Task]:
     for _ in range(count):
         task = await store.add(new_task(priority=chance.randint(-2, 2), auto_start=chance.random() < 0.9))
         for event in chance.choice(([], [], [Paused()], [Cancelled()], [Failed(code="internal")])):
-            task = task.model_copy(update={"status": apply(task.status, event, utc_now())})
+            task = replace(task, status=apply(task.status, event, utc_now()))
             await store.save(task.status)
         if chance.random() < 0.1:
             await store.mark_removed(task.status.task_id)
@@ -493,7 +494,7 @@ async def test_a_text_is_found_whatever_its_case(store: Store, task: Task, text:
     final = await ended(store, task)
     other = {"task_id": str(uuid4()), "video_info": task.status.video_info}
     live = new_task().status.model_copy(update=other)
-    await store.add(task.model_copy(update={"status": live}))
+    await store.add(replace(task, status=live))
     await store.add(new_task())
     await ended(store, new_task(title="other"))
     found = await ids(store, text)

@@ -64,6 +64,7 @@ class Minute:
 class Gate:
     def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._hashes = [_hash(token.get_secret_value()) for token in settings.tokens]
+        self.is_locked = bool(self._hashes)
         self._clock = clock
         self._wrong = Minute(clock)
         self._sessions: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
@@ -78,7 +79,7 @@ class Gate:
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
         """
-        if not self._hashes or request.path in self._open or request.path.startswith(self._static):
+        if request.path in self._open or request.path.startswith(self._static):
             return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
@@ -143,13 +144,17 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
 
     def admit(request: web.Request) -> web.Response | None:
         doors.check(request)
-        address = doors.client(request)
-        if limit and not doors.is_probe(request) and asked.count(address) > limit:
-            raise TooManyRequests(asked.left(address))
+        if limit and not doors.is_probe(request):
+            slow_down(doors.client(request))
         if cors.is_preflight(request):  # which carries no token
             return cors.answer_preflight() if doors.is_allowed_origin(request) else None
-        gate.admit(request, address)
+        if gate.is_locked:
+            gate.admit(request, doors.client(request))
         return None
+
+    def slow_down(address: str) -> None:
+        if asked.count(address) > limit:
+            raise TooManyRequests(asked.left(address))
 
     return admit
 

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 METHODS = "GET, HEAD, POST, PATCH, DELETE"
 HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
@@ -11,7 +11,7 @@ AN_HOUR = "3600"  # seconds that a browser may remember the answer
 
 
 def is_preflight(request: web.Request) -> bool:
-    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    return request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
 
 
 def answer_preflight() -> web.Response:

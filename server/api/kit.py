@@ -1,14 +1,17 @@
 """The little HTTP that the handlers share: typed keys, bodies in, payloads out."""
 
 import asyncio
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from server.api.payload import Encoder, dumps
+from server.api.security import HEADERS
 from server.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType
 from server.locales import LANGUAGES, negotiate
 from server.models import TaskStatus
@@ -55,7 +58,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     if (request.content_length or 0) > MAX_BODY:
         raise BodyTooLarge
     try:
-        async with asyncio.timeout(BODY_WITHIN):
+        async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN):
             body = from_json(await request.read(), allow_inf_nan=False)
     except (ValueError, web.RequestPayloadError):  # also a Content-Encoding that it has not
         raise NotJson from None
@@ -86,12 +89,21 @@ def respond(
     """The payload of `status` in the reader's language."""
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
-    headers = {
-        "Content-Type": "application/json",
-        "Content-Language": chosen,
-        "Vary": "Accept-Language",
-    }
-    return web.Response(body=payload.body, status=http_status, headers=headers)
+    return web.Response(body=payload.body, status=http_status, headers=payload_headers(chosen))
+
+
+@lru_cache
+def payload_headers(chosen: str) -> CIMultiDict[str]:
+    """What goes with every payload in this language; aiohttp copies it far sooner than it reads a `dict`."""
+    return CIMultiDict(
+        HEADERS
+        | {
+            "Cache-Control": "private, no-cache",
+            "Content-Language": chosen,
+            "Content-Type": "application/json",
+            "Vary": "Accept-Language",
+        }
+    )
 
 
 def respond_json(

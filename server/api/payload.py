@@ -22,14 +22,8 @@ class Payload:
     revision: int
     body: bytes
     etag: str
-    _frame: bytes = b""
-
-    @property
-    def frame(self) -> bytes:
-        """`body` as a text message for sockets, made when the first one needs it."""
-        if not self._frame:
-            self._frame = text_frame(self.body)
-        return self._frame
+    is_last: bool  # of its attempt: the task is final
+    frame: bytes = b""  # `body` as a text message for sockets, see `Encoder.framed`
 
 
 class Encoder:
@@ -40,6 +34,16 @@ class Encoder:
         base = hashlib.sha256(base_path.encode()).hexdigest()[:4] if base_path else ""
         self._tags = {name: f"{name}-{catalogue.tag}{base}" for name, catalogue in LANGUAGES.items()}
         self._kept: dict[tuple[str, str], Payload] = {}
+        self._latest: dict[str, tuple[TaskStatus, Payload]] = {}
+
+    def framed(self, status: TaskStatus, language: str) -> Payload:
+        """With its frame. Thousands of sockets ask for the same one in a row."""
+        latest = self._latest.get(language)
+        if latest is None or latest[0] is not status:
+            payload = self.encode(status, language)
+            payload.frame = payload.frame or text_frame(payload.body)
+            latest = self._latest[language] = status, payload
+        return latest[1]
 
     def encode(self, status: TaskStatus, language: str) -> Payload:
         key = (status.task_id, language)
@@ -49,7 +53,8 @@ class Encoder:
         if kept is None and len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
         body = dumps(present(status, LANGUAGES[language], self._base_path))
-        payload = Payload(status.revision, body, f'"{status.revision}-{self._tags[language]}"')
+        etag = f'"{status.revision}-{self._tags[language]}"'
+        payload = Payload(status.revision, body, etag, status.stage.is_final)
         self._kept[key] = payload
         return payload
 

@@ -119,7 +119,7 @@ class Subscriber(Subscription):
             return
         if frames := self._frames():
             self._transport.write(frames)
-        if not self.is_empty:
+        if self._slots:
             self._ask_for_a_turn()
         elif self.closed:
             self._end(WSCloseCode.GOING_AWAY)
@@ -130,7 +130,7 @@ class Subscriber(Subscription):
     def _frame(self, update: Update) -> bytes:
         if isinstance(update, Removed):
             return text_frame(dumps({"task_id": update.task_id, "removed": True}))
-        return self._encoder.encode(update, self._language).frame
+        return self._encoder.framed(update, self._language).frame
 
     def _end(self, code: WSCloseCode) -> None:
         """Stop reading; `serve` closes."""
@@ -164,10 +164,6 @@ class TaskSubscriber(Subscriber):
         self.revision = 0
         super().__init__(request, deliverer)
 
-    @property
-    def is_empty(self) -> bool:
-        return self._held is None
-
     def offer(self, update: Update) -> None:
         """One task needs but one slot."""
         held = self._held
@@ -179,15 +175,18 @@ class TaskSubscriber(Subscriber):
 
     def _frames(self) -> bytes:
         update, self._held = self._held, None
+        if update is None:
+            return b""
         if isinstance(update, Removed):
             self._end(WSCloseCode.OK)
             return b""
-        if update is None or update.revision <= self.revision:
+        payload = self._encoder.framed(update, self._language)
+        if payload.revision <= self.revision:
             return b""
-        self.revision = update.revision
-        if update.stage.is_final:
+        self.revision = payload.revision
+        if payload.is_last:
             self._end(WSCloseCode.OK)
-        return self._frame(update)
+        return payload.frame
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:

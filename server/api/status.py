@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import re
-from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, istr
+from multidict import istr
 
-from server.api.kit import ENCODER, HUB, TASKS, language
+from server.api.kit import ENCODER, HUB, TASKS, language, payload_headers
 from server.api.payload import Payload
-from server.api.security import HEADERS
 from server.errors import InvalidQuery, TaskNotFound
 from server.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
@@ -67,27 +65,14 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
+    response = web.Response(body=payload.body, headers=payload_headers(chosen))
     if _has(request, payload):
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_headers(chosen))
-    else:
-        response = web.Response(body=payload.body, headers=_headers(chosen, "application/json"))
+        response.set_status(HTTPStatus.NOT_MODIFIED)
+        response.body = None
     response.headers[hdrs.ETAG] = payload.etag
     if not status.stage.is_final:
         response.headers[hdrs.RETRY_AFTER] = POLL_EVERY
     return response
-
-
-@lru_cache
-def _headers(chosen: str, content_type: str | None = None) -> CIMultiDict[str]:
-    """What all answers have in common; aiohttp copies it, much sooner than it would read a `dict`."""
-    headers = HEADERS | {
-        "Vary": "Accept-Language",
-        "Content-Language": chosen,
-        "Cache-Control": "private, no-cache",
-    }
-    if content_type:
-        headers["Content-Type"] = content_type
-    return CIMultiDict(headers)
 
 
 def _payload(request: web.Request, status: TaskStatus) -> Payload:

@@ -41,10 +41,6 @@ class Subscription:
         if held is None or outranks(update, held):
             self._slots[update.task_id] = update
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._slots
-
     def take(self, limit: int | None = None) -> list[Update]:
         """What has come since the last call, oldest task first; at most `limit`, the rest stays held."""
         if limit is None or len(self._slots) <= limit:

@@ -7,7 +7,7 @@ committed, and for final tasks by a read in the same transaction. So all changes
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiosqlite
@@ -120,7 +120,7 @@ class Changes:
 
     def _admit(self, add: Add) -> None:
         self._number += 1
-        add.task = add.outcome = add.task.model_copy(update={"number": self._number})
+        add.task = add.outcome = replace(add.task, number=self._number)
         add.is_new = True
 
     async def _save(self, saves: Sequence[Save]) -> None:
@@ -128,7 +128,7 @@ class Changes:
         for save in saves:
             task = current.get(save.status.task_id)
             follows = task is not None and task.status.revision == save.status.revision - 1
-            save.task = task.model_copy(update={"status": save.status}) if task and follows else None
+            save.task = replace(task, status=save.status) if task and follows else None
             save.outcome = follows
         await self._executemany(_UPDATE, [save.row() for save in saves if save.task])
 
