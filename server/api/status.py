@@ -70,7 +70,7 @@ def _answer(request: web.Request, status: TaskStatus) -> web.Response:
         response.set_status(HTTPStatus.NOT_MODIFIED)
         response.body = None
     response.headers[hdrs.ETAG] = payload.etag
-    if not status.stage.is_final:
+    if not payload.is_last:
         response.headers[hdrs.RETRY_AFTER] = POLL_EVERY
     return response
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import logging
 import resource
 import signal
@@ -56,7 +55,6 @@ async def _serve(settings: Settings) -> None:
     try:
         await runner.setup()
         await _listen(runner, settings)
-        _collect_less_often()
         assert runner.server
         watching = asyncio.create_task(app[CONNECTIONS].watch(runner.server), name="quiet connections")
         await stop.wait()
@@ -81,13 +79,6 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     for address, number, *_ in runner.addresses:
         shown = f"[{address}]" if ":" in address else address
         log.info("listening on http://%s:%s%s", shown, number, settings.server.base_path)
-
-
-def _collect_less_often() -> None:
-    """A burst makes tasks by the thousand, which all stay: a tenth of it was looking for cycles there."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
 
 
 def _take_all_descriptors() -> None:

@@ -18,7 +18,7 @@ async def crawling(lab: Lab) -> list[Figure]:
     async with Clipwire(lab.new_folder("crawling"), **settings) as server, client_of(server) as client:
         asked = await client.paused()
         load = Load(
-            server.port, (get(f"/api/status/{asked}", server.port),), 1, seconds=lab.seconds(5), pause=0.01
+            server.port, (get(f"/api/status/{asked}", server.port),), 1, seconds=lab.seconds(8), pause=0.004
         )
         idle = percentile((await lab.load(load)).latencies, 99)
         rate = RATE if not lab.smoke else 200_000
