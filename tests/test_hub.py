@@ -16,9 +16,9 @@ class Woken(Subscription):
 
     def __init__(self) -> None:
         self.times = 0
-        super().__init__(self._count)
+        super().__init__()
 
-    def _count(self) -> None:
+    def wake(self) -> None:
         self.times += 1
 
 

@@ -166,7 +166,7 @@ def test_a_frame_says_how_long_it_is(size: int, head: bytes) -> None:
 
 
 def test_what_was_not_taken_stays_held_and_can_still_be_overtaken() -> None:
-    subscription = Subscription(lambda: None)
+    subscription = Subscription()
     for task_id in "abc":
         subscription.offer(numbered(task_id, 1))
     assert subscription.take(2) == [numbered("a", 1), numbered("b", 1)]
@@ -176,7 +176,7 @@ def test_what_was_not_taken_stays_held_and_can_still_be_overtaken() -> None:
 
 
 async def test_the_hub_says_when_nobody_watches_any_more() -> None:
-    hub, subscription = Hub(), Subscription(lambda: None)
+    hub, subscription = Hub(), Subscription()
     async with asyncio.timeout(5):
         await hub.left_alone()
         with hub.watch("a", subscription):

@@ -47,7 +47,8 @@ def answering(admit: Admit, finish: Finish, connections: Connections) -> Wrap:
                 response = _answer_to(request, exc)
             finally:
                 connections.end(connection)
-            finish(request, response)
+            if not response.prepared:
+                finish(request, response)
             return response
 
         return answer

@@ -85,7 +85,7 @@ class Subscriber(Subscription):
         self._reading: asyncio.Timeout | None = None  # for as long as the socket is open
         self._catching_up: asyncio.Task[None] | None = None
         self._close_code: WSCloseCode | None = None
-        super().__init__(self._ask_for_a_turn)
+        super().__init__()
 
     async def serve(self, ws: web.WebSocketResponse) -> None:
         """Write until there is no more to say or nobody left to say it to."""
@@ -95,7 +95,7 @@ class Subscriber(Subscription):
         _keep_little(self._transport)
         try:
             async with asyncio.timeout(None) as self._reading:
-                self._ask_for_a_turn()  # for what came before
+                self.wake()  # for what came before
                 while not ws.closed:  # clients only listen; reading notices when they leave
                     await ws.receive()
         except TimeoutError:  # `_end` has set one
@@ -120,7 +120,7 @@ class Subscriber(Subscription):
         if frames := self._frames():
             self._transport.write(frames)
         if self._slots:
-            self._ask_for_a_turn()
+            self.wake()
         elif self.closed:
             self._end(WSCloseCode.GOING_AWAY)
 
@@ -138,7 +138,8 @@ class Subscriber(Subscription):
         self._close_code = code
         self._reading.reschedule(asyncio.get_running_loop().time())
 
-    def _ask_for_a_turn(self) -> None:
+    def wake(self) -> None:
+        """Ask for a turn."""
         self._deliverer.add(self)
 
     def _wait_for_the_reader(self) -> None:
@@ -169,7 +170,7 @@ class TaskSubscriber(Subscriber):
         held = self._held
         if held is None:
             self._held = update
-            self._ask_for_a_turn()
+            self.wake()
         elif outranks(update, held):
             self._held = update
 

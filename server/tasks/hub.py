@@ -7,7 +7,6 @@ publisher never waits for a socket, and the last word on a task is never lost.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -25,18 +24,20 @@ Update = TaskStatus | Removed
 
 
 class Subscription:
-    """The newest untaken update of each task; `wake` is called when there is one where there was none."""
+    """The newest untaken update of each task."""
 
-    __slots__ = ("_slots", "_wake", "closed")
+    __slots__ = ("_slots", "closed")
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self) -> None:
         self._slots: dict[str, Update] = {}
         self.closed = False
 
+    def wake(self) -> None:
+        """Called when there is something to take where there was nothing, and by `close`."""
+
     def offer(self, update: Update) -> None:
         if not self._slots:
-            self._wake()
+            self.wake()
         held = self._slots.get(update.task_id)
         if held is None or outranks(update, held):
             self._slots[update.task_id] = update
@@ -51,7 +52,7 @@ class Subscription:
     def close(self) -> None:
         """The server goes away; what is held can still be taken."""
         self.closed = True
-        self._wake()
+        self.wake()
 
 
 def outranks(update: Update, held: Update) -> bool:
@@ -65,7 +66,10 @@ class Waiter(Subscription):
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
-        super().__init__(self._changed.set)
+        super().__init__()
+
+    def wake(self) -> None:
+        self._changed.set()
 
     def __aiter__(self) -> "Waiter":
         return self
