@@ -288,6 +288,21 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
     child.exited.cancel()
 
 
+async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(children, "ANSWER_WITHIN", 0.5)
+    tools = find_tools()
+    async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        await fork_server.warm()
+        assert fork_server.ready
+        first = fork_server.ready.pid
+        await asyncio.sleep(2)
+        assert _pid(fork_server) == first  # one that answers stays
+        os.kill(first, signal.SIGSTOP)
+        while _pid(fork_server) in (None, first):
+            await asyncio.sleep(0.01)
+        assert not psutil.pid_exists(first)
+
+
 async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,8 @@ It has one thread and has everything imported that a download needs, so that a c
 milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a packet:
 
     in   {"op": "start", "id": …} with two descriptors: the job's channel and its log; {"op": "kill", "id": …}
-    out  {"event": "ready", …}, {"event": "started", …}, {"event": "exit", …}
+         {"op": "ping"}
+    out  {"event": "ready", …}, {"event": "started", …}, {"event": "exit", …}, {"event": "pong"}
 
 Nothing that is started here outlives the server, this process or its own leader: a child is a session of its
 own, is killed with its parent, and its group is killed while its leader, not yet reaped, keeps the number
@@ -97,6 +98,8 @@ class ForkServer:
                 self._start(run_job, message["id"], *descriptors)
             case "kill":
                 self._kill_job(message["id"])
+            case "ping":
+                self._send("pong")
 
     def _start(self, run_job: RunJob, job: str, channel: int, journal: int) -> None:
         try:

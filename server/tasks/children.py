@@ -24,6 +24,7 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
+ANSWER_WITHIN = 30.0  # seconds that a fork server has when it is asked whether it is there, as often as that
 START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer if none gets warm
 
 
@@ -89,6 +90,7 @@ class ForkServer:
         self._children: dict[str, Child] = {}
         self._control: socket.socket | None = None
         self._warm = asyncio.Event()
+        self._answered = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
         self.ready: Ready | None = None
 
@@ -154,10 +156,12 @@ class ForkServer:
                     stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
                 )  # fmt: skip
             self._control = ours
+            watching = asyncio.create_task(self._kill_when_it_hangs(process), name="watchdog")
             try:
                 await self._listen(ours)
                 return self._warm.is_set()
             finally:
+                watching.cancel()
                 self._warm.clear()
                 self.ready = None
                 self._control = None
@@ -173,11 +177,34 @@ class ForkServer:
             while packet := await loop.sock_recv(control, MAX_PACKET):
                 self._heard(json.loads(packet))
 
+    async def _kill_when_it_hangs(self, process: asyncio.subprocess.Process) -> None:
+        """One that was stopped, or waits for a dead disk, would hold all tasks up without end."""
+        await self._warm.wait()
+        with contextlib.suppress(OSError):  # it is gone
+            while await self._answers():
+                pass
+            log.error("the fork server does not answer")
+            process.kill()
+
+    async def _answers(self) -> bool:
+        """Ask after a while."""
+        await asyncio.sleep(ANSWER_WITHIN)
+        self._answered.clear()
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await self._send({"op": "ping"})
+                await self._answered.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def _heard(self, message: dict[str, object]) -> None:
         match message.pop("event"):
             case "ready":
                 self.ready = Ready(**message)  # type: ignore[arg-type]
                 self._warm.set()
+            case "pong":
+                self._answered.set()
             case "exit":
                 self._lose(str(message["id"]))
 
