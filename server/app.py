@@ -22,7 +22,7 @@ from server.api import (
     status,
     tasks,
 )
-from server.api.answering import answering, wrapped
+from server.api.answering import wrapped
 from server.api.connections import CONNECTIONS, Connections
 from server.api.payload import Encoder
 from server.backends import open_backend
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_shutdown.append(say_goodbye)  # ends the sockets and long polls; the backend closes after them
     base_path = settings.server.base_path  # a proxy may or may not strip its prefix
     routes = [*ROUTES, *_under(base_path)] if base_path else ROUTES
-    app.add_routes(wrapped(routes, answering(admit, doors.add_headers, connections)))
+    app.add_routes(wrapped(routes, admit, doors.add_headers, connections))
     return app
 
 

@@ -289,6 +289,7 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(children, "ASK_EVERY", 0.5)
     monkeypatch.setattr(children, "ANSWER_WITHIN", 0.5)
     tools = find_tools()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
@@ -301,6 +302,17 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
         while _pid(fork_server) in (None, first):
             await asyncio.sleep(0.01)
         assert not psutil.pid_exists(first)
+
+
+async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(children, "WARM_WITHIN", 4.0)
+    tools, before = find_tools(), psutil.Process().children()
+    async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        while not (started := [each for each in psutil.Process().children() if each not in before]):
+            await asyncio.sleep(0)
+        started[0].suspend()
+        await fork_server.warm()
+        assert _pid(fork_server) != started[0].pid
 
 
 async def test_a_fork_server_that_cannot_be_started_is_tried_again(

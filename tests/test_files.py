@@ -1,6 +1,7 @@
 """`GET` and `HEAD /api/download/<name>` over real files and a real connection."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -11,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientPayloadError, ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from yarl import URL
 
 from server.api import files as downloads
 from server.api import kit, security
-from server.api.answering import answering, wrapped
+from server.api.answering import wrapped
 from server.api.connections import Connections
 from server.api.files import disposition, filename_stem, part_of
 from server.errors import FileNotFound, RangeNotSatisfiable
@@ -30,6 +31,7 @@ from server.settings import ServerSettings, Settings
 
 CONTENT = os.urandom(3000)
 ENDED = datetime(2024, 1, 1, 12, 5, 30, 250_000, UTC)
+FRIEND = "https://friend.example"
 TITLE = "示例视频"
 Client = TestClient[web.Request, web.Application]
 
@@ -64,9 +66,9 @@ async def client(files: LocalFiles, shelf: Shelf) -> AsyncIterator[Client]:
     app[kit.SETTINGS] = Settings()
     app[kit.FILES] = files
     app[kit.TASKS] = cast("Any", shelf)
-    finish = security.Doors(ServerSettings()).add_headers
+    doors = app[security.DOORS] = security.Doors(ServerSettings(allowed_origins=(FRIEND,)))
     app[kit.LANGUAGE] = ServerSettings().language
-    app.add_routes(wrapped(downloads.ROUTES, answering(lambda _: None, finish, Connections(0))))
+    app.add_routes(wrapped(downloads.ROUTES, lambda _: None, doors.add_headers, Connections(0)))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client
 
@@ -103,6 +105,40 @@ def publish(files: LocalFiles, shelf: Shelf) -> Callable[..., Any]:
 
 
 Publish = Callable[..., Any]
+
+
+@pytest.mark.parametrize("part", [{}, {"Range": "bytes=0-9"}, {"If-None-Match": "*"}])
+async def test_a_file_carries_what_every_answer_carries(
+    client: Client, link: str, part: dict[str, str]
+) -> None:
+    answer = await client.get(link, headers=part | {"Origin": FRIEND})
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Content-Security-Policy"] == downloads.CONTENT_SECURITY_POLICY
+    assert answer.headers["Access-Control-Allow-Origin"] == FRIEND
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    answer = await client.get(link, headers=part)
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+async def test_a_file_that_cannot_be_read_to_its_end_is_cut_off_and_holds_nothing_else(
+    client: Client, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(part: downloads.FilePart, request: web.Request) -> None:
+        await part.write(CONTENT[:100])
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(downloads.FilePart, "_send", fail)
+    answer = await client.get(link)
+    received = bytearray()
+    with pytest.raises(ClientPayloadError):
+        await read_into(received, answer)
+    assert received == CONTENT[:100]
+
+
+async def read_into(received: bytearray, answer: ClientResponse) -> None:
+    async for chunk in answer.content.iter_any():
+        received += chunk
 
 
 @pytest.fixture

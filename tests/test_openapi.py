@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from server.api import docs, kit, openapi, security
-from server.api.answering import answering, wrapped
+from server.api.answering import wrapped
 from server.api.connections import Connections
 from server.api.docs import every_error
 from server.api.openapi import describe
@@ -81,7 +81,7 @@ async def client() -> AsyncIterator[Client]:
     finish = security.Doors(ServerSettings()).add_headers
     app[kit.LANGUAGE] = ServerSettings().language
     routes = [*openapi.ROUTES, *docs.ROUTES]
-    app.add_routes(wrapped(routes, answering(lambda _: None, finish, Connections(0))))
+    app.add_routes(wrapped(routes, lambda _: None, finish, Connections(0)))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client
 

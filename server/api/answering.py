@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from functools import wraps
-from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -13,7 +12,6 @@ from server.api.connections import Connections
 from server.api.kit import docs_path, language, respond_json
 from server.errors import (
     AppError,
-    BodyTooLarge,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -26,42 +24,42 @@ log = logging.getLogger(__name__)
 
 Admit = Callable[[web.Request], web.Response | None]
 Finish = Callable[[web.Request, web.StreamResponse], None]
-Wrap = Callable[[Handler], Handler]
 
 
-def answering(admit: Admit, finish: Finish, connections: Connections) -> Wrap:
-    """A wrapper for each handler: a middleware and a signal would be four more coroutines for each request.
+def wrapped(
+    routes: Sequence[web.RouteDef], admit: Admit, finish: Finish, connections: Connections
+) -> list[web.RouteDef]:
+    """`routes`, and one for everything else: all go through the doors.
 
     `admit` raises if the request may not in; what it returns, if anything, is the answer. `finish` adds
-    what every answer carries; sockets, which are answered within their handlers, do that themselves.
+    what every answer carries; handlers that send their answers themselves, files and sockets, call it, too.
     """
-
-    def wrap(handler: Handler) -> Handler:
-        @wraps(handler)
-        async def answer(request: web.Request) -> web.StreamResponse:
-            connection = request.protocol
-            connections.begin(connection)
-            try:
-                response = admit(request) or await handler(request)
-            except Exception as exc:
-                response = _answer_to(request, exc)
-            finally:
-                connections.end(connection)
-            if not response.prepared:
-                finish(request, response)
-            return response
-
-        return answer
-
-    return wrap
-
-
-def wrapped(routes: Sequence[web.RouteDef], wrap: Wrap) -> list[web.RouteDef]:
-    """`routes`, and one for everything else: it goes through the doors as well."""
     return [
-        web.RouteDef(route.method, route.path, wrap(route.handler), route.kwargs)
+        web.RouteDef(
+            route.method, route.path, _answering(route.handler, admit, finish, connections), route.kwargs
+        )
         for route in (*routes, web.route("*", r"/{path:[\s\S]*}", unknown))
     ]
+
+
+def _answering(handler: Handler, admit: Admit, finish: Finish, connections: Connections) -> Handler:
+    """A wrapper, since a middleware and a signal would be four more coroutines for each request."""
+
+    @wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        connection = request.protocol
+        connections.begin(connection)
+        try:
+            response = admit(request) or await handler(request)
+        except Exception as exc:
+            response = _answer_to(request, exc)
+        finally:
+            connections.end(connection)
+        if not response.prepared:
+            finish(request, response)
+        return response
+
+    return answer
 
 
 async def unknown(request: web.Request) -> web.StreamResponse:
@@ -75,15 +73,16 @@ async def unknown(request: web.Request) -> web.StreamResponse:
 
 
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
-    match exc:
-        case AppError():
-            return problem(request, exc)
-        case web.HTTPException():
-            return _problem_of_aiohttp(request, exc)
-        case ConnectionError():
-            raise exc  # the client left: there is nobody to answer
+    if isinstance(exc, ConnectionError):
+        raise exc  # the client left: there is nobody to answer
+    if isinstance(exc, AppError) and not request.writer.output_size:
+        return problem(request, exc)
     error_id = secrets.token_hex(8)
     log.error("error %s in %s %s", error_id, request.method, request.path, exc_info=exc)
+    if request.writer.output_size:  # an answer is under way: only its end can say that it is not whole
+        if request.transport:
+            request.transport.abort()
+        raise ConnectionResetError from exc
     return problem(request, InternalError(error_id))
 
 
@@ -118,17 +117,3 @@ def _members(error: AppError, words: Catalogue) -> dict[str, object]:
             told = {"error_code": code, "error": words.error(code), "hint": hint}
             return {name: value for name, value in told.items() if value}
     return {}
-
-
-def _problem_of_aiohttp(request: web.Request, exc: web.HTTPException) -> web.Response:
-    if isinstance(exc, web.HTTPRequestEntityTooLarge):
-        return problem(request, BodyTooLarge())
-    code = exc.reason.lower().replace(" ", "_")
-    body = {
-        "type": "about:blank",
-        "title": exc.reason,
-        "status": exc.status,
-        "detail": exc.reason,
-        "code": code,
-    }
-    return respond_json(body, HTTPStatus(exc.status), "application/problem+json")

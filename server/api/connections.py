@@ -27,7 +27,7 @@ class Connections:
         self._answering: set[web.RequestHandler] = set()
         self._quiet_since: dict[web.RequestHandler, float] = {}
 
-    def socket(self, address: str) -> "HeldSocket":
+    def hold_socket(self, address: str) -> "HeldSocket":
         """Use it as a context manager: while it is open, this client holds one more.
 
         Raises `TooManyRequests`.

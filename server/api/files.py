@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from server.api.kit import FILES, TASKS
+from server.api.security import DOORS
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.models import StoredFile, TaskStatus
 
@@ -41,6 +42,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     part = _part(request, stored, modified)
     file = await request.app[FILES].open(status.task_id, stored)
     response = FilePart(file, stored, part, headers)
+    request.app[DOORS].add_headers(request, response)
     await response.prepare(request)  # here, so that the request is under way for as long as it is sent
     return response
 

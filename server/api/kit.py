@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
@@ -60,6 +60,8 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     try:
         async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN):
             body = from_json(await request.read(), allow_inf_nan=False)
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge from None
     except (ValueError, web.RequestPayloadError):  # also a Content-Encoding that it has not
         raise NotJson from None
     except TimeoutError:
@@ -93,17 +95,15 @@ def respond(
 
 
 @lru_cache
-def payload_headers(chosen: str) -> CIMultiDict[str]:
+def payload_headers(chosen: str) -> CIMultiDictProxy[str]:
     """What goes with every payload in this language; aiohttp copies it far sooner than it reads a `dict`."""
-    return CIMultiDict(
-        HEADERS
-        | {
-            "Cache-Control": "private, no-cache",
-            "Content-Language": chosen,
-            "Content-Type": "application/json",
-            "Vary": "Accept-Language",
-        }
-    )
+    headers = HEADERS | {
+        "Cache-Control": "private, no-cache",
+        "Content-Language": chosen,
+        "Content-Type": "application/json",
+        "Vary": "Accept-Language",
+    }
+    return CIMultiDictProxy(CIMultiDict(headers))
 
 
 def respond_json(

@@ -23,7 +23,14 @@ class Payload:
     body: bytes
     etag: str
     is_last: bool  # of its attempt: the task is final
-    frame: bytes = b""  # `body` as a text message for sockets, see `Encoder.framed`
+    _frame: bytes = b""
+
+    @property
+    def frame(self) -> bytes:
+        """`body` as a text message for sockets, made when the first one needs it."""
+        if not self._frame:
+            self._frame = text_frame(self.body)
+        return self._frame
 
 
 class Encoder:
@@ -36,13 +43,11 @@ class Encoder:
         self._kept: dict[tuple[str, str], Payload] = {}
         self._latest: dict[str, tuple[TaskStatus, Payload]] = {}
 
-    def framed(self, status: TaskStatus, language: str) -> Payload:
-        """With its frame. Thousands of sockets ask for the same one in a row."""
+    def shared(self, status: TaskStatus, language: str) -> Payload:
+        """What `encode` returns, for thousands of sockets that ask for the same one in a row."""
         latest = self._latest.get(language)
         if latest is None or latest[0] is not status:
-            payload = self.encode(status, language)
-            payload.frame = payload.frame or text_frame(payload.body)
-            latest = self._latest[language] = status, payload
+            latest = self._latest[language] = status, self.encode(status, language)
         return latest[1]
 
     def encode(self, status: TaskStatus, language: str) -> Payload:

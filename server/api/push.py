@@ -130,7 +130,7 @@ class Subscriber(Subscription):
     def _frame(self, update: Update) -> bytes:
         if isinstance(update, Removed):
             return text_frame(dumps({"task_id": update.task_id, "removed": True}))
-        return self._encoder.framed(update, self._language).frame
+        return self._encoder.shared(update, self._language).frame
 
     def _end(self, code: WSCloseCode) -> None:
         """Stop reading; `serve` closes."""
@@ -181,7 +181,7 @@ class TaskSubscriber(Subscriber):
         if isinstance(update, Removed):
             self._end(WSCloseCode.OK)
             return b""
-        payload = self._encoder.framed(update, self._language)
+        payload = self._encoder.shared(update, self._language)
         if payload.revision <= self.revision:
             return b""
         self.revision = payload.revision
@@ -218,7 +218,7 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
 
 def _counted(request: web.Request) -> HeldSocket:
     """Raises `TooManyRequests`."""
-    return request.app[CONNECTIONS].socket(request.app[DOORS].client(request))
+    return request.app[CONNECTIONS].hold_socket(request.app[DOORS].client(request))
 
 
 def _keep_little(transport: asyncio.Transport) -> None:

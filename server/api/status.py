@@ -65,10 +65,11 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
-    response = web.Response(body=payload.body, headers=payload_headers(chosen))
     if _has(request, payload):
-        response.set_status(HTTPStatus.NOT_MODIFIED)
-        response.body = None
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=payload_headers(chosen))
+        del response.headers[hdrs.CONTENT_TYPE]
+    else:
+        response = web.Response(body=payload.body, headers=payload_headers(chosen))
     response.headers[hdrs.ETAG] = payload.etag
     if not payload.is_last:
         response.headers[hdrs.RETRY_AFTER] = POLL_EVERY

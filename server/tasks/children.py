@@ -24,7 +24,9 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
-ANSWER_WITHIN = 30.0  # seconds that a fork server has when it is asked whether it is there, as often as that
+WARM_WITHIN = 120.0  # seconds from its start
+ASK_EVERY = 30.0  # seconds: whether it is there
+ANSWER_WITHIN = 30.0  # seconds
 START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer if none gets warm
 
 
@@ -179,24 +181,21 @@ class ForkServer:
 
     async def _kill_when_it_hangs(self, process: asyncio.subprocess.Process) -> None:
         """One that was stopped, or waits for a dead disk, would hold all tasks up without end."""
-        await self._warm.wait()
-        with contextlib.suppress(OSError):  # it is gone
-            while await self._answers():
-                pass
-            log.error("the fork server does not answer")
-            process.kill()
-
-    async def _answers(self) -> bool:
-        """Ask after a while."""
-        await asyncio.sleep(ANSWER_WITHIN)
-        self._answered.clear()
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await self._send({"op": "ping"})
-                await self._answered.wait()
-        except TimeoutError:
-            return False
-        return True
+            async with asyncio.timeout(WARM_WITHIN):
+                await self._warm.wait()
+            while True:
+                await asyncio.sleep(ASK_EVERY)
+                self._answered.clear()
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    await self._send({"op": "ping"})
+                    await self._answered.wait()
+        except TimeoutError:  # it is an OSError, too
+            log.error("the fork server does not answer")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        except OSError:
+            pass  # it is gone, which `_listen` notices
 
     def _heard(self, message: dict[str, object]) -> None:
         match message.pop("event"):

@@ -30,7 +30,7 @@ async def fanout(lab: Lab) -> list[Figure]:
     return [
         Figure(f"one change to {count} sockets, first to last", spread, "ms", bare_spread, at_most=1.25),
         Figure(f"one change to {count} sockets, from the PATCH on", last, "ms", bare_last),
-        Figure("CPU of the server for one delivery", costs[0], "us", costs[1]),
+        Figure("CPU of the server for one delivery", costs[0], "us", costs[1], at_most=1.25),
         Figure("memory of the server for one socket", middle(run.memory for run in ours), "KiB", at_most=16),
         Figure(
             f"one change to {lab.count(READERS, 20)} sockets beside stuck ones",
