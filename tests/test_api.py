@@ -207,6 +207,7 @@ async def test_a_poller_that_is_up_to_date_gets_304(client: Client) -> None:
     for known in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         again = await client.get(f"/api/status/{task_id}", headers={"If-None-Match": known})
         assert (again.status, await again.read(), again.headers["ETag"]) == (304, b"", etag)
+        assert "Content-Type" not in again.headers
     english = await client.get(f"/api/status/{task_id}?lang=en", headers={"If-None-Match": etag})
     assert english.status == 200
 

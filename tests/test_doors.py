@@ -112,6 +112,12 @@ async def test_every_answer_carries_the_security_headers(open_house: Client, pat
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
+async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) -> None:
+    socket = await open_house.ws_connect("/ws")
+    assert socket._response.headers["X-Frame-Options"] == "DENY"
+    await socket.close()
+
+
 ROUTES = [
     ("GET", "/api/tasks"),
     ("GET", "/api/status/x"),
