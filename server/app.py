@@ -7,31 +7,20 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from server.api import (
-    auth,
-    docs,
-    files,
-    info,
-    kit,
-    openapi,
-    ops,
-    page,
-    process,
-    push,
-    security,
-    status,
-    tasks,
-)
-from server.api.answering import wrapped
+from server.api import auth, bodies, files, health, info, keys, page, process, push, security, status, tasks
+from server.api.admission import admission
 from server.api.connections import CONNECTIONS, Connections
+from server.api.openapi import document
+from server.api.openapi import page as openapi_page
 from server.api.payload import Encoder
+from server.api.wrapping import wrapped
 from server.backends import open_backend
 from server.settings import Settings
 from server.tasks.hub import Hub
 
 ROUTES = [
     route
-    for module in (process, status, push, tasks, info, files, auth, ops, openapi, docs, page)
+    for module in (process, status, push, tasks, info, files, auth, health, document, openapi_page, page)
     for route in module.ROUTES
 ]
 
@@ -42,26 +31,26 @@ def create_app(settings: Settings) -> web.Application:
     """The service, closed; it opens its data when it starts and raises what `open_backend` raises."""
     doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
-    admit = auth.admission(doors, gate, settings.limits)
-    app = web.Application(client_max_size=kit.MAX_BODY)
-    hub = app[kit.HUB] = Hub()
-    app[kit.SETTINGS], app[kit.LANGUAGE] = settings, settings.server.language
+    admit = admission(doors, gate, settings.limits)
+    app = web.Application(client_max_size=bodies.MAX_BODY)
+    hub = app[keys.HUB] = Hub()
+    app[keys.SETTINGS], app[keys.LANGUAGE] = settings, settings.server.language
     app[security.DOORS], app[auth.GATE] = doors, gate
     app[CONNECTIONS] = connections
-    app[kit.ENCODER] = Encoder(settings.server.base_path)
+    app[keys.ENCODER] = Encoder(settings.server.base_path)
     app[push.TO_TASKS], app[push.TO_FEEDS] = push.Deliverer(), push.Deliverer(push.GATHER)
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
         async with open_backend(settings, hub) as opened:
-            app[kit.TASKS] = opened.tasks
-            app[kit.FILES] = opened.files
-            app[kit.INSPECTOR] = opened.inspector
-            app[kit.READINESS] = opened.readiness
+            app[keys.TASKS] = opened.tasks
+            app[keys.FILES] = opened.files
+            app[keys.INSPECTOR] = opened.inspector
+            app[keys.READINESS] = opened.readiness
             yield
 
     async def say_goodbye(app: web.Application) -> None:
-        app[kit.TASKS].close()
+        app[keys.TASKS].close()
         hub.close()
         # What clients answer to our close is no longer read once aiohttp itself shuts down.
         with suppress(TimeoutError):

@@ -1,6 +1,6 @@
 """What travels: a request in, a task's status out.
 
-`TaskStatus` is what the store keeps and `apply` changes; `server.payload` turns it into the bytes
+`TaskStatus` is what the store keeps and `apply` changes; `server.api.payload` turns it into the bytes
 that clients see. It holds no sentences, only codes: they are put into words in the reader's language.
 """
 

@@ -44,7 +44,7 @@ def _size(value: object) -> object:
 
 
 def _private_host(value: str) -> str:
-    """An address, a network or host:port; see `server.child.guard`."""
+    """An address, a network or host:port; see `server.child.network.guard`."""
     host, bracket, port = value.rpartition(":")
     if value.count(":") == 1 or (bracket and host.startswith("[") and host.endswith("]")):
         if not port.isdigit() or not 0 < int(port) < 65536 or not host.strip("[]"):

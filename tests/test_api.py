@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientResponse, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient
 
-from server.api import kit
+from server.api import keys
 from server.app import create_app
 from server.errors import DiskFull
 from server.events import Cancelled, Event, Failed, Finished, Resumed
@@ -151,7 +151,7 @@ async def test_an_error_on_our_side_has_an_id_that_is_in_the_log_and_no_trace(
     async def breaks(task_id: str) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(client.app[kit.TASKS], "status", breaks)
+    monkeypatch.setattr(client.app[keys.TASKS], "status", breaks)
     response = await client.get("/api/status/x")
     answer = await problem(response)
     assert (response.status, answer["code"]) == (500, "internal")
@@ -219,7 +219,7 @@ async def test_a_long_poll_answers_at_the_next_change(client: Client) -> None:
         held = asyncio.create_task(
             client.get(f"/api/status/{task_id}", headers={"If-None-Match": etag, "Prefer": "wait=30"})
         )
-        await until(lambda: client.app[kit.HUB]._subscriptions)
+        await until(lambda: client.app[keys.HUB]._subscriptions)
         await client.patch(f"/api/tasks/{task_id}", json={"priority": 4})
         response = await held
     assert (response.status, (await response.json())["priority"]) == (200, 4)
@@ -234,7 +234,7 @@ async def test_a_long_poll_ends_with_304_when_the_time_is_up_and_404_when_the_ta
     async with asyncio.timeout(5):
         assert (await client.get(f"/api/status/{task_id}?wait=0.05", headers=etag)).status == 304
         held = asyncio.create_task(client.get(f"/api/status/{task_id}?wait=30", headers=etag))
-        await until(lambda: client.app[kit.HUB]._subscriptions)
+        await until(lambda: client.app[keys.HUB]._subscriptions)
         assert (await client.delete(f"/api/tasks/{task_id}")).status == 204
         assert (await held).status == 404
 
@@ -242,7 +242,7 @@ async def test_a_long_poll_ends_with_304_when_the_time_is_up_and_404_when_the_ta
 async def test_a_change_between_read_and_wait_is_not_lost(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = client.app[kit.TASKS]
+    tasks = client.app[keys.TASKS]
     task_id, read = (await submitted(client))["task_id"], tasks.status
     etag = (await client.get(f"/api/status/{task_id}")).headers["ETag"]
 
@@ -261,7 +261,7 @@ async def test_a_change_between_read_and_wait_is_not_lost(
 async def test_a_status_that_lands_while_a_socket_connects_is_not_lost(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = client.app[kit.TASKS]
+    tasks = client.app[keys.TASKS]
     task_id, read = (await submitted(client))["task_id"], tasks.status
 
     async def read_and_change(task_id: str) -> Any:
@@ -324,7 +324,7 @@ async def test_a_key_lives_as_long_as_its_task(client: Client) -> None:
 
 async def test_a_preset_is_resolved_at_once_and_outranked_by_the_request(client: Client) -> None:
     task_id = (await submitted(client, preset="phone", quality="480"))["task_id"]
-    stored = await client.app[kit.TASKS]._store.get(task_id)
+    stored = await client.app[keys.TASKS]._store.get(task_id)
     assert (stored.request.quality, stored.request.auto_start) == ("480", False)
     answer = await problem(await client.post("/api/process", json=URL | {"preset": "tv"}))
     assert [error["field"] for error in answer["errors"]] == ["preset"]
@@ -343,14 +343,14 @@ ACTIONS = ("cancel", "pause", "resume", "retry")
 
 async def in_stage(client: Client, stage: str) -> str:
     """A task that is in `stage`, without a download."""
-    client.app[kit.TASKS]._dispatcher.hold()
+    client.app[keys.TASKS]._dispatcher.hold()
     task_id: str = (await submitted(client))["task_id"]
     events: dict[str, Event] = {
         "queued": Resumed(), "cancelled": Cancelled(),
         "completed": Finished(files={}), "failed": Failed(code="http_404"),
     }  # fmt: skip
     if stage in events:
-        await client.app[kit.TASKS]._recorder.record(task_id, events[stage])
+        await client.app[keys.TASKS]._recorder.record(task_id, events[stage])
     return task_id
 
 
@@ -436,7 +436,7 @@ async def test_a_low_disk_refuses_new_tasks(aiohttp_client: Connect, tmp_path: P
 async def test_a_full_queue_refuses_new_tasks(aiohttp_client: Connect, tmp_path: Path) -> None:
     full = settings(tmp_path, downloads=DownloadSettings(min_free_disk=0, max_queued=2))
     client = await aiohttp_client(create_app(full))
-    client.app[kit.TASKS]._dispatcher.hold()
+    client.app[keys.TASKS]._dispatcher.hold()
     for _ in range(2):
         await submitted(client, auto_start=True)
     response = await client.post("/api/process", json=URL | {"auto_start": True})
@@ -446,7 +446,7 @@ async def test_a_full_queue_refuses_new_tasks(aiohttp_client: Connect, tmp_path:
 
 async def test_a_closing_server_changes_nothing(client: Client) -> None:
     task_id = (await submitted(client))["task_id"]
-    client.app[kit.TASKS].close()
+    client.app[keys.TASKS].close()
     for response in (
         await client.post("/api/process", json=URL),
         await client.post(f"/api/tasks/{task_id}/cancel"),
@@ -464,7 +464,7 @@ async def test_shutdown_ends_sockets_with_1001_and_long_polls_at_once(client: Cl
     ):
         await one.receive_json()
         held = asyncio.create_task(client.get(f"/api/status/{task_id}?wait=50", headers=etag))
-        await until(lambda: len(client.app[kit.HUB]._subscriptions[task_id]) == 2)
+        await until(lambda: len(client.app[keys.HUB]._subscriptions[task_id]) == 2)
         await client.app.shutdown()
         for ws in (one, all_):
             assert [message async for message in ws] == []
@@ -481,7 +481,7 @@ async def test_a_status_that_cannot_be_saved_is_not_shown(
     async def full(status: object) -> bool:
         raise DiskFull
 
-    monkeypatch.setattr(client.app[kit.TASKS]._store, "save", full)
+    monkeypatch.setattr(client.app[keys.TASKS]._store, "save", full)
     async with client.ws_connect("/ws") as ws:
         assert (await client.post(f"/api/tasks/{task_id}/cancel")).status == 507
         assert await (await client.get(f"/api/status/{task_id}")).read() == before

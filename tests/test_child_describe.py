@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child import describe, log, mp4
-from server.child.log import LIMIT, Log
+from server.child.media import mp4
+from server.child.process import log
+from server.child.process.log import LIMIT, Log
+from server.child.source import describe
 from server.models import VideoInfo
 
 ANYTHING = st.recursive(

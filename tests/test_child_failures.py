@@ -22,8 +22,9 @@ from yt_dlp.networking.exceptions import (
     TransportError,
 )
 
-from server.child import guard
-from server.child.failures import CODES, Failure, JobFailed, classify, seconds
+from server.child.network import guard
+from server.child.process.codes import CODES, JobFailed
+from server.child.source.failures import Failure, classify, seconds
 
 
 def refusal(status: int, **headers: str) -> HTTPError:

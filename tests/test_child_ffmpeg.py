@@ -14,7 +14,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.child import sandbox
+from server.child.process import sandbox
 
 ROOT = Path(__file__).parents[1]
 FFMPEG = "/usr/bin/ffmpeg"
@@ -26,7 +26,8 @@ sys.path.append(sys.argv[1])
 import yt_dlp
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import Popen as before
-from server.child import ffmpeg, sandbox
+from server.child.media import ffmpeg
+from server.child.process import sandbox
 
 executable, times = sys.argv[2], []
 lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from server.child import mp4
-from server.child.media import is_something_else, sniff
+from server.child.media import mp4
+from server.child.media.probe import is_something_else, sniff
 from tests.jobs import FFMPEG, Jobs, broken, probe, running_jobs
 
 COPY = ["-c", "copy"]

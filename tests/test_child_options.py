@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError
 
-from server.child import options
-from server.child.engine import Engine
-from server.child.log import Log
+from server.child.process.log import Log
+from server.child.source import options
+from server.child.source.engine import Engine
 from tests.jobs import REQUEST
 
 

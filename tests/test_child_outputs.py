@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from server.child import parts
-from server.child.failures import JobFailed
-from server.child.media import Media, is_cut_off, sniff
-from server.child.outputs import Plan, plan
-from server.child.parts import Part
+from server.child.media import parts
+from server.child.media.outputs import Plan, plan
+from server.child.media.parts import Part
+from server.child.media.probe import Media, is_cut_off, sniff
+from server.child.process.codes import JobFailed
 from tests.jobs import REQUEST
 
 FOLDER = Path("/out")

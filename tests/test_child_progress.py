@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child.progress import Meter, Reporter, Stream, expected
-from server.child.throttle import Throttle
+from server.child.network.throttle import Throttle
+from server.child.process.progress import Meter, Reporter, Stream, expected
 
 
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("server.child.progress.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("server.child.process.progress.time.monotonic", lambda: self.now)
 
 
 class Heard:
@@ -162,7 +162,7 @@ def test_alive_is_said_only_after_two_silent_seconds(monkeypatch: pytest.MonkeyP
 
 
 def test_a_throttle_lets_go_at_once_when_its_limit_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.child.throttle._LONGEST_NAP", 60.0)
+    monkeypatch.setattr("server.child.network.throttle._LONGEST_NAP", 60.0)
     throttle, asleep = Throttle(1), threading.Event()
     really_wait = throttle._changed.wait
 

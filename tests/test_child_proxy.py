@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from server.child import sandbox
+from server.child.process import sandbox
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SERVE = """
 import json, sys
 sys.path.append(sys.argv[1])
-from server.child import guard, proxy
+from server.child.network import guard, proxy
 allowed, upstream = json.loads(sys.argv[2])
 guard.install(allowed, upstream)
 paced = []
@@ -34,7 +34,7 @@ print(json.dumps([running.refused is not None, sum(paced)]), flush=True)
 STRAY = """
 import os, sys
 sys.path.append(sys.argv[1])
-from server.child import ffmpeg, programs
+from server.child.media import ffmpeg, programs
 os.environ["no_proxy"] = "*"
 ffmpeg.install("/usr/bin/ffmpeg", os.open(os.devnull, os.O_RDONLY), print)
 command = ["/usr/bin/ffmpeg", "-i", sys.argv[2], "-f", "null", "-"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from server.child.resuming import Source
-from server.child.throttle import LARGEST_BLOCK
+from server.child.network.throttle import LARGEST_BLOCK
+from server.child.source.resuming import Source
 from tests.jobs import Jobs, Outcome, broken, running_jobs
 from tests.site import SECONDS, Site, sha256
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api import kit
+from server.api import bodies, keys
 from server.api.connections import CONNECTIONS, QUIET
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
@@ -65,7 +65,7 @@ async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
         held = asyncio.create_task(
             client.get(f"/api/status/{task_id}?wait=30", headers={"If-None-Match": etag})
         )
-        while len(client.app[kit.HUB]._subscriptions.get(task_id, ())) < 2:
+        while len(client.app[keys.HUB]._subscriptions.get(task_id, ())) < 2:
             await asyncio.sleep(0)
         let_time_pass(client, 10 * QUIET)
         await client.post(f"/api/tasks/{task_id}/cancel")
@@ -76,7 +76,7 @@ async def test_a_long_poll_and_a_socket_are_not_quiet(client: Client) -> None:
 async def test_a_body_that_does_not_come_is_not_waited_for(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kit, "BODY_WITHIN", 0.05)
+    monkeypatch.setattr(bodies, "BODY_WITHIN", 0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     head = "POST /api/process HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())

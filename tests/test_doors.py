@@ -10,8 +10,9 @@ from aiohttp import WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient
 from pydantic import SecretStr
 
-from server.api.auth import COOKIE, GATE, MAX_WRONG, Minute
+from server.api.auth import COOKIE, GATE, MAX_WRONG
 from server.api.connections import CONNECTIONS
+from server.api.rate import Minute
 from server.app import create_app
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
@@ -300,7 +301,7 @@ def test_counts_are_forgotten_after_a_minute_and_bounded(monkeypatch: pytest.Mon
     assert (minute.count("a"), minute.left("a")) == (3, 1)
     now += 0.2
     assert minute.count("a") == 1
-    monkeypatch.setattr("server.api.auth.MAX_ADDRESSES", 10)
+    monkeypatch.setattr("server.api.rate.MAX_ADDRESSES", 10)
     for number in range(100):
         minute.count(str(number))
     assert len(minute._counts) <= 10

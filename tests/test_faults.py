@@ -22,11 +22,11 @@ from server.events import Broken
 from server.files.local import LocalFiles
 from server.models import Output, ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.tasks import children, janitor, recorder
-from server.tasks.children import ForkServer
-from server.tasks.finishing import to_the_end
+from server.tasks import forkserver, janitor, recorder
+from server.tasks.forkserver import ForkServer
 from server.tasks.hub import Hub
 from server.tasks.runner import after_failure
+from server.tasks.shielding import to_the_end
 from server.tasks.tools import find_tools
 from tests.site import Site
 from tests.test_kills import locked
@@ -175,8 +175,8 @@ async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
             raise OSError(errno.ENOSPC, "No space left on device")
         return open_log(path)
 
-    open_log = children._open_log
-    monkeypatch.setattr(children, "_open_log", no_room)
+    open_log = forkserver._open_log
+    monkeypatch.setattr(forkserver, "_open_log", no_room)
     async with backend(tmp_path) as opened:
         task = await opened.tasks.submit(request(site))
         waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)
@@ -259,12 +259,12 @@ async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path
         assert replaced.wait(20)
         return open_log(path)
 
-    open_log = children._open_log
+    open_log = forkserver._open_log
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         await fork_server.warm()
         assert fork_server.ready
         first = fork_server.ready.pid
-        monkeypatch.setattr(children, "_open_log", open_late)
+        monkeypatch.setattr(forkserver, "_open_log", open_late)
         job = {"kind": "download", "directory": str(tmp_path / "work"), "lock": str(tmp_path / "lock")}
         with locked(tmp_path / "lock"):  # so the child waits
             starting = asyncio.create_task(fork_server.start("a", job, tmp_path / "log"))
@@ -281,7 +281,7 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(b'{"kind":"alive"}\n{"kind":"produ')
     reader.feed_eof()
-    child = children.Child(ForkServer(None, None), "a")
+    child = forkserver.Child(ForkServer(None, None), "a")
     child._reader = reader
     assert await child.read_line() == b'{"kind":"alive"}\n'
     assert await child.read_line() == b""
@@ -289,8 +289,8 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(children, "ASK_EVERY", 0.5)
-    monkeypatch.setattr(children, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(forkserver, "ASK_EVERY", 0.5)
+    monkeypatch.setattr(forkserver, "ANSWER_WITHIN", 0.5)
     tools = find_tools()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         await fork_server.warm()
@@ -305,7 +305,7 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
 
 
 async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(children, "WARM_WITHIN", 4.0)
+    monkeypatch.setattr(forkserver, "WARM_WITHIN", 4.0)
     tools, before = find_tools(), psutil.Process().children()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         while not (started := [each for each in psutil.Process().children() if each not in before]):
@@ -318,7 +318,7 @@ async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: 
 async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(children, "START_AGAIN", (0.01, 0.02))
+    monkeypatch.setattr(forkserver, "START_AGAIN", (0.01, 0.02))
     exhausted = Once(
         asyncio.create_subprocess_exec, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 3
     )

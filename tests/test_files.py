@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from server.api import files as downloads
-from server.api import kit, security
-from server.api.answering import wrapped
+from server.api import keys, security
 from server.api.connections import Connections
 from server.api.files import disposition, filename_stem, part_of
+from server.api.wrapping import wrapped
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.events import ProducedFile
 from server.files.local import LocalFiles
@@ -63,11 +63,11 @@ def shelf() -> Shelf:
 @pytest.fixture
 async def client(files: LocalFiles, shelf: Shelf) -> AsyncIterator[Client]:
     app = web.Application()
-    app[kit.SETTINGS] = Settings()
-    app[kit.FILES] = files
-    app[kit.TASKS] = cast("Any", shelf)
+    app[keys.SETTINGS] = Settings()
+    app[keys.FILES] = files
+    app[keys.TASKS] = cast("Any", shelf)
     doors = app[security.DOORS] = security.Doors(ServerSettings(allowed_origins=(FRIEND,)))
-    app[kit.LANGUAGE] = ServerSettings().language
+    app[keys.LANGUAGE] = ServerSettings().language
     app.add_routes(wrapped(downloads.ROUTES, lambda _: None, doors.add_headers, Connections(0)))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client

@@ -21,8 +21,8 @@ CONTROL = 5.0  # seconds that any answer may take
 # What the children do: `main` runs the function that the job names.
 JOBS = '''
 import ctypes, os, subprocess, sys, time
-from server.child import linux
-from server.child.channel import Channel
+from server.child.process import linux
+from server.child.process.channel import Channel
 
 def main(sock):
     channel = Channel(sock)

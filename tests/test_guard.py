@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child import guard
+from server.child.network import guard
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +53,7 @@ import asyncio, json, socket, sys
 sys.path.append(sys.argv[1])
 import yt_dlp
 from yt_dlp.networking.common import Request
-from server.child import guard
+from server.child.network import guard
 
 hosts, port, allowed = json.loads(sys.argv[2])
 guard.install(allowed)
@@ -119,7 +119,7 @@ FETCH = """
 import json, sys
 sys.path.append(sys.argv[1])
 import yt_dlp
-from server.child import guard
+from server.child.network import guard
 
 urls, proxy, allowed = json.loads(sys.argv[2])
 guard.install(allowed, proxy)

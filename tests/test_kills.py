@@ -59,7 +59,7 @@ class Moment:
 
 
 ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
-STARTED = Moment("server.tasks.children", "ForkServer", "start")
+STARTED = Moment("server.tasks.forkserver", "ForkServer", "start")
 PRODUCED = Moment("server.files.local", "LocalFiles", "publish")
 PUBLISHED = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Finished)")
 STARTED_AGAIN = Moment(

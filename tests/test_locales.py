@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server import locales
-from server.api.docs import every_error
-from server.child.failures import CODES
+from server.api.openapi.page import every_error
+from server.child.process.codes import CODES
 from server.errors import AppError, InvalidRequest
 from server.locales import LANGUAGES, Catalogue, negotiate
 from server.models import InfoRequest, PriorityChange, ProcessRequest, Stage

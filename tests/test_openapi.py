@@ -14,16 +14,18 @@ import schemathesis
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from server.api import docs, kit, openapi, security
-from server.api.answering import wrapped
+from server.api import keys, security
 from server.api.connections import Connections
-from server.api.docs import every_error
-from server.api.openapi import describe
-from server.api.operation import OF_CHANGES
-from server.api.operations import OPERATIONS
+from server.api.openapi import document
+from server.api.openapi import page as docs
+from server.api.openapi.document import describe
+from server.api.openapi.operation import OF_CHANGES
+from server.api.openapi.operations import OPERATIONS
+from server.api.openapi.page import every_error
 from server.api.payload import present
+from server.api.wrapping import wrapped
 from server.app import ROUTES
-from server.child.failures import CODES
+from server.child.process.codes import CODES
 from server.errors import AppError, MethodNotAllowed, NotFound
 from server.locales import LANGUAGES
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
@@ -75,12 +77,12 @@ def description() -> dict[str, Any]:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     app = web.Application()
-    app[kit.SETTINGS] = Settings(
+    app[keys.SETTINGS] = Settings(
         server=ServerSettings(base_path="/clip"), presets={"phone": {"quality": "480"}}
     )
     finish = security.Doors(ServerSettings()).add_headers
-    app[kit.LANGUAGE] = ServerSettings().language
-    routes = [*openapi.ROUTES, *docs.ROUTES]
+    app[keys.LANGUAGE] = ServerSettings().language
+    routes = [*document.ROUTES, *docs.ROUTES]
     app.add_routes(wrapped(routes, lambda _: None, finish, Connections(0)))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client

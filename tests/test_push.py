@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api import kit, push
+from server.api import keys, push
 from server.api.payload import text_frame
 from server.app import create_app
 from server.models import ProcessRequest, Stage, TaskStatus
@@ -72,18 +72,18 @@ async def flood(client: Client, status: TaskStatus, count: int) -> TaskStatus:
     """Publish `count` changes; return the last."""
     for _ in range(count):
         status = status.model_copy(update={"revision": status.revision + 1})
-        client.app[kit.HUB].publish(status)
+        client.app[keys.HUB].publish(status)
         await turns(client)
     return status
 
 
 async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(client: Client) -> None:
-    status = await client.app[kit.TASKS].submit(REQUEST)
+    status = await client.app[keys.TASKS].submit(REQUEST)
     async with asyncio.timeout(20):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")) as reader:
             status = await flood(client, status, 10_000)
             last = {"revision": status.revision + 1, "stage": Stage.CANCELLED, "error_code": "cancelled"}
-            client.app[kit.HUB].publish(status.model_copy(update=last))
+            client.app[keys.HUB].publish(status.model_copy(update=last))
             seen = payloads(await rest(reader, CLOSED_WITH_1000))
     revisions = [payload["revision"] for payload in seen]
     assert seen[-1]["stage"] == "cancelled"
@@ -92,12 +92,12 @@ async def test_a_slow_reader_skips_to_the_newest_and_never_misses_the_last(clien
 
 
 async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: Client) -> None:
-    tasks = [await client.app[kit.TASKS].submit(REQUEST) for _ in range(100)]
+    tasks = [await client.app[keys.TASKS].submit(REQUEST) for _ in range(100)]
     async with asyncio.timeout(20):
         with closing(await slow_reader(client, "/ws")) as reader:
             newest = [await flood(client, status, 100) for status in tasks]
             # A removal of another one marks the end.
-            client.app[kit.HUB].removed("nobody")
+            client.app[keys.HUB].removed("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
     last = {payload["task_id"]: payload["revision"] for payload in seen if "revision" in payload}
     assert last == {status.task_id: status.revision for status in newest}
@@ -105,7 +105,7 @@ async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(client: C
 
 
 async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
-    status = await client.app[kit.TASKS].submit(REQUEST)
+    status = await client.app[keys.TASKS].submit(REQUEST)
     async with asyncio.timeout(20):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
             status = await flood(client, status, 5_000)
@@ -141,7 +141,7 @@ async def test_more_sockets_than_one_turn_has_room_for_are_all_written_to(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push, "SOCKETS_AT_ONCE", 2)
-    status = await client.app[kit.TASKS].submit(REQUEST)
+    status = await client.app[keys.TASKS].submit(REQUEST)
     async with asyncio.timeout(20):
         sockets = [await client.ws_connect("/ws") for _ in range(7)]
         await flood(client, status, 1)

@@ -8,8 +8,8 @@ import pytest
 
 from server.events import Broken, Failed, Requeued
 from server.models import TaskStatus, utc_now
-from server.tasks.finishing import to_the_end
 from server.tasks.runner import MAX_RETRY_AFTER, after_failure, after_loss
+from server.tasks.shielding import to_the_end
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.child import linux, sandbox
+from server.child.process import linux, sandbox
 
 ROOT = Path(__file__).parents[1]
 HAS_LANDLOCK = sandbox.abi() > 0
@@ -21,7 +21,7 @@ SCRIPT = """
 import json, os, resource, signal, socket, subprocess, sys
 from pathlib import Path
 sys.path.append(sys.argv[1])
-from server.child import sandbox
+from server.child.process import sandbox
 
 home = Path(sys.argv[2])
 

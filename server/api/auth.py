@@ -16,49 +16,24 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import Field
 
-from server.api import cors
-from server.api.answering import Admit
-from server.api.kit import SCOPE, read_object, validated
-from server.api.security import DOORS, SAFE, Doors
+from server.api.bodies import read_object, validated
+from server.api.keys import SCOPE
+from server.api.rate import Minute
+from server.api.security import DOORS, SAFE
 from server.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.models import Frozen
-from server.settings import LimitSettings, ServerSettings
+from server.settings import ServerSettings
 
 COOKIE = "clipwire_session"
 SESSION = 30 * 24 * 3600.0  # seconds that a log-in lasts
 MAX_SESSIONS = 10_000
-MINUTE = 60.0
 MAX_WRONG = 10  # tokens a minute from one address
-MAX_ADDRESSES = 100_000  # counted at once; older ones are forgotten
 
 
 class LogIn(Frozen):
     """The body of `POST /api/session`."""
 
     token: str = Field(min_length=1, max_length=4096)
-
-
-class Minute:
-    """Counts by address within the running minute; bounded, whoever asks."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def count(self, address: str) -> int:
-        """Count one more, and return how many there were in this minute with it."""
-        began, so_far = self._counts.pop(address, (0.0, 0))
-        if self._clock() - began >= MINUTE or not so_far:
-            began, so_far = self._clock(), 0
-        self._counts[address] = began, so_far + 1
-        if len(self._counts) > MAX_ADDRESSES:
-            self._counts.popitem(last=False)
-        return so_far + 1
-
-    def left(self, address: str) -> int:
-        """Whole seconds, at least one, until the address is at 0 again."""
-        began, _ = self._counts.get(address, (0.0, 0))
-        return max(1, round(began + MINUTE - self._clock() + 0.5))
 
 
 class Gate:
@@ -136,27 +111,6 @@ def check_sender(request: web.Request) -> None:
 
 
 GATE = web.AppKey("gate", Gate)
-
-
-def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
-    """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
-    asked, limit = Minute(time.monotonic), limits.requests_per_minute
-
-    def admit(request: web.Request) -> web.Response | None:
-        doors.check(request)
-        if limit and not doors.is_probe(request):
-            slow_down(doors.client(request))
-        if cors.is_preflight(request):  # which carries no token
-            return cors.answer_preflight() if doors.is_allowed_origin(request) else None
-        if gate.is_locked:
-            gate.admit(request, doors.client(request))
-        return None
-
-    def slow_down(address: str) -> None:
-        if asked.count(address) > limit:
-            raise TooManyRequests(asked.left(address))
-
-    return admit
 
 
 async def log_in(request: web.Request) -> web.Response:

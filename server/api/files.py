@@ -18,7 +18,7 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from server.api.kit import FILES, TASKS
+from server.api.keys import FILES, TASKS
 from server.api.security import DOORS
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.models import StoredFile, TaskStatus

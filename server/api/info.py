@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from server.api.kit import INSPECTOR, SETTINGS, read_object, respond_json, validated
+from server.api.bodies import read_object, respond_json, validated
+from server.api.keys import INSPECTOR, SETTINGS
 from server.api.process import with_preset
 from server.models import InfoRequest
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.api.kit import docs_path
+from server.api.bodies import docs_path
 from server.errors import NotFound
 
 STATIC = Path(__file__).parent.parent.parent / "static"

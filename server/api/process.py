@@ -7,7 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from server.api.kit import SCOPE, SETTINGS, TASKS, read_object, respond, validated
+from server.api.bodies import read_object, respond, validated
+from server.api.keys import SCOPE, SETTINGS, TASKS
 from server.errors import InvalidQuery, InvalidRequest
 from server.models import ProcessRequest
 from server.ports import Idempotency

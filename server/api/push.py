@@ -12,8 +12,9 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from server.api.bodies import language
 from server.api.connections import CONNECTIONS, HeldSocket
-from server.api.kit import ENCODER, HUB, TASKS, language
+from server.api.keys import ENCODER, HUB, TASKS
 from server.api.payload import dumps, text_frame
 from server.api.security import DOORS
 from server.errors import UpgradeRequired

@@ -8,7 +8,8 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from multidict import istr
 
-from server.api.kit import ENCODER, HUB, TASKS, language, payload_headers
+from server.api.bodies import language, payload_headers
+from server.api.keys import ENCODER, HUB, TASKS
 from server.api.payload import Payload
 from server.errors import InvalidQuery, TaskNotFound
 from server.models import TaskStatus

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.api.kit import ENCODER, FILES, TASKS, language, read_object, respond, validated
+from server.api.bodies import language, read_object, respond, validated
+from server.api.keys import ENCODER, FILES, TASKS
 from server.api.payload import dumps
 from server.errors import InvalidQuery, ThumbnailNotFound
 from server.models import PriorityChange, Stage, TaskStatus

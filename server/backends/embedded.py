@@ -17,8 +17,8 @@ from server.files.names import short_of
 from server.models import Stage, Task
 from server.ports import Store
 from server.settings import ConfigurationError, Settings
-from server.tasks.children import ForkServer
 from server.tasks.disk import Disk
+from server.tasks.forkserver import ForkServer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import finish_removals, remove_expired, watch_disk

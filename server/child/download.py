@@ -11,17 +11,19 @@ from typing import Any
 from yt_dlp.downloader.common import FileDownloader
 from yt_dlp.utils import DownloadError
 
-from server.child import describe, fragments, media, options, outputs, parts, programs, recording, resuming
-from server.child.channel import Channel
-from server.child.engine import Engine
-from server.child.failures import JobFailed, classify
-from server.child.log import Log
-from server.child.media import Media
-from server.child.parts import Part
-from server.child.progress import Meter, Reporter, Stream, expected
-from server.child.recording import Recording
-from server.child.throttle import Throttle
-from server.child.thumbnails import PREVIEW, Thumbnails
+from server.child.media import outputs, parts, probe, programs, recording
+from server.child.media.parts import Part
+from server.child.media.probe import Media
+from server.child.media.recording import Recording
+from server.child.network.throttle import Throttle
+from server.child.process.channel import Channel
+from server.child.process.codes import JobFailed
+from server.child.process.log import Log
+from server.child.process.progress import Meter, Reporter, Stream, expected
+from server.child.source import describe, fragments, options, resuming
+from server.child.source.engine import Engine
+from server.child.source.failures import classify
+from server.child.source.thumbnails import PREVIEW, Thumbnails
 
 _FRAGMENTED = ("m3u8", "dash", "ism", "frag", "f4m")
 _ENCODING, _COPYING = 0.25, 0.05
@@ -74,7 +76,7 @@ class Download:
         self._reporter.download_started()
         fetched = self._fetch(engine, info, streams, names)
         files = self._produce(fetched) | ({"thumbnail": picture} if picture else {})
-        return self._finish(info, next((part.media for part in fetched), None), files)
+        return self._produced(info, next((part.media for part in fetched), None), files)
 
     def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
         """None if all there is, is what earlier attempts recorded: the broadcast is over."""
@@ -164,11 +166,11 @@ class Download:
 
     def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
         plain = _is_plain(stream)
-        if plain and media.is_cut_off(path):  # not every source says how much is to come, or says it right
+        if plain and probe.is_cut_off(path):  # not every source says how much is to come, or says it right
             parts.back_to_unfinished(path)
             raise JobFailed("incomplete", "the source ended before the file did")
         need_rate = bool(self._request.get("audio_quality"))
-        seen = media.inspect(path, self._job["ffmpeg"], need_rate=need_rate)
+        seen = probe.inspect(path, self._job["ffmpeg"], need_rate=need_rate)
         return Part(path, seen, plain, _READING.get(seen.container, ()))
 
     # Recording.
@@ -182,7 +184,7 @@ class Download:
         picture = self._thumbnail(engine, info)
         self._reporter.download_started()
         if not streams:
-            return self._finish(info, None, {"thumbnail": picture} if picture else {})
+            return self._produced(info, None, {"thumbnail": picture} if picture else {})
         self._listen_to(engine, streams)
         return self._finish_recorded(info, picture)
 
@@ -213,8 +215,8 @@ class Download:
     def _finish_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
         files = self._produce([recording.put_together(self._directory, self._job["ffmpeg"])])
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
-        seen = media.inspect(self._directory / parts.OUT / main, self._job["ffmpeg"])
-        return self._finish(
+        seen = probe.inspect(self._directory / parts.OUT / main, self._job["ffmpeg"])
+        return self._produced(
             {**info, "duration": None}, seen, files | ({"thumbnail": picture} if picture else {})
         )
 
@@ -235,7 +237,7 @@ class Download:
             parts.move_out(part, out / name)
         return plan.files
 
-    def _finish(self, info: Mapping[str, Any], main: Media | None, files: dict[str, str]) -> dict[str, Any]:
+    def _produced(self, info: Mapping[str, Any], main: Media | None, files: dict[str, str]) -> dict[str, Any]:
         out = self._directory / parts.OUT
         with _alive(self._reporter):
             for path in (*(out / name for name in files.values()), out, self._directory):

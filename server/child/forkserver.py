@@ -31,7 +31,8 @@ from typing import Any, NoReturn
 if __name__ == "__main__":  # isolated: from the checkout, and after all else, only what is asked for by name
     sys.path.append(str(Path(__file__).parents[2]))
 
-from server.child import linux, preload, sandbox
+from server.child import preload
+from server.child.process import linux, sandbox
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One job, in a process of its own: read it, shut the doors, do it, say how it ended.
+"""One job, in a process of its own: read it, enter the sandbox, do it, say how it ended.
 
 A child of the fork server runs `main`. For debugging, and where there is no fork, it runs by itself:
 `python -I -B server/child/job.py FD`, with FD the inherited end of a stream socket.
@@ -19,12 +19,16 @@ from typing import Any, NoReturn
 if __name__ == "__main__":  # isolated mode leaves the checkout out
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from server.child import describe, download, ffmpeg, guard, options, sandbox
-from server.child.channel import Channel, end_group
-from server.child.engine import Engine, share_certificates
-from server.child.failures import classify
-from server.child.log import Log
-from server.child.thumbnails import Thumbnails
+from server.child import download
+from server.child.media import ffmpeg
+from server.child.network import guard
+from server.child.process import sandbox
+from server.child.process.channel import Channel, end_group
+from server.child.process.log import Log
+from server.child.source import describe, options
+from server.child.source.engine import Engine, share_certificates
+from server.child.source.failures import classify
+from server.child.source.thumbnails import Thumbnails
 
 
 def main(channel: socket.socket) -> NoReturn:
@@ -70,7 +74,7 @@ def _download(
 ) -> tuple[str, dict[str, Any]]:
     work = download.Download(job, link, log)
     log.on_line = work.moved
-    _shut_doors(job, work.on_time)
+    _enter_sandbox(job, work.on_time)
     download.install(work.throttle)
     link.watch(lambda command: _obey(command, work))
     with Engine(options.for_download(job, log), refusals) as engine:
@@ -88,7 +92,7 @@ def _obey(command: Mapping[str, Any], work: download.Download) -> None:
 
 
 def _info(job: Mapping[str, Any], link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
-    _shut_doors(job, lambda _: None)
+    _enter_sandbox(job, lambda _: None)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
     with Engine(options.for_info(job, log), refusals) as engine:
         info = engine.extract_info(job["request"]["url"], download=False) or {}
@@ -96,7 +100,7 @@ def _info(job: Mapping[str, Any], link: Channel, log: Log, refusals: list[Any]) 
     return "extracted", {"info": describe.extracted(info, picture)}
 
 
-def _shut_doors(job: Mapping[str, Any], on_time: Callable[[float], None]) -> None:
+def _enter_sandbox(job: Mapping[str, Any], on_time: Callable[[float], None]) -> None:
     """From here on this process reaches only its directory and public addresses.
 
     No thread may run yet: Landlock holds for threads that start later.

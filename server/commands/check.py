@@ -7,8 +7,8 @@ from pathlib import Path
 
 from server.backends import DatabaseUnusable, check_database
 from server.settings import Settings
-from server.tasks.children import ForkServer
 from server.tasks.disk import Disk
+from server.tasks.forkserver import ForkServer
 from server.tasks.readiness import Check, disk_check, sandbox_check, tool_checks, yt_dlp_check
 from server.tasks.tools import find_tools
 

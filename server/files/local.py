@@ -31,7 +31,7 @@ from server.files.publishing import (
     read_manifest,
 )
 from server.models import Stage, StoredFile, VideoInfo
-from server.tasks.finishing import to_the_end
+from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from uuid import uuid4
 from server.errors import SourceRefused, TooManyRequests
 from server.models import InfoRequest
 from server.settings import DownloadSettings
-from server.tasks.children import Child, ForkServer, stopped
-from server.tasks.finishing import to_the_end
+from server.tasks.forkserver import Child, ForkServer, stopped
+from server.tasks.shielding import to_the_end
 from server.tasks.tools import Tools
 
 log = logging.getLogger(__name__)

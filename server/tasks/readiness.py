@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from server.tasks.children import ForkServer
 from server.tasks.disk import Disk
+from server.tasks.forkserver import ForkServer
 from server.tasks.tools import Tools
 
 OLD = 60  # days after which sites have often changed more than yt-dlp knows

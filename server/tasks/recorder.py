@@ -11,7 +11,7 @@ from server.errors import DiskFull, TaskNotFound
 from server.events import Event, apply
 from server.models import TaskStatus, utc_now
 from server.ports import Publisher, Store
-from server.tasks.finishing import to_the_end
+from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from server.events import (
 from server.models import Stage, Task, TaskStatus, in_seconds
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
-from server.tasks.children import Child, ForkServer, stopped
-from server.tasks.finishing import to_the_end
+from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.recorder import Recorder
+from server.tasks.shielding import to_the_end
 from server.tasks.tools import Tools
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.api.kit import TASKS
+from server.api.keys import TASKS
 from server.app import create_app
 from server.events import DownloadStarted, Progress, Requeued, Resumed, Started
 from server.models import ProcessRequest

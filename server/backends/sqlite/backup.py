@@ -24,7 +24,7 @@ async def backup(path: Path, target: Path) -> None:
         with explained(path):
             async with aiosqlite.connect(path, isolation_level=None) as db:
                 await db.execute_fetchall("VACUUM INTO ?", (str(part),))
-        await asyncio.to_thread(_finish, part, target)
+        await asyncio.to_thread(_put_in_place, part, target)
     finally:
         part.unlink(missing_ok=True)
 
@@ -53,7 +53,7 @@ def _claim(target: Path, part: Path) -> None:
         raise DatabaseUnusable(target, f"cannot be written ({error.strerror})") from error
 
 
-def _finish(part: Path, target: Path) -> None:
+def _put_in_place(part: Path, target: Path) -> None:
     """`VACUUM INTO` does not flush what it wrote."""
     for path in (part, part.parent):
         descriptor = os.open(path, os.O_RDONLY)

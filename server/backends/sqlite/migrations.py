@@ -26,7 +26,7 @@ class Script:
 
 
 def released_scripts() -> list[Script]:
-    folder = resources.files("server.backends") / "sql" / "sqlite"
+    folder = resources.files("server.backends.sqlite") / "sql"
     found = [Script(int(file.name[:4]), file.read_text("utf-8")) for file in folder.iterdir()]
     return sorted(found, key=lambda script: script.number)
 

@@ -1,0 +1,34 @@
+"""Who is let in to ask: the checks that stand before every handler, in their order."""
+
+import time
+
+from aiohttp import web
+
+from server.api import cors
+from server.api.auth import Gate
+from server.api.rate import Minute
+from server.api.security import Doors
+from server.api.wrapping import Admit
+from server.errors import TooManyRequests
+from server.settings import LimitSettings
+
+
+def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
+    """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
+    asked, limit = Minute(time.monotonic), limits.requests_per_minute
+
+    def admit(request: web.Request) -> web.Response | None:
+        doors.check(request)
+        if limit and not doors.is_probe(request):
+            slow_down(doors.client(request))
+        if cors.is_preflight(request):  # which carries no token
+            return cors.answer_preflight() if doors.is_allowed_origin(request) else None
+        if gate.is_locked:
+            gate.admit(request, doors.client(request))
+        return None
+
+    def slow_down(address: str) -> None:
+        if asked.count(address) > limit:
+            raise TooManyRequests(asked.left(address))
+
+    return admit

@@ -1,0 +1,96 @@
+"""Bodies in and answers out: JSON that is checked, payloads and texts in the reader's language."""
+
+import asyncio
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from server.api.keys import ENCODER, LANGUAGE, SETTINGS
+from server.api.payload import dumps
+from server.api.security import HEADERS
+from server.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType
+from server.locales import LANGUAGES, negotiate
+from server.models import TaskStatus
+
+MAX_BODY = 64 * 1024
+BODY_WITHIN = 20.0  # seconds
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def language(request: web.Request) -> str:
+    """The reader's: `?lang=`, else `Accept-Language`, else the configured one."""
+    asked = request.query.get("lang") if "?" in request.raw_path else None
+    if asked and asked in LANGUAGES:
+        return asked
+    return negotiate(request.headers.get(hdrs.ACCEPT_LANGUAGE), request.app[LANGUAGE])
+
+
+def docs_path(request: web.Request) -> str:
+    return f"{request.app[SETTINGS].server.base_path}/api/docs"
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """The body, a JSON object. Raises `NotJsonType`, `BodyTooLarge`, `NotJson`, `InvalidRequest`."""
+    if request.content_type != "application/json":
+        raise NotJsonType
+    if (request.content_length or 0) > MAX_BODY:
+        raise BodyTooLarge
+    try:
+        async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN):
+            body = from_json(await request.read(), allow_inf_nan=False)
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge from None
+    except (ValueError, web.RequestPayloadError):  # also a Content-Encoding that it has not
+        raise NotJson from None
+    except TimeoutError:
+        raise BodyTooSlow from None
+    if not isinstance(body, dict):
+        raise InvalidRequest([("body", "dict_type", {})])
+    return body
+
+
+def validated(model: type[M], body: dict[str, Any]) -> M:
+    """`body` as `model`; raises `InvalidRequest` that names every wrong field."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as exc:
+        problems = exc.errors(include_url=False, include_input=False)
+        raise InvalidRequest([_wrong(problem) for problem in problems]) from None
+
+
+def _wrong(problem: ErrorDetails) -> tuple[str, str, dict[str, object]]:
+    field = ".".join(str(part) for part in problem["loc"])
+    return field, problem["type"], dict(problem.get("ctx") or {})
+
+
+def respond(
+    request: web.Request, status: TaskStatus, http_status: HTTPStatus = HTTPStatus.OK
+) -> web.Response:
+    """The payload of `status` in the reader's language."""
+    chosen = language(request)
+    payload = request.app[ENCODER].encode(status, chosen)
+    return web.Response(body=payload.body, status=http_status, headers=payload_headers(chosen))
+
+
+@lru_cache
+def payload_headers(chosen: str) -> CIMultiDictProxy[str]:
+    """What goes with every payload in this language; aiohttp copies it far sooner than it reads a `dict`."""
+    headers = HEADERS | {
+        "Cache-Control": "private, no-cache",
+        "Content-Language": chosen,
+        "Content-Type": "application/json",
+        "Vary": "Accept-Language",
+    }
+    return CIMultiDictProxy(CIMultiDict(headers))
+
+
+def respond_json(
+    value: object, status: HTTPStatus = HTTPStatus.OK, content_type: str = "application/json"
+) -> web.Response:
+    return web.Response(body=dumps(value), status=status, content_type=content_type)

@@ -1,0 +1,24 @@
+"""For operators and their tools: is it alive, and is it ready."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from server.api.bodies import respond_json
+from server.api.keys import READINESS
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """The process answers; nothing else is looked at."""
+    return respond_json({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """One entry for each thing the service needs; 503 only for what stops it from working."""
+    checks = await request.app[READINESS].checks()
+    ready = all(check.ok for check in checks if check.needed)
+    body = {"status": "ready" if ready else "not ready", "checks": {c.name: c.entry() for c in checks}}
+    return respond_json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+ROUTES = [web.get("/healthz", healthz), web.get("/readyz", readyz)]

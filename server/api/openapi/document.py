@@ -1,0 +1,167 @@
+"""`GET /api/openapi.json`: the routes of `operations` as OpenAPI 3.1, with schemas made from the models."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+
+from server import __version__
+from server.api.keys import SETTINGS
+from server.api.openapi.operation import JSON, Operation, Parameter, Reply
+from server.api.openapi.operations import OPERATIONS
+from server.api.openapi.schemas import Problem
+from server.api.payload import dumps
+from server.errors import AppError
+
+PROBLEM = "application/problem+json"
+TITLE = "Clipwire"
+INTRODUCTION = (
+    "Fetches a video from a link and tells everybody who waits, truthfully and at once, how far it is. "
+    "Make a task, then poll its status or listen on a WebSocket: both give the same payload. "
+    "A field that does not apply is left out, never `null`."
+)
+_REF = "#/components/schemas/{model}"
+
+
+def describe(base_path: str = "", presets: Iterable[str] = ()) -> dict[str, Any]:
+    """The whole description; `presets` are the names that `preset` may have."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": __version__, "description": INTRODUCTION},
+        "servers": [{"url": base_path or "/"}],
+        "tags": [{"name": name} for name in dict.fromkeys(operation.group for operation in OPERATIONS)],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(sorted(presets)),
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "only where tokens are set"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "clipwire_session"},
+            },
+        },
+        "security": [{}, {"token": []}, {"session": []}],
+    }
+
+
+class _WithoutNull(GenerateJsonSchema):
+    """For answers: what has no value is left out."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def _schemas(presets: list[str]) -> dict[str, Any]:
+    requests = {operation.body for operation in OPERATIONS if operation.body}
+    answers = {Problem} | {
+        model
+        for operation in OPERATIONS
+        for reply in operation.replies.values()
+        for model in reply.content.values()
+        if isinstance(model, type)
+    }
+    schemas = _definitions(requests, GenerateJsonSchema) | _definitions(answers, _WithoutNull)
+    _say_what_validators_do(schemas, presets)
+    return dict(sorted(schemas.items()))
+
+
+def _definitions(models: Iterable[type[BaseModel]], generator: type[GenerateJsonSchema]) -> dict[str, Any]:
+    named = sorted(models, key=lambda model: model.__name__)
+    _, schema = models_json_schema(
+        [(model, "validation") for model in named], ref_template=_REF, schema_generator=generator
+    )
+    definitions: dict[str, Any] = schema["$defs"]
+    return definitions
+
+
+def _say_what_validators_do(schemas: dict[str, Any], presets: list[str]) -> None:
+    """The models check some things in code, which no schema can be made from."""
+    for name in ("ProcessRequest", "InfoRequest"):
+        fields = schemas[name]["properties"]
+        fields["url"] |= {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
+        fields["preset"] |= {"anyOf": [{"enum": presets}, {"type": "null"}]}
+    schemas["ProcessRequest"]["properties"]["outputs"]["uniqueItems"] = True
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.group],
+        "summary": operation.summary,
+        "description": operation.text,
+        "parameters": [_parameter(parameter) for parameter in operation.parameters],
+        "responses": _responses(operation),
+    }
+    if operation.body:
+        content = {JSON: {"schema": _ref(operation.body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    return {name: value for name, value in described.items() if value}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": parameter.text,
+        "schema": parameter.schema,
+    }
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    responses = {str(status): _reply(reply) for status, reply in operation.replies.items()}
+    by_status = sorted(operation.all_errors, key=lambda error: error.status)
+    for status, errors in groupby(by_status, lambda error: error.status):
+        known = responses.setdefault(str(int(status)), {"description": "", "content": {}})
+        problem = _problems(list(errors), with_content=operation.method != "head")
+        known["description"] = "; ".join(filter(None, (known["description"], problem["description"])))
+        known["content"] = known.get("content", {}) | problem["content"]
+    return responses
+
+
+def _reply(reply: Reply) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": reply.text}
+    if reply.content:
+        described["content"] = {
+            media_type: {"schema": _ref(shape) if isinstance(shape, type) else shape}
+            for media_type, shape in reply.content.items()
+        }
+    if reply.headers:
+        described["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in reply.headers.items()
+        }
+    return described
+
+
+def _problems(errors: list[type[AppError]], *, with_content: bool) -> dict[str, Any]:
+    codes = [error.code for error in errors]
+    schema = {"allOf": [_ref(Problem), {"properties": {"code": {"enum": codes}}}]}
+    text = " or ".join(f"`{code}`" for code in codes)
+    return {"description": text, "content": {PROBLEM: {"schema": schema}} if with_content else {}}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+@lru_cache(maxsize=4)
+def _encoded(base_path: str, presets: tuple[str, ...]) -> bytes:
+    return dumps(describe(base_path, presets))
+
+
+async def openapi(request: web.Request) -> web.Response:
+    settings = request.app[SETTINGS]
+    body = _encoded(settings.server.base_path, tuple(settings.presets))
+    return web.Response(body=body, content_type=JSON, headers={"Cache-Control": "no-cache"})
+
+
+ROUTES = [web.get("/api/openapi.json", openapi)]

@@ -1,0 +1,40 @@
+"""Errors as problems (RFC 9457), in the reader's words."""
+
+from aiohttp import web
+
+from server.api.bodies import docs_path, language, respond_json
+from server.errors import AppError, InvalidRequest, SourceRefused
+from server.locales import LANGUAGES, Catalogue
+
+
+def problem(request: web.Request, error: AppError) -> web.Response:
+    """`error` in the reader's words; codes are stable, texts are not."""
+    chosen = language(request)
+    words = LANGUAGES[chosen]
+    title, detail = words.problem(error.code, error.values)
+    body: dict[str, object] = {
+        "type": f"{docs_path(request)}#{error.code}",
+        "title": title,
+        "status": int(error.status),
+        "detail": detail,
+        "code": error.code,
+    }
+    response = respond_json(
+        body | error.extra | _members(error, words), error.status, "application/problem+json"
+    )
+    response.headers.update(error.headers)
+    response.headers["Content-Language"] = chosen
+    response.headers["Vary"] = "Accept-Language"
+    return response
+
+
+def _members(error: AppError, words: Catalogue) -> dict[str, object]:
+    """What some errors say beyond the common members."""
+    match error:
+        case InvalidRequest(problems=wrong):
+            return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}
+        case SourceRefused(error_code=code):
+            hint = words.hint(code)
+            told = {"error_code": code, "error": words.error(code), "hint": hint}
+            return {name: value for name, value in told.items() if value}
+    return {}

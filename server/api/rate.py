@@ -1,0 +1,30 @@
+"""How often an address did something within the running minute."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+MINUTE = 60.0  # seconds
+MAX_ADDRESSES = 100_000  # counted at once; older ones are forgotten
+
+
+class Minute:
+    """Counts by address within the running minute; bounded, whoever asks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, address: str) -> int:
+        """Count one more, and return how many there were in this minute with it."""
+        began, so_far = self._counts.pop(address, (0.0, 0))
+        if self._clock() - began >= MINUTE or not so_far:
+            began, so_far = self._clock(), 0
+        self._counts[address] = began, so_far + 1
+        if len(self._counts) > MAX_ADDRESSES:
+            self._counts.popitem(last=False)
+        return so_far + 1
+
+    def left(self, address: str) -> int:
+        """Whole seconds, at least one, until the address is at 0 again."""
+        began, _ = self._counts.get(address, (0.0, 0))
+        return max(1, round(began + MINUTE - self._clock() + 0.5))

@@ -1,0 +1,79 @@
+"""What every request goes through: the doors, its handler, and errors as problems (RFC 9457)."""
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from functools import wraps
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from server.api.bodies import docs_path
+from server.api.connections import Connections
+from server.api.problems import problem
+from server.errors import AppError, InternalError, MethodNotAllowed, NotFound
+
+log = logging.getLogger(__name__)
+
+Admit = Callable[[web.Request], web.Response | None]
+AddHeaders = Callable[[web.Request, web.StreamResponse], None]
+
+
+def wrapped(
+    routes: Sequence[web.RouteDef], admit: Admit, add_headers: AddHeaders, connections: Connections
+) -> list[web.RouteDef]:
+    """`routes`, and one for everything else: all go through the doors.
+
+    `admit` raises if the request may not in; what it returns, if anything, is the answer. `add_headers` adds
+    what every answer carries; handlers that send their answers themselves, files and sockets, call it, too.
+    """
+    return [
+        web.RouteDef(
+            route.method, route.path, _answering(route.handler, admit, add_headers, connections), route.kwargs
+        )
+        for route in (*routes, web.route("*", r"/{path:[\s\S]*}", unknown))
+    ]
+
+
+def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connections: Connections) -> Handler:
+    """A wrapper, since a middleware and a signal would be four more coroutines for each request."""
+
+    @wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        connection = request.protocol
+        connections.begin(connection)
+        try:
+            response = admit(request) or await handler(request)
+        except Exception as exc:
+            response = _answer_to(request, exc)
+        finally:
+            connections.end(connection)
+        if not response.prepared:
+            add_headers(request, response)
+        return response
+
+    return answer
+
+
+async def unknown(request: web.Request) -> web.StreamResponse:
+    """Raises `MethodNotAllowed` for a path that is there, else `NotFound`."""
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        _, methods = await resource.resolve(request)
+        allowed |= methods
+    allowed.discard("*")  # this route itself
+    raise MethodNotAllowed(", ".join(sorted(allowed))) if allowed else NotFound(docs_path(request))
+
+
+def _answer_to(request: web.Request, exc: Exception) -> web.Response:
+    if isinstance(exc, ConnectionError):
+        raise exc  # the client left: there is nobody to answer
+    if isinstance(exc, AppError) and not request.writer.output_size:
+        return problem(request, exc)
+    error_id = secrets.token_hex(8)
+    log.error("error %s in %s %s", error_id, request.method, request.path, exc_info=exc)
+    if request.writer.output_size:  # an answer is under way: only its end can say that it is not whole
+        if request.transport:
+            request.transport.abort()
+        raise ConnectionResetError from exc
+    return problem(request, InternalError(error_id))

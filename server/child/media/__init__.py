@@ -1,0 +1,1 @@
+"""What the fetched bytes are, and what ffmpeg makes of them. Knows no source."""

@@ -1,0 +1,166 @@
+"""How yt-dlp's programs are started: ffmpeg and ffprobe above all, but deno as well.
+
+yt-dlp starts them through its own `Popen` and waits without a word. Here that class is replaced by one
+that keeps them off the network, has them die with the child, and tells how far ffmpeg is.
+"""
+
+import errno
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, NoReturn
+
+import certifi
+from yt_dlp import utils
+from yt_dlp.downloader.external import FFmpegFD
+
+from server.child.process import linux, sandbox
+
+# A hostile file may be a playlist that names other files; without these protocols no host can be among them.
+# It is no fence by itself: old releases fetch what a DASH manifest names all the same.
+_LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
+
+# What HLS needs to come through an http proxy.
+_THROUGH_PROXY: Final = ["-protocol_whitelist", "http,https,httpproxy,tcp,tls,crypto"]
+
+_PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
+
+_running: set["_Program"] = set()
+
+
+def install(executable: str, lock_fd: int, on_time: Callable[[float], None]) -> None:
+    """Have every program of yt-dlp started in the way of this module, for the rest of this process.
+
+    ffmpeg, found at `executable`, inherits `lock_fd`; `on_time` gets the seconds that it has written so
+    far, in a thread of its own. A download that would be left to ffmpeg raises `DownloadError`, and of
+    other programs (rtmpdump, PhantomJS, a browser's tools) none seems to be installed.
+    """
+    with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time)}
+    _replace(utils.Popen, type("Popen", (_Program,), with_settings))
+    FFmpegFD._call_downloader = _refuse
+
+
+def stop_all() -> None:
+    """Kill what runs at the moment; from any thread."""
+    for program in list(_running):
+        program.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """To the network for one ffmpeg: a proxy at `port` of this machine, and no other door."""
+
+    port: int
+    url: str
+
+
+@dataclass(frozen=True)
+class _Settings:
+    executable: str
+    lock_fd: int
+    no_tcp: int | None
+    on_time: Callable[[float], None]
+
+
+class _Program(utils.Popen):  # type: ignore[misc]
+    settings: ClassVar[_Settings]
+
+    def __init__(self, args: list[str], *remaining: Any, way: Way | None = None, **options: Any) -> None:
+        name = Path(args[0]).name
+        if not name.startswith(_PROGRAMS):
+            raise FileNotFoundError(errno.ENOENT, "not to be started from here", args[0])
+        # Ignored signals stay so: with SIGXFSZ ignored, a file that gets too large is an error with a name.
+        options |= {"preexec_fn": self._before_exec(self.settings.no_tcp), "restore_signals": False}
+        self._reporter: threading.Thread | None = None
+        if way:
+            self._start_on(way, args, *remaining, **options)
+        elif args[0] == self.settings.executable and "-i" in args:
+            self._start_reporting(args, *remaining, **options)
+        else:
+            local = _LOCAL_ONLY if name.startswith("ffprobe") and len(args) > 2 else []
+            super().__init__([args[0], *local, *args[1:]], *remaining, **options)
+        _running.add(self)
+
+    def __exit__(self, *exc_info: Any) -> None:
+        try:
+            super().__exit__(*exc_info)
+        finally:
+            _running.discard(self)
+            if self._reporter:
+                self._reporter.join()
+
+    def _start_reporting(self, args: list[str], *remaining: Any, **options: Any) -> None:
+        reading, writing = os.pipe()
+        options["pass_fds"] = (self.settings.lock_fd, writing)
+        try:
+            super().__init__(_with_progress(args, writing), *remaining, **options)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._reporter = threading.Thread(target=self._report, args=(reading,), name="ffmpeg", daemon=True)
+        self._reporter.start()
+
+    def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
+        """No reports: ffmpeg would say that it is alive while its source is not."""
+        ruleset = sandbox.one_tcp_port(way.port)
+        options |= {
+            "preexec_fn": self._before_exec(ruleset),
+            "pass_fds": (self.settings.lock_fd,),
+            # Not in the command line, which everybody can see. Some builds have no certificates of their own.
+            "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": way.url},
+        }
+        try:
+            super().__init__([args[0], *_before_inputs(_THROUGH_PROXY, args[1:])], *remaining, **options)
+        finally:
+            if ruleset is not None:
+                os.close(ruleset)
+
+    def _report(self, reading: int) -> None:
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                name, _, value = line.strip().partition(b"=")
+                if name == b"out_time_us" and value.isdigit():  # N/A at first, and may be below zero
+                    self.settings.on_time(int(value) / 1e6)
+
+    @staticmethod
+    def _before_exec(ruleset: int | None) -> Callable[[], None]:
+        """What the new process does first, between fork and exec.
+
+        `subprocess` warns of this in programs with threads, for what runs here may need a lock that one of
+        them held. These are two system calls through functions that are loaded already, and a tenth of
+        a millisecond; a program that makes them and then runs ffmpeg costs the start of an interpreter.
+        The parent's death is that of the thread which forks, so this belongs in the main thread.
+        """
+        return functools.partial(_confine, os.getpid(), ruleset)
+
+
+def _confine(parent: int, ruleset: int | None) -> None:
+    linux.die_with_parent(parent)
+    if ruleset is not None:
+        sandbox.enter(ruleset)
+
+
+def _with_progress(args: list[str], writing: int) -> list[str]:
+    """Add `-progress`, and the protocols in front of each input."""
+    return [args[0], "-nostats", "-progress", f"pipe:{writing}", *_before_inputs(_LOCAL_ONLY, args[1:])]
+
+
+def _before_inputs(options: list[str], args: list[str]) -> list[str]:
+    return [word for arg in args for word in ([*options, arg] if arg == "-i" else [arg])]
+
+
+def _replace(old: type, new: type) -> None:
+    """Put `new` wherever yt-dlp's modules have imported `old`; those loaded later get it from `utils`."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
+            module.Popen = new  # type: ignore[attr-defined]
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise utils.DownloadError("This stream needs a program that reaches the network by itself, which is off")

@@ -1,0 +1,167 @@
+"""What a file really is: its container by its first bytes, its streams by its index or by ffmpeg.
+
+Names and content types of sources are not to be trusted; ffprobe may be missing, so ffmpeg itself is asked.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.child.media import mp4, programs
+from server.child.process.codes import JobFailed
+
+HEAD = 1024
+_PICTURES: tuple[tuple[int, bytes], ...] = (
+    (0, b"\x89PNG"),
+    (0, b"\xff\xd8\xff"),
+    (8, b"WEBP"),
+    *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")),
+)
+_DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x7fELF")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_OTHER_KINDS = re.compile(r"(text|image|font)/|application/([\w.-]+\+)?(json|xml|pdf|zip|gzip|javascript)\b")
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (4, b"ftypqt  ", "mov"),
+    (4, b"ftypM4A ", "m4a"),
+    (4, b"ftyp3g", "3gp"),
+    (4, b"ftyp", "mp4"),
+    (4, b"styp", "mp4"),
+    *((4, box, "mov") for box in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+    (0, b"FLV\x01", "flv"),
+    (8, b"AVI ", "avi"),
+    (8, b"WAVE", "wav"),
+    (8, b"AIFF", "aiff"),
+    (0, b"caff", "caf"),
+    (0, b"#!AMR", "amr"),
+    (0, b".RMF", "rm"),
+    (0, b"fLaC", "flac"),
+    (0, b"ID3", "mp3"),
+    (0, b"\x00\x00\x01\xba", "mpg"),
+    (0, b"\x00\x00\x01\xb3", "mpg"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wmv"),
+)
+_MP4 = ("mp4", "m4a", "mov", "3gp")
+_INPUT = re.compile(r"^Input #0, ([^,\s]+)", re.MULTILINE)
+_STILL = re.compile(r"image2|.*_pipe|tty")
+_NAMES = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "mpeg": "mpg", "mpegvideo": "mpg", "asf": "wmv"}
+"""ffmpeg's names of containers -> the usual suffix, where that is another one."""
+_STREAM = re.compile(
+    r"Stream #0:\d+.*?: (?P<kind>Video|Audio): (?P<codec>\w+)(?P<rest>.*)",
+)
+_DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_SIZE = re.compile(r"\b(?P<width>[1-9]\d{1,4})x(?P<height>[1-9]\d{1,4})\b")
+_RATE = re.compile(r"\b(\d+) kb/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """`container` is the usual suffix; codecs have ffmpeg's names, None where there is no such stream."""
+
+    container: str
+    duration: float | None = None
+    video: str | None = None
+    audio: str | None = None
+    width: int | None = None
+    height: int | None = None
+    audio_rate: int | None = None
+    """kbit/s"""
+
+
+def sniff(head: bytes) -> str | None:
+    """The container that begins with `head`, or None if it looks like none."""
+    if _is_picture(head):
+        return None
+    for at, signature, container in _SIGNATURES:
+        if head[at : at + len(signature)] == signature:
+            return container
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "webm" if b"webm" in head[:64] else "mkv"
+    if head.startswith(b"OggS"):
+        return "opus" if b"OpusHead" in head[:64] else "ogg"
+    if head[:1] == head[188:189] == b"\x47":
+        return "ts"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return {0: "aac", 2: "mp3", 4: "mp3"}.get(head[1] & 0x06)
+    return None
+
+
+def is_something_else(kind: str, head: bytes) -> bool:
+    """Whether what begins with `head` is certainly neither video nor sound; `kind` is its Content-Type.
+
+    Servers that do not know a suffix call films text: if it looks like a film, their word does not count.
+    """
+    if sniff(head):
+        return False
+    known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _NO_TEXT.search(head)
+    return known or bool(_OTHER_KINDS.match(kind.lower()))
+
+
+def _is_picture(head: bytes) -> bool:
+    return any(head[at : at + len(signature)] == signature for at, signature in _PICTURES)
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether the file says of itself that it should be longer; only MP4 and its kin do."""
+    return _container(path) in _MP4 and mp4.is_cut_off(path)
+
+
+def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
+    """Look into `path`; raises `JobFailed` if it is neither video nor sound."""
+    container = _container(path)
+    if container in _MP4 and not need_rate and (movie := mp4.read(path)):
+        return _of_movie(container, movie)
+    return _of_report(container, _report(path, ffmpeg))
+
+
+def _container(path: Path) -> str | None:
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD))
+
+
+def _of_movie(container: str, movie: mp4.Movie) -> Media:
+    def first(kind: str) -> mp4.Track | None:
+        return next((track for track in movie.tracks if track.kind == kind), None)
+
+    picture, sound = first("vide"), first("soun")
+    return Media(
+        container,
+        movie.duration,
+        picture.codec if picture else None,
+        sound.codec if sound else None,
+        picture.width if picture else None,
+        picture.height if picture else None,
+    )
+
+
+def _report(path: Path, ffmpeg: str) -> str:
+    """What ffmpeg prints about its input before it complains that there is no output."""
+    result = programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"])
+    return result.errors
+
+
+def _of_report(container: str | None, report: str) -> Media:
+    opened_as = found[1] if (found := _INPUT.search(report)) else ""
+    if _STILL.fullmatch(opened_as):
+        raise JobFailed("no_media", f"it is {opened_as}")
+    streams = [found for found in _STREAM.finditer(report) if "attached pic" not in found["rest"]]
+    picture = next((found for found in streams if found["kind"] == "Video"), None)
+    sound = next((found for found in streams if found["kind"] == "Audio"), None)
+    if picture is None and sound is None:
+        raise JobFailed("no_media", (report.strip().splitlines() or ["nothing in it"])[-1])
+    size = _SIZE.search(picture["rest"]) if picture else None
+    rate = _RATE.search(sound["rest"]) if sound else None
+    return Media(
+        container or _NAMES.get(opened_as, opened_as),
+        next(_durations(report), None),
+        picture["codec"] if picture else None,
+        sound["codec"] if sound else None,
+        int(size["width"]) if size else None,
+        int(size["height"]) if size else None,
+        int(rate[1]) if rate else None,
+    )
+
+
+def _durations(report: str) -> Iterator[float]:
+    for hours, minutes, seconds in _DURATION.findall(report):
+        yield int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -1,0 +1,1 @@
+"""Where a child may connect to, by which way, and how fast."""

@@ -1,0 +1,269 @@
+"""Where a child may connect to: public addresses, and what the operator has opened by name.
+
+The check stands where it can't be outwitted: an audit hook sees the numeric address of every connect of
+Python's sockets, after redirects and name resolution, whoever makes it, and can't be removed. Programs
+that a child starts are kept off the network by other means (`server.child.media.ffmpeg`).
+"""
+
+import errno
+import functools
+import http.client
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+refused: list[str] = []
+"""The last addresses that were refused, newest last: yt-dlp keeps only the text of some errors."""
+
+FAKE_IP: Final = IPv4Network("198.18.0.0/15")
+"""Benchmarks; proxy programs in fake-IP mode answer every name with an address from here."""
+
+_KEPT: Final = 20
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_SOCKS_PORT: Final = 1080
+_V4_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+
+# IANA's registries of special addresses (RFC 6890), without the few entries that are public.
+_SPECIAL: Final[tuple[Network, ...]] = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",  # this host
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # carrier-grade NAT
+            "127.0.0.0/8",
+            "169.254.0.0/16",  # link-local; also the metadata services of clouds
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",
+            str(FAKE_IP),
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+            "2001::/23",  # protocol assignments, Teredo among them
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4 carries any IPv4 address
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+
+
+class AddressBlocked(PermissionError):
+    """The source, or what it refers to, is at an address that nobody may be sent to."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(errno.EACCES, f"connections to {address} are blocked")
+        self.address = address
+        refused.append(address)
+        del refused[:-_KEPT]
+
+
+def is_fake_ip(address: str) -> bool:
+    try:
+        return _numeric(address) in FAKE_IP
+    except ValueError:
+        return False
+
+
+def is_public(address: str) -> bool:
+    """Whether the numeric `address` belongs to the public Internet; any other text doesn't."""
+    try:
+        return _is_public(_numeric(address))
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the operator has opened; `names` are allowed wherever they resolve to, at that port."""
+
+    networks: tuple[Network, ...] = ()
+    endpoints: frozenset[tuple[Address, int]] = frozenset()
+    names: frozenset[tuple[str, int]] = frozenset()
+
+    def permits(self, address: Address, port: int) -> bool:
+        return (address, port) in self.endpoints or any(address in network for network in self.networks)
+
+
+def parse_allowed(entries: Sequence[str], proxy: str | None = None) -> Allowed:
+    """Read addresses, networks (`10.0.0.0/8`) and `host:port`; raises `ValueError` on anything else.
+
+    The endpoint of `proxy`, a URL, is allowed too.
+    """
+    networks, endpoints, names = [], set(), set()
+    for host, port in [*map(_entry, entries), *_endpoint_of(proxy)]:
+        if port is None:
+            networks.append(_network(host))
+        elif _is_numeric(host):
+            endpoints.add((_numeric(host), port))
+        else:
+            names.add((_plain(host), port))
+    return Allowed(tuple(networks), frozenset(endpoints), frozenset(names))
+
+
+def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> None:
+    """Refuse, for the rest of this process, every connection that is not allowed; raises `AddressBlocked`.
+
+    With a proxy it is the proxy that resolves names and connects: then only addresses that stand in a
+    URL can be judged here, and the rest is up to the proxy.
+    """
+    guard = _Guard(parse_allowed(allowed_private_hosts, proxy), socket.getaddrinfo)
+    socket.getaddrinfo = guard.getaddrinfo
+    sys.addaudithook(guard.audit)
+    _leave_out_curl()
+    if proxy:
+        _judge_what_the_proxy_is_asked_for(guard)
+
+
+class _Guard:
+    def __init__(self, allowed: Allowed, getaddrinfo: Callable[..., list[Any]]) -> None:
+        self._allowed = allowed
+        self._getaddrinfo = getaddrinfo
+        self._resolved: set[tuple[Address, int]] = set()
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+            return
+        sock, address = arguments
+        if address is None:  # sendmsg on a connection, which was judged when it was made
+            return
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            raise AddressBlocked(str(address))
+        self.check(address[0], address[1])
+
+    def check(self, host: object, port: int) -> None:
+        """A name is refused: the C library would resolve it where no one can see the outcome."""
+        text = host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
+        try:
+            address = _numeric(text)
+        except ValueError:
+            raise AddressBlocked(text) from None
+        if not self._permits(address, port):
+            raise AddressBlocked(text)
+
+    def getaddrinfo(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        """Leave out what `connect` would refuse, so that a name with both kinds of addresses works."""
+        found = self._getaddrinfo(host, port, *args, **kwargs)
+        by_name = _plain(host) if isinstance(host, str) else ""
+        for *_, (address, number, *_) in found:
+            if (by_name, number) in self._allowed.names:
+                self._resolved.add((_numeric(address), number))
+        good = [entry for entry in found if self._permits(_numeric(entry[4][0]), entry[4][1])]
+        if found and not good:
+            raise AddressBlocked(found[0][4][0])
+        return good
+
+    def check_literal(self, host: str | None, port: int) -> None:
+        """Judge a host in a URL as far as that is possible without resolving it."""
+        name = _plain((host or "").strip("[]"))
+        if not name or (name, port) in self._allowed.names:
+            return
+        try:
+            address: Address = _numeric(name) if ":" in name else IPv4Address(socket.inet_aton(name))
+        except (OSError, ValueError):
+            if name == "localhost" or name.endswith(".localhost"):
+                raise AddressBlocked(name) from None
+        else:
+            self.check(str(address), port)
+
+    def _permits(self, address: Address, port: int) -> bool:
+        return (
+            _is_public(address) or self._allowed.permits(address, port) or (address, port) in self._resolved
+        )
+
+
+def _is_public(address: Address) -> bool:
+    if address.version == 6 and address not in _GLOBAL_UNICAST:
+        return False
+    return not any(address in network for network in _SPECIAL)
+
+
+def _numeric(text: str) -> Address:
+    """Read an address; one that is mapped to IPv6 is the IPv4 address that it stands for."""
+    address = ip_address(text.partition("%")[0])
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _is_numeric(text: str) -> bool:
+    try:
+        return bool(_numeric(text))
+    except ValueError:
+        return False
+
+
+def _network(text: str) -> Network:
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.subnet_of(_V4_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _entry(text: str) -> tuple[str, int | None]:
+    """`host:port` if there is a port: IPv6 addresses have one only in brackets."""
+    host, _, port = text.rpartition(":")
+    if text.count(":") == 1 or host.endswith("]"):
+        if not (host and port.isdecimal() and int(port) < 65536):
+            raise ValueError(f"{text!r} is not an address, a network or host:port")
+        return host.strip("[]"), int(port)
+    return text, None
+
+
+def _endpoint_of(proxy: str | None) -> list[tuple[str, int]]:
+    if not proxy:
+        return []
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return [(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT))]
+
+
+def _leave_out_curl() -> None:
+    """curl_cffi connects by itself, where no audit hook sees it."""
+    from yt_dlp.networking.common import _REQUEST_HANDLERS
+
+    _REQUEST_HANDLERS.pop("CurlCFFI", None)
+
+
+def _judge_what_the_proxy_is_asked_for(guard: _Guard) -> None:
+    """Look at the targets of all proxied requests, redirects among them: HTTP, tunnels and SOCKS."""
+    from yt_dlp.socks import sockssocket
+
+    def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:
+        parts = urlsplit(url)
+        guard.check_literal(parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0))
+
+    def tunnel(_self: Any, host: str, port: int | None = None, *_: Any, **__: Any) -> None:
+        guard.check_literal(host, port or _DEFAULT_PORTS["https"])
+
+    def socks(self: Any, _connect: Any, address: tuple[str, int]) -> None:
+        if self._proxy:
+            guard.check_literal(*address[:2])
+
+    _check_before(http.client.HTTPConnection, "putrequest", url)
+    _check_before(http.client.HTTPConnection, "set_tunnel", tunnel)
+    _check_before(sockssocket, "_make_proxy", socks)
+
+
+def _check_before(owner: type, name: str, check: Callable[..., None]) -> None:
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        check(*args, **kwargs)
+        return method(*args, **kwargs)
+
+    setattr(owner, name, checked)

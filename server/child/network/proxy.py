@@ -1,0 +1,189 @@
+"""A forward proxy for the one program that reaches the network by itself: ffmpeg, while it records.
+
+It connects with Python's sockets, so `server.child.network.guard` judges every address, resolved once: of the
+playlist, of segments, of keys, and of what any of them redirects to, because each request comes through
+here. It listens on loopback and wants a token that only this job's ffmpeg knows.
+"""
+
+import base64
+import contextlib
+import hmac
+import secrets
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any, Final, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from yt_dlp.networking import _helper as networking
+
+from server.child.network.guard import AddressBlocked
+
+Dial = Callable[[str, int], socket.socket]
+
+_TIMEOUT: Final = 20.0  # seconds to connect, and without a byte from either side
+_BLOCK: Final = 64 * 1024
+_PORTS: Final = {"http": 80, "https": 443}
+_OURS: Final = frozenset(("connection", "keep-alive", "proxy-authorization", "proxy-connection"))
+
+
+class Proxy(ThreadingTCPServer):
+    """Runs in threads while the block lasts; `pace` hears of all bytes that come in, and may hold them up.
+
+    `upstream` is the operator's proxy. `refused` is the address that somebody was sent to and must not go.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, pace: Callable[[int], None], upstream: str | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        token = secrets.token_urlsafe(24)
+        self.port: int = self.server_address[1]
+        self.url = f"http://clipwire:{token}@127.0.0.1:{self.port}"
+        self.authorization = _basic("clipwire", token)
+        self.pace = pace
+        self.dial = _dialer(upstream)
+        self.refused: AddressBlocked | None = None
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.1,), name="proxy", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: Proxy
+    timeout = _TIMEOUT
+    protocol_version = "HTTP/1.1"
+
+    def do_CONNECT(self) -> None:
+        upstream = self._connect(f"https://{self.path}", "https")
+        if upstream is None:
+            return
+        with upstream, contextlib.suppress(OSError):
+            self.send_response_only(HTTPStatus.OK)
+            self.end_headers()
+            self._relay(upstream)
+
+    def do_GET(self) -> None:
+        upstream = self._connect(self.path, "http")
+        if upstream is None:
+            return
+        with upstream, contextlib.suppress(OSError):
+            upstream.sendall(self._head())
+            self._relay(upstream)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: what matters is in ffmpeg's own words."""
+
+    def _connect(self, url: str, scheme: str) -> socket.socket | None:
+        """A connection to the host of `url`; None after saying why not."""
+        status = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+        if self._is_ours():
+            try:
+                return self.server.dial(*_endpoint(url, scheme))
+            except AddressBlocked as error:
+                self.server.refused = error
+                status = HTTPStatus.FORBIDDEN
+            except ValueError:
+                status = HTTPStatus.BAD_REQUEST
+            except (OSError, HTTPException):
+                status = HTTPStatus.BAD_GATEWAY
+        self._refuse(status)
+        return None
+
+    def _is_ours(self) -> bool:
+        shown = self.headers.get("Proxy-Authorization", "").encode()
+        return hmac.compare_digest(shown, self.server.authorization.encode())
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.send_response_only(status)
+            if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # ffmpeg has the token, but waits for this
+                self.send_header("Proxy-Authenticate", 'Basic realm="clipwire"')
+            self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
+            self.end_headers()
+
+    def _head(self) -> bytes:
+        """The request as its host is to get it: one for this connection, and nothing that is between us."""
+        parts = urlsplit(self.path)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
+        lines = [f"{name}: {value}" for name, value in (*headers, ("Connection", "close"))]
+        return "\r\n".join((f"GET {target} HTTP/1.1", *lines, "", "")).encode("latin-1")
+
+    def _relay(self, upstream: socket.socket) -> None:
+        """Hand bytes on until either side has no more."""
+        self.close_connection = True
+        upstream.settimeout(_TIMEOUT)
+        to = {upstream: self.connection, self.connection: upstream}
+        while ready := _ready(upstream, self.connection):
+            for side in ready:
+                data = side.recv(_BLOCK)
+                if not data:
+                    return
+                to[side].sendall(data)
+                if side is upstream:
+                    self.server.pace(len(data))
+
+
+def _endpoint(url: str, scheme: str) -> tuple[str, int]:
+    """Host and port; raises `ValueError` if it is no URL, or of another scheme."""
+    parts = urlsplit(url)
+    if parts.scheme != scheme or not parts.hostname:
+        raise ValueError(url)
+    return parts.hostname, parts.port or _PORTS[scheme]
+
+
+def _ready(*sides: socket.socket) -> list[socket.socket]:
+    """Those with something to read, the end of it included; none if nothing comes for too long."""
+    read_already: list[socket.socket] = [s for s in sides if isinstance(s, ssl.SSLSocket) and s.pending()]
+    return read_already or select.select(sides, [], [], _TIMEOUT)[0]
+
+
+def _dialer(upstream: str | None) -> Dial:
+    """How to get a connection to a host: straight, or through the operator's proxy."""
+    if upstream is None:
+        return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
+    parts = urlsplit(upstream if "://" in upstream else f"http://{upstream}")
+    if parts.scheme.startswith("socks"):
+        return partial(_through_socks, networking.make_socks_proxy_opts(parts.geturl()))
+    return partial(_through_http, parts)
+
+
+def _through_socks(options: dict[str, Any], host: str, port: int) -> socket.socket:
+    connect = partial(networking.create_socks_proxy_socket, (host, port), options)
+    address = options["addr"], options["port"]
+    connection: socket.socket = networking.create_connection(address, _TIMEOUT, _create_socket_func=connect)
+    return connection
+
+
+def _through_http(proxy: SplitResult, host: str, port: int) -> socket.socket:
+    connection = HTTPConnection(proxy.hostname or "", proxy.port or _PORTS[proxy.scheme], timeout=_TIMEOUT)
+    if proxy.scheme == "https":
+        connection._create_connection = partial(_over_tls, proxy.hostname)  # type: ignore[attr-defined]
+    login = unquote(proxy.username or ""), unquote(proxy.password or "")
+    connection.set_tunnel(host, port, {"Proxy-Authorization": _basic(*login)} if any(login) else {})
+    connection.connect()
+    return connection.sock
+
+
+def _over_tls(name: str | None, *address: Any) -> socket.socket:
+    return ssl.create_default_context().wrap_socket(socket.create_connection(*address), server_hostname=name)
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

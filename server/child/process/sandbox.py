@@ -1,0 +1,140 @@
+"""What a child may touch and use up: Landlock for files and sockets, limits for the rest.
+
+Both are inherited by everything the child starts and can't be undone. Landlock is best effort: an old
+kernel, or a container that forbids it, is reported (`abi`), and the other fences still stand.
+"""
+
+import contextlib
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from server.child.process import linux
+
+MEMORY: Final = 1_500_000_000  # bytes of private memory of one process
+
+# Landlock (https://docs.kernel.org/userspace-api/landlock.html); the numbers are the same on all machines.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_GET_ABI = 1
+_BENEATH_PATH, _TO_PORT = 1, 2
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
+_TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
+_BIND, _CONNECT = 1, 2
+_ALL_TCP = _BIND | _CONNECT
+_ALL_SCOPES = 1 | 2  # abstract Unix sockets and signals to processes outside
+
+# ABI 1 can't rename between directories, which children do: there it is left out.
+_FIRST_ABI, _TCP_ABI, _SCOPE_ABI = 2, 4, 6
+_FILE_RIGHTS: Final = {2: 14, 3: 15, 4: 15, 5: 16}  # how many there are, from that ABI on
+
+# What the interpreter, TLS, name resolution, ffmpeg and deno read. /etc as a whole may hold secrets.
+_SYSTEM: Final = (
+    "/usr", "/bin", "/lib", "/lib64", "/nix/store", "/dev/urandom", "/dev/random", "/dev/zero",
+    "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts",
+    "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf",
+    "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/fs/cgroup",
+)  # fmt: skip
+_ROOT: Final = Path(__file__).parents[2]
+
+
+def abi() -> int:
+    """The version of the kernel's Landlock, 0 where there is none or it is switched off."""
+    try:
+        version = linux.syscall(_CREATE_RULESET, None, 0, _GET_ABI)
+    except OSError:
+        return 0
+    return version if version >= _FIRST_ABI else 0
+
+
+def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
+    """From now on write below `directory` only, and read there, in the system's files and in `read_only`.
+
+    Holds for the calling thread, for threads started later and for programs started by them, not for
+    threads that run already. Returns the ABI in force, 0 for none.
+    """
+    version = abi()
+    if not version:
+        return 0
+    rights = (1 << _FILE_RIGHTS[min(version, max(_FILE_RIGHTS))]) - 1
+    scopes = _ALL_SCOPES if version >= _SCOPE_ABI else 0
+    ruleset = _new_ruleset(files=rights, scopes=scopes)
+    try:
+        _allow(ruleset, directory, rights)
+        _allow(ruleset, os.devnull, rights)
+        for path in (*_SYSTEM, *_python(), *read_only):
+            with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+                _allow(ruleset, path, _READ)
+        enter(ruleset)
+    finally:
+        os.close(ruleset)
+    return version
+
+
+def no_tcp() -> int | None:
+    """A ruleset without any TCP connection for `enter`, or None where the kernel can't do that.
+
+    Made beforehand, so that what is left to do between fork and exec is one system call.
+    """
+    return _new_ruleset(tcp=_ALL_TCP) if abi() >= _TCP_ABI else None
+
+
+def one_tcp_port(port: int) -> int | None:
+    """Like `no_tcp`, but that connections to `port` are possible."""
+    ruleset = no_tcp()
+    if ruleset is not None:
+        linux.syscall(_ADD_RULE, ruleset, _TO_PORT, struct.pack("=QQ", _CONNECT, port), 0)
+    return ruleset
+
+
+def enter(ruleset: int) -> None:
+    """Put the calling thread under `ruleset`, for good."""
+    linux.give_up_new_privileges()
+    linux.syscall(_RESTRICT_SELF, ruleset, 0)
+
+
+def limit(max_filesize: int | None = None) -> None:
+    """Bound what this process and each one that it starts may use; be last in line for the processor.
+
+    There is no RLIMIT_AS (deno reserves far more addresses than it uses) and no RLIMIT_NPROC (it counts
+    all processes of the user, also those that are not ours). A file that grows beyond `max_filesize`
+    is EFBIG: Python ignores SIGXFSZ.
+    """
+    os.umask(0o077)
+    os.nice(5)
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_NOFILE, 512)
+    _lower(resource.RLIMIT_DATA, MEMORY)
+    if max_filesize is not None:
+        _lower(resource.RLIMIT_FSIZE, max_filesize)
+
+
+def _python() -> tuple[Path | str, ...]:
+    certificates = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    return (sys.prefix, sys.base_prefix, _ROOT / "server", *filter(None, certificates))
+
+
+def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:
+    attributes = struct.pack("=QQQ", files, tcp, scopes)
+    known = 8 if abi() < _TCP_ABI else 16 if abi() < _SCOPE_ABI else 24
+    return linux.syscall(_CREATE_RULESET, attributes[:known], known, 0)
+
+
+def _allow(ruleset: int, path: Path | str, rights: int) -> None:
+    below = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        allowed = rights if Path(path).is_dir() else rights & _ON_FILES
+        linux.syscall(_ADD_RULE, ruleset, _BENEATH_PATH, struct.pack("=Qi", allowed, below), 0)
+    finally:
+        os.close(below)
+
+
+def _lower(kind: int, value: int) -> None:
+    _, most = resource.getrlimit(kind)
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(kind, (value, value))

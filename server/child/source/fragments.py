@@ -1,0 +1,98 @@
+"""Makes yt-dlp's fragment downloads (HLS, DASH) safe to be killed at any moment, and to run out of disk.
+
+yt-dlp appends a fragment to the `.part` file and then notes its number in the `.ytdl` file. A kill between
+the two leaves a fragment that will be appended a second time; a full disk leaves half a fragment that is
+noted as done. Here the note also holds the length up to which the `.part` file is right, it is replaced
+in one step, and before a download goes on the rest is cut off. If the playlist has another number of
+fragments than before, it is another film's: then nothing is kept.
+
+Its HLS reader, moreover, leaves out what is there already while it counts: it fetches the initialization
+fragment again each time, and numbers, which keys depend on, begin at what is left. So it is told that
+nothing is there, and what is there is left out afterwards.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from yt_dlp.downloader.fragment import FragmentFD
+from yt_dlp.downloader.hls import HlsFD
+
+from server.child.source import resuming
+
+_prepare = FragmentFD._prepare_frag_download
+_prepare_and_start = FragmentFD._prepare_and_start_frag_download
+_download_and_append = FragmentFD.download_and_append_fragments
+
+
+def install() -> None:
+    FragmentFD._append_fragment = _append_fragment
+    FragmentFD._write_ytdl_file = _write_note
+    FragmentFD._prepare_frag_download = _prepare_frag_download
+    HlsFD._prepare_and_start_frag_download = _prepare_to_count_all
+    HlsFD.download_and_append_fragments = _download_the_missing
+
+
+def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
+    ctx["dest_stream"].write(content)
+    ctx["dest_stream"].flush()
+    if self._FragmentFD__do_ytdl_file(ctx):
+        self._write_ytdl_file(ctx)
+    fragment = ctx.pop("fragment_filename_sanitized")
+    self.try_remove(fragment)
+    resuming.note_of(fragment).unlink(missing_ok=True)
+
+
+def _write_note(self: Any, ctx: dict[str, Any]) -> None:
+    """yt-dlp's format, with `size` and `total` added."""
+    size = ctx["dest_stream"].tell() if "dest_stream" in ctx else 0
+    note: dict[str, Any] = {"current_fragment": {"index": ctx["fragment_index"]}}
+    note |= {"size": size, "total": ctx.get("total_frags")}
+    note |= {name: ctx[name] for name in ("extra_state", "fragment_count") if ctx.get(name) is not None}
+    path = Path(self.ytdl_filename(ctx["filename"]))
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(json.dumps({"downloader": note}))
+    fresh.replace(path)
+
+
+def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
+    name = ctx["filename"]
+    _tidy(Path(self.temp_name(name)), Path(self.ytdl_filename(name)), ctx.get("total_frags"))
+    _prepare(self, ctx)
+
+
+def _tidy(part: Path, note: Path, total: int | None) -> None:
+    """Leave what `note` vouches for: of `part` its length, of single fragments those of the same playlist."""
+    size, same = _vouched(note, total)
+    if not same:
+        for fragment in part.parent.glob(f"{part.name}-Frag*"):
+            fragment.unlink()
+    if size and part.exists() and part.stat().st_size >= size:
+        os.truncate(part, size)
+    else:
+        part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+
+
+def _vouched(note: Path, total: int | None) -> tuple[int, bool]:
+    """The length that is right, and whether the playlist still has `total` fragments."""
+    try:
+        noted = json.loads(note.read_text())["downloader"]
+        return (noted["size"], True) if noted["total"] == total else (0, False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, False
+
+
+def _prepare_to_count_all(self: Any, ctx: dict[str, Any], info: dict[str, Any]) -> None:
+    _prepare_and_start(self, ctx, info)
+    ctx["there"], ctx["fragment_index"] = ctx["fragment_index"], 0
+
+
+def _download_the_missing(
+    self: Any, ctx: dict[str, Any], fragments: Iterable[dict[str, Any]], info: dict[str, Any], **options: Any
+) -> Any:
+    ctx["fragment_index"] = there = ctx.pop("there")
+    missing = [fragment for fragment in fragments if fragment["frag_index"] > there]
+    return _download_and_append(self, ctx, missing, info, **options)

@@ -1,0 +1,140 @@
+"""A request -> what yt-dlp is told. Only what is named here reaches it.
+
+Left out on purpose: programs to run, netrc, cookies of browsers, link files, other downloaders, output
+templates, headers and raw parameters.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from server.child.process.log import Log
+
+RETRIES = 2
+_SOCKET_TIMEOUT = 20.0
+_CONNECTIONS = 3
+_MOST_ENTRIES = 500
+
+_CODECS = {
+    "h264": "^(avc|h264)",
+    "h265": "^(hev|hvc|h265)",
+    "vp9": "^vp0?9",
+    "av1": "^av0?1",
+}
+_CONTAINER_SORT = {"mp4": ["ext:mp4:m4a"], "webm": ["ext:webm:webm"]}
+_AUDIO_SORT = {
+    "mp3": ["acodec:mp3"],
+    "m4a": ["acodec:aac"],
+    "opus": ["acodec:opus"],
+}
+
+
+def build(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
+    """The parameters of `YoutubeDL` for any kind of job."""
+    return {
+        "logger": log,
+        "quiet": True,
+        "noprogress": True,
+        "progress_delta": 1e9,  # its own progress lines cost more than ours
+        "no_color": True,
+        "cachedir": False,
+        "enable_file_urls": False,
+        "usenetrc": False,
+        "ignoreerrors": False,
+        "updatetime": False,
+        "ffmpeg_location": job["ffmpeg"],
+        "js_runtimes": {"deno": {"path": job["deno"]}} if job.get("deno") else {},
+        "external_downloader": {"default": "native"},
+        "continuedl": True,
+        "nopart": False,
+        "skip_unavailable_fragments": False,  # yt-dlp's default leaves silent holes
+        "concurrent_fragment_downloads": _CONNECTIONS,
+        "socket_timeout": _SOCKET_TIMEOUT,
+        "retries": RETRIES,
+        "fragment_retries": RETRIES,
+        "extractor_retries": 1,
+        "file_access_retries": 1,
+        "retry_sleep_functions": {"http": _pause, "fragment": _pause, "extractor": _pause},
+        "proxy": job.get("proxy"),
+        # certifi would win over certificates that the operator names
+        "compat_opts": {"no-certifi"} if _own_certificates() else set(),
+    }
+
+
+def for_download(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
+    request = job["request"]
+    only_thumbnail = request["outputs"] == ["thumbnail"]
+    return build(job, log) | {
+        "format": selector(request),
+        "format_sort": sorting(request),
+        "noplaylist": True,
+        "playlist_items": "1",
+        "ignore_no_formats_error": only_thumbnail,
+    }
+
+
+def for_info(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
+    return build(job, log) | {
+        "format": "bv*+ba/b/bv*/ba",
+        "extract_flat": "in_playlist",
+        "noplaylist": True,
+        "playlist_items": f"1-{_MOST_ENTRIES}",
+        "ignore_no_formats_error": True,
+    }
+
+
+def selector(request: Mapping[str, Any]) -> str:
+    """yt-dlp's format selection: an exact choice, else by wish from the narrowest to anything."""
+    if request.get("format"):
+        return str(request["format"])
+    if wants_only_audio(request):
+        return _in_language("ba{0}/b[acodec!=?none]{0}", request)
+    height, codec = _height(request), _CODECS.get(request["codec"])
+    cap = f"[height<=?{height}]" if height else ""
+    filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
+    return "/".join(_video(narrow, request) for narrow in dict.fromkeys(filters))
+
+
+def sorting(request: Mapping[str, Any]) -> list[str]:
+    """yt-dlp's order of preference among what the selector lets through."""
+    if wants_only_audio(request):
+        worst = ["+abr"] if request["quality"] == "worst" else []
+        return ["lang", *worst, *_AUDIO_SORT.get(request["audio_format"], [])]
+    container = _CONTAINER_SORT.get(request["video_format"], [])
+    if request["quality"] == "worst":
+        return ["+height", "+br", *container]
+    height = _height(request)
+    size = [f"height:{height}"] if height else ["quality", "res"]
+    return ["lang", *size, "fps", "hdr:12", *container]
+
+
+def wants_only_audio(request: Mapping[str, Any]) -> bool:
+    return "audio" in request["outputs"] and "video" not in request["outputs"]
+
+
+def _height(request: Mapping[str, Any]) -> int | None:
+    return int(request["quality"]) if request["quality"].isdigit() else None
+
+
+def _video(narrow: str, request: Mapping[str, Any]) -> str:
+    """Best picture that passes `narrow`, with sound of its own or from another stream."""
+    plain = f"bv*{narrow}+ba/b{narrow}"
+    if not request.get("audio_language"):
+        return plain
+    # bv without the star: next to a picture with sound yt-dlp would drop the other sound again
+    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", request, without=False) + f"/{plain}"
+
+
+def _in_language(spec: str, request: Mapping[str, Any], *, without: bool = True) -> str:
+    language = request.get("audio_language")
+    wished = [spec.format(f"[language^={language}]")] if language else []
+    return "/".join([*wished, spec.format("")] if without else wished)
+
+
+def _pause(n: int) -> float:
+    """Seconds before the next try; the server has its own, longer ones between attempts."""
+    return float(0.25 * 2**n)
+
+
+def _own_certificates() -> bool:
+    return bool(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"))

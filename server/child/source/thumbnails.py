@@ -1,0 +1,100 @@
+"""The source's picture of the video: whole for those who asked for it, small for everybody."""
+
+import base64
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from yt_dlp.networking import Request
+from yt_dlp.networking.exceptions import RequestError
+
+from server.child.media import programs
+from server.child.network.guard import AddressBlocked
+from server.child.process.codes import JobFailed
+from server.child.process.log import Log
+from server.child.source.engine import Engine
+
+WIDTH = 480
+PREVIEW = "preview.jpg"
+_LARGEST = 20 * 1024 * 1024
+_PATIENCE = 10.0
+_TRIES = 2
+_BLOCK = 64 * 1024
+_KINDS = ((0, b"\xff\xd8\xff", "jpg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"))
+
+
+class Thumbnails:
+    """Pictures are a bonus: what goes wrong with them is logged and does no harm."""
+
+    def __init__(self, engine: Engine, ffmpeg: str, directory: Path, log: Log) -> None:
+        self._engine = engine
+        self._ffmpeg = ffmpeg
+        self._directory = directory
+        self._log = log
+
+    def fetch(self, info: Mapping[str, Any]) -> Path | None:
+        """The best picture that `info` names, as the source has it."""
+        pictures = [picture for picture in info.get("thumbnails") or () if picture.get("url")]
+        path, deadline = self._directory / "thumbnail.source", time.monotonic() + _PATIENCE
+        for picture in reversed(pictures[-_TRIES:]):
+            try:
+                path.write_bytes(self._load(picture, deadline))
+            except (RequestError, AddressBlocked, JobFailed, TimeoutError) as error:
+                self._log.warning(f"no thumbnail from {picture['url']}: {error}")
+            else:
+                return path
+        return None
+
+    def preview(self, source: Path) -> Path | None:
+        """Make the small JPEG of `source`, whole or not at all."""
+        fresh = self._directory / "preview.new.jpg"
+        shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
+        if not self._convert(source, fresh, shrink):
+            return None
+        return fresh.replace(self._directory / PREVIEW)
+
+    def whole(self, source: Path, folder: Path) -> Path | None:
+        """`source` in full size: as it is if every browser shows its format, else as JPEG."""
+        kind = _kind(source.read_bytes()[:16])
+        target = folder / f"thumbnail.{kind or 'jpg'}"
+        if kind:
+            target.write_bytes(source.read_bytes())
+            return target
+        best = ["-frames:v", "1", "-q:v", "2", "-f", "mjpeg"]
+        return target if self._convert(source, target, best) else None
+
+    def data_link(self, info: Mapping[str, Any]) -> str | None:
+        """The small picture as a `data:` URL."""
+        source = self.fetch(info)
+        small = self.preview(source) if source else None
+        return f"data:image/jpeg;base64,{base64.b64encode(small.read_bytes()).decode()}" if small else None
+
+    def _load(self, picture: Mapping[str, Any], deadline: float) -> bytes:
+        request = Request(
+            picture["url"],
+            headers=picture.get("http_headers") or {},
+            extensions={"timeout": _PATIENCE / 2},
+        )
+        response, data = self._engine.urlopen(request), b""
+        while block := response.read(_BLOCK):
+            data += block
+            if len(data) > _LARGEST or time.monotonic() > deadline:
+                raise JobFailed("no_thumbnail", "too large or too slow")
+        return data
+
+    def _convert(self, source: Path, target: Path, options: list[str]) -> bool:
+        try:
+            programs.convert(
+                self._ffmpeg,
+                ["-i", f"file:{source}", "-map", "0:v:0", *options, f"file:{target}"],
+                self._log.write,
+            )
+        except JobFailed as error:
+            self._log.warning(f"the thumbnail could not be converted: {error}")
+            return False
+        return True
+
+
+def _kind(head: bytes) -> str | None:
+    return next((kind for at, sign, kind in _KINDS if head[at : at + len(sign)] == sign), None)
