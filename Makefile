@@ -2,11 +2,14 @@
 
 PYTHON = .venv/bin/python
 INSTALL = @sh requirements/install.sh
+# Came with yt-dlp, which runs sites' scripts in it; it knows the page's language as well.
+DENO = DENO_DIR=.venv/deno .venv/bin/deno
 
 help:
 	@echo 'make run      start the service on http://127.0.0.1:8080 (Ctrl-C stops it)'
 	@echo 'make test     run all tests, or some: make test ARGS="-k name"'
-	@echo 'make check    look for mistakes in style and types'
+	@echo 'make check    look for mistakes in style and types, in Python and JavaScript'
+	@echo 'make format   lay out both as make check wants them'
 	@echo 'make bench    measure; make bench ARGS=--check compares with the targets'
 	@echo 'make install  set up what the service needs, and do not start it'
 	@echo 'make lock     renew requirements/*.txt from requirements/*.in'
@@ -26,6 +29,13 @@ check: packages
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+	$(DENO) fmt --check --quiet
+	$(DENO) lint --quiet
+	$(DENO) check --quiet static/js
+
+format: packages
+	$(PYTHON) -m ruff format
+	$(DENO) fmt --quiet
 
 bench: tools
 	$(PYTHON) -m tests.bench $(ARGS)
@@ -45,4 +55,4 @@ lock:
 	$(LOCK) requirements/run.in -o requirements/run.txt
 	$(LOCK) requirements/test.in -c requirements/run.txt -o requirements/test.txt
 
-.PHONY: help run install test check bench packages tools lock
+.PHONY: help run install test check format bench packages tools lock

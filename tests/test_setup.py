@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_no_file_speaks_of_the_machine_it_was_made_on() -> None:
     assert not [path for path in own_files() if foreign.search(path.read_text())]
 
 
+def test_the_checks_of_the_page_see_faults(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "deno.json", tmp_path)
+    scripts = tmp_path / "static/js"
+    scripts.mkdir(parents=True)
+    (scripts / "wrong.js").write_text("debugger; document.frobnicate()\n")
+    assert "frobnicate" in deno(tmp_path, "check", "static/js")
+    assert "no-debugger" in deno(tmp_path, "lint")
+    assert "wrong.js" in deno(tmp_path, "fmt", "--check")
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Set up by the script that `make` calls, for real, but with locks that name no package.
@@ -117,6 +128,15 @@ def install(folder: Path, what: str) -> str:
     """What it said; nothing means that nothing was to be done."""
     command = ("sh", "requirements/install.sh", what)
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    return result.stdout + result.stderr
+
+
+def deno(folder: Path, *arguments: str) -> str:
+    """What it complains of; fails if it finds everything in order."""
+    command = (Path(sysconfig.get_path("scripts"), "deno"), *arguments)
+    environment = {"DENO_DIR": str(folder / "deno"), "NO_COLOR": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
     return result.stdout + result.stderr
 
 

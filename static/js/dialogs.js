@@ -11,8 +11,8 @@ import { titleOf, webLink } from "./task.js"
 /** @param {string} id */
 function dialog(id) {
   const element = byId(id, HTMLDialogElement)
-  const part = (/** @type {string} */ name) =>
-    /** @type {HTMLElement} */ (element.querySelector(`[data-part=${name}]`))
+  /** @param {string} name */
+  const part = (name) => /** @type {HTMLElement} */ (element.querySelector(`[data-part=${name}]`))
   element.addEventListener("click", (event) => event.target === element && element.close()) // beside it
   return { element, part }
 }
@@ -88,7 +88,7 @@ export class ConfirmDialog {
     element.returnValue = ""
     element.showModal()
     return new Promise((resolve) =>
-      element.addEventListener("close", () => resolve(element.returnValue === "yes"), { once: true }),
+      element.addEventListener("close", () => resolve(element.returnValue === "yes"), { once: true })
     )
   }
 }

@@ -56,7 +56,10 @@ function arrived(task) {
 feed.addEventListener("task", (event) => arrived(/** @type {CustomEvent} */ (event).detail))
 feed.addEventListener("removed", (event) => tasks.remove(/** @type {CustomEvent} */ (event).detail))
 submit.addEventListener("task", (event) => arrived(/** @type {CustomEvent} */ (event).detail))
-submit.addEventListener("done", (event) => announcer.say(i18n.t("announce.sent", /** @type {CustomEvent} */ (event).detail)))
+submit.addEventListener(
+  "done",
+  (event) => announcer.say(i18n.t("announce.sent", /** @type {CustomEvent} */ (event).detail)),
+)
 
 tasks.addEventListener("change", (event) => {
   /** @type {import("./tasks.js").Change[]} */

@@ -56,7 +56,7 @@ export class Source {
   async running(signal) {
     if (!this.#filter.pinsRunning) return []
     const asked = RUNNING_STAGES.map((stage) =>
-      this.page({ status: undefined, stage, limit: LARGEST_PAGE }, signal),
+      this.page({ status: undefined, stage, limit: LARGEST_PAGE }, signal)
     )
     return (await Promise.all(asked)).flatMap((page) => page.tasks)
   }

@@ -61,7 +61,10 @@ export class Submit extends EventTarget {
     const { refused, rest } = await this.#sendAll(lines).finally(() => this.#busy(false))
     this.fill([...refused.map(([line]) => line), ...rest].join("\n"))
     this.#complain(refused)
-    const detail = { taken: lines.length - refused.length - rest.length, refused: refused.length + rest.length }
+    const detail = {
+      taken: lines.length - refused.length - rest.length,
+      refused: refused.length + rest.length,
+    }
     this.dispatchEvent(new CustomEvent("done", { detail }))
     this.#box.focus()
   }
@@ -102,7 +105,10 @@ export class Submit extends EventTarget {
   #complain(refused) {
     const rows = refused.map(([line, reason]) => {
       const row = document.createElement("li")
-      row.append(Object.assign(document.createElement("span"), { className: "line", textContent: line }), reason)
+      row.append(
+        Object.assign(document.createElement("span"), { className: "line", textContent: line }),
+        reason,
+      )
       return row
     })
     this.#problems.replaceChildren(...rows)
