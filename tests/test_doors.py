@@ -194,6 +194,24 @@ async def test_a_log_out_ends_the_session_on_the_server(guarded: Client) -> None
     assert (await guarded.get("/api/tasks", headers=kept)).status == 401
 
 
+async def asked(client: Client, **headers: str) -> dict[str, bool]:
+    """What `GET /api/session` says."""
+    response = await client.get("/api/session", headers=headers)
+    assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
+    answer: dict[str, bool] = await response.json()
+    return answer
+
+
+async def test_the_page_can_ask_whether_it_has_to_log_in(guarded: Client) -> None:
+    assert await asked(guarded) == {"login_required": True, "logged_in": False}
+    assert await asked(guarded, Authorization="Bearer wrong") == {"login_required": True, "logged_in": False}
+    assert await asked(guarded, Cookie=f"{COOKIE}=wrong") == {"login_required": True, "logged_in": False}
+    await guarded.post("/api/session", json={"token": TOKEN})
+    assert await asked(guarded) == {"login_required": True, "logged_in": True}
+    await guarded.delete("/api/session", headers={"Sec-Fetch-Site": "same-origin"})
+    assert await asked(guarded) == {"login_required": True, "logged_in": False}
+
+
 async def test_a_session_ends_by_itself(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     await guarded.post("/api/session", json={"token": TOKEN})
     gate = guarded.app[GATE]
@@ -255,6 +273,7 @@ async def test_a_cookie_alone_does_not_log_out(guarded: Client) -> None:
 async def test_without_tokens_a_log_in_is_not_needed_and_does_no_harm(open_house: Client) -> None:
     for _ in range(MAX_WRONG + 2):
         assert (await open_house.post("/api/session", json={"token": "any"})).status == 204
+    assert await asked(open_house) == {"login_required": False, "logged_in": False}
 
 
 async def test_a_page_of_an_allowed_origin_can_use_the_api(aiohttp_client: Connect, tmp_path: Path) -> None:

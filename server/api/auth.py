@@ -16,7 +16,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import Field
 
-from server.api.bodies import read_object, validated
+from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import SCOPE
 from server.api.rate import Minute
 from server.api.security import DOORS, SAFE
@@ -60,7 +60,7 @@ class Gate:
         if scheme.lower() == "bearer" and token:
             request[SCOPE] = self.check(token.strip(), address)
             return
-        scope = self._session(request.cookies.get(COOKIE, ""))
+        scope = self.scope_of(request.cookies.get(COOKIE, ""))
         if scope is None:
             raise TokenRequired
         if request.method not in SAFE or "Upgrade" in request.headers:
@@ -92,7 +92,8 @@ class Gate:
     def log_out(self, session: str) -> None:
         self._sessions.pop(_hash(session).hex(), None)
 
-    def _session(self, session: str) -> str | None:
+    def scope_of(self, session: str) -> str | None:
+        """Of the token that `session` began with; None if there is no such session, or no longer."""
         scope, until = self._sessions.get(_hash(session).hex(), (b"", 0.0))
         return scope.decode() if self._clock() < until else None
 
@@ -111,6 +112,15 @@ def check_sender(request: web.Request) -> None:
 
 
 GATE = web.AppKey("gate", Gate)
+
+
+async def get_session(request: web.Request) -> web.Response:
+    """Whether the page has to ask for a token, and whether it has had one: always 200."""
+    gate = request.app[GATE]
+    logged_in = gate.is_locked and gate.scope_of(request.cookies.get(COOKIE, "")) is not None
+    response = respond_json({"login_required": gate.is_locked, "logged_in": logged_in})
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 async def log_in(request: web.Request) -> web.Response:
@@ -141,4 +151,8 @@ async def log_out(request: web.Request) -> web.Response:
     return response
 
 
-ROUTES = [web.post("/api/session", log_in), web.delete("/api/session", log_out)]
+ROUTES = [
+    web.get("/api/session", get_session),
+    web.post("/api/session", log_in),
+    web.delete("/api/session", log_out),
+]

@@ -16,7 +16,7 @@ from server.api.openapi.operation import (
     Reply,
     header,
 )
-from server.api.openapi.schemas import Health, Readiness
+from server.api.openapi.schemas import Health, Readiness, Session
 from server.api.openapi.task_operations import TASKS
 
 _NAME = Parameter("name", "the last part of a link in `files`", place="path")
@@ -86,6 +86,16 @@ _FILES = (
     ),
 )
 _SERVICE = (
+    Operation(
+        "get_session",
+        "get",
+        "/api/session",
+        "Service",
+        "Whether a log-in is needed, and is there",
+        {200: Reply("Either way", {JSON: Session})},
+        "For the page, before it asks for anything else: it never answers 401, and a token is not looked at.",
+        parameters=READER,
+    ),
     Operation(
         "log_in",
         "post",

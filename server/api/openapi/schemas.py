@@ -104,6 +104,11 @@ class Info(Answer):
     entries: list[Entry] | None = Field(None, description="of a playlist")
 
 
+class Session(Answer):
+    login_required: bool = Field(description="tokens are set: without one nothing else is answered")
+    logged_in: bool = Field(description="the cookie that was sent is that of a session")
+
+
 class Health(Answer):
     status: Literal["ok"]
 
