@@ -12,15 +12,17 @@ from server.api.admission import admission
 from server.api.connections import CONNECTIONS, Connections
 from server.api.openapi import document
 from server.api.openapi import page as openapi_page
+from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
+from server.api.route import Route, undescribed
 from server.api.wrapping import wrapped
 from server.backends import open_backend
 from server.settings import Settings
 from server.tasks.hub import Hub
 
-ROUTES = [
+ROUTES: list[Route] = [
     route
-    for module in (process, status, push, tasks, info, files, auth, health, document, openapi_page, page)
+    for module in (process, status, tasks, info, push, files, auth, health, document, openapi_page, page)
     for route in module.ROUTES
 ]
 
@@ -38,6 +40,7 @@ def create_app(settings: Settings) -> web.Application:
     app[security.DOORS], app[auth.GATE] = doors, gate
     app[CONNECTIONS] = connections
     app[keys.ENCODER] = Encoder(settings.server.base_path)
+    app[DESCRIPTION] = Description(ROUTES, settings.server.base_path, settings.presets)
     app[push.TO_TASKS], app[push.TO_FEEDS] = push.Deliverer(), push.Deliverer(push.GATHER)
 
     @asynccontextmanager
@@ -65,11 +68,8 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
-def _under(base_path: str) -> list[web.RouteDef]:
+def _under(base_path: str) -> list[Route]:
     async def to_the_page(request: web.Request) -> web.StreamResponse:
         return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": base_path + "/"})
 
-    moved = [
-        web.RouteDef(route.method, base_path + route.path, route.handler, route.kwargs) for route in ROUTES
-    ]
-    return [web.get(base_path, to_the_page), *moved]
+    return [undescribed(web.get(base_path, to_the_page)), *(route.below(base_path) for route in ROUTES)]

@@ -18,13 +18,12 @@ from server.api import keys, security
 from server.api.connections import Connections
 from server.api.openapi import document
 from server.api.openapi import page as docs
-from server.api.openapi.document import describe
+from server.api.openapi.document import DESCRIPTION, Description, describe
 from server.api.openapi.operation import OF_CHANGES
-from server.api.openapi.operations import OPERATIONS
 from server.api.openapi.page import every_error
 from server.api.payload import present
 from server.api.wrapping import wrapped
-from server.app import ROUTES
+from server.app import ROUTES, create_app
 from server.child.process.codes import CODES
 from server.errors import AppError, MethodNotAllowed, NotFound
 from server.locales import LANGUAGES
@@ -32,6 +31,12 @@ from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
 from server.settings import ServerSettings, Settings
 
 Client = TestClient[web.Request, web.Application]
+DESCRIBED = [
+    (f"{method.upper()} {route.path}", operation)
+    for route in ROUTES
+    for method, operation in route.operations.items()
+]
+OPERATIONS = [operation for _, operation in DESCRIBED]
 
 # The three examples that every client knows.
 PROCESSING = """{
@@ -71,19 +76,18 @@ FAILED = """{
 
 @pytest.fixture(scope="module")
 def description() -> dict[str, Any]:
-    return describe()
+    return describe(ROUTES)
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     app = web.Application()
-    app[keys.SETTINGS] = Settings(
-        server=ServerSettings(base_path="/clip"), presets={"phone": {"quality": "480"}}
-    )
-    finish = security.Doors(ServerSettings()).add_headers
+    app[keys.SETTINGS] = Settings(server=ServerSettings(base_path="/clip"))
+    app[DESCRIPTION] = Description(ROUTES, "/clip", ["phone"])
+    add_headers = security.Doors(ServerSettings()).add_headers
     app[keys.LANGUAGE] = ServerSettings().language
     routes = [*document.ROUTES, *docs.ROUTES]
-    app.add_routes(wrapped(routes, lambda _: None, finish, Connections(0)))
+    app.add_routes(wrapped(routes, lambda _: None, add_headers, Connections(0)))
     async with asyncio.timeout(20), TestClient(TestServer(app)) as client:
         yield client
 
@@ -128,14 +132,13 @@ def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
         assert name in description["components"]["schemas"]
 
 
-def test_every_route_is_described_and_every_description_is_a_route() -> None:
-    routes = {
-        (route.method.lower(), re.sub(r":[^}]*}", "}", route.path))
-        for route in ROUTES
-        if not route.path.startswith("/static/")  # the page's, not the API's
-    }
-    described = {(operation.method, operation.path) for operation in OPERATIONS if operation.method != "head"}
-    assert described == routes
+def test_only_the_files_of_the_page_are_not_described() -> None:
+    assert [route.path for route in ROUTES if not route.operations] == ["/static/{path}"]
+
+
+def test_the_application_describes_all_its_routes_where_it_serves_them() -> None:
+    app = create_app(Settings(server=ServerSettings(base_path="/clip"), presets={"phone": {}}))
+    assert app[DESCRIPTION].document == describe(ROUTES, "/clip", ["phone"])
 
 
 def test_every_operation_has_a_name_of_its_own() -> None:
@@ -144,9 +147,9 @@ def test_every_operation_has_a_name_of_its_own() -> None:
 
 
 def test_path_parameters_are_those_of_the_path() -> None:
-    for operation in OPERATIONS:
+    for route, operation in DESCRIBED:
         named = {parameter.name for parameter in operation.parameters if parameter.place == "path"}
-        assert named == set(re.findall(r"{(\w+)}", operation.path))
+        assert named == set(re.findall(r"{(\w+)}", route))
 
 
 def test_every_error_belongs_to_some_route() -> None:
@@ -165,19 +168,19 @@ def test_only_answers_to_head_come_without_content(description: dict[str, Any]) 
 
 def test_the_payload_is_described_field_by_field_in_its_order(description: dict[str, Any]) -> None:
     payload = present(everything(), LANGUAGES["zh"])
-    assert list(description["components"]["schemas"]["TaskStatus"]["properties"]) == list(payload)
+    assert list(description["components"]["schemas"]["TaskPayload"]["properties"]) == list(payload)
 
 
 def test_fields_that_are_always_there_are_required(description: dict[str, Any]) -> None:
     fresh = TaskStatus(task_id="x", url="http://example.org/", created_at=utc_now())
     payload = present(fresh, LANGUAGES["zh"])
-    assert description["components"]["schemas"]["TaskStatus"]["required"] == list(payload)
+    assert description["components"]["schemas"]["TaskPayload"]["required"] == list(payload)
 
 
 @pytest.mark.parametrize("example", [PROCESSING, COMPLETED, FAILED])
 def test_the_examples_of_the_document_are_valid_without_what_was_added(example: str) -> None:
-    description = describe()
-    schema = description["components"]["schemas"]["TaskStatus"]
+    description = describe(ROUTES)
+    schema = description["components"]["schemas"]["TaskPayload"]
     own = [name for name, field in schema["properties"].items() if not field.get("x-added")]
     schema["properties"] = {name: schema["properties"][name] for name in own}
     schema["required"] = [name for name in schema["required"] if name in own]
@@ -185,7 +188,7 @@ def test_the_examples_of_the_document_are_valid_without_what_was_added(example: 
     assert len(own) == 9
     schema["properties"]["created_at"].pop("format")  # the document does not say the zone
     schema["properties"]["completed_at"].pop("format")
-    validator(description, "TaskStatus").validate(json.loads(example))
+    validator(description, "TaskPayload").validate(json.loads(example))
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -194,12 +197,12 @@ def test_what_is_sent_is_what_is_described(description: dict[str, Any], stage: S
         everything().model_copy(update={"stage": stage}),
         TaskStatus(task_id="x", url="http://example.org/", created_at=utc_now(), stage=stage),
     ):
-        validator(description, "TaskStatus").validate(present(status, LANGUAGES["en"]))
+        validator(description, "TaskPayload").validate(present(status, LANGUAGES["en"]))
 
 
 def test_null_is_never_described_in_an_answer(description: dict[str, Any]) -> None:
     schemas = description["components"]["schemas"]
-    for name in ("TaskStatus", "VideoInfo", "TaskPage", "Info", "Format", "Entry", "Chapter", "Problem"):
+    for name in ("TaskPayload", "VideoInfo", "TaskPage", "Info", "Format", "Entry", "Chapter", "Problem"):
         assert "null" not in json.dumps(schemas[name])
 
 
@@ -216,19 +219,19 @@ def test_null_is_never_described_in_an_answer(description: dict[str, Any]) -> No
     ],
 )
 def test_the_description_of_a_request_knows_right_from_wrong(body: dict[str, Any], valid: bool) -> None:
-    assert validator(describe(presets=["phone"]), "ProcessRequest").is_valid(body) is valid
+    assert validator(describe(ROUTES, presets=["phone"]), "ProcessRequest").is_valid(body) is valid
 
 
 def test_links_begin_with_the_base_path() -> None:
-    assert describe("/clip")["servers"] == [{"url": "/clip"}]
-    assert describe()["servers"] == [{"url": "/"}]
+    assert describe(ROUTES, "/clip")["servers"] == [{"url": "/clip"}]
+    assert describe(ROUTES)["servers"] == [{"url": "/"}]
 
 
 async def test_the_description_is_served_as_json(client: Client) -> None:
     async with client.get("/api/openapi.json") as answer:
         assert answer.status == 200
         assert answer.content_type == "application/json"
-        assert await answer.json() == json.loads(json.dumps(describe("/clip", ["phone"])))
+        assert await answer.json() == json.loads(json.dumps(describe(ROUTES, "/clip", ["phone"])))
 
 
 # The page.
@@ -315,22 +318,21 @@ def rows(columns: int) -> list[list[str]]:
 
 def test_the_guide_has_a_section_with_an_example_for_every_route() -> None:
     sections = dict(re.findall(r"^## (\w+ /\S*)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
-    assert sections.keys() == {f"{operation.method.upper()} {operation.path}" for operation in OPERATIONS}
+    assert sections.keys() == {route for route, _ in DESCRIBED}
     for route, text in sections.items():
         assert "```sh\n" in text, route
 
 
 def test_the_guide_names_the_errors_of_every_route_that_are_its_own() -> None:
     sections = dict(re.findall(r"^## (\w+ /\S*)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
-    for operation in OPERATIONS:
+    for route, operation in DESCRIBED:
         own = {error.code for error in operation.errors if error not in OF_CHANGES}
-        text = sections[f"{operation.method.upper()} {operation.path}"]
-        if operation.method != "head":
-            assert own <= set(re.findall(r"`(\w+)`", text)), operation.name
+        if not route.startswith("HEAD "):
+            assert own <= set(re.findall(r"`(\w+)`", sections[route])), route
 
 
 def test_the_guide_knows_every_field(description: dict[str, Any]) -> None:
-    for name in ("TaskStatus", "ProcessRequest", "Info", "Format"):
+    for name in ("TaskPayload", "ProcessRequest", "Info", "Format"):
         for field in description["components"]["schemas"][name]["properties"]:
             assert f"`{field}`" in GUIDE or f'"{field}"' in GUIDE, field
 

@@ -18,7 +18,10 @@ from pydantic import Field
 
 from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import SCOPE
+from server.api.openapi.operation import JSON, READER, Operation, Reply
+from server.api.openapi.schemas import Session
 from server.api.rate import Minute
+from server.api.route import delete, get, post
 from server.api.security import DOORS, SAFE
 from server.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.models import Frozen
@@ -152,7 +155,41 @@ async def log_out(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    web.get("/api/session", get_session),
-    web.post("/api/session", log_in),
-    web.delete("/api/session", log_out),
+    get(
+        "/api/session",
+        get_session,
+        Operation(
+            "get_session",
+            "Service",
+            "Whether a log-in is needed, and is there",
+            {200: Reply("Either way", {JSON: Session})},
+            "For the page, before it asks for anything else: never 401, and a token is not looked at.",
+            parameters=READER,
+        ),
+    ),
+    post(
+        "/api/session",
+        log_in,
+        Operation(
+            "log_in",
+            "Service",
+            "Exchange a token for a cookie",
+            {204: Reply("Logged in", headers={"Set-Cookie": "HttpOnly, SameSite=Strict"})},
+            parameters=READER,
+            body=LogIn,
+            errors=(OriginForbidden,),
+        ),
+    ),
+    delete(
+        "/api/session",
+        log_out,
+        Operation(
+            "log_out",
+            "Service",
+            "End the session",
+            {204: Reply("Logged out", headers={"Set-Cookie": "takes the cookie away"})},
+            parameters=READER,
+            errors=(OriginForbidden,),
+        ),
+    ),
 ]

@@ -19,6 +19,17 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from server.api.keys import FILES, TASKS
+from server.api.openapi.operation import (
+    BINARY,
+    HAS_IT,
+    IF_NONE_MATCH,
+    READER,
+    Operation,
+    Parameter,
+    Reply,
+    header,
+)
+from server.api.route import get
 from server.api.security import DOORS
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.models import StoredFile, TaskStatus
@@ -174,4 +185,46 @@ def _printable(char: str) -> str:
     return "" if category.startswith("C") else char
 
 
-ROUTES = [web.get("/api/download/{name:.*}", download)]
+_NAME = Parameter("name", "the last part of a link in `files`", place="path")
+_HEADERS = {
+    "ETag": "for `If-Range` and `If-None-Match`",
+    "Last-Modified": "when the task completed",
+    "Accept-Ranges": "`bytes`",
+    "Content-Disposition": "`attachment`, or `inline` where asked for and safe; the title as file name",
+}
+ROUTES = [
+    get(
+        "/api/download/{name:.*}",
+        download,
+        Operation(
+            "download",
+            "Files",
+            "A finished file",
+            {
+                200: Reply("The whole file", {"*/*": BINARY}, _HEADERS),
+                206: Reply(
+                    "The part asked for", {"*/*": BINARY}, _HEADERS | {"Content-Range": "which it is"}
+                ),
+                304: Reply(HAS_IT, headers=_HEADERS),
+            },
+            parameters=(
+                _NAME,
+                Parameter("inline", "`1`: play it, if it is video, audio, JPEG, PNG, WebP or WebVTT"),
+                header("Range", "one range of bytes; anything else gives the whole"),
+                header("If-Range", "an ETag or a date; if it is stale, the whole is sent"),
+                IF_NONE_MATCH,
+                header("If-Modified-Since", "a date"),
+                *READER,
+            ),
+            errors=(FileNotFound, RangeNotSatisfiable),
+        ),
+        head=Operation(
+            "download_head",
+            "Files",
+            "What a finished file comes with",
+            {200: Reply("As with GET", headers=_HEADERS), 304: Reply(HAS_IT, headers=_HEADERS)},
+            parameters=(_NAME, IF_NONE_MATCH, *READER),
+            errors=(FileNotFound,),
+        ),
+    )
+]

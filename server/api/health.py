@@ -6,6 +6,10 @@ from aiohttp import web
 
 from server.api.bodies import respond_json
 from server.api.keys import READINESS
+from server.api.openapi.operation import JSON, Operation, Reply
+from server.api.openapi.schemas import Health, Readiness
+from server.api.route import get
+from server.errors import InternalError
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -21,4 +25,29 @@ async def readyz(request: web.Request) -> web.Response:
     return respond_json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-ROUTES = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+ROUTES = [
+    get(
+        "/healthz",
+        healthz,
+        Operation(
+            "healthz",
+            "Service",
+            "The process answers",
+            {200: Reply("Alive", {JSON: Health})},
+            always=(InternalError,),
+        ),
+    ),
+    get(
+        "/readyz",
+        readyz,
+        Operation(
+            "readyz",
+            "Service",
+            "Whether everything needed is there",
+            {
+                200: Reply("Ready", {JSON: Readiness}),
+                503: Reply("Something needed is missing", {JSON: Readiness}),
+            },
+        ),
+    ),
+]

@@ -4,7 +4,11 @@ from aiohttp import web
 
 from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import INSPECTOR, SETTINGS
+from server.api.openapi.operation import JSON, READER, Operation, Reply
+from server.api.openapi.schemas import Info
 from server.api.process import with_preset
+from server.api.route import post
+from server.errors import OriginForbidden, SourceRefused
 from server.models import InfoRequest
 
 
@@ -15,4 +19,18 @@ async def inspect(request: web.Request) -> web.Response:
     return respond_json(found)
 
 
-ROUTES = [web.post("/api/info", inspect)]
+ROUTES = [
+    post(
+        "/api/info",
+        inspect,
+        Operation(
+            "info",
+            "Tasks",
+            "What a link offers",
+            {200: Reply("Nothing of it is kept", {JSON: Info})},
+            parameters=READER,
+            body=InfoRequest,
+            errors=(SourceRefused, OriginForbidden),
+        ),
+    )
+]

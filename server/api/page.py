@@ -5,6 +5,8 @@ from pathlib import Path
 from aiohttp import web
 
 from server.api.bodies import docs_path
+from server.api.openapi.operation import TEXT, Operation, Reply
+from server.api.route import get, undescribed
 from server.errors import NotFound
 
 STATIC = Path(__file__).parent.parent.parent / "static"
@@ -24,4 +26,11 @@ async def static(request: web.Request) -> web.FileResponse:
     return web.FileResponse(path)
 
 
-ROUTES = [web.get("/", index), web.get("/static/{path:.+}", static)]
+ROUTES = [
+    get(
+        "/",
+        index,
+        Operation("page", "Service", "The web page", {200: Reply("HTML", {"text/html": TEXT})}),
+    ),
+    undescribed(web.get("/static/{path:.+}", static)),
+]

@@ -9,7 +9,10 @@ from aiohttp import web
 
 from server.api.bodies import read_object, respond, validated
 from server.api.keys import SCOPE, SETTINGS, TASKS
-from server.errors import InvalidQuery, InvalidRequest
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
+from server.api.openapi.schemas import TaskPayload
+from server.api.route import post
+from server.errors import IdempotencyMismatch, InvalidQuery, InvalidRequest, QueueFull
 from server.models import ProcessRequest
 from server.ports import Idempotency
 
@@ -47,4 +50,27 @@ def _idempotency(request: web.Request, wanted: ProcessRequest) -> Idempotency | 
     return Idempotency(key=f"{request.get(SCOPE, '')}:{key}", request=asked)
 
 
-ROUTES = [web.post("/api/process", submit)]
+ROUTES = [
+    post(
+        "/api/process",
+        submit,
+        Operation(
+            "process",
+            "Tasks",
+            "Make a task",
+            {202: Reply("It is on disk", {JSON: TaskPayload}, {"Location": "`/api/status/<task_id>`"})},
+            "Only `url` is required; by default there will be a video and an audio file, from one download. "
+            "The answer comes before anything is fetched.",
+            parameters=(
+                header(
+                    "Idempotency-Key",
+                    "the same key and request give the same task",
+                    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+                ),
+                *READER,
+            ),
+            body=ProcessRequest,
+            errors=(InvalidQuery, IdempotencyMismatch, QueueFull, *OF_CHANGES),
+        ),
+    )
+]

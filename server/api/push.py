@@ -15,9 +15,11 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from server.api.bodies import language
 from server.api.connections import CONNECTIONS, HeldSocket
 from server.api.keys import ENCODER, HUB, TASKS
+from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Reply
 from server.api.payload import dumps, text_frame
+from server.api.route import get
 from server.api.security import DOORS
-from server.errors import UpgradeRequired
+from server.errors import TaskNotFound, UpgradeRequired
 from server.tasks.hub import Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds
@@ -237,4 +239,32 @@ def _socket(request: web.Request) -> web.WebSocketResponse:
     return ws
 
 
-ROUTES = [web.get("/ws", watch_all), web.get("/ws/{task_id}", watch)]
+ROUTES = [
+    get(
+        "/ws/{task_id}",
+        watch,
+        Operation(
+            "watch",
+            "Push",
+            "WebSocket: one task",
+            {101: Reply("Text messages, each the payload of `GET /api/status/{task_id}`")},
+            "The current payload at once, then the newest after each change. After `completed` or `error` "
+            "the socket is closed with 1000; when the server goes away, with 1001.",
+            parameters=(TASK_ID, *READER),
+            errors=(TaskNotFound, *OF_SOCKETS),
+        ),
+    ),
+    get(
+        "/ws",
+        watch_all,
+        Operation(
+            "watch_all",
+            "Push",
+            "WebSocket: all tasks",
+            {101: Reply('Text messages: payloads, and `{"task_id": ..., "removed": true}`')},
+            "The newest payload of every task that changes from now on. No snapshot: connect, then list.",
+            parameters=READER,
+            errors=OF_SOCKETS,
+        ),
+    ),
+]

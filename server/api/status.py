@@ -10,7 +10,20 @@ from multidict import istr
 
 from server.api.bodies import language, payload_headers
 from server.api.keys import ENCODER, HUB, TASKS
+from server.api.openapi.operation import (
+    HAS_IT,
+    IF_NONE_MATCH,
+    JSON,
+    READER,
+    TASK_ID,
+    Operation,
+    Parameter,
+    Reply,
+    header,
+)
+from server.api.openapi.schemas import TaskPayload
 from server.api.payload import Payload
+from server.api.route import get
 from server.errors import InvalidQuery, TaskNotFound
 from server.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
@@ -91,4 +104,36 @@ def _has(request: web.Request, payload: Payload) -> bool:
     return payload.etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
 
 
-ROUTES = [web.get("/api/status/{task_id}", get_status)]
+_ETAG = {"ETag": "names the revision, its language and its wording"}
+ROUTES = [
+    get(
+        "/api/status/{task_id}",
+        get_status,
+        Operation(
+            "status",
+            "Tasks",
+            "The current status, or the next",
+            {
+                200: Reply(
+                    "The task",
+                    {JSON: TaskPayload},
+                    _ETAG | {"Retry-After": "seconds, while `processing`; not after a `wait`"},
+                ),
+                304: Reply(HAS_IT, headers=_ETAG),
+            },
+            "With `wait` and `If-None-Match` held until the next change; when the time is up, `304`.",
+            parameters=(
+                TASK_ID,
+                Parameter(
+                    "wait",
+                    "seconds, at most 50",
+                    {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
+                ),
+                header("Prefer", "`wait=<seconds>`, like `wait`"),
+                IF_NONE_MATCH,
+                *READER,
+            ),
+            errors=(InvalidQuery, TaskNotFound),
+        ),
+    )
+]

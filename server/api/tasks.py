@@ -6,11 +6,32 @@ from http import HTTPStatus
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
 from server.api.keys import ENCODER, FILES, TASKS
+from server.api.openapi.operation import (
+    BINARY,
+    JSON,
+    OF_CHANGES,
+    READER,
+    TASK_ID,
+    TEXT,
+    Operation,
+    Parameter,
+    Reply,
+)
+from server.api.openapi.schemas import TaskPage, TaskPayload
 from server.api.payload import dumps
-from server.errors import InvalidQuery, ThumbnailNotFound
+from server.api.route import Route, delete, get, patch, post
+from server.errors import (
+    AppError,
+    InvalidQuery,
+    TaskAlreadyFinal,
+    TaskNotFound,
+    ThumbnailNotFound,
+    WrongStage,
+)
 from server.models import PriorityChange, Stage, TaskStatus
 from server.ports import FileStore, Filter, Page
 
@@ -64,7 +85,7 @@ async def change(request: web.Request) -> web.Response:
     return respond(request, await request.app[TASKS].prioritize(task_id, wanted.priority))
 
 
-async def delete(request: web.Request) -> web.Response:
+async def remove(request: web.Request) -> web.Response:
     await request.app[TASKS].delete(request.match_info["task_id"])
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
@@ -128,15 +149,105 @@ def _picture(files: FileStore, task_id: str) -> bytes | None:
         return None
 
 
+_TASK = {200: Reply("The task", {JSON: TaskPayload})}
+
+
+def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type[AppError]) -> Route:
+    """`reasons` why it may be refused, beside a task that is not there."""
+    operation = Operation(
+        name,
+        "Tasks",
+        summary,
+        _TASK,
+        text,
+        parameters=(TASK_ID, *READER),
+        errors=(TaskNotFound, *reasons, *OF_CHANGES),
+    )
+    return post(f"/api/tasks/{{task_id}}/{name}", handler, operation)
+
+
 ROUTES = [
-    web.get("/api/tasks", list_tasks),
-    web.patch("/api/tasks/{task_id}", change),
-    web.delete("/api/tasks/{task_id}", delete),
-    web.post("/api/tasks/{task_id}/cancel", cancel),
-    web.post("/api/tasks/{task_id}/pause", pause),
-    web.post("/api/tasks/{task_id}/resume", resume),
-    web.post("/api/tasks/{task_id}/retry", retry),
-    web.post("/api/tasks/{task_id}/finish", finish),
-    web.get("/api/tasks/{task_id}/log", get_log),
-    web.get("/api/tasks/{task_id}/thumbnail", get_thumbnail),
+    get(
+        "/api/tasks",
+        list_tasks,
+        Operation(
+            "list",
+            "Tasks",
+            "List tasks, newest first",
+            {200: Reply("One page", {JSON: TaskPage})},
+            "With `stage=queued` in the order of the queue.",
+            parameters=(
+                Parameter("status", "only these", {"enum": ["processing", "completed", "error"]}),
+                Parameter("stage", "only these", {"enum": [stage.value for stage in Stage]}),
+                Parameter(
+                    "q", "a text in title, uploader or URL, literally", {"type": "string", "maxLength": 500}
+                ),
+                Parameter("limit", "50 if not said", {"type": "integer", "minimum": 1, "maximum": 200}),
+                Parameter("cursor", "`next_cursor` of the page before"),
+                *READER,
+            ),
+            errors=(InvalidQuery,),
+        ),
+    ),
+    patch(
+        "/api/tasks/{task_id}",
+        change,
+        Operation(
+            "prioritize",
+            "Tasks",
+            "Change the priority",
+            _TASK,
+            parameters=(TASK_ID, *READER),
+            body=PriorityChange,
+            errors=(TaskNotFound, TaskAlreadyFinal, *OF_CHANGES),
+        ),
+    ),
+    delete(
+        "/api/tasks/{task_id}",
+        remove,
+        Operation(
+            "delete",
+            "Tasks",
+            "Remove a task and its files",
+            {204: Reply("It is gone; it was cancelled if it ran")},
+            parameters=(TASK_ID, *READER),
+            errors=(TaskNotFound, *OF_CHANGES),
+        ),
+    ),
+    _action("cancel", cancel, "Cancel", "Answers when all that was started is gone.", TaskAlreadyFinal),
+    _action("pause", pause, "Pause", "Frees its slot; stays paused over restarts.", TaskAlreadyFinal),
+    _action("resume", resume, "Resume", "Goes on from the partial file.", TaskAlreadyFinal),
+    _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage),
+    _action(
+        "finish",
+        finish,
+        "Finish a live recording",
+        "Ends it and keeps it. Answers when the files are there, or after 30 seconds with how far they are.",
+        TaskAlreadyFinal,
+        WrongStage,
+    ),
+    get(
+        "/api/tasks/{task_id}/log",
+        get_log,
+        Operation(
+            "log",
+            "Tasks",
+            "The task's own log",
+            {200: Reply("What yt-dlp and ffmpeg said, capped, without secrets", {"text/plain": TEXT})},
+            parameters=(TASK_ID, *READER),
+            errors=(TaskNotFound,),
+        ),
+    ),
+    get(
+        "/api/tasks/{task_id}/thumbnail",
+        get_thumbnail,
+        Operation(
+            "thumbnail",
+            "Tasks",
+            "A small JPEG",
+            {200: Reply("At most 480 pixels wide", {"image/jpeg": BINARY})},
+            parameters=(TASK_ID, *READER),
+            errors=(TaskNotFound, ThumbnailNotFound),
+        ),
+    ),
 ]

@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from server.api.bodies import docs_path
 from server.api.connections import Connections
 from server.api.problems import problem
+from server.api.route import Route, undescribed
 from server.errors import AppError, InternalError, MethodNotAllowed, NotFound
 
 log = logging.getLogger(__name__)
@@ -20,18 +21,20 @@ AddHeaders = Callable[[web.Request, web.StreamResponse], None]
 
 
 def wrapped(
-    routes: Sequence[web.RouteDef], admit: Admit, add_headers: AddHeaders, connections: Connections
+    routes: Sequence[Route], admit: Admit, add_headers: AddHeaders, connections: Connections
 ) -> list[web.RouteDef]:
     """`routes`, and one for everything else: all go through the doors.
 
     `admit` raises if the request may not in; what it returns, if anything, is the answer. `add_headers` adds
     what every answer carries; handlers that send their answers themselves, files and sockets, call it, too.
     """
+    everything_else = undescribed(web.route("*", r"/{path:[\s\S]*}", unknown))
+    known = [route.definition for route in (*routes, everything_else)]
     return [
         web.RouteDef(
-            route.method, route.path, _answering(route.handler, admit, add_headers, connections), route.kwargs
+            each.method, each.path, _answering(each.handler, admit, add_headers, connections), each.kwargs
         )
-        for route in (*routes, web.route("*", r"/{path:[\s\S]*}", unknown))
+        for each in known
     ]
 
 

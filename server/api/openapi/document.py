@@ -1,7 +1,7 @@
-"""`GET /api/openapi.json`: the routes of `operations` as OpenAPI 3.1, with schemas made from the models."""
+"""`GET /api/openapi.json`: the routes as OpenAPI 3.1, with schemas made from the models."""
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -11,11 +11,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from server import __version__
-from server.api.keys import SETTINGS
 from server.api.openapi.operation import JSON, Operation, Parameter, Reply
-from server.api.openapi.operations import OPERATIONS
 from server.api.openapi.schemas import Problem
 from server.api.payload import dumps
+from server.api.route import Route, get
 from server.errors import AppError
 
 PROBLEM = "application/problem+json"
@@ -28,19 +27,39 @@ INTRODUCTION = (
 _REF = "#/components/schemas/{model}"
 
 
-def describe(base_path: str = "", presets: Iterable[str] = ()) -> dict[str, Any]:
+class Description:
+    """What the service says of its routes: made when somebody first asks, then kept."""
+
+    def __init__(self, routes: Sequence[Route], base_path: str, presets: Iterable[str]) -> None:
+        self._routes, self._base_path, self._presets = routes, base_path, tuple(presets)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        return describe(self._routes, self._base_path, self._presets)
+
+    @cached_property
+    def encoded(self) -> bytes:
+        return dumps(self.document)
+
+
+DESCRIPTION = web.AppKey("description", Description)
+
+
+def describe(routes: Sequence[Route], base_path: str = "", presets: Iterable[str] = ()) -> dict[str, Any]:
     """The whole description; `presets` are the names that `preset` may have."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    for route in routes:
+        for method, operation in route.operations.items():
+            paths.setdefault(route.path, {})[method] = _operation(method, operation)
+    operations = [operation for route in routes for operation in route.operations.values()]
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": __version__, "description": INTRODUCTION},
         "servers": [{"url": base_path or "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(operation.group for operation in OPERATIONS)],
+        "tags": [{"name": name} for name in dict.fromkeys(operation.group for operation in operations)],
         "paths": paths,
         "components": {
-            "schemas": _schemas(sorted(presets)),
+            "schemas": _schemas(operations, sorted(presets)),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "only where tokens are set"},
                 "session": {"type": "apiKey", "in": "cookie", "name": "clipwire_session"},
@@ -60,11 +79,11 @@ class _WithoutNull(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
-def _schemas(presets: list[str]) -> dict[str, Any]:
-    requests = {operation.body for operation in OPERATIONS if operation.body}
+def _schemas(operations: list[Operation], presets: list[str]) -> dict[str, Any]:
+    requests = {operation.body for operation in operations if operation.body}
     answers = {Problem} | {
         model
-        for operation in OPERATIONS
+        for operation in operations
         for reply in operation.replies.values()
         for model in reply.content.values()
         if isinstance(model, type)
@@ -92,14 +111,14 @@ def _say_what_validators_do(schemas: dict[str, Any], presets: list[str]) -> None
     schemas["ProcessRequest"]["properties"]["outputs"]["uniqueItems"] = True
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(method: str, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "tags": [operation.group],
         "summary": operation.summary,
         "description": operation.text,
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
-        "responses": _responses(operation),
+        "responses": _responses(method, operation),
     }
     if operation.body:
         content = {JSON: {"schema": _ref(operation.body)}}
@@ -117,12 +136,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
+def _responses(method: str, operation: Operation) -> dict[str, Any]:
     responses = {str(status): _reply(reply) for status, reply in operation.replies.items()}
     by_status = sorted(operation.all_errors, key=lambda error: error.status)
     for status, errors in groupby(by_status, lambda error: error.status):
         known = responses.setdefault(str(int(status)), {"description": "", "content": {}})
-        problem = _problems(list(errors), with_content=operation.method != "head")
+        problem = _problems(list(errors), with_content=method != "head")
         known["description"] = "; ".join(filter(None, (known["description"], problem["description"])))
         known["content"] = known.get("content", {}) | problem["content"]
     return responses
@@ -153,15 +172,20 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _REF.format(model=model.__name__)}
 
 
-@lru_cache(maxsize=4)
-def _encoded(base_path: str, presets: tuple[str, ...]) -> bytes:
-    return dumps(describe(base_path, presets))
-
-
 async def openapi(request: web.Request) -> web.Response:
-    settings = request.app[SETTINGS]
-    body = _encoded(settings.server.base_path, tuple(settings.presets))
+    body = request.app[DESCRIPTION].encoded
     return web.Response(body=body, content_type=JSON, headers={"Cache-Control": "no-cache"})
 
 
-ROUTES = [web.get("/api/openapi.json", openapi)]
+ROUTES = [
+    get(
+        "/api/openapi.json",
+        openapi,
+        Operation(
+            "openapi",
+            "Service",
+            "This description",
+            {200: Reply("OpenAPI 3.1", {JSON: {"type": "object"}})},
+        ),
+    )
+]

@@ -39,7 +39,7 @@ def header(name: str, text: str, schema: Schema = TEXT) -> Parameter:
     return Parameter(name, text, schema, "header")
 
 
-TASK = Parameter("task_id", "as `POST /api/process` gave it", place="path")
+TASK_ID = Parameter("task_id", "as `POST /api/process` gave it", place="path")
 READER = (
     Parameter("lang", "`zh` or `en`; outranks `Accept-Language`"),
     header("Accept-Language", "the language of texts"),
@@ -62,8 +62,6 @@ class Operation:
     """`errors` are those of its own; those of every route, every body and every change come with it."""
 
     name: str
-    method: str
-    path: str
     group: str
     summary: str
     replies: dict[int, Reply]

@@ -13,7 +13,9 @@ from aiohttp import web
 
 from server.api.bodies import language
 from server.api.keys import SETTINGS
-from server.api.openapi.document import describe
+from server.api.openapi.document import DESCRIPTION, Description
+from server.api.openapi.operation import READER, TEXT, Operation, Reply
+from server.api.route import get
 from server.errors import AppError
 from server.locales import LANGUAGES, Catalogue
 
@@ -24,14 +26,14 @@ _ANY_VALUES = dict.fromkeys(("allow", "docs", "stage", "size", "fields", "second
 
 async def docs(request: web.Request) -> web.Response:
     chosen = language(request)
-    text = _page(request.app[SETTINGS].server.base_path, chosen)
+    text = _page(request.app[DESCRIPTION], request.app[SETTINGS].server.base_path, chosen)
     headers = {"Cache-Control": "no-cache", "Content-Language": chosen, "Vary": "Accept-Language"}
     return web.Response(text=text, content_type="text/html", headers=headers)
 
 
 @lru_cache(maxsize=16)
-def _page(base_path: str, chosen: str) -> str:
-    description = describe(base_path)
+def _page(described: Description, base_path: str, chosen: str) -> str:
+    description = described.document
     parts = (
         _introduction(description["info"], base_path),
         _contents(description),
@@ -216,4 +218,16 @@ def _text(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
-ROUTES = [web.get("/api/docs", docs)]
+ROUTES = [
+    get(
+        "/api/docs",
+        docs,
+        Operation(
+            "docs",
+            "Service",
+            "This description as a page",
+            {200: Reply("HTML", {"text/html": TEXT})},
+            parameters=READER,
+        ),
+    )
+]

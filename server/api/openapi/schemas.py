@@ -28,7 +28,7 @@ class FileInfo(Answer):
     type: str = Field(description="media type")
 
 
-class TaskStatus(Answer):
+class TaskPayload(Answer):
     """One task, the same everywhere: polled, pushed, listed. Keep the one with the highest `revision`."""
 
     task_id: str
@@ -59,7 +59,7 @@ class TaskStatus(Answer):
 
 
 class TaskPage(Answer):
-    tasks: list[TaskStatus]
+    tasks: list[TaskPayload]
     next_cursor: str | None = Field(None, description="the last page has none")
 
 

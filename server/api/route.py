@@ -1,0 +1,52 @@
+"""A route together with what the OpenAPI description says of it: neither is written without the other."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from server.api.openapi.operation import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`operations`: what is said of each method, in lower case; empty only for what is `undescribed`."""
+
+    definition: web.RouteDef
+    operations: Mapping[str, Operation]
+
+    @property
+    def path(self) -> str:
+        """As the description writes it: `/files/{name}`, without a pattern for the name."""
+        return re.sub(r":[^}]*}", "}", self.definition.path)
+
+    def below(self, prefix: str) -> "Route":
+        """The same route with `prefix` before its path."""
+        known = self.definition
+        moved = web.RouteDef(known.method, prefix + known.path, known.handler, known.kwargs)
+        return Route(moved, self.operations)
+
+
+def get(path: str, handler: Handler, operation: Operation, head: Operation | None = None) -> Route:
+    """HEAD is answered with every GET; `head` says what is special about it."""
+    operations = {"get": operation} if head is None else {"get": operation, "head": head}
+    return Route(web.get(path, handler), operations)
+
+
+def post(path: str, handler: Handler, operation: Operation) -> Route:
+    return Route(web.post(path, handler), {"post": operation})
+
+
+def patch(path: str, handler: Handler, operation: Operation) -> Route:
+    return Route(web.patch(path, handler), {"patch": operation})
+
+
+def delete(path: str, handler: Handler, operation: Operation) -> Route:
+    return Route(web.delete(path, handler), {"delete": operation})
+
+
+def undescribed(definition: web.RouteDef) -> Route:
+    """A route that no client is told of: the page's files, redirects, and the answer to everything else."""
+    return Route(definition, {})
