@@ -31,7 +31,7 @@ check: packages
 	$(PYTHON) -m mypy
 	$(DENO) fmt --check --quiet
 	$(DENO) lint --quiet
-	$(DENO) check --quiet static/js
+	$(DENO) check --quiet static/js tests/js
 
 format: packages
 	$(PYTHON) -m ruff format

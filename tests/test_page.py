@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,13 @@ def test_colours_are_named_in_one_file() -> None:
     for sheet in (STATIC / "css").glob("*.css"):
         if sheet.name != "tokens.css":
             assert re.findall(r"#[0-9a-fA-F]{6}\b", code(sheet)) == [], sheet.name
+
+
+def test_the_modules_that_need_no_document_pass_their_own_tests(tmp_path: Path) -> None:
+    """Those in tests/js, run by the deno that comes with yt-dlp; `make check` looks at their types."""
+    deno = Path(sysconfig.get_path("scripts"), "deno")
+    command = (deno, "test", "--quiet", "--no-check", "--no-remote", "--no-npm", "tests/js")
+    environment, top = {"DENO_DIR": str(tmp_path), "NO_COLOR": "1"}, STATIC.parent
+    result = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"^ok \| [1-9]\d* passed", result.stdout, re.MULTILINE)

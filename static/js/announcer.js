@@ -11,7 +11,7 @@ export class Announcer {
   #i18n
   /** @type {string[]} */
   #news = []
-  /** @type {number | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
   /**

@@ -14,9 +14,9 @@ export class Feed extends EventTarget {
   /** @type {WebSocket | null} */
   #socket = null
   #failures = 0
-  /** @type {number | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer
-  /** @type {number | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #pollTimer
 
   /** @param {() => URL} url  asked anew for each connection: the language may have changed */

@@ -24,7 +24,7 @@ export class Filter extends EventTarget {
   /** @param {HTMLFormElement} form */
   constructor(form) {
     super()
-    /** @type {number | undefined} */
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
     let pause
     form.addEventListener("submit", (event) => event.preventDefault())
     form.addEventListener("input", () => {

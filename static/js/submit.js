@@ -2,8 +2,8 @@
 // The box for links: each becomes a task; one that the server refuses stays, with the reason.
 
 import { Problem } from "./api.js"
+import { linksIn } from "./links.js"
 
-const LINK = /https?:\/\/\S+/gi
 const MOST_ROWS = 12
 /** The link itself was refused; after any other answer the next one would fare no better. */
 const LINK_REFUSED = [400, 413, 422]
@@ -51,7 +51,7 @@ export class Submit extends EventTarget {
   /** @param {SubmitEvent} event */
   async #submitted(event) {
     event.preventDefault()
-    const lines = links(this.#box.value)
+    const lines = linksIn(this.#box.value)
     if (!lines.length || this.#form.ariaBusy === "true") return this.#box.focus()
     if (!this.#options.request.outputs.length) {
       this.#complain([["", this.#i18n.t("problem.outputs")]])
@@ -132,17 +132,6 @@ export class Submit extends EventTarget {
     this.#box.rows = Math.min(this.#box.value.split("\n").length, MOST_ROWS)
   }
 }
-
-/**
- * Each link of each line: apps share them with a text around. A line without one goes as it is, to be refused.
- * @param {string} text
- */
-const links = (text) =>
-  text
-    .split("\n")
-    .map((line) => line.trim())
-    .filter(Boolean)
-    .flatMap((line) => line.match(LINK) ?? [line])
 
 /** `crypto.randomUUID` is missing where the page is read over plain http from another machine. */
 const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-")

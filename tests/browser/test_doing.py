@@ -22,7 +22,7 @@ async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
 ) -> None:
     api.refuses["nonsense"] = "链接必须以 http:// 或 https:// 开头"
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await send(page, "https://a.example/1\n\nnonsense\n看看这个 https://b.example/2 复制打开\n")
+        await send(page, "https://a.example/1\n\nnonsense\n看看这个 https://b.example/2，复制打开【App】\n")
         await expect(page.locator(".card")).to_have_count(2)
         sent = [task["url"] for task in api.tasks.values()]
         assert sent == ["https://a.example/1", "https://b.example/2"]  # in the order of the lines
