@@ -91,7 +91,7 @@ class Started(_Event):
 
 
 class Requeued(_Event):
-    """Back in the queue for another attempt; `because` is a code that is shown if a reader can act on it."""
+    """Back in the queue for another attempt; `because` is a code that says what it waits for."""
 
     because: str | None = None
     not_before: datetime | None = None

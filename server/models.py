@@ -194,6 +194,7 @@ class TaskStatus(Frozen):
     """Everything that is known of a task at one `revision`."""
 
     task_id: str
+    number: NonNegativeInt = Field(default=0, description="the store's: the order of acceptance")
     url: str
     stage: Stage = Stage.QUEUED
     revision: NonNegativeInt = 1
@@ -228,11 +229,15 @@ class TaskStatus(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One download; `number` grows with each new task: the order of the queue and of lists."""
+    """One download: what was asked for, and how far it is."""
 
     request: ProcessRequest
     status: TaskStatus
-    number: int = 0
+
+    @property
+    def number(self) -> int:
+        """Grows with each new task, whatever clocks say: the order of the queue and of lists."""
+        return self.status.number
 
 
 def without_password(url: str) -> str:

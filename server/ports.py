@@ -1,5 +1,6 @@
 """What a deployment swaps. Everything else is the same on one machine and on many."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -62,6 +63,10 @@ class Store(Protocol):
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         """Keyset pages: the cost does not depend on how far in. Raises `InvalidQuery` on a bad cursor."""
+        ...
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        """Of those that exist, each once and in this order."""
         ...
 
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:

@@ -417,6 +417,34 @@ async def test_lists_are_newest_first_and_the_queue_in_its_order(client: Client)
     assert await listed(client, "playlist_id=none") == []
 
 
+async def test_the_tasks_that_are_named_come_in_that_order_whatever_else_is_asked_for(client: Client) -> None:
+    first, second, third = [await in_stage(client, stage) for stage in ("queued", "failed", "paused")]
+    await client.delete(f"/api/tasks/{second}")
+    query = f"ids={third},{second},{NOBODY},{first},,{third}&limit=none&stage=none&cursor=none&q=none"
+    answer = await client.get(f"/api/tasks?{query}")
+    page = await answer.json()
+    assert (answer.status, answer.headers["Vary"]) == (200, "Accept-Language")
+    assert page == {
+        "tasks": [await (await client.get(f"/api/status/{task_id}")).json() for task_id in (third, first)]
+    }
+
+
+async def test_as_many_tasks_can_be_named_as_a_page_holds(client: Client) -> None:
+    known = (await submitted(client))["task_id"]
+    many = [NOBODY] * 199 + [known]
+    page = await (await client.get(f"/api/tasks?ids={'%2C'.join(many)}")).json()
+    assert [task["task_id"] for task in page["tasks"]] == [known]
+    for ids in (",".join([known, *many]), "", ","):
+        answer = await problem(await client.get("/api/tasks", params={"ids": ids}))
+        assert (answer["code"], answer["errors"][0]["field"]) == ("invalid_query", "ids")
+
+
+async def test_numbers_tell_the_order_of_acceptance(client: Client) -> None:
+    numbers = [(await submitted(client))["number"] for _ in range(3)]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] >= 1
+
+
 @pytest.mark.parametrize(("text", "found"), [("%", 1), ("_", 1), (".*", 1), ("VIDEO", 3), ("nowhere", 0)])
 async def test_a_search_takes_its_text_literally(client: Client, text: str, found: int) -> None:
     for name in ("a%25/video", "a_b/video?x=%", "x.*/video"):

@@ -25,8 +25,10 @@ class Attempts:
 
     def task(self, name: str, host: str = "media.test", **fields: object) -> Task:
         request = ProcessRequest(url=f"http://{host}/{name}")
-        status = TaskStatus.new(request, NOW).model_copy(update={"task_id": name} | fields)
-        task = self.tasks[name] = Task(number=len(self.tasks) + 1, request=request, status=status)
+        status = TaskStatus.new(request, NOW).model_copy(
+            update={"task_id": name, "number": len(self.tasks) + 1} | fields
+        )
+        task = self.tasks[name] = Task(request=request, status=status)
         return task
 
     async def get(self, task_id: str) -> Task:

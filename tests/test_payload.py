@@ -10,6 +10,7 @@ from server.api.payload import Encoder
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo
 
 TASK_ID = "123e4567-e89b-12d3-a456-426614174000"
+LATER = datetime(2024, 1, 1, 12, 1, 15, tzinfo=UTC)
 INFO = VideoInfo(title="示例视频", duration=300, uploader="上传者")
 NINE = (
     "task_id", "status", "progress", "message", "created_at",
@@ -19,7 +20,7 @@ NINE = (
 
 def status(**fields: Any) -> TaskStatus:
     created = datetime(2024, 1, 1, 12, 0, 0, 999_999, tzinfo=UTC)
-    known = {"task_id": TASK_ID, "url": "http://media.test/v", "created_at": created}
+    known = {"task_id": TASK_ID, "number": 7, "url": "http://media.test/v", "created_at": created}
     return TaskStatus.model_validate(known | {"attempt": 1, "revision": 5} | fields)
 
 
@@ -39,9 +40,7 @@ COMPLETED = status(
         "audio": StoredFile(name="audio_example_123abc.mp3", path="audio.mp3", size=3, type="audio/mpeg"),
     },
 )
-FAILED = status(
-    stage="failed", error_code="http_404", completed_at=datetime(2024, 1, 1, 12, 1, 15, tzinfo=UTC)
-)
+FAILED = status(stage="failed", error_code="http_404", completed_at=LATER)
 
 
 def test_a_task_in_progress_reads_as_in_the_document() -> None:
@@ -97,8 +96,11 @@ def test_the_fields_stand_in_the_contracts_order() -> None:
     assert list(decoded(loading)) == [
         "task_id", "status", "progress", "message", "created_at", "video_info", "files",
         "url", "stage", "revision", "priority", "attempt",
-        "downloaded_bytes", "total_bytes", "speed", "eta", "file_info",
+        "downloaded_bytes", "total_bytes", "speed", "eta", "file_info", "number",
     ]  # fmt: skip
+    waiting = status(stage="queued", waiting="disk_full", not_before=LATER)
+    assert list(decoded(waiting))[-3:] == ["number", "waiting", "not_before"]
+    assert list(decoded(FAILED))[-3:] == ["number", "error_code", "hint"]
     assert list(decoded(FAILED))[5:9] == ["completed_at", "video_info", "files", "error"]
 
 
@@ -156,3 +158,12 @@ def test_a_better_hint_outranks_the_one_of_the_code() -> None:
 def test_who_waits_for_room_on_the_disk_is_told_so() -> None:
     assert "磁盘" in decoded(status(stage="queued", waiting="disk_full"))["message"]
     assert decoded(status(stage="queued"))["message"] == "等待处理..."
+
+
+def test_what_a_queued_task_waits_for_is_told_until_it_begins() -> None:
+    reason = {"waiting": "next_attempt", "not_before": LATER}
+    told = decoded(status(stage="queued", **reason))
+    assert (told["waiting"], told["not_before"]) == ("next_attempt", "2024-01-01T12:01:15Z")
+    assert told["message"] == "等待处理..."
+    for stage in set(Stage) - {Stage.QUEUED}:
+        assert not decoded(status(stage=stage, **reason)).keys() & reason.keys()

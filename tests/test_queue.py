@@ -8,8 +8,8 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
 def queued(number: int, priority: int = 0) -> Task:
     request = ProcessRequest(url="http://media.test/a", priority=priority)
-    status = TaskStatus.new(request, NOW).model_copy(update={"task_id": str(number)})
-    return Task(number=number, request=request, status=status)
+    status = TaskStatus.new(request, NOW).model_copy(update={"task_id": str(number), "number": number})
+    return Task(request=request, status=status)
 
 
 def drained(queue: Queue) -> list[str]:

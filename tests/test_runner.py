@@ -34,6 +34,12 @@ def test_a_passing_fault_is_tried_again_later_each_time() -> None:
     assert waits[-1] == pytest.approx(60, abs=0.2)
 
 
+def test_a_task_says_that_it_waits_for_its_next_attempt() -> None:
+    for event in (after_failure(status(), Broken(code="http_500", retryable=True), 9), after_loss(status())):
+        assert isinstance(event, Requeued)
+        assert event.because == "next_attempt"
+
+
 def test_a_source_that_says_when_is_asked_then() -> None:
     broken = Broken(code="http_429", retryable=True, retry_after=7)
     assert seconds_until(after_failure(status(), broken, 2)) == pytest.approx(7, abs=0.2)

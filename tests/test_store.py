@@ -74,7 +74,7 @@ async def ids(store: Store, text: str = "", stages: tuple[Stage, ...] = ()) -> s
 async def test_get_returns_what_add_returned(store: Store) -> None:
     task = new_task(title="Ein Film", priority=-3)
     added = await store.add(task)
-    assert added == replace(task, number=added.number)
+    assert added == replace(task, status=task.status.model_copy(update={"number": added.number}))
     assert await store.get(task.status.task_id) == added
 
 
@@ -344,6 +344,23 @@ async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Stor
         )
     assert (expired, was_retried) == ([], True)
     assert (await store.get(final.task_id)).status.stage is Stage.QUEUED
+
+
+# Several.
+
+
+async def test_the_statuses_of_those_that_exist_come_in_the_order_asked_for(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        queued, removed = await store.add(new_task()), await ended(store)
+        finals = [await ended(store) for _ in range(3)]
+        await store.mark_removed(removed.task_id)
+        shown = [finals[2], queued.status, finals[0], finals[1]]
+        ids = [status.task_id for status in shown]
+        asked = [ids[0], "nope", *ids[1:], removed.task_id, ids[0], "\0", "'"]
+        assert await store.statuses(asked) == shown
+        assert await store.statuses([]) == await store.statuses(["nope"]) == []
+    async with open_any() as store:
+        assert await store.statuses(asked) == shown
 
 
 # Files.

@@ -81,6 +81,7 @@ def text_frame(body: bytes) -> bytes:
 
 def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
     """`status` as clients see it, in the reader's words."""
+    is_queued = status.stage is Stage.QUEUED
     fields: dict[str, Any] = {
         "task_id": status.task_id,
         "status": status.stage.status,
@@ -101,6 +102,9 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "speed": status.speed,
         "eta": status.eta,
         "file_info": {kind: {"size": file.size, "type": file.type} for kind, file in status.files.items()},
+        "number": status.number,
+        "waiting": status.waiting if is_queued else None,
+        "not_before": _instant(status.not_before) if is_queued else None,
         "error_code": status.error_code,
         "hint": words.hint(status.hint or status.error_code) if status.error_code else None,
     }

@@ -41,15 +41,27 @@ MAX_LOG = 1 << 20  # bytes; the child caps it long before
 
 
 async def list_tasks(request: web.Request) -> web.Response:
-    """One page: newest first, the queue in its order."""
-    wanted, cursor, limit = _filter(request), request.query.get("cursor") or None, _limit(request)
-    page = await request.app[TASKS].page(wanted, cursor, limit) if wanted else Page([], None)
+    """One page: newest first, the queue in its order; or the tasks that `ids` names."""
+    page = await (_named(request) if "ids" in request.query else _page(request))
     encoder, chosen = request.app[ENCODER], language(request)
     tasks = b",".join(encoder.encode(status, chosen).body for status in page.tasks)
     following = b',"next_cursor":' + dumps(page.next_cursor) if page.next_cursor else b""
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
     body = b'{"tasks":[' + tasks + b"]" + following + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+async def _named(request: web.Request) -> Page:
+    """Those that exist, in the order of `ids`; whatever else is asked for does not matter."""
+    ids = [task_id for task_id in request.query["ids"].split(",") if task_id]
+    if not 1 <= len(ids) <= LARGEST_PAGE:
+        raise InvalidQuery("ids")
+    return Page(await request.app[TASKS].statuses(ids), None)
+
+
+async def _page(request: web.Request) -> Page:
+    wanted, cursor, limit = _filter(request), request.query.get("cursor") or None, _limit(request)
+    return await request.app[TASKS].page(wanted, cursor, limit) if wanted else Page([], None)
 
 
 def _filter(request: web.Request) -> Filter | None:
@@ -175,7 +187,8 @@ ROUTES = [
             "Tasks",
             "List tasks, newest first",
             {200: Reply("One page", {JSON: TaskPage})},
-            "With `stage=queued` in the order of the queue.",
+            "With `stage=queued` in the order of the queue; with `ids` only the tasks that it names, on one "
+            "page, whatever else is asked for.",
             parameters=(
                 Parameter("status", "only these", {"enum": ["processing", "completed", "error"]}),
                 Parameter("stage", "only these", {"enum": [stage.value for stage in Stage]}),
@@ -184,6 +197,7 @@ ROUTES = [
                 ),
                 Parameter("limit", "50 if not said", {"type": "integer", "minimum": 1, "maximum": 200}),
                 Parameter("cursor", "`next_cursor` of the page before"),
+                Parameter("ids", "up to 200, comma-separated: those of them that exist, in this order"),
                 *READER,
             ),
             errors=(InvalidQuery,),

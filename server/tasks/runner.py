@@ -35,6 +35,7 @@ MAX_LOST = 3  # children lost in a row that end in an error
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a new attempt, doubled each time
 MAX_RETRY_AFTER = 3600.0  # seconds; a source that asks for more is not waited for longer
 DISK_BACKOFF = 15.0  # seconds
+NEXT_ATTEMPT = "next_attempt"  # what a task waits for after a passing fault
 
 LastWord = Produced | Broken | None  # None: the child ended without one
 
@@ -183,7 +184,8 @@ def after_loss(status: TaskStatus) -> Event:
     """A child that was killed (by the kernel, by somebody) may do better next time, but not for ever."""
     if status.lost + 1 >= MAX_LOST:
         return Failed(code="worker_lost")
-    return Requeued(counts_as_lost=True, not_before=in_seconds(status.lost * FIRST_BACKOFF))
+    later = in_seconds(status.lost * FIRST_BACKOFF)
+    return Requeued(because=NEXT_ATTEMPT, counts_as_lost=True, not_before=later)
 
 
 def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
@@ -194,7 +196,8 @@ def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
         return Requeued(because="disk_full", not_before=in_seconds(DISK_BACKOFF))
     if not broken.retryable or status.retries >= retries:
         return Failed(code=broken.code, hint=broken.hint)
-    return Requeued(counts_as_retry=True, not_before=in_seconds(_backoff(status, broken)))
+    later = in_seconds(_backoff(status, broken))
+    return Requeued(because=NEXT_ATTEMPT, counts_as_retry=True, not_before=later)
 
 
 def _backoff(status: TaskStatus, broken: Broken) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from server.errors import (
@@ -62,6 +63,9 @@ class Tasks:
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         return await self._store.page(wanted, cursor, limit)
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        return await self._store.statuses(task_ids)
 
     async def find_file(self, name: str) -> tuple[TaskStatus, StoredFile]:
         found = await self._store.find_file(name)

@@ -54,6 +54,11 @@ class TaskPayload(Answer):
     speed: float | None = Field(None, ge=0, description="bytes a second", json_schema_extra=ADDED)
     eta: int | None = Field(None, ge=0, description="seconds", json_schema_extra=ADDED)
     file_info: dict[str, FileInfo] = Field(description="has the keys of `files`", json_schema_extra=ADDED)
+    number: int = Field(ge=1, description="the order of acceptance: newer is higher", json_schema_extra=ADDED)
+    waiting: str | None = Field(None, description="while `queued`: what for, a code", json_schema_extra=ADDED)
+    not_before: Instant | None = Field(
+        None, description="while `queued`: when it may begin", json_schema_extra=ADDED
+    )
     error_code: str | None = Field(None, description="with `error`: a stable word", json_schema_extra=ADDED)
     hint: str | None = Field(None, description="what the reader can do about it", json_schema_extra=ADDED)
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiosqlite
 
 from server.backends.sqlite.memory import Memory
-from server.backends.sqlite.rows import read_task
+from server.backends.sqlite.rows import TASKS_BY_ID, read_task
 from server.backends.sqlite.writer import Change
 from server.errors import IdempotencyMismatch, QueueFull
 from server.models import Task, TaskStatus
@@ -29,9 +29,6 @@ _UPDATE = """
 _BY_KEY = """
     SELECT idempotency, idempotency_request, task_id FROM tasks
     WHERE idempotency IN (SELECT value FROM json_each(?))"""
-_BY_ID = """
-    SELECT number, request, status FROM tasks
-    WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
 
 
 @dataclass(eq=False)
@@ -120,7 +117,8 @@ class Changes:
 
     def _admit(self, add: Add) -> None:
         self._number += 1
-        add.task = add.outcome = replace(add.task, number=self._number)
+        numbered = add.task.status.model_copy(update={"number": self._number})
+        add.task = add.outcome = replace(add.task, status=numbered)
         add.is_new = True
 
     async def _save(self, saves: Sequence[Save]) -> None:
@@ -152,6 +150,6 @@ class Changes:
         missing = [task_id for task_id, task in known.items() if task is None]
         found = {task_id: task for task_id, task in known.items() if task is not None}
         if missing:
-            rows = await self._db.execute_fetchall(_BY_ID, (json.dumps(missing),))
+            rows = await self._db.execute_fetchall(TASKS_BY_ID, (json.dumps(missing),))
             found |= {task.status.task_id: task for task in map(read_task, rows)}
         return found

@@ -8,15 +8,20 @@ from server.models import ProcessRequest, Task, TaskStatus
 
 FindShort = Callable[[str], str | None]
 
+TASKS_BY_ID = """
+    SELECT number, request, status FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
+
 
 def read_task(row: sqlite3.Row) -> Task:
     """`row` holds number, request and status."""
     number, request, status = row
-    return Task(
-        number=number,
-        request=ProcessRequest.model_validate_json(request),
-        status=TaskStatus.model_validate_json(status),
-    )
+    return Task(ProcessRequest.model_validate_json(request), read_status(number, status))
+
+
+def read_status(number: int, status: str) -> TaskStatus:
+    """The number is a column of its own: a status is made before its task has one."""
+    return TaskStatus.model_validate_json(status).model_copy(update={"number": number})
 
 
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
@@ -31,7 +36,7 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
         status.revision,
         status.stage.value,
         status.priority,
-        status.model_dump_json(exclude_none=True),
+        status.model_dump_json(exclude_none=True, exclude={"number"}),
         _short(status, find_short),
         _search(status),
         _ended_at(status),

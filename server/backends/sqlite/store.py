@@ -13,7 +13,14 @@ from server.backends.sqlite.connection import connect_reader, connect_writer, ex
 from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.migrations import migrate, released_scripts
 from server.backends.sqlite.pages import Cursor, page_query
-from server.backends.sqlite.rows import FindShort, read_task, status_values, task_values
+from server.backends.sqlite.rows import (
+    TASKS_BY_ID,
+    FindShort,
+    read_status,
+    read_task,
+    status_values,
+    task_values,
+)
 from server.backends.sqlite.search import folded, match_expression
 from server.backends.sqlite.writer import Writer
 from server.errors import TaskNotFound
@@ -114,6 +121,13 @@ class SqliteStore:
         rows = list(await self._lists.execute_fetchall(*query)) if query else []
         return _page(rows, limit, is_queue=wanted.is_queue)
 
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        found = {task_id: self._memory.get(task_id) for task_id in task_ids}
+        if missing := [task_id for task_id, task in found.items() if task is None]:
+            rows = await self._reads.execute_fetchall(TASKS_BY_ID, (json.dumps(missing),))
+            found |= {task.status.task_id: task for task in map(read_task, rows)}
+        return [task.status for task in found.values() if task]
+
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
         task = self._memory.owner(name)
         if task is None and (short := self._find_short(name)):
@@ -158,7 +172,7 @@ class SqliteStore:
 
 def _page(rows: Sequence[aiosqlite.Row], limit: int, *, is_queue: bool) -> Page:
     shown = rows[:limit]
-    tasks = [TaskStatus.model_validate_json(status) for _, _, status in shown]
+    tasks = [read_status(number, status) for number, _, status in shown]
     if len(rows) <= limit:
         return Page(tasks, None)
     number, priority, _ = shown[-1]
