@@ -6,13 +6,14 @@ INSTALL = @sh requirements/install.sh
 DENO = DENO_DIR=.venv/deno .venv/bin/deno
 
 help:
-	@echo 'make run      start the service on http://127.0.0.1:8080 (Ctrl-C stops it)'
-	@echo 'make test     run all tests, or some: make test ARGS="-k name"'
-	@echo 'make check    look for mistakes in style and types, in Python and JavaScript'
-	@echo 'make format   lay out both as make check wants them'
-	@echo 'make bench    measure; make bench ARGS=--check compares with the targets'
-	@echo 'make install  set up what the service needs, and do not start it'
-	@echo 'make lock     renew requirements/*.txt from requirements/*.in'
+	@echo 'make run        start the service on http://127.0.0.1:8080 (Ctrl-C stops it)'
+	@echo 'make test       run the tests, or some: make test ARGS="-k name"'
+	@echo 'make test-long  run those that take minutes: kills at random, long loads'
+	@echo 'make check      look for mistakes in style and types, in Python and JavaScript'
+	@echo 'make format     lay out both as make check wants them'
+	@echo 'make bench      measure; make bench ARGS=--check compares with the targets'
+	@echo 'make install    set up what the service needs, and do not start it'
+	@echo 'make lock       renew requirements/*.txt from requirements/*.in'
 
 # exec: signals reach the server and no shell in between.
 run: install
@@ -21,9 +22,14 @@ run: install
 install:
 	$(INSTALL) run
 
-# The variable is for the workers and the servers that tests start: they do not inherit -X dev.
+# PYTHONDEVMODE is for the workers and the servers that tests start: they do not inherit -X dev.
+PYTEST = PYTHONDEVMODE=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+
 test: tools
-	PYTHONDEVMODE=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-long: tools
+	$(PYTEST) -m long $(ARGS)
 
 check: packages
 	$(PYTHON) -m ruff check
@@ -55,4 +61,4 @@ lock:
 	$(LOCK) requirements/run.in -o requirements/run.txt
 	$(LOCK) requirements/test.in -c requirements/run.txt -o requirements/test.txt
 
-.PHONY: help run install test check format bench packages tools lock
+.PHONY: help run install test test-long check format bench packages tools lock

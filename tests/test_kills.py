@@ -72,6 +72,7 @@ MARKED = Moment("server.files.local", "LocalFiles", "remove")
 REMOVED = Moment("server.backends.sqlite.store", "SqliteStore", "forget")
 
 
+@pytest.mark.long
 async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_is_left(
     media: Path, tmp_path: Path
 ) -> None:
