@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> web.Application:
     async def say_goodbye(app: web.Application) -> None:
         app[keys.TASKS].close()
         hub.close()
-        # What clients answer to our close is no longer read once aiohttp itself shuts down.
+        # Once aiohttp itself shuts down it no longer reads what clients answer to the close of their sockets.
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN):
                 await hub.left_alone()

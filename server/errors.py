@@ -133,13 +133,13 @@ class RangeNotSatisfiable(AppError):
 
 
 class InvalidRequest(AppError):
-    """`problems` are (field, what is wrong as a key of `[field]`, the values of its placeholders)."""
+    """`wrong` are (field, what is wrong as a key of `[field]`, the values of its placeholders)."""
 
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"
 
-    def __init__(self, problems: list[tuple[str, str, dict[str, object]]]) -> None:
-        super().__init__(fields=", ".join(sorted({field for field, _, _ in problems})))
-        self.problems = problems
+    def __init__(self, wrong: list[tuple[str, str, dict[str, object]]]) -> None:
+        super().__init__(fields=", ".join(sorted({field for field, _, _ in wrong})))
+        self.wrong = wrong
 
 
 class InvalidQuery(InvalidRequest):

@@ -99,7 +99,7 @@ class Requeued(_Event):
     counts_as_lost: bool = False
 
 
-class Finished(_Event):
+class Completed(_Event):
     files: dict[str, StoredFile]
     video_info: VideoInfo = VideoInfo()
 
@@ -135,7 +135,7 @@ Event = (
     | Progress
     | Started
     | Requeued
-    | Finished
+    | Completed
     | Failed
     | Paused
     | Resumed
@@ -186,7 +186,7 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
             return _progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
         case Requeued():
             return _requeued(status, event) if stage is not Stage.PAUSED else None
-        case Finished(files=files, video_info=info):
+        case Completed(files=files, video_info=info):
             known = merged(status.video_info, info)
             return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "video_info": known}
         case Failed(code=code, hint=hint):

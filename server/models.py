@@ -34,7 +34,7 @@ class Frozen(BaseModel):
 
 
 class Stage(StrEnum):
-    """Where a task is; `status` is the coarser word that the document promises."""
+    """Where a task is; `status` is the coarser word, of three, that clients are promised."""
 
     QUEUED = "queued"
     INFO = "info"

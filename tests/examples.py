@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from server.events import DownloadStarted, Finished, Started, apply
+from server.events import Completed, DownloadStarted, Started, apply
 from server.files.names import new_short, public_name
 from server.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo, utc_now
 
@@ -41,5 +41,5 @@ def finished(status: TaskStatus, *, hours_ago: float = 0, title: str | None = No
         )
         for kind, extension, mime in (("video", "mp4", "video/mp4"), ("audio", "mp3", "audio/mpeg"))
     }
-    event = Finished(files=files, video_info=VideoInfo(title=title))
+    event = Completed(files=files, video_info=VideoInfo(title=title))
     return apply(status, event, utc_now() - timedelta(hours=hours_ago))

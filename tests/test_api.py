@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from server.api import keys
 from server.app import create_app
 from server.errors import DiskFull
-from server.events import Cancelled, Event, Failed, Finished, Resumed
+from server.events import Cancelled, Completed, Event, Failed, Resumed
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]
@@ -347,7 +347,7 @@ async def in_stage(client: Client, stage: str) -> str:
     task_id: str = (await submitted(client))["task_id"]
     events: dict[str, Event] = {
         "queued": Resumed(), "cancelled": Cancelled(),
-        "completed": Finished(files={}), "failed": Failed(code="http_404"),
+        "completed": Completed(files={}), "failed": Failed(code="http_404"),
     }  # fmt: skip
     if stage in events:
         await client.app[keys.TASKS]._recorder.record(task_id, events[stage])

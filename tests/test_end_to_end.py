@@ -1,4 +1,4 @@
-"""The document's flow as a user meets it: the real server, fork server, yt-dlp and ffmpeg."""
+"""The whole flow as a user meets it: the real server, fork server, yt-dlp and ffmpeg."""
 
 import asyncio
 import json

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from server.events import (
     Cancelled,
+    Completed,
     Described,
     DownloadStarted,
     Event,
     Failed,
-    Finished,
     Paused,
     Prioritized,
     Progress,
@@ -35,7 +35,7 @@ EVENTS: dict[str, Event] = {
     "progress": Progress(progress=45.9, downloaded_bytes=4, total_bytes=9, speed=2.5, eta=2),
     "convert": Progress(stage=Stage.CONVERT, progress=90),
     "requeued": Requeued(counts_as_retry=True),
-    "finished": Finished(files=FILES),
+    "finished": Completed(files=FILES),
     "failed": Failed(code="http_404"),
     "paused": Paused(),
     "resumed": Resumed(),
@@ -96,7 +96,7 @@ def test_the_phases_are_the_documents() -> None:
     assert (after(Started()).stage, after(Started()).progress) == ("info", 10)
     begun = after(Started(), DownloadStarted())
     assert (begun.stage, begun.progress) == ("download", 20)
-    done = after(Started(), DownloadStarted(), Finished(files=FILES))
+    done = after(Started(), DownloadStarted(), Completed(files=FILES))
     assert (done.stage.status, done.progress, done.completed_at) == ("completed", 100, LATER)
     failed = after(Started(), DownloadStarted(), Failed(code="http_404"))
     assert (failed.stage.status, failed.progress, failed.error_code) == ("error", 0, "http_404")

@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, {root!r})
 from {module} import {owner} as owner
-from server.events import Finished, Started
+from server.events import Completed, Started
 
 original, once = owner.{method}, Path({once!r})
 
@@ -61,7 +61,7 @@ class Moment:
 ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
 STARTED = Moment("server.tasks.forkserver", "ForkServer", "start")
 PRODUCED = Moment("server.files.local", "LocalFiles", "publish")
-PUBLISHED = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Finished)")
+PUBLISHED = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Completed)")
 STARTED_AGAIN = Moment(
     "server.tasks.recorder",
     "Recorder",

@@ -1,4 +1,4 @@
-"""The document's three examples, word for word, and what was added to them."""
+"""The three examples that every client knows, word for word, and what was added to them."""
 
 import json
 from datetime import UTC, datetime

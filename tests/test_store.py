@@ -469,7 +469,7 @@ BAD_CURSORS = ["", "0", "MQ", "bg", "猫", "\ud800", "bjE=", "bjE\n", "!bjE", "b
 async def test_a_bad_cursor_is_an_invalid_query(store: Store, cursor: str) -> None:
     with pytest.raises(InvalidQuery) as caught:
         await store.page(Filter(), cursor, 10)
-    assert [field for field, _, _ in caught.value.problems] == ["cursor"]
+    assert [field for field, _, _ in caught.value.wrong] == ["cursor"]
 
 
 async def test_the_cursor_of_another_order_is_an_invalid_query(store: Store) -> None:

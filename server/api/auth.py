@@ -1,4 +1,4 @@
-"""Who may in, where tokens are set: a bearer token, or the page's session cookie after a log-in.
+"""Who is let in, where tokens are set: a bearer token, or the page's session cookie after a log-in.
 
 Tokens are compared in constant time and never kept or logged; what is kept is a hash that names the
 scope of idempotency keys. Guessing is slowed for an address after ten wrong tokens a minute; a right
@@ -19,7 +19,7 @@ from pydantic import Field
 from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import SCOPE
 from server.api.openapi.operation import JSON, READER, Operation, Reply
-from server.api.openapi.schemas import Session
+from server.api.openapi.schemas import SessionState
 from server.api.rate import Minute
 from server.api.route import delete, get, post
 from server.api.security import DOORS, SAFE
@@ -40,6 +40,12 @@ class LogIn(Frozen):
 
 
 class Gate:
+    """Lets in who shows a token or the cookie of a log-in; where no tokens are set, everybody (`is_locked`).
+
+    What needs neither: the page and its files, `/healthz` and the log-in itself. Whoever guesses raises
+    `TooManyRequests` after `MAX_WRONG` wrong tokens a minute from one address; a right token never does.
+    """
+
     def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._hashes = [_hash(token.get_secret_value()) for token in settings.tokens]
         self.is_locked = bool(self._hashes)
@@ -162,7 +168,7 @@ ROUTES = [
             "get_session",
             "Service",
             "Whether a log-in is needed, and is there",
-            {200: Reply("Either way", {JSON: Session})},
+            {200: Reply("Either way", {JSON: SessionState})},
             "For the page, before it asks for anything else: never 401, and a token is not looked at.",
             parameters=READER,
         ),

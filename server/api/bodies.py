@@ -60,13 +60,13 @@ def validated(model: type[M], body: dict[str, Any]) -> M:
     try:
         return model.model_validate(body)
     except ValidationError as exc:
-        problems = exc.errors(include_url=False, include_input=False)
-        raise InvalidRequest([_wrong(problem) for problem in problems]) from None
+        errors = exc.errors(include_url=False, include_input=False)
+        raise InvalidRequest([_wrong(error) for error in errors]) from None
 
 
-def _wrong(problem: ErrorDetails) -> tuple[str, str, dict[str, object]]:
-    field = ".".join(str(part) for part in problem["loc"])
-    return field, problem["type"], dict(problem.get("ctx") or {})
+def _wrong(error: ErrorDetails) -> tuple[str, str, dict[str, object]]:
+    field = ".".join(str(part) for part in error["loc"])
+    return field, error["type"], dict(error.get("ctx") or {})
 
 
 def respond(

@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-METHODS = "GET, HEAD, POST, PATCH, DELETE"
-HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
-EXPOSED = "Content-Language, Content-Range, ETag, Location, Retry-After"
+ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
+EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After"
 AN_HOUR = "3600"  # seconds that a browser may remember the answer
 
 
@@ -17,8 +17,8 @@ def is_preflight(request: web.Request) -> bool:
 def answer_preflight() -> web.Response:
     """`allow` adds the origin."""
     headers = {
-        "Access-Control-Allow-Methods": METHODS,
-        "Access-Control-Allow-Headers": HEADERS,
+        "Access-Control-Allow-Methods": ALLOWED_METHODS,
+        "Access-Control-Allow-Headers": ALLOWED_HEADERS,
         "Access-Control-Max-Age": AN_HOUR,
     }
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
@@ -27,6 +27,6 @@ def answer_preflight() -> web.Response:
 def allow(origin: str, response: web.StreamResponse) -> None:
     """Let the page at `origin` read `response`. Cookies are for our own page: none is asked for here."""
     response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Access-Control-Expose-Headers"] = EXPOSED
+    response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers.add("Vary", "Origin")

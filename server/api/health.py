@@ -7,7 +7,7 @@ from aiohttp import web
 from server.api.bodies import respond_json
 from server.api.keys import READINESS
 from server.api.openapi.operation import JSON, Operation, Reply
-from server.api.openapi.schemas import Health, Readiness
+from server.api.openapi.schemas import Health, ReadinessReport
 from server.api.route import get
 from server.errors import InternalError
 
@@ -45,8 +45,8 @@ ROUTES = [
             "Service",
             "Whether everything needed is there",
             {
-                200: Reply("Ready", {JSON: Readiness}),
-                503: Reply("Something needed is missing", {JSON: Readiness}),
+                200: Reply("Ready", {JSON: ReadinessReport}),
+                503: Reply("Something needed is missing", {JSON: ReadinessReport}),
             },
         ),
     ),

@@ -14,7 +14,7 @@ from server.models import InfoRequest
 
 async def inspect(request: web.Request) -> web.Response:
     body = await read_object(request)
-    with_preset(body, request.app[SETTINGS].presets)  # must exist; nothing in it changes what a link offers
+    with_preset(body, request.app[SETTINGS].presets)  # an unknown one is refused; what it sets is not needed
     found = await request.app[INSPECTOR].inspect(validated(InfoRequest, body))
     return respond_json(found)
 

@@ -10,7 +10,7 @@ from server.api.route import get, undescribed
 from server.errors import NotFound
 
 STATIC = Path(__file__).parent.parent.parent / "static"
-FILES = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*.*") if path.is_file()}
+ASSETS = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*.*") if path.is_file()}
 
 
 async def index(request: web.Request) -> web.FileResponse:
@@ -19,8 +19,8 @@ async def index(request: web.Request) -> web.FileResponse:
 
 
 async def static(request: web.Request) -> web.FileResponse:
-    """Only what was there at the start: no path is ever put together from a request."""
-    path = FILES.get(request.match_info["path"])
+    """Only files that were there when the server started: no path is made from what a request says."""
+    path = ASSETS.get(request.match_info["path"])
     if path is None:
         raise NotFound(docs_path(request))
     return web.FileResponse(path)

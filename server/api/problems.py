@@ -31,7 +31,7 @@ def problem(request: web.Request, error: AppError) -> web.Response:
 def _members(error: AppError, words: Catalogue) -> dict[str, object]:
     """What some errors say beyond the common members."""
     match error:
-        case InvalidRequest(problems=wrong):
+        case InvalidRequest(wrong=wrong):
             return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}
         case SourceRefused(error_code=code):
             hint = words.hint(code)

@@ -1,4 +1,4 @@
-"""The doors: who may ask, from which page, under which name; and what every answer carries.
+"""The doors: from which page and under which name a request may come; and what every answer carries.
 
 Browsers send requests for pages of other sites. A body type that needs a preflight, `Origin` and
 `Sec-Fetch-Site` keep those from changing anything here; `Host` keeps a name that was pointed at us
@@ -20,7 +20,7 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-HEADERS = {  # of all answers; one that has X-Frame-Options has them all
+HEADERS = {  # of all answers; an answer that has X-Frame-Options was made with all of them
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -29,7 +29,7 @@ from server.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
 
 MAX_WAIT = 50.0  # seconds
-POLL_EVERY = "2"  # seconds: the document's advice to pollers
+POLL_EVERY = "2"  # seconds; what docs/api.md advises to those who poll
 _PREFER = istr("Prefer")
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""What every request goes through: the doors, its handler, and errors as problems (RFC 9457)."""
+"""What every request goes through: admission, its handler, and errors as problems (RFC 9457)."""
 
 import logging
 import secrets
@@ -23,7 +23,7 @@ AddHeaders = Callable[[web.Request, web.StreamResponse], None]
 def wrapped(
     routes: Sequence[Route], admit: Admit, add_headers: AddHeaders, connections: Connections
 ) -> list[web.RouteDef]:
-    """`routes`, and one for everything else: all go through the doors.
+    """`routes`, and one for everything else, each with admission before its handler.
 
     `admit` raises if the request may not in; what it returns, if anything, is the answer. `add_headers` adds
     what every answer carries; handlers that send their answers themselves, files and sockets, call it, too.

@@ -11,7 +11,7 @@ from typing import Any
 from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import DATABASE, DatabaseUnusable, open_lock, open_store
 from server.errors import DiskFull
-from server.events import Event, Finished, Requeued
+from server.events import Completed, Event, Requeued
 from server.files.local import LocalFiles
 from server.files.names import short_of
 from server.models import Stage, Task
@@ -21,7 +21,7 @@ from server.tasks.disk import Disk
 from server.tasks.forkserver import ForkServer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
-from server.tasks.janitor import finish_removals, remove_expired, watch_disk
+from server.tasks.janitor import carry_out_removals, remove_expired, watch_disk
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
@@ -101,7 +101,7 @@ async def carry_on(
     store: Store, recorder: Recorder, dispatcher: LocalDispatcher, files: LocalFiles, tasks: Tasks
 ) -> None:
     """Finish what a stop or a crash has left: removals, publications, downloads."""
-    await finish_removals(tasks, await store.removed())
+    await carry_out_removals(tasks, await store.removed())
     for task in await store.unfinished():
         if task.status.stage.is_running:
             await recorder.record(task.status.task_id, await _what_became_of(task, files))
@@ -115,7 +115,7 @@ async def _what_became_of(task: Task, files: LocalFiles) -> Event:
     published = await files.published(task.status.task_id, task.status.attempt)
     if published is None:
         return Requeued()
-    return Finished(files=published.files, video_info=published.video_info)
+    return Completed(files=published.files, video_info=published.video_info)
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ class Download:
         if info is None:
             parts.prepare(self._directory, [recording.PIECE])
             self._reporter.download_started()
-            return self._finish_recorded({}, None)
+            return self._keep_recorded({}, None)
         self._channel.send("described", video_info=describe.video_info(info))
         streams = parts.chosen(info) if self._wants_media() else []
         if self._is_to_be_recorded(info):
@@ -186,7 +186,7 @@ class Download:
         if not streams:
             return self._produced(info, None, {"thumbnail": picture} if picture else {})
         self._listen_to(engine, streams)
-        return self._finish_recorded(info, picture)
+        return self._keep_recorded(info, picture)
 
     def _listen_to(self, engine: Engine, streams: list[dict[str, Any]]) -> None:
         counted, began = Stream(), time.monotonic()
@@ -212,7 +212,7 @@ class Download:
             return streams if classify(error).retryable else None
         return parts.chosen(info) if recording.is_live(info) else None
 
-    def _finish_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
+    def _keep_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
         files = self._produce([recording.put_together(self._directory, self._job["ffmpeg"])])
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         seen = probe.inspect(self._directory / parts.OUT / main, self._job["ffmpeg"])

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-# Optional to those who import them: the detection of text encodings in requests (unused by yt-dlp), the
-# reading of browsers' cookies, live chats, covers in files that ffmpeg can't put them in, and a network
-# client that no guard could watch.
+# Modules that their users can do without, and no download needs: the detection of text encodings (which
+# `requests` wants), the reading of browsers' cookies, live chats, covers for files that
+# ffmpeg cannot put them in, and a network client that connects past the guard.
 _LEFT_OUT = (
     "charset_normalizer",
     "chardet",
@@ -27,7 +27,7 @@ _LEFT_OUT = (
     "curl_cffi",
 )
 
-# Not optional, but used by live chats alone.
+# Modules that their users cannot do without, but of which only live chats make use.
 _LATER = ("asyncio",)
 
 _NEEDED = (

@@ -60,7 +60,8 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
         log.info("stopping: running downloads go on at the next start")
         watching.cancel()
-        # Before aiohttp begins to: from then on it reads no answer to a close, and cuts off who asks.
+        # First our own shutdown: once aiohttp's begins, it reads no answer to the close of a socket, and cuts
+        # connections off that are being answered.
         await app.shutdown()
         await asyncio.sleep(LAST_WORDS)
     finally:

@@ -4,7 +4,7 @@ work/<task_id>/        the child's: partial files, the preview, finished files i
 work/<task_id>.lock    held (flock) by whoever writes into it, down to the last ffmpeg
 logs/<task_id>.log
 files/<task_id>/       the finished files and their manifest: whole, or not there at all
-scratch/               of looks at links, of which nothing is kept
+scratch/               work directories of `POST /api/info`, of which nothing is kept
 """
 
 import asyncio
@@ -42,7 +42,7 @@ Known = Callable[[list[str]], Awaitable[dict[str, Stage]]]
 
 
 class LocalFiles:
-    """Methods that touch the disk do it in a thread; the two that are called in one say so."""
+    """Coroutines touch the disk in a thread; plain methods that touch it say so, and are called in one."""
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir.absolute()
@@ -123,15 +123,15 @@ class LocalFiles:
                 task_ids = _task_ids(entries)
                 # To the end: a directory that is closed while a thread reads it takes the process along.
                 while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
-                    await self._sweep(batch, known, unfinished=directory is self._work)
+                    await self._sweep(batch, known, partial=directory is self._work)
 
-    async def _sweep(self, task_ids: list[str], known: Known, *, unfinished: bool) -> None:
+    async def _sweep(self, task_ids: list[str], known: Known, *, partial: bool) -> None:
         stages = await known(task_ids)
         for task_id in task_ids:
             try:
                 if task_id not in stages:
                     await self.remove(task_id)
-                elif unfinished and stages[task_id] is Stage.COMPLETED:
+                elif partial and stages[task_id] is Stage.COMPLETED:
                     await self._sweep_work(task_id, known)
             except OSError as exc:
                 log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)

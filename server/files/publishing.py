@@ -1,4 +1,4 @@
-"""From what a child left to finished files: looked at like a stranger's, then moved by one rename.
+"""From what a child left to finished files: distrusted and checked, then moved by one rename.
 
 Everything is done relative to open directories, so no link that a child may have put in the way
 is ever followed.

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from server.models import Frozen, Stage
 
 
-class _Failure(Frozen):
+class _FailureTexts(Frozen):
     """What a task ended in: the short reason, the cause, and what the reader can do about it."""
 
     reason: str | None = None
@@ -23,7 +23,7 @@ class _Failure(Frozen):
     hint: str | None = None
 
 
-class _Problem(Frozen):
+class _ProblemTexts(Frozen):
     title: str
     detail: str
 
@@ -34,9 +34,9 @@ class _Texts(Frozen):
     failed: str
     stage: dict[Stage, str]
     waiting: dict[str, str]
-    failure: dict[str, _Failure]
+    failure: dict[str, _FailureTexts]
     http_hint: dict[str, str]
-    problem: dict[str, _Problem]
+    problem: dict[str, _ProblemTexts]
     field: dict[str, str]
 
 
@@ -80,7 +80,7 @@ class Catalogue:
         words = {name: _listed(value, texts["or"]) for name, value in values.items()}
         return texts.get(key, texts["other"]).format_map(words)
 
-    def _failure(self, code: str) -> _Failure:
+    def _failure(self, code: str) -> _FailureTexts:
         """Children may be newer than the server: an unknown code is worded as `internal`."""
         known = self.texts.failure
         if re.fullmatch(r"http_\d{3}", code):

@@ -110,14 +110,15 @@ class ForkServer:
         await self._warm.wait()
 
     async def start(self, job_id: str, job: Mapping[str, object], log_file: Path) -> Child:
-        """Start `job` in a child whose output goes to `log_file`; if that fails, it is lost at once.
+        """Start `job` in a child whose output goes to `log_file`; one that cannot start has `exited` at once.
 
         Raises `OSError` if there is no room for the log.
         """
         output = await asyncio.to_thread(_open_log, log_file)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        # No await from here to the send: it must be lost with the fork server that gets it.
+        # No await from here to the send: if the fork server ends, `_run_once` must find the child among
+        # those that ended with it, and not one that the next fork server never hears of.
         child = self._children[job_id] = Child(self, job_id)
         with theirs, output:
             try:

@@ -45,17 +45,17 @@ async def remove_expired(store: Store, tasks: Tasks, hours: float) -> None:
         more = True
         while more:
             expired = await store.mark_expired(hours, AT_ONCE)
-            await finish_removals(tasks, expired)
+            await carry_out_removals(tasks, expired)
             more = len(expired) == AT_ONCE
 
     await _for_ever(look, LOOK_FOR_EXPIRED)
 
 
-async def finish_removals(tasks: Tasks, task_ids: list[str]) -> None:
+async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
     """One that cannot be finished stops no other; it stays marked, and the next start tries again."""
     for task_id in task_ids:
         try:
-            await tasks.finish_removal(task_id)
+            await tasks.carry_out_removal(task_id)
         except (AppError, OSError) as exc:
             log.error("%s could not be removed altogether: %s", task_id, exc)
 

@@ -13,9 +13,9 @@ from server.events import (
     CHILD_EVENT,
     Alive,
     Broken,
+    Completed,
     Event,
     Failed,
-    Finished,
     Produced,
     Requeued,
     Started,
@@ -155,7 +155,7 @@ class Runner:
     async def _publish(self, status: TaskStatus, produced: Produced) -> Event:
         info = merged(status.video_info, produced.video_info)
         files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
-        return Finished(files=files, video_info=info)
+        return Completed(files=files, video_info=info)
 
     def _job(self, task: Task) -> dict[str, object]:
         task_id, settings = task.status.task_id, self._settings

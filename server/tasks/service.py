@@ -109,7 +109,10 @@ class Tasks:
             return await self._record(task_id, Retried())
 
     async def finish(self, task_id: str) -> TaskStatus:
-        """End a live recording and keep it; what is put together for longer answers before it is done."""
+        """End a live recording and keep it.
+
+        If its pieces take longer than `LONGEST_FINISH` to be put together, the status so far is returned.
+        """
         async with self._turn(task_id):
             before = await self.status(task_id)
             if before.stage.is_final:
@@ -125,9 +128,9 @@ class Tasks:
         """Unknown at once; its child, files and row are gone when this returns."""
         async with self._turn(task_id):
             await self._store.mark_removed(task_id)
-            await self.finish_removal(task_id)
+            await self.carry_out_removal(task_id)
 
-    async def finish_removal(self, task_id: str) -> None:
+    async def carry_out_removal(self, task_id: str) -> None:
         """What follows the mark, also after a crash in between: files first, then the row."""
         self._publisher.removed(task_id)
         await self._dispatcher.withdraw(task_id)

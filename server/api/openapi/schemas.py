@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.models import Stage, VideoInfo
 
-ADDED: dict[str, Any] = {"x-added": True}  # to the nine fields of the document
+# Beyond the nine fields that clients of the first version of this API were promised.
+ADDED: dict[str, Any] = {"x-added": True}
 Bytes = Annotated[int, Field(ge=0, description="bytes")]
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
 Instant = Annotated[
@@ -109,7 +110,7 @@ class Info(Answer):
     entries: list[Entry] | None = Field(None, description="of a playlist")
 
 
-class Session(Answer):
+class SessionState(Answer):
     login_required: bool = Field(description="tokens are set: without one nothing else is answered")
     logged_in: bool = Field(description="the cookie that was sent is that of a session")
 
@@ -118,18 +119,18 @@ class Health(Answer):
     status: Literal["ok"]
 
 
-class Check(Answer):
+class CheckReport(Answer):
     ok: bool
     needed: bool = Field(description="without it the service does not work")
     detail: str
 
 
-class Readiness(Answer):
+class ReadinessReport(Answer):
     status: Literal["ready", "not ready"]
-    checks: dict[str, Check]
+    checks: dict[str, CheckReport]
 
 
-class FieldProblem(Answer):
+class WrongField(Answer):
     field: str = Field(description="`outputs.0`: the first element of `outputs`; empty: the body itself")
     message: str
 
@@ -144,7 +145,7 @@ class Problem(Answer):
     status: int = Field(ge=400, le=599)
     detail: str
     code: str
-    errors: list[FieldProblem] | None = Field(None, description="`invalid_request`: all that is wrong")
+    errors: list[WrongField] | None = Field(None, description="`invalid_request`: all that is wrong")
     id: str | None = Field(None, description="`internal`: stands in the log beside the cause")
     error_code: str | None = Field(None, description="`source_refused`: what a task would have ended with")
     error: str | None = Field(None, description="`source_refused`: the cause in one short sentence")

@@ -22,7 +22,7 @@ _QUEUED = "SELECT number, priority, status FROM tasks INDEXED BY tasks_queue "
 _QUEUE_SAME = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority = ? AND number > ?"
 _QUEUE_LOWER = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority < ?"
 _MATCHING = (
-    # CROSS: the order is the text index's. The rows themselves decide; the index knows trigrams only.
+    # CROSS keeps SQLite from reading the table first. The index knows trigrams only: `instr` decides.
     "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
     "ON tasks.number = tasks_text.rowid WHERE tasks_text MATCH ? AND tasks_text.rowid < ? AND removed = 0"
 )

@@ -52,7 +52,7 @@ def stop_all() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """To the network for one ffmpeg: a proxy at `port` of this machine, and no other door."""
+    """How one ffmpeg reaches the network: by the proxy at `port` of this machine, and by nothing else."""
 
     port: int
     url: str

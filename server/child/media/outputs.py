@@ -12,6 +12,7 @@ from typing import Any
 from server.child.media.parts import Part
 from server.child.process.codes import JobFailed
 
+# container -> the codecs of pictures and of sound that players expect in it
 _FITS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "mp4": (
         frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video")),
@@ -19,7 +20,7 @@ _FITS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "webm": (frozenset(("vp8", "vp9", "av1")), frozenset(("opus", "vorbis"))),
 }
-# audio_format -> the codec in it, the containers that are one already, how to encode
+# audio_format -> its codec, the containers in which that codec need only be moved, how ffmpeg encodes it
 _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
     "mp3": ("mp3", frozenset(("mp3",)), ["-c:a", "libmp3lame"]),
     "m4a": ("aac", frozenset(("m4a", "mp4")), ["-c:a", "aac"]),
@@ -27,12 +28,13 @@ _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
     "flac": ("flac", frozenset(("flac",)), ["-c:a", "flac"]),
     "wav": ("pcm_s16le", frozenset(("wav",)), ["-c:a", "pcm_s16le"]),
 }
-_RATES: dict[str, tuple[list[str], int]] = {  # without a wish, and the most kbit/s there can be
+# audio_format -> ffmpeg's options where no `audio_quality` is asked for; the encoder's highest rate, kbit/s
+_RATES: dict[str, tuple[list[str], int]] = {
     "mp3": (["-q:a", "2"], 320),
     "m4a": (["-b:a", "160k"], 512),
     "opus": (["-b:a", "128k"], 256),
 }
-_NATURAL = {
+_NATURAL = {  # codec -> the file type for `"audio_format": "best"`, which keeps the source's codec
     "aac": "m4a",
     "alac": "m4a",
     "mp3": "mp3",
@@ -157,7 +159,7 @@ def _plan_video(result: Plan, wanted: str, picture: Part, sound: Part | None) ->
 
 
 def _container_of(picture: Part) -> str:
-    """The suffix for a file of this container with a picture in it."""
+    """The suffix for a file of this container with a picture in it: some have another one for sound alone."""
     return {"m4a": "mp4", "ogg": "ogv", "opus": "ogv"}.get(picture.media.container, picture.media.container)
 
 

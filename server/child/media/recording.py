@@ -190,7 +190,7 @@ class Recording:
         return ["-f", "hls", *start, *(word for item in wished.items() if item[0] in known for word in item)]
 
     def _in_step(self, at: int) -> list[str]:
-        """Sound that comes by itself may begin at another moment than the picture."""
+        """Have ffmpeg align the second input with the first: they may begin at different moments."""
         known = at and "-isync" in programs.help_on(self._job["ffmpeg"], "long")
         return ["-isync", "0"] if known else []
 

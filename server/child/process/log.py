@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202
 _URL = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?(?P<rest>[^\s?#'\"<>]*)[^\s'\"<>]*", re.IGNORECASE
 )
-# yt-dlp makes names out of the ends of links, queries and all.
+# yt-dlp names some files after the end of a link, its query included.
 _QUERY = re.compile(r"\?[^\s?'\"<>]*=[^\s'\":<>]*")
 _SECRET = re.compile(
     r"(?P<name>\b(?:set-)?cookie2?|(?:proxy-)?authorization|x-api-key|password|passwd|token)"
@@ -26,10 +26,7 @@ _SECRET = re.compile(
 
 
 class Log:
-    """What yt-dlp takes as its logger.
-
-    Each line of yt-dlp calls `on_line`: it means that work goes on.
-    """
+    """What yt-dlp takes as its logger; `on_line` is called for each line of yt-dlp: work goes on."""
 
     def __init__(self, descriptor: int = 1, on_line: Callable[[], None] = lambda: None) -> None:
         self.on_line = on_line
@@ -86,4 +83,4 @@ def _write(descriptor: int, data: bytes) -> None:
     try:
         os.write(descriptor, data)
     except OSError:
-        return  # a full disk must not be what the job fails of: there is no place left to say so
+        return  # a full disk: a job does not fail because of its log

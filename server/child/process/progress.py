@@ -35,12 +35,12 @@ class Stream:
         finished = hook.get("status") == "finished"
         size = hook.get("total_bytes")
         before, self.done = self.done, hook.get("downloaded_bytes") or (finished and size) or self.done
-        # What came in counts more than what was promised.
+        # A size that the bytes that came exceed is wrong.
         self.size = self.done if finished else size or self.size
         if self.size is not None and self.size < self.done:
             self.size = None
         self.share = max(self.share, 1.0 if finished else self._share(hook))
-        # What an earlier attempt has left does not come in now.
+        # The first report counts what an earlier attempt left, which did not come in now.
         came_in, self._began = (self.done - before if self._began else 0), True
         return max(0, came_in)
 

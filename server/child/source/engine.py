@@ -1,6 +1,6 @@
-"""yt-dlp, with what it lacks for our purpose: bounded pages, and a memory for what sources answered.
+"""yt-dlp with bounds on what it reads into memory, and with the HTTP errors that it met kept for `classify`.
 
-What takes long in it and is the same for every job is done once a process; children inherit it.
+What takes long and is the same for every job is done once, in the fork server; its children inherit it.
 """
 
 import functools
@@ -15,7 +15,7 @@ from server.child.process.codes import JobFailed
 from server.child.source.generic import GenericIE
 
 LARGEST_PAGE = 32 * 1024 * 1024
-_SCHEMES = ("http", "https", "data")  # and no ftp
+_SCHEMES = ("http", "https", "data")  # of what yt-dlp's client takes: no ftp
 
 
 class Engine(YoutubeDL):  # type: ignore[misc]

@@ -6,9 +6,9 @@ noted as done. Here the note also holds the length up to which the `.part` file 
 in one step, and before a download goes on the rest is cut off. If the playlist has another number of
 fragments than before, it is another film's: then nothing is kept.
 
-Its HLS reader, moreover, leaves out what is there already while it counts: it fetches the initialization
-fragment again each time, and numbers, which keys depend on, begin at what is left. So it is told that
-nothing is there, and what is there is left out afterwards.
+Its HLS reader, moreover, does not count the fragments that are there already: it fetches the initialization
+fragment again each time, and the numbers of fragments, which decryption needs, begin at the first that is
+missing. So it is told that nothing is there, and what is there is left out afterwards.
 """
 
 import json
@@ -64,7 +64,7 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
 
 
 def _tidy(part: Path, note: Path, total: int | None) -> None:
-    """Leave what `note` vouches for: of `part` its length, of single fragments those of the same playlist."""
+    """Cut `part` to the length that `note` holds, and delete single fragments of another playlist."""
     size, same = _vouched(note, total)
     if not same:
         for fragment in part.parent.glob(f"{part.name}-Frag*"):

@@ -1,7 +1,7 @@
-"""yt-dlp's extractor for all pages that no other knows, less its last resort.
+"""yt-dlp's extractor for links that no other extractor knows, made more careful about what is a video.
 
-What is no HTML it takes for a film, whatever it is: plain text, a PDF, a picture. Here it has to look like
-one, or at least not like anything else.
+Whatever is not HTML it takes for a video file: plain text, a PDF, a picture. Here a file is refused whose
+content is certainly neither video nor sound.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         return info
 
     def _request_webpage(self, *args: Any, **kwargs: Any) -> Response:
-        """The head of the last page is what the guess was made by."""
+        """Keep the first bytes of the answer: `_real_extract` looks at them."""
         response: Response = super()._request_webpage(*args, **kwargs)
         read = response.read
         self._kind, self._head = response.headers.get("Content-Type") or "", b""

@@ -35,7 +35,7 @@ def build(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
         "logger": log,
         "quiet": True,
         "noprogress": True,
-        "progress_delta": 1e9,  # its own progress lines cost more than ours
+        "progress_delta": 1e9,  # seconds between the progress lines of its own, which nobody reads
         "no_color": True,
         "cachedir": False,
         "enable_file_urls": False,
@@ -56,7 +56,7 @@ def build(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
         "file_access_retries": 1,
         "retry_sleep_functions": {"http": _pause, "fragment": _pause, "extractor": _pause},
         "proxy": job.get("proxy"),
-        # certifi would win over certificates that the operator names
+        # Without this yt-dlp would use certifi's certificates instead of those that the operator names.
         "compat_opts": {"no-certifi"} if _own_certificates() else set(),
     }
 
@@ -84,7 +84,7 @@ def for_info(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
 
 
 def selector(request: Mapping[str, Any]) -> str:
-    """yt-dlp's format selection: an exact choice, else by wish from the narrowest to anything."""
+    """yt-dlp's format selection: the exact choice, else what meets every wish, then what meets fewer."""
     if request.get("format"):
         return str(request["format"])
     if wants_only_audio(request):
@@ -121,14 +121,15 @@ def _video(narrow: str, request: Mapping[str, Any]) -> str:
     plain = f"bv*{narrow}+ba/b{narrow}"
     if not request.get("audio_language"):
         return plain
-    # bv without the star: next to a picture with sound yt-dlp would drop the other sound again
-    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", request, without=False) + f"/{plain}"
+    # bv, not bv*: beside a picture with sound of its own yt-dlp would leave out the sound that is asked for.
+    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", request, or_any=False) + f"/{plain}"
 
 
-def _in_language(spec: str, request: Mapping[str, Any], *, without: bool = True) -> str:
+def _in_language(spec: str, request: Mapping[str, Any], *, or_any: bool = True) -> str:
+    """`spec` with `{0}` as a filter for `audio_language`; then, if any language will do, without it."""
     language = request.get("audio_language")
     wished = [spec.format(f"[language^={language}]")] if language else []
-    return "/".join([*wished, spec.format("")] if without else wished)
+    return "/".join([*wished, spec.format("")] if or_any else wished)
 
 
 def _pause(n: int) -> float:

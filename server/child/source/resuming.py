@@ -1,9 +1,10 @@
 """A download goes on only at the source that it began with.
 
 yt-dlp asks for what is missing of a partial file and appends whatever comes. Here a note beside the file
-holds the marks of its source. What is missing is asked for under the condition that they are still the same
-(`If-Range`: RFC 9110, 13.1.5), and as not everybody understands that, the answer has to bear them, too. If
-there is no going on, the partial file is dropped and the download begins anew within the same attempt.
+holds its source's ETag, Last-Modified and length. What is missing is asked for under the condition that they
+are still the same (`If-Range`: RFC 9110, 13.1.5); not every server understands that, so the answer is
+compared with them, too. If they differ, the partial file is dropped and the download begins anew within the
+attempt.
 """
 
 import copy
@@ -33,13 +34,13 @@ def install() -> None:
 
 
 def note_of(filename: str) -> Path:
-    """Where the marks of the source of `filename` are kept, once any of it has come."""
+    """The file that holds the `Source` of `filename`, once any of it has come."""
     return Path(filename + _NOTE)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What tells one state of a source from another; None is what it does not say."""
+    """What tells one version of a file at its source from another; None is what the source does not say."""
 
     etag: str | None = None
     modified: str | None = None
@@ -58,12 +59,12 @@ class Source:
         return strong or self.modified
 
     def is_continued_by(self, other: "Source") -> bool:
-        """Whether bytes of `other` may follow those of this one; without any mark the length has to do."""
+        """Whether bytes of `other` may follow those of this one; without ETag and date the length decides."""
         if not _agree(self.total, other.total):
             return False
         pairs = ((self.etag, other.etag), (self.modified, other.modified))
         marked = self.etag or self.modified
-        # Not every answer bears every mark, but a source that has lost them all is another one.
+        # An answer need not have both, but at least one of those that the note has.
         return all(_agree(*pair) for pair in pairs) and (not marked or any(all(pair) for pair in pairs))
 
 
@@ -72,11 +73,11 @@ def _agree(one: object, other: object) -> bool:
 
 
 class _NoGoingOn(Exception):
-    """What comes, or would come, does not belong to what is there."""
+    """What the source has now does not belong to the partial file."""
 
 
 class _NothingMissing(Exception):
-    """All of it is there."""
+    """The partial file is the whole one."""
 
 
 def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
