@@ -133,7 +133,7 @@ def install(folder: Path, what: str) -> str:
 
 def deno(folder: Path, *arguments: str) -> str:
     """What it complains of; fails if it finds everything in order."""
-    command = (Path(sysconfig.get_path("scripts"), "deno"), *arguments)
+    command = (str(Path(sysconfig.get_path("scripts"), "deno")), *arguments)
     environment = {"DENO_DIR": str(folder / "deno"), "NO_COLOR": "1"}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1

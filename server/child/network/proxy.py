@@ -118,7 +118,7 @@ class _Request(BaseHTTPRequestHandler):
             self.end_headers()
 
     def _head(self) -> bytes:
-        """The request as its host is to get it: without the headers for this proxy, and for one connection."""
+        """The request as its host is to get it: without headers for this proxy, and for one connection."""
         parts = urlsplit(self.path)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
