@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 
 from aiohttp import web
 
@@ -69,7 +68,4 @@ def create_app(settings: Settings) -> web.Application:
 
 
 def _under(base_path: str) -> list[Route]:
-    async def to_the_page(request: web.Request) -> web.StreamResponse:
-        return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": base_path + "/"})
-
-    return [undescribed(web.get(base_path, to_the_page)), *(route.below(base_path) for route in ROUTES)]
+    return [undescribed(web.get(base_path, page.moved)), *(route.below(base_path) for route in ROUTES)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yarl
 from aiohttp import ClientResponse, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient
 
@@ -532,6 +533,9 @@ async def test_everything_works_under_a_base_path_too(aiohttp_client: Connect, t
         assert (await client.get(location.removeprefix("/clip"))).status == 200
         moved = await client.get("/clip", allow_redirects=False)
         assert (moved.status, moved.headers["Location"]) == (308, "/clip/")
+        for query in ("?url=http%3A%2F%2Fa%2F%26b&x=%20", "??&&=;%"):
+            shared = await client.get(yarl.URL(f"/clip{query}", encoded=True), allow_redirects=False)
+            assert shared.headers["Location"] == f"/clip/{query}"
         assert (await client.get("/clip/")).content_type == "text/html"
 
 
