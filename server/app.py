@@ -6,9 +6,24 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from server.api import auth, bodies, files, health, info, keys, page, process, push, security, status, tasks
+from server.api import (
+    auth,
+    bodies,
+    files,
+    health,
+    info,
+    keys,
+    page,
+    process,
+    push,
+    security,
+    session,
+    status,
+    tasks,
+)
 from server.api.admission import admission
 from server.api.connections import CONNECTIONS, Connections
+from server.api.log_ins import LOG_INS, LogIns
 from server.api.openapi import document
 from server.api.openapi import page as openapi_page
 from server.api.openapi.document import DESCRIPTION, Description
@@ -21,7 +36,7 @@ from server.tasks.hub import Hub
 
 ROUTES: list[Route] = [
     route
-    for module in (process, status, tasks, info, push, files, auth, health, document, openapi_page, page)
+    for module in (process, status, tasks, info, push, files, session, health, document, openapi_page, page)
     for route in module.ROUTES
 ]
 
@@ -49,6 +64,8 @@ def create_app(settings: Settings) -> web.Application:
             app[keys.FILES] = opened.files
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
+            app[LOG_INS] = LogIns(opened.sessions)
+            await opened.sessions.end_others(gate.scopes)
             yield
 
     async def say_goodbye(app: web.Application) -> None:

@@ -1,6 +1,6 @@
 """What a deployment swaps. Everything else is the same on one machine and on many."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -95,6 +95,50 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Raises when the database does not answer or does not take writes."""
+        ...
+
+
+SESSION_LASTS = 30 * 24 * 3600.0  # seconds
+MAX_SESSIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A log-in of the page; `ends_at` is a time of `time.monotonic()`, which nobody can set."""
+
+    session_id: str
+    scope: str
+    ends_at: float
+
+
+class Sessions(Protocol):
+    """Log-ins of the page, which outlive the server. What a method did is on disk when it returns.
+
+    A session lasts `SESSION_LASTS`; of more than `MAX_SESSIONS` the oldest end. Its id is a hash of what the
+    browser keeps, its scope names the token that it was begun with: neither is a secret.
+    """
+
+    async def begin(self, session_id: str, scope: str) -> None:
+        """Raises `DiskFull`; then there is no such session."""
+        ...
+
+    async def get(self, session_id: str) -> Session | None:
+        """None once it has ended. Each request of the page asks: the answer should come from memory."""
+        ...
+
+    async def end(self, session_id: str) -> None:
+        """It never comes back. Nothing is done if there is none. Raises `DiskFull`; then it goes on."""
+        ...
+
+    async def end_others(self, scopes: Collection[str]) -> None:
+        """End all whose scope is none of `scopes`, and forget those that are past their time."""
+        ...
+
+    def listen(self, ended: Callable[[str], None]) -> None:
+        """Call `ended` with the id of each session that ends from now on, wherever that was done.
+
+        Not of those that end by age: whoever has a session knows when.
+        """
         ...
 
 

@@ -10,8 +10,9 @@ from aiohttp import WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient
 from pydantic import SecretStr
 
-from server.api.auth import COOKIE, GATE, MAX_WRONG
+from server.api.auth import MAX_WRONG
 from server.api.connections import CONNECTIONS
+from server.api.log_ins import COOKIE
 from server.api.rate import Minute
 from server.app import create_app
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
@@ -164,62 +165,6 @@ async def test_after_ten_wrong_tokens_more_are_told_to_wait_but_the_right_one_is
     assert (await guarded.get("/api/tasks", headers=BEARER)).status == 200
 
 
-async def test_a_log_in_gives_a_cookie_that_scripts_and_other_sites_do_not_get(guarded: Client) -> None:
-    assert (await guarded.post("/api/session", json={"token": "wrong"})).status == 401
-    response = await guarded.post("/api/session", json={"token": TOKEN})
-    assert response.status == 204
-    cookie = response.headers["Set-Cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
-    assert TOKEN not in cookie
-    assert (await guarded.get("/api/tasks")).status == 200  # the client keeps cookies
-
-
-async def test_a_session_changes_things_only_from_our_own_page(guarded: Client) -> None:
-    await guarded.post("/api/session", json={"token": TOKEN})
-    assert (await guarded.post("/api/process", json=BODY)).status == 403
-    ours = {"Sec-Fetch-Site": "same-origin"}
-    assert (await guarded.post("/api/process", json=BODY, headers=ours)).status == 202
-    origin = {"Origin": str(guarded.make_url("/")).rstrip("/")}
-    assert (await guarded.post("/api/process", json=BODY, headers=origin)).status == 202
-    await (await guarded.ws_connect("/ws", headers=origin)).close()
-
-
-async def test_a_log_out_ends_the_session_on_the_server(guarded: Client) -> None:
-    await guarded.post("/api/session", json={"token": TOKEN})
-    session = {cookie.key: cookie.value for cookie in guarded.session.cookie_jar}
-    ours = {"Sec-Fetch-Site": "same-origin"}
-    assert (await guarded.delete("/api/session", headers=ours)).status == 204
-    kept = {"Cookie": f"{COOKIE}={session[COOKIE]}"}
-    assert (await guarded.get("/api/tasks", headers=kept)).status == 401
-
-
-async def asked(client: Client, **headers: str) -> dict[str, bool]:
-    """What `GET /api/session` says."""
-    response = await client.get("/api/session", headers=headers)
-    assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
-    answer: dict[str, bool] = await response.json()
-    return answer
-
-
-async def test_the_page_can_ask_whether_it_has_to_log_in(guarded: Client) -> None:
-    assert await asked(guarded) == {"login_required": True, "logged_in": False}
-    assert await asked(guarded, Authorization="Bearer wrong") == {"login_required": True, "logged_in": False}
-    assert await asked(guarded, Cookie=f"{COOKIE}=wrong") == {"login_required": True, "logged_in": False}
-    await guarded.post("/api/session", json={"token": TOKEN})
-    assert await asked(guarded) == {"login_required": True, "logged_in": True}
-    await guarded.delete("/api/session", headers={"Sec-Fetch-Site": "same-origin"})
-    assert await asked(guarded) == {"login_required": True, "logged_in": False}
-
-
-async def test_a_session_ends_by_itself(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    await guarded.post("/api/session", json={"token": TOKEN})
-    gate = guarded.app[GATE]
-    later = gate._clock() + 31 * 24 * 3600
-    monkeypatch.setattr(gate, "_clock", lambda: later)
-    assert (await guarded.get("/api/tasks")).status == 401
-
-
 async def test_idempotency_keys_of_two_tokens_do_not_meet(guarded: Client) -> None:
     key = {"Idempotency-Key": "k"}
     one = await guarded.post("/api/process", json=BODY, headers=BEARER | key)
@@ -262,18 +207,6 @@ async def test_bytes_that_are_no_text_are_a_wrong_token(guarded: Client, header:
     async with asyncio.timeout(5):
         assert (await reader.readline()).split()[1] == b"401"
     writer.close()
-
-
-async def test_a_cookie_alone_does_not_log_out(guarded: Client) -> None:
-    await guarded.post("/api/session", json={"token": TOKEN})
-    assert (await guarded.delete("/api/session")).status == 403
-    assert (await guarded.get("/api/tasks")).status == 200
-
-
-async def test_without_tokens_a_log_in_is_not_needed_and_does_no_harm(open_house: Client) -> None:
-    for _ in range(MAX_WRONG + 2):
-        assert (await open_house.post("/api/session", json={"token": "any"})).status == 204
-    assert await asked(open_house) == {"login_required": False, "logged_in": False}
 
 
 async def test_a_page_of_an_allowed_origin_can_use_the_api(aiohttp_client: Connect, tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from server.tasks.hub import Hub, Subscription
 
 Client = TestClient[web.Request, web.Application]
 REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
+Headers = Mapping[str, str]
 CLOSED_WITH_1000 = b"\x88\x02\x03\xe8"
 
 
@@ -32,14 +34,15 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]],
     return await aiohttp_client(create_app(settings))
 
 
-async def slow_reader(client: Client, path: str) -> socket.socket:
+async def slow_reader(client: Client, path: str, headers: Headers = MappingProxyType({})) -> socket.socket:
     """A connected WebSocket for whom the kernel keeps next to nothing; nobody reads yet."""
     loop, reader = asyncio.get_running_loop(), socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     reader.setblocking(False)
     await loop.sock_connect(reader, ("127.0.0.1", client.port))
     lines = ("Host: localhost", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+             *(f"{name}: {value}" for name, value in headers.items()))  # fmt: skip
     await loop.sock_sendall(reader, "\r\n".join((f"GET {path} HTTP/1.1", *lines, "", "")).encode())
     while b"\r\n\r\n" not in await loop.sock_recv(reader, 1024):
         pass
@@ -113,6 +116,16 @@ async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
                 await ws.receive_json()
                 status = await flood(client, status, 1)
                 assert (await ws.receive_json())["revision"] == status.revision
+
+
+async def test_one_who_is_behind_is_not_waited_for_when_the_server_goes_away(client: Client) -> None:
+    status = await client.app[keys.TASKS].submit(REQUEST)
+    async with asyncio.timeout(20):
+        with closing(await slow_reader(client, f"/ws/{status.task_id}")):
+            await flood(client, status, 5_000)
+            async with asyncio.timeout(2 * push.CLOSE_WITHIN):
+                await client.app.shutdown()
+                await client.app[keys.HUB].left_alone()
 
 
 class Turn:

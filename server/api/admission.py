@@ -17,14 +17,14 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
-    def admit(request: web.Request) -> web.Response | None:
+    async def admit(request: web.Request) -> web.Response | None:
         doors.check(request)
         if limit and not doors.is_probe(request):
             slow_down(doors.client(request))
         if cors.is_preflight(request):  # which carries no token
             return cors.answer_preflight() if doors.is_allowed_origin(request) else None
         if gate.is_locked:
-            gate.admit(request, doors.client(request))
+            await gate.admit(request, doors.client(request))
         return None
 
     def slow_down(address: str) -> None:

@@ -9,12 +9,14 @@ import asyncio
 import socket
 from collections import deque
 from contextlib import suppress
+from typing import Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from server.api.bodies import language
 from server.api.connections import CONNECTIONS, HeldSocket
 from server.api.keys import ENCODER, HUB, TASKS
+from server.api.log_ins import LOG_INS
 from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Reply
 from server.api.payload import dumps, text_frame
 from server.api.route import get
@@ -65,6 +67,11 @@ TO_TASKS = web.AppKey("deliverer to those who watch one task", Deliverer)
 TO_FEEDS = web.AppKey("deliverer to those who watch all", Deliverer)
 
 
+# joining: the socket opens, what comes is held. behind: what comes is held until the reader has taken what
+# was written. over: the last word was said, or there is nobody left to hear one.
+State = Literal["joining", "writing", "behind", "over"]
+
+
 class Subscriber(Subscription):
     """One socket that hears of all tasks."""
 
@@ -77,6 +84,7 @@ class Subscriber(Subscription):
         "_language",
         "_reading",
         "_request",
+        "_state",
         "_transport",
     )
 
@@ -85,9 +93,9 @@ class Subscriber(Subscription):
         self._encoder = request.app[ENCODER]
         self._deliverer = deliverer
         self._language = language(request)
-        self._reading: asyncio.Timeout | None = None  # for as long as the socket is open
+        self._state: State = "joining"
+        self._close_code = WSCloseCode.OK
         self._catching_up: asyncio.Task[None] | None = None
-        self._close_code: WSCloseCode | None = None
         super().__init__()
 
     async def serve(self, ws: web.WebSocketResponse) -> None:
@@ -97,25 +105,38 @@ class Subscriber(Subscription):
         ws.headers.clear()  # they are sent; a kilobyte for each socket
         _keep_little(self._transport)
         try:
-            async with asyncio.timeout(None) as self._reading:
-                self.wake()  # for what came before
-                while not ws.closed:  # clients only listen; reading notices when they leave
-                    await ws.receive()
-        except TimeoutError:  # `_end` has set one
-            assert self._close_code
+            if self._state == "joining":
+                await self._listen(ws)
             # Nothing waits for a read now: aiohttp would cut the line before the client's own close came.
             await ws.close(code=self._close_code, drain=False)
         finally:
-            self._reading = None
-            if self._catching_up:
-                self._catching_up.cancel()
-            if self._transport.get_write_buffer_size():
-                # The last message is for slow readers, too; but a line is not kept open for ever.
-                asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+            self._let_go()
+
+    async def _listen(self, ws: web.WebSocketResponse) -> None:
+        """Return when the client leaves, which only reading notices, or when `end` was called."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as self._reading:
+                self._state = "writing"
+                self.wake()  # for what came before
+                while not ws.closed:
+                    await ws.receive()
+
+    def _let_go(self) -> None:
+        """The last message is for slow readers, too; but a line is not kept open for ever."""
+        self._state = "over"
+        if self._catching_up:
+            self._catching_up.cancel()
+        if self._transport.get_write_buffer_size():
+            linger = 0.0 if self._close_code == WSCloseCode.POLICY_VIOLATION else LINGER
+            asyncio.get_running_loop().call_later(linger, self._transport.abort)
+
+    def wake(self) -> None:
+        """Ask for a turn."""
+        self._deliverer.add(self)
 
     def flush(self) -> None:
         """Write what is held; if the socket is behind, as soon as it has caught up."""
-        if self._reading is None or self._close_code:
+        if self._state == "joining" or self._state == "over":
             return
         if self._transport.get_write_buffer_size():
             self._wait_for_the_reader()
@@ -125,7 +146,18 @@ class Subscriber(Subscription):
         if self._slots:
             self.wake()
         elif self.closed:
-            self._end(WSCloseCode.GOING_AWAY)
+            self.end(WSCloseCode.GOING_AWAY)
+
+    def end(self, code: WSCloseCode) -> None:
+        """Write no more; `serve` closes with `code`. What was said first counts."""
+        if self._state != "over":
+            if self._state != "joining":
+                self._reading.reschedule(asyncio.get_running_loop().time())
+            self._state, self._close_code = "over", code
+
+    def session_ended(self) -> None:
+        """Whoever logged out hears no more, however slowly he reads."""
+        self.end(WSCloseCode.POLICY_VIOLATION)
 
     def _frames(self) -> bytes:
         return b"".join([self._frame(update) for update in self.take(MESSAGES_AT_ONCE)])
@@ -135,27 +167,19 @@ class Subscriber(Subscription):
             return text_frame(dumps({"task_id": update.task_id, "removed": True}))
         return self._encoder.shared(update, self._language).frame
 
-    def _end(self, code: WSCloseCode) -> None:
-        """Stop reading; `serve` closes."""
-        assert self._reading
-        self._close_code = code
-        self._reading.reschedule(asyncio.get_running_loop().time())
-
-    def wake(self) -> None:
-        """Ask for a turn."""
-        self._deliverer.add(self)
-
     def _wait_for_the_reader(self) -> None:
         if self.closed:
-            self._end(WSCloseCode.GOING_AWAY)
-        elif self._catching_up is None:
+            self.end(WSCloseCode.GOING_AWAY)
+        elif self._state == "writing":
+            self._state = "behind"
             self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
 
     async def _catch_up(self) -> None:
         with suppress(ConnectionError):  # the client left
             await self._request.writer.drain()
-            self._catching_up = None
-            self.flush()
+            if self._state == "behind":
+                self._state = "writing"
+                self.flush()
 
 
 class TaskSubscriber(Subscriber):
@@ -182,14 +206,14 @@ class TaskSubscriber(Subscriber):
         if update is None:
             return b""
         if isinstance(update, Removed):
-            self._end(WSCloseCode.OK)
+            self.end(WSCloseCode.OK)
             return b""
         payload = self._encoder.shared(update, self._language)
         if payload.revision <= self.revision:
             return b""
         self.revision = payload.revision
         if payload.is_last:
-            self._end(WSCloseCode.OK)
+            self.end(WSCloseCode.OK)
         return payload.frame
 
 
@@ -197,7 +221,11 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     """One task: its current payload at once, then each newer one; closes after the last."""
     ws, subscriber = _socket(request), TaskSubscriber(request, request.app[TO_TASKS])
     task_id = request.match_info["task_id"]
-    with _counted(request), request.app[HUB].watch(task_id, subscriber):
+    with (
+        _counted(request),
+        request.app[LOG_INS].hold(request, subscriber),
+        request.app[HUB].watch(task_id, subscriber),
+    ):
         # Subscribe, then read, then send: the other order loses what changes in between.
         current = await request.app[TASKS].status(task_id)
         await ws.prepare(request)
@@ -213,7 +241,11 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
     """All tasks: from now on the newest payload of each that changes, and what is removed."""
     ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
-    with _counted(request), request.app[HUB].watch(None, subscriber):
+    with (
+        _counted(request),
+        request.app[LOG_INS].hold(request, subscriber),
+        request.app[HUB].watch(None, subscriber),
+    ):
         await ws.prepare(request)
         await subscriber.serve(ws)
     return ws

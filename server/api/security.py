@@ -29,6 +29,7 @@ HEADERS = {  # of all answers; an answer that has X-Frame-Options was made with 
     "Cache-Control": "no-cache",  # the page's modules too: an old one beside a new one breaks it
 }
 MAX_KNOWN = 1024  # Host headers, ours or not, that need not be looked at again
+_OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -91,6 +92,10 @@ class Doors:
         if self._is_trusted(request.remote):
             return request.headers.get("X-Forwarded-Proto", "").lower() == "https"
         return False
+
+    def is_forwarded(self, request: web.Request) -> bool:
+        """Whether it came through a trusted proxy."""
+        return self._is_trusted(request.remote) and any(name in request.headers for name in _OF_PROXIES)
 
     def _is_trusted(self, address: str | None) -> bool:
         if not self._proxies or not address:

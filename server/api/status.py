@@ -10,6 +10,7 @@ from multidict import istr
 
 from server.api.bodies import language, payload_headers
 from server.api.keys import ENCODER, HUB, TASKS
+from server.api.log_ins import LOG_INS
 from server.api.openapi.operation import (
     HAS_IT,
     IF_NONE_MATCH,
@@ -24,7 +25,7 @@ from server.api.openapi.operation import (
 from server.api.openapi.schemas import TaskPayload
 from server.api.payload import Payload
 from server.api.route import get
-from server.errors import InvalidQuery, TaskNotFound
+from server.errors import InvalidQuery, TaskNotFound, TokenRequired
 from server.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
 
@@ -57,16 +58,28 @@ def wanted_wait(request: web.Request) -> float | None:
     return min(float(asked), MAX_WAIT)
 
 
+class Poll(Waiter):
+    """A request that is held; it ends with its session, too."""
+
+    is_logged_out = False
+
+    def session_ended(self) -> None:
+        self.is_logged_out = True
+        self.close()
+
+
 async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskStatus:
     """The first status that the client does not have, or the current one when the time is up."""
-    tasks, waiter = request.app[TASKS], Waiter()
-    with request.app[HUB].watch(task_id, waiter):
-        # Subscribe, then read: what changes in between waits in `waiter`.
+    tasks, poll = request.app[TASKS], Poll()
+    with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch(task_id, poll):
+        # Subscribe, then read: what changes in between waits in `poll`.
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 while _has(request, _payload(request, status)):
-                    update = await anext(waiter, None)
+                    update = await anext(poll, None)
+                    if poll.is_logged_out:
+                        raise TokenRequired
                     if update is None:  # the server goes away
                         break
                     if isinstance(update, Removed):

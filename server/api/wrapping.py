@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from server.errors import AppError, InternalError, MethodNotAllowed, NotFound
 
 log = logging.getLogger(__name__)
 
-Admit = Callable[[web.Request], web.Response | None]
+Admit = Callable[[web.Request], Awaitable[web.Response | None]]
 AddHeaders = Callable[[web.Request, web.StreamResponse], None]
 
 
@@ -46,7 +46,7 @@ def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connecti
         connection = request.protocol
         connections.begin(connection)
         try:
-            response = admit(request) or await handler(request)
+            response = await admit(request) or await handler(request)
         except Exception as exc:
             response = _answer_to(request, exc)
         finally:

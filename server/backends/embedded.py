@@ -15,7 +15,7 @@ from server.events import Completed, Event, Requeued
 from server.files.local import LocalFiles
 from server.files.names import short_of
 from server.models import Stage, Task
-from server.ports import Store
+from server.ports import Sessions, Store
 from server.settings import ConfigurationError, Settings
 from server.tasks.disk import Disk
 from server.tasks.forkserver import ForkServer
@@ -37,14 +37,12 @@ class Backend:
     files: LocalFiles
     inspector: Inspector
     readiness: Readiness
+    sessions: Sessions
 
 
 @asynccontextmanager
 async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
-    """Everything opens in this order and closes in the reverse one.
-
-    Raises `ConfigurationError`, `DataDirInUse` and `DatabaseUnusable`.
-    """
+    """Open in this order. Raises `ConfigurationError`, `DataDirInUse` and `DatabaseUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
         files = LocalFiles(data_dir)
@@ -79,6 +77,7 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
             files=files,
             inspector=Inspector(fork_server, files.scratch, downloads, tools),
             readiness=Readiness(store.ping, disk, fork_server, tools),
+            sessions=store.sessions,
         )
 
 

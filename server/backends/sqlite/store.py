@@ -22,6 +22,7 @@ from server.backends.sqlite.rows import (
     task_values,
 )
 from server.backends.sqlite.search import folded, match_expression
+from server.backends.sqlite.sessions import SqliteSessions, load_sessions
 from server.backends.sqlite.writer import Writer
 from server.errors import TaskNotFound
 from server.models import Stage, StoredFile, Task, TaskStatus
@@ -64,7 +65,8 @@ async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: 
     [(last_number,)] = await reads.execute_fetchall(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued)
     writer = await stack.enter_async_context(Writer(db, changes.write, changes.committed))
-    return SqliteStore(writer, reads, lists, memory, find_short, version)
+    sessions = await load_sessions(reads, writer)
+    return SqliteStore(writer, reads, lists, memory, find_short, version, sessions)
 
 
 async def _load(reads: aiosqlite.Connection) -> Memory:
@@ -86,7 +88,9 @@ class SqliteStore:
         memory: Memory,
         find_short: FindShort,
         version: int,
+        sessions: SqliteSessions,
     ) -> None:
+        self.sessions = sessions  # in the same file, by the same writer
         self._writer = writer
         self._reads = reads
         self._lists = lists

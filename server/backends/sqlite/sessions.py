@@ -1,0 +1,69 @@
+"""The log-ins of the page: a small table, all of which is in memory too.
+
+Memory is changed after the COMMIT, so what it says survives a crash. On disk a session's end is a time of the
+wall clock; once read, it is one of a clock that nobody sets, and at most a whole session away.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import aiosqlite
+
+from server.backends.sqlite.changes import Execute
+from server.backends.sqlite.writer import Writer
+from server.ports import MAX_SESSIONS, SESSION_LASTS, Session
+
+_ALL = "SELECT session_id, scope, ends_at FROM sessions ORDER BY number"
+_BEGIN = "INSERT INTO sessions (session_id, scope, ends_at) VALUES (?, ?, ?)"
+_END = "DELETE FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))"
+
+
+async def load_sessions(reads: aiosqlite.Connection, writer: Writer) -> "SqliteSessions":
+    now, here = time.time(), time.monotonic()
+    sessions = [
+        Session(session_id, scope, here + min(ends_at - now, SESSION_LASTS))
+        for session_id, scope, ends_at in await reads.execute_fetchall(_ALL)
+    ]
+    return SqliteSessions(writer, sessions)
+
+
+class SqliteSessions:
+    """See `server.ports.Sessions`."""
+
+    def __init__(self, writer: Writer, sessions: Collection[Session]) -> None:
+        self._writer = writer
+        self._sessions = {session.session_id: session for session in sessions}  # oldest first
+        self._ended: Callable[[str], None] = lambda _: None
+
+    async def begin(self, session_id: str, scope: str) -> None:
+        await self._writer.submit(Execute(_BEGIN, (session_id, scope, time.time() + SESSION_LASTS)))
+        self._sessions[session_id] = Session(session_id, scope, time.monotonic() + SESSION_LASTS)
+        await self._end(list(self._sessions)[:-MAX_SESSIONS])
+
+    async def get(self, session_id: str) -> Session | None:
+        session = self._sessions.get(session_id)
+        return session if session and time.monotonic() < session.ends_at else None
+
+    async def end(self, session_id: str) -> None:
+        await self._end([session_id] if session_id in self._sessions else [])
+
+    async def end_others(self, scopes: Collection[str]) -> None:
+        now = time.monotonic()
+        others = [
+            session.session_id
+            for session in self._sessions.values()
+            if session.scope not in scopes or session.ends_at <= now
+        ]
+        await self._end(others)
+
+    def listen(self, ended: Callable[[str], None]) -> None:
+        self._ended = ended
+
+    async def _end(self, session_ids: Sequence[str]) -> None:
+        if not session_ids:
+            return
+        await self._writer.submit(Execute(_END, (json.dumps(session_ids),)))
+        for session_id in session_ids:
+            if self._sessions.pop(session_id, None):  # else somebody else has ended it meanwhile
+                self._ended(session_id)
