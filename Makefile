@@ -13,7 +13,7 @@ help:
 	@echo 'make format     lay out both as make check wants them'
 	@echo 'make bench      measure; make bench ARGS=--check compares with the targets'
 	@echo 'make install    set up what the service needs, and do not start it'
-	@echo 'make lock       renew requirements/*.txt from requirements/*.in'
+	@echo 'make lock       write requirements/*.txt anew from pyproject.toml'
 
 # exec: signals reach the server and no shell in between.
 run: install
@@ -52,13 +52,14 @@ packages:
 tools: packages
 	$(INSTALL) tools
 
-# For every platform and every Python that we support, and without the address of any index.
+# For every platform and every Python that we support, and without the address of any index. Versions stay where
+# they are unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest ones.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-header --upgrade
+	--generate-hashes --no-emit-index-url --no-header pyproject.toml
 
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pipx install uv' >&2; exit 1; }
-	$(LOCK) requirements/run.in -o requirements/run.txt
-	$(LOCK) requirements/test.in -c requirements/run.txt -o requirements/test.txt
+	$(LOCK) --output-file requirements/run.txt $(ARGS)
+	$(LOCK) --extra test --constraint requirements/run.txt --output-file requirements/test.txt $(ARGS)
 
 .PHONY: help run install test test-long check format bench packages tools lock

@@ -46,5 +46,10 @@ def main(arguments: list[str]) -> int:
     return 2
 
 
+def run() -> int:
+    """The installed command `clipwire`: `python -m server` by another name."""
+    return main(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

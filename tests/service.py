@@ -25,6 +25,9 @@ class Service:
     and loopback as the only private address that may be fetched.
     """
 
+    command: tuple[str, ...] = (sys.executable, "-X", "dev", "-m", "server")
+    cwd = ROOT
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -51,8 +54,8 @@ class Service:
     async def start(self) -> None:
         """Return when it answers; a restarted service has its earlier port."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-X", "dev", "-m", "server"),
-            cwd=ROOT,
+            *self.command,
+            cwd=self.cwd,
             env=self._environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

@@ -11,7 +11,9 @@ from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import get, undescribed
 from server.errors import NotFound
 
-STATIC = Path(__file__).parent.parent.parent / "static"
+_PACKAGE = Path(__file__).parent.parent
+# In the package where a wheel was installed, beside it in a checkout.
+STATIC = next(path for path in (_PACKAGE / "static", _PACKAGE.parent / "static") if path.is_dir())
 ASSETS = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*.*") if path.is_file()}
 
 

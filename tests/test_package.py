@@ -1,0 +1,132 @@
+"""What `pip install` makes of this checkout: all that the service needs is declared, and in the wheel."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.service import ROOT, Service
+from tests.site import Site
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def plain(name: str) -> str:
+    """A package's name as indexes compare it, without versions and extras (PEP 503)."""
+    match = re.match(r"[A-Za-z0-9._-]+", name)
+    assert match
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+SERVICE = {plain(name) for name in PROJECT["dependencies"]}
+TESTS = SERVICE | {plain(name) for name in EXTRAS["test"]}
+
+
+@pytest.mark.parametrize(("folder", "declared"), [("server", SERVICE), ("tests", TESTS)])
+def test_every_package_that_is_imported_is_declared(folder: str, declared: set[str]) -> None:
+    known = packages_distributions()
+    ours = {"server", "tests", *sys.stdlib_module_names}
+    imported = {name for path in (ROOT / folder).rglob("*.py") for name in imports(path)} - ours
+    assert not {name for name in imported if declared.isdisjoint(map(plain, known.get(name, ())))}
+
+
+@pytest.mark.parametrize(("lock", "declared"), [("run.txt", SERVICE), ("test.txt", TESTS)])
+def test_the_locks_are_made_from_what_is_declared(lock: str, declared: set[str]) -> None:
+    entries = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements" / lock).read_text(), flags=re.MULTILINE)
+    assert {plain(entry) for entry in entries if "clipwire (pyproject.toml)" in entry} == declared
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder))
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_server_and_the_page_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    server = {f"server/{path}" for path in files(ROOT / "server")}
+    page = {f"server/static/{path}" for path in files(ROOT / "static")}
+    assert packed == server | page
+
+
+async def test_an_installed_wheel_serves_the_page_and_downloads(
+    wheel: Path, site: Site, tmp_path: Path
+) -> None:
+    """In an environment that holds the wheel and what it declares, away from the checkout."""
+    folder = tmp_path / "installed"
+    venv.create(folder)
+    install(wheel, folder)
+    lend_packages(folder)
+    service = Service(tmp_path / "service")
+    service.command, service.cwd = (str(folder / "bin/clipwire"),), tmp_path
+    async with service:
+        async with service.client.get("/") as answer:
+            assert "static/js/main.js" in await answer.text()
+        async with service.client.get("/static/js/main.js") as answer:
+            assert answer.status == 200
+        task = await service.submit(site.url("/video.mp4"), outputs=["video"])
+        await service.wait(task["task_id"])
+        assert service.complaints() == []
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level names of all modules that `path` imports by their full name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module.partition(".")[0]
+
+
+def files(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name != "__pycache__":
+            yield path.relative_to(folder).as_posix()
+
+
+def install(wheel: Path, folder: Path) -> None:
+    python = str(folder / "bin/python")
+    options = ("--quiet", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check")
+    command = (sys.executable, "-m", "pip", "--python", python, "install", *options, str(wheel))
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+
+
+def lend_packages(folder: Path) -> None:
+    """Put what the service's lock lists, as it is installed here, into the environment at `folder`."""
+    target = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+    for line in (ROOT / "requirements/run.txt").read_text().splitlines():
+        name, is_entry, _ = line.partition("==")
+        if not is_entry:
+            continue
+        try:
+            parts = distribution(name).files or ()
+        except PackageNotFoundError:
+            continue  # for another system, or another Python
+        for part in parts:
+            lend(Path(str(part.locate())), Path(os.path.normpath(target / part)))
+
+
+def lend(source: Path, target: Path) -> None:
+    if source.is_file():  # an installer may have compiled other modules than its record lists
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(source)
+        except OSError:  # another file system
+            shutil.copy2(source, target)
