@@ -15,21 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from server import jobs
 from server.events import CHILD_EVENT
+from server.models import InfoRequest, ProcessRequest
+from server.settings import DownloadSettings
+from server.tasks.jobs import JobMaker
+from server.tasks.tools import Tools
 
 ROOT = Path(__file__).parents[1]
 FFMPEG = shutil.which("ffmpeg") or "ffmpeg"
-REQUEST: dict[str, Any] = {
-    "outputs": ["video", "audio"],
-    "quality": "best",
-    "video_format": "mp4",
-    "codec": "auto",
-    "audio_format": "mp3",
-    "audio_quality": None,
-    "audio_language": None,
-    "format": None,
-    "live": "reject",
-}
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
 
 
@@ -121,17 +115,21 @@ class Jobs:
         self._control.close()
         self._process.wait(10)
 
-    def start(self, directory: Path, kind: str, request: dict[str, Any], **limits: Any) -> Job:
+    def start(self, directory: Path, job: jobs.Job) -> Job:
+        return self.send(directory, jobs.to_message(job))
+
+    def send(self, directory: Path, message: dict[str, Any]) -> Job:
+        """Have a child read `message` first."""
         ours, theirs = socket.socketpair()
         log = os.open(directory.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         name = next(self._names)
         try:
-            message = json.dumps({"op": "start", "id": name}).encode()
-            socket.send_fds(self._control, [message], [theirs.fileno(), log])
+            start = json.dumps({"op": "start", "id": name}).encode()
+            socket.send_fds(self._control, [start], [theirs.fileno(), log])
         finally:
             theirs.close()
             os.close(log)
-        ours.sendall(job_line(directory, kind, request, **limits))
+        ours.sendall(line(message))
         return Job(self, name, ours, Outcome(directory))
 
     def say(self, **message: Any) -> None:
@@ -150,37 +148,43 @@ class Jobs:
         return self._codes[name]
 
     async def download(self, directory: Path, url: str, *, seconds: float = 20, **wishes: Any) -> Outcome:
-        """Run a download to its end; `wishes` are fields of the request, or limits of the job."""
+        """Run a download to its end; `wishes` are fields of the request, or settings for downloads."""
         async with asyncio.timeout(seconds), self.begin(directory, url, **wishes) as job:
             return await job.run()
 
     def begin(self, directory: Path, url: str, **wishes: Any) -> Job:
-        limits = {name: wishes.pop(name) for name in _LIMITS if name in wishes}
-        return self.start(directory, "download", REQUEST | {"url": url} | wishes, **limits)
+        return self.start(directory, download_job(directory, url, **wishes))
+
+    def look(self, directory: Path, url: str) -> Job:
+        """Begin to look at what `url` offers."""
+        job = _maker().info(InfoRequest(url=url), directory, directory.with_suffix(".lock"))
+        return self.start(directory, job)
 
     def _hear(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(self._control.recv(1 << 16))
         return message
 
 
-_LIMITS = ("rate_limit", "max_filesize", "allowed_private_hosts")
+def download_job(directory: Path, url: str = "http://a.test/", **wishes: Any) -> jobs.Job:
+    """As the service makes it; `wishes` are fields of the request, or settings for downloads."""
+    limits = {name: wishes.pop(name) for name in DownloadSettings.model_fields if name in wishes}
+    request = ProcessRequest(url=url, **wishes)
+    return _maker(**limits).download(request, directory, directory.with_suffix(".lock"))
 
 
-def job_line(directory: Path, kind: str, request: dict[str, Any], **limits: Any) -> bytes:
+def wished(**wishes: Any) -> jobs.Wishes:
+    """What a child is told of a request with these fields."""
+    return download_job(Path("/nowhere"), **wishes).wishes
+
+
+def line(message: dict[str, Any]) -> bytes:
     """What the server writes first."""
-    job = {
-        "kind": kind,
-        "directory": str(directory),
-        "lock": str(directory.with_suffix(".lock")),
-        "request": request,
-        "ffmpeg": FFMPEG,
-        "deno": None,
-        "allowed_private_hosts": ["127.0.0.1"],
-        "proxy": None,
-        "rate_limit": None,
-        "max_filesize": None,
-    }
-    return json.dumps(job | limits).encode() + b"\n"
+    return json.dumps(message).encode() + b"\n"
+
+
+def _maker(**limits: Any) -> JobMaker:
+    settings = DownloadSettings(**{"allowed_private_hosts": ("127.0.0.1",)} | limits)
+    return JobMaker(settings, Tools(FFMPEG, None))
 
 
 @contextlib.contextmanager

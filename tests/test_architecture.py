@@ -1,6 +1,7 @@
 """Imports only ever point down the list, and every module says what it is for."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,12 @@ LAYERS = (
     {"ports", "settings"},
     {"events", "errors", "locales"},
     {"models"},
+    {"codes", "jobs"},  # also for children: see below
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 CHILD_LAYERS = ("", "source", "media", "network", "process")  # "": the modules of the child's own folder
 CHILD_LEVEL = {name: level for level, name in enumerate(CHILD_LAYERS)}
+SHARED = ("codes", "jobs")
 MAX_FUNCTION = 40
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SERVER).as_posix())
@@ -40,7 +43,14 @@ def test_imports_point_down(path: Path) -> None:
 def test_the_child_shares_nothing_with_the_server_but_what_travels_between_them() -> None:
     assert CHILD
     shared = set().union(*(imported_parts(path) for path in CHILD))
-    assert shared <= {"child", "models", "events"}
+    assert shared <= {"child", *SHARED}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_the_child_shares_costs_it_nothing(name: str) -> None:
+    """Pydantic would take 10 MB in each of them."""
+    packages = {full.split(".")[0] for full in imports(SERVER / f"{name}.py")}
+    assert packages <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", CHILD, ids=lambda path: path.relative_to(SERVER).as_posix())

@@ -6,6 +6,7 @@ import http.client
 import io
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ from yt_dlp.networking.exceptions import (
     TransportError,
 )
 
+from server.child import job
 from server.child.network import guard
-from server.child.process.codes import CODES, JobFailed
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
 from server.child.source.failures import Failure, classify, seconds
+from server.codes import CODES
 
 
 def refusal(status: int, **headers: str) -> HTTPError:
@@ -40,6 +44,17 @@ def wrapped(error: Exception) -> Any:
 
 def said(text: str) -> Any:
     return utils.DownloadError(f"ERROR: [site] abc: {text}")
+
+
+UNKNOWN = JobFailed("no_such_code", "found out")  # type: ignore[arg-type]
+
+
+class Trap(Exception):
+    """Who looks into it is caught."""
+
+    @property
+    def reason(self) -> str:
+        raise LookupError("found out")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +122,17 @@ def test_an_error_that_wraps_itself_is_no_trap() -> None:
     error = utils.ExtractorError("odd")
     error.cause = error
     assert classify(error).code == "extraction_failed"
+
+
+@pytest.mark.parametrize(
+    "error", [UNKNOWN, wrapped(UNKNOWN), Trap()], ids=["unknown code", "wrapped", "trap"]
+)
+def test_what_nobody_foresaw_is_internal_and_told_in_the_log(error: Exception, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        assert job._told(error, [], Log(file.fileno())) == {"code": "internal", "retryable": False}
+    log = (tmp_path / "log").read_text()
+    assert "internal: " in log
+    assert "found out" in log
 
 
 @pytest.mark.parametrize(

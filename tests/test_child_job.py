@@ -13,8 +13,8 @@ from unicodedata import category
 
 import pytest
 
-from server.models import ProcessRequest
-from tests.jobs import ENVIRONMENT, REQUEST, ROOT, Jobs, Outcome, broken, job_line, probe, running_jobs
+from server.jobs import to_message
+from tests.jobs import ENVIRONMENT, ROOT, Jobs, Outcome, broken, download_job, line, probe, running_jobs
 from tests.site import SECONDS, Site, sha256
 
 
@@ -254,7 +254,7 @@ async def test_a_job_also_runs_by_exec(site: Site, media: Path, tmp_path: Path) 
         )
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
-        writer.write(job_line(tmp_path / "t", "download", REQUEST | {"url": url, "outputs": ["video"]}))
+        writer.write(line(to_message(download_job(tmp_path / "t", url, outputs=["video"]))))
         said = [json.loads(line) async for line in reader]
         assert await process.wait() == 0
         writer.close()
@@ -263,15 +263,10 @@ async def test_a_job_also_runs_by_exec(site: Site, media: Path, tmp_path: Path) 
 
 
 async def _info(jobs: Jobs, directory: Path, url: str) -> Outcome:
-    async with asyncio.timeout(20), jobs.start(directory, "info", {"url": url}) as job:
+    async with asyncio.timeout(20), jobs.look(directory, url) as job:
         return await job.run()
 
 
 def _streams(path: Path) -> list[str]:
     report = probe(path).partition("Stream mapping")[0]
     return re.findall(r"Stream #0:.*?: (Video: \w+|Audio: \w+)", report)
-
-
-def test_the_requests_of_these_tests_are_those_of_the_model() -> None:
-    request = ProcessRequest.model_validate_json(json.dumps(REQUEST | {"url": "http://a.test/"}))
-    assert request.outputs == ("video", "audio")

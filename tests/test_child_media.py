@@ -182,7 +182,7 @@ async def test_what_is_no_film_is_refused_at_once(
 @pytest.mark.parametrize("what", ["a word", "text", "JSON", "zip"])
 async def test_an_info_job_refuses_it_as_well(jobs: Jobs, shelf: Shelf, tmp_path: Path, what: str) -> None:
     kind, content = OTHERS[what]
-    async with jobs.start(tmp_path / "t", "info", {"url": shelf.put("a", content, kind)}) as job:
+    async with jobs.look(tmp_path / "t", shelf.put("a", content, kind)) as job:
         assert broken(await job.run()) == ("unsupported_url", False, None)
 
 

@@ -1,6 +1,7 @@
 """What is chosen, by yt-dlp itself, from lists of formats as sites have them."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from yt_dlp.utils import DownloadError, ExtractorError
 from server.child.process.log import Log
 from server.child.source import options
 from server.child.source.engine import Engine
-from tests.jobs import REQUEST
+from tests.jobs import download_job
+
+NOWHERE = Path("/nowhere")
 
 
 def stream(name: str, **about: Any) -> dict[str, Any]:
@@ -47,9 +50,8 @@ ONLY_HIGH = [picture("hi", 2160, "vp9", "webm"), picture("lo", 1440, "av01", "mp
 
 def chosen(formats: list[dict[str, Any]], **wishes: Any) -> str:
     """The format ids that yt-dlp picks, as `picture+sound`."""
-    request = REQUEST | wishes
     log = Log(os.open(os.devnull, os.O_WRONLY))
-    with Engine(options.for_download({"ffmpeg": "/bin/false", "request": request}, log), []) as engine:
+    with Engine(options.for_download(download_job(NOWHERE, **wishes), log), []) as engine:
         known = {
             "id": "a",
             "title": "a",
@@ -107,8 +109,7 @@ def test_what_is_not_there_cannot_be_chosen(wishes: dict[str, Any]) -> None:
 
 
 def test_nothing_that_runs_programs_or_writes_elsewhere_is_passed_on() -> None:
-    job = {"ffmpeg": "/usr/bin/ffmpeg", "deno": "/usr/bin/deno", "request": REQUEST, "proxy": None}
-    params = options.for_download(job, Log())
+    params = options.for_download(download_job(NOWHERE), Log())
     forbidden = {
         "exec",
         "exec_cmd",
@@ -135,7 +136,7 @@ def test_nothing_that_runs_programs_or_writes_elsewhere_is_passed_on() -> None:
 
 def test_certificates_that_the_operator_names_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/own.pem")
-    assert options.build({"ffmpeg": "ffmpeg"}, Log())["compat_opts"] == {"no-certifi"}
+    assert options.build(download_job(NOWHERE), Log())["compat_opts"] == {"no-certifi"}
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    assert options.build({"ffmpeg": "ffmpeg"}, Log())["compat_opts"] == set()
+    assert options.build(download_job(NOWHERE), Log())["compat_opts"] == set()

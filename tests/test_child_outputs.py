@@ -9,8 +9,8 @@ from server.child.media import parts
 from server.child.media.outputs import Plan, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, is_cut_off, sniff
-from server.child.process.codes import JobFailed
-from tests.jobs import REQUEST
+from server.child.process.failed import JobFailed
+from tests.jobs import wished
 
 FOLDER = Path("/out")
 
@@ -57,7 +57,7 @@ def made(result: Plan) -> str:
     ],
 )
 def test_a_video_is_never_encoded(given: list[Part], wishes: dict[str, Any], name: str, how: str) -> None:
-    result = plan(REQUEST | {"outputs": ["video"]} | wishes, given)
+    result = plan(wished(outputs=["video"], **wishes), given)
     assert result.files == {"video": name}
     assert ("moved" if result.moves else "copied") == how
     assert not result.made or "-c copy" in made(result)
@@ -94,13 +94,13 @@ def test_a_video_is_never_encoded(given: list[Part], wishes: dict[str, Any], nam
 def test_sound_is_copied_where_it_fits(
     given: list[Part], wishes: dict[str, Any], name: str, how: str
 ) -> None:
-    result = plan(REQUEST | {"outputs": ["audio"]} | wishes, given)
+    result = plan(wished(outputs=["audio"], **wishes), given)
     assert result.files == {"audio": name}
     assert how in (made(result) or "moved")
 
 
 def test_video_and_audio_are_made_in_one_run_and_read_each_part_once() -> None:
-    result = plan(REQUEST, [PICTURE, SOUND])
+    result = plan(wished(), [PICTURE, SOUND])
     assert made(result).count("-i ") == 2
     assert "-map 0:v:0 -map 1:a:0 -c copy -movflags +faststart file:/out/video.mp4" in made(result)
     assert "-map 1:a:0 -c:a libmp3lame -q:a 2 file:/out/audio.mp3" in made(result)
@@ -108,7 +108,7 @@ def test_video_and_audio_are_made_in_one_run_and_read_each_part_once() -> None:
 
 def test_sound_comes_from_its_own_stream_even_if_the_picture_has_some() -> None:
     sound = part("webm", None, "opus")
-    result = plan(REQUEST | {"outputs": ["audio"], "audio_format": "opus"}, [FILM, sound])
+    result = plan(wished(outputs=["audio"], audio_format="opus"), [FILM, sound])
     assert [used.path for used in result.inputs] == [sound.path]
 
 
@@ -126,9 +126,9 @@ def test_what_is_missing_is_left_out_unless_nothing_remains(
 ) -> None:
     if isinstance(expected, str):
         with pytest.raises(JobFailed, match=expected):
-            plan(REQUEST | {"outputs": outputs}, given)
+            plan(wished(outputs=outputs), given)
     else:
-        assert set(plan(REQUEST | {"outputs": outputs}, given).files) == expected
+        assert set(plan(wished(outputs=outputs), given).files) == expected
 
 
 # The parts in the job's directory.

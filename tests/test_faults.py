@@ -28,6 +28,7 @@ from server.tasks.hub import Hub
 from server.tasks.runner import after_failure
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import find_tools
+from tests.jobs import download_job
 from tests.site import Site
 from tests.test_kills import locked
 
@@ -265,8 +266,8 @@ async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path
         assert fork_server.ready
         first = fork_server.ready.pid
         monkeypatch.setattr(forkserver, "_open_log", open_late)
-        job = {"kind": "download", "directory": str(tmp_path / "work"), "lock": str(tmp_path / "lock")}
-        with locked(tmp_path / "lock"):  # so the child waits
+        job = download_job(tmp_path / "work")
+        with locked(tmp_path / "work.lock"):  # so the child waits
             starting = asyncio.create_task(fork_server.start("a", job, tmp_path / "log"))
             while _pid(fork_server) in (None, first):
                 await asyncio.sleep(0.01)

@@ -14,14 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from server import locales
 from server.api.openapi.page import every_error
-from server.child.process.codes import CODES
 from server.errors import AppError, InvalidRequest
 from server.locales import LANGUAGES, Catalogue, negotiate
 from server.models import InfoRequest, PriorityChange, ProcessRequest, Stage
-
-OF_THE_SERVER = {"cancelled", "cookies_missing", "worker_lost"}
-OF_ANY_STATUS = {"http"}
-BETTER_HINTS = {"blocked_address_fake_ip"}
 
 each_language = pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
 
@@ -116,11 +111,6 @@ def test_nothing_is_said_with_an_empty_sentence(words: Catalogue) -> None:
     for key, text in leaves(words.texts.model_dump()):
         assert text.strip(), key
         assert text.isprintable(), key
-
-
-@each_language
-def test_every_code_that_a_child_can_end_in_has_words_and_no_word_is_left_over(words: Catalogue) -> None:
-    assert words.texts.failure.keys() == CODES.keys() | OF_THE_SERVER | OF_ANY_STATUS | BETTER_HINTS
 
 
 @each_language

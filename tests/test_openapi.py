@@ -24,7 +24,6 @@ from server.api.openapi.page import every_error
 from server.api.payload import present
 from server.api.wrapping import wrapped
 from server.app import ROUTES, create_app
-from server.child.process.codes import CODES
 from server.errors import AppError, MethodNotAllowed, NotFound
 from server.locales import LANGUAGES
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
@@ -353,14 +352,6 @@ def test_the_guide_knows_every_field(description: dict[str, Any]) -> None:
 def test_the_guide_lists_every_error_with_its_status() -> None:
     listed = {code: status for code, status, _ in rows(3) if re.fullmatch(r"[45]\d\d", status)}
     assert listed == {error.code: str(int(error.status)) for error in every_error()}
-
-
-def test_the_guide_lists_every_failure_and_whether_it_is_tried_again() -> None:
-    listed = {code: again for code, again, _ in rows(3) if re.match("yes|no$|waits", again)}
-    of_the_server = {"cancelled", "cookies_missing", "worker_lost"}
-    assert listed.keys() == CODES.keys() | of_the_server
-    for code, retryable in CODES.items():
-        assert (listed[code] != "no") == retryable, code
 
 
 def test_links_within_the_guide_lead_somewhere() -> None:

@@ -17,13 +17,14 @@ from server.child.media.probe import Media
 from server.child.media.recording import Recording
 from server.child.network.throttle import Throttle
 from server.child.process.channel import Channel
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Meter, Reporter, Stream, expected
 from server.child.source import describe, fragments, options, resuming
 from server.child.source.engine import Engine
 from server.child.source.failures import classify
 from server.child.source.thumbnails import PREVIEW, Thumbnails
+from server.jobs import Job
 
 _FRAGMENTED = ("m3u8", "dash", "ism", "frag", "f4m")
 _ENCODING, _COPYING = 0.25, 0.05
@@ -33,17 +34,17 @@ _READING = {"avi": ("-fflags", "+genpts")}  # it does not say when a picture is 
 class Download:
     """`run` returns the fields of `produced`; whatever it raises is for `failures.classify`."""
 
-    def __init__(self, job: Mapping[str, Any], channel: Channel, log: Log) -> None:
+    def __init__(self, job: Job, channel: Channel, log: Log) -> None:
         self._job = job
-        self._request = job["request"]
-        self._directory = Path(job["directory"])
+        self._wishes = job.wishes
+        self._directory = Path(job.directory)
         self._channel = channel
         self._log = log
         self._reporter = Reporter(channel)
         self._meter = Meter([])
         self._converting = 0.0
         self._finish_asked = Event()
-        self.throttle = Throttle(job.get("rate_limit"), self._reporter.moved)
+        self.throttle = Throttle(job.rate_limit, self._reporter.moved)
 
     def moved(self) -> None:
         self._reporter.moved()
@@ -91,21 +92,21 @@ class Download:
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         try:
-            return engine.first(self._request["url"])
+            return engine.first(self._wishes.url)
         except DownloadError as error:
-            only_audio = options.wants_only_audio(self._request) and not self._request.get("format")
+            only_audio = options.wants_only_audio(self._wishes) and not self._wishes.format
             if only_audio and "format is not available" in str(error):
                 raise JobFailed("no_audio") from error
             raise
 
     def _wants_media(self) -> bool:
-        return any(output in self._request["outputs"] for output in ("video", "audio"))
+        return any(output in self._wishes.outputs for output in ("video", "audio"))
 
     def _is_to_be_recorded(self, info: Mapping[str, Any]) -> bool:
         if info.get("live_status") == "is_upcoming":
             raise JobFailed("not_live")
         live = recording.is_live(info)
-        if live and self._request["live"] == "reject":
+        if live and self._wishes.live == "reject":
             raise JobFailed("live_rejected")
         return live
 
@@ -113,21 +114,21 @@ class Download:
         self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
 
     def _check_size(self, size: int) -> None:
-        most = self._job.get("max_filesize")
+        most = self._job.max_filesize
         if most is not None and size > most:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
     def _thumbnail(self, engine: Engine, info: Mapping[str, Any]) -> str | None:
         """Make the small picture, and the large one if it was asked for; return the latter's name."""
-        asked_for = "thumbnail" in self._request["outputs"]
+        asked_for = "thumbnail" in self._wishes.outputs
         if not asked_for and (self._directory / PREVIEW).exists():
             return None
-        thumbnails = Thumbnails(engine, self._job["ffmpeg"], self._directory, self._log)
+        thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
         source = thumbnails.fetch(info)
         if source:
             thumbnails.preview(source)
         whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
-        if self._request["outputs"] == ["thumbnail"] and whole is None:
+        if self._wishes.outputs == ("thumbnail",) and whole is None:
             raise JobFailed("no_thumbnail")
         return whole.name if whole else None
 
@@ -145,7 +146,7 @@ class Download:
         return fetched
 
     def _share_of_convert(self, streams: list[dict[str, Any]]) -> float:
-        if outputs.encodes_sound(self._request):
+        if outputs.encodes_sound(self._wishes):
             return _ENCODING
         plain = len(streams) == 1 and _is_plain(streams[0])
         return 0.0 if plain else _COPYING
@@ -169,8 +170,8 @@ class Download:
         if plain and probe.is_cut_off(path):  # not every source says how much is to come, or says it right
             parts.back_to_unfinished(path)
             raise JobFailed("incomplete", "the source ended before the file did")
-        need_rate = bool(self._request.get("audio_quality"))
-        seen = probe.inspect(path, self._job["ffmpeg"], need_rate=need_rate)
+        need_rate = bool(self._wishes.audio_quality)
+        seen = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
         return Part(path, seen, plain, _READING.get(seen.container, ()))
 
     # Recording.
@@ -213,9 +214,9 @@ class Download:
         return parts.chosen(info) if recording.is_live(info) else None
 
     def _keep_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
-        files = self._produce([recording.put_together(self._directory, self._job["ffmpeg"])])
+        files = self._produce([recording.put_together(self._directory, self._job.ffmpeg)])
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
-        seen = probe.inspect(self._directory / parts.OUT / main, self._job["ffmpeg"])
+        seen = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
         return self._produced(
             {**info, "duration": None}, seen, files | ({"thumbnail": picture} if picture else {})
         )
@@ -225,14 +226,14 @@ class Download:
     def _produce(self, fetched: list[Part]) -> dict[str, str]:
         if not fetched:
             return {}
-        plan = outputs.plan(self._request, fetched)
+        plan = outputs.plan(self._wishes, fetched)
         for note in plan.notes:
             self._log.write(note)
         out = self._directory / parts.OUT
         if arguments := plan.arguments(out):
             self._converting = max(part.media.duration or 0 for part in plan.inputs) or 1.0
             self._reporter.convert(self._meter.of_convert(0))
-            programs.convert(self._job["ffmpeg"], arguments, self._log.write)
+            programs.convert(self._job.ffmpeg, arguments, self._log.write)
         for part, name in plan.moves:
             parts.move_out(part, out / name)
         return plan.files

@@ -24,11 +24,13 @@ from server.child.media import ffmpeg
 from server.child.network import guard
 from server.child.process import sandbox
 from server.child.process.channel import Channel, end_group
+from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.source import describe, options
 from server.child.source.engine import Engine, share_certificates
-from server.child.source.failures import classify
+from server.child.source.failures import Failure, classify
 from server.child.source.thumbnails import Thumbnails
+from server.jobs import Job, Wishes, from_message
 
 
 def main(channel: socket.socket) -> NoReturn:
@@ -47,31 +49,71 @@ def main(channel: socket.socket) -> NoReturn:
 def warm(ffmpeg: str) -> None:
     """Leave in memory what every job needs; the fork server calls this once before it starts any."""
     share_certificates()
-    request = {"outputs": ["video"], "quality": "720", "video_format": "mp4", "codec": "h264"}
     log = Log(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
-    with Engine(options.for_download({"ffmpeg": ffmpeg, "request": request}, log), []) as engine:
+    with Engine(options.for_download(_rehearsal(ffmpeg), log), []) as engine:
         engine.rehearse()
     log.close()
+
+
+def _rehearsal(ffmpeg: str) -> Job:
+    """A job for which every kind of filter is needed."""
+    wishes = Wishes(
+        url="http://warm.invalid/",
+        outputs=("video",),
+        quality="720",
+        video_format="mp4",
+        codec="h264",
+        audio_format="best",
+        audio_quality=None,
+        audio_language=None,
+        format=None,
+        live="reject",
+    )
+    return Job(
+        kind="download",
+        directory=os.devnull,
+        lock=os.devnull,
+        wishes=wishes,
+        ffmpeg=ffmpeg,
+        deno=None,
+        allowed_private_hosts=(),
+        proxy=None,
+        rate_limit=None,
+        max_filesize=None,
+    )
 
 
 def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
     refusals: list[Any] = []
     try:
-        job = link.read_job()
-        work = {"download": _download, "info": _info}[job["kind"]]
+        job = _understood(link.read_job())
+        work = {"download": _download, "info": _info}[job.kind]
         return work(job, link, log, refusals)
     except BaseException as error:  # outermost: the server must hear of whatever it was
+        return "broken", _told(error, refusals, log)
+
+
+def _understood(message: Mapping[str, Any]) -> Job:
+    try:
+        return from_message(message)
+    except ValueError as error:
+        raise JobFailed("internal", str(error)) from None
+
+
+def _told(error: BaseException, refusals: list[Any], log: Log) -> dict[str, Any]:
+    """`error` as the fields of `broken`. Nothing may go wrong here: the child would die without a word."""
+    try:
         failure = classify(error, refusals)
-        log.write(f"{failure.code}: {error}")
-        if failure.code == "internal":
-            log.write("".join(traceback.format_exception(error)))
-        fields = dataclasses.asdict(failure)
-        return "broken", {name: value for name, value in fields.items() if value is not None}
+    except Exception as another:
+        another.__context__ = error
+        error, failure = another, Failure("internal")
+    log.write(f"{failure.code}: {error!s}")
+    if failure.code == "internal":
+        log.write("".join(traceback.format_exception(error)))
+    return {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
 
 
-def _download(
-    job: Mapping[str, Any], link: Channel, log: Log, refusals: list[Any]
-) -> tuple[str, dict[str, Any]]:
+def _download(job: Job, link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
     work = download.Download(job, link, log)
     log.on_line = work.moved
     _enter_sandbox(job, work.on_time)
@@ -91,29 +133,29 @@ def _obey(command: Mapping[str, Any], work: download.Download) -> None:
             work.throttle.set_rate(command.get("bytes_per_second"))
 
 
-def _info(job: Mapping[str, Any], link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
+def _info(job: Job, link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
     _enter_sandbox(job, lambda _: None)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
     with Engine(options.for_info(job, log), refusals) as engine:
-        info = engine.extract_info(job["request"]["url"], download=False) or {}
-        picture = Thumbnails(engine, job["ffmpeg"], Path(job["directory"]), log).data_link(info)
+        info = engine.extract_info(job.wishes.url, download=False) or {}
+        picture = Thumbnails(engine, job.ffmpeg, Path(job.directory), log).data_link(info)
     return "extracted", {"info": describe.extracted(info, picture)}
 
 
-def _enter_sandbox(job: Mapping[str, Any], on_time: Callable[[float], None]) -> None:
+def _enter_sandbox(job: Job, on_time: Callable[[float], None]) -> None:
     """From here on this process reaches only its directory and public addresses.
 
     No thread may run yet: Landlock holds for threads that start later.
     """
-    directory = Path(job["directory"])
+    directory = Path(job.directory)
     directory.mkdir(mode=0o700, exist_ok=True)
-    lock = _lock(job["lock"])
+    lock = _lock(job.lock)
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
-    guard.install(job["allowed_private_hosts"], job.get("proxy"))
-    sandbox.limit(job.get("max_filesize"))
-    sandbox.restrict(directory, [program for program in (job["ffmpeg"], job.get("deno")) if program])
-    ffmpeg.install(job["ffmpeg"], lock, on_time)
+    guard.install(job.allowed_private_hosts, job.proxy)
+    sandbox.limit(job.max_filesize)
+    sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
+    ffmpeg.install(job.ffmpeg, lock, on_time)
 
 
 def _lock(path: str) -> int:

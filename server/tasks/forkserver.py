@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from server.jobs import Job, to_message
+
 log = logging.getLogger(__name__)
 
 PROGRAM = Path(__file__).parent.parent / "child" / "forkserver.py"
@@ -51,9 +53,9 @@ class Child:
         self._writer: asyncio.StreamWriter
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def connect(self, channel: socket.socket, job: Mapping[str, object]) -> None:
+    async def connect(self, channel: socket.socket, job: Job) -> None:
         self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=MAX_LINE)
-        self._writer.write(_line(job))
+        self._writer.write(_line(to_message(job)))
 
     async def read_line(self) -> bytes:
         """The next event, or `b""` when there is no more. Raises `ValueError` on an endless line."""
@@ -109,7 +111,7 @@ class ForkServer:
         """Return once jobs can be started."""
         await self._warm.wait()
 
-    async def start(self, job_id: str, job: Mapping[str, object], log_file: Path) -> Child:
+    async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
         """Start `job` in a child whose output goes to `log_file`; one that cannot start has `exited` at once.
 
         Raises `OSError` if there is no room for the log.

@@ -13,6 +13,7 @@ from server.errors import SourceRefused, TooManyRequests
 from server.models import InfoRequest
 from server.settings import DownloadSettings
 from server.tasks.forkserver import Child, ForkServer, stopped
+from server.tasks.jobs import JobMaker
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import Tools
 
@@ -30,8 +31,7 @@ class Inspector:
     ) -> None:
         self._fork_server = fork_server
         self._directory = directory
-        self._settings = settings
-        self._tools = tools
+        self._jobs = JobMaker(settings, tools)
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._asked = 0
 
@@ -52,26 +52,13 @@ class Inspector:
         await self._fork_server.warm()
         job_id = f"info.{uuid4()}"
         folder = Path(await to_the_end(asyncio.to_thread(tempfile.mkdtemp, dir=self._directory)))
-        starting = asyncio.ensure_future(
-            self._fork_server.start(job_id, self._job(wanted, folder), folder / "log")
-        )
+        job = self._jobs.info(wanted, folder / "work", folder / "lock")
+        starting = asyncio.ensure_future(self._fork_server.start(job_id, job, folder / "log"))
         try:
             child = await asyncio.shield(starting)
             return _answer(await child.read_line())
         finally:
             await to_the_end(_leave_nothing(starting, folder))
-
-    def _job(self, wanted: InfoRequest, folder: Path) -> dict[str, object]:
-        return {
-            "kind": "info",
-            "directory": str(folder / "work"),
-            "lock": str(folder / "lock"),
-            "request": {"url": wanted.url},
-            "ffmpeg": self._tools.ffmpeg,
-            "deno": self._tools.deno,
-            "allowed_private_hosts": self._settings.allowed_private_hosts,
-            "proxy": self._settings.proxy,
-        }
 
 
 async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:

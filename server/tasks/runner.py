@@ -21,10 +21,12 @@ from server.events import (
     Started,
     merged,
 )
+from server.jobs import Job
 from server.models import Stage, Task, TaskStatus, in_seconds
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
 from server.tasks.forkserver import Child, ForkServer, stopped
+from server.tasks.jobs import JobMaker
 from server.tasks.recorder import Recorder
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import Tools
@@ -55,7 +57,7 @@ class Runner:
         self._fork_server = fork_server
         self._files = files
         self._settings = settings
-        self._tools = tools
+        self._jobs = JobMaker(settings, tools)
         self._children: dict[str, Child] = {}
 
     async def run(self, task_id: str) -> TaskStatus | None:
@@ -157,20 +159,9 @@ class Runner:
         files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
         return Completed(files=files, video_info=info)
 
-    def _job(self, task: Task) -> dict[str, object]:
-        task_id, settings = task.status.task_id, self._settings
-        return {
-            "kind": "download",
-            "directory": str(self._files.work(task_id)),
-            "lock": str(self._files.lock(task_id)),
-            "request": task.request.model_dump(mode="json"),
-            "ffmpeg": self._tools.ffmpeg,
-            "deno": self._tools.deno,
-            "allowed_private_hosts": settings.allowed_private_hosts,
-            "proxy": settings.proxy,
-            "rate_limit": settings.rate_limit,
-            "max_filesize": settings.max_filesize,
-        }
+    def _job(self, task: Task) -> Job:
+        task_id = task.status.task_id
+        return self._jobs.download(task.request, self._files.work(task_id), self._files.lock(task_id))
 
     def _share_rate(self) -> None:
         """`rate_limit` holds for all together: each running child gets an equal part."""

@@ -4,13 +4,12 @@
 of ffmpeg, which copies streams wherever the container takes them and encodes only sound.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from server.child.media.parts import Part
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
+from server.jobs import Wishes
 
 # container -> the codecs of pictures and of sound that players expect in it
 _FITS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -112,7 +111,7 @@ class Plan:
         self.files[kind] = name
 
 
-def plan(request: Mapping[str, Any], parts: list[Part]) -> Plan:
+def plan(wishes: Wishes, parts: list[Part]) -> Plan:
     """Say how each output that was asked for comes to be; raises `JobFailed` if none can.
 
     Of picture and sound the one that the source does not have is left out, if the other is there.
@@ -121,18 +120,18 @@ def plan(request: Mapping[str, Any], parts: list[Part]) -> Plan:
     sounds = sorted((part for part in parts if part.media.audio), key=lambda part: part is picture)
     sound = sounds[0] if sounds else None
     result = Plan()
-    if "video" in request["outputs"] and picture:
-        _plan_video(result, request["video_format"], picture, sound)
-    if "audio" in request["outputs"] and sound:
-        _plan_audio(result, request, sound)
+    if "video" in wishes.outputs and picture:
+        _plan_video(result, wishes.video_format, picture, sound)
+    if "audio" in wishes.outputs and sound:
+        _plan_audio(result, wishes, sound)
     if not result.files:
-        raise JobFailed("no_video" if "video" in request["outputs"] else "no_audio")
+        raise JobFailed("no_video" if "video" in wishes.outputs else "no_audio")
     return result
 
 
-def encodes_sound(request: Mapping[str, Any]) -> bool:
+def encodes_sound(wishes: Wishes) -> bool:
     """Whether it is likely that sound must be encoded, which takes as long as a good part of a download."""
-    return "audio" in request["outputs"] and request["audio_format"] != "best"
+    return "audio" in wishes.outputs and wishes.audio_format != "best"
 
 
 def type_of(name: str) -> str:
@@ -170,13 +169,13 @@ def _fits(container: str, video: str, audio: str | None) -> bool:
     return video in videos and (audio is None or audio in audios)
 
 
-def _plan_audio(result: Plan, request: Mapping[str, Any], sound: Part) -> None:
+def _plan_audio(result: Plan, wishes: Wishes, sound: Part) -> None:
     codec = sound.media.audio or ""
-    wanted, rate = request["audio_format"], request.get("audio_quality")
+    wanted, rate = wishes.audio_format, wishes.audio_quality
     if wanted == "best":
         wanted = _NATURAL.get(codec, "mka")
     good, containers, encode = _SOUND.get(wanted, (codec, frozenset((wanted,)), []))
-    if request["audio_format"] == "best":
+    if wishes.audio_format == "best":
         good = codec
     name = f"audio.{wanted}"
     if codec != good or _is_too_much(sound, rate):

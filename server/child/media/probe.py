@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.child.media import mp4, programs
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
 
 HEAD = 1024
 _PICTURES: tuple[tuple[int, bytes], ...] = (

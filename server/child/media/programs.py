@@ -8,10 +8,11 @@ from typing import Any
 from yt_dlp.postprocessor import ffmpeg as postprocessor
 
 from server.child.media.ffmpeg import Way
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
+from server.codes import Code
 
 _STOPPED = 255  # of an ffmpeg that has caught a signal
-_ENDED_BY = (
+_ENDED_BY: tuple[tuple[str, Code], ...] = (
     ("no space left on device", "disk_full"),
     ("disk quota exceeded", "disk_full"),
     ("file too large", "too_large"),
@@ -69,7 +70,7 @@ def help_on(ffmpeg: str, topic: str) -> str:
     return run([ffmpeg, "-hide_banner", "-h", topic]).output
 
 
-def reason(errors: str) -> str | None:
+def reason(errors: str) -> Code | None:
     """The code of what ended ffmpeg, if it was not the media."""
     text = errors.lower()
     return next((code for sign, code in _ENDED_BY if sign in text), None)

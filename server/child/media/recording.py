@@ -22,9 +22,10 @@ from server.child.media.ffmpeg import Way
 from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.network.proxy import Proxy
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import SHORTEST_PAUSE
+from server.jobs import Job
 
 PIECE: Final = "recorded-"
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -82,7 +83,7 @@ class Recording:
     def __init__(
         self,
         directory: Path,
-        job: Mapping[str, Any],
+        job: Job,
         log: Log,
         on_size: Callable[[int, int], None],
         again: Callable[[], Streams | None],
@@ -98,7 +99,7 @@ class Recording:
 
     def run(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> None:
         """Return when the broadcast is over, or `finish` is set and there is something to keep."""
-        with Proxy(pace, self._job.get("proxy")) as proxy:
+        with Proxy(pace, self._job.proxy) as proxy:
             fruitless = 0
             while not self._record(streams, finish, proxy):
                 fruitless = 0 if self._grew else fruitless + 1
@@ -178,20 +179,20 @@ class Recording:
         inputs = [
             word for at, stream in enumerate(streams) for word in (*self._in_step(at), *_input(stream, hls))
         ]
-        picture = ["-map", "0:v:0?"] if "video" in self._job["request"]["outputs"] else []
+        picture = ["-map", "0:v:0?"] if "video" in self._job.wishes.outputs else []
         sound = ["-map", f"{len(streams) - 1}:a?"]
         quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
-        return [self._job["ffmpeg"], *quiet, *inputs, *picture, *sound, *_OUTPUT, f"file:{path}"]
+        return [self._job.ffmpeg, *quiet, *inputs, *picture, *sound, *_OUTPUT, f"file:{path}"]
 
     def _hls_options(self, goes_on: bool) -> list[str]:
-        known = programs.help_on(self._job["ffmpeg"], "demuxer=hls")
+        known = programs.help_on(self._job.ffmpeg, "demuxer=hls")
         wished = {"-extension_picky": "0", "-seg_max_retry": "3", "-http_persistent": "0"}
         start = ["-live_start_index", "-1"] if goes_on else []
         return ["-f", "hls", *start, *(word for item in wished.items() if item[0] in known for word in item)]
 
     def _in_step(self, at: int) -> list[str]:
         """Have ffmpeg align the second input with the first: they may begin at different moments."""
-        known = at and "-isync" in programs.help_on(self._job["ffmpeg"], "long")
+        known = at and "-isync" in programs.help_on(self._job.ffmpeg, "long")
         return ["-isync", "0"] if known else []
 
 

@@ -11,7 +11,7 @@ from yt_dlp.networking import common as networking
 from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
 
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
 from server.child.source.generic import GenericIE
 
 LARGEST_PAGE = 32 * 1024 * 1024

@@ -15,12 +15,13 @@ from yt_dlp import utils
 from yt_dlp.networking import exceptions as network
 
 from server.child.network import guard
-from server.child.process.codes import CODES, JobFailed
+from server.child.process.failed import JobFailed
+from server.codes import CODES, PASSING, Code
 
 PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 LONGEST_WAIT = 86_400.0
 
-_CLASSES: tuple[tuple[type[BaseException], str], ...] = (
+_CLASSES: tuple[tuple[type[BaseException], Code], ...] = (
     (guard.AddressBlocked, "blocked_address"),
     (MemoryError, "out_of_memory"),
     (utils.GeoRestrictedError, "geo_restricted"),
@@ -30,10 +31,10 @@ _CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (network.CertificateVerifyError, "tls_error"),
     (network.ProxyError, "proxy_error"),
 )
-_ERRNOS = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "too_large"}
+_ERRNOS: dict[int, Code] = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "too_large"}
 # Only where yt-dlp has no class for it; matched on the lowered message, first come first served.
 _BOT_CHECK = r"not a bot|captcha|anti-bot"
-_TEXTS = (
+_TEXTS: tuple[tuple[Code, str], ...] = (
     ("drm_protected", r"drm.protect"),
     (
         "not_live",
@@ -63,7 +64,7 @@ _TEXTS = (
     ("timeout", r"timed out"),
     ("dns_error", r"failed to resolve|getaddrinfo|name or service not known|name resolution"),
 )
-_LATER_TEXTS = (
+_LATER_TEXTS: tuple[tuple[Code, str], ...] = (
     (
         "incomplete",
         r"did not get any data|more expected|bytes read|contenttooshort|connection broken|empty|fragment",
@@ -90,9 +91,9 @@ def classify(error: BaseException, refusals: Sequence[network.HTTPError] = ()) -
     text = " ".join(str(link) for link in chain).lower()
     code = _own_code(chain) or _code_of_classes(chain) or _code_of_errno(chain)
     if code:
-        return Failure(code, CODES[code], hint=_hint(code))
+        return Failure(code, code in PASSING, hint=_hint(code))
     if re.search(_BOT_CHECK, text):  # sites say so with a 403 or 429
-        return Failure("bot_check", CODES["bot_check"])
+        return Failure("bot_check", retryable=True)
     refusal = next((link for link in chain if isinstance(link, network.HTTPError)), None)
     return _refused(refusal, text, refusals) or _from_text(chain, text)
 
@@ -119,18 +120,19 @@ def _hint(code: str) -> str | None:
     return "blocked_address_fake_ip" if fake else None
 
 
-def _own_code(chain: list[BaseException]) -> str | None:
-    return next((link.code for link in chain if isinstance(link, JobFailed)), None)
+def _own_code(chain: list[BaseException]) -> Code | None:
+    code = next((link.code for link in chain if isinstance(link, JobFailed)), None)
+    return code if code is None or code in CODES else "internal"
 
 
-def _code_of_classes(chain: list[BaseException]) -> str | None:
+def _code_of_classes(chain: list[BaseException]) -> Code | None:
     for kind, code in _CLASSES:
         if any(isinstance(link, kind) for link in chain):
             return code
     return None
 
 
-def _code_of_errno(chain: list[BaseException]) -> str | None:
+def _code_of_errno(chain: list[BaseException]) -> Code | None:
     numbers = [link.errno for link in chain if isinstance(link, OSError)]
     return next((_ERRNOS[number] for number in numbers if number in _ERRNOS), None)
 
@@ -175,7 +177,7 @@ def _from_text(chain: list[BaseException], text: str) -> Failure:
     for code, pattern in _TEXTS:
         if re.search(pattern, text):
             # A name server that is out of reach comes back; a name that does not exist does not.
-            return Failure(code, CODES[code] or (code == "dns_error" and "temporary failure" in text))
+            return Failure(code, code in PASSING or (code == "dns_error" and "temporary failure" in text))
     return _from_remaining(chain, text)
 
 
@@ -196,4 +198,4 @@ def _from_remaining(chain: list[BaseException], text: str) -> Failure:
         code = "internal"
     elif code is None:
         code = "extraction_failed"
-    return Failure(code, CODES[code])
+    return Failure(code, code in PASSING)

@@ -5,10 +5,10 @@ templates, headers and raw parameters.
 """
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from server.child.process.log import Log
+from server.jobs import Job, Wishes
 
 RETRIES = 2
 _SOCKET_TIMEOUT = 20.0
@@ -29,7 +29,7 @@ _AUDIO_SORT = {
 }
 
 
-def build(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
+def build(job: Job, log: Log) -> dict[str, Any]:
     """The parameters of `YoutubeDL` for any kind of job."""
     return {
         "logger": log,
@@ -42,8 +42,8 @@ def build(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
         "usenetrc": False,
         "ignoreerrors": False,
         "updatetime": False,
-        "ffmpeg_location": job["ffmpeg"],
-        "js_runtimes": {"deno": {"path": job["deno"]}} if job.get("deno") else {},
+        "ffmpeg_location": job.ffmpeg,
+        "js_runtimes": {"deno": {"path": job.deno}} if job.deno else {},
         "external_downloader": {"default": "native"},
         "continuedl": True,
         "nopart": False,
@@ -55,25 +55,24 @@ def build(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
         "extractor_retries": 1,
         "file_access_retries": 1,
         "retry_sleep_functions": {"http": _pause, "fragment": _pause, "extractor": _pause},
-        "proxy": job.get("proxy"),
+        "proxy": job.proxy,
         # Without this yt-dlp would use certifi's certificates instead of those that the operator names.
         "compat_opts": {"no-certifi"} if _own_certificates() else set(),
     }
 
 
-def for_download(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
-    request = job["request"]
-    only_thumbnail = request["outputs"] == ["thumbnail"]
+def for_download(job: Job, log: Log) -> dict[str, Any]:
+    wishes = job.wishes
     return build(job, log) | {
-        "format": selector(request),
-        "format_sort": sorting(request),
+        "format": selector(wishes),
+        "format_sort": sorting(wishes),
         "noplaylist": True,
         "playlist_items": "1",
-        "ignore_no_formats_error": only_thumbnail,
+        "ignore_no_formats_error": wishes.outputs == ("thumbnail",),
     }
 
 
-def for_info(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
+def for_info(job: Job, log: Log) -> dict[str, Any]:
     return build(job, log) | {
         "format": "bv*+ba/b/bv*/ba",
         "extract_flat": "in_playlist",
@@ -83,51 +82,51 @@ def for_info(job: Mapping[str, Any], log: Log) -> dict[str, Any]:
     }
 
 
-def selector(request: Mapping[str, Any]) -> str:
+def selector(wishes: Wishes) -> str:
     """yt-dlp's format selection: the exact choice, else what meets every wish, then what meets fewer."""
-    if request.get("format"):
-        return str(request["format"])
-    if wants_only_audio(request):
-        return _in_language("ba{0}/b[acodec!=?none]{0}", request)
-    height, codec = _height(request), _CODECS.get(request["codec"])
+    if wishes.format:
+        return wishes.format
+    if wants_only_audio(wishes):
+        return _in_language("ba{0}/b[acodec!=?none]{0}", wishes)
+    height, codec = _height(wishes), _CODECS.get(wishes.codec)
     cap = f"[height<=?{height}]" if height else ""
     filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
-    return "/".join(_video(narrow, request) for narrow in dict.fromkeys(filters))
+    return "/".join(_video(narrow, wishes) for narrow in dict.fromkeys(filters))
 
 
-def sorting(request: Mapping[str, Any]) -> list[str]:
+def sorting(wishes: Wishes) -> list[str]:
     """yt-dlp's order of preference among what the selector lets through."""
-    if wants_only_audio(request):
-        worst = ["+abr"] if request["quality"] == "worst" else []
-        return ["lang", *worst, *_AUDIO_SORT.get(request["audio_format"], [])]
-    container = _CONTAINER_SORT.get(request["video_format"], [])
-    if request["quality"] == "worst":
+    if wants_only_audio(wishes):
+        worst = ["+abr"] if wishes.quality == "worst" else []
+        return ["lang", *worst, *_AUDIO_SORT.get(wishes.audio_format, [])]
+    container = _CONTAINER_SORT.get(wishes.video_format, [])
+    if wishes.quality == "worst":
         return ["+height", "+br", *container]
-    height = _height(request)
+    height = _height(wishes)
     size = [f"height:{height}"] if height else ["quality", "res"]
     return ["lang", *size, "fps", "hdr:12", *container]
 
 
-def wants_only_audio(request: Mapping[str, Any]) -> bool:
-    return "audio" in request["outputs"] and "video" not in request["outputs"]
+def wants_only_audio(wishes: Wishes) -> bool:
+    return "audio" in wishes.outputs and "video" not in wishes.outputs
 
 
-def _height(request: Mapping[str, Any]) -> int | None:
-    return int(request["quality"]) if request["quality"].isdigit() else None
+def _height(wishes: Wishes) -> int | None:
+    return int(wishes.quality) if wishes.quality.isdigit() else None
 
 
-def _video(narrow: str, request: Mapping[str, Any]) -> str:
+def _video(narrow: str, wishes: Wishes) -> str:
     """Best picture that passes `narrow`, with sound of its own or from another stream."""
     plain = f"bv*{narrow}+ba/b{narrow}"
-    if not request.get("audio_language"):
+    if not wishes.audio_language:
         return plain
     # bv, not bv*: beside a picture with sound of its own yt-dlp would leave out the sound that is asked for.
-    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", request, or_any=False) + f"/{plain}"
+    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", wishes, or_any=False) + f"/{plain}"
 
 
-def _in_language(spec: str, request: Mapping[str, Any], *, or_any: bool = True) -> str:
+def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:
     """`spec` with `{0}` as a filter for `audio_language`; then, if any language will do, without it."""
-    language = request.get("audio_language")
+    language = wishes.audio_language
     wished = [spec.format(f"[language^={language}]")] if language else []
     return "/".join([*wished, spec.format("")] if or_any else wished)
 

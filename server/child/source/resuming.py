@@ -19,7 +19,7 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import DownloadError, int_or_none, parse_http_range
 
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
 from server.child.source.failures import classify
 
 _NOTE = ".source"

@@ -11,7 +11,7 @@ from yt_dlp.networking.exceptions import RequestError
 
 from server.child.media import programs
 from server.child.network.guard import AddressBlocked
-from server.child.process.codes import JobFailed
+from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.source.engine import Engine
 

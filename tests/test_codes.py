@@ -1,0 +1,59 @@
+"""No code is named anywhere that does not exist, and none exists without words and a row in the guide."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.codes import CODES, OF_THE_SERVER, PASSING
+from server.locales import LANGUAGES, Catalogue
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Failed tasks")[2]
+SAYING = {"JobFailed", "Failure", "Rule", "Broken", "Failed", "Requeued", "SourceRefused"}
+BETTER_HINTS = {"blocked_address_fake_ip"}
+
+
+def named(path: Path) -> Iterator[str]:
+    """All texts where a code is said, and all keys and values of a `code` in a table of tuples."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Name(name), args=[first, *_]) if name in SAYING:
+                yield from texts(first)
+            case ast.keyword(arg="code" | "because", value=value):
+                yield from texts(value)
+
+
+def texts(node: ast.expr) -> Iterator[str]:
+    """The constants among what an expression may come to."""
+    match node:
+        case ast.Constant(str(text)):
+            yield text
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from texts(body)
+            yield from texts(orelse)
+
+
+SOURCES = {code: path for path in (ROOT / "server").rglob("*.py") for code in named(path)}
+
+
+def test_the_sources_name_codes() -> None:
+    assert {"no_audio", "no_video", "timeout", "worker_lost", "disk_full", "internal"} <= SOURCES.keys()
+
+
+@pytest.mark.parametrize("code", sorted(SOURCES))
+def test_a_code_that_the_sources_name_exists(code: str) -> None:
+    assert code in CODES | OF_THE_SERVER, SOURCES[code]
+
+
+@pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
+def test_every_code_has_words_and_no_words_are_left_over(words: Catalogue) -> None:
+    assert words.texts.failure.keys() == CODES | OF_THE_SERVER | BETTER_HINTS | {"http"}
+
+
+def test_the_guide_lists_every_code_and_whether_it_is_tried_again() -> None:
+    listed = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", GUIDE, re.MULTILINE))
+    assert listed.keys() == CODES | OF_THE_SERVER
+    assert {code for code, again in listed.items() if again != "no"} == PASSING
