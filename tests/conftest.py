@@ -1,12 +1,12 @@
 """What tests lean on: media, a site that serves them, and the real service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests.service import Service
+from tests.service import Service, Services
 from tests.site import Site, make_media, open_site
 
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
@@ -26,8 +26,15 @@ async def site(media: Path) -> AsyncIterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    services = Services(tmp_path_factory.mktemp("services"))
+    yield services
+    services.close()
+
+
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    """Running, with the settings of `Service`; for others a test makes its own."""
-    async with Service(tmp_path / "service") as service:
+async def service(services: Services) -> AsyncIterator[Service]:
+    """One that runs and has no tasks, with the settings of `Service`; for others a test asks `services`."""
+    async with services.lend() as service:
         yield service

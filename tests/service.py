@@ -1,12 +1,23 @@
-"""The real service in a process of its own, as `make run` starts it, and its client."""
+"""The real service in a process of its own, as `make run` starts it, and its client.
+
+A start takes more than a second of CPU, most of it for the fork server to get warm. So tests take turns with
+a running service (`Services`), unless what they ask for is its start or its end.
+"""
 
 import asyncio
+import itertools
 import os
 import re
 import signal
+import subprocess
 import sys
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]
@@ -23,6 +34,7 @@ class Service:
 
     `settings` are environment variables over what a test needs: a free port, data under `folder`,
     and loopback as the only private address that may be fetched.
+    The process belongs to no event loop, so that the next test can go on with it; its client does.
     """
 
     command: tuple[str, ...] = (sys.executable, "-X", "dev", "-m", "server")
@@ -34,39 +46,34 @@ class Service:
         self.log: list[str] = []
         self.url = ""
         self._settings = settings
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
         self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        if not self.runs:
+            await self.start()
+        self.connect()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         try:
             await self.stop()
         finally:
-            if self._client:
-                await self._client.close()
+            await self.disconnect()
 
     # --- the process ---
 
     async def start(self) -> None:
-        """Return when it answers; a restarted service has its earlier port."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command,
-            cwd=self.cwd,
-            env=self._environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        listening = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read_log(listening), name="log of the service")
+        """Return when it answers; a restarted service has its earlier port.
+
+        Raises `RuntimeError` with the end of its log if it ends instead.
+        """
+        listening: Future[str] = Future()
+        self._begin(listening)
         async with asyncio.timeout(_PATIENCE):
-            self.url = await listening
-        if self._client is None:
-            self._client = aiohttp.ClientSession(self.url, timeout=aiohttp.ClientTimeout(_PATIENCE))
+            self.url = await asyncio.wrap_future(listening)
+        self.connect()
 
     async def stop(self) -> int:
         """SIGTERM; return the exit status. Fails if anything of it is left afterwards."""
@@ -76,14 +83,36 @@ class Service:
         """SIGKILL, as a crash would; its children must go as well, by themselves."""
         await self._end(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """`stop`, where no event loop runs."""
+        assert self._process is not None
+        assert self._reader is not None
+        self._process.terminate()
+        assert self._process.wait(_PATIENCE) == 0, self._end_of_log()
+        self._reader.join(_PATIENCE)
+
     async def restart(self) -> None:
         await self.stop()
         await self.start()
 
+    async def ended(self) -> int:
+        """Wait until it ends by itself, or by whoever ended it; return the exit status."""
+        assert self._process is not None
+        async with asyncio.timeout(_PATIENCE):
+            return await _exit_status(self._process)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the service was never started"
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def processes(self) -> list[psutil.Process]:
         """All that the running service has started, and what these have."""
-        assert self._process is not None
-        found: list[psutil.Process] = psutil.Process(self._process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
         return found
 
     def complaints(self) -> list[str]:
@@ -91,6 +120,16 @@ class Service:
         return [line for line in self.log if re.search(r"Traceback|\w+Warning:|never awaited", line)]
 
     # --- its client ---
+
+    def connect(self) -> None:
+        """Have a client on the event loop that runs; `start` does."""
+        if self._client is None:
+            self._client = aiohttp.ClientSession(self.url, timeout=aiohttp.ClientTimeout(_PATIENCE))
+
+    async def disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client:
+            await client.close()
 
     @property
     def client(self) -> aiohttp.ClientSession:
@@ -124,6 +163,16 @@ class Service:
         assert payload["stage"] in wanted, f"{payload}\n{self._end_of_log()}"
         return payload
 
+    async def clear(self) -> None:
+        """Remove all tasks. Fails if anything of them is left, or if the service has ever complained."""
+        async with asyncio.timeout(_PATIENCE):
+            while ids := await self._task_ids():
+                await asyncio.gather(*map(self._delete, ids))
+        left = [path for folder in ("work", "files", "logs") for path in (self.data / folder).iterdir()]
+        assert left == [], left
+        assert self.complaints() == [], self._end_of_log()
+        self.log.clear()
+
     async def listen(self, task_id: str, within: float = _PATIENCE) -> list[str]:
         """All messages of `/ws/<task_id>`, as they came, until the service closes it."""
         async with asyncio.timeout(within), self.client.ws_connect(f"/ws/{task_id}") as socket:
@@ -137,6 +186,14 @@ class Service:
         return target
 
     # --- within ---
+
+    async def _task_ids(self) -> list[str]:
+        async with self.client.get("/api/tasks?limit=200") as answer:
+            return [task["task_id"] for task in (await answer.json())["tasks"]]
+
+    async def _delete(self, task_id: str) -> None:
+        async with self.client.delete(f"/api/tasks/{task_id}") as answer:
+            assert answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND), await answer.text()
 
     def _environment(self) -> dict[str, str]:
         self.folder.mkdir(exist_ok=True)
@@ -152,13 +209,27 @@ class Service:
         }
         return {**inherited, **ours, **self._settings}
 
-    async def _read_log(self, listening: "asyncio.Future[str]") -> None:
-        assert self._process is not None
+    def _begin(self, listening: Future[str]) -> None:
+        self._process = subprocess.Popen(
+            self.command,
+            cwd=self.cwd,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            self.log.append(line.decode(errors="replace").rstrip())
-            if not listening.done() and (found := _LISTENING.search(self.log[-1])):
-                listening.set_result(found[1].rstrip("/"))
+        reading = (self._process.stderr, listening)
+        self._reader = threading.Thread(target=self._read_log, args=reading, name="log", daemon=True)
+        self._reader.start()
+
+    def _read_log(self, lines: IO[bytes], listening: Future[str]) -> None:
+        """To its end, which comes when the service and all its children are gone."""
+        with lines:
+            for line in lines:
+                self.log.append(line.decode(errors="replace").rstrip())
+                if not listening.done() and (found := _LISTENING.search(self.log[-1])):
+                    listening.set_result(found[1].rstrip("/"))
         if not listening.done():
             listening.set_exception(RuntimeError(f"the service did not start:\n{self._end_of_log()}"))
 
@@ -167,17 +238,59 @@ class Service:
 
     async def _end(self, how: signal.Signals) -> int:
         process, reader = self._process, self._reader
-        if process is None or reader is None or process.returncode is not None:
-            return process.returncode or 0 if process else 0
+        if process is None or reader is None:
+            return 0
+        if process.poll() is not None:
+            return process.returncode
         started = self.processes()
         process.send_signal(how)
-        async with asyncio.timeout(_PATIENCE):
-            status = await process.wait()
+        status = await self.ended()
         await gone(started)
-        # Whoever of its children has the other end of the pipe is gone: it ends by itself.
         async with asyncio.timeout(_PATIENCE):
-            await reader
+            await asyncio.to_thread(reader.join)
         return status
+
+
+class Services:
+    """Running services with which tests take turns, one for each set of settings.
+
+    A test may do to one what it likes, also end it: then the next test gets a new one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folders = (folder / str(number) for number in itertools.count())
+        self._free: dict[frozenset[tuple[str, str]], Service] = {}
+
+    @asynccontextmanager
+    async def lend(self, **settings: str) -> AsyncIterator[Service]:
+        """One that runs with `settings` and has no tasks; see `Service.clear` for what it may not leave."""
+        key = frozenset(settings.items())
+        service = self._free.pop(key, None) or Service(next(self._folders), **settings)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(service)
+            yield service
+            if service.runs:
+                await service.clear()
+                if self._free.setdefault(key, service) is service:
+                    stack.pop_all()
+                    await service.disconnect()
+
+    def close(self) -> None:
+        for service in self._free.values():
+            service.terminate()
+
+
+async def _exit_status(process: "subprocess.Popen[bytes]") -> int:
+    if process.poll() is None:
+        ended, pidfd = asyncio.Event(), os.pidfd_open(process.pid)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+    return process.wait()
 
 
 async def gone(processes: list[psutil.Process], within: float = 5) -> None:

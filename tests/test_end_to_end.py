@@ -132,7 +132,7 @@ async def test_what_is_finished_is_still_there_after_a_restart(service: Service,
     await service.start()
     assert await service.status(task_id) == before
     async with service.client.get(before["files"]["video"]) as answer:
-        assert answer.status == 200
+        assert (answer.status, len(await answer.read())) == (200, before["file_info"]["video"]["size"])
 
 
 async def poll(service: Service, task_id: str) -> list[str]:

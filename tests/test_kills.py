@@ -266,14 +266,13 @@ async def finished(service: Service, site: Site) -> Payload:
 
 async def died(service: Service) -> None:
     """Return when the server has killed itself, and all that it had started is gone."""
-    assert service._process is not None
     started: list[psutil.Process] = []
     async with asyncio.timeout(20):
-        while service._process.returncode is None:
+        while service.runs:
             with suppress(psutil.NoSuchProcess):
                 started = service.processes() or started
             await asyncio.sleep(0.01)
-    assert service._process.returncode == -signal.SIGKILL
+    assert await service.ended() == -signal.SIGKILL
     await gone(started)
 
 
@@ -293,8 +292,7 @@ async def pieces(service: Service, task_id: str, *, other_than: tuple[int, ...])
     """How many are noted as joined, once that has changed; 0 when all is done."""
     async with asyncio.timeout(20):
         while True:
-            notes = [note.read_text() for note in (service.data / "work" / task_id).glob("*.ytdl")]
-            found = [json.loads(note)["downloader"]["current_fragment"]["index"] for note in notes]
+            found = noted_pieces(service.data / "work" / task_id)
             if found and found[0] not in other_than:
                 return int(found[0])
             if not found and (await service.status(task_id))["stage"] == "completed":
@@ -302,9 +300,15 @@ async def pieces(service: Service, task_id: str, *, other_than: tuple[int, ...])
             await asyncio.sleep(0.02)
 
 
+def noted_pieces(folder: Path) -> list[int]:
+    with suppress(FileNotFoundError):  # its note goes when the last piece is joined
+        notes = [note.read_text() for note in folder.glob("*.ytdl")]
+        return [json.loads(note)["downloader"]["current_fragment"]["index"] for note in notes]
+    return []
+
+
 def fork_servers(service: Service) -> list[psutil.Process]:
-    assert service._process is not None
-    direct = psutil.Process(service._process.pid).children()
+    direct = psutil.Process(service.pid).children()
     return [process for process in direct if any("forkserver" in word for word in process.cmdline())]
 
 
