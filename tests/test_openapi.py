@@ -21,12 +21,10 @@ from server.api.openapi import page as docs
 from server.api.openapi.document import DESCRIPTION, Description, describe
 from server.api.openapi.operation import OF_CHANGES
 from server.api.openapi.page import every_error
-from server.api.payload import present
 from server.api.wrapping import wrapped
 from server.app import ROUTES, create_app
 from server.errors import AppError, MethodNotAllowed, NotFound
 from server.locales import LANGUAGES
-from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
 from server.settings import ServerSettings, Settings
 
 Client = TestClient[web.Request, web.Application]
@@ -104,27 +102,6 @@ def validator(description: dict[str, Any], name: str) -> jsonschema_rs.Draft2020
     )
 
 
-def everything() -> TaskStatus:
-    """A status in which every field has a value; no task is ever like this."""
-    return TaskStatus(
-        task_id="x",
-        url="http://example.org/",
-        stage=Stage.FAILED,
-        created_at=utc_now(),
-        completed_at=utc_now(),
-        video_info=VideoInfo(title="t"),
-        files={"video": StoredFile(name="video_abc.mp4", path="video.mp4", size=1, type="video/mp4")},
-        downloaded_bytes=1,
-        total_bytes=2,
-        speed=3.5,
-        eta=4,
-        error_code="http_404",
-        number=1,
-        waiting="disk_full",
-        not_before=utc_now(),
-    )
-
-
 # Valid, complete, true.
 
 
@@ -173,22 +150,6 @@ def test_only_answers_to_head_come_without_content(description: dict[str, Any]) 
                 assert bool(answer.get("content")) != empty, (method, path, status)
 
 
-def test_the_payload_is_described_field_by_field_in_its_order(description: dict[str, Any]) -> None:
-    described = list(description["components"]["schemas"]["TaskPayload"]["properties"])
-    shown: set[str] = set()
-    for stage in Stage:  # what a task waits for and what it failed with are never told together
-        payload = list(present(everything().model_copy(update={"stage": stage}), LANGUAGES["zh"]))
-        assert payload == [name for name in described if name in payload]
-        shown |= set(payload)
-    assert shown == set(described)
-
-
-def test_fields_that_are_always_there_are_required(description: dict[str, Any]) -> None:
-    fresh = TaskStatus(task_id="x", number=1, url="http://example.org/", created_at=utc_now())
-    payload = present(fresh, LANGUAGES["zh"])
-    assert description["components"]["schemas"]["TaskPayload"]["required"] == list(payload)
-
-
 @pytest.mark.parametrize("example", [PROCESSING, COMPLETED, FAILED])
 def test_the_examples_are_valid_without_what_was_added(example: str) -> None:
     description = describe(ROUTES)
@@ -201,15 +162,6 @@ def test_the_examples_are_valid_without_what_was_added(example: str) -> None:
     schema["properties"]["created_at"].pop("format")  # the examples do not say the zone
     schema["properties"]["completed_at"].pop("format")
     validator(description, "TaskPayload").validate(json.loads(example))
-
-
-@pytest.mark.parametrize("stage", list(Stage))
-def test_what_is_sent_is_what_is_described(description: dict[str, Any], stage: Stage) -> None:
-    for status in (
-        everything().model_copy(update={"stage": stage}),
-        TaskStatus(task_id="x", number=1, url="http://example.org/", created_at=utc_now(), stage=stage),
-    ):
-        validator(description, "TaskPayload").validate(present(status, LANGUAGES["en"]))
 
 
 def test_null_is_never_described_in_an_answer(description: dict[str, Any]) -> None:
@@ -344,7 +296,7 @@ def test_the_guide_names_the_errors_of_every_route_that_are_its_own() -> None:
 
 
 def test_the_guide_knows_every_field(description: dict[str, Any]) -> None:
-    for name in ("TaskPayload", "ProcessRequest", "Info", "Format"):
+    for name in ("ProcessRequest", "Info", "Format"):
         for field in description["components"]["schemas"][name]["properties"]:
             assert f"`{field}`" in GUIDE or f'"{field}"' in GUIDE, field
 
