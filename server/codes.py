@@ -48,8 +48,8 @@ Lasting = Literal[
     "unsupported_url",
 ]
 
-OfTheServer = Literal["cancelled", "cookies_missing"]
-"""No child says these."""
+OfTheServer = Literal["cancelled"]
+"""No child says this."""
 
 Code = Passing | Lasting
 """What a child may end in; mypy holds every `JobFailed` and every rule to it."""

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -257,8 +257,3 @@ def utc_now() -> datetime:
 
 def in_seconds(seconds: float) -> datetime:
     return utc_now() + timedelta(seconds=seconds)
-
-
-def json_object(**fields: Any) -> dict[str, Any]:
-    """`fields` without those that do not apply: on the wire nothing is `null`."""
-    return {name: value for name, value in fields.items() if value is not None}

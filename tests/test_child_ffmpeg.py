@@ -187,20 +187,6 @@ async def test_ffmpeg_holds_the_lock_and_dies_with_a_killed_child(start: Any, tm
     await gone(told["pid"])
 
 
-async def test_ffmpeg_can_be_stopped_from_another_thread(start: Any) -> None:
-    child = await start(
-        A_MINUTE
-        + """
-threading.Timer(0.1, ffmpeg.stop_all).start()
-with program:
-    program.wait()
-say(status=program.returncode, running=len(ffmpeg._running))
-"""
-    )
-    await child.line()
-    assert await child.line() == {"status": -signal.SIGKILL, "running": 0}
-
-
 async def test_a_file_that_gets_too_large_is_an_error_with_a_name(start: Any, video: Path) -> None:
     child = await start("""
 sandbox.limit(max_filesize=20_000)

@@ -210,30 +210,38 @@ async def run(script: str, argument: object) -> Any:
     return json.loads(output)
 
 
+def is_public(address: str) -> bool:
+    """Whether a child may connect there; a text that is no numeric address never gets that far."""
+    try:
+        return guard._is_public(guard._numeric(address))
+    except ValueError:
+        return False
+
+
 @pytest.mark.parametrize("address", PRIVATE)
 def test_special_addresses_are_not_public(address: str) -> None:
-    assert not guard.is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", LOOPBACK)
 def test_no_spelling_of_loopback_is_public(address: str) -> None:
-    assert not guard.is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_addresses_next_to_the_special_ones_are_public(address: str) -> None:
-    assert guard.is_public(address)
+    assert is_public(address)
 
 
 @given(st.ip_addresses(v=4))
 def test_an_address_mapped_to_ipv6_is_judged_as_itself(address: Any) -> None:
-    assert guard.is_public(f"::ffff:{address}") == guard.is_public(str(address))
+    assert is_public(f"::ffff:{address}") == is_public(str(address))
 
 
 @given(st.ip_addresses())
 def test_what_python_calls_private_is_never_public(address: Any) -> None:
     if not address.is_global or address.is_multicast:
-        assert not guard.is_public(str(address))
+        assert not is_public(str(address))
 
 
 async def test_nothing_gets_to_a_private_address_in_any_spelling_or_way(canary: Canary) -> None:

@@ -38,7 +38,7 @@ export function playerFor(kind, type) {
 function fileRow(task, kind, link, i18n) {
   const { element, parts } = fromTemplate("file", i18n)
   const info = task.file_info?.[kind]
-  const name = { kind: kindName(kind, i18n), title: titleOf(task) }
+  const name = { kind: i18n.t(`kind.${kind}`), title: titleOf(task) }
   const extension = link.pathname.split(".").at(-1) ?? ""
   setText(parts.kind, name.kind)
   setText(parts.detail, [extension.toUpperCase(), info ? i18n.format.size(info.size) : ""].join(" ").trim())
@@ -48,14 +48,4 @@ function fileRow(task, kind, link, i18n) {
   parts.play.setAttribute("aria-label", i18n.t("file.play", name))
   parts.play.hidden = playerFor(kind, info?.type) === null
   return element
-}
-
-/**
- * `subtitle.de` and `chapter.3` say after the point which one.
- * @param {string} kind
- * @param {import("./i18n.js").I18n} i18n
- */
-function kindName(kind, i18n) {
-  const [group, ...which] = kind.split(".")
-  return [i18n.t(`kind.${group}`), ...which].join(" ")
 }

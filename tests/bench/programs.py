@@ -33,11 +33,9 @@ class Program:
         self._environment = environment
         self.url = ""
         self.pid = 0
-        self.started_in = 0.0
         self.log: list[bytes] = []
 
     async def __aenter__(self) -> Self:
-        began = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *self._arguments),
             cwd=ROOT,
@@ -51,7 +49,6 @@ class Program:
         self._reader = asyncio.create_task(self._read_log(listening), name="log of a program")
         async with asyncio.timeout(PATIENCE):
             self.url = await listening
-        self.started_in = time.monotonic() - began
         return self
 
     async def __aexit__(self, *_: object) -> None:

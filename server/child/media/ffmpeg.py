@@ -29,8 +29,6 @@ _THROUGH_PROXY: Final = ["-protocol_whitelist", "http,https,httpproxy,tcp,tls,cr
 
 _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 
-_running: set["_Program"] = set()
-
 
 def install(executable: str, lock_fd: int, on_time: Callable[[float], None]) -> None:
     """Have every program of yt-dlp started in the way of this module, for the rest of this process.
@@ -42,12 +40,6 @@ def install(executable: str, lock_fd: int, on_time: Callable[[float], None]) -> 
     with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time)}
     _replace(utils.Popen, type("Popen", (_Program,), with_settings))
     FFmpegFD._call_downloader = _refuse
-
-
-def stop_all() -> None:
-    """Kill what runs at the moment; from any thread."""
-    for program in list(_running):
-        program.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +75,11 @@ class _Program(utils.Popen):  # type: ignore[misc]
         else:
             local = _LOCAL_ONLY if name.startswith("ffprobe") and len(args) > 2 else []
             super().__init__([args[0], *local, *args[1:]], *remaining, **options)
-        _running.add(self)
 
     def __exit__(self, *exc_info: Any) -> None:
         try:
             super().__exit__(*exc_info)
         finally:
-            _running.discard(self)
             if self._reporter:
                 self._reporter.join()
 

@@ -77,14 +77,6 @@ def is_fake_ip(address: str) -> bool:
         return False
 
 
-def is_public(address: str) -> bool:
-    """Whether the numeric `address` belongs to the public Internet; any other text doesn't."""
-    try:
-        return _is_public(_numeric(address))
-    except ValueError:
-        return False
-
-
 @dataclass(frozen=True)
 class Allowed:
     """What the operator has opened; `names` are allowed wherever they resolve to, at that port."""
