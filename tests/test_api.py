@@ -553,3 +553,22 @@ async def until(condition: Callable[[], object]) -> None:
     """Let others run until `condition` holds; the caller bounds the time."""
     while not condition():
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html"),
+        ("/static/index.html", "text/html"),
+        ("/static/js/main.js", "text/javascript"),
+        ("/static/css/tokens.css", "text/css"),
+        ("/static/i18n/zh.json", "application/json"),
+        ("/static/icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_the_page_comes_once(client: Client, path: str, kind: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status, answer.content_type) == (200, kind)
+    again = await client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, await again.read(), again.headers["ETag"]) == (304, b"", answer.headers["ETag"])
+    assert answer.headers["Cache-Control"] == again.headers["Cache-Control"] == "no-cache"

@@ -31,7 +31,7 @@ def let_time_pass(client: Client, seconds: float) -> None:
     assert server
     now = asyncio.get_running_loop().time()
     for moment in (now, now + seconds):
-        client.app[CONNECTIONS].close_quiet(server.connections, moment)
+        client.app[CONNECTIONS].look(server.connections, moment)
 
 
 async def is_cut(reader: asyncio.StreamReader) -> bool:

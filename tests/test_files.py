@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
 import pytest
@@ -128,16 +128,28 @@ async def test_a_file_carries_what_every_answer_carries(
 async def test_a_file_that_cannot_be_read_to_its_end_is_cut_off_and_holds_nothing_else(
     client: Client, link: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(part: downloads.FilePart, request: web.Request) -> None:
-        await part.write(CONTENT[:100])
+    async def fail(request: web.Request, file: BinaryIO, part: range) -> None:
+        await request.writer.write(CONTENT[:100])
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(downloads.FilePart, "_send", fail)
+    monkeypatch.setattr("server.api.wire.send_file", fail)
     answer = await client.get(link)
     received = bytearray()
     with pytest.raises(ClientPayloadError):
         await read_into(received, answer)
     assert received == CONTENT[:100]
+
+
+async def test_a_file_that_becomes_shorter_ends_the_connection_and_is_an_error(
+    client: Client, publish: Publish, files: LocalFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the client would wait for the rest for ever."""
+    link = await publish(content=bytes(32 << 20))
+    answer = await client.get(link)
+    os.truncate(files.path("task-0", StoredFile(name="", path="video.mp4", size=0, type="")), 1000)
+    with pytest.raises(ClientPayloadError):
+        await answer.read()
+    assert [record.levelname for record in caplog.records if record.name != "aiohttp.access"] == ["ERROR"]
 
 
 async def read_into(received: bytearray, answer: ClientResponse) -> None:

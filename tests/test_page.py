@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from server.api.page import ASSETS, assets_in
+
 STATIC = Path(__file__).parent.parent / "static"
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
 MODULES = sorted((STATIC / "js").glob("*.js"))
@@ -81,3 +83,18 @@ def test_the_modules_that_need_no_document_pass_their_own_tests(tmp_path: Path) 
     result = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^ok \| [1-9]\d* passed", result.stdout, re.MULTILINE)
+
+
+def test_only_what_the_page_is_made_of_can_be_asked_for(tmp_path: Path) -> None:
+    ours = ["index.html", "js/main.js"]
+    foreign = [".DS_Store", ".index.html", "js/.main.js.swp", "js/main.js~", "js/main.js.orig", "README",
+               "js/#main.js#", ".git/hook.js", "__pycache__/x.pyc"]  # fmt: skip
+    for name in (*ours, *foreign):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.js").mkdir()
+    assert sorted(assets_in(tmp_path)) == ours
+
+
+def test_all_that_lies_there_can_be_asked_for() -> None:
+    assert {path for path in STATIC.rglob("[!.]*") if path.is_file()} == set(ASSETS.values())

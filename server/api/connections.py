@@ -1,21 +1,29 @@
-"""Connections on which nobody asks for anything, and how many sockets one client holds.
+"""Connections on which nobody asks for anything, nobody takes what was asked for, or nobody is left.
 
-aiohttp waits without end for the head of a request. Whoever opens connections and says nothing, or
-says it a letter at a time, would use up the descriptors of the process.
+aiohttp waits without end for the head of a request, and for a client that does not read its answer: whoever
+opens connections and says nothing, says it a letter at a time, or never reads, would use up the descriptors
+of the process. Nor does it tell a handler that its client has left.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
+from math import inf
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from server.api import wire
 from server.errors import TooManyRequests
 
 QUIET = 30.0  # seconds that a connection may stay without a request under way
+UNREAD = 60.0  # seconds that a client may go without taking a byte of what it was sent
 LOOK = 5.0  # seconds
+LET_GO = 0.5  # seconds
 COME_BACK = 10  # seconds, for a client that holds too many sockets
+
+T = TypeVar("T")
 
 
 class Connections:
@@ -25,7 +33,8 @@ class Connections:
         self._limit = sockets_per_client
         self._sockets: Counter[str] = Counter()
         self._answering: set[web.RequestHandler] = set()
-        self._quiet_since: dict[web.RequestHandler, float] = {}
+        self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
+        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # and since when
 
     def hold_socket(self, address: str) -> "HeldSocket":
         """Use it as a context manager: while it is open, this client holds one more.
@@ -39,28 +48,74 @@ class Connections:
     def begin(self, connection: web.RequestHandler) -> None:
         """A request of this connection is being answered, until `end`."""
         self._answering.add(connection)
-        self._quiet_since.pop(connection, None)
+        self._seen.pop(connection, None)
 
     def end(self, connection: web.RequestHandler) -> None:
         self._answering.discard(connection)
 
-    def close_quiet(self, connections: Collection[web.RequestHandler], now: float) -> None:
-        """Close those of `connections` that have been without a request for too long."""
-        quiet = [connection for connection in connections if not self._is_busy(connection)]
-        self._quiet_since = {connection: self._quiet_since.get(connection, now) for connection in quiet}
-        for connection, since in self._quiet_since.items():
-            if now - since > QUIET and connection.transport:
-                connection.transport.abort()
+    async def attended(self, connection: web.RequestHandler, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, which ends with its client: it is cancelled when that leaves.
 
-    def _is_busy(self, connection: web.RequestHandler) -> bool:
+        Then it raises `ConnectionResetError`.
+        """
+        left = asyncio.timeout(None)
+        self._attended[left] = connection
+        try:
+            async with left:
+                return await work
+        except TimeoutError:
+            if left.expired():
+                raise ConnectionResetError("the client left") from None
+            raise
+        finally:
+            del self._attended[left]
+
+    def let_go(self) -> None:
+        """Cancel the work whose client has left."""
+        for left, connection in self._attended.items():
+            is_gone = connection.transport is None or connection.transport.is_closing()
+            if is_gone and not left.expired():
+                left.reschedule(0)
+
+    def look(self, connections: Collection[web.RequestHandler], now: float) -> None:
+        """End those of `connections` that have been in one situation for longer than that may last."""
+        seen = {}
+        for connection in connections:
+            situation = self._situation(connection)
+            before, since = self._seen.get(connection, (situation, now))
+            seen[connection] = situation, since if situation == before else now
+        self._seen = seen
+        for connection, (situation, since) in seen.items():
+            if now - since > situation.may_last and (transport := connection.transport):
+                wire.cut(transport) if situation.left else transport.close()
+
+    def _situation(self, connection: web.RequestHandler) -> "_Situation":
         transport = connection.transport
-        still_sending = transport is not None and transport.get_write_buffer_size() > 0
-        return still_sending or connection in self._answering
+        if transport and (left := wire.outstanding(transport)):
+            return _Situation(UNREAD, wire.taken(transport), left)
+        return _Situation(inf if connection in self._answering else QUIET)
 
     async def watch(self, server: web.Server) -> None:
-        while True:
-            await asyncio.sleep(LOOK)
-            self.close_quiet(server.connections, asyncio.get_running_loop().time())
+        """Do both again and again, until it is cancelled."""
+        now = asyncio.get_running_loop().time
+        await asyncio.gather(
+            _every(LET_GO, self.let_go), _every(LOOK, lambda: self.look(server.connections, now()))
+        )
+
+
+async def _every(seconds: float, do: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        do()
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """Any difference, in bytes that were taken or that are left, is a sign of life."""
+
+    may_last: float  # seconds
+    taken: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

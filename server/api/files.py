@@ -6,7 +6,6 @@ ranges with 416; so the conditions are looked at here, and the kernel sends (sen
 A name is never used for other bytes, so it is its own ETag.
 """
 
-import asyncio
 import re
 import unicodedata
 from datetime import datetime
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from server.api import wire
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import (
     BINARY,
@@ -80,15 +80,9 @@ class FilePart(web.StreamResponse):
         with self._file:
             writer = await super().prepare(request)
             if self._part and request.method == "GET":
-                await self._send(request)
+                await wire.send_file(request, self._file, self._part)
             await self.write_eof()
         return writer
-
-    async def _send(self, request: web.BaseRequest) -> None:
-        if request.transport is None:
-            raise ConnectionResetError("the client left")
-        loop = asyncio.get_running_loop()
-        await loop.sendfile(request.transport, self._file, self._part.start, len(self._part))
 
 
 async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:

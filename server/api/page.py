@@ -1,5 +1,7 @@
 """`GET /`: the web page, plain files without a build step."""
 
+import asyncio
+import hashlib
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,12 +16,30 @@ from server.errors import NotFound
 _PACKAGE = Path(__file__).parent.parent
 # In the package where a wheel was installed, beside it in a checkout.
 STATIC = next(path for path in (_PACKAGE / "static", _PACKAGE.parent / "static") if path.is_dir())
-ASSETS = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*.*") if path.is_file()}
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 
 
-async def index(request: web.Request) -> web.FileResponse:
-    """Always asked for again, so that a new version is seen at once."""
-    return web.FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+def assets_in(folder: Path) -> dict[str, Path]:
+    """Path in a link -> file, for what the page is made of: nothing hidden, and no editor's copies."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in TYPES}
+    return {
+        name.as_posix(): path
+        for name, path in found.items()
+        if path.is_file() and not any(part.startswith(".") for part in name.parts)
+    }
+
+
+ASSETS = assets_in(STATIC)
+
+
+async def index(request: web.Request) -> web.Response:
+    return await _answer(request, STATIC / "index.html")
 
 
 async def moved(request: web.Request) -> web.Response:
@@ -29,12 +49,25 @@ async def moved(request: web.Request) -> web.Response:
     return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": location})
 
 
-async def static(request: web.Request) -> web.FileResponse:
+async def static(request: web.Request) -> web.Response:
     """Only files that were there when the server started: no path is made from what a request says."""
     path = ASSETS.get(request.match_info["path"])
     if path is None:
         raise NotFound(docs_path(request))
-    return web.FileResponse(path)
+    return await _answer(request, path)
+
+
+async def _answer(request: web.Request, path: Path) -> web.Response:
+    """The file as it is now, or 304 for those who have it; browsers ask each time, so they see a new one."""
+    body = await asyncio.to_thread(path.read_bytes)
+    etag = hashlib.sha256(body).hexdigest()[:16]
+    known = request.if_none_match or ()
+    if any(tag.value in (etag, "*") for tag in known):
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED)
+    else:
+        response = web.Response(body=body, content_type=TYPES[path.suffix])
+    response.etag = etag
+    return response
 
 
 ROUTES = [

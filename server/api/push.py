@@ -100,7 +100,8 @@ class Subscriber(Subscription):
 
     async def serve(self, ws: web.WebSocketResponse) -> None:
         """Write until there is no more to say or nobody left to say it to."""
-        assert self._request.transport is not None
+        if self._request.transport is None:
+            raise ConnectionResetError("the client left")
         self._transport = self._request.transport
         ws.headers.clear()  # they are sent; a kilobyte for each socket
         _keep_little(self._transport)

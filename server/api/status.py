@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from server.api.bodies import language, payload_headers
+from server.api.connections import CONNECTIONS
 from server.api.keys import ENCODER, HUB, TASKS
 from server.api.log_ins import LOG_INS
 from server.api.openapi.operation import (
@@ -41,7 +42,8 @@ async def get_status(request: web.Request) -> web.Response:
     wait = wanted_wait(request)
     if wait is None:
         return _answer(request, await request.app[TASKS].status(task_id))
-    response = _answer(request, await _next_status(request, task_id, wait))
+    waiting = request.app[CONNECTIONS].attended(request.protocol, _next_status(request, task_id, wait))
+    response = _answer(request, await waiting)
     response.headers.popall("Retry-After", None)
     return response
 

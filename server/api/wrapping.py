@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
 from server.api.bodies import docs_path
@@ -47,6 +48,8 @@ def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connecti
         connections.begin(connection)
         try:
             response = await admit(request) or await handler(request)
+        except ConnectionError:
+            response = NobodyThere()
         except Exception as exc:
             response = _answer_to(request, exc)
         finally:
@@ -68,15 +71,18 @@ async def unknown(request: web.Request) -> web.StreamResponse:
     raise MethodNotAllowed(", ".join(sorted(allowed))) if allowed else NotFound(docs_path(request))
 
 
+class NobodyThere(web.Response):
+    """In the place of an answer, once the client has left: aiohttp ends the connection without a word."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        raise ConnectionResetError("the client left")
+
+
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
-    if isinstance(exc, ConnectionError):
-        raise exc  # the client left: there is nobody to answer
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)
     error_id = secrets.token_hex(8)
     log.error("error %s in %s %s", error_id, request.method, request.path, exc_info=exc)
     if request.writer.output_size:  # an answer is under way: only its end can say that it is not whole
-        if request.transport:
-            request.transport.abort()
-        raise ConnectionResetError from exc
+        return NobodyThere()
     return problem(request, InternalError(error_id))

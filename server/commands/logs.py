@@ -5,9 +5,12 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from server.settings import LoggingSettings
+
+CLIENTS_FAULTS = (HttpProcessingError, web.RequestPayloadError)
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,10 +29,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class OurErrorsOnly(logging.Filter):
-    """aiohttp logs a traceback for each request that is not HTTP: anybody could fill the log with them."""
+    """aiohttp logs a traceback for each request that is not HTTP, or whose body is not what it says to be.
+
+    Anybody could fill the log with them.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+        return not (record.exc_info and isinstance(record.exc_info[1], CLIENTS_FAULTS))
 
 
 def configure(settings: LoggingSettings) -> None:

@@ -1,0 +1,97 @@
+"""The application within the test's own process, served as `python -m server` serves it.
+
+aiohttp's own test server cancels the handlers of clients that leave, which the service does not do.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from server.api import keys
+from server.api.connections import CONNECTIONS
+from server.app import create_app
+from server.events import Completed, ProducedFile
+from server.models import VideoInfo
+from server.settings import DownloadSettings, Settings, StorageSettings
+
+TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # paused: nothing is fetched
+
+
+@dataclass
+class Inside:
+    app: web.Application
+    server: web.Server
+    port: int
+    client: aiohttp.ClientSession
+
+    async def submit(self, **fields: object) -> str:
+        """The id of a new task, which is paused unless `fields` say otherwise."""
+        async with self.client.post("/api/process", json=TASK | fields) as answer:
+            assert answer.status == 202, await answer.text()
+            task_id: str = (await answer.json())["task_id"]
+            return task_id
+
+    async def finished(self, content: bytes) -> str:
+        """The link of a new finished file."""
+        task_id, files = await self.submit(), self.app[keys.FILES]
+        out = files.work(task_id) / "out"
+        out.mkdir(parents=True)
+        (out / "video.mp4").write_bytes(content)
+        produced = {"video": ProducedFile(path="video.mp4", size=len(content), type="video/mp4")}
+        stored = await files.publish(task_id, 0, produced, VideoInfo())
+        await self.app[keys.TASKS]._recorder.record(task_id, Completed(files=stored))
+        return f"/api/download/{stored['video'].name}"
+
+    async def all_gone(self, within: float = 10) -> None:
+        """Return when only the polite client is left, and no handler works for those who have left."""
+        async with asyncio.timeout(within):
+            async with self.client.get("/healthz", headers={"Connection": "close"}) as last:
+                await last.read()  # all that connected before it have been accepted now
+            while len(self.server.connections) > 1 or self.app[CONNECTIONS]._answering:
+                await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def connected(self, takes: int = 4096) -> AsyncIterator[socket.socket]:
+        """A socket whose system takes no more than about `takes` bytes that its owner has not read."""
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes // 2)
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+            yield sock
+
+
+@asynccontextmanager
+async def inside(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
+    defaults: dict[str, Any] = {
+        "storage": StorageSettings(data_dir=folder / "data"),
+        "downloads": DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",)),
+    }
+    app = create_app(Settings(**defaults | sections))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        assert runner.server
+        watching = asyncio.create_task(app[CONNECTIONS].watch(runner.server), name="connections")
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield Inside(app, runner.server, port, client)
+        watching.cancel()
+    finally:
+        await runner.cleanup()
+
+
+def get(path: str, *headers: str) -> bytes:
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", "")).encode()
+
+
+def post(path: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = (f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers, "", "")
+    return "\r\n".join(lines).encode() + body

@@ -1,0 +1,113 @@
+"""Clients that leave, at whatever moment and however: nobody is told, since nobody could do anything."""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from server.commands.logs import OurErrorsOnly
+from tests.inside import Inside, get, inside, post
+
+TIMES = 10  # clients at once
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Inside]:
+    async with inside(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """With the filter of the server's own."""
+    caplog.set_level(logging.INFO)
+    handling, ours = logging.getLogger("aiohttp.server"), OurErrorsOnly()
+    handling.addFilter(ours)
+    yield caplog
+    handling.removeFilter(ours)
+
+
+UPGRADE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+REQUESTS = {
+    "a file": get("{link}"),
+    "a part of a file": get("{link}", "Range: bytes=1000000-9000000"),
+    "the head of a file": get("{link}").replace(b"GET", b"HEAD"),
+    "an empty file": get("{empty}"),
+    "file after file": get("{link}") * 20,
+    "empty file after empty file": get("{empty}") * 20,
+    "half a head": get("{link}")[:-2],
+    "the page": get("/"),
+    "its modules": get("/static/js/main.js") * 20,
+    "a list": get("/api/tasks"),
+    "the description": get("/api/openapi.json") * 40,
+    "half a body": post("/api/process", "Content-Length: 100", body=b"{"),
+    "a body in broken chunks": post("/api/process", "Transfer-Encoding: chunked", body=b"zz\r\n"),
+    "half a chunk": post("/api/process", "Transfer-Encoding: chunked", body=b"10\r\n{"),
+    "a body that is no gzip": post(
+        "/api/process", "Content-Encoding: gzip", "Content-Length: 20", body=bytes(20)
+    ),
+    "half a gzip": post(
+        "/api/process", "Content-Encoding: gzip", "Content-Length: 20", body=b"\x1f\x8b\x08\0\0"
+    ),
+    "the feed": get("/ws", *UPGRADE),
+    "the socket of a task": get("/ws/{task}", *UPGRADE),
+    "a long poll": get("/api/status/{task}?wait=50", "If-None-Match: *"),
+    "a look at a link": post("/api/info", "Content-Length: 30", body=b'{"url": "http://127.0.0.9:9/"}'),
+    "nothing": b"",
+    "what is no HTTP": b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+}
+
+
+async def reset(sock: socket.socket) -> None:
+    """As a program that was killed does it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def close(sock: socket.socket) -> None:
+    """Politely, perhaps with an answer unread."""
+
+
+async def close_when_it_begins(sock: socket.socket) -> None:
+    await asyncio.get_running_loop().sock_recv(sock, 100)
+
+
+async def say_no_more(sock: socket.socket) -> None:
+    """Close one's own half, read a little, and leave."""
+    sock.shutdown(socket.SHUT_WR)
+    await asyncio.get_running_loop().sock_recv(sock, 100)
+
+
+LEAVE = (reset, close, close_when_it_begins, say_no_more)
+SAY_NOTHING = ("half a head", "half a body", "half a chunk", "half a gzip", "a long poll", "the feed",
+               "the socket of a task", "a look at a link", "nothing")  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+async def test_a_client_that_leaves_is_not_worth_a_line(
+    service: Inside, log: pytest.LogCaptureFixture, what: str
+) -> None:
+    request = REQUESTS[what]
+    for name, path in {
+        b"{link}": await service.finished(bytes(16 << 20)),
+        b"{empty}": await service.finished(b""),
+        b"{task}": await service.submit(),
+    }.items():
+        request = request.replace(name, path.encode())
+    log.clear()
+    for leave in LEAVE:
+        if what in SAY_NOTHING and leave in (close_when_it_begins, say_no_more):
+            continue  # nothing comes that could be read
+        await asyncio.gather(*(leaving(service, request, leave) for _ in range(TIMES)))
+    await service.all_gone()
+    assert [record.getMessage() for record in log.records] == []
+
+
+async def leaving(service: Inside, request: bytes, leave: Callable[[socket.socket], Awaitable[None]]) -> None:
+    async with asyncio.timeout(10), service.connected() as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, request)
+        await leave(sock)

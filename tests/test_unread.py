@@ -1,0 +1,130 @@
+"""Clients that do not read what they asked for, and those that only read slowly; time is what a test says."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from server.api import connections, wire
+from server.api.connections import CONNECTIONS, QUIET, UNREAD
+from tests.inside import Inside, get, inside
+
+CONTENT = os.urandom(1 << 20) * 8  # more than all buffers take
+BURST = 64 * 1024
+REQUESTS = {
+    "a file": get("{link}"),
+    "a part": get("{link}", "Range: bytes=1000000-"),
+    "file after file": get("{link}") * 3,
+    "an answer that fits into buffers": get("/api/openapi.json"),
+    "many answers": get("/api/openapi.json") * 30,
+    "the page": get("/static/js/main.js") * 30,
+}
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Inside]:
+    monkeypatch.setattr(connections, "LOOK", 3600)  # tests look by themselves
+    async with inside(tmp_path) as service:
+        yield service
+
+
+def look(service: Inside, at: float) -> None:
+    service.app[CONNECTIONS].look(service.server.connections, at)
+
+
+async def settled(service: Inside, sock: socket.socket) -> asyncio.Transport:
+    """Return when no byte moves any more."""
+    [transport] = [
+        connection.transport
+        for connection in service.server.connections
+        if connection.transport and port_of(connection) == sock.getsockname()[1]
+    ]
+    before = None
+    while before != (before := (wire.taken(transport), wire.outstanding(transport))):
+        await asyncio.sleep(0.05)
+    return transport
+
+
+def port_of(connection: web.RequestHandler) -> object:
+    return connection.peername[1] if connection.peername else None
+
+
+async def begin(service: Inside, sock: socket.socket, request: bytes) -> None:
+    """Ask, and return when the answer has begun to come."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, request)
+    assert await loop.sock_recv(sock, 9) == b"HTTP/1.1 "
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+async def test_who_takes_nothing_for_a_minute_is_cut_off(
+    service: Inside, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    request = REQUESTS[what].replace(b"{link}", (await service.finished(CONTENT)).encode())
+    async with asyncio.timeout(20), service.connected() as sock:
+        await begin(service, sock, request)
+        transport = await settled(service, sock)
+        look(service, at=0)
+        look(service, at=UNREAD)
+        assert not transport.is_closing()
+        look(service, at=UNREAD + 1)
+        assert transport.is_closing()
+        await service.all_gone()
+        with pytest.raises(ConnectionError):
+            await read(sock, 1 << 30)
+    assert caplog.records == []
+
+
+async def test_who_reads_in_bursts_gets_the_whole_however_long_it_takes(service: Inside) -> None:
+    asked, now = CONTENT[:7_000_000], 0.0
+    link = await service.finished(CONTENT)
+    async with asyncio.timeout(20), service.connected(takes=BURST // 2) as sock:
+        await begin(service, sock, get(link, f"Range: bytes=0-{len(asked) - 1}", "Connection: close"))
+        while burst := await read(sock, BURST):
+            look(service, now := now + UNREAD - 10)
+            asked = asked.removeprefix(burst.rpartition(b"\r\n\r\n")[2])
+    assert (asked, now > 50 * UNREAD) == (b"", True)
+
+
+async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
+    """All of the file is in the kernel's buffers: the handler has done its work."""
+    content, now = CONTENT[: 20 * BURST], 0.0
+    link = await service.finished(content)
+    async with asyncio.timeout(20), service.connected(takes=BURST // 2) as sock:
+        await begin(service, sock, get(link))
+        await settled(service, sock)
+        received = b""
+        while not received.endswith(content[-10:]):
+            assert not service.app[CONNECTIONS]._answering
+            look(service, now := now + UNREAD - 10)
+            received = await read(sock, BURST, until=content[-10:])
+        await asyncio.get_running_loop().sock_sendall(sock, get(link, "Range: bytes=0-9"))
+        assert (await read(sock, BURST, until=content[:10])).startswith(b"HTTP/1.1 206")
+    assert now > 10 * QUIET
+
+
+async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(service: Inside) -> None:
+    """What the client has not read of it is not lost."""
+    link = await service.finished(CONTENT[:1000])
+    async with asyncio.timeout(20), service.connected(takes=BURST) as sock:
+        await begin(service, sock, get(link))
+        await settled(service, sock)
+        look(service, at=0)
+        look(service, at=QUIET + 1)
+        await service.all_gone()
+        assert (await read(sock, BURST)).endswith(CONTENT[:1000])
+
+
+async def read(sock: socket.socket, size: int, until: bytes | None = None) -> bytes:
+    """The next `size` bytes; fewer at the end of what there is, or where it ends with `until`."""
+    received = bytearray()
+    while len(received) < size and (until is None or not received.endswith(until)):
+        piece = await asyncio.get_running_loop().sock_recv(sock, size - len(received))
+        if not piece:
+            break
+        received += piece
+    return bytes(received)
