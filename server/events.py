@@ -30,6 +30,12 @@ class Described(_Event):
     video_info: VideoInfo
 
 
+class Previewed(_Event):
+    """The small picture lies in the job's directory."""
+
+    kind: Literal["previewed"] = "previewed"
+
+
 class DownloadStarted(_Event):
     kind: Literal["download_started"] = "download_started"
 
@@ -80,7 +86,7 @@ class Broken(_Event):
     )
 
 
-ChildEvent = Described | DownloadStarted | Progress | Alive | Produced | Broken
+ChildEvent = Described | Previewed | DownloadStarted | Progress | Alive | Produced | Broken
 CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(Annotated[ChildEvent, Field(discriminator="kind")])
 
 # What the server says.
@@ -97,6 +103,12 @@ class Requeued(_Event):
     not_before: datetime | None = None
     counts_as_retry: bool = False
     counts_as_lost: bool = False
+
+
+class Pictured(_Event):
+    """The small picture is published."""
+
+    thumbnail: StoredFile
 
 
 class Completed(_Event):
@@ -135,6 +147,7 @@ Event = (
     | Progress
     | Started
     | Requeued
+    | Pictured
     | Completed
     | Failed
     | Paused
@@ -153,6 +166,8 @@ _FRESH: dict[str, object] = _STILL | {
     "waiting": None,
     "not_before": None,
 }
+# The files stay: they can be fetched until there are others.
+_RETRIED: dict[str, object] = _FRESH | {"stage": Stage.QUEUED, "retries": 0, "lost": 0}
 
 
 def apply(status: TaskStatus, event: Event, now: datetime) -> TaskStatus:
@@ -171,7 +186,7 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
     stage = status.stage
     match event:
         case Retried():
-            return _retried() if stage.is_final else None
+            return _RETRIED if stage.is_final else None
         case Prioritized(priority=priority):
             return {"priority": priority} if priority != status.priority and not stage.is_final else None
         case _ if stage.is_final:
@@ -180,6 +195,8 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
             return _started(status) if stage is not Stage.PAUSED else None
         case Described(video_info=info):
             return _described(status, info) if stage.is_running else None
+        case Pictured(thumbnail=picture):
+            return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
         case DownloadStarted():
             return {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD} if stage is Stage.INFO else None
         case Progress():
@@ -187,8 +204,7 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
         case Requeued():
             return _requeued(status, event) if stage is not Stage.PAUSED else None
         case Completed(files=files, video_info=info):
-            known = merged(status.video_info, info)
-            return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "video_info": known}
+            return _completed(files, now) | {"video_info": merged(status.video_info, info)}
         case Failed(code=code, hint=hint):
             return _ended(Stage.FAILED, now) | {"error_code": code, "hint": hint}
         case Cancelled():
@@ -245,8 +261,8 @@ def _ended(stage: Stage, now: datetime) -> dict[str, object]:
     return _FRESH | {"stage": stage, "completed_at": now}
 
 
-def _retried() -> dict[str, object]:
-    return _FRESH | {"stage": Stage.QUEUED, "files": {}, "retries": 0, "lost": 0}
+def _completed(files: dict[str, StoredFile], now: datetime) -> dict[str, object]:
+    return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "published_at": now}
 
 
 def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:

@@ -182,7 +182,7 @@ class VideoInfo(Frozen):
 
 
 class StoredFile(Frozen):
-    """A finished file: its public `name`, and where it lies in the task's directory."""
+    """A published file: its public `name`, and where it lies below the task's directory."""
 
     name: str
     path: str
@@ -205,6 +205,8 @@ class TaskStatus(Frozen):
     completed_at: datetime | None = None
     video_info: VideoInfo = VideoInfo()
     files: dict[str, StoredFile] = Field(default_factory=dict)
+    published_at: datetime | None = Field(default=None, description="when `files` came")
+    thumbnail: StoredFile | None = Field(default=None, description="the small picture")
     downloaded_bytes: NonNegativeInt | None = None
     total_bytes: NonNegativeInt | None = None
     speed: NonNegativeFloat | None = Field(default=None, description="bytes a second")
@@ -215,6 +217,11 @@ class TaskStatus(Frozen):
     not_before: datetime | None = Field(default=None, description="when the next attempt may begin")
     retries: NonNegativeInt = Field(default=0, description="attempts that ended in a passing fault")
     lost: NonNegativeInt = Field(default=0, description="children lost in a row")
+
+    @property
+    def published(self) -> list[StoredFile]:
+        """All that can be fetched."""
+        return [*self.files.values(), *([self.thumbnail] if self.thumbnail else [])]
 
     @classmethod
     def new(cls, request: ProcessRequest, now: datetime) -> Self:

@@ -191,18 +191,29 @@ class FileStore(Protocol):
 
     def log(self, task_id: str) -> Path: ...
 
-    def preview(self, task_id: str) -> Path | None:
-        """The small thumbnail, if there is one. Touches the disk: call it in a thread."""
+    async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
+        """Make the small picture in the child's directory public; None if there is none fit for that."""
+        ...
+
+    async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
+        """The small picture that was published, to be opened like a file."""
         ...
 
     async def publish(
         self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
     ) -> dict[str, StoredFile]:
-        """Make what the child produced public: all of it or nothing. Raises `OSError`."""
+        """Make what the child produced public: all of it or nothing. Raises `OSError`.
+
+        What the status still names, of an earlier attempt, stays where it is.
+        """
+        ...
+
+    async def tidy_up(self, status: TaskStatus) -> None:
+        """Delete what the newest `status` of a task does not name."""
         ...
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
-        """A finished file. Raises `FileNotFound`."""
+        """A published file. Raises `FileNotFound`."""
         ...
 
     async def remove(self, task_id: str) -> None:

@@ -14,6 +14,7 @@ from server.events import (
     Event,
     Failed,
     Paused,
+    Pictured,
     Prioritized,
     Progress,
     Requeued,
@@ -27,6 +28,7 @@ from server.models import ProcessRequest, Stage, StoredFile, TaskStatus, VideoIn
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2024, 1, 1, 12, 5, 30, tzinfo=UTC)
 FILES = {"video": StoredFile(name="video_a_b.mp4", path="video.mp4", size=3, type="video/mp4")}
+PICTURE = StoredFile(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, type="image/jpeg")
 
 EVENTS: dict[str, Event] = {
     "started": Started(),
@@ -35,6 +37,7 @@ EVENTS: dict[str, Event] = {
     "progress": Progress(progress=45.9, downloaded_bytes=4, total_bytes=9, speed=2.5, eta=2),
     "convert": Progress(stage=Stage.CONVERT, progress=90),
     "requeued": Requeued(counts_as_retry=True),
+    "pictured": Pictured(thumbnail=PICTURE),
     "finished": Completed(files=FILES),
     "failed": Failed(code="http_404"),
     "paused": Paused(),
@@ -53,6 +56,7 @@ TRANSITIONS = {
     "progress": (("download", "convert"), None),
     "convert": (("download", "convert"), "convert"),
     "requeued": (("queued", *RUNNING), "queued"),
+    "pictured": (RUNNING, None),
     "finished": (("queued", *RUNNING, "paused"), "completed"),
     "failed": (("queued", *RUNNING, "paused"), "failed"),
     "paused": (("queued", *RUNNING), "paused"),
@@ -118,6 +122,18 @@ def test_a_retry_begins_at_0_under_the_old_attempt_and_the_next_start_raises_it(
     assert apply(retried, Started(), LATER).attempt == 2
 
 
+@pytest.mark.parametrize("ending", ["failed", "cancelled", "paused", "requeued"])
+def test_a_retry_keeps_the_files_until_there_are_others(ending: str) -> None:
+    others = {"audio": StoredFile(name="audio_a_c.mp3", path="2/audio.mp3", size=3, type="audio/mpeg")}
+    done = after(Started(), DownloadStarted(), Completed(files=FILES))
+    again = apply(apply(done, Retried(), NOW), Started(), NOW)
+    ended = apply(again, EVENTS[ending], NOW)
+    assert (again.files, ended.files) == (FILES, FILES)
+    assert (ended.published_at, ended.video_info) == (LATER, done.video_info)
+    finished = apply(again, Completed(files=others), NOW)
+    assert (finished.files, finished.published_at) == (others, NOW)
+
+
 def test_waiting_for_the_next_attempt_keeps_the_progress() -> None:
     waiting = after(Started(), DownloadStarted(), EVENTS["progress"], Requeued(because="disk_full"))
     assert (waiting.stage, waiting.progress, waiting.waiting) == ("queued", 45, "disk_full")
@@ -141,6 +157,15 @@ def test_whether_a_source_is_live_is_known_anew_in_each_attempt() -> None:
 def test_an_event_that_says_nothing_new_makes_no_revision() -> None:
     loading = after(Started(), DownloadStarted(), EVENTS["progress"])
     assert apply(loading, EVENTS["progress"], LATER) is loading
+    pictured = apply(loading, EVENTS["pictured"], LATER)
+    assert apply(pictured, EVENTS["pictured"], LATER) is pictured
+
+
+def test_a_picture_that_is_known_stays_known() -> None:
+    status = after(
+        Started(), EVENTS["pictured"], DownloadStarted(), Failed(code="http_404"), Retried(), Started()
+    )
+    assert status.thumbnail == PICTURE
 
 
 @given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=30), st.lists(st.floats(0, 1e6), min_size=30))
@@ -155,7 +180,7 @@ def test_whatever_happens_the_contract_holds(names: list[str], numbers: list[flo
         assert (status.progress == 100) == (status.stage is Stage.COMPLETED)
         assert (status.completed_at is not None) == status.stage.is_final
         assert (status.error_code is not None) == (status.stage.status == "error")
-        assert bool(status.files) <= (status.stage is Stage.COMPLETED)
+        assert status.files == before.files or name == "finished"
         if status.attempt == before.attempt and status.progress < before.progress:
             assert status.stage.status == "error" or name == "retried"
         if before.stage.is_final and status is not before:

@@ -22,7 +22,7 @@ from server.locales import LANGUAGES
 from server.models import Stage, TaskStatus, VideoInfo, utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
-KEPT_FROM_CLIENTS = {"lost", "retries"}  # how often it was tried
+KEPT_FROM_CLIENTS = {"lost", "retries", "published_at"}  # how often it was tried, and when its files came
 PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True}
 
 

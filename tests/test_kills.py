@@ -119,6 +119,7 @@ async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_
         assert sha256(fetched) == sha256(media / "1mb.mp4")
         if moment is PUBLISHED:
             assert len(site.requests) == asked, "it was fetched again"
+        await swept(service.data)
         assert leftovers(service) == []
 
 

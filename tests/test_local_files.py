@@ -1,6 +1,7 @@
 """The data directory: what is published, what is refused, what survives a crash and what is swept."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import re
@@ -8,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from server.files import publishing
 from server.files.local import LocalFiles
 from server.files.names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
-from server.models import Stage, StoredFile, VideoInfo
+from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
 
+JPEG = b"\xff\xd8\xff\xe0 a picture"
 VIDEO = ProducedFile(path="video.mp4", size=5, type="video/mp4")
 AUDIO = ProducedFile(path="audio.mp3", size=3, type="audio/mpeg")
 INFO = VideoInfo(title="Example: a Vidéo", duration=300)
@@ -44,7 +46,7 @@ def leave(files: LocalFiles, task_id: str = TASK) -> Path:
     (out / "video.mp4").write_bytes(b"video")
     (out / "audio.mp3").write_bytes(b"mp3")
     (files.work(task_id) / "media.f0.mp4.part").write_bytes(b"vid")
-    (files.work(task_id) / PREVIEW).write_bytes(b"\xff\xd8\xff")
+    (files.work(task_id) / PREVIEW).write_bytes(JPEG)
     files.log(task_id).write_text("[generic] extracting")
     files.lock(task_id).touch()
     return out
@@ -59,6 +61,22 @@ async def publish(
 async def content(files: LocalFiles, stored: StoredFile, task_id: str = TASK) -> bytes:
     with await files.open(task_id, stored) as file:
         return file.read()
+
+
+def completed(stored: dict[str, StoredFile], task_id: str = TASK) -> TaskStatus:
+    return TaskStatus(
+        task_id=task_id, url="http://a/", stage=Stage.COMPLETED, files=stored, created_at=utc_now()
+    )
+
+
+def published(tmp_path: Path, task_id: str = TASK) -> set[str]:
+    """What there is in the task's public directory."""
+    directory = tmp_path / "data" / "files" / task_id
+    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+
+
+def fail(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
 
 
 @contextmanager
@@ -139,6 +157,7 @@ def test_shorts_do_not_repeat() -> None:
 async def test_published_files_can_be_opened_and_leave_nothing_behind(files: LocalFiles) -> None:
     leave(files)
     stored = await publish(files)
+    await files.tidy_up(completed(stored))
     assert await content(files, stored["video"]) == b"video"
     assert await content(files, stored["audio"]) == b"mp3"
     assert stored["video"].name.startswith("video_example-a-video_")
@@ -148,31 +167,76 @@ async def test_published_files_can_be_opened_and_leave_nothing_behind(files: Loc
     assert files.log(TASK).exists()
 
 
-async def test_the_preview_moves_with_the_files(files: LocalFiles) -> None:
+async def picture(files: LocalFiles, stored: StoredFile | None) -> bytes:
+    assert stored is not None
+    return await content(files, stored)
+
+
+async def test_a_thumbnail_is_published_while_the_child_runs_and_stays_what_it_was(
+    files: LocalFiles, tmp_path: Path
+) -> None:
     leave(files)
-    before = files.preview(TASK)
-    await publish(files)
-    after = files.preview(TASK)
-    assert before is not None
-    assert after is not None
-    assert before != after
-    assert after.read_bytes() == b"\xff\xd8\xff"
+    with (files.work(TASK) / PREVIEW).open("r+b") as still_open:
+        with held(files.lock(TASK)):
+            first = await files.publish_thumbnail(TASK)
+        still_open.write(b"something else")
+    assert await picture(files, first) == JPEG
+    (files.work(TASK) / PREVIEW).write_bytes(JPEG)
+    assert await files.publish_thumbnail(TASK) == first
+    (files.work(TASK) / PREVIEW).write_bytes(JPEG + b"another")
+    second = await files.publish_thumbnail(TASK)
+    assert await picture(files, first) == JPEG
+    assert await picture(files, second) == JPEG + b"another"
+    shown = completed({}).model_copy(update={"stage": Stage.DOWNLOAD, "thumbnail": second})
+    with held(files.lock(TASK)):
+        await files.tidy_up(shown)
+    assert second is not None
+    assert published(tmp_path) == {second.path}
+    assert files.work(TASK).exists()
 
 
-async def test_a_task_without_a_preview_has_none(files: LocalFiles) -> None:
+async def test_a_thumbnail_whose_writing_was_cut_short_is_written_again(
+    files: LocalFiles, tmp_path: Path
+) -> None:
     leave(files)
-    (files.work(TASK) / PREVIEW).unlink()
-    await publish(files)
-    assert files.preview(TASK) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("server.files.publishing.os.rename", fail)
+        assert await files.publish_thumbnail(TASK) is None
+    stored = await files.publish_thumbnail(TASK)
+    assert await picture(files, stored) == JPEG
+    assert stored is not None
+    assert published(tmp_path) == {stored.path}
 
 
-@pytest.mark.parametrize("make", ["link", "second name", "pipe", "too large"])
-async def test_a_preview_that_is_no_plain_small_file_is_left_behind(
-    files: LocalFiles, tmp_path: Path, make: str
+async def test_the_thumbnail_stays_when_the_files_come(files: LocalFiles, tmp_path: Path) -> None:
+    leave(files)
+    thumbnail = await files.publish_thumbnail(TASK)
+    done = completed(await publish(files)).model_copy(update={"thumbnail": thumbnail})
+    await files.tidy_up(done)
+    assert await picture(files, await files.thumbnail(done)) == JPEG
+    assert {path.partition("-")[0] for path in published(tmp_path)} == {
+        "1/video.mp4", "1/audio.mp3", f"1/{MANIFEST}", "thumbnail",
+    }  # fmt: skip
+
+
+async def test_the_thumbnail_that_the_first_release_left_is_found(files: LocalFiles, tmp_path: Path) -> None:
+    leave(files)
+    done = completed(await publish(files))
+    assert await files.thumbnail(done) is None
+    (tmp_path / "data" / "files" / TASK / PREVIEW).write_bytes(JPEG)
+    await files.tidy_up(done)
+    assert await picture(files, await files.thumbnail(done)) == JPEG
+    (tmp_path / "data" / "files" / TASK / PREVIEW).write_bytes(bytes(publishing.MAX_PREVIEW + 1))
+    assert await files.thumbnail(done) is None
+
+
+@pytest.mark.parametrize("make", ["link", "second name", "pipe", "too large", "no picture", "nothing"])
+async def test_a_thumbnail_that_is_no_plain_small_jpeg_is_not_published(
+    files: LocalFiles, tmp_path: Path, make: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave(files)
     preview, secret = files.work(TASK) / PREVIEW, tmp_path / "secret"
-    secret.write_bytes(b"secret")
+    secret.write_bytes(JPEG)
     preview.unlink()
     match make:
         case "link":
@@ -181,11 +245,43 @@ async def test_a_preview_that_is_no_plain_small_file_is_left_behind(
             preview.hardlink_to(secret)
         case "pipe":
             os.mkfifo(preview)
-        case _:
-            with preview.open("wb") as file:
-                file.truncate(publishing.MAX_PREVIEW + 1)
-    await publish(files)
-    assert files.preview(TASK) is None
+        case "too large":
+            preview.write_bytes(JPEG + bytes(publishing.MAX_PREVIEW - len(JPEG) + 1))
+        case "no picture":
+            preview.write_bytes(b"<svg>")
+    async with asyncio.timeout(5):
+        assert await files.publish_thumbnail(TASK) is None
+    assert "could not be published" in caplog.text
+    if make == "too large":
+        os.truncate(preview, publishing.MAX_PREVIEW)
+        assert await files.publish_thumbnail(TASK)
+
+
+async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_published(
+    files: LocalFiles, tmp_path: Path
+) -> None:
+    """What is looked at and what is read are one and the same open file."""
+    leave(files)
+    preview, secret = files.work(TASK) / PREVIEW, tmp_path / "secret"
+    secret.write_bytes(JPEG + b"secret")
+    over = threading.Event()
+
+    def swap() -> None:
+        fresh = files.work(TASK) / "fresh"
+        while not over.is_set():
+            fresh.symlink_to(secret)
+            fresh.replace(preview)
+            fresh.write_bytes(JPEG)
+            fresh.replace(preview)
+
+    swapping = asyncio.create_task(asyncio.to_thread(swap))
+    try:
+        taken = [await files.publish_thumbnail(TASK) for _ in range(300)]
+    finally:
+        over.set()
+        await swapping
+    pictures = {await picture(files, stored) for stored in taken if stored}
+    assert pictures == {JPEG}
 
 
 async def test_the_manifest_tells_what_a_crash_left(files: LocalFiles) -> None:
@@ -199,16 +295,27 @@ async def test_the_manifest_tells_what_a_crash_left(files: LocalFiles) -> None:
     assert await files.published(TASK, 4) is None
 
 
-async def test_a_publication_that_was_cut_short_is_finished(files: LocalFiles) -> None:
+async def test_what_the_first_release_published_is_found_opened_and_replaced(
+    files: LocalFiles, tmp_path: Path
+) -> None:
+    """It had no folders for attempts."""
     leave(files)
     stored = await publish(files, attempt=1)
-    leave(files)
+    directory = tmp_path / "data" / "files" / TASK
+    for path in (directory / "1").iterdir():
+        path.rename(directory / path.name)
+    (directory / "1").rmdir()
+    old = {kind: file.model_copy(update={"path": file.path[2:]}) for kind, file in stored.items()}
+    manifest = publishing.Manifest(attempt=1, files=old, video_info=INFO)
+    (directory / MANIFEST).write_text(manifest.model_dump_json())
+    assert await files.published(TASK, 1) == manifest
     assert await files.published(TASK, 2) is None
-    assert files.work(TASK).exists()
-    assert await files.published(TASK, 1) is not None
-    assert not files.work(TASK).exists()
-    assert not files.lock(TASK).exists()
-    assert await content(files, stored["video"]) == b"video"
+    assert await content(files, old["video"]) == b"video"
+    leave(files)
+    newer = await publish(files, attempt=2)
+    assert await content(files, old["video"]) == b"video"
+    await files.tidy_up(completed(newer))
+    assert published(tmp_path) == {"2/video.mp4", "2/audio.mp3", f"2/{MANIFEST}"}
 
 
 async def test_files_that_could_not_be_tidied_up_are_published_all_the_same(
@@ -220,6 +327,7 @@ async def test_files_that_could_not_be_tidied_up_are_published_all_the_same(
     leave(files)
     monkeypatch.setattr("server.files.local.delete", refuse)
     stored = await publish(files)
+    await files.tidy_up(completed(stored))
     assert await content(files, stored["video"]) == b"video"
     assert "could not be deleted" in caplog.text
 
@@ -241,20 +349,39 @@ async def test_a_damaged_manifest_counts_for_nothing(files: LocalFiles, damage: 
 
 async def test_nothing_was_published_for_a_task_that_never_ran(files: LocalFiles) -> None:
     assert await files.published(TASK, 1) is None
-    assert files.preview(TASK) is None
+    assert await files.thumbnail(completed({})) is None
 
 
-async def test_a_later_attempt_takes_the_place_of_the_earlier(files: LocalFiles) -> None:
+async def test_the_files_of_an_earlier_attempt_stay_until_the_status_names_the_later(
+    files: LocalFiles, tmp_path: Path
+) -> None:
     leave(files)
     first = await publish(files, attempt=1)
+    await files.tidy_up(completed(first))
     out = leave(files)
     (out / "audio.mp3").unlink()
     (out / "video.mp4").write_bytes(b"newer")
     second = await publish(files, attempt=2, video=VIDEO)
-    assert await content(files, second["video"]) == b"newer"
     assert second["video"].name != first["video"].name
-    with pytest.raises(FileNotFound):
-        await files.open(TASK, first["audio"])
+    assert [await content(files, stored) for stored in first.values()] == [b"video", b"mp3"]
+    with await files.open(TASK, first["video"]) as being_sent:
+        await files.tidy_up(completed(second))
+        assert await content(files, second["video"]) == b"newer"
+        for stored in first.values():
+            with pytest.raises(FileNotFound):
+                await files.open(TASK, stored)
+        assert being_sent.read() == b"video"
+    assert published(tmp_path) == {"2/video.mp4", f"2/{MANIFEST}"}
+
+
+async def test_what_lies_where_an_attempt_will_be_published_gives_way(files: LocalFiles) -> None:
+    """After a backup was restored, attempts are counted from there once more."""
+    leave(files)
+    await publish(files, attempt=2)
+    out = leave(files)
+    (out / "video.mp4").write_bytes(b"newer")
+    stored = await publish(files, attempt=2)
+    assert await content(files, stored["video"]) == b"newer"
 
 
 async def test_a_crash_before_the_rename_leaves_nothing_in_the_final_place(
@@ -262,25 +389,16 @@ async def test_a_crash_before_the_rename_leaves_nothing_in_the_final_place(
 ) -> None:
     leave(files)
 
-    def crash(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(publishing, "delete", crash)
-    with pytest.raises(KeyboardInterrupt):
-        publishing.publish(
-            files.work(TASK),
-            files.path(TASK, StoredFile(name="", path="video.mp4", size=5, type="video/mp4")).parent,
-            publishing.Manifest(
-                attempt=1,
-                files={
-                    "video": StoredFile(name="v", **VIDEO.model_dump()),
-                    "audio": StoredFile(name="a", **AUDIO.model_dump()),
-                },
-                video_info=INFO,
-            ),
-        )
-    assert await files.published(TASK, 1) is None
+    first = await publish(files)
+    leave(files)
+    stored = {kind: file.model_copy(update={"path": f"2{file.path[1:]}"}) for kind, file in first.items()}
+    manifest = publishing.Manifest(attempt=2, files=stored, video_info=INFO)
+    monkeypatch.setattr("server.files.publishing.os.rename", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        publishing.publish(files.work(TASK), files.path(TASK, first["video"]).parents[1], manifest)
+    assert await files.published(TASK, 2) is None
     assert (files.work(TASK) / "out" / "video.mp4").exists()
+    assert await content(files, first["video"]) == b"video"
 
 
 async def test_files_are_readable_by_their_owner_only(files: LocalFiles, tmp_path: Path) -> None:
@@ -381,9 +499,11 @@ async def test_a_published_file_that_lost_its_end_is_not_given_out(files: LocalF
 
 @pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a\x00", "x" * 65, "a.lock", "任务"])
 async def test_what_cannot_be_a_task_is_unknown(files: LocalFiles, task_id: str) -> None:
-    for method in (files.work, files.lock, files.log, files.preview):
+    for method in (files.work, files.lock, files.log):
         with pytest.raises(TaskNotFound):
             method(task_id)
+    with pytest.raises(TaskNotFound):
+        await files.published(task_id, 1)
     with pytest.raises(TaskNotFound):
         await files.remove(task_id)
 
@@ -424,16 +544,27 @@ async def test_removing_a_task_does_not_follow_links(files: LocalFiles, tmp_path
 
 
 class Known:
-    """A store that knows these stages; `after` is what it says from the second question on."""
+    """A store that knows these stages, and of completed tasks these files; `after` is what it says later."""
 
-    def __init__(self, stages: dict[str, Stage], *, after: dict[str, Stage] | None = None) -> None:
-        self._stages, self._after = stages, after
+    def __init__(
+        self,
+        stages: dict[str, Stage],
+        *,
+        files: dict[str, StoredFile] | None = None,
+        after: dict[str, Stage] | None = None,
+    ) -> None:
+        self._stages, self._files = stages, files or {}
+        self._after = stages if after is None else after
 
-    async def __call__(self, task_ids: list[str]) -> dict[str, Stage]:
-        stages = self._stages
-        if self._after is not None:
-            self._stages = self._after
-        return {task_id: stages[task_id] for task_id in task_ids if task_id in stages}
+    async def stages(self, task_ids: Sequence[str]) -> dict[str, Stage]:
+        return {task_id: self._stages[task_id] for task_id in task_ids if task_id in self._stages}
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        return [
+            completed(self._files, task_id).model_copy(update={"stage": self._after[task_id]})
+            for task_id in task_ids
+            if task_id in self._after
+        ]
 
 
 async def test_what_belongs_to_no_task_is_swept(files: LocalFiles) -> None:
@@ -458,11 +589,15 @@ async def test_partial_files_stay_for_whoever_may_go_on(files: LocalFiles, stage
     assert files.log(TASK).exists()
 
 
-async def test_partial_files_of_a_completed_task_are_swept(files: LocalFiles) -> None:
+async def test_what_a_completed_task_did_not_get_to_tidy_up_is_swept(
+    files: LocalFiles, tmp_path: Path
+) -> None:
     leave(files)
-    stored = await publish(files)
+    await publish(files, attempt=1)
     leave(files)
-    await files.sweep(Known({TASK: Stage.COMPLETED}))
+    stored = await publish(files, attempt=2)
+    await files.sweep(Known({TASK: Stage.COMPLETED}, files=stored))
+    assert published(tmp_path) == {"2/video.mp4", "2/audio.mp3", f"2/{MANIFEST}"}
     assert not files.work(TASK).exists()
     assert not files.lock(TASK).exists()
     assert await content(files, stored["video"]) == b"video"

@@ -11,6 +11,7 @@ from server.models import Stage, StoredFile, TaskStatus, VideoInfo
 
 TASK_ID = "123e4567-e89b-12d3-a456-426614174000"
 LATER = datetime(2024, 1, 1, 12, 1, 15, tzinfo=UTC)
+PICTURE = StoredFile(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, type="image/jpeg")
 INFO = VideoInfo(title="示例视频", duration=300, uploader="上传者")
 NINE = (
     "task_id", "status", "progress", "message", "created_at",
@@ -98,8 +99,8 @@ def test_the_fields_stand_in_the_contracts_order() -> None:
         "url", "stage", "revision", "priority", "attempt",
         "downloaded_bytes", "total_bytes", "speed", "eta", "file_info", "number",
     ]  # fmt: skip
-    waiting = status(stage="queued", waiting="disk_full", not_before=LATER)
-    assert list(decoded(waiting))[-3:] == ["number", "waiting", "not_before"]
+    waiting = status(stage="queued", waiting="disk_full", not_before=LATER, thumbnail=PICTURE)
+    assert list(decoded(waiting))[-4:] == ["number", "thumbnail", "waiting", "not_before"]
     assert list(decoded(FAILED))[-3:] == ["number", "error_code", "hint"]
     assert list(decoded(FAILED))[5:9] == ["completed_at", "video_info", "files", "error"]
 
@@ -125,8 +126,11 @@ def test_it_travels_as_utf8_without_escapes() -> None:
 
 
 def test_links_are_under_the_base_path() -> None:
-    links = decoded(COMPLETED, base_path="/dl")["files"]
-    assert links["video"] == "/dl/api/download/video_example_123abc.mp4"
+    pictured = COMPLETED.model_copy(update={"thumbnail": PICTURE})
+    payload = decoded(pictured, base_path="/dl")
+    assert payload["files"]["video"] == "/dl/api/download/video_example_123abc.mp4"
+    assert payload["thumbnail"] == f"/dl/api/tasks/{TASK_ID}/thumbnail"
+    assert "thumbnail" not in decoded(COMPLETED)
 
 
 def test_a_revision_is_encoded_once_a_language() -> None:

@@ -274,6 +274,13 @@ def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> Non
     kept = [task for task in final if memory.get(task.status.task_id)]
     assert kept == [final[0], *final[-9:]]
     assert len(memory._named) == 2 * len(kept)
+    again = [replace(task, status=apply(task.status, Retried(), utc_now())) for task in kept]
+    for task in again:
+        memory.put(task)
+    assert [memory.owner(task.status.files["video"].name) for task in again] == again
+    for task in again:
+        memory.drop(task.status.task_id)
+    assert memory._named == {}
     assert memory.unfinished() == live
     assert memory.waiting == 50
 

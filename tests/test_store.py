@@ -394,10 +394,17 @@ async def test_only_the_exact_name_finds_a_file(open_any: OpenStore) -> None:
         assert [await store.find_file(other) for other in others] == [None] * len(others)
 
 
-async def test_a_retry_takes_the_files_away(store: Store) -> None:
-    final = await ended(store)
-    await saved(store, apply(final, Retried(), utc_now()))
-    assert await store.find_file(final.files["video"].name) is None
+async def test_a_retry_keeps_the_files_until_there_are_others(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        final = await ended(store)
+        again = await saved(store, apply(final, Retried(), utc_now()))
+        video = final.files["video"]
+        assert await store.find_file(video.name) == (final.task_id, video)
+    async with open_any() as store:
+        assert await store.find_file(video.name) == (final.task_id, video)
+        newer = await saved(store, finished(again))
+        assert await store.find_file(video.name) is None
+        assert await store.find_file(newer.files["video"].name) == (final.task_id, newer.files["video"])
 
 
 # Pages.

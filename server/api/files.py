@@ -46,12 +46,29 @@ _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187, beside letters and digits
 async def download(request: web.Request) -> web.StreamResponse:
     """The file, a part of it, or 304; raises `FileNotFound`, `RangeNotSatisfiable`."""
     status, stored = await _find(request)
-    modified = (status.completed_at or status.created_at).replace(microsecond=0)
-    headers = _headers(request, status, stored, modified)
+    asked_inline = request.query.get("inline") == "1" if request.query_string else False
+    inline = asked_inline and bool(PLAYABLE.fullmatch(stored.type))
+    published = status.published_at or status.completed_at or status.created_at
+    named = disposition(stored.name, status.video_info.title, inline=inline)
+    return await send(request, status.task_id, stored, named, published.replace(microsecond=0))
+
+
+async def send(
+    request: web.Request,
+    task_id: str,
+    stored: StoredFile,
+    content_disposition: str,
+    modified: datetime | None = None,
+) -> web.StreamResponse:
+    """A stored file as the conditions of the request want it, `modified` in whole seconds.
+
+    Raises `FileNotFound`, `RangeNotSatisfiable`.
+    """
+    headers = _headers(stored, content_disposition, modified)
     if _has(request, stored, modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
-    file = await request.app[FILES].open(status.task_id, stored)
+    file = await request.app[FILES].open(task_id, stored)
     response = FilePart(file, stored, part, headers)
     request.app[DOORS].add_headers(request, response)
     await response.prepare(request)  # here, so that the request is under way for as long as it is sent
@@ -92,32 +109,29 @@ async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:
     return await request.app[TASKS].find_file(request.match_info["name"])
 
 
-def _headers(
-    request: web.Request, status: TaskStatus, stored: StoredFile, modified: datetime
-) -> dict[str, str]:
-    inline = request.query.get("inline") == "1" if request.query_string else False
-    return {
+def _headers(stored: StoredFile, content_disposition: str, modified: datetime | None) -> dict[str, str]:
+    headers = {
         "ETag": f'"{stored.name}"',
-        "Last-Modified": format_datetime(modified, usegmt=True),
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",  # kept by browsers, yet gone at once when it is deleted
-        "Content-Disposition": disposition(
-            stored.name, status.video_info.title, inline=inline and bool(PLAYABLE.fullmatch(stored.type))
-        ),
+        "Content-Disposition": content_disposition,
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "X-Content-Type-Options": "nosniff",
     }
+    if modified:
+        headers["Last-Modified"] = format_datetime(modified, usegmt=True)
+    return headers
 
 
-def _has(request: web.Request, stored: StoredFile, modified: datetime) -> bool:
+def _has(request: web.Request, stored: StoredFile, modified: datetime | None) -> bool:
     """Whether the client has the file already (RFC 9110, 13.2.2: an ETag outranks a date)."""
     if (etags := request.if_none_match) is not None:
         return any(etag.value in (stored.name, "*") for etag in etags)
     since = request.if_modified_since
-    return since is not None and modified <= since
+    return since is not None and modified is not None and modified <= since
 
 
-def _part(request: web.Request, stored: StoredFile, modified: datetime) -> range | None:
+def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -> range | None:
     """The one range that is asked for; None for the whole.
 
     The whole also for several ranges, another unit, a malformed one (RFC 9110, 14.2) and for a
@@ -144,12 +158,12 @@ def part_of(size: int, first: str, last: str) -> range | None:
     return range(start, stop)
 
 
-def _is_current(request: web.Request, stored: StoredFile, modified: datetime) -> bool:
+def _is_current(request: web.Request, stored: StoredFile, modified: datetime | None) -> bool:
     """Strong comparison, and of a date exact equality (RFC 9110, 13.1.5)."""
     header = request.headers.get("If-Range", "").strip()
     if not header or header == f'"{stored.name}"':
         return True
-    return request.if_range == modified
+    return modified is not None and request.if_range == modified
 
 
 def disposition(name: str, title: str | None, *, inline: bool) -> str:

@@ -103,6 +103,7 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "eta": status.eta,
         "file_info": {kind: {"size": file.size, "type": file.type} for kind, file in status.files.items()},
         "number": status.number,
+        "thumbnail": f"{base_path}/api/tasks/{status.task_id}/thumbnail" if status.thumbnail else None,
         "waiting": status.waiting if is_queued else None,
         "not_before": _instant(status.not_before) if is_queued else None,
         "error_code": status.error_code,

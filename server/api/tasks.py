@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
+from server.api.files import disposition, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
     BINARY,
@@ -26,6 +27,7 @@ from server.api.payload import dumps
 from server.api.route import Route, delete, get, patch, post
 from server.errors import (
     AppError,
+    FileNotFound,
     InvalidQuery,
     TaskAlreadyFinal,
     TaskNotFound,
@@ -33,7 +35,7 @@ from server.errors import (
     WrongStage,
 )
 from server.models import PriorityChange, Stage, TaskStatus
-from server.ports import FileStore, Filter, Page
+from server.ports import Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
 MAX_TEXT = 500  # characters of a search
@@ -143,22 +145,15 @@ def _tail(path: Path) -> bytes:
 
 
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
-    """The small JPEG, once one is known."""
+    """The small JPEG, once one is known; sent as files are."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
-    picture = await asyncio.to_thread(_picture, request.app[FILES], status.task_id)
-    if picture is None:
+    thumbnail = await request.app[FILES].thumbnail(status)
+    if thumbnail is None:
         raise ThumbnailNotFound
-    return web.Response(
-        body=picture, content_type="image/jpeg", headers={"Cache-Control": "private, no-cache"}
-    )
-
-
-def _picture(files: FileStore, task_id: str) -> bytes | None:
-    path = files.preview(task_id)
     try:
-        return path.read_bytes() if path else None
-    except FileNotFoundError:  # it moves to its final place just now
-        return None
+        return await send(request, status.task_id, thumbnail, disposition(thumbnail.name, None, inline=True))
+    except FileNotFound:  # another has just taken its place
+        raise ThumbnailNotFound from None
 
 
 _TASK = {200: Reply("The task", {JSON: TaskPayload})}

@@ -67,7 +67,7 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
             raise DatabaseUnusable(
                 data_dir / DATABASE, "cannot be written, the disk is full: make room"
             ) from exc
-        await stack.enter_async_context(_background(files.sweep(store.stages), "sweep"))
+        await stack.enter_async_context(_background(files.sweep(store), "sweep"))
         await stack.enter_async_context(_background(watch_disk(disk, tasks, dispatcher), "disk"))
         if downloads.retention_hours:
             expiry = remove_expired(store, tasks, downloads.retention_hours)
@@ -103,7 +103,9 @@ async def carry_on(
     await carry_out_removals(tasks, await store.removed())
     for task in await store.unfinished():
         if task.status.stage.is_running:
-            await recorder.record(task.status.task_id, await _what_became_of(task, files))
+            after = await recorder.record(task.status.task_id, await _what_became_of(task, files))
+            if after.stage is Stage.COMPLETED:
+                await files.tidy_up(after)
         now = await store.get(task.status.task_id)
         if now.status.stage is Stage.QUEUED:
             dispatcher.submit(now)

@@ -120,14 +120,15 @@ class Download:
 
     def _thumbnail(self, engine: Engine, info: Mapping[str, Any]) -> str | None:
         """Make the small picture, and the large one if it was asked for; return the latter's name."""
-        asked_for = "thumbnail" in self._wishes.outputs
-        if not asked_for and (self._directory / PREVIEW).exists():
-            return None
-        thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
-        source = thumbnails.fetch(info)
-        if source:
-            thumbnails.preview(source)
-        whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
+        asked_for, small, whole = "thumbnail" in self._wishes.outputs, self._directory / PREVIEW, None
+        if asked_for or not small.exists():
+            thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
+            source = thumbnails.fetch(info)
+            if source:
+                thumbnails.preview(source)
+            whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
+        if small.exists():
+            self._channel.send("previewed")
         if self._wishes.outputs == ("thumbnail",) and whole is None:
             raise JobFailed("no_thumbnail")
         return whole.name if whole else None

@@ -148,8 +148,8 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None]) -> None:
     No thread may run yet: Landlock holds for threads that start later.
     """
     directory = Path(job.directory)
+    lock = _lock(job.lock)  # first: who has it may be deleting the directory
     directory.mkdir(mode=0o700, exist_ok=True)
-    lock = _lock(job.lock)
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)

@@ -3,7 +3,9 @@
 work/<task_id>/        the child's: partial files, the preview, finished files in out/
 work/<task_id>.lock    held (flock) by whoever writes into it, down to the last ffmpeg
 logs/<task_id>.log
-files/<task_id>/       the finished files and their manifest: whole, or not there at all
+files/<task_id>/       what is published of it:
+  <attempt>/           its finished files and their manifest: whole, or not there at all
+  thumbnail-<hash>.jpg
 scratch/               work directories of `POST /api/info`, of which nothing is kept
 """
 
@@ -12,25 +14,28 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 from server.errors import FileNotFound, TaskNotFound
 from server.events import ProducedFile
 from server.files.names import new_short, public_name
 from server.files.publishing import (
-    PREVIEW,
     Manifest,
+    UnsafeFile,
     delete,
-    is_from_child,
+    first_thumbnail,
+    folder_of,
+    keep_only,
     open_file,
     publish,
+    publish_thumbnail,
     read_manifest,
 )
-from server.models import Stage, StoredFile, VideoInfo
+from server.models import Stage, StoredFile, TaskStatus, VideoInfo
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
@@ -38,7 +43,13 @@ log = logging.getLogger(__name__)
 SWEEP_BATCH = 500
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-Known = Callable[[list[str]], Awaitable[dict[str, Stage]]]
+
+class Known(Protocol):
+    """What a sweep asks the store, see `server.ports.Store`."""
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]: ...
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]: ...
 
 
 class LocalFiles:
@@ -75,13 +86,10 @@ class LocalFiles:
     def path(self, task_id: str, stored: StoredFile) -> Path:
         return self._files / _checked(task_id) / stored.path
 
-    def preview(self, task_id: str) -> Path | None:
-        """The small thumbnail of the attempt that runs, or else of the last. Touches the disk."""
-        for path in (self.work(task_id) / PREVIEW, self._files / task_id / PREVIEW):
-            with suppress(OSError):
-                if is_from_child(path.lstat()):
-                    return path
-        return None
+    async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
+        """The small picture of a task, to be opened like a file, if there is one."""
+        directory = self._files / _checked(status.task_id)
+        return status.thumbnail or await asyncio.to_thread(first_thumbnail, directory)
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
         """A published file. Raises `FileNotFound`, also if it is no longer what was published."""
@@ -96,70 +104,88 @@ class LocalFiles:
     ) -> dict[str, StoredFile]:
         """Move what the child produced to its final place and give it public names.
 
-        The child must be gone. Raises `UnsafeFile`, and `OSError` if the disk does not take it: then
-        the files of an earlier attempt may be gone, but nothing half-done is in their place.
+        The child must be gone. What earlier attempts published stays until `tidy_up`. Raises `UnsafeFile`,
+        and `OSError` if the disk does not take it.
         """
-        files = _named(produced, video_info.title)
+        files = _named(produced, attempt, video_info.title)
         manifest = Manifest(attempt=attempt, files=files, video_info=video_info)
-        await asyncio.to_thread(self._publish, task_id, manifest)
+        await asyncio.to_thread(publish, self.work(task_id), self._files / task_id, manifest)
         return files
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
-        """What `publish` had done for exactly this attempt when the server died; finishes it if need be."""
-        return await asyncio.to_thread(self._published, task_id, attempt)
+        """What `publish` had done for exactly this attempt when the server died."""
+        return await asyncio.to_thread(read_manifest, self._files / _checked(task_id), attempt)
+
+    async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
+        """Make the picture that the child left public, also while it runs; None if it cannot be."""
+        directory = self._files / _checked(task_id)
+        try:
+            return await asyncio.to_thread(publish_thumbnail, self.work(task_id), directory)
+        except (UnsafeFile, OSError) as exc:
+            log.warning("the thumbnail of task %s could not be published: %s", task_id, exc)
+            return None
+
+    async def tidy_up(self, status: TaskStatus) -> None:
+        """Delete what `status`, the newest, does not name; of a completed task also what the child left.
+
+        Nothing else may publish for the task meanwhile. What cannot be deleted is left to the next sweep.
+        """
+        await asyncio.to_thread(self._tidy_up, status)
 
     async def remove(self, task_id: str) -> None:
         """Delete everything of a task; what is gone already does not matter."""
         await asyncio.to_thread(self._remove, task_id)
 
-    async def sweep(self, known: Known) -> None:
-        """Delete what belongs to no task, and what completed tasks left in `work/`.
+    async def sweep(self, tasks: Known) -> None:
+        """Delete what belongs to no task, and what completed tasks did not get to tidy up.
 
-        Safe while tasks run. `known` gives the stages of those that exist. Names that could not be
-        a task's are left alone.
+        Safe while tasks run. Names that could not be a task's are left alone.
         """
         for directory in (self._work, self._logs, self._files):
             with os.scandir(directory) as entries:  # opened at once; what takes time is to read it
                 task_ids = _task_ids(entries)
                 # To the end: a directory that is closed while a thread reads it takes the process along.
                 while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
-                    await self._sweep(batch, known, partial=directory is self._work)
+                    await self._sweep(batch, tasks, partial=directory is self._work)
 
-    async def _sweep(self, task_ids: list[str], known: Known, *, partial: bool) -> None:
-        stages = await known(task_ids)
+    async def _sweep(self, task_ids: list[str], tasks: Known, *, partial: bool) -> None:
+        stages = await tasks.stages(task_ids)
         for task_id in task_ids:
             try:
                 if task_id not in stages:
                     await self.remove(task_id)
                 elif partial and stages[task_id] is Stage.COMPLETED:
-                    await self._sweep_work(task_id, known)
+                    await self._sweep_work(task_id, tasks)
             except OSError as exc:
                 log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
 
-    async def _sweep_work(self, task_id: str, known: Known) -> None:
+    async def _sweep_work(self, task_id: str, tasks: Known) -> None:
         with await asyncio.to_thread(_Lock, self.lock(task_id)) as lock:
             # Asked again under the lock: if a retry began meanwhile, its child now waits for us.
-            if lock.held and (await known([task_id])).get(task_id) is Stage.COMPLETED:
-                await asyncio.to_thread(self._remove_work, task_id)
+            for status in await tasks.statuses([task_id]) if lock.held else ():
+                if status.stage is Stage.COMPLETED:
+                    await asyncio.to_thread(self._remove_rest, status)
 
-    def _publish(self, task_id: str, manifest: Manifest) -> None:
-        publish(self.work(task_id), self._files / task_id, manifest)
-        self._tidy_up(task_id)
-
-    def _published(self, task_id: str, attempt: int) -> Manifest | None:
-        manifest = read_manifest(self._files / _checked(task_id))
-        if manifest is None or manifest.attempt != attempt:
-            return None
-        self._tidy_up(task_id)
-        return manifest
-
-    def _tidy_up(self, task_id: str) -> None:
+    def _tidy_up(self, status: TaskStatus) -> None:
+        task_id = status.task_id
         try:
-            with _Lock(self.lock(task_id)) as lock:
-                if lock.held:
-                    self._remove_work(task_id)
-        except OSError as exc:  # published all the same; the next sweep tries again
-            log.warning("partial files of task %s could not be deleted: %s", task_id, exc)
+            if status.stage is Stage.COMPLETED:
+                with _Lock(self.lock(task_id)) as lock:
+                    if lock.held:
+                        self._remove_rest(status)
+            else:
+                self._keep_named(status)
+        except OSError as exc:  # published all the same
+            log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
+
+    def _remove_rest(self, status: TaskStatus) -> None:
+        """The work goes last: as long as it is there, the next sweep knows that there is more to delete."""
+        self._keep_named(status)
+        delete(self.work(status.task_id))
+        delete(self.lock(status.task_id))
+
+    def _keep_named(self, status: TaskStatus) -> None:
+        keep_only(self._files / status.task_id, status.published)
 
     def _remove(self, task_id: str) -> None:
         """Files go in any case; the lock only if nobody holds it, who could still be writing."""
@@ -169,10 +195,6 @@ class LocalFiles:
             delete(self.work(task_id))
             if lock.held:
                 delete(self.lock(task_id))
-
-    def _remove_work(self, task_id: str) -> None:
-        delete(self.work(task_id))
-        delete(self.lock(task_id))
 
 
 class _Lock:
@@ -194,12 +216,14 @@ class _Lock:
         os.close(self._fd)
 
 
-def _named(produced: dict[str, ProducedFile], title: str | None) -> dict[str, StoredFile]:
+def _named(produced: dict[str, ProducedFile], attempt: int, title: str | None) -> dict[str, StoredFile]:
     short = new_short()
     return {
         kind: StoredFile(
             name=public_name(kind, title, short, file.path.rpartition(".")[2]),
-            **file.model_dump(),
+            path=f"{folder_of(attempt)}/{file.path}",
+            size=file.size,
+            type=file.type,
         )
         for kind, file in produced.items()
     }

@@ -1,15 +1,18 @@
 """From what a child left to finished files: distrusted and checked, then moved by one rename.
 
-Everything is done relative to open directories, so no link that a child may have put in the way
-is ever followed.
+A task has one directory for all that is published of it, and in it a folder for each attempt: the newer
+one is there before the older goes. Everything is done relative to open directories, so no link that a
+child may have put in the way is ever followed.
 """
 
+import hashlib
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +23,8 @@ from server.models import Frozen, StoredFile, VideoInfo
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"
 MAX_PREVIEW = 2 << 20
 MAX_MANIFEST = 4 << 20
+_UNFINISHED = "thumbnail.unfinished"
+_JPEG = b"\xff\xd8\xff"
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -36,38 +41,71 @@ class Manifest(Frozen):
     video_info: VideoInfo
 
 
-def publish(work: Path, target: Path, manifest: Manifest) -> None:
-    """Make `work/out` with its manifest `target`, in place of what an earlier attempt left there.
+def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
+    """Copy the child's small picture into the task's `directory`: the child may still hold it open.
+
+    Other pictures have other names. Raises `UnsafeFile`, and `OSError` if there is none or no room for it.
+    """
+    picture = _picture(work)
+    name = f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
+    _make(directory)
+    with opened(directory) as target:
+        with suppress(FileNotFoundError):
+            os.unlink(_UNFINISHED, dir_fd=target)
+        _write(target, _UNFINISHED, picture)
+        os.rename(_UNFINISHED, name, src_dir_fd=target, dst_dir_fd=target)
+        os.fsync(target)
+    return _as_stored(name, name, len(picture))
+
+
+def first_thumbnail(directory: Path) -> StoredFile | None:
+    """What the first release left beside a task's files; it did not say so in the status."""
+    with suppress(OSError), _reached(directory, PREVIEW) as file:
+        seen = os.fstat(file.fileno())
+        if is_from_child(seen) and seen.st_size <= MAX_PREVIEW:
+            return _as_stored(f"thumbnail-{seen.st_mtime_ns:x}.jpg", PREVIEW, seen.st_size)
+    return None
+
+
+def folder_of(attempt: int) -> str:
+    """Where the files of an attempt lie below their task's directory."""
+    return str(attempt)
+
+
+def publish(work: Path, directory: Path, manifest: Manifest) -> None:
+    """Make `work/out` with its manifest the folder of its attempt below the task's `directory`.
 
     Afterwards it survives a power cut (the child has flushed the files). Raises `UnsafeFile`.
     """
-    with opened(target.parent) as parent:
-        try:
-            with opened(work) as source:
-                _make_ready(source, manifest)
-                delete(target)
-                os.rename("out", target.name, src_dir_fd=source, dst_dir_fd=parent)
-        except (FileNotFoundError, NotADirectoryError) as exc:
-            raise UnsafeFile(f"missing: {exc.filename}") from exc
-        os.fsync(parent)
-
-
-def read_manifest(directory: Path) -> Manifest | None:
-    """The manifest in `directory`, if there is a whole one and all its files are there."""
+    folder = folder_of(manifest.attempt)
     try:
-        with opened(directory) as fd:
-            with os.fdopen(os.open(MANIFEST, _READ, dir_fd=fd), "rb") as file:
-                manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST))
-            whole = all(_is_whole(_look(fd, file.path), file) for file in manifest.files.values())
-    except (OSError, ValidationError):
-        return None
-    return manifest if whole else None
+        with opened(work) as source:
+            _make_ready(source, manifest)
+            _make(directory)
+            delete(directory / folder)  # of a time that a backup knows nothing of
+            with opened(directory) as target:
+                os.rename("out", folder, src_dir_fd=source, dst_dir_fd=target)
+                os.fsync(target)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise UnsafeFile(f"missing: {exc.filename}") from exc
+
+
+def read_manifest(directory: Path, attempt: int) -> Manifest | None:
+    """What is published of `attempt`, if its manifest is whole and all its files are there.
+
+    The first release had no folders for attempts.
+    """
+    for name in (f"{folder_of(attempt)}/{MANIFEST}", MANIFEST):
+        with suppress(OSError, ValidationError):
+            manifest = _read_manifest(directory, name)
+            if manifest.attempt == attempt:
+                return manifest
+    return None
 
 
 def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
     """A published file. Raises `OSError`, also if it is no longer what was published."""
-    with opened(directory) as at:
-        file = os.fdopen(os.open(stored.path, _READ, dir_fd=at), "rb", buffering=0)
+    file = _reached(directory, stored.path)
     if not _is_whole(os.fstat(file.fileno()), stored):
         file.close()
         raise FileNotFoundError(f"{directory / stored.path} is not the file that was published")
@@ -77,6 +115,15 @@ def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
 def is_from_child(seen: os.stat_result) -> bool:
     """A regular file of this user, and the only link to it: through a second it could still be changed."""
     return stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 and seen.st_uid == os.geteuid()
+
+
+def keep_only(directory: Path, stored: Iterable[StoredFile]) -> None:
+    """Delete what lies in `directory` and holds none of the `stored` files."""
+    kept = {file.path.partition("/")[0] for file in stored} | {PREVIEW}
+    with suppress(FileNotFoundError):
+        for path in list(directory.iterdir()):
+            if path.name not in kept:
+                delete(path)
 
 
 def delete(path: Path) -> None:
@@ -102,20 +149,19 @@ def opened(directory: Path, at: int | None = None) -> Iterator[int]:
 def _make_ready(source: int, manifest: Manifest) -> None:
     with opened(Path("out"), at=source) as out:
         _check(out, manifest)
-        _adopt_preview(source, out)
         _write(out, MANIFEST, manifest.model_dump_json().encode())
         os.fsync(out)
 
 
 def _check(out: int, manifest: Manifest) -> None:
-    stored = manifest.files.values()
-    expected = {file.path for file in stored}
+    stored = {file.path.rpartition("/")[2]: file for file in manifest.files.values()}
+    expected = stored.keys()
     if not expected or expected & {MANIFEST, PREVIEW}:
         raise UnsafeFile(f"not names of finished files: {sorted(expected)}")
     if (found := set(os.listdir(out))) != expected:
         raise UnsafeFile(f"{sorted(found)} instead of {sorted(expected)}")
-    for file in stored:
-        seen = _look(out, file.path)
+    for name, file in stored.items():
+        seen = _look(out, name)
         if not is_from_child(seen) or not _is_whole(seen, file):
             raise UnsafeFile(f"{file.path} is not a file of {file.size} bytes")
         if not _MEDIA_TYPE.fullmatch(file.type):
@@ -126,12 +172,42 @@ def _is_whole(seen: os.stat_result, file: StoredFile) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_size == file.size
 
 
-def _adopt_preview(source: int, out: int) -> None:
-    """Take the preview along; a task does not fail for want of one."""
-    with suppress(FileNotFoundError):
-        seen = _look(source, PREVIEW)
-        if is_from_child(seen) and seen.st_size <= MAX_PREVIEW:
-            os.rename(PREVIEW, PREVIEW, src_dir_fd=source, dst_dir_fd=out)
+def _read_manifest(directory: Path, name: str) -> Manifest:
+    with _reached(directory, name) as file:
+        manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST))
+    for stored in manifest.files.values():
+        open_file(directory, stored).close()
+    return manifest
+
+
+def _reached(directory: Path, path: str) -> FileIO:
+    """The file that lies at `path` below `directory`, at most one folder down; no link is followed."""
+    folder, _, name = path.rpartition("/")
+    with opened(directory) as at, opened(Path(folder), at) if folder else nullcontext(at) as inner:
+        return os.fdopen(os.open(name, _READ, dir_fd=inner), "rb", buffering=0)
+
+
+def _make(directory: Path) -> None:
+    """So that it survives a power cut."""
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+        with opened(directory.parent) as parent:
+            os.fsync(parent)
+
+
+def _picture(work: Path) -> bytes:
+    """What is looked at is what is read, whatever the child puts in its place meanwhile."""
+    with _reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
+        if not is_from_child(os.fstat(file.fileno())):
+            raise UnsafeFile(f"{PREVIEW} is not a file of its own")
+        picture = file.read(MAX_PREVIEW + 1)
+    if len(picture) > MAX_PREVIEW or not picture.startswith(_JPEG):
+        raise UnsafeFile(f"{PREVIEW} is no small JPEG")
+    return picture
+
+
+def _as_stored(name: str, path: str, size: int) -> StoredFile:
+    return StoredFile(name=name, path=path, size=size, type="image/jpeg")
 
 
 def _write(directory: int, name: str, content: bytes) -> None:

@@ -16,6 +16,8 @@ from server.events import (
     Completed,
     Event,
     Failed,
+    Pictured,
+    Previewed,
     Produced,
     Requeued,
     Started,
@@ -94,7 +96,8 @@ class Runner:
             else:
                 log.exception("attempt %s of %s failed on our side", attempt, task_id)
                 ending = Failed(code="internal")
-        return await self._recorder.record_surely(task_id, ending, attempt)
+        after = await self._recorder.record_surely(task_id, ending, attempt)
+        return await to_the_end(self._tidied(after)) if after else None
 
     async def _conclude(
         self, task_id: str, attempt: int, last_word: LastWord
@@ -105,9 +108,16 @@ class Runner:
         """
         ending = await self._ending(task_id, last_word)
         try:
-            return ending, await self._recorder.record(task_id, ending, attempt)
+            after = await self._recorder.record(task_id, ending, attempt)
         except DiskFull:
             return ending, None
+        return ending, await self._tidied(after)
+
+    async def _tidied(self, status: TaskStatus) -> TaskStatus:
+        """Only once the status names other files may those of an earlier attempt go."""
+        if status.stage is Stage.COMPLETED:
+            await self._files.tidy_up(status)
+        return status
 
     async def _work(self, task: Task) -> LastWord:
         """Let a child do the job; it and all it started are gone when this returns."""
@@ -141,8 +151,15 @@ class Runner:
                     return last_word
                 case Alive():
                     pass
+                case Previewed():
+                    await to_the_end(self._publish_thumbnail(status))
                 case event:
                     await self._recorder.record(status.task_id, event, status.attempt)
+
+    async def _publish_thumbnail(self, status: TaskStatus) -> None:
+        if thumbnail := await self._files.publish_thumbnail(status.task_id):
+            event = Pictured(thumbnail=thumbnail)
+            await self._files.tidy_up(await self._recorder.record(status.task_id, event, status.attempt))
 
     async def _ending(self, task_id: str, last_word: LastWord) -> Event:
         status = (await self._store.get(task_id)).status

@@ -56,6 +56,9 @@ class TaskPayload(Answer):
     eta: int | None = Field(None, ge=0, description="seconds", json_schema_extra=ADDED)
     file_info: dict[str, FileInfo] = Field(description="has the keys of `files`", json_schema_extra=ADDED)
     number: int = Field(ge=1, description="the order of acceptance: newer is higher", json_schema_extra=ADDED)
+    thumbnail: str | None = Field(
+        None, description="link to the small picture, once there is one", json_schema_extra=ADDED
+    )
     waiting: str | None = Field(None, description="while `queued`: what for, a code", json_schema_extra=ADDED)
     not_before: Instant | None = Field(
         None, description="while `queued`: when it may begin", json_schema_extra=ADDED

@@ -17,7 +17,7 @@ class Memory:
         self._limit = recent
         self._live: dict[str, Task] = {}
         self._recent: OrderedDict[str, Task] = OrderedDict()
-        self._named: dict[str, str] = {}  # public name of a file -> id of its task, of those in `_recent`
+        self._named: dict[str, str] = {}  # public name of a file -> id of its task
         self.waiting = 0
         self.version = 0
 
@@ -29,7 +29,7 @@ class Memory:
         return task
 
     def owner(self, name: str) -> Task | None:
-        """The final task that has a file of this public name, if it is here."""
+        """The task that has a file of this public name, if it is here."""
         task_id = self._named.get(name)
         return self.get(task_id) if task_id else None
 
@@ -42,11 +42,13 @@ class Memory:
             self._put_recent(task)
         else:
             self._live[task.status.task_id] = task
+            self._learn_names(task.status)
             self.waiting += task.status.stage.is_waiting
 
     def drop(self, task_id: str) -> None:
         self.version += 1
         if task := self._live.pop(task_id, None):
+            self._forget_names(task.status)
             self.waiting -= task.status.stage.is_waiting
         elif task := self._recent.pop(task_id, None):
             self._forget_names(task.status)
@@ -58,10 +60,14 @@ class Memory:
 
     def _put_recent(self, task: Task) -> None:
         self._recent[task.status.task_id] = task
-        self._named |= {file.name: task.status.task_id for file in task.status.files.values()}
+        self._learn_names(task.status)
         if len(self._recent) > self._limit:
             _, oldest = self._recent.popitem(last=False)
             self._forget_names(oldest.status)
+
+    def _learn_names(self, status: TaskStatus) -> None:
+        for file in status.files.values():
+            self._named[file.name] = status.task_id
 
     def _forget_names(self, status: TaskStatus) -> None:
         for file in status.files.values():
