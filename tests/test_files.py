@@ -146,7 +146,7 @@ async def test_a_file_that_becomes_shorter_ends_the_connection_and_is_an_error(
     """Else the client would wait for the rest for ever."""
     link = await publish(content=bytes(32 << 20))
     answer = await client.get(link)
-    os.truncate(files.path("task-0", StoredFile(name="", path="video.mp4", size=0, type="")), 1000)
+    os.truncate(files.path("task-0", StoredFile(name="", path="1/video.mp4", size=0, type="")), 1000)
     with pytest.raises(ClientPayloadError):
         await answer.read()
     assert [record.levelname for record in caplog.records if record.name != "aiohttp.access"] == ["ERROR"]
