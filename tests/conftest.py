@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.jobs import Jobs, running_jobs
 from tests.service import Service, Services
 from tests.site import Site, make_media, open_site
 
@@ -24,6 +25,12 @@ def media(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 async def site(media: Path) -> AsyncIterator[Site]:
     async with open_site(media) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def jobs() -> Iterator[Jobs]:
+    with running_jobs() as jobs:
+        yield jobs
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,13 @@ class Outcome:
 
     @property
     def kinds(self) -> list[str]:
-        return [event["kind"] for event in self.events]
+        """Of its events but "alive", which comes wherever the machine is slow."""
+        return [event["kind"] for event in self.events if event["kind"] != "alive"]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What it said of the source before it began."""
+        return next(event["video_info"] for event in self.events if event["kind"] == "described")
 
     @property
     def log(self) -> str:

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -14,14 +13,8 @@ from unicodedata import category
 import pytest
 
 from server.jobs import to_message
-from tests.jobs import ENVIRONMENT, ROOT, Jobs, Outcome, broken, download_job, line, probe, running_jobs
+from tests.jobs import ENVIRONMENT, ROOT, Jobs, Outcome, broken, download_job, line, probe
 from tests.site import SECONDS, Site, sha256
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Jobs]:
-    with running_jobs() as jobs:
-        yield jobs
 
 
 def progress(outcome: Outcome) -> list[float]:
@@ -150,12 +143,11 @@ async def test_a_page_gives_title_duration_uploader_and_thumbnails(
 ) -> None:
     url = site.url("/page?title=Film&uploader=Somebody")
     outcome = await jobs.download(tmp_path / "t", url, outputs=["video", "thumbnail"])
-    first = [event for event in outcome.events if event["kind"] != "alive"][:3]  # it may be slow
-    said = first[0]["video_info"]
+    said = outcome.described
     assert (said["title"], said["duration"], said["uploader"]) == ("Film", SECONDS, "Somebody")
     assert outcome.file("thumbnail").name == "thumbnail.jpg"
     assert "Video: mjpeg" in probe(tmp_path / "t" / "preview.jpg")
-    assert [event["kind"] for event in first] == ["described", "previewed", "download_started"]
+    assert outcome.kinds[:3] == ["described", "previewed", "download_started"]
     outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
     assert outcome.kinds.count("previewed") == 1, "a later attempt says so, too"
     assert len(site.seen("/thumbnail.jpg")) == 1

@@ -3,7 +3,7 @@
 import io
 import subprocess
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,13 @@ from aiohttp import web
 
 from server.child.media import mp4
 from server.child.media.probe import is_something_else, sniff
-from tests.jobs import FFMPEG, Jobs, broken, probe, running_jobs
+from tests.jobs import FFMPEG, Jobs, broken, probe
 
 COPY = ["-c", "copy"]
 SOUND = ["-vn", "-c:a"]
 VIDEO = {"outputs": ["video"]}
 AUDIO = {"outputs": ["audio"], "audio_format": "best"}
 TRUE_COLOURS = "yuv422p10le"
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Jobs]:
-    with running_jobs() as jobs:
-        yield jobs
 
 
 class Shelf:

@@ -1,7 +1,7 @@
 """Recordings as a child makes them: what is kept of them, and where ffmpeg may not go meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,17 +9,11 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from tests.jobs import Jobs, Outcome, broken, running_jobs
+from tests.jobs import Jobs, Outcome, broken
 from tests.site import Site, open_site
 from tests.site import probe as film
 
 BROADCAST = "/hls/broadcast/index.m3u8"
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Jobs]:
-    with running_jobs() as jobs:
-        yield jobs
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +13,12 @@ from aiohttp import web
 
 from server.child.network.throttle import LARGEST_BLOCK
 from server.child.source.resuming import Source
-from tests.jobs import Jobs, Outcome, broken, running_jobs
+from tests.jobs import Jobs, Outcome, broken
 from tests.site import SECONDS, Site, sha256
 
 CUT = 5_000_000
 OLD = "Sun, 01 Jan 2023 00:00:00 GMT"
 NEW = "Mon, 02 Jan 2023 00:00:00 GMT"
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Jobs]:
-    with running_jobs() as jobs:
-        yield jobs
 
 
 @pytest.fixture
