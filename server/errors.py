@@ -145,8 +145,8 @@ class InvalidRequest(AppError):
 class InvalidQuery(InvalidRequest):
     code = "invalid_query"
 
-    def __init__(self, name: str) -> None:
-        super().__init__([(name, "other", {})])
+    def __init__(self, *names: str) -> None:
+        super().__init__([(name, "other", {}) for name in names])
 
 
 class IdempotencyMismatch(AppError):

@@ -47,7 +47,7 @@ def _private_host(value: str) -> str:
     """An address, a network or host:port; see `server.child.network.guard`."""
     host, bracket, port = value.rpartition(":")
     if value.count(":") == 1 or (bracket and host.startswith("[") and host.endswith("]")):
-        if not port.isdigit() or not 0 < int(port) < 65536 or not host.strip("[]"):
+        if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536 or not host.strip("[]"):
             raise ValueError(f"{value!r} is not an address, a network or host:port")
         return value
     try:

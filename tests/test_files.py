@@ -444,6 +444,12 @@ async def test_a_name_as_url_is_found_as_it_is(client: Client, link: str) -> Non
 # Content-Disposition.
 
 
+async def test_inline_is_yes_or_no(client: Client, link: str) -> None:
+    for text in ("2", "01", "true", "%D9%A1", "1&inline=1"):
+        async with client.get(URL(f"{link}?inline={text}", encoded=True)) as answer:
+            assert answer.status == 422, text
+
+
 async def test_the_title_is_the_name_to_save_under(client: Client, link: str) -> None:
     answer, _ = await get(client, link)
     name = link.rpartition("/")[2]

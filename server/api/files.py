@@ -29,9 +29,10 @@ from server.api.openapi.operation import (
     Reply,
     header,
 )
+from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
-from server.errors import FileNotFound, RangeNotSatisfiable
+from server.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable
 from server.models import StoredFile, TaskStatus
 
 CONTENT_SECURITY_POLICY = "sandbox; default-src 'none'"
@@ -44,10 +45,9 @@ _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187, beside letters and digits
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """The file, a part of it, or 304; raises `FileNotFound`, `RangeNotSatisfiable`."""
+    """The file, a part of it, or 304; raises `FileNotFound`, `RangeNotSatisfiable`, `InvalidQuery`."""
     status, stored = await _find(request)
-    asked_inline = request.query.get("inline") == "1" if request.query_string else False
-    inline = asked_inline and bool(PLAYABLE.fullmatch(stored.type))
+    inline = _wants_inline(request) and bool(PLAYABLE.fullmatch(stored.type))
     published = status.published_at or status.completed_at or status.created_at
     named = disposition(stored.name, status.video_info.title, inline=inline)
     return await send(request, status.task_id, stored, named, published.replace(microsecond=0))
@@ -123,6 +123,15 @@ def _headers(stored: StoredFile, content_disposition: str, modified: datetime | 
     return headers
 
 
+def _wants_inline(request: web.Request) -> bool:
+    if "?" not in request.raw_path:
+        return False
+    query = Query(request)
+    inline = query.flag("inline")
+    query.check()
+    return inline
+
+
 def _has(request: web.Request, stored: StoredFile, modified: datetime | None) -> bool:
     """Whether the client has the file already (RFC 9110, 13.2.2: an ETag outranks a date)."""
     if (etags := request.if_none_match) is not None:
@@ -193,6 +202,9 @@ def _printable(char: str) -> str:
     return "" if category.startswith("C") else char
 
 
+_INLINE = Parameter(
+    "inline", "`1`: play it, if it is video, audio, JPEG, PNG, WebP or WebVTT", {"enum": ["0", "1", ""]}
+)
 _NAME = Parameter("name", "the last part of a link in `files`", place="path")
 _HEADERS = {
     "ETag": "for `If-Range` and `If-None-Match`",
@@ -217,22 +229,22 @@ ROUTES = [
             },
             parameters=(
                 _NAME,
-                Parameter("inline", "`1`: play it, if it is video, audio, JPEG, PNG, WebP or WebVTT"),
+                _INLINE,
                 header("Range", "one range of bytes; anything else gives the whole"),
                 header("If-Range", "an ETag or a date; if it is stale, the whole is sent"),
                 IF_NONE_MATCH,
                 header("If-Modified-Since", "a date"),
                 *READER,
             ),
-            errors=(FileNotFound, RangeNotSatisfiable),
+            errors=(FileNotFound, RangeNotSatisfiable, InvalidQuery),
         ),
         head=Operation(
             "download_head",
             "Files",
             "What a finished file comes with",
             {200: Reply("As with GET", headers=_HEADERS), 304: Reply(HAS_IT, headers=_HEADERS)},
-            parameters=(_NAME, IF_NONE_MATCH, *READER),
-            errors=(FileNotFound,),
+            parameters=(_NAME, _INLINE, IF_NONE_MATCH, *READER),
+            errors=(FileNotFound, InvalidQuery),
         ),
     )
 ]

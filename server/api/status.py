@@ -25,6 +25,7 @@ from server.api.openapi.operation import (
 )
 from server.api.openapi.schemas import TaskPayload
 from server.api.payload import Payload
+from server.api.query import Query
 from server.api.route import get
 from server.errors import InvalidQuery, TaskNotFound, TokenRequired
 from server.models import TaskStatus
@@ -33,7 +34,7 @@ from server.tasks.hub import Removed, Waiter
 MAX_WAIT = 50.0  # seconds
 POLL_EVERY = "2"  # seconds; what docs/api.md advises to those who poll
 _PREFER = istr("Prefer")
-_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_PREFER_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*(\"?)([0-9]+)\1\s*(?=$|[,;])", re.IGNORECASE)
 
 
 async def get_status(request: web.Request) -> web.Response:
@@ -50,14 +51,16 @@ async def get_status(request: web.Request) -> web.Response:
 
 def wanted_wait(request: web.Request) -> float | None:
     """Seconds from `?wait=` or `Prefer: wait=` (RFC 7240), at most `MAX_WAIT`; None if not asked for."""
-    asked = request.query.get("wait") if "?" in request.raw_path else None
-    if asked is None:
-        prefer = request.headers.get(_PREFER)
-        preferred = _PREFER_WAIT.search(prefer) if prefer else None
-        return min(float(preferred[1]), MAX_WAIT) if preferred else None
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", asked):
-        raise InvalidQuery("wait")
-    return min(float(asked), MAX_WAIT)
+    if "?" in request.raw_path:
+        query = Query(request)
+        wait = query.seconds("wait", MAX_WAIT)
+        query.check()
+        if wait is not None:
+            return wait
+    if _PREFER in request.headers:  # what makes no sense there is passed over
+        preferred = _PREFER_WAIT.search(",".join(request.headers.getall(_PREFER)))
+        return min(float(preferred[2]), MAX_WAIT) if preferred else None
+    return None
 
 
 class Poll(Waiter):
@@ -141,8 +144,8 @@ ROUTES = [
                 TASK_ID,
                 Parameter(
                     "wait",
-                    "seconds, at most 50",
-                    {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
+                    "seconds; more than 50 is 50",
+                    {"type": "string", "pattern": r"^(0|[1-9][0-9]*)(\.[0-9]+)?$"},
                 ),
                 header("Prefer", "`wait=<seconds>`, like `wait`"),
                 IF_NONE_MATCH,

@@ -24,6 +24,7 @@ from server.api.openapi.operation import (
 )
 from server.api.openapi.schemas import TaskPage, TaskPayload
 from server.api.payload import dumps
+from server.api.query import Query
 from server.api.route import Route, delete, get, patch, post
 from server.errors import (
     AppError,
@@ -38,7 +39,9 @@ from server.models import PriorityChange, Stage, TaskStatus
 from server.ports import Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
+STATUSES = frozenset(stage.status for stage in Stage)
 MAX_TEXT = 500  # characters of a search
+MAX_CURSOR = 100  # characters
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
 
 
@@ -55,41 +58,33 @@ async def list_tasks(request: web.Request) -> web.Response:
 
 async def _named(request: web.Request) -> Page:
     """Those that exist, in the order of `ids`; whatever else is asked for does not matter."""
-    ids = [task_id for task_id in request.query["ids"].split(",") if task_id]
+    query = Query(request)
+    ids = [task_id for task_id in (query.get("ids") or "").split(",") if task_id]
+    query.check()
     if not 1 <= len(ids) <= LARGEST_PAGE:
         raise InvalidQuery("ids")
     return Page(await request.app[TASKS].statuses(ids), None)
 
 
 async def _page(request: web.Request) -> Page:
-    wanted, cursor, limit = _filter(request), request.query.get("cursor") or None, _limit(request)
-    return await request.app[TASKS].page(wanted, cursor, limit) if wanted else Page([], None)
+    query = Query(request)
+    wanted, cursor = _filter(query), query.text("cursor", MAX_CURSOR)
+    limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
+    query.check()
+    return await request.app[TASKS].page(wanted, cursor or None, limit) if wanted else Page([], None)
 
 
-def _filter(request: web.Request) -> Filter | None:
+def _filter(query: Query) -> Filter | None:
     """What is asked for; None if nothing can fit, like a stage that has another status."""
-    text = request.query.get("q", "").strip()
-    if len(text) > MAX_TEXT or "\0" in text:
-        raise InvalidQuery("q")
-    stages = tuple(Stage)
-    if status := request.query.get("status"):
-        stages = tuple(stage for stage in stages if stage.status == status)
-        if not stages:
-            raise InvalidQuery("status")
-    if wanted := request.query.get("stage"):
-        if wanted not in set(Stage):
-            raise InvalidQuery("stage")
-        stages = tuple(stage for stage in stages if stage == wanted)
-    if not stages or request.query.get("playlist_id"):  # no task belongs to a playlist
+    text = query.text("q", MAX_TEXT).strip()
+    status = query.one_of("status", STATUSES)
+    stage = query.one_of("stage", tuple(Stage))
+    if query.text("playlist_id", MAX_TEXT):  # no task belongs to a playlist
+        return None
+    stages = tuple(each for each in Stage if status in ("", each.status) and stage in ("", each))
+    if not stages:
         return None
     return Filter(stages=() if len(stages) == len(Stage) else stages, text=text)
-
-
-def _limit(request: web.Request) -> int:
-    asked = request.query.get("limit", str(PAGE))
-    if not asked.isascii() or not asked.isdigit() or not 1 <= int(asked[:9]) <= LARGEST_PAGE:
-        raise InvalidQuery("limit")
-    return int(asked)
 
 
 async def change(request: web.Request) -> web.Response:
