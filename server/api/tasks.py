@@ -187,7 +187,11 @@ ROUTES = [
                 ),
                 Parameter("limit", "50 if not said", {"type": "integer", "minimum": 1, "maximum": 200}),
                 Parameter("cursor", "`next_cursor` of the page before"),
-                Parameter("ids", "up to 200, comma-separated: those of them that exist, in this order"),
+                Parameter(
+                    "ids",
+                    "up to 200, comma-separated: those of them that exist, in this order",
+                    {"type": "string", "pattern": "[^,]"},
+                ),
                 *READER,
             ),
             errors=(InvalidQuery,),
