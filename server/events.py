@@ -237,7 +237,6 @@ def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
     change: dict[str, object] = _STILL | {
         "stage": stage,
         "progress": max(status.progress, min(int(event.progress), ALMOST)),
-        "lost": 0,
     }
     if stage is Stage.DOWNLOAD:
         change |= event.model_dump(include=set(_STILL))
@@ -251,7 +250,9 @@ def _requeued(status: TaskStatus, event: Requeued) -> dict[str, object] | None:
         "waiting": event.because,
         "not_before": event.not_before,
         "retries": status.retries + event.counts_as_retry,
-        "lost": status.lost + event.counts_as_lost,
+        "lost": status.lost_in_a_row + event.counts_as_lost,
+        "lost_in_all": status.lost_in_all + event.counts_as_lost,
+        "reached": status.reach if status.stage.is_running else status.reached,
     }
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change
@@ -261,8 +262,14 @@ def _ended(stage: Stage, now: datetime) -> dict[str, object]:
     return _FRESH | {"stage": stage, "completed_at": now}
 
 
+<<<<<<< Updated upstream
 def _completed(files: dict[str, StoredFile], now: datetime) -> dict[str, object]:
     return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "published_at": now}
+=======
+def _retried() -> dict[str, object]:
+    counts = {"retries": 0, "lost": 0, "lost_in_all": 0, "reached": (0, 0)}
+    return _FRESH | counts | {"stage": Stage.QUEUED, "files": {}}
+>>>>>>> Stashed changes
 
 
 def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:

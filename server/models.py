@@ -216,7 +216,19 @@ class TaskStatus(Frozen):
     waiting: str | None = Field(default=None, description="why it waits in the queue, a code")
     not_before: datetime | None = Field(default=None, description="when the next attempt may begin")
     retries: NonNegativeInt = Field(default=0, description="attempts that ended in a passing fault")
-    lost: NonNegativeInt = Field(default=0, description="children lost in a row")
+    lost: NonNegativeInt = Field(default=0, description="children lost since one got further than the last")
+    lost_in_all: NonNegativeInt = 0
+    reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How far this attempt has come: per cent, and bytes, which grow where no per cent do (live)."""
+        return self.progress, self.downloaded_bytes or 0
+
+    @property
+    def lost_in_a_row(self) -> int:
+        """Children lost before this one, none if it has come further than the last of them."""
+        return 0 if self.reach > self.reached else self.lost
 
     @property
     def published(self) -> list[StoredFile]:

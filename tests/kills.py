@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,14 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from server.events import Requeued
+from server.models import TaskStatus
+from server.tasks.runner import after_loss
 from tests.service import FINAL, Payload, Service
 from tests.site import SECONDS, Site, sha256
 
 LONG = 30  # times the four seconds of the site's film: enough for an encoder to be caught at work
 FRAMES = 25  # a second
-LOST_IN_A_ROW = 3  # ends in an error, by contract
 WAITING = 8  # tasks on their way at any time
 
 
@@ -68,21 +70,10 @@ class Witness:
         self.kind = kind
         self.texts: dict[int, str] = {}
         self.newest: Payload = {"revision": 0, "attempt": 0, "stage": "queued"}
-        self.moved_in = 0  # the last attempt that was seen to make progress
 
     @property
     def done(self) -> bool:
         return self.newest["stage"] in FINAL
-
-    @property
-    def may_be_lost(self) -> bool:
-        """Whether another loss, of the attempt that runs or is about to, still ends in no error.
-
-        The attempt that made progress counts as well: it was lost, too.
-        """
-        attempt = self.newest["attempt"] + (self.newest["stage"] == "queued")
-        lost = attempt - self.moved_in + bool(self.moved_in)
-        return not self.done and bool(lost < LOST_IN_A_ROW)
 
     def saw(self, text: str, floor: int) -> Payload:
         """`floor` is the newest revision that anybody had seen when this was asked for."""
@@ -92,8 +83,6 @@ class Witness:
         assert self.texts.setdefault(revision, text) == text, "two payloads of one revision"
         if revision > self.newest["revision"]:
             self.newest = payload
-        if payload["stage"] == "convert" or "downloaded_bytes" in payload:
-            self.moved_in = max(self.moved_in, payload["attempt"])
         return payload
 
     def check(self) -> None:
@@ -140,7 +129,7 @@ class Rampage:
         while self.toll.total < kills:
             for strike in self._random.sample(_DECK, len(_DECK)):
                 await self._fill()
-                await self._until(lambda: any(task.may_be_lost for _, task in self._children()))
+                await self._until(lambda: any(self._may_be_lost(task) for _, task in self._children()))
                 await asyncio.sleep(self._random.uniform(0, 0.4))
                 await strike(self)
                 if self.toll.total >= kills:
@@ -159,17 +148,15 @@ class Rampage:
     # --- what is killed ---
 
     async def _kill_child(self) -> None:
-        children = [(child, task) for child, task in self._children() if task.may_be_lost]
+        children = [(child, task) for child, task in self._children() if self._may_be_lost(task)]
         if children:
-            await self._kill_some([self._random.choice(children)])
+            self._kill_some([self._random.choice(children)])
 
     async def _kill_children(self) -> None:
-        await self._kill_some(list(self._children()))
+        self._kill_some(list(self._children()))
 
-    async def _kill_some(self, children: Sequence[tuple[psutil.Process, Witness]]) -> None:
-        """Look once more before: meanwhile another attempt may have begun, but not in these processes."""
-        await self._look([task for _, task in children])
-        self._kill("child", [child for child, task in children if task.may_be_lost])
+    def _kill_some(self, children: Sequence[tuple[psutil.Process, Witness]]) -> None:
+        self._kill("child", [child for child, task in children if self._may_be_lost(task)])
 
     async def _kill_fork_server(self) -> None:
         """All that run are lost with it."""
@@ -201,8 +188,7 @@ class Rampage:
                 while not (programs := self._programs()):
                     await asyncio.sleep(0.01)
                 program, task = programs[0]
-                await self._look([task])
-                if task.may_be_lost:
+                if self._may_be_lost(task):
                     self._kill("ffmpeg", [program])
 
     def _kill(self, victim: str, processes: Sequence[psutil.Process]) -> None:
@@ -237,14 +223,20 @@ class Rampage:
     async def _until_all_may_be_lost(self) -> None:
         async with asyncio.timeout(60):
             while True:
-                unfinished = [task for task in self.witnesses if not task.done]
-                await self._look(unfinished)
-                if all(task.may_be_lost or task.done for task in unfinished):
+                if all(task.done or self._may_be_lost(task) for task in self.witnesses):
                     return
                 await asyncio.sleep(0.05)
 
-    async def _look(self, tasks: Sequence[Witness]) -> None:
-        await asyncio.gather(*map(self._ask, tasks))
+    def _may_be_lost(self, task: Witness) -> bool:
+        """Whether another loss, of the attempt that runs or is about to, still ends in no error.
+
+        Clients are not told how many there were, so this looks at the row.
+        """
+        with closing(sqlite3.connect(self.service.data / "clipwire.db")) as database:
+            sql = "SELECT status FROM tasks WHERE task_id = ?"
+            (row,) = database.execute(sql, (task.task_id,)).fetchone()
+        status = TaskStatus.model_validate_json(row)
+        return not status.stage.is_final and isinstance(after_loss(status), Requeued)
 
     async def _until(self, wanted: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):

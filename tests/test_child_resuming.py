@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yt_dlp import YoutubeDL
+from yt_dlp.downloader.fragment import FragmentFD
 
 from server.child.network.throttle import LARGEST_BLOCK
+from server.child.source import fragments
 from server.child.source.resuming import Source
 from tests.jobs import Jobs, Outcome, broken
 from tests.site import SECONDS, Site, sha256
@@ -294,6 +297,27 @@ async def test_fragments_of_another_playlist_are_not_kept(
     outcome = await jobs.download(directory, url, outputs=["video"])
     assert outcome.last["video_info"]["duration"] == SECONDS
     assert bool(site.seen("/hls/ts/0.ts")) is again
+
+
+def test_a_note_counts_what_is_written_and_not_what_other_threads_have_fetched(tmp_path: Path) -> None:
+    """yt-dlp counts in one place for both."""
+    downloader: Any = FragmentFD(YoutubeDL(), {})
+    ctx: dict[str, Any] = {
+        "filename": str(tmp_path / "a.mp4"),
+        "total_frags": 4,
+        "ad_frags": 0,
+        "live": False,
+    }
+    fragments._prepare_frag_download(downloader, ctx)
+    for number in (1, 2):
+        fragment = tmp_path / f"a.mp4.part-Frag{number}"
+        fragment.write_bytes(b"12345")
+        ctx |= {"fragment_filename_sanitized": str(fragment), "fragment_index": number}
+        ctx["fragment_index"] = 4  # all of them have come meanwhile
+        fragments._append_fragment(downloader, ctx, fragment.read_bytes())
+        note = json.loads((tmp_path / "a.mp4.ytdl").read_text())["downloader"]
+        assert (note["current_fragment"], note["size"]) == ({"index": number}, 5 * number)
+    ctx["dest_stream"].close()
 
 
 async def test_fragments_leave_no_notes(jobs: Jobs, site: Site, tmp_path: Path) -> None:

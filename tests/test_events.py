@@ -141,11 +141,42 @@ def test_waiting_for_the_next_attempt_keeps_the_progress() -> None:
     assert (again.progress, again.attempt, again.waiting) == (10, 2, None)
 
 
-def test_lost_children_are_counted_until_one_makes_progress() -> None:
-    lost = after(Started(), Requeued(counts_as_lost=True), Started(), Requeued(counts_as_lost=True))
-    assert lost.lost == 2
-    moved = apply(apply(apply(lost, Started(), NOW), DownloadStarted(), NOW), Progress(progress=21), NOW)
-    assert moved.lost == 0
+LOST = Requeued(counts_as_lost=True)
+
+
+def attempt(progress: float, done: int | None = None) -> tuple[Event, ...]:
+    """One that gets so far."""
+    return Started(), DownloadStarted(), Progress(progress=progress, downloaded_bytes=done)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "in_a_row"),
+    [
+        ([(Started(),), (Started(),)], 2),
+        ([attempt(20), attempt(30), attempt(31)], 1),
+        ([attempt(30, 500), attempt(30, 500), attempt(30, 500)], 3),
+        ([attempt(30, 500), attempt(29, 900)], 2),
+        ([attempt(20, 500), attempt(20, 501)], 1),  # live: its progress can't grow
+        ([attempt(60), attempt(20), attempt(20)], 3),
+        ([attempt(60), attempt(20), attempt(40)], 1),
+    ],
+)
+def test_children_are_lost_in_a_row_until_one_gets_further_than_the_last(
+    attempts: list[tuple[Event, ...]], in_a_row: int
+) -> None:
+    lost = after(*(event for events in attempts for event in (*events, LOST)))
+    assert (lost.lost, lost.lost_in_all) == (in_a_row, len(attempts))
+    anew = after(*(event for events in attempts for event in (*events, LOST)), Failed(code="x"), Retried())
+    assert (anew.lost, anew.lost_in_all, anew.reached) == (0, 0, (0, 0))
+
+
+def test_an_attempt_that_ends_otherwise_is_no_loss_and_may_have_got_further() -> None:
+    lost = after(*attempt(30), LOST, *attempt(25), Requeued(counts_as_retry=True))
+    assert (lost.lost, lost.reached) == (1, (25, 0))
+    further = after(*attempt(30), LOST, *attempt(50), Requeued(counts_as_retry=True))
+    assert (further.lost, further.reached) == (0, (50, 0))
+    waiting = apply(further, Requeued(because="disk_full"), NOW)
+    assert (waiting.lost, waiting.reached) == (0, (50, 0))
 
 
 def test_whether_a_source_is_live_is_known_anew_in_each_attempt() -> None:

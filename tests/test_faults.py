@@ -334,7 +334,7 @@ async def test_a_fork_server_that_cannot_be_started_is_tried_again(
 async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> None:
     lost = TaskStatus.model_validate(
         {"task_id": "t", "url": "http://media.test/", "created_at": "2024-01-01T00:00:00Z", "lost": 2}
-    )
+    ).model_copy(update={"progress": 10, "reached": (10, 0)})
     broken = Broken(code="worker_lost", retryable=True)
     assert repr(after_failure(lost, broken, retries=9)).startswith("Failed(code='worker_lost'")
     again = after_failure(lost.model_copy(update={"lost": 0}), broken, retries=0)

@@ -22,7 +22,11 @@ from server.locales import LANGUAGES
 from server.models import Stage, TaskStatus, VideoInfo, utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+<<<<<<< Updated upstream
 KEPT_FROM_CLIENTS = {"lost", "retries", "published_at"}  # how often it was tried, and when its files came
+=======
+KEPT_FROM_CLIENTS = {"lost", "lost_in_all", "reached", "retries"}  # how often it was tried
+>>>>>>> Stashed changes
 PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True}
 
 
@@ -33,6 +37,8 @@ def filled(kind: Any) -> Any:
             return filled(inner)
         case (origin, (inner, *_)) if origin is Literal:
             return inner
+        case (origin, inner) if origin is tuple:
+            return tuple(map(filled, inner))
         case (origin, (key, value)) if origin is dict:
             return {filled(key): filled(value)}
     if issubclass(kind, BaseModel):

@@ -8,7 +8,7 @@ import pytest
 
 from server.events import Broken, Failed, Requeued
 from server.models import TaskStatus, utc_now
-from server.tasks.runner import MAX_RETRY_AFTER, after_failure, after_loss
+from server.tasks.runner import MAX_LOST_IN_ALL, MAX_RETRY_AFTER, after_failure, after_loss
 from server.tasks.shielding import to_the_end
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -69,9 +69,17 @@ def test_a_full_disk_is_waited_for_and_costs_no_retry() -> None:
 
 
 def test_three_lost_children_in_a_row_are_an_error() -> None:
-    assert isinstance(after_loss(status(lost=0)), Requeued)
-    assert isinstance(after_loss(status(lost=1)), Requeued)
-    assert after_loss(status(lost=2)) == Failed(code="worker_lost")
+    reached: dict[str, Any] = {"progress": 30, "reached": (30, 0)}
+    assert isinstance(after_loss(status(lost=0, **reached)), Requeued)
+    assert isinstance(after_loss(status(lost=1, **reached)), Requeued)
+    assert after_loss(status(lost=2, **reached)) == Failed(code="worker_lost")
+    assert isinstance(after_loss(status(lost=2, **reached | {"progress": 31})), Requeued)
+
+
+def test_lost_children_are_an_error_at_last_however_far_they_get() -> None:
+    further: dict[str, Any] = {"progress": 31, "reached": (30, 0)}
+    assert isinstance(after_loss(status(lost_in_all=MAX_LOST_IN_ALL - 2, **further)), Requeued)
+    assert after_loss(status(lost_in_all=MAX_LOST_IN_ALL - 1, **further)) == Failed(code="worker_lost")
 
 
 async def test_work_goes_to_its_end_although_cancelled_and_the_cancel_goes_through() -> None:

@@ -35,7 +35,8 @@ from server.tasks.tools import Tools
 
 log = logging.getLogger(__name__)
 
-MAX_LOST = 3  # children lost in a row that end in an error
+MAX_LOST = 3  # children lost in a row that end in an error: none of them got further than the one before
+MAX_LOST_IN_ALL = 20  # however far they got
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a new attempt, doubled each time
 MAX_RETRY_AFTER = 3600.0  # seconds; a source that asks for more is not waited for longer
 DISK_BACKOFF = 15.0  # seconds
@@ -190,9 +191,10 @@ class Runner:
 
 def after_loss(status: TaskStatus) -> Event:
     """A child that was killed (by the kernel, by somebody) may do better next time, but not for ever."""
-    if status.lost + 1 >= MAX_LOST:
+    in_a_row = status.lost_in_a_row
+    if in_a_row + 1 >= MAX_LOST or status.lost_in_all + 1 >= MAX_LOST_IN_ALL:
         return Failed(code="worker_lost")
-    later = in_seconds(status.lost * FIRST_BACKOFF)
+    later = in_seconds(in_a_row * FIRST_BACKOFF)
     return Requeued(because=NEXT_ATTEMPT, counts_as_lost=True, not_before=later)
 
 

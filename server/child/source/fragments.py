@@ -38,17 +38,22 @@ def install() -> None:
 def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
     ctx["dest_stream"].write(content)
     ctx["dest_stream"].flush()
-    if self._FragmentFD__do_ytdl_file(ctx):
-        self._write_ytdl_file(ctx)
     fragment = ctx.pop("fragment_filename_sanitized")
+    if self._FragmentFD__do_ytdl_file(ctx):
+        _write_note(self, ctx, int(fragment.rpartition("-Frag")[2]))
     self.try_remove(fragment)
     resuming.note_of(fragment).unlink(missing_ok=True)
 
 
-def _write_note(self: Any, ctx: dict[str, Any]) -> None:
-    """yt-dlp's format, with `size` and `total` added."""
+def _write_note(self: Any, ctx: dict[str, Any], written: int | None = None) -> None:
+    """yt-dlp's format, with `size` and `total` added; `written` is the number of the last fragment in it.
+
+    yt-dlp's own `fragment_index` also counts those that threads have fetched meanwhile: after a kill in the
+    wrong moment one of them would be left out.
+    """
     size = ctx["dest_stream"].tell() if "dest_stream" in ctx else 0
-    note: dict[str, Any] = {"current_fragment": {"index": ctx["fragment_index"]}}
+    index = ctx["fragment_index"] if written is None else written
+    note: dict[str, Any] = {"current_fragment": {"index": index}}
     note |= {"size": size, "total": ctx.get("total_frags")}
     note |= {name: ctx[name] for name in ("extra_state", "fragment_count") if ctx.get(name) is not None}
     path = Path(self.ytdl_filename(ctx["filename"]))
