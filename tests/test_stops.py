@@ -4,13 +4,16 @@ import asyncio
 import base64
 import json
 import os
-from contextlib import AsyncExitStack
+import signal
+import sys
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from tests.inside import get, post
 from tests.service import Service
 from tests.site import Site, sha256
 
@@ -92,11 +95,99 @@ async def test_a_stop_in_any_stage_takes_nothing_back(
         assert sorted(done["files"]) == sorted(outputs)
 
 
+async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(service: Service, site: Site) -> None:
+    """They read nothing, say nothing, say half of something, wait for what does not come, and ask on."""
+    done = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
+    waiting = await service.submit(site.url("/1mb.mp4"), auto_start=False)
+    running = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
+    await under_way(service, running["task_id"])
+    link = (await service.wait(done["task_id"]))["files"]["video"]
+    look = json.dumps({"url": site.url("/1mb.mp4?wait=60")}).encode()
+    requests = {
+        get(link): 100,
+        get(link) * 20: 20,
+        get(link)[:-2]: 20,
+        get("/api/openapi.json") * 30: 20,
+        get(f"/api/status/{waiting['task_id']}?wait=50", "If-None-Match: *"): 50,
+        post("/api/process", "Content-Length: 100", body=b"{"): 50,
+        post("/api/info", f"Content-Length: {len(look)}", body=look): 20,
+        b"": 20,
+    }
+    async with AsyncExitStack() as clients:
+        for request, times in requests.items():
+            for _ in range(times):
+                await (await clients.enter_async_context(Raw(service.url))).write(request)
+        for _ in range(20):
+            await clients.enter_async_context(MuteSocket(service.url, "/ws"))
+        async with asyncio.timeout(20):
+            while len(inspected(service)) < 4:
+                await asyncio.sleep(0.02)
+        assert await stopped_in_time(service) == 0
+    assert not any("took longer" in line for line in service.log), "it had to be ended by force"
+    assert service.complaints() == []
+
+
+async def test_more_signals_change_nothing(service: Service, site: Site) -> None:
+    """Up to the very end, when Python has taken its own handlers away."""
+    task = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
+    await under_way(service, task["task_id"])
+    assert service._process
+    stopping = asyncio.create_task(stopped_in_time(service))
+    while service._process.returncode is None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ProcessLookupError):
+                service._process.send_signal(number)
+        await asyncio.sleep(0.005)
+    assert await stopping == 0
+    assert service.complaints() == []
+
+
+async def test_a_start_that_waits_for_another_server_can_be_stopped(service: Service) -> None:
+    second = Service(service.folder, CLIPWIRE_SERVER__PORT="0")
+    starting = asyncio.create_task(second.start())
+    while second._process is None or not holds_open(second._process.pid, service.data / "clipwire.lock"):
+        await asyncio.sleep(0.02)
+    assert await stopped_in_time(second) == 0
+    with pytest.raises(RuntimeError, match="did not start"):
+        await starting
+    assert second.log == []
+
+
+class Hanging(Service):
+    """A thread never ends, such as one that waits for a disk: it would even hold up Python's own end."""
+
+    program = """
+import sys, threading
+from server.__main__ import main
+from server.commands import serve
+serve.GIVE_UP = 0.5
+threading.Thread(target=threading.Event().wait).start()
+sys.exit(main([]))
+"""
+    command = (sys.executable, "-X", "dev", "-c", program)
+
+
+async def test_a_stop_that_hangs_is_ended_by_force(tmp_path: Path) -> None:
+    async with Hanging(tmp_path / "service") as service:
+        assert await stopped_in_time(service) == 0
+    assert any("took longer" in line for line in service.log)
+
+
 async def test_an_idle_server_stops_at_once(service: Service) -> None:
     before = asyncio.get_running_loop().time()
     assert await service.stop() == 0
     assert asyncio.get_running_loop().time() - before < 2
     assert not any(path.suffix in ("-wal", "-shm") for path in service.data.iterdir())
+
+
+def inspected(service: Service) -> list[Path]:
+    return list((service.data / "scratch").glob("*/work"))
+
+
+def holds_open(pid: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):  # it has gone, or has just closed one
+        return any(path.samefile(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists())
+    return False
 
 
 async def stopped_in_time(service: Service) -> int:

@@ -95,6 +95,18 @@ class Connections:
             return _Situation(UNREAD, wire.taken(transport), left)
         return _Situation(inf if connection in self._answering else QUIET)
 
+    async def end_all(self, server: web.Server, within: float) -> None:
+        """Let answers under way finish for `within` seconds, then cut off whoever is left."""
+        until = asyncio.get_running_loop().time() + within
+        while any(self._situation(each).may_last != QUIET for each in server.connections):
+            await asyncio.sleep(0.1)  # the kernel tells nobody that a client has taken the last byte
+            if asyncio.get_running_loop().time() > until:
+                break
+        for connection in server.connections:
+            if connection.transport:
+                wire.cut(connection.transport)
+        await asyncio.sleep(0.1)  # in which their handlers notice
+
     async def watch(self, server: web.Server) -> None:
         """Do both again and again, until it is cancelled."""
         now = asyncio.get_running_loop().time

@@ -3,9 +3,12 @@
 import asyncio
 import errno
 import logging
+import os
 import resource
 import signal
 import sys
+import threading
+from collections.abc import Coroutine
 
 from aiohttp import web
 
@@ -17,8 +20,11 @@ from server.settings import ConfigurationError, Settings
 
 log = logging.getLogger(__name__)
 
-LAST_WORDS = 0.2  # seconds in which whoever asks is told 503
-LET_FINISH = 1.5  # seconds that answers under way have at shutdown; longer than a socket's close
+# Seconds of a stop, which takes no more than five in all; what follows is our own tidying up.
+LAST_WORDS = 0.2  # at least, in which whoever asks is told 503
+LET_FINISH = 1.0  # that answers under way have then
+LET_HANDLERS_END = 0.3  # twice, that handlers have whose clients were cut off
+GIVE_UP = 4.0  # after the signal, when the process ends as by `kill -9`, which loses nothing either
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
@@ -50,22 +56,46 @@ class AddressInUse(Exception):
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(Complaints().handle)
     stop = _stop_on_signals()
-    app = create_app(settings)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LET_FINISH)
+    runner = web.AppRunner(create_app(settings), access_log=None, shutdown_timeout=LET_HANDLERS_END)
     try:
-        await runner.setup()
-        await _listen(runner, settings)
-        assert runner.server
-        watching = asyncio.create_task(app[CONNECTIONS].watch(runner.server), name="quiet connections")
-        await stop.wait()
-        log.info("stopping: running downloads go on at the next start")
-        watching.cancel()
-        # First our own shutdown: once aiohttp's begins, it reads no answer to the close of a socket, and cuts
-        # connections off that are being answered.
-        await app.shutdown()
-        await asyncio.sleep(LAST_WORDS)
+        if await _done_before(stop, runner.setup()):
+            await _listen(runner, settings)
+            await _watch_until(stop, runner)
+            log.info("stopping: running downloads go on at the next start")
+            await _take_leave(runner)
     finally:
         await runner.cleanup()
+
+
+async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Await `work`, which ends with the signal to stop; say whether it came to its own end."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    for task in (doing, stopping):
+        task.cancel()
+    await asyncio.wait((doing, stopping))
+    return not doing.cancelled() and doing.result() is None
+
+
+async def _watch_until(stop: asyncio.Event, runner: web.AppRunner) -> None:
+    assert runner.server
+    watching = asyncio.create_task(runner.app[CONNECTIONS].watch(runner.server), name="connections")
+    try:
+        await stop.wait()
+    finally:
+        watching.cancel()
+
+
+async def _take_leave(runner: web.AppRunner) -> None:
+    """What clients are told, before aiohttp ends their connections.
+
+    Once it begins to, it reads no answer to the close of a socket, and waits in vain for who reads nothing.
+    """
+    assert runner.server
+    await asyncio.gather(runner.app.shutdown(), asyncio.sleep(LAST_WORDS))
+    for site in runner.sites:
+        await site.stop()
+    await runner.app[CONNECTIONS].end_all(runner.server, LET_FINISH)
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -104,8 +134,28 @@ class Complaints:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Set by the first signal; others change nothing, up to the very end of the process."""
+    stop, loop, signals = asyncio.Event(), asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
+
+    def begin() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        _end_in_time()
+        stop.set()
+
+    for number in signals:
+        loop.add_signal_handler(number, begin)
     return stop
+
+
+def _end_in_time() -> None:
+    """Whatever hangs, a disk for instance, holds no stop up. It would even hold up Python's own end."""
+    last_resort = threading.Timer(GIVE_UP, _end_now)
+    last_resort.daemon = True
+    last_resort.start()
+
+
+def _end_now() -> None:
+    log.warning("the stop took longer than %s s: ending at once, which loses nothing", GIVE_UP)
+    os._exit(0)
