@@ -167,7 +167,8 @@ _FRESH: dict[str, object] = _STILL | {
     "not_before": None,
 }
 # The files stay: they can be fetched until there are others.
-_RETRIED: dict[str, object] = _FRESH | {"stage": Stage.QUEUED, "retries": 0, "lost": 0}
+_UNTRIED: dict[str, object] = {"retries": 0, "lost": 0, "lost_in_all": 0, "reached": (0, 0)}
+_RETRIED: dict[str, object] = _FRESH | _UNTRIED | {"stage": Stage.QUEUED}
 
 
 def apply(status: TaskStatus, event: Event, now: datetime) -> TaskStatus:
@@ -262,14 +263,8 @@ def _ended(stage: Stage, now: datetime) -> dict[str, object]:
     return _FRESH | {"stage": stage, "completed_at": now}
 
 
-<<<<<<< Updated upstream
 def _completed(files: dict[str, StoredFile], now: datetime) -> dict[str, object]:
     return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "published_at": now}
-=======
-def _retried() -> dict[str, object]:
-    counts = {"retries": 0, "lost": 0, "lost_in_all": 0, "reached": (0, 0)}
-    return _FRESH | counts | {"stage": Stage.QUEUED, "files": {}}
->>>>>>> Stashed changes
 
 
 def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:

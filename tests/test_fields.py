@@ -22,11 +22,7 @@ from server.locales import LANGUAGES
 from server.models import Stage, TaskStatus, VideoInfo, utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
-<<<<<<< Updated upstream
-KEPT_FROM_CLIENTS = {"lost", "retries", "published_at"}  # how often it was tried, and when its files came
-=======
-KEPT_FROM_CLIENTS = {"lost", "lost_in_all", "reached", "retries"}  # how often it was tried
->>>>>>> Stashed changes
+KEPT_FROM_CLIENTS = {"lost", "lost_in_all", "reached", "retries", "published_at"}  # the past, in short
 PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True}
 
 
