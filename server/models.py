@@ -33,6 +33,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Stored(Frozen):
+    """A value that is written to disk, where a neighbour of the next release may add to it.
+
+    What it added is kept when the value is changed and written again.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
 class Stage(StrEnum):
     """Where a task is; `status` is the coarser word, of three, that clients are promised."""
 
@@ -144,11 +153,6 @@ class ProcessRequest(Frozen):
     preset: str | None = Field(default=None, max_length=64, description="a named set from the configuration")
     priority: Whole = Field(default=0, ge=-10, le=10, description="higher first")
 
-    @property
-    def host(self) -> str:
-        """The host name without the port: what `max_per_host` counts."""
-        return (urlsplit(self.url).hostname or "").lower()
-
 
 class InfoRequest(Frozen):
     """The body of `POST /api/info`."""
@@ -167,7 +171,7 @@ class PriorityChange(Frozen):
     priority: Whole = Field(ge=-10, le=10)
 
 
-class VideoInfo(Frozen):
+class VideoInfo(Stored):
     """What the source says of itself; every field is absent until it is known."""
 
     title: str | None = None
@@ -181,7 +185,7 @@ class VideoInfo(Frozen):
     live: bool | None = Field(default=None, description="a broadcast that goes on, or went on when recorded")
 
 
-class StoredFile(Frozen):
+class StoredFile(Stored):
     """A published file: its public `name`, and where it lies below the task's directory."""
 
     name: str
@@ -190,7 +194,7 @@ class StoredFile(Frozen):
     type: str
 
 
-class TaskStatus(Frozen):
+class TaskStatus(Stored):
     """Everything that is known of a task at one `revision`."""
 
     task_id: str
@@ -248,10 +252,18 @@ class TaskStatus(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One download: what was asked for, and how far it is."""
+    """One download: what was asked for, and how far it is.
 
-    request: ProcessRequest
+    `request` is None if it asks for something that only a newer release knows.
+    """
+
+    request: ProcessRequest | None
     status: TaskStatus
+
+    @property
+    def host(self) -> str:
+        """The host name without the port: what `max_per_host` counts."""
+        return (urlsplit(self.status.url).hostname or "").lower()
 
     @property
     def number(self) -> int:

@@ -87,7 +87,7 @@ class Job:
         async for line in self._reader:
             event = json.loads(line)
             if event["kind"] != "extracted":
-                CHILD_EVENT.validate_json(line)
+                CHILD_EVENT.validate_json(line, extra="forbid")
             self.outcome.events.append(event)
             yield event
 

@@ -326,6 +326,7 @@ async def test_a_key_lives_as_long_as_its_task(client: Client) -> None:
 async def test_a_preset_is_resolved_at_once_and_outranked_by_the_request(client: Client) -> None:
     task_id = (await submitted(client, preset="phone", quality="480"))["task_id"]
     stored = await client.app[keys.TASKS]._store.get(task_id)
+    assert stored.request
     assert (stored.request.quality, stored.request.auto_start) == ("480", False)
     answer = await problem(await client.post("/api/process", json=URL | {"preset": "tv"}))
     assert [error["field"] for error in answer["errors"]] == ["preset"]

@@ -18,7 +18,7 @@ LAYERS = (
     {"api", "files"},  # neither knows the other, nor a backend
     {"tasks"},
     {"ports", "settings"},
-    {"events", "errors", "locales"},
+    {"events", "errors", "locales", "stored"},
     {"models"},
     {"codes", "jobs"},  # also for children: see below
 )

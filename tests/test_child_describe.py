@@ -40,7 +40,7 @@ def test_a_text_is_one_harmless_line(value: str) -> None:
 def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> None:
     said = describe.video_info(info)
     assert None not in said.values()
-    VideoInfo.model_validate_json(json.dumps(said))
+    VideoInfo.model_validate_json(json.dumps(said), extra="forbid")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from server.models import ProcessRequest, without_password
+from server.models import ProcessRequest, Task, TaskStatus, utc_now, without_password
 
 GOOD = [
     "http://a/",
@@ -98,5 +98,5 @@ def test_any_text_is_either_a_url_or_refused(text: str) -> None:
     except ValidationError:
         return
     assert request.url == text
-    assert request.host
+    assert Task(request, TaskStatus.new(request, utc_now())).host
     assert without_password(text).count("@") <= text.count("@")

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from server.locales import LANGUAGES, Catalogue
-from server.models import Stage, TaskStatus
+from server.models import Stage, TaskStatus, VideoInfo
 
+_INFO = set(VideoInfo.model_fields)  # without what a newer release may have added
 MAX_KEPT = 1024  # encoded payloads, two kilobytes each with their frames
 
 
@@ -89,7 +90,7 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "message": _message(status, words),
         "created_at": _instant(status.created_at),
         "completed_at": _instant(status.completed_at),
-        "video_info": status.video_info.model_dump(exclude_none=True),
+        "video_info": status.video_info.model_dump(include=_INFO, exclude_none=True),
         "files": {kind: f"{base_path}/api/download/{file.name}" for kind, file in status.files.items()},
         "error": words.error(status.error_code) if status.error_code else None,
         "url": status.url,

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from pydantic import NonNegativeInt, ValidationError
 
-from server.models import Frozen, StoredFile, VideoInfo
+from server.models import Stored, StoredFile, VideoInfo
 
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"
 MAX_PREVIEW = 2 << 20
@@ -33,7 +33,7 @@ class UnsafeFile(Exception):
     """What the child left is not what it said, or not something to publish."""
 
 
-class Manifest(Frozen):
+class Manifest(Stored):
     """Beside the files: enough to finish the task if the server dies before the status is saved."""
 
     attempt: NonNegativeInt

@@ -23,8 +23,7 @@ from server.events import (
     Started,
     merged,
 )
-from server.jobs import Job
-from server.models import Stage, Task, TaskStatus, in_seconds
+from server.models import ProcessRequest, Stage, TaskStatus, in_seconds
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
 from server.tasks.forkserver import Child, ForkServer, stopped
@@ -40,7 +39,9 @@ MAX_LOST_IN_ALL = 20  # however far they got
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a new attempt, doubled each time
 MAX_RETRY_AFTER = 3600.0  # seconds; a source that asks for more is not waited for longer
 DISK_BACKOFF = 15.0  # seconds
-NEXT_ATTEMPT = "next_attempt"  # what a task waits for after a passing fault
+# What tasks wait for:
+NEXT_ATTEMPT = "next_attempt"  # after a passing fault
+NEWER_RELEASE = "newer_release"  # which knows what is asked for
 
 LastWord = Produced | Broken | None  # None: the child ended without one
 
@@ -64,16 +65,18 @@ class Runner:
         self._children: dict[str, Child] = {}
 
     async def run(self, task_id: str) -> TaskStatus | None:
-        """Make one attempt and return the status it led to; None if the task is gone.
+        """Make one attempt and return the status it led to; None if the task is gone, or not for this server.
 
         Raises `DiskFull` if not even its beginning could be saved.
         """
         await self._fork_server.warm()
         try:
+            request = (await self._store.get(task_id)).request
+            if request is None:
+                await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
+                return None
             status = await self._recorder.record(task_id, Started())
-            if status.stage is not Stage.INFO:
-                return status
-            return await self._attempt(await self._store.get(task_id))
+            return await self._attempt(status, request) if status.stage is Stage.INFO else status
         except TaskNotFound:
             return None
 
@@ -82,10 +85,10 @@ class Runner:
         if child := self._children.get(task_id):
             child.command("finish")
 
-    async def _attempt(self, task: Task) -> TaskStatus | None:
-        task_id, attempt = task.status.task_id, task.status.attempt
+    async def _attempt(self, status: TaskStatus, request: ProcessRequest) -> TaskStatus | None:
+        task_id, attempt = status.task_id, status.attempt
         try:
-            last_word = await self._work(task)
+            last_word = await self._work(status, request)
             ending, after = await to_the_end(self._conclude(task_id, attempt, last_word))
             if after:
                 return after
@@ -93,7 +96,7 @@ class Runner:
             raise
         except Exception as exc:
             if _found_no_room(exc):
-                ending = after_failure(task.status, Broken(code="disk_full"), self._settings.retries)
+                ending = after_failure(status, Broken(code="disk_full"), self._settings.retries)
             else:
                 log.exception("attempt %s of %s failed on our side", attempt, task_id)
                 ending = Failed(code="internal")
@@ -120,18 +123,18 @@ class Runner:
             await self._files.tidy_up(status)
         return status
 
-    async def _work(self, task: Task) -> LastWord:
+    async def _work(self, status: TaskStatus, request: ProcessRequest) -> LastWord:
         """Let a child do the job; it and all it started are gone when this returns."""
-        task_id = task.status.task_id
-        job_id = f"{task_id}.{task.status.attempt}"
+        task_id = status.task_id
+        job = self._jobs.download(request, self._files.work(task_id), self._files.lock(task_id))
         starting = asyncio.ensure_future(
-            self._fork_server.start(job_id, self._job(task), self._files.log(task_id))
+            self._fork_server.start(f"{task_id}.{status.attempt}", job, self._files.log(task_id))
         )
         try:
             # A cancel that lands while it starts would leave a child nobody holds.
             child = self._children[task_id] = await asyncio.shield(starting)
             self._share_rate()
-            return await self._listen(task.status, child)
+            return await self._listen(status, child)
         finally:
             self._children.pop(task_id, None)
             await to_the_end(stopped(starting))
@@ -145,7 +148,7 @@ class Runner:
             except TimeoutError:
                 log.warning("%s stalled for %s s", status.task_id, self._settings.stall_timeout)
                 return Broken(code="timeout", retryable=True)
-            match CHILD_EVENT.validate_json(line) if line else None:
+            match CHILD_EVENT.validate_json(line, extra="ignore") if line else None:
                 case None:
                     return None
                 case Produced() | Broken() as last_word:
@@ -176,10 +179,6 @@ class Runner:
         info = merged(status.video_info, produced.video_info)
         files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
         return Completed(files=files, video_info=info)
-
-    def _job(self, task: Task) -> Job:
-        task_id = task.status.task_id
-        return self._jobs.download(task.request, self._files.work(task_id), self._files.lock(task_id))
 
     def _share_rate(self) -> None:
         """`rate_limit` holds for all together: each running child gets an equal part."""

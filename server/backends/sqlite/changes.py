@@ -8,6 +8,7 @@ committed, and for final tasks by a read in the same transaction. So all changes
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import Any
 
 import aiosqlite
@@ -151,5 +152,5 @@ class Changes:
         found = {task_id: task for task_id, task in known.items() if task is not None}
         if missing:
             rows = await self._db.execute_fetchall(TASKS_BY_ID, (json.dumps(missing),))
-            found |= {task.status.task_id: task for task in map(read_task, rows)}
+            found |= {task.status.task_id: task for task in starmap(read_task, rows)}
         return found

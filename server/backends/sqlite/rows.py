@@ -1,11 +1,16 @@
 """A task as a row and back."""
 
-import sqlite3
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
+from server import stored
 from server.backends.sqlite.search import folded
-from server.models import ProcessRequest, Task, TaskStatus
+from server.models import Task, TaskStatus
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 FindShort = Callable[[str], str | None]
 
 TASKS_BY_ID = """
@@ -13,19 +18,27 @@ TASKS_BY_ID = """
     WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
 
 
-def read_task(row: sqlite3.Row) -> Task:
-    """`row` holds number, request and status."""
-    number, request, status = row
-    return Task(ProcessRequest.model_validate_json(request), read_status(number, status))
+def read_task(number: int, request: str, status: str) -> Task:
+    return Task(stored.read_request(request), read_status(number, status))
 
 
 def read_status(number: int, status: str) -> TaskStatus:
     """The number is a column of its own: a status is made before its task has one."""
-    return TaskStatus.model_validate_json(status).model_copy(update={"number": number})
+    return stored.read_status(status).model_copy(update={"number": number})
+
+
+def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:
+    """What `read` makes of each row; a damaged one stops neither a start nor a list."""
+    for row in rows:
+        try:
+            yield read(*row)
+        except ValueError as error:
+            log.error("task number %s cannot be read, its row is damaged: %s", row[0], error)
 
 
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
     """The columns task_id and request, and those of `status_values`."""
+    assert task.request  # a new one is of this release
     request = task.request.model_dump_json(exclude_none=True)
     return task.status.task_id, request, *status_values(task.status, find_short)
 

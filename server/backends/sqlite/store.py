@@ -18,6 +18,7 @@ from server.backends.sqlite.rows import (
     FindShort,
     read_status,
     read_task,
+    readable,
     status_values,
     task_values,
 )
@@ -27,6 +28,7 @@ from server.backends.sqlite.writer import Writer
 from server.errors import TaskNotFound
 from server.models import Stage, StoredFile, Task, TaskStatus
 from server.ports import Filter, Idempotency, Page
+from server.stored import known_stage
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
 _BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
@@ -40,7 +42,7 @@ _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND removed = 0 ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
-_STAGES = "SELECT task_id, stage FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
+_STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 
 
@@ -72,8 +74,8 @@ async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: 
 async def _load(reads: aiosqlite.Connection) -> Memory:
     memory = Memory()
     live = [stage.value for stage in Stage if not stage.is_final]
-    for row in await reads.execute_fetchall(_BY_STAGE, (json.dumps(live),)):
-        memory.put(read_task(row))
+    for task in readable(read_task, await reads.execute_fetchall(_BY_STAGE, (json.dumps(live),))):
+        memory.put(task)
     return memory
 
 
@@ -129,7 +131,7 @@ class SqliteStore:
         found = {task_id: self._memory.get(task_id) for task_id in task_ids}
         if missing := [task_id for task_id, task in found.items() if task is None]:
             rows = await self._reads.execute_fetchall(TASKS_BY_ID, (json.dumps(missing),))
-            found |= {task.status.task_id: task for task in map(read_task, rows)}
+            found |= {task.status.task_id: task for task in readable(read_task, rows)}
         return [task.status for task in found.values() if task]
 
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
@@ -159,7 +161,7 @@ class SqliteStore:
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
         rows = await self._reads.execute_fetchall(_STAGES, (json.dumps(task_ids),))
-        return {task_id: Stage(stage) for task_id, stage in rows}
+        return {task_id: known_stage(stage, ended=bool(ended)) for task_id, stage, ended in rows}
 
     async def ping(self) -> None:
         await self._reads.execute_fetchall("SELECT number FROM tasks LIMIT 1")
@@ -168,7 +170,7 @@ class SqliteStore:
     async def _read(self, sql: str, value: str) -> Task | None:
         version = self._memory.version
         for row in await self._reads.execute_fetchall(sql, (value,)):
-            task = read_task(row)
+            task = read_task(*row)
             self._memory.keep(task, version)
             return task
         return None
@@ -176,7 +178,7 @@ class SqliteStore:
 
 def _page(rows: Sequence[aiosqlite.Row], limit: int, *, is_queue: bool) -> Page:
     shown = rows[:limit]
-    tasks = [read_status(number, status) for number, _, status in shown]
+    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
     if len(rows) <= limit:
         return Page(tasks, None)
     number, priority, _ = shown[-1]

@@ -1,0 +1,237 @@
+"""The same data under this release and its neighbours: what the next one wrote is passed over and kept."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from server.api import keys
+from server.app import create_app
+from server.backends import DatabaseUnusable, check_database, open_backend
+from server.events import Completed, Event, Failed, Paused, Started
+from server.models import Stage, StoredFile, VideoInfo
+from server.settings import DownloadSettings, Settings, StorageSettings
+from server.stored import known_stage
+from server.tasks.hub import Hub
+
+Client = TestClient[web.Request, web.Application]
+URL = "http://127.0.0.9:9/video.mp4"
+FILE = {"name": "video_a_abcdefghijklm.mp4", "path": "1/video.mp4", "size": 5, "type": "video/mp4"}
+# What a next release might add to a request, to a status, and to what lies in a status.
+MORE_REQUEST = {"subtitles": {"languages": ["de"]}, "webhook": "http://a/"}
+MORE_STATUS: dict[str, Any] = {"remedies": ["lower_quality"], "webhooks": [{"at": 1.5, "ok": None}]}
+MORE_INFO = {"likes": 7, "chapters": [{"start": 0}]}
+MORE_FILE = {"sha256": "ab"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        storage=StorageSettings(data_dir=tmp_path / "data"), downloads=DownloadSettings(min_free_disk=0)
+    )
+
+
+@asynccontextmanager
+async def this_release(settings: Settings) -> AsyncIterator[Client]:
+    """It runs, and begins nothing."""
+    async with asyncio.timeout(30), TestClient(TestServer(create_app(settings))) as client:
+        client.app[keys.TASKS]._dispatcher.hold()
+        yield client
+
+
+class NextRelease:
+    """Reads and writes the rows as a server would that knows more."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.storage.data_dir / "clipwire.db"
+
+    def write(self, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+        """`change` each request and each status."""
+        with closing(sqlite3.connect(self._path)) as db, db:
+            for number, *texts in db.execute("SELECT number, request, status FROM tasks").fetchall():
+                request, status = map(json.loads, texts)
+                change(request, status)
+                values = (json.dumps(request), json.dumps(status), status["stage"], number)
+                db.execute("UPDATE tasks SET request = ?, status = ?, stage = ? WHERE number = ?", values)
+
+    def read(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+        """Request and status of each task."""
+        with closing(sqlite3.connect(self._path)) as db:
+            rows = db.execute("SELECT task_id, request, status FROM tasks").fetchall()
+        return {task_id: (json.loads(request), json.loads(status)) for task_id, request, status in rows}
+
+    def execute(self, sql: str) -> list[Any]:
+        with closing(sqlite3.connect(self._path)) as db, db:
+            return db.execute(sql).fetchall()
+
+
+async def some_tasks(client: Client) -> dict[str, str]:
+    """One that waits, one that is paused, one that was running, one that failed, one with files."""
+    recorder = client.app[keys.TASKS]._recorder
+    info = VideoInfo(title="Ein Film", duration=4)
+    ends: dict[str, list[Event]] = {
+        "queued": [],
+        "paused": [Paused()],
+        "info": [Started()],
+        "failed": [Started(), Failed(code="http_404")],
+        "completed": [Started(), Completed(files={"video": StoredFile(**FILE)}, video_info=info)],
+    }
+    ids = {}
+    for stage, events in ends.items():
+        ids[stage] = (await (await client.post("/api/process", json={"url": URL})).json())["task_id"]
+        for event in events:
+            await recorder.record(ids[stage], event)
+    return ids
+
+
+def add_fields(request: dict[str, Any], status: dict[str, Any]) -> None:
+    request |= MORE_REQUEST
+    status |= MORE_STATUS
+    status["video_info"] |= MORE_INFO
+    for file in status["files"].values():
+        file |= MORE_FILE
+
+
+async def test_what_the_next_release_added_is_passed_over_kept_and_not_shown(settings: Settings) -> None:
+    async with this_release(settings) as client:
+        ids = await some_tasks(client)
+        before = {task_id: await shown(client, task_id) for task_id in ids.values()}
+    neighbour = NextRelease(settings)
+    neighbour.execute("ALTER TABLE tasks ADD COLUMN job_id INTEGER")
+    neighbour.execute("UPDATE tasks SET job_id = number")
+    neighbour.write(add_fields)
+
+    async with this_release(settings) as client:
+        before[ids["info"]] |= {"stage": "queued", "revision": 3}  # it goes on
+        for task_id in ids.values():
+            payload = await shown(client, task_id)
+            assert payload | {"message": ""} == before[task_id] | {"message": ""}
+        listed = (await (await client.get("/api/tasks?q=127.0.0.9")).json())["tasks"]
+        assert {task["task_id"] for task in listed} == set(ids.values())
+        for stage, action in (("completed", "retry"), ("failed", "retry"), ("paused", "resume")):
+            assert (await client.post(f"/api/tasks/{ids[stage]}/{action}")).status == 200
+        assert (await client.patch(f"/api/tasks/{ids['queued']}", json={"priority": 3})).status == 200
+        assert (await client.post(f"/api/tasks/{ids['queued']}/cancel")).status == 200
+        new = await (await client.post("/api/process", json={"url": URL})).json()
+
+    rows = neighbour.read()
+    assert rows.pop(new["task_id"])
+    for request, status in rows.values():
+        assert MORE_REQUEST.items() <= request.items()
+        assert MORE_STATUS.items() <= status.items()
+        assert MORE_INFO.items() <= status["video_info"].items()
+    request, status = rows[ids["completed"]]
+    assert (status["stage"], status["files"]) == ("queued", {"video": FILE | MORE_FILE})
+    assert neighbour.execute("SELECT count(*) FROM tasks WHERE job_id = number") == [(5,)]
+    neighbour.write(add_fields)
+    async with this_release(settings) as client:
+        assert (await shown(client, new["task_id"]))["stage"] == "queued"
+
+
+async def test_a_request_that_is_not_understood_waits_for_who_does(settings: Settings) -> None:
+    async with this_release(settings) as client:
+        ids = await some_tasks(client)
+
+    def ask_for_more(request: dict[str, Any], status: dict[str, Any]) -> None:
+        request |= {"quality": "4320", "outputs": ["video", "subtitles"]}
+
+    neighbour = NextRelease(settings)
+    neighbour.write(ask_for_more)
+    async with this_release(settings) as client:
+        assert len((await (await client.get("/api/tasks")).json())["tasks"]) == 5
+        client.app[keys.TASKS]._dispatcher.release()
+        await client.post(f"/api/tasks/{ids['failed']}/retry")
+        for stage in ("queued", "info", "failed"):
+            waiting = await waiting_for(client, ids[stage], "newer_release")
+            assert (waiting["stage"], "更新版本" in waiting["message"]) == ("queued", True)
+            assert waiting["attempt"] == (0 if stage == "queued" else 1), "nothing was begun"
+        assert (await client.post(f"/api/tasks/{ids['queued']}/cancel")).status == 200
+        assert (await client.delete(f"/api/tasks/{ids['info']}")).status == 204
+    for request, _ in neighbour.read().values():
+        assert request["quality"] == "4320"
+
+
+async def test_a_stage_that_is_not_known_is_shown_and_nothing_is_begun_in_it(settings: Settings) -> None:
+    async with this_release(settings) as client:
+        ids = await some_tasks(client)
+
+    def further(request: dict[str, Any], status: dict[str, Any]) -> None:
+        status["stage"] = "verifying" if status["stage"] != "completed" else "archived"
+        if "error_code" in status:
+            status["error_code"] = "of_the_future"
+
+    neighbour = NextRelease(settings)
+    neighbour.write(further)
+    before = neighbour.read()
+    async with this_release(settings) as client:
+        tasks = (await (await client.get("/api/tasks")).json())["tasks"]
+        assert {task["task_id"]: task["stage"] for task in tasks} == {
+            ids["queued"]: "paused", ids["paused"]: "paused", ids["info"]: "paused",
+            ids["failed"]: "failed", ids["completed"]: "completed",
+        }  # fmt: skip
+        failed = await shown(client, ids["failed"])
+        assert (failed["error_code"], failed["error"]) == ("of_the_future", "处理时发生内部错误")
+        for query in ("q=film", "stage=queued", "status=processing", f"ids={','.join(ids.values())}"):
+            assert (await client.get(f"/api/tasks?{query}")).status == 200
+        assert neighbour.read() == before, "the next release finds them as it left them"
+        assert (await (await client.post(f"/api/tasks/{ids['info']}/resume")).json())["stage"] == "queued"
+        assert (await client.post(f"/api/tasks/{ids['paused']}/cancel")).status == 200
+
+
+def test_an_unknown_stage_is_like_one_in_which_nothing_goes_on() -> None:
+    assert known_stage("download", ended=False) is Stage.DOWNLOAD
+    assert known_stage("verifying", ended=False) is Stage.PAUSED
+    assert known_stage("archived", ended=True) is Stage.COMPLETED
+    assert known_stage("rejected", ended=True, failed=True) is Stage.FAILED
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"', "{}", '{"task_id": 7}'])
+async def test_a_damaged_row_stops_neither_the_start_nor_a_list(
+    settings: Settings, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with this_release(settings) as client:
+        ids = await some_tasks(client)
+    NextRelease(settings).execute(
+        f"UPDATE tasks SET status = '{damage}' WHERE task_id IN ('{ids['queued']}', '{ids['failed']}')"
+    )
+    async with this_release(settings) as client:
+        for query in ("", "?stage=failed", f"?ids={ids['paused']},{ids['failed']}"):
+            tasks = (await (await client.get(f"/api/tasks{query}")).json())["tasks"]
+            assert not {ids["queued"], ids["failed"]} & {task["task_id"] for task in tasks}
+        assert "its row is damaged" in caplog.text
+        assert (await client.get(f"/api/status/{ids['failed']}")).status == 500
+        assert (await client.delete(f"/api/tasks/{ids['failed']}")).status == 204
+        assert (await client.get(f"/api/status/{ids['failed']}")).status == 404
+
+
+async def test_a_schema_that_is_newer_is_one_line_and_check_says_the_same(settings: Settings) -> None:
+    async with this_release(settings):
+        pass
+    NextRelease(settings).execute("PRAGMA user_version = 99")
+    with pytest.raises(DatabaseUnusable, match="is of a newer server") as at_start:
+        async with open_backend(settings, Hub()):
+            pass
+    with pytest.raises(DatabaseUnusable) as at_check:
+        await check_database(settings)
+    assert str(at_start.value) == str(at_check.value)
+    assert "\n" not in str(at_start.value)
+
+
+async def shown(client: Client, task_id: str) -> dict[str, Any]:
+    async with client.get(f"/api/status/{task_id}") as answer:
+        assert answer.status == 200, await answer.text()
+        payload: dict[str, Any] = await answer.json()
+        return payload
+
+
+async def waiting_for(client: Client, task_id: str, what: str) -> dict[str, Any]:
+    while (payload := await shown(client, task_id)).get("waiting") != what:
+        await asyncio.sleep(0.01)
+    return payload
