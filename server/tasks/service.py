@@ -81,18 +81,10 @@ class Tasks:
             return await self._record(task_id, Prioritized(priority=priority))
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        async with self._turn(task_id):
-            before = await self.status(task_id)
-            if before.stage is Stage.CANCELLED:
-                return before
-            return await self._end_work(task_id, Cancelled(), Stage.CANCELLED)
+        return await self._end_work(task_id, Cancelled(), Stage.CANCELLED)
 
     async def pause(self, task_id: str) -> TaskStatus:
-        async with self._turn(task_id):
-            before = await self.status(task_id)
-            if before.stage is Stage.PAUSED:
-                return before
-            return await self._end_work(task_id, Paused(), Stage.PAUSED)
+        return await self._end_work(task_id, Paused(), Stage.PAUSED)
 
     async def resume(self, task_id: str) -> TaskStatus:
         async with self._turn(task_id):
@@ -146,18 +138,24 @@ class Tasks:
                 self._submit_if_queued(await self._store.get(task_id))
 
     async def _end_work(self, task_id: str, event: Event, wanted: Stage) -> TaskStatus:
-        """Stop the child, then say so; a task that completed meanwhile has had its last word."""
-        if (await self.status(task_id)).stage.is_final:
-            raise TaskAlreadyFinal
-        await self._dispatcher.withdraw(task_id)
-        try:
-            after = await self._recorder.record(task_id, event)
-        except DiskFull:
-            self._dispatcher.submit(await self._store.get(task_id))  # not done: it goes on
-            raise
-        if after.stage is not wanted:
-            raise TaskAlreadyFinal
-        return after
+        """Stop the child, then say so. A task that is there already stays as it is, and one that completed
+        meanwhile has had its last word.
+        """
+        async with self._turn(task_id):
+            before = await self.status(task_id)
+            if before.stage is wanted:
+                return before
+            if before.stage.is_final:
+                raise TaskAlreadyFinal
+            await self._dispatcher.withdraw(task_id)
+            try:
+                after = await self._recorder.record(task_id, event)
+            except DiskFull:
+                self._dispatcher.submit(await self._store.get(task_id))  # not done: it goes on
+                raise
+            if after.stage is not wanted:
+                raise TaskAlreadyFinal
+            return after
 
     async def _record(self, task_id: str, event: Event) -> TaskStatus:
         after = await self._recorder.record(task_id, event)
