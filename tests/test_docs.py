@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -59,6 +60,22 @@ def test_every_field_of_a_request_is_described(name: str) -> None:
     assert f"| `{name}`" in API
 
 
+def choices(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """All words that a field may have as its value, or in its list."""
+    yield from (word for word in schema.get("enum", ()) if word is not None)
+    if "$ref" in schema:
+        yield from choices(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    for inner in (*schema.get("anyOf", ()), *filter(None, (schema.get("items"),))):
+        yield from choices(inner, definitions)
+
+
+def test_every_choice_of_a_request_is_described() -> None:
+    schema = ProcessRequest.model_json_schema()
+    for name, field in schema["properties"].items():
+        row = next(line for line in API.splitlines() if line.startswith(f"| `{name}`"))
+        assert set(choices(field, schema["$defs"])) <= set(re.findall(r"`(\w+)`", row)), name
+
+
 @pytest.mark.parametrize("key", sorted(settings()))
 def test_every_setting_is_described(key: str) -> None:
     assert f"| `{key}" in CONFIGURATION
@@ -70,3 +87,24 @@ def test_every_command_is_described(command: str) -> None:
         path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
     )
     assert f"python -m server{command}" in everything
+
+
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_name_only_files_and_places_that_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:server|static|tests|docs|requirements)/[^\s`<>…]*)`", text)
+    assert [path for path in named if not any(ROOT.glob(path.rstrip("/")))] == []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = document.parent / path if path else document
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def anchors(document: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

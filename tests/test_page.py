@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.api.page import ASSETS, assets_in
+from server.models import Output
 
 STATIC = Path(__file__).parent.parent / "static"
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
@@ -67,6 +68,10 @@ def test_each_text_is_used_and_each_used_text_is_there() -> None:
     known = set(CATALOGUES["en"])
     assert used <= known
     assert {key for key in known - used if not key.startswith(composed)} == set()
+
+
+def test_the_page_offers_every_output() -> None:
+    assert set(re.findall(r'name="outputs" value="(\w+)"', INDEX)) == set(Output)
 
 
 def test_colours_are_named_in_one_file() -> None:
