@@ -17,7 +17,7 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from server.api import wire
+from server.api import conditions, wire
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import (
     BINARY,
@@ -65,7 +65,7 @@ async def send(
     Raises `FileNotFound`, `RangeNotSatisfiable`.
     """
     headers = _headers(stored, content_disposition, modified)
-    if _has(request, stored, modified):
+    if conditions.has(request, _etag(stored), modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
     file = await request.app[FILES].open(task_id, stored)
@@ -109,9 +109,14 @@ async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:
     return await request.app[TASKS].find_file(request.match_info["name"])
 
 
+def _etag(stored: StoredFile) -> str:
+    """A name is never used for other bytes."""
+    return f'"{stored.name}"'
+
+
 def _headers(stored: StoredFile, content_disposition: str, modified: datetime | None) -> dict[str, str]:
     headers = {
-        "ETag": f'"{stored.name}"',
+        "ETag": _etag(stored),
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",  # kept by browsers, yet gone at once when it is deleted
         "Content-Disposition": content_disposition,
@@ -132,14 +137,6 @@ def _wants_inline(request: web.Request) -> bool:
     return inline
 
 
-def _has(request: web.Request, stored: StoredFile, modified: datetime | None) -> bool:
-    """Whether the client has the file already (RFC 9110, 13.2.2: an ETag outranks a date)."""
-    if (etags := request.if_none_match) is not None:
-        return any(etag.value in (stored.name, "*") for etag in etags)
-    since = request.if_modified_since
-    return since is not None and modified is not None and modified <= since
-
-
 def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -> range | None:
     """The one range that is asked for; None for the whole.
 
@@ -147,7 +144,7 @@ def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -
     client whose `If-Range` says that its part is of something else. Raises `RangeNotSatisfiable`.
     """
     asked = _RANGE.fullmatch(request.headers.get("Range", "").strip())
-    if request.method != "GET" or not asked or not _is_current(request, stored, modified):
+    if request.method != "GET" or not asked or not conditions.has_part(request, _etag(stored), modified):
         return None
     return part_of(stored.size, *asked.groups())
 
@@ -165,14 +162,6 @@ def part_of(size: int, first: str, last: str) -> range | None:
     if start >= size:
         raise RangeNotSatisfiable(size)
     return range(start, stop)
-
-
-def _is_current(request: web.Request, stored: StoredFile, modified: datetime | None) -> bool:
-    """Strong comparison, and of a date exact equality (RFC 9110, 13.1.5)."""
-    header = request.headers.get("If-Range", "").strip()
-    if not header or header == f'"{stored.name}"':
-        return True
-    return modified is not None and request.if_range == modified
 
 
 def disposition(name: str, title: str | None, *, inline: bool) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from server.api import conditions
 from server.api.bodies import docs_path
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
@@ -60,13 +61,12 @@ async def static(request: web.Request) -> web.Response:
 async def _answer(request: web.Request, path: Path) -> web.Response:
     """The file as it is now, or 304 for those who have it; browsers ask each time, so they see a new one."""
     body = await asyncio.to_thread(path.read_bytes)
-    etag = hashlib.sha256(body).hexdigest()[:16]
-    known = request.if_none_match or ()
-    if any(tag.value in (etag, "*") for tag in known):
+    etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    if conditions.has(request, etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED)
     else:
         response = web.Response(body=body, content_type=TYPES[path.suffix])
-    response.etag = etag
+    response.headers["ETag"] = etag
     return response
 
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from multidict import istr
 
+from server.api import conditions
 from server.api.bodies import language, payload_headers
 from server.api.connections import CONNECTIONS
 from server.api.keys import ENCODER, HUB, TASKS
@@ -81,7 +82,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                while _has(request, _payload(request, status)):
+                while conditions.has(request, _payload(request, status).etag):
                     update = await anext(poll, None)
                     if poll.is_logged_out:
                         raise TokenRequired
@@ -97,7 +98,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
-    if _has(request, payload):
+    if conditions.has(request, payload.etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=payload_headers(chosen))
         del response.headers[hdrs.CONTENT_TYPE]
     else:
@@ -110,16 +111,6 @@ def _answer(request: web.Request, status: TaskStatus) -> web.Response:
 
 def _payload(request: web.Request, status: TaskStatus) -> Payload:
     return request.app[ENCODER].encode(status, language(request))
-
-
-def _has(request: web.Request, payload: Payload) -> bool:
-    """Whether `If-None-Match` names this payload (weak comparison, RFC 9110 section 13.1.2)."""
-    header = request.headers.get(hdrs.IF_NONE_MATCH)
-    if header is None:
-        return False
-    if header in (payload.etag, "*"):
-        return True
-    return payload.etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
 
 
 _ETAG = {"ETag": "names the revision, its language and its wording"}

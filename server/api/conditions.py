@@ -1,0 +1,47 @@
+"""What a client says that it has already (RFC 9110, section 13). What makes no sense there is passed over."""
+
+from datetime import UTC, datetime
+
+from aiohttp import hdrs, web
+
+_FORMS = (  # section 5.6.7: the one that is sent, and two that are only understood
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %d %H:%M:%S %Y",
+)
+
+
+def has(request: web.Request, etag: str, modified: datetime | None = None) -> bool:
+    """Whether the client has `etag` (as it is sent, in quotes), or what was `modified` then.
+
+    An ETag outranks a date (13.2.2); it is compared weakly (13.1.2).
+    """
+    known = request.headers.getall(hdrs.IF_NONE_MATCH, ())
+    if known:
+        return any(_names(header, etag) for header in known)
+    since = http_date(request.headers.get(hdrs.IF_MODIFIED_SINCE)) if modified else None
+    return since is not None and modified is not None and modified <= since
+
+
+def has_part(request: web.Request, etag: str, modified: datetime | None) -> bool:
+    """Whether a part that the client has is of this: compared strongly, a date exactly (13.1.5)."""
+    header = request.headers.get(hdrs.IF_RANGE, "").strip()
+    if not header or header == etag:
+        return True
+    return modified is not None and http_date(header) == modified
+
+
+def http_date(text: str | None) -> datetime | None:
+    """None for what is no date, or one of a day that never was or cannot be written."""
+    for form in _FORMS if text else ():
+        try:
+            return datetime.strptime(text or "", form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    return None
+
+
+def _names(header: str, etag: str) -> bool:
+    if header in (etag, "*"):
+        return True
+    return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
