@@ -40,6 +40,12 @@ def test_imports_point_down(path: Path) -> None:
         assert LEVEL[other] > LEVEL[here], f"{here} imports {other}"
 
 
+def test_the_document_shows_the_layers_as_they_are() -> None:
+    text = (SERVER.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = " → ".join(", ".join(sorted(names)) for names in LAYERS)
+    assert drawn in " ".join(text.split())
+
+
 def test_the_child_shares_nothing_with_the_server_but_what_travels_between_them() -> None:
     assert CHILD
     shared = set().union(*(imported_parts(path) for path in CHILD))
