@@ -11,7 +11,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ import pytest
 from server.events import Requeued
 from server.models import TaskStatus
 from server.tasks.runner import after_loss
-from tests.service import FINAL, Payload, Service
+from tests.service import FINAL, Payload, Service, children_of
 from tests.site import SECONDS, Site, sha256
 
 LONG = 30  # times the four seconds of the site's film: enough for an encoder to be caught at work
@@ -125,15 +125,11 @@ class Rampage:
         self._up.set()
 
     async def run(self, kills: int) -> None:
-        """Kill at least so often, with the queue always full."""
+        """Strike once in each way, and on until so many are killed, with the queue always full."""
+        for strike in self._random.sample(_WAYS, len(_WAYS)):
+            await self._strike(strike)
         while self.toll.total < kills:
-            for strike in self._random.sample(_DECK, len(_DECK)):
-                await self._fill()
-                await self._until(lambda: any(self._may_be_lost(task) for _, task in self._children()))
-                await asyncio.sleep(self._random.uniform(0, 0.4))
-                await strike(self)
-                if self.toll.total >= kills:
-                    return
+            await self._strike(self._random.choices(_WAYS, _WEIGHTS)[0])
 
     async def settle(self, within: float) -> None:
         """Wait until every task has ended, and everybody has heard of it."""
@@ -146,6 +142,12 @@ class Rampage:
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
     # --- what is killed ---
+
+    async def _strike(self, strike: "Strike") -> None:
+        await self._fill()
+        await self._until(lambda: any(self._may_be_lost(task) for _, task in self._children()))
+        await asyncio.sleep(self._random.uniform(0, 0.4))
+        await strike(self)
 
     async def _kill_child(self) -> None:
         children = [(child, task) for child, task in self._children() if self._may_be_lost(task)]
@@ -216,7 +218,7 @@ class Rampage:
         return [
             (program, task)
             for child, task in self._children()
-            for program in _children_of(child)
+            for program in children_of(child.pid)
             if _is(program, "ffmpeg", fork=None)
         ]
 
@@ -286,22 +288,17 @@ class Rampage:
             await asyncio.sleep(0.05)
 
 
-_DECK = (
-    *[Rampage._kill_child] * 30,
-    *[Rampage._kill_children] * 5,
-    *[Rampage._kill_fork_server] * 7,
-    *[Rampage._kill_ffmpeg] * 8,
-    *[Rampage._kill_server] * 4,
-    *[Rampage._kill_server_and_others] * 2,
-    *[Rampage._kill_server_after_202] * 2,
-)
-
-
-def _children_of(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return list(process.children())
-    except psutil.Error:
-        return []
+Strike = Callable[[Rampage], Awaitable[None]]
+_ODDS: dict[Strike, int] = {
+    Rampage._kill_child: 30,
+    Rampage._kill_children: 5,
+    Rampage._kill_fork_server: 7,
+    Rampage._kill_ffmpeg: 8,
+    Rampage._kill_server: 4,
+    Rampage._kill_server_and_others: 2,
+    Rampage._kill_server_after_202: 2,
+}
+_WAYS, _WEIGHTS = tuple(_ODDS), tuple(_ODDS.values())
 
 
 def _is(process: psutil.Process, program: str, *, fork: bool | None) -> bool:

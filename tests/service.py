@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Self
@@ -112,8 +112,7 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """All that the running service has started, and what these have."""
-        found: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
-        return found
+        return descendants(self.pid)
 
     def complaints(self) -> list[str]:
         """Lines of the log that no healthy run has."""
@@ -291,6 +290,25 @@ async def _exit_status(process: "subprocess.Popen[bytes]") -> int:
             loop.remove_reader(pidfd)
             os.close(pidfd)
     return process.wait()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """All that a process has started, and what these have, nearest first."""
+    found = children_of(pid)
+    return found + [process for child in found for process in descendants(child.pid)]
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    """Tests ask many times a second, and `psutil` would look at each process of the machine."""
+    numbers: list[str] = []
+    found: list[psutil.Process] = []
+    with suppress(OSError):  # it is gone
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            numbers += (thread / "children").read_text().split()
+    for number in numbers:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(int(number)))
+    return found
 
 
 async def gone(processes: list[psutil.Process], within: float = 5) -> None:

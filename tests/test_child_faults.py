@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.jobs import FFMPEG, Jobs, broken, probe
+from tests.service import descendants
 from tests.site import SECONDS, Site, sha256
 
 # What goes wrong.
@@ -189,7 +191,7 @@ def _long(media: Path) -> Path:
 
 async def _encoder() -> psutil.Process:
     while True:
-        for process in psutil.Process().children(recursive=True):
+        for process in descendants(os.getpid()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "libmp3lame" in process.cmdline():
                     return process

@@ -15,10 +15,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.kills import FRAMES, check_data, check_files, frames_of, make_film, rampage, swept
-from tests.service import ROOT, Payload, Service, gone
+from tests.service import ROOT, Payload, Service, children_of, descendants, gone
 from tests.site import SECONDS, Site, open_site, sha256
-
-KILLS = 60
 
 # Read by the server's interpreter when it starts: the server kills itself, once, just before a call.
 SITECUSTOMIZE = """
@@ -72,15 +70,15 @@ MARKED = Moment("server.files.local", "LocalFiles", "remove")
 REMOVED = Moment("server.backends.sqlite.store", "SqliteStore", "forget")
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.long)])
 async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_is_left(
-    media: Path, tmp_path: Path
+    media: Path, tmp_path: Path, kills: int
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # shown when it fails
     film = make_film(media, tmp_path / "media")
     async with open_site(film) as site, rampage(tmp_path / "service", site, film, seed) as running:
-        await running.run(KILLS)
+        await running.run(kills)
         await running.settle(within=90)
         for witness in running.witnesses:
             witness.check()
@@ -176,7 +174,7 @@ async def test_a_dead_fork_server_is_replaced_and_its_tasks_go_on_from_where_the
         await site.stalled()
     await service.wait(task["task_id"], "download")
     [before] = fork_servers(service)
-    family = [before, *before.children(recursive=True)]
+    family = [before, *descendants(before.pid)]
     assert len(family) > 1
     before.kill()
     await gone(family)
@@ -270,8 +268,7 @@ async def died(service: Service) -> None:
     started: list[psutil.Process] = []
     async with asyncio.timeout(20):
         while service.runs:
-            with suppress(psutil.NoSuchProcess):
-                started = service.processes() or started
+            started = service.processes() or started
             await asyncio.sleep(0.01)
     assert await service.ended() == -signal.SIGKILL
     await gone(started)
@@ -309,8 +306,11 @@ def noted_pieces(folder: Path) -> list[int]:
 
 
 def fork_servers(service: Service) -> list[psutil.Process]:
-    direct = psutil.Process(service.pid).children()
-    return [process for process in direct if any("forkserver" in word for word in process.cmdline())]
+    return [
+        process
+        for process in children_of(service.pid)
+        if any("forkserver" in word for word in process.cmdline())
+    ]
 
 
 async def children(service: Service) -> list[psutil.Process]:
@@ -318,7 +318,7 @@ async def children(service: Service) -> list[psutil.Process]:
     found: list[psutil.Process] = []
     async with asyncio.timeout(20):
         while not found:
-            found = [child for server in fork_servers(service) for child in server.children()]
+            found = [child for server in fork_servers(service) for child in children_of(server.pid)]
             await asyncio.sleep(0.01)
     return found
 
