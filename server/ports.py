@@ -11,10 +11,17 @@ from server.models import Stage, StoredFile, Task, TaskStatus, VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """`key` is unique over all tasks (it carries its scope); `request` is the hash of what was asked for."""
+    """`key` is unique over all tasks: it carries its scope.
+
+    `request` is one or more hashes of what was asked for, with blanks between them.
+    """
 
     key: str
     request: str
+
+    def is_of(self, stored: str) -> bool:
+        """Whether the request is the same as one of which `stored` was kept: one hash is enough."""
+        return not set(self.request.split()).isdisjoint(stored.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,10 @@ class Store(Protocol):
 
         Raises `QueueFull`, `IdempotencyMismatch`, `DiskFull`.
         """
+        ...
+
+    async def known(self, idempotency: Idempotency) -> Task | None:
+        """The task that was made with this key; raises `IdempotencyMismatch` if for another request."""
         ...
 
     async def get(self, task_id: str) -> Task:

@@ -314,6 +314,55 @@ async def test_the_same_key_and_request_give_the_same_task(client: Client) -> No
     assert other.status == 422
 
 
+async def keyed(client: Client, **fields: Any) -> tuple[int, str]:
+    """The status and the task's id, or the code of what is wrong, of a submit with always the same key."""
+    async with client.post("/api/process", json=URL | fields, headers={"Idempotency-Key": "k"}) as answer:
+        body = await answer.json(content_type=None)
+        return answer.status, body.get("task_id") or body["code"]
+
+
+async def test_an_explicit_default_equals_an_omitted_field(client: Client) -> None:
+    first = await keyed(client)
+    defaults = {"outputs": ["video", "audio"], "audio_quality": None, "priority": 0.0, "quality": "best"}
+    assert await keyed(client, **defaults) == first
+    assert await keyed(client, quality="worst") == (422, "idempotency_mismatch")
+
+
+async def test_a_repeated_request_with_a_preset_is_the_same_whatever_the_preset_says_now(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    async def restarted(**preset: str) -> Client:
+        return await aiohttp_client(create_app(settings(tmp_path, presets={"phone": preset})))
+
+    client = await restarted(quality="480")
+    first = await keyed(client, preset="phone", priority=1)
+    assert await keyed(client, preset="phone", priority=1, quality="480", codec="auto") == first, (
+        "it means the same"
+    )
+    assert (await keyed(client, preset="phone", priority=1, quality="best"))[0] == 422
+    assert (await keyed(client, quality="480", priority=1))[0] == 422
+    await client.close()
+    client = await restarted(quality="720", codec="h264")
+    assert await keyed(client, preset="phone", priority=1) == first, "the very same was sent"
+    assert (await keyed(client, preset="phone", priority=2))[0] == 422
+
+
+async def test_a_known_key_is_answered_whatever_a_new_task_would_be_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, tasks = await keyed(client), client.app[keys.TASKS]
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks._disk, "floor", 1 << 60)
+        assert await keyed(client) == first
+        assert (await keyed(client, quality="480"))[1] == "idempotency_mismatch"
+        assert (await client.post("/api/process", json=URL)).status == 507
+    monkeypatch.setattr(tasks._store, "add", None)  # nothing is to be written
+    assert await keyed(client) == first
+    tasks.close()
+    assert await keyed(client) == first
+    assert (await client.post("/api/process", json=URL)).status == 503
+
+
 async def test_a_key_lives_as_long_as_its_task(client: Client) -> None:
     key = {"Idempotency-Key": "k-1"}
     first = await (await client.post("/api/process", json=URL, headers=key)).json()

@@ -181,6 +181,24 @@ async def test_the_same_key_and_request_are_the_same_task_with_its_current_statu
     assert len(await ids(store)) == 1
 
 
+async def test_a_known_key_is_found_without_a_write(store: Store) -> None:
+    first = await store.add(new_task(), Idempotency("key", "meant sent"))
+    assert await store.known(Idempotency("key", "meant")) == first
+    assert await store.known(Idempotency("key", "other sent")) == first
+    assert await store.known(Idempotency("other", "meant")) is None
+    with pytest.raises(IdempotencyMismatch):
+        await store.known(Idempotency("key", "other"))
+    await store.mark_removed(first.status.task_id)
+    assert await store.known(Idempotency("key", "meant")) is None
+
+
+async def test_one_hash_of_several_makes_a_request_the_same(store: Store) -> None:
+    first = await store.add(new_task(), Idempotency("key", "meant sent"))
+    assert await store.add(new_task(), Idempotency("key", "other sent")) == first
+    with pytest.raises(IdempotencyMismatch):
+        await store.add(new_task(), Idempotency("key", "mean t"))
+
+
 async def test_the_same_key_with_another_request_is_refused(store: Store) -> None:
     first = await store.add(new_task(), Idempotency("key", "hash"))
     with pytest.raises(IdempotencyMismatch):

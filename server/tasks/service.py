@@ -47,7 +47,12 @@ class Tasks:
         self._closing = True
 
     async def submit(self, request: ProcessRequest, idempotency: Idempotency | None = None) -> TaskStatus:
-        """Accept a download; it is on disk when this returns, and nothing was fetched yet."""
+        """Accept a download; it is on disk when this returns, and nothing was fetched yet.
+
+        One that was accepted before is found whatever disk, queue or a shutdown would say to a new one.
+        """
+        if idempotency and (known := await self._store.known(idempotency)):
+            return known.status
         self._refuse_when_closing()
         if self._disk.is_low():
             raise DiskFull

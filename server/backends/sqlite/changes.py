@@ -108,7 +108,7 @@ class Changes:
             key = add.idempotency
             if key and key.key in known:
                 request, task = known[key.key]
-                add.outcome = task if request == key.request else IdempotencyMismatch()
+                add.outcome = task if key.is_of(request) else IdempotencyMismatch()
             elif waiting >= self._max_queued:
                 add.outcome = QueueFull()
             else:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiosqlite
@@ -25,12 +25,13 @@ from server.backends.sqlite.rows import (
 from server.backends.sqlite.search import folded, match_expression
 from server.backends.sqlite.sessions import SqliteSessions, load_sessions
 from server.backends.sqlite.writer import Writer
-from server.errors import TaskNotFound
+from server.errors import IdempotencyMismatch, TaskNotFound
 from server.models import Stage, StoredFile, Task, TaskStatus
 from server.ports import Filter, Idempotency, Page
 from server.stored import known_stage
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
+_BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"
 _BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
 _BY_STAGE = """
     SELECT number, request, status FROM tasks
@@ -104,6 +105,14 @@ class SqliteStore:
     async def add(self, task: Task, idempotency: Idempotency | None = None) -> Task:
         values = task_values(task, self._find_short)
         return await self._writer.submit(Add(task, values, idempotency))
+
+    async def known(self, idempotency: Idempotency) -> Task | None:
+        for task_id, request in await self._reads.execute_fetchall(_BY_KEY, (idempotency.key,)):
+            if not idempotency.is_of(request):
+                raise IdempotencyMismatch
+            with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
+                return await self.get(task_id)
+        return None
 
     async def get(self, task_id: str) -> Task:
         if task := self._memory.get(task_id):
