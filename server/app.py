@@ -70,6 +70,7 @@ def create_app(settings: Settings) -> web.Application:
 
     async def say_goodbye(app: web.Application) -> None:
         app[keys.TASKS].close()
+        app[keys.INSPECTOR].close()
         hub.close()
         # Once aiohttp itself shuts down it no longer reads what clients answer to the close of their sockets.
         with suppress(TimeoutError):

@@ -3,20 +3,21 @@
 from aiohttp import web
 
 from server.api.bodies import read_object, respond_json, validated
+from server.api.connections import CONNECTIONS
 from server.api.keys import INSPECTOR, SETTINGS
-from server.api.openapi.operation import JSON, READER, Operation, Reply
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import Info
 from server.api.process import with_preset
 from server.api.route import post
-from server.errors import OriginForbidden, SourceRefused
+from server.errors import SourceRefused, TooManyRequests
 from server.models import InfoRequest
 
 
 async def inspect(request: web.Request) -> web.Response:
     body = await read_object(request)
     with_preset(body, request.app[SETTINGS].presets)  # an unknown one is refused; what it sets is not needed
-    found = await request.app[INSPECTOR].inspect(validated(InfoRequest, body))
-    return respond_json(found)
+    looking = request.app[INSPECTOR].inspect(validated(InfoRequest, body))
+    return respond_json(await request.app[CONNECTIONS].attended(request.protocol, looking))
 
 
 ROUTES = [
@@ -30,7 +31,7 @@ ROUTES = [
             {200: Reply("Nothing of it is kept", {JSON: Info})},
             parameters=READER,
             body=InfoRequest,
-            errors=(SourceRefused, OriginForbidden),
+            errors=(SourceRefused, TooManyRequests, *OF_CHANGES),
         ),
     )
 ]

@@ -1,7 +1,15 @@
 """How much room there is for downloads."""
 
+import errno
 import shutil
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def found_no_room(error: BaseException) -> bool:
+    """Whether it is the system's word for a full disk, or a full share of one."""
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 class Disk:

@@ -2,30 +2,30 @@
 
 import asyncio
 import json
-import logging
 import shutil
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from server.errors import SourceRefused, TooManyRequests
+from server.errors import DiskFull, ShuttingDown, SourceRefused, TooManyRequests
 from server.models import InfoRequest
 from server.settings import DownloadSettings
+from server.tasks.disk import found_no_room
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import Tools
 
-log = logging.getLogger(__name__)
-
-DEADLINE = 45.0  # seconds
+DEADLINE = 45.0  # seconds, over all of it
 AT_ONCE = 4  # inspections that run
 WAITING = 16  # inspections that wait for their turn; more are told to come back
 COME_BACK = 5  # seconds
 
 
 class Inspector:
+    """Looks at links for clients that wait: `AT_ONCE` together, `WAITING` in line, each within `DEADLINE`."""
+
     def __init__(
         self, fork_server: ForkServer, directory: Path, settings: DownloadSettings, tools: Tools
     ) -> None:
@@ -33,36 +33,63 @@ class Inspector:
         self._directory = directory
         self._jobs = JobMaker(settings, tools)
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._asked = 0
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._closing = False
 
     async def inspect(self, wanted: InfoRequest) -> dict[str, Any]:
-        """What the source says; raises `SourceRefused` with the code a task would have ended with."""
-        if self._asked >= AT_ONCE + WAITING:
+        """What the source offers, as the child describes it.
+
+        Raises `SourceRefused` with the code that a task would have ended with, `TooManyRequests` if it does
+        not get its turn, `ShuttingDown` and `DiskFull`. A cancel ends the work: when it is through, the child
+        and its files are gone and the turn is free.
+        """
+        if self._closing:
+            raise ShuttingDown
+        if len(self._deadlines) >= AT_ONCE + WAITING:
             raise TooManyRequests(COME_BACK)
-        self._asked += 1
+        deadline, has_begun = asyncio.timeout(DEADLINE), False
+        self._deadlines.add(deadline)
         try:
-            async with self._turns, asyncio.timeout(DEADLINE):
+            async with deadline, self._turns:
+                await self._fork_server.warm()
+                has_begun = True
                 return await self._extract(wanted)
         except TimeoutError:
-            raise SourceRefused("timeout") from None
+            if self._closing:
+                raise ShuttingDown from None
+            raise (SourceRefused("timeout") if has_begun else TooManyRequests(COME_BACK)) from None
         finally:
-            self._asked -= 1
+            self._deadlines.discard(deadline)
+
+    def close(self) -> None:
+        """From now on nothing is looked at, and what is under way ends: the server goes away."""
+        self._closing = True
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(0)
 
     async def _extract(self, wanted: InfoRequest) -> dict[str, Any]:
-        await self._fork_server.warm()
-        job_id = f"info.{uuid4()}"
-        folder = Path(await to_the_end(asyncio.to_thread(tempfile.mkdtemp, dir=self._directory)))
-        job = self._jobs.info(wanted, folder / "work", folder / "lock")
-        starting = asyncio.ensure_future(self._fork_server.start(job_id, job, folder / "log"))
+        folder = self._directory / f"info.{uuid4()}"
+        starting = asyncio.ensure_future(self._start(wanted, folder))
         try:
             child = await asyncio.shield(starting)
             return _answer(await child.read_line())
+        except OSError as exc:
+            if found_no_room(exc):
+                raise DiskFull from exc
+            raise
         finally:
             await to_the_end(_leave_nothing(starting, folder))
 
+    async def _start(self, wanted: InfoRequest, folder: Path) -> Child:
+        await asyncio.to_thread(folder.mkdir, mode=0o700)
+        job = self._jobs.info(wanted, folder / "work", folder / "lock")
+        return await self._fork_server.start(folder.name, job, folder / "log")
+
 
 async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
-    await stopped(starting)
+    with suppress(OSError):  # it has never begun
+        await stopped(starting)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 

@@ -5,7 +5,6 @@ the shutdown, after which the task goes on) says what it means.
 """
 
 import asyncio
-import errno
 import logging
 
 from server.errors import DiskFull, TaskNotFound
@@ -26,6 +25,7 @@ from server.events import (
 from server.models import ProcessRequest, Stage, TaskStatus, in_seconds
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
+from server.tasks.disk import found_no_room
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
 from server.tasks.recorder import Recorder
@@ -95,7 +95,7 @@ class Runner:
         except TaskNotFound:
             raise
         except Exception as exc:
-            if _found_no_room(exc):
+            if isinstance(exc, DiskFull) or found_no_room(exc):  # for a status, a log, or the last rename
                 ending = after_failure(status, Broken(code="disk_full"), self._settings.retries)
             else:
                 log.exception("attempt %s of %s failed on our side", attempt, task_id)
@@ -213,9 +213,3 @@ def _backoff(status: TaskStatus, broken: Broken) -> float:
     if broken.retry_after is not None:
         return min(broken.retry_after, MAX_RETRY_AFTER)
     return min(FIRST_BACKOFF * 2.0**status.retries, LAST_BACKOFF)
-
-
-def _found_no_room(error: Exception) -> bool:
-    """For a status, a log, or the files' last rename."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in full)

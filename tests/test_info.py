@@ -1,0 +1,121 @@
+"""`POST /api/info`: its turns, its deadline, and that it ends with the client who asked."""
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from server.api import keys
+from server.tasks import forkserver, inspector
+from server.tasks.inspector import AT_ONCE, WAITING
+from tests.inside import Inside, inside, post
+from tests.site import Site
+
+ALL = AT_ONCE + WAITING
+NEVER = "/1mb.mp4?wait=3600"
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Inside]:
+    async with inside(tmp_path) as service:
+        yield service
+
+
+def asking(url: str) -> bytes:
+    body = json.dumps({"url": url}).encode()
+    return post("/api/info", f"Content-Length: {len(body)}", body=body)
+
+
+async def ask(service: Inside, url: str) -> tuple[int, dict[str, Any]]:
+    async with asyncio.timeout(20), service.client.post("/api/info", json={"url": url}) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+def children(service: Inside) -> list[psutil.Process]:
+    ready = service.app[keys.INSPECTOR]._fork_server.ready
+    found: list[psutil.Process] = psutil.Process(ready.pid).children() if ready else []
+    return found
+
+
+async def test_a_link_is_looked_at_and_nothing_is_kept(service: Inside, site: Site) -> None:
+    status, found = await ask(service, site.url("/1mb.mp4"))
+    assert (status, found["formats"][0]["ext"]) == (200, "mp4")
+    assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
+
+
+async def test_what_the_source_refuses_is_said(service: Inside, site: Site) -> None:
+    status, problem = await ask(service, site.url("/1mb.mp4?status=404"))
+    assert (status, problem["code"], problem["error_code"]) == (502, "source_refused", "http_404")
+
+
+async def test_who_hangs_up_takes_the_work_along_and_leaves_the_turn_to_others(
+    service: Inside, site: Site
+) -> None:
+    async with AsyncExitStack() as clients:
+        for _ in range(ALL):
+            sock = await clients.enter_async_context(service.connected())
+            await asyncio.get_running_loop().sock_sendall(sock, asking(site.url(NEVER)))
+        async with asyncio.timeout(20):
+            while len(children(service)) < AT_ONCE:
+                await asyncio.sleep(0.02)
+        assert (await ask(service, site.url("/1mb.mp4")))[0] == 429, "there is no turn left"
+        hung_up = asyncio.get_running_loop().time()
+    async with asyncio.timeout(10):
+        while children(service) or service.app[keys.INSPECTOR]._deadlines:
+            await asyncio.sleep(0.02)
+    assert asyncio.get_running_loop().time() - hung_up < 2
+    assert (await ask(service, site.url("/1mb.mp4")))[0] == 200
+    assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
+
+
+async def test_the_deadline_includes_the_wait_for_a_turn(
+    service: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.app[keys.INSPECTOR]._fork_server.warm()
+    monkeypatch.setattr(inspector, "DEADLINE", 1.5)
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(ask(service, site.url(NEVER)) for _ in range(ALL)))
+    assert asyncio.get_running_loop().time() - began < 4.5, "five rounds would take longer"
+    codes = [problem.get("error_code", problem["code"]) for _, problem in answers]
+    assert set(codes) == {"timeout", "too_many_requests"}
+    assert codes.count("timeout") >= AT_ONCE
+
+
+async def test_the_deadline_includes_a_fork_server_that_does_not_get_warm(
+    service: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector, "DEADLINE", 0.1)
+    monkeypatch.setattr(service.app[keys.INSPECTOR]._fork_server, "_warm", asyncio.Event())
+    status, problem = await ask(service, site.url("/1mb.mp4"))
+    assert (status, problem["code"]) == (429, "too_many_requests"), "the source was not even asked"
+
+
+async def test_a_stop_answers_at_once_and_ends_the_work(service: Inside, site: Site) -> None:
+    asked = [asyncio.create_task(ask(service, site.url(NEVER))) for _ in range(AT_ONCE + 1)]
+    async with asyncio.timeout(20):
+        while len(children(service)) < AT_ONCE:
+            await asyncio.sleep(0.02)
+    async with asyncio.timeout(5):
+        await service.app.shutdown()
+        answers = await asyncio.gather(*asked)
+    assert {(status, problem["code"]) for status, problem in answers} == {(503, "shutting_down")}
+    assert children(service) == []
+    assert (await ask(service, site.url("/1mb.mp4")))[0] == 503
+
+
+async def test_a_full_disk_is_no_fault_of_ours(
+    service: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(path: Path) -> IO[bytes]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(forkserver, "_open_log", no_room)
+    status, problem = await ask(service, site.url("/1mb.mp4"))
+    assert (status, problem["code"]) == (507, "disk_full")
+    assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
