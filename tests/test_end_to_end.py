@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from server.models import Output
 from tests.service import Payload, Service
 from tests.site import SECONDS, Site, probe, sha256
 
@@ -41,6 +42,14 @@ async def test_a_link_goes_in_and_video_and_audio_come_out_of_one_download(
     assert audio.duration == pytest.approx(SECONDS, abs=0.2)
     assert len(site.seen("/video.mp4")) == 2, "a look at what it is, then one download for both"
     assert service.complaints() == []
+
+
+async def test_every_output_comes_to_be_and_has_a_type(service: Service, site: Site) -> None:
+    link = site.url("/page?duration=4&thumbnail=/thumbnail.jpg")
+    done = await service.wait((await service.submit(link, outputs=list(Output)))["task_id"])
+    assert set(done["files"]) == set(Output)
+    types = {kind: file["type"] for kind, file in done["file_info"].items()}
+    assert "application/octet-stream" not in types.values(), types
 
 
 async def test_pollers_and_sockets_see_the_same_bytes_and_never_a_step_back(

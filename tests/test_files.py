@@ -118,7 +118,7 @@ async def test_a_file_carries_what_every_answer_carries(
     answer = await client.get(link, headers=part | {"Origin": FRIEND})
     assert answer.headers["X-Frame-Options"] == "DENY"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
-    assert answer.headers["Content-Security-Policy"] == downloads.CONTENT_SECURITY_POLICY
+    assert answer.headers["Content-Security-Policy"] == downloads.SANDBOX_POLICY
     assert answer.headers["Access-Control-Allow-Origin"] == FRIEND
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     answer = await client.get(link, headers=part)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api.files import CONTENT_SECURITY_POLICY
+from server.api.files import SANDBOX_POLICY
 from server.app import create_app
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 from tests.service import Payload
@@ -70,7 +70,7 @@ async def test_it_is_told_and_sent_while_the_download_runs_and_stays(
         picture, etag = await answer.read(), answer.headers["ETag"]
         assert (answer.status, answer.content_type) == (HTTPStatus.OK, "image/jpeg")
         assert picture == secret.read_bytes()
-        assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        assert answer.headers["Content-Security-Policy"] == SANDBOX_POLICY
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Disposition"].startswith("inline")
     async with client.get(path, headers={"If-None-Match": etag}) as answer:

@@ -35,7 +35,7 @@ from server.api.security import DOORS
 from server.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable
 from server.models import StoredFile, TaskStatus
 
-CONTENT_SECURITY_POLICY = "sandbox; default-src 'none'"
+SANDBOX_POLICY = "sandbox; default-src 'none'"
 MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
 PLAYABLE = re.compile(r"(video|audio)/.+|image/(jpeg|png|webp)|text/vtt")
 # int() refuses more than 4,300 digits.
@@ -120,7 +120,7 @@ def _headers(stored: StoredFile, content_disposition: str, modified: datetime | 
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",  # kept by browsers, yet gone at once when it is deleted
         "Content-Disposition": content_disposition,
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Content-Security-Policy": SANDBOX_POLICY,
         "X-Content-Type-Options": "nosniff",
     }
     if modified:

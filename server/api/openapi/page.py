@@ -4,24 +4,23 @@ The explanations of codes are in the reader's language; each error's `type` lead
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from html import escape
-from typing import Any
 
 from aiohttp import web
 
 from server.api.bodies import language
 from server.api.keys import SETTINGS
 from server.api.openapi.document import DESCRIPTION, Description
-from server.api.openapi.operation import READER, TEXT, Operation, Reply
+from server.api.openapi.operation import READER, TEXT, Operation, Reply, Schema
 from server.api.route import get
 from server.errors import AppError
 from server.locales import LANGUAGES, Catalogue
 
-Schema = dict[str, Any]
-# Stand for what an error says of one request.
-_ANY_VALUES = dict.fromkeys(("allow", "docs", "stage", "size", "fields", "seconds", "id", "error_code"), "…")
+# Whatever an error says of one request: here it is said of none.
+_ANY_VALUES: Mapping[str, object] = defaultdict(lambda: "…")
 
 
 async def docs(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """Pages of tasks: the query for one, and the cursor that leads to the next.
 
-A page begins behind the last task of the one before, by value; every part of a query follows an index
-in the page's order, so the last page costs what the first one does. Parts are merged as they are read.
+A page begins behind the last task of the one before, by value; each of the queries that make a page follows
+an index in the page's order, so the last page costs what the first does. They are merged as they are read.
 """
 
 import re
@@ -33,7 +33,7 @@ _BY_NUMBER = re.compile(r"n(?P<number>[0-9]{1,18})")
 _IN_QUEUE = re.compile(r"q(?P<priority>-?[0-9]{1,9}),(?P<number>[0-9]{1,18})")
 _END = (1 << 63) - 1
 
-Part = tuple[str, list[object]]
+Query = tuple[str, list[object]]  # SQL, and the values bound to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,20 @@ class Cursor:
         return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
-def page_query(wanted: Filter, text: str, match: str | None, after: Cursor, limit: int) -> Part | None:
+def page_query(wanted: Filter, text: str, match: str | None, after: Cursor, limit: int) -> Query | None:
     """The SQL and its values, for rows of number, priority and status; None if there is nothing to find.
 
     `text` is folded; `match` is what `search.match_expression` made of it.
     """
     order = _QUEUE_ORDER if wanted.is_queue else _NEWEST
-    parts = list(_parts(wanted, text, match, after))
-    if not parts:
+    queries = list(_queries(wanted, text, match, after))
+    if not queries:
         return None
-    values = [value for _, part in parts for value in part]
-    return " UNION ALL ".join(sql for sql, _ in parts) + order, [*values, limit]
+    values = [value for _, bound in queries for value in bound]
+    return " UNION ALL ".join(sql for sql, _ in queries) + order, [*values, limit]
 
 
-def _parts(wanted: Filter, text: str, match: str | None, after: Cursor) -> Iterator[Part]:
+def _queries(wanted: Filter, text: str, match: str | None, after: Cursor) -> Iterator[Query]:
     if wanted.is_queue:
         yield _containing(text, _QUEUE_SAME, [after.priority, after.number])
         yield _containing(text, _QUEUE_LOWER, [after.priority])
@@ -87,12 +87,12 @@ def _parts(wanted: Filter, text: str, match: str | None, after: Cursor) -> Itera
         yield _containing(text, _ALL, [after.number])
 
 
-def _of_stages(stages: Sequence[Stage], text: str, after: Cursor) -> Iterator[Part]:
+def _of_stages(stages: Sequence[Stage], text: str, after: Cursor) -> Iterator[Query]:
     for stage in dict.fromkeys(stages):
         yield _containing(text, _STAGE, [stage.value, after.number])
 
 
-def _containing(text: str, sql: str, values: list[object]) -> Part:
+def _containing(text: str, sql: str, values: list[object]) -> Query:
     return (sql + _CONTAINING, [*values, text]) if text else (sql, values)
 
 
