@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from tests.jobs import Jobs, running_jobs
+from tests.moments import MORTAL
 from tests.service import Service, Services
 from tests.site import Site, make_media, open_site
 
@@ -44,4 +45,11 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 async def service(services: Services) -> AsyncIterator[Service]:
     """One that runs and has no tasks, with the settings of `Service`; for others a test asks `services`."""
     async with services.lend() as service:
+        yield service
+
+
+@pytest.fixture
+async def mortal(services: Services) -> AsyncIterator[Service]:
+    """One that can be told when to die: `Moment.comes`."""
+    async with services.lend(**MORTAL) as service:
         yield service

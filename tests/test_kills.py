@@ -5,67 +5,23 @@ import fcntl
 import json
 import os
 import random
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.kills import FRAMES, check_data, check_files, frames_of, make_film, rampage, swept
-from tests.service import ROOT, Payload, Service, children_of, descendants, gone
+from tests.moments import Moment, died
+from tests.service import Payload, Service, children_of, descendants, gone
 from tests.site import SECONDS, Site, open_site, sha256
-
-# Read by the server's interpreter when it starts: the server kills itself, once, just before a call.
-SITECUSTOMIZE = """
-import os, signal, sys
-from pathlib import Path
-
-sys.path.insert(0, {root!r})
-from {module} import {owner} as owner
-from server.events import Completed, Started
-
-original, once = owner.{method}, Path({once!r})
-
-def dying(*args, **options):
-    if {when} and not once.exists():
-        once.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **options)
-
-owner.{method} = dying
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Just before `method` of `owner` is called with `args` for which `when` is true."""
-
-    module: str
-    owner: str
-    method: str
-    when: str = "True"
-
-    def environment(self, folder: Path) -> dict[str, str]:
-        folder.mkdir()
-        fields = {name: getattr(self, name) for name in ("module", "owner", "method", "when")}
-        text = SITECUSTOMIZE.format(**fields, root=str(ROOT), once=str(folder / "died"))
-        (folder / "sitecustomize.py").write_text(text)
-        return {"PYTHONPATH": str(folder)}
-
 
 ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
 STARTED = Moment("server.tasks.forkserver", "ForkServer", "start")
 PRODUCED = Moment("server.files.local", "LocalFiles", "publish")
 PUBLISHED = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Completed)")
-STARTED_AGAIN = Moment(
-    "server.tasks.recorder",
-    "Recorder",
-    "record",
-    "isinstance(args[2], Started) and once.with_name('retried').exists()",
-)
+STARTED_AGAIN = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Started)")
 MARKED = Moment("server.files.local", "LocalFiles", "remove")
 REMOVED = Moment("server.backends.sqlite.store", "SqliteStore", "forget")
 
@@ -101,24 +57,24 @@ async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_
     ],
 )
 async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_start(
-    site: Site, media: Path, tmp_path: Path, moment: Moment, attempts: int
+    mortal: Service, site: Site, media: Path, tmp_path: Path, moment: Moment, attempts: int
 ) -> None:
-    async with Service(tmp_path / "service", **moment.environment(tmp_path / "moment")) as service:
-        submitting = asyncio.create_task(service.submit(site.url("/1mb.mp4"), outputs=["video"]))
-        await died(service)
-        asked = len(site.requests)
-        await asyncio.wait([submitting])  # it may have had its answer, or none
-        submitting.exception()
-        await service.start()
-        [task] = await all_tasks(service)
-        done = await service.wait(task["task_id"])
-        assert done["attempt"] == attempts
-        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
-        assert sha256(fetched) == sha256(media / "1mb.mp4")
-        if moment is PUBLISHED:
-            assert len(site.requests) == asked, "it was fetched again"
-        await swept(service.data)
-        assert leftovers(service) == []
+    await moment.comes(mortal)
+    submitting = asyncio.create_task(mortal.submit(site.url("/1mb.mp4"), outputs=["video"]))
+    await died(mortal)
+    asked = len(site.requests)
+    await asyncio.wait([submitting])  # it may have had its answer, or none
+    submitting.exception()
+    await mortal.start()
+    [task] = await all_tasks(mortal)
+    done = await mortal.wait(task["task_id"])
+    assert done["attempt"] == attempts
+    fetched = await mortal.fetch(done["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "1mb.mp4")
+    if moment is PUBLISHED:
+        assert len(site.requests) == asked, "it was fetched again"
+    await swept(mortal.data)
+    assert leftovers(mortal) == []
 
 
 @pytest.mark.parametrize(
@@ -129,40 +85,38 @@ async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_
     ],
 )
 async def test_a_removal_that_was_begun_is_finished_at_the_next_start(
-    site: Site, tmp_path: Path, moment: Moment
+    mortal: Service, site: Site, moment: Moment
 ) -> None:
-    async with Service(tmp_path / "service", **moment.environment(tmp_path / "moment")) as service:
-        done = await finished(service, site)
-        deleting = asyncio.create_task(service.client.delete(f"/api/tasks/{done['task_id']}"))
-        await died(service)
-        await asyncio.wait([deleting])
-        deleting.exception()
-        await service.start()
-        async with service.client.get(f"/api/status/{done['task_id']}") as answer:
-            assert answer.status == 404
-        assert await all_tasks(service) == []
-        assert list(service.data.rglob(f"{done['task_id']}*")) == []
+    done = await finished(mortal, site)
+    await moment.comes(mortal)
+    deleting = asyncio.create_task(mortal.client.delete(f"/api/tasks/{done['task_id']}"))
+    await died(mortal)
+    await asyncio.wait([deleting])
+    deleting.exception()
+    await mortal.start()
+    async with mortal.client.get(f"/api/status/{done['task_id']}") as answer:
+        assert answer.status == 404
+    assert await all_tasks(mortal) == []
+    assert list(mortal.data.rglob(f"{done['task_id']}*")) == []
 
 
 async def test_a_server_that_dies_between_a_retry_and_its_attempt_makes_it_at_the_next_start(
-    site: Site, media: Path, tmp_path: Path
+    mortal: Service, site: Site, media: Path, tmp_path: Path
 ) -> None:
     """Its old files with their manifest are still there: they must not pass for the new ones."""
-    environment = STARTED_AGAIN.environment(tmp_path / "moment")
-    async with Service(tmp_path / "service", **environment) as service:
-        done = await finished(service, site)
-        (tmp_path / "moment" / "retried").touch()
-        async with service.client.post(f"/api/tasks/{done['task_id']}/retry") as answer:
-            assert answer.status == 200
-        await died(service)
-        asked = len(site.requests)
-        await service.start()
-        again = await service.wait(done["task_id"])
-        assert again["attempt"] == 2
-        assert len(site.requests) > asked
-        assert again["files"] != done["files"]
-        fetched = await service.fetch(again["files"]["video"], tmp_path / "video.mp4")
-        assert sha256(fetched) == sha256(media / "1mb.mp4")
+    done = await finished(mortal, site)
+    await STARTED_AGAIN.comes(mortal)
+    async with mortal.client.post(f"/api/tasks/{done['task_id']}/retry") as answer:
+        assert answer.status == 200
+    await died(mortal)
+    asked = len(site.requests)
+    await mortal.start()
+    again = await mortal.wait(done["task_id"])
+    assert again["attempt"] == 2
+    assert len(site.requests) > asked
+    assert again["files"] != done["files"]
+    fetched = await mortal.fetch(again["files"]["video"], tmp_path / "video.mp4")
+    assert sha256(fetched) == sha256(media / "1mb.mp4")
 
 
 async def test_a_dead_fork_server_is_replaced_and_its_tasks_go_on_from_where_they_were(
@@ -261,17 +215,6 @@ async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and
 async def finished(service: Service, site: Site) -> Payload:
     task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
     return await service.wait(task["task_id"])
-
-
-async def died(service: Service) -> None:
-    """Return when the server has killed itself, and all that it had started is gone."""
-    started: list[psutil.Process] = []
-    async with asyncio.timeout(20):
-        while service.runs:
-            started = service.processes() or started
-            await asyncio.sleep(0.01)
-    assert await service.ended() == -signal.SIGKILL
-    await gone(started)
 
 
 async def all_tasks(service: Service) -> list[Payload]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Payload, Service
+from tests.service import Payload, Service, Services
 from tests.site import SECONDS, Site, probe, sha256
 from tests.site.pages import TITLES
 
@@ -61,9 +61,9 @@ FAULTS = {
 
 
 async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_help(
-    site: Site, tmp_path: Path
+    services: Services, site: Site
 ) -> None:
-    async with Service(tmp_path / "service", **SETTINGS) as service:
+    async with services.lend(**SETTINGS) as service:
         submitted = {name: await submit(service, site, fault) for name, fault in FAULTS.items()}
         ended = {name: await ending(service, task_id) for name, task_id in submitted.items()}
         found = {name: (payload.get("error_code"), payload["attempt"]) for name, payload in ended.items()}
@@ -73,10 +73,10 @@ async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_
         assert service.complaints() == []
 
 
-async def test_two_streams_together_may_not_be_larger_than_allowed(site: Site, tmp_path: Path) -> None:
+async def test_two_streams_together_may_not_be_larger_than_allowed(services: Services, site: Site) -> None:
     """Each alone would pass."""
     limit = {"CLIPWIRE_DOWNLOADS__MAX_FILESIZE": "350 KiB"}
-    async with Service(tmp_path / "service", **SETTINGS | limit) as service:
+    async with services.lend(**SETTINGS | limit) as service:
         task = await service.submit(site.url("/dash/manifest.mpd"), outputs=["video"])
         assert (await ending(service, task["task_id"]))["error_code"] == "too_large"
 
@@ -92,9 +92,9 @@ async def test_two_streams_together_may_not_be_larger_than_allowed(site: Site, t
     ],
 )
 async def test_what_passes_is_outlasted_and_the_file_is_whole(
-    site: Site, media: Path, tmp_path: Path, path: str, resumed: bool
+    services: Services, site: Site, media: Path, tmp_path: Path, path: str, resumed: bool
 ) -> None:
-    async with Service(tmp_path / "service", **SETTINGS) as service:
+    async with services.lend(**SETTINGS) as service:
         began = asyncio.get_running_loop().time()
         task = await service.submit(site.url(path), outputs=["video"])
         done = await service.wait(task["task_id"])

@@ -1,0 +1,54 @@
+"""Servers that are killed at a moment that chance would hardly find: just before a call of their own.
+
+    async def test_...(mortal: Service) -> None:
+        await PRODUCED.comes(mortal)
+        ...
+        await died(mortal)
+        await mortal.start()      # and lives on
+
+Tests take turns with one such server as they do with others.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import astuple, dataclass
+
+from tests.service import ROOT, Service, gone
+
+MORTAL = {"PYTHONPATH": str(ROOT / "tests" / "mortal")}
+_WITHIN = 20  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Just before `method` of `owner` is called with `args` for which `when` is true.
+
+    `when` is an expression that may name `server.events`; `owner` is a class or module in `module`.
+    """
+
+    module: str
+    owner: str
+    method: str
+    when: str = "True"
+
+    async def comes(self, service: Service) -> None:
+        """Have `service`, which was started with `MORTAL`, die when it next comes to this."""
+        order = service.folder / "order"
+        order.write_text(json.dumps(astuple(self)))
+        os.kill(service.pid, signal.SIGUSR1)
+        async with asyncio.timeout(_WITHIN):
+            while order.exists():
+                await asyncio.sleep(0.002)
+
+
+async def died(service: Service) -> None:
+    """Return when the server has killed itself, and all that it had started is gone."""
+    started = service.processes()
+    async with asyncio.timeout(_WITHIN):
+        while service.runs:
+            started = service.processes() or started
+            await asyncio.sleep(0.01)
+    assert await service.ended() == -signal.SIGKILL
+    await gone(started)
