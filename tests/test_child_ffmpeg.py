@@ -199,6 +199,86 @@ say(errors=errors, status=status, size=os.path.getsize("out.wav"))
     assert told["size"] <= 20_000
 
 
+CONVERT = """
+from pathlib import Path
+from server.child.media import programs
+from server.child.process.failed import JobFailed
+
+def converted(*arguments):
+    log = []
+    try:
+        programs.convert(executable, list(arguments), log.append)
+    except JobFailed as failed:
+        return failed.code, log
+    return "well", log
+"""
+
+
+def fake(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "ffmpeg"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+SIGNALLED = "Exiting normally, received signal 15."
+NO_SPACE = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("exit 255", "conversion_failed"),
+        ("echo '[fc#0 @ 0x5f] [error] Operation not permitted' >&2; exit 255", "conversion_failed"),
+        (f"echo 'title: {SIGNALLED}' >&2; exit 255", "conversion_failed"),
+        (f"echo '[info] {SIGNALLED}' >&2; exit 255", "worker_lost"),
+        ("kill -9 $$", "worker_lost"),
+        ("exit 228", "disk_full"),
+        ("exit 229", "too_large"),
+        ("exit 244", "out_of_memory"),
+        (f"echo 'file:{NO_SPACE}.mp4: {NO_SPACE}' >&2; exit 1", "conversion_failed"),
+        ("echo 'File too large' >&2; exit 1", "conversion_failed"),
+    ],
+)
+async def test_what_ended_ffmpeg_is_told_by_its_status_and_not_by_names_in_its_words(
+    start: Any, tmp_path: Path, body: str, code: str
+) -> None:
+    child = await start(CONVERT + 'say(code=converted("-i", "file:a.mp4", "b.mp4")[0])', fake(tmp_path, body))
+    assert await child.line() == {"code": code}
+
+
+async def test_an_old_ffmpeg_has_no_such_status_and_the_disk_is_looked_at(start: Any, tmp_path: Path) -> None:
+    """Release 6.0 and those before it end with 1, whatever it was."""
+    body = (
+        CONVERT
+        + """
+sandbox.limit(max_filesize=100_000)
+open("out.mkv", "wb").write(bytes(100_000))
+found = [converted("-i", "file:a.mp4", "b.mp4")[0]]
+os.truncate("out.mkv", 99_999)
+from server.child.process import disk
+disk.is_full = lambda directory: directory.absolute() == Path.cwd()
+say(found=[*found, converted("-i", "file:a.mp4", "b.mp4")[0]])
+"""
+    )
+    child = await start(body, fake(tmp_path, "exit 1"))
+    assert await child.line() == {"found": ["too_large", "disk_full"]}
+
+
+async def test_only_what_ffmpeg_complains_of_is_in_the_log(start: Any, video: Path) -> None:
+    body = (
+        CONVERT
+        + """
+open("broken.mp4", "w").write("garbage")
+say(ends=[converted("-i", f"file:{name}.mp4", "-vn", "out.wav") for name in ("video", "broken")])
+"""
+    )
+    [(well, quiet), (broken, loud)] = (await (await start(body)).line())["ends"]
+    assert (well, len(quiet), broken) == ("well", 1, "conversion_failed")
+    assert "Invalid data found" in loud[1]
+    assert "[info]" not in loud[1]
+
+
 HOSTILE = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}a.ts\n#EXT-X-ENDLIST\n",
     "key": '#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-KEY:METHOD=AES-128,URI="{url}key"\n'

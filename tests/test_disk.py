@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import pytest
 
+from server.child.process.disk import is_full
 from tests.service import ROOT, Payload, Service, gone
 from tests.site import Site, sha256
 from tests.test_database_faults import refused
@@ -127,6 +128,14 @@ async def test_what_waits_for_room_can_be_cancelled_and_removed(volume: Volume, 
             async with service.client.delete(f"/api/tasks/{task['task_id']}") as answer:
                 assert answer.status == HTTPStatus.NO_CONTENT
         assert list((service.data / "work").iterdir()) == []
+
+
+def test_a_child_sees_for_itself_whether_the_disk_is_full(small: Volume) -> None:
+    assert not is_full(small.folder)
+    with (small.folder / "all").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(MIB)):
+            pass
+    assert is_full(small.folder)
 
 
 async def test_a_disk_that_is_full_in_the_middle_loses_nothing(

@@ -1,23 +1,22 @@
 """Running ffmpeg through yt-dlp's own `Popen`, which `media.ffmpeg` has replaced by a guarded one."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from yt_dlp.postprocessor import ffmpeg as postprocessor
 
 from server.child.media.ffmpeg import Way
-from server.child.process.failed import JobFailed
+from server.child.process import disk
+from server.child.process.failed import OF_ERRNO, JobFailed
 from server.codes import Code
 
-_STOPPED = 255  # of an ffmpeg that has caught a signal
-_ENDED_BY: tuple[tuple[str, Code], ...] = (
-    ("no space left on device", "disk_full"),
-    ("disk quota exceeded", "disk_full"),
-    ("file too large", "too_large"),
-    ("cannot allocate memory", "out_of_memory"),
-)
+_CAUGHT: Final = 255  # the status of an ffmpeg that caught a signal, but also of one that lacked a permission
+_LAST_WORD: Final = re.compile(r"^(\[info\] )?Exiting normally, received signal \d+\.$")
+_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def run(command: list[str]) -> Result:
         )
     except FileNotFoundError:
         raise JobFailed("ffmpeg_missing", command[0]) from None
-    if status < 0 or status == _STOPPED:
+    if _was_killed(status, errors):
         raise JobFailed("worker_lost", f"{command[0]} was killed: status {status}")
     return Result(status, output or "", errors or "")
 
@@ -70,18 +69,30 @@ def help_on(ffmpeg: str, topic: str) -> str:
     return run([ffmpeg, "-hide_banner", "-h", topic]).output
 
 
-def reason(errors: str) -> Code | None:
-    """The code of what ended ffmpeg, if it was not the media."""
-    text = errors.lower()
-    return next((code for sign, code in _ENDED_BY if sign in text), None)
+def reason(status: int, directory: Path) -> Code | None:
+    """The code of what ended ffmpeg with `status` at work in `directory`, if it was not the media.
+
+    The status is the last error, as eight bits of a negative number. Before release 6.1 it is always 1: then
+    this machine is looked at. ffmpeg's words are no evidence: there are names in them that others chose.
+    """
+    if code := OF_ERRNO.get(256 - status):
+        return code
+    if disk.is_full(directory):
+        return "disk_full"
+    return "too_large" if disk.has_largest_file(directory) else None
 
 
 def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> None:
-    """Run ffmpeg with `arguments`; raises `JobFailed` with the reason."""
+    """Run ffmpeg with `arguments` in the job's directory; raises `JobFailed` with the reason."""
     log(f"ffmpeg {' '.join(arguments)}")
-    result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "warning", *arguments])
-    if result.errors:
-        log(result.errors)
+    # It says at the level of info that it was killed.
+    result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "level+info", *arguments])
+    if complaints := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
+        log("\n".join(complaints))
     if result.status:
-        code = reason(result.errors) or "conversion_failed"
+        code = reason(result.status, Path()) or "conversion_failed"
         raise JobFailed(code, f"ffmpeg ended with status {result.status}")
+
+
+def _was_killed(status: int, errors: str) -> bool:
+    return status < 0 or (status == _CAUGHT and bool(_LAST_WORD.match(errors.rstrip().rpartition("\n")[2])))

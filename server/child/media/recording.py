@@ -5,6 +5,8 @@ killed. There is more than one if the broadcast or this process was interrupted;
 missing, and at the seam a segment may come twice.
 """
 
+import io
+import re
 import subprocess
 import time
 from collections import deque
@@ -15,7 +17,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
-from yt_dlp.utils import DownloadError
+from yt_dlp.networking.common import Response
+from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.media import probe, programs
 from server.child.media.ffmpeg import Way
@@ -41,6 +44,7 @@ _LAST_WORDS: Final = 40
 _HEADER: Final = 8192  # bytes; a piece that is no larger has nothing in it, and its name is used again
 # What ffmpeg says when a broadcast breaks off; it ends with status 0 all the same.
 _BROKE_OFF: Final = ("failed to reload playlist", "error during demuxing")
+_REFUSED: Final = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\] HTTP error (\d{3}) ", re.MULTILINE)
 _OUTPUT: Final = ("-c", "copy", "-f", "matroska", "-cluster_time_limit", "1000", "-flush_packets", "1")
 
 Streams = Sequence[Mapping[str, Any]]
@@ -150,11 +154,11 @@ class Recording:
 
     def _is_over(self, status: int) -> bool:
         """Whether that was a regular end; raises what no further piece can mend."""
-        words = "\n".join(self._last_words)
-        if code := programs.reason(words):
+        words = "".join(self._last_words)
+        if status and (code := programs.reason(status, self._directory)):
             raise JobFailed(code, f"ffmpeg ended with status {status}")
         if not self._size:
-            raise DownloadError(words)
+            raise _why_nothing_came(words)
         return status == 0 and not any(sign in words.lower() for sign in _BROKE_OFF)
 
     @contextmanager
@@ -201,6 +205,14 @@ def _input(stream: Mapping[str, Any], hls: list[str]) -> list[str]:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if "\n" not in value)
     options = hls if stream["protocol"] in _HLS else []
     return [*(("-headers", lines) if lines else ()), "-rw_timeout", _PATIENCE, *options, "-i", stream["url"]]
+
+
+def _why_nothing_came(words: str) -> Exception:
+    """As yt-dlp would have met it."""
+    if not (refused := _REFUSED.search(words)):
+        return JobFailed("incomplete", "the broadcast gave nothing")
+    refusal: Exception = HTTPError(Response(io.BytesIO(), "", {}, int(refused[1])))
+    return refusal
 
 
 def _runs(program: Any) -> bool:

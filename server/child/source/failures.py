@@ -4,7 +4,6 @@ yt-dlp wraps, chains and sometimes flattens its errors into text. So the whole c
 a class that speaks for itself, and only then the text is searched.
 """
 
-import errno
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from yt_dlp import utils
 from yt_dlp.networking import exceptions as network
 
 from server.child.network import guard
-from server.child.process.failed import JobFailed
+from server.child.process.failed import OF_ERRNO, JobFailed
 from server.codes import CODES, PASSING, Code
 
 PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -31,7 +30,6 @@ _CLASSES: tuple[tuple[type[BaseException], Code], ...] = (
     (network.CertificateVerifyError, "tls_error"),
     (network.ProxyError, "proxy_error"),
 )
-_ERRNOS: dict[int, Code] = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "too_large"}
 # Only where yt-dlp has no class for it; matched on the lowered message, first come first served.
 _BOT_CHECK = r"not a bot|captcha|anti-bot"
 _TEXTS: tuple[tuple[Code, str], ...] = (
@@ -134,7 +132,7 @@ def _code_of_classes(chain: list[BaseException]) -> Code | None:
 
 def _code_of_errno(chain: list[BaseException]) -> Code | None:
     numbers = [link.errno for link in chain if isinstance(link, OSError)]
-    return next((_ERRNOS[number] for number in numbers if number in _ERRNOS), None)
+    return next((OF_ERRNO[number] for number in numbers if number in OF_ERRNO), None)
 
 
 def _refused(
