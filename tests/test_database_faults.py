@@ -147,11 +147,14 @@ async def backup(service: Service, target: Path) -> int:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Root may write everything, unless the file system itself is read-only."""
+    """Root may write everything, unless the file system itself is read-only.
+
+    Others can't mount, but are held to the mode of the database. (That of its folder the server puts right.)
+    """
     if os.geteuid():
-        folder.chmod(0o500)
+        (folder / DATABASE).chmod(0o400)
         yield
-        folder.chmod(0o700)
+        (folder / DATABASE).chmod(0o600)
         return
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     try:

@@ -130,7 +130,7 @@ WRONG = [
     (cut_off, "is damaged"),
     (of_another_program, "belongs to another program"),
     (newer, r"is of a newer server \(schema 99, this one knows \d+\)"),
-    (a_folder, "cannot be opened"),
+    (a_folder, "cannot be written"),
 ]
 
 

@@ -67,8 +67,11 @@ async def connect_reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 
 def _create(path: Path) -> None:
-    """SQLite would make the file readable for everybody; its side files take over its mode."""
+    """SQLite would make the file readable for everybody; its side files take over its mode.
+
+    And it would open one that it may not write, which the first client would learn.
+    """
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise DatabaseUnusable(path, f"cannot be opened ({error.strerror})") from error
+        raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
