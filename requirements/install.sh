@@ -3,7 +3,7 @@
 #
 #   install.sh run     .venv with what the service needs
 #   install.sh test    .venv with what the tests and checks need as well
-#   install.sh tools   the programs that the tests use: ffmpeg, ffprobe, a Chromium
+#   install.sh tools   the programs that some tests need and no package brings: ffprobe, a Chromium
 #
 # Where packages come from is left to pip's and apt's own configuration; what they are is fixed by the
 # hashes in run.txt and test.txt.
@@ -65,10 +65,17 @@ put() { cat >"$1.new" && mv "$1.new" "$1"; }
 
 make_venv() {
     python=$(find_python)
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || install_venv_module
+    pip=yes
+    "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$python-venv" || pip=
     say "making .venv with $("$python" --version) ..."
     rm -rf .venv
-    "$python" -m venv .venv
+    if [ "$pip" ]; then
+        "$python" -m venv .venv
+    else
+        "$python" -m venv --without-pip .venv
+        bring_pip || fail "$python has no pip, and none could be fetched." \
+            "Please install it, then run this again: apt-get install $python-venv"
+    fi
     interpreter | put .venv/.made
 }
 
@@ -83,28 +90,63 @@ find_python() {
         "Debian 12, Ubuntu 24.04 and newer have it: apt-get install python3 python3-venv"
 }
 
-install_venv_module() {
-    apt_install "$python-venv" ||
-        fail "$python cannot make virtual environments: its module venv is not installed." \
-            "Please install it, then run this again: apt-get install $python-venv"
-}
+# Debian keeps pip in a package of its own. Only root may install it, but anybody may fetch and unpack it.
+bring_pip() (
+    say "fetching pip from the system's packages ..."
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    unpack python3-pip-whl "$folder" || exit 1
+    wheel=$(echo "$folder"/usr/share/python-wheels/pip-*.whl)
+    .venv/bin/python "$wheel/pip" --quiet install --no-index "$wheel"
+)
+
+unpack() (
+    has apt-get && has dpkg-deb && cd "$2" || exit 1
+    apt-get -qq download "$1" 2>/dev/null || {
+        # The system's lists are missing or old, and not ours to renew.
+        mkdir -p lists/partial cache/archives/partial
+        set -- "$1" -o Dir::State::lists="$2/lists" -o Dir::Cache="$2/cache"
+        name=$1
+        shift
+        apt-get -qq "$@" update >&2 && apt-get -qq "$@" download "$name" >&2
+    } && dpkg-deb --extract ./*.deb .
+)
 
 # --- Programs ----------------------------------------------------------------------------------------
 
 install_tools() {
-    has ffmpeg && has ffprobe || apt_install ffmpeg ||
-        fail "the tests need ffmpeg and ffprobe (the service alone does not)." \
-            "Please install them, then run this again: apt-get install ffmpeg"
-    has_chromium || { apt_install chromium && has_chromium; } ||
-        fail "the page's tests need Chromium or Google Chrome on the PATH." \
-            "Please install one, then run this again: apt-get install chromium"
+    has ffprobe || apt_install ffmpeg || expect ffprobe ffmpeg
+    has_chromium || { apt_install chromium && has_chromium; } || has_own_chromium || expect Chromium chromium
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
 has_chromium() { has chromium || has chromium-browser || has google-chrome || has google-chrome-stable; }
 
-# Only as root, who would do the same; anybody else is told what to install.
+# What needs it is not tested, and pytest says so at its end; but in CI everything is tested.
+expect() {
+    [ -z "${CI-}" ] || fail "in CI no test may be left out, and some need $1: apt-get install $2"
+}
+
+# Playwright's, if it can be fetched and the system has the libraries that it needs. Tried once for each
+# lock: .venv/.browser says for which.
+has_own_chromium() {
+    lock=requirements/test.txt
+    if ! is_current .venv/.browser; then
+        say "fetching Playwright's Chromium for the tests of the page ..."
+        fetch_chromium >/dev/null 2>&1 || rm -rf .venv/browsers
+        digest "$lock" | put .venv/.browser
+    fi
+    [ -d .venv/browsers ]
+}
+
+fetch_chromium() {
+    export PLAYWRIGHT_BROWSERS_PATH="$PWD/.venv/browsers"
+    .venv/bin/python -m playwright install --only-shell chromium &&
+        "$PLAYWRIGHT_BROWSERS_PATH"/chromium*/*/*headless[-_]shell --version
+}
+
+# Only as root, who would do the same.
 apt_install() {
     [ "$(id -u)" -eq 0 ] && has apt-get || return 1
     say "installing the system's package $1 ..."

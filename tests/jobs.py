@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from server.models import InfoRequest, ProcessRequest
 from server.settings import DownloadSettings
 from server.tasks.jobs import JobMaker
 from server.tasks.tools import Tools
+from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
-FFMPEG = shutil.which("ffmpeg") or "ffmpeg"
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
 
 

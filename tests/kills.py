@@ -24,7 +24,8 @@ from server.events import Requeued
 from server.models import TaskStatus
 from server.tasks.runner import after_loss
 from tests.service import FINAL, Payload, Service, children_of
-from tests.site import SECONDS, Site, sha256
+from tests.site import SECONDS, Site, probe, sha256
+from tests.tools import FFMPEG
 
 LONG = 30  # times the four seconds of the site's film: enough for an encoder to be caught at work
 FRAMES = 25  # a second
@@ -57,7 +58,7 @@ KINDS = (
 def make_film(media: Path, folder: Path) -> Path:
     """The site's media, and a film that is long enough."""
     shutil.copytree(media, folder)
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-stream_loop", str(LONG - 1), "-i", "video.mp4"]
+    command = [FFMPEG, "-v", "error", "-nostdin", "-y", "-stream_loop", str(LONG - 1), "-i", "video.mp4"]
     subprocess.run([*command, "-c", "copy", "-movflags", "+faststart", "long.mp4"], cwd=folder, check=True)
     return folder
 
@@ -219,7 +220,7 @@ class Rampage:
             (program, task)
             for child, task in self._children()
             for program in children_of(child.pid)
-            if _is(program, "ffmpeg", fork=None)
+            if _is(program, FFMPEG, fork=None)
         ]
 
     async def _until_all_may_be_lost(self) -> None:
@@ -319,12 +320,13 @@ async def check_files(rampage: Rampage, folder: Path) -> None:
         assert sorted(done["files"]) == sorted(kind.outputs)
         for name, link in done["files"].items():
             file = await rampage.service.fetch(link, folder / "fetched")
+            film = await probe(file)
             if name == "video" and kind.same_as:
                 assert sha256(file) == sha256(rampage._media / kind.same_as), done
             else:
-                assert await duration_of(file) == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
-            if name == "video":
-                assert await frames_of(file) == kind.seconds * FRAMES, done
+                assert film.duration == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
+            if name == "video":  # a piece that is missing, or there twice, shows in no other way
+                assert film.pictures == kind.seconds * FRAMES, done
 
 
 async def swept(data: Path, within: float = 10) -> None:
@@ -347,22 +349,6 @@ def check_data(data: Path, witnesses: Sequence[Witness]) -> None:
     with sqlite3.connect(data / "clipwire.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
-
-
-async def frames_of(film: Path) -> int:
-    """How many pictures a film has: a piece that is missing, or there twice, shows in no other way."""
-    entries = ("-select_streams", "v:0", "-count_packets", "-show_entries", "stream=nb_read_packets")
-    return int(await _ffprobe(film, *entries))
-
-
-async def duration_of(film: Path) -> float:
-    return float(await _ffprobe(film, "-show_entries", "format=duration"))
-
-
-async def _ffprobe(film: Path, *entries: str) -> str:
-    command = ("ffprobe", "-v", "error", "-of", "csv=p=0", *entries, str(film))
-    result = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
-    return result.stdout.strip().strip(",")
 
 
 @asynccontextmanager

@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.jobs import FFMPEG, Jobs, broken, probe
+from tests.jobs import Jobs, broken, probe
 from tests.service import descendants
 from tests.site import SECONDS, Site, sha256
+from tests.tools import FFMPEG
 
 # What goes wrong.
 

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from server.child.media import mp4
 from server.child.media.probe import is_something_else, sniff
-from tests.jobs import FFMPEG, Jobs, broken, probe
+from tests.jobs import Jobs, broken, probe
+from tests.tools import FFMPEG
 
 COPY = ["-c", "copy"]
 SOUND = ["-vn", "-c:a"]

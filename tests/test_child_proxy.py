@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.child.process import sandbox
+from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,8 +37,8 @@ import os, sys
 sys.path.append(sys.argv[1])
 from server.child.media import ffmpeg, programs
 os.environ["no_proxy"] = "*"
-ffmpeg.install("/usr/bin/ffmpeg", os.open(os.devnull, os.O_RDONLY), print)
-command = ["/usr/bin/ffmpeg", "-i", sys.argv[2], "-f", "null", "-"]
+ffmpeg.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print)
+command = [sys.argv[4], "-i", sys.argv[2], "-f", "null", "-"]
 with programs.start(command, ffmpeg.Way(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
     print(program.stderr.read())
 """
@@ -176,7 +177,7 @@ async def test_the_proxy_of_the_operator_is_between_it_and_the_world(host: Host)
 async def stray(link: str, port: int) -> bytes:
     """What an ffmpeg says that is sent to `link` and has its proxy at `port`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-c", STRAY, str(ROOT), link, str(port)), stdout=subprocess.PIPE
+        *(sys.executable, "-I", "-c", STRAY, str(ROOT), link, str(port), FFMPEG), stdout=subprocess.PIPE
     )
     async with asyncio.timeout(20):
         said, _ = await process.communicate()

@@ -15,6 +15,8 @@ from typing import Any, Self
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from tests.tools import FFMPEG
+
 ROOT = Path(__file__).parents[1]
 CONTROL = 5.0  # seconds that any answer may take
 
@@ -53,7 +55,7 @@ def wait(channel):
 def encode(channel):
     parent = os.getpid()
     program = subprocess.Popen(
-        ["ffmpeg", "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=16x16", "-f", "null", "-"],
+        [FFMPEG, "-v", "quiet", "-re", "-f", "lavfi", "-i", "testsrc=size=16x16", "-f", "null", "-"],
         preexec_fn=lambda: linux.die_with_parent(parent))
     channel.send("encoding", pid=program.pid)
     time.sleep(600)
@@ -65,7 +67,7 @@ def escape(channel):
         "print(p.pid)")], stdout=subprocess.PIPE)
     channel.send("escaped", pid=int(first.stdout.readline()))
     first.wait()
-'''
+'''.replace("FFMPEG", repr(FFMPEG))
 
 SERVE = f"""
 import socket, sys
@@ -368,7 +370,7 @@ async def test_only_the_server_ends_the_fork_server(control: Control, number: si
 
 async def test_the_warm_fork_server_says_what_it_has_and_stays_small(tmp_path: Path) -> None:
     script = str(ROOT / "server" / "child" / "forkserver.py")
-    config = json.dumps({"ffmpeg": "/usr/bin/ffmpeg", "deno": None})
+    config = json.dumps({"ffmpeg": FFMPEG, "deno": None})
     async with control_of([script], tmp_path, config) as control:
         ready = await control.event()
         assert ready["pid"] == control.process.pid

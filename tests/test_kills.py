@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.kills import FRAMES, check_data, check_files, frames_of, make_film, rampage, swept
+from tests.kills import FRAMES, check_data, check_files, make_film, rampage, swept
 from tests.moments import Moment, died
 from tests.service import Payload, Service, children_of, descendants, gone
-from tests.site import SECONDS, Site, open_site, sha256
+from tests.site import SECONDS, Site, open_site, probe, sha256
 
 ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
 STARTED = Moment("server.tasks.forkserver", "ForkServer", "start")
@@ -189,7 +189,7 @@ async def test_a_stream_of_pieces_that_is_interrupted_twice_lacks_none_and_has_n
         noted = await pieces(service, task["task_id"], other_than=(noted,))
     done = await service.wait(task["task_id"])
     film = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
-    assert await frames_of(film) == SECONDS * FRAMES
+    assert (await probe(film)).pictures == SECONDS * FRAMES
     assert len(site.seen(f"/hls/{kind}/{first}")) == 1, "what was there was fetched again"
 
 

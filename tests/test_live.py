@@ -10,6 +10,7 @@ import pytest
 
 from tests.service import Payload, Service, gone
 from tests.site import Site, probe
+from tests.tools import FFMPEG
 
 BROADCAST = "/hls/broadcast/index.m3u8"
 ENDLESS = "/hls/live/index.m3u8"
@@ -42,7 +43,7 @@ def segments(site: Site) -> int:
 
 def ffmpegs(service: Service) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return [process for process in service.processes() if process.name() == "ffmpeg"]
+        return [process for process in service.processes() if FFMPEG in process.cmdline()]
     return ffmpegs(service)  # one has ended while we looked
 
 

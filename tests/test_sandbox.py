@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.child.process import linux, sandbox
+from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
 HAS_LANDLOCK = sandbox.abi() > 0
@@ -92,13 +93,13 @@ async def test_a_confined_process_reads_nothing_else_and_writes_nowhere_else(hom
 async def test_a_confined_process_has_what_it_needs_of_the_system(home: Path) -> None:
     told = await outcomes(
         home,
-        f"sandbox.restrict(home, [{str(home.parent / 'secret')!r}, '/no/such/file'])",
+        f"sandbox.restrict(home, [{str(home.parent / 'secret')!r}, {FFMPEG!r}, '/no/such/file'])",
         "(home.parent / 'secret').read_text()",
         "__import__('wave') and None",
         "__import__('ssl').create_default_context() and None",
         "socket.getaddrinfo('localhost', 80) and None",
         "Path('/dev/null').write_text('x')",
-        "subprocess.run(['ffmpeg', '-version'], capture_output=True).returncode",
+        f"subprocess.run([{FFMPEG!r}, '-version'], capture_output=True).returncode",
         "subprocess.run([sys.executable, '-c', ''], capture_output=True).returncode",
     )
     assert told[1:] == ["secret", "done", "done", "done", 1, 0, 0]

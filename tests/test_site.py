@@ -11,6 +11,7 @@ import pytest
 
 from tests.site import SECONDS, Site, open_site, probe
 from tests.site.pages import TITLES
+from tests.tools import FFMPEG
 
 
 @pytest.fixture
@@ -146,6 +147,8 @@ async def test_yt_dlp_gets_a_whole_film(site: Site, tmp_path: Path, path: str, c
         "-m",
         "yt_dlp",
         "--quiet",
+        "--ffmpeg-location",
+        FFMPEG,
         "-o",
         "film.%(ext)s",
         site.url(path),

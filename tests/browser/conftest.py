@@ -3,14 +3,16 @@
 Everything here and in the tests lives on the session's event loop, as the browser does.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.fakes.api import FakeApi, open_api
+from tests.tools import find_chromium, without
 
 PATIENCE_MS = 10_000
 _ARGUMENTS = (
@@ -22,10 +24,20 @@ _UNANSWERED = ("Failed to load resource", "WebSocket connection to")
 OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Skipped tests are one line at the end and not one each: they have one reason, which lies here."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple):
+        report.longrepr = (__file__, 1, report.longrepr[2])
+    return report
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    program = find_chromium() or without("Chromium", "apt-get install chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
         expect.set_options(timeout=PATIENCE_MS)
         yield browser
         await browser.close()

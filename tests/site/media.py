@@ -6,10 +6,13 @@ One encode; everything else is copied out of it, so that durations and streams o
 import asyncio
 import fcntl
 import hashlib
-import json
+import re
 import subprocess
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+
+from tests.tools import FFMPEG
 
 SECONDS = 4
 SEGMENTS = SECONDS
@@ -40,28 +43,38 @@ def make_media(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What ffprobe finds in a file: seconds, and the codec of each stream."""
+    """What is in a file: seconds, the codec of each stream, and how many pictures there are."""
 
     duration: float
     codecs: list[str]
+    pictures: int
 
 
 async def probe(path: Path) -> Film:
-    """Raises `CalledProcessError` when this is no film."""
-    command = (
-        "ffprobe",
-        "-v",
-        "error",
-        "-of",
-        "json",
-        "-show_entries",
-        "format=duration:stream=codec_name",
-        path,
-    )
-    result = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    found = json.loads(result.stdout)
-    codecs = sorted(stream["codec_name"] for stream in found["streams"])
-    return Film(float(found["format"]["duration"]), codecs)
+    """Raises `CalledProcessError` when this is no film.
+
+    ffmpeg lists all packets; its `framecrc` is meant for programs: times in units of each stream's `tb`.
+    """
+    command = (FFMPEG, "-v", "error", "-nostdin", "-i", f"file:{path}", *_PACKETS)
+    result = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
+    about: dict[str, dict[str, str]] = {}
+    for name, stream, value in re.findall(r"^#(\w+) (\d+): (.+)$", result.stdout, re.MULTILINE):
+        about.setdefault(stream, {})[name] = value
+    begins: list[Fraction] = []
+    ends: list[Fraction] = []
+    pictures = 0
+    for packet in re.findall(r"^\d.*$", result.stdout, re.MULTILINE):
+        stream, _, shown, lasts, *_ = packet.split(",")
+        unit = Fraction(about[stream]["tb"])
+        begins.append(int(shown) * unit)
+        ends.append((int(shown) + int(lasts)) * unit)
+        pictures += about[stream]["media_type"] == "video"
+    codecs = sorted(stream["codec_id"] for stream in about.values())
+    # What a codec needs to get going lies before 0 and is not heard.
+    return Film(float(max(ends) - max(Fraction(), min(begins))), codecs, pictures)
+
+
+_PACKETS = ("-map", "0", "-c", "copy", "-f", "framecrc", "-")
 
 
 def sha256(path: Path) -> str:
@@ -116,5 +129,5 @@ def _pad(source: Path, target: Path, size: int) -> None:
 
 
 def _ffmpeg(folder: Path, *arguments: str) -> None:
-    command = ("ffmpeg", "-v", "error", "-nostdin", "-y", *arguments)
+    command = (FFMPEG, "-v", "error", "-nostdin", "-y", *arguments)
     subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL)
