@@ -31,6 +31,7 @@ from server.api.payload import Encoder
 from server.api.route import Route, undescribed
 from server.api.wrapping import wrapped
 from server.backends import open_backend
+from server.clock import Clock
 from server.settings import Settings
 from server.tasks.hub import Hub
 
@@ -43,7 +44,7 @@ ROUTES: list[Route] = [
 ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close of their sockets
 
 
-def create_app(settings: Settings) -> web.Application:
+def create_app(settings: Settings, clock: Clock | None = None) -> web.Application:
     """The service, closed; it opens its data when it starts and raises what `open_backend` raises."""
     doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
@@ -59,7 +60,7 @@ def create_app(settings: Settings) -> web.Application:
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
-        async with open_backend(settings, hub) as opened:
+        async with open_backend(settings, hub, clock or Clock()) as opened:
             app[keys.TASKS] = opened.tasks
             app[keys.FILES] = opened.files
             app[keys.INSPECTOR] = opened.inspector

@@ -4,7 +4,7 @@ A child writes the events of `CHILD_EVENT` as JSON, one a line; the others come 
 `apply` is pure: every transition can be tested without a process, a database or a clock.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, assert_never
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
@@ -100,7 +100,7 @@ class Requeued(_Event):
     """Back in the queue for another attempt; `because` is a code that says what it waits for."""
 
     because: str | None = None
-    not_before: datetime | None = None
+    after: NonNegativeFloat | None = None  # seconds
     counts_as_retry: bool = False
     counts_as_lost: bool = False
 
@@ -203,7 +203,7 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
         case Progress():
             return _progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
         case Requeued():
-            return _requeued(status, event) if stage is not Stage.PAUSED else None
+            return _requeued(status, event, now) if stage is not Stage.PAUSED else None
         case Completed(files=files, video_info=info):
             return _completed(files, now) | {"video_info": merged(status.video_info, info)}
         case Failed(code=code, hint=hint):
@@ -245,11 +245,11 @@ def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
     return None if unchanged else change
 
 
-def _requeued(status: TaskStatus, event: Requeued) -> dict[str, object] | None:
+def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, object] | None:
     change: dict[str, object] = _STILL | {
         "stage": Stage.QUEUED,
         "waiting": event.because,
-        "not_before": event.not_before,
+        "not_before": None if event.after is None else now + timedelta(seconds=event.after),
         "retries": status.retries + event.counts_as_retry,
         "lost": status.lost_in_a_row + event.counts_as_lost,
         "lost_in_all": status.lost_in_all + event.counts_as_lost,

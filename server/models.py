@@ -6,7 +6,7 @@ that clients see. It holds no sentences, only codes: they are put into words in 
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -280,11 +280,3 @@ def without_password(url: str) -> str:
     return (
         url.replace(parts.netloc, bare, 1) if parts.netloc in url else urlunsplit(parts._replace(netloc=bare))
     )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def in_seconds(seconds: float) -> datetime:
-    return utc_now() + timedelta(seconds=seconds)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -96,8 +97,12 @@ class Store(Protocol):
         """Marked, and not yet forgotten."""
         ...
 
-    async def mark_expired(self, hours: float, limit: int) -> list[str]:
-        """Mark up to `limit` tasks that have been final for longer than `hours` as removed."""
+    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+        """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first."""
+        ...
+
+    async def none_ended_after(self, moment: datetime) -> None:
+        """Count the age of a task that claims to have ended later from `moment` on: a clock was ahead."""
         ...
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:

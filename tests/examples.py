@@ -1,10 +1,14 @@
 """Tasks to test with."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from server.events import Completed, DownloadStarted, Started, apply
 from server.files.names import new_short, public_name
-from server.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo, utc_now
+from server.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def new_task(

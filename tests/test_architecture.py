@@ -19,7 +19,7 @@ LAYERS = (
     {"tasks"},
     {"ports", "settings"},
     {"events", "errors", "locales", "stored"},
-    {"models"},
+    {"models", "clock"},
     {"codes", "jobs"},  # also for children: see below
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from server.backends.dispatcher import LocalDispatcher
+from server.clock import Clock
 from server.errors import DiskFull
-from server.models import ProcessRequest, Stage, Task, TaskStatus, utc_now
+from server.models import ProcessRequest, Stage, Task, TaskStatus
+from tests.examples import utc_now
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -59,7 +61,7 @@ async def settled() -> None:
 
 def dispatcher(attempts: Attempts, at_once: int = 1, per_host: int = 0) -> LocalDispatcher:
     store, told = attempts, attempts.told.append
-    return LocalDispatcher(attempts.run, store, at_once, per_host, told)  # type: ignore[arg-type]
+    return LocalDispatcher(attempts.run, store, at_once, per_host, told, Clock())  # type: ignore[arg-type]
 
 
 async def test_no_more_run_at_once_than_allowed() -> None:

@@ -1,6 +1,6 @@
 """The state machine: what each event does in each stage."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -135,8 +135,9 @@ def test_a_retry_keeps_the_files_until_there_are_others(ending: str) -> None:
 
 
 def test_waiting_for_the_next_attempt_keeps_the_progress() -> None:
-    waiting = after(Started(), DownloadStarted(), EVENTS["progress"], Requeued(because="disk_full"))
+    waiting = after(Started(), DownloadStarted(), EVENTS["progress"], Requeued(because="disk_full", after=15))
     assert (waiting.stage, waiting.progress, waiting.waiting) == ("queued", 45, "disk_full")
+    assert waiting.not_before == LATER + timedelta(seconds=15)
     again = apply(waiting, Started(), LATER)
     assert (again.progress, again.attempt, again.waiting) == (10, 2, None)
 

@@ -17,6 +17,7 @@ import pytest
 from server.backends import Backend, DatabaseUnusable, open_backend
 from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import SqliteStore
+from server.clock import Clock
 from server.errors import DiskFull, TaskAlreadyFinal
 from server.events import Broken
 from server.files.local import LocalFiles
@@ -36,12 +37,14 @@ Patch = pytest.MonkeyPatch
 
 
 @asynccontextmanager
-async def backend(folder: Path, hub: Hub | None = None, **downloads: Any) -> AsyncIterator[Backend]:
+async def backend(
+    folder: Path, hub: Hub | None = None, clock: Clock | None = None, **downloads: Any
+) -> AsyncIterator[Backend]:
     settings = Settings(
         storage=StorageSettings(data_dir=folder / "data"),
         downloads=DownloadSettings(allowed_private_hosts=("127.0.0.1",), min_free_disk=0, **downloads),
     )
-    async with open_backend(settings, hub or Hub()) as opened:
+    async with open_backend(settings, hub or Hub(), clock or Clock()) as opened:
         yield opened
 
 

@@ -19,7 +19,8 @@ from server.api.openapi.document import describe
 from server.api.payload import present
 from server.app import ROUTES
 from server.locales import LANGUAGES
-from server.models import Stage, TaskStatus, VideoInfo, utc_now
+from server.models import Stage, TaskStatus, VideoInfo
+from tests.examples import utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
 KEPT_FROM_CLIENTS = {"lost", "lost_in_all", "reached", "retries", "published_at"}  # the past, in short

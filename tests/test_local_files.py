@@ -23,7 +23,8 @@ from server.files import publishing
 from server.files.local import LocalFiles
 from server.files.names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
-from server.models import Stage, StoredFile, TaskStatus, VideoInfo, utc_now
+from server.models import Stage, StoredFile, TaskStatus, VideoInfo
+from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 VIDEO = ProducedFile(path="video.mp4", size=5, type="video/mp4")

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from server.models import ProcessRequest, Task, TaskStatus, utc_now, without_password
+from server.models import ProcessRequest, Task, TaskStatus, without_password
+from tests.examples import utc_now
 
 GOOD = [
     "http://a/",

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from server.api import keys
 from server.app import create_app
 from server.backends import DatabaseUnusable, check_database, open_backend
+from server.clock import Clock
 from server.events import Completed, Event, Failed, Paused, Started
 from server.models import Stage, StoredFile, VideoInfo
 from server.settings import DownloadSettings, Settings, StorageSettings
@@ -216,7 +217,7 @@ async def test_a_schema_that_is_newer_is_one_line_and_check_says_the_same(settin
         pass
     NextRelease(settings).execute("PRAGMA user_version = 99")
     with pytest.raises(DatabaseUnusable, match="is of a newer server") as at_start:
-        async with open_backend(settings, Hub()):
+        async with open_backend(settings, Hub(), Clock()):
             pass
     with pytest.raises(DatabaseUnusable) as at_check:
         await check_database(settings)

@@ -8,6 +8,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import aiosqlite
@@ -20,9 +21,9 @@ from server.backends.sqlite.pages import Cursor, page_query
 from server.errors import DiskFull, TaskNotFound
 from server.events import Cancelled, Progress, Retried, apply
 from server.files.names import short_of
-from server.models import Stage, TaskStatus, utc_now
+from server.models import Stage, TaskStatus
 from server.ports import Filter, Idempotency
-from tests.examples import downloading, finished, new_task, started
+from tests.examples import downloading, finished, new_task, started, utc_now
 
 LIVE = tuple(stage for stage in Stage if not stage.is_final)
 QUEUE = Filter((Stage.QUEUED,))
@@ -39,7 +40,7 @@ import asyncio, sys
 from pathlib import Path
 from server.backends.sqlite import open_store
 from server.files.names import short_of
-from tests.examples import finished, new_task
+from tests.examples import finished, new_task, utc_now
 
 async def live(store):
     while True:
@@ -399,6 +400,6 @@ async def test_a_backup_that_fails_leaves_nothing_behind(path: Path) -> None:
 async def test_an_expired_task_is_gone_from_memory(store: SqliteStore) -> None:
     status = finished((await store.add(new_task())).status, hours_ago=2)
     await store.save(status)
-    assert await store.mark_expired(1, 10) == [status.task_id]
+    assert await store.mark_expired(utc_now() - timedelta(hours=1), 10) == [status.task_id]
     with pytest.raises(TaskNotFound):
         await store.get(status.task_id)

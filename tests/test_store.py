@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -16,9 +17,9 @@ from server.backends.sqlite import open_store
 from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
 from server.events import Cancelled, Failed, Paused, Prioritized, Resumed, Retried, apply
 from server.files.names import new_short, public_name, short_of
-from server.models import Stage, Task, TaskStatus, utc_now
+from server.models import Stage, Task, TaskStatus
 from server.ports import Filter, Idempotency, Store
-from tests.examples import downloading, finished, new_task, started
+from tests.examples import downloading, finished, new_task, started, utc_now
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -328,6 +329,10 @@ async def test_a_task_that_is_read_while_it_is_removed_does_not_stay_in_memory(o
             await store.get(final.task_id)
 
 
+def hours_ago(hours: float) -> datetime:
+    return utc_now() - timedelta(hours=hours)
+
+
 async def test_only_old_final_tasks_expire(store: Store) -> None:
     old = [await store.add(new_task()) for _ in range(3)]
     for task in old:
@@ -338,7 +343,7 @@ async def test_only_old_final_tasks_expire(store: Store) -> None:
     paused = await store.add(new_task(auto_start=False))
     running = await saved(store, started((await store.add(new_task())).status))
     await store.mark_removed(old[2].status.task_id)
-    assert await store.mark_expired(2.5, 10) == [old[0].status.task_id]
+    assert await store.mark_expired(hours_ago(2.5), 10) == [old[0].status.task_id]
     assert {retried.task_id, paused.status.task_id, running.task_id} < await ids(store)
     assert set(await store.removed()) == {old[0].status.task_id, old[2].status.task_id}
 
@@ -348,9 +353,9 @@ async def test_the_oldest_expire_first_and_no_more_than_asked_for(store: Store) 
     for hours in (5, 9, 7):
         task = await store.add(new_task())
         expected.append((await saved(store, finished(task.status, hours_ago=hours))).task_id)
-    assert set(await store.mark_expired(1, 2)) == {expected[1], expected[2]}
-    assert await store.mark_expired(1, 2) == [expected[0]]
-    assert await store.mark_expired(1, 2) == []
+    assert set(await store.mark_expired(hours_ago(1), 2)) == {expected[1], expected[2]}
+    assert await store.mark_expired(hours_ago(1), 2) == [expected[0]]
+    assert await store.mark_expired(hours_ago(1), 2) == []
 
 
 async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Store) -> None:
@@ -358,10 +363,19 @@ async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Stor
     await saved(store, final)
     async with asyncio.timeout(5):
         expired, was_retried = await asyncio.gather(
-            store.mark_expired(1, 10), store.save(apply(final, Retried(), utc_now()))
+            store.mark_expired(hours_ago(1), 10), store.save(apply(final, Retried(), utc_now()))
         )
     assert (expired, was_retried) == ([], True)
     assert (await store.get(final.task_id)).status.stage is Stage.QUEUED
+
+
+async def test_the_age_of_what_ended_in_the_future_counts_from_now(store: Store) -> None:
+    future, past = [await store.add(new_task()) for _ in range(2)]
+    await saved(store, finished(future.status, hours_ago=-1000))
+    await saved(store, finished(past.status, hours_ago=3))
+    await store.none_ended_after(utc_now())
+    assert await store.mark_expired(hours_ago(1), 10) == [past.status.task_id]
+    assert await store.mark_expired(hours_ago(-1), 10) == [future.status.task_id]
 
 
 # Several.

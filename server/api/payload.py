@@ -89,7 +89,8 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "progress": status.progress,
         "message": _message(status, words),
         "created_at": _instant(status.created_at),
-        "completed_at": _instant(status.completed_at),
+        # Another server, whose clock was ahead, may have accepted it.
+        "completed_at": _instant(status.completed_at and max(status.completed_at, status.created_at)),
         "video_info": status.video_info.model_dump(include=_INFO, exclude_none=True),
         "files": {kind: f"{base_path}/api/download/{file.name}" for kind, file in status.files.items()},
         "error": words.error(status.error_code) if status.error_code else None,

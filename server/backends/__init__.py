@@ -6,17 +6,18 @@ from pathlib import Path
 from server.backends import embedded, sqlite
 from server.backends.embedded import Backend
 from server.backends.sqlite import DatabaseUnusable, DataDirInUse
+from server.clock import Clock
 from server.settings import Settings
 from server.tasks.hub import Hub
 
 __all__ = ["Backend", "DataDirInUse", "DatabaseUnusable", "back_up", "check_database", "open_backend"]
 
 
-def open_backend(settings: Settings, hub: Hub) -> AbstractAsyncContextManager[Backend]:
+def open_backend(settings: Settings, hub: Hub, clock: Clock) -> AbstractAsyncContextManager[Backend]:
     """Raises `DataDirInUse` and `DatabaseUnusable` when it is entered."""
     match settings.storage.database:
         case "sqlite":
-            return embedded.open_embedded(settings, hub)
+            return embedded.open_embedded(settings, hub, clock)
 
 
 async def check_database(settings: Settings) -> str:

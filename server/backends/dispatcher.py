@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from server.clock import Clock
 from server.errors import DiskFull, TaskNotFound
-from server.models import Stage, Task, TaskStatus, utc_now
+from server.models import Stage, Task, TaskStatus
 from server.ports import Store
 from server.tasks.queue import Queue
 
@@ -27,12 +28,14 @@ class LocalDispatcher:
         max_concurrent: int,
         max_per_host: int,
         finish: Callable[[str], None],
+        clock: Clock,
     ) -> None:
         self._run = run
         self._store = store
         self._max_concurrent = max_concurrent
         self._max_per_host = max_per_host
         self._finish = finish
+        self._clock = clock
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, asyncio.Task[Task | None]] = {}
@@ -49,7 +52,7 @@ class LocalDispatcher:
         if task_id in self._running:
             self._again[task_id] = task  # perhaps a retry, while its failed attempt is tidying up
             return
-        wait = (not_before - utc_now()).total_seconds() if not_before else 0
+        wait = (not_before - self._clock.now()).total_seconds() if not_before else 0
         self._withdraw_from_queue(task_id)
         if wait > 0:
             loop = asyncio.get_running_loop()

@@ -5,16 +5,18 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import DATABASE, DatabaseUnusable, open_lock, open_store
+from server.clock import Clock
 from server.errors import DiskFull
 from server.events import Completed, Event, Requeued
 from server.files.local import LocalFiles
 from server.files.names import short_of
-from server.models import Stage, Task
+from server.models import Stage, Task, TaskStatus
 from server.ports import Sessions, Store
 from server.settings import ConfigurationError, Settings
 from server.tasks.disk import Disk
@@ -24,7 +26,7 @@ from server.tasks.inspector import Inspector
 from server.tasks.janitor import carry_out_removals, remove_expired, watch_disk
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
-from server.tasks.runner import Runner
+from server.tasks.runner import MAX_RETRY_AFTER, Runner
 from server.tasks.service import Tasks
 from server.tasks.tools import find_tools
 
@@ -41,7 +43,7 @@ class Backend:
 
 
 @asynccontextmanager
-async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
+async def open_embedded(settings: Settings, hub: Hub, clock: Clock) -> AsyncIterator[Backend]:
     """Open in this order. Raises `ConfigurationError`, `DataDirInUse` and `DatabaseUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
@@ -54,15 +56,15 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         )
         tools = find_tools()
         fork_server = await stack.enter_async_context(ForkServer(tools.ffmpeg, tools.deno))
-        recorder, disk = Recorder(store, hub), Disk(data_dir, downloads.min_free_disk)
+        recorder, disk = Recorder(store, hub, clock), Disk(data_dir, downloads.min_free_disk)
         runner = Runner(store, recorder, fork_server, files, downloads, tools)
         dispatcher = LocalDispatcher(
-            runner.run, store, downloads.max_concurrent, downloads.max_per_host, runner.finish
+            runner.run, store, downloads.max_concurrent, downloads.max_per_host, runner.finish, clock
         )
         stack.push_async_callback(dispatcher.aclose)
-        tasks = Tasks(store, recorder, hub, dispatcher, files, disk)
+        tasks = Tasks(store, recorder, hub, dispatcher, files, disk, clock)
         try:
-            await carry_on(store, recorder, dispatcher, files, tasks)
+            await carry_on(store, recorder, dispatcher, files, tasks, clock)
         except DiskFull as exc:
             raise DatabaseUnusable(
                 data_dir / DATABASE, "cannot be written, the disk is full: make room"
@@ -70,7 +72,7 @@ async def open_embedded(settings: Settings, hub: Hub) -> AsyncIterator[Backend]:
         await stack.enter_async_context(_background(files.sweep(store), "sweep"))
         await stack.enter_async_context(_background(watch_disk(disk, tasks, dispatcher), "disk"))
         if downloads.retention_hours:
-            expiry = remove_expired(store, tasks, downloads.retention_hours)
+            expiry = remove_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(_background(expiry, "retention"))
         yield Backend(
             tasks=tasks,
@@ -97,9 +99,15 @@ def _prepare(files: LocalFiles, data_dir: Path) -> None:
 
 
 async def carry_on(
-    store: Store, recorder: Recorder, dispatcher: LocalDispatcher, files: LocalFiles, tasks: Tasks
+    store: Store,
+    recorder: Recorder,
+    dispatcher: LocalDispatcher,
+    files: LocalFiles,
+    tasks: Tasks,
+    clock: Clock,
 ) -> None:
     """Finish what a stop or a crash has left: removals, publications, downloads."""
+    await store.none_ended_after(clock.now())
     await carry_out_removals(tasks, await store.removed())
     for task in await store.unfinished():
         if task.status.stage.is_running:
@@ -108,7 +116,15 @@ async def carry_on(
                 await files.tidy_up(after)
         now = await store.get(task.status.task_id)
         if now.status.stage is Stage.QUEUED:
-            dispatcher.submit(now)
+            await _shorten_wait(now.status, recorder, clock)
+            dispatcher.submit(await store.get(task.status.task_id))
+
+
+async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> None:
+    """No server makes a task wait so long: the clock of the one that did was ahead."""
+    longest = timedelta(seconds=MAX_RETRY_AFTER)
+    if status.not_before and status.not_before - clock.now() > longest:
+        await recorder.record(status.task_id, Requeued(because=status.waiting, after=MAX_RETRY_AFTER))
 
 
 async def _what_became_of(task: Task, files: LocalFiles) -> Event:

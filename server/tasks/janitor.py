@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
+from server.clock import Clock
 from server.errors import AppError
 from server.ports import Dispatcher, Store
 from server.tasks.disk import Disk
@@ -38,13 +40,13 @@ async def watch_disk(disk: Disk, tasks: Tasks, dispatcher: Dispatcher) -> None:
     await _for_ever(look, LOOK_AT_DISK)
 
 
-async def remove_expired(store: Store, tasks: Tasks, hours: float) -> None:
+async def remove_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:
     """Remove tasks, with their files, that ended more than `hours` ago."""
 
     async def look() -> None:
         more = True
         while more:
-            expired = await store.mark_expired(hours, AT_ONCE)
+            expired = await store.mark_expired(clock.now() - timedelta(hours=hours), AT_ONCE)
             await carry_out_removals(tasks, expired)
             more = len(expired) == AT_ONCE
 

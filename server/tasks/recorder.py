@@ -7,9 +7,10 @@ status which somebody saw is still there after a power cut.
 import asyncio
 import logging
 
+from server.clock import Clock
 from server.errors import DiskFull, TaskNotFound
 from server.events import Event, apply
-from server.models import TaskStatus, utc_now
+from server.models import TaskStatus
 from server.ports import Publisher, Store
 from server.tasks.shielding import to_the_end
 
@@ -19,9 +20,10 @@ SAVE_AGAIN = 1.0  # seconds between tries to save a last word that the disk did 
 
 
 class Recorder:
-    def __init__(self, store: Store, publisher: Publisher) -> None:
+    def __init__(self, store: Store, publisher: Publisher, clock: Clock) -> None:
         self._store = store
         self._publisher = publisher
+        self._clock = clock
 
     async def record(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
         """Return the status after `event`; writers may race, the store picks the order.
@@ -33,7 +35,7 @@ class Recorder:
             before = (await self._store.get(task_id)).status
             if attempt is not None and attempt != before.attempt:
                 return before
-            after = apply(before, event, utc_now())
+            after = apply(before, event, self._clock.now())
             if after is before:
                 return before
             if await self._store.save(after):

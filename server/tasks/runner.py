@@ -22,7 +22,7 @@ from server.events import (
     Started,
     merged,
 )
-from server.models import ProcessRequest, Stage, TaskStatus, in_seconds
+from server.models import ProcessRequest, Stage, TaskStatus
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
 from server.tasks.disk import found_no_room
@@ -193,8 +193,7 @@ def after_loss(status: TaskStatus) -> Event:
     in_a_row = status.lost_in_a_row
     if in_a_row + 1 >= MAX_LOST or status.lost_in_all + 1 >= MAX_LOST_IN_ALL:
         return Failed(code="worker_lost")
-    later = in_seconds(in_a_row * FIRST_BACKOFF)
-    return Requeued(because=NEXT_ATTEMPT, counts_as_lost=True, not_before=later)
+    return Requeued(because=NEXT_ATTEMPT, counts_as_lost=True, after=in_a_row * FIRST_BACKOFF)
 
 
 def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
@@ -202,11 +201,10 @@ def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
     if broken.code == "worker_lost":  # not the child itself, but a program that it had started
         return after_loss(status)
     if broken.code == "disk_full":
-        return Requeued(because="disk_full", not_before=in_seconds(DISK_BACKOFF))
+        return Requeued(because="disk_full", after=DISK_BACKOFF)
     if not broken.retryable or status.retries >= retries:
         return Failed(code=broken.code, hint=broken.hint)
-    later = in_seconds(_backoff(status, broken))
-    return Requeued(because=NEXT_ATTEMPT, counts_as_retry=True, not_before=later)
+    return Requeued(because=NEXT_ATTEMPT, counts_as_retry=True, after=_backoff(status, broken))
 
 
 def _backoff(status: TaskStatus, broken: Broken) -> float:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
+from server.clock import Clock
 from server.errors import (
     DiskFull,
     FileNotFound,
@@ -13,7 +14,7 @@ from server.errors import (
     WrongStage,
 )
 from server.events import Cancelled, Event, Paused, Prioritized, Requeued, Resumed, Retried
-from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, utc_now
+from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus
 from server.ports import Dispatcher, FileStore, Filter, Idempotency, Page, Publisher, Store
 from server.tasks.disk import Disk
 from server.tasks.recorder import Recorder
@@ -32,6 +33,7 @@ class Tasks:
         dispatcher: Dispatcher,
         files: FileStore,
         disk: Disk,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -39,6 +41,7 @@ class Tasks:
         self._dispatcher = dispatcher
         self._files = files
         self._disk = disk
+        self._clock = clock
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
 
@@ -56,7 +59,7 @@ class Tasks:
         self._refuse_when_closing()
         if self._disk.is_low():
             raise DiskFull
-        fresh = Task(request=request, status=TaskStatus.new(request, utc_now()))
+        fresh = Task(request=request, status=TaskStatus.new(request, self._clock.now()))
         task = await self._store.add(fresh, idempotency)
         if task.status.task_id == fresh.status.task_id:
             self._publisher.publish(task.status)

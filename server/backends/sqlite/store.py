@@ -1,9 +1,9 @@
 """The `Store` on SQLite: changes go through the one writer, reads through memory or their own connections."""
 
 import json
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import aiosqlite
@@ -43,6 +43,7 @@ _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND removed = 0 ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
+_DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
 _STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 
@@ -165,8 +166,12 @@ class SqliteStore:
         )
         return [task_id for (task_id,) in rows]
 
-    async def mark_expired(self, hours: float, limit: int) -> list[str]:
-        return await self._writer.submit(Execute(_EXPIRE, (time.time() - hours * 3600, limit)))
+    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+        return await self._writer.submit(Execute(_EXPIRE, (before.timestamp(), limit)))
+
+    async def none_ended_after(self, moment: datetime) -> None:
+        now = int(moment.timestamp())
+        await self._writer.submit(Execute(_DATE_BACK, (now, now)))
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
         rows = await self._reads.execute_fetchall(_STAGES, (json.dumps(task_ids),))
