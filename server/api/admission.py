@@ -15,11 +15,11 @@ from server.settings import LimitSettings
 
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
-    asked, limit = Minute(time.monotonic), limits.requests_per_minute
+    asked, limit, paths = Minute(time.monotonic), limits.requests_per_minute, doors.paths
 
     async def admit(request: web.Request) -> web.Response | None:
         doors.check(request)
-        if limit and not doors.is_probe(request):
+        if limit and not (paths.is_probe(request.path) or paths.is_page(request.path)):
             slow_down(doors.client(request))
         if cors.is_preflight(request):  # which carries no token
             return cors.answer_preflight() if doors.is_allowed_origin(request) else None

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from server.api.keys import SCOPE
 from server.api.log_ins import LOG_INS, SESSION
+from server.api.paths import OpenPaths
 from server.api.rate import Minute
 from server.api.security import SAFE
 from server.errors import OriginForbidden, TokenRequired, TooManyRequests
@@ -34,17 +35,14 @@ class Gate:
         self.is_locked = bool(self._hashes)
         self.scopes = [_scope(known) for known in self._hashes]
         self._wrong = Minute(clock)
-        base = settings.base_path
-        paths = ("", "/", "/healthz", "/api/session")
-        self._open = frozenset(prefix + path for prefix in ("", base) for path in paths)
-        self._static = tuple(prefix + "/static/" for prefix in {"", base})
+        self._paths = OpenPaths(settings)
 
     async def admit(self, request: web.Request, address: str) -> None:
         """Note in the request whose it is: `SCOPE`, and with a cookie `SESSION`.
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
         """
-        if request.path in self._open or request.path.startswith(self._static):
+        if self._paths.is_open(request.path):
             return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:

@@ -6,12 +6,14 @@ Browsers send requests for pages of other sites. A body type that needs a prefli
 """
 
 import ipaddress
+import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
 from server.api import cors
+from server.api.paths import OpenPaths
 from server.errors import HostForbidden, OriginForbidden
 from server.settings import ServerSettings
 
@@ -28,6 +30,7 @@ HEADERS = {  # of all answers; an answer that has X-Frame-Options was made with 
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",  # the page's modules too: an old one beside a new one breaks it
 }
+_HOST = re.compile(r"[^/?#@\\\s]+")  # without what would end a host in a URL
 MAX_KNOWN = 1024  # Host headers, ours or not, that need not be looked at again
 _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -38,29 +41,31 @@ class Doors:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._origins = frozenset(settings.allowed_origins)
-        self._hosts = frozenset({settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)})
+        self._hosts = frozenset((settings.host.lower(), *settings.allowed_hosts))
         self._knows = lru_cache(MAX_KNOWN)(self._is_ours)
-        self._probes = frozenset(("/healthz", settings.base_path + "/healthz"))
+        self.paths = OpenPaths(settings)
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
 
     def check(self, request: web.Request) -> None:
         """Raises `HostForbidden` or `OriginForbidden`."""
         host = self._host(request)
-        if host and not self._knows(host) and not self.is_probe(request):
+        if not self._knows(host) and not self.paths.is_probe(request.path):
             raise HostForbidden
         if request.method not in SAFE or hdrs.UPGRADE in request.headers:
             self._check_origin(request, host)
 
-    def is_probe(self, request: web.Request) -> bool:
-        """Load balancers ask for `/healthz` under whatever name."""
-        return request.path in self._probes
-
     def _host(self, request: web.Request) -> str:
-        """What the client believes to talk to; a trusted proxy says so in `X-Forwarded-Host`."""
+        """What the client believes to talk to, perhaps nothing.
+
+        A trusted proxy says so in `X-Forwarded-Host`; a target that is a whole URL outranks the header
+        (RFC 9112, section 3.2.2).
+        """
         if self._proxies and self._is_trusted(request.remote):
             forwarded = request.headers.get(hdrs.X_FORWARDED_HOST)
             if forwarded:
                 return forwarded.split(",")[-1].strip()
+        if not request.raw_path.startswith("/") and (authority := urlsplit(request.raw_path).netloc):
+            return authority
         return request.headers.get(hdrs.HOST, "")
 
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -105,8 +110,10 @@ class Doors:
 
     def _is_ours(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            name = urlsplit(f"//{host}").hostname if _HOST.fullmatch(host) else None
         except ValueError:
+            return False
+        if not name:
             return False
         return name in self._hosts or name == "localhost" or name.endswith(".localhost") or _is_literal(name)
 

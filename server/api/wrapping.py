@@ -3,16 +3,18 @@
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
+from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
 from server.api.bodies import docs_path
 from server.api.connections import Connections
 from server.api.problems import problem
-from server.api.route import Route, undescribed
+from server.api.route import Route
 from server.errors import AppError, InternalError, MethodNotAllowed, NotFound
 
 log = logging.getLogger(__name__)
@@ -23,19 +25,20 @@ AddHeaders = Callable[[web.Request, web.StreamResponse], None]
 
 def wrapped(
     routes: Sequence[Route], admit: Admit, add_headers: AddHeaders, connections: Connections
-) -> list[web.RouteDef]:
+) -> list[web.AbstractRouteDef]:
     """`routes`, and one for everything else, each with admission before its handler.
 
     `admit` raises if the request may not in; what it returns, if anything, is the answer. `add_headers` adds
     what every answer carries; handlers that send their answers themselves, files and sockets, call it, too.
     """
-    everything_else = undescribed(web.route("*", r"/{path:[\s\S]*}", unknown))
-    known = [route.definition for route in (*routes, everything_else)]
+
+    def answering(handler: Handler) -> Handler:
+        return _answering(handler, admit, add_headers, connections)
+
+    known = [route.definition for route in routes]
     return [
-        web.RouteDef(
-            each.method, each.path, _answering(each.handler, admit, add_headers, connections), each.kwargs
-        )
-        for each in known
+        *(web.route(each.method, each.path, answering(each.handler), **_OPTIONS) for each in known),
+        EverythingElse(answering(unknown)),
     ]
 
 
@@ -59,6 +62,35 @@ def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connecti
         return response
 
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingElse(web.AbstractRouteDef):
+    """The answer to whatever no other route knows, also to `*`, which is no path."""
+
+    handler: Handler
+
+    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        resource = _Anything("/")
+        router.register_resource(resource)
+        return [resource.add_route("*", self.handler, **_OPTIONS)]
+
+
+class _Anything(web.PlainResource):
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo, set[str]]:
+        [route] = self
+        return web.UrlMappingMatchInfo({}, route), {"*"}
+
+
+async def go_on(request: web.Request) -> None:
+    """Ask for a body that was announced; any other expectation may be passed over (RFC 9110, 10.1.1)."""
+    is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if is_announced and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+_OPTIONS: dict[str, Any] = {"expect_handler": go_on}
 
 
 async def unknown(request: web.Request) -> web.StreamResponse:

@@ -38,6 +38,9 @@ class OurErrorsOnly(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], CLIENTS_FAULTS))
 
 
+_OURS = OurErrorsOnly()
+
+
 def configure(settings: LoggingSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     if settings.format == "json":
@@ -45,5 +48,11 @@ def configure(settings: LoggingSettings) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-    logging.getLogger("aiohttp.server").addFilter(OurErrorsOnly())
+    quieten()
+
+
+def quieten() -> None:
+    """Libraries say of single clients what no operator can act upon, and of SQL what nobody may read."""
+    logging.getLogger("aiohttp.server").addFilter(_OURS)
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # subprotocols that a client asks for
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # it would log all values: URLs with passwords

@@ -1,0 +1,332 @@
+"""Requests as no browser sends them: each gets a plain answer, and none of them troubles an operator."""
+
+import asyncio
+import gzip
+import json
+import logging
+import os
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from server.app import create_app
+from server.commands import logs
+from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
+
+Client = TestClient[web.Request, web.Application]
+HOST = "Host: localhost"
+JSON = (HOST, "Content-Type: application/json")
+SOCKET = (
+    HOST,
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+NO_MASK = bytes(4)  # clients have to mask what they send; a mask of zeros changes nothing
+
+
+@pytest.fixture
+def section() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+async def client(tmp_path: Path, section: dict[str, Any]) -> AsyncIterator[Client]:
+    defaults: dict[str, Any] = {
+        "server": ServerSettings(allowed_hosts=("clip.example",)),
+        "storage": StorageSettings(data_dir=tmp_path / "data"),
+        "downloads": DownloadSettings(min_free_disk=0),
+    }
+    app = create_app(Settings(**defaults | section))
+    async with asyncio.timeout(60), TestClient(TestServer(app)) as client:
+        yield client
+
+
+def head(line: str, *headers: str) -> bytes:
+    return "\r\n".join((line, *headers, "", "")).encode("latin-1")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """Of a problem, after a look at whether it is one."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        problem = json.loads(self.body)
+        assert problem["status"] == self.status
+        return str(problem["code"])
+
+
+async def ask(client: Client, request: bytes, *later: bytes) -> Answer:
+    """The first final answer, to the letter of what is sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    try:
+        writer.write(request)
+        for piece in later:
+            await asyncio.sleep(0.01)  # so that it comes by itself
+            writer.write(piece)
+        answer = await _answer(reader)
+        return await _answer(reader) if answer.status == 100 else answer
+    finally:
+        writer.transport.abort()
+
+
+async def _answer(reader: asyncio.StreamReader) -> Answer:
+    async with asyncio.timeout(5):
+        line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answer(int(line.split()[1]), headers, body)
+
+
+# Under which name.
+
+
+NO_NAME_OF_OURS = [
+    head("GET /api/tasks HTTP/1.1", "Host:"),
+    head("GET /api/tasks HTTP/1.1", "Host: "),
+    head("GET /api/tasks HTTP/1.0"),
+    head("GET /api/tasks"),
+    head("GET / HTTP/1.0"),
+    head("GET /static/js/main.js HTTP/1.0"),
+    head("GET /nowhere HTTP/1.0"),
+    head("GET /api/tasks HTTP/1.1", "Host: :8080"),
+    head("GET /api/tasks HTTP/1.1", "Host: evil.example/@localhost"),
+    head("GET /api/tasks HTTP/1.1", "Host: evil.example@localhost"),
+    head("GET /api/tasks HTTP/1.1", "Host: localhost#.evil.example"),
+    head("GET http://evil.example/api/tasks HTTP/1.1", HOST),
+    head("GET http://localhost@evil.example/api/tasks HTTP/1.1", HOST),
+    head("OPTIONS * HTTP/1.1", "Host: evil.example"),
+]
+
+
+async def test_who_names_nobody_or_somebody_else_is_refused(client: Client) -> None:
+    for request in NO_NAME_OF_OURS:
+        answer = await ask(client, request)
+        assert (answer.status, answer.code) == (403, "host_forbidden"), request
+
+
+async def test_http_1_1_without_a_host_is_no_request_at_all(client: Client) -> None:
+    """RFC 9112, section 3.2: 400, whatever is asked for."""
+    assert (await ask(client, head("GET /healthz HTTP/1.1"))).status == 400
+    assert (await ask(client, head("GET /healthz HTTP/1.1", HOST, "Host: clip.example"))).status == 400
+
+
+A_PROBE_OR_A_NAME_OF_OURS = [
+    head("GET /healthz HTTP/1.0"),
+    head("GET /healthz HTTP/1.1", "Host:"),
+    head("GET /healthz HTTP/1.1", "Host: anybody"),
+    head("GET /api/tasks HTTP/1.0", HOST),
+    # What the target says outranks the header (RFC 9112, section 3.2.2).
+    head("GET http://clip.example/api/tasks HTTP/1.1", "Host: evil.example"),
+    head("GET https://localhost:99/api/tasks?limit=1 HTTP/1.1", HOST),
+    head("GET /api/tasks HTTP/1.1", "Host: CLIP.example:80"),
+]
+
+
+async def test_a_probe_and_whoever_names_us_is_answered(client: Client) -> None:
+    for request in A_PROBE_OR_A_NAME_OF_OURS:
+        assert (await ask(client, request)).status == 200, request
+
+
+async def test_the_origin_is_compared_with_the_name_in_the_target(client: Client) -> None:
+    def submit(target: str) -> bytes:
+        fields = ("Host: 127.0.0.1", "Origin: http://clip.example", "Content-Type: application/json")
+        return head(f"POST {target} HTTP/1.1", *fields, "Content-Length: 2") + b"{}"
+
+    assert (await ask(client, submit("http://clip.example/api/process"))).status == 422
+    assert (await ask(client, submit("http://localhost/api/process"))).code == "origin_forbidden"
+
+
+# What aiohttp would say by itself.
+
+
+CONDITIONS = [
+    "Range: bytes=99999999-",
+    "Range: bytes=0-1",
+    "Range: bytes=a-b",
+    'If-Match: "other"',
+    "If-Unmodified-Since: Mon, 01 Jan 1990 00:00:00 GMT",
+    "If-Unmodified-Since: Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+    "If-Modified-Since: Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+    "Expect: the-unexpected",
+    "Expect: 100-continue, more",
+    "Accept-Encoding: \xff;q=a",
+    "Accept-Language: ;q=9,,*;q=a,\xff",
+    'Cookie: =;;\xff"; clipwire_session; clipwire_session="',
+    "Content-Type: ;;=",
+]
+
+
+async def test_the_page_comes_whole_whatever_the_conditions(client: Client) -> None:
+    for condition in CONDITIONS:
+        for path in ("/", "/static/js/main.js", "/api/docs"):
+            answer = await ask(client, head(f"GET {path} HTTP/1.1", HOST, condition))
+            assert answer.status == 200, (condition, path)
+            assert len(answer.body) > 1000
+
+
+async def test_a_body_may_be_announced(client: Client) -> None:
+    for expect in ("100-continue", "100-Continue", "the-unexpected"):
+        fields = (*JSON, f"Expect: {expect}", "Content-Length: 2")
+        answer = await ask(client, head("POST /api/process HTTP/1.1", *fields), b"{}")
+        assert (answer.status, answer.code) == (422, "invalid_request")
+
+
+TARGETS = [
+    ("OPTIONS * HTTP/1.1", 404, "not_found"),
+    ("GET //api/tasks HTTP/1.1", 404, "not_found"),
+    ("GET http://localhost/ HTTP/1.1", 200, None),
+    ("GET http://localhost/nowhere HTTP/1.1", 404, "not_found"),
+    ("DELETE / HTTP/1.1", 405, "method_not_allowed"),
+    ("TRACE /api/tasks HTTP/1.1", 405, "method_not_allowed"),
+    ("GET /%zz%ff%00 HTTP/1.1", 404, "not_found"),
+    ("GET /api/status/%ff%fe%00 HTTP/1.1", 404, "task_not_found"),
+    ("GET /api/tasks?q=%ff%ED%A0%80&%zz HTTP/1.1", 200, None),
+    ("GET /api/tasks?lang=%ff HTTP/1.1", 200, None),
+]
+
+
+async def test_every_target_gets_an_answer_of_ours(client: Client) -> None:
+    for line, status, code in TARGETS:
+        answer = await ask(client, head(line, HOST))
+        assert answer.status == status, line
+        assert code is None or answer.code == code
+        assert answer.headers["x-frame-options"] == "DENY"
+
+
+# What counts.
+
+
+@pytest.fixture
+def limited(section: dict[str, Any]) -> None:
+    section["limits"] = LimitSettings(requests_per_minute=2)
+    section["server"] = ServerSettings(base_path="/clip")
+
+
+@pytest.mark.usefixtures("limited")
+async def test_the_page_and_its_files_do_not_count(client: Client) -> None:
+    files = ("", "/", "/static/js/main.js", "/static/none", "/healthz")
+    for path in [prefix + file for prefix in ("", "/clip") for file in files if prefix + file] * 5:
+        assert (await client.get(path, allow_redirects=False)).status in (200, 308, 404), path
+    answers = [(await client.get(path)).status for path in ("/api/tasks", "/clip/api/tasks", "/readyz")]
+    assert answers == [200, 200, 429]
+    assert (await client.get("/")).status == 200
+
+
+# What stands in the log.
+
+
+def socket(*frames: bytes) -> list[bytes]:
+    return [head("GET /ws HTTP/1.1", *SOCKET), *frames]
+
+
+def body(path: str, *pieces: bytes, encoding: str = "identity", length: str = "") -> list[bytes]:
+    """Without a length of its own it has that of its pieces."""
+    framing = length or f"Content-Length: {sum(map(len, pieces))}"
+    return [head(f"POST {path} HTTP/1.1", *JSON, f"Content-Encoding: {encoding}", framing), *pieces]
+
+
+CUT = gzip.compress(os.urandom(3000))[:1500]
+RUDE: dict[str, Sequence[bytes]] = {
+    "a TLS handshake": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200))],
+    "HTTP/2": [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    "SOCKS": [b"\x05\x01\x00"],
+    "noise": [bytes(range(256)) * 4],
+    "half a head": [b"GET /api/ta"],
+    "a version from tomorrow": [head("GET / HTTP/9.9", HOST)],
+    "a method of its own": [head("BREW / HTTP/1.1", HOST)],
+    "a target without a slash": [head("GET api HTTP/1.1", HOST)],
+    "bytes in a target": [head("GET /\xff HTTP/1.1", HOST)],
+    "a port beyond all": [head("GET http://localhost:99999999/ HTTP/1.1", HOST)],
+    "a line without end": [b"GET /" + b"a" * 20_000],
+    "a header without end": [head("GET / HTTP/1.1", HOST, "X: " + "a" * 20_000)],
+    "headers without number": [head("GET / HTTP/1.1", HOST, *(f"X{n}: a" for n in range(5000)))],
+    "a header without a colon": [head("GET / HTTP/1.1", HOST, "no colon")],
+    "a NUL in a header": [head("GET / HTTP/1.1", HOST, "X: a\0b")],
+    "noise after a request": [head("GET /healthz HTTP/1.1", HOST) + b"\x00\x01\r\n\r\n"],
+    "noise after a refused upgrade": [head("GET /api/tasks HTTP/1.1", *SOCKET) + b"\x00\x01\r\n\r\n"],
+    "two lengths": body("/api/process", length="Content-Length: 5\r\nTransfer-Encoding: chunked"),
+    "a negative length": body("/api/process", length="Content-Length: -5"),
+    "a length beyond all": body("/api/process", length=f"Content-Length: {10**30}"),
+    "half a body": body("/api/process", b'{"url"', length="Content-Length: 1000"),
+    "half a body for nobody": body("/nowhere", b'{"url"', length="Content-Length: 1000"),
+    "half a chunk": body("/api/process", b'5\r\n{"u', length="Transfer-Encoding: chunked"),
+    "no chunks": body("/nowhere", b"ZZ\r\nhello\r\n0\r\n\r\n", length="Transfer-Encoding: chunked"),
+    "no gzip": body("/api/process", b"\xff" * 100, b"\xff" * 100, encoding="gzip"),
+    "no gzip for nobody": body("/nowhere", b"\xff" * 100, b"\xff" * 100, encoding="gzip"),
+    "gzip that turns into noise": body("/api/process", CUT, b"\xff" * 1500, encoding="gzip"),
+    "gzip that turns into noise for nobody": body("/nowhere", CUT, b"\xff" * 1500, encoding="gzip"),
+    "half of a gzip": body("/api/process", CUT, encoding="gzip"),
+    "no deflate": body("/api/process", b"\xff" * 100, encoding="deflate"),
+    "no brotli": body("/api/process", b"\xff" * 100, encoding="br"),
+    "no zstd": body("/api/process", b"\xff" * 100, encoding="zstd"),
+    "an encoding of its own": body("/api/process", b"\xff" * 100, encoding="rot13"),
+    "a protocol of its own": [head("GET /ws HTTP/1.1", *SOCKET, "Sec-WebSocket-Protocol: x, \xff,")],
+    "an extension of its own": [head("GET /ws HTTP/1.1", *SOCKET, "Sec-WebSocket-Extensions: ;=\xff")],
+    "a message beyond its limit": socket(b"\x81\xfe\x10\x00" + NO_MASK + b"x" * 4096),
+    "a message beyond all": socket(b"\x81\xff" + b"\xff" * 8 + NO_MASK),
+    "a frame without a mask": socket(b"\x81\x02hi"),
+    "an opcode of its own": socket(b"\x83\x80" + NO_MASK),
+    "reserved bits": socket(b"\xf1\x80" + NO_MASK),
+    "text that is none": socket(b"\x81\x82" + NO_MASK + b"\xff\xfe"),
+    "a close of one byte": socket(b"\x88\x81" + NO_MASK + b"a"),
+    "a close code that is none": socket(b"\x88\x82" + NO_MASK + b"\x00\x01"),
+    "a ping in pieces": socket(b"\x09\x80" + NO_MASK),
+    "half a frame": socket(b"\x81"),
+    "two thousand messages": socket((b"\x81\x82" + NO_MASK + b"hi") * 2000),
+}  # fmt: skip
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What would make an operator look: errors, tracebacks, and whatever is said of a single socket."""
+    return [
+        f"{record.levelname} {record.name}: {record.getMessage()} {record.exc_info or ''}"
+        for record in caplog.records
+        if record.levelno >= logging.ERROR
+        or (record.levelno >= logging.WARNING and (record.exc_info or record.name == "aiohttp.websocket"))
+    ]
+
+
+@pytest.mark.parametrize("leaves", ["politely", "rudely"])
+async def test_nothing_that_a_client_does_is_an_error(
+    client: Client, caplog: pytest.LogCaptureFixture, leaves: str
+) -> None:
+    logs.quieten()
+    caplog.set_level(logging.DEBUG)
+    await asyncio.gather(*(say(client, pieces, rudely=leaves == "rudely") for pieces in RUDE.values()))
+    assert complaints(caplog) == []
+    assert (await client.get("/api/tasks")).status == 200
+
+
+async def say(client: Client, pieces: Sequence[bytes], *, rudely: bool) -> None:
+    """Say it piece by piece, hear what there is to hear for a moment, and leave, perhaps with a reset."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(0.05):
+            while await reader.read(65536):
+                pass
+    except (TimeoutError, ConnectionError):
+        pass
+    if rudely:
+        with suppress(OSError):  # closed already
+            writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+    writer.close()
+    await asyncio.sleep(0.01)
