@@ -20,6 +20,7 @@ SOURCES = {
     "download": "/8mb.mp4?rate=1000000",
     "convert": "/long.mp4",
 }
+MAX_CONCURRENT = 4  # downloads, as it ships
 ACTIONS = ("cancel", "pause", "resume", "retry")
 
 
@@ -183,22 +184,24 @@ async def test_a_retry_in_the_moment_of_the_failure_is_not_lost(service: Service
 
 
 async def test_a_change_of_priority_moves_what_waits_and_leaves_alone_what_runs(
-    site: Site, tmp_path: Path
+    service: Service, site: Site
 ) -> None:
-    async with Service(tmp_path / "service", CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="1") as service:
-        running = await begun(service, site, "download")
-        first, second = [await service.submit(site.url("/video.mp4"), outputs=["video"]) for _ in range(2)]
-        for _ in range(2):
-            assert await act(service, second["task_id"], "prioritize") == HTTPStatus.OK
-        assert await act(service, running["task_id"], "prioritize") == HTTPStatus.OK
-        assert (await service.status(running["task_id"]))["stage"] == "download"
-        assert (await service.status(running["task_id"]))["attempt"] == 1
-        await act(service, running["task_id"], "cancel")
-        await service.wait(first["task_id"])
-        ended = [await service.status(task["task_id"]) for task in (first, second)]
-        assert [payload["stage"] for payload in ended] == ["completed", "completed"]
-        assert site.requests
-        assert await refusal(service, running["task_id"], "prioritize") == "task_already_final"
+    for _ in range(MAX_CONCURRENT - 1):
+        hanging = await service.submit(site.url("/8mb.mp4?stall=500000&after=1"), outputs=["video"])
+        await service.wait(hanging["task_id"], "download")
+    running = await begun(service, site, "download")
+    first, second = [await service.submit(site.url("/video.mp4"), outputs=["video"]) for _ in range(2)]
+    for _ in range(2):
+        assert await act(service, second["task_id"], "prioritize") == HTTPStatus.OK
+    assert await act(service, running["task_id"], "prioritize") == HTTPStatus.OK
+    assert (await service.status(running["task_id"]))["stage"] == "download"
+    assert (await service.status(running["task_id"]))["attempt"] == 1
+    await act(service, running["task_id"], "cancel")
+    await service.wait(first["task_id"])
+    ended = [await service.status(task["task_id"]) for task in (first, second)]
+    assert [payload["stage"] for payload in ended] == ["completed", "completed"]
+    assert site.requests
+    assert await refusal(service, running["task_id"], "prioritize") == "task_already_final"
 
 
 # --- what these tests say ---

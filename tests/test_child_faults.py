@@ -85,6 +85,15 @@ async def test_nobody_gets_more_than_the_largest_file(
     assert sum(file.stat().st_size for file in (tmp_path / "t").iterdir()) <= 500_000
 
 
+async def test_two_streams_together_may_not_be_larger_than_allowed(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    """Each alone would pass."""
+    url = site.url("/dash/manifest.mpd")
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], max_filesize=350 << 10)
+    assert broken(outcome) == ("too_large", False, None)
+
+
 async def test_a_format_that_is_not_there_is_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/dash/manifest.mpd"), format="137+140")
     assert broken(outcome)[0] == "format_unavailable"

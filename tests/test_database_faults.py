@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from server.backends.sqlite import DATABASE, open_lock, open_store
+from server.files.names import short_of
 from tests.service import ROOT, Service
 from tests.site import Site, sha256
-
-DATABASE = "clipwire.db"
 
 
 def damage(path: Path) -> None:
@@ -30,6 +30,17 @@ def run_sql(path: Path, statement: str) -> None:
     with database:
         database.execute(statement)
     database.close()
+
+
+@pytest.fixture
+async def stopped(tmp_path: Path) -> Service:
+    """It was never started, but has the database of one that was."""
+    service = Service(tmp_path / "service")
+    async with (
+        open_lock(service.data),
+        open_store(service.data / DATABASE, max_queued=1, find_short=short_of),
+    ):
+        return service
 
 
 async def test_a_second_server_is_told_in_one_line_who_holds_the_data(service: Service) -> None:
@@ -74,23 +85,21 @@ async def test_a_server_takes_over_from_one_that_is_stopping(service: Service, s
     ],
 )
 async def test_a_database_that_cannot_be_used_is_one_clear_line_and_stays_as_it_is(
-    service: Service, harm: Callable[[Path], object], says: str
+    stopped: Service, harm: Callable[[Path], object], says: str
 ) -> None:
-    await service.stop()
-    path = service.data / DATABASE
+    path = stopped.data / DATABASE
     harm(path)
     before = path.read_bytes()
-    line = await refused(service, status=1)
+    line = await refused(stopped, status=1)
     assert says in line
     assert str(path) in line
     assert path.read_bytes() == before
 
 
-async def test_a_database_that_is_read_only_is_one_clear_line(service: Service) -> None:
-    await service.stop()
-    with read_only(service.data):
-        line = await refused(service, status=1)
-    assert str(service.data) in line
+async def test_a_database_that_is_read_only_is_one_clear_line(stopped: Service) -> None:
+    with read_only(stopped.data):
+        line = await refused(stopped, status=1)
+    assert str(stopped.data) in line
     assert "cannot be written" in line
 
 

@@ -73,14 +73,6 @@ async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_
         assert service.complaints() == []
 
 
-async def test_two_streams_together_may_not_be_larger_than_allowed(services: Services, site: Site) -> None:
-    """Each alone would pass."""
-    limit = {"CLIPWIRE_DOWNLOADS__MAX_FILESIZE": "350 KiB"}
-    async with services.lend(**SETTINGS | limit) as service:
-        task = await service.submit(site.url("/dash/manifest.mpd"), outputs=["video"])
-        assert (await ending(service, task["task_id"]))["error_code"] == "too_large"
-
-
 @pytest.mark.parametrize(
     ("path", "resumed"),
     [

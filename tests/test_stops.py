@@ -78,21 +78,18 @@ async def test_a_long_poll_is_answered_at_once(service: Service, site: Site) -> 
 
 
 @pytest.mark.parametrize("at", ["info", "download", "convert"])
-async def test_a_stop_in_any_stage_takes_nothing_back(
-    site: Site, media: Path, tmp_path: Path, at: str
-) -> None:
+async def test_a_stop_in_any_stage_takes_nothing_back(service: Service, site: Site, at: str) -> None:
     """Another signal meanwhile changes nothing."""
     sources = {"info": "/1mb.mp4?wait=1", "download": SLOW, "convert": "/8mb.mp4"}
     outputs = ["video", "audio"] if at == "convert" else ["video"]
-    async with Service(tmp_path / "service") as service:
-        task = await service.submit(site.url(sources[at]), outputs=outputs)
-        seen = await service.wait(task["task_id"], at)
-        assert await stopped_in_time(service) == 0
-        await service.start()
-        after = await service.status(task["task_id"])
-        assert after["revision"] >= seen["revision"]
-        done = await service.wait(task["task_id"])
-        assert sorted(done["files"]) == sorted(outputs)
+    task = await service.submit(site.url(sources[at]), outputs=outputs)
+    seen = await service.wait(task["task_id"], at)
+    assert await stopped_in_time(service) == 0
+    await service.start()
+    after = await service.status(task["task_id"])
+    assert after["revision"] >= seen["revision"]
+    done = await service.wait(task["task_id"])
+    assert sorted(done["files"]) == sorted(outputs)
 
 
 async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(service: Service, site: Site) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.service import Service
+from tests.service import Service, Services
 from tests.site import open_site, probe
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,12 +25,12 @@ async def send(page: Page, link: str) -> None:
 
 
 async def test_a_link_goes_in_and_a_video_is_played_and_saved(
-    media: Path, tmp_path: Path, open_page: OpenPage
+    services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
         asyncio.timeout(PATIENCE),
         open_site(media) as site,
-        Service(tmp_path / "service") as service,
+        services.lend() as service,
         open_page(service.url) as page,
     ):
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
@@ -63,12 +63,12 @@ async def test_a_link_goes_in_and_a_video_is_played_and_saved(
 
 
 async def test_a_page_that_stays_open_follows_pauses_failures_and_a_restart(
-    media: Path, tmp_path: Path, open_page: OpenPage
+    services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
         asyncio.timeout(PATIENCE),
         open_site(media) as site,
-        Service(tmp_path / "service") as service,
+        services.lend() as service,
         open_page(service.url, locale="en-US") as page,
     ):
         slow, missing = site.url("/8mb.mp4?rate=2000000"), site.url("/video.mp4?status=404")
@@ -114,12 +114,12 @@ async def test_a_service_with_tokens_lets_the_page_in_and_out_again(
 
 
 async def test_a_live_stream_is_recorded_until_it_is_enough(
-    media: Path, tmp_path: Path, open_page: OpenPage
+    services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     async with (
         asyncio.timeout(PATIENCE),
         open_site(media) as site,
-        Service(tmp_path / "service") as service,
+        services.lend() as service,
         open_page(service.url) as page,
     ):
         await page.locator("summary").first.click()
