@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from server import locales
 from server.api.openapi.page import every_error
-from server.errors import AppError, InvalidRequest
+from server.errors import AppError, InvalidQuery, InvalidRequest
 from server.locales import LANGUAGES, Catalogue, negotiate
 from server.models import InfoRequest, PriorityChange, ProcessRequest, Stage
 
@@ -113,13 +113,19 @@ def test_nothing_is_said_with_an_empty_sentence(words: Catalogue) -> None:
         assert text.isprintable(), key
 
 
+OF_FIELDS: dict[type[AppError], AppError] = {
+    InvalidRequest: InvalidRequest([("url", "missing", {})]),
+    InvalidQuery: InvalidQuery("limit"),
+}
+
+
 @each_language
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: error.code)
 def test_every_error_has_words_for_all_it_can_say(words: Catalogue, error: type[AppError]) -> None:
     arguments = {
         name: "7" for name in inspect.signature(error).parameters if name not in ("headers", "extra")
     }
-    raised = InvalidRequest([("url", "missing", {})]) if error is InvalidRequest else made(error, arguments)
+    raised = OF_FIELDS.get(error) or made(error, arguments)
     title, detail = words.problem(raised.code, raised.values)
     assert title
     assert detail
