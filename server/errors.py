@@ -132,12 +132,14 @@ class RangeNotSatisfiable(AppError):
         super().__init__(headers={"Content-Range": f"bytes */{size}"}, size=size)
 
 
-class InvalidRequest(AppError):
-    """`wrong` are (field, what is wrong as a key of `[field]`, the values of its placeholders)."""
+# The name, what is wrong as a key of `[field]` in the catalogues, the values of its placeholders.
+WrongField = tuple[str, str, dict[str, object]]
 
+
+class InvalidRequest(AppError):
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"
 
-    def __init__(self, wrong: list[tuple[str, str, dict[str, object]]]) -> None:
+    def __init__(self, wrong: list[WrongField]) -> None:
         super().__init__(fields=", ".join(sorted({field for field, _, _ in wrong})))
         self.wrong = wrong
 

@@ -93,10 +93,14 @@ async def test_a_bad_body_gets_a_clear_answer(
 
 async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
     body = {"url": "ftp://a/", "priority": 99, "outputs": [], "webhook": "http://a/", "nonsense": 1}
-    answer = await problem(await client.post("/api/process", json=body))
-    assert (answer["status"], answer["code"]) == (422, "invalid_request")
-    assert {error["field"] for error in answer["errors"]} == set(body)
-    assert all(error["message"] for error in answer["errors"])
+    inspected = {"url": "ftp://a/", "nonsense": 1}
+    for path, wrong in (("/api/process", body), ("/api/info", inspected)):
+        for preset in ({"preset": "unknown"}, {"preset": 7}, {"preset": ["phone"]}, {"preset": "x" * 65}, {}):
+            sent = wrong | preset
+            answer = await problem(await client.post(path, json=sent))
+            assert (answer["status"], answer["code"]) == (422, "invalid_request")
+            assert {error["field"] for error in answer["errors"]} == set(sent)
+            assert all(error["message"] for error in answer["errors"])
 
 
 @pytest.mark.parametrize(

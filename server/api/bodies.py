@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails, from_json
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS
 from server.api.payload import dumps
 from server.api.security import HEADERS
-from server.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType
+from server.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType, WrongField
 from server.locales import LANGUAGES, negotiate
 from server.models import TaskStatus
 
@@ -55,16 +55,19 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def validated(model: type[M], body: dict[str, Any]) -> M:
-    """`body` as `model`; raises `InvalidRequest` that names every wrong field."""
+def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
+    """`body` as `model`; raises `InvalidRequest` that names every wrong field, also those `known` before."""
     try:
-        return model.model_validate(body)
+        found = model.model_validate(body)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_input=False)
-        raise InvalidRequest([_wrong(error) for error in errors]) from None
+        raise InvalidRequest([*map(_wrong, errors), *known]) from None
+    if known:
+        raise InvalidRequest(list(known))
+    return found
 
 
-def _wrong(error: ErrorDetails) -> tuple[str, str, dict[str, object]]:
+def _wrong(error: ErrorDetails) -> WrongField:
     field = ".".join(str(part) for part in error["loc"])
     return field, error["type"], dict(error.get("ctx") or {})
 

@@ -7,7 +7,7 @@ from server.api.connections import CONNECTIONS
 from server.api.keys import INSPECTOR, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import Info
-from server.api.process import with_preset
+from server.api.process import unknown_preset
 from server.api.route import post
 from server.errors import SourceRefused, TooManyRequests
 from server.models import InfoRequest
@@ -15,8 +15,9 @@ from server.models import InfoRequest
 
 async def inspect(request: web.Request) -> web.Response:
     body = await read_object(request)
-    with_preset(body, request.app[SETTINGS].presets)  # an unknown one is refused; what it sets is not needed
-    looking = request.app[INSPECTOR].inspect(validated(InfoRequest, body))
+    # What a preset sets is not needed here.
+    wanted = validated(InfoRequest, body, *unknown_preset(body, request.app[SETTINGS].presets))
+    looking = request.app[INSPECTOR].inspect(wanted)
     return respond_json(await request.app[CONNECTIONS].attended(request.protocol, looking))
 
 

@@ -1,5 +1,6 @@
 """`POST /api/process`: a link goes in, a task comes out."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,14 +12,16 @@ from server.api.keys import SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.openapi.schemas import TaskPayload
 from server.api.route import post
-from server.errors import IdempotencyMismatch, InvalidQuery, InvalidRequest, QueueFull
+from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, WrongField
 from server.models import ProcessRequest
+
+Presets = Mapping[str, dict[str, Any]]
 
 
 async def submit(request: web.Request) -> web.Response:
     """Accept a download; the answer comes once the task is on disk and before anything is fetched."""
-    body = await read_object(request)
-    wanted = validated(ProcessRequest, with_preset(body, request.app[SETTINGS].presets))
+    body, presets = await read_object(request), request.app[SETTINGS].presets
+    wanted = validated(ProcessRequest, with_preset(body, presets), *unknown_preset(body, presets))
     status = await request.app[TASKS].submit(wanted, idempotency(request, wanted, body.keys()))
     response = respond(request, status, HTTPStatus.ACCEPTED)
     base_path = request.app[SETTINGS].server.base_path
@@ -26,14 +29,16 @@ async def submit(request: web.Request) -> web.Response:
     return response
 
 
-def with_preset(body: dict[str, Any], presets: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def with_preset(body: dict[str, Any], presets: Presets) -> dict[str, Any]:
     """`body` over what its preset says: the task keeps this even if the configuration changes."""
     name = body.get("preset")
-    if not isinstance(name, str):
-        return body
-    if name not in presets:
-        raise InvalidRequest([("preset", "preset_unknown", {})])
-    return presets[name] | body
+    return presets.get(name, {}) | body if isinstance(name, str) else body
+
+
+def unknown_preset(body: dict[str, Any], presets: Presets) -> list[WrongField]:
+    """That nobody has configured the preset, if so."""
+    name = body.get("preset")
+    return [("preset", "preset_unknown", {})] if isinstance(name, str) and name not in presets else []
 
 
 ROUTES = [
