@@ -65,7 +65,8 @@ class Store(Protocol):
     async def save(self, status: TaskStatus) -> bool:
         """Write `status` if it directly follows what is stored (by `revision`); say whether it did.
 
-        Raises `DiskFull` when the disk does not take it; then nothing is changed.
+        Raises `DiskFull` when the disk does not take it, and `QueueFull` when a task that had ended would
+        wait again and there is no place; then nothing is changed.
         """
         ...
 

@@ -527,6 +527,21 @@ async def test_a_full_queue_refuses_new_tasks(aiohttp_client: Connect, tmp_path:
     assert int(response.headers["Retry-After"]) > 0
 
 
+async def test_a_full_queue_refuses_a_retry_and_lets_a_paused_task_go_on(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    full = settings(tmp_path, downloads=DownloadSettings(min_free_disk=0, max_queued=2))
+    client = await aiohttp_client(create_app(full))
+    failed = await in_stage(client, "failed")
+    paused, _ = [(await submitted(client))["task_id"] for _ in range(2)]
+    response = await client.post(f"/api/tasks/{failed}/retry")
+    assert ((await problem(response))["code"], response.status) == ("queue_full", 503)
+    assert (await (await client.get(f"/api/status/{failed}")).json())["stage"] == "failed"
+    assert (await client.post(f"/api/tasks/{paused}/resume")).status == 200
+    await client.delete(f"/api/tasks/{paused}")
+    assert (await client.post(f"/api/tasks/{failed}/retry")).status == 200
+
+
 async def test_a_closing_server_changes_nothing(client: Client) -> None:
     task_id = (await submitted(client))["task_id"]
     client.app[keys.TASKS].close()

@@ -210,6 +210,27 @@ async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: Sqli
     assert len(await store.unfinished()) == 2
 
 
+async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) -> None:
+    """Together the new task got the last place; alone the retry is written first."""
+    async with open_store(path, max_queued=2, find_short=short_of) as store:
+        final, owner = await ended(store), await ended(store)
+        running, new = started((await store.add(new_task())).status), new_task()
+        assert await store.save(running)
+        await store.add(new_task())
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(
+                store.save(apply(final, Retried(), utc_now())),
+                store.add(new),
+                store.save(finished(running).model_copy(update={"files": owner.files})),
+                return_exceptions=True,
+            )
+        assert [type(answer).__name__ for answer in answers] == ["bool", "QueueFull", "IntegrityError"]
+    async with open_store(path, max_queued=2, find_short=short_of) as store:
+        with pytest.raises(TaskNotFound):
+            await store.get(new.status.task_id)
+        assert len(await store.unfinished()) == 3
+
+
 async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> None:
     one, other, third = [(await store.add(new_task())).status for _ in range(3)]
     final = finished(one)

@@ -15,7 +15,7 @@ import pytest
 
 from server.backends.sqlite import open_store
 from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
-from server.events import Cancelled, Failed, Paused, Prioritized, Resumed, Retried, apply
+from server.events import Cancelled, Failed, Paused, Prioritized, Requeued, Resumed, Retried, apply
 from server.files.names import new_short, public_name, short_of
 from server.models import Stage, Task, TaskStatus
 from server.ports import Filter, Idempotency, Store
@@ -262,6 +262,25 @@ async def test_only_tasks_that_wait_count(store: Store) -> None:
         await store.add(new_task())
     with pytest.raises(QueueFull):
         await store.add(new_task())
+
+
+async def test_a_task_that_has_ended_needs_a_place_to_wait_again(store: Store) -> None:
+    final, other = [await ended(store) for _ in range(2)]
+    tasks = await fill(store)
+    for status in (final, other):
+        with pytest.raises(QueueFull):
+            await store.save(apply(status, Retried(), utc_now()))
+    assert (await store.get(final.task_id)).status == final
+    running = await saved(store, started(tasks[0].status))
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(
+            *(store.save(apply(status, Retried(), utc_now())) for status in (final, other)),
+            return_exceptions=True,
+        )
+    assert [type(answer) for answer in answers] == [bool, QueueFull]
+    await saved(store, apply(running, Requeued(), utc_now()))  # it has its place already
+    paused = await saved(store, apply(tasks[1].status, Paused(), utc_now()))
+    await saved(store, apply(paused, Resumed(), utc_now()))
 
 
 async def test_the_queue_is_as_long_after_a_restart(open_any: OpenStore) -> None:

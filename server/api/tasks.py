@@ -30,6 +30,7 @@ from server.errors import (
     AppError,
     FileNotFound,
     InvalidQuery,
+    QueueFull,
     TaskAlreadyFinal,
     TaskNotFound,
     ThumbnailNotFound,
@@ -225,7 +226,7 @@ ROUTES = [
     _action("cancel", cancel, "Cancel", "Answers when all that was started is gone.", TaskAlreadyFinal),
     _action("pause", pause, "Pause", "Frees its slot; stays paused over restarts.", TaskAlreadyFinal),
     _action("resume", resume, "Resume", "Goes on from the partial file.", TaskAlreadyFinal),
-    _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage),
+    _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage, QueueFull),
     _action(
         "finish",
         finish,

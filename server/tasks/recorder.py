@@ -28,8 +28,8 @@ class Recorder:
     async def record(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
         """Return the status after `event`; writers may race, the store picks the order.
 
-        An `attempt` fences: what comes from an earlier one changes nothing. Raises `TaskNotFound`
-        and `DiskFull`.
+        An `attempt` fences: what comes from an earlier one changes nothing. Raises `TaskNotFound`,
+        `DiskFull` and, for a retry, `QueueFull`.
         """
         while True:
             before = (await self._store.get(task_id)).status

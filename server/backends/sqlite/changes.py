@@ -32,6 +32,18 @@ _BY_KEY = """
     WHERE idempotency IN (SELECT value FROM json_each(?))"""
 
 
+class Places:
+    """Those that are free in the queue; the changes of a group take them in their order."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+
+    def take(self) -> bool:
+        """Whether there was one left."""
+        self._free -= 1
+        return self._free >= 0
+
+
 @dataclass(eq=False)
 class Add(Change[Task]):
     """`values` are the row's columns from `task_id` on, made where only the one who submits can fail."""
@@ -65,6 +77,16 @@ class Save(Change[bool]):
     def row(self) -> tuple[object, ...]:
         return *self.values, self.status.task_id, self.status.revision - 1
 
+    def decide(self, current: Task | None, places: Places) -> None:
+        """Only what directly follows `current` is saved; who had ended and waits again needs a place."""
+        self.task = None  # it may have been decided before, in a group that could not be committed
+        if current is None or current.status.revision != self.status.revision - 1:
+            self.outcome = False
+        elif current.status.stage.is_final and self.status.stage.is_waiting and not places.take():
+            self.outcome = QueueFull()
+        else:
+            self.outcome, self.task = True, replace(current, status=self.status)
+
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
@@ -85,8 +107,9 @@ class Changes:
         self._max_queued = max_queued
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
-        await self._add([change for change in group if isinstance(change, Add)])
-        await self._save([change for change in group if isinstance(change, Save)])
+        places = Places(self._max_queued - self._memory.waiting)
+        await self._add([change for change in group if isinstance(change, Add)], places)
+        await self._save([change for change in group if isinstance(change, Save)], places)
         for change in group:
             if isinstance(change, Execute):  # last: what was just retried has not expired
                 rows = await self._db.execute_fetchall(change.sql, change.parameters)
@@ -101,19 +124,18 @@ class Changes:
                     for task_id in gone:
                         self._memory.drop(task_id)
 
-    async def _add(self, adds: Sequence[Add]) -> None:
+    async def _add(self, adds: Sequence[Add], places: Places) -> None:
         known = await self._tasks_by_key([add.idempotency.key for add in adds if add.idempotency])
-        waiting = self._memory.waiting
         for add in adds:
+            add.is_new = False  # as with saves
             key = add.idempotency
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if key.is_of(request) else IdempotencyMismatch()
-            elif waiting >= self._max_queued:
-                add.outcome = QueueFull()
-            else:
-                waiting += 1
+            elif places.take():
                 self._admit(add)
+            else:
+                add.outcome = QueueFull()
         await self._executemany(_INSERT, [add.row() for add in adds if add.is_new])
 
     def _admit(self, add: Add) -> None:
@@ -122,13 +144,10 @@ class Changes:
         add.task = add.outcome = replace(add.task, status=numbered)
         add.is_new = True
 
-    async def _save(self, saves: Sequence[Save]) -> None:
+    async def _save(self, saves: Sequence[Save], places: Places) -> None:
         current = await self._tasks_by_id([save.status.task_id for save in saves])
         for save in saves:
-            task = current.get(save.status.task_id)
-            follows = task is not None and task.status.revision == save.status.revision - 1
-            save.task = replace(task, status=save.status) if task and follows else None
-            save.outcome = follows
+            save.decide(current.get(save.status.task_id), places)
         await self._executemany(_UPDATE, [save.row() for save in saves if save.task])
 
     async def _executemany(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
