@@ -5,6 +5,7 @@ from typing import Any
 
 import aiohttp
 
+from server.commands.listening import reachable
 from server.settings import Settings
 
 WIDTH = 30  # characters of the bar
@@ -12,7 +13,7 @@ WIDTH = 30  # characters of the bar
 
 async def get(settings: Settings, url: str, outputs: list[str]) -> int:
     """Print the links of the files when done; exit status 1 when it fails."""
-    base = f"http://{_reachable(settings.server.host)}:{settings.server.port}"
+    base = f"http://{reachable(settings.server.host)}:{settings.server.port}"
     prefix = settings.server.base_path
     headers = {"Accept-Language": _language()}
     if settings.server.tokens:
@@ -60,10 +61,6 @@ def _refused(problem: dict[str, Any]) -> int:
     for wrong in problem.get("errors", []):
         print(f"clipwire: {wrong['field']}: {wrong['message']}", file=sys.stderr)
     return 1
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
 
 
 def _language() -> str:

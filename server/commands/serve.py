@@ -16,7 +16,8 @@ from server.api.connections import CONNECTIONS
 from server.app import create_app
 from server.backends import DatabaseUnusable, DataDirInUse
 from server.commands import logs
-from server.settings import ConfigurationError, Settings
+from server.commands.listening import AddressInUse, listen
+from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +50,13 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-class AddressInUse(Exception):
-    """Another program listens there."""
-
-
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(Complaints().handle)
     stop = _stop_on_signals()
     runner = web.AppRunner(create_app(settings), access_log=None, shutdown_timeout=LET_HANDLERS_END)
     try:
         if await _done_before(stop, runner.setup()):
-            await _listen(runner, settings)
+            await listen(runner, settings.server)
             await _watch_until(stop, runner)
             log.info("stopping: running downloads go on at the next start")
             await _take_leave(runner)
@@ -96,20 +93,6 @@ async def _take_leave(runner: web.AppRunner) -> None:
     for site in runner.sites:
         await site.stop()
     await runner.app[CONNECTIONS].end_all(runner.server, LET_FINISH)
-
-
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    host, port = settings.server.host, settings.server.port
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        if exc.errno == errno.EADDRINUSE:
-            raise AddressInUse(f"{host} port {port} is used by another program") from None
-        raise ConfigurationError(f"server.host, server.port: {host} port {port}: {reason}") from None
-    for address, number, *_ in runner.addresses:
-        shown = f"[{address}]" if ":" in address else address
-        log.info("listening on http://%s:%s%s", shown, number, settings.server.base_path)
 
 
 def _take_all_descriptors() -> None:

@@ -1,0 +1,52 @@
+"""Where the service listens, and the links that lead there."""
+
+import errno
+import logging
+
+from aiohttp import web
+
+from server.settings import ConfigurationError, ServerSettings
+
+log = logging.getLogger(__name__)
+
+# An address that stands for all of its family -> one of them that opens in a browser.
+_OPENS: dict[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+class AddressInUse(Exception):
+    """Another program listens there."""
+
+
+async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
+    """Open the port and say how it is reached. Raises `AddressInUse`, `ConfigurationError`.
+
+    `::` stands for every address of both families: with a socket each, IPv4 clients keep their addresses.
+    """
+    port = settings.port
+    for host in _OPENS if settings.host == "::" else (settings.host,):
+        await _open(runner, host, port)
+        port = port or runner.addresses[0][1]  # 0 took a free one
+    for address, number, *_ in runner.addresses:
+        log.info("listening on %s", _link(address, number, settings.base_path))
+
+
+async def _open(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        if exc.errno == errno.EADDRINUSE:
+            raise AddressInUse(f"{host} port {port} is used by another program") from None
+        raise ConfigurationError(f"server.host, server.port: {host} port {port}: {reason}") from None
+
+
+def reachable(host: str) -> str:
+    """How a link from this machine names a `server.host`."""
+    opens = _OPENS.get(host, host)
+    return f"[{opens}]" if ":" in opens else opens
+
+
+def _link(address: str, port: int, base_path: str) -> str:
+    family = "IPv6" if ":" in address else "IPv4"
+    others = f" (and on every other {family} address)" if address in _OPENS else ""
+    return f"http://{reachable(address)}:{port}{base_path}{others}"
