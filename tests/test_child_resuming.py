@@ -51,7 +51,7 @@ class Shelf:
     port: int = 0
     asked: list[web.Request] = field(default_factory=list)
 
-    def url(self, path: str = "/page") -> str:
+    def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
     @property
@@ -112,7 +112,7 @@ async def opened(shelf: Shelf) -> AsyncIterator[Shelf]:
         await runner.cleanup()
 
 
-async def begin_and_kill(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/page") -> int:
+async def begin_and_kill(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/film.mp4") -> int:
     """Leave about the first `CUT` bytes of what is on the shelf behind; say how many."""
     shelf.hold = CUT
     async with asyncio.timeout(20), jobs.begin(directory, shelf.url(path), outputs=["video"]) as job:
@@ -126,7 +126,7 @@ async def begin_and_kill(jobs: Jobs, shelf: Shelf, directory: Path, path: str = 
     return _partial(directory)
 
 
-async def again(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/page") -> Outcome:
+async def again(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/film.mp4") -> Outcome:
     return await jobs.download(directory, shelf.url(path), outputs=["video"])
 
 
@@ -142,8 +142,8 @@ def _noted_size(note: Path) -> int:
     ("path", "marks"),
     [
         ("/page", {"etag": '"a"'}),
-        ("/page", {"etag": 'W/"a"'}),
-        ("/page", {"modified": OLD}),
+        ("/film.mp4", {"etag": 'W/"a"'}),
+        ("/film.mp4", {"modified": OLD}),
         ("/film.mp4", {"etag": '"a"', "modified": OLD}),
         ("/film.mp4", {}),
     ],
@@ -169,9 +169,9 @@ async def test_what_is_the_same_is_gone_on_with(
         ("/page", {"etag": '"a"'}, {"etag": '"b"'}),
         ("/film.mp4", {"etag": '"a"', "modified": OLD}, {"etag": '"b"', "modified": OLD}),
         ("/film.mp4", {"etag": 'W/"a"'}, {"etag": 'W/"b"'}),
-        ("/page", {"modified": OLD}, {"modified": NEW}),
-        ("/page", {"etag": '"a"'}, {}),
-        ("/page", {}, {"body": bytes(20)}),
+        ("/film.mp4", {"modified": OLD}, {"modified": NEW}),
+        ("/film.mp4", {"etag": '"a"'}, {}),
+        ("/film.mp4", {}, {"body": bytes(20)}),
     ],
 )
 async def test_a_source_that_has_become_another_is_fetched_from_its_beginning(
