@@ -18,6 +18,7 @@ from server.backends.sqlite import DatabaseUnusable, SqliteStore, backup, change
 from server.backends.sqlite import store as store_module
 from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.pages import Cursor, page_query
+from server.backends.sqlite.search import Match, Unindexed
 from server.errors import DiskFull, TaskNotFound
 from server.events import Cancelled, Progress, Retried, apply
 from server.files.names import short_of
@@ -90,10 +91,10 @@ def assert_follows_indexes(steps: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "text"])
-@pytest.mark.parametrize("match", [None, "", '"tex" AND "ext"'])
+@pytest.mark.parametrize("match", [*Unindexed, '"tex" AND "ext"'])
 @pytest.mark.parametrize("wanted", FILTERS)
 async def test_every_page_is_read_in_the_order_of_an_index(
-    store: SqliteStore, path: Path, wanted: Filter, match: str | None, text: str
+    store: SqliteStore, path: Path, wanted: Filter, match: Match, text: str
 ) -> None:
     query = page_query(wanted, text, match, Cursor.read(None, is_queue=wanted.is_queue), 50)
     if query is not None:
@@ -139,7 +140,7 @@ def cost(path: Path, wanted: Filter, after: Cursor) -> int:
         steps += 1
         return 0
 
-    query = page_query(wanted, "", None, after, 50)
+    query = page_query(wanted, "", Unindexed.READ, after, 50)
     assert query
     with closing(sqlite3.connect(path)) as db:
         db.set_progress_handler(count, 100)

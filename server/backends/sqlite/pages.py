@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from server.backends.sqlite.search import Match, Unindexed
 from server.errors import InvalidQuery
 from server.models import Stage
 from server.ports import Filter
@@ -59,7 +60,7 @@ class Cursor:
         return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
-def page_query(wanted: Filter, text: str, match: str | None, after: Cursor, limit: int) -> Query | None:
+def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: int) -> Query | None:
     """The SQL and its values, for rows of number, priority and status; None if there is nothing to find.
 
     `text` is folded; `match` is what `search.match_expression` made of it.
@@ -72,14 +73,14 @@ def page_query(wanted: Filter, text: str, match: str | None, after: Cursor, limi
     return " UNION ALL ".join(sql for sql, _ in queries) + order, [*values, limit]
 
 
-def _queries(wanted: Filter, text: str, match: str | None, after: Cursor) -> Iterator[Query]:
+def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
     if wanted.is_queue:
         yield _containing(text, _QUEUE_SAME, [after.priority, after.number])
         yield _containing(text, _QUEUE_LOWER, [after.priority])
-    elif text and match is not None:
-        stages = wanted.stages or tuple(Stage)
-        yield from _of_stages([stage for stage in stages if not stage.is_final], text, after)
-        if match:
+    elif match is not Unindexed.READ:  # the index knows final tasks only
+        live = [stage for stage in wanted.stages or tuple(Stage) if not stage.is_final]
+        yield from _of_stages(live, text, after)
+        if isinstance(match, str):
             yield _containing(text, _MATCHING, [match, after.number])
     elif wanted.stages:
         yield from _of_stages(wanted.stages, text, after)

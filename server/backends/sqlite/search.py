@@ -6,6 +6,7 @@ text of one or two characters, which many Chinese words are, stands for all trig
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from enum import Enum
 
 import aiosqlite
 
@@ -25,35 +26,41 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold()).translate(_SPACES)
 
 
-async def match_expression(db: aiosqlite.Connection, text: str, stages: Sequence[Stage]) -> str | None:
-    """What the index is asked for the folded `text` in one of `stages`; None if it would not help.
+class Unindexed(Enum):
+    """Why the index is not asked for final tasks."""
 
-    An empty expression says that no final task is wanted, or none holds the text.
-    """
+    READ = "it would name nearly all: they are read, from the newest on"
+    NONE = "none is wanted, or none holds the text"
+
+
+Match = str | Unindexed  # else an expression of FTS5
+
+
+async def match_expression(db: aiosqlite.Connection, text: str, stages: Sequence[Stage]) -> Match:
+    """What the index is asked for the folded `text` in one of `stages`."""
+    if not text:
+        return Unindexed.READ
     if not any(stage.is_final for stage in stages):
-        return ""
-    if len(text) >= GRAM:
-        return _all_of([*_grams(text), *_marks(stages)])
+        return Unindexed.NONE
+    grams = _grams(text) if len(text) >= GRAM else await _any_beginning(db, text)
+    return grams if isinstance(grams, Unindexed) else _all_of([*grams, *_marks(stages)])
+
+
+async def _any_beginning(db: aiosqlite.Connection, text: str) -> list[str] | Unindexed:
+    """A text that is shorter than a trigram is in a task if a trigram that begins with it is."""
     if len(text) == 1 and text.isascii() and text.isalnum():
-        return None  # in nearly every URL, and the index would take long to say so
-    beginnings = await _beginnings(db, text)
-    if not beginnings:
-        return ""
-    if len(beginnings) > MOST_BEGINNINGS:
-        return None
-    return _all_of([_any_of(beginnings), *_marks(stages)])
+        return Unindexed.READ  # in nearly every URL, and the index would take long to say so
+    sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
+    rows = list(await db.execute_fetchall(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1)))
+    if len(rows) > MOST_BEGINNINGS:
+        return Unindexed.READ
+    return [_any_of(term for (term,) in rows)] if rows else Unindexed.NONE
 
 
 def _grams(text: str) -> list[str]:
     """Trigrams of `text`, spread over all of it: the beginnings of URLs are all alike."""
     grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))
     return [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
-
-
-async def _beginnings(db: aiosqlite.Connection, text: str) -> list[str]:
-    sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
-    rows = await db.execute_fetchall(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
-    return [term for (term,) in rows]
 
 
 def _marks(stages: Sequence[Stage]) -> list[str]:

@@ -132,7 +132,7 @@ class SqliteStore:
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, is_queue=wanted.is_queue)
         text = folded(wanted.text)
-        match = await match_expression(self._lists, text, wanted.stages or tuple(Stage)) if text else None
+        match = await match_expression(self._lists, text, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = list(await self._lists.execute_fetchall(*query)) if query else []
         return _page(rows, limit, is_queue=wanted.is_queue)

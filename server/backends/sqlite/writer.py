@@ -26,11 +26,13 @@ class Change(Generic[Result]):
     """Something to be written, once.
 
     `touches` names what it depends on; a group holds nothing twice, so that each of its changes may
-    go by what was committed before the group. `outcome` is set while it is written.
+    go by what was committed before the group. `outcome` is set while it is written, and becomes `answer`
+    once it is on disk.
     """
 
     touches: tuple[str, ...] = ()
     outcome: Result | AppError
+    answer: asyncio.Future[Result]
 
 
 class Writer:
@@ -45,7 +47,7 @@ class Writer:
         self._db = db
         self._write = write
         self._committed = committed
-        self._waiting: deque[tuple[Change[Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[Change[Any]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -69,10 +71,10 @@ class Writer:
         """
         if self._closing:
             raise ShuttingDown
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, future))
+        change.answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
         self._wake.set()
-        return await future
+        return await change.answer
 
     async def _run(self) -> None:
         while not self._closing:
@@ -81,37 +83,34 @@ class Writer:
             while group := self._next_group():
                 await self._settle(group)
 
-    def _next_group(self) -> list[tuple[Change[Any], asyncio.Future[Any]]]:
-        """The oldest changes, up to the first that touches what one of them touches."""
-        group: list[tuple[Change[Any], asyncio.Future[Any]]] = []
+    def _next_group(self) -> list[Change[Any]]:
+        """The oldest changes that are waited for, up to the first that touches what one of them does."""
+        group: list[Change[Any]] = []
         touched: set[str] = set()
-        while self._waiting and len(group) < GROUP:
-            change, future = self._waiting[0]
-            if not touched.isdisjoint(change.touches):
-                break
-            self._waiting.popleft()
-            if not future.cancelled():
+        while self._waiting and len(group) < GROUP and touched.isdisjoint(self._waiting[0].touches):
+            change = self._waiting.popleft()
+            if not change.answer.cancelled():
                 touched.update(change.touches)
-                group.append((change, future))
+                group.append(change)
         return group
 
-    async def _settle(self, group: list[tuple[Change[Any], asyncio.Future[Any]]]) -> None:
+    async def _settle(self, group: list[Change[Any]]) -> None:
         """Commit the group; if one of its changes cannot be written, each in a transaction of its own."""
         try:
-            await self._commit([change for change, _ in group])
+            await self._commit(group)
         except sqlite3.OperationalError as error:  # full, input/output error, read-only, locked
             log.error("the database did not take %d changes: %s", len(group), error)
-            for _, future in group:
-                _fail(future, _disk_full(error))
+            for change in group:
+                _fail(change, _disk_full(error))
         except Exception as error:
             if len(group) > 1:
-                for one in group:
-                    await self._settle([one])
+                for change in group:
+                    await self._settle([change])
             else:
-                _fail(group[0][1], error)
+                _fail(group[0], error)
         else:
-            for change, future in group:
-                _resolve(future, change.outcome)
+            for change in group:
+                _answer(change)
 
     async def _commit(self, changes: Sequence[Change[Any]]) -> None:
         await self._db.execute_fetchall("BEGIN IMMEDIATE")
@@ -125,16 +124,16 @@ class Writer:
         self._committed(changes)
 
 
-def _resolve(future: asyncio.Future[Any], outcome: object) -> None:
-    if isinstance(outcome, AppError):
-        _fail(future, outcome)
-    elif not future.cancelled():
-        future.set_result(outcome)
+def _answer(change: Change[Any]) -> None:
+    if isinstance(change.outcome, AppError):
+        _fail(change, change.outcome)
+    elif not change.answer.cancelled():
+        change.answer.set_result(change.outcome)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.cancelled():
-        future.set_exception(error)
+def _fail(change: Change[Any], error: Exception) -> None:
+    if not change.answer.cancelled():
+        change.answer.set_exception(error)
 
 
 def _disk_full(cause: Exception) -> DiskFull:
