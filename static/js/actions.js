@@ -1,7 +1,7 @@
 // @ts-check
 // What can be done with a task: a button's data-action -> a request, and what the answer means.
 
-import { Problem } from "./api.js"
+import { Problem } from "./problem.js"
 import { HIGHEST_PRIORITY } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
@@ -20,54 +20,63 @@ const REQUESTS = {
   delete: (task) => ["DELETE", `api/tasks/${task.task_id}`],
 }
 
-export class Actions {
+/** Fires "told" when the server answered with something that the page had not heard yet. */
+export class Actions extends EventTarget {
   #api
   #tasks
+  #rows
   /** A second click changes nothing while the first is under way. */
   #underWay = new Set()
 
   /**
    * @param {import("./api.js").Api} api
    * @param {import("./tasks.js").Tasks} tasks
+   * @param {import("./rows.js").Rows} rows
    */
-  constructor(api, tasks) {
+  constructor(api, tasks, rows) {
+    super()
     this.#api = api
     this.#tasks = tasks
-  }
-
-  /** @param {string} action */
-  knows(action) {
-    return action in REQUESTS
+    this.#rows = rows
   }
 
   /**
    * @param {string} action
-   * @param {import("./card.js").Card} card
+   * @param {Task} task
    */
-  async run(action, card) {
-    const id = card.task.task_id
-    if (this.#underWay.has(id)) return
-    this.#underWay.add(id)
-    card.element.ariaBusy = "true"
+  async run(action, task) {
+    const id = task.task_id
+    if (!(action in REQUESTS) || this.#underWay.has(id)) return
+    this.#busy(id, true)
     try {
-      const answer = await this.#api.send(...REQUESTS[action](card.task))
-      if (answer) this.#tasks.merge(answer)
-      else this.#tasks.remove(id)
+      const answer = await this.#api.send(...REQUESTS[action](task))
+      const isNews = answer ? this.#tasks.merge(answer) : this.#tasks.remove(id)
+      if (isNews) this.dispatchEvent(new Event("told"))
     } catch (error) {
-      this.#refused(error, card)
+      this.#refused(error, id)
     } finally {
-      this.#underWay.delete(id)
-      card.element.ariaBusy = "false"
+      this.#busy(id, false)
     }
   }
 
   /**
    * @param {unknown} error
-   * @param {import("./card.js").Card} card
+   * @param {string} id
    */
-  #refused(error, card) {
+  #refused(error, id) {
     if (!(error instanceof Problem)) throw error
-    if (error.status === 404) this.#tasks.remove(card.task.task_id)
-    else card.say(error.message)
+    if (error.status === 404) this.#tasks.remove(id)
+    else this.#rows.card(id)?.say(error.message)
+  }
+
+  /**
+   * @param {string} id
+   * @param {boolean} isBusy
+   */
+  #busy(id, isBusy) {
+    if (isBusy) this.#underWay.add(id)
+    else this.#underWay.delete(id)
+    const element = this.#rows.card(id)?.element // another one than before, or none: it was scrolled away
+    if (element) element.ariaBusy = String(isBusy)
   }
 }

@@ -34,6 +34,13 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#speak(), GATHER_MS)
   }
 
+  /** Say nothing of what has not been said yet, and take back the last words. */
+  hush() {
+    clearTimeout(this.#timer)
+    this.#news = []
+    this.#speak()
+  }
+
   #speak() {
     const many = this.#news.length > MOST_AT_ONCE
     const text = many ? this.#i18n.t("announce.many", { n: this.#news.length }) : this.#news.join(" ")

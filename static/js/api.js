@@ -1,21 +1,14 @@
 // @ts-check
 // Requests to the server, in the reader's language. Every URL is relative: the page may live under a prefix.
 
+import { Problem } from "./problem.js"
+
 /** @typedef {Record<string, string | number | undefined>} Query  undefined: left out */
 
-/** An answer that says no (RFC 9457), or none at all (`status` 0). */
-export class Problem extends Error {
-  /**
-   * @param {number} status
-   * @param {{code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[]}} body
-   */
-  constructor(status, body) {
-    const fields = (body.errors ?? []).map((error) => error.message)
-    super(fields.join(" ") || body.detail || body.title || `HTTP ${status}`)
-    this.status = status
-    this.code = body.code ?? ""
-  }
-}
+/** An answer has to begin within this time: a line may be dead without anybody having been told. */
+const PATIENCE_MS = 20_000
+/** All of it has to be here within this time. */
+const WHOLE_MS = 60_000
 
 /** Fires "unauthorized" when the server wants a token. */
 export class Api extends EventTarget {
@@ -36,6 +29,7 @@ export class Api extends EventTarget {
     for (const [name, value] of Object.entries({ ...query, lang: this.#i18n.language })) {
       if (value !== undefined && value !== "") url.searchParams.set(name, String(value))
     }
+    url.search = url.search.replaceAll("%2C", ",") // two hundred ids fit into a line as they are
     return url
   }
 
@@ -49,15 +43,15 @@ export class Api extends EventTarget {
   /**
    * @param {string} path
    * @param {Query} [query]
-   * @param {AbortSignal} [signal]
+   * @param {{signal?: AbortSignal, patience?: number}} [how]  patience: ms until the answer has to begin
    */
-  async get(path, query, signal) {
-    return (await this.#request(this.url(path, query), { signal })).json()
+  get(path, query, how) {
+    return this.#request(this.url(path, query), {}, how)
   }
 
   /** @param {string} path */
-  async text(path) {
-    return (await this.#request(this.url(path), {})).text()
+  text(path) {
+    return this.#request(this.url(path), {}, { read: (answer) => answer.text() })
   }
 
   /**
@@ -67,27 +61,40 @@ export class Api extends EventTarget {
    * @param {unknown} [body]
    * @param {Record<string, string>} [headers]
    */
-  async send(method, path, body, headers = {}) {
+  send(method, path, body, headers = {}) {
     const json = body === undefined ? {} : { body: JSON.stringify(body) }
-    const answer = await this.#request(this.url(path), {
-      method,
-      headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
-      ...json,
-    })
-    return answer.status === 204 ? null : answer.json()
+    if (body !== undefined) headers = { "Content-Type": "application/json", ...headers }
+    return this.#request(this.url(path), { method, headers, ...json })
   }
 
   /**
    * @param {URL} url
    * @param {RequestInit} init
+   * @param {{signal?: AbortSignal, patience?: number, read?: (answer: Response) => Promise<any>}} [how]
    */
-  async #request(url, init) {
-    const answer = await fetch(url, init).catch((error) => {
-      if (error.name === "AbortError") throw error
+  async #request(url, init, { signal, patience = PATIENCE_MS, read = readJson } = {}) {
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), patience)
+    const signals = [late.signal, AbortSignal.timeout(WHOLE_MS), ...(signal ? [signal] : [])]
+    try {
+      const answer = await fetch(url, { ...init, signal: AbortSignal.any(signals) })
+      clearTimeout(timer)
+      if (!answer.ok) throw await this.#problem(answer)
+      return await read(answer)
+    } catch (error) {
+      if (error instanceof Problem || signal?.aborted) throw error
       throw new Problem(0, { code: "unreachable", detail: this.#i18n.t("problem.unreachable") })
-    })
-    if (answer.ok) return answer
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** @param {Response} answer */
+  async #problem(answer) {
     if (answer.status === 401) this.dispatchEvent(new Event("unauthorized"))
-    throw new Problem(answer.status, await answer.json().catch(() => ({}))) // a proxy's error page is no JSON
+    return new Problem(answer.status, await answer.json().catch(() => ({}))) // a proxy's error page is no JSON
   }
 }
+
+/** @param {Response} answer  what is no JSON is no answer of ours: a portal of a network, say */
+const readJson = async (answer) => (answer.status === 204 ? null : await answer.json())

@@ -1,9 +1,10 @@
 // @ts-check
 // One task on the page. What is visible in which stage is the stylesheet's business (`data-stage`).
 
-import { fromTemplate, setText } from "./dom.js"
+import { fromTemplate, setAttribute, setText } from "./dom.js"
 import { fileRows } from "./files.js"
-import { HIGHEST_PRIORITY, titleOf, webLink } from "./task.js"
+import { Focus } from "./focus.js"
+import { HIGHEST_PRIORITY, isFinal, titleOf, webLink } from "./task.js"
 import { Thumbnail } from "./thumbnail.js"
 
 /** @typedef {import("./task.js").Task} Task */
@@ -16,39 +17,44 @@ export class Card {
   #parts
   #thumbnail
   #files = ""
+  #focus
 
   /**
    * @param {Task} task
    * @param {import("./i18n.js").I18n} i18n
-   * @param {import("./api.js").Api} api
    */
-  constructor(task, i18n, api) {
+  constructor(task, i18n) {
     const { element, parts } = fromTemplate("card", i18n)
     this.element = element
     this.#parts = parts
     this.#i18n = i18n
-    this.#thumbnail = new Thumbnail(parts.thumbnail, api)
+    this.#thumbnail = new Thumbnail(parts.thumbnail)
     this.task = task
+    this.#focus = new Focus(element)
     element.dataset.id = task.task_id
     parts.title.id = `title-${task.task_id}`
     parts.bar.setAttribute("aria-labelledby", parts.title.id)
     element.setAttribute("aria-labelledby", parts.title.id)
-    this.update(task)
+    this.#show(task)
   }
 
   /** @param {Task} task */
   update(task) {
-    const focused = this.element.contains(document.activeElement) ? document.activeElement : null
-    if (task.revision !== this.task.revision) this.say("")
-    this.task = task
-    this.element.dataset.stage = task.stage
-    this.element.toggleAttribute("data-live", Boolean(task.video_info.live))
-    this.#describe(task)
-    this.#advance(task)
-    this.#offerFiles(task)
-    this.#thumbnail.show(task)
-    // The stage took the focused button away: the keyboard goes on from this card, not from the top.
-    if (focused && !(focused.isConnected && focused.checkVisibility())) this.focus()
+    if (task !== this.task) this.#focus.keep(() => this.#show(task))
+  }
+
+  /**
+   * Which row of the list this is, for those who cannot see where it stands.
+   * @param {number} position  from 1
+   * @param {number} count  of all rows; -1: nobody knows
+   */
+  stand(position, count) {
+    setAttribute(this.element, "aria-posinset", String(position))
+    setAttribute(this.element, "aria-setsize", String(count))
+  }
+
+  get height() {
+    return this.element.getBoundingClientRect().height
   }
 
   /**
@@ -59,10 +65,16 @@ export class Card {
     setText(this.#parts.notice, text)
   }
 
-  focus() {
-    const buttons = [...this.element.querySelectorAll("button, a")]
-    const first = buttons.find((button) => button.checkVisibility())
-    if (first instanceof HTMLElement) first.focus({ preventScroll: true })
+  /** @param {Task} task */
+  #show(task) {
+    if (task.revision !== this.task.revision) this.say("")
+    this.task = task
+    this.element.dataset.stage = task.stage
+    this.element.toggleAttribute("data-live", Boolean(task.video_info.live))
+    this.#describe(task)
+    this.#advance(task)
+    this.#offerFiles(task)
+    this.#thumbnail.show(task)
   }
 
   /** @param {Task} task */
@@ -80,7 +92,9 @@ export class Card {
     setText(this.#parts.priority, task.priority ? i18n.t("card.priority", { n: signed(task.priority) }) : "")
     this.#parts.created.dateTime = task.created_at
     this.#parts.created.title = created.toLocaleString(i18n.language)
-    this.#parts.raise.disabled = task.priority >= HIGHEST_PRIORITY
+    // Not `disabled`: the focus would be lost with it.
+    this.#parts.raise.ariaDisabled = String(task.priority >= HIGHEST_PRIORITY)
+    setText(this.#parts.retry, i18n.t(`action.${task.stage === "completed" ? "again" : "retry"}`))
     if (link) this.#parts.source.href = link.href
     else this.#parts.source.removeAttribute("href")
   }
@@ -108,6 +122,8 @@ export class Card {
 
   /** @param {Task} task */
   #offerFiles(task) {
+    const isOld = !isFinal(task) && Object.keys(task.files).length > 0 // a new attempt is under way
+    setText(this.#parts.kept, isOld ? this.#i18n.t("card.kept") : "")
     const files = JSON.stringify([task.files, task.file_info])
     if (files === this.#files) return // the same links: leave the reader's focus on them
     this.#files = files

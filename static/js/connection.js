@@ -1,90 +1,146 @@
 // @ts-check
-// Keeps the list true: by the socket while there is one, else by asking every two seconds, and says which.
+// Keeps the page true: by the socket while it speaks, else by asking, and says which. A socket may be dead without
+// a word (a laptop that slept, a proxy that forgot): when it has been silent for long the page asks the server, and
+// takes news that the socket did not bring, or no answer, as its death.
 
-import { Problem } from "./api.js"
-import { byId, setText } from "./dom.js"
+import { byId, on, setText } from "./dom.js"
+import { Problem } from "./problem.js"
 
-/** @typedef {"connecting" | "live" | "polling" | "unreachable"} State */
+const TICK_MS = 2_000
+const SILENCE_MS = 10_000
+/** What the server has told one of us, the socket brings within this time. */
+const LAG_MS = 1_000
 
 export class Connection {
   #element = byId("connection", HTMLElement)
   #feed
-  #pages
+  #agenda
   #i18n
-  /** @type {State} */
-  #state = "connecting"
-  #isLive = false
-  #listed = false
+  #isRunning = false
+  /** There is a list that can be brought up to date. */
+  #isListed = false
+  /** Nothing was missed since the socket opened. */
+  #isTrue = false
+  #isDown = false
+  /** When the silence of the open socket was last looked into. */
+  #checkedAt = 0
+  #isChecking = false
+  /** Why the last question was not answered. */
+  #problem = ""
 
   /**
    * @param {import("./feed.js").Feed} feed
-   * @param {import("./pages.js").Pages} pages
+   * @param {import("./agenda.js").Agenda} agenda  with "session", "first", "deep" and "look" among its questions
    * @param {import("./i18n.js").I18n} i18n
    */
-  constructor(feed, pages, i18n) {
+  constructor(feed, agenda, i18n) {
     this.#feed = feed
-    this.#pages = pages
+    this.#agenda = agenda
     this.#i18n = i18n
-    feed.addEventListener("live", () => this.#live())
-    feed.addEventListener("down", () => (this.#isLive = false))
-    feed.addEventListener("poll", () => this.#pages.isBusy || this.#list({ firstPageOnly: true }))
-    document.addEventListener("visibilitychange", () => this.#seenAgain())
+    on(feed, "live", () => this.#opened())
+    on(feed, "down", () => this.#lost())
+    on(agenda, "answered", (answer) => this.#answered(answer))
+    on(agenda, "failed", (error) => this.#failed(error))
+    setInterval(() => this.#tick(), TICK_MS)
+    for (const type of ["online", "offline", "pageshow"]) on(window, type, () => this.#check())
+    for (const type of ["visibilitychange", "resume"]) on(document, type, () => this.#check())
   }
 
-  /** Connect; what is listed first replaces all that is shown. */
+  /** Ask whether a log-in is needed, then list everything anew and keep it true. */
   start() {
-    this.#listed = false
-    this.#show("connecting")
-    this.#feed.start()
+    this.#isRunning = true
+    this.#isListed = false
+    this.#agenda.replace("session")
+    this.#show()
   }
 
   stop() {
-    this.#isLive = false
+    this.#isRunning = false
     this.#feed.stop()
+    this.#agenda.clear()
   }
 
-  /**
-   * Ask for a list in one of its ways; when the server does not answer, say so.
-   * @param {() => Promise<void>} ask
-   */
-  async asking(ask) {
-    try {
-      await ask()
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error
-      if (error.status === 401) return // the log-in says it
-      return this.#show("unreachable", error.message)
+  /** Something else is to be shown: list that. */
+  list() {
+    if (!this.#isRunning) return
+    this.#agenda.replace("first")
+    if (!this.#isTrue && this.#feed.isOpen) this.#agenda.add("deep") // what is counted has to be true, too
+  }
+
+  /** Have everything again: it comes in another language. */
+  renew() {
+    if (this.#isRunning) this.#connect()
+  }
+
+  /** The server said something that the socket has to say, too; if it does not, it is dead. */
+  async told() {
+    const { heardAt } = this.#feed
+    await new Promise((resolve) => setTimeout(resolve, LAG_MS))
+    if (this.#isRunning && this.#feed.isOpen && this.#feed.heardAt === heardAt) this.#connect()
+  }
+
+  #connect() {
+    this.#isTrue = false
+    this.#feed.start()
+    this.#show()
+  }
+
+  #opened() {
+    this.#isDown = false
+    this.#agenda.add(this.#isListed ? "deep" : "first")
+    this.#show()
+  }
+
+  #lost() {
+    this.#isDown = true
+    this.#isTrue = false
+    this.#isChecking = false
+    this.#check()
+    this.#show()
+  }
+
+  #tick() {
+    if (!this.#isRunning || this.#agenda.isAsking) return
+    const quietFor = performance.now() - Math.max(this.#feed.heardAt, this.#checkedAt)
+    if (!this.#feed.isOpen || quietFor > SILENCE_MS) this.#check()
+    else this.#agenda.go() // again what failed
+  }
+
+  /** Ask for what a socket may not have told: because it is down, or may be dead. */
+  #check() {
+    if (!this.#isRunning || this.#agenda.has("session")) return void this.#agenda.go()
+    this.#isChecking = this.#feed.isOpen
+    this.#checkedAt = performance.now()
+    this.#agenda.add(this.#isListed ? "look" : "first")
+  }
+
+  /** @param {{question: string, result: unknown}} answer */
+  #answered({ question, result }) {
+    const isBack = this.#problem !== ""
+    this.#problem = ""
+    if (question === "session") this.#feed.start()
+    else if (isBack) this.#feed.hurry()
+    if (question === "first") this.#isListed = true
+    if (question === "first" || question === "deep") {
+      this.#isTrue = this.#feed.isOpen && !this.#agenda.has("deep")
     }
-    const isBack = this.#state === "unreachable"
-    this.#show(this.#isLive ? "live" : "polling")
-    if (isBack) this.#feed.hurry()
+    if (question === "look" && this.#isChecking && result) this.told()
+    this.#show()
   }
 
-  #live() {
-    this.#isLive = true
-    this.#list({})
+  /** @param {unknown} error */
+  #failed(error) {
+    if (!(error instanceof Problem)) return reportError(error)
+    if (error.status === 401) return // the log-in says it
+    this.#problem = error.message
+    if (error.status === 0 && this.#feed.isOpen) this.#connect() // a line that is dead is so for both
+    this.#show()
   }
 
-  /** @param {{firstPageOnly?: boolean}} how */
-  async #list(how) {
-    await this.asking(async () => {
-      await (this.#listed ? this.#pages.refresh(how) : this.#pages.first())
-      this.#listed = true
-    })
-  }
-
-  // A machine that slept may still believe in a socket that is long dead.
-  #seenAgain() {
-    if (!document.hidden && this.#isLive && !this.#pages.isBusy) this.#list({})
-  }
-
-  /**
-   * @param {State} state
-   * @param {string} [text]
-   */
-  #show(state, text) {
-    this.#state = state
+  #show() {
+    const isLive = this.#isTrue && this.#feed.isOpen
+    const state = this.#problem ? "unreachable" : isLive ? "live" : this.#isDown ? "polling" : "connecting"
     this.#element.dataset.state = state
-    setText(this.#element, text ?? this.#i18n.t(`connection.${state}`))
+    setText(this.#element, this.#problem || this.#i18n.t(`connection.${state}`))
   }
 }

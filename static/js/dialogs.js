@@ -1,7 +1,7 @@
 // @ts-check
 // What opens above the page: the player, the log, and the question before a deletion.
 
-import { Problem } from "./api.js"
+import { Problem } from "./problem.js"
 import { byId, setText } from "./dom.js"
 import { playerFor } from "./files.js"
 import { titleOf, webLink } from "./task.js"
@@ -14,15 +14,20 @@ function dialog(id) {
   /** @param {string} name */
   const part = (name) => /** @type {HTMLElement} */ (element.querySelector(`[data-part=${name}]`))
   element.addEventListener("click", (event) => event.target === element && element.close()) // beside it
+  element.addEventListener(
+    "close",
+    () => ["title", "text", "stage"].forEach((name) => part(name)?.replaceChildren()),
+  )
   return { element, part }
+}
+
+/** The session has ended: what is open is not for the reader any more. */
+export function closeDialogs() {
+  for (const element of document.querySelectorAll("dialog")) element.close()
 }
 
 export class PlayerDialog {
   #dialog = dialog("player")
-
-  constructor() {
-    this.#dialog.element.addEventListener("close", () => this.#dialog.part("stage").replaceChildren())
-  }
 
   /**
    * @param {Task} task
@@ -67,7 +72,7 @@ export class LogDialog {
       if (error instanceof Problem) return error.message
       throw error
     })
-    if (id !== this.#id) return // another log was opened meanwhile
+    if (id !== this.#id || !this.#dialog.element.open) return // closed, or another log was opened meanwhile
     setText(text, log)
     text.toggleAttribute("data-empty", !log)
     text.scrollTop = text.scrollHeight // the last lines say what happened

@@ -36,3 +36,46 @@ export function fromTemplate(id, i18n) {
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
+
+/**
+ * Hear of the events of our own classes, which carry something in their `detail`.
+ * @param {EventTarget} target
+ * @param {string} type
+ * @param {(detail: any) => void} then
+ */
+export function on(target, type, then) {
+  target.addEventListener(type, (event) => then(/** @type {CustomEvent} */ (event).detail))
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {string} name
+ * @param {string} value
+ */
+export function setAttribute(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value)
+}
+
+/**
+ * Make `children` the children of `parent`, in this order, touching no more than has to be touched: an element
+ * that is moved loses the focus, a selection and its place in an animation.
+ * @param {HTMLElement} parent
+ * @param {HTMLElement[]} children
+ */
+export function arrange(parent, children) {
+  const focused = document.activeElement
+  /** @type {Set<Element>} */
+  const wanted = new Set(children)
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove()
+  let next = parent.firstElementChild
+  for (const child of children) {
+    if (next?.nextElementSibling === child) { // `next` went down: it is put in when its turn comes
+      next.remove()
+      next = child
+    }
+    if (child === next) next = next.nextElementSibling
+    else parent.insertBefore(child, next)
+  }
+  const isBack = focused !== document.activeElement && parent.contains(focused)
+  if (isBack && focused instanceof HTMLElement) focused.focus({ preventScroll: true })
+}

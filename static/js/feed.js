@@ -1,41 +1,49 @@
 // @ts-check
-// The one socket of the page. While it is down the page polls, and the feed tries again, ever more calmly.
+// The one socket of the page. When it is lost the feed tries again, ever more calmly.
 
-const POLL_MS = 2_000
 const FIRST_RETRY_MS = 500
 const LAST_RETRY_MS = 30_000
+/** A handshake that takes longer is given up. */
+const OPEN_WITHIN_MS = 10_000
+/** The close code of a session that has ended. */
+const SESSION_ENDED = 1008
 
 /**
- * Fires "live" (list now: what comes later arrives by itself), "down", "poll" (list: the socket is down),
+ * Fires "live" (list now: what comes later arrives by itself), "down", "ended" (the session is over),
  * "task" with a payload and "removed" with an id in `detail`.
  */
 export class Feed extends EventTarget {
+  /** When the socket last brought something. */
+  heardAt = 0
   #url
   /** @type {WebSocket | null} */
   #socket = null
+  #isRunning = false
   #failures = 0
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retryTimer
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #pollTimer
+  /** @type {ReturnType<typeof setTimeout> | undefined} for the handshake, or for the next try */
+  #timer
 
   /** @param {() => URL} url  asked anew for each connection: the language may have changed */
   constructor(url) {
     super()
     this.#url = url
-    window.addEventListener("online", () => this.hurry())
   }
 
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN
+  }
+
+  /** Connect; in place of a socket that there may be. */
   start() {
     this.stop()
-    this.#pollTimer = setInterval(() => this.#fire("poll"), POLL_MS) // until the socket opens
+    this.#isRunning = true
+    this.#failures = 0
     this.#connect()
   }
 
   stop() {
-    clearTimeout(this.#retryTimer)
-    clearInterval(this.#pollTimer)
-    this.#pollTimer = undefined
+    this.#isRunning = false
+    clearTimeout(this.#timer)
     const socket = this.#socket
     this.#socket = null // before the close: its events are nobody's any more
     socket?.close()
@@ -43,39 +51,44 @@ export class Feed extends EventTarget {
 
   /** The server is back, as far as anyone knows: do not wait for the next try. */
   hurry() {
-    if (this.#socket || this.#pollTimer === undefined) return
-    this.#failures = 0
-    this.#connect()
+    if (this.#isRunning && !this.#socket) this.start()
   }
 
   #connect() {
-    clearTimeout(this.#retryTimer)
     const socket = new WebSocket(this.#url())
     this.#socket = socket
     const listen = (/** @type {string} */ type, /** @type {(event: any) => void} */ then) =>
       socket.addEventListener(type, (event) => this.#socket === socket && then(event))
     listen("open", () => this.#opened())
-    listen("close", () => this.#closed())
-    listen("message", (event) => this.#received(JSON.parse(event.data)))
+    listen("close", ({ code }) => this.#closed(code))
+    listen("message", ({ data }) => this.#received(JSON.parse(data)))
+    this.#timer = setTimeout(() => this.#giveUp(), OPEN_WITHIN_MS)
   }
 
   #opened() {
+    clearTimeout(this.#timer)
     this.#failures = 0
-    clearInterval(this.#pollTimer)
-    this.#pollTimer = undefined
+    this.heardAt = performance.now()
     this.#fire("live")
   }
 
-  #closed() {
+  #giveUp() {
+    this.#socket?.close()
+    this.#closed()
+  }
+
+  /** @param {number} [code] */
+  #closed(code) {
+    clearTimeout(this.#timer)
     this.#socket = null
-    this.#retryTimer = setTimeout(() => this.#connect(), retryDelay(this.#failures++))
-    this.#pollTimer ??= setInterval(() => this.#fire("poll"), POLL_MS)
+    if (code === SESSION_ENDED) return this.#fire("ended")
+    this.#timer = setTimeout(() => this.#connect(), retryDelay(this.#failures++))
     this.#fire("down")
-    this.#fire("poll")
   }
 
   /** @param {any} message */
   #received(message) {
+    this.heardAt = performance.now()
     if (message.removed) this.#fire("removed", message.task_id)
     else this.#fire("task", message)
   }

@@ -1,120 +1,83 @@
 // @ts-check
-// The cards in the document: one for each task that belongs to the pages that were loaded, or that runs.
+// The tasks that are shown, in their order: those of the pages that were loaded, and what runs.
 
-import { Card } from "./card.js"
+import { Order } from "./order.js"
+import { Rule } from "./rule.js"
+import { Sequence } from "./sequence.js"
 import { isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
 export class TaskList {
-  #root
-  #filter
-  #order
-  #makeCard
-  /** @type {Map<string, Card>} */
-  #byId = new Map()
-  /** @type {Card[]} in the order of the document */
-  #cards = []
+  rule = new Rule()
+  order = new Order(this.rule)
   /** The last task of the last page that was loaded; null: there are no more pages. @type {Task | null} */
   edge = null
-
-  /**
-   * @param {HTMLElement} root
-   * @param {import("./filter.js").Filter} filter
-   * @param {import("./order.js").Order} order
-   * @param {(task: Task) => Card} makeCard
-   */
-  constructor(root, filter, order, makeCard) {
-    this.#root = root
-    this.#filter = filter
-    this.#order = order
-    this.#makeCard = makeCard
-  }
+  /** Ids of those that changed places since somebody looked. @type {Set<string>} */
+  moved = new Set()
+  /** @type {Sequence<Task>} */
+  #shown = this.#inOrder()
+  /** Ids of which only the server can say whether they belong here. @type {Set<string>} */
+  #doubts = new Set()
 
   get tasks() {
-    return this.#cards.map((card) => card.task)
+    return this.#shown.items
   }
 
   /** @param {string} id */
-  card(id) {
-    return this.#byId.get(id)
+  get(id) {
+    return this.#shown.get(id)
+  }
+
+  /** @param {string} id */
+  indexOf(id) {
+    return this.#shown.indexOf(id)
+  }
+
+  get doubts() {
+    return [...this.#doubts]
   }
 
   /**
-   * Show, move, update or drop the card of a task.
+   * Show, move, change or drop a task. One that only the server can judge stays as it is for now.
    * @param {Task} task
    */
   consider(task) {
-    const card = this.#byId.get(task.task_id)
-    if (!this.#filter.matches(task)) this.drop(task.task_id)
-    else if (card) this.#update(card, task)
-    else if (this.#isLoaded(task)) this.#add(this.#makeCard(task))
+    const isShown = this.#shown.get(task.task_id) !== undefined
+    const fits = this.rule.matches(task)
+    if (fits === false || !(isShown || this.#isLoaded(task))) return this.drop(task.task_id)
+    if (fits === undefined) this.#doubts.add(task.task_id)
+    else this.#doubts.delete(task.task_id)
+    if ((fits || isShown) && this.#shown.put(task)) this.moved.add(task.task_id)
   }
 
   /** @param {string} id */
   drop(id) {
-    const card = this.#byId.get(id)
-    if (!card) return
-    const hadFocus = card.element.contains(document.activeElement)
-    const index = this.#cards.indexOf(card)
-    this.#cards.splice(index, 1)
-    this.#byId.delete(id)
-    card.element.remove()
-    if (hadFocus) (this.#cards[index] ?? this.#cards[index - 1] ?? this.#root).focus()
+    this.#doubts.delete(id)
+    this.#shown.remove(id)
   }
 
   /**
-   * Begin anew: another filter, or another language.
+   * Begin anew, perhaps by another rule.
+   * @param {Rule} rule
    * @param {Iterable<Task>} tasks
    */
-  rebuild(tasks) {
-    this.#cards = []
-    this.#byId.clear()
-    this.#root.replaceChildren()
+  reset(rule, tasks) {
+    this.rule = rule
+    this.order = new Order(rule)
+    this.#shown = this.#inOrder()
+    this.#doubts.clear()
     for (const task of tasks) this.consider(task)
+  }
+
+  #inOrder() {
+    const { order } = this
+    return new Sequence((/** @type {Task} */ a, /** @type {Task} */ b) => order.compare(a, b))
   }
 
   /** @param {Task} task */
   #isLoaded(task) {
-    if (this.#filter.pinsRunning && isRunning(task)) return true
-    return this.edge === null || this.#order.comparePages(task, this.edge) <= 0
-  }
-
-  /**
-   * @param {Card} card
-   * @param {Task} task
-   */
-  #update(card, task) {
-    const staysInPlace = this.#order.compare(card.task, task) === 0
-    card.update(task)
-    if (!staysInPlace) this.#place(card)
-  }
-
-  /** @param {Card} card */
-  #add(card) {
-    this.#byId.set(card.task.task_id, card)
-    this.#place(card)
-  }
-
-  /** @param {Card} card */
-  #place(card) {
-    const old = this.#cards.indexOf(card)
-    if (old >= 0) this.#cards.splice(old, 1)
-    const index = this.#indexFor(card.task)
-    this.#cards.splice(index, 0, card)
-    const focused = card.element.contains(document.activeElement) ? document.activeElement : null
-    this.#root.insertBefore(card.element, this.#cards[index + 1]?.element ?? null)
-    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true }) // a moved element loses it
-  }
-
-  /** @param {Task} task */
-  #indexFor(task) {
-    let [low, high] = [0, this.#cards.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (this.#order.compare(this.#cards[middle].task, task) <= 0) low = middle + 1
-      else high = middle
-    }
-    return low
+    if (this.rule.pinsRunning && isRunning(task)) return true
+    return this.edge === null || this.order.comparePages(task, this.edge) <= 0
   }
 }

@@ -1,39 +1,16 @@
 // @ts-check
-// The order of the list. The server's own order (a task's number) is not in the payload: the time of
-// creation stands for it, and within one second the order in which tasks became known here.
+// The order of a list: the server's, by number, with what runs on top where the rule wants it there.
 
 import { isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
 export class Order {
-  #filter
-  /** @type {Map<string, number>} higher is newer */
-  #rank = new Map()
-  #newest = 0
-  #oldest = 0
+  #rule
 
-  /** @param {import("./filter.js").Filter} filter */
-  constructor(filter) {
-    this.#filter = filter
-  }
-
-  /**
-   * The feed brought a task: what was not known is the newest of its second.
-   * @param {string} id
-   */
-  arrived(id) {
-    if (!this.#rank.has(id)) this.#rank.set(id, ++this.#newest)
-  }
-
-  /**
-   * A page of the list came, in the list's order.
-   * @param {Task[]} page
-   */
-  listed(page) {
-    for (const task of this.#filter.isQueue ? page.toReversed() : page) {
-      if (!this.#rank.has(task.task_id)) this.#rank.set(task.task_id, --this.#oldest)
-    }
+  /** @param {{isQueue: boolean, pinsRunning: boolean}} rule */
+  constructor(rule) {
+    this.#rule = rule
   }
 
   /**
@@ -42,7 +19,7 @@ export class Order {
    * @param {Task} b
    */
   compare(a, b) {
-    const pinned = this.#filter.pinsRunning ? Number(isRunning(b)) - Number(isRunning(a)) : 0
+    const pinned = this.#rule.pinsRunning ? Number(isRunning(b)) - Number(isRunning(a)) : 0
     return pinned || this.comparePages(a, b)
   }
 
@@ -52,16 +29,25 @@ export class Order {
    * @param {Task} b
    */
   comparePages(a, b) {
-    if (this.#filter.isQueue) return b.priority - a.priority || -this.#newestFirst(a, b)
-    return this.#newestFirst(a, b)
+    if (this.#rule.isQueue) return b.priority - a.priority || a.number - b.number
+    return b.number - a.number
   }
 
   /**
-   * @param {Task} a
-   * @param {Task} b
+   * The one that a listing comes to last.
+   * @param {Task[]} tasks
+   * @returns {Task | undefined}
    */
-  #newestFirst(a, b) {
-    if (a.created_at !== b.created_at) return a.created_at < b.created_at ? 1 : -1
-    return (this.#rank.get(b.task_id) ?? 0) - (this.#rank.get(a.task_id) ?? 0)
+  last(tasks) {
+    return tasks.reduce((last, task) => (this.comparePages(task, last) > 0 ? task : last), tasks[0])
+  }
+
+  /**
+   * Those that a listing as far as `last` would hold.
+   * @param {Task | undefined} last  undefined: it went to the very end
+   * @param {Task[]} tasks
+   */
+  asFarAs(last, tasks) {
+    return last ? tasks.filter((task) => this.comparePages(task, last) <= 0) : tasks
   }
 }

@@ -1,11 +1,10 @@
 // @ts-check
 // The log-in: shown when the server wants a token, gone when it takes one.
 
-import { Problem } from "./api.js"
-import { byId, setText } from "./dom.js"
-import { recall, remember } from "./preferences.js"
+import { byId, on, setText } from "./dom.js"
+import { Problem } from "./problem.js"
 
-/** Fires "wanted" once a token is needed and "begun" once it was taken. */
+/** Fires "wanted" once a token is needed and "begun" once there is a session. */
 export class Session extends EventTarget {
   #api
   #form = byId("login", HTMLFormElement)
@@ -17,8 +16,8 @@ export class Session extends EventTarget {
   constructor(api) {
     super()
     this.#api = api
-    this.#logout.hidden = !recall("session", false) // the cookie itself is not for scripts to see
-    api.addEventListener("unauthorized", () => this.#want())
+    on(api, "unauthorized", () => this.want())
+    on(document, "visibilitychange", () => this.#seenAgain())
     this.#form.addEventListener("submit", (event) => this.#logIn(event))
     this.#logout.addEventListener("click", () => this.#logOut())
   }
@@ -27,10 +26,21 @@ export class Session extends EventTarget {
     return document.body.dataset.view === "login"
   }
 
-  #want() {
+  /**
+   * Ask before anything else is asked: if a token is needed first, it is wanted.
+   * @param {AbortSignal} signal
+   */
+  async check(signal) {
+    const session = await this.#api.get("api/session", {}, { signal })
+    this.#logout.hidden = !session.logged_in
+    if (session.login_required && !session.logged_in) this.want()
+  }
+
+  /** There is no session, or there is none any longer. */
+  want() {
     if (this.isWanted) return
     document.body.dataset.view = "login"
-    this.#remember(false)
+    this.#logout.hidden = true
     this.#token.focus()
     this.dispatchEvent(new Event("wanted"))
   }
@@ -52,7 +62,6 @@ export class Session extends EventTarget {
     this.#form.reset()
     setText(this.#problem, "")
     delete document.body.dataset.view
-    this.#remember(true)
     this.dispatchEvent(new Event("begun"))
   }
 
@@ -63,12 +72,13 @@ export class Session extends EventTarget {
       if (!(error instanceof Problem)) throw error
       if (error.status === 0) return // still logged in: the connection line says why
     }
-    this.#want()
+    this.want()
   }
 
-  /** @param {boolean} begun */
-  #remember(begun) {
-    remember("session", begun)
-    this.#logout.hidden = !begun
+  // Somebody may have logged in meanwhile in another tab.
+  async #seenAgain() {
+    if (!this.isWanted || document.hidden) return
+    const session = await this.#api.get("api/session").catch(() => ({ logged_in: false }))
+    if (this.isWanted && session.logged_in) this.#begin()
   }
 }

@@ -1,13 +1,14 @@
 // @ts-check
-// Where lists come from: `GET /api/tasks` as the filter asks for it.
+// Where lists come from: `GET /api/tasks`, as the filter asks for it, or by name.
 
-import { Problem } from "./api.js"
 import { RUNNING_STAGES } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
+/** @typedef {{signal: AbortSignal, patience?: number}} How */
 
-const LARGEST_PAGE = 200
+/** What the server gives at once. */
+export const LARGEST_PAGE = 200
 
 export class Source {
   #api
@@ -15,7 +16,7 @@ export class Source {
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {import("./filter.js").Filter} filter
+   * @param {{rule: import("./rule.js").Rule}} filter
    */
   constructor(api, filter) {
     this.#api = api
@@ -24,55 +25,59 @@ export class Source {
 
   /**
    * @param {import("./api.js").Query} query
-   * @param {AbortSignal} signal
+   * @param {How} how
    * @returns {Promise<Page>}
    */
-  page(query, signal) {
-    return this.#api.get("api/tasks", { ...this.#filter.query, ...query }, signal)
+  async page(query, how) {
+    const { rule } = this.#filter
+    /** @type {Page} */
+    const page = await this.#api.get("api/tasks", { ...rule.query, ...query }, how)
+    rule.found(page.tasks)
+    return page
   }
 
   /**
-   * The first `count` tasks as one page, in as few requests as the server allows.
-   * @param {number} count
-   * @param {AbortSignal} signal
-   * @returns {Promise<Page>}
+   * The first pages as one, until they hold enough.
+   * @param {(last: Task) => boolean} isEnough
+   * @param {How} how
    */
-  async first(count, signal) {
+  async pages(isEnough, how) {
     /** @type {Page} */
     const whole = { tasks: [] }
     do {
-      const limit = Math.min(count - whole.tasks.length, LARGEST_PAGE)
-      const page = await this.page({ limit, cursor: whole.next_cursor }, signal)
+      const page = await this.page({ limit: LARGEST_PAGE, cursor: whole.next_cursor }, how)
       whole.tasks.push(...page.tasks)
       whole.next_cursor = page.next_cursor
-    } while (whole.next_cursor && whole.tasks.length < count)
+    } while (whole.next_cursor && !whole.tasks.slice(-1).some(isEnough))
     return whole
   }
 
   /**
-   * What runs, wherever it stands in the pages; nothing if the filter does not put it on top.
-   * @param {AbortSignal} signal
+   * What runs, wherever it stands in the pages; nothing if the rule does not put it on top.
+   * @param {How} how
    */
-  async running(signal) {
-    if (!this.#filter.pinsRunning) return []
+  async running(how) {
+    if (!this.#filter.rule.pinsRunning) return []
     const asked = RUNNING_STAGES.map((stage) =>
-      this.page({ status: undefined, stage, limit: LARGEST_PAGE }, signal)
+      this.page({ status: undefined, stage, limit: LARGEST_PAGE }, how)
     )
     return (await Promise.all(asked)).flatMap((page) => page.tasks)
   }
 
   /**
-   * One task, or null if it is gone.
-   * @param {string} id
-   * @param {AbortSignal} signal
-   * @returns {Promise<Task | null>}
+   * Those of these tasks that still exist.
+   * @param {string[]} ids
+   * @param {How} how
    */
-  async task(id, signal) {
-    try {
-      return await this.#api.get(`api/status/${id}`, {}, signal)
-    } catch (error) {
-      if (error instanceof Problem && error.status === 404) return null
-      throw error
+  async named(ids, how) {
+    /** @type {Task[]} */
+    const tasks = []
+    for (let from = 0; from < ids.length; from += LARGEST_PAGE) {
+      const query = { ids: ids.slice(from, from + LARGEST_PAGE).join(",") }
+      /** @type {Page} */
+      const page = await this.#api.get("api/tasks", query, how)
+      tasks.push(...page.tasks)
     }
+    return tasks
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // The box for links: each becomes a task; one that the server refuses stays, with the reason.
 
-import { Problem } from "./api.js"
+import { Problem } from "./problem.js"
 import { linksIn } from "./links.js"
 
 const MOST_ROWS = 12

@@ -25,6 +25,8 @@
  * @property {number} [total_bytes]
  * @property {number} [speed]  bytes a second
  * @property {number} [eta]  seconds
+ * @property {number} number  the order of acceptance: newer tasks have higher ones
+ * @property {string} [thumbnail]  the link to the small picture, once there is one
  */
 
 /** @type {readonly Stage[]} */

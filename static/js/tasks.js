@@ -1,6 +1,8 @@
 // @ts-check
 // All tasks the page has heard of, from whichever side: the highest revision of each wins.
 
+import { isFinal } from "./task.js"
+
 const HIDDEN_TAB_MS = 1_000
 
 /** @typedef {import("./task.js").Task} Task */
@@ -10,12 +12,16 @@ const HIDDEN_TAB_MS = 1_000
 export class Tasks extends EventTarget {
   /** @type {Map<string, Task>} */
   #known = new Map()
-  /** Ids that are gone for good: a list that was asked for earlier may still name them. */
+  /** Ids that are gone for good: a list that was asked for earlier may still name them. @type {Set<string>} */
   #removed = new Set()
   /** @type {Map<string, Task | undefined>} what was known when the page was last told */
   #changed = new Map()
   /** @type {string[]} */
   #leaving = []
+  /** @type {Set<string>} */
+  #heard = new Set()
+  #newest = 0
+  #isOpen = true
   #scheduled = false
 
   /** @param {string} id */
@@ -27,25 +33,72 @@ export class Tasks extends EventTarget {
     return this.#known.values()
   }
 
+  /** Those that are not final. */
+  get unfinished() {
+    return [...this.#known.values()].filter((task) => !isFinal(task))
+  }
+
   /**
-   * Take in a payload unless a newer one is here. The same revision counts: it may be in another language.
+   * Take in a payload unless a newer one is here; the same revision is taken, too: it may be in another language.
+   * Says whether it is news: a change of what was known, or a newer task than all of them.
    * @param {Task} task
    */
   merge(task) {
     const before = this.#known.get(task.task_id)
-    if (this.#removed.has(task.task_id) || (before && before.revision > task.revision)) return
+    const isOld = this.#removed.has(task.task_id) || (before && before.revision > task.revision)
+    if (isOld || !this.#isOpen) return false
+    const isNews = before ? before.revision < task.revision : task.number > this.#newest
     if (!this.#changed.has(task.task_id)) this.#changed.set(task.task_id, before)
     this.#known.set(task.task_id, task)
+    this.#heard.add(task.task_id)
+    this.#newest = Math.max(this.#newest, task.number)
     this.#schedule()
+    return isNews
   }
 
-  /** @param {string} id */
+  /**
+   * The same for many.
+   * @param {Task[]} tasks
+   */
+  mergeAll(tasks) {
+    return tasks.filter((task) => this.merge(task)).length > 0
+  }
+
+  /**
+   * Say whether it was known.
+   * @param {string} id
+   */
   remove(id) {
     this.#removed.add(id)
     this.#changed.delete(id)
-    if (!this.#known.delete(id)) return
+    if (!this.#known.delete(id)) return false
     this.#leaving.push(id)
     this.#schedule()
+    return true
+  }
+
+  /** Forget everything, and take in nothing more: the session has ended, also for answers that still come. */
+  close() {
+    this.#isOpen = false
+    this.#known.clear()
+    this.#removed.clear()
+    this.#changed.clear()
+    this.#leaving = []
+    this.#heard.clear()
+  }
+
+  open() {
+    this.#isOpen = true
+  }
+
+  /** From now on note which tasks are heard of. */
+  listen() {
+    this.#heard.clear()
+  }
+
+  /** Those that were heard of since then. */
+  get heard() {
+    return [...this.#heard].flatMap((id) => this.#known.get(id) ?? [])
   }
 
   /** Tell now what would be told with the next frame. */

@@ -51,15 +51,22 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> OpenPage:
-    """`async with open_page(url, locale="en-US") as page`: listed, and without an error to the end."""
+    """`async with open_page(url, locale="en-US") as page`: listed, and without an error to the end.
+
+    With `has_clock` the test may set the page's clock forward.
+    """
 
     @asynccontextmanager
-    async def opened(url: str, *, is_listed: bool = True, **profile: Any) -> AsyncIterator[Page]:
+    async def opened(
+        url: str, *, is_listed: bool = True, has_clock: bool = False, **profile: Any
+    ) -> AsyncIterator[Page]:
         context = await browser.new_context(**{"locale": "zh-CN", **profile})
         context.set_default_timeout(PATIENCE_MS)
         try:
             page = await context.new_page()
             complaints = _complaints(page)
+            if has_clock:
+                await page.clock.install()
             await page.goto(url)
             if is_listed:
                 await page.locator("#tasks[data-listed]").wait_for(state="attached")

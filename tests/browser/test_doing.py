@@ -6,7 +6,8 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.test_tasks import PATIENCE, card
+from tests.browser.lists import card
+from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -118,23 +119,97 @@ async def test_a_link_that_another_app_hands_over_waits_in_the_box(api: FakeApi,
     assert not api.tasks
 
 
-async def test_buttons_fit_the_stage_and_the_keyboard_stays_where_it_was(
-    api: FakeApi, open_page: OpenPage
-) -> None:
+async def test_buttons_fit_the_stage(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         buttons = card(page, "a").get_by_role("button")
         await expect(buttons).to_have_text(["暂停", "取消", "日志", "删除"])
-        await buttons.first.focus()
-        await page.keyboard.press("Enter")
+        await buttons.first.click()
         await expect(buttons).to_have_text(["继续", "优先", "取消", "日志", "删除"])
-        await expect(buttons.first).to_be_focused()  # "pause" has gone; not the whole card
-        await page.keyboard.press("Enter")
+        await buttons.first.click()
         await expect(card(page, "a")).to_have_attribute("data-stage", "queued")
         await card(page, "a").get_by_role("button", name="取消").click()
         await expect(buttons).to_have_text(["重试", "日志", "删除"])
         await card(page, "a").get_by_role("button", name="重试").click()
         await expect(card(page, "a")).to_have_attribute("data-stage", "queued")
+        await api.put("a", "completed")
+        await expect(buttons).to_have_text(["重新下载", "日志", "删除"])
+
+
+async def test_the_button_that_replaces_a_pressed_one_has_the_focus(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "download", video_info={"webpage_url": "https://a.example/"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        buttons = card(page, "a").get_by_role("button")
+        await buttons.first.focus()
+        for stage, name in (("paused", "继续"), ("queued", "暂停"), ("paused", "继续")):
+            await page.keyboard.press("Enter")
+            await expect(card(page, "a")).to_have_attribute("data-stage", stage)
+            await expect(card(page, "a").get_by_role("button", name=name)).to_be_focused()
+
+
+@pytest.mark.parametrize("button", ["取消", "暂停"])
+async def test_the_focus_moves_to_no_other_control_by_itself(
+    api: FakeApi, open_page: OpenPage, button: str
+) -> None:
+    """What is pressed without looking would be another thing than what was meant."""
+    await api.put("a", "download", video_info={"webpage_url": "https://a.example/"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await card(page, "a").get_by_role("button", name=button).focus()
+        await api.put("a", "completed", files={"video": "/v.mp4"})
+        await expect(card(page, "a")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        await expect(card(page, "a").get_by_role("link", name="a.example")).to_be_focused()
+        assert [request for request in api.requests if request.startswith("POST")] == []
+
+
+async def test_a_pause_that_somebody_else_pressed_leaves_no_button_focused(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await card(page, "a").get_by_role("button", name="暂停").focus()
+        await api.put("a", "paused")
+        await expect(card(page, "a")).to_be_focused()
+
+
+async def test_the_highest_priority_keeps_its_button_and_the_focus_on_it(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", priority=9)
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        sooner = card(page, "a").get_by_role("button", name="优先")
+        await sooner.press("Enter")
+        await expect(sooner).to_be_disabled()
+        await expect(sooner).to_be_focused()
+        await sooner.press("Enter")
+        assert len([request for request in api.requests if request.startswith("PATCH")]) == 1
+
+
+async def test_a_new_attempt_leaves_the_old_files_until_the_new_ones_are_there(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    old, new = {"video": "/api/download/old.mp4"}, {"video": "/api/download/new.mp4"}
+    await api.put("a", "completed", files=old)
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        save = card(page, "a").get_by_role("link", name="保存视频")
+        note = card(page, "a").get_by_text("新文件完成之前，原有文件仍可使用。")
+        await expect(note).to_be_hidden()
+        await card(page, "a").get_by_role("button", name="重新下载").click()
+        for stage in ("queued", "download"):
+            await api.put("a", stage)
+            await expect(card(page, "a")).to_have_attribute("data-stage", stage)
+            assert await save.get_attribute("href") == api.url + "api/download/old.mp4"
+            await expect(note).to_be_visible()
+        await save.focus()
+        await api.put("a", "failed", error="下载失败: HTTP 404")
+        await expect(note).to_be_hidden()
+        await expect(save).to_be_focused()
+        await expect(card(page, "a").get_by_role("button", name="重试")).to_be_visible()
+        await api.put("a", "completed", files=new)
+        await expect(save).to_have_attribute("href", api.url + "api/download/new.mp4")
 
 
 async def test_a_deletion_asks_first_and_hands_the_keyboard_to_the_next_card(
@@ -152,6 +227,8 @@ async def test_a_deletion_asks_first_and_hands_the_keyboard_to_the_next_card(
         await page.get_by_role("dialog").get_by_role("button", name="删除").press("Enter")
         await expect(card(page, "a")).to_have_count(0)
         assert list(api.tasks) == ["b"]
+        await expect(card(page, "b")).to_be_focused()  # and none of its buttons
+        await page.keyboard.press("Tab")
         await expect(card(page, "b").get_by_role("button").first).to_be_focused()
 
 
@@ -166,19 +243,3 @@ async def test_an_action_that_came_too_late_is_explained_on_the_card(
         del api.tasks["a"]
         await card(page, "a").get_by_role("button", name="取消").click()
         await expect(card(page, "a")).to_have_count(0)
-
-
-async def test_a_server_with_tokens_gets_one_and_then_everything_works(
-    api: FakeApi, open_page: OpenPage
-) -> None:
-    api.token = "sesame"
-    await api.put("a", "download")
-    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
-        await page.get_by_label("访问令牌").fill("wrong")
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#login-problem")).to_have_text("A valid token is needed.")
-        await page.get_by_label("访问令牌").fill("sesame")
-        await page.keyboard.press("Enter")
-        await expect(card(page, "a")).to_be_visible()
-        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
-        await expect(page.get_by_label("访问令牌")).to_be_hidden()

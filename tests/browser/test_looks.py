@@ -6,7 +6,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.test_tasks import PATIENCE, card
+from tests.browser.lists import card, scroll_to
+from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -68,7 +69,8 @@ async def test_a_phone_shows_all_without_scrolling_sideways(
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale=locale, viewport=size) as page:
         await page.locator("summary").click()
         await page.locator("textarea").fill("https://a.example/" + "y" * 400)
-        await card(page, "a").scroll_into_view_if_needed()
+        await scroll_to(page, 10_000)
+        await expect(card(page, "a")).to_be_visible()
         over = await page.evaluate(
             """() => [...document.querySelectorAll("body *")]
                 .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1)

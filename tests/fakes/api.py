@@ -15,6 +15,8 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
+from server.backends.sqlite.search import folded
+
 STATIC = Path(__file__).parent.parent.parent / "static"
 Task = dict[str, Any]
 CSP = (
@@ -38,18 +40,22 @@ _EPOCH = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
 class FakeApi:
-    """`put` makes or changes a task, `remove` takes it away; sockets hear of both."""
+    """`put` makes or changes a task, `remove` takes it away; sockets hear of both, unless they are dead."""
 
     def __init__(self) -> None:
         self.url = ""
         self.tasks: dict[str, Task] = {}
         self.requests: list[str] = []
         self.refuses: dict[str, str] = {}  # link -> why
-        self.pictures: dict[str, bytes] = {}  # task -> thumbnail
+        self.hidden_from_search: set[str] = set()
+        self.pictures: dict[str, bytes] = {}  # task -> what its `thumbnail` leads to
         self.keys: dict[str, str] = {}  # Idempotency-Key -> task
         self.token = ""
         self.takes_sockets = True
+        self.answers = asyncio.Event()  # cleared: no request is answered
+        self.answers.set()
         self._sockets: dict[web.WebSocketResponse, str] = {}  # -> language
+        self._dead: set[web.WebSocketResponse] = set()
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
 
@@ -62,6 +68,16 @@ class FakeApi:
         await self._tell(self.tasks[task_id])
         return self.tasks[task_id]
 
+    async def put_many(self, count: int, stage: str = "completed", **fields: Any) -> None:
+        """As if they had been there before anybody listened."""
+        for _ in range(count):
+            number = next(self._numbers)
+            task = new_task(f"task-{number:04}", number) | {
+                "stage": stage,
+                "status": STATUS.get(stage, "processing"),
+            }
+            self.tasks[task["task_id"]] = task | {"revision": next(self._revisions), **fields}
+
     async def remove(self, task_id: str) -> None:
         del self.tasks[task_id]
         await self._tell({"task_id": task_id, "removed": True})
@@ -69,7 +85,19 @@ class FakeApi:
     async def lose_sockets(self) -> None:
         """Close all and take no new ones, as a proxy that knows no WebSockets."""
         self.takes_sockets = False
-        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._sockets))
+        await self._close_sockets(WSCloseCode.GOING_AWAY)
+
+    def kill_sockets(self) -> None:
+        """Leave them open, with nothing coming through any more, as a proxy that has forgotten them."""
+        self._dead.update(self._sockets)
+
+    async def end_session(self) -> None:
+        """The token is another one now: sessions that began with the old one are over."""
+        self.token += "!"
+        await self._close_sockets(WSCloseCode.POLICY_VIOLATION)
+
+    async def _close_sockets(self, code: WSCloseCode) -> None:
+        await asyncio.gather(*(socket.close(code=code) for socket in self._sockets))
 
     async def tell_again(self, task: Task) -> None:
         """Send a payload of earlier: what a slow path would bring."""
@@ -77,18 +105,25 @@ class FakeApi:
 
     async def _tell(self, message: Task) -> None:
         for socket, language in tuple(self._sockets.items()):
-            await socket.send_str(json.dumps(localized(message, language)))
+            if socket not in self._dead:
+                await socket.send_str(json.dumps(localized(message, language)))
 
     # --- routes ---
 
     async def listing(self, request: web.Request) -> web.Response:
         query = request.query
-        fits = [task for task in self.tasks.values() if _fits(task, query)]
-        fits.sort(key=lambda task: task["number"], reverse=True)
-        start, limit = int(query.get("cursor", "0")), int(query.get("limit", "50"))
-        page = [localized(task, query["lang"]) for task in fits[start : start + limit]]
-        following = {"next_cursor": str(start + limit)} if start + limit < len(fits) else {}
-        return web.json_response({"tasks": page, **following})
+        if "ids" in query:
+            ids = dict.fromkeys(query["ids"].split(","))
+            assert len(ids) <= 200
+            named = [localized(self.tasks[name], query["lang"]) for name in ids if name in self.tasks]
+            return web.json_response({"tasks": named})
+        fits = sorted((task for task in self.tasks.values() if self._fits(task, query)), key=_place(query))
+        if "cursor" in query:
+            fits = [task for task in fits if _place(query)(task) > tuple(json.loads(query["cursor"]))]
+        limit = int(query.get("limit", "50"))
+        page = [localized(task, query["lang"]) for task in fits[:limit]]
+        cursor = {"next_cursor": json.dumps(_place(query)(fits[limit - 1]))} if limit < len(fits) else {}
+        return web.json_response({"tasks": page, **cursor})
 
     async def process(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -101,9 +136,6 @@ class FakeApi:
         task = await self.put(stage=stage, url=body["url"], request=body)
         self.keys[key] = task["task_id"]
         return web.json_response(localized(task, request.query["lang"]), status=202)
-
-    async def status(self, request: web.Request) -> web.Response:
-        return web.json_response(localized(self._task(request), request.query["lang"]))
 
     async def act(self, request: web.Request) -> web.Response:
         action, task = request.match_info["action"], self._task(request)
@@ -125,14 +157,22 @@ class FakeApi:
         return web.Response(text=f"[info] {self._task(request)['url']}\n<b>not bold</b>\n")
 
     async def thumbnail(self, request: web.Request) -> web.Response:
-        picture = self.pictures.get(request.match_info["id"])
-        return web.Response(body=picture, content_type="image/jpeg") if picture else web.Response(status=404)
+        return web.Response(body=self.pictures[request.match_info["id"]], content_type="image/png")
 
     async def session(self, request: web.Request) -> web.Response:
+        required, given = bool(self.token), request.cookies.get("session")
+        return web.json_response({"login_required": required, "logged_in": required and given == self.token})
+
+    async def log_in(self, request: web.Request) -> web.Response:
         if (await request.json())["token"] != self.token:
             return _problem(401, "token_required", "A valid token is needed.")
         answer = web.Response(status=204)
         answer.set_cookie("session", self.token, httponly=True, samesite="Strict")
+        return answer
+
+    async def log_out(self, _: web.Request) -> web.Response:
+        answer = web.Response(status=204)
+        answer.del_cookie("session")
         return answer
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
@@ -146,6 +186,14 @@ class FakeApi:
         del self._sockets[socket]
         return socket
 
+    def _fits(self, task: Task, query: Any) -> bool:
+        if any(task[name] != query[name] for name in ("status", "stage") if name in query):
+            return False
+        if "q" in query and task["task_id"] in self.hidden_from_search:
+            return False
+        texts = (task["url"], task["video_info"].get("title", ""), task["video_info"].get("uploader", ""))
+        return any(folded(query.get("q", "")) in folded(text) for text in texts)
+
     def _task(self, request: web.Request) -> Task:
         task = self.tasks.get(request.match_info["id"])
         if task is None:
@@ -157,6 +205,7 @@ class FakeApi:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
+        await self.answers.wait()
         is_open = "/static/" in request.path or request.path.endswith(("/", "/session"))
         if not is_open and self.token and request.cookies.get("session") != self.token:
             return _problem(401, "token_required", "A valid token is needed.")
@@ -169,13 +218,14 @@ class FakeApi:
             web.get(f"{prefix}/ws", self.socket),
             web.get(f"{prefix}/api/tasks", self.listing),
             web.post(f"{prefix}/api/process", self.process),
-            web.get(f"{prefix}/api/status/{{id}}", self.status),
             web.patch(f"{prefix}/api/tasks/{{id}}", self.change),
             web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
             web.get(f"{prefix}/api/tasks/{{id}}/thumbnail", self.thumbnail),
             web.post(f"{prefix}/api/tasks/{{id}}/{{action}}", self.act),
-            web.post(f"{prefix}/api/session", self.session),
+            web.get(f"{prefix}/api/session", self.session),
+            web.post(f"{prefix}/api/session", self.log_in),
+            web.delete(f"{prefix}/api/session", self.log_out),
         ]
 
 
@@ -212,18 +262,18 @@ def new_task(task_id: str, number: int) -> Task:
 
 
 def localized(task: Task, language: str) -> Task:
-    """The sentence of the stage; `number` and `request` are not for the wire."""
+    """The sentence of the stage; `request` is not for the wire."""
     if "stage" not in task:
         return task
     message = MESSAGES[task["stage"]][language == "en"]
-    return {"message": message} | {k: v for k, v in task.items() if k not in ("number", "request")}
+    return {"message": message} | {name: value for name, value in task.items() if name != "request"}
 
 
-def _fits(task: Task, query: Any) -> bool:
-    if any(task[name] != query[name] for name in ("status", "stage") if name in query):
-        return False
-    texts = (task["url"], task["video_info"].get("title", ""), task["video_info"].get("uploader", ""))
-    return any(query.get("q", "").lower() in text.lower() for text in texts)
+def _place(query: Any) -> Callable[[Task], tuple[int, int]]:
+    """The key of the order: newest first, the queue in its own."""
+    if query.get("stage") == "queued":
+        return lambda task: (-task["priority"], task["number"])
+    return lambda task: (0, -task["number"])
 
 
 def _problem(status: int, code: str, detail: str, **more: object) -> web.Response:

@@ -1,0 +1,126 @@
+// @ts-check
+// Whether what is shown is true: asked after a gap, when the feed has been silent for long, and of the server alone
+// where it could judge otherwise than the page.
+
+import { FIRST_PAGE } from "./pages.js"
+import { isRunning } from "./task.js"
+
+/** @typedef {import("./task.js").Task} Task */
+/** @typedef {import("./source.js").Page} Page */
+/** @typedef {import("./source.js").How} How */
+
+/** A look tells whether the line is dead: ms until its answer has to begin. */
+const PATIENCE_MS = 5_000
+
+export class Checks {
+  #source
+  #pages
+  #tasks
+  #list
+  #inSight
+
+  /**
+   * @param {import("./source.js").Source} source
+   * @param {import("./pages.js").Pages} pages
+   * @param {import("./tasks.js").Tasks} tasks
+   * @param {import("./list.js").TaskList} list
+   * @param {() => string[]} inSight  ids of the rows that the reader may see
+   */
+  constructor(source, pages, tasks, list, inSight) {
+    this.#source = source
+    this.#pages = pages
+    this.#tasks = tasks
+    this.#list = list
+    this.#inSight = inSight
+  }
+
+  /**
+   * Bring up to date the first page, what is in sight, and what runs. Says whether there was any news.
+   * @param {AbortSignal} signal
+   */
+  async look(signal) {
+    const [before, how] = [[...this.#list.tasks], { signal, patience: PATIENCE_MS }]
+    const page = await this.#source.page({ limit: FIRST_PAGE }, how)
+    const running = page.next_cursor ? await this.#source.running(how) : []
+    const seen = [...idsOf(before.filter(isRunning)), ...this.#inSight()]
+    return this.#compare(before, page, running, seen, how)
+  }
+
+  /**
+   * Bring up to date all that is shown, and what is counted.
+   * @param {AbortSignal} signal
+   */
+  async deep(signal) {
+    await this.look(signal) // what the reader sees comes first
+    const before = [...this.#list.tasks]
+    const edge = this.#list.edge ?? this.#list.order.last(before)
+    const page = await this.#source.pages(this.#reaches(edge), { signal })
+    this.#pages.reached(page)
+    await this.#compare(before, page, [], idsOf([...before, ...this.#tasks.unfinished]), { signal })
+  }
+
+  /**
+   * Whether the tasks in doubt fit: those which are listed do.
+   * @param {AbortSignal} signal
+   */
+  async judge(signal) {
+    const doubtful = this.#list.doubts.flatMap((id) => this.#tasks.get(id) ?? [])
+    if (!doubtful.length) return
+    const isPinned = (/** @type {Task} */ task) => this.#list.rule.pinsRunning && isRunning(task)
+    const others = doubtful.filter((task) => !isPinned(task))
+    const running = others.length < doubtful.length ? await this.#source.running({ signal }) : []
+    const reaches = this.#reaches(this.#list.order.last(others))
+    const page = others.length ? await this.#source.pages(reaches, { signal }) : { tasks: [] }
+    const listed = [...page.tasks, ...running]
+    this.#list.rule.missed(without(doubtful, listed))
+    this.#tasks.mergeAll(listed)
+    this.#tasks.flush()
+    for (const { task_id } of doubtful) {
+      const task = this.#tasks.get(task_id)
+      if (task) this.#list.consider(task)
+    }
+  }
+
+  /**
+   * Take in what was listed, and ask by name for what is missing there: it fits no more, or it was removed.
+   * @param {Task[]} before  what was shown when the server was asked
+   * @param {Page} page
+   * @param {Task[]} running
+   * @param {string[]} known  ids to ask for unless they were listed
+   * @param {How} how
+   */
+  async #compare(before, page, running, known, how) {
+    const listed = [...page.tasks, ...running]
+    const last = page.next_cursor ? page.tasks.at(-1) : undefined
+    const missing = without(this.#list.order.asFarAs(last, before), listed)
+    this.#list.rule.missed(missing.filter((task) => this.#list.get(task.task_id) === task))
+    const listedIds = new Set(idsOf(listed))
+    const ids = new Set([...idsOf(missing), ...known].filter((id) => !listedIds.has(id)))
+    const named = await this.#source.named([...ids], how)
+    for (const id of idsOf(named)) ids.delete(id)
+    const hasNews = this.#tasks.mergeAll([...listed, ...named])
+    const hasGone = [...ids].filter((id) => this.#tasks.remove(id)).length > 0
+    this.#tasks.flush()
+    return hasNews || hasGone
+  }
+
+  /**
+   * Whether a listing that came to `last` has come to this task.
+   * @param {Task | undefined} task  undefined: nothing is looked for
+   */
+  #reaches(task) {
+    return (/** @type {Task} */ last) => !task || this.#list.order.comparePages(last, task) >= 0
+  }
+}
+
+/** @param {Task[]} tasks */
+const idsOf = (tasks) => tasks.map((task) => task.task_id)
+
+/**
+ * @param {Task[]} tasks
+ * @param {Task[]} others
+ */
+function without(tasks, others) {
+  const ids = new Set(idsOf(others))
+  return tasks.filter((task) => !ids.has(task.task_id))
+}

@@ -1,0 +1,113 @@
+"""Filters and search: what is shown is what the server would list, also of what changes meanwhile."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.lists import card, load_all, scroll_through, shown
+from tests.fakes.api import FakeApi
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PATIENCE = 20
+
+
+async def search(page: Page, text: str) -> None:
+    async with page.expect_response(lambda answer: "q=" in answer.url):
+        await page.get_by_role("searchbox").fill(text)
+
+
+async def test_a_filter_and_a_search_hold_for_what_arrives_later_too(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("cake", "completed", video_info={"title": "How to bake a CAKE"})
+    await api.put("bread", "completed", video_info={"title": "Bread"})
+    await api.put("waits", "queued")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await page.get_by_text("已完成").click()
+        await expect(card(page, "waits")).to_have_count(0)
+        assert await shown(page) == ["bread", "cake"]
+        await api.put("waits", "completed")
+        await expect(card(page, "waits")).to_be_visible()
+        await page.get_by_role("searchbox").fill("cake")
+        await expect(card(page, "bread")).to_have_count(0)
+        await api.put("bread", "completed", revision_of="nothing that fits")
+        await api.put("more cake", "completed", video_info={"title": "Cake, again"})
+        await expect(card(page, "more cake")).to_be_visible()
+        assert await shown(page) == ["more cake", "cake"]
+        await page.get_by_role("searchbox").fill("pie")
+        await expect(page.get_by_text("没有符合条件的任务。")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("STRASSE", "Die Straße"),
+        ("straße", "DIE STRASSE"),
+        ("café", "Cafe\u0301"),
+        ("cafe\u0301", "Café"),
+        ("ς", "ΟΔΟΣ"),
+    ],
+)
+async def test_the_server_says_which_texts_are_the_same(
+    api: FakeApi, open_page: OpenPage, text: str, title: str
+) -> None:
+    await api.put("there", "download", video_info={"title": title})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await search(page, text)
+        await expect(card(page, "there")).to_be_visible()
+        await api.put("there", "download", progress=50)
+        await api.put("new")  # of which nothing is known yet
+        await api.put("new", "info", video_info={"title": title})
+        await expect(card(page, "new")).to_be_visible()
+        await expect(card(page, "there").locator(".percent")).to_have_text("50%")
+        await api.put("new", "completed", video_info={"title": "Something else"})
+        await expect(card(page, "new")).to_have_count(0)
+        assert await shown(page) == ["there"]
+
+
+async def test_a_task_far_down_is_judged_by_the_server_too(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("old and queued")
+    await api.put("old and done", "completed")
+    await api.put_many(450, video_info={"title": "Straße"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await search(page, "STRASSE")
+        await load_all(page)
+        await expect(card(page, "task-0003")).to_be_visible()
+        await api.put("old and queued", "info", video_info={"title": "Meine Straße"})
+        await api.put("old and done", "completed", video_info={"title": "Eine andere Straße"})
+        await expect(card(page, "old and done")).to_be_visible()
+        found = await scroll_through(page)
+        assert found == ["old and queued", *(f"task-{n:04}" for n in range(452, 2, -1)), "old and done"]
+
+
+async def test_what_the_server_lists_no_more_goes_even_if_nothing_says_so(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """It may search in what the page does not see; here it changes its mind."""
+    await api.put("a", "completed", video_info={"title": "bread"})
+    await api.put("b", "completed", video_info={"title": "bread"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await search(page, "bread")
+        await expect(page.locator(".card")).to_have_count(2)
+        api.hidden_from_search.add("a")
+        await page.evaluate("dispatchEvent(new Event('online'))")
+        await expect(card(page, "a")).to_have_count(0)
+        await page.get_by_role("searchbox").fill("")
+        await expect(card(page, "a")).to_be_visible()
+
+
+async def test_an_answer_to_an_earlier_search_changes_nothing(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("bread", "completed", video_info={"title": "bread"})
+    await api.put("cake", "completed", video_info={"title": "cake"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        api.answers.clear()
+        async with page.expect_request(lambda request: "q=bread" in request.url):
+            await page.get_by_role("searchbox").fill("bread")
+        async with page.expect_request(lambda request: "q=cake" in request.url):
+            await page.get_by_role("searchbox").fill("cake")
+        await api.put("cake", "completed", video_info={"title": "more cake"})
+        api.answers.set()
+        await expect(card(page, "bread")).to_have_count(0)
+        await expect(card(page, "cake")).to_contain_text("more cake")
