@@ -229,6 +229,10 @@ async def test_the_thumbnail_that_the_first_release_left_is_found(files: LocalFi
     assert await picture(files, await files.thumbnail(done)) == JPEG
     (tmp_path / "data" / "files" / TASK / PREVIEW).write_bytes(bytes(publishing.MAX_PREVIEW + 1))
     assert await files.thumbnail(done) is None
+    leave(files)
+    named = done.model_copy(update={"thumbnail": await files.publish_thumbnail(TASK)})
+    await files.tidy_up(named)
+    assert PREVIEW not in published(tmp_path)
 
 
 @pytest.mark.parametrize("make", ["link", "second name", "pipe", "too large", "no picture", "nothing"])

@@ -201,6 +201,8 @@ _HEADERS = {
     "Accept-Ranges": "`bytes`",
     "Content-Disposition": "`attachment`, or `inline` where asked for and safe; the title as file name",
 }
+RANGE = header("Range", "one range of bytes; anything else gives the whole")
+IF_RANGE = header("If-Range", "an ETag or a date; if it is stale, the whole is sent")
 ROUTES = [
     get(
         "/api/download/{name:.*}",
@@ -219,8 +221,8 @@ ROUTES = [
             parameters=(
                 _NAME,
                 _INLINE,
-                header("Range", "one range of bytes; anything else gives the whole"),
-                header("If-Range", "an ETag or a date; if it is stale, the whole is sent"),
+                RANGE,
+                IF_RANGE,
                 IF_NONE_MATCH,
                 header("If-Modified-Since", "a date"),
                 *READER,

@@ -9,10 +9,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
-from server.api.files import disposition, send
+from server.api.files import IF_RANGE, RANGE, disposition, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
     BINARY,
+    HAS_IT,
+    IF_NONE_MATCH,
     JSON,
     OF_CHANGES,
     READER,
@@ -31,6 +33,7 @@ from server.errors import (
     FileNotFound,
     InvalidQuery,
     QueueFull,
+    RangeNotSatisfiable,
     TaskAlreadyFinal,
     TaskNotFound,
     ThumbnailNotFound,
@@ -169,6 +172,7 @@ def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type
     return post(f"/api/tasks/{{task_id}}/{name}", handler, operation)
 
 
+_PICTURE = {"ETag": "for `If-Range` and `If-None-Match`", "Accept-Ranges": "`bytes`"}
 ROUTES = [
     get(
         "/api/tasks",
@@ -254,8 +258,22 @@ ROUTES = [
             "thumbnail",
             "Tasks",
             "A small JPEG",
-            {200: Reply("At most 480 pixels wide", {"image/jpeg": BINARY})},
-            parameters=(TASK_ID, *READER),
+            {
+                200: Reply("At most 480 pixels wide", {"image/jpeg": BINARY}, _PICTURE),
+                206: Reply(
+                    "The part asked for", {"image/jpeg": BINARY}, _PICTURE | {"Content-Range": "which it is"}
+                ),
+                304: Reply(HAS_IT, headers=_PICTURE),
+            },
+            parameters=(TASK_ID, RANGE, IF_RANGE, IF_NONE_MATCH, *READER),
+            errors=(TaskNotFound, ThumbnailNotFound, RangeNotSatisfiable),
+        ),
+        head=Operation(
+            "thumbnail_head",
+            "Tasks",
+            "What the small JPEG comes with",
+            {200: Reply("As with GET", headers=_PICTURE), 304: Reply(HAS_IT, headers=_PICTURE)},
+            parameters=(TASK_ID, IF_NONE_MATCH, *READER),
             errors=(TaskNotFound, ThumbnailNotFound),
         ),
     ),

@@ -29,7 +29,7 @@ from server.files.publishing import (
     delete,
     first_thumbnail,
     folder_of,
-    keep_only,
+    keep_named,
     open_file,
     publish,
     publish_thumbnail,
@@ -174,18 +174,15 @@ class LocalFiles:
                     if lock.held:
                         self._remove_rest(status)
             else:
-                self._keep_named(status)
+                keep_named(self._files / task_id, status)
         except OSError as exc:  # published all the same
             log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
 
     def _remove_rest(self, status: TaskStatus) -> None:
         """The work goes last: as long as it is there, the next sweep knows that there is more to delete."""
-        self._keep_named(status)
+        keep_named(self._files / status.task_id, status)
         delete(self.work(status.task_id))
         delete(self.lock(status.task_id))
-
-    def _keep_named(self, status: TaskStatus) -> None:
-        keep_only(self._files / status.task_id, status.published)
 
     def _remove(self, task_id: str) -> None:
         """Files go in any case; the lock only if nobody holds it, who could still be writing."""

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from pydantic import NonNegativeInt, ValidationError
 
-from server.models import Stored, StoredFile, VideoInfo
+from server.models import Stored, StoredFile, TaskStatus, VideoInfo
 
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"
 MAX_PREVIEW = 2 << 20
@@ -117,12 +117,14 @@ def is_from_child(seen: os.stat_result) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 and seen.st_uid == os.geteuid()
 
 
-def keep_only(directory: Path, stored: Iterable[StoredFile]) -> None:
-    """Delete what lies in `directory` and holds none of the `stored` files."""
-    kept = {file.path.partition("/")[0] for file in stored} | {PREVIEW}
+def keep_named(directory: Path, status: TaskStatus) -> None:
+    """Delete what lies in a task's `directory` and holds nothing that `status` names."""
+    named = {file.path.partition("/")[0] for file in status.published}
+    if status.thumbnail is None:
+        named.add(PREVIEW)  # the first release did not name it
     with suppress(FileNotFoundError):
         for path in list(directory.iterdir()):
-            if path.name not in kept:
+            if path.name not in named:
                 delete(path)
 
 
