@@ -608,6 +608,26 @@ async def test_everything_works_under_a_base_path_too(aiohttp_client: Connect, t
         assert (await client.get("/clip/")).content_type == "text/html"
 
 
+async def test_every_problem_leads_to_its_explanation_under_the_base_path(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    async with started(aiohttp_client, tmp_path, server=ServerSettings(base_path="/clip")) as client:
+        for prefix in ("/clip", ""):
+            for response in (
+                await client.get(f"{prefix}/nowhere"),
+                await client.get(f"{prefix}/static/nothing"),
+                await client.get(f"{prefix}/api/status/{NOBODY}"),
+                await client.delete(f"{prefix}/api/tasks"),
+                await client.get(f"{prefix}/ws"),
+                await client.post(f"{prefix}/api/process", json={}),
+                await client.get(f"{prefix}/api/tasks", headers={"Host": "evil.example"}),
+            ):
+                answer = await problem(response)
+                assert answer["type"] == f"/clip/api/docs#{answer['code']}"
+                assert answer["detail"].count("/api/") == answer["detail"].count("/clip/api/")
+                assert (await client.get(answer["type"])).status == 200
+
+
 async def test_too_many_requests_a_minute_are_told_to_wait(aiohttp_client: Connect, tmp_path: Path) -> None:
     async with started(aiohttp_client, tmp_path, limits=LimitSettings(requests_per_minute=3)) as client:
         for _ in range(3):
