@@ -208,6 +208,12 @@ async def test_every_target_gets_an_answer_of_ours(client: Client) -> None:
         assert answer.headers["x-frame-options"] == "DENY"
 
 
+async def test_an_upgrade_that_nobody_can_read_is_none(client: Client) -> None:
+    for place, name in ((1, "Upgrade"), (3, "Sec-WebSocket-Version"), (4, "Sec-WebSocket-Key")):
+        fields = [*SOCKET[:place], f"{name}: \xff", *SOCKET[place + 1 :]]
+        assert (await ask(client, head("GET /ws HTTP/1.1", *fields))).code == "upgrade_required"
+
+
 # What counts.
 
 
@@ -277,6 +283,8 @@ RUDE: dict[str, Sequence[bytes]] = {
     "an encoding of its own": body("/api/process", b"\xff" * 100, encoding="rot13"),
     "a protocol of its own": [head("GET /ws HTTP/1.1", *SOCKET, "Sec-WebSocket-Protocol: x, \xff,")],
     "an extension of its own": [head("GET /ws HTTP/1.1", *SOCKET, "Sec-WebSocket-Extensions: ;=\xff")],
+    "an upgrade to no text": [head("GET /ws HTTP/1.1", HOST, "Upgrade: \xff", *SOCKET[2:])],
+    "a version that is no text": [head("GET /ws HTTP/1.1", *SOCKET[:3], "Sec-WebSocket-Version: \xff")],
     "a message beyond its limit": socket(b"\x81\xfe\x10\x00" + NO_MASK + b"x" * 4096),
     "a message beyond all": socket(b"\x81\xff" + b"\xff" * 8 + NO_MASK),
     "a frame without a mask": socket(b"\x81\x02hi"),

@@ -266,7 +266,11 @@ def _keep_little(transport: asyncio.Transport) -> None:
 
 def _socket(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, timeout=CLOSE_WITHIN, max_msg_size=1024, compress=False)
-    if not ws.can_prepare(request):
+    try:
+        is_asked_for = ws.can_prepare(request).ok
+    except ValueError:  # aiohttp takes what the client sends for text, and not all of it is
+        is_asked_for = False
+    if not is_asked_for:
         raise UpgradeRequired
     request.app[DOORS].add_headers(request, ws)
     return ws
