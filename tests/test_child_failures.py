@@ -5,11 +5,15 @@ import errno
 import http.client
 import io
 import re
+import socket
+import ssl
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from yt_dlp import utils
 from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import (
@@ -27,7 +31,9 @@ from server.child import job
 from server.child.network import guard
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
-from server.child.source.failures import Failure, classify, seconds
+from server.child.source.facts import Trail
+from server.child.source.failures import Failure, classify
+from server.child.source.retry_after import seconds
 from server.codes import CODES
 
 
@@ -36,14 +42,25 @@ def refusal(status: int, **headers: str) -> HTTPError:
     return HTTPError(Response(io.BytesIO(), "http://a.test/", named, status), redirect_loop=status == 302)
 
 
+def extracted(error: Any) -> Any:
+    """As `extract_info` hands on what an extractor raises."""
+    return utils.DownloadError(f"ERROR: {error}", (type(error), error, None))
+
+
 def wrapped(error: Exception) -> Any:
-    """As `extract_info` hands it on."""
-    extractor = utils.ExtractorError("Unable to download webpage", cause=error)
-    return utils.DownloadError(str(extractor), (type(extractor), extractor, None))
+    """As an extractor raises what it met when it asked for a page."""
+    return extracted(utils.ExtractorError(f"Unable to download webpage: {error}", cause=error))
 
 
 def said(text: str) -> Any:
-    return utils.DownloadError(f"ERROR: [site] abc: {text}")
+    """As a downloader ends, outside of any exception."""
+    return utils.DownloadError(f"ERROR: {text}")
+
+
+def met(error: Any, *, reading: bool = False) -> Trail:
+    trail = Trail()
+    trail.note(error, reading=reading)
+    return trail
 
 
 UNKNOWN = JobFailed("no_such_code", "found out")  # type: ignore[arg-type]
@@ -57,65 +74,139 @@ class Trap(Exception):
         raise LookupError("found out")
 
 
+def transport(*causes: BaseException) -> TransportError:
+    """As yt-dlp's handlers wrap what the libraries wrap."""
+    outer: BaseException = causes[0]
+    for cause in causes[1:]:
+        outer.__cause__ = cause
+        outer = cause
+    return TransportError(cause=causes[0])
+
+
+def cut(kind: type[ssl.SSLError], reason: str) -> SSLError:
+    error = kind(1, f"[SSL: {reason}] (_ssl.c:1006)")
+    error.reason = reason
+    return SSLError(cause=urllib3.exceptions.SSLError(error))
+
+
+NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+LATER = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+NOT_JSON = utils.ExtractorError("Failed to parse JSON", cause=ValueError("found a captcha"))
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (wrapped(refusal(404)), Failure("http_404")),
-        (wrapped(refusal(403)), Failure("http_403")),
-        (wrapped(refusal(503, Retry_After="12")), Failure("http_503", True, 12)),
-        (wrapped(refusal(302)), Failure("redirect_loop")),
-        (said("HTTP Error 404: Not Found. Giving up after 2 retries"), Failure("http_404")),
-        (said("HTTP Error 502: Bad Gateway"), Failure("http_502", True)),
-        (wrapped(TransportError("connection refused")), Failure("connection_failed", True)),
-        (wrapped(TransportError("The read operation timed out")), Failure("timeout", True)),
-        (wrapped(TransportError("Failed to resolve 'a': Name or service not known")), Failure("dns_error")),
-        (wrapped(TransportError("Temporary failure in name resolution")), Failure("dns_error", True)),
-        (wrapped(IncompleteRead(10, 20)), Failure("incomplete", True)),
-        (wrapped(CertificateVerifyError("expired")), Failure("tls_error")),
-        (wrapped(SSLError("wrong version number")), Failure("tls_error")),
-        (wrapped(ProxyError("refused")), Failure("proxy_error", True)),
-        (wrapped(TransportError(cause=guard.AddressBlocked("10.0.0.1"))), Failure("blocked_address")),
-        (wrapped(OSError(errno.ENOSPC, "No space left on device")), Failure("disk_full", True)),
-        (wrapped(OSError(errno.EFBIG, "File too large")), Failure("too_large")),
+        (refusal(404), Failure("http_404")),
+        (refusal(403), Failure("http_403")),
+        (refusal(503, Retry_After="12"), Failure("http_503", True, 12)),
+        (refusal(520), Failure("http_520", True)),
+        (refusal(524), Failure("http_524", True)),
+        (refusal(527), Failure("http_527", True)),
+        (refusal(528), Failure("http_528")),
+        (refusal(530, Retry_After="3"), Failure("http_530", True, 3)),
+        (refusal(302), Failure("redirect_loop")),
+        (transport(ConnectionRefusedError(errno.ECONNREFUSED, "no")), Failure("connection_failed", True)),
+        (transport(http.client.RemoteDisconnected("closed")), Failure("connection_failed", True)),
+        (TransportError("something new"), Failure("connection_failed", True)),
+        (transport(TimeoutError("The read operation timed out")), Failure("timeout", True)),
+        (transport(urllib3.exceptions.ProtocolError("no"), NO_NAME), Failure("dns_error")),
+        (transport(urllib3.exceptions.ProtocolError("no"), LATER), Failure("dns_error", True)),
+        (transport(guard.AddressBlocked("10.0.0.1")), Failure("blocked_address")),
+        (IncompleteRead(10, 20), Failure("incomplete", True)),
+        (CertificateVerifyError("expired"), Failure("tls_error")),
+        (cut(ssl.SSLError, "WRONG_VERSION_NUMBER"), Failure("tls_error")),
+        (cut(ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"), Failure("connection_failed", True)),
+        (cut(ssl.SSLError, "UNEXPECTED_EOF_WHILE_READING"), Failure("connection_failed", True)),
+        (
+            cut(ssl.SSLZeroReturnError, "TLS/SSL connection has been closed"),
+            Failure("connection_failed", True),
+        ),
+        (cut(ssl.SSLError, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), Failure("connection_failed", True)),
+        (ProxyError("refused"), Failure("proxy_error", True)),
+        (RequestError(cause=ValueError("Invalid URL")), Failure("unsupported_url")),
+        (NoSupportingHandlers([], []), Failure("unsupported_url")),
+        (NoSupportingHandlers([], [guard.AddressBlocked("10.0.0.1")]), Failure("blocked_address")),
+    ],
+)
+def test_what_is_met_in_the_network_has_a_code(error: RequestError, expected: Failure) -> None:
+    """Whether it is kept as a cause, by an extractor, or as words alone, by a downloader."""
+    assert classify(error) == expected
+    assert classify(wrapped(error)) == expected
+    assert classify(said(f"[download] Got error: {error}. Giving up after 2 retries"), met(error)) == expected
+    assert expected.code in CODES or re.fullmatch(r"http_\d{3}", expected.code)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (wrapped(NO_SPACE), Failure("disk_full", True)),
+        (extracted(OSError(errno.EDQUOT, "Disk quota exceeded")), Failure("disk_full", True)),
+        (extracted(OSError(errno.EFBIG, "File too large")), Failure("too_large")),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), Failure("out_of_memory")),
+        (
+            said("unable to write data: [Errno 28] No space left on device"),
+            Failure("extraction_failed", True),
+        ),
         (utils.UnsupportedError("http://a.test/"), Failure("unsupported_url")),
         (utils.GeoRestrictedError("not here"), Failure("geo_restricted")),
-        (said("This video is DRM protected"), Failure("drm_protected")),
-        (said("Sign in to confirm you're not a bot"), Failure("bot_check", True)),
-        (said("Sign in to confirm your age"), Failure("age_restricted")),
-        (said("This video is only available for registered users. Use --cookies"), Failure("login_required")),
-        (said("Private video. Sign in if you've been granted access"), Failure("private")),
-        (said("Join this channel to get access to members-only content"), Failure("members_only")),
-        (said("Video unavailable. This video has been removed"), Failure("unavailable")),
-        (said("Requested format is not available"), Failure("format_unavailable")),
-        (said("No video formats found!"), Failure("no_media")),
+        (utils.UserNotLive(), Failure("not_live")),
         (said("Did not get any data blocks"), Failure("incomplete", True)),
+        (said("fragment 7 not found, unable to continue"), Failure("incomplete", True)),
         (said("RTMP download detected but rtmpdump could not be run"), Failure("unsupported_stream")),
-        (RequestError("No connection adapters were found for 'file:///a'"), Failure("unsupported_url")),
+        (RequestError("This request requires WebSocket support."), Failure("unsupported_stream")),
+        (RequestError('Impersonate target "chrome" is not available.'), Failure("bot_check", True)),
         (ValueError("Invalid IPv6 URL"), Failure("unsupported_url")),
-        (NoSupportingHandlers([], []), Failure("unsupported_url")),
+        (wrapped(ValueError("Port could not be cast to integer value as 'x'")), Failure("unsupported_url")),
+        (NOT_JSON, Failure("extraction_failed", True)),
         (said("something new"), Failure("extraction_failed", True)),
         (utils.PostProcessingError("Invalid data"), Failure("conversion_failed")),
         (MemoryError(), Failure("out_of_memory")),
         (JobFailed("no_audio"), Failure("no_audio")),
+        (wrapped(JobFailed("page_too_large")), Failure("page_too_large")),
         (ZeroDivisionError("ours"), Failure("internal")),
-        (http.client.RemoteDisconnected("Remote end closed connection"), Failure("connection_failed", True)),
+        (ValueError("ours"), Failure("internal")),
     ],
 )
-def test_an_error_comes_to_one_word(error: Exception, expected: Failure) -> None:
+def test_what_else_goes_wrong_has_a_code(error: BaseException, expected: Failure) -> None:
     assert classify(error) == expected
-    assert expected.code in CODES or re.fullmatch(r"http_\d{3}", expected.code)
 
 
-def test_a_refusal_that_is_only_text_still_has_its_retry_after() -> None:
-    error = said("HTTP Error 429: Too Many Requests. Giving up after 2 retries")
-    assert classify(error, [refusal(404), refusal(429, Retry_After="30")]) == Failure("http_429", True, 30)
+def test_a_connection_that_breaks_while_something_comes_leaves_it_incomplete() -> None:
+    reset = transport(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+    words = said(f"[download] Got error: {reset}")
+    assert classify(words, met(reset, reading=True)).code == "incomplete"
+    assert classify(words, met(reset)).code == "connection_failed"
+    late = transport(TimeoutError("The read operation timed out"))
+    assert classify(said(f"[download] Got error: {late}"), met(late, reading=True)).code == "timeout"
 
 
-def test_a_bot_check_is_more_than_its_status() -> None:
-    error = utils.ExtractorError(
-        "Got HTTP Error 403 caused by Cloudflare anti-bot challenge", cause=refusal(403)
-    )
-    assert classify(error).code == "bot_check"
+def test_of_what_was_met_the_last_with_these_words_counts() -> None:
+    trail = Trail()
+    for error in (refusal(429, Retry_After="30"), refusal(404), refusal(429, Retry_After="5"), refusal(500)):
+        trail.note(error)
+    assert classify(said("HTTP Error 429: Too Many Requests"), trail) == Failure("http_429", True, 5)
+
+
+def test_a_trail_keeps_no_socket_and_has_an_end() -> None:
+    trail = Trail()
+    error = refusal(404)
+    kept = weakref.ref(error.response)
+    trail.note(error)
+    del error
+    assert kept() is None
+    for number in range(1000):
+        trail.note(TransportError(f"number {number}"))
+    assert trail.told_in("number 0") == ("", ())
+    assert trail.told_in("number 999")[0] == "number 999"
+
+
+def test_an_extractor_knows_better_than_the_status_that_it_met() -> None:
+    """As it raises `raise_login_required` while it handles a refusal."""
+    private = utils.ExtractorError("Private video", expected=True)
+    private.__context__ = wrapped(refusal(403))
+    assert classify(extracted(private)).code == "private"
 
 
 def test_an_error_that_wraps_itself_is_no_trap() -> None:
@@ -129,7 +220,7 @@ def test_an_error_that_wraps_itself_is_no_trap() -> None:
 )
 def test_what_nobody_foresaw_is_internal_and_told_in_the_log(error: Exception, tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
-        assert job._told(error, [], Log(file.fileno())) == {"code": "internal", "retryable": False}
+        assert job._told(error, Trail(), Log(file.fileno())) == {"code": "internal", "retryable": False}
     log = (tmp_path / "log").read_text()
     assert "internal: " in log
     assert "found out" in log

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -46,6 +48,22 @@ async def test_a_fault_has_a_code(
     outcome = await jobs.download(tmp_path / "t", site.url(path))
     assert broken(outcome) == expected
     assert not list((tmp_path / "t").glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "code"),
+    [
+        ("how-captcha-works.mp4", "status=404", "http_404"),
+        ("My blog in Paris.mp4", "cut=500000&after=1&ranges=no", "incomplete"),
+        ("no space left on device.mp4", "cut=500000&after=1&ranges=no", "incomplete"),
+    ],
+)
+async def test_the_words_of_a_link_decide_no_code(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path, name: str, query: str, code: str
+) -> None:
+    shutil.copy(media / "1mb.mp4", media / name)
+    outcome = await jobs.download(tmp_path / "t", site.url(f"/{quote(name)}?{query}"))
+    assert broken(outcome)[0] == code
 
 
 @pytest.mark.parametrize("path", ["/redirect?to=", "/page?src=", "/page?src=/redirect?to="])

@@ -10,6 +10,7 @@ from yt_dlp.utils import DownloadError, ExtractorError
 from server.child.process.log import Log
 from server.child.source import options
 from server.child.source.engine import Engine
+from server.child.source.facts import Trail
 from tests.jobs import download_job
 
 NOWHERE = Path("/nowhere")
@@ -51,7 +52,7 @@ ONLY_HIGH = [picture("hi", 2160, "vp9", "webm"), picture("lo", 1440, "av01", "mp
 def chosen(formats: list[dict[str, Any]], **wishes: Any) -> str:
     """The format ids that yt-dlp picks, as `picture+sound`."""
     log = Log(os.open(os.devnull, os.O_WRONLY))
-    with Engine(options.for_download(download_job(NOWHERE, **wishes), log), []) as engine:
+    with Engine(options.for_download(download_job(NOWHERE, **wishes), log), Trail()) as engine:
         known = {
             "id": "a",
             "title": "a",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,11 +13,16 @@ import pytest
 from aiohttp import web
 from yt_dlp import YoutubeDL
 from yt_dlp.downloader.fragment import FragmentFD
+from yt_dlp.networking import Request
+from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.network.throttle import LARGEST_BLOCK
-from server.child.source import fragments
+from server.child.process.log import Log
+from server.child.source import fragments, options, resuming
+from server.child.source.engine import Engine
+from server.child.source.facts import Trail
 from server.child.source.resuming import Source
-from tests.jobs import Jobs, Outcome, broken
+from tests.jobs import Jobs, Outcome, broken, download_job
 from tests.site import SECONDS, Site, sha256
 
 CUT = 5_000_000
@@ -297,6 +303,25 @@ async def test_fragments_of_another_playlist_are_not_kept(
     outcome = await jobs.download(directory, url, outputs=["video"])
     assert outcome.last["video_info"]["duration"] == SECONDS
     assert bool(site.seen("/hls/ts/0.ts")) is again
+
+
+async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp_path: Path) -> None:
+    """A stream of many pieces may be refused many times: no collection comes in time."""
+    log, refused = Log(os.open(os.devnull, os.O_WRONLY)), []
+    with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
+        asking = resuming._Asking(engine, resuming._Partial(tmp_path / "a", tmp_path / "b"), 0)
+
+        def ask() -> None:
+            with pytest.raises(HTTPError) as raised:
+                asking.urlopen(Request(site.url("/1mb.mp4?status=503")))
+            refused.append(raised.value)
+
+        await asyncio.to_thread(ask)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            await asyncio.to_thread(ask)
+        assert len(os.listdir("/proc/self/fd")) <= before
+    log.close()
 
 
 def test_a_note_counts_what_is_written_and_not_what_other_threads_have_fetched(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from server.child.source.failures import PASSING_STATUSES
 from server.codes import CODES, OF_THE_SERVER, PASSING
 from server.locales import LANGUAGES, Catalogue
 
@@ -51,6 +52,14 @@ def test_a_code_that_the_sources_name_exists(code: str) -> None:
 @pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
 def test_every_code_has_words_and_no_words_are_left_over(words: Catalogue) -> None:
     assert words.texts.failure.keys() == CODES | OF_THE_SERVER | BETTER_HINTS | {"http"}
+
+
+def test_the_guide_lists_the_statuses_after_which_a_source_is_asked_again() -> None:
+    listed = re.search(r"^\| `http_<status>` \| ([\d, -]+) \|", GUIDE, re.MULTILINE)
+    assert listed
+    ranges = [part.partition("-")[::2] for part in listed[1].split(", ")]
+    statuses = {n for first, last in ranges for n in range(int(first), int(last or first) + 1)}
+    assert statuses == PASSING_STATUSES
 
 
 def test_the_guide_lists_every_code_and_whether_it_is_tried_again() -> None:

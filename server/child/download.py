@@ -85,7 +85,7 @@ class Download:
         try:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
-            if not recorded or classify(error).retryable:
+            if not recorded or classify(error, engine.trail).retryable:
                 raise
             return None
         return None if recorded and not recording.is_live(info) else info
@@ -211,7 +211,7 @@ class Download:
         try:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
-            return streams if classify(error).retryable else None
+            return streams if classify(error, engine.trail).retryable else None
         return parts.chosen(info) if recording.is_live(info) else None
 
     def _keep_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:

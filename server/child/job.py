@@ -28,6 +28,7 @@ from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.source import describe, options
 from server.child.source.engine import Engine, share_certificates
+from server.child.source.facts import Trail
 from server.child.source.failures import Failure, classify
 from server.child.source.thumbnails import Thumbnails
 from server.jobs import Job, Wishes, from_message
@@ -50,7 +51,7 @@ def warm(ffmpeg: str) -> None:
     """Leave in memory what every job needs; the fork server calls this once before it starts any."""
     share_certificates()
     log = Log(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
-    with Engine(options.for_download(_rehearsal(ffmpeg), log), []) as engine:
+    with Engine(options.for_download(_rehearsal(ffmpeg), log), Trail()) as engine:
         engine.rehearse()
     log.close()
 
@@ -84,13 +85,14 @@ def _rehearsal(ffmpeg: str) -> Job:
 
 
 def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
-    refusals: list[Any] = []
+    trail = Trail()
     try:
         job = _understood(link.read_job())
+        trail.url = job.wishes.url
         work = {"download": _download, "info": _info}[job.kind]
-        return work(job, link, log, refusals)
+        return work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was
-        return "broken", _told(error, refusals, log)
+        return "broken", _told(error, trail, log)
 
 
 def _understood(message: Mapping[str, Any]) -> Job:
@@ -100,26 +102,26 @@ def _understood(message: Mapping[str, Any]) -> Job:
         raise JobFailed("internal", str(error)) from None
 
 
-def _told(error: BaseException, refusals: list[Any], log: Log) -> dict[str, Any]:
+def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
     """`error` as the fields of `broken`. Nothing may go wrong here: the child would die without a word."""
     try:
-        failure = classify(error, refusals)
+        failure, said = classify(error, trail), str(error)
     except Exception as another:
         another.__context__ = error
-        error, failure = another, Failure("internal")
-    log.write(f"{failure.code}: {error!s}")
+        error, failure, said = another, Failure("internal"), "no code could be found for it"
+    log.write(f"{failure.code}: {said}")
     if failure.code == "internal":
         log.write("".join(traceback.format_exception(error)))
     return {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
 
 
-def _download(job: Job, link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
+def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     work = download.Download(job, link, log)
     log.on_line = work.moved
     _enter_sandbox(job, work.on_time)
     download.install(work.throttle)
     link.watch(lambda command: _obey(command, work))
-    with Engine(options.for_download(job, log), refusals) as engine:
+    with Engine(options.for_download(job, log), trail) as engine:
         return "produced", work.run(engine)
 
 
@@ -133,10 +135,10 @@ def _obey(command: Mapping[str, Any], work: download.Download) -> None:
             work.throttle.set_rate(command.get("bytes_per_second"))
 
 
-def _info(job: Job, link: Channel, log: Log, refusals: list[Any]) -> tuple[str, dict[str, Any]]:
+def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     _enter_sandbox(job, lambda _: None)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
-    with Engine(options.for_info(job, log), refusals) as engine:
+    with Engine(options.for_info(job, log), trail) as engine:
         info = engine.extract_info(job.wishes.url, download=False) or {}
         picture = Thumbnails(engine, job.ffmpeg, Path(job.directory), log).data_link(info)
     return "extracted", {"info": describe.extracted(info, picture)}

@@ -1,28 +1,31 @@
-"""yt-dlp with bounds on what it reads into memory, and with the HTTP errors that it met kept for `classify`.
+"""yt-dlp, with what it lacks for our purpose: bounded pages, and a memory for what sources answered.
 
-What takes long and is the same for every job is done once, in the fork server; its children inherit it.
+What takes long in it and is the same for every job is done once a process; children inherit it.
 """
 
 import functools
+from http import HTTPStatus
 from typing import Any
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import common as networking
 from yt_dlp.networking.common import Response
-from yt_dlp.networking.exceptions import HTTPError
+from yt_dlp.networking.exceptions import HTTPError, RequestError
 
+from server.child.media import probe
 from server.child.process.failed import JobFailed
+from server.child.source.facts import Trail
 from server.child.source.generic import GenericIE
 
 LARGEST_PAGE = 32 * 1024 * 1024
-_SCHEMES = ("http", "https", "data")  # of what yt-dlp's client takes: no ftp
+_SCHEMES = ("http", "https", "data")  # and no ftp
 
 
 class Engine(YoutubeDL):  # type: ignore[misc]
-    """`refusals` takes the HTTP errors on the way: yt-dlp often keeps only their text."""
+    """`trail` takes the network's errors: of many of them yt-dlp keeps only the words."""
 
-    def __init__(self, params: dict[str, Any], refusals: list[HTTPError]) -> None:
-        self._refusals = refusals
+    def __init__(self, params: dict[str, Any], trail: Trail) -> None:
+        self.trail = trail
         super().__init__(params, auto_init=False)
         for extractor in _extractors():
             self.add_info_extractor(extractor)
@@ -31,11 +34,17 @@ class Engine(YoutubeDL):  # type: ignore[misc]
 
     def urlopen(self, req: Any) -> Response:
         try:
-            response = super().urlopen(req)
-        except HTTPError as error:
-            self._refusals.append(error)
+            return self._bounded(super().urlopen(req))
+        except RequestError as error:
+            self.trail.note(error)
+            if isinstance(error, HTTPError):
+                self._bounded(error.response)
             raise
-        return _bounded(response)
+
+    def _bounded(self, response: Response) -> Response:
+        response.__class__ = _bounded(type(response))  # type: ignore[arg-type]
+        response.trail, response.head = self.trail, bytearray()
+        return response
 
     def first(self, url: str) -> dict[str, Any]:
         """Everything about the video at `url`, with formats chosen; of a playlist its first entry."""
@@ -76,17 +85,32 @@ def _extractors() -> tuple[Any, ...]:
         return tuple(ydl._ies.values())
 
 
-def _bounded(response: Response) -> Response:
-    """Let nobody read a whole endless page into memory; downloads read block by block."""
-    read = response.read
+@functools.cache
+def _bounded(kind: type[Response]) -> type[Response]:
+    """`kind` without a way to read a whole endless page into memory; downloads read block by block.
 
-    def bounded(amount: int | None = None) -> bytes:
-        if amount is not None and amount >= 0:
-            return bytes(read(amount))
-        data: bytes = read(LARGEST_PAGE + 1)
-        if len(data) > LARGEST_PAGE:
-            raise JobFailed("page_too_large", f"more than {LARGEST_PAGE} bytes at {response.url}")
-        return data
+    A class of its own, because a function in the instance would keep it, and its socket, until a collection.
+    """
 
-    response.read = bounded
-    return response
+    class Bounded(kind):  # type: ignore[misc]
+        """`head` are the first bytes that were read."""
+
+        trail: Trail
+        head: bytearray
+
+        def read(self, amt: int | None = None) -> bytes:
+            whole = amt is None or amt < 0
+            data = self._read(LARGEST_PAGE + 1 if whole else amt)
+            if whole and len(data) > LARGEST_PAGE and self.status < HTTPStatus.BAD_REQUEST:
+                raise JobFailed("page_too_large", f"more than {LARGEST_PAGE} bytes at {self.url}")
+            self.head += data[: probe.HEAD - len(self.head)]
+            return data
+
+        def _read(self, amount: int | None) -> bytes:
+            try:
+                return bytes(super().read(amount))
+            except RequestError as error:
+                self.trail.note(error, reading=True)
+                raise
+
+    return Bounded

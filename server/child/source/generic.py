@@ -1,7 +1,7 @@
-"""yt-dlp's extractor for links that no other extractor knows, made more careful about what is a video.
+"""yt-dlp's extractor for all pages that no other knows, less its last resort.
 
-Whatever is not HTML it takes for a video file: plain text, a PDF, a picture. Here a file is refused whose
-content is certainly neither video nor sound.
+What is no HTML it takes for a film, whatever it is: plain text, a PDF, a picture. Here it has to look like
+one, or at least not like anything else.
 """
 
 from typing import Any
@@ -19,20 +19,13 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
     def _real_extract(self, url: str) -> dict[str, Any]:
         info: dict[str, Any] = super()._real_extract(url)
         guessed = info.get("direct") and "formats" not in info
-        if guessed and probe.is_something_else(self._kind, self._head):
+        if guessed and probe.is_something_else(self._kind, bytes(self._head)):
             raise UnsupportedError(url)
         return info
 
-    def _request_webpage(self, *args: Any, **kwargs: Any) -> Response:
-        """Keep the first bytes of the answer: `_real_extract` looks at them."""
-        response: Response = super()._request_webpage(*args, **kwargs)
-        read = response.read
-        self._kind, self._head = response.headers.get("Content-Type") or "", b""
-
-        def remembering(amount: int | None = None) -> bytes:
-            data: bytes = read(amount)
-            self._head = self._head or data[: probe.HEAD]
-            return data
-
-        response.read = remembering
+    def _request_webpage(self, *args: Any, **kwargs: Any) -> Response | bool:
+        """The head of the last page is what the guess was made by; False is a refusal that may be."""
+        response: Response | bool = super()._request_webpage(*args, **kwargs)
+        if isinstance(response, Response):
+            self._kind, self._head = response.headers.get("Content-Type") or "", response.head
         return response

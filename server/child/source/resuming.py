@@ -91,7 +91,7 @@ def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
         self.to_screen(f"[download] Beginning anew: {reason}")
     except DownloadError as error:
         in_vain = before and partial.size == before
-        if not (in_vain and classify(error).code == "incomplete"):
+        if not (in_vain and classify(error, self.ydl.trail).code == "incomplete"):
             raise
         self.to_screen("[download] Beginning anew: nothing more has come")
     partial.drop()
@@ -163,6 +163,13 @@ class _Asking:
         return getattr(self._ydl, name)
 
     def urlopen(self, request: Request) -> Response:
+        try:
+            return self._open(request)
+        except HTTPError as error:
+            error.close()  # nobody reads what it says, and its socket would wait for a collection
+            raise
+
+    def _open(self, request: Request) -> Response:
         start, _, _ = parse_http_range(request.headers.get("Range"))
         if start is None or start <= self._first:
             return self._begin(self._ydl.urlopen(request))
@@ -197,7 +204,6 @@ class _Asking:
     def _ended(self, error: HTTPError, source: Source) -> Exception:
         """There is nothing more to get, which may be as it should be."""
         total = Source.of(error.response).total
-        error.close()
         if error.response.headers.get("Content-Range") and self._partial.size == total == source.total:
             return _NothingMissing()
         return _NoGoingOn("the source has become shorter")

@@ -1,0 +1,55 @@
+"""yt-dlp's own words for what went wrong, without those of others: of links, ids, libraries and servers."""
+
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote, urlsplit
+
+from yt_dlp import utils
+from yt_dlp.networking import exceptions as network
+
+from server.child.source.facts import Trail
+
+_URL = re.compile(r"\S+://\S+")
+_APOSTROPHES = str.maketrans("‘’ʼ", "'''")
+
+
+def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
+    """What yt-dlp says in `errors`, in small letters; "" if it only hands on what others say."""
+    told = (words.replace(trail.told_in(words)[0], "") for words in _told(errors))
+    text = " / ".join(told).lower().translate(_APOSTROPHES)
+    for name in _names(errors, trail.url):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "", text)
+    return _URL.sub("", text)
+
+
+def _told(errors: Sequence[BaseException]) -> Iterator[str]:
+    extracting = any(isinstance(error, utils.ExtractorError) for error in errors)
+    for error in errors:
+        match error:
+            case utils.ExtractorError():
+                yield "" if _hands_on(error) else error.orig_msg
+            case utils.DownloadError() if extracting:
+                pass  # it repeats the other one, with more around it
+            case network.RequestError() if not _is_of_yt_dlp(error):
+                pass
+            case utils.YoutubeDLError():
+                yield str(error)
+
+
+def _hands_on(error: utils.ExtractorError) -> bool:
+    """Whether it is what `_request_webpage` makes of a network's error: a note, and that error's words."""
+    return isinstance(error.cause, network.RequestError) and (error.cause.msg or "") in error.orig_msg
+
+
+def _is_of_yt_dlp(error: network.RequestError) -> bool:
+    """Whether `YoutubeDL.urlopen` says why it can't do that, or else a library what it met."""
+    return type(error) is network.RequestError and not isinstance(error.cause, OSError | ValueError)
+
+
+def _names(errors: Sequence[BaseException], url: str) -> list[str]:
+    """What the link and the video are called, longest first; two letters could be any word."""
+    names = {urlsplit(url).path.rstrip("/").rpartition("/")[2]}
+    names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
+    names |= {unquote(name) for name in names}
+    names |= {name.rpartition(".")[0] for name in names}
+    return sorted((name.lower() for name in names if len(name) > 2), key=len, reverse=True)
