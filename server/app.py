@@ -60,13 +60,12 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
-        async with open_backend(settings, hub, clock or Clock()) as opened:
+        async with open_backend(settings, hub, clock or Clock(), gate.scopes) as opened:
             app[keys.TASKS] = opened.tasks
             app[keys.FILES] = opened.files
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[LOG_INS] = LogIns(opened.sessions)
-            await opened.sessions.end_others(gate.scopes)
             yield
 
     async def say_goodbye(app: web.Application) -> None:

@@ -15,6 +15,7 @@ from server.api import keys
 from server.api.auth import MAX_WRONG
 from server.api.log_ins import COOKIE, LOG_INS
 from server.app import create_app
+from server.backends import DatabaseUnusable
 from server.backends.sqlite import sessions
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 from tests.test_push import REQUEST, flood, slow_reader
@@ -31,13 +32,16 @@ WITHIN = 2.0  # seconds, by contract, in which a session's end reaches all that 
 @asynccontextmanager
 async def opened(tmp_path: Path, **server: Any) -> AsyncIterator[Client]:
     """On the same data again and again."""
-    settings = Settings(
+    async with TestClient(TestServer(create_app(configured(tmp_path, **server)))) as client:
+        yield client
+
+
+def configured(tmp_path: Path, **server: Any) -> Settings:
+    return Settings(
         server=ServerSettings(**server),
         storage=StorageSettings(data_dir=tmp_path / "data"),
         downloads=DownloadSettings(min_free_disk=0),
     )
-    async with TestClient(TestServer(create_app(settings))) as client:
-        yield client
 
 
 @pytest.fixture
@@ -194,6 +198,18 @@ async def test_a_session_outlives_a_restart_and_ends_with_its_token(tmp_path: Pa
         assert (await client.get("/api/tasks", headers=session)).status == 401
     async with opened(tmp_path, tokens=TOKENS) as client:
         assert (await client.get("/api/tasks", headers=session)).status == 401
+
+
+async def test_a_start_that_cannot_end_sessions_says_why_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, tokens=TOKENS) as client:
+        await log_in(client)
+    monkeypatch.setattr(sessions, "_END", "DELETE FROM nowhere WHERE session_id = ?")
+    runner = web.AppRunner(create_app(configured(tmp_path, tokens=TOKENS[:1])))
+    with pytest.raises(DatabaseUnusable, match="cannot be written"):
+        await runner.setup()
+    await runner.cleanup()
 
 
 async def test_what_lies_on_disk_opens_no_door(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The one place that knows which backend is on."""
 
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from server.tasks.hub import Hub
 __all__ = ["Backend", "DataDirInUse", "DatabaseUnusable", "back_up", "check_database", "open_backend"]
 
 
-def open_backend(settings: Settings, hub: Hub, clock: Clock) -> AbstractAsyncContextManager[Backend]:
-    """Raises `DataDirInUse` and `DatabaseUnusable` when it is entered."""
+def open_backend(
+    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = ()
+) -> AbstractAsyncContextManager[Backend]:
+    """Log-ins of other `scopes` than these end. Raises `DataDirInUse` and `DatabaseUnusable` when entered."""
     match settings.storage.database:
         case "sqlite":
-            return embedded.open_embedded(settings, hub, clock)
+            return embedded.open_embedded(settings, hub, clock, scopes)
 
 
 async def check_database(settings: Settings) -> str:

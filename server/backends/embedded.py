@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,9 @@ class Backend:
 
 
 @asynccontextmanager
-async def open_embedded(settings: Settings, hub: Hub, clock: Clock) -> AsyncIterator[Backend]:
+async def open_embedded(
+    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
+) -> AsyncIterator[Backend]:
     """Open in this order. Raises `ConfigurationError`, `DataDirInUse` and `DatabaseUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
@@ -63,12 +65,9 @@ async def open_embedded(settings: Settings, hub: Hub, clock: Clock) -> AsyncIter
         )
         stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, files, disk, clock)
-        try:
+        with _needing_room(data_dir):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
-        except DiskFull as exc:
-            raise DatabaseUnusable(
-                data_dir / DATABASE, "cannot be written, the disk is full: make room"
-            ) from exc
+            await store.sessions.end_others(scopes)
         await stack.enter_async_context(_background(files.sweep(store), "sweep"))
         await stack.enter_async_context(_background(watch_disk(disk, tasks, dispatcher), "disk"))
         if downloads.retention_hours:
@@ -96,6 +95,16 @@ def _prepare(files: LocalFiles, data_dir: Path) -> None:
         files.empty_scratch()
     except OSError as exc:
         raise DatabaseUnusable(data_dir, f"cannot be written ({exc.strerror})") from exc
+
+
+@contextmanager
+def _needing_room(data_dir: Path) -> Iterator[None]:
+    """A start that cannot write does not work: one line instead of an answer to nobody."""
+    try:
+        yield
+    except DiskFull as exc:
+        why = "cannot be written, the disk is full: make room"
+        raise DatabaseUnusable(data_dir / DATABASE, why) from exc
 
 
 async def carry_on(
