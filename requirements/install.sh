@@ -100,15 +100,14 @@ bring_pip() (
     .venv/bin/python "$wheel/pip" --quiet install --no-index "$wheel"
 )
 
+# A package without what it needs, into a folder.
 unpack() (
     has apt-get && has dpkg-deb && cd "$2" || exit 1
     apt-get -qq download "$1" 2>/dev/null || {
-        # The system's lists are missing or old, and not ours to renew.
+        # The system's lists of packages are missing or old, and not ours to renew.
         mkdir -p lists/partial cache/archives/partial
-        set -- "$1" -o Dir::State::lists="$2/lists" -o Dir::Cache="$2/cache"
-        name=$1
-        shift
-        apt-get -qq "$@" update >&2 && apt-get -qq "$@" download "$name" >&2
+        own="-o Dir::State::lists=./lists -o Dir::Cache=./cache"
+        apt-get -qq $own update >/dev/null && apt-get -qq $own download "$1" >/dev/null
     } && dpkg-deb --extract ./*.deb .
 )
 
@@ -150,11 +149,11 @@ fetch_chromium() {
 apt_install() {
     [ "$(id -u)" -eq 0 ] && has apt-get || return 1
     say "installing the system's package $1 ..."
-    apt "$1" || { apt-get -qq update >&2 && apt "$1"; }
+    apt "$1" || { apt-get -qq update >/dev/null && apt "$1"; }
 }
 
 apt() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" </dev/null >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" </dev/null >/dev/null
 }
 
 main "$@"
