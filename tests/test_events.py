@@ -209,6 +209,7 @@ def test_whatever_happens_the_contract_holds(names: list[str], numbers: list[flo
             event = event.model_copy(update={"progress": number})
         before, status = status, apply(status, event, LATER)
         assert status is before or status.revision == before.revision + 1
+        assert not status.model_extra, "a change of a field that there is not"
         assert (status.progress == 100) == (status.stage is Stage.COMPLETED)
         assert (status.completed_at is not None) == status.stage.is_final
         assert (status.error_code is not None) == (status.stage.status == "error")
