@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import WSCloseCode, hdrs, web
 
 from server.ports import Session, Sessions
 
@@ -23,8 +23,8 @@ _NOTHING = nullcontext()
 class Line(Protocol):
     """Something that is open for longer than a moment: a socket, a long poll."""
 
-    def session_ended(self) -> None:
-        """Called once when the session ends in whose name it is open."""
+    def end(self, code: WSCloseCode) -> None:
+        """Called when the session ends in whose name it is open, with the code that sockets close with."""
         ...
 
 
@@ -62,7 +62,7 @@ class LogIns:
 
     def _ended(self, session_id: str) -> None:
         for line in tuple(self._lines.get(session_id, ())):
-            line.session_ended()
+            line.end(WSCloseCode.POLICY_VIOLATION)
 
 
 class HeldLine:
@@ -74,7 +74,7 @@ class HeldLine:
     def __enter__(self) -> None:
         self._lines[self._session.session_id].add(self._line)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(self._session.ends_at, self._line.session_ended)
+        self._timer = loop.call_at(self._session.ends_at, self._line.end, WSCloseCode.POLICY_VIOLATION)
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()

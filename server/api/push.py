@@ -77,16 +77,9 @@ class Subscriber(Subscription):
 
     # There may be thousands, and what a delivery has to touch in memory is what it costs.
     __slots__ = (
-        "_catching_up",
-        "_close_code",
-        "_deliverer",
-        "_encoder",
-        "_language",
-        "_reading",
-        "_request",
-        "_state",
-        "_transport",
-    )
+        "_catching_up", "_close_code", "_deliverer", "_encoder", "_language", "_reading", "_request",
+        "_state", "_transport",
+    )  # fmt: skip
 
     def __init__(self, request: web.Request, deliverer: Deliverer) -> None:
         self._request = request
@@ -106,9 +99,11 @@ class Subscriber(Subscription):
         ws.headers.clear()  # they are sent; a kilobyte for each socket
         _keep_little(self._transport)
         try:
-            # One coroutine: a second one would be a third of a kilobyte more for each socket.
+            # Here and in no method of its own: another coroutine takes a third of a kilobyte.
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
-                self._begin()
+                if self._state == "joining":
+                    self._state = "writing"
+                    self.wake()  # for what came before
                 while not ws.closed:  # clients only listen; reading notices when they leave
                     await ws.receive()
         except TimeoutError:  # `end` has set one
@@ -117,13 +112,8 @@ class Subscriber(Subscription):
         finally:
             self._let_go()
 
-    def _begin(self) -> None:
-        if self._state == "joining":
-            self._state = "writing"
-            self.wake()  # for what came before
-
     def _let_go(self) -> None:
-        """The last message is for slow readers, too; but a line is not kept open for ever."""
+        """The last message is for slow readers, too, unless they logged out; but not for ever."""
         self._state = "over"
         if self._catching_up:
             self._catching_up.cancel()
@@ -155,10 +145,6 @@ class Subscriber(Subscription):
             if self._state != "joining":
                 self._reading.reschedule(asyncio.get_running_loop().time())
             self._state, self._close_code = "over", code
-
-    def session_ended(self) -> None:
-        """Whoever logged out hears no more, however slowly he reads."""
-        self.end(WSCloseCode.POLICY_VIOLATION)
 
     def _frames(self) -> bytes:
         return b"".join([self._frame(update) for update in self.take(MESSAGES_AT_ONCE)])
@@ -204,18 +190,14 @@ class TaskSubscriber(Subscriber):
 
     def _frames(self) -> bytes:
         update, self._held = self._held, None
-        if update is None:
-            return b""
         if isinstance(update, Removed):
             self.end(WSCloseCode.OK)
-            return b""
-        payload = self._encoder.shared(update, self._language)
-        if payload.revision <= self.revision:
-            return b""
-        self.revision = payload.revision
-        if payload.is_last:
-            self.end(WSCloseCode.OK)
-        return payload.frame
+        elif update and (payload := self._encoder.shared(update, self._language)).revision > self.revision:
+            self.revision = payload.revision
+            if payload.is_last:
+                self.end(WSCloseCode.OK)
+            return payload.frame
+        return b""
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:

@@ -5,7 +5,7 @@ import contextlib
 import re
 from http import HTTPStatus
 
-from aiohttp import hdrs, web
+from aiohttp import WSCloseCode, hdrs, web
 from multidict import istr
 
 from server.api import conditions
@@ -69,7 +69,7 @@ class Poll(Waiter):
 
     is_logged_out = False
 
-    def session_ended(self) -> None:
+    def end(self, code: WSCloseCode) -> None:
         self.is_logged_out = True
         self.close()
 
