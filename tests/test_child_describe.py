@@ -2,6 +2,7 @@
 
 import json
 import os
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> 
     said = describe.video_info(info)
     assert None not in said.values()
     VideoInfo.model_validate_json(json.dumps(said), extra="forbid")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [(3.5, 4), (3.4, 3), (0.4, 0), (-1, None), (inf, None), (nan, None), (2**53, None), ("3", None)],
+)
+def test_a_duration_is_in_whole_seconds_or_none_at_all(said: object, expected: int | None) -> None:
+    assert describe.video_info({"duration": said}).get("duration") == expected
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def link(value: object) -> str | None:
 def number(value: object) -> int | None:
     """A count that makes sense: whole, not negative, not infinite."""
     if isinstance(value, int | float) and 0 <= value < 2**53:
-        return int(value)
+        return round(value)
     return None
 
 
@@ -56,7 +56,7 @@ def video_info(
     duration = info.get("duration") or (media.duration if media else None)
     return _known(
         title=_title(info),
-        duration=number(round(duration)) if isinstance(duration, int | float) else None,
+        duration=number(duration),
         uploader=text(info.get("uploader") or info.get("channel") or info.get("creator")),
         webpage_url=link(info.get("webpage_url")),
         extractor=text(info.get("extractor")),
