@@ -28,7 +28,10 @@ AppError
 ├── SourceRefused            502  POST /api/info: the source said no
 ├── ShuttingDown             503
 ├── QueueFull                503
-└── DiskFull                 507
+└── StoreUnavailable              what is stored cannot be read or written, for a reason outside
+    ├── DatabaseBusy         503  another program holds it
+    ├── StorageFailed        503  a faulty or read-only disk
+    └── DiskFull             507
 """
 
 from http import HTTPStatus
@@ -202,5 +205,23 @@ class QueueFull(AppError):
         super().__init__(headers={"Retry-After": "30"})
 
 
-class DiskFull(AppError):
+class StoreUnavailable(AppError):
+    """Nothing was changed. Whoever must not lose anything tries again; its cause says what happened."""
+
+
+class DatabaseBusy(StoreUnavailable):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "database_busy"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
+class StorageFailed(StoreUnavailable):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "storage_failed"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "60"})
+
+
+class DiskFull(StoreUnavailable):
     status, code = HTTPStatus.INSUFFICIENT_STORAGE, "disk_full"

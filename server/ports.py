@@ -45,12 +45,15 @@ class Page:
 
 
 class Store(Protocol):
-    """Durable tasks. What a method returned or accepted is on disk; reads never see less."""
+    """Durable tasks. What a method returned or accepted is on disk; reads never see less.
+
+    Any method may raise `StoreUnavailable`, for a reason outside of this program; then nothing is changed.
+    """
 
     async def add(self, task: Task, idempotency: Idempotency | None = None) -> Task:
         """Return `task` with its number, or the task that was made with the same key and request.
 
-        Raises `QueueFull`, `IdempotencyMismatch`, `DiskFull`.
+        Raises `QueueFull`, `IdempotencyMismatch`, `StoreUnavailable`.
         """
         ...
 
@@ -65,8 +68,7 @@ class Store(Protocol):
     async def save(self, status: TaskStatus) -> bool:
         """Write `status` if it directly follows what is stored (by `revision`); say whether it did.
 
-        Raises `DiskFull` when the disk does not take it, and `QueueFull` when a task that had ended would
-        wait again and there is no place; then nothing is changed.
+        Raises `QueueFull` when a task that had ended would wait again and there is no place.
         """
         ...
 
@@ -114,6 +116,10 @@ class Store(Protocol):
         """Raises when the database does not answer or does not take writes."""
         ...
 
+    def hurry(self) -> None:
+        """From now on wait for nobody who holds the data: the server goes away."""
+        ...
+
 
 SESSION_LASTS = 30 * 24 * 3600.0  # seconds
 MAX_SESSIONS = 10_000
@@ -136,7 +142,7 @@ class Sessions(Protocol):
     """
 
     async def begin(self, session_id: str, scope: str) -> None:
-        """Raises `DiskFull`; then there is no such session."""
+        """Raises `StoreUnavailable`; then there is no such session."""
         ...
 
     async def get(self, session_id: str) -> Session | None:
@@ -144,7 +150,7 @@ class Sessions(Protocol):
         ...
 
     async def end(self, session_id: str) -> None:
-        """It never comes back. Nothing is done if there is none. Raises `DiskFull`; then it goes on."""
+        """It never comes back. Raises `StoreUnavailable`; then it goes on."""
         ...
 
     async def end_others(self, scopes: Collection[str]) -> None:

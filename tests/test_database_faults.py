@@ -7,12 +7,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from server.backends.sqlite import DATABASE, open_lock, open_store
+from server.backends import sqlite
+from server.backends.sqlite import DATABASE, DatabaseUnusable, open_lock, open_store
 from server.files.names import short_of
 from tests.service import ROOT, Service
 from tests.site import Site, sha256
@@ -133,6 +134,57 @@ async def test_a_backup_made_while_it_runs_can_be_restored(
     assert service.complaints() == []
 
 
+async def test_a_look_changes_nothing_of_what_a_crash_has_left(service: Service, tmp_path: Path) -> None:
+    task = await service.submit("http://media.test/", auto_start=False)
+    await service.kill()
+    path, before = service.data / DATABASE, everything_in(service.data)
+    assert path.with_name(f"{DATABASE}-wal").stat().st_size, "the task stands in the log alone"
+    assert await command(service, "check") == 0
+    assert await command(service, "backup", str(tmp_path / "copy.db")) == 0
+    assert everything_in(service.data) == before
+    assert tasks_in(tmp_path / "copy.db") == [task["task_id"]]
+
+
+@pytest.mark.parametrize("index", ["as it was", "empty", "gone"])
+async def test_a_look_sees_what_only_the_log_says(tmp_path: Path, index: str) -> None:
+    """A copy by hand may lack the log's index, and a power cut may leave it empty."""
+    path = tmp_path / DATABASE
+    await migrated(path)
+    run_sql_and_die(path, "PRAGMA user_version = 99")
+    shm = path.with_name(f"{DATABASE}-shm")
+    if index == "empty":
+        shm.write_bytes(b"")
+    elif index == "gone":
+        shm.unlink()
+    before = everything_in(tmp_path)
+    with pytest.raises(DatabaseUnusable, match="newer server"):
+        await sqlite.check(path)
+    assert everything_in(tmp_path) == before
+
+
+async def test_a_look_at_a_database_that_was_closed_leaves_no_log(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE
+    await migrated(path)
+    before = everything_in(tmp_path)
+    await sqlite.check(path)
+    assert everything_in(tmp_path) == before
+    with path.open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(DatabaseUnusable, match="damaged"):
+        await sqlite.check(path)
+
+
+async def test_a_look_works_where_nobody_can_write_and_beside_a_server(tmp_path: Path) -> None:
+    path = tmp_path / "data" / DATABASE
+    async with opened(path):
+        await sqlite.check(path)
+        await sqlite.backup(path, tmp_path / "copy.db")
+    run_sql_and_die(path, "CREATE TABLE kept (number)")
+    with read_only(path.parent):
+        await sqlite.check(path)
+        await sqlite.backup(path, tmp_path / "copy of what a crash has left.db")
+
+
 async def refused(service: Service, status: int) -> str:
     """The one line that a server which does not start leaves behind."""
     service.log.clear()
@@ -149,9 +201,48 @@ _SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
 
 
 async def backup(service: Service, target: Path) -> int:
-    command = [sys.executable, "-m", "server", "backup", str(target)]
-    result = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, env=service._environment())
+    return await command(service, "backup", str(target))
+
+
+async def command(service: Service, *arguments: str) -> int:
+    program = [sys.executable, "-m", "server", *arguments]
+    result = await asyncio.to_thread(subprocess.run, program, cwd=ROOT, env=service._environment())
     return result.returncode
+
+
+def everything_in(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Its own time, and name, time and bytes of all that is in it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    found = {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    return found | {"": (folder.stat().st_mtime_ns, b"")}
+
+
+def tasks_in(path: Path) -> list[str]:
+    database = sqlite3.connect(path)
+    found = [task_id for (task_id,) in database.execute("SELECT task_id FROM tasks")]
+    database.close()
+    return found
+
+
+def opened(path: Path) -> AbstractAsyncContextManager[object]:
+    path.parent.mkdir(exist_ok=True)
+    return sqlite.open_store(path, max_queued=10, find_short=lambda _: None)
+
+
+async def migrated(path: Path) -> None:
+    async with opened(path):
+        pass
+
+
+def run_sql_and_die(path: Path, statement: str) -> None:
+    """What it writes stays in the log."""
+    program = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "database.execute(sys.argv[2])\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, path, statement], check=True)
 
 
 @contextmanager

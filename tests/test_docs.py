@@ -24,7 +24,8 @@ DOCUMENTED = {(route.definition.method, route.path) for route in ROUTES}
 
 def concrete(error: type[errors.AppError]) -> Iterator[type[errors.AppError]]:
     for kind in error.__subclasses__():
-        yield kind
+        if hasattr(kind, "code"):
+            yield kind
         yield from concrete(kind)
 
 

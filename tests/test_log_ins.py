@@ -17,6 +17,7 @@ from server.api.log_ins import COOKIE, LOG_INS
 from server.app import create_app
 from server.backends import DatabaseUnusable
 from server.backends.sqlite import sessions
+from server.errors import DiskFull
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 from tests.test_push import REQUEST, flood, slow_reader
 
@@ -205,7 +206,11 @@ async def test_a_start_that_cannot_end_sessions_says_why_in_one_line(
 ) -> None:
     async with opened(tmp_path, tokens=TOKENS) as client:
         await log_in(client)
-    monkeypatch.setattr(sessions, "_END", "DELETE FROM nowhere WHERE session_id = ?")
+
+    async def find_no_room(*_: object) -> None:
+        raise DiskFull
+
+    monkeypatch.setattr(sessions.SqliteSessions, "_end", find_no_room)
     runner = web.AppRunner(create_app(configured(tmp_path, tokens=TOKENS[:1])))
     with pytest.raises(DatabaseUnusable, match="cannot be written"):
         await runner.setup()

@@ -19,7 +19,7 @@ from server.backends.sqlite import store as store_module
 from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.pages import Cursor, page_query
 from server.backends.sqlite.search import Match, Unindexed
-from server.errors import DiskFull, TaskNotFound
+from server.errors import DatabaseBusy, DiskFull, TaskNotFound
 from server.events import Cancelled, Progress, Retried, apply
 from server.files.names import short_of
 from server.models import Stage, TaskStatus
@@ -268,11 +268,11 @@ async def test_somebody_elses_change_is_noticed_and_not_written_over(store: Sqli
 
 
 async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Path) -> None:
-    await store._writer._db.execute_fetchall("PRAGMA busy_timeout = 50")
+    store.hurry()
     async with aiosqlite.connect(path, isolation_level=None) as other:
         await other.execute_fetchall("BEGIN IMMEDIATE")
         async with asyncio.timeout(5):
-            with pytest.raises(DiskFull):
+            with pytest.raises(DatabaseBusy):
                 await store.ping()
         await other.execute_fetchall("ROLLBACK")
     await store.ping()
@@ -283,7 +283,7 @@ async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Pa
 
 async def test_a_live_task_is_answered_without_the_database(store: SqliteStore) -> None:
     task = await store.add(new_task())
-    await store._reads.close()
+    await store._reads._db.close()
     assert await store.get(task.status.task_id) == task
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import resource
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiosqlite
@@ -14,7 +16,7 @@ import pytest
 
 from server.backends.sqlite.connection import connect_writer
 from server.backends.sqlite.writer import Change, Writer
-from server.errors import AppError, DiskFull, QueueFull, ShuttingDown
+from server.errors import AppError, DatabaseBusy, DiskFull, QueueFull, ShuttingDown, StorageFailed
 
 PAYLOAD = "x" * 500
 
@@ -60,11 +62,10 @@ class Rows:
 @asynccontextmanager
 async def open_rows(path: Path) -> AsyncIterator[tuple[Rows, Writer]]:
     async with connect_writer(path) as db:
-        await db.execute_fetchall("PRAGMA busy_timeout = 50")
         await db.execute_fetchall("CREATE TABLE rows (key INTEGER PRIMARY KEY, payload TEXT) STRICT")
         rows = Rows(db)
         await db.set_trace_callback(rows.statements.append)
-        async with Writer(db, rows.write, rows.remember) as writer:
+        async with Writer(db, path, rows.write, rows.remember) as writer:
             yield rows, writer
 
 
@@ -83,8 +84,8 @@ async def answers(tasks: list[asyncio.Task[int]]) -> list[int | BaseException]:
         return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def are_disk_full(found: list[int | BaseException]) -> bool:
-    return all(isinstance(answer, DiskFull) for answer in found)
+def are(kind: type[Exception], found: list[int | BaseException]) -> bool:
+    return all(isinstance(answer, kind) for answer in found)
 
 
 def void(_: object) -> None:
@@ -154,7 +155,7 @@ async def test_a_full_database_fails_all_that_waited_and_then_takes_writes_again
     await answers(submit(writer, 0))
     [(pages,)] = await rows.db.execute_fetchall("PRAGMA page_count")
     await rows.db.execute_fetchall(f"PRAGMA max_page_count = {pages + 1}")
-    assert are_disk_full(await answers(submit(writer, *range(1, 50))))
+    assert are(DiskFull, await answers(submit(writer, *range(1, 50))))
     assert await rows.stored() == {0} == set(rows.committed)
     await rows.db.execute_fetchall("PRAGMA max_page_count = 100000")
     assert await answers(submit(writer, *range(1, 50))) == list(range(2, 51))
@@ -177,23 +178,68 @@ async def test_a_commit_that_fails_takes_everything_back(opened: tuple[Rows, Wri
     log = tmp_path / "rows.db-wal"
     with no_file_larger_than(log.stat().st_size + 5000):
         found = await answers(submit(writer, *range(1, 50)))
-    assert are_disk_full(found)
-    assert isinstance(found[0], DiskFull)
+    assert are(StorageFailed, found)
+    assert isinstance(found[0], StorageFailed)
     assert "disk I/O error" in str(found[0].__cause__)
     assert rows.statements[-1] == "COMMIT"
     assert await rows.stored() == {0} == set(rows.committed)
     assert await answers(submit(writer, *range(1, 50))) == list(range(2, 51))
 
 
-async def test_a_database_that_another_program_holds_is_waited_for_and_given_up(
-    opened: tuple[Rows, Writer], tmp_path: Path
+async def test_an_input_output_error_of_a_full_disk_is_a_full_disk(
+    opened: tuple[Rows, Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, writer = opened
-    async with aiosqlite.connect(tmp_path / "rows.db", isolation_level=None) as other:
+    await answers(submit(writer, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with no_file_larger_than((tmp_path / "rows.db-wal").stat().st_size):
+        assert are(DiskFull, await answers(submit(writer, 1, 2)))
+
+
+@asynccontextmanager
+async def held_by_another_program(path: Path) -> AsyncIterator[None]:
+    async with aiosqlite.connect(path, isolation_level=None) as other:
         await other.execute_fetchall("BEGIN IMMEDIATE")
-        assert are_disk_full(await answers(submit(writer, 1, 2)))
+        yield
         await other.execute_fetchall("ROLLBACK")
+
+
+async def test_a_database_that_another_program_holds_is_waited_for(
+    opened: tuple[Rows, Writer], tmp_path: Path
+) -> None:
+    rows, writer = opened
+    async with held_by_another_program(tmp_path / "rows.db"):
+        tasks = submit(writer, 1, 2)
+        while rows.statements.count("BEGIN IMMEDIATE") < 3:
+            await asyncio.sleep(0.01)
+        assert not any(task.done() for task in tasks)
+    assert await answers(tasks) == [1, 2]
+
+
+async def test_after_five_seconds_in_all_nobody_waits_for_another_program(
+    opened: tuple[Rows, Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes that come later, while it is still held, do not wait as long again."""
+    _, writer = opened
+    monkeypatch.setattr(writer, "_patience", 0.5)
+    clock = asyncio.get_running_loop().time
+    async with held_by_another_program(tmp_path / "rows.db"):
+        began = clock()
+        assert are(DatabaseBusy, await answers(submit(writer, 1, 2)))
+        assert clock() - began >= 0.5
+        began = clock()
+        assert are(DatabaseBusy, await answers(submit(writer, 3)))
+        assert clock() - began < 0.5
     assert await answers(submit(writer, 1, 2)) == [1, 2]
+
+
+async def test_an_end_waits_for_no_other_program(tmp_path: Path) -> None:
+    path = tmp_path / "rows.db"
+    async with asyncio.timeout(2), open_rows(path) as (_, writer), held_by_another_program(path):
+        tasks = submit(writer, 1, 2)
+        await asyncio.sleep(0)
+        await writer.__aexit__(None, None, None)
+    assert are(DatabaseBusy, await answers(tasks))
 
 
 async def test_a_waiter_that_is_cancelled_in_the_middle_loses_nobody_else(

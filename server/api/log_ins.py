@@ -35,7 +35,7 @@ class LogIns:
         sessions.listen(self._ended)
 
     async def begin(self, scope: str) -> str:
-        """What the cookie of a new session is to hold. Raises `DiskFull`."""
+        """What the cookie of a new session is to hold. Raises `StoreUnavailable`."""
         secret = secrets.token_urlsafe(32)
         await self._sessions.begin(_session_id(secret), scope)
         return secret
@@ -50,7 +50,7 @@ class LogIns:
     async def end(self, request: web.Request) -> None:
         """End the session whose cookie came with `request`, and all that is open in its name.
 
-        Raises `DiskFull`; then it goes on.
+        Raises `StoreUnavailable`; then it goes on.
         """
         for secret in _cookies(request):
             await self._sessions.end(_session_id(secret))

@@ -5,10 +5,11 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 from server.clock import Clock
-from server.errors import DiskFull, TaskNotFound
+from server.errors import StoreUnavailable, TaskNotFound
 from server.models import Stage, Task, TaskStatus
 from server.ports import Store
 from server.tasks.queue import Queue
@@ -16,6 +17,15 @@ from server.tasks.queue import Queue
 log = logging.getLogger(__name__)
 
 AGAIN = 5.0  # seconds before a task is tried again whose beginning could not be saved
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """A task's attempt; `again` is the task as it was submitted meanwhile, perhaps to be retried."""
+
+    job: asyncio.Task[Task | None]
+    host: str
+    again: Task | None = None
 
 
 class LocalDispatcher:
@@ -38,9 +48,7 @@ class LocalDispatcher:
         self._clock = clock
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
-        self._running: dict[str, asyncio.Task[Task | None]] = {}
-        self._again: dict[str, Task] = {}  # submitted while they run
-        self._hosts: Counter[str] = Counter()
+        self._running: dict[str, Running] = {}
         self._held = False
 
     def running(self) -> list[str]:
@@ -49,8 +57,8 @@ class LocalDispatcher:
     def submit(self, task: Task) -> None:
         """Take a queued task in, or move it in the queue; one that runs already stays as it is."""
         task_id, not_before = task.status.task_id, task.status.not_before
-        if task_id in self._running:
-            self._again[task_id] = task  # perhaps a retry, while its failed attempt is tidying up
+        if running := self._running.get(task_id):
+            running.again = task
             return
         wait = (not_before - self._clock.now()).total_seconds() if not_before else 0
         self._withdraw_from_queue(task_id)
@@ -61,15 +69,15 @@ class LocalDispatcher:
             self._enqueue(task)
 
     async def withdraw(self, task_id: str) -> None:
-        while job := self._running.get(task_id):  # one that just ended may have begun again
-            job.cancel()
-            await asyncio.wait([job])
+        while running := self._running.get(task_id):  # one that just ended may have begun again
+            running.job.cancel()
+            await asyncio.wait([running.job])
         self._withdraw_from_queue(task_id)
 
     async def finish(self, task_id: str) -> None:
-        if job := self._running.get(task_id):
+        if running := self._running.get(task_id):
             self._finish(task_id)
-            await asyncio.wait([job])
+            await asyncio.wait([running.job])
 
     def hold(self) -> None:
         self._held = True
@@ -83,7 +91,7 @@ class LocalDispatcher:
         self.hold()
         for timer in self._delayed.values():
             timer.cancel()
-        jobs = list(self._running.values())
+        jobs = [running.job for running in self._running.values()]
         for job in jobs:
             job.cancel()
         if jobs:
@@ -95,46 +103,41 @@ class LocalDispatcher:
         self._fill()
 
     def _withdraw_from_queue(self, task_id: str) -> None:
-        self._again.pop(task_id, None)
         self._queue.discard(task_id)
         if timer := self._delayed.pop(task_id, None):
             timer.cancel()
 
     def _fill(self) -> None:
         while not self._held and len(self._running) < self._max_concurrent:
-            entry = self._queue.pop(self._hosts, self._max_per_host)
+            busy = Counter(running.host for running in self._running.values())
+            entry = self._queue.pop(busy, self._max_per_host)
             if entry is None:
                 return
             task_id, host = entry
-            self._hosts[host] += 1
             job = asyncio.create_task(self._run_in_its_turn(task_id), name=f"download {task_id}")
-            self._running[task_id] = job
-            job.add_done_callback(partial(self._ended, task_id, host))
+            self._running[task_id] = Running(job, host)
+            job.add_done_callback(partial(self._ended, task_id))
 
     async def _run_in_its_turn(self, task_id: str) -> Task | None:
         """Make an attempt; the task, if it is to be queued again."""
         try:
             status = await self._run(task_id)
-        except DiskFull:
-            log.warning("the disk is full: %s cannot begin yet", task_id)
+            again = status is not None and status.stage is Stage.QUEUED
+        except StoreUnavailable as exc:
+            log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
             await asyncio.sleep(AGAIN)
-        else:
-            if status is None or status.stage is not Stage.QUEUED:
-                return None
+            again = True
+        except Exception:
+            log.exception("download %s ended unexpectedly", task_id)
+            again = False
         with contextlib.suppress(TaskNotFound):  # removed in this moment
-            return await self._store.get(task_id)
+            return await self._store.get(task_id) if again else None
         return None
 
-    def _ended(self, task_id: str, host: str, job: asyncio.Task[Task | None]) -> None:
-        del self._running[task_id]
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
-        asked_for = self._again.pop(task_id, None)
-        if job.cancelled():
-            pass  # whoever cancelled it says what becomes of the task
-        elif error := job.exception():
-            log.error("download %s ended unexpectedly", task_id, exc_info=error)
-        elif again := [task for task in (job.result(), asked_for) if task]:
-            self.submit(max(again, key=lambda task: task.status.revision))
+    def _ended(self, task_id: str, job: asyncio.Task[Task | None]) -> None:
+        asked_for = self._running.pop(task_id).again
+        if not job.cancelled():  # else whoever cancelled it says what becomes of the task
+            again = [task for task in (job.result(), asked_for) if task]
+            if again:
+                self.submit(max(again, key=lambda task: task.status.revision))
         self._fill()

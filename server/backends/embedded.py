@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from server.backends.dispatcher import LocalDispatcher
-from server.backends.sqlite import DATABASE, DatabaseUnusable, open_lock, open_store
+from server.backends.sqlite import DATABASE, DatabaseUnusable, explained, open_lock, open_store
 from server.clock import Clock
-from server.errors import DiskFull
 from server.events import Completed, Event, Requeued
 from server.files.local import LocalFiles
 from server.files.names import short_of
@@ -65,7 +64,7 @@ async def open_embedded(
         )
         stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, files, disk, clock)
-        with _needing_room(data_dir):
+        with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
         await stack.enter_async_context(_background(files.sweep(store), "sweep"))
@@ -95,16 +94,6 @@ def _prepare(files: LocalFiles, data_dir: Path) -> None:
         files.empty_scratch()
     except OSError as exc:
         raise DatabaseUnusable(data_dir, f"cannot be written ({exc.strerror})") from exc
-
-
-@contextmanager
-def _needing_room(data_dir: Path) -> Iterator[None]:
-    """A start that cannot write does not work: one line instead of an answer to nobody."""
-    try:
-        yield
-    except DiskFull as exc:
-        why = "cannot be written, the disk is full: make room"
-        raise DatabaseUnusable(data_dir / DATABASE, why) from exc
 
 
 async def carry_on(

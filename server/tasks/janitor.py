@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from server.clock import Clock
-from server.errors import AppError
+from server.errors import AppError, StoreUnavailable
 from server.ports import Dispatcher, Store
 from server.tasks.disk import Disk
 from server.tasks.service import Tasks
@@ -67,6 +67,8 @@ async def _for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
     while True:
         try:
             await look()
+        except StoreUnavailable as exc:
+            log.warning("looking after the service is put off for %s s: %s", pause, exc.__cause__ or exc)
         except Exception:
             log.exception("looking after the service failed; the next try is in %s s", pause)
         await asyncio.sleep(pause)

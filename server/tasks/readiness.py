@@ -27,6 +27,8 @@ class Check:
 
 
 class Readiness:
+    """Looks at all that a running service needs: `ping` raises where the database does not take writes."""
+
     def __init__(
         self, ping: Callable[[], Awaitable[None]], disk: Disk, fork_server: ForkServer, tools: Tools
     ) -> None:
@@ -36,6 +38,7 @@ class Readiness:
         self._tools = tools
 
     async def checks(self) -> list[Check]:
+        """One entry each, always the same ones in the same order, within some seconds. Raises nothing."""
         ready = self._fork_server.ready
         return [
             await self._database(),
@@ -51,12 +54,15 @@ class Readiness:
             async with asyncio.timeout(5):
                 await self._ping()
         except Exception as exc:  # whatever it is, it is the answer
-            return Check("database", ok=False, detail=str(exc) or type(exc).__name__)
+            return Check("database", ok=False, detail=str(exc.__cause__ or exc) or type(exc).__name__)
         return Check("database", ok=True, detail="answers and takes writes")
 
 
 def disk_check(disk: Disk) -> Check:
-    free = disk.free()
+    try:
+        free = disk.free()
+    except OSError as exc:
+        return Check("disk", ok=False, detail=str(exc))
     return Check("disk", free >= disk.floor, f"{free} bytes free, the floor is {disk.floor}")
 
 

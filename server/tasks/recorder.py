@@ -8,7 +8,7 @@ import asyncio
 import logging
 
 from server.clock import Clock
-from server.errors import DiskFull, TaskNotFound
+from server.errors import StoreUnavailable
 from server.events import Event, apply
 from server.models import TaskStatus
 from server.ports import Publisher, Store
@@ -16,20 +16,26 @@ from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 
-SAVE_AGAIN = 1.0  # seconds between tries to save a last word that the disk did not take
+SAVE_AGAIN = 1.0  # seconds between tries to save what could not be saved
 
 
 class Recorder:
+    """Changes statuses, one event at a time.
+
+    What it returned is saved, and everybody who watches has been told. Revisions of one task grow by one, in
+    the order in which they were saved; between two writers the store decides.
+    """
+
     def __init__(self, store: Store, publisher: Publisher, clock: Clock) -> None:
         self._store = store
         self._publisher = publisher
         self._clock = clock
 
     async def record(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
-        """Return the status after `event`; writers may race, the store picks the order.
+        """Return the status after `event`, which may be the one before: not every event changes it.
 
-        An `attempt` fences: what comes from an earlier one changes nothing. Raises `TaskNotFound`,
-        `DiskFull` and, for a retry, `QueueFull`.
+        With an `attempt`, what comes from an earlier one changes nothing. Raises `TaskNotFound`,
+        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed and nobody was told.
         """
         while True:
             before = (await self._store.get(task_id)).status
@@ -42,19 +48,18 @@ class Recorder:
                 self._publisher.publish(after)
                 return after
 
-    async def record_surely(
-        self, task_id: str, event: Event, attempt: int | None = None
-    ) -> TaskStatus | None:
-        """Like `record`, but outlast a full disk; None if the task is gone.
+    async def record_surely(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
+        """Like `record`, but try again until it is saved, once a second. Raises `TaskNotFound` only.
 
-        A cancel ends the waiting for room. It never falls between saving and publishing: a last word
-        that nobody was told would leave sockets waiting for it.
+        A cancel ends the waiting. It never falls between saving and publishing: a last word that nobody
+        was told would leave sockets waiting for it.
         """
+        waits = False
         while True:
             try:
                 return await to_the_end(self.record(task_id, event, attempt))
-            except TaskNotFound:
-                return None
-            except DiskFull:
-                log.warning("the disk is full: the last status of %s waits to be saved", task_id)
+            except StoreUnavailable as exc:
+                if not waits:
+                    log.warning("a status of %s waits to be saved: %s", task_id, exc.__cause__ or exc)
+                waits = True
                 await asyncio.sleep(SAVE_AGAIN)

@@ -7,7 +7,7 @@ the shutdown, after which the task goes on) says what it means.
 import asyncio
 import logging
 
-from server.errors import DiskFull, TaskNotFound
+from server.errors import DiskFull, StoreUnavailable, TaskNotFound
 from server.events import (
     CHILD_EVENT,
     Alive,
@@ -47,6 +47,12 @@ LastWord = Produced | Broken | None  # None: the child ended without one
 
 
 class Runner:
+    """Makes attempts: the child's events become statuses, what it produced becomes files.
+
+    What is saved late for a reason outside (a full disk, a lock on the database) costs no task anything: its
+    child works on meanwhile.
+    """
+
     def __init__(
         self,
         store: Store,
@@ -67,7 +73,9 @@ class Runner:
     async def run(self, task_id: str) -> TaskStatus | None:
         """Make one attempt and return the status it led to; None if the task is gone, or not for this server.
 
-        Raises `DiskFull` if not even its beginning could be saved.
+        When it returns, raises, or is cancelled, the child and all it started are gone. A cancel records
+        nothing, unless files were being published: then it comes too late. Raises `StoreUnavailable` if not
+        even the beginning could be saved; whatever happens after that is a status.
         """
         await self._fork_server.warm()
         try:
@@ -85,37 +93,37 @@ class Runner:
         if child := self._children.get(task_id):
             child.command("finish")
 
-    async def _attempt(self, status: TaskStatus, request: ProcessRequest) -> TaskStatus | None:
-        task_id, attempt = status.task_id, status.attempt
+    async def _attempt(self, status: TaskStatus, request: ProcessRequest) -> TaskStatus:
         try:
             last_word = await self._work(status, request)
-            ending, after = await to_the_end(self._conclude(task_id, attempt, last_word))
-            if after:
-                return after
+            # No cancel may come in between: what is published is completed.
+            ended = await to_the_end(self._conclude(status, last_word))
         except TaskNotFound:
             raise
         except Exception as exc:
-            if isinstance(exc, DiskFull) or found_no_room(exc):  # for a status, a log, or the last rename
-                ending = after_failure(status, Broken(code="disk_full"), self._settings.retries)
-            else:
-                log.exception("attempt %s of %s failed on our side", attempt, task_id)
-                ending = Failed(code="internal")
-        after = await self._recorder.record_surely(task_id, ending, attempt)
-        return await to_the_end(self._tidied(after)) if after else None
+            ended = self._after_fault(status, exc)
+        if isinstance(ended, TaskStatus):
+            return ended
+        after = await self._recorder.record_surely(status.task_id, ended, status.attempt)
+        return await to_the_end(self._tidied(after))
 
-    async def _conclude(
-        self, task_id: str, attempt: int, last_word: LastWord
-    ) -> tuple[Event, TaskStatus | None]:
-        """How the attempt ends, and the status after it, if the disk took that.
-
-        No cancel may come in between: what is published is completed.
-        """
-        ending = await self._ending(task_id, last_word)
+    async def _conclude(self, status: TaskStatus, last_word: LastWord) -> TaskStatus | Event:
+        """The status that the attempt led to, or the event that could not be saved yet."""
+        ending = await self._ending(status.task_id, last_word)
         try:
-            after = await self._recorder.record(task_id, ending, attempt)
-        except DiskFull:
-            return ending, None
-        return ending, await self._tidied(after)
+            after = await self._recorder.record(status.task_id, ending, status.attempt)
+        except StoreUnavailable:
+            return ending
+        return await self._tidied(after)
+
+    def _after_fault(self, status: TaskStatus, fault: Exception) -> Event:
+        """A full disk may show here, too: in the task's log, or in the last rename of its files."""
+        if isinstance(fault, DiskFull) or found_no_room(fault):
+            return after_failure(status, Broken(code="disk_full"), self._settings.retries)
+        if isinstance(fault, StoreUnavailable):
+            return Requeued(because=NEXT_ATTEMPT)
+        log.error("attempt %s of %s failed on our side", status.attempt, status.task_id, exc_info=fault)
+        return Failed(code="internal")
 
     async def _tidied(self, status: TaskStatus) -> TaskStatus:
         """Only once the status names other files may those of an earlier attempt go."""
@@ -156,14 +164,15 @@ class Runner:
                 case Alive():
                     pass
                 case Previewed():
-                    await to_the_end(self._publish_thumbnail(status))
+                    await self._show_thumbnail(status)
                 case event:
-                    await self._recorder.record(status.task_id, event, status.attempt)
+                    await self._recorder.record_surely(status.task_id, event, status.attempt)
 
-    async def _publish_thumbnail(self, status: TaskStatus) -> None:
-        if thumbnail := await self._files.publish_thumbnail(status.task_id):
+    async def _show_thumbnail(self, status: TaskStatus) -> None:
+        if thumbnail := await to_the_end(self._files.publish_thumbnail(status.task_id)):
             event = Pictured(thumbnail=thumbnail)
-            await self._files.tidy_up(await self._recorder.record(status.task_id, event, status.attempt))
+            after = await self._recorder.record_surely(status.task_id, event, status.attempt)
+            await to_the_end(self._files.tidy_up(after))
 
     async def _ending(self, task_id: str, last_word: LastWord) -> Event:
         status = (await self._store.get(task_id)).status

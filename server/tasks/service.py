@@ -10,6 +10,7 @@ from server.errors import (
     DiskFull,
     FileNotFound,
     ShuttingDown,
+    StoreUnavailable,
     TaskAlreadyFinal,
     WrongStage,
 )
@@ -48,6 +49,7 @@ class Tasks:
     def close(self) -> None:
         """From now on nothing is changed: the server goes away."""
         self._closing = True
+        self._store.hurry()
 
     async def submit(self, request: ProcessRequest, idempotency: Idempotency | None = None) -> TaskStatus:
         """Accept a download; it is on disk when this returns, and nothing was fetched yet.
@@ -158,7 +160,7 @@ class Tasks:
             await self._dispatcher.withdraw(task_id)
             try:
                 after = await self._recorder.record(task_id, event)
-            except DiskFull:
+            except StoreUnavailable:
                 self._dispatcher.submit(await self._store.get(task_id))  # not done: it goes on
                 raise
             if after.stage is not wanted:

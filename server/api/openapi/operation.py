@@ -15,7 +15,14 @@ JSON = "application/json"
 TEXT: Schema = {"type": "string"}
 BINARY: Schema = {}
 
-ALWAYS: Errors = (errors.TokenRequired, errors.HostForbidden, errors.TooManyRequests, errors.InternalError)
+ALWAYS: Errors = (
+    errors.TokenRequired,
+    errors.HostForbidden,
+    errors.TooManyRequests,
+    errors.InternalError,
+    errors.DatabaseBusy,
+    errors.StorageFailed,
+)
 OF_CHANGES: Errors = (errors.OriginForbidden, errors.ShuttingDown, errors.DiskFull)
 OF_BODIES: Errors = (
     errors.NotJson,

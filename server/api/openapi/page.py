@@ -142,7 +142,8 @@ def _problems(words: Catalogue) -> str:
 
 def every_error(kind: type[AppError] = AppError) -> list[type[AppError]]:
     """All that a request can be answered with."""
-    return [each for error in kind.__subclasses__() for each in (error, *every_error(error))]
+    kinds = [each for error in kind.__subclasses__() for each in (error, *every_error(error))]
+    return [each for each in kinds if hasattr(each, "code")]  # the others are only for `except`
 
 
 def _failures(words: Catalogue) -> str:

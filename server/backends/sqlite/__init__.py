@@ -4,7 +4,7 @@ A server holds `open_lock`, then `open_store`; `backup` and `check` work beside 
 """
 
 from server.backends.sqlite.backup import backup, check
-from server.backends.sqlite.connection import DATABASE, DatabaseUnusable
+from server.backends.sqlite.connection import DATABASE, DatabaseUnusable, explained
 from server.backends.sqlite.lock import DataDirInUse, open_lock
 from server.backends.sqlite.store import SqliteStore, open_store
 
@@ -15,6 +15,7 @@ __all__ = [
     "SqliteStore",
     "backup",
     "check",
+    "explained",
     "open_lock",
     "open_store",
 ]

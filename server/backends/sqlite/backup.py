@@ -4,17 +4,16 @@ import asyncio
 import os
 from pathlib import Path
 
-import aiosqlite
-
-from server.backends.sqlite.connection import DatabaseUnusable, connect_reader, explained
+from server.backends.sqlite.connection import DatabaseUnusable, explained
+from server.backends.sqlite.glance import connect_from_outside
 from server.backends.sqlite.migrations import released_scripts, verify
 
 
 async def backup(path: Path, target: Path) -> None:
     """Write all that is committed in the database `path` to the new file `target`, whole or not at all.
 
-    To restore, stop the server and put the copy in the place of the database, without the old
-    `-wal` and `-shm` files. Raises `DatabaseUnusable`.
+    The database stays as it is, and so does what a crash has left. To restore, stop the server and put the
+    copy in the place of the database, without the old `-wal` and `-shm` files. Raises `DatabaseUnusable`.
     """
     _must_exist(path)
     part = target.with_name(target.name + ".part")
@@ -22,7 +21,7 @@ async def backup(path: Path, target: Path) -> None:
     try:
         # One statement is one snapshot. SQLite's page-wise backup would begin anew with every commit.
         with explained(path):
-            async with aiosqlite.connect(path, isolation_level=None) as db:
+            async with connect_from_outside(path) as db:
                 await db.execute_fetchall("VACUUM INTO ?", (str(part),))
         await asyncio.to_thread(_put_in_place, part, target)
     finally:
@@ -33,7 +32,7 @@ async def check(path: Path) -> None:
     """Raise `DatabaseUnusable` if a server could not work with the database `path`; changes nothing."""
     _must_exist(path)
     with explained(path):
-        async with connect_reader(path) as db:
+        async with connect_from_outside(path) as db:
             await verify(db, path, released_scripts()[-1].number)
 
 

@@ -1,19 +1,24 @@
-"""Connections to the database file, and what is said when it cannot be used.
+"""Connections to the database file, and what is said where it cannot be used: at the start, and later.
 
 There is one connection that writes and there are others that read: what the writing one sees is not
 yet committed.
 """
 
 import os
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import aiosqlite
 
+from server.errors import DatabaseBusy, DiskFull, StorageFailed, StoreUnavailable
+
 DATABASE = "clipwire.db"
-BUSY_TIMEOUT = 5.0  # seconds that a write waits for another program, such as the sqlite3 shell
+BUSY_TIMEOUT = 5.0  # seconds that a start waits for another program, such as the sqlite3 shell
+READ_TIMEOUT = 1.0  # seconds that a read does, which nobody can hold up in ordinary ways
+FULL = 1 << 20  # bytes that are free on a disk that takes no write
 WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps after a checkpoint
 
 _ADVICE = {
@@ -27,6 +32,19 @@ _ADVICE = {
     sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk",
 }
 
+_UNAVAILABLE: dict[int, type[StoreUnavailable]] = {
+    sqlite3.SQLITE_BUSY: DatabaseBusy,
+    sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,  # a race for the locks of the log that was lost too often
+    sqlite3.SQLITE_FULL: DiskFull,
+    sqlite3.SQLITE_IOERR: StorageFailed,
+    sqlite3.SQLITE_READONLY: StorageFailed,
+    sqlite3.SQLITE_CANTOPEN: StorageFailed,
+    sqlite3.SQLITE_PERM: StorageFailed,
+    sqlite3.SQLITE_CORRUPT: StorageFailed,
+    sqlite3.SQLITE_NOTADB: StorageFailed,
+}
+
 
 class DatabaseUnusable(Exception):
     """One line that names the file, what is wrong with it and what to do."""
@@ -37,14 +55,57 @@ class DatabaseUnusable(Exception):
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors on `path` into `DatabaseUnusable`."""
+    """Turn SQLite's errors on `path` into `DatabaseUnusable`: for a start, or a command."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        # The lower byte is the primary code; the rest says more than an operator needs.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        why = _ADVICE.get(code, "cannot be used: restore a backup, or move the file away to begin anew")
-        raise DatabaseUnusable(path, f"{why} ({error})") from error
+        raise DatabaseUnusable(path, f"{_advice(_code(error))} ({error})") from error
+    except StoreUnavailable as error:
+        codes = [code for code, kind in _UNAVAILABLE.items() if isinstance(error, kind)]
+        known = _code(error.__cause__)
+        why = _advice(known if known in codes else codes[0])
+        raise DatabaseUnusable(path, f"{why} ({error.__cause__ or error})") from error
+
+
+def _advice(code: int) -> str:
+    return _ADVICE.get(code, "cannot be used: restore a backup, or move the file away to begin anew")
+
+
+@contextmanager
+def available(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors on `path` into `StoreUnavailable`, if their reason lies outside: for a server."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        kind = _UNAVAILABLE.get(_code(error))
+        if kind is None:
+            raise
+        # On a full disk SQLite sometimes fails before it can know why.
+        raise (DiskFull if kind is StorageFailed and _is_full(path.parent) else kind) from error
+
+
+def _is_full(folder: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < FULL
+    return False
+
+
+def _code(error: BaseException | None) -> int:
+    """The primary code, which is the lower byte; the rest says more than anybody here needs."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+class Reader:
+    """A connection that cannot write."""
+
+    def __init__(self, db: aiosqlite.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """All rows: an open read would keep the log from being reset. Raises `StoreUnavailable`."""
+        with available(self._path):
+            return list(await self._db.execute_fetchall(sql, values))
 
 
 @asynccontextmanager
@@ -59,11 +120,10 @@ async def connect_writer(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 
 @asynccontextmanager
-async def connect_reader(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    """A connection that cannot write. Fetch all at once: an open read keeps the log from being reset."""
-    async with aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT) as db:
+async def connect_reader(path: Path) -> AsyncIterator[Reader]:
+    async with aiosqlite.connect(path, isolation_level=None, timeout=READ_TIMEOUT) as db:
         await db.execute_fetchall("PRAGMA query_only = ON")
-        yield db
+        yield Reader(db, path)
 
 
 def _create(path: Path) -> None:

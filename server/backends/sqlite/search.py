@@ -8,8 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-import aiosqlite
-
+from server.backends.sqlite.connection import Reader
 from server.models import Stage
 
 GRAM = 3
@@ -36,7 +35,7 @@ class Unindexed(Enum):
 Match = str | Unindexed  # else an expression of FTS5
 
 
-async def match_expression(db: aiosqlite.Connection, text: str, stages: Sequence[Stage]) -> Match:
+async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Match:
     """What the index is asked for the folded `text` in one of `stages`."""
     if not text:
         return Unindexed.READ
@@ -46,12 +45,12 @@ async def match_expression(db: aiosqlite.Connection, text: str, stages: Sequence
     return grams if isinstance(grams, Unindexed) else _all_of([*grams, *_marks(stages)])
 
 
-async def _any_beginning(db: aiosqlite.Connection, text: str) -> list[str] | Unindexed:
+async def _any_beginning(db: Reader, text: str) -> list[str] | Unindexed:
     """A text that is shorter than a trigram is in a task if a trigram that begins with it is."""
     if len(text) == 1 and text.isascii() and text.isalnum():
         return Unindexed.READ  # in nearly every URL, and the index would take long to say so
     sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
-    rows = list(await db.execute_fetchall(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1)))
+    rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
     if len(rows) > MOST_BEGINNINGS:
         return Unindexed.READ
     return [_any_of(term for (term,) in rows)] if rows else Unindexed.NONE

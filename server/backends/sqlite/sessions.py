@@ -8,9 +8,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 
-import aiosqlite
-
 from server.backends.sqlite.changes import Execute
+from server.backends.sqlite.connection import Reader
 from server.backends.sqlite.writer import Writer
 from server.ports import MAX_SESSIONS, SESSION_LASTS, Session
 
@@ -19,11 +18,11 @@ _BEGIN = "INSERT INTO sessions (session_id, scope, ends_at) VALUES (?, ?, ?)"
 _END = "DELETE FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))"
 
 
-async def load_sessions(reads: aiosqlite.Connection, writer: Writer) -> "SqliteSessions":
+async def load_sessions(reads: Reader, writer: Writer) -> "SqliteSessions":
     now, here = time.time(), time.monotonic()
     sessions = [
         Session(session_id, scope, here + min(ends_at - now, SESSION_LASTS))
-        for session_id, scope, ends_at in await reads.execute_fetchall(_ALL)
+        for session_id, scope, ends_at in await reads.fetch(_ALL)
     ]
     return SqliteSessions(writer, sessions)
 

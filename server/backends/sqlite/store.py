@@ -1,15 +1,14 @@
 """The `Store` on SQLite: changes go through the one writer, reads through memory or their own connections."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-import aiosqlite
-
 from server.backends.sqlite.changes import Add, Changes, Execute, Save
-from server.backends.sqlite.connection import connect_reader, connect_writer, explained
+from server.backends.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.migrations import migrate, released_scripts
 from server.backends.sqlite.pages import Cursor, page_query
@@ -66,17 +65,17 @@ async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: 
     reads = await stack.enter_async_context(connect_reader(path))
     lists = await stack.enter_async_context(connect_reader(path))
     memory = await _load(reads)
-    [(last_number,)] = await reads.execute_fetchall(_LAST_NUMBER)
+    [(last_number,)] = await reads.fetch(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued)
-    writer = await stack.enter_async_context(Writer(db, changes.write, changes.committed))
+    writer = await stack.enter_async_context(Writer(db, path, changes.write, changes.committed))
     sessions = await load_sessions(reads, writer)
     return SqliteStore(writer, reads, lists, memory, find_short, version, sessions)
 
 
-async def _load(reads: aiosqlite.Connection) -> Memory:
+async def _load(reads: Reader) -> Memory:
     memory = Memory()
     live = [stage.value for stage in Stage if not stage.is_final]
-    for task in readable(read_task, await reads.execute_fetchall(_BY_STAGE, (json.dumps(live),))):
+    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(live),))):
         memory.put(task)
     return memory
 
@@ -87,8 +86,8 @@ class SqliteStore:
     def __init__(
         self,
         writer: Writer,
-        reads: aiosqlite.Connection,
-        lists: aiosqlite.Connection,
+        reads: Reader,
+        lists: Reader,
         memory: Memory,
         find_short: FindShort,
         version: int,
@@ -108,7 +107,7 @@ class SqliteStore:
         return await self._writer.submit(Add(task, values, idempotency))
 
     async def known(self, idempotency: Idempotency) -> Task | None:
-        for task_id, request in await self._reads.execute_fetchall(_BY_KEY, (idempotency.key,)):
+        for task_id, request in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
@@ -134,13 +133,13 @@ class SqliteStore:
         text = folded(wanted.text)
         match = await match_expression(self._lists, text, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
-        rows = list(await self._lists.execute_fetchall(*query)) if query else []
+        rows = await self._lists.fetch(*query) if query else []
         return _page(rows, limit, is_queue=wanted.is_queue)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = {task_id: self._memory.get(task_id) for task_id in task_ids}
         if missing := [task_id for task_id, task in found.items() if task is None]:
-            rows = await self._reads.execute_fetchall(TASKS_BY_ID, (json.dumps(missing),))
+            rows = await self._reads.fetch(TASKS_BY_ID, (json.dumps(missing),))
             found |= {task.status.task_id: task for task in readable(read_task, rows)}
         return [task.status for task in found.values() if task]
 
@@ -161,9 +160,7 @@ class SqliteStore:
         await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,)))
 
     async def removed(self) -> list[str]:
-        rows = await self._reads.execute_fetchall(
-            "SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number"
-        )
+        rows = await self._reads.fetch("SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number")
         return [task_id for (task_id,) in rows]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
@@ -174,23 +171,26 @@ class SqliteStore:
         await self._writer.submit(Execute(_DATE_BACK, (now, now)))
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
-        rows = await self._reads.execute_fetchall(_STAGES, (json.dumps(task_ids),))
+        rows = await self._reads.fetch(_STAGES, (json.dumps(task_ids),))
         return {task_id: known_stage(stage, ended=bool(ended)) for task_id, stage, ended in rows}
 
     async def ping(self) -> None:
-        await self._reads.execute_fetchall("SELECT number FROM tasks LIMIT 1")
+        await self._reads.fetch("SELECT number FROM tasks LIMIT 1")
         await self._writer.submit(Execute(self._rewrite_version))
+
+    def hurry(self) -> None:
+        self._writer.hurry()
 
     async def _read(self, sql: str, value: str) -> Task | None:
         version = self._memory.version
-        for row in await self._reads.execute_fetchall(sql, (value,)):
+        for row in await self._reads.fetch(sql, (value,)):
             task = read_task(*row)
             self._memory.keep(task, version)
             return task
         return None
 
 
-def _page(rows: Sequence[aiosqlite.Row], limit: int, *, is_queue: bool) -> Page:
+def _page(rows: Sequence[sqlite3.Row], limit: int, *, is_queue: bool) -> Page:
     shown = rows[:limit]
     tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
     if len(rows) <= limit:

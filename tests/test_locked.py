@@ -1,0 +1,142 @@
+"""Another program holds the database: nothing is lost, nothing fails for it, and it is called what it is."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from server.api import keys
+from server.backends.sqlite import DATABASE, writer
+from server.backends.sqlite.connection import Reader
+from server.errors import DatabaseBusy
+from server.tasks import recorder
+from tests.inside import TASK, Inside, inside
+from tests.site import Site
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Inside]:
+    monkeypatch.setattr(writer, "PATIENCE", 0.3)
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.05)
+    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0.05)
+    async with inside(tmp_path) as service:
+        yield service
+
+
+def database(service: Inside) -> Path:
+    return service.app[keys.SETTINGS].storage.data_dir / DATABASE
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """For writing: it can still be read."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+async def status(service: Inside, task_id: str) -> dict[str, object]:
+    async with service.client.get(f"/api/status/{task_id}") as answer:
+        found: dict[str, object] = await answer.json()
+        return found
+
+
+async def reached(service: Inside, task_id: str, stage: str) -> dict[str, object]:
+    async with asyncio.timeout(20):
+        while (found := await status(service, task_id))["stage"] != stage:
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_a_change_is_refused_as_busy_and_can_be_made_afterwards(service: Inside) -> None:
+    task_id = await service.submit()
+    with locked(database(service)):
+        for method, path, body in (
+            ("POST", "/api/process", TASK),
+            ("PATCH", f"/api/tasks/{task_id}", {"priority": 3}),
+            ("POST", f"/api/tasks/{task_id}/cancel", None),
+            ("DELETE", f"/api/tasks/{task_id}", None),
+        ):
+            async with service.client.request(method, path, json=body) as answer:
+                problem = await answer.json(content_type=None)
+                assert (answer.status, problem["code"]) == (503, "database_busy"), path
+                assert answer.headers["Retry-After"] == "5"
+        assert (await status(service, task_id))["stage"] == "paused"
+        async with service.client.get("/readyz") as answer:
+            database_check = (await answer.json())["checks"]["database"]
+            assert (answer.status, database_check["detail"]) == (503, "database is locked")
+    async with service.client.post(f"/api/tasks/{task_id}/cancel") as answer:
+        assert (await answer.json())["stage"] == "cancelled"
+
+
+async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
+    service: Inside, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_id = await service.submit(
+        url=site.url("/8mb.mp4?rate=6000000"), outputs=["video", "audio"], auto_start=True
+    )
+    before = await reached(service, task_id, "download")
+    with locked(database(service)):
+        out = service.app[keys.FILES].work(task_id) / "out"
+        async with asyncio.timeout(20):
+            while len(list(out.glob("*"))) < 2:  # the child has got to its end
+                await asyncio.sleep(0.02)
+        during = await status(service, task_id)
+        assert during["stage"] == "download", "what is not stored is not told"
+    done = await reached(service, task_id, "completed")
+    assert (before["attempt"], done["attempt"]) == (1, 1)
+    assert sorted(done["files"]) == ["audio", "video"]  # type: ignore[call-overload]
+    waiting = [record for record in caplog.records if "waits to be saved" in record.getMessage()]
+    assert {record.levelname for record in waiting} == {"WARNING"}
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_waits_in_the_queue_begins_when_the_lock_is_gone(
+    service: Inside, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    dispatcher = service.app[keys.TASKS]._dispatcher
+    dispatcher.hold()
+    task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
+    with locked(database(service)):
+        dispatcher.release()
+        async with asyncio.timeout(20):
+            while "cannot begin yet" not in caplog.text:
+                await asyncio.sleep(0.01)
+    done = await reached(service, task_id, "completed")
+    assert done["attempt"] == 1
+
+
+async def test_a_read_that_another_program_holds_up_is_a_busy_database(tmp_path: Path) -> None:
+    """With a log that takes ten seconds to show; without one it does at once."""
+    path = tmp_path / "plain.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE tasks (number)")
+    other.execute("BEGIN EXCLUSIVE")
+    async with aiosqlite.connect(path, timeout=0.05) as db:
+        with pytest.raises(DatabaseBusy):
+            await Reader(db, path).fetch("SELECT * FROM tasks")
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/tasks", "/api/tasks?q=example", "/api/tasks?ids=x", "/api/status/x", "/api/download/{name}"],
+)
+async def test_what_cannot_be_read_is_busy_too(
+    service: Inside, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async def held(*_: object) -> None:
+        raise DatabaseBusy
+
+    monkeypatch.setattr(Reader, "fetch", held)
+    async with service.client.get(path.format(name="video_aaaaaaaaaaaaa.mp4")) as answer:
+        problem = await answer.json(content_type=None)
+        assert (answer.status, problem["code"]) == (503, "database_busy")
