@@ -9,6 +9,9 @@ import { Problem } from "./problem.js"
 const PATIENCE_MS = 20_000
 /** All of it has to be here within this time. */
 const WHOLE_MS = 60_000
+/** As many lines as a browser has to one server, and how long something may take to come over one of them. */
+const LINES = 6
+const LINE_MS = 2_000
 
 /** Fires "unauthorized" when the server wants a token. */
 export class Api extends EventTarget {
@@ -73,20 +76,29 @@ export class Api extends EventTarget {
    * @param {{signal?: AbortSignal, patience?: number, read?: (answer: Response) => Promise<any>}} [how]
    */
   async #request(url, init, { signal, patience = PATIENCE_MS, read = readJson } = {}) {
-    const late = new AbortController()
-    const timer = setTimeout(() => late.abort(), patience)
+    const late = abortedAfter(patience)
     const signals = [late.signal, AbortSignal.timeout(WHOLE_MS), ...(signal ? [signal] : [])]
     try {
       const answer = await fetch(url, { ...init, signal: AbortSignal.any(signals) })
-      clearTimeout(timer)
+      late.keep()
       if (!answer.ok) throw await this.#problem(answer)
       return await read(answer)
     } catch (error) {
       if (error instanceof Problem || signal?.aborted) throw error
+      if (late.signal.aborted) await this.#giveUpLines()
       throw new Problem(0, { code: "unreachable", detail: this.#i18n.t("problem.unreachable") })
     } finally {
-      clearTimeout(timer)
+      late.keep()
     }
+  }
+
+  // The browser keeps lines for later use, and one that is dead looks like the others: each would cost the patience
+  // for an answer. Asking over all at once, it drops those over which nothing comes.
+  async #giveUpLines() {
+    const late = abortedAfter(LINE_MS)
+    const ask = () => fetch(this.url("healthz"), { cache: "no-store", signal: late.signal }).catch(() => {})
+    await Promise.all(Array.from({ length: LINES }, ask))
+    late.keep()
   }
 
   /** @param {Response} answer */
@@ -98,3 +110,10 @@ export class Api extends EventTarget {
 
 /** @param {Response} answer  what is no JSON is no answer of ours: a portal of a network, say */
 const readJson = async (answer) => (answer.status === 204 ? null : await answer.json())
+
+/** @param {number} ms */
+function abortedAfter(ms) {
+  const controller = new AbortController()
+  const timer = setTimeout(() => controller.abort(), ms)
+  return { signal: controller.signal, keep: () => clearTimeout(timer) }
+}

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import OpenPage
+from tests.browser.lines import open_relay
 from tests.browser.lists import card, load_all, scroll_through
 from tests.fakes.api import FakeApi
 
@@ -160,6 +161,30 @@ async def test_a_line_on_which_nothing_is_answered_is_not_called_live(
         assert sockets(api) == 2  # who does not answer does not push, either
         await api.put("a")
         await expect(card(page, "a")).to_be_visible()
+
+
+async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """The socket, and those that the browser keeps for its next requests."""
+    await api.put("a", "download")
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_relay(api.url) as relay,
+        open_page(relay.url, has_clock=True) as page,
+    ):
+        await is_live(page)
+        await relay.freeze()
+        await api.put("a", "completed")
+        seconds, states = 0, []
+        while await card(page, "a").get_attribute("data-stage") == "download":
+            states.append(await state(page).get_attribute("data-state"))
+            await page.clock.run_for(1_000)
+            await asyncio.sleep(0.05)  # for what is not the page's clock's: answers over a loopback
+            seconds += 1
+        assert seconds <= 30, states
+        assert "unreachable" in states
+        await is_live(page)
 
 
 async def test_an_action_over_a_dead_line_tells_as_well(api: FakeApi, open_page: OpenPage) -> None:

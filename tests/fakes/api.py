@@ -215,6 +215,7 @@ class FakeApi:
         return [
             web.get(f"{prefix}/", _index),
             web.static(f"{prefix}/static", STATIC),
+            web.get(f"{prefix}/healthz", _well),
             web.get(f"{prefix}/ws", self.socket),
             web.get(f"{prefix}/api/tasks", self.listing),
             web.post(f"{prefix}/api/process", self.process),
@@ -279,6 +280,10 @@ def _place(query: Any) -> Callable[[Task], tuple[int, int]]:
 def _problem(status: int, code: str, detail: str, **more: object) -> web.Response:
     body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **more}
     return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+async def _well(_: web.Request) -> web.Response:
+    return web.Response()
 
 
 async def _index(_: web.Request) -> web.FileResponse:

@@ -1,0 +1,53 @@
+"""A line between page and server that goes dead without a word, as behind a proxy that has forgotten it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Relay:
+    """`url` leads to the server; what comes over lines that are frozen stays where it is."""
+
+    def __init__(self, target: str) -> None:
+        self._host, self._port = target.removeprefix("http://").rstrip("/").split(":")
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, requests = await asyncio.open_connection(self._host, int(self._port))
+        self._writers += [writer, requests]
+        for source, target in ((reader, requests), (answers, writer)):
+            pump = asyncio.create_task(_pump(source, target))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def freeze(self) -> None:
+        """Hold the lines that there are. They stay open on both sides, and new ones work."""
+        for pump in tuple(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self.freeze()
+        for writer in self._writers:
+            writer.close()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
+@asynccontextmanager
+async def open_relay(target: str) -> AsyncIterator[Relay]:
+    relay = Relay(target)
+    async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as server:
+        relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        try:
+            yield relay
+        finally:
+            await relay.close()
