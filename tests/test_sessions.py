@@ -153,9 +153,15 @@ async def test_a_jump_of_the_clock_ends_nothing_and_prolongs_nothing(
     async with open_any() as there:
         await there.begin("a", "token")
         clocks.wall += jump
-        assert await known(there, "a") == "a"
-        clocks.pass_by(31 * DAY)
-        assert await known(there, "a") == ""
+        await there.begin("b", "token")
+        assert await known(there, "a", "b") == "ab"
+        clocks.pass_by(29 * DAY)
+        assert await known(there, "a", "b") == "ab"
+    clocks.wall -= jump  # it was corrected
+    async with open_any() as there:
+        assert await known(there, "a", "b") == "ab"
+        clocks.pass_by(2 * DAY)
+        assert await known(there, "a", "b") == ""
 
 
 async def test_with_a_clock_that_was_set_back_a_session_lasts_a_whole_one_after_a_start_and_no_longer(

@@ -1,7 +1,8 @@
 """The log-ins of the page: a small table, all of which is in memory too.
 
 Memory is changed after the COMMIT, so what it says survives a crash. On disk a session's end is a time of the
-wall clock; once read, it is one of a clock that nobody sets, and at most a whole session away.
+wall clock, which is read once: from there on a clock counts that nobody sets. No end is more than a whole
+session away.
 """
 
 import json
@@ -19,25 +20,27 @@ _END = "DELETE FROM sessions WHERE session_id IN (SELECT value FROM json_each(?)
 
 
 async def load_sessions(reads: Reader, writer: Writer) -> "SqliteSessions":
-    now, here = time.time(), time.monotonic()
+    epoch, latest = time.time() - time.monotonic(), time.monotonic() + SESSION_LASTS
     sessions = [
-        Session(session_id, scope, here + min(ends_at - now, SESSION_LASTS))
+        Session(session_id, scope, min(ends_at - epoch, latest))
         for session_id, scope, ends_at in await reads.fetch(_ALL)
     ]
-    return SqliteSessions(writer, sessions)
+    return SqliteSessions(writer, sessions, epoch)
 
 
 class SqliteSessions:
-    """See `server.ports.Sessions`."""
+    """See `server.ports.Sessions`. `epoch`: when `time.monotonic()` was 0, in seconds since 1970."""
 
-    def __init__(self, writer: Writer, sessions: Collection[Session]) -> None:
+    def __init__(self, writer: Writer, sessions: Collection[Session], epoch: float) -> None:
         self._writer = writer
+        self._epoch = epoch
         self._sessions = {session.session_id: session for session in sessions}  # oldest first
         self._ended: Callable[[str], None] = lambda _: None
 
     async def begin(self, session_id: str, scope: str) -> None:
-        await self._writer.submit(Execute(_BEGIN, (session_id, scope, time.time() + SESSION_LASTS)))
-        self._sessions[session_id] = Session(session_id, scope, time.monotonic() + SESSION_LASTS)
+        session = Session(session_id, scope, time.monotonic() + SESSION_LASTS)
+        await self._writer.submit(Execute(_BEGIN, (session_id, scope, self._epoch + session.ends_at)))
+        self._sessions[session_id] = session
         await self._end(list(self._sessions)[:-MAX_SESSIONS])
 
     async def get(self, session_id: str) -> Session | None:
