@@ -176,14 +176,12 @@ async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
         await is_live(page)
         await relay.freeze()
         await api.put("a", "completed")
-        seconds, states = 0, []
+        seconds = 0
         while await card(page, "a").get_attribute("data-stage") == "download":
-            states.append(await state(page).get_attribute("data-state"))
             await page.clock.run_for(1_000)
-            await asyncio.sleep(0.05)  # for what is not the page's clock's: answers over a loopback
+            await asyncio.sleep(0.05)  # for what does not go by the page's clock: answers over the loopback
             seconds += 1
-        assert seconds <= 30, states
-        assert "unreachable" in states
+        assert seconds <= 30
         await is_live(page)
 
 
