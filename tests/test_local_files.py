@@ -31,6 +31,7 @@ VIDEO = ProducedFile(path="video.mp4", size=5, type="video/mp4")
 AUDIO = ProducedFile(path="audio.mp3", size=3, type="audio/mpeg")
 INFO = VideoInfo(title="Example: a Vidéo", duration=300)
 TASK = "123e4567-e89b-42d3-a456-426614174000"
+TASKS = [f"123e4567-e89b-42d3-a456-4266141741{number:02}" for number in range(10)]
 
 
 @pytest.fixture
@@ -573,17 +574,18 @@ class Known:
 
 
 async def test_what_belongs_to_no_task_is_swept(files: LocalFiles) -> None:
-    leave(files, "gone")
-    leave(files, "here")
-    await publish(files, "gone")
-    leave(files, "gone")
-    await files.sweep(Known({"here": Stage.DOWNLOAD}))
-    assert not files.work("gone").exists()
-    assert not files.lock("gone").exists()
-    assert not files.log("gone").exists()
-    assert await files.published("gone", 1) is None
-    assert files.work("here").exists()
-    assert files.log("here").exists()
+    gone, here = TASKS[:2]
+    leave(files, gone)
+    leave(files, here)
+    await publish(files, gone)
+    leave(files, gone)
+    await files.sweep(Known({here: Stage.DOWNLOAD}))
+    assert not files.work(gone).exists()
+    assert not files.lock(gone).exists()
+    assert not files.log(gone).exists()
+    assert await files.published(gone, 1) is None
+    assert files.work(here).exists()
+    assert files.log(here).exists()
 
 
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.COMPLETED])
@@ -622,21 +624,38 @@ async def test_a_child_that_holds_its_lock_keeps_its_files(files: LocalFiles) ->
         assert files.work(TASK).exists()
 
 
-async def test_names_that_are_no_tasks_are_left_alone(files: LocalFiles, tmp_path: Path) -> None:
-    stranger = tmp_path / "data" / "files" / "lost+found"
-    stranger.mkdir()
+FOREIGN = ("lost+found", ".DS_Store", "@eaDir", "README", "holiday-2024", "backup.log", "server.lock",
+           TASK[:-1], TASK.upper(), f".{TASK}", f"{TASK} copy", f"{TASK}.txt", f"{TASK}.log.gz",
+           f"info.{TASK}~")  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["files", "work", "logs", "scratch", "."])
+async def test_names_that_are_not_ours_are_left_alone(files: LocalFiles, tmp_path: Path, folder: str) -> None:
+    files.empty_scratch()
+    strangers = [tmp_path / "data" / folder / name for name in FOREIGN]
+    for stranger in strangers:
+        (stranger / "precious").mkdir(parents=True)
+    files.prepare()
+    files.empty_scratch()
     await files.sweep(Known({}))
-    assert stranger.exists()
+    assert [stranger for stranger in strangers if not (stranger / "precious").exists()] == []
+
+
+def test_looks_that_a_crash_has_left_are_thrown_away(files: LocalFiles) -> None:
+    left = files.scratch / f"info.{TASK}"
+    (left / "work").mkdir(parents=True)
+    files.empty_scratch()
+    assert list(files.scratch.iterdir()) == []
 
 
 async def test_more_tasks_than_one_batch_are_swept(
     files: LocalFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.files.local.SWEEP_BATCH", 3)
-    for number in range(10):
-        leave(files, f"task-{number}")
-    await files.sweep(Known({"task-4": Stage.PAUSED}))
-    assert [path.name for path in files.work("x").parent.iterdir() if path.is_dir()] == ["task-4"]
+    for task_id in TASKS:
+        leave(files, task_id)
+    await files.sweep(Known({TASKS[4]: Stage.PAUSED}))
+    assert [path.name for path in files.work(TASK).parent.iterdir() if path.is_dir()] == [TASKS[4]]
 
 
 async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_directory(
@@ -668,20 +687,21 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
 async def test_one_that_cannot_be_deleted_does_not_stop_the_sweep(
     files: LocalFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for task_id in ("first", "second", "third"):
+    first, second, third = TASKS[:3]
+    for task_id in (first, second, third):
         leave(files, task_id)
     delete = publishing.delete
 
     def fail_once(path: Path) -> None:
-        if path.name == "second":
+        if path.name == second:
             raise PermissionError(13, "Permission denied")
         delete(path)
 
     monkeypatch.setattr("server.files.local.delete", fail_once)
     await files.sweep(Known({}))
-    assert not files.log("first").exists()
-    assert not files.log("third").exists()
-    assert "leftovers of task second" in caplog.text
+    assert not files.log(first).exists()
+    assert not files.log(third).exists()
+    assert f"leftovers of task {second}" in caplog.text
 
 
 def test_a_lock_is_free_again_after_it_was_tried(files: LocalFiles) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from server import locales
 from server.api.openapi.page import every_error
 from server.errors import AppError, InvalidQuery, InvalidRequest
-from server.locales import LANGUAGES, Catalogue, negotiate
+from server.locales import LANGUAGES, Catalogue, catalogues_in, negotiate
 from server.models import InfoRequest, PriorityChange, ProcessRequest, Stage
 
 each_language = pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
@@ -242,3 +242,20 @@ def test_the_default_is_the_operators() -> None:
 @given(st.text(alphabet="abzhen*-;,=q.019 ", max_size=60), st.sampled_from(sorted(LANGUAGES)))
 def test_whatever_is_asked_for_a_language_of_ours_is_given(header: str, default: str) -> None:
     assert negotiate(header, default) in LANGUAGES
+
+
+def test_a_catalogue_is_what_is_named_like_one(tmp_path: Path) -> None:
+    ours = Path(locales.__file__).parent
+    for name in ("zh", "en"):
+        (tmp_path / f"{name}.toml").write_bytes((ours / f"{name}.toml").read_bytes())
+    for foreign in (
+        ".DS_Store",
+        "._zh.toml",
+        "zh.toml~",
+        "zh.toml.orig",
+        "zh copy.toml",
+        "README",
+        "#en.toml#",
+    ):
+        (tmp_path / foreign).write_bytes(b"\xff nonsense")
+    assert list(catalogues_in(tmp_path)) == ["en", "zh"]

@@ -13,7 +13,7 @@ import pytest
 
 from server.backends.sqlite.backup import check
 from server.backends.sqlite.connection import DatabaseUnusable, connect_writer
-from server.backends.sqlite.migrations import Script, migrate, released_scripts
+from server.backends.sqlite.migrations import Script, migrate, released_scripts, scripts_in
 from server.backends.sqlite.store import open_store
 from server.files.names import short_of
 from tests.examples import finished, new_task
@@ -60,9 +60,19 @@ async def test_a_script_that_fails_changes_nothing_and_can_be_applied_later(path
     assert await apply(path, FIRST, ADD_ONE, ADD_TWO) == ADD_TWO.number
 
 
-def test_released_scripts_are_numbered_without_a_gap() -> None:
+def test_released_scripts_are_numbered_without_a_gap_and_none_twice() -> None:
     numbers = [script.number for script in released_scripts()]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_script_is_what_is_named_like_one(tmp_path: Path) -> None:
+    scripts = {"0002_more.sql": "two", "0001_tasks.sql": "one"}
+    foreign = (".DS_Store", "README", "0001_tasks.sql~", "._0001_tasks.sql", "#0001_tasks.sql#",
+               "0001_tasks.sql.orig", "0003_more copy.sql", "0003-more.sql", "tasks.sql")  # fmt: skip
+    for name, content in (scripts | dict.fromkeys(foreign, "nonsense")).items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "__pycache__").mkdir()
+    assert scripts_in(tmp_path) == [Script(1, "one"), Script(2, "two")]
 
 
 async def test_only_the_owner_can_read_the_files(path: Path) -> None:

@@ -6,7 +6,9 @@ logs/<task_id>.log
 files/<task_id>/       what is published of it:
   <attempt>/           its finished files and their manifest: whole, or not there at all
   thumbnail-<hash>.jpg
-scratch/               work directories of `POST /api/info`, of which nothing is kept
+scratch/info.<id>/     of looks at links (`POST /api/info`), of which nothing is kept
+
+Whatever has another name in there is not ours, and stays.
 """
 
 import asyncio
@@ -42,6 +44,9 @@ log = logging.getLogger(__name__)
 
 SWEEP_BATCH = 500
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_OF_A_TASK = re.compile(rf"(?P<task_id>{_UUID4})(\.lock|\.log)?")
+_OF_A_LOOK = re.compile(rf"info\.{_UUID4}")
 
 
 class Known(Protocol):
@@ -71,8 +76,10 @@ class LocalFiles:
 
     def empty_scratch(self) -> None:
         """Throw away what a crash left of work that is not kept. Touches the disk."""
-        delete(self.scratch)
-        self.scratch.mkdir(mode=0o700)
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+        for path in list(self.scratch.iterdir()):
+            if _OF_A_LOOK.fullmatch(path.name):
+                delete(path)
 
     def work(self, task_id: str) -> Path:
         return self._work / _checked(task_id)
@@ -139,7 +146,7 @@ class LocalFiles:
     async def sweep(self, tasks: Known) -> None:
         """Delete what belongs to no task, and what completed tasks did not get to tidy up.
 
-        Safe while tasks run. Names that could not be a task's are left alone.
+        Safe while tasks run. Names that no task could have are left alone: they are somebody else's.
         """
         for directory in (self._work, self._logs, self._files):
             with os.scandir(directory) as entries:  # opened at once; what takes time is to read it
@@ -235,9 +242,8 @@ def _checked(task_id: str) -> str:
 
 def _task_ids(entries: Iterator[os.DirEntry[str]]) -> Iterator[str]:
     for entry in entries:
-        task_id = entry.name.removesuffix(".lock").removesuffix(".log")
-        if _TASK_ID.fullmatch(task_id):
-            yield task_id
+        if ours := _OF_A_TASK.fullmatch(entry.name):
+            yield ours["task_id"]
 
 
 def _some(task_ids: Iterator[str]) -> list[str]:

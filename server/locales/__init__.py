@@ -99,9 +99,14 @@ def _read(path: Path) -> Catalogue:
     return Catalogue(path.stem, tag, _Texts.model_validate(tomllib.loads(content.decode())))
 
 
-LANGUAGES: Mapping[str, Catalogue] = MappingProxyType(
-    {path.stem: _read(path) for path in sorted(Path(__file__).parent.glob("*.toml"))}
-)
+def catalogues_in(folder: Path) -> Mapping[str, Catalogue]:
+    """Language -> catalogue; what has not the name of one is none."""
+    found = (path for path in sorted(folder.iterdir()) if _CATALOGUE.fullmatch(path.name))
+    return MappingProxyType({path.stem: _read(path) for path in found})
+
+
+_CATALOGUE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\.toml")
+LANGUAGES = catalogues_in(Path(__file__).parent)
 
 _RANGE = re.compile(
     r"\s*(?P<tag>\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*(?P<q>0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"

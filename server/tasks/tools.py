@@ -1,5 +1,6 @@
 """The programs that children need: ffmpeg and a JavaScript runtime for yt-dlp."""
 
+import os
 import shutil
 import sysconfig
 from dataclasses import dataclass
@@ -23,4 +24,4 @@ def find_tools() -> Tools:
 def _bundled_ffmpeg() -> str | None:
     """Found by its place in the wheel: importing the package would cost the server memory."""
     folder = Path(sysconfig.get_path("purelib")) / "imageio_ffmpeg" / "binaries"
-    return next((str(path) for path in folder.glob("ffmpeg-*") if path.is_file()), None)
+    return next((str(path) for path in folder.glob("ffmpeg-*") if os.access(path, os.X_OK)), None)

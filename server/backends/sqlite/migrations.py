@@ -4,10 +4,12 @@ A script that was released is never edited; the next number is added. Each is ap
 transaction together with its number, so a start that was cut off begins again where it stood.
 """
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import aiosqlite
@@ -17,6 +19,7 @@ from server.backends.sqlite.connection import DatabaseUnusable
 APPLICATION_ID = 0x436C7077  # as the first script sets it
 # A check of every page takes about a second for a gigabyte; a small database gets one at each start.
 SMALL = 10_000  # pages
+_SCRIPT = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,14 @@ class Script:
 
 
 def released_scripts() -> list[Script]:
-    folder = resources.files("server.backends.sqlite") / "sql"
-    found = [Script(int(file.name[:4]), file.read_text("utf-8")) for file in folder.iterdir()]
-    return sorted(found, key=lambda script: script.number)
+    return scripts_in(resources.files("server.backends.sqlite") / "sql")
+
+
+def scripts_in(folder: Traversable) -> list[Script]:
+    """The scripts in their order, `0001_tasks.sql` and on; whatever else lies there is none of ours."""
+    found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
+    scripts = [Script(int(name["number"]), file.read_text("utf-8")) for name, file in found]
+    return sorted(scripts, key=lambda script: script.number)
 
 
 async def migrate(db: aiosqlite.Connection, path: Path, scripts: Sequence[Script]) -> int:
