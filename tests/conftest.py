@@ -6,10 +6,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.bundled import SYSTEMS  # before all that look for an ffmpeg
 from tests.jobs import Jobs, running_jobs
 from tests.moments import MORTAL
 from tests.service import Service, Services
 from tests.site import Site, make_media, open_site
+from tests.tools import FFMPEG, without
 
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
 hypothesis.settings.load_profile("tests")
@@ -28,9 +30,22 @@ async def site(media: Path) -> AsyncIterator[Site]:
         yield site
 
 
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(FFMPEG, id="ffmpeg"),
+        pytest.param(SYSTEMS, id="system's ffmpeg", marks=pytest.mark.long),
+    ],
+)
+def ffmpeg(request: pytest.FixtureRequest) -> str:
+    """That of a package, and then, for those who have time, the system's."""
+    found: str = request.param or without("ffmpeg", "apt-get install ffmpeg")
+    return found
+
+
 @pytest.fixture(scope="session")
-def jobs() -> Iterator[Jobs]:
-    with running_jobs() as jobs:
+def jobs(ffmpeg: str) -> Iterator[Jobs]:
+    with running_jobs(ffmpeg) as jobs:
         yield jobs
 
 

@@ -102,15 +102,16 @@ class Job:
 
 
 class Jobs:
-    """A fork server; close it, and nothing of it is left."""
+    """A fork server, and jobs that use `ffmpeg`; close it, and nothing of it is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, ffmpeg: str = FFMPEG) -> None:
+        self._ffmpeg = ffmpeg
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(20)
         self._names = map(str, itertools.count(1))
         self._codes: dict[str, int] = {}
         self._one_at_a_time = threading.Lock()
-        config = json.dumps({"ffmpeg": FFMPEG, "deno": None})
+        config = json.dumps({"ffmpeg": ffmpeg, "deno": None})
         program = [sys.executable, "-I", "-B", str(ROOT / "server/child/forkserver.py"), str(theirs.fileno())]
         self._process = subprocess.Popen([*program, config], pass_fds=[theirs.fileno()], env=ENVIRONMENT)
         theirs.close()
@@ -158,11 +159,11 @@ class Jobs:
             return await job.run()
 
     def begin(self, directory: Path, url: str, **wishes: Any) -> Job:
-        return self.start(directory, download_job(directory, url, **wishes))
+        return self.start(directory, download_job(directory, url, self._ffmpeg, **wishes))
 
     def look(self, directory: Path, url: str) -> Job:
         """Begin to look at what `url` offers."""
-        job = _maker().info(InfoRequest(url=url), directory, directory.with_suffix(".lock"))
+        job = _maker(self._ffmpeg).info(InfoRequest(url=url), directory, directory.with_suffix(".lock"))
         return self.start(directory, job)
 
     def _hear(self) -> dict[str, Any]:
@@ -170,11 +171,13 @@ class Jobs:
         return message
 
 
-def download_job(directory: Path, url: str = "http://a.test/", **wishes: Any) -> jobs.Job:
+def download_job(
+    directory: Path, url: str = "http://a.test/", ffmpeg: str = FFMPEG, **wishes: Any
+) -> jobs.Job:
     """As the service makes it; `wishes` are fields of the request, or settings for downloads."""
     limits = {name: wishes.pop(name) for name in DownloadSettings.model_fields if name in wishes}
     request = ProcessRequest(url=url, **wishes)
-    return _maker(**limits).download(request, directory, directory.with_suffix(".lock"))
+    return _maker(ffmpeg, **limits).download(request, directory, directory.with_suffix(".lock"))
 
 
 def wished(**wishes: Any) -> jobs.Wishes:
@@ -187,14 +190,14 @@ def line(message: dict[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def _maker(**limits: Any) -> JobMaker:
+def _maker(ffmpeg: str, **limits: Any) -> JobMaker:
     settings = DownloadSettings(**{"allowed_private_hosts": ("127.0.0.1",)} | limits)
-    return JobMaker(settings, Tools(FFMPEG, None))
+    return JobMaker(settings, Tools(ffmpeg, None))
 
 
 @contextlib.contextmanager
-def running_jobs() -> Iterator[Jobs]:
-    jobs = Jobs()
+def running_jobs(ffmpeg: str = FFMPEG) -> Iterator[Jobs]:
+    jobs = Jobs(ffmpeg)
     try:
         yield jobs
     finally:

@@ -15,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.child.process import sandbox
+from tests.bundled import SYSTEMS
 from tests.tools import FFMPEG, FFPROBE, without
 
 ROOT = Path(__file__).parents[1]
@@ -65,10 +66,10 @@ class Child:
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Any]:
+async def start(tmp_path: Path, ffmpeg: str) -> AsyncIterator[Any]:
     children = []
 
-    async def start(body: str, executable: str = FFMPEG) -> Child:
+    async def start(body: str, executable: str = ffmpeg) -> Child:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-c", CHILD + body, str(ROOT), executable),
             cwd=tmp_path,
@@ -145,14 +146,15 @@ with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
 
 
 async def test_yt_dlp_still_reads_what_ffprobe_prints(start: Any, video: Path) -> None:
-    if not FFPROBE:
+    if not (FFPROBE and SYSTEMS):
         without("ffprobe", "apt-get install ffmpeg")
-    child = await start("""
+    body = """
 with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
     processor = FFmpegPostProcessor(ydl)
     duration = processor._get_real_video_duration("video.mp4")
     say(codec=processor.get_audio_codec("video.mp4"), duration=duration)
-""")
+"""
+    child = await start(body, SYSTEMS)  # beside which ffprobe lies
     assert await child.line() == {"codec": "aac", "duration": pytest.approx(8, abs=0.1)}
 
 

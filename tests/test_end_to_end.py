@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from server.models import Output
-from tests.service import Payload, Service
+from tests.bundled import SYSTEMS_PATH
+from tests.service import Payload, Service, Services
 from tests.site import SECONDS, Site, probe, sha256
 
 ISO_8601 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -87,6 +88,13 @@ async def test_a_link_that_leads_nowhere_ends_in_the_words_of_the_document(
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="ffmpeg"),
+        pytest.param({"PATH": SYSTEMS_PATH}, id="system's ffmpeg", marks=pytest.mark.long),
+    ],
+)
+@pytest.mark.parametrize(
     "path",
     [
         "/video.mp4?chunked=yes",
@@ -98,12 +106,13 @@ async def test_a_link_that_leads_nowhere_ends_in_the_words_of_the_document(
     ],
 )
 async def test_every_kind_of_source_becomes_one_whole_mp4(
-    service: Service, site: Site, tmp_path: Path, path: str
+    services: Services, site: Site, tmp_path: Path, settings: dict[str, str], path: str
 ) -> None:
-    task = await service.submit(site.url(path), outputs=["video"])
-    done = await service.wait(task["task_id"])
-    assert list(done["files"]) == ["video"]
-    video = await probe(await service.fetch(done["files"]["video"], tmp_path / "video.mp4"))
+    async with services.lend(**settings) as service:
+        task = await service.submit(site.url(path), outputs=["video"])
+        done = await service.wait(task["task_id"])
+        assert list(done["files"]) == ["video"]
+        video = await probe(await service.fetch(done["files"]["video"], tmp_path / "video.mp4"))
     assert video.codecs == ["aac", "h264"]
     assert video.duration == pytest.approx(SECONDS, abs=0.2)
 
