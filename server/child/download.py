@@ -124,8 +124,6 @@ class Download:
         if asked_for or not small.exists():
             thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
             source = thumbnails.fetch(info)
-            if source:
-                thumbnails.preview(source)
             whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
         if small.exists():
             self._channel.send("previewed")

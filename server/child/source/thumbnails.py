@@ -3,14 +3,14 @@
 import base64
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from yt_dlp.networking import Request
-from yt_dlp.networking.exceptions import RequestError
+from yt_dlp.utils import YoutubeDLError, int_or_none
 
 from server.child.media import programs
-from server.child.network.guard import AddressBlocked
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.source.engine import Engine
@@ -21,6 +21,7 @@ _LARGEST = 20 * 1024 * 1024
 _PATIENCE = 10.0
 _TRIES = 2
 _BLOCK = 64 * 1024
+_BAD = (YoutubeDLError, JobFailed, OSError, ValueError, TypeError, MemoryError)
 _KINDS = ((0, b"\xff\xd8\xff", "jpg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"))
 
 
@@ -34,25 +35,22 @@ class Thumbnails:
         self._log = log
 
     def fetch(self, info: Mapping[str, Any]) -> Path | None:
-        """The best picture that `info` names, as the source has it."""
+        """The best picture that `info` names and ffmpeg can read, as the source has it; its preview is made.
+
+        Whatever is wrong with a picture costs that picture alone: links that are none, bytes that are no
+        picture, too many of them.
+        """
         pictures = [picture for picture in info.get("thumbnails") or () if picture.get("url")]
         path, deadline = self._directory / "thumbnail.source", time.monotonic() + _PATIENCE
         for picture in reversed(pictures[-_TRIES:]):
             try:
                 path.write_bytes(self._load(picture, deadline))
-            except (RequestError, AddressBlocked, JobFailed, TimeoutError) as error:
+                self._make_preview(path)
+            except _BAD as error:
                 self._log.warning(f"no thumbnail from {picture['url']}: {error}")
             else:
                 return path
         return None
-
-    def preview(self, source: Path) -> Path | None:
-        """Make the small JPEG of `source`, whole or not at all."""
-        fresh = self._directory / "preview.new.jpg"
-        shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
-        if not self._convert(source, fresh, shrink):
-            return None
-        return fresh.replace(self._directory / PREVIEW)
 
     def whole(self, source: Path, folder: Path) -> Path | None:
         """`source` in full size: as it is if every browser shows its format, else as JPEG."""
@@ -61,14 +59,19 @@ class Thumbnails:
         if kind:
             target.write_bytes(source.read_bytes())
             return target
-        best = ["-frames:v", "1", "-q:v", "2", "-f", "mjpeg"]
-        return target if self._convert(source, target, best) else None
+        try:
+            self._convert(source, target, ["-frames:v", "1", "-q:v", "2", "-f", "mjpeg"])
+        except JobFailed as error:
+            self._log.warning(f"no thumbnail in full size: {error}")
+            return None
+        return target
 
     def data_link(self, info: Mapping[str, Any]) -> str | None:
         """The small picture as a `data:` URL."""
-        source = self.fetch(info)
-        small = self.preview(source) if source else None
-        return f"data:image/jpeg;base64,{base64.b64encode(small.read_bytes()).decode()}" if small else None
+        if not self.fetch(info):
+            return None
+        small = (self._directory / PREVIEW).read_bytes()
+        return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
 
     def _load(self, picture: Mapping[str, Any], deadline: float) -> bytes:
         request = Request(
@@ -76,24 +79,29 @@ class Thumbnails:
             headers=picture.get("http_headers") or {},
             extensions={"timeout": _PATIENCE / 2},
         )
-        response, data = self._engine.urlopen(request), b""
-        while block := response.read(_BLOCK):
-            data += block
-            if len(data) > _LARGEST or time.monotonic() > deadline:
-                raise JobFailed("no_thumbnail", "too large or too slow")
-        return data
+        data = bytearray()
+        with closing(self._engine.urlopen(request)) as response:
+            _check(int_or_none(response.headers.get("Content-Length")) or 0, deadline)
+            while block := response.read(_BLOCK):
+                data += block
+                _check(len(data), deadline)
+        return bytes(data)
 
-    def _convert(self, source: Path, target: Path, options: list[str]) -> bool:
-        try:
-            programs.convert(
-                self._ffmpeg,
-                ["-i", f"file:{source}", "-map", "0:v:0", *options, f"file:{target}"],
-                self._log.write,
-            )
-        except JobFailed as error:
-            self._log.warning(f"the thumbnail could not be converted: {error}")
-            return False
-        return True
+    def _make_preview(self, source: Path) -> None:
+        """Make the small JPEG of `source`, whole or not at all."""
+        fresh = self._directory / "preview.new.jpg"
+        shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
+        self._convert(source, fresh, shrink)
+        fresh.replace(self._directory / PREVIEW)
+
+    def _convert(self, source: Path, target: Path, options: list[str]) -> None:
+        inputs = ["-i", f"file:{source}", "-map", "0:v:0"]
+        programs.convert(self._ffmpeg, [*inputs, *options, f"file:{target}"], self._log.write)
+
+
+def _check(size: int, deadline: float) -> None:
+    if size > _LARGEST or time.monotonic() > deadline:
+        raise JobFailed("no_thumbnail", "too large or too slow")
 
 
 def _kind(head: bytes) -> str | None:
