@@ -35,11 +35,11 @@ class Rule:
     errno: int | None = None
     detail: str = ""
     reading: bool = False
-    says: str | None = None
+    says: re.Pattern[str] | None = None
     passes: bool | None = None
 
     def holds(self, facts: Sequence[Fact], words: str) -> bool:
-        return any(map(self.fits, facts)) if self.says is None else bool(re.search(self.says, words))
+        return any(map(self.fits, facts)) if self.says is None else bool(self.says.search(words))
 
     def fits(self, fact: Fact) -> bool:
         return (
@@ -85,6 +85,7 @@ _WORDS: tuple[tuple[Code, str], ...] = (
     ("unavailable", r"\b(video|clip|channel|track|space|content)\b.* not (been )?found"),
     ("unsupported_url", r"(unsupported|invalid) url|is not a valid url|looks truncated|embed-only video"),
 )
+_NOTHING_CAME = r"did not get any data|fragment \d+ not found|file is empty|content too short"
 # What becomes of a TLS connection that others cut off.
 _CUT = "UNEXPECTED_EOF|.*BAD_RECORD_MAC|RECORD_LAYER_FAILURE"
 # What Python says of what was to be a URL.
@@ -99,7 +100,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("geo_restricted", (utils.GeoRestrictedError,)),
     Rule("not_live", (utils.UserNotLive,)),
     Rule("unsupported_url", (utils.UnsupportedError, network.NoSupportingHandlers)),
-    *(Rule(code, says=pattern) for code, pattern in _WORDS),
+    *(Rule(code, says=re.compile(pattern)) for code, pattern in _WORDS),
     # What the source answers.
     Rule("redirect_loop", (network.HTTPError,), detail="redirect loop"),
     Rule(ANY_STATUS, (network.HTTPError,)),
@@ -119,6 +120,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("unsupported_url", (network.RequestError,)),
     # What remains.
     Rule("conversion_failed", (utils.PostProcessingError,)),
-    Rule("incomplete", says=r"did not get any data|fragment \d+ not found|file is empty|content too short"),
+    Rule("incomplete", says=re.compile(_NOTHING_CAME)),
     Rule("extraction_failed", (utils.YoutubeDLError, OSError)),
 )
