@@ -66,6 +66,74 @@ async def test_the_words_of_a_link_decide_no_code(
     assert broken(outcome)[0] == code
 
 
+def refused(status: int, **more: int) -> str:
+    return quote(f"/video.mp4?status={status}" + "".join(f"&{name}={value}" for name, value in more.items()))
+
+
+MASTER, NOBODYS = "/hls/master/index.m3u8", "http://10.1.1.1/a.m3u8"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"{MASTER}?best={refused(status)}" for status in (403, 404, 410, 429, 503)),
+        f"{MASTER}?best={NOBODYS}",
+        f"{MASTER}?best={quote('../ts/index.m3u8?status=404')}",
+        f"{MASTER}?best={refused(404)}&next={refused(503)}&last=../ts/index.m3u8",
+        f"{MASTER}?best=../ts/index.m3u8&next={refused(404)}",
+        "/dash/manifest.mpd?broken=yes",
+        f"/smil?best={refused(404)}",
+        f"/page?kind=og&src={quote(f'{MASTER}?best={refused(404)}')}",
+    ],
+)
+async def test_where_a_stream_is_refused_the_next_best_is_taken(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path), outputs=["video"])
+    assert "Duration: 00:00:04.0" in probe(outcome.file("video"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (f"{MASTER}?best={refused(404)}&next={refused(404)}", ("http_404", False, None)),
+        (f"{MASTER}?best={refused(503)}&next={refused(503)}", ("http_503", True, None)),
+        (f"{MASTER}?best={refused(404)}&next={refused(429, retry_after=7)}", ("http_429", True, 7)),
+        (f"{MASTER}?best={NOBODYS}&next={NOBODYS}", ("blocked_address", False, None)),
+        (f"{MASTER}?best={refused(403)}&next=/hls/live/index.m3u8", ("live_rejected", False, None)),
+        ("/dash/manifest.mpd?status=404", ("http_404", False, None)),
+        ("/ism/Manifest", ("http_404", False, None)),
+        (f"/smil?best={refused(503)}&next={refused(503)}", ("http_503", True, None)),
+        (f"/page?kind=og&src={refused(404)}", ("http_404", False, None)),
+        (f"/page?kind=og&src={quote('/hls/ts/index.m3u8?status=403')}", ("http_403", False, None)),
+        ("/page?kind=og&src=/missing.m3u8", ("http_404", False, None)),
+    ],
+)
+async def test_where_all_are_refused_the_reason_is_told(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str, expected: tuple[str, bool, float | None]
+) -> None:
+    assert broken(await jobs.download(tmp_path / "t", site.url(path))) == expected
+
+
+async def test_an_exact_choice_has_no_alternative(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/dash/manifest.mpd?broken=yes")
+    outcome = await jobs.download(tmp_path / "t", url, format="9+1")
+    assert broken(outcome) == ("http_404", False, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "fetched"), [("/1mb.mp4", "/1mb.mp4"), ("/hls/ranges/index.m3u8", "/hls/ts/0.ts")]
+)
+async def test_what_is_known_to_be_too_large_is_not_fetched(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str, fetched: str
+) -> None:
+    url = site.url(f"{path}?rate=20000")
+    outcome = await jobs.download(tmp_path / "t", url, seconds=10, outputs=["video"], max_filesize=60_000)
+    assert broken(outcome) == ("too_large", False, None)
+    assert sum(file.stat().st_size for file in (tmp_path / "t").glob("*.part*")) < 20_000
+    assert len(site.seen(fetched)) <= 2
+
+
 @pytest.mark.parametrize("path", ["/redirect?to=", "/page?src=", "/page?src=/redirect?to="])
 @pytest.mark.parametrize("link", ["file:///etc/passwd", "ftp://127.0.0.1/a.mp4", "javascript:alert(1)"])
 async def test_nothing_is_fetched_by_another_way_than_http(

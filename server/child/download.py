@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 from yt_dlp.downloader.common import FileDownloader
-from yt_dlp.utils import DownloadError
+from yt_dlp.utils import DownloadError, YoutubeDLError
 
 from server.child.media import outputs, parts, probe, programs, recording
 from server.child.media.parts import Part
@@ -21,6 +21,7 @@ from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Meter, Reporter, Stream, expected
 from server.child.source import describe, fragments, options, resuming
+from server.child.source.alternatives import Alternatives, Refused
 from server.child.source.engine import Engine
 from server.child.source.failures import classify
 from server.child.source.thumbnails import PREVIEW, Thumbnails
@@ -66,6 +67,15 @@ class Download:
             parts.prepare(self._directory, [recording.PIECE])
             self._reporter.download_started()
             return self._keep_recorded({}, None)
+        alternatives = Alternatives(engine, lambda: self._extract(engine), self._log)
+        while True:
+            try:
+                return self._load(engine, info)
+            except Refused as refused:
+                info = alternatives.instead_of(refused)
+
+    def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
+        """Fetch what `info` has chosen; raises `Refused` if nothing of it is to be had."""
         self._channel.send("described", video_info=describe.video_info(info))
         streams = parts.chosen(info) if self._wants_media() else []
         if self._is_to_be_recorded(info):
@@ -95,7 +105,7 @@ class Download:
             return engine.first(self._wishes.url)
         except DownloadError as error:
             only_audio = options.wants_only_audio(self._wishes) and not self._wishes.format
-            if only_audio and "format is not available" in str(error):
+            if only_audio and classify(error, engine.trail).code == "format_unavailable":
                 raise JobFailed("no_audio") from error
             raise
 
@@ -155,12 +165,17 @@ class Download:
 
         def hook(event: Mapping[str, Any]) -> None:
             came_in = counted.update(event)
-            self._check_size(self._meter.downloaded)
+            self._check_size(self._meter.at_least)
             self._reporter.download(self._meter, event)
             self.throttle.pace(came_in)
 
         engine._progress_hooks = [hook]
-        done, _ = engine.dl(str(path), stream)
+        try:
+            done, _ = engine.dl(str(path), stream)
+        except YoutubeDLError as error:
+            if parts.has_begun(path):
+                raise
+            raise Refused(stream) from error
         if not done:
             raise JobFailed("incomplete", "yt-dlp gave up without a word")
 

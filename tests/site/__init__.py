@@ -21,7 +21,12 @@
 |                                           | `back=M` until M; `segments=` in front of their names;       |
 |                                           | `key=` the key's URL                                         |
 | `/hls/broadcast/apart.m3u8`               | the same, its sound in a playlist of its own                 |
-| `/dash/manifest.mpd`                      | DASH, video and audio separate                               |
+| `/hls/master/index.m3u8`                  | a choice: `best=` (`/hls/ts/`), `next=` (`/hls/fmp4/`), `last=`|
+| `/hls/ranges/index.m3u8`                  | one segment of `/hls/ts/` in three pieces, by byte range      |
+| `/smil?best=&next=`                       | SMIL with two qualities of a film, both `/video.mp4`          |
+| `/ism/Manifest`                           | Smooth Streaming whose fragments are not there                |
+| `/dash/manifest.mpd`                      | DASH, video and audio separate; `broken=yes`: with a better   |
+|                                           | picture, of which no segment is there                        |
 | `/page?title=&duration=&uploader=`        | HTML with a JSON-LD VideoObject of `src=` and `thumbnail=`;  |
 |                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video    |
 | `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |

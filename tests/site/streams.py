@@ -56,6 +56,47 @@ class Broadcast(BaseModel):
     key: str | None = None
 
 
+async def master(request: web.Request) -> web.Response:
+    """Qualities of a stream, the best first; each is a link."""
+    links = {"best": "../ts/index.m3u8", "next": "../fmp4/index.m3u8"} | dict(request.query)
+    lines = ["#EXTM3U"]
+    for at, (name, link) in enumerate(links.items()):
+        height = 360 // (at + 1)
+        lines += [f'#EXT-X-STREAM-INF:BANDWIDTH={height * 1000},RESOLUTION=640x{height},NAME="{name}"', link]
+    return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])
+
+
+async def ranges(request: web.Request) -> web.Response:
+    """A film that is one file, in three pieces."""
+    size = (request.app[MEDIA] / "hls" / "ts" / "0.ts").stat().st_size
+    third = size // 188 // 3 * 188
+    pieces = ((third, 0), (third, third), (size - 2 * third, 2 * third))
+    lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1"]
+    for length, start in pieces:
+        lines += ["#EXTINF:1.0,", f"#EXT-X-BYTERANGE:{length}@{start}", "../ts/0.ts"]
+    return web.Response(text="\n".join((*lines, "#EXT-X-ENDLIST", "")), content_type=TYPES[".m3u8"])
+
+
+async def smil(request: web.Request) -> web.Response:
+    links = {"best": "/video.mp4", "next": "/video.mp4"} | dict(request.query)
+    videos = [
+        f'<video src="{escape(link)}" system-bitrate="{900_000 // (at + 1)}" height="{360 // (at + 1)}"/>'
+        for at, link in enumerate(links.values())
+    ]
+    base = f'<head><meta base="{request.url.origin()}"/></head>'
+    text = f"<smil>{base}<body><switch>{''.join(videos)}</switch></body></smil>"
+    return web.Response(text=text, content_type="application/smil+xml")
+
+
+async def smooth(_request: web.Request) -> web.Response:
+    text = """<?xml version="1.0"?>
+<SmoothStreamingMedia MajorVersion="2" MinorVersion="0" Duration="40000000" TimeScale="10000000">
+<StreamIndex Type="video" Chunks="2" Url="QualityLevels({bitrate})/Fragments(video={start time})">
+<QualityLevel Index="0" Bitrate="500000" FourCC="H264" MaxWidth="320" MaxHeight="180" CodecPrivateData="00"/>
+<c t="0" d="20000000"/><c d="20000000"/></StreamIndex></SmoothStreamingMedia>"""
+    return web.Response(text=text, content_type="text/xml")
+
+
 async def broadcast(request: web.Request) -> web.Response:
     """What has been sent so far of a film; each request for it lets it go on."""
     wanted = Broadcast.model_validate(dict(request.query))
@@ -92,13 +133,23 @@ async def broadcast_apart(request: web.Request) -> web.Response:
 
 async def manifest(request: web.Request) -> web.Response:
     text = (request.app[MEDIA] / "dash" / "manifest.mpd").read_text()
-    query = f"?{request.query_string}" if request.query_string else ""
+    if request.query.get("broken"):
+        text = re.sub(
+            r"<Representation .*?</Representation>", _with_a_broken_one, text, count=1, flags=re.DOTALL
+        )
+    passed_on = request.rel_url.without_query_params("broken").query_string
+    query = f"?{passed_on}" if passed_on else ""
     text = text.replace(".m4s", f".m4s{escape(query)}")
     return web.Response(text=text, content_type=TYPES[".mpd"])
 
 
 async def segment(request: web.Request) -> web.StreamResponse:
     return await deliver(request, request.app[MEDIA] / request.path.lstrip("/"))
+
+
+def _with_a_broken_one(picture: re.Match[str]) -> str:
+    better = re.sub(r'bandwidth="\d+"', 'bandwidth="9000000"', picture[0])
+    return better.replace('id="0"', 'id="9"') + picture[0]
 
 
 def _adder(request: web.Request) -> Callable[[str], str]:
@@ -116,10 +167,14 @@ def _adder(request: web.Request) -> Callable[[str], str]:
 
 ROUTES = [
     web.get("/hls/live/index.m3u8", live_playlist),
+    web.get("/hls/master/index.m3u8", master),
+    web.get("/hls/ranges/index.m3u8", ranges),
     web.get("/hls/broadcast/index.m3u8", broadcast),
     web.get("/hls/broadcast/apart.m3u8", broadcast_apart),
     web.get("/hls/{kind:ts|fmp4|aes}/index.m3u8", playlist),
     web.get("/hls/{kind:ts|fmp4|aes|long}/{name}", segment),
+    web.get("/smil", smil),
+    web.get("/ism/Manifest", smooth),
     web.get("/dash/manifest.mpd", manifest),
     web.get("/dash/{name}", segment),
 ]

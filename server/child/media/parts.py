@@ -60,6 +60,11 @@ def prepare(directory: Path, names: Iterable[str]) -> None:
     (directory / OUT).mkdir(mode=0o700)
 
 
+def has_begun(path: Path) -> bool:
+    """Whether anything of the part at `path` has come, in this attempt or an earlier one."""
+    return any(there.stat().st_size for there in path.parent.glob(f"{path.name}.part*"))
+
+
 def move_out(part: Part, target: Path) -> None:
     """Make `part` a finished file. It leaves a note behind, so that the next attempt can have it back."""
     part.path.with_name(part.path.name + _MOVED).write_text(target.name)

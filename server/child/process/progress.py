@@ -65,6 +65,11 @@ class Meter:
         return sum(stream.done for stream in self.streams)
 
     @property
+    def at_least(self) -> int:
+        """What all of it comes to, as far as that is known by now."""
+        return sum(max(stream.done, stream.size or 0) for stream in self.streams)
+
+    @property
     def total(self) -> int | None:
         """The bytes of all streams, only if all are known."""
         sizes = [stream.size for stream in self.streams]

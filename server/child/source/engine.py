@@ -22,10 +22,15 @@ _SCHEMES = ("http", "https", "data")  # and no ftp
 
 
 class Engine(YoutubeDL):  # type: ignore[misc]
-    """`trail` takes the network's errors: of many of them yt-dlp keeps only the words."""
+    """`trail` takes the network's errors: of many of them yt-dlp keeps only the words.
+
+    Of the formats that were `offered` last, those whose ids are in `refused` are not chosen.
+    """
 
     def __init__(self, params: dict[str, Any], trail: Trail) -> None:
         self.trail = trail
+        self.refused: set[str] = set()
+        self.offered = 0
         super().__init__(params, auto_init=False)
         for extractor in _extractors():
             self.add_info_extractor(extractor)
@@ -45,6 +50,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         response.__class__ = _bounded(type(response))  # type: ignore[arg-type]
         response.trail, response.head = self.trail, bytearray()
         return response
+
+    def _select_formats(self, formats: list[dict[str, Any]], selector: Any) -> list[dict[str, Any]]:
+        self.offered = len(formats)
+        left = [offered for offered in formats if offered.get("format_id") not in self.refused]
+        chosen: list[dict[str, Any]] = super()._select_formats(left, selector)
+        return chosen
 
     def first(self, url: str) -> dict[str, Any]:
         """Everything about the video at `url`, with formats chosen; of a playlist its first entry."""

@@ -100,4 +100,18 @@ def _download_the_missing(
 ) -> Any:
     ctx["fragment_index"] = there = ctx.pop("there")
     missing = [fragment for fragment in fragments if fragment["frag_index"] > there]
+    self._hook_progress(_known_before(ctx, missing), info)
     return _download_and_append(self, ctx, missing, info, **options)
+
+
+def _known_before(ctx: dict[str, Any], missing: list[dict[str, Any]]) -> dict[str, Any]:
+    """How much there will be, if the playlist says so, before any of it is fetched."""
+    lengths = [
+        piece["byte_range"] and piece["byte_range"]["end"] - piece["byte_range"]["start"] for piece in missing
+    ]
+    done = ctx["complete_frags_downloaded_bytes"]
+    return {
+        "status": "downloading",
+        "downloaded_bytes": done,
+        "total_bytes": done + sum(lengths) if all(lengths) else None,
+    }

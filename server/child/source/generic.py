@@ -8,9 +8,11 @@ from typing import Any
 
 from yt_dlp.extractor import generic
 from yt_dlp.networking.common import Response
-from yt_dlp.utils import UnsupportedError
+from yt_dlp.utils import UnsupportedError, determine_protocol
 
 from server.child.media import probe
+
+_MOST_LOOKS = 5  # at variants of one playlist
 
 
 class GenericIE(generic.GenericIE):  # type: ignore[misc]
@@ -26,6 +28,22 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
     def _request_webpage(self, *args: Any, **kwargs: Any) -> Response | bool:
         """The head of the last page is what the guess was made by; False is a refusal that may be."""
         response: Response | bool = super()._request_webpage(*args, **kwargs)
+        self._refused = not response
         if isinstance(response, Response):
             self._kind, self._head = response.headers.get("Content-Type") or "", response.head
         return response
+
+    def _extra_manifest_info(self, info: dict[str, Any], manifest_url: str) -> None:
+        """yt-dlp looks into the first variant alone: is it live, and how long.
+
+        If that is refused the next one is looked into, and the refused are left out if there are others.
+        """
+        left = whole = list(info.get("formats") or ())
+        for _ in range(_MOST_LOOKS):
+            info["formats"], self._refused = left, False
+            super()._extra_manifest_info(info, manifest_url)
+            if not self._refused:
+                break
+            first = next(variant for variant in left if determine_protocol(variant) == "m3u8_native")
+            left = [variant for variant in left if variant is not first]
+        info["formats"] = left or whole

@@ -1,0 +1,70 @@
+"""What to fetch instead of a stream that its source refuses: the next best that was not refused yet.
+
+That is for what does not get better by waiting, and for a source that is too busy for this one stream: its
+playlist, or its first piece, is not there or nobody's. A stream of which anything has come is gone on with.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from yt_dlp.utils import DownloadError
+
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
+from server.child.source.engine import Engine
+from server.child.source.failures import Failure, classify
+
+MOST: Final = 3
+"""Streams that are tried; with each the page is looked at anew."""
+
+_OF_ONE_STREAM: Final = frozenset(
+    ("blocked_address", "dns_error", "drm_protected", "redirect_loop", "tls_error", "unsupported_stream")
+)
+
+
+class Refused(Exception):
+    """Nothing of `stream` has come; the cause says why."""
+
+    def __init__(self, stream: dict[str, Any]) -> None:
+        super().__init__(f"format {stream.get('format_id')} is refused")
+        self.stream = stream
+
+
+class Alternatives:
+    """`extract` is asked for the video anew."""
+
+    def __init__(self, engine: Engine, extract: Callable[[], dict[str, Any]], log: Log) -> None:
+        self._engine = engine
+        self._extract = extract
+        self._log = log
+        self._met: list[BaseException] = []
+
+    def instead_of(self, refused: Refused) -> dict[str, Any]:
+        """The video with the next best streams chosen; without any, raises what was met first.
+
+        If the first may pass, or a later one, it is rather that one: then another attempt may help.
+        """
+        error = refused.__cause__ or refused
+        failure = classify(error, self._engine.trail)
+        self._met.append(error)
+        if not _is_of_one_stream(failure) or len(self._met) >= MOST or not self._has_others(refused.stream):
+            raise self._worst()
+        self._log.write(f"{refused} ({failure.code}): trying the next best")
+        self._engine.refused.add(refused.stream["format_id"])
+        try:
+            return self._extract()
+        except (DownloadError, JobFailed) as other:
+            if classify(other, self._engine.trail).code in ("format_unavailable", "no_audio"):
+                raise self._worst() from None
+            raise
+
+    def _has_others(self, stream: dict[str, Any]) -> bool:
+        return self._engine.offered > len(self._engine.refused) + 1 and "format_id" in stream
+
+    def _worst(self) -> BaseException:
+        passing = (error for error in self._met if classify(error, self._engine.trail).retryable)
+        return next(passing, self._met[0])
+
+
+def _is_of_one_stream(failure: Failure) -> bool:
+    return failure.code.startswith("http_") or failure.code in _OF_ONE_STREAM
