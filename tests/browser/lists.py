@@ -2,22 +2,25 @@
 
 from playwright.async_api import CDPSession, Locator, Page
 
-_SCROLL_THROUGH = """async () => {
-    const frame = () => new Promise(requestAnimationFrame)
+_SCROLL_TO = """async (y) => {
+    const heard = new Promise((done) => addEventListener("scroll", done, { once: true }))
+    const before = scrollY
+    scrollTo({ top: y, behavior: "instant" })
+    if (scrollY !== before) await heard // frames alone say nothing where a test has set the page's clock
+    for (const _ of [1, 2]) await new Promise(requestAnimationFrame)
+    return scrollY
+}"""
+_SCROLL_THROUGH = f"""async () => {{
+    const scrollToY = {_SCROLL_TO}
     const found = new Map()
     const root = document.querySelector("#tasks")
-    scrollTo(0, 0)
-    for (let still = 0; still < 30; ) {
-        await frame()
-        await frame()
+    const hasMore = () => root.querySelector("[aria-setsize='-1']") !== null
+    for (let [last, y] = [-1, await scrollToY(0)]; y !== last || hasMore();) {{
         for (const row of root.querySelectorAll(".card")) found.set(Number(row.ariaPosInSet), row.dataset.id)
-        const before = scrollY
-        scrollBy({ top: innerHeight * 2, behavior: "instant" })
-        const isOver = scrollY === before && !root.querySelector("[aria-setsize='-1']")
-        still = isOver ? still + 10 : 0
-    }
+        ;[last, y] = [y, await scrollToY(y + innerHeight)]
+    }}
     return [...found].sort(([a], [b]) => a - b)
-}"""
+}}"""
 _IN_SIGHT = """() => [...document.querySelectorAll(".card")]
     .map((row) => [row.dataset.id, row.getBoundingClientRect()])
     .filter(([, box]) => box.bottom > 0 && box.top < innerHeight)
@@ -54,10 +57,7 @@ async def load_all(page: Page) -> None:
 
 async def scroll_to(page: Page, y: int) -> None:
     """At once, and until the rows that are in sight now are there."""
-    await page.evaluate("y => scrollTo({top: y, behavior: 'instant'})", y)
-    await page.evaluate(
-        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    )
+    await page.evaluate(_SCROLL_TO, y)
 
 
 async def titles(page: Page) -> list[str]:

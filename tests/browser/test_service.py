@@ -8,6 +8,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
+from tests.browser.lines import open_relay
+from tests.browser.lists import load_all, scroll_through
 from tests.service import Service, Services
 from tests.site import open_site, probe
 
@@ -41,6 +43,7 @@ async def test_a_link_goes_in_and_a_video_is_played_and_saved(
         await expect(card).to_contain_text("处理完成！")
         await expect(card.get_by_role("heading")).to_have_text("示例视频")
         await expect(card.locator("img")).to_be_visible()
+        assert await card.locator("img").evaluate("image => image.naturalWidth") > 1
 
         await card.get_by_role("button", name="播放视频").click()
         video = page.get_by_role("dialog").locator("video")
@@ -105,12 +108,53 @@ async def test_a_service_with_tokens_lets_the_page_in_and_out_again(
         await page.keyboard.press("Enter")
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         await expect(page.get_by_text("还没有任务")).to_be_visible()
+        bearer = {"Authorization": "Bearer open-sesame-0123456789"}
+        body = {"url": "https://a.example/1", "auto_start": False}
+        assert (await service.client.post("/api/process", json=body, headers=bearer)).status == 202
         await page.reload()
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await expect(page.locator(".card")).to_have_count(1)
+        other = await page.context.new_page()
+        await other.goto(service.url)
+        await expect(other.locator(".card")).to_have_count(1)
         await page.get_by_role("button", name="退出").click()
-        await expect(page.get_by_label("访问令牌")).to_be_visible()
+        for tab in (page, other):
+            await expect(tab.get_by_label("访问令牌")).to_be_visible()
+            await expect(tab.locator(".card")).to_have_count(0)
         await page.reload()
         await expect(page.get_by_label("访问令牌")).to_be_visible()
+
+
+async def test_a_long_list_is_what_the_service_says_after_a_gap_and_in_a_search(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        Service(tmp_path / "service") as service,
+        open_relay(service.url) as relay,
+    ):
+        links = [f"https://a.example/{'straße' if number % 2 else 'weg'}/{number}" for number in range(250)]
+        tasks = [await service.submit(link, auto_start=False) for link in links]
+        async with open_page(relay.url, has_clock=True) as page:
+            await load_all(page)
+            await relay.freeze()
+            for task in tasks[10:40]:
+                assert (await service.client.delete(f"/api/tasks/{task['task_id']}")).status == 204
+            await service.client.post(f"/api/tasks/{tasks[5]['task_id']}/cancel")
+            tasks.append(await service.submit("https://a.example/straße/new", auto_start=False))
+            while not await page.get_by_text("https://a.example/straße/new").count():
+                await page.clock.run_for(1_000)
+            await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+            kept = [task["task_id"] for task in reversed(tasks) if task not in tasks[10:40]]
+            assert await scroll_through(page) == kept
+            await expect(page.locator(".card[data-stage=cancelled]")).to_have_count(1)
+            await page.get_by_role("searchbox").fill("STRASSE")
+            await expect(page.locator(".card").first).to_have_attribute("data-id", tasks[-1]["task_id"])
+            await expect(page.get_by_text("https://a.example/weg")).to_have_count(0)
+            found = [
+                name for name in kept if "straße" in next(t["url"] for t in tasks if t["task_id"] == name)
+            ]
+            assert await scroll_through(page) == found
 
 
 async def test_a_live_stream_is_recorded_until_it_is_enough(
