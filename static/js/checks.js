@@ -54,7 +54,7 @@ export class Checks {
     await this.look(signal) // what the reader sees comes first
     const before = [...this.#list.tasks]
     const edge = this.#list.edge ?? this.#list.order.last(before)
-    const page = await this.#source.pages(this.#reaches(edge), { signal })
+    const page = await this.#source.pages({}, this.#reaches(edge), { signal })
     this.#pages.reached(page)
     await this.#compare(before, page, [], idsOf([...before, ...this.#tasks.unfinished]), { signal })
   }
@@ -70,7 +70,7 @@ export class Checks {
     const others = doubtful.filter((task) => !isPinned(task))
     const running = others.length < doubtful.length ? await this.#source.running({ signal }) : []
     const reaches = this.#reaches(this.#list.order.last(others))
-    const page = others.length ? await this.#source.pages(reaches, { signal }) : { tasks: [] }
+    const page = others.length ? await this.#source.pages({}, reaches, { signal }) : { tasks: [] }
     const listed = [...page.tasks, ...running]
     this.#list.rule.missed(without(doubtful, listed))
     this.#tasks.mergeAll(listed)

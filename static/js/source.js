@@ -38,14 +38,15 @@ export class Source {
 
   /**
    * The first pages as one, until they hold enough.
+   * @param {import("./api.js").Query} query
    * @param {(last: Task) => boolean} isEnough
    * @param {How} how
    */
-  async pages(isEnough, how) {
+  async pages(query, isEnough, how) {
     /** @type {Page} */
     const whole = { tasks: [] }
     do {
-      const page = await this.page({ limit: LARGEST_PAGE, cursor: whole.next_cursor }, how)
+      const page = await this.page({ ...query, limit: LARGEST_PAGE, cursor: whole.next_cursor }, how)
       whole.tasks.push(...page.tasks)
       whole.next_cursor = page.next_cursor
     } while (whole.next_cursor && !whole.tasks.slice(-1).some(isEnough))
@@ -58,9 +59,7 @@ export class Source {
    */
   async running(how) {
     if (!this.#filter.rule.pinsRunning) return []
-    const asked = RUNNING_STAGES.map((stage) =>
-      this.page({ status: undefined, stage, limit: LARGEST_PAGE }, how)
-    )
+    const asked = RUNNING_STAGES.map((stage) => this.pages({ status: undefined, stage }, () => false, how))
     return (await Promise.all(asked)).flatMap((page) => page.tasks)
   }
 

@@ -66,7 +66,7 @@ export class Submit extends EventTarget {
       refused: refused.length + rest.length,
     }
     this.dispatchEvent(new CustomEvent("done", { detail }))
-    this.#box.focus()
+    if (this.#form.contains(document.activeElement)) this.#box.focus() // the reader may be elsewhere by now
   }
 
   /**

@@ -75,6 +75,19 @@ async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_
         await expect(page.locator(".card")).to_have_count(2)
 
 
+async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        api.answers.clear()
+        async with page.expect_request("**/api/process*"):
+            await send(page, "https://a.example/1")
+        await page.get_by_role("searchbox").focus()
+        api.answers.set()
+        await expect(page.get_by_label("视频链接，每行一个")).to_have_value("")
+        await expect(page.get_by_role("searchbox")).to_be_focused()
+
+
 async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await page.get_by_text("选项").click()

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import card, shown
+from tests.browser.lists import card, load_all, scroll_through, shown
 from tests.fakes.api import FakeApi
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -90,6 +90,18 @@ async def test_the_queue_is_shown_in_its_own_order(api: FakeApi, open_page: Open
         assert await shown(page) == ["second", "urgent", "first"]
         await api.put("urgent", "info")
         await expect(card(page, "urgent")).to_have_count(0)  # it waits no longer
+
+
+async def test_all_that_runs_is_shown_and_counted_however_many_there_are(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put_many(250, "download")
+    await api.put_many(60)
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await expect(page).to_have_title("250 个进行中 – Clipwire")
+        await load_all(page)
+        running, others = list(api.tasks)[:250], list(api.tasks)[250:]
+        assert await scroll_through(page) == [*reversed(running), *reversed(others)]
 
 
 async def test_the_title_of_the_tab_counts(api: FakeApi, open_page: OpenPage) -> None:
