@@ -117,6 +117,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("tls_error", (network.SSLError, ssl.SSLError)),
     Rule("connection_failed", (network.TransportError, ConnectionError)),
     Rule("unsupported_url", (ValueError,), detail=_NO_URL),
+    Rule("unsupported_url", (UnicodeError,), detail=".*'idna' codec|label empty or too long"),
     Rule("unsupported_url", (network.RequestError,)),
     # What remains.
     Rule("conversion_failed", (utils.PostProcessingError,)),

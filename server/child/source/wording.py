@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from yt_dlp import utils
 from yt_dlp.networking import exceptions as network
@@ -48,7 +48,7 @@ def _is_of_yt_dlp(error: network.RequestError) -> bool:
 
 def _names(errors: Sequence[BaseException], url: str) -> list[str]:
     """What the link and the video are called, longest first; two letters could be any word."""
-    names = {urlsplit(url).path.rstrip("/").rpartition("/")[2]}
+    names = {url.partition("?")[0].rstrip("/").rpartition("/")[2]}
     names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
     names |= {unquote(name) for name in names}
     names |= {name.rpartition(".")[0] for name in names}
