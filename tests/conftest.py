@@ -1,13 +1,17 @@
 """What tests lean on: media, a site that serves them, and the real service."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from server.backends import embedded
+from server.commands import check
 from tests.bundled import SYSTEMS  # before all that look for an ffmpeg
 from tests.jobs import Jobs, running_jobs
+from tests.lent import ForkServers
 from tests.moments import MORTAL
 from tests.service import Service, Services
 from tests.site import Site, make_media, open_site
@@ -47,6 +51,15 @@ def ffmpeg(request: pytest.FixtureRequest) -> str:
 def jobs(ffmpeg: str) -> Iterator[Jobs]:
     with running_jobs(ffmpeg) as jobs:
         yield jobs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_servers() -> Iterator[None]:
+    """Applications within this process take turns with one; elsewhere each starts its own."""
+    with closing(ForkServers()) as owner, pytest.MonkeyPatch.context() as patch:
+        for module in (embedded, check):
+            patch.setattr(module, "ForkServer", owner.lend)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from tests.bench.__main__ import BENCHMARKS, main
 from tests.bench.figures import Figure, alternate, percentile, save, table
 from tests.bench.lab import Lab, open_lab
 
+QUICK = {"coming_and_going", "feed", "idle", "serving"}
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lab(tmp_path_factory: pytest.TempPathFactory, media: Path) -> AsyncIterator[Lab]:
@@ -20,7 +22,10 @@ async def lab(tmp_path_factory: pytest.TempPathFactory, media: Path) -> AsyncIte
 
 
 @pytest.mark.asyncio(loop_scope="module")  # which is the laboratory's
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in BENCHMARKS],
+)
 async def test_a_benchmark_runs_and_has_figures(name: str, lab: Lab) -> None:
     async with asyncio.timeout(60):
         figures = await BENCHMARKS[name](lab)

@@ -79,6 +79,19 @@ def _pid(fork_server: ForkServer) -> int | None:
     return fork_server.ready.pid if fork_server.ready else None
 
 
+def heard(monkeypatch: Patch) -> list[str]:
+    """What fork servers say from now on, by the names of the events."""
+    events: list[str] = []
+
+    def hear(self: ForkServer, message: dict[str, object]) -> None:
+        events.append(str(message["event"]))
+        original(self, message)
+
+    original = ForkServer._heard
+    monkeypatch.setattr(ForkServer, "_heard", hear)
+    return events
+
+
 def is_final(_store: object, status: TaskStatus) -> bool:
     return status.stage.is_final
 
@@ -293,15 +306,17 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(forkserver, "ASK_EVERY", 0.5)
-    monkeypatch.setattr(forkserver, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(forkserver, "ASK_EVERY", 0.01)
+    answers = heard(monkeypatch)
     tools = find_tools()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         await fork_server.warm()
         assert fork_server.ready
         first = fork_server.ready.pid
-        await asyncio.sleep(2)
+        while answers.count("pong") < 3:
+            await asyncio.sleep(0.01)
         assert _pid(fork_server) == first  # one that answers stays
+        monkeypatch.setattr(forkserver, "ANSWER_WITHIN", 0.1)
         os.kill(first, signal.SIGSTOP)
         while _pid(fork_server) in (None, first):
             await asyncio.sleep(0.01)
@@ -309,12 +324,15 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
 
 
 async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(forkserver, "WARM_WITHIN", 4.0)
+    monkeypatch.setattr(forkserver, "WARM_WITHIN", 0.5)
     tools, before = find_tools(), psutil.Process().children()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         while not (started := [each for each in psutil.Process().children() if each not in before]):
             await asyncio.sleep(0)
         started[0].suspend()
+        while started[0].is_running():
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(forkserver, "WARM_WITHIN", 20.0)  # before the next one starts
         await fork_server.warm()
         assert _pid(fork_server) != started[0].pid
 

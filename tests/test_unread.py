@@ -123,7 +123,7 @@ async def read(sock: socket.socket, size: int, until: bytes | None = None) -> by
     """The next `size` bytes; fewer at the end of what there is, or where it ends with `until`."""
     received = bytearray()
     while len(received) < size and (until is None or not received.endswith(until)):
-        piece = await asyncio.get_running_loop().sock_recv(sock, size - len(received))
+        piece = await asyncio.get_running_loop().sock_recv(sock, min(size - len(received), 1 << 20))
         if not piece:
             break
         received += piece

@@ -1,0 +1,122 @@
+"""Warm fork servers with which the applications within a test's own process take turns.
+
+Most of these never start a job, and would pay half a second of CPU for the fork server all the same. What
+is between server and fork server is real; a fork server that is lost, or keeps a child, is lent to nobody.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from server.tasks.forkserver import PROGRAM, ForkServer, _environment
+
+_CHILDREN_GONE_WITHIN = 5.0  # seconds
+
+
+@dataclass
+class Running:
+    """`ready` is what it says once it is warm."""
+
+    process: "subprocess.Popen[bytes]"
+    control: socket.socket
+    ready: dict[str, Any] | None = None
+
+    async def warm(self) -> dict[str, Any]:
+        """May be cancelled, and asked again on another event loop."""
+        if self.ready is None:
+            await _readable(self.control)
+            self.ready = json.loads(self.control.recv(1 << 16))
+        return dict(self.ready)
+
+    def end(self) -> None:
+        self.control.close()
+        self.process.kill()  # its children die with it
+        self.process.wait()
+
+
+class ForkServers:
+    def __init__(self) -> None:
+        self._free: defaultdict[str, list[Running]] = defaultdict(list)
+
+    def lend(self, ffmpeg: str | None, deno: str | None) -> ForkServer:
+        """In the place of `server.tasks.forkserver.ForkServer`."""
+        return _Lent(self, ffmpeg, deno)
+
+    def take(self, config: str) -> Running:
+        free = self._free[config]
+        return free.pop() if free else _start(config)
+
+    def give_back(self, config: str, running: Running) -> None:
+        self._free[config].append(running)
+
+    def close(self) -> None:
+        for running in (each for free in self._free.values() for each in free):
+            running.end()
+
+
+class _Lent(ForkServer):
+    def __init__(self, owner: ForkServers, ffmpeg: str | None, deno: str | None) -> None:
+        super().__init__(ffmpeg, deno)
+        self._owner = owner
+
+    async def _run_once(self) -> bool:
+        running = self._owner.take(self._config)
+        try:
+            self._heard(await running.warm())
+            self._control = running.control
+            await self._listen(running.control)
+            running.end()
+        except asyncio.CancelledError:
+            if await self._is_without_children(running):
+                self._owner.give_back(self._config, running)
+            else:
+                running.end()
+            raise
+        finally:
+            self._warm.clear()
+            self.ready = None
+            self._control = None
+            for job_id in list(self._children):
+                self._lose(job_id)
+        return True
+
+    async def _is_without_children(self, running: Running) -> bool:
+        """Kill those that there are."""
+        with contextlib.suppress(TimeoutError, OSError):
+            for job_id in self._children:
+                await self.kill(job_id)
+            async with asyncio.timeout(_CHILDREN_GONE_WITHIN):
+                while self._children:
+                    await _readable(running.control)
+                    self._heard(json.loads(running.control.recv(1 << 16)))
+            return running.process.poll() is None
+        return False
+
+
+def _start(config: str) -> Running:
+    """From the main thread: it would die with any other."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), config],
+            pass_fds=(theirs.fileno(),), env=_environment(),
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    return Running(process, ours)
+
+
+async def _readable(sock: socket.socket) -> None:
+    """A `sock_recv` that is cancelled may have taken what nobody gets then."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock)
