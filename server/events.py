@@ -10,6 +10,7 @@ from typing import Annotated, Literal, assert_never
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
 
 from server.models import Frozen, Stage, StoredFile, TaskStatus, VideoInfo
+from server.redaction import MAX_TRACE
 
 INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100
 
@@ -74,8 +75,15 @@ class Produced(_Event):
     video_info: VideoInfo = VideoInfo()
 
 
+class Fault(Frozen):
+    """A fault of this program. `id` stands in the task's log, too; `trace` is a traceback without secrets."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    trace: str = Field(max_length=MAX_TRACE)
+
+
 class Broken(_Event):
-    """The child's last word when it did not; `code` is an `error_code`."""
+    """The child's last word when it did not; `code` is an `error_code`, `fault` what `internal` was."""
 
     kind: Literal["broken"] = "broken"
     code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
@@ -84,6 +92,7 @@ class Broken(_Event):
     hint: str | None = Field(
         default=None, pattern=r"^[a-z0-9_]{1,64}$", description="a better one than the code's own"
     )
+    fault: Fault | None = None
 
 
 ChildEvent = Described | Previewed | DownloadStarted | Progress | Alive | Produced | Broken
@@ -117,8 +126,11 @@ class Completed(_Event):
 
 
 class Failed(_Event):
+    """`fault` goes to the log, not into the status."""
+
     code: str
     hint: str | None = None
+    fault: Fault | None = None
 
 
 class Paused(_Event):

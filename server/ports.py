@@ -214,6 +214,10 @@ class FileStore(Protocol):
 
     def log(self, task_id: str) -> Path: ...
 
+    async def note(self, task_id: str, text: str) -> None:
+        """Append a line of the server's to the task's log, where no child writes any more. Raises nothing."""
+        ...
+
     async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
         """Make the small picture in the child's directory public; None if there is none fit for that."""
         ...

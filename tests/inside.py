@@ -49,6 +49,18 @@ class Inside:
         await self.app[keys.TASKS]._recorder.record(task_id, Completed(files=stored))
         return f"/api/download/{stored['video'].name}"
 
+    async def status(self, task_id: str) -> dict[str, Any]:
+        async with self.client.get(f"/api/status/{task_id}") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def reached(self, task_id: str, stage: str) -> dict[str, Any]:
+        """The first payload that is seen in `stage`."""
+        async with asyncio.timeout(20):
+            while (found := await self.status(task_id))["stage"] != stage:
+                await asyncio.sleep(0.01)
+        return found
+
     async def all_gone(self, within: float = 10) -> None:
         """Return when only the polite client is left, and no handler works for those who have left."""
         async with asyncio.timeout(within):

@@ -20,12 +20,12 @@ LAYERS = (
     {"ports", "settings"},
     {"events", "errors", "locales", "stored"},
     {"models", "clock"},
-    {"codes", "jobs"},  # also for children: see below
+    {"codes", "jobs", "redaction"},  # also for children: see below
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 CHILD_LAYERS = ("", "source", "media", "network", "process")  # "": the modules of the child's own folder
 CHILD_LEVEL = {name: level for level, name in enumerate(CHILD_LAYERS)}
-SHARED = ("codes", "jobs")
+SHARED = ("codes", "jobs", "redaction")
 MAX_FUNCTION = 40
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SERVER).as_posix())

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.child.media import mp4
-from server.child.process import log
 from server.child.process.log import LIMIT, Log
 from server.child.source import describe
 from server.models import VideoInfo
+from server.redaction import clean
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -84,7 +84,7 @@ def test_lists_end_at_500() -> None:
     ],
 )
 def test_a_line_of_the_log_has_no_secrets_and_no_tricks(line: str, expected: str) -> None:
-    assert log.clean(line) == expected
+    assert clean(line) == expected
 
 
 def test_a_log_ends_at_its_limit_over_attempts(tmp_path: Path) -> None:

@@ -43,19 +43,6 @@ def locked(path: Path) -> Iterator[None]:
         other.close()
 
 
-async def status(service: Inside, task_id: str) -> dict[str, object]:
-    async with service.client.get(f"/api/status/{task_id}") as answer:
-        found: dict[str, object] = await answer.json()
-        return found
-
-
-async def reached(service: Inside, task_id: str, stage: str) -> dict[str, object]:
-    async with asyncio.timeout(20):
-        while (found := await status(service, task_id))["stage"] != stage:
-            await asyncio.sleep(0.01)
-    return found
-
-
 async def test_a_change_is_refused_as_busy_and_can_be_made_afterwards(service: Inside) -> None:
     task_id = await service.submit()
     with locked(database(service)):
@@ -69,7 +56,7 @@ async def test_a_change_is_refused_as_busy_and_can_be_made_afterwards(service: I
                 problem = await answer.json(content_type=None)
                 assert (answer.status, problem["code"]) == (503, "database_busy"), path
                 assert answer.headers["Retry-After"] == "5"
-        assert (await status(service, task_id))["stage"] == "paused"
+        assert (await service.status(task_id))["stage"] == "paused"
         async with service.client.get("/readyz") as answer:
             database_check = (await answer.json())["checks"]["database"]
             assert (answer.status, database_check["detail"]) == (503, "database is locked")
@@ -83,17 +70,17 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
     task_id = await service.submit(
         url=site.url("/8mb.mp4?rate=6000000"), outputs=["video", "audio"], auto_start=True
     )
-    before = await reached(service, task_id, "download")
+    before = await service.reached(task_id, "download")
     with locked(database(service)):
         out = service.app[keys.FILES].work(task_id) / "out"
         async with asyncio.timeout(20):
             while len(list(out.glob("*"))) < 2:  # the child has got to its end
                 await asyncio.sleep(0.02)
-        during = await status(service, task_id)
+        during = await service.status(task_id)
         assert during["stage"] == "download", "what is not stored is not told"
-    done = await reached(service, task_id, "completed")
+    done = await service.reached(task_id, "completed")
     assert (before["attempt"], done["attempt"]) == (1, 1)
-    assert sorted(done["files"]) == ["audio", "video"]  # type: ignore[call-overload]
+    assert sorted(done["files"]) == ["audio", "video"]
     waiting = [record for record in caplog.records if "waits to be saved" in record.getMessage()]
     assert {record.levelname for record in waiting} == {"WARNING"}
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
@@ -110,7 +97,7 @@ async def test_what_waits_in_the_queue_begins_when_the_lock_is_gone(
         async with asyncio.timeout(20):
             while "cannot begin yet" not in caplog.text:
                 await asyncio.sleep(0.01)
-    done = await reached(service, task_id, "completed")
+    done = await service.reached(task_id, "completed")
     assert done["attempt"] == 1
 
 

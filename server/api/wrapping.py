@@ -114,7 +114,7 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)
     error_id = secrets.token_hex(8)
-    log.error("error %s in %s %s", error_id, request.method, request.path, exc_info=exc)
+    log.error("error %s in %s %s", error_id, request.method, request.raw_path, exc_info=exc)
     if request.writer.output_size:  # an answer is under way: only its end can say that it is not whole
         return NobodyThere()
     return problem(request, InternalError(error_id))

@@ -7,10 +7,10 @@ A child of the fork server runs `main`. For debugging, and where there is no for
 import dataclasses
 import fcntl
 import os
+import secrets
 import socket
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -32,6 +32,7 @@ from server.child.source.facts import Trail
 from server.child.source.failures import Failure, classify
 from server.child.source.thumbnails import Thumbnails
 from server.jobs import Job, Wishes, from_message
+from server.redaction import trace_of
 
 
 def main(channel: socket.socket) -> NoReturn:
@@ -110,9 +111,17 @@ def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
         another.__context__ = error
         error, failure, said = another, Failure("internal"), "no code could be found for it"
     log.write(f"{failure.code}: {said}")
+    told = {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
     if failure.code == "internal":
-        log.write("".join(traceback.format_exception(error)))
-    return {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
+        told["fault"] = _described(error, log)
+    return told
+
+
+def _described(fault: BaseException, log: Log) -> dict[str, str]:
+    """For the server's log, with an id that leads there from the task's."""
+    number, trace = secrets.token_hex(8), trace_of(fault)
+    log.write(f"error {number}\n{trace}")
+    return {"id": number, "trace": trace}
 
 
 def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:

@@ -8,9 +8,20 @@ from datetime import UTC, datetime
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from server.redaction import cleaned
 from server.settings import LoggingSettings
 
 CLIENTS_FAULTS = (HttpProcessingError, web.RequestPayloadError)
+
+
+class TextFormatter(logging.Formatter):
+    """One line an entry, and behind it a traceback if any; no secrets."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(filter(None, (cleaned(super().format(record)), _trace(record))))
 
 
 class JsonFormatter(logging.Formatter):
@@ -21,11 +32,17 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": cleaned(record.getMessage()),
         }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+        exception = cleaned(self.formatException(record.exc_info)) if record.exc_info else _trace(record)
+        if exception:
+            entry["exception"] = exception
         return json.dumps(entry, ensure_ascii=False)
+
+
+def _trace(record: logging.LogRecord) -> str:
+    """The traceback of another process, see `server.tasks.faults`."""
+    return cleaned(str(getattr(record, "trace", "")))
 
 
 class OurErrorsOnly(logging.Filter):
@@ -43,10 +60,7 @@ _OURS = OurErrorsOnly()
 
 def configure(settings: LoggingSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    if settings.format == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     quieten()
 

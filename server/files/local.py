@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
@@ -38,6 +39,7 @@ from server.files.publishing import (
     read_manifest,
 )
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.redaction import clean
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,12 @@ class LocalFiles:
             return await asyncio.to_thread(open_file, directory, stored)
         except OSError:
             raise FileNotFound from None
+
+    async def note(self, task_id: str, text: str) -> None:
+        """Append a line to the task's log, without secrets; if there is no room, there is none."""
+        line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {clean(text)}\n"
+        with suppress(OSError):
+            await asyncio.to_thread(_append, self.log(task_id), line.encode(errors="replace"))
 
     async def publish(
         self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
@@ -199,6 +207,12 @@ class LocalFiles:
             delete(self.work(task_id))
             if lock.held:
                 delete(self.lock(task_id))
+
+
+def _append(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0) as file:
+        file.write(data)
 
 
 class _Lock:

@@ -9,8 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 from server.errors import DiskFull, ShuttingDown, SourceRefused, TooManyRequests
+from server.events import Broken
 from server.models import InfoRequest
 from server.settings import DownloadSettings
+from server.tasks import faults
 from server.tasks.disk import found_no_room
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
@@ -98,4 +100,7 @@ def _answer(line: bytes) -> dict[str, Any]:
     if message["kind"] == "extracted":
         info: dict[str, Any] = message["info"]
         return info
-    raise SourceRefused(message["code"])
+    broken = Broken.model_validate(message)
+    if broken.code == "internal":
+        faults.tell("a look at a link", broken.fault)
+    raise SourceRefused(broken.code)

@@ -9,9 +9,10 @@ import logging
 
 from server.clock import Clock
 from server.errors import StoreUnavailable
-from server.events import Event, apply
+from server.events import Cancelled, Completed, Event, Failed, Requeued, Started, apply
 from server.models import TaskStatus
 from server.ports import Publisher, Store
+from server.tasks import faults
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Recorder:
                 return before
             if await self._store.save(after):
                 self._publisher.publish(after)
+                _log(event, after)
                 return after
 
     async def record_surely(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
@@ -63,3 +65,19 @@ class Recorder:
                     log.warning("a status of %s waits to be saved: %s", task_id, exc.__cause__ or exc)
                 waits = True
                 await asyncio.sleep(SAVE_AGAIN)
+
+
+def _log(event: Event, after: TaskStatus) -> None:
+    """What begins and ends; what a person has to act on is an error, with all that is known of it."""
+    task_id = after.task_id
+    match event:
+        case Started():
+            log.info("attempt %s of %s begins", after.attempt, task_id)
+        case Completed() | Cancelled():
+            log.info("%s is %s", task_id, after.stage)
+        case Failed(code="internal", fault=fault):
+            faults.tell(f"attempt {after.attempt} of {task_id}", fault)
+        case Failed(code=code):
+            log.warning("%s failed: %s", task_id, code)
+        case Requeued(because=str(code)):
+            log.info("attempt %s of %s has ended, it is queued again: %s", after.attempt, task_id, code)

@@ -26,6 +26,7 @@ from server.models import ProcessRequest, Stage, TaskStatus
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings
 from server.tasks.disk import found_no_room
+from server.tasks.faults import fault_of
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
 from server.tasks.recorder import Recorder
@@ -101,7 +102,7 @@ class Runner:
         except TaskNotFound:
             raise
         except Exception as exc:
-            ended = self._after_fault(status, exc)
+            ended = await self._after_fault(status, exc)
         if isinstance(ended, TaskStatus):
             return ended
         after = await self._recorder.record_surely(status.task_id, ended, status.attempt)
@@ -116,14 +117,15 @@ class Runner:
             return ending
         return await self._tidied(after)
 
-    def _after_fault(self, status: TaskStatus, fault: Exception) -> Event:
+    async def _after_fault(self, status: TaskStatus, error: Exception) -> Event:
         """A full disk may show here, too: in the task's log, or in the last rename of its files."""
-        if isinstance(fault, DiskFull) or found_no_room(fault):
+        if isinstance(error, DiskFull) or found_no_room(error):
             return after_failure(status, Broken(code="disk_full"), self._settings.retries)
-        if isinstance(fault, StoreUnavailable):
+        if isinstance(error, StoreUnavailable):
             return Requeued(because=NEXT_ATTEMPT)
-        log.error("attempt %s of %s failed on our side", status.attempt, status.task_id, exc_info=fault)
-        return Failed(code="internal")
+        fault = fault_of(error)
+        await self._files.note(status.task_id, f"internal: error {fault.id}, {error!r}")
+        return Failed(code="internal", fault=fault)
 
     async def _tidied(self, status: TaskStatus) -> TaskStatus:
         """Only once the status names other files may those of an earlier attempt go."""
@@ -212,7 +214,7 @@ def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
     if broken.code == "disk_full":
         return Requeued(because="disk_full", after=DISK_BACKOFF)
     if not broken.retryable or status.retries >= retries:
-        return Failed(code=broken.code, hint=broken.hint)
+        return Failed(code=broken.code, hint=broken.hint, fault=broken.fault)
     return Requeued(because=NEXT_ATTEMPT, counts_as_retry=True, after=_backoff(status, broken))
 
 

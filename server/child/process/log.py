@@ -9,20 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from server.redaction import clean
+
 LIMIT = 256 * 1024
-_LONGEST_LINE = 2000
 _LINE_END = re.compile(r"[\r\n]+")
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_URL = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?(?P<rest>[^\s?#'\"<>]*)[^\s'\"<>]*", re.IGNORECASE
-)
-# yt-dlp names some files after the end of a link, its query included.
-_QUERY = re.compile(r"\?[^\s?'\"<>]*=[^\s'\":<>]*")
-_SECRET = re.compile(
-    r"(?P<name>\b(?:set-)?cookie2?|(?:proxy-)?authorization|x-api-key|password|passwd|token)"
-    r"(?P<quote>['\"]?\s*[:=]).*",
-    re.IGNORECASE,
-)
 
 
 class Log:
@@ -62,14 +52,6 @@ class Log:
             if self._left <= 0:
                 data = b"(this log is full; what follows is not kept)\n"
             _write(self._descriptor, data)
-
-
-def clean(line: str) -> str:
-    """`line` without passwords, queries, cookies and what could confuse a terminal."""
-    line = _CONTROL.sub("", line[:_LONGEST_LINE])
-    line = _URL.sub(lambda url: url["scheme"] + url["rest"] + ("?..." if "?" in url[0] else ""), line)
-    line = _QUERY.sub("?...", line)
-    return _SECRET.sub(lambda found: f"{found['name']}{found['quote']} ...", line)
 
 
 def _size(descriptor: int) -> int:

@@ -1,0 +1,197 @@
+"""What the server's log says of tasks: errors are for a person to act upon, and nothing in it is a secret."""
+
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.child.job import _told
+from server.child.process.log import Log
+from server.child.source.facts import Trail
+from server.commands.logs import JsonFormatter, TextFormatter
+from server.events import Broken
+from server.files.local import LocalFiles
+from server.jobs import Job
+from server.redaction import MAX_TRACE
+from server.tasks.faults import fault_of
+from server.tasks.jobs import JobMaker
+from tests.inside import Inside, inside
+from tests.site import Site
+
+SECRET = "hunter2"
+SECRETS = f"http://user:{SECRET}@media.test/v?key={SECRET} Cookie: session={SECRET}"
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Inside]:
+    async with inside(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "server.tasks")
+    return caplog
+
+
+def lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
+    """Level and message of what stands there about one task, without its id."""
+    found = [record for record in log.records if task_id in record.getMessage()]
+    return [f"{record.levelname} {record.getMessage().replace(task_id, '<id>')}" for record in found]
+
+
+def as_written(log: pytest.LogCaptureFixture) -> str:
+    formatters = (TextFormatter(), JsonFormatter())
+    return "\n".join(each.format(record) for each in formatters for record in log.records)
+
+
+async def own_log(service: Inside, task_id: str) -> str:
+    async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
+        return await answer.text()
+
+
+def only_error(log: pytest.LogCaptureFixture) -> logging.LogRecord:
+    [record] = [record for record in log.records if record.levelno >= logging.ERROR]
+    return record
+
+
+def id_in(text: str) -> str:
+    [found] = re.findall(r"\berror ([0-9a-f]{16})\b", text)
+    return str(found)
+
+
+async def test_a_task_that_completes_begins_and_ends(
+    service: Inside, site: Site, log: pytest.LogCaptureFixture
+) -> None:
+    task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
+    await service.reached(task_id, "completed")
+    assert lines(log, task_id) == ["INFO attempt 1 of <id> begins", "INFO <id> is completed"]
+
+
+async def test_a_task_that_fails_for_a_reason_outside_is_a_warning(
+    service: Inside, site: Site, log: pytest.LogCaptureFixture
+) -> None:
+    task_id = await service.submit(url=site.url("/1mb.mp4?status=404"), auto_start=True)
+    await service.reached(task_id, "failed")
+    assert lines(log, task_id) == ["INFO attempt 1 of <id> begins", "WARNING <id> failed: http_404"]
+
+
+async def test_a_fault_of_ours_is_an_error_with_a_traceback_and_an_id(
+    service: Inside, site: Site, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise LookupError(SECRETS)
+
+    monkeypatch.setattr(LocalFiles, "publish", fail)
+    task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
+    assert (await service.reached(task_id, "failed"))["error_code"] == "internal"
+    error = only_error(log)
+    assert task_id in error.getMessage()
+    assert "in fail\n" in as_written(log)
+    assert f"error {id_in(error.getMessage())}" in await own_log(service, task_id)
+    assert SECRET not in as_written(log) + await own_log(service, task_id)
+
+
+async def test_a_fault_of_a_child_is_one_too_and_comes_with_its_traceback(
+    service: Inside, site: Site, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misunderstood(self: JobMaker, *args: Any) -> Job:
+        job = original(self, *args)
+        object.__setattr__(job, "kind", "nonsense")
+        return job
+
+    original = JobMaker.download
+    monkeypatch.setattr(JobMaker, "download", misunderstood)
+    task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
+    assert (await service.reached(task_id, "failed"))["error_code"] == "internal"
+    error = only_error(log)
+    assert "Traceback (most recent call last)" in as_written(log)
+    assert "job.py" in as_written(log)
+    assert f"error {id_in(error.getMessage())}" in await own_log(service, task_id)
+
+
+async def test_a_look_at_a_link_that_ends_as_internal_is_an_error(
+    service: Inside, site: Site, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misunderstood(self: JobMaker, *args: Any) -> Job:
+        job = original(self, *args)
+        object.__setattr__(job, "kind", "nonsense")
+        return job
+
+    original = JobMaker.info
+    monkeypatch.setattr(JobMaker, "info", misunderstood)
+    async with service.client.post("/api/info", json={"url": site.url("/1mb.mp4")}) as answer:
+        assert (answer.status, (await answer.json(content_type=None))["error_code"]) == (502, "internal")
+    assert "job.py" in str(only_error(log).__dict__["trace"])
+
+
+async def test_what_a_child_says_that_nobody_understands_is_a_fault(
+    service: Inside, site: Site, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def babble(_: object) -> bytes:
+        return json.dumps({"kind": "progress", "progress": SECRETS}).encode() + b"\n"
+
+    monkeypatch.setattr("server.tasks.forkserver.Child.read_line", babble)
+    task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
+    await service.reached(task_id, "failed")
+    assert "ValidationError" in as_written(log)
+    assert SECRET not in as_written(log)
+
+
+def fail(depth: int) -> None:
+    if not depth:
+        raise ZeroDivisionError(f"{SECRETS}\n\ud800 \x1b[31mred")
+    try:
+        fail(depth - 1)
+    except Exception as exc:
+        raise RuntimeError("again") from exc
+
+
+def error_with_secrets(depth: int = 0) -> BaseException:
+    with pytest.raises((ZeroDivisionError, RuntimeError)) as caught:
+        fail(depth)
+    return caught.value
+
+
+@pytest.mark.parametrize("depth", [0, 200])
+def test_a_child_describes_a_fault_within_bounds_and_without_secrets(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        told = _told(error_with_secrets(depth), Trail(), Log(file.fileno()))
+    broken = Broken.model_validate_json(json.dumps(told))
+    assert broken.code == "internal"
+    assert broken.fault
+    assert 0 < len(broken.fault.trace) <= MAX_TRACE
+    assert broken.fault.id in path.read_text()
+    assert SECRET not in broken.fault.trace + path.read_text()
+
+
+def test_the_server_describes_a_fault_within_bounds_and_without_secrets() -> None:
+    fault = fault_of(error_with_secrets(200))
+    assert len(fault.trace) == MAX_TRACE
+    assert fault.trace.endswith("again")
+    assert SECRET not in fault_of(error_with_secrets()).trace
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_no_line_of_the_log_holds_a_secret(formatter: logging.Formatter) -> None:
+    error = error_with_secrets()
+    trace = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("a", logging.ERROR, __file__, 1, "failed: %s", (SECRETS,), trace)
+    text = formatter.format(record)
+    assert "ZeroDivisionError" in text
+    assert "http://media.test/v" in text
+    assert SECRET not in text
+    assert "\x1b" not in text
+
+
+def test_a_trace_from_elsewhere_stands_where_ones_own_would() -> None:
+    record = logging.LogRecord("a", logging.ERROR, __file__, 1, "failed", (), None)
+    record.trace = f"Traceback\n  {SECRETS}"
+    assert TextFormatter().format(record).splitlines()[1] == "Traceback"
+    assert json.loads(JsonFormatter().format(record))["exception"].startswith("Traceback\n")
+    assert SECRET not in TextFormatter().format(record) + JsonFormatter().format(record)
