@@ -49,8 +49,12 @@ class ForkServers:
         return _Lent(self, ffmpeg, deno)
 
     def take(self, config: str) -> Running:
-        free = self._free[config]
-        return free.pop() if free else _start(config)
+        while free := self._free[config]:
+            running = free.pop()
+            if running.process.poll() is None:
+                return running
+            running.end()
+        return _start(config)
 
     def give_back(self, config: str, running: Running) -> None:
         self._free[config].append(running)

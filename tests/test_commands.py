@@ -3,14 +3,17 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from server.__main__ import main
 from tests.service import ROOT, Service
 from tests.site import Site
 
 Ran = tuple[int, str, str]  # exit status, standard output, standard error
+Command = Callable[..., Ran]
 
 
 async def run(*arguments: str, **environment: str) -> Ran:
@@ -29,6 +32,21 @@ async def run(*arguments: str, **environment: str) -> Ran:
 
 
 @pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`run` without a process of its own."""
+
+    def command(*arguments: str, **environment: str) -> Ran:
+        for name in [name for name in os.environ if name == "PORT" or name.startswith("CLIPWIRE_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        status = main(list(arguments))
+        return status, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
 def data(tmp_path: Path) -> dict[str, str]:
     return {"CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data")}
 
@@ -42,15 +60,17 @@ def of(service: Service) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("arguments", [("serv",), ("get",), ("check", "x"), ("backup",), ("--help",)])
-async def test_wrong_usage_is_told_how_it_goes(arguments: tuple[str, ...]) -> None:
-    status, out, err = await run(*arguments)
+def test_wrong_usage_is_told_how_it_goes(command: Command, arguments: tuple[str, ...]) -> None:
+    status, out, err = command(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith("usage: python -m server")
 
 
-@pytest.mark.parametrize("command", [(), ("check",), ("get", "http://media.test/"), ("backup", "x")])
-async def test_a_wrong_configuration_gets_one_line_and_status_2(command: tuple[str, ...]) -> None:
-    status, out, err = await run(*command, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="many")
+@pytest.mark.parametrize("arguments", [(), ("check",), ("get", "http://media.test/"), ("backup", "x")])
+def test_a_wrong_configuration_gets_one_line_and_status_2(
+    command: Command, arguments: tuple[str, ...]
+) -> None:
+    status, out, err = command(*arguments, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="many")
     assert (status, out) == (2, "")
     assert "downloads.max_concurrent" in err
     assert err.count("\n") == 1
@@ -79,8 +99,10 @@ async def test_a_port_that_is_taken_is_named(data: dict[str, str], service: Serv
     assert "server.port" in err.splitlines()[-1]
 
 
-async def test_check_says_what_is_in_order_and_changes_nothing(data: dict[str, str], tmp_path: Path) -> None:
-    status, out, _ = await run("check", **data)
+def test_check_says_what_is_in_order_and_changes_nothing(
+    command: Command, data: dict[str, str], tmp_path: Path
+) -> None:
+    status, out, _ = command("check", **data)
     assert status == 0
     for name in (
         "configuration",
@@ -96,18 +118,20 @@ async def test_check_says_what_is_in_order_and_changes_nothing(data: dict[str, s
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_check_warns_of_a_public_address_without_tokens(data: dict[str, str]) -> None:
+def test_check_warns_of_a_public_address_without_tokens(command: Command, data: dict[str, str]) -> None:
     public = data | {"CLIPWIRE_SERVER__HOST": "0.0.0.0"}
-    status, out, _ = await run("check", **public)
+    status, out, _ = command("check", **public)
     assert (status, "warn  address:" in out) == (0, True)
-    status, out, _ = await run("check", **public, CLIPWIRE_SERVER__TOKENS='["s3cret"]')
+    status, out, _ = command("check", **public, CLIPWIRE_SERVER__TOKENS='["s3cret"]')
     assert (status, "ok    address:" in out, "s3cret" in out) == (0, True, False)
 
 
-async def test_check_finds_what_keeps_the_service_from_working(data: dict[str, str], tmp_path: Path) -> None:
+def test_check_finds_what_keeps_the_service_from_working(
+    command: Command, data: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "clipwire.db").write_bytes(b"not a database" * 1000)
-    status, out, _ = await run("check", **data, CLIPWIRE_DOWNLOADS__MIN_FREE_DISK="100 TiB")
+    status, out, _ = command("check", **data, CLIPWIRE_DOWNLOADS__MIN_FREE_DISK="100 TiB")
     assert status == 1
     assert "FAIL  database:" in out
     assert "FAIL  disk:" in out
@@ -131,11 +155,11 @@ async def test_get_says_why_a_link_fails(service: Service, site: Site) -> None:
     assert "HTTP 404" in err
 
 
-async def test_get_says_what_is_wrong_with_a_request(service: Service) -> None:
-    status, _, err = await run("get", "ftp://media.test/", **of(service))
+async def test_get_says_what_is_wrong_with_a_request(command: Command, service: Service) -> None:
+    status, _, err = await asyncio.to_thread(command, "get", "ftp://media.test/", **of(service))
     assert (status, "url: " in err) == (1, True)
 
 
-async def test_get_says_when_nobody_answers(data: dict[str, str]) -> None:
-    status, _, err = await run("get", "http://media.test/", **data, CLIPWIRE_SERVER__PORT="1")
+def test_get_says_when_nobody_answers(command: Command, data: dict[str, str]) -> None:
+    status, _, err = command("get", "http://media.test/", **data, CLIPWIRE_SERVER__PORT="1")
     assert (status, "is the server running?" in err) == (1, True)
