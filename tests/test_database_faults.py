@@ -1,6 +1,7 @@
 """A database that cannot be used is one clear line; a copy of it, made while the server runs, is a server."""
 
 import asyncio
+import errno
 import os
 import re
 import sqlite3
@@ -183,6 +184,18 @@ async def test_a_look_works_where_nobody_can_write_and_beside_a_server(tmp_path:
     with read_only(path.parent):
         await sqlite.check(path)
         await sqlite.backup(path, tmp_path / "copy of what a crash has left.db")
+
+
+async def test_a_database_that_this_user_may_not_even_look_at_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    for looking in (sqlite.check(tmp_path / DATABASE), sqlite.backup(tmp_path / DATABASE, tmp_path / "copy")):
+        with pytest.raises(DatabaseUnusable, match="cannot be opened"):
+            await looking
 
 
 async def refused(service: Service, status: int) -> str:

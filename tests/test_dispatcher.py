@@ -8,7 +8,7 @@ import pytest
 
 from server.backends.dispatcher import LocalDispatcher
 from server.clock import Clock
-from server.errors import DiskFull
+from server.errors import DiskFull, StorageFailed
 from server.models import ProcessRequest, Stage, Task, TaskStatus
 from tests.examples import utc_now
 
@@ -174,6 +174,25 @@ async def test_an_attempt_that_breaks_frees_its_place(caplog: pytest.LogCaptureF
     await attempts.fail("a", RuntimeError("broken"))
     assert attempts.begun == ["a", "b"]
     assert "broken" in caplog.text
+    await downloads.aclose()
+
+
+async def test_a_task_that_cannot_be_read_again_frees_its_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: str) -> Task:
+        raise StorageFailed
+
+    attempts = Attempts()
+    downloads = dispatcher(attempts)
+    tasks = [attempts.task(name) for name in "ab"]
+    for task in tasks:
+        downloads.submit(task)
+    await settled()
+    monkeypatch.setattr(attempts, "get", fail)
+    await attempts.finish("a", tasks[0].status)
+    assert attempts.begun == ["a", "b"]
+    assert "storage_failed" in caplog.text
     await downloads.aclose()
 
 

@@ -26,7 +26,7 @@ def open_backend(
 async def check_database(settings: Settings) -> str:
     """What is there, in a few words; raises `DatabaseUnusable` if a server could not work with it."""
     path = settings.storage.data_dir / sqlite.DATABASE
-    if not path.exists():
+    if not sqlite.is_there(path):
         return f"{path} will be made"
     await sqlite.check(path)
     return f"{path} is in order"

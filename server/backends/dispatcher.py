@@ -1,7 +1,6 @@
 """One machine: downloads run as asyncio tasks of the server process."""
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -121,18 +120,22 @@ class LocalDispatcher:
     async def _run_in_its_turn(self, task_id: str) -> Task | None:
         """Make an attempt; the task, if it is to be queued again."""
         try:
+            return await self._store.get(task_id) if await self._goes_on_after(task_id) else None
+        except TaskNotFound:  # removed in this moment
+            return None
+        except Exception:
+            log.exception("download %s ended unexpectedly", task_id)
+            return None
+
+    async def _goes_on_after(self, task_id: str) -> bool:
+        """Make an attempt, and say whether the task is in the queue afterwards."""
+        try:
             status = await self._run(task_id)
-            again = status is not None and status.stage is Stage.QUEUED
         except StoreUnavailable as exc:
             log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
             await asyncio.sleep(AGAIN)
-            again = True
-        except Exception:
-            log.exception("download %s ended unexpectedly", task_id)
-            again = False
-        with contextlib.suppress(TaskNotFound):  # removed in this moment
-            return await self._store.get(task_id) if again else None
-        return None
+            return True
+        return status is not None and status.stage is Stage.QUEUED
 
     def _ended(self, task_id: str, job: asyncio.Task[Task | None]) -> None:
         asked_for = self._running.pop(task_id).again

@@ -3,7 +3,7 @@
 A server holds `open_lock`, then `open_store`; `backup` and `check` work beside it, too.
 """
 
-from server.backends.sqlite.backup import backup, check
+from server.backends.sqlite.backup import backup, check, is_there
 from server.backends.sqlite.connection import DATABASE, DatabaseUnusable, explained
 from server.backends.sqlite.lock import DataDirInUse, open_lock
 from server.backends.sqlite.store import SqliteStore, open_store
@@ -16,6 +16,7 @@ __all__ = [
     "backup",
     "check",
     "explained",
+    "is_there",
     "open_lock",
     "open_store",
 ]

@@ -36,8 +36,16 @@ async def check(path: Path) -> None:
             await verify(db, path, released_scripts()[-1].number)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a database `path`. Raises `DatabaseUnusable` if this user may not even look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DatabaseUnusable(path, f"cannot be opened ({error.strerror})") from error
+
+
 def _must_exist(path: Path) -> None:
-    if not path.is_file():
+    if not is_there(path):
         raise DatabaseUnusable(path, "is not there")
 
 
