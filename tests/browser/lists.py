@@ -17,7 +17,7 @@ _SCROLL_THROUGH = f"""async () => {{
     const hasMore = () => root.querySelector("[aria-setsize='-1']") !== null
     for (let [last, y] = [-1, await scrollToY(0)]; y !== last || hasMore();) {{
         for (const row of root.querySelectorAll(".card")) found.set(Number(row.ariaPosInSet), row.dataset.id)
-        ;[last, y] = [y, await scrollToY(y + innerHeight)]
+        ;[last, y] = [y, await scrollToY(y + 2 * innerHeight)]
     }}
     return [...found].sort(([a], [b]) => a - b)
 }}"""

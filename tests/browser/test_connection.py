@@ -67,7 +67,7 @@ async def test_after_a_gap_nothing_that_is_shown_is_out_of_date(api: FakeApi, op
         for number in range(60):
             await api.put(f"live{number}", "download")
         await expect(page).to_have_title("61 个进行中 – Clipwire")
-        await api.put_many(400)
+        await api.put_many(250)
         await page.reload()
         await is_live(page)
         await load_all(page)
@@ -262,12 +262,12 @@ async def test_what_is_asked_for_while_the_list_is_caught_up_with_is_answered_to
     api: FakeApi, open_page: OpenPage
 ) -> None:
     """More pages, wanted in the middle of it, do not keep the rest from being true."""
-    await api.put_many(600)
+    await api.put_many(300)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await is_live(page)
         await page.keyboard.press("Tab")
         await api.lose_sockets()
-        await api.remove("task-0580")
+        await api.remove("task-0280")
         api.takes_sockets = True
         api.answers.clear()
         await page.evaluate("dispatchEvent(new Event('online'))")
