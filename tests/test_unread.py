@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,17 @@ async def read(sock: socket.socket, size: int, until: bytes | None = None) -> by
             break
         received += piece
     return bytes(received)
+
+
+async def test_the_service_looks_by_itself_and_forgets_who_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LOOK", 0.02), ("UNREAD", 0.1), ("AT_ONCE", 2)):
+        monkeypatch.setattr(connections, name, value)
+    async with asyncio.timeout(20), inside(tmp_path) as service, AsyncExitStack() as clients:
+        link = await service.finished(CONTENT)
+        for _ in range(5):
+            await begin(service, await clients.enter_async_context(service.connected()), get(link))
+        await service.all_gone()
+        while len(service.app[CONNECTIONS]._seen) > 1:
+            await asyncio.sleep(0.01)

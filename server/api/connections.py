@@ -7,7 +7,7 @@ of the process. Nor does it tell a handler that its client has left.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from server.errors import TooManyRequests
 QUIET = 30.0  # seconds that a connection may stay without a request under way
 UNREAD = 60.0  # seconds that a client may go without taking a byte of what it was sent
 LOOK = 5.0  # seconds
+AT_ONCE = 256  # connections that are looked at before everybody else on the event loop has a turn
 LET_GO = 0.5  # seconds
 COME_BACK = 10  # seconds, for a client that holds too many sockets
 
@@ -79,13 +80,11 @@ class Connections:
 
     def look(self, connections: Collection[web.RequestHandler], now: float) -> None:
         """End those of `connections` that have been in one situation for longer than that may last."""
-        seen = {}
         for connection in connections:
             situation = self._situation(connection)
             before, since = self._seen.get(connection, (situation, now))
-            seen[connection] = situation, since if situation == before else now
-        self._seen = seen
-        for connection, (situation, since) in seen.items():
+            since = since if situation == before else now
+            self._seen[connection] = situation, since
             if now - since > situation.may_last and (transport := connection.transport):
                 wire.cut(transport) if situation.left else transport.close()
 
@@ -103,22 +102,28 @@ class Connections:
             if asyncio.get_running_loop().time() > until:
                 break
         for connection in server.connections:
-            if connection.transport:
+            if connection.transport and self._situation(connection).may_last != QUIET:
                 wire.cut(connection.transport)
         await asyncio.sleep(0.1)  # in which their handlers notice
 
     async def watch(self, server: web.Server) -> None:
         """Do both again and again, until it is cancelled."""
-        now = asyncio.get_running_loop().time
-        await asyncio.gather(
-            _every(LET_GO, self.let_go), _every(LOOK, lambda: self.look(server.connections, now()))
-        )
+        await asyncio.gather(self._keep_looking(server), self._keep_letting_go())
 
+    async def _keep_letting_go(self) -> None:
+        while True:
+            await asyncio.sleep(LET_GO)
+            self.let_go()
 
-async def _every(seconds: float, do: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        do()
+    async def _keep_looking(self, server: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK)
+            connections = server.connections
+            for start in range(0, len(connections), AT_ONCE):
+                self.look(connections[start : start + AT_ONCE], loop.time())
+                await asyncio.sleep(0)
+            self._seen = {each: self._seen[each] for each in connections if each in self._seen}
 
 
 @dataclass(frozen=True, slots=True)
