@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from server.backends import embedded
+from server.backends.dispatcher import LocalDispatcher
 from server.commands import check
 from tests.bundled import SYSTEMS  # before all that look for an ffmpeg
 from tests.jobs import Jobs, running_jobs
@@ -26,6 +28,18 @@ def media(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Made once a session: the workers of pytest-xdist share the folder above their own."""
     base = tmp_path_factory.getbasetemp()
     return make_media((base if worker_id == "master" else base.parent) / "media")
+
+
+@pytest.fixture
+def nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers within the test's process hold their queues from the start on, until they are released."""
+    original = LocalDispatcher.__init__
+
+    def held(self: LocalDispatcher, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.hold()
+
+    monkeypatch.setattr(LocalDispatcher, "__init__", held)
 
 
 @pytest.fixture

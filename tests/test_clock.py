@@ -22,6 +22,8 @@ from server.tasks import janitor
 from server.tasks.runner import MAX_RETRY_AFTER
 from tests.test_faults import backend
 
+pytestmark = pytest.mark.usefixtures("nothing_begins")
+
 HOUR = 3600.0
 DAY = 24 * HOUR
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
@@ -80,7 +82,6 @@ def running(folder: Path, hands: Hands, **downloads: Any) -> AbstractAsyncContex
 
 async def ended(opened: Backend) -> TaskStatus:
     """A task that has completed, without a download."""
-    opened.tasks._dispatcher.hold()
     task = await opened.tasks.submit(REQUEST)
     await opened.tasks._recorder.record(task.task_id, Started())
     return await opened.tasks._recorder.record(task.task_id, Completed(files={}))
@@ -150,14 +151,11 @@ async def test_after_a_start_with_a_corrected_clock_ages_count_from_that_start(
     hands.jump(1000 * DAY)
     async with running(tmp_path, hands) as opened:
         status = await ended(opened)
-        opened.tasks._dispatcher.hold()
         late = await opened.tasks.submit(REQUEST)
     hands.jump(-1000 * DAY)
     async with running(tmp_path, hands, retention_hours=1) as opened:
         await looks.again()
         assert await is_there(opened, status)
-        opened.tasks._dispatcher.hold()
-        await opened.tasks._dispatcher.withdraw(late.task_id)
         late = await opened.tasks._recorder.record(late.task_id, Completed(files={}))
         assert shown(late)["completed_at"] >= shown(late)["created_at"]
         hands.go_on(HOUR + 60)
@@ -171,7 +169,6 @@ async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_any
 ) -> None:
     hands.jump(1000 * DAY)
     async with running(tmp_path, hands) as opened:
-        opened.tasks._dispatcher.hold()
         task = await opened.tasks.submit(REQUEST)
         await opened.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
     hands.jump(-1000 * DAY)

@@ -22,6 +22,8 @@ from server.settings import DownloadSettings, Settings, StorageSettings
 from server.stored import known_stage
 from server.tasks.hub import Hub
 
+pytestmark = pytest.mark.usefixtures("nothing_begins")
+
 Client = TestClient[web.Request, web.Application]
 URL = "http://127.0.0.9:9/video.mp4"
 FILE = {"name": "video_a_abcdefghijklm.mp4", "path": "1/video.mp4", "size": 5, "type": "video/mp4"}
@@ -41,9 +43,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @asynccontextmanager
 async def this_release(settings: Settings) -> AsyncIterator[Client]:
-    """It runs, and begins nothing."""
     async with asyncio.timeout(30), TestClient(TestServer(create_app(settings))) as client:
-        client.app[keys.TASKS]._dispatcher.hold()
         yield client
 
 
