@@ -3,6 +3,7 @@
 Everything here and in the tests lives on the session's event loop, as the browser does.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -34,10 +35,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     program = find_chromium() or without("Chromium", "apt-get install chromium")
+    # Chromium leaves things of its own in the home folder.
+    env: dict[str, str | float | bool] = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS, env=env)
         expect.set_options(timeout=PATIENCE_MS)
         yield browser
         await browser.close()
