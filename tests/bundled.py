@@ -15,8 +15,9 @@ from typing import Final
 
 from server.tasks.tools import _bundled_ffmpeg
 
-SYSTEMS: Final = shutil.which("ffmpeg")
-SYSTEMS_PATH: Final = os.environ["PATH"]
+# The workers of pytest-xdist inherit the PATH that is changed here: they are told what it was.
+SYSTEMS_PATH: Final = os.environ.setdefault("PATH_BEFORE_TESTS", os.environ["PATH"])
+SYSTEMS: Final = shutil.which("ffmpeg", path=SYSTEMS_PATH)
 
 
 def _prefer(program: str) -> None:
