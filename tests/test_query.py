@@ -1,6 +1,7 @@
 """Query parameters: numbers are read one way, and what is wrong is named all at once."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,13 @@ async def test_what_is_no_number_within_its_bounds_is_no_limit(client: Client) -
 async def test_what_is_no_number_of_seconds_is_no_wait(client: Client) -> None:
     for text in (*NO_NUMBERS, ".5", "5.", "1.5.5", "1.%D9%A5", "5&wait=5"):
         assert await wrong(client, f"{NOBODY}?wait={text}") == {"wait"}, text
+
+
+async def test_numbers_within_a_cursor_are_read_the_same_way(client: Client) -> None:
+    for plain in ("n05", "n+5", "n5 ", "n-1", "n5_0", "n\N{FULLWIDTH DIGIT FIVE}", "n" + "9" * 30, "q1,5"):
+        cursor = urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+        assert await wrong(client, f"/api/tasks?cursor={cursor}") == {"cursor"}, plain
+        assert await wrong(client, f"/api/tasks?cursor={cursor}=") == {"cursor"}, plain
 
 
 async def test_what_fits_is_answered(client: Client) -> None:
