@@ -4,15 +4,23 @@
 that is not understood adds it there, and the rule for it in `server.child.source.rules`.
 """
 
+import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 from yt_dlp import utils
-from yt_dlp.networking.exceptions import TransportError
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.networking.exceptions import HTTPError, TransportError
 
+from server.child.process.log import Log
+from server.child.source import options
+from server.child.source.engine import Engine
 from server.child.source.facts import Trail
 from server.child.source.failures import classify
+from tests.jobs import download_job
 from tests.test_child_failures import extracted, refusal
 
 ROOT = Path(__file__).parent
@@ -28,6 +36,90 @@ def said() -> list[tuple[str, str]]:
     lines = (ROOT / "child_wording.txt").read_text(encoding="utf-8").splitlines()
     rows = [line.split(" | ", 1) for line in lines if line and not line.startswith("#")]
     return [(text.format(**HINTS), code.strip()) for code, text in rows]
+
+
+class Saying(InfoExtractor):  # type: ignore[misc]
+    """Fails in the way that its link names."""
+
+    _VALID_URL = r"http://saying\.test/(?P<id>\w+)"
+
+    def _real_extract(self, url: str) -> Any:
+        getattr(self, f"_{self._match_id(url)}")()
+
+    def _geo(self) -> None:
+        self.raise_geo_restricted(countries=["DE"])
+
+    def _login(self) -> None:
+        try:
+            self._refuse(403)
+        except HTTPError:
+            self.raise_login_required()
+
+    def _handled(self) -> None:
+        try:
+            self._refuse(410)
+        except HTTPError as error:
+            raise utils.ExtractorError("No luck", expected=True) from error
+
+    def _refuse(self, status: int) -> None:
+        raise refusal(status)
+
+    def _guarded(self) -> None:
+        self.report_drm("abc")
+
+    def _offline(self) -> None:
+        raise utils.UserNotLive(video_id="abc")
+
+    def _key(self) -> None:
+        raise KeyError("captcha")
+
+    def _bug(self) -> None:
+        json.loads(cast("str", None))
+
+    def _ours(self) -> None:
+        self._request_webpage("data:,a", "abc")
+
+    def _url(self) -> None:
+        urlsplit("http://[::1/")
+
+
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [
+        ("geo", "geo_restricted"),
+        ("login", "login_required"),
+        ("handled", "http_410"),
+        ("guarded", "drm_protected"),
+        ("offline", "not_live"),
+        ("key", "extraction_failed"),
+        ("bug", "extraction_failed"),
+        ("url", "unsupported_url"),
+    ],
+)
+def test_what_an_extractor_raises_has_a_code(tmp_path: Path, link: str, code: str) -> None:
+    """All the way through yt-dlp, which wraps it."""
+    trail, log = Trail(f"http://saying.test/{link}"), Log(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
+    with Engine(options.for_download(download_job(tmp_path), log), trail) as engine:
+        engine._ies = {}
+        engine.add_info_extractor(Saying())
+        with pytest.raises(utils.YoutubeDLError) as raised:
+            engine.first(trail.url)
+    log.close()
+    assert classify(raised.value, trail).code == code
+    assert ("Traceback" in (tmp_path / "log").read_text()) == (link in ("bug", "url"))
+
+
+def test_a_fault_of_ours_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though an extractor was at work when it showed."""
+    monkeypatch.setattr("server.child.source.engine._bounded", lambda _: None)
+    log = Log(os.open(os.devnull, os.O_WRONLY))
+    with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
+        engine._ies = {}
+        engine.add_info_extractor(Saying())
+        with pytest.raises(TypeError) as raised:
+            engine.first("http://saying.test/ours")
+    log.close()
+    assert classify(raised.value).code == "internal"
 
 
 @pytest.mark.parametrize(("text", "code"), said())

@@ -4,6 +4,7 @@ What takes long in it and is the same for every job is done once a process; chil
 """
 
 import functools
+import traceback
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking import common as networking
 from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.utils import ExtractorError, YoutubeDLError
 
 from server.child.media import probe
 from server.child.process.failed import JobFailed
@@ -45,6 +47,18 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             if isinstance(error, HTTPError):
                 self._bounded(error.response)
             raise
+
+    def extract_info(self, *args: Any, **kwargs: Any) -> Any:
+        """A fault in one of the many extractors is none of ours: the page was not understood."""
+        try:
+            return super().extract_info(*args, **kwargs)
+        except (YoutubeDLError, JobFailed, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if _is_ours(error):
+                raise
+            self.params["logger"].write("".join(traceback.format_exception(error)))
+            raise ExtractorError("An extractor error has occurred.", cause=error) from error
 
     def _bounded(self, response: Response) -> Response:
         response.__class__ = _bounded(type(response))  # type: ignore[arg-type]
@@ -94,6 +108,13 @@ def _extractors() -> tuple[Any, ...]:
     """All that yt-dlp enables by default; to find out which takes it 30 ms."""
     with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
         return tuple(ydl._ies.values())
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it was raised in this package, or in what that called, rather than in yt-dlp."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last: str = [name for name in modules if name.startswith(("yt_dlp.", "server."))][-1]
+    return last.startswith("server.")
 
 
 @functools.cache
