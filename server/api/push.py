@@ -268,7 +268,8 @@ ROUTES = [
             "WebSocket: one task",
             {101: Reply("Text messages, each the payload of `GET /api/status/{task_id}`")},
             "The current payload at once, then the newest after each change. After `completed` or `error` "
-            "the socket is closed with 1000; when the server goes away, with 1001.",
+            "the socket is closed with 1000; when the server goes away, with 1001; when the session that "
+            "opened it ends, with 1008.",
             parameters=(TASK_ID, *READER),
             errors=(TaskNotFound, *OF_SOCKETS),
         ),
