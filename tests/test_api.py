@@ -115,6 +115,7 @@ async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
         ("DELETE", f"/api/tasks/{NOBODY}", 404, "task_not_found"),
         ("GET", f"/api/tasks/{NOBODY}/log", 404, "task_not_found"),
         ("GET", f"/api/tasks/{NOBODY}/thumbnail", 404, "task_not_found"),
+        ("GET", "/api/download/two%0Alines", 404, "file_not_found"),
         ("GET", "/api/nowhere", 404, "not_found"),
         ("PUT", "/no%0Awhere", 404, "not_found"),
         ("GET", "/static/../config.toml", 404, "not_found"),

@@ -205,7 +205,7 @@ RANGE = header("Range", "one range of bytes; anything else gives the whole")
 IF_RANGE = header("If-Range", "an ETag or a date; if it is stale, the whole is sent")
 ROUTES = [
     get(
-        "/api/download/{name:.*}",
+        "/api/download/{name:(?s:.*)}",
         download,
         Operation(
             "download",
