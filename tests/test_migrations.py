@@ -159,6 +159,15 @@ async def test_a_database_that_cannot_be_used_is_one_clear_line(
         assert "\n" not in line
 
 
+async def test_what_cannot_be_opened_leaves_no_thread_that_outlives_the_event_loop(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.mkdir()
+    monkeypatch.setattr("aiosqlite.connect", lambda *_, **__: pytest.fail("its thread goes on"))
+    with pytest.raises(DatabaseUnusable):
+        await check(path)
+
+
 async def test_a_database_that_is_refused_is_not_touched(path: Path) -> None:
     await filled(path)
     newer(path)

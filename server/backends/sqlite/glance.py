@@ -7,6 +7,7 @@ the database when it closes. The folder may be one that nobody can write.
 
 import asyncio
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +39,18 @@ async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection
                 yield db
 
 
-def _connect(path: Path, how: str) -> aiosqlite.Connection:
-    return aiosqlite.connect(
-        f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, timeout=TIMEOUT
-    )
+@asynccontextmanager
+async def _connect(path: Path, how: str) -> AsyncIterator[aiosqlite.Connection]:
+    uri = _uri(path, how)
+    # Tried first: what aiosqlite cannot open leaves it with a thread that may outlive the event loop.
+    await asyncio.to_thread(_try_to_open, uri)
+    async with aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=TIMEOUT) as db:
+        yield db
+
+
+def _uri(path: Path, how: str) -> str:
+    return f"{path.absolute().as_uri()}?{how}"
+
+
+def _try_to_open(uri: str) -> None:
+    sqlite3.connect(uri, uri=True).close()
