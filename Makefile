@@ -23,7 +23,7 @@ install:
 	$(INSTALL) run
 
 # PYTHONDEVMODE is for the workers and the servers that tests start: they do not inherit -X dev.
-PYTEST = PYTHONDEVMODE=1 $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+PYTEST = PYTHONDEVMODE=1 $(PYTHON) -m pytest --numprocesses 3 --dist loadfile
 
 test: tools
 	$(PYTEST) -m "not long" $(ARGS)
