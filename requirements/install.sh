@@ -115,12 +115,20 @@ unpack() (
 
 install_tools() {
     has ffprobe || apt_install ffmpeg || expect ffprobe ffmpeg
-    has_chromium || { apt_install chromium && has_chromium; } || has_own_chromium || expect Chromium chromium
+    # The shell is the same browser without windows: smaller, and quicker to start.
+    has_chromium || apt_install chromium-headless-shell || { apt_install chromium && has_chromium; } ||
+        has_own_chromium || expect Chromium chromium
+    driver_runs || { apt_install libatomic1 && driver_runs; } || expect "Playwright's driver" libatomic1
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-has_chromium() { has chromium || has chromium-browser || has google-chrome || has google-chrome-stable; }
+has_chromium() {
+    for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
+        if has "$name"; then return; fi
+    done
+    return 1
+}
 
 # What needs it is not tested, and pytest says so at its end; but in CI everything is tested.
 expect() {
@@ -137,6 +145,13 @@ has_own_chromium() {
         digest "$lock" | put .venv/.browser
     fi
     [ -d .venv/browsers ]
+}
+
+# Playwright brings a Node.js, and that wants a library which Debian 12's Chromium does not.
+driver_runs() {
+    for node in .venv/lib/python*/site-packages/playwright/driver/node; do
+        [ ! -e "$node" ] || "$node" --version >/dev/null 2>&1 || return 1
+    done
 }
 
 fetch_chromium() {

@@ -14,7 +14,9 @@ usage: python -m server              run the service
        python -m server get URL [OUTPUT ...]
                                      submit to a running service and follow it
        python -m server check        is what the service needs in order?
-       python -m server backup FILE  copy the database, also while the service runs"""
+       python -m server backup FILE  copy the database, also while the service runs
+       python -m server copy --to postgresql://... [--files s3://...]
+                                     copy a service that is stopped to where many servers are one"""
 
 
 def main(arguments: list[str]) -> int:
@@ -37,6 +39,14 @@ def main(arguments: list[str]) -> int:
                 from server.commands.backup import backup
 
                 return asyncio.run(backup(load(), Path(target)))
+            case ["copy", "--to", url]:
+                from server.commands.copy import copy
+
+                return asyncio.run(copy(load(), url))
+            case ["copy", "--to", url, "--files", files] | ["copy", "--files", files, "--to", url]:
+                from server.commands.copy import copy
+
+                return asyncio.run(copy(load(), url, files))
     except ConfigurationError as exc:
         print(f"clipwire: configuration: {exc}", file=sys.stderr)
         return 2

@@ -7,19 +7,27 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import web
 
 from server.api import (
+    actions,
     auth,
+    batch,
     bodies,
+    cookies,
     files,
     health,
     info,
     keys,
     page,
+    presets,
     process,
     push,
+    queue,
+    remedies,
     security,
     session,
     status,
+    stream,
     tasks,
+    together,
 )
 from server.api.admission import admission
 from server.api.connections import CONNECTIONS, Connections
@@ -32,12 +40,32 @@ from server.api.route import Route, undescribed
 from server.api.wrapping import wrapped
 from server.backends import open_backend
 from server.clock import Clock
-from server.settings import Settings
+from server.settings import ServerSettings, Settings
 from server.tasks.hub import Hub
 
 ROUTES: list[Route] = [
     route
-    for module in (process, status, tasks, info, push, files, session, health, document, openapi_page, page)
+    for module in (
+        process,
+        batch,
+        presets,
+        status,
+        tasks,
+        actions,
+        remedies,
+        queue,
+        info,
+        push,
+        files,
+        stream,
+        together,
+        cookies,
+        session,
+        health,
+        document,
+        openapi_page,
+        page,
+    )
     for route in module.ROUTES
 ]
 
@@ -63,6 +91,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
         async with open_backend(settings, hub, clock or Clock(), gate.scopes) as opened:
             app[keys.TASKS] = opened.tasks
             app[keys.FILES] = opened.files
+            app[keys.WORKPLACE] = opened.workplace
+            app[keys.COOKIES] = opened.cookies
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[LOG_INS] = LogIns(opened.sessions)
@@ -79,11 +109,17 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
 
     app.cleanup_ctx.append(backend)
     app.on_shutdown.append(say_goodbye)  # ends the sockets and long polls; the backend closes after them
-    base_path = settings.server.base_path  # a proxy may or may not strip its prefix
-    routes = [*ROUTES, *_under(base_path)] if base_path else ROUTES
-    app.add_routes(wrapped(routes, admit, doors.add_headers, connections))
+    app[page.ASSETS] = page.assets()
+    app.add_routes(wrapped(_routes(settings.server), admit, doors.add_headers, connections))
     return app
 
 
-def _under(base_path: str) -> list[Route]:
-    return [undescribed(web.get(base_path, page.moved)), *(route.below(base_path) for route in ROUTES)]
+def _routes(settings: ServerSettings) -> list[Route]:
+    """A server that only runs downloads says how it is, and nothing else."""
+    ours = ROUTES if "web" in settings.roles else health.ROUTES
+    base_path = settings.base_path  # a proxy may or may not strip its prefix
+    return [*ours, *_under(base_path, ours)] if base_path else ours
+
+
+def _under(base_path: str, routes: list[Route]) -> list[Route]:
+    return [undescribed(web.get(base_path, page.moved)), *(route.below(base_path) for route in routes)]

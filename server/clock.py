@@ -17,6 +17,11 @@ def stopwatch() -> float:
     return time.monotonic()
 
 
+def wall() -> datetime:
+    """What the machine's clock shows at this moment, in UTC: for what goes by the hours of people."""
+    return datetime.now(UTC)
+
+
 class Clock:
     """`wall` are seconds since 1970, which may jump; `steady` are seconds that never do."""
 

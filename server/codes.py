@@ -9,11 +9,13 @@ from typing import Final, Literal, get_args
 Passing = Literal[
     "bot_check",
     "connection_failed",
+    "conversion_stalled",
     "disk_full",
     "extraction_failed",
     "incomplete",
     "proxy_error",
     "timeout",
+    "too_slow",
     "worker_lost",
 ]
 """Another attempt may help."""
@@ -21,6 +23,7 @@ Passing = Literal[
 Lasting = Literal[
     "age_restricted",
     "blocked_address",
+    "clip_out_of_range",
     "conversion_failed",
     "dns_error",
     "drm_protected",
@@ -28,12 +31,14 @@ Lasting = Literal[
     "format_unavailable",
     "geo_restricted",
     "internal",
+    "is_playlist",
     "live_rejected",
     "live_unsupported",
     "login_required",
     "members_only",
     "no_audio",
     "no_media",
+    "no_subtitles",
     "no_thumbnail",
     "no_video",
     "not_live",
@@ -48,11 +53,16 @@ Lasting = Literal[
     "unsupported_url",
 ]
 
-OfTheServer = Literal["cancelled"]
-"""No child says this."""
+OfTheServer = Literal["cancelled", "cookies_missing", "entries_failed"]
+"""No child says these."""
 
 Code = Passing | Lasting
 """What a child may end in; mypy holds every `JobFailed` and every rule to it."""
+
+PASSING_STATUSES: Final[frozenset[int]] = frozenset(
+    (408, 425, 429, 500, 502, 503, 504, *range(520, 528), 530)
+)
+"""Of HTTP: another attempt may help."""
 
 PASSING: Final[frozenset[str]] = frozenset(get_args(Passing))
 CODES: Final[frozenset[str]] = PASSING | frozenset(get_args(Lasting))

@@ -11,16 +11,22 @@ AppError
 ├── TaskNotFound             404
 ├── FileNotFound             404  no file of a task has this name
 ├── ThumbnailNotFound        404  none is known (yet)
+├── RemedyNotFound           404  there is none of this name
+├── CookiesNotFound          404  no cookie file has this name
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
 ├── BodyTooSlow              408  it did not come within the time
 ├── TaskAlreadyFinal         409  it has ended
 ├── WrongStage               409  the task is not where this could be done
+├── NotStreamable            409  nothing of it can be played now; says why
+├── RemedyNotOffered         409  that is no remedy for how the task ended
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
+├── NotTextType              415  Content-Type is not text/plain
 ├── RangeNotSatisfiable      416
 ├── InvalidRequest           422  well-formed and wrong; names the fields
 ├── InvalidQuery             422  a query parameter or a header does not fit; names it
+├── InvalidCookies           422  no cookie file; names the line
 ├── IdempotencyMismatch      422  the key was used with another request
 ├── UpgradeRequired          426  a plain request on a WebSocket path
 ├── TooManyRequests          429
@@ -28,12 +34,16 @@ AppError
 ├── SourceRefused            502  POST /api/info: the source said no
 ├── ShuttingDown             503
 ├── QueueFull                503
+├── StorageAway              503  the bucket of finished files does not answer
+├── WorkerSilent             503  whoever runs the task does not answer
 └── StoreUnavailable              what is stored cannot be read or written, for a reason outside
     ├── DatabaseBusy         503  another program holds it
+    ├── DatabaseAway         503  it does not answer
     ├── StorageFailed        503  a faulty or read-only disk
     └── DiskFull             507
 """
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -88,6 +98,14 @@ class ThumbnailNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "thumbnail_not_found"
 
 
+class CookiesNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "cookies_not_found"
+
+
+class RemedyNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "remedy_not_found"
+
+
 class NotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "not_found"
 
@@ -113,6 +131,23 @@ class WrongStage(AppError):
         super().__init__(stage=stage)
 
 
+class NotStreamable(AppError):
+    """`reason` is a key of the catalogues' `[stream]`."""
+
+    status, code = HTTPStatus.CONFLICT, "not_streamable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(extra={"reason": reason})
+        self.reason = reason
+
+
+class RemedyNotOffered(AppError):
+    status, code = HTTPStatus.CONFLICT, "remedy_not_offered"
+
+    def __init__(self, offered: Iterable[str]) -> None:
+        super().__init__(offered=", ".join(offered) or "-")
+
+
 class BodyTooSlow(AppError):
     status, code = HTTPStatus.REQUEST_TIMEOUT, "body_too_slow"
 
@@ -126,6 +161,19 @@ class BodyTooLarge(AppError):
 
 class NotJsonType(AppError):
     status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json_type"
+
+
+class NotTextType(AppError):
+    status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_text_type"
+
+
+class InvalidCookies(AppError):
+    """Says where, and nothing of what is there."""
+
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_cookies"
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line=line, extra={"line": line})
 
 
 class RangeNotSatisfiable(AppError):
@@ -205,6 +253,24 @@ class QueueFull(AppError):
         super().__init__(headers={"Retry-After": "30"})
 
 
+class StorageAway(AppError):
+    """Of finished files; its cause says what happened. Whoever must not lose anything tries again."""
+
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "storage_away"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+
+
+class WorkerSilent(AppError):
+    """What was asked for may still be done; to ask again does no harm."""
+
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "worker_silent"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "10"})
+
+
 class StoreUnavailable(AppError):
     """Nothing was changed. Whoever must not lose anything tries again; its cause says what happened."""
 
@@ -214,6 +280,16 @@ class DatabaseBusy(StoreUnavailable):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "5"})
+
+
+class DatabaseAway(StoreUnavailable):
+    """`perhaps_done`: the connection broke before the answer to a change came, and nobody could look yet."""
+
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "database_away"
+
+    def __init__(self, *, perhaps_done: bool = False) -> None:
+        super().__init__(headers={"Retry-After": "5"})
+        self.perhaps_done = perhaps_done
 
 
 class StorageFailed(StoreUnavailable):

@@ -4,15 +4,28 @@ A child writes the events of `CHILD_EVENT` as JSON, one a line; the others come 
 `apply` is pure: every transition can be tested without a process, a database or a clock.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
 
-from server.models import Frozen, Stage, StoredFile, TaskStatus, VideoInfo
+from server.jobs import MOST_OF_AN_ORDER
+from server.models import (
+    RATE_WINDOW,
+    Entries,
+    Entry,
+    Frozen,
+    Manifest,
+    Stage,
+    StoredFile,
+    TaskStatus,
+    VideoInfo,
+)
 from server.redaction import MAX_TRACE
 
 INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100
+LAST_MOMENT = 253_402_300_799  # the end of the year 9999
 
 
 class _Event(Frozen):
@@ -37,6 +50,13 @@ class Previewed(_Event):
     kind: Literal["previewed"] = "previewed"
 
 
+class Needs(_Event):
+    """So many bytes there will be in the job's directory at once, as far as the source says."""
+
+    kind: Literal["needs"] = "needs"
+    needs: NonNegativeInt
+
+
 class DownloadStarted(_Event):
     kind: Literal["download_started"] = "download_started"
 
@@ -53,6 +73,14 @@ class Progress(_Event):
     eta: NonNegativeInt | None = None
 
 
+class Held(_Event):
+    """Nothing more is fetched at this hour, or it goes on. `until` is the server's."""
+
+    kind: Literal["held"] = "held"
+    held: bool
+    until: datetime | None = None
+
+
 class Alive(_Event):
     """Nothing new, but work goes on: keeps `stall_timeout` away."""
 
@@ -65,14 +93,30 @@ class ProducedFile(Frozen):
     path: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9]{1,8}$")
     size: NonNegativeInt
     type: str
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class Found(_Event):
+    """Entries of a list, in their order. Those before `Entry.index` 1 + the number found are known."""
+
+    kind: Literal["found"] = "found"
+    entries: tuple[Entry, ...]
+
+
+class Expanded(_Event):
+    """The child's last word on a list: all its entries have been told, or as many as are taken of one."""
+
+    kind: Literal["expanded"] = "expanded"
+    truncated: bool = False
 
 
 class Produced(_Event):
     """The child's last word when all went well."""
 
     kind: Literal["produced"] = "produced"
-    files: dict[str, ProducedFile]
+    files: dict[Annotated[str, Field(pattern=r"^[a-z]+(\.[A-Za-z0-9-]{1,30})?$")], ProducedFile]
     video_info: VideoInfo = VideoInfo()
+    fetched: NonNegativeInt | None = Field(default=None, description="see `Manifest`")
 
 
 class Fault(Frozen):
@@ -82,27 +126,70 @@ class Fault(Frozen):
     trace: str = Field(max_length=MAX_TRACE)
 
 
+class Renewed(_Event):
+    """The source has changed cookies: all that the job has now, as a cookie file."""
+
+    kind: Literal["renewed"] = "renewed"
+    cookies: str = Field(repr=False)
+
+
+class Learned(_Event):
+    """In which order a player of YouTube's puts the characters of a signature: see `server.tasks.players`."""
+
+    kind: Literal["learned"] = "learned"
+    player: str
+    order: tuple[int, ...] = Field(max_length=MOST_OF_AN_ORDER)
+
+
 class Broken(_Event):
     """The child's last word when it did not; `code` is an `error_code`, `fault` what `internal` was."""
 
     kind: Literal["broken"] = "broken"
     code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     retryable: bool = False
+    expired: bool = Field(default=False, description="a link of the page's that does not lead there any more")
     retry_after: NonNegativeFloat | None = Field(default=None, description="seconds the source asked for")
+    begins_at: NonNegativeFloat | None = Field(
+        default=None,
+        le=LAST_MOMENT,
+        description="of `not_live`: until when, in seconds since 1970",
+    )
     hint: str | None = Field(
         default=None, pattern=r"^[a-z0-9_]{1,64}$", description="a better one than the code's own"
     )
     fault: Fault | None = None
+    after_hold: bool = Field(
+        default=False, description="the server's: it was held, and brought nothing since"
+    )
 
 
-ChildEvent = Described | Previewed | DownloadStarted | Progress | Alive | Produced | Broken
-CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(Annotated[ChildEvent, Field(discriminator="kind")])
+ChildEvent = (
+    Described
+    | Previewed
+    | Needs
+    | DownloadStarted
+    | Progress
+    | Held
+    | Alive
+    | Renewed
+    | Learned
+    | Found
+    | Expanded
+    | Produced
+    | Broken
+)
+CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(
+    Annotated[ChildEvent, Field(discriminator="kind")],
+    config=ConfigDict(hide_input_in_errors=True),  # there may be cookies in it
+)
 
 # What the server says.
 
 
 class Started(_Event):
-    """A child is about to be started; the next attempt begins with this."""
+    """A child is about to be started, with the cookies of this name; the next attempt begins with this."""
+
+    cookies: str | None = None
 
 
 class Requeued(_Event):
@@ -110,6 +197,14 @@ class Requeued(_Event):
 
     because: str | None = None
     after: NonNegativeFloat | None = None  # seconds
+    in_vain: NonNegativeFloat | None = Field(
+        default=None, description="after a fault: seconds that the attempt and the delay take"
+    )
+    begins_at: datetime | None = Field(
+        default=None, description="of a broadcast that was looked for in vain, where that is known"
+    )
+    looked: bool = Field(default=False, description="it was: nothing that went wrong before counts any more")
+    crept: bool = Field(default=False, description="what has come is next to nothing, and does not count")
     counts_as_retry: bool = False
     counts_as_lost: bool = False
 
@@ -123,6 +218,11 @@ class Pictured(_Event):
 class Completed(_Event):
     files: dict[str, StoredFile]
     video_info: VideoInfo = VideoInfo()
+    fetched: NonNegativeInt | None = None
+
+    @classmethod
+    def by(cls, manifest: Manifest) -> Self:
+        return cls(files=manifest.files, video_info=manifest.video_info, fetched=manifest.fetched)
 
 
 class Failed(_Event):
@@ -131,6 +231,19 @@ class Failed(_Event):
     code: str
     hint: str | None = None
     fault: Fault | None = None
+
+
+class Joined(_Event):
+    """So many more entries of a list have become tasks."""
+
+    count: NonNegativeInt
+
+
+class EntriesMoved(_Event):
+    """So many more of a list's entries are completed, or failed, than were; fewer, if they wait again."""
+
+    completed: int = 0
+    failed: int = 0
 
 
 class Paused(_Event):
@@ -149,14 +262,30 @@ class Retried(_Event):
     pass
 
 
+class Repaired(_Event):
+    """A remedy begins it anew: other `wishes` than those of its request, as a list or as one entry of one,
+    or only `after` so many seconds.
+    """
+
+    wishes: dict[str, Any] = Field(default_factory=dict)
+    as_list: bool = False
+    item: int | None = Field(default=None, ge=1)
+    after: NonNegativeFloat | None = None
+
+
 class Prioritized(_Event):
-    priority: int
+    """What is None stays as it is."""
+
+    priority: int | None = None
+    rank: int | None = None
 
 
-Event = (
+_OfTask = (
     Described
+    | Needs
     | DownloadStarted
     | Progress
+    | Held
     | Started
     | Requeued
     | Pictured
@@ -166,58 +295,81 @@ Event = (
     | Resumed
     | Cancelled
     | Retried
+    | Repaired
     | Prioritized
 )
+_OfList = Joined | Expanded | EntriesMoved
+Event = _OfTask | _OfList
 
 _STILL: dict[str, object] = {"downloaded_bytes": None, "total_bytes": None, "speed": None, "eta": None}
+_STANDS: dict[str, object] = {"speed": None, "eta": None}
+_GOES_ON: dict[str, object] = {"waiting": None, "not_before": None}
 _FRESH: dict[str, object] = _STILL | {
     "progress": 0,
     "completed_at": None,
     "error_code": None,
     "hint": None,
+    "remedies": None,
     "waiting": None,
     "not_before": None,
+    "delay": None,
 }
 # The files stay: they can be fetched until there are others.
-_UNTRIED: dict[str, object] = {"retries": 0, "lost": 0, "lost_in_all": 0, "reached": (0, 0)}
-_RETRIED: dict[str, object] = _FRESH | _UNTRIED | {"stage": Stage.QUEUED}
+_UNTRIED: dict[str, object] = {
+    "got": 0,
+    "got_before": 0,
+    "quiet": 0.0,
+    "faults": 0,
+    "retries": 0,
+    "lost": 0,
+    "lost_in_all": 0,
+    "reached": (0, 0),
+}
+_UNANNOUNCED: dict[str, object] = {"looks": 0, "begins_at": None}
+_RETRIED: dict[str, object] = _FRESH | _UNTRIED | _UNANNOUNCED | {"stage": Stage.QUEUED, "rank": 0}
+_RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
 
 
 def apply(status: TaskStatus, event: Event, now: datetime) -> TaskStatus:
     """Return the status after `event`, or `status` itself if the event changes nothing.
 
     Within one attempt `progress` never falls, except to 0 with an error; a final status changes
-    only by `Retried`.
+    only by `Retried` and `Repaired`.
     """
-    change = _change(status, event, now)
+    change = (
+        _change_of_list(status, event, now) if isinstance(event, _OfList) else _change(status, event, now)
+    )
     if change is None:
         return status
     return status.model_copy(update=change | {"revision": status.revision + 1})
 
 
-def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object] | None:
+def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, object] | None:
     stage = status.stage
     match event:
-        case Retried():
-            return _RETRIED if stage.is_final else None
-        case Prioritized(priority=priority):
-            return {"priority": priority} if priority != status.priority and not stage.is_final else None
+        case Retried() | Repaired():
+            return _again(status, event, now) if stage.is_final else None
+        case Prioritized():
+            return _moved(status, event) if not stage.is_final else None
         case _ if stage.is_final:
             return None
-        case Started():
-            return _started(status) if stage is not Stage.PAUSED else None
-        case Described(video_info=info):
-            return _described(status, info) if stage.is_running else None
+        case Started(cookies=cookies):
+            begins = stage is not Stage.PAUSED and not status.awaits_entries
+            return _started(status) | {"cookies": cookies} if begins else None
+        case Described() | Needs():
+            return _described(status, event) if stage.is_running else None
         case Pictured(thumbnail=picture):
             return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
         case DownloadStarted():
-            return {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD} if stage is Stage.INFO else None
-        case Progress():
-            return _progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
+            begun = _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD}
+            return begun if stage is Stage.INFO else None
+        case Progress() | Held():
+            return _came_on(status, event)
         case Requeued():
-            return _requeued(status, event, now) if stage is not Stage.PAUSED else None
-        case Completed(files=files, video_info=info):
-            return _completed(files, now) | {"video_info": merged(status.video_info, info)}
+            waits = stage is not Stage.PAUSED and not status.awaits_entries
+            return _requeued(status, event, now) if waits else None
+        case Completed():
+            return _completed(event, now) | {"video_info": merged(status.video_info, event.video_info)}
         case Failed(code=code, hint=hint):
             return _ended(Stage.FAILED, now) | {"error_code": code, "hint": hint}
         case Cancelled():
@@ -225,9 +377,15 @@ def _change(status: TaskStatus, event: Event, now: datetime) -> dict[str, object
         case Paused():
             return _STILL | {"stage": Stage.PAUSED, "waiting": None} if stage is not Stage.PAUSED else None
         case Resumed():
-            return {"stage": Stage.QUEUED, "not_before": None} if stage is Stage.PAUSED else None
+            return _resumed(status, now) if stage is Stage.PAUSED else None
         case _:
             assert_never(event)
+
+
+def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:
+    change = event.model_dump(exclude_none=True)
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
 
 
 def _started(status: TaskStatus) -> dict[str, object]:
@@ -235,14 +393,23 @@ def _started(status: TaskStatus) -> dict[str, object]:
     return _FRESH | {
         "stage": Stage.INFO,
         "attempt": status.attempt + 1,
+        "got_before": status.got,
         "progress": INFO,
         "video_info": info,
     }
 
 
-def _described(status: TaskStatus, info: VideoInfo) -> dict[str, object] | None:
-    known = merged(status.video_info, info)
+def _described(status: TaskStatus, event: Described | Needs) -> dict[str, object] | None:
+    if isinstance(event, Needs):
+        return {"needs": event.needs} if event.needs != status.needs else None
+    known = merged(status.video_info, event.video_info)
     return {"video_info": known} if known != status.video_info else None
+
+
+def _came_on(status: TaskStatus, event: Progress | Held) -> dict[str, object] | None:
+    if isinstance(event, Held):
+        return _held(status, event)
+    return _progress(status, event) if status.stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
 
 
 def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
@@ -252,21 +419,40 @@ def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
         "progress": max(status.progress, min(int(event.progress), ALMOST)),
     }
     if stage is Stage.DOWNLOAD:
-        change |= event.model_dump(include=set(_STILL))
+        change |= event.model_dump(include=set(_STILL)) | (_STANDS if status.is_held else {})
+    elif status.is_held:
+        change |= _GOES_ON
+    if event.downloaded_bytes:
+        change |= {"got": max(status.got, event.downloaded_bytes)}
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change
 
 
+def _held(status: TaskStatus, event: Held) -> dict[str, object] | None:
+    """A running download that waits keeps its bytes; it has no speed."""
+    if event.held == status.is_held or status.stage is not Stage.DOWNLOAD:
+        return None
+    waits = {"waiting": RATE_WINDOW, "not_before": event.until} if event.held else _GOES_ON
+    return waits | _STANDS
+
+
 def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, object] | None:
+    status = status.with_nothing_gained() if event.crept else status
     change: dict[str, object] = _STILL | {
         "stage": Stage.QUEUED,
         "waiting": event.because,
         "not_before": None if event.after is None else now + timedelta(seconds=event.after),
-        "retries": status.retries + event.counts_as_retry,
+        "delay": event.after,
+        "got_before": status.got,
+        "quiet": 0.0 if status.gained else status.quiet + (event.in_vain or 0.0),
+        "faults": status.faults_in_a_row + (event.in_vain is not None),
+        "retries": status.retries_in_a_row + event.counts_as_retry,
         "lost": status.lost_in_a_row + event.counts_as_lost,
         "lost_in_all": status.lost_in_all + event.counts_as_lost,
         "reached": status.reach if status.stage.is_running else status.reached,
     }
+    if event.looked:
+        change |= _UNTRIED | {"looks": status.looks + 1, "begins_at": event.begins_at}
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change
 
@@ -275,8 +461,102 @@ def _ended(stage: Stage, now: datetime) -> dict[str, object]:
     return _FRESH | {"stage": stage, "completed_at": now}
 
 
-def _completed(files: dict[str, StoredFile], now: datetime) -> dict[str, object]:
-    return _ended(Stage.COMPLETED, now) | {"progress": DONE, "files": files, "published_at": now}
+def _completed(event: Completed, now: datetime) -> dict[str, object]:
+    done = {"progress": DONE, "files": event.files, "published_at": now, "fetched": event.fetched}
+    return _ended(Stage.COMPLETED, now) | done
+
+
+# A list: its own child finds the entries, then it waits for them.
+
+
+def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[str, object] | None:
+    match event:
+        case Joined(count=count):
+            return _joined(status, count) if status.stage is Stage.INFO else None
+        case Expanded(truncated=truncated):
+            return _expanded(status, now, truncated=truncated) if status.stage is Stage.INFO else None
+        case EntriesMoved(completed=completed, failed=failed):
+            return _counted(status, completed, failed, now)
+        case _:
+            assert_never(event)
+
+
+def _retried(status: TaskStatus, now: datetime) -> dict[str, object] | None:
+    """A list all of whose entries are known goes on when one of them does."""
+    return None if status.expanded else _RETRIED | status.until_its_start(now)
+
+
+def _again(status: TaskStatus, event: Retried | Repaired, now: datetime) -> dict[str, object] | None:
+    if isinstance(event, Retried):
+        return _retried(status, now)
+    return _repaired(status, event, now) if status.stage is Stage.FAILED else None
+
+
+def _repaired(status: TaskStatus, event: Repaired, now: datetime) -> dict[str, object] | None:
+    change: dict[str, object] = {"amended": status.amended | event.wishes}
+    if event.after is not None:
+        change["start_at"] = now + timedelta(seconds=event.after)
+    if event.as_list:
+        change["entries"] = Entries()
+    if event.item is not None:
+        change["item"] = event.item
+    again = _retried(status.model_copy(update=change), now)
+    return None if again is None else change | again
+
+
+def _resumed(status: TaskStatus, now: datetime) -> dict[str, object]:
+    if status.expanded:
+        return _RESUMED | {"stage": Stage.DOWNLOAD}
+    return _RESUMED | status.until_its_start(now)
+
+
+def _joined(status: TaskStatus, count: int) -> dict[str, object]:
+    known = status.entries or Entries()
+    return {"entries": known.model_copy(update={"total": known.total + count})}
+
+
+def _expanded(status: TaskStatus, now: datetime, *, truncated: bool) -> dict[str, object]:
+    known = (status.entries or Entries()).model_copy(update={"truncated": truncated})
+    begun: dict[str, object] = {
+        "stage": Stage.DOWNLOAD,
+        "progress": DOWNLOAD,
+        "entries": known,
+        "expanded": True,
+    }
+    begun |= _UNANNOUNCED
+    return begun | _led_to(status.model_copy(update=begun), now)
+
+
+def _counted(status: TaskStatus, completed: int, failed: int, now: datetime) -> dict[str, object]:
+    """A list may have ended before its entries: by a fault while it was read, or a cancel."""
+    known = status.entries or Entries()
+    change = {"completed": known.completed + completed, "failed": known.failed + failed}
+    counted: dict[str, object] = {"entries": known.model_copy(update=change)}
+    return counted | _led_to(status.model_copy(update=counted), now) if status.expanded else counted
+
+
+def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:
+    """What the counts of a list mean for the list, all of whose entries are known."""
+    entries = status.entries or Entries()
+    if entries.ended < entries.total:
+        progress = DOWNLOAD + (ALMOST - DOWNLOAD) * entries.ended // entries.total
+        if status.stage.is_final:  # one of them waits again
+            return _FRESH | {"stage": Stage.DOWNLOAD, "progress": progress}
+        return {"progress": max(status.progress, progress)}
+    if status.stage is Stage.CANCELLED:
+        return {}
+    if entries.completed:
+        return _ended(Stage.COMPLETED, now) | {"progress": DONE}
+    return _ended(Stage.FAILED, now) | {"error_code": "entries_failed"}
+
+
+def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None:
+    """What it means for their list that entries were, and now are; None if it is nothing."""
+    completed = failed = 0
+    for before, after in pairs:
+        completed += (after.stage is Stage.COMPLETED) - (before.stage is Stage.COMPLETED)
+        failed += after.stage.has_failed - before.stage.has_failed
+    return EntriesMoved(completed=completed, failed=failed) if completed or failed else None
 
 
 def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:

@@ -5,10 +5,11 @@ that clients see. It holds no sentences, only codes: they are put into words in 
 """
 
 import re
+import warnings
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -20,10 +21,20 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from server.cookies import NAME as COOKIES_NAME
+
 MAX_URL = 4096
+_FORMAT_ID = r"[^\x00-\x20\x7f-\x9f\xa0,/+()\[\]]+"  # sites' own words, less what yt-dlp takes out of them
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_NUMBER = r"([+-]?[0-9]{1,6})"
+_ITEM = re.compile(rf"{_NUMBER}(?:)|{_NUMBER}?[-:](?:{_NUMBER}|inf(?:inite)?)?(?::{_NUMBER})?")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 
@@ -61,6 +72,10 @@ class Stage(StrEnum):
         return self in _FINAL
 
     @property
+    def has_failed(self) -> bool:
+        return self in (Stage.FAILED, Stage.CANCELLED)
+
+    @property
     def is_waiting(self) -> bool:
         """Accepted, and no child works on it: what `max_queued` counts."""
         return self in (Stage.QUEUED, Stage.PAUSED)
@@ -85,6 +100,7 @@ class Output(StrEnum):
     VIDEO = "video"
     AUDIO = "audio"
     THUMBNAIL = "thumbnail"
+    SUBTITLES = "subtitles"
 
 
 def check_url(url: str) -> str:
@@ -116,8 +132,118 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _instant(value: object) -> datetime:
+    """In UTC; a time without a zone would be another one on each machine (RFC 3339)."""
+    try:
+        if isinstance(value, str) and _INSTANT.fullmatch(value):
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("instant", "a time like 2026-01-31T08:00:00Z is expected")
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+def _items(items: str) -> str:
+    """As yt-dlp's `--playlist-items`: numbers and ranges, of which negative ones count from the end."""
+    for item in items.split(","):
+        found = _ITEM.fullmatch(item)
+        if not found:
+            raise PydanticCustomError("items_form", 'write entries like "1-20,25,-1"')
+        if any(number is not None and int(number) == 0 for number in found.groups()):
+            raise PydanticCustomError("items_zero", "entries are counted from 1, and a step is not 0")
+    return items
+
+
+def _pattern(language: str) -> str:
+    """As yt-dlp's `--sub-langs`: a regular expression, with `-` in front what is not wanted."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(language.removeprefix("-"), re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError):
+        words = 'write languages like "en", "en.*" or "-live_chat"'
+        raise PydanticCustomError("language_form", words) from None
+    return language
+
+
+_CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,2}):)?(\d{1,7}(?:\.\d{1,9})?)", re.ASCII)
+_LONGEST = 1_000_000  # seconds
+
+
+def _seconds(value: object) -> float:
+    """A number of seconds, or `1:02:03.5`."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
+        return float(value)
+    if isinstance(value, str) and (found := _CLOCK.fullmatch(value)):
+        hours, minutes, seconds = found[1] or 0, found[2], float(found[3])
+        whole = int(hours) * 3600 + int(minutes or 0) * 60 + seconds
+        if whole <= _LONGEST and (minutes is None or seconds < 60) and (not hours or int(minutes or 0) < 60):
+            return whole
+    raise PydanticCustomError("seconds", 'seconds are expected, or a time like "1:02:03.5"')
+
+
+def _categories(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise PydanticCustomError("categories_repeated", "name each category once")
+    return names
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": _LONGEST},
+                {"type": "string", "pattern": r"^(([0-9]{1,4}:)?[0-9]{1,2}:)?[0-9]{1,7}(\.[0-9]{1,9})?$"},
+            ]
+        },
+        mode="validation",
+    ),
+]
+Category = Literal[
+    "sponsor", "selfpromo", "interaction", "intro", "outro", "preview", "hook", "filler", "music_offtopic"
+]
 Whole = Annotated[int, BeforeValidator(_whole)]
 HttpUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(check_url)]
+
+
+class SubtitleWishes(Frozen):
+    """Which subtitles, for the output `subtitles` and for `embed`."""
+
+    model_config = ConfigDict(strict=True)
+
+    languages: tuple[Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_pattern)], ...] = (
+        Field(
+            default=(),
+            max_length=100,
+            strict=False,
+            description='patterns like "en.*", "-live_chat", "all"; none: all that are not automatic',
+        )
+    )
+    automatic: bool = Field(default=False, description="captions that the source has made by itself, too")
+    embed: bool = Field(default=False, description="into the video")
+    format: Literal["srt", "vtt"] = "srt"
+
+
+class Clip(Frozen):
+    """The part of a film that is wanted."""
+
+    model_config = ConfigDict(strict=True, title="Clip")
+
+    start: Seconds = Field(description='in seconds, or like "1:02:03.5"')
+    end: Seconds = Field(description="the same; what is behind the film's end means its end")
+    exact: bool = Field(
+        default=False, description="cut to the frame and encoded anew; else copied, from a key frame on"
+    )
+
+    @field_validator("end")
+    @classmethod
+    def _behind_the_start(cls, end: float, clip: ValidationInfo) -> float:
+        if end <= clip.data.get("start", -1.0):
+            raise PydanticCustomError("clip_end", "the end must lie behind the start")
+        return end
 
 
 class ProcessRequest(Frozen):
@@ -145,13 +271,89 @@ class ProcessRequest(Frozen):
     )
     format: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9._-]{1,64}(\+[A-Za-z0-9._-]{1,64}){0,3}$",
+        max_length=1024,
+        pattern=rf"^{_FORMAT_ID}(\+{_FORMAT_ID}){{0,3}}$",
         description="format ids as in /api/info, instead of quality and codec",
     )
-    live: Literal["reject", "record"] = "reject"
+    subtitles: SubtitleWishes = Field(default=SubtitleWishes(), strict=False)
+    embed_metadata: bool = Field(default=False, description="tags, chapters and cover, into video and audio")
+    clip: Clip | None = Field(default=None, strict=False, description="only a part of the film")
+    sponsorblock: Annotated[
+        tuple[Category, ...],
+        Field(strict=False, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_categories),
+    ] = Field(default=(), description="what is cut out, by SponsorBlock's categories")
+    split_chapters: bool = Field(default=False, description="a file for each chapter beside the whole")
+    live: Literal["reject", "record", "wait"] = Field(
+        default="reject", description="wait: for one that is announced, then record"
+    )
+    playlist: bool = Field(default=False, description="each entry of a list becomes a task")
+    playlist_items: Annotated[str, AfterValidator(_items)] | None = Field(
+        default=None, max_length=1000, description="which entries, like `1-20,25,-1`; with `playlist`"
+    )
+    cookies: str | None = Field(
+        default=None, pattern=f"^{COOKIES_NAME}$", description="the name of a stored cookie file"
+    )
     auto_start: bool = Field(default=True, description="false: begins as paused")
+    start_at: Instant | None = Field(default=None, description="it stays `queued` until then")
+    reuse: bool = Field(
+        default=False, description="a task with the same request that runs, or is finished, will do"
+    )
     preset: str | None = Field(default=None, max_length=64, description="a named set from the configuration")
     priority: Whole = Field(default=0, ge=-10, le=10, description="higher first")
+
+    @field_validator("live")
+    @classmethod
+    def _without_clip(cls, live: str, request: ValidationInfo) -> str:
+        if live != "reject" and request.data.get("clip"):
+            raise PydanticCustomError("live_clip", "a broadcast is recorded from now on: leave out clip")
+        return live
+
+    @field_validator("playlist_items")
+    @classmethod
+    def _with_playlist(cls, items: str | None, request: ValidationInfo) -> str | None:
+        if items is not None and not request.data.get("playlist", True):
+            raise PydanticCustomError("items_alone", "is for a playlist: set playlist to true")
+        return items
+
+    def of_entry(self, url: str) -> Self:
+        """What is asked for an entry of the list at `url`."""
+        return self.model_copy(
+            update={"url": url, "playlist": False, "playlist_items": None, "start_at": None}
+        )
+
+
+MOST_AT_ONCE = 500  # tasks that one request makes or acts on
+
+
+class Batch(Frozen):
+    """The body of `POST /api/process/batch`; what stands in it is looked at one by one."""
+
+    model_config = ConfigDict(strict=True)
+
+    requests: tuple[Any, ...] = Field(
+        min_length=1,
+        max_length=MOST_AT_ONCE,
+        strict=False,
+        description="bodies of `POST /api/process`",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/ProcessRequest"}},
+    )
+
+
+class ActionRequest(Frozen):
+    """The body of `POST /api/tasks/actions`: either `ids`, or what the tasks have in common."""
+
+    model_config = ConfigDict(strict=True)
+
+    action: Literal["cancel", "pause", "resume", "retry", "delete"]
+    ids: tuple[str, ...] | None = Field(
+        default=None, min_length=1, max_length=MOST_AT_ONCE, strict=False, description="of tasks"
+    )
+    playlist_id: str | None = Field(default=None, max_length=500, description="all entries of that list")
+    stage: Stage | None = Field(default=None, strict=False, description="all that are there")
+    error_code: str | None = Field(
+        default=None, pattern="^[a-z0-9_]{1,64}$", description="all that ended with it"
+    )
 
 
 class InfoRequest(Frozen):
@@ -160,15 +362,40 @@ class InfoRequest(Frozen):
     model_config = ConfigDict(strict=True)
 
     url: HttpUrl
+    cookies: str | None = Field(
+        default=None, pattern=f"^{COOKIES_NAME}$", description="the name of a stored cookie file"
+    )
     preset: str | None = Field(default=None, max_length=64)
+    limit: Whole = Field(default=500, ge=1, le=500, description="entries of a list on one page")
+    cursor: str | None = Field(
+        default=None, pattern=r"^[1-9][0-9]{0,6}$", description="`next_cursor` of the page before"
+    )
+
+    @property
+    def passed_over(self) -> int:
+        """How many places of a list are before the page."""
+        return int(self.cursor or 0)
 
 
-class PriorityChange(Frozen):
-    """The body of `PATCH /api/tasks/{task_id}`."""
+class PlaceChange(Frozen):
+    """The body of `PATCH /api/tasks/{task_id}`: at least one of them."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"minProperties": 1})
+
+    priority: Whole | None = Field(default=None, ge=-10, le=10)
+    position: Literal["first", "last"] | None = Field(
+        default=None, description="before, or behind, all that are queued now, whatever their priority"
+    )
+
+
+class RemedyRequest(Frozen):
+    """The body of `POST /api/tasks/{task_id}/remedies/{name}`, which only some remedies have."""
 
     model_config = ConfigDict(strict=True)
 
-    priority: Whole = Field(ge=-10, le=10)
+    cookies: str | None = Field(
+        default=None, pattern=f"^{COOKIES_NAME}$", description="for `use_cookies`: the name of a stored file"
+    )
 
 
 class VideoInfo(Stored):
@@ -192,6 +419,56 @@ class StoredFile(Stored):
     path: str
     size: NonNegativeInt
     type: str
+    sha256: str | None = Field(
+        default=None, description="of the content; files of the first releases lack it"
+    )
+
+
+class Manifest(Stored):
+    """Beside finished files: enough to finish the task if the server dies before the status is saved."""
+
+    attempt: NonNegativeInt
+    files: dict[str, StoredFile]
+    video_info: VideoInfo
+    fetched: NonNegativeInt | None = Field(
+        default=None, description="bytes of the one file that was fetched, if it was but one"
+    )
+
+
+class Entry(Frozen):
+    """What a child has found in a list. `index` is its place among them, `url` its own, or that of the list
+    of which it is the `item`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    index: int = Field(ge=1)
+    url: HttpUrl
+    item: int | None = Field(default=None, ge=1)
+    title: str | None = None
+    duration: NonNegativeInt | None = None
+    uploader: str | None = None
+
+
+class Entries(Stored):
+    """How far the entries of a list are; `failed` are those that ended otherwise than completed."""
+
+    total: NonNegativeInt = 0
+    completed: NonNegativeInt = 0
+    failed: NonNegativeInt = 0
+    truncated: bool = Field(default=False, description="there were more than are taken of one list")
+
+    @property
+    def ended(self) -> int:
+        return self.completed + self.failed
+
+
+OF_ONE_RANK = 100  # numbers between two ranks, in which all priorities have their place
+SCHEDULED = "scheduled"
+"""What a task waits for until its `start_at`."""
+DISK_FULL = "disk_full"
+"""What a task waits for until there is room."""
+RATE_WINDOW = "rate_window"
+"""What a running download waits for while nothing may come at this hour."""
 
 
 class TaskStatus(Stored):
@@ -204,6 +481,7 @@ class TaskStatus(Stored):
     revision: NonNegativeInt = 1
     attempt: NonNegativeInt = 0
     priority: int = 0
+    rank: int = Field(default=0, description="which outranks priorities: whether it was moved, and how far")
     progress: int = Field(default=0, ge=0, le=100)
     created_at: datetime
     completed_at: datetime | None = None
@@ -217,12 +495,46 @@ class TaskStatus(Stored):
     eta: NonNegativeInt | None = Field(default=None, description="seconds")
     error_code: str | None = None
     hint: str | None = Field(default=None, description="key of a hint that fits better than the code's own")
-    waiting: str | None = Field(default=None, description="why it waits in the queue, a code")
-    not_before: datetime | None = Field(default=None, description="when the next attempt may begin")
-    retries: NonNegativeInt = Field(default=0, description="attempts that ended in a passing fault")
+    cookies: str | None = Field(default=None, description="the name of those that its last attempt was given")
+    waiting: str | None = Field(default=None, description="why it waits in the queue, or is held; a code")
+    not_before: datetime | None = Field(
+        default=None, description="when the next attempt may begin, or it go on"
+    )
+    start_at: datetime | None = Field(default=None, description="when its first attempt may begin")
+    delay: NonNegativeFloat | None = Field(default=None, description="seconds: how far away that was meant")
+    looks: NonNegativeInt = Field(
+        default=0, description="at a broadcast that has not begun, one after the other"
+    )
+    begins_at: datetime | None = Field(default=None, description="when that is to begin, as announced")
+    needs: NonNegativeInt | None = Field(
+        default=None, description="bytes that its last attempt would have had on the disk at once"
+    )
+    fetched: NonNegativeInt | None = Field(
+        default=None, description="bytes of the one file of which `files` were made, if it was but one"
+    )
+    got: NonNegativeInt = Field(default=0, description="the most bytes that have come")
+    got_before: NonNegativeInt = Field(default=0, description="`got` when this attempt began")
+    quiet: NonNegativeFloat = Field(default=0, description="seconds of attempts and delays since a byte more")
+    faults: NonNegativeInt = Field(default=0, description="attempts that ended in a fault, since a byte more")
+    retries: NonNegativeInt = Field(default=0, description="those of them that count")
     lost: NonNegativeInt = Field(default=0, description="children lost since one got further than the last")
     lost_in_all: NonNegativeInt = 0
+    playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
+    playlist_index: NonNegativeInt | None = Field(
+        default=None, description="its place among those that were found, from 1 on: unique in its list"
+    )
+    item: NonNegativeInt | None = Field(
+        default=None, description="which entry of what is at `url` it is; none: it is all of it"
+    )
+    entries: Entries | None = Field(default=None, description="of a list")
+    expanded: bool = Field(default=False, description="all entries of the list are tasks")
     reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
+    remedies: tuple[str, ...] | None = Field(
+        default=None, description="names of what could be done about its failure; None: nobody has looked"
+    )
+    amended: dict[str, Any] = Field(
+        default_factory=dict, description="fields of its request that remedies have changed, as in JSON"
+    )
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -230,9 +542,62 @@ class TaskStatus(Stored):
         return self.progress, self.downloaded_bytes or 0
 
     @property
+    def gained(self) -> bool:
+        """Whether this attempt has brought a byte that none before it had."""
+        return self.got > self.got_before
+
+    def with_nothing_gained(self) -> Self:
+        return self.model_copy(update={"got_before": self.got})
+
+    @property
+    def faults_in_a_row(self) -> int:
+        """Attempts before this one that ended in a fault, none if it has brought a byte more."""
+        return 0 if self.gained else self.faults
+
+    @property
+    def retries_in_a_row(self) -> int:
+        """Those of them that count."""
+        return 0 if self.gained else self.retries
+
+    @property
     def lost_in_a_row(self) -> int:
         """Children lost before this one, none if it has come further than the last of them."""
         return 0 if self.reach > self.reached else self.lost
+
+    @property
+    def urgency(self) -> int:
+        """The queue goes by this one number, and then by age."""
+        return self.rank * OF_ONE_RANK + self.priority
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it runs, and may fetch nothing at this hour."""
+        return self.stage is Stage.DOWNLOAD and self.waiting == RATE_WINDOW
+
+    @property
+    def awaits_broadcast(self) -> bool:
+        """Whether its source has said that there will be one."""
+        return self.looks > 0
+
+    def until_its_start(self, now: datetime) -> dict[str, object]:
+        """What is different about it, when it is queued, as long as it may not begin at all."""
+        if self.start_at is None or self.start_at <= now:
+            return {}
+        return {"waiting": SCHEDULED, "not_before": self.start_at}
+
+    @property
+    def awaits_entries(self) -> bool:
+        """A list of which no child works any more, but which goes on."""
+        return self.expanded and not self.stage.is_final
+
+    @property
+    def is_list(self) -> bool:
+        return self.entries is not None
+
+    @property
+    def needs_no_child(self) -> bool:
+        """Nothing that its children have left is of any use."""
+        return self.stage is Stage.COMPLETED or self.expanded
 
     @property
     def published(self) -> list[StoredFile]:
@@ -241,12 +606,31 @@ class TaskStatus(Stored):
 
     @classmethod
     def new(cls, request: ProcessRequest, now: datetime) -> Self:
-        return cls(
+        status = cls(
             task_id=str(uuid4()),
             url=without_password(request.url),
             priority=request.priority,
             stage=Stage.QUEUED if request.auto_start else Stage.PAUSED,
             created_at=now,
+            start_at=request.start_at,
+            entries=Entries() if request.playlist else None,
+        )
+        waits = status.until_its_start(now) if request.auto_start else {}
+        return status.model_copy(update=waits) if waits else status
+
+    @classmethod
+    def of_entry(cls, playlist: "TaskStatus", found: Entry, now: datetime) -> Self:
+        """A new task for what was found in `playlist`, which is as urgent as that is."""
+        return cls(
+            task_id=str(uuid4()),
+            url=without_password(found.url),
+            priority=playlist.priority,
+            rank=playlist.rank,
+            created_at=now,
+            video_info=VideoInfo(title=found.title, duration=found.duration, uploader=found.uploader),
+            playlist_id=playlist.task_id,
+            playlist_index=found.index,
+            item=found.item,
         )
 
 
@@ -259,6 +643,16 @@ class Task:
 
     request: ProcessRequest | None
     status: TaskStatus
+
+    @property
+    def wanted(self) -> ProcessRequest | None:
+        """The request as it is by now, with what remedies have changed; None as with `request`."""
+        if self.request is None or not self.status.amended:
+            return self.request
+        try:
+            return ProcessRequest.model_validate(self.request.model_dump(mode="json") | self.status.amended)
+        except ValidationError:
+            return None
 
     @property
     def host(self) -> str:

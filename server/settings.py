@@ -8,13 +8,24 @@ import ipaddress
 import json
 import os
 import re
+import sys
 import tomllib
 from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -23,9 +34,14 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from server.cookies import NAME as COOKIES_NAME
+from server.jobs import POT_PLUGINS
 from server.locales import LANGUAGES
 from server.models import Frozen, ProcessRequest
 
+Role = Literal["web", "worker"]
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 
@@ -64,6 +80,21 @@ def _proxy(value: str) -> str:
     return value
 
 
+def _files(value: str) -> str:
+    if value != "local" and not _BUCKET.fullmatch(value):
+        raise ValueError('"local" or a bucket like s3://bucket/prefix is expected')
+    return value
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("a URL like https://s3.example.org is expected")
+    if parts.username or parts.password:
+        raise ValueError("keys do not belong here; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    return value.rstrip("/")
+
+
 def _base_path(value: str) -> str:
     path = value.rstrip("/")
     if path and (not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) or {".", ".."} & set(path.split("/"))):
@@ -88,13 +119,112 @@ def _host_name(value: str) -> str:
     return value.lower()
 
 
+def _pot_provider(value: str) -> str:
+    """`<name>:<address>`, as yt-dlp calls what asks it: `bgutil:http`."""
+    name, _, address = value.partition(":")
+    parts = urlsplit(address)
+    if name not in POT_PLUGINS or parts.scheme not in ("http", "https") or not parts.hostname:
+        known = ", ".join(POT_PLUGINS)
+        raise ValueError(
+            f"a provider ({known}) and its address are expected, like bgutil:http://127.0.0.1:4416"
+        )
+    if parts.username or parts.password or parts.query or not parts.port:
+        raise ValueError("an address like http://127.0.0.1:4416 is expected, with a port and no password")
+    return value.rstrip("/")
+
+
+def _sponsorblock(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("a URL like https://sponsor.ajay.app is expected")
+    if parts.username or parts.password:
+        raise ValueError("a URL without a password is expected")
+    return value.rstrip("/")
+
+
+def _extractor(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9:._+-]{0,63}", value):
+        raise ValueError(f"{value!r} is not the name of an extractor, like youtube")
+    return value.lower()
+
+
+def _argument(value: str) -> str:
+    """As yt-dlp has it: `player-client` means `player_client`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
+        raise ValueError(f"{value!r} is not the name of an argument, like player_client")
+    return value.lower().replace("-", "_")
+
+
+def _arguments(value: object) -> object:
+    """A lone text counts as a list of one."""
+    if isinstance(value, dict):
+        return {name: (given,) if isinstance(given, str) else given for name, given in value.items()}
+    raise ValueError('arguments like {player_client = ["tv", "web"]} are expected')
+
+
+def _texts(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise ValueError("a text or a list of texts is expected")
+    return value
+
+
 def _language(value: str) -> str:
     if value not in LANGUAGES:
         raise ValueError(f"one of {', '.join(sorted(LANGUAGES))} is expected")
     return value
 
 
+def _database(value: str) -> str:
+    parts = urlsplit(value)
+    is_postgresql = parts.scheme in ("postgresql", "postgres") and (parts.netloc or "host=" in parts.query)
+    if value != "sqlite" and not is_postgresql:
+        raise ValueError("sqlite, or postgresql://<user>@<host>/<database> is expected")
+    if is_postgresql and not all(map(_has_sound_port, parts.netloc.rpartition("@")[2].split(","))):
+        raise ValueError(
+            "a port is a number from 1 to 65535, like postgresql://<user>@<host>:5432/<database>"
+        )
+    return value
+
+
+def _has_sound_port(host: str) -> bool:
+    """With one that is none a start would wait for a database that can never be reached."""
+    found = re.fullmatch(r"(\[[^]]*]|[^:]*)(:(?P<port>.*))?", host)
+    port = (found["port"] or "5432") if found else ""
+    return bool(re.fullmatch(r"[0-9]{1,5}", port)) and 0 < int(port) < 1 << 16
+
+
+def _roles(value: tuple[Role, ...]) -> tuple[Role, ...]:
+    if not value or len(set(value)) != len(value):
+        raise ValueError('["web", "worker"], or one of them is expected')
+    return value
+
+
+def _time_zone(value: str) -> str:
+    """Known to this machine, or to the package tzdata."""
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):  # no name of a file, a folder's, nobody's
+        raise ValueError(f"there is no time zone {value!r}; one like Europe/Berlin is expected") from None
+    return value
+
+
+def _minute(value: object) -> object:
+    """Of the day: `"08:30"` is 510."""
+    match = re.fullmatch(r"([0-9]{2}):([0-5][0-9])", value) if isinstance(value, str) else None
+    minute = int(match[1]) * 60 + int(match[2]) if match else OF_A_DAY + 1
+    if minute > OF_A_DAY:
+        raise ValueError("a time of the day like 08:30 is expected")
+    return minute
+
+
+OF_A_DAY = 24 * 60  # minutes
+Minute = Annotated[int, BeforeValidator(_minute)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=1 << 62)]
+CookiesName = Annotated[str, Field(pattern=f"^{COOKIES_NAME}$")]
+ExtractorArguments = Annotated[
+    dict[Annotated[str, AfterValidator(_argument)], Annotated[tuple[str, ...], BeforeValidator(_texts)]],
+    BeforeValidator(_arguments),
+]
 PrivateHosts = tuple[Annotated[str, AfterValidator(_private_host)], ...]
 
 
@@ -119,18 +249,63 @@ class ServerSettings(Frozen):
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
         default=(), description="addresses or networks whose X-Forwarded-* are believed"
     )
+    roles: Annotated[tuple[Role, ...], AfterValidator(_roles)] = Field(
+        default=("web", "worker"),
+        description="answers clients, runs downloads; one alone with PostgreSQL only",
+    )
 
 
 class StorageSettings(Frozen):
     data_dir: Path = Field(default=Path("data"), description="database, partial and finished files")
-    database: Literal["sqlite"] = "sqlite"
-    files: Literal["local"] = "local"
+    database: Annotated[str, AfterValidator(_database)] = Field(
+        default="sqlite",
+        repr=False,
+        description="a file in data_dir, or postgresql://<user>@<host>/<database>",
+    )
+    files: Annotated[str, AfterValidator(_files)] = Field(
+        default="local", description='finished files: in data_dir, or in "s3://bucket/prefix"'
+    )
+    s3_endpoint: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+        default=None, description="of an S3 server that is not Amazon's"
+    )
+    redirect_downloads: bool = Field(
+        default=False, description="whole files come from the S3 server itself, by a link for five minutes"
+    )
+
+
+class RateWindow(Frozen):
+    """Each day from `begin` to before `end`, which may be after midnight, as clocks on the wall show it."""
+
+    begin: Minute = Field(alias="from", lt=OF_A_DAY)
+    end: Minute = Field(alias="to")
+    rate: Size = Field(description="bytes a second, all downloads together; 0: they wait")
+
+    @field_validator("end")
+    @classmethod
+    def _is_another(cls, end: int, window: ValidationInfo) -> int:
+        if end == window.data.get("begin"):
+            raise ValueError("another time than `from` is expected; 24:00 ends a whole day")
+        return end
+
+    def has(self, minute: int) -> bool:
+        """Whether that minute of a day lies in it."""
+        if self.begin < self.end:
+            return self.begin <= minute < self.end
+        return minute >= self.begin or minute < self.end
+
+
+def _apart(windows: tuple[RateWindow, ...]) -> tuple[RateWindow, ...]:
+    for number, window in enumerate(windows):
+        if any(other.has(window.begin) or window.has(other.begin) for other in windows[:number]):
+            raise ValueError(f"window {number + 1} overlaps an earlier one")
+    return windows
 
 
 class DownloadSettings(Frozen):
     max_concurrent: int = Field(default=4, ge=1, le=1000)
     max_per_host: int = Field(default=0, ge=0, description="0: no limit")
     max_queued: int = Field(default=10_000, ge=1)
+    max_playlist: int = Field(default=5000, ge=1, le=100_000, description="entries of one list")
     max_filesize: Size | None = Field(default=None, description="bytes of all streams of a task together")
     min_free_disk: Size = Field(default=1 << 30, description="bytes")
     retention_hours: float | None = Field(
@@ -138,9 +313,42 @@ class DownloadSettings(Frozen):
     )
     stall_timeout: float = Field(default=60, gt=0, le=86_400, description="seconds without any event")
     retries: int = Field(default=2, ge=0, le=100, description="new attempts after a passing fault")
+    patience: float = Field(
+        default=600, ge=0, le=1_000_000, description="seconds that a begun download waits for its source"
+    )
     rate_limit: Size | None = Field(default=None, gt=0, description="bytes a second, all downloads together")
+    rate_windows: Annotated[tuple[RateWindow, ...], AfterValidator(_apart)] = Field(
+        default=(), description="hours with another rate"
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        default="UTC", description="whose clock rate_windows go by"
+    )
+    drain: float = Field(
+        default=0, ge=0, le=86_400, description="seconds that a stopping server gives to what runs"
+    )
     proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(default=None, repr=False)
+    cookies: dict[Annotated[str, AfterValidator(_host_name)], CookiesName] = Field(
+        default_factory=dict, description="host -> name of a stored cookie file that is used unasked"
+    )
+    extractor_args: dict[Annotated[str, AfterValidator(_extractor)], ExtractorArguments] = Field(
+        default_factory=dict, repr=False, description="extractor -> arguments of yt-dlp for it"
+    )
+    pot_provider: Annotated[str, AfterValidator(_pot_provider)] | None = Field(
+        default=None, description="who makes PO tokens for YouTube, like bgutil:http://127.0.0.1:4416"
+    )
+    sponsorblock_api: Annotated[str, AfterValidator(_sponsorblock)] = Field(
+        default="https://sponsor.ajay.app", description="who knows what the field sponsorblock cuts out"
+    )
     allowed_private_hosts: PrivateHosts = ()
+
+
+class WorkerSettings(Frozen):
+    """With PostgreSQL: how workers watch each other."""
+
+    heartbeat: float = Field(default=5, ge=0.1, le=3600, description="seconds")
+    lost_after: float = Field(
+        default=30, ge=0.5, le=86_400, description="seconds without a heartbeat; then others take over"
+    )
 
 
 class LimitSettings(Frozen):
@@ -161,6 +369,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     downloads: DownloadSettings = DownloadSettings()
+    workers: WorkerSettings = WorkerSettings()
     limits: LimitSettings = LimitSettings()
     presets: dict[str, dict[str, Any]] = {}
     logging: LoggingSettings = LoggingSettings()
@@ -193,6 +402,8 @@ def load() -> Settings:
         raise ConfigurationError(f"environment: {exc}") from None
     for name, preset in settings.presets.items():
         _check_preset(name, preset)
+    _check_cluster(settings)
+    _check_plugin(settings)
     return settings
 
 
@@ -221,11 +432,18 @@ def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
         where = "server.tokens"
     elif "@" in str(content.get("downloads", {}).get("proxy", "")):
         where = "downloads.proxy"
+    elif _has_password(str(content.get("storage", {}).get("database", ""))):
+        where = "storage.database"
     if where:
         variable = "CLIPWIRE_" + where.upper().replace(".", "__")
         raise ConfigurationError(
             f"{path}: {where}: a secret does not belong in a file; set {variable} instead"
         )
+
+
+def _has_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return ":" in parts.netloc.rpartition("@")[0] or "password=" in parts.query
 
 
 # What container platforms add for a service that is called clipwire.
@@ -239,7 +457,7 @@ def _check_environment() -> None:
             continue
         section, delimiter, key = name.removeprefix("CLIPWIRE_").lower().partition("__")
         if delimiter and section in Settings.model_fields:
-            _check_list(section, key, value)
+            _check_json(section, key, value)
         elif delimiter or not _OF_PLATFORMS.fullmatch(name) or _is_a_slip(name):
             raise ConfigurationError(f"{name}: there is no such setting; they read CLIPWIRE_<SECTION>__<KEY>")
 
@@ -250,15 +468,16 @@ def _is_a_slip(name: str) -> bool:
     return key in _keys(section) and "://" not in os.environ[name]
 
 
-def _check_list(section: str, key: str, value: str) -> None:
+_EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is expected, such as {"a": "b"}'}
+
+
+def _check_json(section: str, key: str, value: str) -> None:
     field = _keys(section).get(key)
-    if field is not None and get_origin(field.annotation) is tuple:
+    if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
         try:
             json.loads(value)
         except ValueError:
-            raise ConfigurationError(
-                f'{section}.{key}: a JSON list is expected, such as ["a", "b"]'
-            ) from None
+            raise ConfigurationError(f"{section}.{key}: a JSON {example}") from None
 
 
 def _keys(section: str) -> dict[str, FieldInfo]:
@@ -274,6 +493,30 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no such setting"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _check_cluster(settings: Settings) -> None:
+    if settings.storage.database == "sqlite" and len(settings.server.roles) == 1:
+        raise ConfigurationError(
+            'server.roles: with sqlite there is one server, which has both: ["web", "worker"]'
+        )
+    if settings.workers.lost_after < 2 * settings.workers.heartbeat:
+        raise ConfigurationError(
+            "workers.lost_after: at least twice workers.heartbeat is expected, or the living are missed"
+        )
+
+
+def _check_plugin(settings: Settings) -> None:
+    """The plugin of a provider does not belong to the set-up; a web server needs none."""
+    provider = settings.downloads.pot_provider
+    if provider and "worker" in settings.server.roles:
+        package = POT_PLUGINS[provider.partition(":")[0]]
+        try:
+            distribution(package)
+        except PackageNotFoundError:
+            raise ConfigurationError(
+                f"downloads.pot_provider: its plugin is missing: {sys.executable} -m pip install {package}"
+            ) from None
 
 
 def _check_preset(name: str, preset: dict[str, Any]) -> None:

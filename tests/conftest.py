@@ -1,6 +1,8 @@
 """What tests lean on: media, a site that serves them, and the real service."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,42 @@ import pytest
 from server.backends import embedded
 from server.backends.dispatcher import LocalDispatcher
 from server.commands import check
+from tests import scratch  # noqa: F401  # before all that make a folder
 from tests.bundled import SYSTEMS  # before all that look for an ffmpeg
+from tests.clips import make as make_films
+from tests.cluster.postgres import clear, database, make_tables
+from tests.cluster.s3 import S3
+from tests.cluster.shared import DOOR, Servers, lender_of, servers_of, stop_lending
 from tests.jobs import Jobs, running_jobs
 from tests.lent import ForkServers
 from tests.moments import MORTAL
 from tests.service import Service, Services
+from tests.shelf import Shelf, open_shelf
 from tests.site import Site, make_media, open_site
 from tests.tools import FFMPEG, without
 
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker is about to be started, here in the process above it."""
+    node.workerinput[DOOR] = lender_of(node.config).door
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes is where a worker begins: each has a part of the tests, in this order."""
+    slow = [item for item in items if item.get_closest_marker("minutes")]
+    every = len(items) // max(1, len(slow))
+    items[:] = [item for item in items if item not in slow]
+    for number, item in enumerate(slow):
+        items.insert(number * every, item)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    stop_lending(config)
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +58,20 @@ def media(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     return make_media((base if worker_id == "master" else base.parent) / "media")
 
 
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Those whose pictures say their number; made once a session as well."""
+    base = tmp_path_factory.getbasetemp()
+    return make_films((base if worker_id == "master" else base.parent) / "films")
+
+
 @pytest.fixture
 def nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers within the test's process hold their queues from the start on, until they are released."""
     original = LocalDispatcher.__init__
 
-    def held(self: LocalDispatcher, *arguments: Any) -> None:
-        original(self, *arguments)
+    def held(self: LocalDispatcher, *arguments: Any, **named: Any) -> None:
+        original(self, *arguments, **named)
         self.hold()
 
     monkeypatch.setattr(LocalDispatcher, "__init__", held)
@@ -46,6 +81,12 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
 async def site(media: Path) -> AsyncIterator[Site]:
     async with open_site(media) as site:
         yield site
+
+
+@pytest.fixture
+async def shelf() -> AsyncIterator[Shelf]:
+    async with open_shelf() as shelf:
+        yield shelf
 
 
 @pytest.fixture(
@@ -83,11 +124,51 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     services.close()
 
 
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """Those that other servers need."""
+    with closing(servers_of(request.config)) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Servers) -> str:
+    return servers.postgres()
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """The address of a database of the test's own, in which nothing is."""
+    with database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tables(postgres: str) -> Iterator[str]:
+    with database(postgres) as url:
+        with ThreadPoolExecutor(1) as aside:  # where a test asks for this, its event loop runs
+            aside.submit(asyncio.run, make_tables(url)).result()
+        yield url
+
+
+@pytest.fixture
+def clean_database(tables: str) -> str:
+    """The address of a database with this server's tables, all empty, whose columns no test changes."""
+    clear(tables)
+    return tables
+
+
 @pytest.fixture
 async def service(services: Services) -> AsyncIterator[Service]:
     """One that runs and has no tasks, with the settings of `Service`; for others a test asks `services`."""
     async with services.lend() as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def s3(servers: Servers) -> S3:
+    """Tests share the bucket; each has a place of its own in it."""
+    return servers.s3()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tasks to test with."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from server.events import Completed, DownloadStarted, Started, apply
 from server.files.names import new_short, public_name
@@ -17,9 +18,9 @@ def new_task(
     title: str | None = None,
     uploader: str | None = None,
     priority: int = 0,
-    auto_start: bool = True,
+    **fields: Any,
 ) -> Task:
-    request = ProcessRequest(url=url, priority=priority, auto_start=auto_start)
+    request = ProcessRequest(url=url, priority=priority, **fields)
     known = VideoInfo(title=title, uploader=uploader)
     status = TaskStatus.new(request, utc_now()).model_copy(update={"video_info": known})
     return Task(request=request, status=status)

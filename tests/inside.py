@@ -41,13 +41,18 @@ class Inside:
     async def finished(self, content: bytes) -> str:
         """The link of a new finished file."""
         task_id, files = await self.submit(), self.app[keys.FILES]
-        out = files.work(task_id) / "out"
+        out = self.work(task_id) / "out"
         out.mkdir(parents=True)
         (out / "video.mp4").write_bytes(content)
         produced = {"video": ProducedFile(path="video.mp4", size=len(content), type="video/mp4")}
-        stored = await files.publish(task_id, 0, produced, VideoInfo())
-        await self.app[keys.TASKS]._recorder.record(task_id, Completed(files=stored))
-        return f"/api/download/{stored['video'].name}"
+        manifest = await files.prepare(task_id, 0, produced, VideoInfo())
+        await files.publish(task_id, manifest)
+        await self.app[keys.TASKS]._recorder.record(task_id, Completed(files=manifest.files))
+        return f"/api/download/{manifest.files['video'].name}"
+
+    def work(self, task_id: str) -> Path:
+        """Where the child of a task works."""
+        return self.app[keys.SETTINGS].storage.data_dir / "work" / task_id
 
     async def status(self, task_id: str) -> dict[str, Any]:
         async with self.client.get(f"/api/status/{task_id}") as answer:

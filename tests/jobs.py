@@ -1,7 +1,9 @@
-"""Runs real jobs in children of a real fork server, the way the service does it."""
+"""Runs real jobs in children of a fork server, the way the service does it: see `tests.fakes.warm`."""
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -9,17 +11,20 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from server import jobs
 from server.events import CHILD_EVENT
 from server.models import InfoRequest, ProcessRequest
 from server.settings import DownloadSettings
+from server.tasks.forkserver import MAX_LINE
 from server.tasks.jobs import JobMaker
 from server.tasks.tools import Tools
+from tests.shelf import Shelf
 from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +54,11 @@ class Outcome:
         return next(event["video_info"] for event in self.events if event["kind"] == "described")
 
     @property
+    def entries(self) -> list[dict[str, Any]]:
+        """Those of a list, as they were told."""
+        return [entry for event in self.events if event["kind"] == "found" for entry in event["entries"]]
+
+    @property
     def log(self) -> str:
         return self.directory.with_suffix(".log").read_text()
 
@@ -68,7 +78,7 @@ class Job:
         self._jobs, self._name, self._sock, self.outcome = jobs, name, sock, outcome
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection(sock=self._sock)
+        self._reader, self._writer = await asyncio.open_connection(sock=self._sock, limit=MAX_LINE)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -104,16 +114,18 @@ class Job:
 class Jobs:
     """A fork server, and jobs that use `ffmpeg`; close it, and nothing of it is left."""
 
-    def __init__(self, ffmpeg: str = FFMPEG) -> None:
+    def __init__(self, ffmpeg: str = FFMPEG, **environment: str) -> None:
         self._ffmpeg = ffmpeg
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control.settimeout(20)
+        self._control.settimeout(50)  # the machine may be busy
         self._names = map(str, itertools.count(1))
         self._codes: dict[str, int] = {}
         self._one_at_a_time = threading.Lock()
         config = json.dumps({"ffmpeg": ffmpeg, "deno": None})
-        program = [sys.executable, "-I", "-B", str(ROOT / "server/child/forkserver.py"), str(theirs.fileno())]
-        self._process = subprocess.Popen([*program, config], pass_fds=[theirs.fileno()], env=ENVIRONMENT)
+        program = [sys.executable, "-I", "-B", str(ROOT / "tests/fakes/warm.py"), str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            [*program, config], pass_fds=[theirs.fileno()], env=ENVIRONMENT | environment
+        )
         theirs.close()
         assert self._hear()["event"] == "ready"
 
@@ -127,7 +139,7 @@ class Jobs:
     def send(self, directory: Path, message: dict[str, Any]) -> Job:
         """Have a child read `message` first."""
         ours, theirs = socket.socketpair()
-        log = os.open(directory.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        log = os.open(directory.with_suffix(".log"), os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         name = next(self._names)
         try:
             start = json.dumps({"op": "start", "id": name}).encode()
@@ -161,9 +173,18 @@ class Jobs:
     def begin(self, directory: Path, url: str, **wishes: Any) -> Job:
         return self.start(directory, download_job(directory, url, self._ffmpeg, **wishes))
 
-    def look(self, directory: Path, url: str) -> Job:
+    async def expand(
+        self, directory: Path, url: str, *, known: int = 0, seconds: float = 20, **wishes: Any
+    ) -> Outcome:
+        """Have the entries of a list told; `wishes` as for a download."""
+        job = list_job(directory, url, self._ffmpeg, known=known, **wishes)
+        async with asyncio.timeout(seconds), self.start(directory, job) as running:
+            return await running.run()
+
+    def look(self, directory: Path, url: str, cookies: str | None = None) -> Job:
         """Begin to look at what `url` offers."""
-        job = _maker(self._ffmpeg).info(InfoRequest(url=url), directory, directory.with_suffix(".lock"))
+        lock = directory.with_suffix(".lock")
+        job = _maker(self._ffmpeg).info(InfoRequest(url=url), directory, lock, cookies)
         return self.start(directory, job)
 
     def _hear(self) -> dict[str, Any]:
@@ -171,13 +192,92 @@ class Jobs:
         return message
 
 
+async def run_by_exec(program: Path, directory: Path, job: jobs.Job, **environment: str) -> Outcome:
+    """Run `job` in a child that is started as `program`, without a fork server, and hear it out."""
+    ours, theirs = socket.socketpair()
+    log = os.open(directory.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    outcome = Outcome(directory)
+    async with asyncio.timeout(50):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-B", str(program), str(theirs.fileno())),
+            pass_fds=[theirs.fileno()], env=ENVIRONMENT | environment, stdout=log,
+        )  # fmt: skip
+        theirs.close()
+        os.close(log)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        writer.write(line(jobs.to_message(job)))
+        outcome.events = [json.loads(event) async for event in reader]
+        outcome.code = await process.wait()
+        writer.close()
+    return outcome
+
+
+async def told(
+    directory: Path,
+    shelf: Shelf,
+    result: dict[str, Any],
+    environment: Mapping[str, str] = MappingProxyType({}),
+    **wishes: Any,
+) -> Outcome:
+    """Download what an extractor gives as `result`: see `tests.fakes.told`."""
+    url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
+    job = download_job(directory, url, **wishes)
+    if environment:
+        return await run_by_exec(ROOT / "tests/fakes/told.py", directory, job, **environment)
+    return await _run(directory, job)
+
+
+async def told_list(directory: Path, shelf: Shelf, result: dict[str, Any], **wishes: Any) -> Outcome:
+    """Expand it; what it leads to is on the shelf, too."""
+    url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
+    return await run_by_exec(ROOT / "tests/fakes/told.py", directory, list_job(directory, url, **wishes))
+
+
+async def told_info(directory: Path, shelf: Shelf, result: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    """What an info job says of it; `asked` are fields of the request, or settings for downloads."""
+    maker = _maker(FFMPEG, **_limits(asked))
+    url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
+    job = maker.info(InfoRequest(url=url, **asked), directory, directory.with_suffix(".lock"))
+    outcome = await _run(directory, job)
+    assert outcome.last["kind"] == "extracted", f"{outcome.last}\n{outcome.log}"
+    info: dict[str, Any] = outcome.last["info"]
+    return info
+
+
+async def _run(directory: Path, job: jobs.Job) -> Outcome:
+    async with asyncio.timeout(50), _common().start(directory, job) as running:
+        return await running.run()
+
+
+@functools.cache
+def _common() -> "Jobs":
+    """One for all in this process who ask for nothing of their own."""
+    jobs = Jobs()
+    atexit.register(jobs.close)
+    return jobs
+
+
 def download_job(
     directory: Path, url: str = "http://a.test/", ffmpeg: str = FFMPEG, **wishes: Any
 ) -> jobs.Job:
-    """As the service makes it; `wishes` are fields of the request, or settings for downloads."""
-    limits = {name: wishes.pop(name) for name in DownloadSettings.model_fields if name in wishes}
+    """As the service makes it; `wishes` are fields of the request, or settings for downloads.
+
+    `text` is that of the cookie file, `item` the entry of a list.
+    """
+    maker, text, item = _maker(ffmpeg, **_limits(wishes)), wishes.pop("text", None), wishes.pop("item", None)
     request = ProcessRequest(url=url, **wishes)
-    return _maker(ffmpeg, **limits).download(request, directory, directory.with_suffix(".lock"))
+    return maker.download(request, directory, directory.with_suffix(".lock"), text, item)
+
+
+def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:
+    """The same for the entries of a list, of which so many are `known`."""
+    maker = _maker(ffmpeg, **_limits(wishes))
+    request = ProcessRequest(url=url, playlist=True, **wishes)
+    return maker.expand(request, directory, directory.with_suffix(".lock"), known=known)
+
+
+def _limits(wishes: dict[str, Any]) -> dict[str, Any]:
+    return {name: wishes.pop(name) for name in DownloadSettings.model_fields if name in wishes}
 
 
 def wished(**wishes: Any) -> jobs.Wishes:
@@ -196,8 +296,11 @@ def _maker(ffmpeg: str, **limits: Any) -> JobMaker:
 
 
 @contextlib.contextmanager
-def running_jobs(ffmpeg: str = FFMPEG) -> Iterator[Jobs]:
-    jobs = Jobs(ffmpeg)
+def running_jobs(ffmpeg: str = FFMPEG, **environment: str) -> Iterator[Jobs]:
+    if ffmpeg == FFMPEG and not environment:
+        yield _common()
+        return
+    jobs = Jobs(ffmpeg, **environment)
     try:
         yield jobs
     finally:

@@ -11,10 +11,11 @@ import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]
@@ -22,24 +23,52 @@ import pytest
 
 from server.events import Requeued
 from server.models import TaskStatus
-from server.tasks.runner import after_loss
-from tests.service import FINAL, Payload, Service, children_of
-from tests.site import SECONDS, Site, probe, sha256
+from server.tasks.patience import after_loss
+from tests.service import FINAL, Payload, Service, Told, children_of
+from tests.site import SECONDS, Film, Site, probe, sha256
+from tests.subtitles import cues, streams
 from tests.tools import FFMPEG
 
 LONG = 30  # times the four seconds of the site's film: enough for an encoder to be caught at work
 FRAMES = 25  # a second
+A_SECOND = 110_000  # bytes of it, at most
 WAITING = 8  # tasks on their way at any time
+WORDS = [(0.0, 3.0, "Words")]
+"""What the site's subtitles say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of download, and what must come out of it: a file to the byte, or a film of some length."""
+    """One kind of download, and what must come out of it: a file to the byte, or a film of some length.
+
+    Of a broadcast, that is what was `recorded`: so many seconds at most, and one more at each interruption.
+    One without an end is finished when it has `finish_at` bytes. `link` opens a source for each task; in
+    `path`, where another host than the site's may stand, its link is `{link}`, and `{n}` the task's number.
+    A list has `entries`, and no files. A film has `texts` beside it in these languages, or `within`.
+    """
 
     path: str
     outputs: tuple[str, ...] = ("video",)
     same_as: str | None = None
     seconds: float = SECONDS
+    body: Mapping[str, object] = field(default_factory=dict)
+    recorded: float | None = None
+    finish_at: int | None = None
+    link: Callable[[Path], AbstractAsyncContextManager[str]] | None = None
+    entries: tuple["Kind", ...] = ()
+    texts: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[str]:
+        if self.entries:
+            return []
+        return sorted([*self.outputs, *(f"subtitle.{language}" for language in self.texts)])
+
+    @property
+    def wishes(self) -> dict[str, object]:
+        outputs = [*self.outputs, *(["subtitles"] if self.texts else [])]
+        return {"outputs": outputs, **self.body}
 
 
 KINDS = (
@@ -70,6 +99,7 @@ class Witness:
         self.task_id = task_id
         self.kind = kind
         self.texts: dict[int, str] = {}
+        self.most = 0  # bytes that it was said to have
         self.newest: Payload = {"revision": 0, "attempt": 0, "stage": "queued"}
 
     @property
@@ -80,6 +110,7 @@ class Witness:
         """`floor` is the newest revision that anybody had seen when this was asked for."""
         payload: Payload = json.loads(text)
         revision = payload["revision"]
+        self.most = max(self.most, payload.get("downloaded_bytes", 0))
         assert revision >= floor, f"taken back: {payload}, after {self.newest}"
         assert self.texts.setdefault(revision, text) == text, "two payloads of one revision"
         if revision > self.newest["revision"]:
@@ -114,7 +145,13 @@ class Toll:
 class Rampage:
     """Kills processes of `service` while it works on what is submitted here."""
 
-    def __init__(self, service: Service, site: Site, media: Path, seed: int) -> None:
+    def __init__(
+        self, service: Service, site: Site, media: Path, seed: int, kinds: Sequence[Kind] = KINDS
+    ) -> None:
+        self._kinds = itertools.cycle(kinds)
+        self._numbers = itertools.count()
+        self.ways = dict(_ODDS)
+        self._sources = AsyncExitStack()
         self.service = service
         self.witnesses: list[Witness] = []
         self.toll = Toll()
@@ -127,20 +164,26 @@ class Rampage:
 
     async def run(self, kills: int) -> None:
         """Strike once in each way, and on until so many are killed, with the queue always full."""
-        for strike in self._random.sample(_WAYS, len(_WAYS)):
+        for strike in self._random.sample(list(self.ways), len(self.ways)):
             await self._strike(strike)
         while self.toll.total < kills:
-            await self._strike(self._random.choices(_WAYS, _WEIGHTS)[0])
+            await self._strike(self._random.choices(list(self.ways), list(self.ways.values()))[0])
 
     async def settle(self, within: float) -> None:
         """Wait until every task has ended, and everybody has heard of it."""
         async with asyncio.timeout(within):
             await asyncio.gather(*self._watchers)
 
+    def check(self) -> None:
+        """Of all that has ended."""
+        for witness in self.witnesses:
+            witness.check()
+
     async def close(self) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self._sources.aclose()
 
     # --- what is killed ---
 
@@ -254,10 +297,23 @@ class Rampage:
             await self._submit()
 
     async def _submit(self) -> None:
-        kind = KINDS[len(self.witnesses) % len(KINDS)]
-        payload = await self.service.submit(self._site.url(kind.path), outputs=list(kind.outputs))
+        kind, request = await self._next()
+        self._accepted(await self.service.submit(**request), kind)
+
+    async def _next(self) -> tuple[Kind, dict[str, Any]]:
+        """What is to be asked for now, and how."""
+        kind = next(self._kinds)
+        link = await self._sources.enter_async_context(kind.link(self._media)) if kind.link else ""
+        path = kind.path.format(n=next(self._numbers), link=link)
+        url = path if "://" in path.partition("?")[0] else self._site.url(path)
+        return kind, {"url": url, **kind.wishes}
+
+    def _accepted(self, payload: Payload, kind: Kind) -> None:
         witness = Witness(payload["task_id"], kind)
         witness.saw(json.dumps(payload, ensure_ascii=False, separators=(",", ":")), 1)
+        self._watch(witness)
+
+    def _watch(self, witness: Witness) -> None:
         self.witnesses.append(witness)
         for watch in (self._poll, self._listen):
             self._watchers.append(asyncio.create_task(watch(witness), name=f"watch {witness.task_id}"))
@@ -269,6 +325,14 @@ class Rampage:
             with suppress(aiohttp.ClientError, ConnectionError):
                 await self._up.wait()
                 payload = await self._ask(witness)
+                await self._finish_if_enough(witness, payload)
+
+    async def _finish_if_enough(self, witness: Witness, payload: Payload) -> None:
+        """The wish is gone with the child that had it, and is said again."""
+        enough = witness.kind.finish_at
+        if enough is not None and payload.get("downloaded_bytes", 0) >= enough:
+            async with self.service.client.post(f"/api/tasks/{witness.task_id}/finish") as answer:
+                assert answer.status in (200, 409, 503), await answer.text()
 
     async def _ask(self, witness: Witness) -> Payload:
         floor = witness.newest["revision"]
@@ -289,7 +353,7 @@ class Rampage:
             await asyncio.sleep(0.05)
 
 
-Strike = Callable[[Rampage], Awaitable[None]]
+Strike = Callable[[Any], Awaitable[None]]  # of a rampage
 _ODDS: dict[Strike, int] = {
     Rampage._kill_child: 30,
     Rampage._kill_children: 5,
@@ -299,7 +363,6 @@ _ODDS: dict[Strike, int] = {
     Rampage._kill_server_and_others: 2,
     Rampage._kill_server_after_202: 2,
 }
-_WAYS, _WEIGHTS = tuple(_ODDS), tuple(_ODDS.values())
 
 
 def _is(process: psutil.Process, program: str, *, fork: bool | None) -> bool:
@@ -317,16 +380,33 @@ async def check_files(rampage: Rampage, folder: Path) -> None:
     for witness in rampage.witnesses:
         kind, done = witness.kind, witness.newest
         assert done["stage"] == "completed", f"{done}\n" + "\n".join(rampage.service.log[-40:])
-        assert sorted(done["files"]) == sorted(kind.outputs)
+        assert sorted(done["files"]) == kind.files
         for name, link in done["files"].items():
             file = await rampage.service.fetch(link, folder / "fetched")
+            if name.startswith("subtitle."):
+                assert await asyncio.to_thread(cues, file) == WORDS, done
+                continue
             film = await probe(file)
+            if kind.within:
+                found = await asyncio.to_thread(streams, file)
+                assert [language for language, _ in found] == list(kind.within), done
+            if kind.recorded is not None:
+                check_recording(witness, kind.recorded, film, file.stat().st_size)
+                continue
             if name == "video" and kind.same_as:
                 assert sha256(file) == sha256(rampage._media / kind.same_as), done
             else:
                 assert film.duration == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
             if name == "video":  # a piece that is missing, or there twice, shows in no other way
                 assert film.pictures == kind.seconds * FRAMES, done
+
+
+def check_recording(witness: Witness, most: float, film: Film, size: int) -> None:
+    """Of what it had, all but a second at each interruption is there; at each a second may be there twice."""
+    attempts = witness.newest["attempt"]
+    assert 0.5 < film.duration < most + attempts + 0.5, witness.newest
+    assert film.pictures >= FRAMES * (film.duration - attempts - 1), witness.newest
+    assert size > 0.9 * witness.most - attempts * A_SECOND, f"{size} of {witness.most}: {witness.newest}"
 
 
 async def swept(data: Path, within: float = 10) -> None:
@@ -337,24 +417,43 @@ async def swept(data: Path, within: float = 10) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def check_end(running: Rampage) -> None:
+    """Nobody complained, and of all that was killed nothing is left."""
+    service = running.service
+    assert service.complaints() == []
+    await service.restart()
+    await swept(service.data)
+    assert await service.stop() == 0
+    check_data(service.data, running.witnesses)
+
+
 def check_data(data: Path, witnesses: Sequence[Witness]) -> None:
     """Nothing but what belongs to a task is left, and the database is in order."""
     ids = {witness.task_id for witness in witnesses}
+    lists = {witness.task_id for witness in witnesses if witness.kind.entries}
     assert list((data / "work").iterdir()) == []
-    assert {path.name for path in (data / "files").iterdir()} == ids
+    assert {path.name for path in (data / "files").iterdir()} == ids - lists
     assert {path.stem for path in (data / "logs").iterdir()} == ids
     assert not list(data.glob("clipwire.db-*")), "side files after a polite stop"
     scratch = data / "scratch"
     assert not scratch.exists() or not list(scratch.iterdir())
     with sqlite3.connect(data / "clipwire.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert {row[0] for row in database.execute("SELECT task_id FROM tasks")} == ids
     database.close()
 
 
 @asynccontextmanager
-async def rampage(folder: Path, site: Site, media: Path, seed: int) -> AsyncIterator[Rampage]:
-    async with Service(folder, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="5") as service:
-        running = Rampage(service, site, media, seed)
+async def rampage(
+    folder: Path,
+    site: Site,
+    media: Path,
+    seed: int,
+    kinds: Sequence[Kind] = KINDS,
+    **settings: str,
+) -> AsyncIterator[Rampage]:
+    async with Told(folder, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="5", **settings) as service:
+        running = Rampage(service, site, media, seed, kinds)
         try:
             yield running
         finally:

@@ -7,8 +7,10 @@ a running service (`Services`), unless what they ask for is its start or its end
 import asyncio
 import itertools
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +26,8 @@ import psutil  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
+# The debug mode of asyncio, in which tests run it, tells which steps took long: that is the machine's affair.
+_SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _PATIENCE = 30
 Payload = dict[str, Any]
@@ -39,6 +43,7 @@ class Service:
 
     command: tuple[str, ...] = (sys.executable, "-X", "dev", "-m", "server")
     cwd = ROOT
+    patience = _PATIENCE  # seconds in which it has to start, and to end
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -71,7 +76,7 @@ class Service:
         """
         listening: Future[str] = Future()
         self._begin(listening)
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(self.patience):
             self.url = await asyncio.wrap_future(listening)
         self.connect()
 
@@ -91,6 +96,11 @@ class Service:
         assert self._process.wait(_PATIENCE) == 0, self._end_of_log()
         self._reader.join(_PATIENCE)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the server alone: SIGSTOP and SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def restart(self) -> None:
         await self.stop()
         await self.start()
@@ -98,7 +108,7 @@ class Service:
     async def ended(self) -> int:
         """Wait until it ends by itself, or by whoever ended it; return the exit status."""
         assert self._process is not None
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(self.patience):
             return await _exit_status(self._process)
 
     @property
@@ -143,6 +153,12 @@ class Service:
             payload: Payload = await answer.json()
             return payload
 
+    async def ready(self, within: float = _PATIENCE) -> None:
+        """Return when it has all that it needs: it answers before its fork server is warm."""
+        async with asyncio.timeout(within):
+            while not await self._is_ready():
+                await asyncio.sleep(0.05)
+
     async def status(self, task_id: str) -> Payload:
         async with self.client.get(f"/api/status/{task_id}") as answer:
             assert answer.status == 200, await answer.text()
@@ -185,6 +201,10 @@ class Service:
 
     # --- within ---
 
+    async def _is_ready(self) -> bool:
+        async with self.client.get("/readyz") as answer:
+            return answer.ok
+
     async def _task_ids(self) -> list[str]:
         async with self.client.get("/api/tasks?limit=200") as answer:
             return [task["task_id"] for task in (await answer.json())["tasks"]]
@@ -198,9 +218,14 @@ class Service:
         except TimeoutError:
             raise AssertionError(f"left behind: {self._files()}") from None
 
+    def files_of(self, task_id: str) -> list[Path]:
+        """What is there of a task on disk, at this moment: what goes meanwhile is passed over."""
+        names = ((at, name) for at, *names in os.walk(self.data) for name in itertools.chain(*names))
+        return [Path(at, name) for at, name in names if name.startswith(task_id)]
+
     def _files(self) -> list[Path]:
         """Of tasks, those that there are."""
-        return [path for folder in ("work", "files", "logs") for path in (self.data / folder).iterdir()]
+        return [path for folder in ("work", "files", "logs") for path in (self.data / folder).glob("*")]
 
     async def _delete(self, task_id: str) -> None:
         async with self.client.delete(f"/api/tasks/{task_id}") as answer:
@@ -214,7 +239,7 @@ class Service:
         inherited.pop("PORT", None)
         ours = {
             "CLIPWIRE_CONFIG": str(configuration),
-            "CLIPWIRE_SERVER__PORT": self.url.rpartition(":")[2] or "0",
+            "CLIPWIRE_SERVER__PORT": self.url.rpartition(":")[2] or str(_port()),
             "CLIPWIRE_STORAGE__DATA_DIR": str(self.data),
             "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1"]',
         }
@@ -237,8 +262,10 @@ class Service:
     def _read_log(self, lines: IO[bytes], listening: Future[str]) -> None:
         """To its end, which comes when the service and all its children are gone."""
         with lines:
-            for line in lines:
-                self.log.append(line.decode(errors="replace").rstrip())
+            for line in (each.decode(errors="replace").rstrip() for each in lines):
+                if _SLOW_STEP.search(line):
+                    continue
+                self.log.append(line)
                 if not listening.done() and (found := _LISTENING.search(self.log[-1])):
                     listening.set_result(found[1].rstrip("/"))
         if not listening.done():
@@ -260,6 +287,12 @@ class Service:
         async with asyncio.timeout(_PATIENCE):
             await asyncio.to_thread(reader.join)
         return status
+
+
+class Told(Service):
+    """Its children know one site more, whose pages say in JSON what is in them: see `tests.fakes.told`."""
+
+    command = (sys.executable, "-X", "dev", str(ROOT / "tests" / "fakes" / "telling.py"))
 
 
 class Services:
@@ -304,6 +337,15 @@ async def _exit_status(process: "subprocess.Popen[bytes]") -> int:
     return process.wait()
 
 
+def _port() -> int:
+    """A free one, and none that the system hands out: a service that starts again finds it free again."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, first)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """All that a process has started, and what these have, nearest first."""
     found = children_of(pid)
@@ -323,7 +365,7 @@ def children_of(pid: int) -> list[psutil.Process]:
     return found
 
 
-async def gone(processes: list[psutil.Process], within: float = 5) -> None:
+async def gone(processes: list[psutil.Process], within: float = 20) -> None:
     """Return when none of `processes` runs any more; whether somebody has reaped it does not matter."""
     try:
         async with asyncio.timeout(within):

@@ -43,7 +43,7 @@ async def test_in_any_stage_the_child_and_all_it_started_are_gone_when_the_answe
             assert not any(map(writes, family))
             await gone(family, within=1)
             if expected is None:
-                assert list(service.data.rglob(f"{task['task_id']}*")) == []
+                assert service.files_of(task["task_id"]) == []
                 continue
             assert (await service.status(task["task_id"]))["stage"] == expected
             assert await act(service, task["task_id"], action) == HTTPStatus.OK, "the second time is a no-op"
@@ -120,16 +120,17 @@ async def test_a_cancel_that_overtakes_the_start_of_the_child_leaves_no_child(
     assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_at_the_moment_of_completion_there_is_one_last_word(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
     """Whichever wins: a completed task has its file, and a cancelled one leaves none behind."""
     words: Counter[str] = Counter()
     usual = await time_of_one(service, site)
-    for number in range(24):
+    for number in range(12):
         task = await service.submit(site.url("/video.mp4"), outputs=["video"])
         listening = asyncio.create_task(service.listen(task["task_id"]))
-        await asyncio.sleep(usual * number / 12)
+        await asyncio.sleep(usual * number / 6)
         answer = await act(service, task["task_id"], "cancel")
         last = await service.status(task["task_id"])
         assert (await listening)[-1].count('"stage":"' + last["stage"]) == 1
@@ -143,6 +144,7 @@ async def test_at_the_moment_of_completion_there_is_one_last_word(
     assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_everything_at_once_from_many_clients_ends_in_one_word_and_no_fault(
     service: Service, site: Site
 ) -> None:
@@ -173,7 +175,7 @@ async def test_everything_at_once_from_many_clients_ends_in_one_word_and_no_faul
 
 async def test_a_retry_in_the_moment_of_the_failure_is_not_lost(service: Service, site: Site) -> None:
     """The one who retries is as quick as can be: it hears of the failure while the attempt tidies up."""
-    for _ in range(15):
+    for _ in range(8):
         task = await service.submit(site.url("/missing.mp4"), outputs=["video"])
         await service.listen(task["task_id"])
         assert await act(service, task["task_id"], "retry") == HTTPStatus.OK

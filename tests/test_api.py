@@ -103,6 +103,14 @@ async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
             assert all(error["message"] for error in answer["errors"])
 
 
+async def test_wrong_times_of_a_clip_are_named_with_their_place(client: Client) -> None:
+    body = {"url": "http://a.test/", "clip": {"start": "1:99", "end": -1}, "sponsorblock": ["ads"]}
+    for language in ("en", "zh"):
+        response = await client.post("/api/process", json=body, params={"lang": language})
+        answer = await problem(response)
+        assert {error["field"] for error in answer["errors"]} == {"clip.start", "clip.end", "sponsorblock.0"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -377,6 +385,11 @@ async def test_a_key_lives_as_long_as_its_task(client: Client) -> None:
     assert (await second.json())["task_id"] != first["task_id"]
 
 
+async def test_presets_are_listed_with_what_they_set(client: Client) -> None:
+    answer = await client.get("/api/presets")
+    assert await answer.json() == {"presets": {"phone": {"quality": "720", "auto_start": False}}}
+
+
 async def test_a_preset_is_resolved_at_once_and_outranked_by_the_request(client: Client) -> None:
     task_id = (await submitted(client, preset="phone", quality="480"))["task_id"]
     stored = await client.app[keys.TASKS]._store.get(task_id)
@@ -444,6 +457,39 @@ async def test_a_priority_can_be_changed_until_the_end(client: Client) -> None:
     ] == 422
     final = await in_stage(client, "failed")
     assert (await client.patch(f"/api/tasks/{final}", json={"priority": 1})).status == 409
+
+
+@pytest.mark.usefixtures("nothing_begins")
+async def test_a_position_beats_every_priority(client: Client) -> None:
+    ids = [(await submitted(client, auto_start=True, priority=n))["task_id"] for n in (0, 10, -10, 5)]
+    a, b, c, d = ids
+
+    async def move(task_id: str, **where: Any) -> dict[str, Any]:
+        response = await client.patch(f"/api/tasks/{task_id}", json=where)
+        payload: dict[str, Any] = await response.json()
+        return payload | {"http": response.status}
+
+    assert await listed(client, "stage=queued") == [b, d, a, c]
+    assert (await move(c, position="first"))["rank"] == 1
+    assert (await move(b, position="last"))["rank"] == -1
+    assert await listed(client, "stage=queued") == [c, d, a, b]
+    assert (await move(a, position="first", priority=-10))["priority"] == -10
+    assert (await move(d, position="last"))["rank"] == -2
+    new = (await submitted(client, auto_start=True, priority=10))["task_id"]
+    assert await listed(client, "stage=queued") == [a, c, new, b, d]
+    assert await listed(client, "stage=queued&limit=1") == [a, c, new, b, d]
+    assert [task.status.task_id for task in await client.app[keys.TASKS]._store.unfinished()] == [
+        a,
+        c,
+        new,
+        b,
+        d,
+    ]
+    for wrong in ({}, {"position": None}, {"position": "third"}, {"position": 1}):
+        assert (await move(a, **wrong))["http"] == 422
+    await client.app[keys.TASKS].cancel(a)
+    assert (await move(a, position="first"))["http"] == 409
+    assert "rank" not in await (await client.post(f"/api/tasks/{a}/retry")).json()
 
 
 async def listed(client: Client, query: str) -> list[str]:

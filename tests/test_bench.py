@@ -11,8 +11,7 @@ import pytest_asyncio
 from tests.bench.__main__ import BENCHMARKS, main
 from tests.bench.figures import Figure, alternate, percentile, save, table
 from tests.bench.lab import Lab, open_lab
-
-QUICK = {"coming_and_going", "feed", "idle", "serving"}
+from tests.bench.page import worst
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -21,16 +20,20 @@ async def lab(tmp_path_factory: pytest.TempPathFactory, media: Path) -> AsyncIte
         yield lab
 
 
+@pytest.mark.long
 @pytest.mark.asyncio(loop_scope="module")  # which is the laboratory's
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in BENCHMARKS],
-)
+@pytest.mark.parametrize("name", BENCHMARKS)
 async def test_a_benchmark_runs_and_has_figures(name: str, lab: Lab) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         figures = await BENCHMARKS[name](lab)
     assert figures
     assert any(figure.met is not None for figure in figures), "without a target nothing is guarded"
+
+
+def test_layout_shift_is_the_worst_session_window() -> None:
+    assert worst([]) == 0
+    assert worst([(0, 0.1), (500, 0.2), (1_600, 0.25)]) == pytest.approx(0.3)
+    assert worst([(at, 0.1) for at in range(0, 9_000, 900)]) == pytest.approx(0.6)  # a window ends after 5 s
 
 
 def test_a_limit_is_one_of_the_ratio_where_there_is_a_reference() -> None:

@@ -68,11 +68,6 @@ def test_a_link_is_http_and_knows_no_password(url: str | None, expected: str | N
     assert describe.link(url) == expected
 
 
-def test_lists_end_at_500() -> None:
-    info = {"title": "a", "entries": ({"title": str(number)} for number in range(10_000))}
-    assert len(describe.extracted(info, None)["entries"]) == 500
-
-
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -87,16 +82,45 @@ def test_a_line_of_the_log_has_no_secrets_and_no_tricks(line: str, expected: str
     assert clean(line) == expected
 
 
-def test_a_log_ends_at_its_limit_over_attempts(tmp_path: Path) -> None:
-    for _ in range(2):
-        descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        attempt = Log(descriptor)
-        for _ in range(3000):
-            attempt.info("x" * 100)
+def opened(path: Path, mode: int = os.O_RDWR) -> Log:
+    return Log(os.open(path, mode | os.O_APPEND | os.O_CREAT))
+
+
+def test_a_log_that_gets_too_long_is_cut_in_the_middle_over_attempts(tmp_path: Path) -> None:
+    lines = 0
+    for number in range(3):
+        attempt = opened(tmp_path / "log")
+        for _ in range(15_000):
+            attempt.info(f"{lines} " + "x" * 100)
+            lines += 1
+        attempt.write(f"the reason of attempt {number}")
+        lines += 1
         attempt.close()
-    text = (tmp_path / "log").read_text()
-    assert len(text) < LIMIT + 200
-    assert text.endswith("(this log is full; what follows is not kept)\n")
+    assert (tmp_path / "log").stat().st_size < LIMIT
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told[0].endswith(" 0 " + "x" * 100)
+    assert told[-1].endswith("the reason of attempt 2")
+    [mark] = [line for line in told if line.endswith("lines left out)")]
+    assert int(mark[1:].split()[0]) == lines - (len(told) - 1)
+
+
+def test_a_message_that_is_longer_than_a_log_is_cut_as_well(tmp_path: Path) -> None:
+    log = opened(tmp_path / "log")
+    log.write("the beginning\n" + "x\n" * LIMIT + "the end")
+    log.write("and after it")
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told[0].endswith("the beginning")
+    assert [line[21:] for line in told[-2:]] == ["the end", "and after it"]
+    assert (tmp_path / "log").stat().st_size < LIMIT
+    log.close()
+
+
+def test_a_log_that_cannot_be_read_is_written_all_the_same(tmp_path: Path) -> None:
+    log = opened(tmp_path / "log", os.O_WRONLY)
+    log.write("x" * LIMIT)
+    log.write("the end")
+    assert (tmp_path / "log").read_text().endswith("the end\n")
+    log.close()
 
 
 def test_an_index_of_a_film_is_read_without_ffmpeg(media: Path) -> None:

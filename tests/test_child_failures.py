@@ -29,7 +29,7 @@ from yt_dlp.networking.exceptions import (
 
 from server.child import job
 from server.child.network import guard
-from server.child.process.failed import JobFailed
+from server.child.process.failed import Expired, JobFailed
 from server.child.process.log import Log
 from server.child.source.facts import Trail
 from server.child.source.failures import Failure, classify
@@ -164,6 +164,7 @@ def test_what_is_met_in_the_network_has_a_code(error: RequestError, expected: Fa
         (utils.PostProcessingError("Invalid data"), Failure("conversion_failed")),
         (MemoryError(), Failure("out_of_memory")),
         (JobFailed("no_audio"), Failure("no_audio")),
+        (Expired("incomplete"), Failure("incomplete", expired=True)),
         (wrapped(JobFailed("page_too_large")), Failure("page_too_large")),
         (ZeroDivisionError("ours"), Failure("internal")),
         (ValueError("ours"), Failure("internal")),
@@ -222,7 +223,7 @@ def test_what_nobody_foresaw_is_internal_and_told_in_the_log(error: Exception, t
     with (tmp_path / "log").open("wb") as file:
         told = job._told(error, Trail(), Log(file.fileno()))
     assert "found out" in told.pop("fault")["trace"]
-    assert told == {"code": "internal", "retryable": False}
+    assert told == {"code": "internal", "retryable": False, "expired": False}
     log = (tmp_path / "log").read_text()
     assert "internal: " in log
     assert "found out" in log

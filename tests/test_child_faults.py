@@ -33,6 +33,9 @@ from tests.tools import FFMPEG
         ("/8mb.mp4?lie=-7700000", ("incomplete", True, None)),
         ("/hls/ts/index.m3u8?missing=2", ("http_404", False, None)),
         ("/hls/ts/index.m3u8?status=500", ("http_500", True, None)),
+        ("/hls/aes/index.m3u8?lie=-1000&only=1", ("incomplete", True, None)),
+        ("/texts/key-wrong.m3u8", ("no_media", False, None)),
+        ("/texts/nothing.m3u8", ("incomplete", True, None)),
         ("/hls/live/index.m3u8", ("live_rejected", False, None)),
         ("/garbage.mp4", ("no_media", False, None)),
         ("/page/blank", ("unsupported_url", False, None)),
@@ -115,6 +118,14 @@ async def test_where_all_are_refused_the_reason_is_told(
     assert broken(await jobs.download(tmp_path / "t", site.url(path))) == expected
 
 
+@pytest.mark.parametrize("name", ["picture-gone.mpd", "sound-gone.mpd", "master-sound-gone.m3u8"])
+async def test_a_film_is_not_left_without_picture_or_sound_because_that_is_refused(
+    jobs: Jobs, site: Site, tmp_path: Path, name: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(f"/texts/{name}"))
+    assert broken(outcome) == ("http_404", False, None)
+
+
 async def test_an_exact_choice_has_no_alternative(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     url = site.url("/dash/manifest.mpd?broken=yes")
     outcome = await jobs.download(tmp_path / "t", url, format="9+1")
@@ -144,7 +155,7 @@ async def test_nothing_is_fetched_by_another_way_than_http(
 
 
 async def test_a_stream_that_needs_another_program_is_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
-    outcome = await jobs.download(tmp_path / "t", site.url("/page?src=rtmp://127.0.0.1/a"))
+    outcome = await jobs.download(tmp_path / "t", site.url("/page?src=rtmpe://127.0.0.1/a"))
     assert broken(outcome) == ("unsupported_stream", False, None)
 
 
@@ -209,10 +220,10 @@ async def test_no_secret_gets_into_the_log(jobs: Jobs, site: Site, tmp_path: Pat
 @pytest.mark.parametrize(
     ("path", "moment"),
     [
-        ("/8mb.mp4?rate=4000000", 1),
+        pytest.param("/8mb.mp4?rate=4000000", 1, marks=pytest.mark.long),
         ("/8mb.mp4?rate=4000000", 4),
         ("/hls/ts/index.m3u8?rate=150000", 3),
-        ("/dash/manifest.mpd?rate=100000", 4),
+        pytest.param("/dash/manifest.mpd?rate=100000", 4, marks=pytest.mark.long),
     ],
 )
 async def test_a_killed_download_goes_on_and_ends_whole(
@@ -248,6 +259,7 @@ async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(
     assert len(site.seen("/1mb.mp4")) == 1
 
 
+@pytest.mark.long
 async def test_another_choice_does_not_go_on_with_the_bytes_of_the_first(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:
@@ -261,11 +273,11 @@ async def test_another_choice_does_not_go_on_with_the_bytes_of_the_first(
     assert not list((tmp_path / "t").glob("*.part"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 async def test_a_killed_ffmpeg_is_no_fault_of_the_film_and_only_its_work_is_done_again(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
-    url = site.url(f"/{_long(media).name}")
+    url = site.url(f"/{long_sound(media).name}")
     async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, outputs=["audio"]) as job:
         hearing = asyncio.create_task(job.run())
         (await _encoder()).send_signal(how)
@@ -276,7 +288,7 @@ async def test_a_killed_ffmpeg_is_no_fault_of_the_film_and_only_its_work_is_done
     assert len(site.requests) == 1  # it looked, and had it
 
 
-def _long(media: Path) -> Path:
+def long_sound(media: Path) -> Path:
     """Sound enough to catch an encoder at work."""
     target = media / "long.m4a"
     if not target.exists():
@@ -340,7 +352,8 @@ async def test_a_limit_holds_and_can_be_lifted_at_once(jobs: Jobs, site: Site, t
         async for event in job.events():
             if event["kind"] == "progress" and event["downloaded_bytes"] > 100_000:
                 job.command("rate", bytes_per_second=None)
-        outcome = await job.end()
+                break
+        outcome = await job.run()
     said = [event["downloaded_bytes"] for event in outcome.events if event["kind"] == "progress"]
     assert said[0] < 400_000
     assert outcome.last["kind"] == "produced"

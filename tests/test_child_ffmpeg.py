@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from yt_dlp.utils import Popen as before
 from server.child.media import ffmpeg
 from server.child.process import sandbox
 
-executable, times, probe = sys.argv[2], [], shutil.which("ffprobe")
+executable, times, written, probe = sys.argv[2], [], [], shutil.which("ffprobe")
 lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 fcntl.flock(lock, fcntl.LOCK_EX)
-ffmpeg.install(executable, lock, times.append)
+ffmpeg.install(executable, lock, times.append, lambda: written.append(time.monotonic()))
 from yt_dlp.utils import Popen
 FFmpegPostProcessor._ffmpeg_location.set(executable)
 
@@ -75,6 +76,7 @@ async def start(tmp_path: Path, ffmpeg: str) -> AsyncIterator[Any]:
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            limit=1 << 24,
             start_new_session=True,
         )
         children.append(process)
@@ -83,7 +85,8 @@ async def start(tmp_path: Path, ffmpeg: str) -> AsyncIterator[Any]:
     yield start
     for process in children:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)
         async with asyncio.timeout(5):
             await process.communicate()
 
@@ -236,26 +239,32 @@ SIGNALLED = "Exiting normally, received signal 15."
 NO_SPACE = "No space left on device"
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ("exit 255", "conversion_failed"),
-        ("echo '[fc#0 @ 0x5f] [error] Operation not permitted' >&2; exit 255", "conversion_failed"),
-        (f"echo 'title: {SIGNALLED}' >&2; exit 255", "conversion_failed"),
-        (f"echo '[info] {SIGNALLED}' >&2; exit 255", "worker_lost"),
-        ("kill -9 $$", "worker_lost"),
-        ("exit 228", "disk_full"),
-        ("exit 229", "too_large"),
-        ("exit 244", "out_of_memory"),
-        (f"echo 'file:{NO_SPACE}.mp4: {NO_SPACE}' >&2; exit 1", "conversion_failed"),
-        ("echo 'File too large' >&2; exit 1", "conversion_failed"),
-    ],
-)
+ENDS = {
+    "exit 255": "conversion_failed",
+    "echo '[fc#0 @ 0x5f] [error] Operation not permitted' >&2; exit 255": "conversion_failed",
+    f"echo 'title: {SIGNALLED}' >&2; exit 255": "conversion_failed",
+    f"echo '[info] {SIGNALLED}' >&2; exit 255": "worker_lost",
+    "kill -9 $$": "worker_lost",
+    "exit 228": "disk_full",
+    "exit 229": "too_large",
+    "exit 244": "out_of_memory",
+    f"echo 'file:{NO_SPACE}.mp4: {NO_SPACE}' >&2; exit 1": "conversion_failed",
+    "echo 'File too large' >&2; exit 1": "conversion_failed",
+}
+
+
 async def test_what_ended_ffmpeg_is_told_by_its_status_and_not_by_names_in_its_words(
-    start: Any, tmp_path: Path, body: str, code: str
+    start: Any, tmp_path: Path
 ) -> None:
-    child = await start(CONVERT + 'say(code=converted("-i", "file:a.mp4", "b.mp4")[0])', fake(tmp_path, body))
-    assert await child.line() == {"code": code}
+    body = f"""
+codes = dict()
+for end in {list(ENDS)!r}:
+    Path(executable).write_text("#!/bin/sh\\n" + end)
+    codes[end] = converted("-i", "file:a.mp4", "b.mp4")[0]
+say(codes=codes)
+"""
+    child = await start(CONVERT + body, fake(tmp_path, "exit 0"))
+    assert (await child.line())["codes"] == ENDS
 
 
 async def test_an_old_ffmpeg_has_no_such_status_and_the_disk_is_looked_at(start: Any, tmp_path: Path) -> None:
@@ -290,6 +299,61 @@ say(ends=[converted("-i", f"file:{name}.mp4", "-vn", "out.wav") for name in ("vi
     assert "[info]" not in loud[1]
 
 
+REPORTING = 'to=$(echo "$*" | sed "s/.*-progress pipe:\\([0-9]*\\) .*/\\1/")'
+
+
+@pytest.mark.long
+async def test_a_time_that_is_repeated_is_no_sign_of_life_and_a_file_that_is_written_is_one(
+    start: Any, tmp_path: Path
+) -> None:
+    """As in ffmpeg's second pass: for two seconds it writes in the middle of its file, and says nothing."""
+    silent = "for n in 1 2 3 4; do sleep 0.5; printf x | dd of=out.mp4 conv=notrunc 2>/dev/null; done"
+    repeated = 'for n in 1 2 3 4; do eval "echo out_time_us=7000000 >&$to"; sleep 0.5; done'
+    body = f"{REPORTING}\nprintf x >out.mp4\n{repeated}\n{silent}"
+    program = fake(tmp_path, body)
+    (tmp_path / "ffmpeg").write_text((tmp_path / "ffmpeg").read_text().replace("/bin/sh", "/bin/bash"))
+    child = await start(
+        CONVERT + 'say(code=converted("-i", "file:a.mp4", "file:out.mp4"), times=times, writes=len(written))',
+        program,
+    )
+    told = await child.line()
+    assert told["times"] == [7.0]
+    assert 2 <= told["writes"] <= 6
+
+
+async def test_of_a_flood_of_warnings_both_ends_are_kept_within_little_memory(
+    start: Any, tmp_path: Path
+) -> None:
+    flood = "seq -f 'warning %.0f: a packet is late, and it is told at some length' 700000 >&2"
+    program = fake(tmp_path, f"{flood}; echo 'the reason' >&2; exit 1")
+    child = await start(
+        CONVERT
+        + """
+began = time.monotonic()
+code, log = converted("-i", "file:a.mp4", "file:out.mp4")
+of_its_own = open("/proc/self/status").read()  # getrusage() counts what started it as well
+say(code=code, lines=log[1].splitlines(), took=time.monotonic() - began,
+    memory=int(of_its_own.partition("VmHWM:")[2].split()[0]))
+""",
+        program,
+    )
+    told = await child.line()
+    assert told["code"] == "conversion_failed"
+    assert told["lines"][0].startswith("warning 1:")
+    assert told["lines"][-1] == "the reason"
+    assert "(696001 lines left out)" in told["lines"]
+    assert told["memory"] < 300_000  # KiB
+    assert told["took"] < 15
+
+
+async def test_a_line_without_an_end_is_read_in_pieces(start: Any, tmp_path: Path) -> None:
+    program = fake(tmp_path, "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo >&2; exit 1")
+    child = await start(
+        CONVERT + 'say(longest=max(map(len, converted("-i", "a")[1][1].splitlines())))', program
+    )
+    assert (await child.line())["longest"] <= 4096 + len(" [and 12345 more like that]")
+
+
 HOSTILE = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}a.ts\n#EXT-X-ENDLIST\n",
     "key": '#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-KEY:METHOD=AES-128,URI="{url}key"\n'
@@ -302,21 +366,23 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
 async def test_a_hostile_file_makes_nobody_reach_the_network(
-    start: Any, canary: tuple[int, list[bytes]], kind: str, tmp_path: Path, video: Path
+    start: Any, canary: tuple[int, list[bytes]], tmp_path: Path, video: Path
 ) -> None:
     port, hits = canary
-    (tmp_path / "hostile.mp4").write_text(HOSTILE[kind].format(url=f"http://127.0.0.1:{port}/"))
-    child = await start("""
-for reading in ([], ["-f", "hls"], ["-f", "concat", "-safe", "0"], ["-f", "dash"]):
-    run(executable, "-y", *reading, "-i", "file:hostile.mp4", "-c", "copy", "out.mp4")
-    if probe:
-        run(probe, *reading, "-show_streams", "file:hostile.mp4")
-say(done=True)
+    for kind, text in HOSTILE.items():
+        (tmp_path / f"{kind}.mp4").write_text(text.format(url=f"http://127.0.0.1:{port}/"))
+    child = await start(f"""
+for kind in {list(HOSTILE)!r}:
+    for reading in ([], ["-f", "hls"], ["-f", "concat", "-safe", "0"], ["-f", "dash"]):
+        run(executable, "-y", *reading, "-i", f"file:{{kind}}.mp4", "-c", "copy", "out.mp4")
+        if probe:
+            run(probe, *reading, "-show_streams", f"file:{{kind}}.mp4")
+    say(done=kind)
 """)
-    assert await child.line() == {"done": True}
-    assert hits == []
+    for kind in HOSTILE:
+        assert await child.line() == {"done": kind}
+        assert hits == [], kind
 
 
 async def test_no_program_gets_to_a_host_even_if_asked_to(

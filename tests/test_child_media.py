@@ -3,16 +3,19 @@
 import io
 import subprocess
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import Iterator, Sequence
+from hashlib import shake_128
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from server.child.media import mp4
-from server.child.media.probe import is_something_else, sniff
-from tests.jobs import Jobs, broken, probe
+from server.child.media.outputs import plan
+from server.child.media.parts import Part
+from server.child.media.probe import inspect, is_something_else, sniff
+from tests.jobs import Jobs, broken, probe, wished
+from tests.shelf import Shelf
 from tests.tools import FFMPEG
 
 COPY = ["-c", "copy"]
@@ -22,41 +25,9 @@ AUDIO = {"outputs": ["audio"], "audio_format": "best"}
 TRUE_COLOURS = "yuv422p10le"
 
 
-class Shelf:
-    """A site of the things that a test puts on it: name -> media type and content."""
-
-    def __init__(self, port: int, things: dict[str, tuple[str, bytes]]) -> None:
-        self._port, self._things = port, things
-
-    def put(self, name: str, content: bytes, kind: str = "application/octet-stream") -> str:
-        """Return the URL."""
-        self._things[name] = kind, content
-        return f"http://127.0.0.1:{self._port}/{name}"
-
-
-@pytest.fixture
-async def shelf() -> AsyncIterator[Shelf]:
-    things: dict[str, tuple[str, bytes]] = {}
-
-    async def give(request: web.Request) -> web.Response:
-        kind, content = things[request.match_info["name"]]
-        return web.Response(body=content, headers={"Content-Type": kind})
-
-    app = web.Application()
-    app.add_routes([web.get("/{name}", give)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Shelf(runner.addresses[0][1], things)
-    finally:
-        await runner.cleanup()
-
-
-def made(source: Path, target: Path, arguments: list[str]) -> bytes:
-    subprocess.run(
-        [FFMPEG, "-v", "error", "-nostdin", "-i", str(source), *arguments, str(target)], check=True
-    )
+def made(source: Path, target: Path, arguments: list[str], reading: Sequence[str] = ()) -> bytes:
+    command = [FFMPEG, "-v", "error", "-nostdin", *reading, "-i", str(source), *arguments, str(target)]
+    subprocess.run(command, check=True)
     return target.read_bytes()
 
 
@@ -217,6 +188,98 @@ def test_quicktime_has_two_handlers_in_a_track_and_the_first_counts(media: Path,
     assert [track.kind for track in movie.tracks] == ["vide", "soun"]
 
 
+@pytest.mark.parametrize("behind", [b"a note", b"\xff\xff\xff\xf0<!-- served by a cache -->"])
+async def test_bytes_behind_the_last_box_do_no_harm(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path, behind: bytes
+) -> None:
+    film = (media / "video.mp4").read_bytes() + behind
+    outcome = await jobs.download(tmp_path / "t", shelf.put("a.mp4", film), outputs=["video"])
+    assert outcome.file("video").read_bytes() == film
+
+
+async def test_sound_is_not_guessed_from_the_name_that_mp4_has_for_many_codecs(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    film = made(media / "video.mp4", tmp_path / "a.mp4", ["-c:v", "copy", "-c:a", "libmp3lame"])
+    assert b"mp4a" in film
+    outcome = await jobs.download(tmp_path / "t", shelf.put("a.mp4", film), audio_format="best")
+    assert outcome.file("audio").name == "audio.mp3"
+    assert "Audio: mp3" in probe(outcome.file("audio"))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+async def test_a_film_that_is_turned_has_the_size_that_is_shown(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path, name: str
+) -> None:
+    made(media / "video.mp4", tmp_path / "turned.mp4", COPY, ["-display_rotation", "90"])
+    url = shelf.put(name, made(tmp_path / "turned.mp4", tmp_path / name, COPY))
+    said = (await jobs.download(tmp_path / "t", url, outputs=["video"])).last["video_info"]
+    assert (said["width"], said["height"]) == (180, 320)
+
+
+def test_a_picture_that_is_to_be_shown_wider_than_its_file_says_keeps_that(
+    media: Path, tmp_path: Path
+) -> None:
+    part = Part(media / "video.mp4", inspect(media / "video.mp4", FFMPEG))
+    arguments = plan(wished(outputs=["video"]), [part], aspect=4 / 3).arguments(tmp_path)
+    subprocess.run([FFMPEG, "-v", "error", *arguments], check=True)
+    assert "DAR 4:3" in probe(tmp_path / "video.mp4")
+
+
+async def test_what_fits_into_no_mp4_is_left_out_and_that_is_said(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.srt").write_text("1\n00:00:00,500 --> 00:00:02,000\nGood morning\n")
+    streams = ["-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "1:s", "-c", "copy", "-c:a:1", "wmav2"]
+    film = made(media / "video.mp4", tmp_path / "a.mkv", ["-i", str(tmp_path / "a.srt"), *streams])
+    outcome = await jobs.download(tmp_path / "t", shelf.put("a.mkv", film), outputs=["video"])
+    report = probe(outcome.file("video")).partition("Stream mapping")[0]
+    assert outcome.file("video").name == "video.mp4"
+    assert [word in report for word in ("Video: h264", "Audio: aac", "Subtitle: mov_text")] == [True] * 3
+    assert "wmav2" not in report
+    assert "left out of video.mp4: audio wmav2" in outcome.log
+
+
+async def test_an_output_that_fails_costs_itself_alone(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    whole = (media / "video.mp4").read_bytes()
+    film = whole.replace(_SAYS_AAC, _SAYS_MP3)  # which it is not
+    assert film != whole
+    outcome = await jobs.download(tmp_path / "t", shelf.put("a.mp4", film), audio_format="flac")
+    assert list(outcome.last["files"]) == ["video"]
+    assert outcome.file("video").read_bytes() == film
+    assert "audio: could not be made, and is left out" in outcome.log
+
+
+# The decoder's number and the kind of stream, in the descriptor of the sound.
+_SAYS_AAC, _SAYS_MP3 = b"\x40\x15\0\0\0", b"\x6b\x15\0\0\0"
+
+
+@pytest.mark.parametrize("filling", ["zeros", "noise"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+async def test_what_cannot_be_decoded_at_all_is_no_success(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path, filling: str, name: str
+) -> None:
+    film = bytearray(made(media / "silent.mp4", tmp_path / name, COPY))
+    for start, end in contents(film, name):
+        film[start:end] = (
+            shake_128(b"noise").digest(end - start) if filling == "noise" else bytes(end - start)
+        )
+    outcome = await jobs.download(tmp_path / "t", shelf.put(name, bytes(film)), outputs=["video"])
+    assert broken(outcome)[:2] == ("no_media", False)
+
+
+def contents(film: bytearray, name: str) -> Iterator[tuple[int, int]]:
+    """Where in a film its pictures are: in the box for them, or in each packet behind its header."""
+    if name.endswith(".mp4"):
+        begin = film.index(b"mdat") + 4
+        yield begin, begin - 8 + int.from_bytes(film[begin - 8 : begin - 4])
+        return
+    for at in range(5 * 188, len(film), 188):
+        yield at + 60, at + 188
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -229,6 +292,23 @@ def test_quicktime_has_two_handlers_in_a_track_and_the_first_counts(media: Path,
 )
 def test_what_only_begins_like_a_container_is_none(head: bytes) -> None:
     assert sniff(head) is None
+
+
+def test_a_gif_is_a_film_if_it_moves() -> None:
+    assert sniff(b"GIF89a" + bytes(100) + b"\x21\xff\x0bNETSCAPE2.0" + bytes(100)) == "gif"
+    assert not is_something_else("image/gif", b"GIF89a" + bytes(500)), "more of it has to be seen"
+
+
+@pytest.mark.parametrize(("loop", "kind"), [("0", "produced"), ("-1", "broken")])
+async def test_a_gif_that_moves_is_fetched_as_it_is(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path, loop: str, kind: str
+) -> None:
+    gif = made(media / "silent.mp4", tmp_path / "a.gif", ["-s", "32x18", "-frames:v", "2", "-loop", loop])
+    url = shelf.put("a.gif", gif, "image/gif")
+    outcome = await jobs.download(tmp_path / "t", url)
+    assert outcome.last["kind"] == kind
+    if kind == "produced":
+        assert outcome.file("video").read_bytes() == gif
 
 
 def test_the_word_of_a_server_counts_only_where_nobody_knows_better() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError
 
+from server import jobs
 from server.child.process.log import Log
 from server.child.source import options
 from server.child.source.engine import Engine
@@ -14,6 +15,7 @@ from server.child.source.facts import Trail
 from tests.jobs import download_job
 
 NOWHERE = Path("/nowhere")
+ARGUMENTS = {"YouTube": {"player-client": ["tv", "Web"]}}
 
 
 def stream(name: str, **about: Any) -> dict[str, Any]:
@@ -133,6 +135,16 @@ def test_nothing_that_runs_programs_or_writes_elsewhere_is_passed_on() -> None:
     assert params["enable_file_urls"] is False
     assert params["external_downloader"] == {"default": "native"}
     assert params["skip_unavailable_fragments"] is False
+
+
+def test_an_extractor_is_told_what_the_operator_has_set_for_it() -> None:
+    job = jobs.from_message(jobs.to_message(download_job(NOWHERE, extractor_args=ARGUMENTS)))
+    with Engine(options.for_download(job, Log(os.open(os.devnull, os.O_WRONLY))), Trail()) as engine:
+        told = [
+            engine.get_info_extractor(name)._configuration_arg("player_client", casesense=True)
+            for name in ("Youtube", "Generic")
+        ]
+    assert told == [["tv", "Web"], []]
 
 
 def test_certificates_that_the_operator_names_win(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """Which files come out of which parts, and how: moved, copied by ffmpeg, or encoded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.child.media import parts
-from server.child.media.outputs import Plan, plan
+from server.child.media.embedding import Embedded, Extras
+from server.child.media.making import Plan, carry_out
+from server.child.media.outputs import plan
 from server.child.media.parts import Part
-from server.child.media.probe import Media, is_cut_off, sniff
+from server.child.media.probe import Media, Track, is_cut_off, sniff
 from server.child.process.failed import JobFailed
 from tests.jobs import wished
 
@@ -16,13 +19,16 @@ FOLDER = Path("/out")
 
 
 def part(
-    container: str, video: str | None, audio: str | None, *, plain: bool = True, rate: int | None = None
+    container: str,
+    video: str | None,
+    audio: str | None,
+    *more: Track,
+    plain: bool = True,
+    rate: int | None = None,
 ) -> Part:
-    return Part(
-        Path(f"/jobs/{video}-{audio}.{container}"),
-        Media(container, 4.0, video, audio, audio_rate=rate),
-        plain,
-    )
+    tracks = tuple(Track(kind, codec) for kind, codec in (("video", video), ("audio", audio)) if codec)
+    media = Media(container, 4.0, video, audio, audio_rate=rate, tracks=(*tracks, *more))
+    return Part(Path(f"/jobs/{video}-{audio}.{container}"), media, plain)
 
 
 FILM = part("mp4", "h264", "aac")
@@ -102,7 +108,7 @@ def test_sound_is_copied_where_it_fits(
 def test_video_and_audio_are_made_in_one_run_and_read_each_part_once() -> None:
     result = plan(wished(), [PICTURE, SOUND])
     assert made(result).count("-i ") == 2
-    assert "-map 0:v:0 -map 1:a:0 -c copy -movflags +faststart file:/out/video.mp4" in made(result)
+    assert "-map 0:V:0 -map 1:a:0 -c copy -movflags +faststart file:/out/video.mp4" in made(result)
     assert "-map 1:a:0 -c:a libmp3lame -q:a 2 file:/out/audio.mp3" in made(result)
 
 
@@ -129,6 +135,63 @@ def test_what_is_missing_is_left_out_unless_nothing_remains(
             plan(wished(outputs=outputs), given)
     else:
         assert set(plan(wished(outputs=outputs), given).files) == expected
+
+
+# What goes wrong on the way.
+
+
+class Ffmpeg:
+    """Fails where one of `bad` is in the arguments; else makes all the files that they name."""
+
+    def __init__(self, *bad: str) -> None:
+        self._bad = bad
+
+    def __call__(self, arguments: list[str]) -> None:
+        if any(f" {words} " in f" {' '.join(arguments)} " for words in self._bad):
+            raise JobFailed("conversion_failed")
+        for word in arguments:
+            if "/out/" in word:
+                Path(word.removeprefix("file:")).write_text("made")
+
+
+RICH = part("mkv", "h264", "aac", Track("audio", "aac"), Track("subtitle", "subrip"), Track("data", "bin"))
+
+
+@pytest.mark.parametrize(
+    ("given", "bad", "expected"),
+    [
+        (RICH, (), {"video": "video.mp4", "audio": "audio.mp3"}),
+        (RICH, ("-c:s mov_text",), {"video": "video.mp4", "audio": "audio.mp3"}),
+        (RICH, ("+faststart",), {"video": "video.mkv", "audio": "audio.mp3"}),
+        (RICH, ("libmp3lame",), {"video": "video.mp4"}),
+        (STREAM, ("+faststart",), {"video": "video.mkv", "audio": "audio.mp3"}),
+        (STREAM, ("+faststart", "-c copy"), {"audio": "audio.mp3"}),
+        (STREAM, ("-i",), "conversion_failed"),
+    ],
+)
+def test_what_a_container_does_not_take_is_left_out_and_then_the_file_is_kept_as_it_came(
+    tmp_path: Path, given: Part, bad: tuple[str, ...], expected: dict[str, str] | str
+) -> None:
+    source = replace(given, path=tmp_path / "source")
+    source.path.write_text("as it came")
+    (tmp_path / "out").mkdir()
+    said: list[str] = []
+    if isinstance(expected, str):
+        with pytest.raises(JobFailed, match=expected):
+            carry_out(plan(wished(), [source]), tmp_path / "out", Ffmpeg(*bad), said.append)
+        return
+    files = carry_out(plan(wished(), [source]), tmp_path / "out", Ffmpeg(*bad), said.append)
+    assert files == expected
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(files.values())
+    assert bool(said) is (bool(bad) or given is RICH), "nothing is dropped silently"
+
+
+def test_a_disk_that_is_full_is_not_taken_for_a_film_that_does_not_fit(tmp_path: Path) -> None:
+    def full(_arguments: list[str]) -> None:
+        raise JobFailed("disk_full")
+
+    with pytest.raises(JobFailed, match="disk_full"):
+        carry_out(plan(wished(), [STREAM]), tmp_path, full, print)
 
 
 # The parts in the job's directory.
@@ -169,10 +232,19 @@ def test_only_what_belongs_to_the_choice_stays(tmp_path: Path) -> None:
 def test_a_part_that_was_moved_out_comes_back(tmp_path: Path) -> None:
     parts.prepare(tmp_path, ["a.mp4"])
     (tmp_path / "a.mp4").write_bytes(b"all of it")
+    parts.vouch_for(tmp_path / "a.mp4")
     parts.move_out(Part(tmp_path / "a.mp4", Media("mp4")), tmp_path / "out" / "video.mp4")
     parts.prepare(tmp_path, ["a.mp4"])
     assert (tmp_path / "a.mp4").read_bytes() == b"all of it"
-    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "a.mp4.whole", "out"}
+
+
+def test_a_part_that_is_shorter_than_it_was_is_unfinished(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"all of it")
+    parts.vouch_for(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"all")
+    parts.prepare(tmp_path, ["a.mp4"])
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4.part", "out"}
 
 
 # What a file really is.
@@ -202,4 +274,17 @@ def test_a_file_that_ends_too_early_is_noticed(media: Path, tmp_path: Path) -> N
     (tmp_path / "other.mp4").write_bytes((media / "clip.webm").read_bytes()[:-1000])
     assert is_cut_off(tmp_path / "cut.mp4")
     assert not is_cut_off(tmp_path / "whole.mp4")
-    assert not is_cut_off(tmp_path / "other.mp4")
+    assert is_cut_off(tmp_path / "other.mp4")
+    assert not is_cut_off(media / "clip.webm")
+    assert not is_cut_off(media / "audio.mp3")
+
+
+@pytest.mark.parametrize("given", [[FILM], [PICTURE, SOUND]])
+def test_if_extras_fail_the_film_comes_without_them(given: list[Part], tmp_path: Path) -> None:
+    extras = Extras((Embedded(tmp_path / "bad.srt", "en"),))
+    result = plan(wished(outputs=["video"]), given, None, extras)
+    assert made(result).count("-i ") == len(given) + 1
+    first, *others = result.made[0].recipes
+    assert tmp_path / "bad.srt" in [one.path for one in first.inputs]
+    assert not any(tmp_path / "bad.srt" in [one.path for one in other.inputs] for other in others)
+    assert bool(result.made[0].untouched) == (given == [FILM])

@@ -1,6 +1,7 @@
 """Hooks of yt-dlp in, one honest number out."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -130,6 +131,39 @@ def test_a_speed_is_told_in_whole_bytes(monkeypatch: pytest.MonkeyPatch) -> None
         reporter.download(Meter([Stream()]), loading(1, speed=speed))
     assert [event.get("speed") for event in heard.events] == [1234568, None, None]
     assert isinstance(heard.events[0]["speed"], int)
+
+
+def test_a_speed_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """yt-dlp takes what is there of one fragment off what has come of another."""
+    clock, heard = Clock(monkeypatch), Heard()
+    reporter, meter = Reporter(heard), Meter([Stream(size=1000)])
+    clock.now += 1
+    meter.streams[0].update(loading(10, total_bytes=1000))
+    reporter.download(meter, loading(10, speed=-5.0))
+    [said] = heard.events
+    assert "speed" not in said
+    assert "eta" not in said
+
+
+def test_bytes_are_told_though_nothing_more_comes_after_them() -> None:
+    heard, meter = Heard(), Meter([Stream()])
+    reporter = Reporter(heard)
+    reporter.download_started()
+    meter.streams[0].update(loading(7))
+    reporter.download(meter, loading(7))
+    while len(heard.events) < 2:
+        time.sleep(0.01)
+    assert heard.events[1]["downloaded_bytes"] == 7
+
+
+def test_the_last_bytes_are_told_at_once() -> None:
+    heard, meter = Heard(), Meter([Stream()])
+    reporter = Reporter(heard)
+    reporter.download_started()
+    meter.streams[0].update(loading(7))
+    reporter.download(meter, loading(7))
+    reporter.last()
+    assert [event.get("downloaded_bytes") for event in heard.events] == [None, 7]
 
 
 def test_the_change_to_converting_is_sent_at_once_and_for_good(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ allowed, upstream = json.loads(sys.argv[2])
 guard.install(allowed, upstream)
 paced = []
 with proxy.Proxy(paced.append, upstream) as running:
+    running.told.update(sys.argv[3:])
     print(running.url, flush=True)
     sys.stdin.read()
 print(json.dumps([running.refused is not None, sum(paced)]), flush=True)
@@ -37,7 +38,7 @@ import os, sys
 sys.path.append(sys.argv[1])
 from server.child.media import ffmpeg, programs
 os.environ["no_proxy"] = "*"
-ffmpeg.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print)
+ffmpeg.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print, print)
 command = [sys.argv[4], "-i", sys.argv[2], "-f", "null", "-"]
 with programs.start(command, ffmpeg.Way(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
     print(program.stderr.read())
@@ -74,9 +75,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*allowed: str, upstream: str | None = None) -> AsyncIterator[Running]:
+async def running(
+    *allowed: str, upstream: str | None = None, told: tuple[str, ...] = ()
+) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-c", SERVE, str(ROOT), json.dumps([allowed, upstream])),
+        *(sys.executable, "-I", "-c", SERVE, str(ROOT), json.dumps([allowed, upstream]), *told),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -162,6 +165,25 @@ async def test_what_it_does_not_do_has_a_status(line: str, status: int) -> None:
         assert (await proxy.ask(line)).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+@pytest.mark.parametrize(
+    ("told", "hosts", "others"),
+    [
+        ("x.invalid", ["x.invalid", "other.invalid"], ["evilx.invalid", "a.x.invalid"]),
+        (".x.invalid", ["x.invalid", "a.x.invalid", "a.b.x.invalid"], ["evilx.invalid"]),
+    ],
+)
+async def test_it_leads_to_no_host_that_ffmpeg_would_send_cookies_of_another(
+    told: str, hosts: list[str], others: list[str]
+) -> None:
+    async with running(told=(told,)) as proxy:
+        for host in hosts:
+            assert (await proxy.ask(f"CONNECT {host}:443")).startswith(b"HTTP/1.1 502 "), host
+        for host in others:
+            assert (await proxy.ask(f"CONNECT {host.upper()}:443")).startswith(b"HTTP/1.1 403 "), host
+        assert (await proxy.end())[0]
+
+
+@pytest.mark.long
 async def test_the_proxy_of_the_operator_is_between_it_and_the_world(host: Host) -> None:
     port, heard = host
     async with running("127.0.0.1") as operators, running(upstream=operators.url) as proxy:

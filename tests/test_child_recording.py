@@ -9,9 +9,13 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from tests.jobs import Jobs, Outcome, broken
+from server.child.media import recording
+from server.child.process.failed import JobFailed
+from tests.jobs import Jobs, Outcome, broken, told
+from tests.shelf import Shelf
 from tests.site import Site, open_site
 from tests.site import probe as film
+from tests.tools import FFMPEG
 
 BROADCAST = "/hls/broadcast/index.m3u8"
 
@@ -59,6 +63,7 @@ async def test_sound_alone_is_all_that_is_recorded_for_sound_alone(
     assert (await film(tmp_path / "t/recorded-0001.mkv")).codecs == ["aac"]
 
 
+@pytest.mark.long
 async def test_sound_from_a_playlist_of_its_own_gets_to_its_picture(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -81,6 +86,7 @@ async def test_finish_before_anything_was_recorded_waits_for_something_to_keep(
     assert (await film(outcome.file("video"))).duration > 0.5
 
 
+@pytest.mark.long
 async def test_finish_keeps_what_an_earlier_child_recorded_though_nothing_more_comes(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -95,6 +101,7 @@ async def test_finish_keeps_what_an_earlier_child_recorded_though_nothing_more_c
     assert (await film(outcome.file("video"))).duration > 1
 
 
+@pytest.mark.long
 async def test_a_source_that_is_busy_for_a_while_is_taken_up_again(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -106,11 +113,13 @@ async def test_a_source_that_is_busy_for_a_while_is_taken_up_again(
     assert outcome.kinds.count("download_started") == 1
 
 
+@pytest.mark.long
 async def test_a_broadcast_whose_playlist_goes_away_is_kept(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await record(jobs, tmp_path / "t", site.url(f"{BROADCAST}?gone=6"), outputs=["video"])
     assert (await film(outcome.file("video"))).duration > 0.5
 
 
+@pytest.mark.long
 async def test_what_a_killed_child_has_recorded_is_kept_when_the_broadcast_is_over(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
@@ -125,12 +134,12 @@ async def test_what_a_killed_child_has_recorded_is_kept_when_the_broadcast_is_ov
     assert (await film(outcome.file("audio"))).codecs == ["mp3"]
 
 
-async def test_no_recording_gets_larger_than_is_allowed(jobs: Jobs, site: Site, tmp_path: Path) -> None:
-    url = site.url(BROADCAST)
-    outcome = await record(jobs, tmp_path / "t", url, max_filesize=300_000)
-    assert broken(outcome) == ("too_large", False, None)
-    assert (tmp_path / "t/recorded-0001.mkv").stat().st_size <= 300_000
-    assert not list((tmp_path / "t/out").iterdir())
+async def test_a_recording_ends_when_it_is_as_large_as_is_allowed_and_is_kept(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await record(jobs, tmp_path / "t", site.url(BROADCAST), outputs=["video"], max_filesize=300_000)
+    assert 100_000 < outcome.file("video").stat().st_size <= 300_000
+    assert (await film(outcome.file("video"))).duration > 1
 
 
 @pytest.mark.parametrize(
@@ -165,3 +174,48 @@ async def test_a_broadcast_names_nothing_but_http(
     assert outcome.last["kind"] == "broken"
     assert "root:" not in outcome.log
     assert inside.requests == []
+
+
+@pytest.mark.parametrize("more", [{"formats": []}, {"url": "http://127.0.0.1:9/tomorrow.mp4"}])
+async def test_a_broadcast_that_is_announced_has_not_begun_whether_or_not_it_has_formats(
+    shelf: Shelf, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    announced = {"id": "a", "title": "Tomorrow", "live_status": "is_upcoming"} | more
+    assert broken(await told(tmp_path / "t", shelf, announced)) == ("not_live", False, None)
+
+
+async def test_what_is_recorded_of_a_broadcast_that_has_ended_meanwhile_is_not_there_twice(
+    shelf: Shelf, site: Site, media: Path, tmp_path: Path
+) -> None:
+    """Its extractor does not know yet, and its playlist has all of it."""
+    stream = {"url": site.url(f"{BROADCAST}?step=4&end=8&over=-1"), "protocol": "m3u8_native", "ext": "mp4"}
+    live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
+    (tmp_path / "t").mkdir()
+    piece = ["-i", str(media / "video.mp4"), "-c", "copy", str(tmp_path / "t/recorded-0001.mkv")]
+    quiet = ["-v", "error", "-nostdin"]
+    assert await (await asyncio.create_subprocess_exec(FFMPEG, *quiet, *piece)).wait() == 0
+    outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
+    assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+
+
+async def test_a_piece_that_holds_nothing_keeps_nobody_from_what_there_is(
+    shelf: Shelf, site: Site, tmp_path: Path
+) -> None:
+    stream = {"url": site.url(f"{BROADCAST}?step=4&end=4&over=-1"), "protocol": "m3u8_native", "ext": "mp4"}
+    live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/recorded-0001.mkv").write_bytes(b"\x1aE\xdf\xa3".ljust(20_000, b"\0"))
+    outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
+    assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+
+
+def test_an_ffmpeg_that_is_killed_while_it_looks_does_not_make_a_recording_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise JobFailed("worker_lost")
+
+    (tmp_path / "recorded-0001.mkv").write_bytes(bytes(20_000))
+    monkeypatch.setattr("server.child.media.probe.inspect", killed)
+    with pytest.raises(JobFailed, match="worker_lost"):
+        recording.put_together(tmp_path, FFMPEG)

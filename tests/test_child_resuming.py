@@ -1,11 +1,13 @@
 """A download that goes on where it broke off, at a source that may have become another one meanwhile."""
 
 import asyncio
+import itertools
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,20 @@ import pytest
 from aiohttp import web
 from yt_dlp import YoutubeDL
 from yt_dlp.downloader.fragment import FragmentFD
+from yt_dlp.downloader.http import HttpFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.network.throttle import LARGEST_BLOCK
 from server.child.process.log import Log
-from server.child.source import fragments, options, resuming
+from server.child.source import fragments, lengths, options, resuming
 from server.child.source.engine import Engine
 from server.child.source.facts import Trail
+from server.child.source.rest import COMPARED
 from server.child.source.resuming import Source
 from tests.jobs import Jobs, Outcome, broken, download_job
-from tests.site import SECONDS, Site, sha256
+from tests.site import SECONDS, Film, Site, sha256
+from tests.site import probe as film_of
 
 CUT = 5_000_000
 OLD = "Sun, 01 Jan 2023 00:00:00 GMT"
@@ -70,13 +75,21 @@ class Shelf:
         wanted = request.headers.get("Range") if self._is_meant(request) else None
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         if wanted and self.part:
-            return self.part(request)  # type: ignore[no-any-return]
+            answer: web.StreamResponse | Awaitable[web.StreamResponse] = self.part(request)
+            return answer if isinstance(answer, web.StreamResponse) else await answer
+        return await self._send_from(request, start)
+
+    async def rest(self, request: web.Request) -> web.StreamResponse:
+        """The part that is asked for, as it should be."""
+        return await self._send_from(request, int(request.headers["Range"][6:-1]))
+
+    async def _send_from(self, request: web.Request, start: int) -> web.StreamResponse:
         if start >= len(self.body):
             raise web.HTTPRequestRangeNotSatisfiable(
                 headers={"Content-Range": f"bytes */{len(self.body)}"} | self._marks()
             )
-        response = web.StreamResponse(status=206 if wanted else 200, headers=self._marks())
-        if wanted:
+        response = web.StreamResponse(status=206 if start else 200, headers=self._marks())
+        if start:
             response.headers["Content-Range"] = f"bytes {start}-{len(self.body) - 1}/{len(self.body)}"
         response.content_length = len(self.body) - start
         await response.prepare(request)
@@ -166,7 +179,13 @@ async def test_what_is_the_same_is_gone_on_with(
         strong = marks.get("etag", "").startswith('"')
         expected = marks["etag"] if strong else marks.get("modified")
         assert shelf.asked[-1].headers.get("If-Range") == expected
-        assert {path.suffix for path in (tmp_path / "t").iterdir()} <= {"", ".moved", ".source"}
+        assert {path.suffix for path in (tmp_path / "t").iterdir()} <= {
+            "",
+            ".json",
+            ".moved",
+            ".source",
+            ".whole",
+        }
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["knows If-Range", "does not know If-Range"])
@@ -226,22 +245,256 @@ def unsatisfiable(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("part", [empty, elsewhere, unsatisfiable])
-async def test_a_partial_file_that_leads_nowhere_is_dropped_in_the_same_attempt(
+async def test_an_odd_answer_costs_nothing_of_what_is_there(
     jobs: Jobs, film: bytes, tmp_path: Path, part: Any
 ) -> None:
     async with opened(Shelf(film)) as shelf:
         left = await begin_and_kill(jobs, shelf, tmp_path / "t")
-        shelf.part = part
+        answers = iter([part] * 3)
+        shelf.part = lambda request: next(answers, shelf.rest)(request)
         outcome = await again(jobs, shelf, tmp_path / "t")
         assert outcome.file("video").read_bytes() == film
-        assert shelf.ranges[-2:] == [f"bytes={left}-", None]
+        assert shelf.ranges[-4:] == [f"bytes={left}-"] * 4
+
+
+@pytest.mark.parametrize(
+    "part", [empty, *(pytest.param(part, marks=pytest.mark.long) for part in (elsewhere, unsatisfiable))]
+)
+async def test_of_a_source_that_knows_no_parts_all_is_fetched_and_the_rest_is_kept(
+    jobs: Jobs, film: bytes, tmp_path: Path, part: Any
+) -> None:
+    directory = tmp_path / "t"
+    async with opened(Shelf(film)) as shelf:
+        left = await begin_and_kill(jobs, shelf, directory)
+        shelf.part, shelf.hold = part, CUT - 1_000_000
+        async with (
+            asyncio.timeout(20),
+            jobs.begin(directory, shelf.url("/film.mp4"), outputs=["video"]) as job,
+        ):
+            hearing = asyncio.create_task(job.run())
+            while shelf.ranges[-2:] != [f"bytes={left}-", None]:
+                await asyncio.sleep(0.01)
+            job.kill()  # in the midst of what is there already
+            await hearing
+        assert _partial(directory) == left
+        shelf.hold = None
+        assert (await again(jobs, shelf, directory)).file("video").read_bytes() == film
+
+
+async def test_a_page_in_place_of_what_is_missing_costs_nothing_of_what_is_there(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    async with opened(Shelf(film)) as shelf:
+        left = await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = shelf.page
+        assert broken(await again(jobs, shelf, tmp_path / "t")) == ("incomplete", False, None)
+        assert _partial(tmp_path / "t") == left
+        shelf.part = None
+        assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
+
+
+async def test_what_comes_behind_the_end_of_a_film_is_none_of_it(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    def longer(request: web.Request) -> web.Response:
+        start = int(request.headers["Range"][6:-1])
+        told = {"Content-Range": f"bytes {start}-{len(film) - 1}/{len(film)}"}
+        return web.Response(status=206, headers=told, body=film[start:] + bytes(5000))
+
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = longer
+        assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
+
+
+@pytest.mark.parametrize("status", [400, 412])
+async def test_a_server_that_takes_no_condition_is_known_by_its_bytes(
+    jobs: Jobs, film: bytes, tmp_path: Path, status: int
+) -> None:
+    async with opened(Shelf(film, etag='"a"')) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = lambda request: (
+            web.Response(status=status) if "If-Range" in request.headers else shelf.rest(request)
+        )
+        assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
+
+
+async def test_a_source_that_sends_less_than_is_asked_for_is_asked_for_the_rest(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    def some(request: web.Request) -> web.Response:
+        start = int(request.headers["Range"][6:-1])
+        piece = film[start : start + 2_000_000]
+        told = {"Content-Range": f"bytes {start}-{start + len(piece) - 1}/{len(film)}"}
+        return web.Response(status=206, headers=told, body=piece)
+
+    async with opened(Shelf(film)) as shelf:
+        left = await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.part = some
+        assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
+        assert shelf.ranges[-2:] == [f"bytes={left}-", f"bytes={left + 2_000_000}-"]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "means"),
+    [
+        ({"Content-Length": "banana"}, None, {}),
+        ({"Content-Length": "-1"}, None, {}),
+        ({"Content-Length": "9, 9"}, None, {"Content-Length": "9"}),
+        ({"Content-Length": "9, 8"}, None, {}),
+        (
+            {"Content-Length": "3", "Content-Range": "bytes 0-2/9"},
+            None,
+            {"Content-Length": "9", "Content-Range": "bytes 0-8/9"},
+        ),
+        (
+            {"Content-Length": "3", "Content-Range": "bytes 2-4/9"},
+            "bytes=2-6",
+            {"Content-Length": "5", "Content-Range": "bytes 2-6/9"},
+        ),
+        (
+            {"Content-Length": "3", "Content-Range": "bytes 2-4/9"},
+            "bytes=2-4",
+            {"Content-Length": "3", "Content-Range": "bytes 2-4/9"},
+        ),
+        (
+            {"Content-Length": "3", "Content-Range": "bytes 2-4/*"},
+            "bytes=2-",
+            {"Content-Length": "3", "Content-Range": "bytes 2-4/*"},
+        ),
+        (
+            {"Content-Length": "0", "Content-Range": "bytes 2-1/9"},
+            "bytes=2-",
+            {"Content-Length": "0", "Content-Range": "bytes 2-1/9"},
+        ),
+    ],
+)
+def test_what_an_answer_says_of_its_length_is_put_right(
+    said: dict[str, str], wanted: str | None, means: dict[str, str]
+) -> None:
+    headers = Message()
+    for name, value in said.items():
+        headers[name] = value
+    lengths.put_right(headers, wanted)
+    assert dict(headers) == means
+
+
+async def test_a_server_whose_etags_rotate_is_known_by_its_bytes(
+    jobs: Jobs, film: bytes, tmp_path: Path
+) -> None:
+    async with opened(Shelf(film, etag='"a"')) as shelf:
+        left = await begin_and_kill(jobs, shelf, tmp_path / "t")
+        shelf.etag = '"b"'
+        outcome = await again(jobs, shelf, tmp_path / "t")
+        assert outcome.file("video").read_bytes() == film
+        assert shelf.ranges[-2:] == [f"bytes={left}-", f"bytes={left - COMPARED}-"]
+
+
+@pytest.mark.long
+async def test_a_source_that_breaks_off_again_and_again_is_gone_on_with_as_long_as_more_comes(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    """yt-dlp gives up at the eleventh time."""
+    outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4?cut=70000&after=1"), outputs=["video"])
+    assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
+    assert len(site.seen("/1mb.mp4")) > 12
+
+
+@pytest.mark.parametrize("query", ["", "?cut=20000&times=1"], ids=["whole", "broken off"])
+async def test_of_all_in_answer_to_a_fragments_range_only_that_is_taken(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path, query: str
+) -> None:
+    url = site.url(f"/hls/ranges/index.m3u8?ranges=no{query.replace('?', '&')}")
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], video_format="any")
+    whole = await jobs.download(tmp_path / "u", site.url("/hls/ranges/index.m3u8"), video_format="any")
+    assert await film_in(outcome) == await film_in(whole)
+
+
+async def film_in(outcome: Outcome) -> Film:
+    return await film_of(outcome.file("video"))
+
+
+def to_the_end(piece: slice, body: bytes) -> web.Response:
+    """More than was asked for: many servers do not know that a part may have an end."""
+    told = {"Content-Range": f"bytes {piece.start}-{len(body) - 1}/{len(body)}"}
+    return web.Response(status=206, headers=told, body=body[piece.start :])
+
+
+def from_the_beginning(piece: slice, body: bytes) -> web.Response:
+    size = piece.stop - piece.start
+    told = {"Content-Range": f"bytes 0-{size - 1}/{len(body)}"}
+    return web.Response(status=206, headers=told, body=body[:size])
+
+
+def some_of_it(piece: slice, body: bytes) -> web.Response:
+    some = body[piece][:60_000]
+    told = {"Content-Range": f"bytes {piece.start}-{piece.start + len(some) - 1}/{len(body)}"}
+    return web.Response(status=206, headers=told, body=some)
+
+
+@pytest.mark.parametrize(
+    "odd", [to_the_end, some_of_it, pytest.param(from_the_beginning, marks=pytest.mark.long)]
+)
+async def test_of_an_odd_answer_to_a_fragments_range_that_range_is_taken(
+    jobs: Jobs, media: Path, tmp_path: Path, odd: Any
+) -> None:
+    async with pieces(media, odd) as url:
+        outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], video_format="any")
+    assert (await film_in(outcome)).pictures == 25 * SECONDS
+
+
+async def test_a_page_in_place_of_a_fragment_is_none_of_the_film(
+    jobs: Jobs, media: Path, tmp_path: Path
+) -> None:
+    def page(piece: slice, body: bytes) -> web.Response:
+        if not piece.start:
+            return web.Response(status=206, body=body[piece])
+        return web.Response(
+            text="<!doctype html><title>Your link has expired</title>", content_type="text/html"
+        )
+
+    async with pieces(media, page) as url:
+        outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert (broken(outcome), outcome.last["expired"]) == (("incomplete", False, None), True)
+
+
+@asynccontextmanager
+async def pieces(media: Path, answer: Any) -> AsyncIterator[str]:
+    """A playlist of the pieces of one file, for each of which there is `answer`."""
+    segments = [(media / f"hls/ts/{number}.ts").read_bytes() for number in range(SECONDS)]
+    body, begins = b"".join(segments), itertools.accumulate(map(len, segments), initial=0)
+    listed = "".join(
+        f"#EXTINF:1,\n#EXT-X-BYTERANGE:{len(segment)}@{begin}\nall.ts\n"
+        for segment, begin in zip(segments, begins, strict=False)
+    )
+
+    async def playlist(_: web.Request) -> web.Response:
+        text = f"#EXTM3U\n#EXT-X-VERSION:4\n#EXT-X-TARGETDURATION:2\n{listed}#EXT-X-ENDLIST\n"
+        return web.Response(text=text, content_type="application/vnd.apple.mpegurl")
+
+    async def file(request: web.Request) -> web.Response:
+        wanted = request.http_range
+        if wanted.stop is None:
+            return web.Response(body=body)
+        result: web.Response = answer(slice(wanted.start, wanted.stop), body)
+        return result
+
+    app = web.Application()
+    app.add_routes([web.get("/index.m3u8", playlist), web.get("/all.ts", file)])
+    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/index.m3u8"
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_busy_source_does_not_cost_what_is_there(jobs: Jobs, film: bytes, tmp_path: Path) -> None:
     async with opened(Shelf(film)) as shelf:
         left = await begin_and_kill(jobs, shelf, tmp_path / "t")
-        shelf.part = lambda _: web.Response(status=503)
-        assert broken(await again(jobs, shelf, tmp_path / "t"))[0] == "http_503"
+        shelf.part = lambda _: web.Response(status=503, headers={"Retry-After": "7"})
+        assert broken(await again(jobs, shelf, tmp_path / "t")) == ("http_503", True, 7)
         assert _partial(tmp_path / "t") == left
 
 
@@ -287,7 +540,7 @@ async def test_a_source_that_goes_on_lying_is_incomplete_each_time(
         assert broken(outcome) == ("incomplete", True, None)
 
 
-@pytest.mark.parametrize(("total", "again"), [(4, False), (9, True)])
+@pytest.mark.parametrize(("total", "again"), [(4, False), pytest.param(9, True, marks=pytest.mark.long)])
 async def test_fragments_of_another_playlist_are_not_kept(
     jobs: Jobs, site: Site, tmp_path: Path, total: int, again: bool
 ) -> None:
@@ -310,7 +563,8 @@ async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp
     """A stream of many pieces may be refused many times: no collection comes in time."""
     log, refused = Log(os.open(os.devnull, os.O_WRONLY)), []
     with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
-        asking = resuming._Asking(engine, resuming._Partial(tmp_path / "a", tmp_path / "b"), 0)
+        downloader = HttpFD(engine, {})
+        asking = resuming._Asking(downloader, resuming._Partial(tmp_path / "a", tmp_path / "b"), {})
 
         def ask() -> None:
             with pytest.raises(HTTPError) as raised:

@@ -19,7 +19,6 @@ from server.events import Completed, Requeued, Started
 from server.models import ProcessRequest, TaskStatus
 from server.ports import Filter
 from server.tasks import janitor
-from server.tasks.runner import MAX_RETRY_AFTER
 from tests.test_faults import backend
 
 pytestmark = pytest.mark.usefixtures("nothing_begins")
@@ -164,7 +163,7 @@ async def test_after_a_start_with_a_corrected_clock_ages_count_from_that_start(
         assert not await is_there(opened, late)
 
 
-async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_any_other(
+async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_was_meant(
     tmp_path: Path, hands: Hands
 ) -> None:
     hands.jump(1000 * DAY)
@@ -175,7 +174,17 @@ async def test_a_wait_that_began_by_a_clock_that_was_ahead_is_no_longer_than_any
     async with running(tmp_path, hands) as opened:
         waiting = await opened.tasks.status(task.task_id)
         assert waiting.waiting == "next_attempt"
-        assert waiting.not_before == datetime.fromtimestamp(BEGIN, UTC) + timedelta(seconds=MAX_RETRY_AFTER)
-    hands.jump(MAX_RETRY_AFTER - 10)
+        assert waiting.not_before == datetime.fromtimestamp(BEGIN, UTC) + timedelta(seconds=60)
+    hands.jump(50)
     async with running(tmp_path, hands) as opened:
         assert await opened.tasks.status(task.task_id) == waiting
+
+
+async def test_a_wait_is_over_when_the_clock_was_set_forward_meanwhile(tmp_path: Path, hands: Hands) -> None:
+    async with running(tmp_path, hands) as opened:
+        task = await opened.tasks.submit(REQUEST)
+        await opened.tasks._recorder.record(task.task_id, Requeued(because="next_attempt", after=60))
+    hands.jump(3 * DAY)
+    async with running(tmp_path, hands) as opened:
+        dispatcher: Any = opened.tasks._dispatcher
+        assert (len(dispatcher._queue), dispatcher._delayed) == (1, {})

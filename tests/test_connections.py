@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api import bodies, keys
+from server.api import bodies, keys, wire
 from server.api.connections import CONNECTIONS, QUIET
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
@@ -48,12 +48,32 @@ async def test_a_head_that_does_not_come_ends_the_connection(client: Client, sai
     writer.write(said)
     await asyncio.sleep(0.05)
     let_time_pass(client, QUIET - 1)
-    writer.write(b"")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await reader.read(1)
     let_time_pass(client, QUIET + 1)
     assert await is_cut(reader)
+    writer.close()
+
+
+async def test_a_look_that_fails_is_not_the_last_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_once(transport: asyncio.Transport) -> int:
+        monkeypatch.setattr(wire, "outstanding", outstanding)
+        raise OSError("no such socket")
+
+    outstanding = wire.outstanding
+    monkeypatch.setattr(wire, "outstanding", fail_once)
+    for name in ("LOOK", "QUIET"):
+        monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
+    server = client.server.runner.server  # type: ignore[union-attr]
+    assert server
+    watching = asyncio.create_task(client.app[CONNECTIONS].watch(server))
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    assert await is_cut(reader)
+    assert "no such socket" in caplog.text
+    watching.cancel()
     writer.close()
 
 

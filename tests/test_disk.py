@@ -46,6 +46,16 @@ class Volume:
             path.unlink()
 
     @contextmanager
+    def all_but(self, free: int) -> Iterator[None]:
+        path = self.folder / "ballast"
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self.folder).free - free)
+        try:
+            yield
+        finally:
+            path.unlink()
+
+    @contextmanager
     def full(self, but: int = 0) -> Iterator[None]:
         """To the last byte, or all `but` some."""
         path = self.folder / "ballast"
@@ -116,6 +126,7 @@ async def test_below_the_floor_all_waits_and_says_so_and_goes_on_by_itself(
         assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_what_waits_for_room_can_be_cancelled_and_removed(volume: Volume, site: Site) -> None:
     floor = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": str(volume.floor)}
     async with Service(volume.folder / "service", **floor) as service:
@@ -128,6 +139,46 @@ async def test_what_waits_for_room_can_be_cancelled_and_removed(volume: Volume, 
             async with service.client.delete(f"/api/tasks/{task['task_id']}") as answer:
                 assert answer.status == HTTPStatus.NO_CONTENT
         assert list((service.data / "work").iterdir()) == []
+
+
+async def hanging(service: Service, url: str, size: int) -> str:
+    """A task with about `size` bytes in its partial file."""
+    task = await service.submit(url, outputs=["video"])
+    work = service.data / "work" / task["task_id"]
+    async with asyncio.timeout(20):
+        while sum(part.stat().st_size for part in work.glob("*.part")) < size - MIB:
+            await asyncio.sleep(0.02)
+    return str(task["task_id"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("floor", [pytest.param(24 * MIB, id="floor"), pytest.param(0, id="no floor")])
+async def test_what_waits_gets_the_room_of_cancelled_tasks_the_oldest_first(
+    small: Volume, site: Site, media: Path, tmp_path: Path, floor: int
+) -> None:
+    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": str(floor)}
+    sooner = patched(tmp_path / "patch", "import server.tasks.patience; server.tasks.patience.DISK_DELAY = 1")
+    async with Service(small.folder / "service", **settings, **sooner) as service:
+        cancelled = [
+            await hanging(service, site.url(f"/8mb.mp4?stall={size}&after=1"), size)
+            for size in (5_000_001, 5_000_002)
+        ]
+        for task_id in reversed(cancelled):
+            async with service.client.post(f"/api/tasks/{task_id}/cancel") as answer:
+                assert answer.status == HTTPStatus.OK
+        waiting = await hanging(service, site.url("/8mb.mp4?stall=7000000&after=1&times=1"), 7_000_000)
+        with small.all_but(max(floor - 2 * MIB, MIB // 4)):
+            if not floor:  # else it is sent back as it hangs
+                site.release()
+            done = await service.wait(waiting)
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "8mb.mp4")
+        second, first = ((service.data / "work" / task_id).exists() for task_id in cancelled)
+        assert (first, second) == (False, True)
+        assert [line for line in service.log if cancelled[1] in line and "given up" in line], service.log
+        async with service.client.get(f"/api/tasks/{cancelled[1]}/log") as answer:
+            assert "its partial files were given up" in await answer.text()
+        assert service.complaints() == []
 
 
 def test_a_child_sees_for_itself_whether_the_disk_is_full(small: Volume) -> None:
@@ -143,12 +194,12 @@ async def test_a_disk_that_is_full_in_the_middle_loses_nothing(
 ) -> None:
     """The status finds no room either at first: it is saved as soon as there is a little."""
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0", "CLIPWIRE_SERVER__LANGUAGE": "en"}
-    sooner = patched(tmp_path / "patch", "import server.tasks.runner; server.tasks.runner.DISK_BACKOFF = 3")
+    sooner = patched(tmp_path / "patch", "import server.tasks.patience; server.tasks.patience.DISK_DELAY = 3")
     reserve = small.folder / "reserve"
     reserve.write_bytes(bytes(MIB))
     async with Service(small.folder / "service", **settings, **sooner) as service:
         with small.full(but=4 * MIB):
-            task = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
+            task = await service.submit(site.url("/8mb.mp4?chunked=yes"), outputs=["video"])
             await out_of_room(service, small)
             reserve.unlink()
             await waits_for_room(service, task["task_id"])
@@ -159,6 +210,34 @@ async def test_a_disk_that_is_full_in_the_middle_loses_nothing(
         assert service.complaints() == []
 
 
+@pytest.mark.long
+async def test_what_will_not_fit_waits_long_before_the_disk_is_full_and_gets_the_room_of_cancelled_tasks(
+    small: Volume, site: Site, media: Path, tmp_path: Path
+) -> None:
+    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0", "CLIPWIRE_SERVER__LANGUAGE": "en"}
+    sooner = patched(
+        tmp_path / "patch", "import server.tasks.patience; server.tasks.patience.DISK_DELAY = 0.5"
+    )
+    async with Service(small.folder / "service", **settings, **sooner) as service:
+        cancelled = await hanging(service, site.url("/8mb.mp4?stall=5000000&after=1"), 5_000_000)
+        with small.all_but(6 * MIB):
+            task = await service.submit(site.url("/8mb.mp4?rate=2000000"), outputs=["video"])
+            await waits_for_room(service, task["task_id"])
+            assert shutil.disk_usage(small.folder).free > 4 * MIB
+            async with asyncio.timeout(5):
+                while (again := await service.status(task["task_id"]))["revision"] < 12:
+                    await asyncio.sleep(0.02)
+            assert (again["attempt"], again["waiting"]) == (1, "disk_full"), "its source was asked again"
+            async with service.client.post(f"/api/tasks/{cancelled}/cancel") as answer:
+                assert answer.status == HTTPStatus.OK
+            done = await service.wait(task["task_id"])
+        assert done["attempt"] == 2
+        fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
+        assert sha256(fetched) == sha256(media / "8mb.mp4")
+        assert service.complaints() == []
+
+
+@pytest.mark.long
 async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop(
     small: Volume, site: Site, media: Path, tmp_path: Path
 ) -> None:
@@ -184,6 +263,7 @@ async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop
         assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_a_server_that_finds_no_room_to_start_says_so_in_one_line(
     small: Volume, tmp_path: Path
 ) -> None:
@@ -209,7 +289,7 @@ async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_
             async with asyncio.timeout(20):
                 while await code(service, f"/api/status/{task['task_id']}") != HTTPStatus.NOT_FOUND:
                     await asyncio.sleep(0.05)
-                while list(service.data.rglob(f"{task['task_id']}*")):
+                while service.files_of(task["task_id"]):
                     await asyncio.sleep(0.05)
             whole = begun + await slow_reader.read()
         assert whole == (media / "8mb.mp4").read_bytes(), "who was reading it has lost it"
@@ -219,6 +299,7 @@ async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_
         assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_leftovers_of_tasks_that_are_no_more_are_swept_at_the_start(
     service: Service, site: Site
 ) -> None:
@@ -233,7 +314,7 @@ async def test_leftovers_of_tasks_that_are_no_more_are_swept_at_the_start(
     (service.data / "work" / f"{gone_task}.lock").touch()
     await service.start()
     async with asyncio.timeout(10):
-        while list(service.data.rglob(f"{gone_task}*")):
+        while service.files_of(gone_task):
             await asyncio.sleep(0.02)
     assert (service.data / "work" / task["task_id"]).exists()
 

@@ -1,234 +1,391 @@
-"""Order, limits and withdrawals, with attempts that last as long as a test wants."""
+"""The contract of `Dispatcher`: order, limits, withdrawals. Each backend runs it, with its own scenes."""
 
 import asyncio
-from collections import Counter
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from server.backends.dispatcher import LocalDispatcher
 from server.clock import Clock
 from server.errors import DiskFull, StorageFailed
-from server.models import ProcessRequest, Stage, Task, TaskStatus
-from tests.examples import utc_now
+from server.events import (
+    Cancelled,
+    Completed,
+    Event,
+    Failed,
+    Paused,
+    Prioritized,
+    Requeued,
+    Resumed,
+    Retried,
+)
+from server.models import Stage, Task
+from tests.attempts import WITHIN, OpenScene, Scene, local_scenes
+from tests.cluster.node import shared_scenes
+from tests.examples import new_task
 
-NOW = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-class Attempts:
-    """Stands in for runner and store: an attempt lasts until `finish`."""
-
-    def __init__(self) -> None:
-        self.begun: list[str] = []
-        self.told: list[str] = []  # to finish
-        self.tasks: dict[str, Task] = {}
-        self._ends: dict[str, asyncio.Future[TaskStatus | None]] = {}
-        self.most = 0
-
-    def task(self, name: str, host: str = "media.test", **fields: object) -> Task:
-        request = ProcessRequest(url=f"http://{host}/{name}")
-        status = TaskStatus.new(request, NOW).model_copy(
-            update={"task_id": name, "number": len(self.tasks) + 1} | fields
-        )
-        task = self.tasks[name] = Task(request=request, status=status)
-        return task
-
-    async def get(self, task_id: str) -> Task:
-        return self.tasks[task_id]
-
-    async def run(self, task_id: str) -> TaskStatus | None:
-        self.begun.append(task_id)
-        self._ends[task_id] = asyncio.get_running_loop().create_future()
-        self.most = max(self.most, len(self._ends))
-        try:
-            return await self._ends[task_id]
-        finally:
-            del self._ends[task_id]
-
-    async def finish(self, task_id: str, status: TaskStatus | None = None) -> None:
-        self._ends[task_id].set_result(status)
-        await settled()
-
-    async def fail(self, task_id: str, error: Exception) -> None:
-        self._ends[task_id].set_exception(error)
-        await settled()
+DONE = Completed(files={})
 
 
-async def settled() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
+@pytest.fixture(params=["local", "shared"])
+def open_scene(request: pytest.FixtureRequest, tmp_path: Path) -> OpenScene:
+    if request.param == "local":
+        return local_scenes(tmp_path)
+    return shared_scenes(request.getfixturevalue("clean_database"))
 
 
-def dispatcher(attempts: Attempts, at_once: int = 1, per_host: int = 0) -> LocalDispatcher:
-    store, told = attempts, attempts.told.append
-    return LocalDispatcher(attempts.run, store, at_once, per_host, told, Clock())  # type: ignore[arg-type]
+async def withdrawn(scene: Scene, *names: str) -> None:
+    async with asyncio.timeout(WITHIN):
+        for name in names:
+            await scene.dispatcher.withdraw(name)
 
 
-async def test_no_more_run_at_once_than_allowed() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts, at_once=3)
-    for name in "abcde":
-        downloads.submit(attempts.task(name))
-    await settled()
-    assert attempts.begun == ["a", "b", "c"]
-    await attempts.finish("b")
-    assert attempts.begun == ["a", "b", "c", "d"]
-    assert attempts.most == 3
-    await downloads.aclose()
+async def test_no_more_run_at_once_than_allowed(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=3) as scene:
+        for name in "abcde":
+            await scene.queue(name)
+        await scene.attempts.have_begun_together("a", "b", "c")
+        scene.attempts.end("b", DONE)
+        await scene.attempts.have_begun_together("a", "b", "c", "d")
+        assert scene.attempts.most[""] == 3
 
 
-async def test_a_host_gets_no_more_than_its_share() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts, at_once=4, per_host=1)
-    for name, host in (("a", "one"), ("b", "one:81"), ("c", "two"), ("d", "ONE")):
-        downloads.submit(attempts.task(name, host))
-    await settled()
-    assert Counter(attempts.begun) == Counter(["a", "c"])
-    await attempts.finish("a")
-    assert attempts.begun[-1] == "b"
-    await downloads.aclose()
+async def test_a_host_gets_no_more_than_its_share(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=4, per_host=1) as scene:
+        for name, host in (("a", "one"), ("b", "one:81"), ("c", "two"), ("d", "ONE")):
+            await scene.queue(name, host)
+        await scene.attempts.have_begun("a", "c")
+        scene.attempts.end("a", DONE)
+        await scene.attempts.have_begun("a", "c", "b")
+        scene.attempts.end("b", Failed(code="http_404"))
+        await scene.attempts.have_begun("a", "c", "b", "d")
+        assert scene.attempts.most["one"] == 1
 
 
-async def test_a_withdrawn_task_is_stopped_and_does_not_come_back() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    for name in "ab":
-        downloads.submit(attempts.task(name))
-    await settled()
-    async with asyncio.timeout(1):
-        await downloads.withdraw("a")
-        await settled()
-        await downloads.withdraw("b")
-    assert (attempts.begun, downloads.running()) == (["a", "b"], [])
+async def test_a_host_whose_place_is_taken_holds_up_no_other(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=2, per_host=1) as scene:
+        for name, host in (("a", "one"), ("b", "one"), ("c", "two")):
+            await scene.queue(name, host)
+        await scene.attempts.have_begun("a", "c")
 
 
-async def test_a_task_that_is_queued_again_gets_its_next_attempt() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    task = attempts.task("a")
-    downloads.submit(task)
-    await settled()
-    await attempts.finish("a", task.status)
-    assert attempts.begun == ["a", "a"]
-    await downloads.aclose()
+@pytest.mark.parametrize("per_host", [0, 1])
+async def test_the_higher_priority_is_next_and_then_the_older(open_scene: OpenScene, per_host: int) -> None:
+    async with open_scene(per_host=per_host) as scene:
+        for name in "abcd":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        await scene.record("c", Prioritized(priority=5))
+        await scene.record("d", Prioritized(priority=-1))
+        for before, name in (("a", "c"), ("c", "b"), ("b", "d")):
+            scene.attempts.end(before, DONE)
+            await scene.attempts.until(lambda name=name: scene.attempts.begun[-1] == name)  # type: ignore[misc]
+        await scene.attempts.have_begun(*"acbd")
 
 
-async def test_a_withdrawal_wins_over_an_attempt_that_just_ended() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    task = attempts.task("a")
-    downloads.submit(task)
-    await settled()
-    attempts._ends["a"].set_result(task.status)  # it would begin again in the next turn of the loop
-    async with asyncio.timeout(1):
-        await downloads.withdraw("a")
-        await settled()
-    assert downloads.running() == []
-    assert len(downloads._queue) == 0
+async def test_a_withdrawn_task_is_stopped_and_does_not_come_back(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        for name in "abc":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        await withdrawn(scene, "b", "a")
+        await scene.attempts.have_begun("a", "c")
+        scene.attempts.end("c", DONE)
+        await scene.queue("d")
+        await scene.attempts.have_begun("a", "c", "d")
 
 
-async def test_a_later_attempt_waits_until_its_time() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    downloads.submit(attempts.task("a", not_before=utc_now() + timedelta(seconds=0.05)))
-    downloads.submit(attempts.task("never", not_before=utc_now() + timedelta(hours=1)))
-    await settled()
-    assert attempts.begun == []
-    async with asyncio.timeout(2):
-        while attempts.begun != ["a"]:
-            await asyncio.sleep(0.01)
-    await downloads.withdraw("never")
-    await downloads.aclose()
+@pytest.mark.parametrize("event", [Cancelled(), Paused()])
+async def test_what_was_withdrawn_frees_its_place(open_scene: OpenScene, event: Event) -> None:
+    async with open_scene(at_once=2, per_host=1) as scene:
+        for name in "abc":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        await withdrawn(scene, "b")
+        await scene.record("b", event)
+        await withdrawn(scene, "a")
+        await scene.record("a", event)
+        await scene.attempts.have_begun("a", "c")
 
 
-async def test_while_held_nothing_begins() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    downloads.hold()
-    downloads.submit(attempts.task("a"))
-    await settled()
-    assert attempts.begun == []
-    downloads.release()
-    await settled()
-    assert attempts.begun == ["a"]
-    await downloads.aclose()
+async def test_a_paused_task_goes_on_when_it_is_resumed(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        await withdrawn(scene, "a")
+        await scene.record("a", Paused())
+        await scene.record("a", Resumed())
+        await scene.attempts.have_begun("a", "a")
 
 
-async def test_a_beginning_that_could_not_be_saved_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0)
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    downloads.submit(attempts.task("a"))
-    await settled()
-    await attempts.fail("a", DiskFull())
-    assert attempts.begun == ["a", "a"]
-    await downloads.aclose()
+async def test_a_task_that_is_queued_again_gets_its_next_attempt(open_scene: OpenScene) -> None:
+    async with open_scene(per_host=1) as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", Requeued())
+        await scene.attempts.have_begun("a", "a")
 
 
-async def test_an_attempt_that_breaks_frees_its_place(caplog: pytest.LogCaptureFixture) -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    for name in "ab":
-        downloads.submit(attempts.task(name))
-    await settled()
-    await attempts.fail("a", RuntimeError("broken"))
-    assert attempts.begun == ["a", "b"]
-    assert "broken" in caplog.text
-    await downloads.aclose()
+async def test_a_retry_while_its_attempt_still_ends_gets_another(open_scene: OpenScene) -> None:
+    async with open_scene(per_host=1) as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        await scene.record("a", Failed(code="internal"))  # the attempt does not know yet
+        await scene.record("a", Retried())
+        scene.attempts.end("a", None)
+        await scene.attempts.have_begun("a", "a")
 
 
-async def test_a_task_that_cannot_be_read_again_frees_its_place(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_withdrawal_wins_over_an_attempt_that_just_ended(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", Requeued())  # it would begin again in the next moment
+        await withdrawn(scene, "a")
+        begun = len(scene.attempts.begun)
+        await scene.queue("b")
+        await scene.attempts.until(lambda: "b" in scene.attempts.begun)
+        scene.attempts.end("b", DONE)
+        await scene.queue("c")
+        await scene.attempts.until(lambda: "c" in scene.attempts.begun)
+        assert scene.attempts.begun[begun:] == ["b", "c"]
+
+
+async def test_a_later_attempt_waits_until_its_time_and_holds_up_no_other(open_scene: OpenScene) -> None:
+    async with open_scene(per_host=1) as scene:
+        for name in "abc":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", Requeued(because="next_attempt", after=0.3))
+        await scene.attempts.have_begun("a", "b")
+        scene.attempts.end("b", Requeued(because="next_attempt", after=3600))
+        await scene.attempts.until(lambda: len(scene.attempts.begun) == 3)
+        last = scene.attempts.begun[-1]
+        scene.attempts.end(last, DONE)
+        await scene.attempts.until(lambda: len(scene.attempts.begun) == 4)
+        assert sorted(scene.attempts.begun) == ["a", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("per_host", [0, 1])
+async def test_the_rank_outranks_the_priority(open_scene: OpenScene, per_host: int) -> None:
+    async with open_scene(per_host=per_host) as scene:
+        for name in "abcd":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        await scene.record("b", Prioritized(priority=10, rank=-1))
+        await scene.record("c", Prioritized(priority=10))
+        await scene.record("d", Prioritized(priority=-10, rank=1))
+        for before, name in (("a", "d"), ("d", "c"), ("c", "b")):
+            scene.attempts.end(before, DONE)
+            await scene.attempts.until(lambda name=name: scene.attempts.begun[-1] == name)  # type: ignore[misc]
+        await scene.attempts.have_begun(*"adcb")
+
+
+async def test_while_held_nothing_begins(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        scene.dispatcher.hold()
+        await scene.queue("a")
+        await scene.queue("b")
+        await withdrawn(scene, "a")  # which takes longer than a beginning would
+        assert scene.attempts.begun == []
+        scene.dispatcher.release()
+        await scene.attempts.have_begun("b")
+
+
+async def test_what_runs_while_held_can_be_withdrawn(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        scene.dispatcher.hold()
+        await withdrawn(scene, "a")
+        assert scene.attempts.running() == []
+
+
+@pytest.mark.parametrize("per_host", [0, 1])
+async def test_while_the_queue_is_paused_nothing_begins_and_what_runs_goes_on(
+    open_scene: OpenScene, per_host: int
 ) -> None:
-    async def fail(_: str) -> Task:
-        raise StorageFailed
-
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    tasks = [attempts.task(name) for name in "ab"]
-    for task in tasks:
-        downloads.submit(task)
-    await settled()
-    monkeypatch.setattr(attempts, "get", fail)
-    await attempts.finish("a", tasks[0].status)
-    assert attempts.begun == ["a", "b"]
-    assert "storage_failed" in caplog.text
-    await downloads.aclose()
-
-
-async def test_closing_stops_all_at_once_and_begins_nothing() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts, at_once=2)
-    for name in "abc":
-        downloads.submit(attempts.task(name))
-    await settled()
-    async with asyncio.timeout(1):
-        await downloads.aclose()
-        await settled()
-    assert (attempts.begun, downloads.running()) == (["a", "b"], [])
+    async with open_scene(per_host=per_host) as scene:
+        for name in "abc":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        await scene.dispatcher.pause()
+        await scene.dispatcher.pause()
+        assert await scene.dispatcher.is_paused()
+        scene.attempts.end("a", Requeued(because="next_attempt"))
+        await scene.queue("d", "other.test")
+        await withdrawn(scene, "b")  # which takes longer than a beginning would
+        assert scene.attempts.begun == ["a"]
+        assert (await scene.store.get("c")).status.stage is Stage.QUEUED
+        await scene.dispatcher.resume()
+        assert not await scene.dispatcher.is_paused()
+        for so_many in (2, 3, 4):
+            await scene.attempts.until(lambda: len(scene.attempts.begun) == so_many)  # noqa: B023
+            scene.attempts.end(scene.attempts.begun[-1], DONE)
+        assert sorted(scene.attempts.begun) == ["a", "a", "c", "d"]
 
 
-@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.QUEUED])
-async def test_what_is_not_queued_is_not_begun_again(stage: Stage) -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    task = attempts.task("a")
-    downloads.submit(task)
-    await settled()
-    await attempts.finish("a", task.status.model_copy(update={"stage": stage}))
-    assert attempts.begun == ["a"]
+async def test_a_pause_and_a_hold_do_not_end_each_other(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.dispatcher.pause()
+        scene.dispatcher.hold()
+        await scene.queue("a")
+        await scene.queue("b")
+        scene.dispatcher.release()
+        await withdrawn(scene, "b")
+        scene.dispatcher.hold()
+        await scene.dispatcher.resume()
+        await scene.queue("c")
+        await withdrawn(scene, "c")
+        assert scene.attempts.begun == []
+        scene.dispatcher.release()
+        await scene.attempts.have_begun("a")
 
 
-async def test_who_finishes_a_task_waits_for_the_end_of_its_attempt() -> None:
-    attempts = Attempts()
-    downloads = dispatcher(attempts)
-    downloads.submit(attempts.task("a"))
-    await settled()
-    finishing = asyncio.create_task(downloads.finish("a"))
-    await settled()
-    assert (attempts.told, finishing.done()) == (["a"], False)
-    await attempts.finish("a")
-    async with asyncio.timeout(1):
-        await finishing
-        await downloads.finish("a")  # nothing runs: nobody is told, nothing is waited for
-    assert attempts.told == ["a"]
+async def test_a_pause_outlasts_a_restart(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", DONE)
+        await scene.dispatcher.pause()
+    async with open_scene() as scene:
+        assert await scene.dispatcher.is_paused()
+        await scene.queue("b")
+        await scene.queue("c")
+        await withdrawn(scene, "c")
+        assert scene.attempts.begun == []
+        await scene.dispatcher.resume()
+        await scene.attempts.have_begun("b")
+
+
+async def test_a_beginning_that_could_not_be_saved_is_tried_again(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("server.backends.dispatcher", "server.backends.cluster.worker"):
+        monkeypatch.setattr(f"{module}.AGAIN", 0)
+    async with open_scene() as scene:
+        task = await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        await scene.record("a", Requeued())
+        scene.attempts.end("a", DiskFull())
+        await scene.attempts.have_begun("a", "a")
+        assert (await scene.store.get("a")).number == task.number
+
+
+async def test_an_attempt_that_breaks_frees_its_place(
+    open_scene: OpenScene, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_scene() as scene:
+        for name in "ab":
+            await scene.queue(name)
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", RuntimeError("broken"))
+        await scene.attempts.have_begun("a", "b")
+        assert "broken" in caplog.text
+
+
+@pytest.mark.parametrize("event", [DONE, Failed(code="http_404"), Paused(), None])
+async def test_what_is_not_queued_is_not_begun_again(open_scene: OpenScene, event: Event | None) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", event)
+        await scene.queue("b")
+        await scene.attempts.have_begun("a", "b")
+        assert (await scene.store.get("a")).status.stage is not Stage.QUEUED
+
+
+async def test_what_runs_is_known(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=2) as scene:
+        for name in "abc":
+            await scene.queue(name)
+        await scene.attempts.have_begun_together("a", "b")
+        assert sorted(scene.dispatcher.running()) == ["a", "b"]
+
+
+async def test_who_drains_begins_nothing_and_waits_for_the_end_of_what_runs(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        await scene.queue("b")
+        draining = asyncio.create_task(scene.dispatcher.drain())
+        await scene.queue("c")
+        await withdrawn(scene, "b")  # which takes longer than a beginning would
+        scene.dispatcher.release()
+        assert not draining.done()
+        scene.attempts.end("a", DONE)
+        async with asyncio.timeout(WITHIN):
+            await draining
+            await scene.dispatcher.drain()
+        assert scene.attempts.begun == ["a"]
+
+
+async def test_closing_stops_all_at_once_and_begins_nothing(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=2) as scene:
+        for name in "abc":
+            await scene.queue(name)
+        await scene.attempts.have_begun_together("a", "b")
+        async with asyncio.timeout(WITHIN):
+            await scene.close()
+        await scene.attempts.have_begun_together("a", "b")
+        assert scene.dispatcher.running() == []
+
+
+async def test_who_finishes_a_task_waits_for_the_end_of_its_attempt(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        finishing = asyncio.create_task(scene.dispatcher.finish("a"))
+        await scene.attempts.until(lambda: scene.attempts.told == ["a"])
+        assert not finishing.done()
+        scene.attempts.end("a", DONE)
+        async with asyncio.timeout(WITHIN):
+            await finishing
+            await scene.dispatcher.finish("a")  # nothing runs: nobody is told, nothing is waited for
+        assert scene.attempts.told == ["a"]
+
+
+async def test_a_task_waits_for_its_next_attempt_though_the_store_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0)
+    async with local_scenes(tmp_path)(at_once=1) as scene:
+        get = scene.store.get
+        refused: list[str] = []
+
+        async def fail_once(task_id: str) -> Task:
+            if not refused:
+                refused.append(task_id)
+                raise StorageFailed
+            return await get(task_id)
+
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        queued = await scene.recorder.record("a", Requeued())
+        monkeypatch.setattr(scene.store, "get", fail_once)
+        scene.attempts.end("a", queued)
+        await scene.attempts.have_begun("a", "a")
+
+
+async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.backends.dispatcher.NAP", 0.01)
+    slept, begun = 0.0, asyncio.Event()
+
+    async def run(_: str) -> None:
+        begun.set()
+
+    async def keep(_: bool) -> None: ...
+
+    clock = Clock(steady=lambda: slept)
+    dispatcher = LocalDispatcher(run, 1, 0, lambda _: None, clock, keep, paused=False)
+    task = new_task()
+    waits = task.status.model_copy(update={"not_before": clock.now() + timedelta(hours=1)})
+    dispatcher.submit(replace(task, status=waits))
+    await asyncio.sleep(0.05)
+    assert not begun.is_set()
+    slept = 3601.0
+    async with asyncio.timeout(WITHIN):
+        await begun.wait()
+    await dispatcher.aclose()

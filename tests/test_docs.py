@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
+BETTER_HINTS = {"blocked_address_fake_ip", "renew_cookies"}
 DOCUMENTED = {(route.definition.method, route.path) for route in ROUTES}
 
 
@@ -38,27 +39,23 @@ def settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[st
             yield f"{prefix}{name}"
 
 
-@pytest.mark.parametrize("route", sorted(DOCUMENTED), ids=lambda route: " ".join(route))
-def test_every_route_is_described(route: tuple[str, str]) -> None:
-    assert route[1] in API
+def test_every_route_is_described() -> None:
+    assert [route for route in DOCUMENTED if route[1] not in API] == []
 
 
-ERRORS = {error.code: error for error in concrete(errors.AppError)}
+def test_every_error_is_described_with_its_status() -> None:
+    rows = {f"| `{error.code}` | {error.status:d} |" for error in concrete(errors.AppError)}
+    assert len(rows) > 10
+    assert [row for row in rows if row not in API] == []
 
 
-@pytest.mark.parametrize("code", sorted(ERRORS))
-def test_every_error_is_described_with_its_status(code: str) -> None:
-    assert f"| `{code}` | {ERRORS[code].status:d} |" in API
+def test_every_failure_is_described() -> None:
+    codes = set(LANGUAGES["en"].texts.failure) - BETTER_HINTS
+    assert [code for code in codes if f"| `{code}" not in API] == []
 
 
-@pytest.mark.parametrize("code", sorted(set(LANGUAGES["en"].texts.failure) - {"blocked_address_fake_ip"}))
-def test_every_failure_is_described(code: str) -> None:
-    assert f"| `{code}" in API
-
-
-@pytest.mark.parametrize("name", ProcessRequest.model_fields)
-def test_every_field_of_a_request_is_described(name: str) -> None:
-    assert f"| `{name}`" in API
+def test_every_field_of_a_request_is_described() -> None:
+    assert [name for name in ProcessRequest.model_fields if f"| `{name}`" not in API] == []
 
 
 def choices(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
@@ -77,9 +74,8 @@ def test_every_choice_of_a_request_is_described() -> None:
         assert set(choices(field, schema["$defs"])) <= set(re.findall(r"`(\w+)`", row)), name
 
 
-@pytest.mark.parametrize("key", sorted(settings()))
-def test_every_setting_is_described(key: str) -> None:
-    assert f"| `{key}" in CONFIGURATION
+def test_every_setting_is_described() -> None:
+    assert [key for key in settings() if f"| `{key}" not in CONFIGURATION] == []
 
 
 @pytest.mark.parametrize("command", re.findall(r"python -m server( [a-z]+)", USAGE))

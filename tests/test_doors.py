@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError, web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, make_mocked_request
 from pydantic import SecretStr
 
 from server.api.auth import MAX_WRONG
 from server.api.connections import CONNECTIONS
 from server.api.log_ins import COOKIE
 from server.api.rate import Minute
+from server.api.security import Doors
 from server.app import ROUTES, create_app
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
@@ -162,6 +163,21 @@ async def test_idempotency_keys_of_two_tokens_do_not_meet(guarded: Client) -> No
     one = await guarded.post("/api/process", json=BODY, headers=BEARER | key)
     two = await guarded.post("/api/process", json=BODY, headers={"Authorization": "Bearer other"} | key)
     assert (await one.json())["task_id"] != (await two.json())["task_id"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("7.7.7.7:1000", "7.7.7.8:1000"), ("[2001:db8::1]:1000", "[2001:db8::2]:1000"), ("2001:db8::1", "::2")],
+)
+def test_a_proxy_may_tell_the_port_of_a_client_too(one: str, other: str) -> None:
+    doors = Doors(ServerSettings(trusted_proxies=("127.0.0.1",)))
+
+    def client(hop: str) -> str:
+        request = make_mocked_request("GET", "/", headers={"X-Forwarded-For": hop})
+        return doors.client(request.clone(remote="127.0.0.1"))
+
+    assert client(one) == client(one.replace(":1000", ":2000"))
+    assert len({client(one), client(other), "127.0.0.1"}) == 3
 
 
 async def test_a_trusted_proxy_says_who_asks_and_for_whom(aiohttp_client: Connect, tmp_path: Path) -> None:

@@ -41,14 +41,16 @@ async def test_a_link_goes_in_and_video_and_audio_come_out_of_one_download(
     assert (video.codecs, audio.codecs) == (["aac", "h264"], ["mp3"])
     assert video.duration == pytest.approx(SECONDS, abs=0.2)
     assert audio.duration == pytest.approx(SECONDS, abs=0.2)
+    said = {kind: file["sha256"] for kind, file in done["file_info"].items()}
+    assert said == {"video": sha256(tmp_path / "video.mp4"), "audio": sha256(tmp_path / "audio.mp3")}
     assert len(site.seen("/video.mp4")) == 2, "a look at what it is, then one download for both"
     assert service.complaints() == []
 
 
 async def test_every_output_comes_to_be_and_has_a_type(service: Service, site: Site) -> None:
-    link = site.url("/page?duration=4&thumbnail=/thumbnail.jpg")
+    link = site.url("/page?kind=video&thumbnail=/thumbnail.jpg&track=/texts/words.vtt")
     done = await service.wait((await service.submit(link, outputs=list(Output)))["task_id"])
-    assert set(done["files"]) == set(Output)
+    assert {kind.replace("subtitle.en", "subtitles") for kind in done["files"]} == set(Output)
     types = {kind: file["type"] for kind, file in done["file_info"].items()}
     assert "application/octet-stream" not in types.values(), types
 
@@ -126,31 +128,26 @@ async def test_a_file_that_fits_already_is_handed_out_to_the_byte(
     assert sha256(fetched) == sha256(media / "1mb.mp4")
 
 
-@pytest.mark.parametrize("end", [Service.kill, Service.stop])
-async def test_a_service_that_ends_in_the_middle_goes_on_from_there(
+@pytest.mark.parametrize("end", [Service.stop, pytest.param(Service.kill, marks=pytest.mark.long)])
+async def test_a_service_that_ends_in_the_middle_keeps_what_is_finished_and_goes_on_from_there(
     service: Service, site: Site, media: Path, tmp_path: Path, end: Callable[[Service], Awaitable[object]]
 ) -> None:
+    finished = await service.submit(site.url("/video.mp4"), outputs=["video"])
+    before = await service.wait(finished["task_id"])
     task = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1&times=1"), outputs=["video"])
     async with asyncio.timeout(20):
         await site.stalled()
     await service.wait(task["task_id"], "download")
     await end(service)
     await service.start()
+    assert await service.status(finished["task_id"]) == before
+    async with service.client.get(before["files"]["video"]) as answer:
+        assert (answer.status, len(await answer.read())) == (200, before["file_info"]["video"]["size"])
     done = await service.wait(task["task_id"])
     fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
     assert sha256(fetched) == sha256(media / "8mb.mp4")
     assert done["attempt"] == 2
     assert any(request.range for request in site.seen("/8mb.mp4")), "it began from the start again"
-
-
-async def test_what_is_finished_is_still_there_after_a_restart(service: Service, site: Site) -> None:
-    task_id = (await service.submit(site.url("/video.mp4"), outputs=["video"]))["task_id"]
-    before = await service.wait(task_id)
-    assert await service.stop() == 0
-    await service.start()
-    assert await service.status(task_id) == before
-    async with service.client.get(before["files"]["video"]) as answer:
-        assert (answer.status, len(await answer.read())) == (200, before["file_info"]["video"]["size"])
 
 
 async def poll(service: Service, task_id: str) -> list[str]:

@@ -11,8 +11,13 @@ from server.events import (
     Completed,
     Described,
     DownloadStarted,
+    EntriesMoved,
     Event,
+    Expanded,
     Failed,
+    Held,
+    Joined,
+    Needs,
     Paused,
     Pictured,
     Prioritized,
@@ -25,6 +30,7 @@ from server.events import (
 )
 from server.models import ProcessRequest, Stage, StoredFile, TaskStatus, VideoInfo
 
+LIST = ProcessRequest(url="http://media.test/list", playlist=True)
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2024, 1, 1, 12, 5, 30, tzinfo=UTC)
 FILES = {"video": StoredFile(name="video_a_b.mp4", path="video.mp4", size=3, type="video/mp4")}
@@ -33,9 +39,11 @@ PICTURE = StoredFile(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, typ
 EVENTS: dict[str, Event] = {
     "started": Started(),
     "described": Described(video_info=VideoInfo(title="t")),
+    "needs": Needs(needs=7),
     "download_started": DownloadStarted(),
     "progress": Progress(progress=45.9, downloaded_bytes=4, total_bytes=9, speed=2.5, eta=2),
     "convert": Progress(stage=Stage.CONVERT, progress=90),
+    "held": Held(held=True, until=LATER),
     "requeued": Requeued(counts_as_retry=True),
     "pictured": Pictured(thumbnail=PICTURE),
     "finished": Completed(files=FILES),
@@ -52,9 +60,11 @@ FINAL = ("completed", "failed", "cancelled")
 TRANSITIONS = {
     "started": (("queued", *RUNNING), "info"),
     "described": (RUNNING, None),
+    "needs": (RUNNING, None),
     "download_started": (("info",), "download"),
     "progress": (("download", "convert"), None),
     "convert": (("download", "convert"), "convert"),
+    "held": (("download",), None),
     "requeued": (("queued", *RUNNING), "queued"),
     "pictured": (RUNNING, None),
     "finished": (("queued", *RUNNING, "paused"), "completed"),
@@ -142,6 +152,24 @@ def test_waiting_for_the_next_attempt_keeps_the_progress() -> None:
     assert (again.progress, again.attempt, again.waiting) == (10, 2, None)
 
 
+def test_a_download_that_is_held_has_no_speed_whatever_is_told_late() -> None:
+    held = after(Started(), DownloadStarted(), EVENTS["progress"], EVENTS["held"])
+    assert (held.waiting, held.not_before, held.downloaded_bytes) == ("rate_window", LATER, 4)
+    late = apply(held, Progress(progress=50, downloaded_bytes=5, speed=2.5, eta=2), LATER)
+    assert (late.waiting, late.speed, late.eta, late.downloaded_bytes) == ("rate_window", None, None, 5)
+    assert apply(late, EVENTS["held"], LATER) is late
+    assert apply(late, Held(held=False), LATER).waiting is None
+
+
+@pytest.mark.parametrize(
+    "name", ["convert", "requeued", "finished", "failed", "paused", "cancelled", "started"]
+)
+def test_what_is_held_waits_for_no_hour_any_more_once_something_else_happens(name: str) -> None:
+    status = after(Started(), DownloadStarted(), EVENTS["held"], EVENTS[name])
+    assert status.waiting is None
+    assert name == "paused" or status.not_before is None
+
+
 LOST = Requeued(counts_as_lost=True)
 
 
@@ -218,3 +246,82 @@ def test_whatever_happens_the_contract_holds(names: list[str], numbers: list[flo
             assert status.stage.status == "error" or name == "retried"
         if before.stage.is_final and status is not before:
             assert name == "retried"
+
+
+# A list, which waits for its entries.
+
+
+def a_list(*events: Event) -> TaskStatus:
+    status = TaskStatus.new(LIST, NOW)
+    for event in events:
+        status = apply(status, event, LATER)
+    return status
+
+
+def counts(status: TaskStatus) -> tuple[int, int, int]:
+    assert status.entries
+    return status.entries.total, status.entries.completed, status.entries.failed
+
+
+EXPANDED = (Started(), Joined(count=3), Joined(count=1), Expanded())
+
+
+def test_a_list_waits_for_its_entries_and_its_progress_is_theirs() -> None:
+    reading = a_list(*EXPANDED[:3])
+    assert (reading.stage, reading.progress, counts(reading)) == ("info", 10, (4, 0, 0))
+    waiting = a_list(*EXPANDED)
+    assert (waiting.stage, waiting.progress, waiting.awaits_entries) == ("download", 20, True)
+    one = apply(waiting, EntriesMoved(completed=1), LATER)
+    assert (one.progress, counts(one)) == (20 + 79 // 4, (4, 1, 0))
+    done = apply(one, EntriesMoved(failed=3), LATER)
+    assert (done.stage, done.progress, done.completed_at, counts(done)) == (
+        "completed",
+        100,
+        LATER,
+        (4, 1, 3),
+    )
+
+
+def test_entries_that_end_while_the_list_is_read_do_not_end_it() -> None:
+    early = a_list(*EXPANDED[:3], EntriesMoved(completed=4))
+    assert (early.stage, early.progress) == ("info", 10)
+    assert apply(early, Expanded(), LATER).stage is Stage.COMPLETED
+
+
+def test_a_list_of_failures_has_failed_and_goes_on_with_one_that_is_retried() -> None:
+    failed = a_list(*EXPANDED, EntriesMoved(failed=4))
+    assert (failed.stage, failed.error_code, failed.progress) == ("failed", "entries_failed", 0)
+    assert apply(failed, Retried(), LATER) is failed
+    again = apply(failed, EntriesMoved(failed=-1), LATER)
+    assert (again.stage, again.error_code, again.completed_at) == ("download", None, None)
+    assert (again.progress, counts(again)) == (20 + 79 * 3 // 4, (4, 0, 3))
+
+
+def test_a_list_that_was_cancelled_stays_so_when_its_entries_are() -> None:
+    cancelled = a_list(*EXPANDED, EntriesMoved(completed=1), Cancelled(), EntriesMoved(failed=3))
+    assert (cancelled.stage, cancelled.error_code, counts(cancelled)) == ("cancelled", "cancelled", (4, 1, 3))
+
+
+def test_a_list_is_read_on_if_it_was_not_read_to_its_end() -> None:
+    broken = a_list(*EXPANDED[:3], Failed(code="http_404"))
+    counted = apply(broken, EntriesMoved(completed=4), LATER)
+    assert (counted.stage, counted.error_code, counts(counted)) == ("failed", "http_404", (4, 4, 0))
+    again = apply(counted, Retried(), LATER)
+    assert (again.stage, again.expanded, counts(again)) == ("queued", False, (4, 4, 0))
+
+
+def test_a_list_that_was_read_is_resumed_without_a_child() -> None:
+    paused = a_list(*EXPANDED, Paused())
+    assert apply(paused, EntriesMoved(completed=4), LATER).stage is Stage.COMPLETED
+    resumed = apply(paused, Resumed(), LATER)
+    assert (resumed.stage, resumed.progress) == ("download", 20)
+    assert apply(resumed, Started(), LATER) is resumed
+    assert apply(resumed, Requeued(), LATER) is resumed
+    assert apply(a_list(*EXPANDED[:2], Paused()), Resumed(), LATER).stage is Stage.QUEUED
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.INFO])
+def test_nothing_joins_a_list_that_is_not_read(stage: Stage) -> None:
+    before = a_list().model_copy(update={"stage": stage})
+    assert apply(before, Joined(count=1), LATER) is before
+    assert apply(before, Expanded(), LATER) is before

@@ -18,7 +18,7 @@ from server.backends import Backend, DatabaseUnusable, open_backend
 from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import SqliteStore
 from server.clock import Clock
-from server.errors import DiskFull, TaskAlreadyFinal
+from server.errors import DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
 from server.events import Broken
 from server.files.local import LocalFiles
 from server.models import Output, ProcessRequest, Stage, TaskStatus
@@ -26,7 +26,7 @@ from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks import forkserver, janitor, recorder
 from server.tasks.forkserver import ForkServer
 from server.tasks.hub import Hub
-from server.tasks.runner import after_failure
+from server.tasks.patience import after_failure
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import find_tools
 from tests.jobs import download_job
@@ -180,10 +180,54 @@ async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
         assert full.left == 0
 
 
+async def test_a_resumed_task_is_carried_out_though_the_store_cannot_be_read_once_it_is_saved(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.QUEUED)
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site).model_copy(update={"auto_start": False}))
+        await opened.tasks.resume(task.task_id)
+        assert away.left
+        away.left = 0
+        await reached(opened, task.task_id, Stage.COMPLETED)
+
+
+async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_cannot_be_read_either(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    full = Once(SqliteStore.save, DiskFull(), times=1)
+    monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
+    away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.CANCELLED)
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site, "/8mb.mp4?rate=8000000"))
+        await reached(opened, task.task_id, Stage.DOWNLOAD)
+        with pytest.raises(DiskFull):
+            await opened.tasks.cancel(task.task_id)
+        assert away.left
+        away.left = 0
+        await reached(opened, task.task_id, Stage.COMPLETED)
+
+
+def store_that_goes_away_after(monkeypatch: Patch, when: Callable[[TaskStatus], bool]) -> Once:
+    """All reads fail as soon as a status for which `when` is true was saved, or was not."""
+    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0.01)
+    away, save = Once(SqliteStore.get, StorageFailed(), times=0), SqliteStore.save
+
+    async def save_and_go(store: SqliteStore, status: TaskStatus) -> bool:
+        try:
+            return await save(store, status)
+        finally:
+            away.left = 10**6 if when(status) else away.left
+
+    monkeypatch.setattr(SqliteStore, "save", save_and_go)
+    monkeypatch.setattr(SqliteStore, "get", away.method())
+    return away
+
+
 async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr("server.tasks.runner.DISK_BACKOFF", 0.2)
+    monkeypatch.setattr("server.tasks.patience.DISK_DELAY", 0.2)
     refused: list[Path] = []
 
     def no_room(path: Path) -> IO[bytes]:
@@ -249,8 +293,8 @@ async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_
     """The retry comes between the last word of the attempt and its end."""
     failed, go = asyncio.Event(), asyncio.Event()
 
-    async def run_and_linger(self: LocalDispatcher, task_id: str) -> Any:
-        again = await original(self, task_id)
+    async def run_and_linger(self: LocalDispatcher, task: Any) -> Any:
+        again = await original(self, task)
         failed.set()
         await go.wait()
         return again
@@ -323,6 +367,7 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
         assert not psutil.pid_exists(first)
 
 
+@pytest.mark.long
 async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: Patch) -> None:
     monkeypatch.setattr(forkserver, "WARM_WITHIN", 0.5)
     tools, before = find_tools(), psutil.Process().children()
@@ -357,8 +402,8 @@ async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> 
         {"task_id": "t", "url": "http://media.test/", "created_at": "2024-01-01T00:00:00Z", "lost": 2}
     ).model_copy(update={"progress": 10, "reached": (10, 0)})
     broken = Broken(code="worker_lost", retryable=True)
-    assert repr(after_failure(lost, broken, retries=9)).startswith("Failed(code='worker_lost'")
-    again = after_failure(lost.model_copy(update={"lost": 0}), broken, retries=0)
+    assert repr(after_failure(lost, broken, DownloadSettings())).startswith("Failed(code='worker_lost'")
+    again = after_failure(lost.model_copy(update={"lost": 0}), broken, DownloadSettings(retries=0))
     assert getattr(again, "counts_as_lost", False)
 
 
@@ -383,3 +428,31 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
     assert (full.left, stuck.left) == (0, 0)
     async with backend(tmp_path):  # the start finishes what was begun
         assert list((tmp_path / "data" / "files").iterdir()) == []
+
+
+async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatch: Patch) -> None:
+    stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
+    monkeypatch.setattr(LocalFiles, "remove", stuck.method())
+    async with backend(tmp_path) as opened:
+        task_id = (await opened.tasks.submit(waiting())).task_id
+        with pytest.raises(OSError, match="Input/output"):
+            await opened.tasks.delete(task_id)
+        with pytest.raises(TaskNotFound):
+            await opened.tasks.status(task_id)
+        await opened.tasks.delete(task_id)
+        with pytest.raises(TaskNotFound):
+            await opened.tasks.delete(task_id)
+
+
+async def test_a_removal_that_was_left_over_waits_for_whoever_acts_on_the_task(tmp_path: Path) -> None:
+    async with backend(tmp_path) as opened:
+        task_id = (await opened.tasks.submit(waiting())).task_id
+        async with opened.tasks._turn(task_id):
+            removal = asyncio.create_task(opened.tasks.carry_out_removal(task_id))
+            await asyncio.wait([removal], timeout=0.2)
+            assert not removal.done()
+        await removal
+
+
+def waiting() -> ProcessRequest:
+    return ProcessRequest(url="http://127.0.0.9:9/v.mp4", auto_start=False)

@@ -23,8 +23,12 @@ from server.models import Stage, TaskStatus, VideoInfo
 from tests.examples import utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
-KEPT_FROM_CLIENTS = {"lost", "lost_in_all", "reached", "retries", "published_at"}  # the past, in short
-PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True}
+KEPT_FROM_CLIENTS = {  # the past, in short, what is shown as `not_before`, and what is asked for
+    "amended", "begins_at", "delay", "expanded", "faults", "fetched",
+    "got", "got_before", "item", "looks", "lost",
+    "lost_in_all", "needs", "playlist_index", "published_at", "quiet", "reached", "retries", "start_at",
+}  # fmt: skip
+PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True, Any: 1}
 
 
 def filled(kind: Any) -> Any:
@@ -35,7 +39,7 @@ def filled(kind: Any) -> Any:
         case (origin, (inner, *_)) if origin is Literal:
             return inner
         case (origin, inner) if origin is tuple:
-            return tuple(map(filled, inner))
+            return tuple(filled(each) for each in inner if each is not ...)
         case (origin, (key, value)) if origin is dict:
             return {filled(key): filled(value)}
     if issubclass(kind, BaseModel):
@@ -50,7 +54,9 @@ def filled(kind: Any) -> Any:
 def everything(stage: Stage) -> TaskStatus:
     """A status in which every field has a value; no task is ever like this."""
     status: TaskStatus = filled(TaskStatus)
-    return status.model_copy(update={"stage": stage, "error_code": "http_404", "hint": None})
+    return status.model_copy(
+        update={"stage": stage, "error_code": "http_404", "hint": None, "remedies": ("retry_later",)}
+    )
 
 
 def nothing(stage: Stage) -> TaskStatus:

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,12 +21,14 @@ from yarl import URL
 from server.api import files as downloads
 from server.api import keys, security
 from server.api.connections import Connections
-from server.api.files import disposition, filename_stem, part_of
+from server.api.files import disposition, filename_of, filename_stem, part_of
 from server.api.wrapping import wrapped
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.events import ProducedFile
 from server.files.local import LocalFiles
+from server.files.workplace import LocalWorkplace
 from server.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.ports import Stream
 from server.settings import ServerSettings, Settings
 
 CONTENT = os.urandom(3000)
@@ -54,8 +56,10 @@ class Shelf:
 
 @pytest.fixture
 def files(tmp_path: Path) -> LocalFiles:
-    files = LocalFiles(tmp_path)
-    files.prepare()
+    workplace = LocalWorkplace(tmp_path)
+    workplace.prepare()
+    files = LocalFiles(workplace)
+    files.make()
     return files
 
 
@@ -87,12 +91,14 @@ def publish(files: LocalFiles, shelf: Shelf) -> Callable[..., Any]:
     ) -> str:
         """The link of a new finished file."""
         task_id = f"task-{len(shelf.known)}"
-        out = files.work(task_id) / "out"
+        out = files.workplace.work(task_id) / "out"
         out.mkdir(parents=True)
         (out / path).write_bytes(content)
         produced = {"video": ProducedFile(path=path, size=len(content), type=media_type)}
         info = VideoInfo(title=title)
-        stored = (await files.publish(task_id, 1, produced, info))["video"]
+        manifest = await files.prepare(task_id, 1, produced, info)
+        await files.publish(task_id, manifest)
+        stored = manifest.files["video"]
         status = TaskStatus(
             task_id=task_id,
             url="http://example.org/",
@@ -138,6 +144,58 @@ async def test_a_file_that_cannot_be_read_to_its_end_is_cut_off_and_holds_nothin
     with pytest.raises(ClientPayloadError):
         await read_into(received, answer)
     assert received == CONTENT[:100]
+
+
+class Elsewhere(Stream):
+    """A file on another machine, which comes in pieces of 1,000 bytes and breaks off before byte `until`."""
+
+    def __init__(self, until: int = len(CONTENT)) -> None:
+        self._until = until
+
+    async def read(self, part: range) -> AsyncGenerator[bytes, None]:
+        for start in range(part.start, part.stop, 1000):
+            if start >= self._until:
+                raise OSError(errno.EIO, "it broke off")
+            yield CONTENT[start : min(start + 1000, part.stop)]
+
+
+def from_elsewhere(monkeypatch: pytest.MonkeyPatch, file: Elsewhere) -> None:
+    async def find(*_: object) -> Stream:
+        return file
+
+    monkeypatch.setattr(LocalFiles, "open", find)
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-", "bytes=0-0", "bytes=999-2001", "bytes=-1", "nothing"])
+async def test_a_file_from_elsewhere_is_sent_like_one_of_ours(
+    client: Client, link: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, content = await get(client, link, Range=asked)
+    from_elsewhere(monkeypatch, Elsewhere())
+    there, body = await get(client, link, Range=asked)
+    assert body == content
+    assert {**there.headers, "Date": ""} == {**here.headers, "Date": ""}
+    async with client.head(link) as head:
+        assert (head.status, head.headers["Content-Length"]) == (200, str(len(CONTENT)))
+
+
+async def test_a_file_from_elsewhere_that_breaks_off_is_cut_off(
+    client: Client, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_elsewhere(monkeypatch, Elsewhere(until=2000))
+    answer = await client.get(link)
+    received = bytearray()
+    with pytest.raises(ClientPayloadError):
+        await read_into(received, answer)
+    assert received == CONTENT[:2000]
+
+
+async def test_a_file_from_elsewhere_that_does_not_even_begin_is_an_error(
+    client: Client, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_elsewhere(monkeypatch, Elsewhere(until=0))
+    answer, _ = await get(client, link)
+    assert answer.status == 500
 
 
 async def test_a_file_that_becomes_shorter_ends_the_connection_and_is_an_error(
@@ -508,6 +566,20 @@ async def test_only_what_cannot_run_is_shown_inline(
 )
 def test_a_title_becomes_a_harmless_file_name(title: str, stem: str) -> None:
     assert filename_stem(title) == stem
+
+
+@pytest.mark.parametrize(
+    ("name", "filename"),
+    [
+        ("video_film_abcdefghijklm.mp4", "Film.mp4"),
+        ("subtitle-zh-Hans_film_abcdefghijklm.srt", "Film.zh-Hans.srt"),
+        ("chapter-7_film_abcdefghijklm.mp4", "Film.chapter-007.mp4"),
+    ],
+)
+def test_of_files_of_one_kind_each_has_a_name_of_its_own(name: str, filename: str) -> None:
+    """Players find subtitles beside their film by it."""
+    assert filename_of(name, "Film") == filename
+    assert filename_of(name, None) == name
 
 
 @given(st.text())

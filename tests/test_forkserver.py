@@ -18,7 +18,7 @@ import pytest
 from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
-CONTROL = 5.0  # seconds that any answer may take
+CONTROL = 20.0  # seconds after which an answer counts as none, on a busy machine too
 
 # What the children do: `main` runs the function that the job names.
 JOBS = '''
@@ -381,17 +381,21 @@ async def test_the_warm_fork_server_says_what_it_has_and_stays_small(tmp_path: P
         assert psutil.Process(ready["pid"]).memory_full_info().pss < 45 << 20
 
 
-async def test_a_warm_child_speaks_within_milliseconds(jobs: Path) -> None:
+async def test_a_warm_child_speaks_sooner_than_an_interpreter_starts(jobs: Path) -> None:
     warm = SERVE.replace(
         "import jobs", "from server.child import preload; jobs = preload.load('jobs')"
     ).replace("ForkServer(", "preload.warm(jobs, None, None); ForkServer(")
+    now = asyncio.get_running_loop().time
     async with control_of(["-c", warm], jobs, str(jobs)) as control:
         await control.event()
-        taken = []
+        taken, starts = [], []
         for job in "abcde":
-            before = asyncio.get_running_loop().time()
+            before = now()
             child, _ = await control.child(job, "end")
             await child.line()
-            taken.append(asyncio.get_running_loop().time() - before)
+            taken.append(now() - before)
             await control.event()
-    assert min(taken) < 0.02
+            before = now()
+            await (await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", "-c", "0")).wait()
+            starts.append(now() - before)
+    assert min(taken) < min(starts)

@@ -4,10 +4,7 @@ The guard can't be taken off again, so whatever installs it runs in an interpret
 """
 
 import asyncio
-import json
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.child.network import guard
-
-ROOT = Path(__file__).parents[1]
+from server.child.process import sandbox
+from tests.interpreters import run
 
 # Each leads to a loopback address, or would on some system.
 LOOPBACK = [
@@ -46,6 +43,8 @@ PUBLIC = [
     "172.32.0.1", "192.0.1.1", "198.17.255.255", "198.20.0.1", "223.255.255.255", "2606:4700::1111",
     "2a00:1450::1", "2001:200::1", "2003::1", "::ffff:1.1.1.1",
 ]  # fmt: skip
+
+WAYS = ["plain", "browser"]
 
 # Tries every way to every host; says of each whether it got through, was blocked, or failed otherwise.
 TRY = """
@@ -119,22 +118,64 @@ FETCH = """
 import json, sys
 sys.path.append(sys.argv[1])
 import yt_dlp
+from yt_dlp.networking.common import Request
 from server.child.network import guard
+from server.child.source import browser
 
-urls, proxy, allowed = json.loads(sys.argv[2])
+urls, proxy, allowed, *way = json.loads(sys.argv[2])
 guard.install(allowed, proxy)
+extensions = {browser.WANTED: browser.ANY} if way == ["browser"] else {}
 
 def fetch(url):
     guard.refused.clear()
     try:
-        with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 2, "proxy": proxy or ""}) as ydl:
-            text = ydl.urlopen(url).read().decode()
+        text = ydl.urlopen(Request(url, extensions=extensions)).read().decode()
     except Exception as exc:
         text = str(exc)
     return {"text": text, "refused": guard.refused[:]}
 
-print(json.dumps([fetch(url) for url in urls]))
+with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 2, "proxy": proxy or ""}) as ydl:
+    director = ydl._request_director
+    director.add_handler(browser.beside(director.handlers["Urllib"], proxy))
+    print(json.dumps([fetch(url) for url in urls]))
 """
+
+# What looks like a browser is sent past its proxy, on the kernel's leash or not; whether it got through.
+STRAY = """
+import json, sys
+sys.path.append(sys.argv[1])
+from yt_dlp.networking.common import Request
+from server.child.network import guard
+from server.child.process import sandbox
+from tests.interpreters import run
+from server.child.source import browser
+
+url, leash = json.loads(sys.argv[2])
+guard.install([])
+if not leash:
+    sandbox.one_tcp_port = lambda port: None
+handler = browser._load().GuardedRH(None, logger=None)
+handler._proxy.url = ""
+try:
+    handler.send(Request(url, extensions={browser.WANTED: browser.ANY}))
+except Exception:
+    print("false")
+else:
+    print("true")
+"""
+
+# A name that leads elsewhere each time that it is asked for, and is known here only.
+REBIND = (
+    """
+import json, socket, sys
+answers = iter(json.loads(sys.argv[2])[2])
+def getaddrinfo(host, port, *_, **__):
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+socket.getaddrinfo = getaddrinfo
+sys.argv[2] = json.dumps([*json.loads(sys.argv[2])[:2], ["127.0.0.2"], "browser"])
+"""
+    + FETCH
+)
 
 
 @dataclass
@@ -199,17 +240,6 @@ def _has_ipv6() -> bool:
     return True
 
 
-async def run(script: str, argument: object) -> Any:
-    """Run `script` in an interpreter of its own, and return what it says."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-c", script, str(ROOT), json.dumps(argument), stdout=subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        output, _ = await process.communicate()
-    assert process.returncode == 0
-    return json.loads(output)
-
-
 def is_public(address: str) -> bool:
     """Whether a child may connect there; a text that is no numeric address never gets that far."""
     try:
@@ -244,6 +274,7 @@ def test_what_python_calls_private_is_never_public(address: Any) -> None:
         assert not is_public(str(address))
 
 
+@pytest.mark.long
 async def test_nothing_gets_to_a_private_address_in_any_spelling_or_way(canary: Canary) -> None:
     outcomes = await run(TRY, [LOOPBACK + PRIVATE, canary.port, []])
     assert canary.hits == []
@@ -261,35 +292,46 @@ async def test_an_open_address_is_open_in_both_of_its_forms_and_no_other(canary:
     assert all(set(outcomes[host]) == {"blocked"} for host in hosts[2:])
 
 
-async def test_an_open_endpoint_is_open_at_its_port_only(canary: Canary) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_open_endpoint_is_open_at_its_port_only(canary: Canary, way: str) -> None:
     urls = [f"http://127.0.0.1:{canary.port}/", "http://127.0.0.1:9/"]
-    opened, other = await run(FETCH, [urls, None, [f"127.0.0.1:{canary.port}"]])
+    opened, other = await run(FETCH, [urls, None, [f"127.0.0.1:{canary.port}"], way])
     assert opened == {"text": "inner", "refused": []}
     assert other["refused"] == ["127.0.0.1"]
 
 
-async def test_an_open_name_is_open_wherever_it_leads_at_its_port_only(canary: Canary) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_open_name_is_open_wherever_it_leads_at_its_port_only(canary: Canary, way: str) -> None:
     by_address = f"http://127.0.0.1:{canary.port}/"
     by_name = f"http://localhost:{canary.port}/"
     told = await run(
-        FETCH, [[by_address, by_name, "http://localhost:9/"], None, [f"LocalHost:{canary.port}"]]
+        FETCH, [[by_address, by_name, "http://localhost:9/"], None, [f"LocalHost:{canary.port}"], way]
     )
     assert [bool(each["refused"]) for each in told] == [True, False, True]
     assert told[1]["text"] == "inner"
     assert len(canary.hits) == 1
 
 
-async def test_a_redirect_inside_is_refused() -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_redirect_inside_is_refused(way: str) -> None:
     async with canary_at("127.0.0.1") as inside, canary_at("127.0.0.2") as outside:
         outside.answer = (
             b"HTTP/1.1 302 Found\r\nLocation: http://127.1:%d/\r\nContent-Length: 0\r\n\r\n" % inside.port
         )
-        [told] = await run(FETCH, [[f"http://127.0.0.2:{outside.port}/"], None, ["127.0.0.2"]])
+        [told] = await run(FETCH, [[f"http://127.0.0.2:{outside.port}/"], None, ["127.0.0.2"], way])
         assert told["refused"] == ["127.0.0.1"]
         assert (len(outside.hits), inside.hits) == (1, [])
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h", "socks4a"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "http",
+        "socks5h",
+        pytest.param("socks5", marks=pytest.mark.long),
+        pytest.param("socks4a", marks=pytest.mark.long),
+    ],
+)
 async def test_a_proxy_is_not_asked_for_private_addresses(canary: Canary, scheme: str) -> None:
     hosts = ["127.0.0.1", "127.1", "2130706433", "localhost", "a.LOCALHOST.", "[::1]", "10.0.0.1"]
     urls = [f"{kind}://{host}:9/" for host in hosts for kind in ("http", "https")]
@@ -310,6 +352,59 @@ async def test_a_redirect_of_a_proxied_source_is_judged_as_well(canary: Canary) 
     [told] = await run(FETCH, [["http://public.invalid/"], f"http://127.0.0.2:{canary.port}", []])
     assert told["refused"] == ["127.0.0.1"]
     assert len(canary.hits) == 1
+
+
+async def test_what_looks_like_a_browser_gets_to_no_private_address_in_any_spelling(canary: Canary) -> None:
+    hosts = [f"[{host}]" if ":" in host else host for host in LOOPBACK + PRIVATE if "%" not in host]
+    told = await run(FETCH, [[f"http://{host}:{canary.port}/" for host in hosts], None, [], "browser"])
+    assert canary.hits == []
+    assert not [host for host, each in zip(hosts, told, strict=True) if each["text"] == "inner"]
+    assert all(each["refused"] for host, each in zip(hosts, told, strict=True) if host in PRIVATE)
+
+
+async def test_what_looks_like_a_browser_hears_of_no_way_from_the_environment(
+    canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "*")
+    urls = [f"{scheme}://127.0.0.1:{canary.port}/" for scheme in ("http", "https")]
+    told = await run(FETCH, [urls, None, [], "browser"])
+    assert [each["refused"] for each in told] == [["127.0.0.1"], ["127.0.0.1"]]
+    assert canary.hits == []
+
+
+async def test_what_looks_like_a_browser_connects_to_what_was_judged() -> None:
+    async with canary_at("127.0.0.1") as inside, canary_at("127.0.0.2") as outside:
+        outside.answer = (
+            b"HTTP/1.1 302 Found\r\nLocation: http://rebinding.test:%d/\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n" % inside.port
+        )
+        url = f"http://rebinding.test:{outside.port}/"
+        [told] = await run(REBIND, [[url], None, ["127.0.0.2", "127.0.0.1", "127.0.0.2"]])
+        assert (len(outside.hits), inside.hits) == (1, [])
+        assert told["refused"] == ["127.0.0.1"]
+
+
+async def test_what_looks_like_a_browser_can_connect_to_nothing_but_its_proxy(canary: Canary) -> None:
+    url = f"http://127.0.0.1:{canary.port}/"
+    assert await run(STRAY, [url, False])
+    assert canary.hits, "then nothing would be shown by its silence"
+    canary.hits.clear()
+    if sandbox.knows_tcp():
+        assert not await run(STRAY, [url, True])
+        assert canary.hits == []
+
+
+async def test_what_looks_like_a_browser_goes_through_the_operators_proxy(canary: Canary) -> None:
+    canary.answer = b"HTTP/1.1 200 OK\r\n\r\n"
+    private = ["127.0.0.1", "127.1", "2130706433", "localhost", "[::1]", "10.0.0.1"]
+    urls = ["http://public.invalid/", *(f"http://{host}:9/" for host in private)]
+    through, *refused = await run(FETCH, [urls, f"http://127.0.0.2:{canary.port}", [], "browser"])
+    assert through["refused"] == []
+    assert all(each["refused"] for each in refused), refused
+    assert [hit.partition(b" HTTP")[0] for hit in canary.hits] == [b"CONNECT public.invalid:80"]
 
 
 def test_a_unix_socket_is_refused(tmp_path: Path) -> None:

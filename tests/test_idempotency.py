@@ -2,8 +2,10 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from server.api.idempotency import hash_of, hash_of_sent
-from server.models import Output, ProcessRequest
+from server.models import Output, ProcessRequest, SubtitleWishes
 
 URL = 'http://media.test/视频?a="1"&b=\\'
 PLAIN = ProcessRequest(url=URL)
@@ -15,8 +17,16 @@ DETAILED = ProcessRequest(
 class NextRequest(ProcessRequest):
     """The request of a later release, which knows two fields more, and not in the order of their names."""
 
-    subtitles: Literal["none", "all"] = "none"
-    clip: tuple[int, int] | None = None
+    poster: Literal["none", "all"] = "none"
+    frames: tuple[int, int] | None = None
+
+
+def test_a_clips_times_may_be_written_in_any_way() -> None:
+    one, other = ({"start": start, "end": end} for start, end in ((90, 100.0), ("1:30", "0:01:40.0")))
+    hashes = {hash_of(ProcessRequest.model_validate({"url": URL, "clip": clip})) for clip in (one, other)}
+    assert len(hashes) == 1
+    exact = hash_of(ProcessRequest.model_validate({"url": URL, "clip": {**one, "exact": True}}))
+    assert len(hashes | {exact, hash_of(PLAIN)}) == 3
 
 
 def test_what_the_first_release_stored_stays_the_same() -> None:
@@ -28,13 +38,13 @@ def test_what_the_first_release_stored_stays_the_same() -> None:
 def test_a_new_field_changes_the_hash_only_of_those_who_use_it() -> None:
     assert (
         hash_of(NextRequest(url=URL))
-        == hash_of(NextRequest(url=URL, subtitles="none", clip=None))
+        == hash_of(NextRequest(url=URL, poster="none", frames=None))
         == hash_of(PLAIN)
     )
-    used = hash_of(NextRequest(url=URL, subtitles="all"))
-    assert used == "dd703a129134ffbc56d3cee7507ab91575cf08be6054ef16fa7ce200d81099e6"
-    assert hash_of(NextRequest(url=URL, subtitles="all", clip=None)) == used
-    assert len({used, hash_of(PLAIN), hash_of(NextRequest(url=URL, clip=(1, 2)))}) == 3
+    used = hash_of(NextRequest(url=URL, poster="all"))
+    assert used == "5fc03cae7517ff1853a22d782d3946230199b5cc159f945a1ca6fd667317ad5c"
+    assert hash_of(NextRequest(url=URL, poster="all", frames=None)) == used
+    assert len({used, hash_of(PLAIN), hash_of(NextRequest(url=URL, frames=(1, 2)))}) == 3
 
 
 def test_what_was_sent_is_hashed_by_name_and_value() -> None:
@@ -43,3 +53,21 @@ def test_what_was_sent_is_hashed_by_name_and_value() -> None:
     assert sent == hash_of_sent(DETAILED.model_copy(update={"quality": "480"}), ["preset", "url"])
     assert sent != hash_of_sent(DETAILED, ["url", "preset", "quality"])
     assert sent != hash_of_sent(DETAILED.model_copy(update={"preset": "tv"}), ["url", "preset"])
+
+
+def test_of_a_field_that_has_fields_only_what_is_not_usual_counts() -> None:
+    """One that a later release adds to it changes no hash of those who do not use it."""
+
+    class NextSubtitles(SubtitleWishes):
+        colour: str | None = None
+
+    class NextSubtitled(ProcessRequest):
+        subtitles: NextSubtitles = Field(default=NextSubtitles(), strict=False)
+
+    asked = {"url": URL, "subtitles": {"languages": ["en"]}}
+    this, following = ProcessRequest.model_validate(asked), NextSubtitled.model_validate(asked)
+    assert hash_of(this) == hash_of(following) != hash_of(PLAIN)
+    assert hash_of_sent(this, asked) == hash_of_sent(following, asked)
+    assert hash_of(ProcessRequest.model_validate({"url": URL, "subtitles": {"embed": False}})) == hash_of(
+        PLAIN
+    )

@@ -12,6 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from server.api import keys
+from server.settings import DownloadSettings
 from server.tasks import forkserver, inspector
 from server.tasks.inspector import AT_ONCE, WAITING
 from tests.inside import Inside, inside, post
@@ -32,8 +33,9 @@ def asking(url: str) -> bytes:
     return post("/api/info", f"Content-Length: {len(body)}", body=body)
 
 
-async def ask(service: Inside, url: str) -> tuple[int, dict[str, Any]]:
-    async with asyncio.timeout(20), service.client.post("/api/info", json={"url": url}) as answer:
+async def ask(service: Inside, url: str, **page: Any) -> tuple[int, dict[str, Any]]:
+    body = {"url": url, **page}
+    async with asyncio.timeout(20), service.client.post("/api/info", json=body) as answer:
         return answer.status, await answer.json(content_type=None)
 
 
@@ -119,3 +121,37 @@ async def test_a_full_disk_is_no_fault_of_ours(
     status, problem = await ask(service, site.url("/1mb.mp4"))
     assert (status, problem["code"]) == (507, "disk_full")
     assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
+
+
+async def test_a_list_is_told_page_by_page_and_what_was_chosen_is_downloaded(
+    service: Inside, site: Site
+) -> None:
+    url, places = site.url("/feed?entry=/a.mp4&entry=/1mb.mp4&entry=/b.mp4"), list[dict[str, Any]]()
+    page: dict[str, Any] = {"limit": 2}
+    while page:
+        status, found = await ask(service, url, **page)
+        assert status == 200
+        places += found["entries"]
+        page = {"limit": 2, "cursor": found["next_cursor"]} if "next_cursor" in found else {}
+    assert [entry["index"] for entry in places] == [1, 2, 3]
+    wanted = next(entry for entry in places if entry["url"].endswith("/1mb.mp4"))
+    items = str(wanted["index"])
+    asked = {"url": url, "auto_start": True, "outputs": ["video"], "playlist": True, "playlist_items": items}
+    done = await service.reached(await service.submit(**asked), "completed")
+    assert done["entries"] == {"total": 1, "completed": 1, "failed": 0}
+    assert not site.seen("/a.mp4")
+
+
+async def test_the_last_page_ends_where_the_operator_says(tmp_path: Path, site: Site) -> None:
+    downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=2)
+    async with inside(tmp_path, downloads=downloads) as service:
+        status, found = await ask(service, site.url("/feed?count=4"))
+    assert (status, len(found["entries"]), found["truncated"]) == (200, 2, True)
+    assert "next_cursor" not in found
+    assert "more" not in found
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 501}, {"cursor": "0"}, {"cursor": 3}, {"page": 2}])
+async def test_a_page_that_cannot_be_is_refused_by_name(service: Inside, wrong: dict[str, Any]) -> None:
+    status, problem = await ask(service, "http://127.0.0.1:9/", **wrong)
+    assert (status, problem["errors"][0]["field"]) == (422, next(iter(wrong)))

@@ -16,7 +16,7 @@ from server.tasks.tools import Tools
 from tests.jobs import Jobs, broken, download_job, running_jobs
 from tests.site import Site
 
-OF_THE_SERVER = {"auto_start", "preset", "priority"}
+OF_THE_SERVER = {"auto_start", "cookies", "playlist", "preset", "priority", "reuse", "start_at"}
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,17 @@ def test_a_job_arrives_as_it_was_sent() -> None:
 
 def test_settings_and_tools_are_handed_on() -> None:
     settings = DownloadSettings(
-        allowed_private_hosts=("10.0.0.0/8",), proxy="http://127.0.0.1:3128", rate_limit=5, max_filesize=6
+        allowed_private_hosts=("10.0.0.0/8",),
+        proxy="http://127.0.0.1:3128",
+        rate_limit=5,
+        max_filesize=6,
+        max_playlist=7,
+        extractor_args={"youtube": {"player_client": ["tv", "web"]}},
+        pot_provider="bgutil:http://127.0.0.1:4416",
+        sponsorblock_api="http://10.0.0.5:8000/",
     )
     job = JobMaker(settings, Tools("/bin/ffmpeg", "/bin/deno")).info(
-        InfoRequest(url="http://a.test/"), Path("/w"), Path("/w.lock")
+        InfoRequest(url="http://a.test/"), Path("/w"), Path("/w.lock"), "text"
     )
     assert sent(job) | {"wishes": None} == {
         "kind": "info",
@@ -69,14 +76,22 @@ def test_settings_and_tools_are_handed_on() -> None:
         "proxy": "http://127.0.0.1:3128",
         "rate_limit": 5,
         "max_filesize": 6,
+        "item": None,
+        "known": 0,
+        "max_playlist": 7,
+        "cookies": "text",
+        "extractor_args": {"youtube": {"player_client": ["tv", "web"]}},
+        "pot_provider": "bgutil:http://127.0.0.1:4416",
+        "sponsorblock_api": "http://10.0.0.5:8000",
+        "players": {},
     }
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        MESSAGE | {"cookies": "mine"},
-        MESSAGE | {"wishes": MESSAGE["wishes"] | {"cookies": "mine"}},
+        MESSAGE | {"cakes": "mine"},
+        MESSAGE | {"wishes": MESSAGE["wishes"] | {"cakes": "mine"}},
         MESSAGE | {"wishes": "mine"},
         without(MESSAGE, "proxy"),
         without(MESSAGE, "wishes"),
@@ -90,11 +105,11 @@ def test_a_job_of_another_release_is_not_guessed_at(message: dict[str, Any]) -> 
 
 
 async def test_a_child_says_so(children: Jobs, tmp_path: Path) -> None:
-    message = sent(download_job(tmp_path / "t")) | {"cookies": "mine"}
+    message = sent(download_job(tmp_path / "t")) | {"cakes": "mine"}
     async with children.send(tmp_path / "t", message) as child:
         outcome = await child.run()
     assert broken(outcome) == ("internal", False, None)
-    assert "different releases: Job ['cookies']" in outcome.log
+    assert "different releases: Job ['cakes']" in outcome.log
 
 
 async def test_a_missing_ffmpeg_is_missed_where_it_is_needed(

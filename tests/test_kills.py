@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.kills import FRAMES, check_data, check_files, make_film, rampage, swept
+from tests.crowds import open_crowd
+from tests.kills import FRAMES, Rampage, check_end, check_files, make_film, swept
 from tests.moments import Moment, died
+from tests.reached import all_kinds
 from tests.service import Payload, Service, children_of, descendants, gone
-from tests.site import SECONDS, Site, open_site, probe, sha256
+from tests.site import SECONDS, Site, probe, sha256
 
 ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
 STARTED = Moment("server.tasks.forkserver", "ForkServer", "start")
@@ -26,24 +28,42 @@ MARKED = Moment("server.files.local", "LocalFiles", "remove")
 REMOVED = Moment("server.backends.sqlite.store", "SqliteStore", "forget")
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.long
 async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_is_left(
-    media: Path, tmp_path: Path, kills: int
+    media: Path, tmp_path: Path
+) -> None:
+    await survive(media, tmp_path, 60, reached=False)
+
+
+@pytest.mark.long
+async def test_so_does_what_takes_more_than_a_plain_request(media: Path, tmp_path: Path) -> None:
+    await survive(media, tmp_path, 40, reached=True)
+
+
+@pytest.mark.long
+async def test_so_do_lists_batches_subtitles_and_clips_with_nothing_there_twice(
+    media: Path, tmp_path: Path
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # shown when it fails
-    film = make_film(media, tmp_path / "media")
-    async with open_site(film) as site, rampage(tmp_path / "service", site, film, seed) as running:
-        await running.run(kills)
-        await running.settle(within=90)
-        for witness in running.witnesses:
-            witness.check()
-        await check_files(running, tmp_path)
-        assert running.service.complaints() == []
-        await running.service.restart()
-        await swept(running.service.data)
-        assert await running.service.stop() == 0
-        check_data(running.service.data, running.witnesses)
+    async with open_crowd(tmp_path, make_film(media, tmp_path / "media"), seed) as running:
+        await rage(running, 40, tmp_path)
+
+
+async def survive(media: Path, folder: Path, kills: int, *, reached: bool) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # shown when it fails
+    film = make_film(media, folder / "media")
+    async with all_kinds(folder, film, seed, reached=reached) as running:
+        await rage(running, kills, folder)
+
+
+async def rage(running: Rampage, kills: int, folder: Path) -> None:
+    await running.run(kills)
+    await running.settle(within=90)
+    running.check()
+    await check_files(running, folder)
+    await check_end(running)
     print(running.toll.killed)
 
 
@@ -51,9 +71,9 @@ async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_
     ("moment", "attempts"),
     [
         pytest.param(ACCEPTED, 1, id="accepted and not yet answered"),
-        pytest.param(STARTED, 2, id="begun and no child yet"),
-        pytest.param(PRODUCED, 2, id="produced and not yet published"),
-        pytest.param(PUBLISHED, 1, id="published and the status not yet saved"),
+        pytest.param(STARTED, 2, id="begun and no child yet", marks=pytest.mark.long),
+        pytest.param(PRODUCED, 2, id="produced and not yet published", marks=pytest.mark.long),
+        pytest.param(PUBLISHED, 1, id="published and the status not yet saved", marks=pytest.mark.long),
     ],
 )
 async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_start(
@@ -77,6 +97,7 @@ async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_
     assert leftovers(mortal) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "moment",
     [
@@ -97,9 +118,10 @@ async def test_a_removal_that_was_begun_is_finished_at_the_next_start(
     async with mortal.client.get(f"/api/status/{done['task_id']}") as answer:
         assert answer.status == 404
     assert await all_tasks(mortal) == []
-    assert list(mortal.data.rglob(f"{done['task_id']}*")) == []
+    assert mortal.files_of(done["task_id"]) == []
 
 
+@pytest.mark.long
 async def test_a_server_that_dies_between_a_retry_and_its_attempt_makes_it_at_the_next_start(
     mortal: Service, site: Site, media: Path, tmp_path: Path
 ) -> None:
@@ -142,6 +164,7 @@ async def test_a_dead_fork_server_is_replaced_and_its_tasks_go_on_from_where_the
     assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_a_fork_server_that_dies_before_its_child_says_a_word_costs_one_attempt(
     service: Service, site: Site
 ) -> None:
@@ -176,7 +199,8 @@ async def test_a_child_that_waits_for_its_predecessor_dies_with_the_server(
     assert sha256(fetched) == sha256(media / "1mb.mp4")
 
 
-@pytest.mark.parametrize(("kind", "first"), [("ts", "0.ts"), ("fmp4", "init.mp4"), ("aes", "0.ts")])
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "first"), [("fmp4", "init.mp4"), ("ts", "0.ts"), ("aes", "0.ts")])
 async def test_a_stream_of_pieces_that_is_interrupted_twice_lacks_none_and_has_none_twice(
     service: Service, site: Site, tmp_path: Path, kind: str, first: str
 ) -> None:

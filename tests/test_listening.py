@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -31,6 +32,26 @@ async def runner() -> AsyncIterator[web.AppRunner]:
     await runner.setup()
     yield runner
     await runner.cleanup()
+
+
+async def test_who_comes_in_while_the_doors_close_gets_a_connection(runner: web.AppRunner) -> None:
+    """asyncio fails where the server closes between the accept and the transport."""
+    loop, complaints = asyncio.get_running_loop(), list[dict[str, object]]()
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    await listen(runner, ServerSettings(host="127.0.0.1", port=0))
+    (site,) = runner.sites
+    stopping = site.stop()
+    loop.call_later(0.01, stopping.send, None)  # runs between the two: begins what `await` would
+    with socket.create_connection(runner.addresses[0]) as client:
+        time.sleep(0.02)  # noqa: ASYNC251  # connection and timer are due in the same turn of the loop
+        await asyncio.sleep(0.01)
+        with pytest.raises(StopIteration):
+            stopping.send(None)
+        client.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+    assert complaints == []
 
 
 ALL_4, ALL_6 = " (and on every other IPv4 address)", " (and on every other IPv6 address)"

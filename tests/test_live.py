@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.service import Payload, Service, gone
+from tests.service import Payload, Service, Told, gone
 from tests.site import Site, probe
 from tests.tools import FFMPEG
 
@@ -115,6 +115,7 @@ async def test_a_cancelled_recording_leaves_no_process(service: Service, site: S
     assert ffmpegs(service) == []
 
 
+@pytest.mark.long
 async def test_a_recording_that_is_killed_goes_on_and_loses_nothing(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
@@ -143,11 +144,48 @@ async def test_a_paused_recording_is_resumed_in_the_same_file(
     assert await seconds(service, done, "video", tmp_path) == pytest.approx(segments(site), abs=2.5)
 
 
-async def test_a_source_that_falls_silent_looks_stalled(tmp_path: Path, site: Site) -> None:
+@pytest.mark.long
+async def test_a_source_that_falls_silent_looks_stalled_and_is_tried_again(
+    tmp_path: Path, site: Site
+) -> None:
     limits = {"CLIPWIRE_DOWNLOADS__STALL_TIMEOUT": "4", "CLIPWIRE_DOWNLOADS__RETRIES": "0"}
     async with Service(tmp_path / "service", **limits) as service:
         task_id = await recording(service, site.url(f"{BROADCAST}?quiet=5"))
-        failed = await service.wait(task_id, "failed")
-        assert failed["error_code"] == "timeout"
-        assert failed["files"] == {}
+        recorded = await service.wait(task_id)
+        assert recorded["attempt"] == 2
+        assert any("stalled for 4.0 s" in line for line in service.log)
         assert ffmpegs(service) == []
+
+
+async def waited_for(service: Service, task_id: str) -> Payload:
+    """The payload of a task that waits for its broadcast."""
+    payload = await service.wait(task_id, "queued")
+    async with asyncio.timeout(20):
+        while payload.get("waiting") != "not_live_yet":
+            assert payload["status"] == "processing", payload
+            await asyncio.sleep(0.02)
+            payload = await service.status(task_id)
+    return payload
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_a_broadcast_that_is_announced_is_waited_for_over_a_crash_and_recorded(
+    request: pytest.FixtureRequest, tmp_path: Path, site: Site, database: str
+) -> None:
+    shared = request.getfixturevalue("empty_database") if database == "postgresql" else "sqlite"
+    async with Told(tmp_path / "service", CLIPWIRE_STORAGE__DATABASE=shared) as service:
+        task = await service.submit(site.url("/told/announced?in=5&end=7"), live="wait")
+        waiting = await waited_for(service, task["task_id"])
+        assert (waiting["stage"], waiting["progress"], waiting["attempt"]) == ("queued", 10, 1)
+        await service.kill()
+        await service.start()
+        again = await waited_for(service, task["task_id"])
+        assert again["not_before"] == waiting["not_before"]
+        assert again["attempt"] <= 2, "it was looked at again before it was time"
+        done = await service.wait(task["task_id"])
+        assert done["completed_at"] >= waiting["not_before"]
+        assert "waiting" not in done
+        length = segments(site)
+        assert await seconds(service, done, "video", tmp_path) == pytest.approx(length, abs=0.3)
+        assert service.complaints() == []

@@ -23,7 +23,8 @@ from server.files import publishing
 from server.files.local import LocalFiles
 from server.files.names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
-from server.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.files.workplace import LocalWorkplace
+from server.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
 from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -34,30 +35,38 @@ TASK = "123e4567-e89b-42d3-a456-426614174000"
 TASKS = [f"123e4567-e89b-42d3-a456-4266141741{number:02}" for number in range(10)]
 
 
+def made(data_dir: Path) -> LocalFiles:
+    workplace = LocalWorkplace(data_dir)
+    workplace.prepare()
+    files = LocalFiles(workplace)
+    files.make()
+    return files
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> LocalFiles:
-    files = LocalFiles(tmp_path / "data")
-    files.prepare()
-    return files
+    return made(tmp_path / "data")
 
 
 def leave(files: LocalFiles, task_id: str = TASK) -> Path:
     """What a child leaves behind: two finished files, a partial one, a preview, a log, its lock."""
-    out = files.work(task_id) / "out"
+    out = files.workplace.work(task_id) / "out"
     out.mkdir(parents=True)
     (out / "video.mp4").write_bytes(b"video")
     (out / "audio.mp3").write_bytes(b"mp3")
-    (files.work(task_id) / "media.f0.mp4.part").write_bytes(b"vid")
-    (files.work(task_id) / PREVIEW).write_bytes(JPEG)
-    files.log(task_id).write_text("[generic] extracting")
-    files.lock(task_id).touch()
+    (files.workplace.work(task_id) / "media.f0.mp4.part").write_bytes(b"vid")
+    (files.workplace.work(task_id) / PREVIEW).write_bytes(JPEG)
+    files.workplace.log(task_id).write_text("[generic] extracting")
+    files.workplace.lock(task_id).touch()
     return out
 
 
 async def publish(
     files: LocalFiles, task_id: str = TASK, attempt: int = 1, **produced: ProducedFile
 ) -> dict[str, StoredFile]:
-    return await files.publish(task_id, attempt, produced or {"video": VIDEO, "audio": AUDIO}, INFO)
+    manifest = await files.prepare(task_id, attempt, produced or {"video": VIDEO, "audio": AUDIO}, INFO)
+    await files.publish(task_id, manifest)
+    return manifest.files
 
 
 async def content(files: LocalFiles, stored: StoredFile, task_id: str = TASK) -> bytes:
@@ -164,9 +173,9 @@ async def test_published_files_can_be_opened_and_leave_nothing_behind(files: Loc
     assert await content(files, stored["audio"]) == b"mp3"
     assert stored["video"].name.startswith("video_example-a-video_")
     assert short_of(stored["video"].name) == short_of(stored["audio"].name)
-    assert not files.work(TASK).exists()
-    assert not files.lock(TASK).exists()
-    assert files.log(TASK).exists()
+    assert not files.workplace.work(TASK).exists()
+    assert not files.workplace.lock(TASK).exists()
+    assert files.workplace.log(TASK).exists()
 
 
 async def picture(files: LocalFiles, stored: StoredFile | None) -> bytes:
@@ -178,23 +187,23 @@ async def test_a_thumbnail_is_published_while_the_child_runs_and_stays_what_it_w
     files: LocalFiles, tmp_path: Path
 ) -> None:
     leave(files)
-    with (files.work(TASK) / PREVIEW).open("r+b") as still_open:
-        with held(files.lock(TASK)):
+    with (files.workplace.work(TASK) / PREVIEW).open("r+b") as still_open:
+        with held(files.workplace.lock(TASK)):
             first = await files.publish_thumbnail(TASK)
         still_open.write(b"something else")
     assert await picture(files, first) == JPEG
-    (files.work(TASK) / PREVIEW).write_bytes(JPEG)
+    (files.workplace.work(TASK) / PREVIEW).write_bytes(JPEG)
     assert await files.publish_thumbnail(TASK) == first
-    (files.work(TASK) / PREVIEW).write_bytes(JPEG + b"another")
+    (files.workplace.work(TASK) / PREVIEW).write_bytes(JPEG + b"another")
     second = await files.publish_thumbnail(TASK)
     assert await picture(files, first) == JPEG
     assert await picture(files, second) == JPEG + b"another"
     shown = completed({}).model_copy(update={"stage": Stage.DOWNLOAD, "thumbnail": second})
-    with held(files.lock(TASK)):
+    with held(files.workplace.lock(TASK)):
         await files.tidy_up(shown)
     assert second is not None
     assert published(tmp_path) == {second.path}
-    assert files.work(TASK).exists()
+    assert files.workplace.work(TASK).exists()
 
 
 async def test_a_thumbnail_whose_writing_was_cut_short_is_written_again(
@@ -241,7 +250,7 @@ async def test_a_thumbnail_that_is_no_plain_small_jpeg_is_not_published(
     files: LocalFiles, tmp_path: Path, make: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave(files)
-    preview, secret = files.work(TASK) / PREVIEW, tmp_path / "secret"
+    preview, secret = files.workplace.work(TASK) / PREVIEW, tmp_path / "secret"
     secret.write_bytes(JPEG)
     preview.unlink()
     match make:
@@ -268,12 +277,12 @@ async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_publ
 ) -> None:
     """What is looked at and what is read are one and the same open file."""
     leave(files)
-    preview, secret = files.work(TASK) / PREVIEW, tmp_path / "secret"
+    preview, secret = files.workplace.work(TASK) / PREVIEW, tmp_path / "secret"
     secret.write_bytes(JPEG + b"secret")
     over = threading.Event()
 
     def swap() -> None:
-        fresh = files.work(TASK) / "fresh"
+        fresh = files.workplace.work(TASK) / "fresh"
         while not over.is_set():
             fresh.symlink_to(secret)
             fresh.replace(preview)
@@ -282,7 +291,10 @@ async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_publ
 
     swapping = asyncio.create_task(asyncio.to_thread(swap))
     try:
-        taken = [await files.publish_thumbnail(TASK) for _ in range(300)]
+        taken: list[StoredFile | None] = []
+        async with asyncio.timeout(30):
+            while len(taken) < 300 or not any(taken):
+                taken.append(await files.publish_thumbnail(TASK))
     finally:
         over.set()
         await swapping
@@ -312,7 +324,7 @@ async def test_what_the_first_release_published_is_found_opened_and_replaced(
         path.rename(directory / path.name)
     (directory / "1").rmdir()
     old = {kind: file.model_copy(update={"path": file.path[2:]}) for kind, file in stored.items()}
-    manifest = publishing.Manifest(attempt=1, files=old, video_info=INFO)
+    manifest = Manifest(attempt=1, files=old, video_info=INFO)
     (directory / MANIFEST).write_text(manifest.model_dump_json())
     assert await files.published(TASK, 1) == manifest
     assert await files.published(TASK, 2) is None
@@ -331,7 +343,7 @@ async def test_files_that_could_not_be_tidied_up_are_published_all_the_same(
         raise PermissionError(13, "Permission denied", path)
 
     leave(files)
-    monkeypatch.setattr("server.files.local.delete", refuse)
+    monkeypatch.setattr("server.files.workplace.delete", refuse)
     stored = await publish(files)
     await files.tidy_up(completed(stored))
     assert await content(files, stored["video"]) == b"video"
@@ -398,12 +410,12 @@ async def test_a_crash_before_the_rename_leaves_nothing_in_the_final_place(
     first = await publish(files)
     leave(files)
     stored = {kind: file.model_copy(update={"path": f"2{file.path[1:]}"}) for kind, file in first.items()}
-    manifest = publishing.Manifest(attempt=2, files=stored, video_info=INFO)
+    manifest = Manifest(attempt=2, files=stored, video_info=INFO)
     monkeypatch.setattr("server.files.publishing.os.rename", fail)
     with pytest.raises(OSError, match="Input/output"):
-        publishing.publish(files.work(TASK), files.path(TASK, first["video"]).parents[1], manifest)
+        publishing.publish(files.workplace.work(TASK), files.path(TASK, first["video"]).parents[1], manifest)
     assert await files.published(TASK, 2) is None
-    assert (files.work(TASK) / "out" / "video.mp4").exists()
+    assert (files.workplace.work(TASK) / "out" / "video.mp4").exists()
     assert await content(files, first["video"]) == b"video"
 
 
@@ -414,7 +426,7 @@ async def test_files_are_readable_by_their_owner_only(files: LocalFiles, tmp_pat
 
 async def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    LocalFiles(tmp_path).prepare()
+    LocalWorkplace(tmp_path).prepare()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
@@ -463,8 +475,28 @@ async def test_what_differs_from_what_the_child_said_is_refused(
 ) -> None:
     leave(files)
     with pytest.raises(UnsafeFile):
-        await files.publish(TASK, 1, produced, INFO)
+        await files.publish(TASK, await files.prepare(TASK, 1, produced, INFO))
     assert await files.published(TASK, 1) is None
+
+
+@pytest.mark.parametrize("change", ["second name", "cut off", "link"])
+def test_what_is_opened_for_an_upload_is_looked_at_once_more(
+    files: LocalFiles, tmp_path: Path, change: str
+) -> None:
+    """Whatever lay there before: what is looked at is what is read."""
+    video = leave(files) / "video.mp4"
+    stored = StoredFile(name="", path="1/video.mp4", size=5, type="video/mp4")
+    publishing.open_out(files.workplace.work(TASK), stored).close()
+    match change:
+        case "second name":
+            (tmp_path / "second").hardlink_to(video)
+        case "cut off":
+            os.truncate(video, 4)
+        case "link":
+            video.rename(tmp_path / "elsewhere")
+            video.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises((UnsafeFile, OSError)):
+        publishing.open_out(files.workplace.work(TASK), stored)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, PREVIEW])
@@ -505,7 +537,7 @@ async def test_a_published_file_that_lost_its_end_is_not_given_out(files: LocalF
 
 @pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a\x00", "x" * 65, "a.lock", "任务"])
 async def test_what_cannot_be_a_task_is_unknown(files: LocalFiles, task_id: str) -> None:
-    for method in (files.work, files.lock, files.log):
+    for method in (files.workplace.work, files.workplace.lock, files.workplace.log):
         with pytest.raises(TaskNotFound):
             method(task_id)
     with pytest.raises(TaskNotFound):
@@ -528,22 +560,22 @@ async def test_everything_of_a_task_is_removed_also_twice(files: LocalFiles, tmp
 
 async def test_the_lock_stays_while_somebody_holds_it(files: LocalFiles) -> None:
     leave(files)
-    with held(files.lock(TASK)):
+    with held(files.workplace.lock(TASK)):
         await files.remove(TASK)
-        assert files.lock(TASK).exists()
-        assert not files.work(TASK).exists()
+        assert files.workplace.lock(TASK).exists()
+        assert not files.workplace.work(TASK).exists()
     await files.remove(TASK)
-    assert not files.lock(TASK).exists()
+    assert not files.workplace.lock(TASK).exists()
 
 
 async def test_removing_a_task_does_not_follow_links(files: LocalFiles, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
-    files.work(TASK).symlink_to(outside)
+    files.workplace.work(TASK).symlink_to(outside)
     await files.remove(TASK)
     assert (outside / "precious").exists()
-    assert not files.work(TASK).is_symlink()
+    assert not files.workplace.work(TASK).is_symlink()
 
 
 # Sweeping.
@@ -580,20 +612,20 @@ async def test_what_belongs_to_no_task_is_swept(files: LocalFiles) -> None:
     await publish(files, gone)
     leave(files, gone)
     await files.sweep(Known({here: Stage.DOWNLOAD}))
-    assert not files.work(gone).exists()
-    assert not files.lock(gone).exists()
-    assert not files.log(gone).exists()
+    assert not files.workplace.work(gone).exists()
+    assert not files.workplace.lock(gone).exists()
+    assert not files.workplace.log(gone).exists()
     assert await files.published(gone, 1) is None
-    assert files.work(here).exists()
-    assert files.log(here).exists()
+    assert files.workplace.work(here).exists()
+    assert files.workplace.log(here).exists()
 
 
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.COMPLETED])
 async def test_partial_files_stay_for_whoever_may_go_on(files: LocalFiles, stage: Stage) -> None:
     leave(files)
     await files.sweep(Known({TASK: stage}))
-    assert (files.work(TASK) / "media.f0.mp4.part").exists()
-    assert files.log(TASK).exists()
+    assert (files.workplace.work(TASK) / "media.f0.mp4.part").exists()
+    assert files.workplace.log(TASK).exists()
 
 
 async def test_what_a_completed_task_did_not_get_to_tidy_up_is_swept(
@@ -605,23 +637,23 @@ async def test_what_a_completed_task_did_not_get_to_tidy_up_is_swept(
     stored = await publish(files, attempt=2)
     await files.sweep(Known({TASK: Stage.COMPLETED}, files=stored))
     assert published(tmp_path) == {"2/video.mp4", "2/audio.mp3", f"2/{MANIFEST}"}
-    assert not files.work(TASK).exists()
-    assert not files.lock(TASK).exists()
+    assert not files.workplace.work(TASK).exists()
+    assert not files.workplace.lock(TASK).exists()
     assert await content(files, stored["video"]) == b"video"
-    assert files.log(TASK).exists()
+    assert files.workplace.log(TASK).exists()
 
 
 async def test_a_retry_that_begins_during_the_sweep_keeps_its_files(files: LocalFiles) -> None:
     leave(files)
     await files.sweep(Known({TASK: Stage.COMPLETED}, after={TASK: Stage.INFO}))
-    assert files.work(TASK).exists()
+    assert files.workplace.work(TASK).exists()
 
 
 async def test_a_child_that_holds_its_lock_keeps_its_files(files: LocalFiles) -> None:
     leave(files)
-    with held(files.lock(TASK)):
+    with held(files.workplace.lock(TASK)):
         await files.sweep(Known({TASK: Stage.COMPLETED}))
-        assert files.work(TASK).exists()
+        assert files.workplace.work(TASK).exists()
 
 
 FOREIGN = ("lost+found", ".DS_Store", "@eaDir", "README", "holiday-2024", "backup.log", "server.lock",
@@ -631,31 +663,42 @@ FOREIGN = ("lost+found", ".DS_Store", "@eaDir", "README", "holiday-2024", "backu
 
 @pytest.mark.parametrize("folder", ["files", "work", "logs", "scratch", "."])
 async def test_names_that_are_not_ours_are_left_alone(files: LocalFiles, tmp_path: Path, folder: str) -> None:
-    files.empty_scratch()
+    files.workplace.empty_scratch()
     strangers = [tmp_path / "data" / folder / name for name in FOREIGN]
     for stranger in strangers:
         (stranger / "precious").mkdir(parents=True)
-    files.prepare()
-    files.empty_scratch()
+    made(tmp_path / "data")
+    files.workplace.empty_scratch()
     await files.sweep(Known({}))
     assert [stranger for stranger in strangers if not (stranger / "precious").exists()] == []
 
 
 def test_looks_that_a_crash_has_left_are_thrown_away(files: LocalFiles) -> None:
-    left = files.scratch / f"info.{TASK}"
+    left = files.workplace.scratch / f"info.{TASK}"
     (left / "work").mkdir(parents=True)
-    files.empty_scratch()
-    assert list(files.scratch.iterdir()) == []
+    files.workplace.empty_scratch()
+    assert list(files.workplace.scratch.iterdir()) == []
+
+
+def test_servers_that_share_a_directory_leave_the_looks_of_others_alone(tmp_path: Path) -> None:
+    alone, one, other = (LocalWorkplace(tmp_path, node) for node in ("", "one", "other"))
+    looks = [workplace.scratch / f"info.{TASK}" for workplace in (alone, one, other)]
+    for look in looks:
+        look.mkdir(parents=True)
+    one.empty_scratch()
+    assert [look.exists() for look in looks] == [True, False, True]
+    alone.empty_scratch()
+    assert [look.exists() for look in looks] == [False, False, True]
 
 
 async def test_more_tasks_than_one_batch_are_swept(
     files: LocalFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.files.local.SWEEP_BATCH", 3)
+    monkeypatch.setattr("server.files.sweeping.SWEEP_BATCH", 3)
     for task_id in TASKS:
         leave(files, task_id)
     await files.sweep(Known({TASKS[4]: Stage.PAUSED}))
-    assert [path.name for path in files.work(TASK).parent.iterdir() if path.is_dir()] == [TASKS[4]]
+    assert [path.name for path in files.workplace.work(TASK).parent.iterdir() if path.is_dir()] == [TASKS[4]]
 
 
 async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_directory(
@@ -671,7 +714,7 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
         return []
 
     leave(files)
-    monkeypatch.setattr("server.files.local._some", slow)
+    monkeypatch.setattr("server.files.sweeping._some", slow)
     sweep = asyncio.create_task(files.sweep(Known({})))
     async with asyncio.timeout(5):
         await asyncio.to_thread(reading.wait)
@@ -699,13 +742,13 @@ async def test_one_that_cannot_be_deleted_does_not_stop_the_sweep(
 
     monkeypatch.setattr("server.files.local.delete", fail_once)
     await files.sweep(Known({}))
-    assert not files.log(first).exists()
-    assert not files.log(third).exists()
+    assert not files.workplace.log(first).exists()
+    assert not files.workplace.log(third).exists()
     assert f"leftovers of task {second}" in caplog.text
 
 
 def test_a_lock_is_free_again_after_it_was_tried(files: LocalFiles) -> None:
     leave(files)
     asyncio.run(files.sweep(Known({TASK: Stage.COMPLETED}, after={TASK: Stage.INFO})))
-    with files.lock(TASK).open() as lock:
+    with files.workplace.lock(TASK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from server import locales
 from server.api.openapi.page import every_error
 from server.errors import AppError, InvalidQuery, InvalidRequest
 from server.locales import LANGUAGES, Catalogue, catalogues_in, negotiate
-from server.models import InfoRequest, PriorityChange, ProcessRequest, Stage
+from server.models import InfoRequest, PlaceChange, ProcessRequest, Stage
 
 each_language = pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
 
@@ -157,7 +157,7 @@ WRONG: list[tuple[type[BaseModel], Any]] = [
     (ProcessRequest, {"url": "http://[", "auto_start": None, "priority": True}),
     (ProcessRequest, {"url": "http://"}),
     (InfoRequest, {"url": None, "preset": 1}),
-    (PriorityChange, {"priority": "1"}),
+    (PlaceChange, {"priority": "1", "position": "here"}),
 ]
 
 

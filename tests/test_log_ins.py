@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from aiohttp import WSCloseCode, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer
@@ -199,6 +200,22 @@ async def test_a_session_outlives_a_restart_and_ends_with_its_token(tmp_path: Pa
         assert (await client.get("/api/tasks", headers=session)).status == 401
     async with opened(tmp_path, tokens=TOKENS) as client:
         assert (await client.get("/api/tasks", headers=session)).status == 401
+
+
+async def test_a_node_that_answers_no_clients_needs_no_tokens_and_ends_no_session(
+    tmp_path: Path, clean_database: str
+) -> None:
+    def known() -> list[tuple[str]]:
+        with psycopg.connect(clean_database) as db:
+            return db.execute("SELECT session_id FROM sessions").fetchall()
+
+    with psycopg.connect(clean_database) as db:
+        sql = b"INSERT INTO sessions (session_id, scope, ends_at) VALUES ('a', 'token', now() + '1 h')"
+        db.execute(sql)
+    worker = configured(tmp_path, roles=("worker",))
+    storage = worker.storage.model_copy(update={"database": clean_database})
+    async with TestServer(create_app(worker.model_copy(update={"storage": storage}))):
+        assert known() == [("a",)]
 
 
 async def test_a_start_that_cannot_end_sessions_says_why_in_one_line(

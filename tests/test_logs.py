@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from server.backends.sqlite import SqliteStore
 from server.child.job import _told
 from server.child.process.log import Log
 from server.child.source.facts import Trail
 from server.commands.logs import JsonFormatter, TextFormatter
+from server.errors import StorageFailed
 from server.events import Broken
 from server.files.local import LocalFiles
-from server.jobs import Job
 from server.redaction import MAX_TRACE
 from server.tasks.faults import fault_of
 from server.tasks.jobs import JobMaker
@@ -36,6 +37,17 @@ async def service(tmp_path: Path) -> AsyncIterator[Inside]:
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, "server.tasks")
     return caplog
+
+
+@pytest.fixture
+def misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are of a kind that no child knows."""
+    make: Any = JobMaker._job
+
+    def nonsense(maker: JobMaker, _: str, *what: Any, **more: Any) -> Any:
+        return make(maker, "nonsense", *what, **more)
+
+    monkeypatch.setattr(JobMaker, "_job", nonsense)
 
 
 def lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
@@ -96,16 +108,10 @@ async def test_a_fault_of_ours_is_an_error_with_a_traceback_and_an_id(
     assert SECRET not in as_written(log) + await own_log(service, task_id)
 
 
+@pytest.mark.usefixtures("misunderstood")
 async def test_a_fault_of_a_child_is_one_too_and_comes_with_its_traceback(
-    service: Inside, site: Site, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    service: Inside, site: Site, log: pytest.LogCaptureFixture
 ) -> None:
-    def misunderstood(self: JobMaker, *args: Any) -> Job:
-        job = original(self, *args)
-        object.__setattr__(job, "kind", "nonsense")
-        return job
-
-    original = JobMaker.download
-    monkeypatch.setattr(JobMaker, "download", misunderstood)
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     assert (await service.reached(task_id, "failed"))["error_code"] == "internal"
     error = only_error(log)
@@ -114,19 +120,26 @@ async def test_a_fault_of_a_child_is_one_too_and_comes_with_its_traceback(
     assert f"error {id_in(error.getMessage())}" in await own_log(service, task_id)
 
 
+@pytest.mark.usefixtures("misunderstood")
 async def test_a_look_at_a_link_that_ends_as_internal_is_an_error(
-    service: Inside, site: Site, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    service: Inside, site: Site, log: pytest.LogCaptureFixture
 ) -> None:
-    def misunderstood(self: JobMaker, *args: Any) -> Job:
-        job = original(self, *args)
-        object.__setattr__(job, "kind", "nonsense")
-        return job
-
-    original = JobMaker.info
-    monkeypatch.setattr(JobMaker, "info", misunderstood)
     async with service.client.post("/api/info", json={"url": site.url("/1mb.mp4")}) as answer:
         assert (answer.status, (await answer.json(content_type=None))["error_code"]) == (502, "internal")
     assert "job.py" in str(only_error(log).__dict__["trace"])
+
+
+async def test_storage_that_cannot_even_be_read_is_an_error(
+    service: Inside, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StorageFailed from OSError("database disk image is malformed")
+
+    monkeypatch.setattr(SqliteStore, "page", fail)
+    async with service.client.get("/api/tasks?status=error") as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "storage_failed")
+    message = only_error(log).getMessage()
+    assert message == "GET /api/tasks?status=error: the storage fails: database disk image is malformed"
 
 
 async def test_what_a_child_says_that_nobody_understands_is_a_fault(

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from server.backends.sqlite.backup import check
-from server.backends.sqlite.connection import DatabaseUnusable, connect_writer
+from server.backends.sqlite.connection import connect_writer
 from server.backends.sqlite.migrations import Script, migrate, released_scripts, scripts_in
 from server.backends.sqlite.store import open_store
+from server.backends.unusable import DatabaseUnusable
 from server.files.names import short_of
 from tests.examples import finished, new_task
 

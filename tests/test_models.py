@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,7 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
     [
         ("outputs", []),
         ("outputs", ["video", "video"]),
-        ("outputs", ["subtitles"]),
+        ("outputs", ["posters"]),
         ("outputs", "video"),
         ("quality", 1080),
         ("quality", "1081"),
@@ -62,14 +64,92 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
         ("audio_language", "e n"),
         ("auto_start", "yes"),
         ("webhook", "http://a/"),
-        ("subtitles", {}),
-        ("playlist", True),
+        ("embed_metadata", "yes"),
+        ("clip", [1, 2]),
+        ("clip", {"start": 1, "end": 2, "exactly": True}),
+        ("sponsorblock", "sponsor"),
+        ("sponsorblock", ["sponsor", "sponsor"]),
+        ("sponsorblock", ["chapter"]),
+        ("sponsorblock", ["all"]),
+        ("split_chapters", 1),
+        ("subtitles", "en"),
+        ("subtitles", None),
+        ("subtitles", {"languages": "en"}),
+        ("subtitles", {"languages": [""]}),
+        ("subtitles", {"languages": ["en("]}),
+        ("subtitles", {"languages": ["a" * 101]}),
+        ("subtitles", {"languages": ["en"] * 101}),
+        ("subtitles", {"embed": 1}),
+        ("subtitles", {"format": "ass"}),
+        ("subtitles", {"language": ["en"]}),
+        ("playlist", "all"),
+        ("playlist_items", "1"),
+        ("extractor_args", {"youtube": {"player_client": ["tv"]}}),
     ],
 )
 def test_a_wrong_or_unknown_field_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refused:
         ProcessRequest.model_validate({"url": "http://a/", field: value})
     assert {str(error["loc"][0]) for error in refused.value.errors()} == {field}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "seconds"),
+    [
+        (0, 10, (0, 10)),
+        (1.5, "1:02:03.5", (1.5, 3723.5)),
+        ("62.5", "02:03", (62.5, 123)),
+        ("100:00:00", 360_000.001, (360_000, 360_000.001)),
+    ],
+)
+def test_a_clips_times_are_seconds_or_as_clocks_show_them(
+    start: object, end: object, seconds: tuple[float, float]
+) -> None:
+    clip = ProcessRequest.model_validate({"url": "http://a/", "clip": {"start": start, "end": end}}).clip
+    assert clip
+    assert (clip.start, clip.end, clip.exact) == (*seconds, False)
+
+
+NO_TIMES = (
+    -1,
+    float("nan"),
+    float("inf"),
+    1e12,
+    True,
+    None,
+    "",
+    "1:99",
+    "1:60:00",
+    "-1",
+    "1e3",
+    "1:2:3:4",
+    "٣",
+    [1],
+)
+
+
+@pytest.mark.parametrize("wrong", NO_TIMES, ids=repr)
+def test_a_clips_wrong_time_is_refused_by_name(wrong: object) -> None:
+    for field, clip in (("start", {"start": wrong, "end": 9e5}), ("end", {"start": 0, "end": wrong})):
+        with pytest.raises(ValidationError) as refused:
+            ProcessRequest.model_validate({"url": "http://a/", "clip": clip})
+        assert [error["loc"] for error in refused.value.errors()] == [("clip", field)]
+
+
+@pytest.mark.parametrize("clip", [{"start": 5, "end": 5}, {"start": "1:00", "end": 59}, {"start": 5}])
+def test_a_clip_ends_behind_its_start(clip: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ProcessRequest.model_validate({"url": "http://a/", "clip": clip})
+    assert [error["loc"] for error in refused.value.errors()] == [("clip", "end")]
+
+
+def test_a_broadcast_has_no_clips() -> None:
+    for live in ("record", "wait"):
+        with pytest.raises(ValidationError) as refused:
+            ProcessRequest.model_validate({"url": "http://a/", "live": live, "clip": {"start": 0, "end": 1}})
+        assert [(error["loc"], error["type"]) for error in refused.value.errors()] == [
+            (("live",), "live_clip")
+        ]
 
 
 def test_a_whole_number_may_be_written_with_a_point() -> None:

@@ -28,10 +28,10 @@ Client = TestClient[web.Request, web.Application]
 URL = "http://127.0.0.9:9/video.mp4"
 FILE = {"name": "video_a_abcdefghijklm.mp4", "path": "1/video.mp4", "size": 5, "type": "video/mp4"}
 # What a next release might add to a request, to a status, and to what lies in a status.
-MORE_REQUEST = {"subtitles": {"languages": ["de"]}, "webhook": "http://a/"}
-MORE_STATUS: dict[str, Any] = {"remedies": ["lower_quality"], "webhooks": [{"at": 1.5, "ok": None}]}
+MORE_REQUEST = {"posters": {"languages": ["de"]}, "webhook": "http://a/"}
+MORE_STATUS: dict[str, Any] = {"omens": ["dark"], "webhooks": [{"at": 1.5, "ok": None}]}
 MORE_INFO = {"likes": 7, "chapters": [{"start": 0}]}
-MORE_FILE = {"sha256": "ab"}
+MORE_FILE = {"sha512": "ab"}
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_a_request_that_is_not_understood_waits_for_who_does(settings: Set
         ids = await some_tasks(client)
 
     def ask_for_more(request: dict[str, Any], status: dict[str, Any]) -> None:
-        request |= {"quality": "4320", "outputs": ["video", "subtitles"]}
+        request |= {"quality": "4320", "outputs": ["video", "posters"]}
 
     neighbour = NextRelease(settings)
     neighbour.write(ask_for_more)

@@ -1,6 +1,5 @@
 """What `pip install` makes of this checkout: all that the service needs is declared, and in the wheel."""
 
-import ast
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import pytest
 
 from tests.service import ROOT, Service
 from tests.site import Site
+from tests.trees import imports
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -38,7 +38,8 @@ TESTS = SERVICE | {plain(name) for name in EXTRAS["test"]}
 def test_every_package_that_is_imported_is_declared(folder: str, declared: set[str]) -> None:
     known = packages_distributions()
     ours = {"server", "tests", *sys.stdlib_module_names}
-    imported = {name for path in (ROOT / folder).rglob("*.py") for name in imports(path)} - ours
+    full = (name for path in (ROOT / folder).rglob("*.py") for name in imports(path))
+    imported = {name.partition(".")[0] for name in full} - ours
     assert not {name for name in imported if declared.isdisjoint(map(plain, known.get(name, ())))}
 
 
@@ -65,6 +66,7 @@ def test_the_wheel_holds_the_server_and_the_page_and_nothing_else(wheel: Path) -
     assert packed == server | page
 
 
+@pytest.mark.long
 async def test_an_installed_wheel_serves_the_page_and_downloads(
     wheel: Path, site: Site, tmp_path: Path
 ) -> None:
@@ -77,22 +79,12 @@ async def test_an_installed_wheel_serves_the_page_and_downloads(
     service.command, service.cwd = (str(folder / "bin/clipwire"),), tmp_path
     async with service:
         async with service.client.get("/") as answer:
-            assert "static/js/main.js" in await answer.text()
-        async with service.client.get("/static/js/main.js") as answer:
+            assert "static/page.js" in await answer.text()
+        async with service.client.get("/static/page.js") as answer:
             assert answer.status == 200
         task = await service.submit(site.url("/video.mp4"), outputs=["video"])
         await service.wait(task["task_id"])
         assert service.complaints() == []
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The top-level names of all modules that `path` imports by their full name."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        match node:
-            case ast.Import(names=names):
-                yield from (alias.name.partition(".")[0] for alias in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                yield module.partition(".")[0]
 
 
 def files(folder: Path) -> Iterator[str]:

@@ -37,7 +37,9 @@ COMPLETED = status(
     completed_at=datetime(2024, 1, 1, 12, 5, 30, tzinfo=UTC),
     video_info=INFO,
     files={
-        "video": StoredFile(name="video_example_123abc.mp4", path="video.mp4", size=7, type="video/mp4"),
+        "video": StoredFile(
+            name="video_example_123abc.mp4", path="video.mp4", size=7, type="video/mp4", sha256="0" * 64
+        ),
         "audio": StoredFile(name="audio_example_123abc.mp3", path="audio.mp3", size=3, type="audio/mpeg"),
     },
 )
@@ -113,7 +115,7 @@ def test_nothing_is_null(stage: Stage) -> None:
 
 def test_file_info_has_the_keys_of_files() -> None:
     assert decoded(COMPLETED)["file_info"] == {
-        "video": {"size": 7, "type": "video/mp4"},
+        "video": {"size": 7, "type": "video/mp4", "sha256": "0" * 64},
         "audio": {"size": 3, "type": "audio/mpeg"},
     }
     assert decoded(PROCESSING)["file_info"] == {}

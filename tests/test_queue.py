@@ -15,7 +15,7 @@ def queued(number: int, priority: int = 0) -> Task:
 def drained(queue: Queue) -> list[str]:
     order = []
     while entry := queue.pop({}, 0):
-        order.append(entry[0])
+        order.append(entry[0].status.task_id)
     return order
 
 
@@ -44,11 +44,12 @@ def test_what_was_discarded_does_not_come_back() -> None:
 
 def test_a_busy_host_lets_others_pass_but_keeps_its_place() -> None:
     queue = Queue()
-    queue.put(queued(1, 9), "busy")
-    queue.put(queued(2), "free")
-    assert queue.pop({"busy": 2}, 2) == ("2", "free")
+    waits, free = queued(1, 9), queued(2)
+    queue.put(waits, "busy")
+    queue.put(free, "free")
+    assert queue.pop({"busy": 2}, 2) == (free, "free")
     assert queue.pop({"busy": 2}, 2) is None
-    assert queue.pop({"busy": 1}, 2) == ("1", "busy")
+    assert queue.pop({"busy": 1}, 2) == (waits, "busy")
 
 
 def test_nothing_is_kept_of_a_host_whose_tasks_are_gone() -> None:

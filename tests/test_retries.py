@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from aiohttp import web
@@ -16,6 +16,7 @@ from server.backends import Backend
 from server.backends.sqlite import SqliteStore
 from server.errors import DiskFull
 from server.models import Stage, StoredFile
+from server.ports import Stream
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.kills import swept
 from tests.moments import Moment, died
@@ -122,7 +123,7 @@ async def test_a_download_of_the_old_file_that_is_under_way_gets_all_of_it(
     async with asyncio.timeout(30), backend(tmp_path) as opened:
         task = await opened.tasks.submit(request(site, "/1mb.mp4"))
         old = (await reached(opened, task.task_id, Stage.COMPLETED)).files["video"]
-        with await opened.files.open(task.task_id, old) as being_sent:
+        with await opened_file(opened, task.task_id, old) as being_sent:
             await opened.tasks.retry(task.task_id)
             await newer(opened, task.task_id, old)
             assert len(being_sent.read()) == 1_000_000
@@ -142,29 +143,39 @@ async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a
             while full.left == 10**6:
                 await asyncio.sleep(0.01)
             assert (await opened.tasks.status(task.task_id)).files == done.files
-            (await opened.files.open(task.task_id, done.files["video"])).close()
+            (await opened_file(opened, task.task_id, done.files["video"])).close()
             assert folders(tmp_path / "data", task.task_id) == {"1", "2"}
             await opened.tasks._dispatcher.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(30), backend(tmp_path) as opened:
         again = await newer(opened, task.task_id, done.files["video"])
-        (await opened.files.open(task.task_id, again)).close()
+        (await opened_file(opened, task.task_id, again)).close()
         assert folders(tmp_path / "data", task.task_id) == {"2"}
 
 
+async def opened_file(opened: Backend, task_id: str, stored: StoredFile) -> BinaryIO:
+    file = await opened.files.open(task_id, stored)
+    assert not isinstance(file, Stream)
+    return file
+
+
 MOMENTS = [
-    pytest.param(Moment("server.files.local", "LocalFiles", "publish"), id="produced"),
+    pytest.param(
+        Moment("server.files.local", "LocalFiles", "publish"), id="produced", marks=pytest.mark.long
+    ),
     pytest.param(
         Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Completed)"),
         id="published",
     ),
-    pytest.param(Moment("server.files.local", "LocalFiles", "tidy_up"), id="said"),
+    pytest.param(Moment("server.files.local", "LocalFiles", "tidy_up"), id="said", marks=pytest.mark.long),
     pytest.param(
         Moment("server.files", "publishing", "delete", "args[0].name == '1'"),
         id="about to tidy up",
+        marks=pytest.mark.long,
     ),
     pytest.param(
-        Moment("server.files", "local", "delete", "args[0].parent.name == 'work'"),
+        Moment("server.files", "workplace", "delete", "args[0].parent.name == 'work'"),
         id="half tidied up",
+        marks=pytest.mark.long,
     ),
 ]
 

@@ -10,7 +10,10 @@ import pytest
 from aiohttp import ClientSession, CookieJar, web
 from pydantic import SecretStr
 
+from server.api.batch import MAX_BATCH
+from server.api.bodies import MAX_BODY
 from server.app import create_app
+from server.cookies import MAX_SIZE
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -111,3 +114,8 @@ async def test_what_a_client_claims_of_itself_is_not_passed_on(client: ClientSes
     foreign = OURS | {"Origin": "http://evil.example"}
     async with client.post("/clipwire/api/session", json={"token": "token"}, headers=foreign) as answer:
         assert answer.status == 403
+
+
+def test_the_proxy_takes_every_body_that_the_service_takes() -> None:
+    [most] = re.findall(r"client_max_body_size (\d+)m;", SNIPPET)
+    assert int(most) << 20 >= max(MAX_BODY, MAX_BATCH, MAX_SIZE)

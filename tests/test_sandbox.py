@@ -96,13 +96,14 @@ async def test_a_confined_process_has_what_it_needs_of_the_system(home: Path) ->
         f"sandbox.restrict(home, [{str(home.parent / 'secret')!r}, {FFMPEG!r}, '/no/such/file'])",
         "(home.parent / 'secret').read_text()",
         "__import__('wave') and None",
+        "__import__('server.child.network.throttle') and None",
         "__import__('ssl').create_default_context() and None",
         "socket.getaddrinfo('localhost', 80) and None",
         "Path('/dev/null').write_text('x')",
         f"subprocess.run([{FFMPEG!r}, '-version'], capture_output=True).returncode",
         "subprocess.run([sys.executable, '-c', ''], capture_output=True).returncode",
     )
-    assert told[1:] == ["secret", "done", "done", "done", 1, 0, 0]
+    assert told[1:] == ["secret", "done", "done", "done", "done", 1, 0, 0]
 
 
 async def test_a_confined_process_signals_its_own_children_only(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""The contract of `Sessions`; every backend runs it, each with its own `open_any`."""
+"""The contract of `Sessions`, on every backend; what counts on its clock, on each by its own means."""
 
 import asyncio
 import shutil
@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from server.backends import postgresql
 from server.backends.sqlite import open_store, sessions
 from server.files.names import short_of
 from server.ports import SESSION_LASTS, Sessions
@@ -23,15 +25,31 @@ async def in_sqlite(folder: Path) -> AsyncIterator[Sessions]:
         yield store.sessions
 
 
-@pytest.fixture
-def open_any(tmp_path: Path) -> OpenSessions:
+@asynccontextmanager
+async def in_postgresql(url: str) -> AsyncIterator[Sessions]:
+    async with postgresql.open_store(url, max_queued=1, find_short=short_of) as store:
+        yield store.sessions
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenSessions:
     """Opens the same data again and again."""
+    if request.param == "sqlite":
+        return lambda: in_sqlite(tmp_path)
+    url = request.getfixturevalue("clean_database")
+    return lambda: in_postgresql(url)
+
+
+@pytest.fixture
+def open_sqlite(tmp_path: Path) -> OpenSessions:
+    """Its clock is this machine's, which a test can set."""
     return lambda: in_sqlite(tmp_path)
 
 
 @pytest.fixture
 def at_most_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    for module in (sessions, postgresql.sessions):
+        monkeypatch.setattr(module, "MAX_SESSIONS", 3)
 
 
 class Clocks:
@@ -128,29 +146,29 @@ async def test_of_too_many_the_oldest_end(open_any: OpenSessions) -> None:
         assert await known(there, *names, "new") == "4849new"
 
 
-async def test_a_session_ends_when_its_time_is_over(open_any: OpenSessions, clocks: Clocks) -> None:
-    async with open_any() as there:
+async def test_a_session_ends_when_its_time_is_over(open_sqlite: OpenSessions, clocks: Clocks) -> None:
+    async with open_sqlite() as there:
         await there.begin("a", "token")
         clocks.pass_by(29 * DAY)
         await there.begin("b", "token")
         assert await known(there, "a", "b") == "ab"
-    async with open_any() as there:
+    async with open_sqlite() as there:
         assert await known(there, "a", "b") == "ab"
         clocks.pass_by(2 * DAY)
         assert await known(there, "a", "b") == "b"
-    async with open_any() as there:
+    async with open_sqlite() as there:
         assert await known(there, "a", "b") == "b"
         await there.end_others(["token"])
     clocks.wall -= 20 * DAY
-    async with open_any() as there:
+    async with open_sqlite() as there:
         assert await known(there, "a", "b") == "b", "what is past was forgotten for good"
 
 
 @pytest.mark.parametrize("jump", [-400 * DAY, 20 * DAY, 400 * DAY])
 async def test_a_jump_of_the_clock_ends_nothing_and_prolongs_nothing(
-    open_any: OpenSessions, clocks: Clocks, jump: float
+    open_sqlite: OpenSessions, clocks: Clocks, jump: float
 ) -> None:
-    async with open_any() as there:
+    async with open_sqlite() as there:
         await there.begin("a", "token")
         clocks.wall += jump
         await there.begin("b", "token")
@@ -158,31 +176,31 @@ async def test_a_jump_of_the_clock_ends_nothing_and_prolongs_nothing(
         clocks.pass_by(29 * DAY)
         assert await known(there, "a", "b") == "ab"
     clocks.wall -= jump  # it was corrected
-    async with open_any() as there:
+    async with open_sqlite() as there:
         assert await known(there, "a", "b") == "ab"
         clocks.pass_by(2 * DAY)
         assert await known(there, "a", "b") == ""
 
 
 async def test_with_a_clock_that_was_set_back_a_session_lasts_a_whole_one_after_a_start_and_no_longer(
-    open_any: OpenSessions, clocks: Clocks
+    open_sqlite: OpenSessions, clocks: Clocks
 ) -> None:
-    async with open_any() as there:
+    async with open_sqlite() as there:
         await there.begin("a", "token")
     clocks.wall -= 400 * DAY
-    async with open_any() as there:
+    async with open_sqlite() as there:
         assert await known(there, "a") == "a"
         clocks.pass_by(31 * DAY)
         assert await known(there, "a") == ""
 
 
 async def test_a_server_that_is_killed_remembers_what_it_has_said(
-    open_any: OpenSessions, tmp_path: Path
+    open_sqlite: OpenSessions, tmp_path: Path
 ) -> None:
     """What lies on disk while it runs is what a crash leaves."""
     crashed = tmp_path / "crashed"
     crashed.mkdir()
-    async with open_any() as there:
+    async with open_sqlite() as there:
         for one in "ab":
             await there.begin(one, "token")
         await there.end("a")
@@ -190,3 +208,23 @@ async def test_a_server_that_is_killed_remembers_what_it_has_said(
             await asyncio.to_thread(shutil.copy, path, crashed)
         async with in_sqlite(crashed) as found:
             assert await known(found, "a", "b") == "b"
+
+
+async def test_in_postgresql_the_databases_clock_ends_a_session(clean_database: str) -> None:
+    async with in_postgresql(clean_database) as there:
+        for one in "ab":
+            await there.begin(one, "token")
+        with psycopg.connect(clean_database) as db:
+            db.execute("UPDATE sessions SET ends_at = ends_at - interval '31 days' WHERE session_id = 'a'")
+        assert await known(there, "a", "b") == "b"
+        await there.end_others(["token"])
+        with psycopg.connect(clean_database) as db:
+            assert db.execute("SELECT session_id FROM sessions").fetchall() == [("b",)]
+
+
+async def test_in_postgresql_who_logs_out_on_one_node_is_out_on_every_other(clean_database: str) -> None:
+    async with in_postgresql(clean_database) as one, in_postgresql(clean_database) as other:
+        await one.begin("a", "token")
+        assert await known(other, "a") == "a"
+        await other.end("a")
+        assert await known(one, "a") == ""

@@ -25,6 +25,20 @@ def configured(text: str) -> Settings:
     return load()
 
 
+def windows(*pairs: tuple[str, str]) -> str:
+    """A file with these windows."""
+    listed = [f'{{from = "{begin}", to = "{end}", rate = 1}}' for begin, end in pairs]
+    return f"[downloads]\nrate_windows = [{', '.join(listed)}]\n"
+
+
+def test_windows_may_touch_and_go_over_midnight() -> None:
+    settings = configured(windows(("22:00", "08:00"), ("08:00", "12:30"), ("12:30", "22:00")))
+    assert [(each.begin, each.end) for each in settings.downloads.rate_windows][:2] == [
+        (1320, 480),
+        (480, 750),
+    ]
+
+
 def test_the_defaults_are_the_contracts() -> None:
     settings = load()
     assert (settings.server.host, settings.server.port, settings.server.language) == ("127.0.0.1", 8080, "zh")
@@ -38,6 +52,25 @@ def test_the_defaults_are_the_contracts() -> None:
     assert (downloads.proxy, downloads.allowed_private_hosts) == (None, ())
     assert settings.limits.requests_per_minute == 0
     assert (settings.logging.level, settings.logging.format) == ("info", "text")
+
+
+def test_with_postgresql_a_server_may_have_one_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = configured(
+        '[storage]\ndatabase = "postgresql://clipwire@db/clipwire"\n[server]\nroles = ["worker"]\n'
+    )
+    assert (settings.server.roles, settings.workers.heartbeat, settings.workers.lost_after) == (
+        ("worker",),
+        5,
+        30,
+    )
+    monkeypatch.setenv("CLIPWIRE_STORAGE__DATABASE", "postgresql://clipwire:s3cret@db/clipwire")
+    assert "s3cret" not in repr(load())
+
+
+@pytest.mark.parametrize("hosts", ["u@db:5433", "u@one,two", "u@one:5432,[::1]:5433", "[::1]", "u@", "db:"])
+def test_postgresql_may_be_on_several_hosts(hosts: str) -> None:
+    url = f"postgresql://{hosts}/clipwire?target_session_attrs=read-write"
+    assert configured(f'[storage]\ndatabase = "{url}"\n').storage.database == url
 
 
 def test_the_file_is_read_and_the_environment_outranks_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +111,59 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ('[downloads]\nproxy = "ftp://p"\n', "downloads.proxy"),
         ('[downloads]\nmin_free_disk = "1 GiBi"\n', "downloads.min_free_disk"),
         ("[downloads]\nmax_concurrent = 0\n", "downloads.max_concurrent"),
+        (
+            '[downloads]\ntime_zone = "Europe/Bern"\n',
+            "downloads.time_zone: there is no time zone 'Europe/Bern'",
+        ),
+        ('[downloads]\ntime_zone = "Europe"\n', "downloads.time_zone: there is no time zone"),
+        ('[downloads]\ntime_zone = "../etc/passwd"\n', "downloads.time_zone: there is no time zone"),
+        ('[downloads]\ntime_zone = ""\n', "downloads.time_zone: there is no time zone"),
+        (windows(("08:00", "08:00")), "downloads.rate_windows.0.to: another time than `from`"),
+        (windows(("24:00", "08:00")), "downloads.rate_windows.0.from"),
+        (windows(("8:00", "09:00")), "downloads.rate_windows.0.from: a time of the day like 08:30"),
+        (windows(("08:00", "24:01")), "downloads.rate_windows.0.to: a time of the day like 08:30"),
+        (windows(("08:00", "09:00"), ("08:59", "10:00")), "downloads.rate_windows: window 2 overlaps"),
+        (windows(("22:00", "02:00"), ("01:59", "03:00")), "downloads.rate_windows: window 2 overlaps"),
+        (windows(("01:00", "03:00"), ("22:00", "02:00")), "downloads.rate_windows: window 2 overlaps"),
+        (windows(("00:00", "24:00"), ("05:00", "06:00")), "downloads.rate_windows: window 2 overlaps"),
+        ("[[downloads.rate_windows]]\nfrom = '08:00'\nto = '09:00'\n", "downloads.rate_windows.0.rate"),
+        ("[downloads]\nrate_windows = '1 MiB'\n", "downloads.rate_windows"),
         ('[downloads]\nallowed_private_hosts = ["10.0.0.0/33"]\n', "downloads.allowed_private_hosts"),
+        ('[downloads]\nextractor_args = ["s3cret"]\n', "downloads.extractor_args"),
+        ('[downloads.extractor_args]\n"you tube" = {a = "b"}\n', "downloads.extractor_args.you tube"),
+        ('[downloads.extractor_args]\nyoutube = "s3cret"\n', "downloads.extractor_args.youtube"),
+        ('[downloads.extractor_args.youtube]\n"a=b" = "c"\n', "downloads.extractor_args.youtube.a=b"),
+        (
+            "[downloads.extractor_args.youtube]\nskip = true\n",
+            "downloads.extractor_args.youtube.skip: a text or",
+        ),
+        (
+            "[downloads.extractor_args.youtube]\nskip = [1]\n",
+            "downloads.extractor_args.youtube.skip: a text or",
+        ),
+        ('[downloads]\npot_provider = "bgutil"\n', "downloads.pot_provider: a provider (bgutil) and its"),
+        ('[downloads]\npot_provider = "http://127.0.0.1:4416"\n', "downloads.pot_provider"),
+        ('[downloads]\npot_provider = "bgutil:http://u:s3cret@a:1"\n', "downloads.pot_provider"),
+        ('[downloads]\npot_provider = "bgutil:http://127.0.0.1"\n', "downloads.pot_provider: an address"),
+        ('[downloads]\npot_provider = "bgutil:http://127.0.0.1:x"\n', "downloads.pot_provider"),
+        ('[downloads]\nsponsorblock_api = "sponsor.ajay.app"\n', "downloads.sponsorblock_api: a URL like"),
+        (
+            '[downloads]\nsponsorblock_api = "http://u:s3cret@a/"\n',
+            "downloads.sponsorblock_api: a URL without",
+        ),
         ('[storage]\ndatabase = "mysql"\n', "storage.database"),
+        ('[storage]\ndatabase = "mysql://u@db/clipwire"\n', "storage.database"),
+        ('[storage]\ndatabase = "postgresql:"\n', "storage.database"),
+        ('[storage]\ndatabase = "postgresql://u:s3cret@db/clipwire"\n', "storage.database"),
+        ('[storage]\ndatabase = "postgresql://db/clipwire?password=s3cret"\n', "storage.database"),
+        ('[storage]\ndatabase = "postgresql://db:99999/clipwire"\n', "storage.database"),
+        ('[storage]\ndatabase = "postgresql://db:5432,other:54e2/clipwire"\n', "storage.database"),
+        ('[storage]\ndatabase = "postgresql://u@::1/clipwire"\n', "storage.database"),
+        ('[server]\nroles = ["web"]\n', "server.roles"),
+        ("[server]\nroles = []\n", "server.roles"),
+        ('[server]\nroles = ["web", "web"]\n', "server.roles"),
+        ('[server]\nroles = ["database"]\n', "server.roles"),
+        ("[workers]\nheartbeat = 10\nlost_after = 15\n", "workers.lost_after"),
         ('[presets.phone]\nquality = "9"\n', "presets.phone.quality"),
         ('[presets.phone]\nurl = "http://a/"\n', "presets.phone.url"),
         ("[presets]\nphone = 1\n", "presets.phone"),
@@ -164,6 +248,27 @@ def complaint() -> str | None:
     except ConfigurationError as refused:
         return str(refused)
     return None
+
+
+def test_a_worker_needs_the_plugin_of_the_provider_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_role = '[storage]\ndatabase = "postgresql://u@db/c"\n[server]\nroles = ["web"]\n'
+    named = '[downloads]\npot_provider = "bgutil:http://127.0.0.1:4416/"\n'
+    assert configured(named).downloads.pot_provider == "bgutil:http://127.0.0.1:4416"
+    monkeypatch.setattr("server.settings.POT_PLUGINS", {"bgutil": "not-installed-anywhere"})
+    assert configured(named + one_role).downloads.pot_provider
+    with pytest.raises(ConfigurationError, match=r"downloads\.pot_provider: .* pip install not-installed-"):
+        configured(named)
+
+
+def test_arguments_for_extractors_are_texts_or_lists_of_them_as_yt_dlp_calls_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meant = {"youtube": {"player_client": ("tv", "Web"), "po_token": ("s3cret",)}}
+    text = '[downloads.extractor_args.YouTube]\nplayer-client = ["tv", "Web"]\npo_token = "s3cret"\n'
+    assert configured(text).downloads.extractor_args == meant
+    assert "s3cret" not in repr(load())
+    monkeypatch.setenv("CLIPWIRE_DOWNLOADS__EXTRACTOR_ARGS", '{"generic": {"impersonate": "safari"}}')
+    assert load().downloads.extractor_args == meant | {"generic": {"impersonate": ("safari",)}}
 
 
 @given(st.integers(0, 1 << 52), st.sampled_from(["", " ", "  "]))

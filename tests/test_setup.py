@@ -249,7 +249,14 @@ def test_root_is_brought_the_programs_of_the_tests(machine: Machine) -> None:
     machine.put("apt-get", f"cp $(command -v id) {machine.programs}/$5")
     said = machine.install("tools")
     assert "the system's package ffmpeg" in said
-    assert "the system's package chromium" in said
+    assert "the system's package chromium-headless-shell" in said
+
+
+def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Machine) -> None:
+    machine.put("id", "echo 0")
+    machine.put("ffprobe")
+    machine.put("apt-get", f'[ "$5" = chromium ] && cp $(command -v id) {machine.programs}/$5')
+    assert "the system's package chromium " in machine.install("tools", CI="true")
 
 
 def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
@@ -277,6 +284,20 @@ def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path
     assert (machine.checkout / ".venv/browsers").exists() == (status == 0)
     if status == 0:
         assert machine.install("tools", CI="true") == ""
+
+
+def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) -> None:
+    machine.install("test")
+    for program in ("ffprobe", "chromium"):
+        machine.put(program)
+    driver = machine.checkout / ".venv/lib/python3.11/site-packages/playwright/driver"
+    driver.mkdir(parents=True)
+    put(driver / "node", f"[ -e {machine.programs}/libatomic1 ]")
+    assert "some need Playwright's driver: apt-get install libatomic1" in machine.refuse("tools", CI="true")
+    machine.put("id", "echo 0")
+    machine.put("apt-get", f"cp $(command -v id) {machine.programs}/$5")
+    assert "the system's package libatomic1" in machine.install("tools", CI="true")
+    assert machine.install("tools", CI="true") == ""
 
 
 def test_what_cannot_be_tested_is_skipped_but_for_ci(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,12 +131,12 @@ async def test_odd_titles_stand_in_the_page_as_data(client: aiohttp.ClientSessio
     ("path", "codecs"),
     [
         ("/page", ["aac", "h264"]),
-        ("/hls/ts/index.m3u8", ["aac", "h264"]),
-        ("/hls/fmp4/index.m3u8", ["aac", "h264"]),
-        ("/hls/aes/index.m3u8", ["aac", "h264"]),
+        pytest.param("/hls/ts/index.m3u8", ["aac", "h264"], marks=pytest.mark.long),
+        pytest.param("/hls/fmp4/index.m3u8", ["aac", "h264"], marks=pytest.mark.long),
+        pytest.param("/hls/aes/index.m3u8", ["aac", "h264"], marks=pytest.mark.long),
         ("/dash/manifest.mpd", ["aac", "h264"]),
-        ("/silent.mp4", ["h264"]),
-        ("/audio.m4a", ["aac"]),
+        pytest.param("/silent.mp4", ["h264"], marks=pytest.mark.long),
+        pytest.param("/audio.m4a", ["aac"], marks=pytest.mark.long),
     ],
 )
 async def test_yt_dlp_gets_a_whole_film(site: Site, tmp_path: Path, path: str, codecs: list[str]) -> None:

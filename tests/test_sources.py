@@ -17,6 +17,7 @@ from tests.site.pages import TITLES
 SETTINGS = {
     "CLIPWIRE_DOWNLOADS__STALL_TIMEOUT": "3",
     "CLIPWIRE_DOWNLOADS__RETRIES": "1",
+    "CLIPWIRE_DOWNLOADS__PATIENCE": "2",
     "CLIPWIRE_DOWNLOADS__MAX_FILESIZE": "7 MiB",
     "CLIPWIRE_DOWNLOADS__MAX_CONCURRENT": "8",
     "CLIPWIRE_SERVER__LANGUAGE": "en",
@@ -38,10 +39,9 @@ class Fault:
 FAULTS = {
     "never answers": Fault("/1mb.mp4?wait=60", "timeout", 2),
     "stalls at once": Fault("/1mb.mp4?stall=0", "timeout", 2),
-    "stalls in the middle": Fault("/1mb.mp4?stall=500000&after=1", "timeout", 2),
-    "breaks off each time": Fault("/1mb.mp4?cut=100000&after=1&ranges=no", "incomplete", 2),
-    "promises more than comes": Fault("/1mb.mp4?lie=500000&ranges=no", "incomplete", 2),
-    "ends early and says so": Fault("/video.mp4?lie=-100000&ranges=no", "incomplete", 2),
+    "breaks off each time": Fault("/1mb.mp4?cut=100000&after=1&ranges=no", "incomplete", 3),
+    "promises more than comes": Fault("/1mb.mp4?lie=500000&ranges=no", "incomplete", 3),
+    "ends early and says so": Fault("/video.mp4?lie=-100000&ranges=no", "incomplete", 3),
     "has a fault that stays": Fault("/1mb.mp4?status=500", "http_500", 2),
     "is overloaded for ever": Fault("/1mb.mp4?status=429&retry_after=0", "http_429", 2),
     "forbids": Fault("/1mb.mp4?status=403", "http_403"),
@@ -54,12 +54,13 @@ FAULTS = {
     "is live": Fault("/hls/live/index.m3u8", "live_rejected"),
     "is garbage": Fault("/garbage.mp4", "no_media"),
     "has no video on its page": Fault("/page/blank", "unsupported_url"),
-    "lacks a segment": Fault("/hls/ts/index.m3u8?missing=2", "http_404"),
+    "lacks a segment": Fault("/hls/ts/index.m3u8?missing=2", "http_404", 3),
     "unpacks without end": Fault("/bomb", "page_too_large"),
     "has no sound": Fault("/silent.mp4", "no_audio", outputs=("audio",)),
 }
 
 
+@pytest.mark.long
 async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_help(
     services: Services, site: Site
 ) -> None:
@@ -98,6 +99,7 @@ async def test_what_passes_is_outlasted_and_the_file_is_whole(
         assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_odd_titles_are_told_as_they_are_and_make_honest_names(
     service: Service, site: Site, tmp_path: Path
 ) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from server.backends.sqlite import DatabaseUnusable, SqliteStore, backup, changes, open_store
+from server.backends.cursor import Cursor
+from server.backends.sqlite import SqliteStore, backup, changes, open_store
 from server.backends.sqlite import store as store_module
 from server.backends.sqlite.memory import Memory
-from server.backends.sqlite.pages import Cursor, page_query
+from server.backends.sqlite.pages import page_query
 from server.backends.sqlite.search import Match, Unindexed
+from server.backends.unusable import DatabaseUnusable
 from server.errors import DatabaseBusy, DiskFull, TaskNotFound
 from server.events import Cancelled, Progress, Retried, apply
 from server.files.names import short_of
@@ -79,6 +81,14 @@ async def ended(store: SqliteStore, title: str | None = None) -> TaskStatus:
 # Plans.
 
 
+READ_WHOLE = "|".join(
+    (
+        *("CONSTANT ROW", "json_each", "tasks_text", "tasks USING INDEX tasks_removed"),
+        "tasks USING COVERING INDEX tasks_stage",  # whoever counts all has to go through all
+    )
+)
+
+
 def plan(path: Path, sql: str, values: list[object]) -> list[str]:
     with closing(sqlite3.connect(path)) as db:
         return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
@@ -87,7 +97,7 @@ def plan(path: Path, sql: str, values: list[object]) -> list[str]:
 def assert_follows_indexes(steps: list[str]) -> None:
     for step in steps:
         assert "TEMP B-TREE" not in step
-        assert not re.match(r"SCAN (?!json_each|tasks_text|tasks USING INDEX tasks_removed)", step)
+        assert not re.match(rf"SCAN (?!{READ_WHOLE})", step)
 
 
 @pytest.mark.parametrize("text", ["", "text"])
@@ -113,7 +123,8 @@ STATEMENTS = [
 
 @pytest.mark.parametrize("sql", STATEMENTS)
 async def test_every_other_statement_follows_an_index(store: SqliteStore, path: Path, sql: str) -> None:
-    assert_follows_indexes(plan(path, sql, ["[1]"] * sql.count("?")))
+    values = 1 if "?1" in sql else sql.count("?")  # one that is named is used more than once
+    assert_follows_indexes(plan(path, sql, ["[1]"] * values))
 
 
 def insert_many(path: Path, count: int) -> None:

@@ -14,14 +14,16 @@ import aiohttp
 import pytest
 
 from tests.inside import get, post
-from tests.service import Service
+from tests.service import Service, Services
 from tests.site import Site, sha256
+from tests.test_child_faults import long_sound
 
 SOCKETS = 500
 WITHIN = 5.0  # seconds, by contract
 SLOW = "/8mb.mp4?rate=1500000"
 
 
+@pytest.mark.long
 async def test_with_500_sockets_and_4_downloads_it_is_gone_in_time_and_goes_on_afterwards(
     service: Service, site: Site, media: Path, tmp_path: Path
 ) -> None:
@@ -47,6 +49,32 @@ async def test_with_500_sockets_and_4_downloads_it_is_gone_in_time_and_goes_on_a
     assert len(resumed) == len(tasks), "some began from the start again"
 
 
+@pytest.mark.long
+async def test_a_stop_that_drains_lets_what_runs_end_unless_it_is_asked_again(
+    services: Services, site: Site
+) -> None:
+    async with services.lend(CLIPWIRE_DOWNLOADS__DRAIN="60") as service:
+        first = await service.submit(site.url("/8mb.mp4?rate=6000000"), outputs=["video"])
+        await under_way(service, first["task_id"])
+        stopping = asyncio.create_task(service.stop())
+        async with asyncio.timeout(10):
+            while (found := await readiness(service))[0] == 200:
+                await asyncio.sleep(0.01)
+        assert found[1]["stopping"]["ok"] is False
+        second = await service.submit(site.url(SLOW), outputs=["video"])
+        assert (await service.wait(first["task_id"]))["attempt"] == 1
+        assert await stopping == 0
+        await service.start()
+        await under_way(service, second["task_id"])
+        service.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        assert service.runs
+        assert await stopped_in_time(service) == 0
+        await service.start()
+        assert (await service.wait(second["task_id"]))["attempt"] == 2
+
+
+@pytest.mark.long
 async def test_a_request_that_is_complete_too_late_makes_no_task(service: Service, site: Site) -> None:
     body = json.dumps({"url": site.url("/video.mp4")}).encode()
     async with asyncio.timeout(20), Raw(service.url) as raw:
@@ -67,21 +95,27 @@ async def test_a_request_that_is_complete_too_late_makes_no_task(service: Servic
         assert (await listed.json())["tasks"] == []
 
 
-async def test_a_long_poll_is_answered_at_once(service: Service, site: Site) -> None:
+async def test_an_idle_server_answers_a_long_poll_and_stops_at_once(service: Service, site: Site) -> None:
     task = await service.submit(site.url(SLOW), outputs=["video"], auto_start=False)
     async with service.client.get(f"/api/status/{task['task_id']}") as answer:
         tag = answer.headers["ETag"]
     polling = asyncio.create_task(poll(service, task["task_id"], tag))
     await asyncio.sleep(0.2)
-    assert await stopped_in_time(service) == 0
+    before = asyncio.get_running_loop().time()
+    assert await service.stop() == 0
+    assert asyncio.get_running_loop().time() - before < 2
     assert await polling == 304
+    assert not any(path.suffix in ("-wal", "-shm") for path in service.data.iterdir())
 
 
-@pytest.mark.parametrize("at", ["info", "download", "convert"])
-async def test_a_stop_in_any_stage_takes_nothing_back(service: Service, site: Site, at: str) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["download", "info", "convert"])
+async def test_a_stop_in_any_stage_takes_nothing_back(
+    service: Service, site: Site, media: Path, at: str
+) -> None:
     """Another signal meanwhile changes nothing."""
-    sources = {"info": "/1mb.mp4?wait=1", "download": SLOW, "convert": "/8mb.mp4"}
-    outputs = ["video", "audio"] if at == "convert" else ["video"]
+    sources = {"info": "/1mb.mp4?wait=1", "download": SLOW, "convert": f"/{long_sound(media).name}"}
+    outputs = ["audio"] if at == "convert" else ["video"]
     task = await service.submit(site.url(sources[at]), outputs=outputs)
     seen = await service.wait(task["task_id"], at)
     assert await stopped_in_time(service) == 0
@@ -124,6 +158,7 @@ async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(service: Servi
     assert service.complaints() == []
 
 
+@pytest.mark.long
 async def test_more_signals_change_nothing(service: Service, site: Site) -> None:
     """Up to the very end, when Python has taken its own handlers away."""
     task = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
@@ -164,17 +199,11 @@ sys.exit(main([]))
     command = (sys.executable, "-X", "dev", "-c", program)
 
 
+@pytest.mark.long
 async def test_a_stop_that_hangs_is_ended_by_force(tmp_path: Path) -> None:
     async with Hanging(tmp_path / "service") as service:
         assert await stopped_in_time(service) == 0
     assert any("took longer" in line for line in service.log)
-
-
-async def test_an_idle_server_stops_at_once(service: Service) -> None:
-    before = asyncio.get_running_loop().time()
-    assert await service.stop() == 0
-    assert asyncio.get_running_loop().time() - before < 2
-    assert not any(path.suffix in ("-wal", "-shm") for path in service.data.iterdir())
 
 
 def inspected(service: Service) -> list[Path]:
@@ -190,6 +219,11 @@ def holds_open(pid: int, path: Path) -> bool:
 async def stopped_in_time(service: Service) -> int:
     async with asyncio.timeout(WITHIN):
         return await service.stop()
+
+
+async def readiness(service: Service) -> tuple[int, dict[str, dict[str, object]]]:
+    async with service.client.get("/readyz") as answer:
+        return answer.status, (await answer.json())["checks"]
 
 
 async def under_way(service: Service, task_id: str) -> None:

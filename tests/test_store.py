@@ -1,4 +1,4 @@
-"""The contract of `Store`; every backend runs it, each with its own `open_any`."""
+"""The contract of `Store`, on every backend."""
 
 import asyncio
 import random
@@ -7,18 +7,29 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from server.backends.sqlite import open_store
+from server.backends import postgresql, sqlite
 from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
-from server.events import Cancelled, Failed, Paused, Prioritized, Requeued, Resumed, Retried, apply
+from server.events import (
+    Cancelled,
+    EntriesMoved,
+    Failed,
+    Joined,
+    Paused,
+    Prioritized,
+    Requeued,
+    Resumed,
+    Retried,
+    apply,
+)
 from server.files.names import new_short, public_name, short_of
-from server.models import Stage, Task, TaskStatus
-from server.ports import Filter, Idempotency, Store
+from server.models import Entries, Entry, Stage, Task, TaskStatus
+from server.ports import Filter, Idempotency, Store, Submission
 from tests.examples import downloading, finished, new_task, started, utc_now
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
@@ -29,10 +40,14 @@ PROCESSING = Filter(stages=tuple(stage for stage in Stage if not stage.is_final)
 ERRORS = Filter(stages=(Stage.FAILED, Stage.CANCELLED))
 
 
-@pytest.fixture
-def open_any(tmp_path: Path) -> OpenStore:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
     """Opens the same data again and again."""
-    return lambda: open_store(tmp_path / "clipwire.db", max_queued=MAX_QUEUED, find_short=short_of)
+    if request.param == "sqlite":
+        path = tmp_path / "clipwire.db"
+        return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of)
+    url = request.getfixturevalue("clean_database")
+    return lambda: postgresql.open_store(url, max_queued=MAX_QUEUED, find_short=short_of)
 
 
 @pytest.fixture
@@ -107,6 +122,71 @@ async def test_every_field_is_there_after_a_restart(open_any: OpenStore) -> None
         assert await store.get(final.task_id) == replace(task, status=final)
 
 
+async def test_tasks_that_are_added_together_have_the_order_in_which_they_were_given(store: Store) -> None:
+    known = await store.add(new_task(), Idempotency("known", "a"))
+    tasks = [new_task() for _ in range(MAX_QUEUED)]
+    submissions = [Submission(task, Idempotency(f"key {i}", "a")) for i, task in enumerate(tasks)]
+    added = await store.add_all(
+        [
+            Submission(new_task(), Idempotency("known", "b")),
+            Submission(new_task(), Idempotency("known2", "a")),
+        ]
+    )
+    assert [type(each) for each in added] == [IdempotencyMismatch, Task]
+    added = await store.add_all([*submissions, Submission(new_task(), Idempotency("known", "a"))])
+    new = [each for each in added[:-1] if isinstance(each, Task)]
+    assert [task.status.task_id for task in new] == [task.status.task_id for task in tasks[: MAX_QUEUED - 2]]
+    assert [task.number for task in new] == sorted(task.number for task in new)
+    assert [type(each) for each in added[len(new) :]] == [QueueFull, QueueFull, Task]
+    assert added[-1] == known
+    assert await store.get(tasks[0].status.task_id) == new[0]
+
+
+async def test_tasks_are_found_by_stage_and_error_code_the_oldest_first(store: Store) -> None:
+    failed = [await store.add(new_task(title='"error_code":"http_404"')) for _ in range(3)]
+    for task, code in zip(failed, ("http_404", "http_40", "http_404"), strict=True):
+        await saved(store, apply(task.status, Failed(code=code), utc_now()))
+    await store.add(new_task())
+    ids = [task.status.task_id for task in failed]
+    assert await store.ids_in(Stage.FAILED, "http_404", 5) == [ids[0], ids[2]]
+    assert await store.ids_in(Stage.FAILED, "http_404", 1) == ids[:1]
+    assert await store.ids_in(Stage.FAILED, None, 5) == ids
+    assert await store.ids_in(Stage.CANCELLED, None, 5) == []
+    await store.mark_removed(ids[0])
+    assert await store.ids_in(Stage.FAILED, "http_404", 5) == [ids[2]]
+
+
+def shared_task() -> Task:
+    task = new_task()
+    assert task.request
+    return replace(task, request=task.request.model_copy(update={"reuse": True}))
+
+
+async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Store) -> None:
+    first = await store.add(new_task(), wish="a")
+    assert await store.add(shared_task(), wish="a") == first
+    tasks = [shared_task() for _ in range(3)]
+    added = await store.add_all([Submission(task, None, "b") for task in tasks])
+    assert isinstance(added[0], Task)
+    assert added == [added[0]] * 3
+    assert [task.number for task in await store.of_wish("b")] == [added[0].number]
+    assert (await store.add(new_task(), wish="b")).number > added[0].number, "who shares nothing has his own"
+    await saved(store, finished(first.status))
+    assert [task.number for task in await store.of_wish("a")] == [first.number]
+    assert (await store.add(shared_task(), wish="a")).number > first.number, "it has ended"
+    await store.mark_removed(first.status.task_id)
+    assert len(await store.of_wish("a")) == 1
+
+
+async def test_tasks_are_counted_by_stage(store: Store) -> None:
+    for _ in range(2):
+        await store.add(new_task())
+    gone = await store.add(new_task())
+    await store.mark_removed(gone.status.task_id)
+    await ended(store)
+    assert await store.count() == {Stage.QUEUED: 2, Stage.COMPLETED: 1}
+
+
 async def test_of_two_writers_one_wins(store: Store) -> None:
     task = await store.add(new_task())
     one, other = started(task.status), apply(task.status, Cancelled(), utc_now())
@@ -169,6 +249,122 @@ async def test_ping_changes_nothing(store: Store) -> None:
     async with asyncio.timeout(5):
         await store.ping()
     assert await store.get(task.status.task_id) == task
+
+
+# A list and its entries.
+
+
+async def a_list(store: Store) -> Task:
+    return await store.add(new_task(playlist=True))
+
+
+def entry_of(playlist: Task, index: int, title: str | None = None) -> Task:
+    found = Entry(index=index, url=f"https://example.org/{index}", title=title)
+    return Task(new_task().request, TaskStatus.of_entry(playlist.status, found, utc_now()))
+
+
+async def joined(store: Store, playlist: Task, *indexes: int) -> list[Task]:
+    """New entries, and the list that counts them."""
+    before = await store.get(playlist.status.task_id)
+    running = (
+        before.status if before.status.stage is Stage.INFO else await saved(store, started(before.status))
+    )
+    after = apply(running, Joined(count=len(indexes)), utc_now())
+    added = await store.save_together([after], [entry_of(playlist, index) for index in indexes])
+    assert added is not None
+    return added
+
+
+async def test_what_is_saved_together_is_there_after_a_restart_in_its_order(open_any: OpenStore) -> None:
+    async with open_any() as store:
+        playlist = await a_list(store)
+        added = await joined(store, playlist, 1, 2, 3)
+        assert [task.number for task in added] == sorted(task.number for task in added)
+    async with open_any() as store:
+        playlist_id = playlist.status.task_id
+        assert (await store.get(playlist_id)).status.entries == Entries(total=3)
+        assert await store.entries(playlist_id, [Stage.QUEUED]) == added
+        assert await store.entries(playlist_id, [Stage.PAUSED]) == []
+        assert await store.entries("nope", list(Stage)) == []
+
+
+async def test_of_what_is_saved_together_all_is_done_or_nothing(store: Store) -> None:
+    playlist, other = await a_list(store), await store.add(new_task())
+    stale = started(other.status)
+    await saved(store, stale)
+    new = [entry_of(playlist, 1)]
+    assert await store.save_together([started(playlist.status), stale], new) is None
+    assert await store.get(playlist.status.task_id) == playlist
+    assert await store.entries(playlist.status.task_id, list(Stage)) == []
+
+
+async def test_of_two_who_save_together_one_wins(store: Store) -> None:
+    playlist = await a_list(store)
+    one, two = await joined(store, playlist, 1, 2)
+    counted = (await store.get(playlist.status.task_id)).status
+    both = [
+        [finished(entry.status), apply(counted, EntriesMoved(completed=1), utc_now())] for entry in (one, two)
+    ]
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*(store.save_together(statuses) for statuses in both))
+    assert sorted(outcomes, key=str) == [None, []]
+    entries = (await store.get(playlist.status.task_id)).status.entries
+    assert entries == Entries(total=2, completed=1)
+    assert len(await store.entries(playlist.status.task_id, [Stage.COMPLETED])) == 1
+
+
+async def test_no_place_of_a_list_is_taken_twice(store: Store) -> None:
+    playlist = await a_list(store)
+    await joined(store, playlist, 1)
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await joined(store, playlist, 1)
+    before = (await store.get(playlist.status.task_id)).status
+    assert before.entries == Entries(total=1)
+    await joined(store, playlist, 2)
+
+
+async def test_entries_need_no_place_in_the_queue_but_to_wait_again(store: Store) -> None:
+    playlist = await a_list(store)
+    added = await joined(store, playlist, *range(1, MAX_QUEUED + 2))
+    with pytest.raises(QueueFull):
+        await store.add(new_task())
+    final = await saved(store, apply(added[0].status, Cancelled(), utc_now()))
+    with pytest.raises(QueueFull):
+        await store.save_together([apply(final, Retried(), utc_now())])
+    assert (await store.get(final.task_id)).status == final
+
+
+async def test_a_list_is_removed_with_its_entries_and_an_entry_by_itself(store: Store) -> None:
+    playlist, other = await a_list(store), await a_list(store)
+    one, two = await joined(store, playlist, 1, 2)
+    [stranger] = await joined(store, other, 1)
+    assert await store.mark_removed(one.status.task_id) == [one.status.task_id]
+    playlist_id = playlist.status.task_id
+    assert set(await store.mark_removed(playlist_id)) == {playlist_id, two.status.task_id}
+    assert await store.entries(playlist_id, list(Stage)) == []
+    for gone in (playlist, two):
+        with pytest.raises(TaskNotFound):
+            await store.get(gone.status.task_id)
+    with pytest.raises(TaskNotFound):
+        await store.mark_removed(playlist_id)
+    assert await store.get(stranger.status.task_id) == stranger
+
+
+async def test_pages_of_a_list_show_its_entries_alone(store: Store) -> None:
+    playlist, other = await a_list(store), await a_list(store)
+    added = await joined(store, playlist, 1, 2, 3, 4, 5)
+    await joined(store, other, 1, 2)
+    ids_of = [task.status.task_id for task in added]
+    await saved(store, finished(added[1].status, title="Second"))
+    await saved(store, apply(added[4].status, Prioritized(priority=7), utc_now()))
+    playlist_id = playlist.status.task_id
+    for limit in (2, 10):
+        assert await all_pages(store, Filter(playlist_id=playlist_id), limit) == ids_of[::-1]
+        queue = Filter((Stage.QUEUED,), playlist_id=playlist_id)
+        assert await all_pages(store, queue, limit) == [ids_of[at] for at in (4, 0, 2, 3)]
+    assert await all_pages(store, Filter((Stage.COMPLETED,), playlist_id=playlist_id), 10) == [ids_of[1]]
+    assert await all_pages(store, Filter(text="second", playlist_id=playlist_id), 10) == [ids_of[1]]
+    assert await all_pages(store, Filter(playlist_id="a" * 40), 10) == []
 
 
 # The same key.
@@ -477,18 +673,19 @@ async def many(store: Store, count: int = 60) -> list[Task]:
     return tasks
 
 
-@pytest.mark.parametrize("limit", [1, 7, 200])
-@pytest.mark.parametrize("text", ["", "example", "ex"])
-@pytest.mark.parametrize("wanted", [(), QUEUE.stages, PROCESSING.stages, ERRORS.stages, tuple(Stage)])
-async def test_pages_show_each_task_once_and_in_order(
-    store: Store, wanted: tuple[Stage, ...], text: str, limit: int
-) -> None:
-    tasks = [task for task in await many(store) if not wanted or task.status.stage in wanted]
-    newest_first = sorted(tasks, key=lambda task: -task.number)
-    in_queue_order = sorted(tasks, key=lambda task: (-task.status.priority, task.number))
-    expected = in_queue_order if wanted == QUEUE.stages else newest_first
-    found = await all_pages(store, Filter(wanted, text), limit)
-    assert found == [task.status.task_id for task in expected]
+async def test_pages_show_each_task_once_and_in_order(store: Store) -> None:
+    newest_first = sorted(await many(store), key=lambda task: -task.number)
+    in_queue_order = sorted(newest_first, key=lambda task: (-task.status.priority, task.number))
+    some_stages = ((), QUEUE.stages, PROCESSING.stages, ERRORS.stages, tuple(Stage))
+    for stages, text, limit in (
+        *product(some_stages, ("", "example", "ex"), (7, 200)),
+        ((), "", 1),
+        ((), "ex", 1),
+    ):
+        tasks = in_queue_order if stages == QUEUE.stages else newest_first
+        expected = [task.status.task_id for task in tasks if not stages or task.status.stage in stages]
+        found = await all_pages(store, Filter(stages, text), limit)
+        assert found == expected, (stages, text, limit)
 
 
 async def test_a_page_goes_on_where_the_last_one_ended_though_tasks_come_and_go(store: Store) -> None:

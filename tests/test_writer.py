@@ -14,8 +14,9 @@ from typing import Any
 import aiosqlite
 import pytest
 
+from server.backends.grouping import Change
 from server.backends.sqlite.connection import connect_writer
-from server.backends.sqlite.writer import Change, Writer
+from server.backends.sqlite.writer import Writer
 from server.errors import AppError, DatabaseBusy, DiskFull, QueueFull, ShuttingDown, StorageFailed
 
 PAYLOAD = "x" * 500
@@ -101,7 +102,7 @@ async def test_what_waits_is_committed_together(opened: tuple[Rows, Writer]) -> 
 
 async def test_a_group_has_a_bound(opened: tuple[Rows, Writer], monkeypatch: pytest.MonkeyPatch) -> None:
     rows, writer = opened
-    monkeypatch.setattr("server.backends.sqlite.writer.GROUP", 10)
+    monkeypatch.setattr("server.backends.grouping.GROUP", 10)
     await answers(submit(writer, *range(25)))
     assert rows.commits == 3
 
@@ -146,6 +147,27 @@ async def test_an_outcome_may_be_an_error(opened: tuple[Rows, Writer]) -> None:
     one, refused, other = await answers(submit(writer, 1, "refused", 2))
     assert (one, other, rows.commits) == (1, 2, 1)
     assert isinstance(refused, AppError)
+
+
+async def test_what_is_submitted_together_is_committed_together_however_much_it_is(
+    opened: tuple[Rows, Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, writer = opened
+    monkeypatch.setattr("server.backends.grouping.GROUP", 2)
+    found = await writer.submit_all([Put(2), Put("refused"), Put(3), Put(4, ("a",)), Put(5, ("a",))])
+    assert [type(answer) for answer in found] == [int, QueueFull, int, int, int]
+    assert (rows.commits, [key for key in rows.committed if key != "refused"]) == (1, [2, 3, 4, 5])
+
+
+async def test_of_what_is_submitted_together_nothing_is_written_if_one_cannot_be(
+    opened: tuple[Rows, Writer],
+) -> None:
+    rows, writer = opened
+    other = submit(writer, 1)
+    with pytest.raises(sqlite3.IntegrityError):
+        await writer.submit_all([Put(2), Put("text"), Put(3)])
+    assert await answers(other) == [1]
+    assert await rows.stored() == {1} == set(rows.committed)
 
 
 async def test_a_full_database_fails_all_that_waited_and_then_takes_writes_again(

@@ -2,25 +2,36 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 
-from server.tasks.tools import find_tools
+from server.tasks.tools import _bundled_ffmpeg, find_tools
 
 _FOUND = find_tools().ffmpeg
 assert _FOUND, "there is no ffmpeg, neither on the PATH nor in the package imageio-ffmpeg"
 FFMPEG: Final = _FOUND
+BUNDLED: Final = _bundled_ffmpeg() or FFMPEG
+"""Has every encoder, and starts faster than a distribution's."""
 FFPROBE: Final = shutil.which("ffprobe")
 
 
 def find_chromium() -> str | None:
     """The system's, else the one that `requirements/install.sh tools` has put beside Python's packages."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    chromium = ("chromium-headless-shell", "chromium", "chromium-browser")
+    names = (*chromium, "google-chrome", "google-chrome-stable")
     own = Path(sys.prefix, "browsers").glob("chromium*/*/*headless[-_]shell")
     return next(filter(None, map(shutil.which, (*names, *map(str, own)))), None)
+
+
+def driver_runs() -> bool:
+    """Whether Playwright's does, by which tests speak to Chromium: it wants a library of the system."""
+    node = compute_driver_executable()[0]
+    return subprocess.run([node, "--version"], capture_output=True, check=False).returncode == 0
 
 
 def without(what: str, remedy: str) -> NoReturn:

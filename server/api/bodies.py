@@ -35,12 +35,17 @@ def docs_path(request: web.Request) -> str:
     return f"{request.app[SETTINGS].server.base_path}/api/docs"
 
 
-async def read_object(request: web.Request) -> dict[str, Any]:
-    """The body, a JSON object. Raises `NotJsonType`, `BodyTooLarge`, `NotJson`, `InvalidRequest`."""
+async def read_object(request: web.Request, most: int = MAX_BODY) -> dict[str, Any]:
+    """The body, a JSON object of at most `most` bytes.
+
+    Raises `NotJsonType`, `BodyTooLarge`, `BodyTooSlow`, `NotJson`, `InvalidRequest`.
+    """
     if request.content_type != "application/json":
         raise NotJsonType
-    if (request.content_length or 0) > MAX_BODY:
+    if (request.content_length or 0) > most:
         raise BodyTooLarge
+    if most != MAX_BODY:  # which the application has told aiohttp
+        request = request.clone(client_max_size=most)
     try:
         async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN):
             body = from_json(await request.read(), allow_inf_nan=False)

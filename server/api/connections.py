@@ -6,8 +6,9 @@ of the process. Nor does it tell a handler that its client has left.
 """
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from aiohttp import web
 
 from server.api import wire
 from server.errors import TooManyRequests
+
+log = logging.getLogger(__name__)
 
 QUIET = 30.0  # seconds that a connection may stay without a request under way
 UNREAD = 60.0  # seconds that a client may go without taking a byte of what it was sent
@@ -108,22 +111,30 @@ class Connections:
 
     async def watch(self, server: web.Server) -> None:
         """Do both again and again, until it is cancelled."""
-        await asyncio.gather(self._keep_looking(server), self._keep_letting_go())
+        await asyncio.gather(
+            _again_and_again(LOOK, lambda: self._look_at_all(server)),
+            _again_and_again(LET_GO, self._let_all_go),
+        )
 
-    async def _keep_letting_go(self) -> None:
-        while True:
-            await asyncio.sleep(LET_GO)
-            self.let_go()
+    async def _let_all_go(self) -> None:
+        self.let_go()
 
-    async def _keep_looking(self, server: web.Server) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(LOOK)
-            connections = server.connections
-            for start in range(0, len(connections), AT_ONCE):
-                self.look(connections[start : start + AT_ONCE], loop.time())
-                await asyncio.sleep(0)
-            self._seen = {each: self._seen[each] for each in connections if each in self._seen}
+    async def _look_at_all(self, server: web.Server) -> None:
+        loop, connections = asyncio.get_running_loop(), server.connections
+        for start in range(0, len(connections), AT_ONCE):
+            self.look(connections[start : start + AT_ONCE], loop.time())
+            await asyncio.sleep(0)
+        self._seen = {each: self._seen[each] for each in connections if each in self._seen}
+
+
+async def _again_and_again(pause: float, work: Callable[[], Awaitable[None]]) -> None:
+    """One failure must not be the end of it: nobody would notice, until the descriptors are used up."""
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await work()
+        except Exception:
+            log.exception("looking after connections failed; the next try is in %s s", pause)
 
 
 @dataclass(frozen=True, slots=True)

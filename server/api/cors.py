@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE"
+ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
 EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After"
 AN_HOUR = "3600"  # seconds that a browser may remember the answer

@@ -8,13 +8,15 @@ A name is never used for other bytes, so it is its own ETag.
 
 import re
 import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import BinaryIO
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from server.api import conditions, wire
@@ -32,8 +34,9 @@ from server.api.openapi.operation import (
 from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
-from server.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable
+from server.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable, StorageAway
 from server.models import StoredFile, TaskStatus
+from server.ports import Stream
 
 SANDBOX_POLICY = "sandbox; default-src 'none'"
 MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
@@ -47,10 +50,12 @@ _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187, beside letters and digits
 async def download(request: web.Request) -> web.StreamResponse:
     """The file, a part of it, or 304; raises `FileNotFound`, `RangeNotSatisfiable`, `InvalidQuery`."""
     status, stored = await _find(request)
-    inline = _wants_inline(request) and bool(PLAYABLE.fullmatch(stored.type))
+    is_plain = not _wants_inline(request)
+    inline = not is_plain and bool(PLAYABLE.fullmatch(stored.type))
     published = status.published_at or status.completed_at or status.created_at
     named = disposition(stored.name, status.video_info.title, inline=inline)
-    return await send(request, status.task_id, stored, named, published.replace(microsecond=0))
+    modified = published.replace(microsecond=0)
+    return await send(request, status.task_id, stored, named, modified, may_redirect=is_plain)
 
 
 async def send(
@@ -59,27 +64,40 @@ async def send(
     stored: StoredFile,
     content_disposition: str,
     modified: datetime | None = None,
+    *,
+    may_redirect: bool = False,
 ) -> web.StreamResponse:
     """A stored file as the conditions of the request want it, `modified` in whole seconds.
 
-    Raises `FileNotFound`, `RangeNotSatisfiable`.
+    All of it may come from elsewhere, if it `may_redirect`. Raises `FileNotFound`, `RangeNotSatisfiable`,
+    `StorageAway`.
     """
     headers = _headers(stored, content_disposition, modified)
     if conditions.has(request, _etag(stored), modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
     file = await request.app[FILES].open(task_id, stored)
+    if may_redirect and request.method == "GET" and hdrs.RANGE not in request.headers:
+        link = await request.app[FILES].link(task_id, stored)
+        if link:
+            return _elsewhere(link)
     response = FilePart(file, stored, part, headers)
     request.app[DOORS].add_headers(request, response)
     await response.prepare(request)  # here, so that the request is under way for as long as it is sent
     return response
 
 
+def _elsewhere(link: str) -> web.Response:
+    """To be followed at once, and never again: the link ends in some minutes."""
+    headers = {"Location": link, "Cache-Control": "no-store"}
+    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
+
+
 class FilePart(web.StreamResponse):
     """Sends `part` of an open file, or all of it, and closes it."""
 
     def __init__(
-        self, file: BinaryIO, stored: StoredFile, part: range | None, headers: dict[str, str]
+        self, file: BinaryIO | Stream, stored: StoredFile, part: range | None, headers: dict[str, str]
     ) -> None:
         super().__init__(
             status=HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT, headers=headers
@@ -94,12 +112,42 @@ class FilePart(web.StreamResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self.prepared:
             return await super().prepare(request)
-        with self._file:
+        part = self._part if request.method == "GET" else range(0)
+        match self._file:
+            case Stream() as stream:
+                return await self._pass_on(request, stream, part)
+            case file:
+                return await self._copy(request, file, part)
+
+    async def _copy(
+        self, request: web.BaseRequest, file: BinaryIO, part: range
+    ) -> AbstractStreamWriter | None:
+        with file:
             writer = await super().prepare(request)
-            if self._part and request.method == "GET":
-                await wire.send_file(request, self._file, self._part)
+            if part:
+                await wire.send_file(request, file, part)
             await self.write_eof()
         return writer
+
+    async def _pass_on(
+        self, request: web.BaseRequest, stream: Stream, part: range
+    ) -> AbstractStreamWriter | None:
+        """The headers go out with the first bytes: until then a fault can still be told."""
+        async with aclosing(stream.read(part)) as pieces:
+            first = await anext(pieces) if part else b""
+            writer = await super().prepare(request)
+            if part:
+                await wire.send_pieces(request, beginning_with(first, pieces))
+            await self.write_eof()
+        return writer
+
+
+async def beginning_with(
+    first: bytes | memoryview, others: AsyncIterator[bytes | memoryview]
+) -> AsyncIterator[bytes | memoryview]:
+    yield first
+    async for other in others:
+        yield other
 
 
 async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:
@@ -167,13 +215,24 @@ def part_of(size: int, first: str, last: str) -> range | None:
 def disposition(name: str, title: str | None, *, inline: bool) -> str:
     """`Content-Disposition` (RFC 6266): the title as a file name, for old clients in ASCII."""
     kind = "inline" if inline else "attachment"
-    stem = filename_stem(title or "")
-    if not stem:
+    filename = filename_of(name, title)
+    if filename == name:
         return f'{kind}; filename="{name}"'
-    filename = f"{stem}.{name.rpartition('.')[2]}"
     plain = filename if filename.isascii() and "%" not in filename else name
     encoded = quote(filename, safe=_ATTR_CHAR)
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
+
+
+def filename_of(name: str, title: str | None) -> str:
+    """What the file that is published as `name` is called where it is saved.
+
+    Players find `Film.en.srt` beside `Film.mp4` by themselves.
+    """
+    stem = filename_stem(title or "")
+    what, _, which = name.partition("_")[0].partition("-")
+    if what == "chapter":
+        which = f"chapter-{which:>03}"
+    return ".".join(filter(None, (stem, which, name.rpartition(".")[2]))) if stem else name
 
 
 def filename_stem(title: str) -> str:
@@ -201,8 +260,26 @@ _HEADERS = {
     "Accept-Ranges": "`bytes`",
     "Content-Disposition": "`attachment`, or `inline` where asked for and safe; the title as file name",
 }
-RANGE = header("Range", "one range of bytes; anything else gives the whole")
-IF_RANGE = header("If-Range", "an ETag or a date; if it is stale, the whole is sent")
+
+
+def replies(whole: str, media_type: str, headers: dict[str, str]) -> dict[int, Reply]:
+    """What `send` may answer, for the description; `whole` says what all of it is."""
+    return {
+        200: Reply(whole, {media_type: BINARY}, headers),
+        206: Reply("The part asked for", {media_type: BINARY}, headers | {"Content-Range": "which it is"}),
+        304: Reply(HAS_IT, headers=headers),
+    }
+
+
+def replies_to_head(headers: dict[str, str]) -> dict[int, Reply]:
+    return {200: Reply("As with GET", headers=headers), 304: Reply(HAS_IT, headers=headers)}
+
+
+CONDITIONS = (
+    header("Range", "one range of bytes; anything else gives the whole"),
+    header("If-Range", "an ETag or a date; if it is stale, the whole is sent"),
+    IF_NONE_MATCH,
+)
 ROUTES = [
     get(
         "/api/download/{name:(?s:.*)}",
@@ -211,31 +288,29 @@ ROUTES = [
             "download",
             "Files",
             "A finished file",
-            {
-                200: Reply("The whole file", {"*/*": BINARY}, _HEADERS),
-                206: Reply(
-                    "The part asked for", {"*/*": BINARY}, _HEADERS | {"Content-Range": "which it is"}
-                ),
-                304: Reply(HAS_IT, headers=_HEADERS),
+            replies("The whole file", "*/*", _HEADERS)
+            | {
+                307: Reply(
+                    "With `storage.redirect_downloads`: the whole file is elsewhere",
+                    headers={"Location": "where, for five minutes"},
+                )
             },
             parameters=(
                 _NAME,
                 _INLINE,
-                RANGE,
-                IF_RANGE,
-                IF_NONE_MATCH,
+                *CONDITIONS,
                 header("If-Modified-Since", "a date"),
                 *READER,
             ),
-            errors=(FileNotFound, RangeNotSatisfiable, InvalidQuery),
+            errors=(FileNotFound, RangeNotSatisfiable, InvalidQuery, StorageAway),
         ),
         head=Operation(
             "download_head",
             "Files",
             "What a finished file comes with",
-            {200: Reply("As with GET", headers=_HEADERS), 304: Reply(HAS_IT, headers=_HEADERS)},
+            replies_to_head(_HEADERS),
             parameters=(_NAME, _INLINE, IF_NONE_MATCH, *READER),
-            errors=(FileNotFound, InvalidQuery),
+            errors=(FileNotFound, InvalidQuery, StorageAway),
         ),
     )
 ]

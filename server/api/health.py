@@ -5,11 +5,12 @@ from http import HTTPStatus
 from aiohttp import web
 
 from server.api.bodies import respond_json
-from server.api.keys import READINESS
+from server.api.keys import READINESS, TASKS
 from server.api.openapi.operation import JSON, Operation, Reply
 from server.api.openapi.schemas import Health, ReadinessReport
 from server.api.route import get
 from server.errors import InternalError
+from server.tasks.readiness import Check
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -20,6 +21,8 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """One entry for each thing the service needs; 503 only for what stops it from working."""
     checks = await request.app[READINESS].checks()
+    if request.app[TASKS].is_draining:
+        checks = [*checks, Check("stopping", ok=False, detail="what runs is given time to end")]
     ready = all(check.ok for check in checks if check.needed)
     body = {"status": "ready" if ready else "not ready", "checks": {c.name: c.entry() for c in checks}}
     return respond_json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)

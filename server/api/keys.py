@@ -3,11 +3,11 @@
 from aiohttp import web
 
 from server.api.payload import Encoder
-from server.ports import FileStore
+from server.ports import Cookies, FileStore, Workplace
 from server.settings import Settings
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
-from server.tasks.readiness import Readiness
+from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -15,8 +15,10 @@ LANGUAGE = web.AppKey("language", str)  # of those who ask for none
 TASKS = web.AppKey("tasks", Tasks)
 HUB = web.AppKey("hub", Hub)
 FILES: web.AppKey[FileStore] = web.AppKey("files")
+WORKPLACE: web.AppKey[Workplace] = web.AppKey("workplace")
+COOKIES: web.AppKey[Cookies] = web.AppKey("cookies")
 INSPECTOR = web.AppKey("inspector", Inspector)
-READINESS = web.AppKey("readiness", Readiness)
+READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 ENCODER = web.AppKey("encoder", Encoder)
 
 SCOPE = web.RequestKey("scope", str)  # names the token, where tokens are set

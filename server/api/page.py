@@ -1,14 +1,14 @@
-"""`GET /`: the web page, plain files without a build step."""
+"""`GET /`: the web page, made of plain files without a build step."""
 
-import asyncio
-import hashlib
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from server.api import conditions
-from server.api.bodies import docs_path
+from server.api.assets import Asset, Assets, read_assets
+from server.api.bodies import docs_path, language
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import get, undescribed
@@ -17,30 +17,24 @@ from server.errors import NotFound
 _PACKAGE = Path(__file__).parent.parent
 # In the package where a wheel was installed, beside it in a checkout.
 STATIC = next(path for path in (_PACKAGE / "static", _PACKAGE.parent / "static") if path.is_dir())
-TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".svg": "image/svg+xml",
-}
+ASSETS = web.AppKey("assets", Assets)
+WORKER = "js/sw.js"
+FOREVER = "public, max-age=31536000, immutable"
+MIN_PACKED = 400  # bytes: less fits into one packet either way
 
 
-def assets_in(folder: Path) -> dict[str, Path]:
-    """Path in a link -> file, for what the page is made of: nothing hidden, and no editor's copies."""
-    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in TYPES}
-    return {
-        name.as_posix(): path
-        for name, path in found.items()
-        if path.is_file() and not any(part.startswith(".") for part in name.parts)
-    }
-
-
-ASSETS = assets_in(STATIC)
+@cache
+def assets() -> Assets:
+    """As they were when the first application of this process was made."""
+    return read_assets(STATIC)
 
 
 async def index(request: web.Request) -> web.Response:
-    return await _answer(request, STATIC / "index.html")
+    chosen = language(request)
+    response = _answer(request, request.app[ASSETS].pages[chosen])
+    response.headers[hdrs.VARY] = "Accept-Encoding, Accept-Language"
+    response.headers[hdrs.CONTENT_LANGUAGE] = chosen
+    return response
 
 
 async def moved(request: web.Request) -> web.Response:
@@ -52,22 +46,41 @@ async def moved(request: web.Request) -> web.Response:
 
 async def static(request: web.Request) -> web.Response:
     """Only files that were there when the server started: no path is made from what a request says."""
-    path = ASSETS.get(request.match_info["path"])
-    if path is None:
+    asset = request.app[ASSETS].files.get(request.match_info["path"])
+    if asset is None:
         raise NotFound(docs_path(request))
-    return await _answer(request, path)
+    response = _answer(request, asset)
+    # Where servers of two releases stand together, one is asked for the other's file: that is not for ever.
+    if request.query_string == asset.tag:
+        response.headers[hdrs.CACHE_CONTROL] = FOREVER
+    if request.match_info["path"] == WORKER:
+        response.headers["Service-Worker-Allowed"] = "/"  # it lies below the page that it works for
+    return response
 
 
-async def _answer(request: web.Request, path: Path) -> web.Response:
-    """The file as it is now, or 304 for those who have it; browsers ask each time, so they see a new one."""
-    body = await asyncio.to_thread(path.read_bytes)
-    etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+def _answer(request: web.Request, asset: Asset) -> web.Response:
+    """The file, packed for those who can unpack it, or 304 for those who have it."""
+    packed = len(asset.body) >= MIN_PACKED and _takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    etag = f'"{asset.tag}-gzip"' if packed else f'"{asset.tag}"'
     if conditions.has(request, etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED)
     else:
-        response = web.Response(body=body, content_type=TYPES[path.suffix])
-    response.headers["ETag"] = etag
+        response = web.Response(body=asset.packed if packed else asset.body, content_type=asset.type)
+        if packed:
+            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    response.headers[hdrs.ETAG] = etag
+    response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
     return response
+
+
+def _takes_gzip(header: str) -> bool:
+    """By `Accept-Encoding` (RFC 9110, section 12.5.3): what is named outranks what is not."""
+    weights = {}
+    for part in header.lower().split(","):
+        name, _, parameter = part.partition(";")
+        weights[name.strip()] = parameter.replace(" ", "").removeprefix("q=")
+    weight = weights.get("gzip", weights.get("*", "0"))
+    return weight.strip("0.") != "" or weight == ""
 
 
 ROUTES = [

@@ -4,7 +4,7 @@ from server.settings import ServerSettings
 
 
 class OpenPaths:
-    """A page load asks for some forty files, so what the page is made of counts for no limit either."""
+    """A page load asks for several files, so what the page is made of counts for no limit either."""
 
     def __init__(self, settings: ServerSettings) -> None:
         prefixes = {"", settings.base_path}

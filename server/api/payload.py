@@ -12,7 +12,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from server.locales import LANGUAGES, Catalogue
-from server.models import Stage, TaskStatus, VideoInfo
+from server.models import Entries, Stage, StoredFile, TaskStatus, VideoInfo
+from server.tasks.announced import NOT_LIVE_YET
+from server.tasks.remedies import offered
 
 _INFO = set(VideoInfo.model_fields)  # without what a newer release may have added
 MAX_KEPT = 1024  # encoded payloads, two kilobytes each with their frames
@@ -82,7 +84,7 @@ def text_frame(body: bytes) -> bytes:
 
 def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
     """`status` as clients see it, in the reader's words."""
-    is_queued = status.stage is Stage.QUEUED
+    waits = status.stage is Stage.QUEUED or status.is_held
     fields: dict[str, Any] = {
         "task_id": status.task_id,
         "status": status.stage.status,
@@ -103,21 +105,41 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "total_bytes": status.total_bytes,
         "speed": status.speed,
         "eta": status.eta,
-        "file_info": {kind: {"size": file.size, "type": file.type} for kind, file in status.files.items()},
+        "file_info": {kind: _file_info(file) for kind, file in status.files.items()},
         "number": status.number,
         "thumbnail": f"{base_path}/api/tasks/{status.task_id}/thumbnail" if status.thumbnail else None,
-        "waiting": status.waiting if is_queued else None,
-        "not_before": _instant(status.not_before) if is_queued else None,
+        "waiting": status.waiting if waits else None,
+        "not_before": _instant(_begins(status)) if waits else None,
         "error_code": status.error_code,
-        "hint": words.hint(status.hint or status.error_code) if status.error_code else None,
+        "hint": words.hint(status.hint or status.error_code, status.cookies) if status.error_code else None,
+        "cookies": status.cookies,
+        "rank": status.rank or None,
+        "playlist_id": status.playlist_id,
+        "entries": _entries(status.entries) if status.entries else None,
+        "remedies": offered(status) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _begins(status: TaskStatus) -> datetime | None:
+    """When what a queued task waits for is to be there; a broadcast is looked for before it begins, too."""
+    return status.begins_at if status.waiting == NOT_LIVE_YET else status.not_before
+
+
+def _file_info(file: StoredFile) -> dict[str, Any]:
+    info: dict[str, Any] = {"size": file.size, "type": file.type}
+    return info | {"sha256": file.sha256} if file.sha256 else info
+
+
+def _entries(entries: Entries) -> dict[str, Any]:
+    told: dict[str, Any] = entries.model_dump(include={"total", "completed", "failed"})
+    return told | {"truncated": True} if entries.truncated else told
 
 
 def _message(status: TaskStatus, words: Catalogue) -> str:
     if status.stage is Stage.FAILED:
         return words.failed(status.error_code or "internal")
-    if status.stage is Stage.QUEUED and status.waiting:
+    if status.waiting and (status.stage is Stage.QUEUED or status.is_held):
         return words.waiting(status.waiting) or words.stage(status.stage)
     return words.stage(status.stage)
 

@@ -3,13 +3,22 @@
 from aiohttp import web
 
 from server.api.bodies import docs_path, language, respond_json
-from server.errors import AppError, InvalidRequest, SourceRefused
+from server.errors import AppError, InvalidRequest, NotStreamable, SourceRefused
 from server.locales import LANGUAGES, Catalogue
 
 
 def problem(request: web.Request, error: AppError) -> web.Response:
-    """`error` in the reader's words; codes are stable, texts are not."""
+    """An answer that is `error`."""
     chosen = language(request)
+    response = respond_json(problem_body(request, error, chosen), error.status, "application/problem+json")
+    response.headers.update(error.headers)
+    response.headers["Content-Language"] = chosen
+    response.headers["Vary"] = "Accept-Language"
+    return response
+
+
+def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str, object]:
+    """`error` in the words of the language `chosen`; codes are stable, texts are not."""
     words = LANGUAGES[chosen]
     title, detail = words.problem(error.code, error.values)
     body: dict[str, object] = {
@@ -19,13 +28,7 @@ def problem(request: web.Request, error: AppError) -> web.Response:
         "detail": detail,
         "code": error.code,
     }
-    response = respond_json(
-        body | error.extra | _members(error, words), error.status, "application/problem+json"
-    )
-    response.headers.update(error.headers)
-    response.headers["Content-Language"] = chosen
-    response.headers["Vary"] = "Accept-Language"
-    return response
+    return body | error.extra | _members(error, words)
 
 
 def _members(error: AppError, words: Catalogue) -> dict[str, object]:
@@ -33,6 +36,8 @@ def _members(error: AppError, words: Catalogue) -> dict[str, object]:
     match error:
         case InvalidRequest(wrong=wrong):
             return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}
+        case NotStreamable(reason=reason):
+            return {"hint": words.no_stream(reason)}
         case SourceRefused(error_code=code):
             hint = words.hint(code)
             told = {"error_code": code, "error": words.error(code), "hint": hint}

@@ -1,32 +1,94 @@
 """`POST /api/process`: a link goes in, a task comes out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
 from server.api.bodies import read_object, respond, validated
-from server.api.idempotency import idempotency
-from server.api.keys import SETTINGS, TASKS
+from server.api.cookies import cookies_named, unknown_cookies
+from server.api.idempotency import idempotency, key_of, wish_of
+from server.api.keys import COOKIES, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.openapi.schemas import TaskPayload
 from server.api.route import post
-from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, WrongField
-from server.models import ProcessRequest
+from server.errors import AppError, IdempotencyMismatch, InvalidQuery, InvalidRequest, QueueFull, WrongField
+from server.models import ProcessRequest, TaskStatus
+from server.ports import Idempotency
 
 Presets = Mapping[str, dict[str, Any]]
+Asked = tuple[ProcessRequest, Idempotency | None, str]  # and the wish
 
 
 async def submit(request: web.Request) -> web.Response:
     """Accept a download; the answer comes once the task is on disk and before anything is fetched."""
-    body, presets = await read_object(request), request.app[SETTINGS].presets
-    wanted = validated(ProcessRequest, with_preset(body, presets), *unknown_preset(body, presets))
-    status = await request.app[TASKS].submit(wanted, idempotency(request, wanted, body.keys()))
+    body, key = await read_object(request), key_of(request)
+    [asked] = await read_all(request, [body], [key])
+    if isinstance(asked, AppError):
+        raise asked
+    shared = await shared_task(request, asked)
+    if shared:
+        return respond(request, shared)
+    status = await request.app[TASKS].submit(*asked)
     response = respond(request, status, HTTPStatus.ACCEPTED)
     base_path = request.app[SETTINGS].server.base_path
     response.headers["Location"] = f"{base_path}/api/status/{status.task_id}"
     return response
+
+
+async def shared_task(request: web.Request, asked: Asked) -> TaskStatus | None:
+    """Another task that will do, if the request says so and its key has not made one."""
+    wanted, key, wish = asked
+    tasks = request.app[TASKS]
+    if not wanted.reuse or (key and await tasks.is_known(key)):
+        return None
+    return await tasks.shared(wish)
+
+
+async def read_all(
+    request: web.Request, bodies: Sequence[dict[str, Any]], keys: Sequence[str | None]
+) -> list[Asked | AppError]:
+    """What each of the bodies asks for, with its key, or what is wrong with it."""
+    presets = request.app[SETTINGS].presets
+    wholes = [with_preset(body, presets) for body in bodies]
+    cookies = await cookies_named(wholes, request.app[COOKIES])
+    return [
+        await _read(request, body, whole, cookies, key)
+        for body, whole, key in zip(bodies, wholes, keys, strict=True)
+    ]
+
+
+async def _read(
+    request: web.Request,
+    body: dict[str, Any],
+    whole: dict[str, Any],
+    cookies: Collection[str],
+    key: str | None,
+) -> Asked | AppError:
+    """`whole` is `body` with its preset."""
+    unknown = unknown_cookies(whole, cookies)
+    try:
+        if unknown and await _was_accepted(request, body, whole, key):
+            unknown = []  # they were there then
+        wanted = validated(
+            ProcessRequest, whole, *unknown_preset(body, request.app[SETTINGS].presets), *unknown
+        )
+    except (InvalidRequest, IdempotencyMismatch) as wrong:
+        return wrong
+    return wanted, idempotency(key, wanted, body.keys()), wish_of(request, wanted)
+
+
+async def _was_accepted(
+    request: web.Request, body: dict[str, Any], whole: dict[str, Any], key: str | None
+) -> bool:
+    """Whether the very same request has made a task already, by its `Idempotency-Key`."""
+    try:
+        wanted = validated(ProcessRequest, whole)
+    except InvalidRequest:
+        return False
+    known = idempotency(key, wanted, body.keys())
+    return known is not None and await request.app[TASKS].is_known(known)
 
 
 def with_preset(body: dict[str, Any], presets: Presets) -> dict[str, Any]:
@@ -41,6 +103,11 @@ def unknown_preset(body: dict[str, Any], presets: Presets) -> list[WrongField]:
     return [("preset", "preset_unknown", {})] if isinstance(name, str) and name not in presets else []
 
 
+IDEMPOTENCY_KEY = header(
+    "Idempotency-Key",
+    "the same key and request give the same task",
+    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+)
 ROUTES = [
     post(
         "/api/process",
@@ -49,15 +116,14 @@ ROUTES = [
             "process",
             "Tasks",
             "Make a task",
-            {202: Reply("It is on disk", {JSON: TaskPayload}, {"Location": "`/api/status/<task_id>`"})},
+            {
+                200: Reply("With `reuse`: another task that will do", {JSON: TaskPayload}),
+                202: Reply("It is on disk", {JSON: TaskPayload}, {"Location": "`/api/status/<task_id>`"}),
+            },
             "Only `url` is required; by default there will be a video and an audio file, from one download. "
             "The answer comes before anything is fetched.",
             parameters=(
-                header(
-                    "Idempotency-Key",
-                    "the same key and request give the same task",
-                    {"type": "string", "pattern": "^[!-~]{1,255}$"},
-                ),
+                IDEMPOTENCY_KEY,
                 *READER,
             ),
             body=ProcessRequest,

@@ -1,5 +1,6 @@
 """How often an address did something within the running minute."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -27,4 +28,4 @@ class Minute:
     def left(self, address: str) -> int:
         """Whole seconds, at least one, until the address is at 0 again."""
         began, _ = self._counts.get(address, (0.0, 0))
-        return max(1, round(began + MINUTE - self._clock() + 0.5))
+        return max(1, math.ceil(began + MINUTE - self._clock()))

@@ -43,6 +43,10 @@ def patch(path: str, handler: Handler, operation: Operation) -> Route:
     return Route(web.patch(path, handler), {"patch": operation})
 
 
+def put(path: str, handler: Handler, operation: Operation) -> Route:
+    return Route(web.put(path, handler), {"put": operation})
+
+
 def delete(path: str, handler: Handler, operation: Operation) -> Route:
     return Route(web.delete(path, handler), {"delete": operation})
 

@@ -87,7 +87,9 @@ class Doors:
         if not self._proxies:
             return address
         forwarded = request.headers.getall("X-Forwarded-For", ())
-        for hop in reversed([hop.strip() for header in forwarded for hop in header.split(",")]):
+        for hop in reversed(
+            [_without_port(hop.strip()) for header in forwarded for hop in header.split(",")]
+        ):
             if not self._is_trusted(address) or not _is_literal(hop):
                 break
             address = hop
@@ -123,6 +125,13 @@ class Doors:
             raise OriginForbidden
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and origin not in self._origins:
             raise OriginForbidden
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies tell the client's port as well: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _is_literal(name: str) -> bool:

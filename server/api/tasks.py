@@ -1,19 +1,16 @@
 """Lists of tasks, and what can be done with one."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
-from server.api.files import IF_RANGE, RANGE, disposition, send
+from server.api.files import CONDITIONS, disposition, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
-    BINARY,
-    HAS_IT,
     IF_NONE_MATCH,
     JSON,
     OF_CHANGES,
@@ -34,12 +31,15 @@ from server.errors import (
     InvalidQuery,
     QueueFull,
     RangeNotSatisfiable,
+    StorageAway,
     TaskAlreadyFinal,
     TaskNotFound,
     ThumbnailNotFound,
+    WorkerSilent,
+    WrongField,
     WrongStage,
 )
-from server.models import PriorityChange, Stage, TaskStatus
+from server.models import PlaceChange, Stage, TaskStatus
 from server.ports import Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
@@ -83,19 +83,25 @@ def _filter(query: Query) -> Filter | None:
     text = query.text("q", MAX_TEXT).strip()
     status = query.one_of("status", STATUSES)
     stage = query.one_of("stage", tuple(Stage))
-    if query.text("playlist_id", MAX_TEXT):  # no task belongs to a playlist
-        return None
+    playlist_id = query.text("playlist_id", MAX_TEXT) or None
     stages = tuple(each for each in Stage if status in ("", each.status) and stage in ("", each))
     if not stages:
         return None
-    return Filter(stages=() if len(stages) == len(Stage) else stages, text=text)
+    return Filter(() if len(stages) == len(Stage) else stages, text, playlist_id)
 
 
 async def change(request: web.Request) -> web.Response:
-    """Another priority, which moves the task in the queue."""
-    wanted = validated(PriorityChange, await read_object(request))
+    """Another priority or position, which moves the task in the queue."""
+    body = await read_object(request)
+    wanted = validated(PlaceChange, body, *_nothing_said(body))
     task_id = request.match_info["task_id"]
-    return respond(request, await request.app[TASKS].prioritize(task_id, wanted.priority))
+    return respond(request, await request.app[TASKS].move(task_id, wanted.priority, wanted.position))
+
+
+def _nothing_said(body: dict[str, Any]) -> list[WrongField]:
+    """As a missing priority, if so."""
+    said = [name for name in PlaceChange.model_fields if body.get(name) is not None]
+    return [] if said else [("priority", "missing", {})]
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -130,17 +136,9 @@ async def _act(request: web.Request, action: Callable[[str], Awaitable[TaskStatu
 async def get_log(request: web.Request) -> web.Response:
     """The task's own yt-dlp and ffmpeg log; empty while there is none."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
-    text = await asyncio.to_thread(_tail, request.app[FILES].log(status.task_id))
+    text = await request.app[FILES].read_log(status.task_id, MAX_LOG)
     headers = {"Cache-Control": "private, no-cache"}
     return web.Response(body=text, content_type="text/plain", charset="utf-8", headers=headers)
-
-
-def _tail(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_LOG)
-    except FileNotFoundError:
-        return b""
 
 
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
@@ -155,7 +153,11 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
         raise ThumbnailNotFound from None
 
 
+_ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # a route of its own
 _TASK = {200: Reply("The task", {JSON: TaskPayload})}
+
+
+_STOPS = (TaskAlreadyFinal, WorkerSilent)
 
 
 def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type[AppError]) -> Route:
@@ -187,6 +189,7 @@ ROUTES = [
             parameters=(
                 Parameter("status", "only these", {"enum": ["processing", "completed", "error"]}),
                 Parameter("stage", "only these", {"enum": [stage.value for stage in Stage]}),
+                Parameter("playlist_id", "only the entries of this list"),
                 Parameter(
                     "q", "a text in title, uploader or URL, literally", {"type": "string", "maxLength": 500}
                 ),
@@ -203,20 +206,20 @@ ROUTES = [
         ),
     ),
     patch(
-        "/api/tasks/{task_id}",
+        _ONE,
         change,
         Operation(
             "prioritize",
             "Tasks",
-            "Change the priority",
+            "Change the place in the queue",
             _TASK,
             parameters=(TASK_ID, *READER),
-            body=PriorityChange,
+            body=PlaceChange,
             errors=(TaskNotFound, TaskAlreadyFinal, *OF_CHANGES),
         ),
     ),
     delete(
-        "/api/tasks/{task_id}",
+        _ONE,
         remove,
         Operation(
             "delete",
@@ -224,11 +227,11 @@ ROUTES = [
             "Remove a task and its files",
             {204: Reply("It is gone; it was cancelled if it ran")},
             parameters=(TASK_ID, *READER),
-            errors=(TaskNotFound, *OF_CHANGES),
+            errors=(TaskNotFound, StorageAway, WorkerSilent, *OF_CHANGES),
         ),
     ),
-    _action("cancel", cancel, "Cancel", "Answers when all that was started is gone.", TaskAlreadyFinal),
-    _action("pause", pause, "Pause", "Frees its slot; stays paused over restarts.", TaskAlreadyFinal),
+    _action("cancel", cancel, "Cancel", "Answers when all that was started is gone.", *_STOPS),
+    _action("pause", pause, "Pause", "Frees its slot; stays paused over restarts.", *_STOPS),
     _action("resume", resume, "Resume", "Goes on from the partial file.", TaskAlreadyFinal),
     _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage, QueueFull),
     _action(
@@ -248,7 +251,7 @@ ROUTES = [
             "The task's own log",
             {200: Reply("What yt-dlp and ffmpeg said, capped, without secrets", {"text/plain": TEXT})},
             parameters=(TASK_ID, *READER),
-            errors=(TaskNotFound,),
+            errors=(TaskNotFound, StorageAway),
         ),
     ),
     get(
@@ -258,23 +261,17 @@ ROUTES = [
             "thumbnail",
             "Tasks",
             "A small JPEG",
-            {
-                200: Reply("At most 480 pixels wide", {"image/jpeg": BINARY}, _PICTURE),
-                206: Reply(
-                    "The part asked for", {"image/jpeg": BINARY}, _PICTURE | {"Content-Range": "which it is"}
-                ),
-                304: Reply(HAS_IT, headers=_PICTURE),
-            },
-            parameters=(TASK_ID, RANGE, IF_RANGE, IF_NONE_MATCH, *READER),
-            errors=(TaskNotFound, ThumbnailNotFound, RangeNotSatisfiable),
+            replies("At most 480 pixels wide", "image/jpeg", _PICTURE),
+            parameters=(TASK_ID, *CONDITIONS, *READER),
+            errors=(TaskNotFound, ThumbnailNotFound, RangeNotSatisfiable, StorageAway),
         ),
         head=Operation(
             "thumbnail_head",
             "Tasks",
             "What the small JPEG comes with",
-            {200: Reply("As with GET", headers=_PICTURE), 304: Reply(HAS_IT, headers=_PICTURE)},
+            replies_to_head(_PICTURE),
             parameters=(TASK_ID, IF_NONE_MATCH, *READER),
-            errors=(TaskNotFound, ThumbnailNotFound),
+            errors=(TaskNotFound, ThumbnailNotFound, StorageAway),
         ),
     ),
 ]

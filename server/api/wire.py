@@ -1,4 +1,4 @@
-"""What the kernel knows of a client's connection, and what it does with one: copy a file to it, cut it off.
+"""What the kernel knows of a client's connection, and what it does with one: send a file to it, cut it off.
 
 A byte counts as taken when the client's system has confirmed it. Until then it waits here, in the
 transport's buffer or in the kernel's, which takes megabytes.
@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from errno import EIO
 from typing import BinaryIO
@@ -48,14 +48,27 @@ async def send_file(request: web.BaseRequest, file: BinaryIO, part: range) -> No
 
     Raises `ConnectionError` if the client leaves, another `OSError` if the file cannot be read to its end.
     """
+    with _lent(await _drained(request)) as sock:
+        await _Copy(file, part, sock).run()
+
+
+async def send_pieces(request: web.BaseRequest, pieces: AsyncIterator[bytes | memoryview]) -> None:
+    """Send `pieces` behind the headers, each from where it lies in memory. Raises `ConnectionError`."""
+    loop = asyncio.get_running_loop()
+    with _lent(await _drained(request)) as sock:
+        async for piece in pieces:
+            await loop.sock_sendall(sock, piece)
+
+
+async def _drained(request: web.BaseRequest) -> asyncio.Transport:
+    """The client's connection, once what was written before is in the kernel's hands."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client left")
-    transport.set_write_buffer_limits(high=0)  # so that the headers are out when this has drained
+    transport.set_write_buffer_limits(high=0)
     await request.writer.drain()
     transport.set_write_buffer_limits()
-    with _lent(transport) as sock:
-        await _Copy(file, part, sock).run()
+    return transport
 
 
 @contextmanager

@@ -15,7 +15,15 @@ from server.api.bodies import docs_path
 from server.api.connections import Connections
 from server.api.problems import problem
 from server.api.route import Route
-from server.errors import AppError, InternalError, MethodNotAllowed, NotFound
+from server.errors import (
+    AppError,
+    FileNotFound,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    StorageAway,
+    StorageFailed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +119,16 @@ class NobodyThere(web.Response):
 
 
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
+    if isinstance(exc, StorageFailed):  # also a read, of which nobody else says anything
+        log.error("%s %s: the storage fails: %s", request.method, request.raw_path, exc.__cause__ or exc)
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)
+    if isinstance(exc, StorageAway):
+        log.warning("%s broke off, the bucket is away: %s", request.path, exc.__cause__ or exc)
+        return NobodyThere()
+    if isinstance(exc, FileNotFound):
+        log.info("%s broke off, a file was removed meanwhile", request.path)
+        return NobodyThere()
     error_id = secrets.token_hex(8)
     log.error("error %s in %s %s", error_id, request.method, request.raw_path, exc_info=exc)
     if request.writer.output_size:  # an answer is under way: only its end can say that it is not whole

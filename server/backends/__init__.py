@@ -5,26 +5,48 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from server.backends import embedded, sqlite
-from server.backends.embedded import Backend
-from server.backends.sqlite import DatabaseUnusable, DataDirInUse
+from server.backends.files import check_files
+from server.backends.moving import Copied, copy
+from server.backends.opening import Backend
+from server.backends.sqlite import DataDirInUse
+from server.backends.unusable import DatabaseUnusable, FilesUnusable
 from server.clock import Clock
 from server.settings import Settings
 from server.tasks.hub import Hub
 
-__all__ = ["Backend", "DataDirInUse", "DatabaseUnusable", "back_up", "check_database", "open_backend"]
+__all__ = [
+    "Backend",
+    "Copied",
+    "DataDirInUse",
+    "DatabaseUnusable",
+    "FilesUnusable",
+    "back_up",
+    "check_database",
+    "check_files",
+    "copy",
+    "open_backend",
+]
 
 
 def open_backend(
     settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = ()
 ) -> AbstractAsyncContextManager[Backend]:
-    """Log-ins of other `scopes` than these end. Raises `DataDirInUse` and `DatabaseUnusable` when entered."""
-    match settings.storage.database:
-        case "sqlite":
-            return embedded.open_embedded(settings, hub, clock, scopes)
+    """Log-ins of other `scopes` than these end. Raises `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`
+    when entered.
+    """
+    if settings.storage.database == "sqlite":
+        return embedded.open_embedded(settings, hub, clock, scopes)
+    from server.backends.cluster.opening import open_cluster  # 30 MB: not for those who do not need it
+
+    return open_cluster(settings, hub, scopes)
 
 
 async def check_database(settings: Settings) -> str:
     """What is there, in a few words; raises `DatabaseUnusable` if a server could not work with it."""
+    if settings.storage.database != "sqlite":
+        from server.backends.postgresql.checking import check as check_postgresql
+
+        return await check_postgresql(settings.storage.database)
     path = settings.storage.data_dir / sqlite.DATABASE
     if not sqlite.is_there(path):
         return f"{path} will be made"
@@ -34,4 +56,9 @@ async def check_database(settings: Settings) -> str:
 
 async def back_up(settings: Settings, target: Path) -> None:
     """Copy the database while a server may be running on it. Raises `DatabaseUnusable`."""
-    await sqlite.backup(settings.storage.data_dir / sqlite.DATABASE, target)
+    if settings.storage.database != "sqlite":
+        from server.backends.postgresql.backup import backup as back_up_postgresql
+
+        await back_up_postgresql(settings.storage.database, target)
+    else:
+        await sqlite.backup(settings.storage.data_dir / sqlite.DATABASE, target)

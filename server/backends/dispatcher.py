@@ -4,17 +4,17 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from server.clock import Clock
-from server.errors import StoreUnavailable, TaskNotFound
+from server.errors import StoreUnavailable
 from server.models import Stage, Task, TaskStatus
-from server.ports import Store
 from server.tasks.queue import Queue
 
 log = logging.getLogger(__name__)
 
+NAP = 60.0  # seconds between looks at the clock, which goes on while the machine sleeps; timers do not
 AGAIN = 5.0  # seconds before a task is tried again whose beginning could not be saved
 
 
@@ -28,19 +28,23 @@ class Running:
 
 
 class LocalDispatcher:
-    """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit)."""
+    """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
+
+    `keep_paused` stores whether the queue is `paused`, which it was at the last stop.
+    """
 
     def __init__(
         self,
         run: Callable[[str], Awaitable[TaskStatus | None]],
-        store: Store,
         max_concurrent: int,
         max_per_host: int,
         finish: Callable[[str], None],
         clock: Clock,
+        keep_paused: Callable[[bool], Awaitable[None]],
+        *,
+        paused: bool,
     ) -> None:
         self._run = run
-        self._store = store
         self._max_concurrent = max_concurrent
         self._max_per_host = max_per_host
         self._finish = finish
@@ -49,6 +53,10 @@ class LocalDispatcher:
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._running: dict[str, Running] = {}
         self._held = False
+        self._keep_paused = keep_paused
+        self._paused = paused
+        self._draining = False
+        self._drained = asyncio.Event()
 
     def running(self) -> list[str]:
         return list(self._running)
@@ -63,15 +71,20 @@ class LocalDispatcher:
         self._withdraw_from_queue(task_id)
         if wait > 0:
             loop = asyncio.get_running_loop()
-            self._delayed[task_id] = loop.call_later(wait, self._enqueue, task)
+            self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, task)
         else:
             self._enqueue(task)
 
-    async def withdraw(self, task_id: str) -> None:
-        while running := self._running.get(task_id):  # one that just ended may have begun again
-            running.job.cancel()
-            await asyncio.wait([running.job])
-        self._withdraw_from_queue(task_id)
+    async def withdraw(self, *task_ids: str) -> None:
+        for task_id in task_ids:  # before a place becomes free
+            self._withdraw_from_queue(task_id)
+        # One that just ended may have begun again.
+        while jobs := [self._running[task_id].job for task_id in task_ids if task_id in self._running]:
+            for job in jobs:
+                job.cancel()
+            await asyncio.wait(jobs)
+            for task_id in task_ids:
+                self._withdraw_from_queue(task_id)
 
     async def finish(self, task_id: str) -> None:
         if running := self._running.get(task_id):
@@ -84,6 +97,23 @@ class LocalDispatcher:
     def release(self) -> None:
         self._held = False
         self._fill()
+
+    async def pause(self) -> None:
+        await self._keep_paused(True)
+        self._paused = True
+
+    async def resume(self) -> None:
+        await self._keep_paused(False)
+        self._paused = False
+        self._fill()
+
+    async def is_paused(self) -> bool:
+        return self._paused
+
+    async def drain(self) -> None:
+        self._draining = True
+        if self._running:
+            await self._drained.wait()
 
     async def aclose(self) -> None:
         """Stop all that runs, at once; it goes on at the next start."""
@@ -107,35 +137,34 @@ class LocalDispatcher:
             timer.cancel()
 
     def _fill(self) -> None:
-        while not self._held and len(self._running) < self._max_concurrent:
+        if self._draining:
+            if not self._running:
+                self._drained.set()
+            return
+        while not (self._held or self._paused) and len(self._running) < self._max_concurrent:
             busy = Counter(running.host for running in self._running.values())
             entry = self._queue.pop(busy, self._max_per_host)
             if entry is None:
                 return
-            task_id, host = entry
-            job = asyncio.create_task(self._run_in_its_turn(task_id), name=f"download {task_id}")
+            task, host = entry
+            task_id = task.status.task_id
+            job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
             self._running[task_id] = Running(job, host)
             job.add_done_callback(partial(self._ended, task_id))
 
-    async def _run_in_its_turn(self, task_id: str) -> Task | None:
-        """Make an attempt; the task, if it is to be queued again."""
-        try:
-            return await self._store.get(task_id) if await self._goes_on_after(task_id) else None
-        except TaskNotFound:  # removed in this moment
-            return None
-        except Exception:
-            log.exception("download %s ended unexpectedly", task_id)
-            return None
-
-    async def _goes_on_after(self, task_id: str) -> bool:
-        """Make an attempt, and say whether the task is in the queue afterwards."""
+    async def _run_in_its_turn(self, task: Task) -> Task | None:
+        """Make an attempt; the task, if it is to be queued again. Nothing is asked of the store for that."""
+        task_id = task.status.task_id
         try:
             status = await self._run(task_id)
         except StoreUnavailable as exc:
             log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
             await asyncio.sleep(AGAIN)
-            return True
-        return status is not None and status.stage is Stage.QUEUED
+            return task
+        except Exception:
+            log.exception("download %s ended unexpectedly", task_id)
+            return None
+        return replace(task, status=status) if status and status.stage is Stage.QUEUED else None
 
     def _ended(self, task_id: str, job: asyncio.Task[Task | None]) -> None:
         asked_for = self._running.pop(task_id).again

@@ -2,105 +2,110 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 from server.backends.dispatcher import LocalDispatcher
-from server.backends.sqlite import DATABASE, DatabaseUnusable, explained, open_lock, open_store
-from server.clock import Clock
+from server.backends.files import open_files
+from server.backends.opening import Backend, in_background, make, paced, prepare
+from server.backends.sqlite import DATABASE, SqliteStore, explained, open_lock, open_store
+from server.backends.turns import LocalTurns
+from server.clock import Clock, wall
+from server.errors import StorageAway
 from server.events import Completed, Event, Requeued
-from server.files.local import LocalFiles
+from server.files.cookies import LocalCookies
 from server.files.names import short_of
-from server.models import Stage, Task, TaskStatus
-from server.ports import Sessions, Store
-from server.settings import ConfigurationError, Settings
-from server.tasks.disk import Disk
+from server.files.room import Room
+from server.files.workplace import LocalWorkplace
+from server.models import SCHEDULED, Stage, Task, TaskStatus
+from server.ports import FileStore, Store
+from server.settings import DownloadSettings, Settings
+from server.tasks.disk import Disk, Reserve
 from server.tasks.forkserver import ForkServer
+from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
-from server.tasks.janitor import carry_out_removals, remove_expired, watch_disk
+from server.tasks.janitor import DiskWatch, carry_out_removals, keep_removing_expired
+from server.tasks.jobs import JobMaker
+from server.tasks.patience import MAX_RETRY_AFTER
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
-from server.tasks.runner import MAX_RETRY_AFTER, Runner
+from server.tasks.runner import Runner
 from server.tasks.service import Tasks
-from server.tasks.tools import find_tools
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    tasks: Tasks
-    files: LocalFiles
-    inspector: Inspector
-    readiness: Readiness
-    sessions: Sessions
 
 
 @asynccontextmanager
 async def open_embedded(
     settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
 ) -> AsyncIterator[Backend]:
-    """Open in this order. Raises `ConfigurationError`, `DataDirInUse` and `DatabaseUnusable`."""
+    """In this order. Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
-        files = LocalFiles(data_dir)
-        await asyncio.to_thread(_make, data_dir)
+        workplace = LocalWorkplace(data_dir)
+        await asyncio.to_thread(make, data_dir)
         await stack.enter_async_context(open_lock(data_dir))
-        await asyncio.to_thread(_prepare, files, data_dir)
+        await asyncio.to_thread(prepare, workplace)
+        files = await open_files(settings.storage, workplace)
         store = await stack.enter_async_context(
             open_store(data_dir / DATABASE, max_queued=downloads.max_queued, find_short=short_of)
         )
-        tools = find_tools()
-        fork_server = await stack.enter_async_context(ForkServer(tools.ffmpeg, tools.deno))
+        jobs, cookies = JobMaker(downloads), LocalCookies(workplace.root / "cookies")
+        fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
         recorder, disk = Recorder(store, hub, clock), Disk(data_dir, downloads.min_free_disk)
-        runner = Runner(store, recorder, fork_server, files, downloads, tools)
-        dispatcher = LocalDispatcher(
-            runner.run, store, downloads.max_concurrent, downloads.max_per_host, runner.finish, clock
-        )
-        stack.push_async_callback(dispatcher.aclose)
-        tasks = Tasks(store, recorder, hub, dispatcher, files, disk, clock)
+        own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
+        runner = Runner(store, recorder, fork_server, *own)
+        await stack.enter_async_context(_kept_to_the_hours(downloads, runner))
+        dispatcher = _new_dispatcher(stack, runner, store, downloads, clock)
+        tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
-        await stack.enter_async_context(_background(files.sweep(store), "sweep"))
-        await stack.enter_async_context(_background(watch_disk(disk, tasks, dispatcher), "disk"))
+        watch = DiskWatch(runner.reserve, tasks, dispatcher, Room(workplace, store).make)
+        for work, name in ((files.sweep(store), "sweep"), (watch.watch(), "disk")):
+            await stack.enter_async_context(in_background(work, name))
         if downloads.retention_hours:
-            expiry = remove_expired(store, tasks, clock, downloads.retention_hours)
-            await stack.enter_async_context(_background(expiry, "retention"))
+            expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
+            await stack.enter_async_context(in_background(expiry, "retention"))
         yield Backend(
             tasks=tasks,
             files=files,
-            inspector=Inspector(fork_server, files.scratch, downloads, tools),
-            readiness=Readiness(store.ping, disk, fork_server, tools),
+            inspector=Inspector(fork_server, workplace, downloads, jobs, cookies),
+            readiness=Readiness(store.ping, disk, fork_server, jobs.tools, files.ping),
             sessions=store.sessions,
+            cookies=cookies,
+            workplace=workplace,
         )
 
 
-def _make(data_dir: Path) -> None:
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigurationError(f"storage.data_dir: {data_dir}: {exc.strerror}") from None
+def _kept_to_the_hours(downloads: DownloadSettings, runner: Runner) -> AbstractAsyncContextManager[None]:
+    return paced(Pacer(downloads, runner, wall)) if downloads.rate_windows else nullcontext()
 
 
-def _prepare(files: LocalFiles, data_dir: Path) -> None:
-    try:
-        files.prepare()
-        files.empty_scratch()
-    except OSError as exc:
-        raise DatabaseUnusable(data_dir, f"cannot be written ({exc.strerror})") from exc
+def _new_dispatcher(
+    stack: AsyncExitStack, runner: Runner, store: SqliteStore, downloads: DownloadSettings, clock: Clock
+) -> LocalDispatcher:
+    dispatcher = LocalDispatcher(
+        runner.run,
+        downloads.max_concurrent,
+        downloads.max_per_host,
+        runner.finish,
+        clock,
+        store.keep_paused,
+        paused=store.was_paused,
+    )
+    runner.submit = dispatcher.submit
+    stack.push_async_callback(dispatcher.aclose)
+    return dispatcher
 
 
 async def carry_on(
     store: Store,
     recorder: Recorder,
     dispatcher: LocalDispatcher,
-    files: LocalFiles,
+    files: FileStore,
     tasks: Tasks,
     clock: Clock,
 ) -> None:
@@ -119,32 +124,20 @@ async def carry_on(
 
 
 async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> None:
-    """No server makes a task wait so long: the clock of the one that did was ahead."""
-    longest = timedelta(seconds=MAX_RETRY_AFTER)
-    if status.not_before and status.not_before - clock.now() > longest:
-        await recorder.record(status.task_id, Requeued(because=status.waiting, after=MAX_RETRY_AFTER))
+    """No task waits for longer than was meant: the clock that it was told by was ahead of this one."""
+    if status.waiting == SCHEDULED:  # for a moment, not for so and so long
+        return
+    meant = MAX_RETRY_AFTER if status.delay is None else status.delay
+    if status.not_before and status.not_before - clock.now() > timedelta(seconds=meant):
+        await recorder.record(status.task_id, Requeued(because=status.waiting, after=meant))
 
 
-async def _what_became_of(task: Task, files: LocalFiles) -> Event:
+async def _what_became_of(task: Task, files: FileStore) -> Event:
     """Its files may have got their final names just before the end; then only the word is missing."""
-    published = await files.published(task.status.task_id, task.status.attempt)
+    try:
+        published = await files.published(task.status.task_id, task.status.attempt)
+    except StorageAway:  # another attempt harms nobody
+        return Requeued()
     if published is None:
         return Requeued()
-    return Completed(files=published.files, video_info=published.video_info)
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run `work` for as long as the block lasts; say so if it ends by an error."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_report)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+    return Completed.by(published)

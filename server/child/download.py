@@ -1,35 +1,71 @@
 """One download from the link to the finished files: extract, fetch, put together, flush."""
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
+from threading import Event
+from typing import Any, Final
 
 from yt_dlp.downloader.common import FileDownloader
-from yt_dlp.utils import DownloadError, YoutubeDLError
+from yt_dlp.utils import DownloadError
 
-from server.child.media import outputs, parts, probe, programs, recording
+from server.child.clipping import Clipping
+from server.child.fetching import Fetching
+from server.child.keeping import Keeping
+from server.child.media import (
+    chapters,
+    handed,
+    joining,
+    making,
+    outputs,
+    parts,
+    probe,
+    programs,
+    recording,
+    splitting,
+    tagging,
+    timeline,
+)
+from server.child.media.chapters import Chapter
+from server.child.media.embedding import NOTHING, Extras
 from server.child.media.parts import Part
+from server.child.media.playing import Playing
 from server.child.media.probe import Media
 from server.child.media.recording import Recording
+from server.child.media.tagging import Tagged, Tags
+from server.child.media.timeline import ALL, Kept, Span
+from server.child.needs import Needs
 from server.child.network.throttle import Throttle
+from server.child.process import borrowed, flushing
 from server.child.process.channel import Channel
-from server.child.process.failed import JobFailed
+from server.child.process.failed import JobFailed, NotLive
 from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, Stream, expected
-from server.child.source import describe, fragments, options, resuming
+from server.child.process.progress import Meter, Reporter, Speed, Stream, expected
+from server.child.source import (
+    broadcasts,
+    clips,
+    describe,
+    fragments,
+    options,
+    resuming,
+    sections,
+    sponsors,
+    tags,
+)
 from server.child.source.alternatives import Alternatives, Refused
-from server.child.source.engine import Engine
+from server.child.source.engine import Engine, not_yet
 from server.child.source.failures import classify
 from server.child.source.thumbnails import PREVIEW, Thumbnails
+from server.child.subtitling import Subtitling
 from server.jobs import Job
 
-_FRAGMENTED = ("m3u8", "dash", "ism", "frag", "f4m")
 _ENCODING, _COPYING = 0.25, 0.05
-_READING = {"avi": ("-fflags", "+genpts")}  # it does not say when a picture is shown; others have to
+_ESTIMATED: Final = ("aac", "mp3", "mpg", "ts")
+"""Containers that do not say how long they are: ffmpeg guesses it from their bytes, or their times jump."""
+
+_FULL = 0.9  # of what is allowed: a recording ends there, and what is made of it has room
 
 
 class Download:
@@ -46,6 +82,9 @@ class Download:
         self._converting = 0.0
         self._finish_asked = Event()
         self.throttle = Throttle(job.rate_limit, self._reporter.moved)
+        self._reporter.hold(job.rate_limit == 0)
+        self._speed = Speed()
+        self._fetched: int | None = None
 
     def moved(self) -> None:
         self._reporter.moved()
@@ -57,6 +96,12 @@ class Download:
         else:
             self._reporter.moved()
 
+    def set_rate(self, bytes_per_second: int | None) -> None:
+        """0: what is fetched waits; a broadcast goes on, because it waits for nobody."""
+        if self.throttle.set_rate(bytes_per_second):
+            self._speed.changed()
+        self._reporter.hold(bytes_per_second == 0)
+
     def finish(self) -> None:
         """End a live recording and keep it; nothing else minds."""
         self._finish_asked.set()
@@ -67,31 +112,65 @@ class Download:
             parts.prepare(self._directory, [recording.PIECE])
             self._reporter.download_started()
             return self._keep_recorded({}, None)
+        try:
+            return self._load_some(engine, info)
+        except Exception:
+            self._reporter.last()
+            raise
+
+    def _load_some(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         alternatives = Alternatives(engine, lambda: self._extract(engine), self._log)
         while True:
             try:
                 return self._load(engine, info)
             except Refused as refused:
+                if info.get("live_status") == "is_upcoming":
+                    raise not_yet(info) from refused
                 info = alternatives.instead_of(refused)
 
     def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Fetch what `info` has chosen; raises `Refused` if nothing of it is to be had."""
-        self._channel.send("described", video_info=describe.video_info(info))
-        streams = parts.chosen(info) if self._wants_media() else []
+        clip = self._wishes.clip
+        about = clips.described(info, clip) if clip else dict(info)
+        self._channel.send("described", video_info=describe.video_info(about))
+        parted = sections.streams_of(info) if options.wants_media(self._wishes) else []
+        streams = [stream for section in parted for stream in section]
         if self._is_to_be_recorded(info):
             return self._record(engine, info, streams)
+        names = [parts.name_of(stream, at, clip) for at, section in enumerate(parted) for stream in section]
+        if clip:
+            parted = [[clips.of_unknown_size(stream) for stream in section] for section in parted]
+            streams = [stream for section in parted for stream in section]
         self._refuse_too_large(streams)
-        names = [parts.name_of(stream) for stream in streams]
-        parts.prepare(self._directory, names)
-        picture = self._thumbnail(engine, info)
+        subtitling = Subtitling(self._job, info, self._log)
+        parts.prepare(self._directory, [*names, *subtitling.names])
+        if not (borrowed.fits("fragments") and borrowed.fits("resuming")):
+            parts.begin_anew(self._directory, names)
+        picture, cover = self._pictures(engine, info)
+        self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
+        self._needs = Needs(self._wishes, parted, about.get("duration"), self._tell_needs)
+        self._needs.look(self._meter.sizes)
+        self._playing = Playing(self._directory, names, in_one=not clip)
         self._reporter.download_started()
-        fetched = self._fetch(engine, info, streams, names)
-        files = self._produce(fetched) | ({"thumbnail": picture} if picture else {})
-        return self._produced(info, next((part.media for part in fetched), None), files)
+        with self._reporter.fetching():
+            left_out = self._marked(engine, info)
+            spoken = subtitling.make(engine, self._on_bytes)
+            came = self._fetch(self._way_to_fetch(engine, in_one=len(parted) == 1), streams, names)
+        fetched = self._join(came, [len(each) for each in parted])
+        kept_of, kept = Keeping(self._job, left_out, self._log, self._convert).of(fetched)
+        spoken = subtitling.follow(spoken, kept)
+        said = self._chapters(info, fetched, kept_of, kept)
+        texts = subtitling.embedded(spoken, max((part.media.duration or 0 for part in kept_of), default=0))
+        extras = Extras(texts, self._tagged(info, streams, said, cover))
+        files = self._produce(kept_of, _aspect(streams), extras, kept)
+        files |= self._split(files, said, extras)
+        files |= ({"thumbnail": picture} if picture else {}) | subtitling.publish(spoken)
+        main = next((part.media for part in kept_of), None)
+        return self._produced({**about, **self._true_length(main, files, kept)}, main, files)
 
     def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
         """None if all there is, is what earlier attempts recorded: the broadcast is over."""
-        recorded = bool(recording.pieces(self._directory))
+        recorded = self._has_recorded()
         try:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
@@ -100,21 +179,22 @@ class Download:
             return None
         return None if recorded and not recording.is_live(info) else info
 
+    def _has_recorded(self) -> bool:
+        return recording.is_anything(self._directory, self._job.ffmpeg)
+
     def _extract(self, engine: Engine) -> dict[str, Any]:
         try:
-            return engine.first(self._wishes.url)
+            return broadcasts.judged(engine, engine.first(self._wishes.url), self.moved)
+        except NotLive as error:
+            self._channel.send("described", video_info=describe.video_info(error.info))
+            raise
         except DownloadError as error:
             only_audio = options.wants_only_audio(self._wishes) and not self._wishes.format
             if only_audio and classify(error, engine.trail).code == "format_unavailable":
                 raise JobFailed("no_audio") from error
             raise
 
-    def _wants_media(self) -> bool:
-        return any(output in self._wishes.outputs for output in ("video", "audio"))
-
     def _is_to_be_recorded(self, info: Mapping[str, Any]) -> bool:
-        if info.get("live_status") == "is_upcoming":
-            raise JobFailed("not_live")
         live = recording.is_live(info)
         if live and self._wishes.live == "reject":
             raise JobFailed("live_rejected")
@@ -128,65 +208,71 @@ class Download:
         if most is not None and size > most:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
-    def _thumbnail(self, engine: Engine, info: Mapping[str, Any]) -> str | None:
-        """Make the small picture, and the large one if it was asked for; return the latter's name."""
+    def _pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[str | None, Path | None]:
+        """Make the small picture; return the name of the large one and the cover, if they are wanted."""
         asked_for, small, whole = "thumbnail" in self._wishes.outputs, self._directory / PREVIEW, None
-        if asked_for or not small.exists():
+        embedded, cover = self._wishes.embed_metadata, None
+        if asked_for or embedded or not small.exists():
             thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
             source = thumbnails.fetch(info)
             whole = thumbnails.whole(source, self._directory / parts.OUT) if source and asked_for else None
+            cover = thumbnails.cover(source) if source and embedded else None
         if small.exists():
             self._channel.send("previewed")
         if self._wishes.outputs == ("thumbnail",) and whole is None:
             raise JobFailed("no_thumbnail")
-        return whole.name if whole else None
+        return whole.name if whole else None, cover
+
+    def _marked(self, engine: Engine, info: Mapping[str, Any]) -> list[Span]:
+        """The spans of the film that are to be cut out."""
+        wanted = self._wishes.sponsorblock
+        return sponsors.marked(engine, info, wanted, self._job.sponsorblock_api, self._log) if wanted else []
 
     # Fetching.
 
-    def _fetch(
-        self, engine: Engine, info: Mapping[str, Any], streams: list[dict[str, Any]], names: list[str]
-    ) -> list[Part]:
-        self._meter = Meter(expected(streams, info.get("duration")), self._share_of_convert(streams))
+    def _way_to_fetch(self, engine: Engine, *, in_one: bool) -> Fetching | Clipping:
+        clip = self._wishes.clip
+        if clip and in_one:
+            return Clipping(engine, self._job, clip, self._log, self._convert)
+        return Fetching(engine, self._job, self._log)
+
+    def _fetch(self, way: Fetching | Clipping, streams: list[dict[str, Any]], names: list[str]) -> list[Part]:
         fetched = []
-        for at, (stream, name) in enumerate(zip(streams, names, strict=True)):
-            path = self._directory / name
-            self._fetch_one(engine, at, stream, path)
-            fetched.append(self._inspect(path, stream))
+        for counted, stream, name in zip(self._meter.streams, streams, names, strict=True):
+            self.throttle.pace(0)  # no connection is opened that would only be held
+            hook = partial(self._on_event, counted)
+            fetched.append(way.fetch(stream, self._directory / name, hook))
+        self._fetched = self._playing.whole()
         return fetched
 
-    def _share_of_convert(self, streams: list[dict[str, Any]]) -> float:
-        if outputs.encodes_sound(self._wishes):
-            return _ENCODING
-        plain = len(streams) == 1 and _is_plain(streams[0])
-        return 0.0 if plain else _COPYING
+    def _tell_needs(self, needs: int) -> None:
+        self._channel.send("needs", needs=needs)
 
-    def _fetch_one(self, engine: Engine, at: int, stream: dict[str, Any], path: Path) -> None:
-        counted = self._meter.streams[at]
+    def _share_of_convert(self) -> float:
+        return _ENCODING if outputs.encodes(self._wishes) else _COPYING
 
-        def hook(event: Mapping[str, Any]) -> None:
-            came_in = counted.update(event)
-            self._check_size(self._meter.at_least)
-            self._reporter.download(self._meter, event)
+    def _on_event(self, counted: Stream, event: Mapping[str, Any]) -> None:
+        """yt-dlp tells of one of the streams."""
+        came_in = counted.update(event)
+        self._check_size(self._meter.at_least)
+        self._needs.look(self._meter.sizes)
+        self._reporter.download(self._meter, {**event, "speed": self._speed.of(event, came_in)})
+        if not event.get("paced"):  # on its way here
+            self._playing.look()
             self.throttle.pace(came_in)
 
-        engine._progress_hooks = [hook]
-        try:
-            done, _ = engine.dl(str(path), stream)
-        except YoutubeDLError as error:
-            if parts.has_begun(path):
-                raise
-            raise Refused(stream) from error
-        if not done:
-            raise JobFailed("incomplete", "yt-dlp gave up without a word")
+    def _on_bytes(self, came_in: int) -> None:
+        """Of something beside the streams."""
+        self._reporter.moved()
+        self.throttle.pace(came_in)
 
-    def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
-        plain = _is_plain(stream)
-        if plain and probe.is_cut_off(path):  # not every source says how much is to come, or says it right
-            parts.back_to_unfinished(path)
-            raise JobFailed("incomplete", "the source ended before the file did")
-        need_rate = bool(self._wishes.audio_quality)
-        seen = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
-        return Part(path, seen, plain, _READING.get(seen.container, ()))
+    def _join(self, fetched: list[Part], sizes: list[int]) -> list[Part]:
+        """What was `fetched`, of which sections of these `sizes` come one after the other, as one section."""
+        if len(sizes) < 2:
+            return fetched
+        rest = iter(fetched)
+        parted = [list(islice(rest, size)) for size in sizes]
+        return [joining.join(self._directory, parted, self._job.ffmpeg, self._convert)]
 
     # Recording.
 
@@ -195,28 +281,34 @@ class Download:
     ) -> dict[str, Any]:
         if not recording.is_possible(streams):
             raise JobFailed("live_unsupported")
+        if options.wants_subtitles(self._wishes) or self._wishes.split_chapters:
+            self._log.write("a recording has neither subtitles nor chapters of its own")
         parts.prepare(self._directory, [recording.PIECE])
-        picture = self._thumbnail(engine, info)
+        picture, cover = self._pictures(engine, info)
         self._reporter.download_started()
         if not streams:
             return self._produced(info, None, {"thumbnail": picture} if picture else {})
         self._listen_to(engine, streams)
-        return self._keep_recorded(info, picture)
+        return self._keep_recorded(info, picture, cover)
 
     def _listen_to(self, engine: Engine, streams: list[dict[str, Any]]) -> None:
-        counted, began = Stream(), time.monotonic()
+        counted, began, most = Stream(), time.monotonic(), self._job.max_filesize
         self._meter = Meter([counted], convert=1.0)  # how long it will be is not known: it stays at 20
 
         def on_size(size: int, came_in: int) -> None:
             counted.done = size
-            self._check_size(size)
+            if most is not None and size > _FULL * most and not self._finish_asked.is_set():
+                self._log.write(f"as large as is allowed: {size} of {most} bytes")
+                self._finish_asked.set()
             self._reporter.download(self._meter, {"speed": came_in / (time.monotonic() - began)})
 
         def again() -> list[dict[str, Any]] | None:
             return self._still_live(engine, streams)
 
-        Recording(self._directory, self._job, self._log, on_size, again).run(
-            streams, self._finish_asked, self.throttle.pace
+        if self._has_recorded() and broadcasts.have_ended(engine, streams):
+            return
+        Recording(self._directory, self._job, self._log, on_size, again, engine.cookiejar).run(
+            streams, self._finish_asked, partial(self.throttle.pace, stops=False)
         )
 
     def _still_live(self, engine: Engine, streams: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
@@ -225,10 +317,16 @@ class Download:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
             return streams if classify(error, engine.trail).retryable else None
-        return parts.chosen(info) if recording.is_live(info) else None
+        following = parts.chosen(info)
+        is_over = not recording.is_live(info) or broadcasts.have_ended(engine, following)
+        return None if is_over else following
 
-    def _keep_recorded(self, info: Mapping[str, Any], picture: str | None) -> dict[str, Any]:
-        files = self._produce([recording.put_together(self._directory, self._job.ffmpeg)])
+    def _keep_recorded(
+        self, info: Mapping[str, Any], picture: str | None, cover: Path | None = None
+    ) -> dict[str, Any]:
+        recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
+        tagged = self._tagged(info, [], (), cover)  # a broadcast's chapters are not those of a recording
+        files = self._produce(recorded, extras=Extras(tagged=tagged))
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         seen = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
         return self._produced(
@@ -237,72 +335,112 @@ class Download:
 
     # Putting together.
 
-    def _produce(self, fetched: list[Part]) -> dict[str, str]:
+    def _chapters(
+        self, info: Mapping[str, Any], fetched: list[Part], left: list[Part], kept: Kept
+    ) -> list[Chapter]:
+        """Those that the source tells of, else those in what was `fetched`; of what is `left` of the film."""
+        if not (self._wishes.embed_metadata or self._wishes.split_chapters) or not left:
+            return []
+        duration = max(part.media.duration or 0 for part in left) or None
+        said = tags.chapters_of(info)
+        if not said and len(fetched) == 1 and fetched[0].plain and not self._wishes.clip:
+            said = chapters.of_file(fetched[0].path, self._job.ffmpeg)
+        whole = duration if kept == ALL else info.get("duration")
+        return timeline.chapters(chapters.sensible(said, whole), kept)
+
+    def _split(self, files: Mapping[str, str], said: Sequence[Chapter], extras: Extras) -> dict[str, str]:
+        """The film in its chapters, or the sound where that is all there is."""
+        whole = files.get("video") or files.get("audio")
+        if not self._wishes.split_chapters or whole is None:
+            return {}
+        if not said:
+            self._log.write("chapters: there are none")
+            return {}
+        self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
+        path = self._directory / parts.OUT / whole
+        tags = extras.tagged.tags if extras.tagged else None
+        return splitting.split(path, said, extras.subtitles, tags, self._convert, self._log.write)
+
+    def _tagged(
+        self,
+        info: Mapping[str, Any],
+        streams: list[dict[str, Any]],
+        said: Sequence[Chapter],
+        cover: Path | None,
+    ) -> Tagged | None:
+        """What the files are to say about themselves."""
+        if not self._wishes.embed_metadata:
+            return None
+        sounds = (stream.get("language") for stream in streams if stream.get("acodec") != "none")
+        language = next((one for one in sounds if isinstance(one, str)), None)
+        return tagging.write(Tags(tags.tags_of(info), said, cover, language), self._directory)
+
+    def _produce(
+        self,
+        fetched: list[Part],
+        aspect: float | None = None,
+        extras: Extras = NOTHING,
+        kept: Kept = ALL,
+    ) -> dict[str, str]:
         if not fetched:
             return {}
-        plan = outputs.plan(self._wishes, fetched)
-        for note in plan.notes:
-            self._log.write(note)
-        out = self._directory / parts.OUT
-        if arguments := plan.arguments(out):
-            self._converting = max(part.media.duration or 0 for part in plan.inputs) or 1.0
-            self._reporter.convert(self._meter.of_convert(0))
-            programs.convert(self._job.ffmpeg, arguments, self._log.write)
-        for part, name in plan.moves:
-            parts.move_out(part, out / name)
-        return plan.files
+        plan = outputs.plan(self._wishes, fetched, aspect, extras, kept)
+        self._converting = max((part.media.duration or 0 for part in plan.inputs), default=0) or 1.0
+        if plan.made:
+            self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
+        return making.carry_out(plan, self._directory / parts.OUT, self._convert, self._log.write)
+
+    def _convert(self, arguments: list[str]) -> None:
+        programs.convert(self._job.ffmpeg, arguments, self._log.write)
+
+    def _true_length(self, main: Media | None, files: Mapping[str, str], kept: Kept) -> dict[str, float]:
+        """The seconds of what was made, whatever its page says: pages lie."""
+        name = files.get("video") or files.get("audio")
+        length = probe.length(self._directory / parts.OUT / name) if name else None
+        if length is None and len(kept.spans) > 1:
+            length = kept.length
+        if length is None and main and main.container not in _ESTIMATED:
+            length = main.duration
+        return {"duration": length} if length else {}
 
     def _produced(self, info: Mapping[str, Any], main: Media | None, files: dict[str, str]) -> dict[str, Any]:
+        if not files:
+            raise JobFailed("no_subtitles")  # the other outputs have said so
         out = self._directory / parts.OUT
-        with _alive(self._reporter):
-            for path in (*(out / name for name in files.values()), out, self._directory):
-                _flush(path)
+        with flushing.meanwhile(self._reporter.moved):
+            digests = {name: flushing.flush(out / name) for name in files.values()}
+            for folder in (out, self._directory):
+                flushing.flush_names(folder)
         sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
         return {
+            "fetched": self._fetched,
             "files": {
-                kind: {"path": name, "size": sizes[kind], "type": outputs.type_of(name)}
+                kind: {
+                    "path": name,
+                    "size": sizes[kind],
+                    "type": outputs.type_of(name),
+                    "sha256": digests[name],
+                }
                 for kind, name in files.items()
             },
             "video_info": describe.video_info(info, main, sizes.get("video") or sizes.get("audio")),
         }
 
 
-def install(throttle: Throttle) -> None:
-    """Change what yt-dlp does between two blocks, for the rest of this process."""
+def install(job: Job, log: Log, throttle: Throttle) -> None:
+    """Change what yt-dlp does between two blocks and leaves to ffmpeg, for the rest of this process."""
+    broadcasts.install()
+    handed.install(job, log, throttle)
     fragments.install()
     resuming.install()
-    wanted = FileDownloader.best_block_size
-    FileDownloader.best_block_size = staticmethod(lambda took, size: throttle.block_size(wanted(took, size)))
+    if borrowed.fits("blocks"):
+        wanted = FileDownloader.best_block_size
+        FileDownloader.best_block_size = staticmethod(
+            lambda took, size: throttle.block_size(wanted(took, size))
+        )
 
 
-def _is_plain(stream: Mapping[str, Any]) -> bool:
-    """Whether it comes as one file that needs no mending, by yt-dlp's names of protocols and containers."""
-    names = f"{stream.get('protocol')} {stream.get('container')}"
-    return not any(sign in names for sign in _FRAGMENTED)
-
-
-def _flush(path: Path) -> None:
-    """Have a file's content, or a directory's names, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _alive(reporter: Reporter) -> Iterator[None]:
-    """A slow disk is no stall."""
-    over = Event()
-
-    def tell() -> None:
-        while not over.wait(1.0):
-            reporter.moved()
-
-    thread = Thread(target=tell, name="alive", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _aspect(streams: list[dict[str, Any]]) -> float | None:
+    """Width by height of the picture, if its file says it wrong (yt-dlp's `stretched_ratio`)."""
+    said = (stream.get("stretched_ratio") for stream in streams)
+    return next((float(ratio) for ratio in said if ratio not in (None, 0, 1)), None)

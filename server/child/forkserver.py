@@ -8,6 +8,7 @@ milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a pac
     in   {"op": "start", "id": …} with two descriptors: the job's channel and its log; {"op": "kill", "id": …}
          {"op": "ping"}
     out  {"event": "ready", …}, {"event": "started", …}, {"event": "exit", …}, {"event": "pong"}
+         {"event": "unfit", …} instead of "ready", and then the end: this yt-dlp is of no use
 
 Nothing that is started here outlives the server, this process or its own leader: a child is a session of its
 own, is killed with its parent, and its group is killed while its leader, not yet reaped, keeps the number
@@ -32,7 +33,7 @@ if __name__ == "__main__":  # isolated: from the checkout, and after all else, o
     sys.path.append(str(Path(__file__).parents[2]))
 
 from server.child import preload
-from server.child.process import linux, sandbox
+from server.child.process import borrowed, linux, sandbox
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,12 @@ def main() -> NoReturn:
     logging.basicConfig(format="fork server: %(message)s")
     config = json.loads(sys.argv[2])
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
-    job = preload.load("server.child.job")
+    try:
+        job = preload.load("server.child.job")
+    except borrowed.Unfit:
+        server.give_up(unfit=borrowed.report())
     versions = preload.warm(job, config["ffmpeg"], config["deno"])
-    server.serve(job.main, **versions, landlock=sandbox.abi())
+    server.serve(job.main, **versions, landlock=sandbox.abi(), unfit=borrowed.report())
 
 
 class ForkServer:
@@ -83,6 +87,11 @@ class ForkServer:
             self._report_the_gone()
             if self._control.fileno() in events:
                 self._receive(run_job)
+
+    def give_up(self, **why: Any) -> NoReturn:
+        """Say why no job can be run, and end: the server tries again, for somebody may mend it meanwhile."""
+        self._send("unfit", **why)
+        self._end()
 
     def _receive(self, run_job: RunJob) -> None:
         try:

@@ -11,7 +11,8 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
@@ -26,12 +27,14 @@ from server.child.process import sandbox
 from server.child.process.channel import Channel, end_group
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
-from server.child.source import describe, options
+from server.child.process.progress import Reporter
+from server.child.source import broadcasts, cookies, offers, options, players, tokens
 from server.child.source.engine import Engine, share_certificates
 from server.child.source.facts import Trail
 from server.child.source.failures import Failure, classify
+from server.child.source.lists import Expansion
 from server.child.source.thumbnails import Thumbnails
-from server.jobs import Job, Wishes, from_message
+from server.jobs import Job, SubtitleWishes, Wishes, from_message
 from server.redaction import trace_of
 
 
@@ -69,7 +72,13 @@ def _rehearsal(ffmpeg: str) -> Job:
         audio_quality=None,
         audio_language=None,
         format=None,
+        subtitles=SubtitleWishes(),
+        embed_metadata=False,
+        clip=None,
+        sponsorblock=(),
+        split_chapters=False,
         live="reject",
+        playlist_items=None,
     )
     return Job(
         kind="download",
@@ -82,6 +91,14 @@ def _rehearsal(ffmpeg: str) -> Job:
         proxy=None,
         rate_limit=None,
         max_filesize=None,
+        item=None,
+        known=0,
+        max_playlist=1,
+        cookies=None,
+        extractor_args={},
+        pot_provider=None,
+        sponsorblock_api="https://sponsors.invalid",
+        players={},
     )
 
 
@@ -90,7 +107,7 @@ def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
     try:
         job = _understood(link.read_job())
         trail.url = job.wishes.url
-        work = {"download": _download, "info": _info}[job.kind]
+        work = {"download": _download, "info": _info, "expand": _expand}[job.kind]
         return work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was
         return "broken", _told(error, trail, log)
@@ -127,10 +144,10 @@ def _described(fault: BaseException, log: Log) -> dict[str, str]:
 def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     work = download.Download(job, link, log)
     log.on_line = work.moved
-    _enter_sandbox(job, work.on_time)
-    download.install(work.throttle)
+    _enter_sandbox(job, work.on_time, work.moved)
+    download.install(job, log, work.throttle)
     link.watch(lambda command: _obey(command, work))
-    with Engine(options.for_download(job, log), trail) as engine:
+    with _engine(options.for_download, job, link, log, trail) as engine:
         return "produced", work.run(engine)
 
 
@@ -141,19 +158,47 @@ def _obey(command: Mapping[str, Any], work: download.Download) -> None:
         case "finish":
             work.finish()
         case "rate":
-            work.throttle.set_rate(command.get("bytes_per_second"))
+            work.set_rate(command.get("bytes_per_second"))
 
 
 def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    _enter_sandbox(job, lambda _: None)
+    broadcasts.install()
+    _enter_sandbox(job, lambda _: None, lambda: None)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
-    with Engine(options.for_info(job, log), trail) as engine:
-        info = engine.extract_info(job.wishes.url, download=False) or {}
+    with _engine(options.for_info, job, link, log, trail) as engine:
+        found = engine.extract_info(job.wishes.url, download=False) or {}
+        info = broadcasts.judged(engine, found, log.alive)
         picture = Thumbnails(engine, job.ffmpeg, Path(job.directory), log).data_link(info)
-    return "extracted", {"info": describe.extracted(info, picture)}
+        page = offers.page(engine, info, job.max_playlist)
+    return "extracted", {"info": offers.extracted(info, picture, page)}
 
 
-def _enter_sandbox(job: Job, on_time: Callable[[float], None]) -> None:
+def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+    log.on_line = Reporter(link).moved
+    _enter_sandbox(job, lambda _: None, log.on_line)
+    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    with _engine(options.for_list, job, link, log, trail) as engine:
+        return "expanded", Expansion(job, engine, link, log).run()
+
+
+@contextmanager
+def _engine(
+    params: Callable[[Job, Log], dict[str, Any]], job: Job, link: Channel, log: Log, trail: Trail
+) -> Iterator[Engine]:
+    """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
+    with (
+        Engine(params(tokens.install(job, log), log), trail, job.item) as engine,
+        _cookies_of(job, engine, link, log),
+    ):
+        players.remember(engine, job.players, link.send)
+        yield engine
+
+
+def _cookies_of(job: Job, engine: Engine, link: Channel, log: Log) -> AbstractContextManager[None]:
+    return cookies.given_back(engine, link, log) if job.cookies else nullcontext()
+
+
+def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Callable[[], None]) -> None:
     """From here on this process reaches only its directory and public addresses.
 
     No thread may run yet: Landlock holds for threads that start later.
@@ -166,7 +211,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None]) -> None:
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
     sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
-    ffmpeg.install(job.ffmpeg, lock, on_time)
+    ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
 
 
 def _lock(path: str) -> int:

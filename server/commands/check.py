@@ -1,15 +1,18 @@
-"""`python -m server check`: is what the service needs in order? Takes no lock, changes nothing."""
+"""`python -m server check`: is what the service needs in order? Takes no lock, changes nothing.
+
+In a bucket it writes, reads and deletes a probe.
+"""
 
 import asyncio
 import ipaddress
 import os
 from pathlib import Path
 
-from server.backends import DatabaseUnusable, check_database
+from server.backends import DatabaseUnusable, FilesUnusable, check_database, check_files
 from server.settings import Settings
 from server.tasks.disk import Disk
 from server.tasks.forkserver import ForkServer
-from server.tasks.readiness import Check, disk_check, sandbox_check, tool_checks, yt_dlp_check
+from server.tasks.readiness import Check, disk_check, parts_check, sandbox_check, tool_checks, yt_dlp_check
 from server.tasks.tools import find_tools
 
 WARM_WITHIN = 20.0  # seconds
@@ -27,16 +30,18 @@ async def check(settings: Settings) -> int:
 async def _checks(settings: Settings) -> list[Check]:
     data_dir, tools = settings.storage.data_dir, find_tools()
     async with ForkServer(tools.ffmpeg, tools.deno) as fork_server:
-        warmth = asyncio.wait_for(fork_server.warm(), WARM_WITHIN)
+        warmth = asyncio.wait_for(fork_server.known(), WARM_WITHIN)
         [warm] = await asyncio.gather(warmth, return_exceptions=True)
         ready = fork_server.ready
-    detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm!r}"
+    detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
         await asyncio.to_thread(_data_dir, data_dir),
         await _database(settings),
+        *await _files(settings),
         disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
         *tool_checks(tools),
         yt_dlp_check(ready.yt_dlp if ready else None),
+        parts_check(ready is not None, fork_server.lacks),
         Check("fork_server", ready is not None, detail),
         sandbox_check(ready.landlock if ready else 0),
         _address(settings),
@@ -48,6 +53,15 @@ async def _database(settings: Settings) -> Check:
         return Check("database", ok=True, detail=await check_database(settings))
     except DatabaseUnusable as exc:
         return Check("database", ok=False, detail=str(exc))
+
+
+async def _files(settings: Settings) -> list[Check]:
+    """Of a bucket; local ones are in the data directory."""
+    try:
+        found = await check_files(settings.storage)
+    except FilesUnusable as exc:
+        return [Check("files", ok=False, detail=str(exc))]
+    return [Check("files", ok=True, detail=found)] if found else []
 
 
 def _data_dir(data_dir: Path) -> Check:

@@ -1,5 +1,6 @@
 """Where the service listens, and the links that lead there."""
 
+import asyncio
 import errno
 import logging
 
@@ -32,12 +33,27 @@ async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
 
 async def _open(runner: web.AppRunner, host: str, port: int) -> None:
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _Site(runner, host, port).start()
     except OSError as exc:
         reason = exc.strerror or str(exc)
         if exc.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{host} port {port} is used by another program") from None
         raise ConfigurationError(f"server.host, server.port: {host} port {port}: {reason}") from None
+
+
+class _Site(web.TCPSite):
+    """Stops in two steps: it accepts nobody any more, and it closes.
+
+    A connection that the loop has accepted, and that has no transport yet when the server closes, fails in an
+    assertion of asyncio and is never closed.
+    """
+
+    async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets if isinstance(self._server, asyncio.Server) else ():
+            loop.remove_reader(listening)
+        await asyncio.sleep(0)  # in which the accepted ones get their transports
+        await super().stop()
 
 
 def reachable(host: str) -> str:

@@ -8,24 +8,30 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from server.api.connections import CONNECTIONS
+from server.api.keys import TASKS
 from server.app import create_app
-from server.backends import DatabaseUnusable, DataDirInUse
+from server.backends import DatabaseUnusable, DataDirInUse, FilesUnusable
 from server.commands import logs
 from server.commands.listening import AddressInUse, listen
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 # Seconds of a stop, which takes no more than five in all; what follows is our own tidying up.
 LAST_WORDS = 0.2  # at least, in which whoever asks is told 503
 LET_FINISH = 1.0  # that answers under way have then
 LET_HANDLERS_END = 0.3  # twice, that handlers have whose clients were cut off
-GIVE_UP = 4.0  # after the signal, when the process ends as by `kill -9`, which loses nothing either
+GIVE_UP = (
+    4.0  # after the signal or the drain, when the process ends as by `kill -9`, which loses nothing either
+)
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
@@ -41,7 +47,7 @@ def serve(settings: Settings) -> int:
     except DataDirInUse as exc:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 3
-    except DatabaseUnusable as exc:
+    except (DatabaseUnusable, FilesUnusable) as exc:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 1
     except AddressInUse as exc:
@@ -52,16 +58,29 @@ def serve(settings: Settings) -> int:
 
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(Complaints().handle)
-    stop = _stop_on_signals()
+    stop = Stop()
     runner = web.AppRunner(create_app(settings), access_log=None, shutdown_timeout=LET_HANDLERS_END)
     try:
-        if await _done_before(stop, runner.setup()):
+        if await _done_before(stop.asked, runner.setup()):
             await listen(runner, settings.server)
-            await _watch_until(stop, runner)
+            async with _watched(runner):
+                await _drained(runner, stop, settings.downloads.drain)
             log.info("stopping: running downloads go on at the next start")
             await _take_leave(runner)
     finally:
         await runner.cleanup()
+
+
+async def _drained(runner: web.AppRunner, stop: "Stop", seconds: float) -> None:
+    """Until the signal, and then until what runs has ended, `seconds` are over or there is another signal."""
+    stop.drain = seconds
+    await stop.asked.wait()
+    if seconds:
+        log.info(
+            "draining: what runs has %s s to end, or until the next signal; nothing else begins", seconds
+        )
+        await _done_before(stop.at_once, runner.app[TASKS].drain(seconds))
+        stop.begin()
 
 
 async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
@@ -74,11 +93,12 @@ async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -
     return not doing.cancelled() and doing.result() is None
 
 
-async def _watch_until(stop: asyncio.Event, runner: web.AppRunner) -> None:
+@asynccontextmanager
+async def _watched(runner: web.AppRunner) -> AsyncIterator[None]:
     assert runner.server
     watching = asyncio.create_task(runner.app[CONNECTIONS].watch(runner.server), name="connections")
     try:
-        await stop.wait()
+        yield
     finally:
         watching.cancel()
 
@@ -116,25 +136,38 @@ class Complaints:
             log.error("too many connections, new ones have to wait: raise the limit of open files")
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """Set by the first signal; others change nothing, up to the very end of the process."""
-    stop, loop, signals = asyncio.Event(), asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
+class Stop:
+    """`asked` is set by the first signal, `at_once` by the second, or by the first if there is no `drain`.
 
-    def begin() -> None:
-        for number in signals:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-        _end_in_time()
-        stop.set()
+    Others change nothing, up to the very end of the process.
+    """
 
-    for number in signals:
-        loop.add_signal_handler(number, begin)
-    return stop
+    def __init__(self) -> None:
+        self.asked, self.at_once = asyncio.Event(), asyncio.Event()
+        self.drain = 0.0  # seconds
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._hear)
+
+    def begin(self) -> None:
+        """From now on there are `GIVE_UP` seconds."""
+        if not self.at_once.is_set():
+            for number in _SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+            _end_in(GIVE_UP)
+            self.at_once.set()
+
+    def _hear(self) -> None:
+        if self.drain and not self.asked.is_set():
+            _end_in(self.drain + GIVE_UP)
+        else:
+            self.begin()
+        self.asked.set()
 
 
-def _end_in_time() -> None:
+def _end_in(seconds: float) -> None:
     """Whatever hangs, a disk for instance, holds no stop up. It would even hold up Python's own end."""
-    last_resort = threading.Timer(GIVE_UP, _end_now)
+    last_resort = threading.Timer(seconds, _end_now)
     last_resort.daemon = True
     last_resort.start()
 

@@ -1,1 +1,1 @@
-"""Where finished files live; `local` is the folder, `names` what the world calls them."""
+"""Finished files: `local` is the folder, `names` what they are called; children work in `workplace`."""

@@ -1,4 +1,4 @@
-"""Public names of finished files: `video_<slug>_<short>.mp4`.
+"""Names of finished files, and the public ones: `video_<slug>_<short>.mp4`.
 
 `short` is unguessable, unique, and the same for all files of one attempt: stores look names up by it.
 """
@@ -8,12 +8,35 @@ import re
 import secrets
 import unicodedata
 
+from server.events import ProducedFile
+from server.models import StoredFile
+
 MAX_SLUG = 60
 _SHORT_LENGTH = 13  # base32 characters: 65 bits
 _NAME = re.compile(
     rf"[A-Za-z0-9-]{{1,40}}(?:_[a-z0-9-]{{1,{MAX_SLUG}}})?"
     rf"_(?P<short>[a-z2-7]{{{_SHORT_LENGTH}}})\.[A-Za-z0-9]{{1,8}}"
 )
+
+
+def named(produced: dict[str, ProducedFile], attempt: int, title: str | None) -> dict[str, StoredFile]:
+    """What a child produced, with names for the public and a place below the task's directory."""
+    short = new_short()
+    return {
+        kind: StoredFile(
+            name=public_name(kind, title, short, file.path.rpartition(".")[2]),
+            path=f"{folder_of(attempt)}/{file.path}",
+            size=file.size,
+            type=file.type,
+            sha256=file.sha256,
+        )
+        for kind, file in produced.items()
+    }
+
+
+def folder_of(attempt: int) -> str:
+    """Where the files of an attempt lie below their task's directory."""
+    return str(attempt)
 
 
 def new_short() -> str:

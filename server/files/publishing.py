@@ -16,9 +16,10 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import NonNegativeInt, ValidationError
+from pydantic import ValidationError
 
-from server.models import Stored, StoredFile, TaskStatus, VideoInfo
+from server.files.names import folder_of
+from server.models import Manifest, StoredFile, TaskStatus
 
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"
 MAX_PREVIEW = 2 << 20
@@ -33,43 +34,56 @@ class UnsafeFile(Exception):
     """What the child left is not what it said, or not something to publish."""
 
 
-class Manifest(Stored):
-    """Beside the files: enough to finish the task if the server dies before the status is saved."""
-
-    attempt: NonNegativeInt
-    files: dict[str, StoredFile]
-    video_info: VideoInfo
-
-
 def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
     """Copy the child's small picture into the task's `directory`: the child may still hold it open.
 
     Other pictures have other names. Raises `UnsafeFile`, and `OSError` if there is none or no room for it.
     """
-    picture = _picture(work)
-    name = f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
+    stored, picture = picture_of(work)
     _make(directory)
     with opened(directory) as target:
         with suppress(FileNotFoundError):
             os.unlink(_UNFINISHED, dir_fd=target)
         _write(target, _UNFINISHED, picture)
-        os.rename(_UNFINISHED, name, src_dir_fd=target, dst_dir_fd=target)
+        os.rename(_UNFINISHED, stored.path, src_dir_fd=target, dst_dir_fd=target)
         os.fsync(target)
-    return _as_stored(name, name, len(picture))
+    return stored
+
+
+def picture_of(work: Path) -> tuple[StoredFile, bytes]:
+    """The child's small picture, and where it is to be published. Raises `UnsafeFile`, `OSError`."""
+    picture = _picture(work)
+    name = f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
+    return _as_stored(name, name, len(picture)), picture
+
+
+def check_out(work: Path, manifest: Manifest) -> None:
+    """Whether `work/out` holds what the child said and nothing else. Raises `UnsafeFile`."""
+    try:
+        with opened(work) as source, opened(Path("out"), at=source) as out:
+            _check(out, manifest)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise UnsafeFile(f"missing: {exc.filename}") from exc
+
+
+def open_out(work: Path, stored: StoredFile) -> BinaryIO:
+    """A file of `work/out`: what is looked at is what will be read. Raises `UnsafeFile`, `OSError`."""
+    with opened(work) as source:
+        file = reached(Path("out"), stored.path.rpartition("/")[2], at=source)
+    seen = os.fstat(file.fileno())
+    if not is_from_child(seen) or not _is_whole(seen, stored):
+        file.close()
+        raise UnsafeFile(f"{stored.path} is not a file of {stored.size} bytes")
+    return file
 
 
 def first_thumbnail(directory: Path) -> StoredFile | None:
     """What the first release left beside a task's files; it did not say so in the status."""
-    with suppress(OSError), _reached(directory, PREVIEW) as file:
+    with suppress(OSError), reached(directory, PREVIEW) as file:
         seen = os.fstat(file.fileno())
         if is_from_child(seen) and seen.st_size <= MAX_PREVIEW:
             return _as_stored(f"thumbnail-{seen.st_mtime_ns:x}.jpg", PREVIEW, seen.st_size)
     return None
-
-
-def folder_of(attempt: int) -> str:
-    """Where the files of an attempt lie below their task's directory."""
-    return str(attempt)
 
 
 def publish(work: Path, directory: Path, manifest: Manifest) -> None:
@@ -105,7 +119,7 @@ def read_manifest(directory: Path, attempt: int) -> Manifest | None:
 
 def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
     """A published file. Raises `OSError`, also if it is no longer what was published."""
-    file = _reached(directory, stored.path)
+    file = reached(directory, stored.path)
     if not _is_whole(os.fstat(file.fileno()), stored):
         file.close()
         raise FileNotFoundError(f"{directory / stored.path} is not the file that was published")
@@ -175,17 +189,17 @@ def _is_whole(seen: os.stat_result, file: StoredFile) -> bool:
 
 
 def _read_manifest(directory: Path, name: str) -> Manifest:
-    with _reached(directory, name) as file:
+    with reached(directory, name) as file:
         manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST))
     for stored in manifest.files.values():
         open_file(directory, stored).close()
     return manifest
 
 
-def _reached(directory: Path, path: str) -> FileIO:
+def reached(directory: Path, path: str, at: int | None = None) -> FileIO:
     """The file that lies at `path` below `directory`, at most one folder down; no link is followed."""
     folder, _, name = path.rpartition("/")
-    with opened(directory) as at, opened(Path(folder), at) if folder else nullcontext(at) as inner:
+    with opened(directory, at) as here, opened(Path(folder), here) if folder else nullcontext(here) as inner:
         return os.fdopen(os.open(name, _READ, dir_fd=inner), "rb", buffering=0)
 
 
@@ -199,7 +213,7 @@ def _make(directory: Path) -> None:
 
 def _picture(work: Path) -> bytes:
     """What is looked at is what is read, whatever the child puts in its place meanwhile."""
-    with _reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
+    with reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
         if not is_from_child(os.fstat(file.fileno())):
             raise UnsafeFile(f"{PREVIEW} is not a file of its own")
         picture = file.read(MAX_PREVIEW + 1)

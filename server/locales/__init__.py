@@ -36,6 +36,8 @@ class _Texts(Frozen):
     waiting: dict[str, str]
     failure: dict[str, _FailureTexts]
     http_hint: dict[str, str]
+    remedy: dict[str, str]
+    stream: dict[str, str]
     problem: dict[str, _ProblemTexts]
     field: dict[str, str]
 
@@ -61,9 +63,18 @@ class Catalogue:
         """The cause in one short sentence."""
         return self._failure(code).error.format(status=code.removeprefix("http_"))
 
-    def hint(self, code: str) -> str | None:
-        """What the reader can do about it, where something is known."""
-        return self.texts.http_hint.get(code.removeprefix("http_"), self._failure(code).hint)
+    def hint(self, code: str, cookies: str | None = None) -> str | None:
+        """What the reader can do about it, where something is known; `cookies` names those that were used."""
+        hint = self.texts.http_hint.get(code.removeprefix("http_"), self._failure(code).hint)
+        return hint.format(cookies=cookies) if hint else None
+
+    def remedy(self, name: str) -> str:
+        """What a remedy does."""
+        return self.texts.remedy[name]
+
+    def no_stream(self, reason: str) -> str:
+        """Why nothing of a task can be played now."""
+        return self.texts.stream[reason]
 
     def waiting(self, code: str) -> str | None:
         """The `message` of a queued task that waits for something a reader should know of."""

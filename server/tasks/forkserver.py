@@ -34,13 +34,17 @@ START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a fork server says of itself once it is warm."""
+    """What a fork server says of itself once it is warm.
+
+    `unfit` has a sentence for each part of yt-dlp that is not as children know it, and is left as it is.
+    """
 
     pid: int
     yt_dlp: str
     ffmpeg: str | None
     deno: str | None
     landlock: int
+    unfit: list[str]
 
 
 class Child:
@@ -87,16 +91,22 @@ async def stopped(starting: asyncio.Future[Child]) -> None:
 
 
 class ForkServer:
-    """Keeps one fork server running, and starts jobs in it."""
+    """Keeps one fork server running, and starts jobs in it.
+
+    `lacks` has a sentence for each part of yt-dlp that is not as children know it; if they cannot do without
+    one of them, there is no `ready`.
+    """
 
     def __init__(self, ffmpeg: str | None, deno: str | None) -> None:
         self._config = json.dumps({"ffmpeg": ffmpeg, "deno": deno})
         self._children: dict[str, Child] = {}
         self._control: socket.socket | None = None
         self._warm = asyncio.Event()
+        self._known = asyncio.Event()
         self._answered = asyncio.Event()
         self._supervision: asyncio.Task[None] | None = None
         self.ready: Ready | None = None
+        self.lacks: list[str] = []
 
     async def __aenter__(self) -> "ForkServer":
         self._supervision = asyncio.create_task(self._supervise(), name="fork server")
@@ -110,6 +120,10 @@ class ForkServer:
     async def warm(self) -> None:
         """Return once jobs can be started."""
         await self._warm.wait()
+
+    async def known(self) -> None:
+        """Return once jobs can be started, or it is known why not: see `lacks`."""
+        await self._known.wait()
 
     async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
         """Start `job` in a child whose output goes to `log_file`; one that cannot start has `exited` at once.
@@ -204,7 +218,13 @@ class ForkServer:
         match message.pop("event"):
             case "ready":
                 self.ready = Ready(**message)  # type: ignore[arg-type]
+                self.lacks = self.ready.unfit
                 self._warm.set()
+                self._known.set()
+            case "unfit":
+                self.lacks = [str(each) for each in message["unfit"]]  # type: ignore[attr-defined]
+                self._known.set()
+                log.error("this yt-dlp is of no use: %s", "; ".join(self.lacks))
             case "pong":
                 self._answered.set()
             case "exit":
@@ -235,7 +255,8 @@ def _environment() -> dict[str, str]:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    return open(path, "ab", buffering=0, opener=_for_us)
+    """To be read, too: a child cuts a log that gets too long."""
+    return open(path, "a+b", buffering=0, opener=_for_us)
 
 
 def _for_us(path: str, flags: int) -> int:

@@ -108,6 +108,13 @@ class Hub:
         if not self._subscriptions:
             self._nobody_watches.set()
 
+    def watched(self) -> set[str | None]:
+        """The tasks that somebody watches; None among them: somebody watches all."""
+        return set(self._subscriptions)
+
+    def is_watched(self, task_id: str) -> bool:
+        return task_id in self._subscriptions or None in self._subscriptions
+
     def publish(self, status: TaskStatus) -> None:
         self._offer(status)
 

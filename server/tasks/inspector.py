@@ -9,15 +9,16 @@ from typing import Any
 from uuid import uuid4
 
 from server.errors import DiskFull, ShuttingDown, SourceRefused, TooManyRequests
-from server.events import Broken
+from server.events import Broken, Learned, Renewed
 from server.models import InfoRequest
+from server.ports import Cookies, Workplace
 from server.settings import DownloadSettings
 from server.tasks import faults
+from server.tasks.cookies import CookieChoice, Given
 from server.tasks.disk import found_no_room
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
 from server.tasks.shielding import to_the_end
-from server.tasks.tools import Tools
 
 DEADLINE = 45.0  # seconds, over all of it
 AT_ONCE = 4  # inspections that run
@@ -29,11 +30,18 @@ class Inspector:
     """Looks at links for clients that wait: `AT_ONCE` together, `WAITING` in line, each within `DEADLINE`."""
 
     def __init__(
-        self, fork_server: ForkServer, directory: Path, settings: DownloadSettings, tools: Tools
+        self,
+        fork_server: ForkServer,
+        workplace: Workplace,
+        settings: DownloadSettings,
+        jobs: JobMaker,
+        cookies: Cookies,
     ) -> None:
+        self._cookies = CookieChoice(cookies, settings.cookies)
         self._fork_server = fork_server
-        self._directory = directory
-        self._jobs = JobMaker(settings, tools)
+        self._max_playlist = settings.max_playlist
+        self._directory = workplace.scratch
+        self._jobs = jobs
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._deadlines: set[asyncio.Timeout] = set()
         self._closing = False
@@ -72,10 +80,13 @@ class Inspector:
 
     async def _extract(self, wanted: InfoRequest) -> dict[str, Any]:
         folder = self._directory / f"info.{uuid4()}"
-        starting = asyncio.ensure_future(self._start(wanted, folder))
+        given = await self._cookies.made_for(wanted.url, wanted.cookies)
+        if given.are_missing:
+            raise SourceRefused("cookies_missing")
+        starting = asyncio.ensure_future(self._start(wanted, folder, given.text))
         try:
             child = await asyncio.shield(starting)
-            return _answer(await child.read_line())
+            return self._paged(await self._heard(child, wanted.url, given), wanted)
         except OSError as exc:
             if found_no_room(exc):
                 raise DiskFull from exc
@@ -83,9 +94,28 @@ class Inspector:
         finally:
             await to_the_end(_leave_nothing(starting, folder))
 
-    async def _start(self, wanted: InfoRequest, folder: Path) -> Child:
+    async def _heard(self, child: Child, url: str, given: Given) -> dict[str, Any]:
+        while True:
+            match message := _message(await child.read_line()):
+                case {"kind": "renewed"}:
+                    await given.renew(Renewed.model_validate(message).cookies)
+                case {"kind": "learned"}:
+                    self._jobs.players.learn(url, Learned.model_validate(message))
+                case _:
+                    return _answer(message)
+
+    def _paged(self, info: dict[str, Any], wanted: InfoRequest) -> dict[str, Any]:
+        """`info`, of which it is said how the page after it is asked for, if there is one."""
+        if not info.pop("more", False):
+            return info
+        following = wanted.passed_over + wanted.limit
+        if following < self._max_playlist:
+            return info | {"next_cursor": str(following)}
+        return info | {"truncated": True}
+
+    async def _start(self, wanted: InfoRequest, folder: Path, cookies: str | None) -> Child:
         await asyncio.to_thread(folder.mkdir, mode=0o700)
-        job = self._jobs.info(wanted, folder / "work", folder / "lock")
+        job = self._jobs.info(wanted, folder / "work", folder / "lock", cookies)
         return await self._fork_server.start(folder.name, job, folder / "log")
 
 
@@ -95,8 +125,12 @@ async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> Non
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _answer(line: bytes) -> dict[str, Any]:
+def _message(line: bytes) -> dict[str, Any]:
     message: dict[str, Any] = json.loads(line or b'{"kind":"broken","code":"worker_lost"}')
+    return message
+
+
+def _answer(message: dict[str, Any]) -> dict[str, Any]:
     if message["kind"] == "extracted":
         info: dict[str, Any] = message["info"]
         return info

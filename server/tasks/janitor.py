@@ -3,54 +3,90 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from server.clock import Clock
 from server.errors import AppError, StoreUnavailable
 from server.ports import Dispatcher, Store
-from server.tasks.disk import Disk
+from server.tasks.disk import Reserve
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
 LOOK_AT_DISK = 1.0  # seconds
+MAKE_ROOM_EVERY = 15.0  # seconds: there may be nothing to give up
 LOOK_FOR_EXPIRED = 20.0  # seconds: retention acts within a minute
 AT_ONCE = 100  # expired tasks removed in one go
 
+MakeRoom = Callable[[Callable[[], bool]], Awaitable[None]]
 
-async def watch_disk(disk: Disk, tasks: Tasks, dispatcher: Dispatcher) -> None:
-    """While less than the floor is free nothing begins, and what runs waits in the queue."""
-    low = False
 
-    async def look() -> None:
-        nonlocal low
-        was_low, low = low, disk.is_low()
-        if low and not was_low:
-            log.warning("less than %s bytes are free: downloads wait for room", disk.floor)
-            dispatcher.hold()
-        if low:
-            for task_id in dispatcher.running():
-                with contextlib.suppress(AppError):  # it ended meanwhile
-                    await tasks.send_back(task_id)
-        if was_low and not low:
+class DiskWatch:
+    """While less than the floor is free nothing begins, and what runs waits in the queue.
+
+    For what waits `make_room` is asked to give up what can be, until the function that it gets says that it
+    is enough.
+    """
+
+    def __init__(self, reserve: Reserve, tasks: Tasks, dispatcher: Dispatcher, make_room: MakeRoom) -> None:
+        self._disk = reserve.disk
+        self._reserve = reserve
+        self._tasks = tasks
+        self._dispatcher = dispatcher
+        self._make_room = make_room
+        self._low = False
+        self._made_at = -MAKE_ROOM_EVERY
+
+    async def watch(self) -> None:
+        await for_ever(self._look, LOOK_AT_DISK)
+
+    async def _look(self) -> None:
+        if self._disk.is_low():
+            await self._stop()
+        if not self._has_room():
+            await self._help()
+        if self._low and not self._disk.is_low():
+            self._low = False
             log.warning("there is room again: downloads go on")
-            dispatcher.release()
+            self._dispatcher.release()
 
-    await _for_ever(look, LOOK_AT_DISK)
+    async def _stop(self) -> None:
+        if not self._low:
+            self._low = True
+            log.warning("less than %s bytes are free: downloads wait for room", self._disk.floor)
+            self._dispatcher.hold()
+        for task_id in self._dispatcher.running():
+            with contextlib.suppress(AppError):  # it ended meanwhile
+                await self._tasks.send_back(task_id)
+
+    async def _help(self) -> None:
+        """Not all the time: there may be nothing to give up."""
+        if time.monotonic() - self._made_at > MAKE_ROOM_EVERY and await self._is_waited_for():
+            self._made_at = time.monotonic()
+            await self._make_room(self._has_room)
+
+    def _has_room(self) -> bool:
+        return self._disk.has_room() and not self._reserve.is_short()
+
+    async def _is_waited_for(self) -> bool:
+        """What still runs on a full disk waits as well: there may be no room to say so."""
+        return bool(self._dispatcher.running()) or await self._tasks.any_queued()
+
+
+async def keep_removing_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:
+    """Never ends by itself."""
+    await for_ever(lambda: remove_expired(store, tasks, clock, hours), LOOK_FOR_EXPIRED)
 
 
 async def remove_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:
     """Remove tasks, with their files, that ended more than `hours` ago."""
-
-    async def look() -> None:
-        more = True
-        while more:
-            expired = await store.mark_expired(clock.now() - timedelta(hours=hours), AT_ONCE)
-            await carry_out_removals(tasks, expired)
-            more = len(expired) == AT_ONCE
-
-    await _for_ever(look, LOOK_FOR_EXPIRED)
+    more = True
+    while more:
+        expired = await store.mark_expired(clock.now() - timedelta(hours=hours), AT_ONCE)
+        await carry_out_removals(tasks, expired)
+        more = len(expired) == AT_ONCE
 
 
 async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
@@ -62,13 +98,18 @@ async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
             log.error("%s could not be removed altogether: %s", task_id, exc)
 
 
-async def _for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
+async def for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
     """What goes wrong once (a full disk takes no removal either) may go well the next time."""
+    waits = False
     while True:
         try:
             await look()
         except StoreUnavailable as exc:
-            log.warning("looking after the service is put off for %s s: %s", pause, exc.__cause__ or exc)
+            if not waits:  # an outage may last
+                log.warning("looking after the service is put off: %s", exc.__cause__ or exc)
+            waits = True
         except Exception:
             log.exception("looking after the service failed; the next try is in %s s", pause)
+        else:
+            waits = False
         await asyncio.sleep(pause)

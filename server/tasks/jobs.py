@@ -1,40 +1,75 @@
 """Makes jobs for children out of what was asked for and how the service is set up."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from server.jobs import Job, Wishes
+from server.jobs import Job, Wishes, wishes_from
 from server.models import InfoRequest, ProcessRequest
 from server.settings import DownloadSettings
-from server.tasks.tools import Tools
+from server.tasks.players import Players
+from server.tasks.tools import Tools, find_tools
 
-_OF_CHILDREN = {field.name for field in fields(Wishes)}
+_OF_CHILDREN = {one.name for one in fields(Wishes)}
 
 
 @dataclass(frozen=True, slots=True)
 class JobMaker:
+    """`tools` are those of this machine, `players` is what jobs have taught, for the next one."""
+
     settings: DownloadSettings
-    tools: Tools
+    tools: Tools = field(default_factory=find_tools)
+    players: Players = field(default_factory=Players)
 
-    def download(self, request: ProcessRequest, directory: Path, lock: Path) -> Job:
-        return self._job("download", request, directory, lock)
+    def download(
+        self,
+        request: ProcessRequest,
+        directory: Path,
+        lock: Path,
+        cookies: str | None = None,
+        item: int | None = None,
+    ) -> Job:
+        return self._job("download", request, directory, lock, cookies, item=item)
 
-    def info(self, wanted: InfoRequest, directory: Path, lock: Path) -> Job:
-        return self._job("info", ProcessRequest(url=wanted.url), directory, lock)
+    def expand(
+        self, request: ProcessRequest, directory: Path, lock: Path, cookies: str | None = None, known: int = 0
+    ) -> Job:
+        return self._job("expand", request, directory, lock, cookies, known=known)
+
+    def info(self, wanted: InfoRequest, directory: Path, lock: Path, cookies: str | None = None) -> Job:
+        most = self.settings.max_playlist
+        known, last = min(wanted.passed_over, most), min(wanted.passed_over + wanted.limit, most)
+        request = ProcessRequest(url=wanted.url)
+        return self._job("info", request, directory, lock, cookies, known=known, most=last)
 
     def _job(
-        self, kind: Literal["download", "info"], request: ProcessRequest, directory: Path, lock: Path
+        self,
+        kind: Literal["download", "info", "expand"],
+        request: ProcessRequest,
+        directory: Path,
+        lock: Path,
+        cookies: str | None,
+        item: int | None = None,
+        known: int = 0,
+        most: int | None = None,
     ) -> Job:
         return Job(
             kind=kind,
             directory=str(directory),
             lock=str(lock),
-            wishes=Wishes(**request.model_dump(include=_OF_CHILDREN)),
+            wishes=wishes_from(request.model_dump(include=_OF_CHILDREN)),
             ffmpeg=self.tools.ffmpeg or "ffmpeg",  # which is not there: the child says so where it is needed
             deno=self.tools.deno,
             allowed_private_hosts=tuple(self.settings.allowed_private_hosts),
             proxy=self.settings.proxy,
             rate_limit=self.settings.rate_limit,
             max_filesize=self.settings.max_filesize,
+            item=item,
+            known=known,
+            max_playlist=self.settings.max_playlist if most is None else most,
+            cookies=cookies,
+            extractor_args=self.settings.extractor_args,
+            pot_provider=self.settings.pot_provider,
+            sponsorblock_api=self.settings.sponsorblock_api,
+            players=self.players.known,
         )

@@ -5,10 +5,13 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Protocol
 
 from server.tasks.disk import Disk
 from server.tasks.forkserver import ForkServer
 from server.tasks.tools import Tools
+
+Ping = Callable[[], Awaitable[None]]
 
 OLD = 60  # days after which sites have often changed more than yt-dlp knows
 
@@ -26,36 +29,56 @@ class Check:
         return {"ok": self.ok, "needed": self.needed, "detail": self.detail}
 
 
+class Ready(Protocol):
+    async def checks(self) -> list[Check]:
+        """One entry each, always the same ones in the same order, within some seconds. Raises nothing."""
+        ...
+
+
 class Readiness:
-    """Looks at all that a running service needs: `ping` raises where the database does not take writes."""
+    """Looks at all that a running service needs.
+
+    `ping` raises where the database does not take writes, `reach_files` where a bucket does not answer: None
+    if there is no bucket.
+    """
 
     def __init__(
-        self, ping: Callable[[], Awaitable[None]], disk: Disk, fork_server: ForkServer, tools: Tools
+        self,
+        ping: Ping,
+        disk: Disk,
+        fork_server: ForkServer,
+        tools: Tools,
+        reach_files: Ping | None = None,
     ) -> None:
         self._ping = ping
+        self._reach_files = reach_files
         self._disk = disk
         self._fork_server = fork_server
         self._tools = tools
 
     async def checks(self) -> list[Check]:
         """One entry each, always the same ones in the same order, within some seconds. Raises nothing."""
-        ready = self._fork_server.ready
+        ready, reach = self._fork_server.ready, self._reach_files
         return [
-            await self._database(),
+            await _answers("database", self._ping, "answers and takes writes"),
+            *([await _answers("files", reach, "the bucket answers")] if reach else []),
             disk_check(self._disk),
             *tool_checks(self._tools),
             yt_dlp_check(ready.yt_dlp if ready else None),
+            parts_check(ready is not None, self._fork_server.lacks),
             Check("fork_server", ready is not None, f"pid {ready.pid}" if ready else "not warm yet"),
             sandbox_check(ready.landlock if ready else 0),
         ]
 
-    async def _database(self) -> Check:
-        try:
-            async with asyncio.timeout(5):
-                await self._ping()
-        except Exception as exc:  # whatever it is, it is the answer
-            return Check("database", ok=False, detail=str(exc.__cause__ or exc) or type(exc).__name__)
-        return Check("database", ok=True, detail="answers and takes writes")
+
+async def _answers(name: str, ping: Ping, detail: str) -> Check:
+    try:
+        async with asyncio.timeout(5):
+            await ping()
+    except Exception as exc:  # whatever it is, it is the answer
+        cause = str(exc.__cause__ or exc) or type(exc.__cause__ or exc).__name__
+        return Check(name, ok=False, detail=cause.splitlines()[0])
+    return Check(name, ok=True, detail=detail)
 
 
 def disk_check(disk: Disk) -> Check:
@@ -85,6 +108,14 @@ def yt_dlp_check(version: str | None) -> Check:
     age = (datetime.now(UTC).date() - date(*map(int, match.groups()))).days
     advice = "" if age <= OLD else ": update it, sites change"
     return Check("yt_dlp", age <= OLD, f"{version}, {age} days old{advice}", needed=False)
+
+
+def parts_check(works: bool, lacks: list[str]) -> Check:
+    """What children replace in yt-dlp is none of its promises: any release may have it otherwise."""
+    if not lacks:
+        return Check("yt_dlp_parts", ok=True, detail="as they are known", needed=False)
+    advice = "; ".join(lacks) + ": use another release of yt-dlp, or update this program"
+    return Check("yt_dlp_parts", ok=False, detail=advice, needed=not works)
 
 
 def sandbox_check(landlock: int) -> Check:

@@ -6,18 +6,24 @@ status which somebody saw is still there after a power cut.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
 
 from server.clock import Clock
-from server.errors import StoreUnavailable
-from server.events import Cancelled, Completed, Event, Failed, Requeued, Started, apply
-from server.models import TaskStatus
+from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
+from server.events import Cancelled, Completed, Event, Failed, Joined, Requeued, Started, apply, moved
+from server.models import Entry, ProcessRequest, Task, TaskStatus
 from server.ports import Publisher, Store
 from server.tasks import faults
+from server.tasks.remedies import with_remedies
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 
-SAVE_AGAIN = 1.0  # seconds between tries to save what could not be saved
+T = TypeVar("T")
+
+SAVE_AGAIN = 1.0  # seconds between tries to do what the store could not
 
 
 class Recorder:
@@ -38,17 +44,50 @@ class Recorder:
         With an `attempt`, what comes from an earlier one changes nothing. Raises `TaskNotFound`,
         `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed and nobody was told.
         """
+        return await self._record(task_id, event, attempt, self._save)
+
+    async def _record(
+        self,
+        task_id: str,
+        event: Event,
+        attempt: int | None,
+        save: Callable[[TaskStatus, TaskStatus | None], Awaitable[bool]],
+    ) -> TaskStatus:
         while True:
-            before = (await self._store.get(task_id)).status
+            task = await self._store.get(task_id)
+            before = task.status
             if attempt is not None and attempt != before.attempt:
                 return before
             after = apply(before, event, self._clock.now())
             if after is before:
                 return before
-            if await self._store.save(after):
+            after = with_remedies(after, task.wanted)
+            playlist = await self._counted(before, after)
+            if await save(after, playlist):
                 self._publisher.publish(after)
                 _log(event, after)
+                if playlist:
+                    self._publisher.publish(playlist)
                 return after
+
+    async def _counted(self, before: TaskStatus, after: TaskStatus) -> TaskStatus | None:
+        """What becomes of the list if one of its entries ends, or waits again."""
+        event = moved([(before, after)])
+        if event is None or after.playlist_id is None:
+            return None
+        try:
+            playlist = (await self._store.get(after.playlist_id)).status
+        except (
+            TaskNotFound,
+            ValueError,
+        ):  # removed, and this entry with it; or too old; or its row is damaged
+            return None
+        return apply(playlist, event, self._clock.now())
+
+    async def _save(self, after: TaskStatus, playlist: TaskStatus | None) -> bool:
+        if playlist is None:
+            return await self._store.save(after)
+        return await self._store.save_together([after, playlist]) is not None
 
     async def record_surely(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
         """Like `record`, but try again until it is saved, once a second. Raises `TaskNotFound` only.
@@ -56,15 +95,77 @@ class Recorder:
         A cancel ends the waiting. It never falls between saving and publishing: a last word that nobody
         was told would leave sockets waiting for it.
         """
-        waits = False
+        return await _until_done(
+            lambda: to_the_end(self._record(task_id, event, attempt, self._save_surely)),
+            f"a status of {task_id} waits to be saved",
+        )
+
+    async def _save_surely(self, after: TaskStatus, playlist: TaskStatus | None) -> bool:
+        """Where nobody can say whether it was saved, wait until it shows: an attempt must not count twice."""
+        try:
+            return await self._save(after, playlist)
+        except DatabaseAway as error:
+            if error.perhaps_done and await self.read_surely(after.task_id) == after:
+                return True
+            raise
+
+    async def join_surely(
+        self,
+        playlist: Task,
+        found: Sequence[Entry],
+        accepted: Callable[[Task], None],
+    ) -> TaskStatus:
+        """Make tasks of what the list's attempt has found, all in one transaction; return the list's status.
+
+        Those that are tasks already are passed over. `accepted` is called with each new one. It is tried and
+        cancelled as with `record_surely`.
+        """
+        return await _until_done(
+            lambda: to_the_end(self._join(playlist, found, accepted)),
+            f"entries of {playlist.status.task_id} wait to be saved",
+        )
+
+    async def _join(
+        self, playlist: Task, found: Sequence[Entry], accepted: Callable[[Task], None]
+    ) -> TaskStatus:
+        request, attempt = playlist.request, playlist.status.attempt
+        assert request
         while True:
-            try:
-                return await to_the_end(self.record(task_id, event, attempt))
-            except StoreUnavailable as exc:
-                if not waits:
-                    log.warning("a status of %s waits to be saved: %s", task_id, exc.__cause__ or exc)
-                waits = True
-                await asyncio.sleep(SAVE_AGAIN)
+            before = (await self._store.get(playlist.status.task_id)).status
+            known = before.entries.total if before.entries else 0
+            fresh = [entry for entry in found if entry.index > known]
+            after = apply(before, Joined(count=len(fresh)), self._clock.now())
+            if attempt != before.attempt or after is before or not fresh:
+                return before
+            new = [_task_of(entry, request, before, self._clock.now()) for entry in fresh]
+            added = await self._store.save_together([after], new)
+            if added is not None:
+                for task in added:
+                    self._publisher.publish(task.status)
+                    accepted(task)
+                self._publisher.publish(after)
+                return after
+
+    async def read_surely(self, task_id: str) -> TaskStatus:
+        """The newest status, asked for until it can be read. Raises `TaskNotFound` only."""
+        reading = f"the status of {task_id} waits to be read"
+        return (await _until_done(lambda: self._store.get(task_id), reading)).status
+
+
+def _task_of(entry: Entry, request: ProcessRequest, playlist: TaskStatus, now: datetime) -> Task:
+    return Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now))
+
+
+async def _until_done(work: Callable[[], Awaitable[T]], waiting: str) -> T:
+    waits = False
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable as exc:
+            if not waits:
+                log.warning("%s: %s", waiting, exc.__cause__ or exc)
+            waits = True
+            await asyncio.sleep(SAVE_AGAIN)
 
 
 def _log(event: Event, after: TaskStatus) -> None:

@@ -6,52 +6,80 @@ the shutdown, after which the task goes on) says what it means.
 
 import asyncio
 import logging
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
-from server.errors import DiskFull, StoreUnavailable, TaskNotFound
+from server.clock import Clock
+from server.errors import DiskFull, StorageAway, StoreUnavailable, TaskNotFound
 from server.events import (
     CHILD_EVENT,
     Alive,
     Broken,
+    ChildEvent,
     Completed,
     Event,
+    Expanded,
     Failed,
+    Found,
+    Held,
+    Learned,
+    Needs,
     Pictured,
     Previewed,
     Produced,
+    Progress,
+    Renewed,
     Requeued,
     Started,
     merged,
 )
-from server.models import ProcessRequest, Stage, TaskStatus
-from server.ports import FileStore, Store
+from server.jobs import Job
+from server.models import DISK_FULL, Manifest, ProcessRequest, Stage, Task, TaskStatus
+from server.ports import Cookies, FileStore, Store, Workplace
 from server.settings import DownloadSettings
-from server.tasks.disk import found_no_room
+from server.tasks.announced import after_look
+from server.tasks.cookies import CookieChoice, Given
+from server.tasks.disk import Reserve, found_no_room
 from server.tasks.faults import fault_of
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
+from server.tasks.pace import Pace
+from server.tasks.patience import DISK_DELAY, NEXT_ATTEMPT, after_failure, after_loss
 from server.tasks.recorder import Recorder
 from server.tasks.shielding import to_the_end
-from server.tasks.tools import Tools
 
 log = logging.getLogger(__name__)
 
-MAX_LOST = 3  # children lost in a row that end in an error: none of them got further than the one before
-MAX_LOST_IN_ALL = 20  # however far they got
-FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a new attempt, doubled each time
-MAX_RETRY_AFTER = 3600.0  # seconds; a source that asks for more is not waited for longer
-DISK_BACKOFF = 15.0  # seconds
 # What tasks wait for:
-NEXT_ATTEMPT = "next_attempt"  # after a passing fault
 NEWER_RELEASE = "newer_release"  # which knows what is asked for
+STORAGE_AWAY = "storage_away"  # the bucket of finished files
 
-LastWord = Produced | Broken | None  # None: the child ended without one
+LastWord = Produced | Expanded | Broken | None  # None: the child ended without one
+
+
+def _nobody(_: Task, /) -> None:
+    """Is told of new entries, where they are in the queue as soon as they are stored."""
+
+
+class Superseded(Exception):
+    """The task is no longer this attempt's; `status` is what has become of it."""
+
+    def __init__(self, status: TaskStatus) -> None:
+        super().__init__(f"attempt {status.attempt} is {status.stage}")
+        self.status = status
 
 
 class Runner:
     """Makes attempts: the child's events become statuses, what it produced becomes files.
 
     What is saved late for a reason outside (a full disk, a lock on the database) costs no task anything: its
-    child works on meanwhile.
+    child works on meanwhile. Of its progress only the newest counts, so what cannot be saved is dropped.
+
+    The entries of a list become tasks as the child finds them, and `submit` is called with each.
+
+    An attempt that finds its task in other hands (a later attempt has it, or it has ended) stops its child
+    and publishes nothing.
     """
 
     def __init__(
@@ -59,17 +87,29 @@ class Runner:
         store: Store,
         recorder: Recorder,
         fork_server: ForkServer,
+        workplace: Workplace,
         files: FileStore,
         settings: DownloadSettings,
-        tools: Tools,
+        jobs: JobMaker,
+        cookies: Cookies,
+        clock: Clock,
+        reserve: Reserve,
     ) -> None:
+        self.submit = _nobody
+        self._clock = clock
+        self.reserve = reserve
+        self._cookies = CookieChoice(cookies, settings.cookies)
         self._store = store
         self._recorder = recorder
         self._fork_server = fork_server
+        self._workplace = workplace
         self._files = files
         self._settings = settings
-        self._jobs = JobMaker(settings, tools)
+        self._jobs = jobs
         self._children: dict[str, Child] = {}
+        self._rate_limit = settings.rate_limit
+        self._is_paced = settings.rate_limit is not None or bool(settings.rate_windows)
+        self._held_until: datetime | None = None
 
     async def run(self, task_id: str) -> TaskStatus | None:
         """Make one attempt and return the status it led to; None if the task is gone, or not for this server.
@@ -80,145 +120,254 @@ class Runner:
         """
         await self._fork_server.warm()
         try:
-            request = (await self._store.get(task_id)).request
+            task = await self._store.get(task_id)
+            request = task.wanted
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
                 return None
-            status = await self._recorder.record(task_id, Started())
-            return await self._attempt(status, request) if status.stage is Stage.INFO else status
-        except TaskNotFound:
+            if not await self._has_room(task.status):
+                return await self._recorder.record(task_id, Requeued(because=DISK_FULL, after=DISK_DELAY))
+            given = await self._cookies.made_for(request.url, request.cookies)
+            status = await self._recorder.record(task_id, Started(cookies=given.name))
+            if status.stage is not Stage.INFO:
+                return status
+            async with self._files.share(task_id, status.attempt):
+                return await self._attempt(status, request, given)
+        except TaskNotFound:  # removed elsewhere, perhaps before what the attempt wrote was there
+            await self._remove(task_id)
             return None
+        finally:
+            self.reserve.give_back(task_id)
+
+    async def _has_room(self, status: TaskStatus) -> bool:
+        """Its source is not asked again and again only to hear that there is none."""
+        if status.waiting != DISK_FULL or status.needs is None:
+            return True
+        return await self._takes_room(status, status.needs)
+
+    async def _takes_room(self, status: TaskStatus, needs: int) -> bool:
+        takes = await self.reserve.take(status.task_id, self._workplace.work(status.task_id), needs)
+        if not takes and status.stage.is_running:
+            log.warning("%s waits for room: it needs about %s bytes", status.task_id, needs)
+        return takes
 
     def finish(self, task_id: str) -> None:
         """Have the child of a live recording end and keep it."""
         if child := self._children.get(task_id):
             child.command("finish")
 
-    async def _attempt(self, status: TaskStatus, request: ProcessRequest) -> TaskStatus:
+    async def _attempt(self, status: TaskStatus, request: ProcessRequest, given: Given) -> TaskStatus:
+        began = asyncio.get_running_loop().time()
         try:
-            last_word = await self._work(status, request)
+            last_word = await self._work(status, request, given)
+            lasted = asyncio.get_running_loop().time() - began
+            newest = _still_ours(status, await self._recorder.read_surely(status.task_id))
+            ending = await self._ending(newest, request, last_word, lasted)
             # No cancel may come in between: what is published is completed.
-            ended = await to_the_end(self._conclude(status, last_word))
+            ended = await to_the_end(self._conclude(newest, ending))
         except TaskNotFound:
             raise
+        except Superseded as exc:
+            log.warning("attempt %s of %s is given up: %s", status.attempt, status.task_id, exc)
+            return exc.status
         except Exception as exc:
             ended = await self._after_fault(status, exc)
         if isinstance(ended, TaskStatus):
             return ended
         after = await self._recorder.record_surely(status.task_id, ended, status.attempt)
-        return await to_the_end(self._tidied(after))
+        return await to_the_end(self._tidied(after, ended))
 
-    async def _conclude(self, status: TaskStatus, last_word: LastWord) -> TaskStatus | Event:
+    async def _conclude(self, status: TaskStatus, ending: Manifest | Event) -> TaskStatus | Event:
         """The status that the attempt led to, or the event that could not be saved yet."""
-        ending = await self._ending(status.task_id, last_word)
+        event = await self._published(status.task_id, ending) if isinstance(ending, Manifest) else ending
         try:
-            after = await self._recorder.record(status.task_id, ending, status.attempt)
+            after = await self._recorder.record(status.task_id, event, status.attempt)
         except StoreUnavailable:
-            return ending
-        return await self._tidied(after)
+            return event
+        return await self._tidied(after, event)
+
+    async def _remove(self, task_id: str) -> None:
+        try:
+            await self._files.remove(task_id)
+        except (OSError, StorageAway) as exc:  # there are sweeps
+            log.warning("leftovers of the removed task %s could not be deleted: %s", task_id, exc)
 
     async def _after_fault(self, status: TaskStatus, error: Exception) -> Event:
         """A full disk may show here, too: in the task's log, or in the last rename of its files."""
         if isinstance(error, DiskFull) or found_no_room(error):
-            return after_failure(status, Broken(code="disk_full"), self._settings.retries)
+            return after_failure(status, Broken(code="disk_full"), self._settings)
         if isinstance(error, StoreUnavailable):
             return Requeued(because=NEXT_ATTEMPT)
+        if isinstance(error, StorageAway):
+            return Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
         fault = fault_of(error)
-        await self._files.note(status.task_id, f"internal: error {fault.id}, {error!r}")
+        await self._workplace.note(status.task_id, f"internal: error {fault.id}, {error!r}")
         return Failed(code="internal", fault=fault)
 
-    async def _tidied(self, status: TaskStatus) -> TaskStatus:
-        """Only once the status names other files may those of an earlier attempt go."""
-        if status.stage is Stage.COMPLETED:
+    async def _tidied(self, status: TaskStatus, event: Event) -> TaskStatus:
+        """Only once the status names other files may those of an earlier attempt go.
+
+        What was published too late, so that no status will ever name it, goes as well.
+        """
+        if status.needs_no_child or isinstance(event, Completed):
             await self._files.tidy_up(status)
         return status
 
-    async def _work(self, status: TaskStatus, request: ProcessRequest) -> LastWord:
+    async def _work(self, status: TaskStatus, request: ProcessRequest, given: Given) -> LastWord:
         """Let a child do the job; it and all it started are gone when this returns."""
+        if given.are_missing:
+            return Broken(code="cookies_missing")
         task_id = status.task_id
-        job = self._jobs.download(request, self._files.work(task_id), self._files.lock(task_id))
+        work, lock = self._workplace.work(task_id), self._workplace.lock(task_id)
+        job = replace(
+            self._job(status, request, work, lock, given.text),
+            rate_limit=self._share(len(self._children) + 1),
+        )
         starting = asyncio.ensure_future(
-            self._fork_server.start(f"{task_id}.{status.attempt}", job, self._files.log(task_id))
+            self._fork_server.start(f"{task_id}.{status.attempt}", job, self._workplace.log(task_id))
         )
         try:
             # A cancel that lands while it starts would leave a child nobody holds.
             child = self._children[task_id] = await asyncio.shield(starting)
             self._share_rate()
-            return await self._listen(status, child)
+            return await self._listen(status, request, child, given)
         finally:
             self._children.pop(task_id, None)
             await to_the_end(stopped(starting))
             self._share_rate()
 
-    async def _listen(self, status: TaskStatus, child: Child) -> LastWord:
+    def _job(
+        self, status: TaskStatus, request: ProcessRequest, work: Path, lock: Path, cookies: str | None
+    ) -> Job:
+        if status.entries is None:
+            return self._jobs.download(request, work, lock, cookies, status.item)
+        return self._jobs.expand(request, work, lock, cookies, status.entries.total)
+
+    async def _listen(
+        self, status: TaskStatus, request: ProcessRequest, child: Child, given: Given
+    ) -> LastWord:
+        pace, is_after_hold = Pace(asyncio.get_running_loop().time()), False
         while True:
-            try:
-                async with asyncio.timeout(self._settings.stall_timeout):
-                    line = await child.read_line()
-            except TimeoutError:
-                log.warning("%s stalled for %s s", status.task_id, self._settings.stall_timeout)
-                return Broken(code="timeout", retryable=True)
-            match CHILD_EVENT.validate_json(line, extra="ignore") if line else None:
+            match await self._hear(status, child):
                 case None:
                     return None
-                case Produced() | Broken() as last_word:
+                case Broken() as broken:
+                    return broken.model_copy(update={"after_hold": is_after_hold and not status.gained})
+                case Produced() | Expanded() as last_word:
                     return last_word
+                case Found(entries=found):
+                    joining = self._recorder.join_surely(Task(request, status), found, self.submit)
+                    status = _still_ours(status, await joining)
                 case Alive():
                     pass
+                case Learned() | Renewed() as news:
+                    await self._keep(news, status, given)
+                case Needs() as event:
+                    status = await self._record_surely(status, event)
+                    if not await self._takes_room(status, event.needs):
+                        return Broken(code=DISK_FULL, retryable=True)
                 case Previewed():
-                    await self._show_thumbnail(status)
+                    status = await self._show_thumbnail(status)
+                case Held(held=held):
+                    pace, is_after_hold = Pace(asyncio.get_running_loop().time()), True
+                    status = await self._record_surely(status, Held(held=held, until=self._held_until))
+                case Progress(stage=status.stage) as event:
+                    status = await self._record_if_possible(status, event)
+                    if self._is_too_slow(event, pace):
+                        return Broken(code="too_slow", retryable=True)
                 case event:
-                    await self._recorder.record_surely(status.task_id, event, status.attempt)
+                    status = await self._record_surely(status, event)
 
-    async def _show_thumbnail(self, status: TaskStatus) -> None:
-        if thumbnail := await to_the_end(self._files.publish_thumbnail(status.task_id)):
-            event = Pictured(thumbnail=thumbnail)
-            after = await self._recorder.record_surely(status.task_id, event, status.attempt)
-            await to_the_end(self._files.tidy_up(after))
+    async def _hear(self, status: TaskStatus, child: Child) -> ChildEvent | None:
+        """What the child says next, or what its silence means; None: it is gone."""
+        try:
+            async with asyncio.timeout(self._settings.stall_timeout):
+                line = await child.read_line()
+        except TimeoutError:
+            log.warning("%s stalled for %s s", status.task_id, self._settings.stall_timeout)
+            code = "conversion_stalled" if status.stage is Stage.CONVERT else "timeout"
+            return Broken(code=code, retryable=True)
+        return CHILD_EVENT.validate_json(line, extra="ignore") if line else None
 
-    async def _ending(self, task_id: str, last_word: LastWord) -> Event:
-        status = (await self._store.get(task_id)).status
+    async def _keep(self, news: Learned | Renewed, status: TaskStatus, given: Given) -> None:
+        """What is of use to other jobs."""
+        if isinstance(news, Learned):
+            self._jobs.players.learn(status.url, news)
+        else:
+            await to_the_end(given.renew(news.cookies))
+
+    def _is_too_slow(self, event: Progress, pace: Pace) -> bool:
+        if event.stage is not Stage.DOWNLOAD:
+            return False
+        now = asyncio.get_running_loop().time()
+        return pace.is_too_slow(event.downloaded_bytes or 0, self._share(len(self._children)), now)
+
+    async def _record_if_possible(self, status: TaskStatus, progress: Progress) -> TaskStatus:
+        try:
+            # No cancel between saving and publishing, see `record_surely`.
+            recording = self._recorder.record(status.task_id, progress, status.attempt)
+            return _still_ours(status, await to_the_end(recording))
+        except StoreUnavailable:
+            return status
+
+    async def _record_surely(self, status: TaskStatus, event: Event) -> TaskStatus:
+        after = await self._recorder.record_surely(status.task_id, event, status.attempt)
+        return _still_ours(status, after)
+
+    async def _show_thumbnail(self, status: TaskStatus) -> TaskStatus:
+        thumbnail = await to_the_end(self._files.publish_thumbnail(status.task_id))
+        if thumbnail is None:
+            return status
+        after = await self._record_surely(status, Pictured(thumbnail=thumbnail))
+        await to_the_end(self._files.tidy_up(after))
+        return after
+
+    async def _ending(
+        self, status: TaskStatus, request: ProcessRequest, last_word: LastWord, lasted: float
+    ) -> Manifest | Event:
+        """What the attempt ends in, after so many seconds: files to be published, or something else."""
         match last_word:
             case None:
                 return after_loss(status)
+            case Expanded():
+                return last_word
             case Broken():
-                return after_failure(status, last_word, self._settings.retries)
-            case Produced():
-                return await self._publish(status, last_word)
+                wait = self._after_look(status, last_word, lasted) if request.live == "wait" else None
+                return wait or after_failure(status, last_word, self._settings, lasted)
+            case Produced(files=files, video_info=news, fetched=fetched):
+                info = merged(status.video_info, news)
+                manifest = await self._files.prepare(status.task_id, status.attempt, files, info)
+                return manifest.model_copy(update={"fetched": fetched})
 
-    async def _publish(self, status: TaskStatus, produced: Produced) -> Event:
-        info = merged(status.video_info, produced.video_info)
-        files = await self._files.publish(status.task_id, status.attempt, produced.files, info)
-        return Completed(files=files, video_info=info)
+    def _after_look(self, status: TaskStatus, broken: Broken, lasted: float) -> Requeued | None:
+        return after_look(status, broken, self._settings.patience, self._clock.now(), lasted)
+
+    async def _published(self, task_id: str, manifest: Manifest) -> Completed:
+        await self._files.publish(task_id, manifest)
+        return Completed.by(manifest)
+
+    def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None) -> None:
+        """Change what all children here may fetch together; 0: nothing `until` then, None: all there is."""
+        self._held_until = until
+        if bytes_per_second != self._rate_limit:
+            self._rate_limit = bytes_per_second
+            self._share_rate()
 
     def _share_rate(self) -> None:
-        """`rate_limit` holds for all together: each running child gets an equal part."""
-        if self._settings.rate_limit and self._children:
-            share = max(1, self._settings.rate_limit // len(self._children))
+        """Each running child gets an equal part."""
+        if self._is_paced:
+            share = self._share(len(self._children))
             for child in self._children.values():
                 child.command("rate", bytes_per_second=share)
 
-
-def after_loss(status: TaskStatus) -> Event:
-    """A child that was killed (by the kernel, by somebody) may do better next time, but not for ever."""
-    in_a_row = status.lost_in_a_row
-    if in_a_row + 1 >= MAX_LOST or status.lost_in_all + 1 >= MAX_LOST_IN_ALL:
-        return Failed(code="worker_lost")
-    return Requeued(because=NEXT_ATTEMPT, counts_as_lost=True, after=in_a_row * FIRST_BACKOFF)
+    def _share(self, children: int) -> int | None:
+        """Bytes a second of each; None: as many as come."""
+        if not self._rate_limit:
+            return self._rate_limit
+        return max(1, self._rate_limit // max(1, children))
 
 
-def after_failure(status: TaskStatus, broken: Broken, retries: int) -> Event:
-    """A passing fault leads to another attempt, later each time; a full disk is waited for."""
-    if broken.code == "worker_lost":  # not the child itself, but a program that it had started
-        return after_loss(status)
-    if broken.code == "disk_full":
-        return Requeued(because="disk_full", after=DISK_BACKOFF)
-    if not broken.retryable or status.retries >= retries:
-        return Failed(code=broken.code, hint=broken.hint, fault=broken.fault)
-    return Requeued(because=NEXT_ATTEMPT, counts_as_retry=True, after=_backoff(status, broken))
-
-
-def _backoff(status: TaskStatus, broken: Broken) -> float:
-    if broken.retry_after is not None:
-        return min(broken.retry_after, MAX_RETRY_AFTER)
-    return min(FIRST_BACKOFF * 2.0**status.retries, LAST_BACKOFF)
+def _still_ours(before: TaskStatus, after: TaskStatus) -> TaskStatus:
+    if after.attempt != before.attempt or not after.stage.is_running:
+        raise Superseded(after)
+    return after

@@ -3,24 +3,46 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from weakref import WeakValueDictionary
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, Literal
 
 from server.clock import Clock
 from server.errors import (
+    AppError,
     DiskFull,
     FileNotFound,
+    IdempotencyMismatch,
+    RemedyNotOffered,
     ShuttingDown,
     StoreUnavailable,
     TaskAlreadyFinal,
+    TaskNotFound,
     WrongStage,
 )
 from server.events import Cancelled, Event, Paused, Prioritized, Requeued, Resumed, Retried
-from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus
-from server.ports import Dispatcher, FileStore, Filter, Idempotency, Page, Publisher, Store
+from server.models import OF_ONE_RANK, ProcessRequest, Stage, StoredFile, Task, TaskStatus
+from server.ports import (
+    Dispatcher,
+    FileStore,
+    Filter,
+    Idempotency,
+    Page,
+    Publisher,
+    Store,
+    Stream,
+    Submission,
+    Turns,
+)
 from server.tasks.disk import Disk
+from server.tasks.playlists import UNFINISHED, Playlists
 from server.tasks.recorder import Recorder
+from server.tasks.remedies import event_of, offered
 
+REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
+
+QUEUE = "queue"  # has turns as a task has; no task is called like this
 
 
 class Tasks:
@@ -32,6 +54,7 @@ class Tasks:
         recorder: Recorder,
         publisher: Publisher,
         dispatcher: Dispatcher,
+        turns: Turns,
         files: FileStore,
         disk: Disk,
         clock: Clock,
@@ -40,33 +63,104 @@ class Tasks:
         self._recorder = recorder
         self._publisher = publisher
         self._dispatcher = dispatcher
+        self._turns = turns
         self._files = files
         self._disk = disk
         self._clock = clock
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._playlists = Playlists(store, publisher, dispatcher, clock)
         self._closing = False
+        self.is_draining = False
+
+    async def drain(self, seconds: float) -> None:
+        """Give what runs time to end, and begin nothing new; all else goes on as before."""
+        self.is_draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._dispatcher.drain()
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
 
     def close(self) -> None:
         """From now on nothing is changed: the server goes away."""
         self._closing = True
         self._store.hurry()
 
-    async def submit(self, request: ProcessRequest, idempotency: Idempotency | None = None) -> TaskStatus:
+    async def submit(
+        self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
+    ) -> TaskStatus:
         """Accept a download; it is on disk when this returns, and nothing was fetched yet.
 
         One that was accepted before is found whatever disk, queue or a shutdown would say to a new one.
         """
         if idempotency and (known := await self._store.known(idempotency)):
             return known.status
-        self._refuse_when_closing()
-        if self._disk.is_low():
-            raise DiskFull
-        fresh = Task(request=request, status=TaskStatus.new(request, self._clock.now()))
-        task = await self._store.add(fresh, idempotency)
+        if refusal := self._refusal():
+            raise refusal
+        fresh = self._fresh(request)
+        task = await self._store.add(fresh, idempotency, wish)
+        return self._accepted(fresh, task)
+
+    async def submit_all(
+        self, requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]]
+    ) -> list[TaskStatus | AppError]:
+        """Like `submit`, of all of them in one transaction; an error stands where one was not accepted.
+
+        No two of them may have the same key. Raises `StoreUnavailable`; then none was accepted.
+        """
+        if refusal := self._refusal():
+            return [await self._known_or(refusal, idempotency) for _, idempotency, _ in requests]
+        submissions = [Submission(self._fresh(request), key, wish) for request, key, wish in requests]
+        added = await self._store.add_all(submissions)
+        return [
+            task if isinstance(task, AppError) else self._accepted(submission.task, task)
+            for submission, task in zip(submissions, added, strict=True)
+        ]
+
+    def _fresh(self, request: ProcessRequest) -> Task:
+        return Task(request=request, status=TaskStatus.new(request, self._clock.now()))
+
+    def _accepted(self, fresh: Task, task: Task) -> TaskStatus:
+        """What stands in the store for `fresh`, which may be a task that was there before."""
         if task.status.task_id == fresh.status.task_id:
             self._publisher.publish(task.status)
             self._submit_if_queued(task)
         return task.status
+
+    def _refusal(self) -> AppError | None:
+        """Why nothing new is accepted now."""
+        if self._closing:
+            return ShuttingDown()
+        return DiskFull() if self._disk.is_low() else None
+
+    async def _known_or(self, refusal: AppError, idempotency: Idempotency | None) -> TaskStatus | AppError:
+        try:
+            known = await self._store.known(idempotency) if idempotency else None
+        except IdempotencyMismatch as mismatch:
+            return mismatch
+        return known.status if known else refusal
+
+    async def shared(self, wish: str) -> TaskStatus | None:
+        """The newest task of this wish that goes on, or is finished and has all its files."""
+        for task in await self._store.of_wish(wish):
+            if task.status.stage is not Stage.COMPLETED or await self._has_its_files(task.status):
+                return task.status
+        return None
+
+    async def _has_its_files(self, status: TaskStatus) -> bool:
+        for stored in status.files.values():
+            try:
+                file = await self._files.open(status.task_id, stored)
+            except FileNotFound:
+                return False
+            if not isinstance(file, Stream):
+                file.close()
+        return True
+
+    async def is_known(self, idempotency: Idempotency) -> bool:
+        """Whether such a task was accepted before; raises `IdempotencyMismatch`."""
+        return await self._store.known(idempotency) is not None
 
     async def status(self, task_id: str) -> TaskStatus:
         return (await self._store.get(task_id)).status
@@ -74,8 +168,15 @@ class Tasks:
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         return await self._store.page(wanted, cursor, limit)
 
+    async def any_queued(self) -> bool:
+        return bool((await self._store.page(Filter(stages=(Stage.QUEUED,)), None, 1)).tasks)
+
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         return await self._store.statuses(task_ids)
+
+    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
+        """The oldest tasks in that stage, and with that code if one is said."""
+        return await self._store.ids_in(stage, error_code, limit)
 
     async def find_file(self, name: str) -> tuple[TaskStatus, StoredFile]:
         found = await self._store.find_file(name)
@@ -84,11 +185,22 @@ class Tasks:
         task_id, stored = found
         return (await self._store.get(task_id)).status, stored
 
-    async def prioritize(self, task_id: str, priority: int) -> TaskStatus:
+    async def move(
+        self, task_id: str, priority: int | None, position: Literal["first", "last"] | None
+    ) -> TaskStatus:
+        """To another place in the queue, before or behind all others if a `position` is said."""
         async with self._turn(task_id):
-            if (await self.status(task_id)).stage.is_final:
+            task = await self._store.get(task_id)
+            if task.status.stage.is_final:
                 raise TaskAlreadyFinal
-            return await self._record(task_id, Prioritized(priority=priority))
+            rank = await self._rank_of(position) if position else None
+            return await self._record(task, Prioritized(priority=priority, rank=rank), *UNFINISHED)
+
+    async def _rank_of(self, position: Literal["first", "last"]) -> int:
+        lowest, highest = await self._store.urgencies()
+        if position == "first":
+            return max(0, round(highest / OF_ONE_RANK)) + 1
+        return min(0, round(lowest / OF_ONE_RANK)) - 1
 
     async def cancel(self, task_id: str) -> TaskStatus:
         return await self._end_work(task_id, Cancelled(), Stage.CANCELLED)
@@ -98,17 +210,48 @@ class Tasks:
 
     async def resume(self, task_id: str) -> TaskStatus:
         async with self._turn(task_id):
-            before = await self.status(task_id)
-            if before.stage.is_final:
+            task = await self._store.get(task_id)
+            if task.status.stage.is_final:
                 raise TaskAlreadyFinal
-            return await self._record(task_id, Resumed())
+            return await self._record(task, Resumed(), Stage.PAUSED)
 
     async def retry(self, task_id: str) -> TaskStatus:
         async with self._turn(task_id):
-            before = await self.status(task_id)
-            if not before.stage.is_final:
-                raise WrongStage(before.stage)
-            return await self._record(task_id, Retried())
+            task = await self._store.get(task_id)
+            if not task.status.stage.is_final:
+                raise WrongStage(task.status.stage)
+            return await self._record(task, Retried(), Stage.FAILED, Stage.CANCELLED)
+
+    async def repair(self, task_id: str, remedy: str, given: dict[str, Any]) -> TaskStatus:
+        """Begin it anew as the remedy says, with the wishes that are `given` beside.
+
+        Raises `RemedyNotOffered`.
+        """
+        async with self._turn(task_id):
+            task = await self._store.get(task_id)
+            event = event_of(remedy, task)
+            if event is None:
+                raise RemedyNotOffered(offered(task.status))
+            wishes = event.wishes | given
+            after = await self._recorder.record(task_id, event.model_copy(update={"wishes": wishes}))
+            self._submit_if_queued(replace(task, status=after))
+            return after
+
+    async def pause_queue(self) -> None:
+        """Hold what has not begun, over restarts and on every node, until `resume_queue`."""
+        async with self._turn(QUEUE):
+            await self._dispatcher.pause()
+
+    async def resume_queue(self) -> None:
+        async with self._turn(QUEUE):
+            await self._dispatcher.resume()
+
+    async def is_paused(self) -> bool:
+        return await self._dispatcher.is_paused()
+
+    async def count(self) -> dict[Stage, int]:
+        """How many tasks are in each stage that has some."""
+        return await self._store.count()
 
     async def finish(self, task_id: str) -> TaskStatus:
         """End a live recording and keep it.
@@ -127,58 +270,96 @@ class Tasks:
         return await self.status(task_id)
 
     async def delete(self, task_id: str) -> None:
-        """Unknown at once; its child, files and row are gone when this returns."""
+        """Unknown at once; its child, files and row are gone when this returns.
+
+        Where that fails, what is left is carried out later, or when it is asked for again.
+        """
         async with self._turn(task_id):
-            await self._store.mark_removed(task_id)
-            await self.carry_out_removal(task_id)
+            await self._count_out(task_id)
+            try:
+                marked = await self._store.mark_removed(task_id)
+            except TaskNotFound:
+                if task_id not in await self._store.removed():
+                    raise
+                marked = [task_id]
+            await self._carry_out_removals(marked)
+
+    async def _count_out(self, task_id: str) -> None:
+        """An entry that is removed before it ended counts as cancelled: its list would wait for ever."""
+        with contextlib.suppress(TaskNotFound, ValueError):  # which is a damaged row
+            status = await self.status(task_id)
+            if status.playlist_id and not status.stage.is_final:
+                await self._dispatcher.withdraw(task_id)
+                await self._recorder.record(task_id, Cancelled())
 
     async def carry_out_removal(self, task_id: str) -> None:
-        """What follows the mark, also after a crash in between: files first, then the row."""
-        self._publisher.removed(task_id)
-        await self._dispatcher.withdraw(task_id)
-        await self._files.remove(task_id)
-        await self._store.forget(task_id)
+        """Of a task that was marked by somebody who did not get to its end."""
+        async with self._turns.turn(task_id):
+            await self._carry_out_removals([task_id])
+
+    async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
+        """Of a list with its entries, or of one task."""
+        for task_id in task_ids:
+            self._publisher.removed(task_id)
+        await self._dispatcher.withdraw(*task_ids)
+        places = asyncio.Semaphore(REMOVED_AT_ONCE)
+        await asyncio.gather(*(self._carry_out(task_id, places) for task_id in task_ids))
+
+    async def _carry_out(self, task_id: str, places: asyncio.Semaphore) -> None:
+        """Files first, then the row, which says that there is something to do."""
+        async with places:
+            await self._files.remove(task_id)
+            await self._store.forget(task_id)
 
     async def send_back(self, task_id: str) -> None:
         """Stop a running download for want of room; it waits in the queue and goes on by itself."""
         async with self._turn(task_id):
-            if (await self.status(task_id)).stage.is_running:
+            task = await self._store.get(task_id)
+            if task.status.stage.is_running:
                 await self._dispatcher.withdraw(task_id)
-                await self._recorder.record_surely(task_id, Requeued(because="disk_full"))
-                self._submit_if_queued(await self._store.get(task_id))
+                after = await self._recorder.record_surely(task_id, Requeued(because="disk_full"))
+                self._submit_if_queued(replace(task, status=after))
 
     async def _end_work(self, task_id: str, event: Event, wanted: Stage) -> TaskStatus:
         """Stop the child, then say so. A task that is there already stays as it is, and one that completed
         meanwhile has had its last word.
         """
         async with self._turn(task_id):
-            before = await self.status(task_id)
-            if before.stage is wanted:
-                return before
-            if before.stage.is_final:
+            before = await self._store.get(task_id)
+            if before.status.stage is wanted:
+                return before.status
+            if before.status.stage.is_final:
                 raise TaskAlreadyFinal
+            if before.status.is_list:
+                return await self._playlists.stop(task_id, event)
             await self._dispatcher.withdraw(task_id)
             try:
                 after = await self._recorder.record(task_id, event)
             except StoreUnavailable:
-                self._dispatcher.submit(await self._store.get(task_id))  # not done: it goes on
+                self._dispatcher.submit(before)  # not done: it goes on
                 raise
             if after.stage is not wanted:
                 raise TaskAlreadyFinal
             return after
 
-    async def _record(self, task_id: str, event: Event) -> TaskStatus:
-        after = await self._recorder.record(task_id, event)
-        self._submit_if_queued(await self._store.get(task_id))
+    async def _record(self, task: Task, event: Event, *stages: Stage) -> TaskStatus:
+        """Have `event` befall the task; if it is a list, also its entries in `stages`.
+
+        Nothing is asked of the store once `event` is saved: a task that waits is always submitted.
+        """
+        if task.status.is_list:
+            return await self._playlists.change(task.status.task_id, event, *stages)
+        after = await self._recorder.record(task.status.task_id, event)
+        self._submit_if_queued(replace(task, status=after))
         return after
 
     def _submit_if_queued(self, task: Task) -> None:
         if task.status.stage is Stage.QUEUED:
             self._dispatcher.submit(task)
 
-    def _turn(self, task_id: str) -> asyncio.Lock:
+    def _turn(self, task_id: str) -> AbstractAsyncContextManager[object]:
         self._refuse_when_closing()
-        return self._turns.setdefault(task_id, asyncio.Lock())
+        return self._turns.turn(task_id)
 
     def _refuse_when_closing(self) -> None:
         if self._closing:

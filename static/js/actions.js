@@ -1,59 +1,87 @@
 // @ts-check
-// What can be done with a task: a button's data-action -> a request, and what the answer means.
+// What can be done with a task: the name of an action -> a request, and what the answer means.
 
 import { Problem } from "./problem.js"
-import { HIGHEST_PRIORITY } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** @type {Record<string, (task: Task) => [method: string, path: string, body?: unknown]>} */
+/** @type {Record<string, [method: string, path: string, body?: unknown]>} */
 const REQUESTS = {
-  pause: (task) => ["POST", `api/tasks/${task.task_id}/pause`],
-  finish: (task) => ["POST", `api/tasks/${task.task_id}/finish`],
-  resume: (task) => ["POST", `api/tasks/${task.task_id}/resume`],
-  cancel: (task) => ["POST", `api/tasks/${task.task_id}/cancel`],
-  retry: (task) => ["POST", `api/tasks/${task.task_id}/retry`],
-  raise: (task) => {
-    const priority = Math.min(task.priority + 1, HIGHEST_PRIORITY)
-    return ["PATCH", `api/tasks/${task.task_id}`, { priority }]
-  },
-  delete: (task) => ["DELETE", `api/tasks/${task.task_id}`],
+  pause: ["POST", "pause"],
+  finish: ["POST", "finish"],
+  resume: ["POST", "resume"],
+  cancel: ["POST", "cancel"],
+  retry: ["POST", "retry"],
+  again: ["POST", "retry"],
+  first: ["PATCH", "", { position: "first" }],
+  last: ["PATCH", "", { position: "last" }],
 }
 
-/** Fires "told" when the server answered with something that the page had not heard yet. */
+/**
+ * Fires "told" when the server answered with something that the page had not heard yet, "busy" with an id, and
+ * "refused" with {id, message} in `detail`.
+ */
 export class Actions extends EventTarget {
   #api
   #tasks
-  #rows
   /** A second click changes nothing while the first is under way. */
   #underWay = new Set()
 
   /**
    * @param {import("./api.js").Api} api
    * @param {import("./tasks.js").Tasks} tasks
-   * @param {import("./rows.js").Rows} rows
    */
-  constructor(api, tasks, rows) {
+  constructor(api, tasks) {
     super()
     this.#api = api
     this.#tasks = tasks
-    this.#rows = rows
+  }
+
+  /** @param {string} id */
+  isBusy(id) {
+    return this.#underWay.has(id)
   }
 
   /**
-   * @param {string} action
+   * Says whether it was done.
+   * @param {string} action  also "remedy.<name>"
    * @param {Task} task
+   * @param {object} [given]  with a remedy
    */
-  async run(action, task) {
-    const id = task.task_id
-    if (!(action in REQUESTS) || this.#underWay.has(id)) return
-    this.#busy(id, true)
+  async run(action, { task_id: id }, given) {
+    const remedy = action.startsWith("remedy.") ? action.slice("remedy.".length) : ""
+    if (!remedy && !(action in REQUESTS)) return false
+    const [method, path, body] = remedy ? ["POST", `remedies/${remedy}`, given] : REQUESTS[action]
+    return await this.#send(id, method, path, body).catch((error) => this.#refused(error, id))
+  }
+
+  /**
+   * @param {string} id
+   * @throws {Problem} if it is there still
+   */
+  async delete(id) {
     try {
-      const answer = await this.#api.send(...REQUESTS[action](task))
-      const isNews = answer ? this.#tasks.merge(answer) : this.#tasks.remove(id)
-      if (isNews) this.dispatchEvent(new Event("told"))
+      await this.#send(id, "DELETE", "")
     } catch (error) {
       this.#refused(error, id)
+      if (this.#tasks.has(id)) throw error
+    }
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} [body]
+   */
+  async #send(id, method, path, body) {
+    if (this.#underWay.has(id)) return false
+    this.#busy(id, true)
+    try {
+      const answer = await this.#api.send(method, ["api/tasks", id, path].filter(Boolean).join("/"), body)
+      const isNews = answer ? this.#tasks.merge(answer) : this.#tasks.remove(id)
+      if (isNews) this.dispatchEvent(new Event("told"))
+      return true
     } finally {
       this.#busy(id, false)
     }
@@ -66,7 +94,8 @@ export class Actions extends EventTarget {
   #refused(error, id) {
     if (!(error instanceof Problem)) throw error
     if (error.status === 404) this.#tasks.remove(id)
-    else this.#rows.card(id)?.say(error.message)
+    else this.dispatchEvent(new CustomEvent("refused", { detail: { id, message: error.message } }))
+    return false
   }
 
   /**
@@ -76,7 +105,6 @@ export class Actions extends EventTarget {
   #busy(id, isBusy) {
     if (isBusy) this.#underWay.add(id)
     else this.#underWay.delete(id)
-    const element = this.#rows.card(id)?.element // another one than before, or none: it was scrolled away
-    if (element) element.ariaBusy = String(isBusy)
+    this.dispatchEvent(new CustomEvent("busy", { detail: id }))
   }
 }

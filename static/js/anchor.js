@@ -1,37 +1,33 @@
 // @ts-check
-// Keeps what is being read where it is, while rows above it come, go and grow.
+// Keeps what is being read where it is, while rows above it come, go and move.
 
-export class Anchor {
-  #root
-  /** Rows in sight and below, with where they were. @type {[row: HTMLElement, top: number][]} */
-  #held = []
+/** @typedef {{id: string, key: number, y: number}} Anchor  a row, its section, and where it is in the window */
 
-  /** @param {HTMLElement} root  the list */
-  constructor(root) {
-    this.#root = root
-  }
+/**
+ * The first row that is in sight as a whole; null while the top of the list is: what is new may push it down.
+ * @param {Map<string, {top: number, key: number}>} places  of the rows that are there
+ * @param {number} sight  px from the top of the list to that of the window
+ * @returns {Anchor | null}
+ */
+export function anchorOf(places, sight) {
+  if (sight <= 0) return null
+  for (const [id, { top, key }] of places) if (top >= sight) return { id, key, y: top - sight }
+  return null
+}
 
-  /** Note what is in sight. While the top of the list is, there is nothing to hold: what is new pushes it down. */
-  hold() {
-    this.#held = []
-    if (this.#root.getBoundingClientRect().top >= 0) return
-    /** @type {NodeListOf<HTMLElement>} */
-    const rows = this.#root.querySelectorAll(":scope > .card")
-    for (const row of rows) {
-      const { top, bottom } = row.getBoundingClientRect()
-      if (bottom > 0) this.#held.push([row, top])
-    }
-  }
-
-  /**
-   * Scroll so that the first row that is still in its place is where it was.
-   * @param {Set<string>} moved  ids of rows that went somewhere else: they are not followed
-   */
-  restore(moved) {
-    const found = this.#held.find(([row]) => row.isConnected && !moved.has(row.dataset.id ?? ""))
-    if (!found) return
-    const [row, top] = found
-    const by = row.getBoundingClientRect().top - top
-    if (Math.abs(by) >= 1) scrollBy({ top: by, behavior: "instant" })
-  }
+/**
+ * Scroll so that the row is where it was, unless it went to another section: then it is not followed. Says whether
+ * there was anything to do.
+ * @param {Anchor} anchor
+ * @param {import("./geometry.js").Geometry} geometry
+ * @param {import("./view.js").View} view
+ * @param {number} sight
+ */
+export function restore({ id, key, y }, geometry, view, sight) {
+  const index = view.indexOf(id)
+  if (index < 0 || view.sectionAt(index)?.key !== key) return false
+  const by = geometry.top(index) - sight - y
+  if (Math.abs(by) < 1) return false
+  scrollBy({ top: by, behavior: "instant" })
+  return true
 }

@@ -3,7 +3,7 @@
 
 import { isFinal, titleOf } from "./task.js"
 
-const GATHER_MS = 1_000
+const GATHER_MS = 3_000
 const MOST_AT_ONCE = 3
 
 export class Announcer {

@@ -63,11 +63,23 @@ export class Api extends EventTarget {
    * @param {string} path
    * @param {unknown} [body]
    * @param {Record<string, string>} [headers]
+   * @param {{signal?: AbortSignal, patience?: number}} [how]
    */
-  send(method, path, body, headers = {}) {
+  send(method, path, body, headers = {}, how = {}) {
     const json = body === undefined ? {} : { body: JSON.stringify(body) }
     if (body !== undefined) headers = { "Content-Type": "application/json", ...headers }
-    return this.#request(this.url(path), { method, headers, ...json })
+    return this.#request(this.url(path), { method, headers, ...json }, how)
+  }
+
+  /**
+   * Send a change although the page goes: nobody hears the answer.
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} body
+   */
+  leave(method, path, body) {
+    const headers = { "Content-Type": "application/json" }
+    fetch(this.url(path), { method, headers, body: JSON.stringify(body), keepalive: true }).catch(() => {})
   }
 
   /**

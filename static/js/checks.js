@@ -41,7 +41,7 @@ export class Checks {
   async look(signal) {
     const [before, how] = [[...this.#list.tasks], { signal, patience: PATIENCE_MS }]
     const page = await this.#source.page({ limit: FIRST_PAGE }, how)
-    const running = page.next_cursor ? await this.#source.running(how) : []
+    const running = page.next_cursor ? await this.#source.pinned(how) : []
     const seen = [...idsOf(before.filter(isRunning)), ...this.#inSight()]
     return this.#compare(before, page, running, seen, how)
   }
@@ -66,9 +66,8 @@ export class Checks {
   async judge(signal) {
     const doubtful = this.#list.doubts.flatMap((id) => this.#tasks.get(id) ?? [])
     if (!doubtful.length) return
-    const isPinned = (/** @type {Task} */ task) => this.#list.rule.pinsRunning && isRunning(task)
-    const others = doubtful.filter((task) => !isPinned(task))
-    const running = others.length < doubtful.length ? await this.#source.running({ signal }) : []
+    const others = doubtful.filter((task) => !isRunning(task))
+    const running = others.length < doubtful.length ? await this.#source.pinned({ signal }) : []
     const reaches = this.#reaches(this.#list.order.last(others))
     const page = others.length ? await this.#source.pages({}, reaches, { signal }) : { tasks: [] }
     const listed = [...page.tasks, ...running]

@@ -11,22 +11,21 @@ const SILENCE_MS = 10_000
 /** What the server has told one of us, the socket brings within this time. */
 const LAG_MS = 1_000
 
-export class Connection {
+/** Fires "back" when the server answers again. */
+export class Connection extends EventTarget {
   #element = byId("connection", HTMLElement)
+  /** Says what is the matter, wherever the reader has scrolled to. */
+  #line = byId("offline", HTMLElement)
   #feed
   #agenda
   #i18n
   #isRunning = false
-  /** There is a list that can be brought up to date. */
-  #isListed = false
-  /** Nothing was missed since the socket opened. */
-  #isTrue = false
+  #isListed = false // there is a list that can be brought up to date
+  #isTrue = false // nothing was missed since the socket opened
   #isDown = false
-  /** When the silence of the open socket was last looked into. */
-  #checkedAt = 0
+  #checkedAt = 0 // when the silence of the open socket was last looked into
   #isChecking = false
-  /** Why the last question was not answered. */
-  #problem = ""
+  #problem = "" // why the last question was not answered
 
   /**
    * @param {import("./feed.js").Feed} feed
@@ -34,6 +33,7 @@ export class Connection {
    * @param {import("./i18n.js").I18n} i18n
    */
   constructor(feed, agenda, i18n) {
+    super()
     this.#feed = feed
     this.#agenda = agenda
     this.#i18n = i18n
@@ -120,6 +120,7 @@ export class Connection {
     this.#problem = ""
     if (question === "session") this.#feed.start()
     else if (isBack) this.#feed.hurry()
+    if (isBack) this.dispatchEvent(new Event("back"))
     if (question === "first") this.#isListed = true
     if (question === "first" || question === "deep") {
       this.#isTrue = this.#feed.isOpen && !this.#agenda.has("deep")
@@ -141,6 +142,7 @@ export class Connection {
     const isLive = this.#isTrue && this.#feed.isOpen
     const state = this.#problem ? "unreachable" : isLive ? "live" : this.#isDown ? "polling" : "connecting"
     this.#element.dataset.state = state
-    setText(this.#element, this.#problem || this.#i18n.t(`connection.${state}`))
+    setText(this.#element, this.#i18n.t(`connection.${state}`))
+    setText(this.#line, this.#problem || (state === "polling" ? this.#i18n.t("offline.polling") : ""))
   }
 }

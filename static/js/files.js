@@ -1,20 +1,32 @@
 // @ts-check
-// The finished files of a task: a link to save each, and a button to play what this browser can play.
+// The finished files of a task: a link to save each, and what plays them here.
 
 import { fromTemplate, setText } from "./dom.js"
 import { titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
+/** What can be played, best first. */
+const PLAYED = ["video", "audio"]
+
 /**
+ * The kinds of its files, the film first.
  * @param {Task} task
- * @param {import("./i18n.js").I18n} i18n
  */
-export function fileRows(task, i18n) {
-  return Object.keys(task.files).flatMap((kind) => {
-    const link = webLink(task.files[kind])
-    return link ? [fileRow(task, kind, link, i18n)] : []
-  })
+export function kindsOf({ files }) {
+  const kinds = Object.keys(files)
+  return [...PLAYED.filter((kind) => kinds.includes(kind)), ...kinds.filter((kind) => !PLAYED.includes(kind))]
+}
+
+/**
+ * Whether this browser can play any of its files.
+ * @param {Task} task
+ */
+export const isPlayable = (task) => playableKinds(task).length > 0
+
+/** @param {Task} task */
+export function playableKinds(task) {
+  return PLAYED.filter((kind) => webLink(task.files[kind]) && playerFor(kind, task.file_info?.[kind]?.type))
 }
 
 /**
@@ -30,22 +42,49 @@ export function playerFor(kind, type) {
 }
 
 /**
+ * A link that saves one file under the title of its task, whose name is said to those who listen.
  * @param {Task} task
  * @param {string} kind
- * @param {URL} link
  * @param {import("./i18n.js").I18n} i18n
  */
-function fileRow(task, kind, link, i18n) {
-  const { element, parts } = fromTemplate("file", i18n)
-  const info = task.file_info?.[kind]
-  const name = { kind: i18n.t(`kind.${kind}`), title: titleOf(task) }
-  const extension = link.pathname.split(".").at(-1) ?? ""
-  setText(parts.kind, name.kind)
-  setText(parts.detail, [extension.toUpperCase(), info ? i18n.format.size(info.size) : ""].join(" ").trim())
-  parts.save.href = link.href
-  parts.save.setAttribute("aria-label", i18n.t("file.save", name))
-  parts.play.dataset.kind = kind
-  parts.play.setAttribute("aria-label", i18n.t("file.play", name))
-  parts.play.hidden = playerFor(kind, info?.type) === null
+export function saveLink(task, kind, i18n) {
+  const { element, parts } = fromTemplate("save", i18n)
+  const link = webLink(task.files[kind])
+  if (link) /** @type {HTMLAnchorElement} */ (element).href = link.href
+  element.setAttribute("download", fileName(task, link?.pathname.split(".").at(-1) ?? ""))
+  element.setAttribute("aria-describedby", `title-${task.task_id}`)
+  setText(parts.words, i18n.t("file.save", { kind: kindName(kind, i18n) }))
   return element
+}
+
+/**
+ * "video", "chapter 3", or "subtitles (en)" of `subtitle.en`.
+ * @param {string} kind
+ * @param {import("./i18n.js").I18n} i18n
+ */
+export function kindName(kind, i18n) {
+  const [what, which] = kind.split(/\.(.*)/s)
+  if (what === "subtitle") return `${i18n.t("kind.subtitles")} (${which})`
+  return which ? `${i18n.t(`kind.${what}`)} ${which}` : i18n.t(`kind.${what}`)
+}
+
+/**
+ * What the extension and the size of a file say of it.
+ * @param {Task} task
+ * @param {string} kind
+ * @param {import("./i18n.js").I18n} i18n
+ */
+export function fileFacts(task, kind, i18n) {
+  const extension = webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? ""
+  const info = task.file_info?.[kind]
+  return [extension, info ? i18n.format.size(info.size) : ""].filter(Boolean).join(" · ")
+}
+
+/**
+ * @param {Task} task
+ * @param {string} extension
+ */
+function fileName(task, extension) {
+  const stem = titleOf(task).replace(/[\p{Cc}\\/:*?"<>|]+/gu, " ").trim().slice(0, 120)
+  return extension ? `${stem}.${extension}` : stem
 }

@@ -8,6 +8,7 @@ export class Format {
   #language
   #time
   #date
+  #month
   /** @type {Map<string, Intl.NumberFormat>} */
   #numbers = new Map()
 
@@ -16,6 +17,7 @@ export class Format {
     this.#language = language
     this.#time = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" })
     this.#date = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" })
+    this.#month = new Intl.DateTimeFormat(language, { month: "long", year: "numeric" })
   }
 
   /** @param {number} bytes */
@@ -46,6 +48,16 @@ export class Format {
   moment(moment) {
     const recent = Math.abs(Date.now() - moment.getTime()) < DAY_MS
     return (recent ? this.#time : this.#date).format(moment)
+  }
+
+  /** @param {Date} moment */
+  whole(moment) {
+    return this.#date.format(moment)
+  }
+
+  /** @param {Date} moment */
+  month(moment) {
+    return this.#month.format(moment)
   }
 
   /**

@@ -1,26 +1,55 @@
 // @ts-check
-// What stands in the list for rows that are not in the document: as high as they are, with their titles, so
+// What stands in a section for rows that are not in the document: their titles, about where the rows would be, so
 // that the browser finds a title in them and scrolls there. Whoever listens is told by the rows how many there are.
 
 import { titleOf } from "./task.js"
 
-/** @typedef {import("./plan.js").Gap} Gap */
+/** @typedef {{from: number, to: number, top: number, height: number}} Gap */
 
+/** Rows in one gap: a long one is several, so that a browser lays out no more of its text than is in sight. */
+const GAP_ROWS = 50
 /** Text is dear to lay out, and while somebody scrolls it changes all the time. */
 const WRITE_MS = 500
+/** Gaps that are written in one go. */
+const AT_ONCE = 200
+
+/**
+ * The stretches of a section without the rows that are there.
+ * @param {import("./view.js").Section} section
+ * @param {number[]} there  rows of the section, in order
+ */
+export function stretches({ from, to }, there) {
+  /** @type {[from: number, to: number][]} */
+  const found = []
+  let begin = from
+  for (const end of [...there, to]) {
+    for (; begin < end; begin = Math.min(end, (Math.floor(begin / GAP_ROWS) + 1) * GAP_ROWS)) {
+      found.push([begin, Math.min(end, (Math.floor(begin / GAP_ROWS) + 1) * GAP_ROWS)])
+    }
+    begin = end + 1
+  }
+  return found
+}
 
 export class Gaps {
-  /** @type {Map<string, HTMLElement>} */
-  #elements = new Map()
-  /** @type {[element: HTMLElement, gap: Gap][]} */
+  /** @type {HTMLElement[]} */
+  #elements = []
+  /** @type {Gap[]} */
   #shown = []
+  /** Which tasks an element names. @type {WeakMap<HTMLElement, string>} */
+  #written = new WeakMap()
   #tasks
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
-  /** @param {() => readonly import("./task.js").Task[]} tasks  of the list */
+  /** @param {() => readonly import("./task.js").Task[]} tasks  that are shown */
   constructor(tasks) {
     this.#tasks = tasks
+  }
+
+  /** The first row of each. */
+  get starts() {
+    return this.#shown.map(({ from }) => from)
   }
 
   /**
@@ -28,29 +57,27 @@ export class Gaps {
    * @param {Gap[]} gaps
    */
   show(gaps) {
-    /** @type {Map<string, HTMLElement>} */
-    const elements = new Map()
-    this.#shown = gaps.map((gap) => {
-      const name = elements.has(gap.name) ? `${gap.name}'` : gap.name // there is a row in the middle of it
-      const element = this.#elements.get(name) ?? newGap()
-      elements.set(name, element)
-      setHeight(element, gap.height)
-      return [element, gap]
-    })
-    this.#elements = elements
+    this.#shown = gaps
+    while (this.#elements.length < gaps.length) this.#elements.push(newGap())
+    this.#elements.length = gaps.length
+    for (const [at, { top, height }] of gaps.entries()) place(this.#elements[at], top, height)
     this.#timer ??= setTimeout(() => this.#write(), WRITE_MS)
-    return this.#shown.map(([element]) => element)
+    return this.#elements
   }
 
   #write() {
     this.#timer = undefined
     const tasks = this.#tasks()
-    for (const [element, { from, to, height }] of this.#shown) {
-      const titles = tasks.slice(from, to).map((task) => titleOf(task).replaceAll("\n", " "))
-      const text = titles.join("\n")
-      if (element.textContent === text) continue
-      element.textContent = text
-      element.style.lineHeight = `${height / titles.length}px` // each title about where its row would be
+    let left = AT_ONCE
+    for (const [at, { from, to, height }] of this.#shown.entries()) {
+      const element = this.#elements[at]
+      const names = `${from} ${to} ${tasks[from]?.task_id} ${tasks[to - 1]?.task_id} ${tasks.length}`
+      if (this.#written.get(element) === names) continue
+      if (!left--) return void (this.#timer = setTimeout(() => this.#write())) // a pause for what else happens
+      this.#written.set(element, names)
+      const lines = tasks.slice(from, to).map((task) => titleOf(task).replaceAll("\n", " "))
+      element.textContent = lines.join("\n")
+      element.style.lineHeight = `${height / lines.length}px` // each title about where its row would be
     }
   }
 }
@@ -64,9 +91,11 @@ function newGap() {
 
 /**
  * @param {HTMLElement} element
+ * @param {number} top
  * @param {number} height
  */
-function setHeight(element, height) {
-  const text = `${height}px`
-  if (element.style.height !== text) element.style.height = text
+function place(element, top, height) {
+  const [at, high] = [`translateY(${top}px)`, `${height}px`]
+  if (element.style.transform !== at) element.style.transform = at
+  if (element.style.height !== high) element.style.height = high
 }

@@ -8,13 +8,14 @@ export class Held {
 
   /**
    * Indices of the rows that stay.
-   * @param {import("./list.js").TaskList} list
+   * @param {import("./view.js").View} view
    */
-  rows(list) {
+  rows(view) {
     if (!this.id) return new Set()
-    const index = list.indexOf(this.id)
-    this.#index = index >= 0 ? index : Math.min(this.#index, list.tasks.length - 1)
-    this.id = list.tasks[this.#index]?.task_id ?? ""
-    return new Set([this.#index - 1, this.#index, this.#index + 1])
+    const index = view.indexOf(this.id)
+    this.#index = index >= 0 ? index : Math.min(this.#index, view.items.length - 1)
+    this.id = view.items[this.#index]?.task_id ?? ""
+    const last = view.items.length - 1
+    return new Set([this.#index - 1, this.#index, this.#index + 1].filter((at) => at >= 0 && at <= last))
   }
 }

@@ -20,7 +20,9 @@ export class I18n {
   async start() {
     const wanted = [recall("language", ""), ...navigator.languages.map((tag) => tag.slice(0, 2))]
     const known = Object.keys(LANGUAGES)
-    await this.#load(wanted.find((language) => known.includes(language)) ?? known[0])
+    // One who asks for neither reads English, as long as there is anything that is asked for.
+    const otherwise = navigator.languages.length ? "en" : known[0]
+    await this.#load(wanted.find((language) => known.includes(language)) ?? otherwise)
   }
 
   /** @param {string} language */
@@ -30,12 +32,13 @@ export class I18n {
   }
 
   /**
-   * The text for `key`, its {placeholders} filled; the key itself where there is none.
+   * The text for `key`, its {placeholders} filled; where there is none `otherwise`, or the key itself.
    * @param {string} key
    * @param {Record<string, string | number>} [values]
+   * @param {string} [otherwise]
    */
-  t(key, values = {}) {
-    const text = this.#texts[key] ?? key
+  t(key, values = {}, otherwise = key) {
+    const text = this.#texts[key] ?? otherwise
     return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole))
   }
 
@@ -51,13 +54,27 @@ export class I18n {
 
   /** @param {string} language */
   async #load(language) {
-    const answer = await fetch(new URL(`static/i18n/${language}.json`, document.baseURI))
-    if (!answer.ok) throw new Error(`no texts for ${language}: ${answer.status}`)
-    this.#texts = await answer.json()
+    this.#texts = textsInPage(language) ?? await fetchTexts(language)
     this.language = language
     this.format = new Format(language)
     document.documentElement.lang = language
   }
+}
+
+/**
+ * The server sends the page with the words of the language that the browser asks for, which mostly is the one.
+ * @param {string} language
+ */
+function textsInPage(language) {
+  const words = document.getElementById("texts")
+  return words?.lang === language ? JSON.parse(words.textContent ?? "{}") : null
+}
+
+/** @param {string} language */
+async function fetchTexts(language) {
+  const answer = await fetch(new URL(`static/i18n/${language}.json`, document.baseURI))
+  if (!answer.ok) throw new Error(`no texts for ${language}: ${answer.status}`)
+  return await answer.json()
 }
 
 /**

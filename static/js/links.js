@@ -7,8 +7,10 @@ const QUOTES = '["`<>“”„‟‘’‚‛«»]'
 /** What ends a link. An apostrophe may be part of one. */
 const END = `\\s|${QUOTES}|${FULL_WIDTH}|${INVISIBLE}`
 /** In a list without spaces the next link begins right behind a comma. */
-const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}https?://"
-const LINK = new RegExp(`https?://(?:(?!${END}|${NEXT}).)+`, "giv")
+const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}(?:https?://|www\\.)"
+/** What people leave out when they say a link; not within another word, or another link. */
+const BARE = "(?<![\\w.\\/@\\-])www\\.(?=[\\w\\-]+\\.)"
+const LINK = new RegExp(`(?:https?://|${BARE})(?:(?!${END}|${NEXT}).)+`, "giv")
 const CLOSING = new Set(".,;:!?'…")
 /** @type {Record<string, string>} */
 const OPENING = { ")": "(", "]": "[", "}": "{" }
@@ -21,7 +23,10 @@ const OPENING = { ")": "(", "]": "[", "}": "{" }
 export function linksIn(text) {
   const lines = text.split("\n").map((line) => line.trim()).filter(Boolean)
   return lines.flatMap((line) => {
-    const links = (line.match(LINK) ?? []).map(withoutPunctuation).filter((link) => URL.canParse(link))
+    const found = (line.match(LINK) ?? []).map(withoutPunctuation)
+    const links = found.map((link) => (/^www\./i.test(link) ? `https://${link}` : link)).filter((link) =>
+      URL.canParse(link)
+    )
     return links.length ? links : [line]
   })
 }

@@ -1,20 +1,19 @@
 // @ts-check
-// The tasks that are shown, in their order: those of the pages that were loaded, and what runs.
+// The tasks that belong to what the reader chose, in their order: those of the pages that were loaded, and what
+// works or waits.
 
 import { Order } from "./order.js"
 import { Rule } from "./rule.js"
+import { Sections } from "./sections.js"
 import { Sequence } from "./sequence.js"
-import { isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
 export class TaskList {
   rule = new Rule()
-  order = new Order(this.rule)
+  order = new Order()
   /** The last task of the last page that was loaded; null: there are no more pages. @type {Task | null} */
   edge = null
-  /** Ids of those that changed places since somebody looked. @type {Set<string>} */
-  moved = new Set()
   /** @type {Sequence<Task>} */
   #shown = this.#inOrder()
   /** Ids of which only the server can say whether they belong here. @type {Set<string>} */
@@ -48,7 +47,7 @@ export class TaskList {
     if (fits === false || !(isShown || this.#isLoaded(task))) return this.drop(task.task_id)
     if (fits === undefined) this.#doubts.add(task.task_id)
     else this.#doubts.delete(task.task_id)
-    if ((fits || isShown) && this.#shown.put(task)) this.moved.add(task.task_id)
+    if (fits || isShown) this.#shown.put(task)
   }
 
   /** @param {string} id */
@@ -64,7 +63,7 @@ export class TaskList {
    */
   reset(rule, tasks) {
     this.rule = rule
-    this.order = new Order(rule)
+    this.order = new Order(new Sections(new Date(), rule.sort))
     this.#shown = this.#inOrder()
     this.#doubts.clear()
     for (const task of tasks) this.consider(task)
@@ -77,7 +76,7 @@ export class TaskList {
 
   /** @param {Task} task */
   #isLoaded(task) {
-    if (this.rule.pinsRunning && isRunning(task)) return true
+    if (this.rule.pinned.includes(task.stage)) return true
     return this.edge === null || this.order.comparePages(task, this.edge) <= 0
   }
 }

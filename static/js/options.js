@@ -1,89 +1,139 @@
 // @ts-check
-// What to make of the links. The choices stand in index.html; this browser remembers the last ones.
+// The form of the options: what is chosen there, what this browser remembers of it, and what others can offer in it.
 
 import { setText } from "./dom.js"
+import { fieldsOf, fill } from "./fields.js"
 import { recall, remember } from "./preferences.js"
+import { besidePreset, DEFAULTS, sentenceOf, wishesOf } from "./wishes.js"
 
 const NAME = "options"
-const CHOICES = ["quality", "video_format", "codec", "audio_format"]
+const SELECTS = ["quality", "video_format", "codec", "audio_format", "audio_quality", "sponsorblock"]
+const TEXTS = ["audio_language", "languages"]
+const TICKS = ["automatic", "embed", "embed_metadata"]
+/** What the others choose is meant for once. */
+const LASTING = [...SELECTS, ...TEXTS, ...TICKS]
+const ONCE = [
+  "format",
+  "clip_start",
+  "clip_end",
+  "exact",
+  "live",
+  "playlist",
+  "paused",
+  "start_at",
+  "cookies",
+]
 
-export class Options {
+/** Fires "open" when the reader wants to see them. */
+export class Options extends EventTarget {
   #form
   #details
   #i18n
+  /** @type {Record<string, Record<string, any>>} */
+  #presets = {}
 
   /**
    * @param {HTMLFormElement} form
    * @param {import("./i18n.js").I18n} i18n
    */
   constructor(form, i18n) {
+    super()
     this.#form = form
     this.#i18n = i18n
-    this.#details = /** @type {HTMLDetailsElement} */ (form.querySelector("details"))
-    this.#restore(recall(NAME, {}))
-    form.addEventListener("change", () => this.#changed())
+    this.#details = /** @type {HTMLDetailsElement} */ (form.querySelector("details.choices"))
+    fill(form, LASTING, recall(NAME, {}))
+    this.#details.addEventListener(
+      "toggle",
+      () => this.#details.open && this.dispatchEvent(new Event("open")),
+    )
+    form.addEventListener("change", ({ target }) => this.#changed(/** @type {Element} */ (target)))
     this.describe()
   }
 
   /** As fields of `POST /api/process`. */
   get request() {
-    const data = new FormData(this.#form)
-    const chosen = CHOICES.map((name) => [name, String(data.get(name))])
-    const request = { outputs: data.getAll("outputs").map(String), ...Object.fromEntries(chosen) }
-    const recorded = data.has("live") ? { ...request, live: "record" } : request
-    return data.has("paused") ? { ...recorded, auto_start: false } : recorded
+    const wishes = wishesOf(this.#fields)
+    const preset = String(this.#fields.preset ?? "")
+    return preset in this.#presets ? besidePreset(wishes, preset, this.#presets[preset]) : wishes
   }
 
-  /** The folded row says what is chosen in it. */
+  get isWithoutOutputs() {
+    return !wishesOf(this.#fields).outputs.length
+  }
+
+  /** The folded line says what is chosen in it. */
   describe() {
-    const { outputs, quality, video_format, codec, audio_format } = this.request
-    const texts = outputs.map((/** @type {string} */ output) => this.#i18n.t(`kind.${output}`))
-    const named = [this.#label("quality", quality), video_format, codec === "auto" ? "" : codec, audio_format]
-    const summary = [texts.join(" + "), ...named].filter(Boolean).join(" · ")
-    setText(/** @type {HTMLElement} */ (this.#form.querySelector("[data-part=chosen]")), summary)
+    const words = sentenceOf(wishesOf(this.#fields), this.#i18n)
+    setText(/** @type {HTMLElement} */ (this.#form.querySelector("[data-part=chosen]")), words)
   }
 
   /** Unfold, and go to the choice without which nothing can be made. */
   askForOutputs() {
     this.#details.open = true
-    this.#field("outputs")?.focus()
+    this.#field("outputs").focus()
   }
 
-  #changed() {
+  /** What is meant for once was sent. */
+  forget() {
+    for (const name of ONCE) {
+      const field = this.#field(name)
+      if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = false
+      else field.value = ""
+    }
     this.describe()
-    const { auto_start, live, ...lasting } = this.request // these are meant for once
-    remember(NAME, lasting)
   }
 
-  /** @param {Record<string, unknown>} stored */
-  #restore(stored) {
-    for (const name of CHOICES) {
-      const select = /** @type {HTMLSelectElement} */ (this.#field(name))
-      const known = [...select.options].map((option) => option.value)
-      if (known.includes(String(stored[name]))) select.value = String(stored[name])
-    }
-    const { outputs } = stored
-    if (!Array.isArray(outputs) || !outputs.length) return
-    for (const box of this.#form.querySelectorAll("input[name=outputs]")) {
-      const output = /** @type {HTMLInputElement} */ (box)
-      output.checked = outputs.includes(output.value)
-    }
+  /** @param {Record<string, Record<string, any>>} presets */
+  offerPresets(presets) {
+    this.#presets = presets
+    this.#offer("preset", this.#i18n.t("options.no_preset"), Object.keys(presets).map((name) => [name, name]))
+  }
+
+  /** @param {string[]} names */
+  offerCookies(names) {
+    this.#offer("cookies", this.#i18n.t("options.no_cookies"), names.map((name) => [name, name]))
+  }
+
+  /** @param {[value: string, label: string][]} formats  of the link that was looked at */
+  offerFormats(formats) {
+    this.#offer("format", this.#i18n.t("options.by_quality"), formats)
+    this.describe()
   }
 
   /**
    * @param {string} name
-   * @param {string} value
+   * @param {string} none
+   * @param {[value: string, label: string][]} choices
    */
-  #label(name, value) {
+  #offer(name, none, choices) {
     const select = /** @type {HTMLSelectElement} */ (this.#field(name))
-    return [...select.options].find((option) => option.value === value)?.textContent ?? value
+    const { value } = select
+    select.replaceChildren(...[["", none], ...choices].map(([value, label]) => new Option(label, value)))
+    select.value = choices.some(([other]) => other === value) ? value : ""
+    const field = /** @type {HTMLElement} */ (select.closest(".field"))
+    if (field.dataset.part) field.hidden = !choices.length
+  }
+
+  /** @param {Element} target */
+  #changed(target) {
+    const preset = this.#presets[this.#field("preset").value]
+    const isPreset = target === this.#field("preset")
+    if (isPreset) fill(this.#form, LASTING, preset ? { ...DEFAULTS, ...preset } : recall(NAME, DEFAULTS))
+    this.describe()
+    if (preset || isPreset) return
+    const fields = this.#fields
+    remember(NAME, Object.fromEntries(["outputs", ...LASTING].map((name) => [name, fields[name] ?? ""])))
+  }
+
+  get #fields() {
+    return fieldsOf(this.#form)
   }
 
   /**
    * @param {string} name
-   * @returns {HTMLElement | null}
+   * @returns {HTMLInputElement | HTMLSelectElement}
    */
   #field(name) {
-    return this.#form.querySelector(`[name=${name}]`)
+    return /** @type {any} */ (this.#form.querySelector(`[name=${name}]`))
   }
 }

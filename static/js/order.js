@@ -1,16 +1,17 @@
 // @ts-check
-// The order of a list: the server's, by number, with what runs on top where the rule wants it there.
+// The order of the list: sections, and within each the server's own.
 
-import { isRunning } from "./task.js"
+import { Sections } from "./sections.js"
+import { isWaitingInQueue } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
 export class Order {
-  #rule
+  sections
 
-  /** @param {{isQueue: boolean, pinsRunning: boolean}} rule */
-  constructor(rule) {
-    this.#rule = rule
+  /** @param {Sections} sections */
+  constructor(sections = new Sections()) {
+    this.sections = sections
   }
 
   /**
@@ -19,23 +20,25 @@ export class Order {
    * @param {Task} b
    */
   compare(a, b) {
-    const pinned = this.#rule.pinsRunning ? Number(isRunning(b)) - Number(isRunning(a)) : 0
-    return pinned || this.comparePages(a, b)
+    const section = this.sections.of(a)
+    const between = this.sections.of(b) - section
+    if (between) return between
+    if (this.sections.isNow(section)) return a.number - b.number // what begins now stands below
+    return this.sections.isWaiting(section) ? compareWaiting(a, b) : b.number - a.number
   }
 
   /**
-   * The order of the server's pages, in which nothing is pinned.
+   * The order of the server's pages: newest first.
    * @param {Task} a
    * @param {Task} b
    */
   comparePages(a, b) {
-    if (this.#rule.isQueue) return b.priority - a.priority || a.number - b.number
     return b.number - a.number
   }
 
   /**
    * The one that a listing comes to last.
-   * @param {Task[]} tasks
+   * @param {readonly Task[]} tasks
    * @returns {Task | undefined}
    */
   last(tasks) {
@@ -50,4 +53,14 @@ export class Order {
   asFarAs(last, tasks) {
     return last ? tasks.filter((task) => this.comparePages(task, last) <= 0) : tasks
   }
+}
+
+/**
+ * The queue's own order, what is paused behind it.
+ * @param {Task} a
+ * @param {Task} b
+ */
+function compareWaiting(a, b) {
+  const queued = Number(isWaitingInQueue(b)) - Number(isWaitingInQueue(a))
+  return queued || (b.rank ?? 0) - (a.rank ?? 0) || b.priority - a.priority || a.number - b.number
 }

@@ -41,15 +41,15 @@ export class Pages {
     const { rule } = this.#filter
     this.#tasks.listen()
     const page = await this.#source.page({ limit: FIRST_PAGE }, { signal })
-    const running = page.next_cursor ? await this.#source.running({ signal }) : []
-    this.#tasks.mergeAll([...page.tasks, ...running])
+    const pinned = page.next_cursor ? await this.#source.pinned({ signal }) : []
+    this.#tasks.mergeAll([...page.tasks, ...pinned])
     this.reached(page)
     this.#list.reset(rule, this.#tasks.heard) // with what came meanwhile over the feed
     this.#tasks.flush()
   }
 
   /**
-   * The next page that holds anything new: what runs is shown already.
+   * The next page that holds anything new: what is pinned is shown already.
    * @param {AbortSignal} signal
    */
   async more(signal) {

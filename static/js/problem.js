@@ -4,12 +4,13 @@
 export class Problem extends Error {
   /**
    * @param {number} status
-   * @param {{code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[]}} body
+   * @param {{code?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], checks?: any}} body
    */
   constructor(status, body) {
     const fields = (body.errors ?? []).map((error) => error.message)
     super(fields.join(" ") || body.detail || body.title || `HTTP ${status}`)
     this.status = status
     this.code = body.code ?? ""
+    this.body = body
   }
 }

@@ -1,112 +1,128 @@
 // @ts-check
-// The part of the list that is in the document: the rows in sight, some around them, and the one with the focus.
+// Which rows of the list are in the document: those in sight, some around them, and the one with the focus.
 
-import { Anchor } from "./anchor.js"
-import { arrange } from "./dom.js"
-import { Gaps } from "./gaps.js"
-import { Heights } from "./heights.js"
+import { anchorOf, restore } from "./anchor.js"
 import { Held } from "./held.js"
-import { plan } from "./plan.js"
 
 /** How much is there beyond the window's edges, in heights of the window. */
 const AHEAD = 0.75
 const END_IS_NEAR = 2
-/** Rows may turn out lower than they were guessed to be, and then more of them are in sight. */
-const MOST_PASSES = 3
-
-/** @typedef {import("./card.js").Card} Card */
 
 /** Fires "end" when little is left to scroll. */
 export class Rows extends EventTarget {
   #root
-  #list
-  #makeCard
-  #anchor
-  #gaps
-  #heights = new Heights()
-  /** @type {Map<string, Card>} */
-  #cards = new Map()
+  #view
+  #tasks
+  #plane
   #held = new Held()
-  #width = 0
-  #space = 0
   #isScheduled = false
 
   /**
    * @param {HTMLElement} root
-   * @param {import("./list.js").TaskList} list
-   * @param {(task: import("./task.js").Task) => Card} makeCard
+   * @param {import("./view.js").View} view
+   * @param {import("./tasks.js").Tasks} tasks
+   * @param {import("./plane.js").Plane} plane
    */
-  constructor(root, list, makeCard) {
+  constructor(root, view, tasks, plane) {
     super()
     this.#root = root
-    this.#list = list
-    this.#makeCard = makeCard
-    this.#anchor = new Anchor(root)
-    this.#gaps = new Gaps(() => list.tasks)
+    this.#view = view
+    this.#tasks = tasks
+    this.#plane = plane
     root.addEventListener("focusin", (event) => this.#focused(/** @type {Element} */ (event.target)))
-    addEventListener("scroll", () => this.#soon(), { passive: true })
-    const observer = new ResizeObserver(() => this.#soon())
-    for (const element of [root, document.body]) observer.observe(element)
+    addEventListener("scroll", () => this.soon(), { passive: true })
+    const observer = new ResizeObserver(() => this.soon())
+    for (const element of [root, document.documentElement]) observer.observe(element)
   }
 
   /** Of the rows that are in the document. */
   get ids() {
-    return [...this.#cards.keys()]
+    return [...this.#plane.rows.keys()]
+  }
+
+  /** The row that last had the focus. */
+  get current() {
+    return this.#held.id
   }
 
   /** @param {string} id */
-  card(id) {
-    return this.#cards.get(id)
+  row(id) {
+    return this.#plane.rows.get(id)
   }
 
-  /** Bring the document to what the list says. */
-  render() {
+  /**
+   * Bring the document to what the view says, after a change of it. What is being read stays where it is.
+   * @param {() => void} [change]
+   */
+  render(change) {
     const hadFocus = this.#holdsFocus()
-    this.#anchor.hold()
-    this.#measureWidth()
-    for (const [id, card] of this.#cards) card.update(this.#list.get(id) ?? card.task)
-    for (let pass = 0; pass < MOST_PASSES && this.#place(); pass += 1);
-    this.#anchor.restore(this.#list.moved)
-    this.#list.moved.clear()
-    if (hadFocus && !this.#holdsFocus()) (this.#cards.get(this.#held.id)?.element ?? this.#root).focus()
-    if (this.#sight(END_IS_NEAR).bottom > this.#root.offsetHeight) this.dispatchEvent(new Event("end"))
+    const anchor = change && anchorOf(this.#plane.places, this.#sight(0).top)
+    change?.()
+    for (const [id, row] of this.#plane.rows) row.update(this.#tasks.get(id) ?? row.task, this.#tasks.has(id))
+    this.#place()
+    if (anchor && restore(anchor, this.#plane.geometry, this.#view, this.#sight(0).top)) this.#place()
+    if (hadFocus && !this.#holdsFocus()) {
+      const heir = this.row(this.#held.id)?.element ?? this.#root
+      heir.focus({ preventScroll: true })
+    }
+    if (this.#sight(END_IS_NEAR).bottom > this.#plane.geometry.height) this.dispatchEvent(new Event("end"))
   }
 
   /** Make all rows anew: the words have changed. */
   renew() {
-    this.#cards.clear()
-    this.#heights.clear()
+    this.#plane.renew()
     this.render()
   }
 
-  #holdsFocus() {
-    return this.#cards.get(this.#held.id)?.element.contains(document.activeElement) ?? false
-  }
-
-  /** @returns whether a row has another height than it was thought to have */
-  #place() {
-    const tasks = this.#list.tasks
-    const heights = tasks.map((task) => this.#heights.of(task.task_id))
-    const pieces = plan(heights, this.#space, this.#sight(AHEAD), this.#held.rows(this.#list))
-    const gaps = this.#gaps.show(pieces.filter((piece) => typeof piece !== "number"))
-    /** @type {Map<string, Card>} */
-    const cards = new Map()
-    let gap = 0
-    const elements = pieces.map((piece) => {
-      if (typeof piece !== "number") return gaps[gap++]
-      const task = tasks[piece]
-      const card = this.#cards.get(task.task_id) ?? this.#makeCard(task)
-      cards.set(task.task_id, card)
-      card.stand(piece + 1, this.#list.edge ? -1 : tasks.length)
-      return card.element
-    })
-    this.#cards = cards
-    arrange(this.#root, elements)
-    return this.#heights.measured([...cards].map(([id, card]) => [id, card.height]))
+  /**
+   * A row was opened, closed, or its details have another height.
+   * @param {string} id
+   * @param {number} more  px; 0: closed
+   */
+  opened(id, more) {
+    if ((this.#plane.opened.get(id) ?? 0) === more) return
+    if (more) this.#plane.opened.set(id, more)
+    else this.#plane.opened.delete(id)
+    this.soon()
   }
 
   /**
-   * What can be seen, in heights from the top of the list.
+   * Go to the row that stands `by` rows from that of `id`.
+   * @param {string} id
+   * @param {number} by
+   */
+  step(id, by) {
+    const last = this.#view.items.length - 1
+    const task = this.#view.items[Math.min(Math.max(0, this.#view.indexOf(id) + by), last)]
+    if (!task) return
+    this.#held.id = task.task_id
+    this.#place()
+    const element = this.row(task.task_id)?.element
+    element?.focus({ preventScroll: true })
+    element?.scrollIntoView({ block: "nearest" })
+  }
+
+  /** Render with the next frame. */
+  soon() {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    requestAnimationFrame(() => {
+      this.#isScheduled = false
+      this.render()
+    })
+  }
+
+  #place() {
+    this.#plane.measure()
+    this.#plane.place(this.#sight(AHEAD), this.#held.rows(this.#view))
+  }
+
+  #holdsFocus() {
+    return this.row(this.#held.id)?.element.contains(document.activeElement) ?? false
+  }
+
+  /**
+   * What can be seen, in px from the top of the list.
    * @param {number} ahead
    */
   #sight(ahead) {
@@ -114,27 +130,11 @@ export class Rows extends EventTarget {
     return { top: top - ahead * innerHeight, bottom: top + (1 + ahead) * innerHeight }
   }
 
-  #measureWidth() {
-    if (this.#width === this.#root.clientWidth) return
-    this.#width = this.#root.clientWidth
-    this.#space = parseFloat(getComputedStyle(this.#root).rowGap) || 0
-    this.#heights.clear()
-  }
-
   /** @param {Element} target */
   #focused(target) {
-    const id = target.closest(".card")?.getAttribute("data-id") ?? ""
+    const id = target.closest(".row")?.getAttribute("data-id") ?? ""
     if (!id || id === this.#held.id) return
     this.#held.id = id
-    this.render()
-  }
-
-  #soon() {
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    requestAnimationFrame(() => {
-      this.#isScheduled = false
-      this.render()
-    })
+    this.soon()
   }
 }

@@ -2,18 +2,20 @@
 // Which tasks belong to a list, as the reader chose it, and what the server is asked for it.
 
 import { Findings } from "./findings.js"
+import { SORTS } from "./sections.js"
+import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** What each choice asks the server for. @type {Record<string, {status?: string, stage?: string}>} */
-const CHOICES = {
-  all: {},
-  active: { status: "processing" },
-  download: { stage: "download" },
-  queued: { stage: "queued" },
-  paused: { stage: "paused" },
-  completed: { status: "completed" },
-  failed: { status: "error" },
+/** @typedef {{query: {status?: string}, stages?: readonly import("./task.js").Stage[]}} Choice */
+
+/** What each choice asks the server for, and what of the answer is meant. @type {Record<string, Choice>} */
+export const CHOICES = {
+  all: { query: {} },
+  active: { query: { status: "processing" }, stages: RUNNING_STAGES },
+  waiting: { query: { status: "processing" }, stages: WAITING_STAGES },
+  completed: { query: { status: "completed" } },
+  failed: { query: { status: "error" } },
 }
 
 export class Rule {
@@ -24,29 +26,44 @@ export class Rule {
   /**
    * @param {string} choice
    * @param {string} text  that is searched for
+   * @param {string} sort
    */
-  constructor(choice = "all", text = "") {
+  constructor(choice = "all", text = "", sort = SORTS[0]) {
     this.#choice = choice
     this.#text = text
+    this.sort = sort
+  }
+
+  get text() {
+    return this.#text
+  }
+
+  get choice() {
+    return this.#choice
+  }
+
+  /** What the page's address says of it; empty: as usual. */
+  get address() {
+    return {
+      show: this.#choice === "all" ? "" : this.#choice,
+      q: this.#text,
+      sort: this.sort === SORTS[0] ? "" : this.sort,
+    }
   }
 
   /** As the query of `GET /api/tasks`. */
   get query() {
-    return { ...CHOICES[this.#choice], q: this.#text }
+    return { ...CHOICES[this.#choice].query, q: this.#text }
   }
 
   get isAll() {
     return this.#choice === "all" && !this.#text
   }
 
-  /** The queue alone is shown in its own order, next first; everything else newest first. */
-  get isQueue() {
-    return this.#choice === "queued"
-  }
-
-  /** What runs stands on top, also when it is older than the pages that were loaded. */
-  get pinsRunning() {
-    return this.#choice === "all" || this.#choice === "active"
+  /** The stages whose tasks are shown although they are older than the pages that were loaded. */
+  get pinned() {
+    if (this.#choice === "all") return [...RUNNING_STAGES, ...WAITING_STAGES]
+    return CHOICES[this.#choice].stages ?? []
   }
 
   /**
@@ -54,8 +71,8 @@ export class Rule {
    * @param {Task} task
    */
   matches(task) {
-    const { status, stage } = CHOICES[this.#choice]
-    if ((status && task.status !== status) || (stage && task.stage !== stage)) return false
+    const { query: { status }, stages } = CHOICES[this.#choice]
+    if ((status && task.status !== status) || (stages && !stages.includes(task.stage))) return false
     return this.#text ? this.#findings.has(task) : true
   }
 

@@ -10,7 +10,8 @@ export class Session extends EventTarget {
   #form = byId("login", HTMLFormElement)
   #token = byId("token", HTMLInputElement)
   #problem = byId("login-problem", HTMLElement)
-  #logout = byId("logout", HTMLButtonElement)
+  /** There is a session to log out of. */
+  isLoggedIn = false
 
   /** @param {import("./api.js").Api} api */
   constructor(api) {
@@ -19,7 +20,6 @@ export class Session extends EventTarget {
     on(api, "unauthorized", () => this.want())
     on(document, "visibilitychange", () => this.#seenAgain())
     this.#form.addEventListener("submit", (event) => this.#logIn(event))
-    this.#logout.addEventListener("click", () => this.#logOut())
   }
 
   get isWanted() {
@@ -32,7 +32,7 @@ export class Session extends EventTarget {
    */
   async check(signal) {
     const session = await this.#api.get("api/session", {}, { signal }).catch(withoutSessions)
-    this.#logout.hidden = !session.logged_in
+    this.isLoggedIn = Boolean(session.logged_in)
     if (session.login_required && !session.logged_in) this.want()
   }
 
@@ -40,7 +40,8 @@ export class Session extends EventTarget {
   want() {
     if (this.isWanted) return
     document.body.dataset.view = "login"
-    this.#logout.hidden = true
+    this.isLoggedIn = false
+    this.#form.hidden = false
     this.#token.focus()
     this.dispatchEvent(new Event("wanted"))
   }
@@ -62,10 +63,11 @@ export class Session extends EventTarget {
     this.#form.reset()
     setText(this.#problem, "")
     delete document.body.dataset.view
+    this.#form.hidden = true
     this.dispatchEvent(new Event("begun"))
   }
 
-  async #logOut() {
+  async logOut() {
     try {
       await this.#api.send("DELETE", "api/session")
     } catch (error) {

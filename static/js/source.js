@@ -1,7 +1,7 @@
 // @ts-check
 // Where lists come from: `GET /api/tasks`, as the filter asks for it, or by name.
 
-import { RUNNING_STAGES } from "./task.js"
+import { WAITING_STAGES } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
@@ -54,12 +54,15 @@ export class Source {
   }
 
   /**
-   * What runs, wherever it stands in the pages; nothing if the rule does not put it on top.
+   * What is shown although it may be older than the pages that were loaded: all that runs, and what of the queue
+   * comes next.
    * @param {How} how
    */
-  async running(how) {
-    if (!this.#filter.rule.pinsRunning) return []
-    const asked = RUNNING_STAGES.map((stage) => this.pages({ status: undefined, stage }, () => false, how))
+  async pinned(how) {
+    const asked = this.#filter.rule.pinned.map((stage) => {
+      const isEnough = () => WAITING_STAGES.includes(stage) // thousands may wait
+      return this.pages({ status: undefined, stage }, isEnough, how)
+    })
     return (await Promise.all(asked)).flatMap((page) => page.tasks)
   }
 

@@ -1,136 +1,146 @@
 // @ts-check
-// The box for links: each becomes a task; one that the server refuses stays, with the reason.
+// Sends what is in the box: several links as one batch. A line that is refused stays there, with its reason, and
+// what could not be sent is sent once the server answers again.
 
+import { byId } from "./dom.js"
 import { Problem } from "./problem.js"
-import { linksIn } from "./links.js"
 
-const MOST_ROWS = 12
+/** As many as the server takes at once. */
+const BATCH = 500
+/** When what could not be sent is tried again, if nothing says before that the server answers. */
+const AGAIN_MS = 5_000
 /** The link itself was refused; after any other answer the next one would fare no better. */
 const LINK_REFUSED = [400, 413, 422]
 
+/** @typedef {import("./task.js").Task} Task */
+/** @typedef {{task?: Task, problem?: Problem}} Result */
+/** @typedef {{refused: Map<string, Problem>, rest: string[], problem: Problem | null}} Outcome  `rest` was not taken, for this problem */
+
 /** Fires "task" with a payload in `detail`, and "done" with how many were taken and how many stayed. */
 export class Submit extends EventTarget {
-  #form
+  #form = byId("submit", HTMLFormElement)
   #box
-  #problems
   #options
   #api
   #i18n
-  /** Until its answer is here, a link sent again with the same choices is the same task. @type {Map<string, string>} */
+  /** Nothing of what is in the box could be sent: it goes with the next answer of the server. */
+  #isWaiting = false
+  /** Until its answer is here, what is sent again with the same choices is the same. @type {Map<string, string>} */
   #keys = new Map()
 
   /**
-   * @param {HTMLFormElement} form
+   * @param {import("./box.js").Box} box
    * @param {import("./options.js").Options} options
    * @param {import("./api.js").Api} api
    * @param {import("./i18n.js").I18n} i18n
    */
-  constructor(form, options, api, i18n) {
+  constructor(box, options, api, i18n) {
     super()
-    this.#form = form
-    this.#box = /** @type {HTMLTextAreaElement} */ (form.querySelector("textarea"))
-    this.#problems = /** @type {HTMLElement} */ (form.querySelector("[data-part=problems]"))
+    this.#box = box
     this.#options = options
     this.#api = api
     this.#i18n = i18n
-    form.addEventListener("submit", (event) => this.#submitted(event))
-    this.#box.addEventListener("input", () => this.#fit())
-    this.#box.addEventListener("keydown", (event) => this.#pressed(event))
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault()
+      this.send()
+    })
+    box.addEventListener("change", () => (this.#isWaiting = false)) // what is changed is not meant yet
   }
 
-  /** @param {string} text */
-  fill(text) {
-    this.#box.value = text
-    this.#fit()
+  /** The server answers again. */
+  back() {
+    if (this.#isWaiting) this.send()
   }
 
-  focus() {
-    this.#box.focus()
-  }
-
-  /** @param {SubmitEvent} event */
-  async #submitted(event) {
-    event.preventDefault()
-    const lines = linksIn(this.#box.value)
-    if (!lines.length || this.#form.ariaBusy === "true") return this.#box.focus()
-    if (!this.#options.request.outputs.length) {
-      this.#complain([["", this.#i18n.t("problem.outputs")]])
+  /** @param {object} [more]  fields of the request beside the options */
+  async send(more = {}) {
+    const links = this.#box.links
+    if (!links.length || this.#form.ariaBusy === "true") return this.#box.focus()
+    if (this.#options.isWithoutOutputs) {
+      this.#box.complain(new Map([["", this.#i18n.t("problem.outputs")]]))
       return this.#options.askForOutputs()
     }
-    this.#busy(true)
-    const { refused, rest } = await this.#sendAll(lines).finally(() => this.#busy(false))
-    this.fill([...refused.map(([line]) => line), ...rest].join("\n"))
-    this.#complain(refused)
-    const detail = {
-      taken: lines.length - refused.length - rest.length,
-      refused: refused.length + rest.length,
-    }
-    this.dispatchEvent(new CustomEvent("done", { detail }))
-    if (this.#form.contains(document.activeElement)) this.#box.focus() // the reader may be elsewhere by now
+    this.#box.busy(true)
+    const outcome = await this.#sendAll(links, more).finally(() => this.#box.busy(false))
+    this.#ended(links, outcome)
   }
 
   /**
-   * One after the other, so that the queue has their order.
-   * @param {string[]} lines
-   * @returns {Promise<{refused: [string, string][], rest: string[]}>} `rest` was not tried
+   * Beside the box, with the options that are chosen there.
+   * @param {object} request
    */
-  async #sendAll(lines) {
-    /** @type {[string, string][]} */
-    const refused = []
-    for (const [index, line] of lines.entries()) {
-      const problem = await this.#send(line)
-      if (problem) refused.push([line, problem.message])
-      if (problem && !LINK_REFUSED.includes(problem.status)) return { refused, rest: lines.slice(index + 1) }
-    }
-    return { refused, rest: [] }
+  async sendOne(request) {
+    const [{ task }] = await this.#sendPart([{ ...this.#options.request, ...request }])
+    this.dispatchEvent(new CustomEvent("task", { detail: task }))
   }
 
-  /** @param {string} url */
-  async #send(url) {
-    const request = { url, ...this.#options.request }
-    const sameness = JSON.stringify(request)
+  /**
+   * @param {string[]} links
+   * @param {Outcome} outcome
+   */
+  #ended(links, { refused, rest, problem }) {
+    const stayed = [...refused.keys(), ...rest]
+    this.#box.fill(stayed.join("\n"))
+    const reasons = new Map([...refused].map(([link, { message }]) => [link, message]))
+    if (problem) reasons.set("", problem.message)
+    this.#box.complain(reasons)
+    this.#isWaiting = problem?.status === 0
+    if (this.#isWaiting) {
+      this.#box.say(this.#i18n.t("submit.kept"))
+      setTimeout(() => this.back(), AGAIN_MS)
+    }
+    const detail = { taken: links.length - stayed.length, refused: stayed.length }
+    this.dispatchEvent(new CustomEvent("done", { detail }))
+    if (this.#box.hasFocus) this.#box.focus() // the reader may be elsewhere by now
+  }
+
+  /**
+   * @param {string[]} links
+   * @param {object} more
+   * @returns {Promise<Outcome>}
+   */
+  async #sendAll(links, more) {
+    /** @type {Map<string, Problem>} */
+    const refused = new Map()
+    for (let from = 0; from < links.length; from += BATCH) {
+      const part = links.slice(from, from + BATCH)
+      try {
+        const results = await this.#sendPart(part.map((url) => ({ url, ...this.#options.request, ...more })))
+        for (const [at, { task, problem }] of results.entries()) {
+          if (task) this.dispatchEvent(new CustomEvent("task", { detail: task }))
+          if (problem) refused.set(part[at], problem)
+        }
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error
+        const isOfLink = links.length === 1 && LINK_REFUSED.includes(error.status)
+        if (isOfLink) refused.set(links[0], error)
+        else return { refused, rest: links.slice(from), problem: error }
+      }
+    }
+    return { refused, rest: [], problem: null }
+  }
+
+  /**
+   * @param {object[]} requests
+   * @returns {Promise<Result[]>}
+   * @throws {Problem} if none of them was taken
+   */
+  async #sendPart(requests) {
+    const isOne = requests.length === 1
+    const body = isOne ? requests[0] : { requests }
+    const sameness = JSON.stringify(body)
     const key = this.#keys.get(sameness) ?? randomKey()
     this.#keys.set(sameness, key)
-    try {
-      const detail = await this.#api.send("POST", "api/process", request, { "Idempotency-Key": key })
-      this.#keys.delete(sameness)
-      this.dispatchEvent(new CustomEvent("task", { detail }))
-    } catch (error) {
-      if (error instanceof Problem) return error
-      throw error
-    }
+    const path = isOne ? "api/process" : "api/process/batch"
+    const answer = await this.#api.send("POST", path, body, { "Idempotency-Key": key })
+    this.#keys.delete(sameness)
+    return isOne ? [{ task: answer }] : answer.results.map(asResult)
   }
+}
 
-  /** @param {[string, string][]} refused  link, reason */
-  #complain(refused) {
-    const rows = refused.map(([line, reason]) => {
-      const row = document.createElement("li")
-      row.append(
-        Object.assign(document.createElement("span"), { className: "line", textContent: line }),
-        reason,
-      )
-      return row
-    })
-    this.#problems.replaceChildren(...rows)
-    this.#box.ariaInvalid = String(refused.length > 0)
-  }
-
-  /** @param {KeyboardEvent} event */
-  #pressed(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return // Enter also ends a word in an IME
-    event.preventDefault()
-    this.#form.requestSubmit()
-  }
-
-  /** @param {boolean} busy */
-  #busy(busy) {
-    this.#form.ariaBusy = String(busy)
-    this.#box.readOnly = busy // what would be typed now would be lost with the answer
-  }
-
-  #fit() {
-    this.#box.rows = Math.min(this.#box.value.split("\n").length, MOST_ROWS)
-  }
+/** @param {any} result  of a batch */
+function asResult({ status, task, problem }) {
+  return problem ? { problem: new Problem(status, problem) } : { task }
 }
 
 /** `crypto.randomUUID` is missing where the page is read over plain http from another machine. */

@@ -11,36 +11,62 @@
  * @property {string} message  one sentence in the reader's language
  * @property {string} created_at
  * @property {string} [completed_at]
- * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, height?: number, live?: boolean}} video_info
+ * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, extractor?: string, width?: number, height?: number, filesize?: number, live?: boolean}} video_info
  * @property {Record<string, string>} files  kind -> link
- * @property {Record<string, {size: number, type: string}>} [file_info]
+ * @property {Record<string, {size: number, type: string, sha256?: string}>} [file_info]
  * @property {string} [error]
+ * @property {string} [error_code]
  * @property {string} [hint]
+ * @property {string[]} [remedies]  what the service itself could do about it
  * @property {string} url
  * @property {Stage} stage
  * @property {number} revision
  * @property {number} priority
+ * @property {number} [rank]  which outranks priorities: it was moved to the front or the end
  * @property {number} attempt
  * @property {number} [downloaded_bytes]
  * @property {number} [total_bytes]
  * @property {number} [speed]  bytes a second
  * @property {number} [eta]  seconds
+ * @property {string} [waiting]  what a queued task waits for, a code
+ * @property {string} [not_before]  when that is to be there
  * @property {number} number  the order of acceptance: newer tasks have higher ones
+ * @property {string} [playlist_id]  the list that it is an entry of
+ * @property {{total: number, completed: number, failed: number, truncated?: boolean}} [entries]  of a list
  * @property {string} [thumbnail]  the link to the small picture, once there is one
  */
 
 /** @type {readonly Stage[]} */
 export const RUNNING_STAGES = ["info", "download", "convert"]
-export const HIGHEST_PRIORITY = 10
+/** @type {readonly Stage[]} */
+export const WAITING_STAGES = ["queued", "paused"]
 
 /** @param {Task} task */
 export const isRunning = (task) => RUNNING_STAGES.includes(task.stage)
 
 /** @param {Task} task */
+export const isWaitingInQueue = (task) => task.stage === "queued"
+
+/** @param {Task} task */
 export const isFinal = (task) => task.status !== "processing"
 
 /** @param {Task} task */
-export const titleOf = (task) => task.video_info.title || task.url
+export const titleOf = (task) => task.video_info.title || spoken(task.url)
+
+/**
+ * The site, as people call it.
+ * @param {Task} task
+ */
+export function hostOf({ url, video_info: { webpage_url } }) {
+  const link = webpage_url ?? url
+  return URL.canParse(link) ? new URL(link).hostname.replace(/^www\./, "") : ""
+}
+
+/**
+ * A link as it is read out: the host first.
+ * @param {string} link
+ */
+const spoken = (link) => link.replace(/^https?:\/\/(www\.)?/i, "").replace(/\/$/, "") || link
 
 /**
  * The link if it is http(s), else null: metadata comes from strangers and may say `javascript:`.

@@ -3,15 +3,18 @@
 
 import { isFinal } from "./task.js"
 
-const HIDDEN_TAB_MS = 1_000
+/** What changes is told this often: nobody reads faster, and each time costs a layout. */
+const TELL_MS = 200
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{task: Task, before: Task | undefined}} Change */
 
-/** Fires "change" with {@link Change}s and "removed" with ids in `detail`, at most once a frame. */
+/** Fires "change" with {@link Change}s and "removed" with ids in `detail`, a few times a second. */
 export class Tasks extends EventTarget {
   /** @type {Map<string, Task>} */
   #known = new Map()
+  /** Those that are not final. @type {Map<string, Task>} */
+  #unfinished = new Map()
   /** Ids that are gone for good: a list that was asked for earlier may still name them. @type {Set<string>} */
   #removed = new Set()
   /** @type {Map<string, Task | undefined>} what was known when the page was last told */
@@ -23,19 +26,29 @@ export class Tasks extends EventTarget {
   #newest = 0
   #isOpen = true
   #scheduled = false
+  #toldAt = -TELL_MS
 
   /** @param {string} id */
   get(id) {
     return this.#known.get(id)
   }
 
-  values() {
-    return this.#known.values()
+  /** @param {string} id */
+  has(id) {
+    return this.#known.has(id)
+  }
+
+  /** @param {string} url  whether there is a finished task of this link */
+  hasFinished(url) {
+    for (const task of this.#known.values()) {
+      if (task.stage === "completed" && (task.url === url || task.video_info.webpage_url === url)) return true
+    }
+    return false
   }
 
   /** Those that are not final. */
   get unfinished() {
-    return [...this.#known.values()].filter((task) => !isFinal(task))
+    return [...this.#unfinished.values()]
   }
 
   /**
@@ -50,6 +63,8 @@ export class Tasks extends EventTarget {
     const isNews = before ? before.revision < task.revision : task.number > this.#newest
     if (!this.#changed.has(task.task_id)) this.#changed.set(task.task_id, before)
     this.#known.set(task.task_id, task)
+    if (isFinal(task)) this.#unfinished.delete(task.task_id)
+    else this.#unfinished.set(task.task_id, task)
     this.#heard.add(task.task_id)
     this.#newest = Math.max(this.#newest, task.number)
     this.#schedule()
@@ -71,6 +86,7 @@ export class Tasks extends EventTarget {
   remove(id) {
     this.#removed.add(id)
     this.#changed.delete(id)
+    this.#unfinished.delete(id)
     if (!this.#known.delete(id)) return false
     this.#leaving.push(id)
     this.#schedule()
@@ -81,6 +97,7 @@ export class Tasks extends EventTarget {
   close() {
     this.#isOpen = false
     this.#known.clear()
+    this.#unfinished.clear()
     this.#removed.clear()
     this.#changed.clear()
     this.#leaving = []
@@ -111,18 +128,15 @@ export class Tasks extends EventTarget {
     if (changes.length) this.dispatchEvent(new CustomEvent("change", { detail: changes }))
   }
 
-  // Hundreds of messages a second become one update of the page a frame. A hidden tab has no
-  // frames, but its title still counts: hence the timer.
+  // Hundreds of messages a second become a few updates of the page; the first of them is told with the next frame.
   #schedule() {
     if (this.#scheduled) return
     this.#scheduled = true
-    const tell = () => {
-      cancelAnimationFrame(frame)
-      clearTimeout(timer)
+    const wait = Math.max(0, this.#toldAt + TELL_MS - performance.now())
+    setTimeout(() => {
       this.#scheduled = false
+      this.#toldAt = performance.now()
       this.flush()
-    }
-    const frame = requestAnimationFrame(tell)
-    const timer = setTimeout(tell, HIDDEN_TAB_MS)
+    }, wait)
   }
 }

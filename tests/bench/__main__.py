@@ -9,34 +9,44 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tests.bench.clips import clip
+from tests.bench.cluster import CLUSTER
+from tests.bench.corpus import corpus
 from tests.bench.crawling import crawling
 from tests.bench.downloads import downloads
 from tests.bench.fanout import fanout, feed
 from tests.bench.figures import Figure, save, table
 from tests.bench.idle import coming_and_going, idle
 from tests.bench.lab import Lab, open_lab
+from tests.bench.lists import lists
 from tests.bench.long_runs import long_run
+from tests.bench.many import batch, together
 from tests.bench.million import million
+from tests.bench.page import page
 from tests.bench.polling import polling
 from tests.bench.serving import serving
 from tests.bench.submits import submits
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
-    polling, fanout, feed, downloads, submits, million, idle, coming_and_going, serving, crawling, long_run,
+    polling, fanout, feed, downloads, submits, lists, million, idle, coming_and_going, serving, crawling,
+    long_run, batch, together, clip, corpus, page, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
+GROUPS = {"cluster": [each.__name__ for each in CLUSTER]}
 RESULTS = Path("bench-results")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Clipwire.")
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME",
-                        help=", ".join(BENCHMARKS))  # fmt: skip
+    choices = [*BENCHMARKS, *GROUPS]
+    parser.add_argument("--only", nargs="+", choices=choices, default=list(BENCHMARKS), metavar="NAME",
+                        help=", ".join(choices))  # fmt: skip
     parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
     parser.add_argument("--smoke", action="store_true", help="tiny numbers: does it run?")
     parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", help="where the figures go")
     chosen = parser.parse_args(arguments)
-    figures = asyncio.run(measure(chosen.only, smoke=chosen.smoke))
+    names = [each for name in chosen.only for each in GROUPS.get(name, [name])]
+    figures = asyncio.run(measure(names, smoke=chosen.smoke))
     print(table(figures))
     save(figures, chosen.json)
     return int(chosen.check and any(figure.met is False for figure in figures))

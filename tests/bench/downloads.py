@@ -35,7 +35,7 @@ async def downloads(lab: Lab) -> list[Figure]:
         ("1 MB, video", f"{site}/1mb.mp4", ["video"], (), 0.12),
         ("1 MB, video and audio", f"{site}/1mb.mp4", both, BOTH, 0.6),
         ("HLS, video", f"{site}/hls/ts/index.m3u8", ["video"], MERGED, 0.6),
-        ("DASH, video, merged", f"{site}/dash/manifest.mpd", ["video"], MERGED, 0.6),
+        ("DASH, video, merged", f"{site}/dash/manifest.mpd", ["video"], MERGED, 0.35),
         ("109 MB, video", f"{lab.files.url}/{BIG}", ["video"], (), 0.5),
     )
     folder = lab.new_folder("downloads")

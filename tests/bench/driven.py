@@ -26,6 +26,10 @@ def driven_app(data_dir: Path, count: int, period: float) -> web.Application:
     settings = Settings(
         storage=StorageSettings(data_dir=data_dir), downloads=DownloadSettings(min_free_disk=0)
     )
+    return driven(settings, count, period)
+
+
+def driven(settings: Settings, count: int, period: float) -> web.Application:
     app = create_app(settings)
 
     async def drive(app: web.Application) -> AsyncIterator[None]:

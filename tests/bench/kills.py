@@ -1,6 +1,6 @@
 """The random kills of `tests.test_kills`, for as long as one likes.
 
-    python -m tests.bench.kills [--kills 1000] [--seed N]
+    python -m tests.bench.kills [--kills 1000] [--seed N] [--reached | --crowd | --cluster]
 
 Nothing is measured but whether all went well. The seed is printed: it gives the same kinds of kills in the
 same order again, though the machine decides what they hit.
@@ -15,8 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.kills import check_data, check_files, make_film, rampage, swept
-from tests.site import make_media, open_site
+import tests.bundled  # noqa: F401  first: whoever looks for an ffmpeg finds this one
+from tests.bench.cluster_kills import kill_nodes
+from tests.crowds import open_crowd
+from tests.kills import check_end, check_files, make_film
+from tests.reached import all_kinds
+from tests.site import make_media
 
 STEP = 100  # kills after which the tasks so far must have ended well
 
@@ -27,32 +31,35 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--reached", action="store_true", help="sources that take more than a plain request")
+    parser.add_argument("--crowd", action="store_true", help="lists, batches, subtitles, clips")
+    parser.add_argument("--cluster", action="store_true", help="many nodes, and what they stand on")
     chosen = parser.parse_args(arguments)
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # the site's, whose clients are killed
     print(f"{chosen.kills} kills, seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="clipwire-kills-") as folder:
-        asyncio.run(kill(Path(folder), chosen.kills, chosen.seed))
+        place = Path(folder)
+        if chosen.cluster:
+            asyncio.run(kill_nodes(place, chosen.kills, chosen.seed))
+        else:
+            asyncio.run(kill(place, chosen.kills, chosen.seed, reached=chosen.reached, crowd=chosen.crowd))
     return 0
 
 
-async def kill(folder: Path, kills: int, seed: int) -> None:
+async def kill(folder: Path, kills: int, seed: int, *, reached: bool, crowd: bool) -> None:
     """Raises `AssertionError` at the first thing that is not as it should be."""
     film = make_film(make_media(folder / "made"), folder / "media")
     began = time.monotonic()
-    async with open_site(film) as site, rampage(folder / "service", site, film, seed) as running:
+    opened = open_crowd(folder, film, seed) if crowd else all_kinds(folder, film, seed, reached=reached)
+    async with opened as running:
         while running.toll.total < kills:
             await running.run(min(running.toll.total + STEP, kills))
             await running.settle(within=300)
-            for witness in running.witnesses:
-                witness.check()
+            running.check()
             await check_files(running, folder)
             took = time.monotonic() - began
             print(f"{took:6.0f} s  {len(running.witnesses)} tasks  {running.toll.killed}", flush=True)
-        assert running.service.complaints() == []
-        await running.service.restart()
-        await swept(running.service.data)
-        assert await running.service.stop() == 0
-        check_data(running.service.data, running.witnesses)
+        await check_end(running)
 
 
 if __name__ == "__main__":

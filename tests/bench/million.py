@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from server.backends.sqlite.pages import Cursor
+from server.backends.cursor import Cursor
 from tests.bench.client import client_of
 from tests.bench.figures import Figure, alternate, middle
 from tests.bench.http_load import Load, get
@@ -43,9 +43,9 @@ async def million(lab: Lab) -> list[Figure]:
     async with Clipwire(folders[0]) as large, Clipwire(folders[1]) as small:
         sides = Side(large, many), Side(small, few)
         for name, paths in QUESTIONS.items():
-            times = [middle(await _asked(lab, side, paths)) * 1e3 for side in sides]
+            times = [middle(await asked(lab, side, paths)) * 1e3 for side in sides]
             figures.append(Figure(f"{what}: {name}", times[0], "ms", times[1], at_most=2))
-        searches = [middle(await _asked(lab, sides[0], _search(text))) for text in TEXTS]
+        searches = [middle(await asked(lab, sides[0], search(text))) for text in TEXTS]
         figures += [
             Figure(f"{what}: the slowest of {len(TEXTS)} searches", max(searches) * 1e3, "ms", at_most=200),
             Figure(f"{what}: memory after all this", large.memory(), "MiB", small.memory(), at_most=1.5),
@@ -68,7 +68,7 @@ def _page(number: int) -> str:
     return f"/api/tasks?limit={PAGE}&cursor={Cursor(number)}"
 
 
-def _search(text: str) -> Callable[[int], list[str]]:
+def search(text: str) -> Callable[[int], list[str]]:
     return lambda count: [f"/api/tasks?limit={PAGE}&q={quote(text)}"] * TIMES
 
 
@@ -81,7 +81,7 @@ QUESTIONS: dict[str, Callable[[int], list[str]]] = {
 }
 
 
-async def _asked(lab: Lab, side: Side, paths: Callable[[int], list[str]]) -> list[float]:
+async def asked(lab: Lab, side: Side, paths: Callable[[int], list[str]]) -> list[float]:
     """The time for each answer, one after the other."""
     port = side.server.port
     requests = tuple(get(path, port) for path in paths(side.count))

@@ -32,13 +32,14 @@ class Program:
         self._arguments = arguments
         self._environment = environment
         self.url = ""
+        self.cwd = ROOT
         self.pid = 0
         self.log: list[bytes] = []
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *self._arguments),
-            cwd=ROOT,
+            cwd=self.cwd,
             env=_clean_environment() | self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

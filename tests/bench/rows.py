@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from server.backends.rows import task_values
 from server.backends.sqlite import DATABASE, open_store
-from server.backends.sqlite.rows import task_values
 from server.files.names import short_of
 from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, VideoInfo
 
@@ -24,6 +24,7 @@ WORDS = (
     "示例", "视频", "音乐", "旅行", "新闻", "老师", "城市", "电影", "故事", "科技",
 )  # fmt: skip
 TEMPLATES = 997
+HOST = "media.example.org"
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -38,7 +39,7 @@ def fill(data_dir: Path, count: int) -> list[str]:
         # Row by row the index would take minutes; `rebuild` makes the same one in one go.
         db.execute("DROP TRIGGER tasks_text_insert")
         marks = ",".join("?" * len(COLUMNS.split(",")))
-        db.executemany(f"INSERT INTO tasks ({COLUMNS}) VALUES ({marks})", _rows(count))
+        db.executemany(f"INSERT INTO tasks ({COLUMNS}) VALUES ({marks})", rows(count))
         db.execute("INSERT INTO tasks_text (tasks_text) VALUES ('rebuild')")
         db.execute(trigger)
     db.close()
@@ -51,7 +52,7 @@ async def _make_tables(data_dir: Path) -> None:
         pass
 
 
-def _rows(count: int) -> Iterator[tuple[object, ...]]:
+def rows(count: int) -> Iterator[tuple[object, ...]]:
     """Real rows of a thousand tasks, told apart by what must differ: id, short name and title."""
     templates = [(task_values(_task(number), short_of), _marks(number)) for number in range(TEMPLATES)]
     for number in range(count):
@@ -73,7 +74,7 @@ def _replaced(value: str, changes: tuple[tuple[str, str], ...]) -> str:
 def _task(number: int) -> Task:
     began = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=number * 31)
     title = " ".join(WORDS[number * step % len(WORDS)] for step in (1, 3, 7)) + f" no{number:07d}"
-    request = ProcessRequest(url=f"https://media.example.org/watch/no{number:07d}")
+    request = ProcessRequest(url=f"https://{HOST}/watch/no{number:07d}")
     status = TaskStatus(
         task_id=task_id(number),
         url=request.url,

@@ -29,7 +29,7 @@ async def serving(lab: Lab) -> list[Figure]:
             names[name] = (await client.completed(task_id))["files"]["video"]
         for what, name, headers, at_a_time, answers in WAYS:
             sides = [
-                _fetcher(lab, program.pin(), path, headers, at_a_time, answers)
+                fetcher(lab, program.pin(), path, headers, at_a_time, answers)
                 for program, path in ((ours, names[name]), (lab.files, f"/{name}"))
             ]
             size = "1 MB" if headers or name == SMALL else "109 MB"
@@ -49,7 +49,7 @@ async def _compared(
     ]
 
 
-def _fetcher(
+def fetcher(
     lab: Lab, program: Program, path: str, headers: dict[str, str], connections: int, answers: int
 ) -> Callable[[], Awaitable[tuple[Outcome, float]]]:
     request = get(path, program.port, **headers)

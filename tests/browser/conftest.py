@@ -13,12 +13,14 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.fakes.api import FakeApi, open_api
-from tests.tools import find_chromium, without
+from tests.tools import driver_runs, find_chromium, without
 
 PATIENCE_MS = 10_000
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # One test after the other: a process for each of their pages is time for nothing.
+    "--renderer-process-limit=1",
 )
 _UNANSWERED = ("Failed to load resource", "WebSocket connection to")
 
@@ -37,6 +39,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     program = find_chromium() or without("Chromium", "apt-get install chromium")
+    if not driver_runs():
+        without("Playwright's driver", "apt-get install libatomic1")
     # Chromium leaves things of its own in the home folder.
     env: dict[str, str | float | bool] = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}
     async with async_playwright() as playwright:

@@ -15,41 +15,70 @@ _SCROLL_THROUGH = f"""async () => {{
     const found = new Map()
     const root = document.querySelector("#tasks")
     const hasMore = () => root.querySelector("[aria-setsize='-1']") !== null
-    for (let [last, y] = [-1, await scrollToY(0)]; y !== last || hasMore();) {{
-        for (const row of root.querySelectorAll(".card")) found.set(Number(row.ariaPosInSet), row.dataset.id)
+    const isAtEnd = () => scrollY + innerHeight >= document.documentElement.scrollHeight - 1
+    for (let [last, y] = [-1, await scrollToY(0)]; y !== last || hasMore() || !isAtEnd();) {{
+        for (const [at, section] of root.querySelectorAll(".section").entries()) {{
+            for (const row of section.querySelectorAll(".row")) {{
+                found.set(at * 1e6 + Number(row.ariaPosInSet), row.dataset.id)
+            }}
+        }}
         ;[last, y] = [y, await scrollToY(y + 2 * innerHeight)]
     }}
     return [...found].sort(([a], [b]) => a - b)
 }}"""
-_IN_SIGHT = """() => [...document.querySelectorAll(".card")]
+_IN_SIGHT = """() => [...document.querySelectorAll(".row")]
     .map((row) => [row.dataset.id, row.getBoundingClientRect()])
     .filter(([, box]) => box.bottom > 0 && box.top < innerHeight)
     .map(([id, box]) => [id, Math.round(box.top)])"""
 
 
-_TITLES = """() => [...document.querySelectorAll("#tasks > li")].flatMap((row) =>
+_TITLES = """() => [...document.querySelectorAll("#tasks li")].flatMap((row) =>
     row.matches(".gap") ? row.textContent.split("\\n") : [row.querySelector("h3").textContent])"""
 
 
-def card(page: Page, task_id: str) -> Locator:
-    return page.locator(f".card[data-id='{task_id}']")
+def row(page: Page, task_id: str) -> Locator:
+    return page.locator(f".row[data-id='{task_id}']")
+
+
+async def leave(page: Page) -> None:
+    """Point at the list no more, and have what waited for that."""
+    await page.mouse.move(1, 1)
+    await page.evaluate("document.activeElement.blur()")
+    await page.locator("#due").dispatch_event("click")
+
+
+async def choose(page: Page, task_id: str, name: str) -> None:
+    """Something from the menu of a row."""
+    await row(page, task_id).locator("[data-action=more]").click()
+    await page.get_by_role("menuitem", name=name, exact=True).click()
+
+
+async def menu_of(page: Page, task_id: str) -> list[str]:
+    """What the menu of a row offers."""
+    await row(page, task_id).locator("[data-action=more]").click()
+    names = await page.get_by_role("menuitem").all_inner_texts()
+    await page.keyboard.press("Escape")
+    return names
 
 
 async def shown(page: Page) -> list[str]:
     """Ids of the rows in the document, in its order."""
-    ids: list[str] = await page.locator(".card").evaluate_all("cards => cards.map((card) => card.dataset.id)")
+    ids: list[str] = await page.locator(".row").evaluate_all("rows => rows.map((row) => row.dataset.id)")
     return ids
 
 
 async def scroll_through(page: Page) -> list[str]:
     """All ids from the top of the list to its end, in the order of the places that rows say they have."""
     found: list[tuple[int, str]] = await page.evaluate(_SCROLL_THROUGH)
-    assert [place for place, _ in found] == list(range(1, len(found) + 1))
+    for section in {place // 1_000_000 for place, _ in found}:
+        places = [place % 1_000_000 for place, _ in found if place // 1_000_000 == section]
+        assert places == list(range(1, len(places) + 1))
     return [task_id for _, task_id in found]
 
 
 async def load_all(page: Page) -> None:
     """Scroll to the end until there is nothing more to come."""
+    await scroll_to(page, 1_000_000_000)
     while await page.locator("[aria-setsize='-1']").count():
         await scroll_to(page, 1_000_000_000)
     await scroll_to(page, 1_000_000_000)

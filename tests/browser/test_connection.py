@@ -7,10 +7,10 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lines import open_relay
-from tests.browser.lists import card, load_all, scroll_through
+from tests.browser.lists import leave, load_all, row, scroll_through, shown
 from tests.fakes.api import FakeApi
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 PATIENCE = 30
 
 
@@ -20,6 +20,15 @@ def state(page: Page) -> Locator:
 
 async def is_live(page: Page) -> None:
     await expect(state(page)).to_have_attribute("data-state", "live")
+
+
+def line(page: Page) -> Locator:
+    """What is the matter, in words."""
+    return page.locator("#offline")
+
+
+def listings(api: FakeApi) -> list[str]:
+    return [request for request in api.requests if request.startswith("GET /api/tasks?")]
 
 
 def sockets(api: FakeApi) -> int:
@@ -34,17 +43,17 @@ async def test_without_the_socket_the_page_polls_says_so_and_comes_back(
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await is_live(page)
         await api.lose_sockets()
-        await expect(state(page)).to_have_text("实时连接中断，每 2 秒刷新一次")
+        await expect(line(page)).to_have_text("实时连接中断，每 2 秒刷新一次")
         await api.put("kept", "completed", progress=100)
         await api.put("new")
         await api.remove("deleted")
-        await expect(card(page, "kept")).to_have_attribute("data-stage", "completed")
-        await expect(card(page, "new")).to_be_visible()
-        await expect(card(page, "deleted")).to_have_count(0)
+        await expect(row(page, "kept")).to_have_attribute("data-stage", "completed")
+        await expect(row(page, "new")).to_be_visible()
+        await expect(row(page, "deleted")).to_have_count(0)
         api.takes_sockets = True
         await is_live(page)
         await api.put("new", "paused")
-        await expect(card(page, "new")).to_have_attribute("data-stage", "paused")
+        await expect(row(page, "new")).to_have_attribute("data-stage", "paused")
 
 
 async def test_it_polls_every_two_seconds_however_seldom_it_tries_the_socket(
@@ -84,8 +93,8 @@ async def test_after_a_gap_nothing_that_is_shown_is_out_of_date(api: FakeApi, op
         await expect(page).to_have_title("21 个进行中 – Clipwire")
         running = [name for name, task in api.tasks.items() if task["stage"] == "download"]
         others = [name for name, task in api.tasks.items() if task["stage"] != "download"]
-        assert await scroll_through(page) == [*reversed(running), *reversed(others)]
-        assert await page.locator(".card[data-stage=completed][data-id^=live]").count() > 0
+        assert await scroll_through(page) == [*running, *reversed(others)]
+        assert await page.locator(".row[data-stage=completed][data-id^=live]").count() > 0
 
 
 async def test_tasks_that_only_the_socket_told_of_are_caught_up_with(
@@ -104,7 +113,7 @@ async def test_tasks_that_only_the_socket_told_of_are_caught_up_with(
         api.takes_sockets = True
         await is_live(page)
         await expect(page).to_have_title("80 个进行中 – Clipwire")
-        running = [f"t{number:03}" for number in range(119, 39, -1)]
+        running = [f"t{number:03}" for number in range(40, 120)]
         assert await scroll_through(page) == [*running, *(f"t{number:03}" for number in range(19, -1, -1))]
 
 
@@ -113,8 +122,8 @@ async def test_what_is_counted_and_not_shown_is_caught_up_with_too(api: FakeApi,
         await api.put(name, "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await is_live(page)
-        await page.get_by_text("已暂停").click()
-        await expect(page.locator(".card")).to_have_count(0)
+        await page.locator(".chips").get_by_text("已完成").click()
+        await expect(page.locator(".row")).to_have_count(0)
         await expect(page).to_have_title("3 个进行中 – Clipwire")
         await api.lose_sockets()
         await api.put("ends", "completed")
@@ -122,7 +131,7 @@ async def test_what_is_counted_and_not_shown_is_caught_up_with_too(api: FakeApi,
         api.takes_sockets = True
         await expect(page).to_have_title("1 个进行中 – Clipwire")
         await is_live(page)
-        await expect(page.locator(".card")).to_have_count(0)
+        assert await shown(page) == ["ends"]
 
 
 async def test_a_dead_socket_is_noticed_by_what_it_does_not_tell(api: FakeApi, open_page: OpenPage) -> None:
@@ -135,14 +144,14 @@ async def test_a_dead_socket_is_noticed_by_what_it_does_not_tell(api: FakeApi, o
         await api.remove("b")
         await api.put("c")
         await page.clock.run_for(13_000)
-        await expect(card(page, "a")).to_have_attribute("data-stage", "completed")
-        await expect(card(page, "b")).to_have_count(0)
-        await expect(card(page, "c")).to_be_visible()
+        await expect(row(page, "a")).to_have_attribute("data-stage", "completed")
+        await expect(row(page, "b")).to_have_count(0)
+        await expect(row(page, "c")).to_be_visible()
         await page.clock.run_for(2_000)
         await is_live(page)
         assert sockets(api) == 2
         await api.put("c", "paused")  # over the new one
-        await expect(card(page, "c")).to_have_attribute("data-stage", "paused")
+        await expect(row(page, "c")).to_have_attribute("data-stage", "paused")
 
 
 async def test_a_line_on_which_nothing_is_answered_is_not_called_live(
@@ -154,13 +163,13 @@ async def test_a_line_on_which_nothing_is_answered_is_not_called_live(
         api.answers.clear()
         await page.clock.run_for(13_000)
         await page.clock.run_for(5_000)
-        await expect(state(page)).to_have_text("服务器没有应答，正在重试…")
+        await expect(line(page)).to_have_text("服务器没有应答，正在重试…")
         api.answers.set()
         await page.clock.run_for(4_000)
         await is_live(page)
         assert sockets(api) == 2  # who does not answer does not push, either
         await api.put("a")
-        await expect(card(page, "a")).to_be_visible()
+        await expect(row(page, "a")).to_be_visible()
 
 
 async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
@@ -177,7 +186,7 @@ async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
         await relay.freeze()
         await api.put("a", "completed")
         seconds = 0
-        while await card(page, "a").get_attribute("data-stage") == "download":
+        while await row(page, "a").get_attribute("data-stage") == "download":
             await page.clock.run_for(1_000)
             await asyncio.sleep(0.05)  # for what does not go by the page's clock: answers over the loopback
             seconds += 1
@@ -191,9 +200,10 @@ async def test_an_action_over_a_dead_line_tells_as_well(api: FakeApi, open_page:
         await is_live(page)
         api.kill_sockets()
         await api.put("b")
-        await card(page, "a").get_by_role("button", name="暂停").click()
-        await expect(card(page, "a")).to_have_attribute("data-stage", "paused")
-        await expect(card(page, "b")).to_be_visible()  # asked for as soon as the new socket was there
+        await row(page, "a").get_by_role("button", name="暂停").click()
+        await expect(row(page, "a")).to_have_attribute("data-stage", "paused")
+        await leave(page)
+        await expect(row(page, "b")).to_be_visible()  # asked for as soon as the new socket was there
         assert sockets(api) == 2
 
 
@@ -201,12 +211,12 @@ async def test_a_socket_that_speaks_is_believed(api: FakeApi, open_page: OpenPag
     await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
         await is_live(page)
-        asked = len(api.requests)
+        asked = len(listings(api))
         for progress in range(20, 30):
             await api.put("a", "download", progress=progress)
-            await expect(card(page, "a").locator(".percent")).to_have_text(f"{progress}%")
+            await expect(row(page, "a")).to_contain_text(f"{progress}%")
             await page.clock.run_for(4_000)
-        assert len(api.requests) == asked
+        assert len(listings(api)) == asked
 
 
 async def test_a_silent_socket_is_asked_about_and_kept(api: FakeApi, open_page: OpenPage) -> None:
@@ -231,17 +241,17 @@ async def test_a_machine_that_slept_looks_at_once(api: FakeApi, open_page: OpenP
         await api.put("a", "completed")
         target = "document" if event in ("visibilitychange", "resume") else "window"
         await page.evaluate(f"{target}.dispatchEvent(new Event('{event}'))")
-        await expect(card(page, "a")).to_have_attribute("data-stage", "completed")
+        await expect(row(page, "a")).to_have_attribute("data-stage", "completed")
 
 
 async def test_being_offline_is_said_at_once_and_so_is_its_end(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await is_live(page)
         await page.context.set_offline(True)
-        await expect(state(page)).to_have_text("服务器没有应答，正在重试…")
+        await expect(line(page)).to_have_text("服务器没有应答，正在重试…")
         await api.put("a")
         await page.context.set_offline(False)
-        await expect(card(page, "a")).to_be_visible()
+        await expect(row(page, "a")).to_be_visible()
         await is_live(page)
 
 
@@ -252,9 +262,9 @@ async def test_a_first_visit_while_the_server_is_away_succeeds_later(
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await page.route("**/api/**", lambda route: route.abort())
         await page.reload()
-        await expect(state(page)).to_have_text("服务器没有应答，正在重试…")
+        await expect(line(page)).to_have_text("服务器没有应答，正在重试…")
         await page.unroute("**/api/**")
-        await expect(card(page, "a")).to_be_visible()
+        await expect(row(page, "a")).to_be_visible()
         await is_live(page)
 
 

@@ -1,12 +1,13 @@
 """What a reader does: send links, choose, act on tasks, log in; with the mouse and without."""
 
 import asyncio
+import re
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import card
+from tests.browser.lists import choose, leave, menu_of, row, shown
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
@@ -14,8 +15,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def send(page: Page, text: str) -> None:
-    await page.get_by_label("视频链接，每行一个").fill(text)
-    await page.get_by_role("button", name="下载", exact=True).click()
+    await page.get_by_role("textbox", name="链接").fill(text)
+    await page.get_by_role("button", name=re.compile("^下载")).click()
 
 
 async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
@@ -24,57 +25,166 @@ async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
     api.refuses["nonsense"] = "链接必须以 http:// 或 https:// 开头"
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await send(page, "https://a.example/1\n\nnonsense\n看看这个 https://b.example/2，复制打开【App】\n")
-        await expect(page.locator(".card")).to_have_count(2)
+        await expect(page.locator(".row")).to_have_count(2)
         sent = [task["url"] for task in api.tasks.values()]
         assert sent == ["https://a.example/1", "https://b.example/2"]  # in the order of the lines
-        await expect(page.get_by_label("视频链接，每行一个")).to_have_value("nonsense")
+        await expect(page.get_by_role("textbox", name="链接")).to_have_value("nonsense")
         await expect(page.locator("#problems")).to_contain_text("链接必须以 http:// 或 https:// 开头")
         await send(page, "https://c.example/3")
         await expect(page.locator("#problems")).to_be_hidden()
 
 
+@pytest.mark.long
 async def test_enter_sends_and_shift_enter_begins_another_line(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        box = page.get_by_label("视频链接，每行一个")
+        box = page.get_by_role("textbox", name="链接")
         await expect(box).to_be_focused()  # paste at once, without a click
         await box.press_sequentially("https://a.example/1")
         await box.press("Shift+Enter")
         await box.press_sequentially("https://a.example/2")
         assert not api.tasks
         await box.press("Enter")
-        await expect(page.locator(".card")).to_have_count(2)
+        await expect(page.locator(".row")).to_have_count(2)
         await expect(box).to_have_value("")
 
 
-async def test_links_wait_in_the_box_while_the_server_does_not_answer(open_page: OpenPage) -> None:
+@pytest.mark.long
+async def test_links_wait_in_the_box_while_the_server_does_not_answer_and_are_sent_then(
+    open_page: OpenPage,
+) -> None:
     async with asyncio.timeout(PATIENCE), open_api() as api, open_page(api.url) as page:
         await page.context.set_offline(True)
         await send(page, "https://a.example/1\nhttps://a.example/2")
         await expect(page.locator("#problems")).to_contain_text("服务器没有应答")
-        box = page.get_by_label("视频链接，每行一个")
+        box = page.get_by_role("textbox", name="链接")
         await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
-        await page.context.set_offline(False)
-        await box.press("Enter")
-        await expect(page.locator(".card")).to_have_count(2)
+        await page.context.set_offline(False)  # and they go by themselves
+        await expect(page.locator(".row")).to_have_count(2)
 
 
+@pytest.mark.long
 async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_page: OpenPage) -> None:
     async def lose(route: Route) -> None:
         await route.fetch()
         await route.abort()
 
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await page.route("**/api/process*", lose, times=1)
+        await page.route("**/api/process?*", lose, times=1)
         await send(page, "https://a.example/1")
         await expect(page.locator("#problems")).to_contain_text("服务器没有应答")
-        box = page.get_by_label("视频链接，每行一个")
+        box = page.get_by_role("textbox", name="链接")
         await box.press("Enter")
         await expect(box).to_have_value("")
         assert len(api.tasks) == 1
         await send(page, "https://a.example/1")  # asked for once more, and meant so
-        await expect(page.locator(".card")).to_have_count(2)
+        await expect(page.locator(".row")).to_have_count(2)
 
 
+async def test_several_links_go_out_as_one_batch_each_once(api: FakeApi, open_page: OpenPage) -> None:
+    api.refuses["https://a.example/2"] = "这个站点不行"
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        box = page.get_by_role("textbox", name="链接")
+        await box.fill("https://a.example/1 https://a.example/2\nwww.a.example/3\nhttps://a.example/1")
+        await expect(page.get_by_text("有重复的链接，已合并 1 个。")).to_be_visible()
+        await page.get_by_role("button", name="下载 3 个").click()
+        await expect(page.locator(".row")).to_have_count(2)
+        assert [task["url"] for task in api.tasks.values()] == [
+            "https://a.example/1",
+            "https://www.a.example/3",
+        ]
+        assert len([request for request in api.requests if request.startswith("POST /api/process/")]) == 1
+        await expect(box).to_have_value("https://a.example/2")
+        await expect(page.locator("#problems")).to_contain_text("这个站点不行")
+        await box.press_sequentially("2")
+        await expect(page.locator("#problems")).to_be_hidden()
+
+
+@pytest.mark.long
+async def test_what_is_pasted_or_dropped_anywhere_lands_in_the_box_and_is_not_sent(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        box = page.get_by_role("textbox", name="链接")
+        await box.fill("https://a.example/1")
+        await box.blur()
+        await page.evaluate("""() => {
+            const transfer = (type, make) => {
+                const data = new DataTransfer()
+                make(data)
+                const init = { bubbles: true, cancelable: true, clipboardData: data, dataTransfer: data }
+                const event = type === "paste" ? new ClipboardEvent(type, init) : new DragEvent(type, init)
+                document.body.dispatchEvent(event)
+            }
+            transfer("paste", (data) => data.setData("text/plain", "https://a.example/2"))
+            const file = new File(["https://a.example/3\\n"], "links.txt", { type: "text/plain" })
+            transfer("drop", (data) => data.items.add(file))
+        }""")
+        await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2\nhttps://a.example/3")
+        await expect(page.get_by_role("button", name="下载 3 个")).to_be_visible()
+    assert not api.tasks
+
+
+async def test_a_link_is_looked_at_in_a_place_that_was_kept_for_that(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    formats = [{"format_id": "22", "ext": "mp4", "height": 720, "filesize": 30_000_000}]
+    api.looks["https://a.example/1"] = {"title": "Bread", "duration": 61, "formats": formats}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        api.answers.clear()
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
+        preview = page.get_by_role("region", name="Preview")
+        await expect(preview).to_contain_text("Looking…")
+        before = await page.locator("#filter").bounding_box()
+        api.answers.set()
+        await expect(preview).to_contain_text("1:01 · about 30 MB · up to 720p")
+        assert await page.locator("#filter").bounding_box() == before
+        await page.locator("summary").first.click()
+        await page.get_by_label("Exact format").select_option("22")
+        await expect(page.locator("summary").first).to_contain_text("Exactly 22 video as MP4 and MP3 audio")
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
+        await expect(preview).to_contain_text("There is nothing to see.")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(preview).to_be_hidden()
+
+
+@pytest.mark.long
+async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPage) -> None:
+    entries = [{"index": n, "title": f"Film {n}", "url": f"https://a.example/{n}"} for n in range(1, 7)]
+    api.looks["https://a.example/list"] = {"title": "Films", "entries": entries}
+    await api.put("have", "completed", url="https://a.example/2")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link")
+        await box.fill("https://a.example/list")
+        await page.get_by_role("button", name="All 6").click()
+        await expect(box).to_have_value("")
+        await box.fill("https://a.example/list")
+        await page.get_by_role("button", name="Choose…").click()
+        dialog = page.get_by_role("dialog", name="Films")
+        await expect(dialog.locator(".have:visible")).to_have_count(1)  # and that one is not chosen
+        await dialog.get_by_label("Film 4").uncheck()
+        await dialog.get_by_label("Film 6").click(modifiers=["Shift"])
+        await dialog.get_by_role("button", name="Download 2").click()
+        await expect(box).to_have_value("")
+        await box.fill("https://a.example/list")
+        await page.get_by_role("button", name="This video").click()
+        await expect(box).to_have_value("")
+        sent = [task["request"] for task in api.tasks.values() if "request" in task]
+        assert [(task["url"], task.get("playlist_items")) for task in sent] == [
+            ("https://a.example/list", None),
+            ("https://a.example/list", "1,3"),
+            ("https://a.example/1", None),
+        ]
+        await api.put("sent early", "failed", error_code="is_playlist", url="https://a.example/list")
+        await row(page, "sent early").get_by_role("button", name="Choose…").click()
+        await dialog.get_by_role("button", name="Download 5").click()
+        await expect(row(page, "sent early").get_by_role("button", name="Undo")).to_be_visible()
+        assert [task["request"] for task in api.tasks.values() if "request" in task][-1][
+            "playlist_items"
+        ] == "1,3-6"
+
+
+@pytest.mark.long
 async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -84,23 +194,24 @@ async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
             await send(page, "https://a.example/1")
         await page.get_by_role("searchbox").focus()
         api.answers.set()
-        await expect(page.get_by_label("视频链接，每行一个")).to_have_value("")
+        await expect(page.get_by_role("textbox", name="链接")).to_have_value("")
         await expect(page.get_by_role("searchbox")).to_be_focused()
 
 
+@pytest.mark.long
 async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await page.get_by_text("选项").click()
+        await page.locator("summary").first.click()
         await page.get_by_label("视频", exact=True).uncheck()
         await page.get_by_label("清晰度").select_option("720")
         await page.get_by_label("音频格式").select_option("opus")
         await page.get_by_label("先添加，不开始").check()
         await send(page, "https://a.example/1")
-        await expect(page.locator(".card[data-stage=paused]")).to_have_count(1)
+        await expect(page.locator(".row[data-stage=paused]")).to_have_count(1)
         await page.reload()
-        await expect(page.locator("summary")).to_contain_text("音频 · 720p · mp4 · opus")
+        await expect(page.locator("summary").first).to_contain_text("OPUS 音频")
         await send(page, "https://a.example/2")
-        await expect(page.locator(".card")).to_have_count(2)
+        await expect(page.locator(".row")).to_have_count(2)
     first, second = (task["request"] for task in api.tasks.values())
     assert first == {
         "url": "https://a.example/1",
@@ -114,145 +225,248 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
     assert "auto_start" not in second
 
 
+@pytest.mark.long
 async def test_nothing_is_sent_without_a_kind_of_file_to_make(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await page.get_by_text("选项").click()
+        await page.locator("summary").first.click()
         for kind in ("视频", "音频"):
             await page.get_by_label(kind, exact=True).uncheck()
-        await page.get_by_text("选项").click()
+        await page.locator("summary").first.click()
         await send(page, "https://a.example/1")
         await expect(page.get_by_text("请至少选择一种文件。")).to_be_visible()
         await expect(page.get_by_label("视频", exact=True)).to_be_focused()
     assert not api.tasks
 
 
+@pytest.mark.long
 async def test_a_link_that_another_app_hands_over_waits_in_the_box(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url + "?url=https%3A%2F%2Fa.example%2F1") as page:
-        await expect(page.get_by_label("视频链接，每行一个")).to_have_value("https://a.example/1")
+        await expect(page.get_by_role("textbox", name="链接")).to_have_value("https://a.example/1")
     assert not api.tasks
 
 
-async def test_buttons_fit_the_stage(api: FakeApi, open_page: OpenPage) -> None:
+async def test_one_thing_comes_first_and_the_rest_is_in_the_menu(api: FakeApi, open_page: OpenPage) -> None:
     await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        buttons = card(page, "a").get_by_role("button")
-        await expect(buttons).to_have_text(["暂停", "取消", "日志", "删除"])
-        await buttons.first.click()
-        await expect(buttons).to_have_text(["继续", "优先", "取消", "日志", "删除"])
-        await buttons.first.click()
-        await expect(card(page, "a")).to_have_attribute("data-stage", "queued")
-        await card(page, "a").get_by_role("button", name="取消").click()
-        await expect(buttons).to_have_text(["重试", "日志", "删除"])
-        await card(page, "a").get_by_role("button", name="重试").click()
-        await expect(card(page, "a")).to_have_attribute("data-stage", "queued")
-        await api.put("a", "completed")
-        await expect(buttons).to_have_text(["重新下载", "日志", "删除"])
+        first = row(page, "a").locator(".acts .act")
+        await expect(first).to_have_text("暂停")
+        assert await menu_of(page, "a") == ["取消", "播放", "选择", "日志", "复制链接", "删除"]
+        await first.click()
+        await expect(first).to_have_text("继续")
+        assert (await menu_of(page, "a"))[:3] == ["取消", "移到队首", "移到队尾"]
+        await api.put("a", "failed", error="下载失败: HTTP 404")
+        await expect(first).to_have_text("重试")
+        await api.put("a", "completed", files={"video": "/v.mp4"})
+        await expect(first).to_have_text("保存视频")
+        assert await menu_of(page, "a") == ["播放", "重新下载", "选择", "日志", "复制链接", "删除"]
 
 
+@pytest.mark.long
+async def test_a_control_that_has_just_become_another_one_is_not_pressed_by_mistake(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await row(page, "a").get_by_role("button", name="暂停").hover()
+        await page.evaluate("""() => new MutationObserver(([{ addedNodes: [button] }]) => button.click())
+            .observe(document.querySelector("[data-part=primary]"), { childList: true })""")
+        await api.put("a", "failed")
+        await expect(row(page, "a").get_by_role("button", name="重试")).to_be_visible()
+        assert [request for request in api.requests if request.startswith("POST")] == []
+        await page.evaluate("() => new Promise((done) => setTimeout(done, 400))")
+        await row(page, "a").get_by_role("button", name="重试").click()
+        await expect(row(page, "a")).to_have_attribute("data-stage", "queued")
+
+
+@pytest.mark.long
 async def test_the_button_that_replaces_a_pressed_one_has_the_focus(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    await api.put("a", "download", video_info={"webpage_url": "https://a.example/"})
+    await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        buttons = card(page, "a").get_by_role("button")
-        await buttons.first.focus()
+        await row(page, "a").get_by_role("button", name="暂停").focus()
         for stage, name in (("paused", "继续"), ("queued", "暂停"), ("paused", "继续")):
             await page.keyboard.press("Enter")
-            await expect(card(page, "a")).to_have_attribute("data-stage", stage)
-            await expect(card(page, "a").get_by_role("button", name=name)).to_be_focused()
+            await expect(row(page, "a")).to_have_attribute("data-stage", stage)
+            button = row(page, "a").get_by_role("button", name=name)
+            await expect(button).to_be_focused()
 
 
-@pytest.mark.parametrize("button", ["取消", "暂停"])
+@pytest.mark.parametrize("stage", ["completed", "failed", "paused"])
+@pytest.mark.long
 async def test_the_focus_moves_to_no_other_control_by_itself(
-    api: FakeApi, open_page: OpenPage, button: str
+    api: FakeApi, open_page: OpenPage, stage: str
 ) -> None:
     """What is pressed without looking would be another thing than what was meant."""
-    await api.put("a", "download", video_info={"webpage_url": "https://a.example/"})
+    await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await card(page, "a").get_by_role("button", name=button).focus()
-        await api.put("a", "completed", files={"video": "/v.mp4"})
-        await expect(card(page, "a")).to_be_focused()
-        await page.keyboard.press("Enter")
-        await page.keyboard.press("Tab")
-        await expect(card(page, "a").get_by_role("link", name="a.example")).to_be_focused()
+        await row(page, "a").get_by_role("button", name="暂停").focus()
+        await api.put("a", stage, files={"video": "/v.mp4"})
+        await expect(row(page, "a")).to_be_focused()
         assert [request for request in api.requests if request.startswith("POST")] == []
 
 
-async def test_a_pause_that_somebody_else_pressed_leaves_no_button_focused(
-    api: FakeApi, open_page: OpenPage
-) -> None:
-    await api.put("a", "download")
+@pytest.mark.long
+async def test_what_waits_is_moved_to_the_front_and_to_the_end(api: FakeApi, open_page: OpenPage) -> None:
+    for name in ("first", "second", "third"):
+        await api.put(name)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await card(page, "a").get_by_role("button", name="暂停").focus()
-        await api.put("a", "paused")
-        await expect(card(page, "a")).to_be_focused()
+        assert await shown(page) == ["first", "second", "third"]
+        for name, place in (("third", "移到队首"), ("first", "移到队尾")):
+            async with page.expect_response(f"**/api/tasks/{name}?*"):
+                await choose(page, name, place)
+        await leave(page)
+        while await shown(page) != ["third", "second", "first"]:
+            await asyncio.sleep(0.02)
 
 
-async def test_the_highest_priority_keeps_its_button_and_the_focus_on_it(
-    api: FakeApi, open_page: OpenPage
-) -> None:
-    await api.put("a", priority=9)
-    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        sooner = card(page, "a").get_by_role("button", name="优先")
-        await sooner.press("Enter")
-        await expect(sooner).to_be_disabled()
-        await expect(sooner).to_be_focused()
-        await sooner.press("Enter")
-        assert len([request for request in api.requests if request.startswith("PATCH")]) == 1
-
-
+@pytest.mark.long
 async def test_a_new_attempt_leaves_the_old_files_until_the_new_ones_are_there(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     old, new = {"video": "/api/download/old.mp4"}, {"video": "/api/download/new.mp4"}
     await api.put("a", "completed", files=old)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        save = card(page, "a").get_by_role("link", name="保存视频")
-        note = card(page, "a").get_by_text("新文件完成之前，原有文件仍可使用。")
+        await row(page, "a").locator("[data-action=open]").click()
+        save = row(page, "a").get_by_role("link", name="保存视频")
+        note = row(page, "a").get_by_text("新文件完成之前，原有文件仍可使用。")
         await expect(note).to_be_hidden()
-        await card(page, "a").get_by_role("button", name="重新下载").click()
+        await choose(page, "a", "重新下载")
         for stage in ("queued", "download"):
             await api.put("a", stage)
-            await expect(card(page, "a")).to_have_attribute("data-stage", stage)
+            await expect(row(page, "a")).to_have_attribute("data-stage", stage)
             assert await save.get_attribute("href") == api.url + "api/download/old.mp4"
             await expect(note).to_be_visible()
         await save.focus()
         await api.put("a", "failed", error="下载失败: HTTP 404")
         await expect(note).to_be_hidden()
         await expect(save).to_be_focused()
-        await expect(card(page, "a").get_by_role("button", name="重试")).to_be_visible()
+        await expect(row(page, "a").get_by_role("button", name="重试")).to_be_visible()
         await api.put("a", "completed", files=new)
         await expect(save).to_have_attribute("href", api.url + "api/download/new.mp4")
 
 
-async def test_a_deletion_asks_first_and_hands_the_keyboard_to_the_next_card(
-    api: FakeApi, open_page: OpenPage
-) -> None:
+async def test_a_deletion_can_be_taken_back_and_happens_later(api: FakeApi, open_page: OpenPage) -> None:
+    for name in ("c", "b", "a"):
+        await api.put(name, "completed")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+        for name in ("a", "b"):
+            await choose(page, name, "删除")
+            await expect(row(page, name)).to_contain_text("已删除。")
+            await expect(row(page, name).get_by_role("button", name="撤销")).to_be_focused()
+        await row(page, "a").get_by_role("button", name="撤销").press("Enter")
+        await expect(row(page, "a")).to_be_focused()
+        await page.clock.run_for(9_000)
+        assert list(api.tasks) == ["c", "b", "a"]
+        async with page.expect_request("**/api/tasks/b?*"):
+            await page.clock.run_for(2_000)
+        await expect(row(page, "b").get_by_role("button", name="撤销")).to_be_hidden()
+        await expect(row(page, "a").get_by_role("heading")).to_be_visible()
+        assert list(api.tasks) == ["c", "a"]
+
+
+@pytest.mark.long
+async def test_a_deletion_happens_when_the_page_goes(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("b", "a"):
         await api.put(name, "completed")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        delete = card(page, "a").get_by_role("button", name="删除")
-        await delete.press("Enter")
-        await page.keyboard.press("Escape")
-        assert "a" in api.tasks
-        await expect(delete).to_be_focused()
-        await delete.press("Enter")
-        await page.get_by_role("dialog").get_by_role("button", name="删除").press("Enter")
-        await expect(card(page, "a")).to_have_count(0)
-        assert list(api.tasks) == ["b"]
-        await expect(card(page, "b")).to_be_focused()  # and none of its buttons
-        await page.keyboard.press("Tab")
-        await expect(card(page, "b").get_by_role("button").first).to_be_focused()
+        await row(page, "a").focus()
+        await page.keyboard.press("Delete")
+        await expect(row(page, "a").get_by_role("button", name="撤销")).to_be_focused()
+        await page.reload()
+        await expect(row(page, "b")).to_be_visible()
+        while "a" in api.tasks:
+            await asyncio.sleep(0.02)
+        await expect(row(page, "a")).to_have_count(0)
 
 
-async def test_an_action_that_came_too_late_is_explained_on_the_card(
+@pytest.mark.long
+async def test_a_cancel_is_taken_back_by_going_on(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a", "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await choose(page, "a", "取消")
+        await expect(row(page, "a")).to_have_attribute("data-stage", "cancelled")
+        undo = row(page, "a").get_by_role("button", name="撤销")
+        await expect(undo).to_be_focused()
+        await undo.press("Enter")
+        await expect(row(page, "a")).to_have_attribute("data-stage", "queued")
+        await expect(undo).to_be_hidden()
+
+
+@pytest.mark.long
+async def test_an_action_that_came_too_late_is_explained_in_the_row(
     api: FakeApi, open_page: OpenPage
 ) -> None:
     await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         api.tasks["a"] |= {"stage": "completed", "status": "completed"}  # and nobody was told
-        await card(page, "a").get_by_role("button", name="取消").click()
-        await expect(card(page, "a").get_by_role("status")).to_have_text("It has ended already.")
+        await row(page, "a").get_by_role("button", name="暂停").click()
+        await expect(row(page, "a")).to_contain_text("It has ended already.")
+        await expect(page.locator("#news")).to_have_text("It has ended already.")
         del api.tasks["a"]
-        await card(page, "a").get_by_role("button", name="取消").click()
-        await expect(card(page, "a")).to_have_count(0)
+        await row(page, "a").get_by_role("button", name="暂停").click()
+        await expect(row(page, "a")).to_contain_text("已删除。")
+
+
+@pytest.mark.long
+async def test_a_row_that_is_opened_shows_everything_and_its_log(api: FakeApi, open_page: OpenPage) -> None:
+    files = {"video": "/api/download/v.mp4", "audio": "/api/download/a.mp3"}
+    info = {"title": "Bread", "uploader": "Baker"}
+    await api.put("a", "completed", files=files, attempt=2, video_info=info)
+    await api.put("b", "completed")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        title = row(page, "a").get_by_role("button", name="Bread")
+        below = await row(page, "b").bounding_box()
+        await title.click()
+        await expect(title).to_have_attribute("aria-expanded", "true")
+        for text in ("Baker", "https://videos.example/watch?v=1", "尝试次数"):
+            await expect(row(page, "a").get_by_text(text, exact=True)).to_be_visible()
+        await expect(row(page, "a").get_by_role("link", name="保存")).to_have_text(["保存视频", "保存音频"])
+        await choose(page, "a", "日志")
+        await expect(row(page, "a").locator("pre")).to_contain_text("[info] https://videos.example")
+        await title.click()
+        await expect(title).to_have_attribute("aria-expanded", "false")
+        assert await row(page, "b").bounding_box() == below
+
+
+@pytest.mark.long
+async def test_clicks_on_one_spot_never_hit_a_task_that_was_not_pointed_at(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    for number in range(30):
+        await api.put(f"t{number:02}", "download", video_info={"title": f"Film {number}"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        box = await row(page, "t02").locator("[data-action=pause]").bounding_box()
+        assert box
+        await page.mouse.move(box["x"] + 5, box["y"] + 5)
+        for number in range(100):
+            if number < 30 and number != 2:
+                await api.put(f"t{number:02}", "completed")
+            await page.mouse.click(box["x"] + 5, box["y"] + 5)
+        asked = {request.split("/")[3] for request in api.requests if request.startswith("POST")}
+        assert asked == {"t02"}
+        await expect(page.get_by_role("button", name="项更新")).to_be_visible()
+
+
+async def test_while_the_reader_points_at_the_list_what_is_due_waits(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put_many(3)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, locale="en-US") as page:
+        before = await shown(page)
+        await row(page, before[1]).hover()
+        for name in ("x", "y"):
+            await api.put(name)
+        await api.remove(before[0])
+        await expect(page.get_by_role("button", name="3 new")).to_be_visible()
+        await expect(row(page, before[0])).to_contain_text("Deleted.")
+        assert await shown(page) == before
+        await page.mouse.move(5, 5)
+        await page.clock.run_for(2_500)
+        assert await shown(page) == before
+        await page.clock.run_for(1_000)
+        assert await shown(page) == ["x", "y", *before[1:]]
+        await row(page, "x").focus()
+        await api.put("z")
+        await page.get_by_role("button", name="1 new").click()
+        assert await shown(page) == ["x", "y", "z", *before[1:]]

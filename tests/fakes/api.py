@@ -7,17 +7,18 @@ socket, a refused link, a log-in. It serves the real page under the real Content
 import asyncio
 import itertools
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from server.backends.sqlite.search import folded
+from server.api import page
+from server.api.keys import LANGUAGE
+from server.backends.folding import folded
 
-STATIC = Path(__file__).parent.parent.parent / "static"
 Task = dict[str, Any]
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
@@ -47,10 +48,12 @@ class FakeApi:
         self.tasks: dict[str, Task] = {}
         self.requests: list[str] = []
         self.refuses: dict[str, str] = {}  # link -> why
+        self.looks: dict[str, Any] = {}  # link -> what `POST /api/info` says of it
         self.hidden_from_search: set[str] = set()
         self.pictures: dict[str, bytes] = {}  # task -> what its `thumbnail` leads to
         self.keys: dict[str, str] = {}  # Idempotency-Key -> task
         self.token = ""
+        self.is_paused = False
         self.takes_sockets = True
         self.answers = asyncio.Event()  # cleared: no request is answered
         self.answers.set()
@@ -125,6 +128,23 @@ class FakeApi:
         cursor = {"next_cursor": json.dumps(_place(query)(fits[limit - 1]))} if limit < len(fits) else {}
         return web.json_response({"tasks": page, **cursor})
 
+    async def batch(self, request: web.Request) -> web.Response:
+        results: list[dict[str, Any]] = []
+        for body in (await request.json())["requests"]:
+            if reason := self.refuses.get(body["url"]):
+                errors = [{"field": "url", "message": reason}]
+                results.append({"status": 422, "problem": {"code": "invalid_request", "errors": errors}})
+            else:
+                task = await self.put(url=body["url"], request=body)
+                results.append({"status": 202, "task": localized(task, request.query["lang"])})
+        return web.json_response({"results": results})
+
+    async def info(self, request: web.Request) -> web.Response:
+        url = (await request.json())["url"]
+        if url not in self.looks:
+            return _problem(502, "source_refused", "There is nothing to see.", error_code="no_media")
+        return web.json_response(self.looks[url])
+
     async def process(self, request: web.Request) -> web.Response:
         body = await request.json()
         if reason := self.refuses.get(body["url"]):
@@ -145,9 +165,35 @@ class FakeApi:
         return web.json_response(localized(task, request.query["lang"]))
 
     async def change(self, request: web.Request) -> web.Response:
-        task = self._task(request)
-        task = await self.put(task["task_id"], task["stage"], **await request.json())
+        task, wanted = self._task(request), await request.json()
+        if position := wanted.pop("position", None):
+            ranks = [each.get("rank", 0) for each in self.tasks.values()]
+            wanted["rank"] = max(ranks) + 1 if position == "first" else min(ranks) - 1
+        task = await self.put(task["task_id"], task["stage"], **wanted)
         return web.json_response(localized(task, request.query["lang"]))
+
+    async def act_on_many(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        results: list[dict[str, Any]] = []
+        by_stage = [name for name, task in self.tasks.items() if task["stage"] == body.get("stage")]
+        for name in body.get("ids", by_stage):
+            if body["action"] == "delete":
+                await self.remove(name)
+                results.append({"status": 204})
+            else:
+                task = await self.put(name, ACTIONS[body["action"]])
+                results.append({"status": 200, "task": localized(task, request.query["lang"])})
+        return web.json_response({"results": results})
+
+    async def queue(self, request: web.Request) -> web.Response:
+        if request.method == "POST":
+            self.is_paused = request.path.endswith("/pause")
+        found = Counter(task["stage"] for task in self.tasks.values())
+        return web.json_response({"paused": self.is_paused, "stages": found})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        disk = {"ok": True, "needed": True, "detail": "52000000000 bytes free, the floor is 1073741824"}
+        return web.json_response({"status": "ready", "checks": {"disk": disk}})
 
     async def delete(self, request: web.Request) -> web.Response:
         await self.remove(self._task(request)["task_id"])
@@ -213,12 +259,18 @@ class FakeApi:
 
     def routes(self, prefix: str) -> list[web.RouteDef | web.StaticDef]:
         return [
-            web.get(f"{prefix}/", _index),
-            web.static(f"{prefix}/static", STATIC),
+            web.get(f"{prefix}/", page.index),
+            web.get(f"{prefix}/static/{{path:.+}}", page.static),
             web.get(f"{prefix}/healthz", _well),
             web.get(f"{prefix}/ws", self.socket),
             web.get(f"{prefix}/api/tasks", self.listing),
             web.post(f"{prefix}/api/process", self.process),
+            web.post(f"{prefix}/api/tasks/actions", self.act_on_many),
+            web.post(f"{prefix}/api/process/batch", self.batch),
+            web.post(f"{prefix}/api/info", self.info),
+            web.get(f"{prefix}/api/queue", self.queue),
+            web.post(f"{prefix}/api/queue/{{action}}", self.queue),
+            web.get(f"{prefix}/readyz", self.ready),
             web.patch(f"{prefix}/api/tasks/{{id}}", self.change),
             web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
@@ -231,9 +283,10 @@ class FakeApi:
 
 
 @asynccontextmanager
-async def open_api(prefix: str = "") -> AsyncIterator[FakeApi]:
-    api = FakeApi()
+async def open_api(prefix: str = "", api: FakeApi | None = None) -> AsyncIterator[FakeApi]:
+    api = api or FakeApi()
     app = web.Application(middlewares=[api.door])
+    app[page.ASSETS], app[LANGUAGE] = page.assets(), "zh"
     app.add_routes(api.routes(prefix))
     app.on_response_prepare.append(_secure)
     app.on_shutdown.append(lambda _: api.lose_sockets())
@@ -270,10 +323,10 @@ def localized(task: Task, language: str) -> Task:
     return {"message": message} | {name: value for name, value in task.items() if name != "request"}
 
 
-def _place(query: Any) -> Callable[[Task], tuple[int, int]]:
+def _place(query: Any) -> Callable[[Task], tuple[int, ...]]:
     """The key of the order: newest first, the queue in its own."""
     if query.get("stage") == "queued":
-        return lambda task: (-task["priority"], task["number"])
+        return lambda task: (-task.get("rank", 0), -task["priority"], task["number"])
     return lambda task: (0, -task["number"])
 
 
@@ -284,10 +337,6 @@ def _problem(status: int, code: str, detail: str, **more: object) -> web.Respons
 
 async def _well(_: web.Request) -> web.Response:
     return web.Response()
-
-
-async def _index(_: web.Request) -> web.FileResponse:
-    return web.FileResponse(STATIC / "index.html")
 
 
 async def _secure(_: web.Request, response: web.StreamResponse) -> None:

@@ -43,6 +43,10 @@ const PASTED = [
   ["ftp://a.example/1", ["ftp://a.example/1"]],
   ["", []],
   [" \n\t", []],
+  ["www.a.example/1", ["https://www.a.example/1"]],
+  ["see www.a.example, www.b.example/x.", ["https://www.a.example", "https://www.b.example/x"]],
+  ["https://a.example/www.b.example", ["https://a.example/www.b.example"]],
+  ["mail@www.a.example", ["mail@www.a.example"]],
 ]
 
 for (const [text, links] of PASTED) {

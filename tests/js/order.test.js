@@ -3,40 +3,73 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { Order } from "../../static/js/order.js"
+import { Sections } from "../../static/js/sections.js"
 import { newTask } from "./payloads.js"
 
 /** @typedef {import("../../static/js/task.js").Task} Task */
 
-const pinned = new Order({ isQueue: false, pinsRunning: true })
-const plain = new Order({ isQueue: false, pinsRunning: false })
-const queue = new Order({ isQueue: true, pinsRunning: false })
+const now = new Date(2026, 10, 26, 12)
+const order = new Order(new Sections(now))
+
+/** @param {Task[]} tasks */
+const sorted = (...tasks) => tasks.sort((a, b) => order.compare(a, b)).map((task) => task.number)
 
 /**
- * @param {Order} order
- * @param {Task[]} tasks
+ * @param {number} number
+ * @param {number[]} ended  year, month from 0, day, hour
+ * @param {Partial<Task>} [fields]
  */
-const sorted = (order, ...tasks) => tasks.sort((a, b) => order.compare(a, b)).map((task) => task.number)
+function ended(number, [year, month, day, hour = 0], fields = {}) {
+  const completed_at = new Date(year, month, day, hour).toISOString()
+  return newTask(number, { stage: "completed", status: "completed", completed_at, ...fields })
+}
 
-test("newer tasks come first, whatever the clock said when they were accepted", () => {
-  const early = newTask(1, { created_at: "2030-01-01T00:00:00Z" })
-  const late = newTask(2, { created_at: "2020-01-01T00:00:00Z" })
-  assert.deepEqual(sorted(plain, early, late), [2, 1])
+test("what runs stands on top with the oldest first, then what waits, then what has ended", () => {
+  const tasks = [
+    newTask(9),
+    ended(8, [2026, 10, 26]),
+    newTask(7, { stage: "info" }),
+    newTask(1, { stage: "download" }),
+  ]
+  assert.deepEqual(sorted(...tasks), [1, 7, 9, 8])
 })
 
-test("what runs stands on top, newest first", () => {
-  const tasks = [newTask(1, { stage: "download" }), newTask(2), newTask(3, { stage: "info" }), newTask(4)]
-  assert.deepEqual(sorted(pinned, ...tasks), [3, 1, 4, 2])
-  assert.deepEqual(sorted(plain, ...tasks), [4, 3, 2, 1])
+test("what waits is in the queue's order: moved ones, the highest priority, the oldest; paused ones last", () => {
+  const tasks = [
+    newTask(1),
+    newTask(2),
+    newTask(3, { priority: 5 }),
+    newTask(4, { rank: 1 }),
+    newTask(5, { rank: -1 }),
+    newTask(6, { stage: "paused", rank: 9 }),
+  ]
+  assert.deepEqual(sorted(...tasks), [4, 3, 1, 2, 5, 6])
 })
 
-test("the queue has the next one first: the highest priority, then the oldest", () => {
-  assert.deepEqual(sorted(queue, newTask(1), newTask(2), newTask(3, { priority: 5 })), [3, 1, 2])
+test("what has ended stands under the day of its end, the latest accepted first", () => {
+  const tasks = [
+    ended(1, [2026, 10, 26, 9]),
+    ended(2, [2026, 10, 26, 8]),
+    ended(3, [2026, 10, 25, 23]),
+    ended(4, [2026, 10, 2]),
+    ended(5, [2026, 9, 31, 23]),
+  ]
+  assert.deepEqual(sorted(...tasks), [2, 1, 3, 4, 5])
+})
+
+test("days are those of the reader's zone, months stand for all that is older", () => {
+  const { sections } = order
+  const title = (/** @type {Task} */ task) => sections.title(sections.of(task))
+  assert.equal(title(ended(1, [2026, 10, 26, 0])), "section.today")
+  assert.equal(title(ended(1, [2026, 10, 25, 0])), "section.yesterday")
+  assert.equal(title(ended(1, [2027, 0, 1])), "section.today") // by a clock that goes before this one
+  assert.deepEqual(title(ended(1, [2026, 10, 24])), new Date(2026, 10, 1))
 })
 
 test("as far as a task goes all that a listing down to it would hold", () => {
   const tasks = [newTask(1, { stage: "download" }), newTask(5), newTask(3)]
-  assert.equal(pinned.last(tasks)?.number, 1)
-  assert.equal(pinned.last([]), undefined)
-  assert.deepEqual(pinned.asFarAs(newTask(3), tasks).map((task) => task.number), [5, 3])
-  assert.deepEqual(pinned.asFarAs(undefined, tasks), tasks)
+  assert.equal(order.last(tasks)?.number, 1)
+  assert.equal(order.last([]), undefined)
+  assert.deepEqual(order.asFarAs(newTask(3), tasks).map((task) => task.number), [5, 3])
+  assert.deepEqual(order.asFarAs(undefined, tasks), tasks)
 })

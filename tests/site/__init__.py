@@ -19,19 +19,29 @@
 |                                           | `step=N` more; `end=N` after N; `quiet=N` no more than N,    |
 |                                           | and no end; `gone=N` 404 after N; `busy=N` 503 after N,      |
 |                                           | `back=M` until M; `segments=` in front of their names;       |
-|                                           | `key=` the key's URL                                         |
+|                                           | `key=` the key's URL; `n=` another one like it;              |
+|                                           | `over=S` it ends S seconds after the first look, no earlier  |
 | `/hls/broadcast/apart.m3u8`               | the same, its sound in a playlist of its own                 |
+| `/told/announced?in=S`                    | JSON for `tests.fakes.told`: the same, which begins S seconds |
+|                                           | after the first look; `unsaid=yes`: without saying when       |
+| `/told/parts`, `/told/link?url=`          | the same for a film in two parts, and for the film at a link |
 | `/hls/master/index.m3u8`                  | a choice: `best=` (`/hls/ts/`), `next=` (`/hls/fmp4/`), `last=`|
 | `/hls/ranges/index.m3u8`                  | one segment of `/hls/ts/` in three pieces, by byte range      |
 | `/smil?best=&next=`                       | SMIL with two qualities of a film, both `/video.mp4`          |
 | `/ism/Manifest`                           | Smooth Streaming whose fragments are not there                |
 | `/dash/manifest.mpd`                      | DASH, video and audio separate; `broken=yes`: with a better   |
-|                                           | picture, of which no segment is there                        |
+|                                           | picture, of which no segment is there; `periods=2`: the film |
+|                                           | twice, in a period each                                      |
 | `/page?title=&duration=&uploader=`        | HTML with a JSON-LD VideoObject of `src=` and `thumbnail=`;  |
-|                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video    |
+|                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video;   |
+|                                           | with a `<track>` for each `track=LINK:LANGUAGE`              |
 | `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |
-| `/page/playlist`, `/page/blank`           | two videos by relative links; no video at all                |
+| `/feed?entry=&count=`                      | a list: these entries, and so often the film; after `delay=`  |
+| `/page/playlist`, `/page/blank`           | two videos by relative links (`first=`); no video at all     |
+| `/texts/<name>`                           | a page, playlist or manifest of the folder `texts`; `type=`  |
+| `/more/<path>`                            | what `tests.corpus.media` has added                          |
 | `/redirect?to=URL`, `/redirect/endless`   | 302 to there; 302 for ever                                   |
+| `/ticket?to=URL&good=N`                   | 302 to there with a ticket, which N requests are let in with |
 | `/endless.mp4`                            | a body without end                                           |
 | `/bomb`                                   | gzip that unpacks to `mib=` (1024), a thousand times its size |
 | `/garbage.mp4`                            | bytes that are no film                                       |
@@ -51,7 +61,13 @@ hands its own on to its segments:
 | `status=CODE` | is that status, with `retry_after=S` if wanted                                        |
 | `times=K`     | does so (lie, stall, cut, status) K times, then all is well                           |
 | `after=K`     | and not before K requests for this very URL went well (yt-dlp looks once, then loads) |
+| `login=NAME`  | is a 403 for those without this cookie `session`                                      |
+| `renew=NAME`  | sets that cookie, for an hour                                                         |
+| `referer=own` | is a 403 for those who do not come from a page of the site                            |
+| `type=KIND`   | has this Content-Type; `attached=NAME`: a Content-Disposition                         |
+| `etag=yes`    | has an ETag, each time another one                                                    |
 | `missing=N`   | (HLS playlists) segment N is a 404                                                    |
+| `only=N`      | (HLS playlists) the rest of the query is for segment N alone                          |
 """
 
 from tests.site.app import Seen, Site, open_site

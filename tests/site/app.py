@@ -1,5 +1,6 @@
 """The site as a whole: its routes, its memory of requests, and how a test opens it."""
 
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.site import oddities, pages, streams
+from tests.site import oddities, pages, streams, texts, tickets
 from tests.site.delivery import GATE, HITS, MEDIA, Gate, deliver_file
 
 
@@ -32,9 +33,10 @@ class Site:
     port: int
     gate: Gate
     requests: list[Seen] = field(default_factory=list)
+    scheme: str = "http"
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"{self.scheme}://{host}:{self.port}{path}"
 
     def seen(self, path: str) -> list[Seen]:
         """The requests for `path`, whatever their query."""
@@ -50,29 +52,53 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(media: Path, port: int = 0, *hosts: str) -> AsyncIterator[Site]:
-    """Serve `media` (see `make_media`) on one port of 127.0.0.1, or of all `hosts`."""
-    site = Site(port, Gate())
+async def open_site(
+    media: Path, port: int = 0, *hosts: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Site]:
+    """Serve `media` (see `make_media`) on one port of 127.0.0.1, or of all `hosts`; with `tls` by HTTPS."""
+    site = Site(port, Gate(), scheme="https" if tls else "http")
     app = _app(media, site)
     # Handlers end with their client: a stalled answer must not outlive who waits for it.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:
         for host in hosts or ("127.0.0.1",):
-            await web.TCPSite(runner, host, site.port).start()
+            await web.TCPSite(runner, host, site.port, ssl_context=tls).start()
             site.port = runner.addresses[0][1]
         yield site
     finally:
         await runner.cleanup()
 
 
+def wears(request: web.Request) -> str | None:
+    """Who asks, by the cookie that the site knows."""
+    return request.cookies.get("session")
+
+
+def _came_from_here(request: web.Request) -> bool:
+    return request.headers.get("Referer", "").startswith(f"{request.url.origin()}/")
+
+
 def _app(media: Path, site: Site) -> web.Application:
     @web.middleware
     async def remember(request: web.Request, handler: Handler) -> web.StreamResponse:
         site.requests.append(Seen(request.method, request.path, dict(request.query), request.headers.copy()))
+        if request.query.get("login", wears(request)) != wears(request):
+            raise web.HTTPForbidden
+        if "referer" in request.query and not _came_from_here(request):
+            raise web.HTTPForbidden
+        tickets.take(request)
         return await handler(request)
 
+    async def renew(request: web.Request, response: web.StreamResponse) -> None:
+        if "renew" in request.query:
+            renewed = f"session={request.query['renew']}; Max-Age=3600; Path=/"
+            response.headers.add("Set-Cookie", renewed)  # its own cookies are in the headers by now
+
     app = web.Application(middlewares=[remember])
+    app.on_response_prepare.append(renew)
     app[MEDIA], app[GATE], app[HITS], app[streams.SENT] = media, site.gate, Counter(), Counter()
-    app.add_routes([*pages.ROUTES, *oddities.ROUTES, *streams.ROUTES, web.get("/{name}", deliver_file)])
+    app[streams.BEGINS], app[tickets.TICKETS] = {}, {}
+    routes = [*pages.ROUTES, *oddities.ROUTES, *tickets.ROUTES, *streams.ROUTES, *texts.ROUTES]
+    app.add_routes([*routes, web.get("/{name}", deliver_file)])
     return app

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,6 +50,13 @@ class Manner(BaseModel):
     retry_after: int | None = None
     times: Count | None = None
     after: Count = 0
+    type: str | None = None
+    attached: str | None = None
+    etag: bool = False
+    login: str | None = None  # of `tests.site.app`, as the next
+    renew: str | None = None
+    referer: str | None = None
+    ticket: str | None = None
 
     def at(self, hit: int) -> "Manner":
         """The same without its faults, if they are not due at request number `hit` (from 0) of its URL."""
@@ -70,7 +78,11 @@ async def deliver(request: web.Request, path: Path) -> web.StreamResponse:
     await asyncio.sleep(manner.wait)
     if manner.status != 200:
         return _refusal(manner)
-    body, headers = path.read_bytes(), {"Content-Type": _type(path)}
+    body, headers = path.read_bytes(), {"Content-Type": manner.type or _type(path)}
+    if manner.attached:
+        headers["Content-Disposition"] = f'attachment; filename="{manner.attached}"'
+    if manner.etag:
+        headers["ETag"] = f'"{uuid4()}"'
     if not manner.ranges:
         return await send(request, _pieces(body, manner.rate), manner, headers, length=len(body))
     headers["Accept-Ranges"] = "bytes"

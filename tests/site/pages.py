@@ -1,5 +1,6 @@
 """Web pages with a video in them, and titles that nobody should trust."""
 
+import asyncio
 import html
 import json
 
@@ -28,8 +29,22 @@ async def odd_page(request: web.Request) -> web.Response:
         raise web.HTTPNotFound from None
 
 
-async def playlist_page(_request: web.Request) -> web.Response:
-    return _html("Two videos", '<video src="../video.mp4"></video><video src="../silent.mp4"></video>')
+async def playlist_page(request: web.Request) -> web.Response:
+    first = html.escape(request.query.get("first", "../video.mp4"))
+    return _html("Two videos", f'<video src="{first}"></video><video src="../silent.mp4"></video>')
+
+
+async def feed(request: web.Request) -> web.Response:
+    """One entry for each `entry` of the query, or `count` times the film, after `delay` seconds."""
+    await asyncio.sleep(float(request.query.get("delay", 0)))
+    count = int(request.query.get("count", 0))
+    links = [*request.query.getall("entry", []), *(f"/video.mp4?times={n}" for n in range(1, count + 1))]
+    items = "".join(
+        f"<item><title>Entry {n}</title><link>{html.escape(str(request.url.join(URL(link))))}</link></item>"
+        for n, link in enumerate(links, 1)
+    )
+    text = f'<?xml version="1.0"?><rss version="2.0"><channel><title>Feed</title>{items}</channel></rss>'
+    return web.Response(text=text, content_type="application/rss+xml")
 
 
 async def blank_page(_request: web.Request) -> web.Response:
@@ -41,12 +56,24 @@ def _page(request: web.Request, title: str) -> web.Response:
     match request.query.get("kind", "jsonld"):
         case "video":
             description = _meta("og:description", "A film with a tone")
-            tag = f'<video src="{html.escape(source)}"></video>'
+            tag = f'<video src="{html.escape(source)}"{_poster(request)}>{_tracks(request)}</video>'
             return _html(title, tag, _meta("og:title", title) + description)
         case "og":
             return _html(title, "", _meta("og:title", title) + _meta("og:video", source))
         case _:
             return _html(title, "", _json_ld(request, title, source))
+
+
+def _poster(request: web.Request) -> str:
+    picture = request.query.get("thumbnail")
+    return f' poster="{html.escape(picture)}"' if picture else ""
+
+
+def _tracks(request: web.Request) -> str:
+    """A `<track>` for each `track=LINK:LANGUAGE`; without a language it is English."""
+    tracks = [track.rpartition(":") for track in request.query.getall("track", [])]
+    named = [(link, language) if link else (language, "en") for link, _, language in tracks]
+    return "".join(f'<track srclang="{name}" src="{html.escape(link)}">' for link, name in named)
 
 
 def _link(request: web.Request, name: str, default: str) -> str:
@@ -82,6 +109,7 @@ def _html(title: str, body: str, head: str = "") -> web.Response:
 ROUTES = [
     web.get("/page", page),
     web.get("/page/playlist", playlist_page),
+    web.get("/feed", feed),
     web.get("/page/blank", blank_page),
     web.get("/page/{name}", odd_page),
 ]

@@ -2,27 +2,34 @@
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 from pydantic import BaseModel
+from yarl import URL
 
 from tests.site.delivery import MEDIA, TYPES, deliver
-from tests.site.media import BROADCAST, SEGMENTS
+from tests.site.media import BROADCAST, SECONDS, SEGMENTS
 
 SENT = web.AppKey("SENT", Counter[str])
+BEGINS = web.AppKey("BEGINS", dict[str, float])
 _WINDOW = 3
 
 
 async def playlist(request: web.Request) -> web.Response:
     """The playlist as ffmpeg made it, each link with the query of the request."""
     text = (request.app[MEDIA] / "hls" / request.match_info["kind"] / "index.m3u8").read_text()
+    return web.Response(text=passing_on(request, text), content_type=TYPES[".m3u8"])
+
+
+def passing_on(request: web.Request, text: str) -> str:
+    """The playlist `text`, each link with the query of the request."""
     add = _adder(request)
     text = re.sub(r'URI="([^"]+)"', lambda found: f'URI="{add(found[1])}"', text)
-    text = re.sub(r"^(?!#).+$", lambda found: add(found[0]), text, flags=re.MULTILINE)
-    return web.Response(text=text, content_type=TYPES[".m3u8"])
+    return re.sub(r"^(?!#).+$", lambda found: add(found[0]), text, flags=re.MULTILINE)
 
 
 async def live_playlist(request: web.Request) -> web.Response:
@@ -54,6 +61,8 @@ class Broadcast(BaseModel):
     back: int = BROADCAST + 1
     segments: str = "../long/"
     key: str | None = None
+    n: int = 0
+    over: float | None = None
 
 
 async def master(request: web.Request) -> web.Response:
@@ -73,7 +82,7 @@ async def ranges(request: web.Request) -> web.Response:
     pieces = ((third, 0), (third, third), (size - 2 * third, 2 * third))
     lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1"]
     for length, start in pieces:
-        lines += ["#EXTINF:1.0,", f"#EXT-X-BYTERANGE:{length}@{start}", "../ts/0.ts"]
+        lines += ["#EXTINF:1.0,", f"#EXT-X-BYTERANGE:{length}@{start}", _adder(request)("../ts/0.ts")]
     return web.Response(text="\n".join((*lines, "#EXT-X-ENDLIST", "")), content_type=TYPES[".m3u8"])
 
 
@@ -114,9 +123,46 @@ async def broadcast(request: web.Request) -> web.Response:
         link = f"{wanted.segments}{number}.ts"
         # They take a second; told less, who follows it looks again sooner.
         lines += ["#EXTINF:0.200000,", f"{link}?{query}" if query else link]
-    if wanted.end < sent and wanted.end <= wanted.quiet:
+    if wanted.over is None:
+        is_over = wanted.end < sent and wanted.end <= wanted.quiet
+    else:
+        is_over = time.time() > request.app[BEGINS].setdefault(request.path_qs, time.time()) + wanted.over
+    if is_over:
         lines.append("#EXT-X-ENDLIST")
     return web.Response(text="\n".join(lines) + "\n", content_type=TYPES[".m3u8"])
+
+
+async def announced(request: web.Request) -> web.Response:
+    """A broadcast that begins so many seconds after the first look, as an extractor would tell of it.
+
+    The rest of the query is for what is broadcast then. For `tests.fakes.told` alone.
+    """
+    after, unsaid = float(request.query.get("in", "0")), "unsaid" in request.query
+    begins_at = request.app[BEGINS].setdefault(request.path_qs, time.time() + after)
+    told = {"id": "announced", "title": "A broadcast"}
+    if time.time() < begins_at:
+        when = {} if unsaid else {"release_timestamp": begins_at}
+        return web.json_response(told | when | {"live_status": "is_upcoming", "formats": []})
+    query = request.rel_url.without_query_params("in", "unsaid").query_string
+    link = request.url.origin().join(URL(f"/hls/broadcast/index.m3u8?{query}", encoded=True))
+    stream = {"url": str(link), "protocol": "m3u8_native", "ext": "mp4", "format_id": "0"}
+    return web.json_response(told | {"live_status": "is_live", "formats": [stream]})
+
+
+async def parts(request: web.Request) -> web.Response:
+    """A film in two parts, as an extractor tells of it. For `tests.fakes.told` alone."""
+    link = str(request.url.origin().join(URL(f"/1mb.mp4?{request.query_string}", encoded=True)))
+    entries = [
+        {"id": str(at), "title": f"Part {at}", "formats": [{"format_id": "0", "url": link}]} for at in (1, 2)
+    ]
+    return web.json_response({"_type": "multi_video", "id": "parts", "title": "A film", "entries": entries})
+
+
+async def link(request: web.Request) -> web.Response:
+    """The film at `url=`, as an extractor tells of it. For `tests.fakes.told` alone."""
+    formats = [{"format_id": "0", "url": request.query["url"], "ext": "flv"}]
+    told = {"id": "link", "title": "A film", "duration": SECONDS, "formats": formats}
+    return web.json_response(told)
 
 
 async def broadcast_apart(request: web.Request) -> web.Response:
@@ -137,7 +183,9 @@ async def manifest(request: web.Request) -> web.Response:
         text = re.sub(
             r"<Representation .*?</Representation>", _with_a_broken_one, text, count=1, flags=re.DOTALL
         )
-    passed_on = request.rel_url.without_query_params("broken").query_string
+    if "periods" in request.query:
+        text = re.sub(r"<Period .*</Period>", _with_another_period, text, flags=re.DOTALL)
+    passed_on = request.rel_url.without_query_params("broken", "periods").query_string
     query = f"?{passed_on}" if passed_on else ""
     text = text.replace(".m4s", f".m4s{escape(query)}")
     return web.Response(text=text, content_type=TYPES[".mpd"])
@@ -152,17 +200,26 @@ def _with_a_broken_one(picture: re.Match[str]) -> str:
     return better.replace('id="0"', 'id="9"') + picture[0]
 
 
+def _with_another_period(period: re.Match[str]) -> str:
+    """The same film once more, of which its encoder says another rate."""
+    return period[0] + re.sub(r'bandwidth="(\d+)"', r'bandwidth="1\1"', period[0])
+
+
 def _adder(request: web.Request) -> Callable[[str], str]:
-    """Adds the query to a link, and breaks the link of the segment that shall be missing."""
-    missing = request.query.get("missing")
-    query = request.rel_url.without_query_params("missing").query_string
+    """Adds the query to a link, or to that of one segment; breaks that of the one that shall be missing."""
+    missing, only = request.query.get("missing"), request.query.get("only")
+    query = request.rel_url.without_query_params("missing", "only").query_string
 
     def add(link: str) -> str:
-        if missing is not None and re.fullmatch(rf"(.*/)?{missing}\.\w+", link):
+        if missing is not None and _is_of(link, missing):
             return f"missing-{missing}.ts"
-        return f"{link}?{query}" if query else link
+        return f"{link}?{query}" if query and (only is None or _is_of(link, only)) else link
 
     return add
+
+
+def _is_of(link: str, number: str) -> bool:
+    return bool(re.fullmatch(rf"(.*/)?{number}\.\w+", link))
 
 
 ROUTES = [
@@ -171,6 +228,9 @@ ROUTES = [
     web.get("/hls/ranges/index.m3u8", ranges),
     web.get("/hls/broadcast/index.m3u8", broadcast),
     web.get("/hls/broadcast/apart.m3u8", broadcast_apart),
+    web.get("/told/announced", announced),
+    web.get("/told/parts", parts),
+    web.get("/told/link", link),
     web.get("/hls/{kind:ts|fmp4|aes}/index.m3u8", playlist),
     web.get("/hls/{kind:ts|fmp4|aes|long}/{name}", segment),
     web.get("/smil", smil),

@@ -11,7 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from server import __version__
-from server.api.openapi.operation import JSON, Operation, Parameter, Reply
+from server.api.log_ins import COOKIE
+from server.api.openapi.operation import JSON, TEXT, Operation, Parameter, Reply
 from server.api.openapi.schemas import Problem
 from server.api.payload import dumps
 from server.api.route import Route, get
@@ -62,7 +63,7 @@ def describe(routes: Sequence[Route], base_path: str = "", presets: Iterable[str
             "schemas": _schemas(operations, sorted(presets)),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "only where tokens are set"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "clipwire_session"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
         "security": [{}, {"token": []}, {"session": []}],
@@ -107,7 +108,8 @@ def _say_what_validators_do(schemas: dict[str, Any], presets: list[str]) -> None
     for name in ("ProcessRequest", "InfoRequest"):
         fields = schemas[name]["properties"]
         fields["url"] |= {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
-        fields["preset"] |= {"anyOf": [{"enum": presets}, {"type": "null"}]}
+        if presets:  # an empty `enum` breaks the generators of clients
+            fields["preset"] |= {"anyOf": [{"enum": presets}, {"type": "null"}]}
     schemas["ProcessRequest"]["properties"]["outputs"]["uniqueItems"] = True
 
 
@@ -122,7 +124,9 @@ def _operation(method: str, operation: Operation) -> dict[str, Any]:
     }
     if operation.body:
         content = {JSON: {"schema": _ref(operation.body)}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": operation.needs_body, "content": content}
+    elif operation.text_body:
+        described["requestBody"] = {"required": True, "content": {"text/plain": {"schema": TEXT}}}
     return {name: value for name, value in described.items() if value}
 
 
@@ -130,7 +134,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.place,
-        "required": parameter.place == "path",
+        "required": parameter.is_required or parameter.place == "path",
         "description": parameter.text,
         "schema": parameter.schema,
     }

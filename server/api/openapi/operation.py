@@ -21,6 +21,7 @@ ALWAYS: Errors = (
     errors.TooManyRequests,
     errors.InternalError,
     errors.DatabaseBusy,
+    errors.DatabaseAway,
     errors.StorageFailed,
 )
 OF_CHANGES: Errors = (errors.OriginForbidden, errors.ShuttingDown, errors.DiskFull)
@@ -40,6 +41,7 @@ class Parameter:
     text: str
     schema: Schema = field(default_factory=TEXT.copy)
     place: str = "query"
+    is_required: bool = False  # what stands in the path is in any case
 
 
 def header(name: str, text: str, schema: Schema = TEXT) -> Parameter:
@@ -75,6 +77,8 @@ class Operation:
     text: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
+    needs_body: bool = True
+    text_body: bool = False
     errors: Errors = ()
     always: Errors = ALWAYS
 

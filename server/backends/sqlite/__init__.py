@@ -4,14 +4,13 @@ A server holds `open_lock`, then `open_store`; `backup` and `check` work beside 
 """
 
 from server.backends.sqlite.backup import backup, check, is_there
-from server.backends.sqlite.connection import DATABASE, DatabaseUnusable, explained
+from server.backends.sqlite.connection import DATABASE, explained
 from server.backends.sqlite.lock import DataDirInUse, open_lock
 from server.backends.sqlite.store import SqliteStore, open_store
 
 __all__ = [
     "DATABASE",
     "DataDirInUse",
-    "DatabaseUnusable",
     "SqliteStore",
     "backup",
     "check",

@@ -1,12 +1,12 @@
 """A copy of the database, and a look at it, while a server may be running on it."""
 
-import asyncio
-import os
 from pathlib import Path
 
-from server.backends.sqlite.connection import DatabaseUnusable, explained
+from server.backends.new_file import new_file
+from server.backends.sqlite.connection import explained
 from server.backends.sqlite.glance import connect_from_outside
 from server.backends.sqlite.migrations import released_scripts, verify
+from server.backends.unusable import DatabaseUnusable
 
 
 async def backup(path: Path, target: Path) -> None:
@@ -16,16 +16,11 @@ async def backup(path: Path, target: Path) -> None:
     copy in the place of the database, without the old `-wal` and `-shm` files. Raises `DatabaseUnusable`.
     """
     _must_exist(path)
-    part = target.with_name(target.name + ".part")
-    await asyncio.to_thread(_claim, target, part)
-    try:
+    async with new_file(target) as part:
         # One statement is one snapshot. SQLite's page-wise backup would begin anew with every commit.
         with explained(path):
             async with connect_from_outside(path) as db:
                 await db.execute_fetchall("VACUUM INTO ?", (str(part),))
-        await asyncio.to_thread(_put_in_place, part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def check(path: Path) -> None:
@@ -47,26 +42,3 @@ def is_there(path: Path) -> bool:
 def _must_exist(path: Path) -> None:
     if not is_there(path):
         raise DatabaseUnusable(path, "is not there")
-
-
-def _claim(target: Path, part: Path) -> None:
-    """SQLite writes into an empty file that is there: so the copy is as private as the database."""
-    try:
-        if target.exists():
-            raise DatabaseUnusable(target, "is already there: name a new file")
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise DatabaseUnusable(target, f"cannot be written ({error.strerror})") from error
-
-
-def _put_in_place(part: Path, target: Path) -> None:
-    """`VACUUM INTO` does not flush what it wrote."""
-    for path in (part, part.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if path == part:
-            part.rename(target)

@@ -13,17 +13,24 @@ from typing import Any
 
 import aiosqlite
 
+from server.backends.grouping import Change, all_touched
+from server.backends.rows import read_task
 from server.backends.sqlite.memory import Memory
-from server.backends.sqlite.rows import TASKS_BY_ID, read_task
-from server.backends.sqlite.writer import Change
 from server.errors import IdempotencyMismatch, QueueFull
 from server.models import Task, TaskStatus
-from server.ports import Idempotency
+from server.ports import Submission
 
+TASKS_BY_ID = """
+    SELECT number, request, status FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
 _INSERT = """
-    INSERT INTO tasks (number, idempotency, idempotency_request, task_id, request,
-                       revision, stage, priority, status, short, search, ended_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+                       task_id, request, revision, stage, priority, status, short, search, ended_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_BY_WISH = """
+    SELECT wish, task_id FROM tasks
+    WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
+    ORDER BY wish, number"""
 _UPDATE = """
     UPDATE tasks SET revision = ?, stage = ?, priority = ?, status = ?, short = ?, search = ?, ended_at = ?
     WHERE task_id = ? AND revision = ? AND removed = 0"""
@@ -48,19 +55,25 @@ class Places:
 class Add(Change[Task]):
     """`values` are the row's columns from `task_id` on, made where only the one who submits can fail."""
 
-    task: Task
+    wanted: Submission
     values: tuple[object, ...]
-    idempotency: Idempotency | None
     is_new: bool = False
+    task: Task = field(init=False)
 
     def __post_init__(self) -> None:
-        key = self.idempotency
-        self.touches = (self.task.status.task_id, *([f"key {key.key}"] if key else []))
+        self.task = self.wanted.task
+        key, wish = self.wanted.idempotency, self.wanted.wish if self.wanted.shares else None
+        self.touches = (
+            self.task.status.task_id,
+            *([f"key {key.key}"] if key else []),
+            *([f"wish {wish}"] if wish else []),
+        )
 
     def row(self) -> tuple[object, ...]:
-        key = self.idempotency
+        key = self.wanted.idempotency
         keys = (key.key, key.request) if key else (None, None)
-        return self.task.number, *keys, *self.values
+        status, wish = self.task.status, self.wanted.wish
+        return status.number, *keys, wish, status.playlist_id, status.playlist_index, *self.values
 
 
 @dataclass(eq=False)
@@ -89,6 +102,17 @@ class Save(Change[bool]):
 
 
 @dataclass(eq=False)
+class Together(Change["list[Task] | None"]):
+    """All of it, or nothing."""
+
+    saves: Sequence[Save]
+    adds: Sequence[Add]
+
+    def __post_init__(self) -> None:
+        self.touches = tuple(all_touched((*self.saves, *self.adds)))
+
+
+@dataclass(eq=False)
 class Execute(Change[list[str]]):
     """A statement of its own; it returns the ids of the tasks that are no longer to be read."""
 
@@ -111,6 +135,9 @@ class Changes:
         await self._add([change for change in group if isinstance(change, Add)], places)
         await self._save([change for change in group if isinstance(change, Save)], places)
         for change in group:
+            if isinstance(change, Together):
+                await self._do_together(change, places)
+        for change in group:
             if isinstance(change, Execute):  # last: what was just retried has not expired
                 rows = await self._db.execute_fetchall(change.sql, change.parameters)
                 change.outcome = [task_id for (task_id,) in rows]
@@ -120,20 +147,30 @@ class Changes:
             match change:
                 case Add(is_new=True, task=task) | Save(task=Task() as task):
                     self._memory.put(task)
-                case Execute(outcome=list() as gone):
-                    for task_id in gone:
-                        self._memory.drop(task_id)
+                case Together(outcome=list() as new, saves=saves):
+                    for task in (*(save.task for save in saves if save.task), *new):
+                        self._memory.put(task)
+        for change in group:
+            if isinstance(change, Execute) and isinstance(change.outcome, list):
+                for task_id in change.outcome:
+                    self._memory.drop(task_id)
 
     async def _add(self, adds: Sequence[Add], places: Places) -> None:
-        known = await self._tasks_by_key([add.idempotency.key for add in adds if add.idempotency])
+        submissions = [add.wanted for add in adds]
+        known = await self._tasks_by_key([each.idempotency.key for each in submissions if each.idempotency])
+        shared = await self._tasks_by_wish([each.wish for each in submissions if each.wish and each.shares])
         for add in adds:
             add.is_new = False  # as with saves
-            key = add.idempotency
+            key, wish = add.wanted.idempotency, add.wanted.wish if add.wanted.shares else None
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if key.is_of(request) else IdempotencyMismatch()
+            elif wish and wish in shared:
+                add.outcome = shared[wish]
             elif places.take():
                 self._admit(add)
+                if wish:
+                    shared[wish] = add.task
             else:
                 add.outcome = QueueFull()
         await self._executemany(_INSERT, [add.row() for add in adds if add.is_new])
@@ -141,7 +178,7 @@ class Changes:
     def _admit(self, add: Add) -> None:
         self._number += 1
         numbered = add.task.status.model_copy(update={"number": self._number})
-        add.task = add.outcome = replace(add.task, status=numbered)
+        add.task = add.outcome = replace(add.wanted.task, status=numbered)
         add.is_new = True
 
     async def _save(self, saves: Sequence[Save], places: Places) -> None:
@@ -149,6 +186,20 @@ class Changes:
         for save in saves:
             save.decide(current.get(save.status.task_id), places)
         await self._executemany(_UPDATE, [save.row() for save in saves if save.task])
+
+    async def _do_together(self, change: Together, places: Places) -> None:
+        current = await self._tasks_by_id([save.status.task_id for save in change.saves])
+        for save in change.saves:
+            save.decide(current.get(save.status.task_id), places)
+        refused = (save.outcome for save in change.saves if isinstance(save.outcome, QueueFull))
+        if not all(save.task for save in change.saves):
+            change.outcome = next(refused, None)
+            return
+        await self._executemany(_UPDATE, [save.row() for save in change.saves])
+        for add in change.adds:
+            self._admit(add)
+        await self._executemany(_INSERT, [add.row() for add in change.adds])
+        change.outcome = [add.task for add in change.adds]
 
     async def _executemany(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
@@ -163,6 +214,13 @@ class Changes:
         rows = list(await self._db.execute_fetchall(_BY_KEY, (json.dumps(keys),)))
         tasks = await self._tasks_by_id([task_id for _, _, task_id in rows])
         return {key: (request, tasks[task_id]) for key, request, task_id in rows}
+
+    async def _tasks_by_wish(self, wishes: Sequence[str]) -> dict[str, Task]:
+        if not wishes:
+            return {}
+        rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(wishes),)))
+        tasks = await self._tasks_by_id([task_id for _, task_id in rows])
+        return {wish: tasks[task_id] for wish, task_id in rows}
 
     async def _tasks_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
         """From memory, and for those that are not there from the table, uncommitted changes included."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiosqlite
 
+from server.backends.unusable import DatabaseUnusable
 from server.errors import DatabaseBusy, DiskFull, StorageFailed, StoreUnavailable
 
 DATABASE = "clipwire.db"
@@ -44,13 +45,6 @@ _UNAVAILABLE: dict[int, type[StoreUnavailable]] = {
     sqlite3.SQLITE_CORRUPT: StorageFailed,
     sqlite3.SQLITE_NOTADB: StorageFailed,
 }
-
-
-class DatabaseUnusable(Exception):
-    """One line that names the file, what is wrong with it and what to do."""
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} {why}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from server.backends.sqlite.connection import DatabaseUnusable
+from server.backends.unusable import DatabaseUnusable
 
 LOCK = "clipwire.lock"
 PATIENCE = 10.0  # seconds: a server that was told to stop needs at most 5
@@ -28,24 +28,26 @@ class DataDirInUse(Exception):
 
 
 @asynccontextmanager
-async def open_lock(data_dir: Path, patience: float = PATIENCE) -> AsyncIterator[None]:
-    """Hold `data_dir`; waits up to `patience` seconds for another server to go.
+async def open_lock(
+    data_dir: Path, patience: float = PATIENCE, *, shared: bool = False
+) -> AsyncIterator[None]:
+    """Hold `data_dir`, alone or with others who share it; waits up to `patience` seconds for a server to go.
 
     Raises `DataDirInUse`, or `DatabaseUnusable` where the directory or the file cannot be written.
     """
     descriptor = _open(data_dir)
     try:
-        await _acquire(descriptor, data_dir, patience)
+        await _acquire(descriptor, data_dir, patience, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         _write_pid(descriptor, data_dir / LOCK)
         yield
     finally:
         os.close(descriptor)
 
 
-async def _acquire(descriptor: int, data_dir: Path, patience: float) -> None:
+async def _acquire(descriptor: int, data_dir: Path, patience: float, kind: int) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    while not _try_lock(descriptor):
+    while not _try_lock(descriptor, kind):
         if loop.time() >= deadline:
             raise DataDirInUse(data_dir, _read_pid(descriptor))
         await asyncio.sleep(_PAUSE)
@@ -60,9 +62,9 @@ def _open(data_dir: Path) -> int:
         raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from server.backends.sqlite.connection import DatabaseUnusable
+from server.backends.unusable import DatabaseUnusable
 
 APPLICATION_ID = 0x436C7077  # as the first script sets it
 # A check of every page takes about a second for a gigabyte; a small database gets one at each start.

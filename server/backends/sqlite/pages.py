@@ -1,17 +1,14 @@
-"""Pages of tasks: the query for one, and the cursor that leads to the next.
+"""Pages of tasks: the query for one.
 
 A page begins behind the last task of the one before, by value; each of the queries that make a page follows
 an index in the page's order, so the last page costs what the first does. They are merged as they are read.
 """
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Self
 
+from server.backends.cursor import Cursor
 from server.backends.sqlite.search import Match, Unindexed
-from server.errors import InvalidQuery
 from server.models import Stage
 from server.ports import Filter
 
@@ -22,6 +19,11 @@ _STAGE = _COLUMNS + "WHERE stage = ? AND removed = 0 AND number < ?"
 _QUEUED = "SELECT number, priority, status FROM tasks INDEXED BY tasks_queue "
 _QUEUE_SAME = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority = ? AND number > ?"
 _QUEUE_LOWER = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority < ?"
+_PLAYLIST = (
+    "SELECT number, priority, status FROM tasks INDEXED BY tasks_playlist "
+    "WHERE playlist_id = ? AND removed = 0 AND number < ? AND stage IN (SELECT value FROM json_each(?))"
+)
+_OF_PLAYLIST = " AND playlist_id = ?"
 _MATCHING = (
     # CROSS keeps SQLite from reading the table first. The index knows trigrams only: `instr` decides.
     "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
@@ -30,34 +32,8 @@ _MATCHING = (
 _CONTAINING = " AND instr(search, ?) > 0"
 _NEWEST = " ORDER BY number DESC LIMIT ?"
 _QUEUE_ORDER = " ORDER BY priority DESC, number LIMIT ?"
-_BY_NUMBER = re.compile(r"n(?P<number>[0-9]{1,18})")
-_IN_QUEUE = re.compile(r"q(?P<priority>-?[0-9]{1,9}),(?P<number>[0-9]{1,18})")
-_END = (1 << 63) - 1
 
 Query = tuple[str, list[object]]  # SQL, and the values bound to it
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The last task of a page: its number and, in the queue, its priority."""
-
-    number: int
-    priority: int | None = None
-
-    @classmethod
-    def read(cls, text: str | None, *, is_queue: bool) -> Self:
-        """Where to begin: behind `text`, or at the very beginning. Raises `InvalidQuery`."""
-        if text is None:
-            return cls(0, _END) if is_queue else cls(_END)
-        found = (_IN_QUEUE if is_queue else _BY_NUMBER).fullmatch(_decoded(text))
-        cursor = found and cls(**{name: int(value) for name, value in found.groupdict().items()})
-        if not cursor or str(cursor) != text:  # the decoder passes over what is not base64
-            raise InvalidQuery("cursor")
-        return cursor
-
-    def __str__(self) -> str:
-        plain = f"n{self.number}" if self.priority is None else f"q{self.priority},{self.number}"
-        return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
 def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: int) -> Query | None:
@@ -74,9 +50,14 @@ def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: in
 
 
 def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
+    playlist_id = wanted.playlist_id
     if wanted.is_queue:
-        yield _containing(text, _QUEUE_SAME, [after.priority, after.number])
-        yield _containing(text, _QUEUE_LOWER, [after.priority])
+        narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id else ("", [])
+        yield _containing(text, _QUEUE_SAME + narrow, [after.priority, after.number, *value])
+        yield _containing(text, _QUEUE_LOWER + narrow, [after.priority, *value])
+    elif playlist_id:
+        stages = json.dumps([stage.value for stage in wanted.stages or Stage])
+        yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])
     elif match is not Unindexed.READ:  # the index knows final tasks only
         live = [stage for stage in wanted.stages or tuple(Stage) if not stage.is_final]
         yield from _of_stages(live, text, after)
@@ -95,10 +76,3 @@ def _of_stages(stages: Sequence[Stage], text: str, after: Cursor) -> Iterator[Qu
 
 def _containing(text: str, sql: str, values: list[object]) -> Query:
     return (sql + _CONTAINING, [*values, text]) if text else (sql, values)
-
-
-def _decoded(cursor: str) -> str:
-    try:
-        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:  # not base64, not ASCII or not UTF-8
-        raise InvalidQuery("cursor") from None

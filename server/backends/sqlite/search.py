@@ -4,7 +4,6 @@ An index of trigrams (SQLite's FTS5) names the tasks that may hold the text; `in
 text of one or two characters, which many Chinese words are, stands for all trigrams that begin with it.
 """
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
@@ -15,14 +14,6 @@ GRAM = 3
 MOST_GRAMS = 64  # of a long text; the index only narrows down
 # With more beginnings than this a text is so common that reading tasks from the newest on finds it soon.
 MOST_BEGINNINGS = 2000
-_SPACES = dict.fromkeys(range(32), " ")
-
-
-def folded(text: str) -> str:
-    """What is compared: any case and either form of an accent are the same; control characters are spaces."""
-    if text.isascii() and text.isprintable():
-        return text.lower()
-    return unicodedata.normalize("NFC", text.casefold()).translate(_SPACES)
 
 
 class Unindexed(Enum):

@@ -2,41 +2,50 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from server.backends.sqlite.changes import Add, Changes, Execute, Save
-from server.backends.sqlite.connection import Reader, connect_reader, connect_writer, explained
-from server.backends.sqlite.memory import Memory
-from server.backends.sqlite.migrations import migrate, released_scripts
-from server.backends.sqlite.pages import Cursor, page_query
-from server.backends.sqlite.rows import (
-    TASKS_BY_ID,
+from server.backends.cursor import Cursor
+from server.backends.folding import folded
+from server.backends.rows import (
     FindShort,
+    counted,
     read_status,
     read_task,
     readable,
+    says_error,
     status_values,
     task_values,
 )
-from server.backends.sqlite.search import folded, match_expression
+from server.backends.sqlite.changes import TASKS_BY_ID, Add, Changes, Execute, Save, Together
+from server.backends.sqlite.connection import Reader, connect_reader, connect_writer, explained
+from server.backends.sqlite.memory import Memory
+from server.backends.sqlite.migrations import migrate, released_scripts
+from server.backends.sqlite.pages import page_query
+from server.backends.sqlite.search import match_expression
 from server.backends.sqlite.sessions import SqliteSessions, load_sessions
 from server.backends.sqlite.writer import Writer
-from server.errors import IdempotencyMismatch, TaskNotFound
+from server.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.models import Stage, StoredFile, Task, TaskStatus
-from server.ports import Filter, Idempotency, Page
+from server.ports import Filter, Idempotency, Page, Submission
 from server.stored import known_stage
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
 _BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"
 _BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
+_ENTRIES = """
+    SELECT number, request, status FROM tasks INDEXED BY tasks_playlist
+    WHERE playlist_id = ? AND removed = 0 AND stage IN (SELECT value FROM json_each(?)) ORDER BY number"""
 _BY_STAGE = """
     SELECT number, request, status FROM tasks
     WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
 # A removed task's key is free again; its row waits for its files to go.
-_MARK = "UPDATE tasks SET removed = 1, idempotency = NULL WHERE task_id = ? AND removed = 0 RETURNING task_id"
+_MARK = """
+    UPDATE tasks SET removed = 1, idempotency = NULL
+    WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
+        SELECT task_id FROM tasks WHERE task_id = ?1 AND removed = 0)) RETURNING task_id"""
 _FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
@@ -44,6 +53,18 @@ _EXPIRE = """
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
 _STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
+_IN_STAGE = """
+    SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 AND instr(status, ?) > 0
+    ORDER BY number LIMIT ?"""
+_COUNT = "SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"
+_URGENCIES = """
+    SELECT coalesce((SELECT min(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0),
+        coalesce((SELECT max(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0)"""
+_OF_WISH = """
+    SELECT number, request, status FROM tasks
+    WHERE wish = ? AND removed = 0 AND stage NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 10"""
+_PAUSE = "INSERT OR IGNORE INTO pauses VALUES ('all')"
+_RESUME = "DELETE FROM pauses"
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 
 
@@ -69,7 +90,8 @@ async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: 
     changes = Changes(db, memory, last_number, max_queued)
     writer = await stack.enter_async_context(Writer(db, path, changes.write, changes.committed))
     sessions = await load_sessions(reads, writer)
-    return SqliteStore(writer, reads, lists, memory, find_short, version, sessions)
+    was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
+    return SqliteStore(writer, reads, lists, memory, find_short, version, sessions, was_paused=was_paused)
 
 
 async def _load(reads: Reader) -> Memory:
@@ -92,8 +114,11 @@ class SqliteStore:
         find_short: FindShort,
         version: int,
         sessions: SqliteSessions,
+        *,
+        was_paused: bool,
     ) -> None:
         self.sessions = sessions  # in the same file, by the same writer
+        self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer
         self._reads = reads
         self._lists = lists
@@ -102,9 +127,11 @@ class SqliteStore:
         # The same version again: nothing changes, yet it has to be written.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
 
-    async def add(self, task: Task, idempotency: Idempotency | None = None) -> Task:
-        values = task_values(task, self._find_short)
-        return await self._writer.submit(Add(task, values, idempotency))
+    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
+        return await self._writer.submit(self._adding(Submission(task, idempotency, wish)))
+
+    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        return await self._writer.submit_all([self._adding(each) for each in submissions])
 
     async def known(self, idempotency: Idempotency) -> Task | None:
         for task_id, request in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
@@ -113,6 +140,9 @@ class SqliteStore:
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
                 return await self.get(task_id)
         return None
+
+    async def of_wish(self, wish: str) -> list[Task]:
+        return list(readable(read_task, await self._reads.fetch(_OF_WISH, (wish,))))
 
     async def get(self, task_id: str) -> Task:
         if task := self._memory.get(task_id):
@@ -125,13 +155,25 @@ class SqliteStore:
         values = status_values(status, self._find_short)
         return await self._writer.submit(Save(status, values))
 
+    async def save_together(
+        self, statuses: Sequence[TaskStatus], new: Sequence[Task] = ()
+    ) -> list[Task] | None:
+        saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
+        adds = [self._adding(Submission(task)) for task in new]
+        return await self._writer.submit(Together(saves, adds))
+
+    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
+        rows = await self._lists.fetch(_ENTRIES, (playlist_id, json.dumps([stage.value for stage in stages])))
+        return list(readable(read_task, rows))
+
     async def unfinished(self) -> list[Task]:
         return self._memory.unfinished()
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, is_queue=wanted.is_queue)
         text = folded(wanted.text)
-        match = await match_expression(self._lists, text, wanted.stages or tuple(Stage))
+        asked = "" if wanted.playlist_id else text  # they are read, all of them
+        match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = await self._lists.fetch(*query) if query else []
         return _page(rows, limit, is_queue=wanted.is_queue)
@@ -143,6 +185,17 @@ class SqliteStore:
             found |= {task.status.task_id: task for task in readable(read_task, rows)}
         return [task.status for task in found.values() if task]
 
+    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
+        rows = await self._lists.fetch(_IN_STAGE, (stage.value, says_error(error_code), limit))
+        return [task_id for (task_id,) in rows]
+
+    async def urgencies(self) -> tuple[int, int]:
+        [(lowest, highest)] = await self._reads.fetch(_URGENCIES)
+        return lowest, highest
+
+    async def count(self) -> dict[Stage, int]:
+        return counted(await self._lists.fetch(_COUNT))
+
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
         task = self._memory.owner(name)
         if task is None and (short := self._find_short(name)):
@@ -152,9 +205,11 @@ class SqliteStore:
         found = (file for file in task.status.files.values() if file.name == name)
         return next(((task.status.task_id, file) for file in found), None)
 
-    async def mark_removed(self, task_id: str) -> None:
-        if not await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,))):
+    async def mark_removed(self, task_id: str) -> list[str]:
+        marked = await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,)))
+        if not marked:
             raise TaskNotFound
+        return marked
 
     async def forget(self, task_id: str) -> None:
         await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,)))
@@ -174,12 +229,18 @@ class SqliteStore:
         rows = await self._reads.fetch(_STAGES, (json.dumps(task_ids),))
         return {task_id: known_stage(stage, ended=bool(ended)) for task_id, stage, ended in rows}
 
+    async def keep_paused(self, paused: bool) -> None:
+        await self._writer.submit(Execute(_PAUSE if paused else _RESUME))
+
     async def ping(self) -> None:
         await self._reads.fetch("SELECT number FROM tasks LIMIT 1")
         await self._writer.submit(Execute(self._rewrite_version))
 
     def hurry(self) -> None:
         self._writer.hurry()
+
+    def _adding(self, wanted: Submission) -> Add:
+        return Add(wanted, task_values(wanted.task, self._find_short))
 
     async def _read(self, sql: str, value: str) -> Task | None:
         version = self._memory.version

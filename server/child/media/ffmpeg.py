@@ -18,36 +18,46 @@ import certifi
 from yt_dlp import utils
 from yt_dlp.downloader.external import FFmpegFD
 
-from server.child.process import linux, sandbox
+from server.child.media import signs
+from server.child.process import borrowed, linux, sandbox
 
 # A hostile file may be a playlist that names other files; without these protocols no host can be among them.
 # It is no fence by itself: old releases fetch what a DASH manifest names all the same.
 _LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
 
-# What HLS needs to come through an http proxy.
-_THROUGH_PROXY: Final = ["-protocol_whitelist", "http,https,httpproxy,tcp,tls,crypto"]
+# What HLS and DASH need to come through an http proxy, as RTMP over HTTP or TLS does.
+_THROUGH_PROXY: Final = [
+    "-protocol_whitelist",
+    "http,https,httpproxy,tcp,tls,crypto,rtmp,rtmps,rtmpt,rtmpts,ffrtmphttp",
+]
 
 _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 
 
-def install(executable: str, lock_fd: int, on_time: Callable[[float], None]) -> None:
+def install(
+    executable: str, lock_fd: int, on_time: Callable[[float], None], on_written: Callable[[], None]
+) -> None:
     """Have every program of yt-dlp started in the way of this module, for the rest of this process.
 
     ffmpeg, found at `executable`, inherits `lock_fd`; `on_time` gets the seconds that it has written so
-    far, in a thread of its own. A download that would be left to ffmpeg raises `DownloadError`, and of
-    other programs (rtmpdump, PhantomJS, a browser's tools) none seems to be installed.
+    far, whenever there are more, and `on_written` tells that its files change, both in another thread. A
+    download that would be left to ffmpeg raises `DownloadError`, and of other programs (rtmpdump, PhantomJS,
+    a browser's tools) none seems to be installed.
     """
-    with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time)}
+    with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time, on_written)}
     _replace(utils.Popen, type("Popen", (_Program,), with_settings))
-    FFmpegFD._call_downloader = _refuse
+    setattr(FFmpegFD, "_call_downloader" if borrowed.fits("handed") else "real_download", _refuse)
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How one ffmpeg reaches the network: by the proxy at `port` of this machine, and by nothing else."""
+    """How one ffmpeg reaches the network: by `port` of this machine, and by nothing else.
+
+    `url` is the proxy that listens there, if it is one.
+    """
 
     port: int
-    url: str
+    url: str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class _Settings:
     lock_fd: int
     no_tcp: int | None
     on_time: Callable[[float], None]
+    on_written: Callable[[], None]
 
 
 class _Program(utils.Popen):  # type: ignore[misc]
@@ -93,7 +104,8 @@ class _Program(utils.Popen):  # type: ignore[misc]
             raise
         finally:
             os.close(writing)
-        self._reporter = threading.Thread(target=self._report, args=(reading,), name="ffmpeg", daemon=True)
+        told = (reading, signs.outputs_of(args), self.settings.on_time, self.settings.on_written)
+        self._reporter = threading.Thread(target=signs.watch, args=told, name="ffmpeg", daemon=True)
         self._reporter.start()
 
     def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
@@ -103,20 +115,13 @@ class _Program(utils.Popen):  # type: ignore[misc]
             "preexec_fn": self._before_exec(ruleset),
             "pass_fds": (self.settings.lock_fd,),
             # Not in the command line, which everybody can see. Some builds have no certificates of their own.
-            "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": way.url},
+            "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": way.url or ""},
         }
         try:
             super().__init__([args[0], *_before_inputs(_THROUGH_PROXY, args[1:])], *remaining, **options)
         finally:
             if ruleset is not None:
                 os.close(ruleset)
-
-    def _report(self, reading: int) -> None:
-        with os.fdopen(reading, "rb") as lines:
-            for line in lines:
-                name, _, value = line.strip().partition(b"=")
-                if name == b"out_time_us" and value.isdigit():  # N/A at first, and may be below zero
-                    self.settings.on_time(int(value) / 1e6)
 
     @staticmethod
     def _before_exec(ruleset: int | None) -> Callable[[], None]:

@@ -1,24 +1,19 @@
-"""From the fetched parts to the files that were asked for.
+"""Which files are made of the fetched parts, and how.
 
-`plan` is pure. What already fits is moved and keeps the source's bytes; everything else comes out of one run
-of ffmpeg, which copies streams wherever the container takes them and encodes only sound.
+`plan` is pure; `server.child.media.making` carries it out. What already fits is moved and keeps the source's
+bytes; everything else comes out of one run of ffmpeg, which copies streams wherever the container takes them
+and encodes only sound.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
+from server.child.media import embedding, exact
+from server.child.media.embedding import NOTHING, Extras
+from server.child.media.fitting import fits, sort_out
+from server.child.media.making import Made, Plan, Recipe, recipe
 from server.child.media.parts import Part
+from server.child.media.timeline import ALL, Kept, Span
 from server.child.process.failed import JobFailed
 from server.jobs import Wishes
 
-# container -> the codecs of pictures and of sound that players expect in it
-_FITS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "mp4": (
-        frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video")),
-        frozenset(("aac", "mp3", "opus", "flac", "alac", "ac3", "eac3")),
-    ),
-    "webm": (frozenset(("vp8", "vp9", "av1")), frozenset(("opus", "vorbis"))),
-}
 # audio_format -> its codec, the containers in which that codec need only be moved, how ffmpeg encodes it
 _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
     "mp3": ("mp3", frozenset(("mp3",)), ["-c:a", "libmp3lame"]),
@@ -27,12 +22,16 @@ _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
     "flac": ("flac", frozenset(("flac",)), ["-c:a", "flac"]),
     "wav": ("pcm_s16le", frozenset(("wav",)), ["-c:a", "pcm_s16le"]),
 }
+# file type -> how sound of its codec is encoded, where it is not one of `_SOUND`
+_SOUND_EXACTLY: dict[str, list[str]] = {"ogg": ["-c:a", "libvorbis", "-q:a", "6"]}
 # audio_format -> ffmpeg's options where no `audio_quality` is asked for; the encoder's highest rate, kbit/s
 _RATES: dict[str, tuple[list[str], int]] = {
     "mp3": (["-q:a", "2"], 320),
     "m4a": (["-b:a", "160k"], 512),
     "opus": (["-b:a", "128k"], 256),
 }
+_LOSSLESS = ("flac", "wav")
+"""Encoded anew loses nothing, while the copy of a part would say that it is as long as all of it."""
 _NATURAL = {  # codec -> the file type for `"audio_format": "best"`, which keeps the source's codec
     "aac": "m4a",
     "alac": "m4a",
@@ -55,6 +54,7 @@ TYPES = {
     "ogv": "video/ogg",
     "mxf": "application/mxf",
     "ts": "video/mp2t",
+    "gif": "image/gif",
     "mp3": "audio/mpeg",
     "m4a": "audio/mp4",
     "opus": "audio/ogg",
@@ -66,95 +66,133 @@ TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",
     "webp": "image/webp",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A file that ffmpeg writes: `arguments` stand before its name."""
-
-    name: str
-    arguments: list[str]
-
-
-@dataclass(slots=True)
-class Plan:
-    """`files` is kind -> name; `moves` come after ffmpeg, which may still read the parts."""
-
-    inputs: list[Part] = field(default_factory=list)
-    made: list[Made] = field(default_factory=list)
-    moves: list[tuple[Part, str]] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def arguments(self, folder: Path) -> list[str]:
-        """ffmpeg's command line for all that is made, empty if nothing is."""
-        if not self.made:
-            return []
-        inputs = [word for part in self.inputs for word in (*part.reading, "-i", f"file:{part.path}")]
-        outputs = [word for made in self.made for word in (*made.arguments, f"file:{folder / made.name}")]
-        return [*inputs, *outputs]
-
-    def _map(self, part: Part, stream: str) -> list[str]:
-        if part not in self.inputs:
-            self.inputs.append(part)
-        return ["-map", f"{self.inputs.index(part)}:{stream}"]
-
-    def make(self, kind: str, name: str, maps: list[tuple[Part, str]], options: list[str]) -> None:
-        words = [word for part, stream in maps for word in self._map(part, stream)]
-        front = ["-movflags", "+faststart"] if name.endswith((".mp4", ".m4a", ".mov")) else []
-        self.made.append(Made(name, [*words, *options, *front]))
-        self.files[kind] = name
-
-    def move(self, kind: str, part: Part, name: str) -> None:
-        self.moves.append((part, name))
-        self.files[kind] = name
-
-
-def plan(wishes: Wishes, parts: list[Part]) -> Plan:
+def plan(
+    wishes: Wishes,
+    parts: list[Part],
+    aspect: float | None = None,
+    extras: Extras = NOTHING,
+    kept: Kept = ALL,
+) -> Plan:
     """Say how each output that was asked for comes to be; raises `JobFailed` if none can.
 
-    Of picture and sound the one that the source does not have is left out, if the other is there.
+    Of picture and sound the one that the source does not have is left out, if the other is there. `aspect` is
+    that of the picture where its file does not say it, width by height; `extras` go into what is made. What
+    is cut to the frame is read from the first to the last of what is `kept`.
     """
     picture = next((part for part in parts if part.media.video), None)
     sounds = sorted((part for part in parts if part.media.audio), key=lambda part: part is picture)
     sound = sounds[0] if sounds else None
     result = Plan()
-    if "video" in wishes.outputs and picture:
-        _plan_video(result, wishes.video_format, picture, sound)
+    if "video" in wishes.outputs and picture and is_exact(wishes):
+        _plan_video_exactly(result, wishes.video_format, kept, picture, sound, aspect, extras)
+    elif "video" in wishes.outputs and picture:
+        _plan_video(result, wishes.video_format, picture, sound, aspect, extras)
     if "audio" in wishes.outputs and sound:
-        _plan_audio(result, wishes, sound)
+        _plan_audio(result, wishes, kept, sound, extras.of_sound)
     if not result.files:
         raise JobFailed("no_video" if "video" in wishes.outputs else "no_audio")
     return result
 
 
-def encodes_sound(wishes: Wishes) -> bool:
-    """Whether it is likely that sound must be encoded, which takes as long as a good part of a download."""
-    return "audio" in wishes.outputs and wishes.audio_format != "best"
+def encodes(wishes: Wishes) -> bool:
+    """Whether something is likely to be encoded, which takes as long as a good part of a download."""
+    return is_exact(wishes) or ("audio" in wishes.outputs and wishes.audio_format != "best")
+
+
+def is_exact(wishes: Wishes) -> bool:
+    return bool(wishes.clip and wishes.clip.exact)
+
+
+def _from_0(kept: Kept) -> list[Span]:
+    begins = kept.spans[0][0]
+    return [(start - begins, end - begins) for start, end in kept.spans]
 
 
 def type_of(name: str) -> str:
     return TYPES.get(name.rpartition(".")[2], "application/octet-stream")
 
 
-def _plan_video(result: Plan, wanted: str, picture: Part, sound: Part | None) -> None:
+def _plan_video(
+    result: Plan, wanted: str, picture: Part, sound: Part | None, aspect: float | None, extras: Extras
+) -> None:
     codecs = picture.media.video or "", sound.media.audio if sound else None
     source = _container_of(picture)
     whole = picture.plain and sound in (picture, None)
-    target = wanted if wanted != "any" and _fits(wanted, *codecs) else None
-    if whole and target in (None, source):
-        if target is None and wanted != "any":
-            result.notes.append(
-                f"{' and '.join(filter(None, codecs))} cannot be in {wanted}: kept as {source}"
-            )
-        result.move("video", picture, f"video.{source}")
+    target = wanted if wanted != "any" and fits(wanted, *codecs) else None
+    if target is None and whole and wanted != "any":
+        result.notes.append(f"{' and '.join(filter(None, codecs))} cannot be in {wanted}: kept as {source}")
+    stays = whole and target in (None, source) and not aspect
+    if stays and not embedding.has_room(source, extras):
+        result.notes += embedding.left_out(source, extras)
+        result.moves.append(("video", picture, f"video.{source}"))
         return
-    target = target or next(name for name in ("mp4", "webm", "mkv") if _fits(name, *codecs))
-    maps = [(picture, "v:0")]
-    if sound:
-        maps.append((sound, "a" if sound is picture else "a:0"))
-    result.make("video", f"video.{target}", maps, ["-c", "copy"])
+    target = target or (source if stays else None)
+    target = picture.only_in or target or next(name for name in ("mp4", "webm", "mkv") if fits(name, *codecs))
+    copy = ["-c", "copy", *(("-aspect", f"{aspect:f}") if aspect else ())]
+    taken, left = _all_of_it(target, picture, sound, copy, extras)
+    result.notes += [*left, *embedding.left_out(target, extras)]
+    recipes = [taken]
+    if not stays:
+        recipes += [_all_of_it(target, picture, sound, copy)[0]] if extras != NOTHING else []
+        bare = [(picture, "V:0"), *([(sound, "a:0")] if sound else [])]
+        recipes.append(recipe(f"video.{target}", bare, copy))
+    if whole:
+        result.made.append(Made("video", recipes, (picture, f"video.{source}")))
+    else:
+        result.made.append(Made("video", [*recipes, recipe("video.mkv", bare, copy)]))
+
+
+def _plan_video_exactly(
+    result: Plan,
+    wanted: str,
+    kept: Kept,
+    picture: Part,
+    sound: Part | None,
+    aspect: float | None,
+    extras: Extras,
+) -> None:
+    target = exact.container(wanted, _container_of(picture))
+    encode = exact.encoding(target, _from_0(kept))
+    encode += ["-aspect", f"{aspect:f}"] if aspect else []
+    taken, left = _all_of_it(target, picture, sound, encode, extras, encoded=True)
+    result.notes += [*left, *embedding.left_out(target, extras)]
+    recipes = [taken]
+    if extras != NOTHING:
+        recipes.append(_all_of_it(target, picture, sound, encode, encoded=True)[0])
+    result.made.append(Made("video", recipes))
+
+
+def _all_of_it(
+    target: str,
+    picture: Part,
+    sound: Part | None,
+    options: list[str],
+    extras: Extras = NOTHING,
+    *,
+    encoded: bool = False,
+) -> tuple[Recipe, list[str]]:
+    """Every stream that `target` takes, and the `extras`; a note of what it does not take.
+
+    Of sound that is `encoded` it takes any, but one is enough.
+    """
+    within = sound is picture and not encoded
+    taken, subtitles, left = sort_out(target, picture, with_sound=within)
+    apart = [(sound, "a:0")] if sound and not within else []
+    added = embedding.add(target, extras, picture)
+    media = [(picture, name) for name in taken if not name.startswith("s:")]
+    # Its own subtitles come last: how many of them ffmpeg finds is not certain, and added ones are counted.
+    own = [(picture, name) for name in taken if name.startswith("s:")]
+    maps = [*media, *apart, *added.subtitles, *own, *added.last]
+    if added.last:
+        left = [one for one in left if not one.startswith("cover")]
+    notes = [f"left out of video.{target}: {', '.join(left)}"] if left else []
+    cover = ["-c:v:1", "copy"] if added.last and encoded else []
+    return recipe(f"video.{target}", maps, [*options, *cover, *subtitles, *added.words]), notes
 
 
 def _container_of(picture: Part) -> str:
@@ -162,14 +200,7 @@ def _container_of(picture: Part) -> str:
     return {"m4a": "mp4", "ogg": "ogv", "opus": "ogv"}.get(picture.media.container, picture.media.container)
 
 
-def _fits(container: str, video: str, audio: str | None) -> bool:
-    if container == "mkv":
-        return True
-    videos, audios = _FITS[container]
-    return video in videos and (audio is None or audio in audios)
-
-
-def _plan_audio(result: Plan, wishes: Wishes, sound: Part) -> None:
+def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: Extras) -> None:
     codec = sound.media.audio or ""
     wanted, rate = wishes.audio_format, wishes.audio_quality
     if wanted == "best":
@@ -178,12 +209,33 @@ def _plan_audio(result: Plan, wishes: Wishes, sound: Part) -> None:
     if wishes.audio_format == "best":
         good = codec
     name = f"audio.{wanted}"
-    if codec != good or _is_too_much(sound, rate):
-        result.make("audio", name, [(sound, "a:0")], [*encode, *_rate(wanted, rate)])
-    elif sound.plain and not sound.media.video and sound.media.container in containers:
-        result.move("audio", sound, name)
-    else:
-        result.make("audio", name, [(sound, "a:0")], ["-c", "copy"])
+    copied = codec == good and not _is_too_much(sound, rate) and not is_exact(wishes)
+    if wanted in _LOSSLESS and not sound.plain:
+        copied = False
+    if wishes.audio_format == "best" and is_exact(wishes):
+        wanted, encode = _like(wanted)
+        name = f"audio.{wanted}"
+    stays = copied and sound.plain and not sound.media.video and sound.media.container in containers
+    result.notes += embedding.left_out(wanted, extras)
+    if stays and not embedding.has_room(wanted, extras):
+        result.moves.append(("audio", sound, name))
+        return
+    if is_exact(wishes):
+        encode = [*encode, *exact.sounding(_from_0(kept))]
+    options = ["-c", "copy"] if copied else [*encode, *_rate(wanted, rate)]
+    added = embedding.add(wanted, extras, sound)
+    copied_cover = ["-c:v", "copy"] if added.last and not copied else []
+    all_of_it = [*options, *copied_cover, *added.words]
+    recipes = [recipe(name, [(sound, "a:0"), *added.last], all_of_it)]
+    if extras != NOTHING and not stays:
+        recipes.append(recipe(name, [(sound, "a:0")], options))
+    result.made.append(Made("audio", recipes, (sound, name) if stays else None))
+
+
+def _like(wanted: str) -> tuple[str, list[str]]:
+    """How sound of that file type is encoded; what ffmpeg only decodes becomes Opus."""
+    kind = wanted if wanted in (*_SOUND, *_SOUND_EXACTLY) else "opus"
+    return kind, _SOUND_EXACTLY[kind] if kind in _SOUND_EXACTLY else _SOUND[kind][2]
 
 
 def _is_too_much(sound: Part, rate: int | None) -> bool:

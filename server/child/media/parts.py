@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from server.child.media.probe import Media
+from server.jobs import Clip
 
 OUT = "out"
 _MOVED = ".moved"
+_WHOLE = ".whole"
 _KEPT = frozenset(("preview.jpg",))
 
 
@@ -23,13 +25,16 @@ _KEPT = frozenset(("preview.jpg",))
 class Part:
     """`plain` means that the file has the source's bytes; else it was joined from fragments.
 
-    `reading` is what ffmpeg must be told to read it.
+    `reading` is what ffmpeg must be told to read it; `only_in` is the container that alone takes it. `begins`
+    is where it begins in its film, in seconds.
     """
 
     path: Path
     media: Media
     plain: bool = True
     reading: tuple[str, ...] = ()
+    only_in: str | None = None
+    begins: float = 0.0
 
 
 def chosen(info: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -38,9 +43,12 @@ def chosen(info: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [whole | stream for stream in info.get("requested_formats") or [whole]]
 
 
-def name_of(stream: Mapping[str, Any]) -> str:
-    """The same for the same stream of the same video in every attempt, though its URL may change."""
+def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = None) -> str:
+    """The same for the same stream of the same video in every attempt, though its URL may change; of another
+    `clip` other segments are fetched."""
     identity = [stream.get(key) for key in ("extractor_key", "id", "format_id", "ext", "filesize")]
+    identity += [section] if section else []
+    identity += [clip.start, clip.end] if clip else []
     if stream.get("direct"):  # then it is the Last-Modified of the file itself
         identity.append(stream.get("timestamp"))
     digest = hashlib.sha256(repr(identity).encode(errors="surrogatepass")).hexdigest()[:20]
@@ -49,7 +57,10 @@ def name_of(stream: Mapping[str, Any]) -> str:
 
 
 def prepare(directory: Path, names: Iterable[str]) -> None:
-    """Leave only what belongs to `names`, and an empty `out`."""
+    """Leave only what belongs to `names`, and an empty `out`.
+
+    A part that is not as long as when all of it had come was shortened by a power cut: it is unfinished.
+    """
     _move_back(directory)
     wanted = tuple(names)
     for path in directory.iterdir():
@@ -57,12 +68,36 @@ def prepare(directory: Path, names: Iterable[str]) -> None:
             shutil.rmtree(path)
         elif path.name not in _KEPT and not path.name.startswith(wanted):
             path.unlink()
+    for path in map(directory.joinpath, wanted):
+        if path.is_file() and not _is_vouched_for(path):
+            back_to_unfinished(path)
     (directory / OUT).mkdir(mode=0o700)
+
+
+def begin_anew(directory: Path, names: Iterable[str]) -> None:
+    """Delete all parts that are unfinished: nobody sees to it that they are gone on with as they began."""
+    for name in names:
+        if not (directory / name).is_file():
+            for path in directory.glob(f"{name}.*"):
+                path.unlink()
 
 
 def has_begun(path: Path) -> bool:
     """Whether anything of the part at `path` has come, in this attempt or an earlier one."""
-    return any(there.stat().st_size for there in path.parent.glob(f"{path.name}.part*"))
+    return any(map(_size, path.parent.glob(f"{path.name}.part*")))
+
+
+def _size(path: Path) -> int:
+    """0 for one that is gone: threads append fragments, and delete them, meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def vouch_for(path: Path) -> None:
+    """Note how long the part at `path` is, of which all has come: a power cut may shorten it."""
+    path.with_name(path.name + _WHOLE).write_text(str(path.stat().st_size))
 
 
 def move_out(part: Part, target: Path) -> None:
@@ -74,6 +109,19 @@ def move_out(part: Part, target: Path) -> None:
 def back_to_unfinished(path: Path) -> None:
     """What was taken for whole is not: the next attempt shall go on where it ends."""
     path.rename(path.with_name(path.name + ".part"))
+    path.with_name(path.name + _WHOLE).unlink(missing_ok=True)
+
+
+def lay_aside(path: Path) -> Path:
+    """Where the part at `path` is kept while it is fetched anew."""
+    for note in path.parent.glob(f"{path.name}.*"):
+        note.unlink()
+    return path.rename(path.with_name(path.name + ".aside"))
+
+
+def _is_vouched_for(path: Path) -> bool:
+    note = path.with_name(path.name + _WHOLE)
+    return note.is_file() and note.read_text() == str(path.stat().st_size)
 
 
 def _move_back(directory: Path) -> None:

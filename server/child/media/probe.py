@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.child.media import mp4, programs
+from server.child.media import matroska, mp4, programs
 from server.child.process.failed import JobFailed
 
 HEAD = 1024
+_GIF = b"GIF8"
 _PICTURES: tuple[tuple[int, bytes], ...] = (
     (0, b"\x89PNG"),
     (0, b"\xff\xd8\xff"),
+    (0, _GIF),
     (8, b"WEBP"),
     *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")),
 )
+_MOVES = b"NETSCAPE2.0"  # an extension that says how often the pictures of a GIF are shown
 _DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x7fELF")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _OTHER_KINDS = re.compile(r"(text|image|font)/|application/([\w.-]+\+)?(json|xml|pdf|zip|gzip|javascript)\b")
@@ -41,22 +44,38 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x00\x01\xb3", "mpg"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wmv"),
 )
+_HANDLERS = {"vide": "video", "soun": "audio", "text": "subtitle", "sbtl": "subtitle", "subt": "subtitle"}
 _MP4 = ("mp4", "m4a", "mov", "3gp")
 _INPUT = re.compile(r"^Input #0, ([^,\s]+)", re.MULTILINE)
-_STILL = re.compile(r"image2|.*_pipe|tty")
+_STILL = re.compile(r"image2|.*_pipe|tty|gif")
 _NAMES = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "mpeg": "mpg", "mpegvideo": "mpg", "asf": "wmv"}
 """ffmpeg's names of containers -> the usual suffix, where that is another one."""
 _STREAM = re.compile(
-    r"Stream #0:\d+.*?: (?P<kind>Video|Audio): (?P<codec>\w+)(?P<rest>.*)",
+    r"Stream #0:\d+.*?: (?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>\w+)(?P<rest>.*)"
 )
+_SOME = ("-map", "0:V:0?", "-map", "0:a:0?", "-t", "0.2")
+_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # which may come late
+_NO_DECODER = re.compile(r"no decoder found|Decoder .*not found", re.IGNORECASE)
+_TURNED = re.compile(r"(displaymatrix|Display Matrix): rotation of -?(90|270)\.")
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _SIZE = re.compile(r"\b(?P<width>[1-9]\d{1,4})x(?P<height>[1-9]\d{1,4})\b")
 _RATE = re.compile(r"\b(\d+) kb/s")
 
 
 @dataclass(frozen=True, slots=True)
+class Track:
+    """One of a file's streams; `kind` is ffmpeg's word in small letters, or `cover`."""
+
+    kind: str
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
-    """`container` is the usual suffix; codecs have ffmpeg's names, None where there is no such stream."""
+    """`container` is the usual suffix; codecs have ffmpeg's names, None where there is no such stream.
+
+    `tracks` are all streams in their order, the first picture and sound among them.
+    """
 
     container: str
     duration: float | None = None
@@ -66,10 +85,13 @@ class Media:
     height: int | None = None
     audio_rate: int | None = None
     """kbit/s"""
+    tracks: tuple[Track, ...] = ()
 
 
 def sniff(head: bytes) -> str | None:
     """The container that begins with `head`, or None if it looks like none."""
+    if head.startswith(_GIF) and _MOVES in head:
+        return "gif"
     if _is_picture(head):
         return None
     for at, signature, container in _SIGNATURES:
@@ -91,7 +113,7 @@ def is_something_else(kind: str, head: bytes) -> bool:
 
     Servers that do not know a suffix call films text: if it looks like a film, their word does not count.
     """
-    if sniff(head):
+    if sniff(head) or head.startswith(_GIF):  # whether that moves is told further on
         return False
     known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _NO_TEXT.search(head)
     return known or bool(_OTHER_KINDS.match(kind.lower()))
@@ -102,16 +124,29 @@ def _is_picture(head: bytes) -> bool:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the file says of itself that it should be longer; only MP4 and its kin do."""
-    return _container(path) in _MP4 and mp4.is_cut_off(path)
+    """Whether the file says of itself that it should be longer; only MP4, Matroska and their kin do."""
+    container = _container(path)
+    if container in _MP4:
+        return mp4.is_cut_off(path)
+    return container in ("mkv", "webm") and matroska.is_cut_off(path)
 
 
 def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
-    """Look into `path`; raises `JobFailed` if it is neither video nor sound."""
+    """Look into `path`; raises `JobFailed` if it is neither video nor sound, or none that can be decoded."""
     container = _container(path)
-    if container in _MP4 and not need_rate and (movie := mp4.read(path)):
+    if container in _MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
         return _of_movie(container, movie)
-    return _of_report(container, _report(path, ffmpeg))
+    result = _look(path, ffmpeg, *_SOME)
+    media = _of_report(container, result.errors)
+    if not (_decodes(result) or _decodes(_look(path, ffmpeg, *_FIRST_PICTURE))):
+        raise JobFailed("no_media", "nothing of it can be decoded")
+    return media
+
+
+def length(path: Path) -> float | None:
+    """Seconds, if `path` is an MP4, whose index says it."""
+    movie = mp4.read(path) if _container(path) in _MP4 else None
+    return movie.duration if movie else None
 
 
 def _container(path: Path) -> str | None:
@@ -131,35 +166,56 @@ def _of_movie(container: str, movie: mp4.Movie) -> Media:
         sound.codec if sound else None,
         picture.width if picture else None,
         picture.height if picture else None,
+        tracks=tuple(Track(_HANDLERS.get(track.kind, "data"), track.codec) for track in movie.tracks),
     )
 
 
-def _report(path: Path, ffmpeg: str) -> str:
-    """What ffmpeg prints about its input before it complains that there is no output."""
-    result = programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"])
-    return result.errors
+def _look(path: Path, ffmpeg: str, *outputs: str) -> programs.Result:
+    """What ffmpeg says about its input, and a line about each picture and sound that it decodes of it."""
+    return programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
+
+
+def _decodes(result: programs.Result) -> bool:
+    """Whether anything came out; what this ffmpeg cannot decode is left to those who can."""
+    decoded = any(not line.startswith("#") for line in result.output.splitlines())
+    return decoded or bool(_NO_DECODER.search(result.errors))
 
 
 def _of_report(container: str | None, report: str) -> Media:
     opened_as = found[1] if (found := _INPUT.search(report)) else ""
-    if _STILL.fullmatch(opened_as):
+    if _STILL.fullmatch(opened_as) and container != "gif":
         raise JobFailed("no_media", f"it is {opened_as}")
-    streams = [found for found in _STREAM.finditer(report) if "attached pic" not in found["rest"]]
-    picture = next((found for found in streams if found["kind"] == "Video"), None)
-    sound = next((found for found in streams if found["kind"] == "Audio"), None)
+    report = report.partition("\nStream mapping:")[0]
+    streams = list(_STREAM.finditer(report))
+    picture = next((found for found in streams if _kind(found) == "video"), None)
+    sound = next((found for found in streams if _kind(found) == "audio"), None)
     if picture is None and sound is None:
         raise JobFailed("no_media", (report.strip().splitlines() or ["nothing in it"])[-1])
-    size = _SIZE.search(picture["rest"]) if picture else None
+    width, height = _size(picture["rest"], report[picture.end() :]) if picture else (None, None)
     rate = _RATE.search(sound["rest"]) if sound else None
     return Media(
         container or _NAMES.get(opened_as, opened_as),
         next(_durations(report), None),
         picture["codec"] if picture else None,
         sound["codec"] if sound else None,
-        int(size["width"]) if size else None,
-        int(size["height"]) if size else None,
+        width,
+        height,
         int(rate[1]) if rate else None,
+        tuple(Track(_kind(found), found["codec"]) for found in streams),
     )
+
+
+def _kind(found: re.Match[str]) -> str:
+    return "cover" if "attached pic" in found["rest"] else found["kind"].lower()
+
+
+def _size(described: str, after: str) -> tuple[int | None, int | None]:
+    """Width and height as shown; `after` is the rest of the report, which may say that it is turned."""
+    if not (size := _SIZE.search(described)):
+        return None, None
+    width, height = int(size["width"]), int(size["height"])
+    turned = _TURNED.search(after.partition("Stream #")[0])
+    return (height, width) if turned else (width, height)
 
 
 def _durations(report: str) -> Iterator[float]:

@@ -2,21 +2,31 @@
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from threading import Thread
+from typing import Any, Final, TextIO
 
 from yt_dlp.postprocessor import ffmpeg as postprocessor
 
 from server.child.media.ffmpeg import Way
 from server.child.process import disk
+from server.child.process.ends import Ends, lines_of
 from server.child.process.failed import OF_ERRNO, JobFailed
 from server.codes import Code
 
+_TEXT: Final[dict[str, Any]] = {
+    "text": True,
+    "encoding": "utf-8",
+    "errors": "replace",
+    "stderr": subprocess.PIPE,
+}
 _CAUGHT: Final = 255  # the status of an ffmpeg that caught a signal, but also of one that lacked a permission
 _LAST_WORD: Final = re.compile(r"^(\[info\] )?Exiting normally, received signal \d+\.$")
-_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] ")
+_NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
+_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] |^ +: ")  # or more of a tag's value
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +37,54 @@ class Result:
 
 
 def run(command: list[str]) -> Result:
-    """Run `command` to its end, whatever that is.
+    """Run `command` to its end, whatever that is; of very much that it says both ends are kept.
 
     Raises `JobFailed` if there is no such program, or if somebody or the kernel has killed it: as with the
     child itself, another attempt may help.
     """
+    output, errors = Ends(), Ends()
     try:
-        output, errors, status = postprocessor.Popen.run(
-            command,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        program = postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except FileNotFoundError:
         raise JobFailed("ffmpeg_missing", command[0]) from None
-    if _was_killed(status, errors):
+    with program, killed(program), _collecting(program.stdout, output):
+        program.stdin.close()
+        for line in lines_of(program.stderr):
+            errors.add(line)
+        program.wait()
+    status, said = program.returncode, errors.text
+    if was_killed(status, said):
         raise JobFailed("worker_lost", f"{command[0]} was killed: status {status}")
-    return Result(status, output or "", errors or "")
+    return Result(status, output.text, said)
+
+
+@contextmanager
+def killed(program: Any) -> Iterator[None]:
+    """However the block is left, `program` runs no more."""
+    try:
+        yield
+    finally:
+        if program.poll() is None:
+            program.kill(timeout=None)
+
+
+@contextmanager
+def _collecting(stream: TextIO, ends: Ends) -> Iterator[None]:
+    def collect() -> None:
+        for line in lines_of(stream):
+            ends.add(line)
+
+    thread = Thread(target=collect, name="output", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def start(command: list[str], way: Way) -> Any:
     """Return `command` running, with `way` as its only one to the network, and its pipes as text."""
-    pipe = subprocess.PIPE
-    return postprocessor.Popen(
-        command,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        stdin=pipe,
-        stdout=subprocess.DEVNULL,
-        stderr=pipe,
-        way=way,
-    )
+    return postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, way=way)
 
 
 def help_on(ffmpeg: str, topic: str) -> str:
@@ -88,11 +111,21 @@ def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> No
     # It says at the level of info that it was killed.
     result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "level+info", *arguments])
     if complaints := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
-        log("\n".join(complaints))
+        log("\n".join(_once(complaints)))
     if result.status:
         code = reason(result.status, Path()) or "conversion_failed"
         raise JobFailed(code, f"ffmpeg ended with status {result.status}")
 
 
-def _was_killed(status: int, errors: str) -> bool:
+def _once(lines: list[str]) -> Iterator[str]:
+    """Of those that differ only in numbers the first, and how many there are."""
+    alike = dict[str, list[str]]()
+    for line in lines:
+        alike.setdefault(_NUMBER.sub("", line), []).append(line)
+    for first, *others in alike.values():
+        yield f"{first} [and {len(others)} more like that]" if others else first
+
+
+def was_killed(status: int, errors: str) -> bool:
+    """By somebody or by the kernel, as far as its `status` or its words at the level of info tell."""
     return status < 0 or (status == _CAUGHT and bool(_LAST_WORD.match(errors.rstrip().rpartition("\n")[2])))

@@ -2,7 +2,8 @@
 
 The check stands where it can't be outwitted: an audit hook sees the numeric address of every connect of
 Python's sockets, after redirects and name resolution, whoever makes it, and can't be removed. Programs
-that a child starts are kept off the network by other means (`server.child.media.ffmpeg`).
+that a child starts are kept off the network by other means (`server.child.media.ffmpeg`), as is the one
+library that connects by itself (`server.child.source.impersonation`).
 """
 
 import errno
@@ -10,7 +11,9 @@ import functools
 import http.client
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
@@ -105,6 +108,16 @@ def parse_allowed(entries: Sequence[str], proxy: str | None = None) -> Allowed:
     return Allowed(tuple(networks), frozenset(endpoints), frozenset(names))
 
 
+@contextmanager
+def going_to(url: str) -> Iterator[None]:
+    """Inside the block this thread, and no other, may also connect to the host and port of `url`."""
+    _aside.open = _Open(parse_allowed((), url))
+    try:
+        yield
+    finally:
+        del _aside.open
+
+
 def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> None:
     """Refuse, for the rest of this process, every connection that is not allowed; raises `AddressBlocked`.
 
@@ -119,11 +132,31 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
         _judge_what_the_proxy_is_asked_for(guard)
 
 
+class _Open:
+    """What is allowed, with the addresses of its names once these were asked for."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self._allowed = allowed
+        self._resolved: set[tuple[Address, int]] = set()
+
+    def has(self, name: str, port: int) -> bool:
+        return (name, port) in self._allowed.names
+
+    def learn(self, name: str, address: Address, port: int) -> None:
+        if self.has(name, port):
+            self._resolved.add((address, port))
+
+    def permits(self, address: Address, port: int) -> bool:
+        return self._allowed.permits(address, port) or (address, port) in self._resolved
+
+
+_aside = threading.local()
+
+
 class _Guard:
     def __init__(self, allowed: Allowed, getaddrinfo: Callable[..., list[Any]]) -> None:
-        self._allowed = allowed
+        self._open = _Open(allowed)
         self._getaddrinfo = getaddrinfo
-        self._resolved: set[tuple[Address, int]] = set()
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
@@ -150,8 +183,8 @@ class _Guard:
         found = self._getaddrinfo(host, port, *args, **kwargs)
         by_name = _plain(host) if isinstance(host, str) else ""
         for *_, (address, number, *_) in found:
-            if (by_name, number) in self._allowed.names:
-                self._resolved.add((_numeric(address), number))
+            for each in self._all_open():
+                each.learn(by_name, _numeric(address), number)
         good = [entry for entry in found if self._permits(_numeric(entry[4][0]), entry[4][1])]
         if found and not good:
             raise AddressBlocked(found[0][4][0])
@@ -160,7 +193,7 @@ class _Guard:
     def check_literal(self, host: str | None, port: int) -> None:
         """Judge a host in a URL as far as that is possible without resolving it."""
         name = _plain((host or "").strip("[]"))
-        if not name or (name, port) in self._allowed.names:
+        if not name or self._open.has(name, port):
             return
         try:
             address: Address = _numeric(name) if ":" in name else IPv4Address(socket.inet_aton(name))
@@ -171,9 +204,10 @@ class _Guard:
             self.check(str(address), port)
 
     def _permits(self, address: Address, port: int) -> bool:
-        return (
-            _is_public(address) or self._allowed.permits(address, port) or (address, port) in self._resolved
-        )
+        return _is_public(address) or any(each.permits(address, port) for each in self._all_open())
+
+    def _all_open(self) -> list[_Open]:
+        return [self._open, _aside.open] if hasattr(_aside, "open") else [self._open]
 
 
 def _is_public(address: Address) -> bool:
@@ -224,7 +258,7 @@ def _endpoint_of(proxy: str | None) -> list[tuple[str, int]]:
 
 
 def _leave_out_curl() -> None:
-    """curl_cffi connects by itself, where no audit hook sees it."""
+    """curl_cffi connects by itself, unseen by audit hooks; `server.child.source.browser` has another way."""
     from yt_dlp.networking.common import _REQUEST_HANDLERS
 
     _REQUEST_HANDLERS.pop("CurlCFFI", None)

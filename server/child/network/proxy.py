@@ -1,8 +1,8 @@
-"""A forward proxy for the one program that reaches the network by itself: ffmpeg, while it records.
+"""A forward proxy for what reaches the network by itself: ffmpeg, while it records, and libcurl.
 
 It connects with Python's sockets, so `server.child.network.guard` judges every address, resolved once: of the
 playlist, of segments, of keys, and of what any of them redirects to, because each request comes through
-here. It listens on loopback and wants a token that only this job's ffmpeg knows.
+here. It listens on loopback and wants a token that only those two of this job know.
 """
 
 import base64
@@ -25,6 +25,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from yt_dlp.networking import _helper as networking
 
 from server.child.network.guard import AddressBlocked
+from server.child.process import borrowed
+from server.child.process.failed import JobFailed
 
 Dial = Callable[[str, int], socket.socket]
 
@@ -37,21 +39,32 @@ _OURS: Final = frozenset(("connection", "keep-alive", "proxy-authorization", "pr
 class Proxy(ThreadingTCPServer):
     """Runs in threads while the block lasts; `pace` hears of all bytes that come in, and may hold them up.
 
-    `upstream` is the operator's proxy. `refused` is the address that somebody was sent to and must not go.
+    `upstream` is the operator's proxy. `cookies` gives the `Cookie` header for a URL: what ffmpeg is told of
+    them it does not send to a proxy. `told` are the domains of those that it was told for TLS, with a dot in
+    front if they are also for hosts below. `refused` says where somebody was sent to and must not go,
+    `failed` why there was no connection the last time that there was none.
     """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, pace: Callable[[int], None], upstream: str | None = None) -> None:
+    def __init__(
+        self,
+        pace: Callable[[int], None],
+        upstream: str | None = None,
+        cookies: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        self.cookies = cookies
+        self.told: set[str] = set()
         super().__init__(("127.0.0.1", 0), _Request)
         token = secrets.token_urlsafe(24)
         self.port: int = self.server_address[1]
         self.url = f"http://clipwire:{token}@127.0.0.1:{self.port}"
         self.authorization = _basic("clipwire", token)
         self.pace = pace
-        self.dial = _dialer(upstream)
-        self.refused: AddressBlocked | None = None
+        self.dial = dialer(upstream)
+        self.refused: AddressBlocked | JobFailed | None = None
+        self.failed: Exception | None = None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.1,), name="proxy", daemon=True).start()
@@ -74,7 +87,7 @@ class _Request(BaseHTTPRequestHandler):
         with upstream, contextlib.suppress(OSError):
             self.send_response_only(HTTPStatus.OK)
             self.end_headers()
-            self._relay(upstream)
+            self._hand_on(upstream)
 
     def do_GET(self) -> None:
         upstream = self._connect(self.path, "http")
@@ -82,7 +95,7 @@ class _Request(BaseHTTPRequestHandler):
             return
         with upstream, contextlib.suppress(OSError):
             upstream.sendall(self._head())
-            self._relay(upstream)
+            self._hand_on(upstream)
 
     def log_message(self, *_: Any) -> None:
         """Nothing: what matters is in ffmpeg's own words."""
@@ -92,16 +105,22 @@ class _Request(BaseHTTPRequestHandler):
         status = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
         if self._is_ours():
             try:
-                return self.server.dial(*_endpoint(url, scheme))
-            except AddressBlocked as error:
+                return self._dial(*_endpoint(url, scheme), in_tunnel=scheme == "https")
+            except (AddressBlocked, JobFailed) as error:
                 self.server.refused = error
                 status = HTTPStatus.FORBIDDEN
             except ValueError:
                 status = HTTPStatus.BAD_REQUEST
-            except (OSError, HTTPException):
+            except (OSError, HTTPException) as error:
+                self.server.failed = error
                 status = HTTPStatus.BAD_GATEWAY
         self._refuse(status)
         return None
+
+    def _dial(self, host: str, port: int, *, in_tunnel: bool) -> socket.socket:
+        if in_tunnel and any(_overhears(host, domain) for domain in self.server.told):
+            raise JobFailed("unsupported_stream", f"ffmpeg would send {host} cookies of another host")
+        return self.server.dial(host, port)
 
     def _is_ours(self) -> bool:
         shown = self.headers.get("Proxy-Authorization", "").encode()
@@ -122,22 +141,36 @@ class _Request(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
+        if "Cookie" not in self.headers and (cookies := self.server.cookies(self.path)):
+            headers.append(("Cookie", cookies))
         lines = [f"{name}: {value}" for name, value in (*headers, ("Connection", "close"))]
         return "\r\n".join((f"GET {target} HTTP/1.1", *lines, "", "")).encode("latin-1")
 
-    def _relay(self, upstream: socket.socket) -> None:
-        """Hand bytes on until either side has no more."""
+    def _hand_on(self, upstream: socket.socket) -> None:
         self.close_connection = True
-        upstream.settimeout(_TIMEOUT)
-        to = {upstream: self.connection, self.connection: upstream}
-        while ready := _ready(upstream, self.connection):
-            for side in ready:
-                data = side.recv(_BLOCK)
-                if not data:
-                    return
-                to[side].sendall(data)
-                if side is upstream:
-                    self.server.pace(len(data))
+        hand_on(self.connection, upstream, self.server.pace)
+
+
+def _overhears(host: str, domain: str) -> bool:
+    """Whether ffmpeg would send `host` a cookie of `domain` that is not its own: it looks how names end."""
+    itself = domain.removeprefix(".")
+    below = domain.startswith(".") and host.endswith(domain)
+    return host.endswith(itself) and host != itself and not below
+
+
+def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int], None]) -> None:
+    """Hand bytes on until either side has no more. The client is our own, and may take its time to read."""
+    upstream.settimeout(_TIMEOUT)
+    client.settimeout(None)
+    to = {upstream: client, client: upstream}
+    while ready := _ready(upstream, client):
+        for side in ready:
+            data = side.recv(_BLOCK)
+            if not data:
+                return
+            to[side].sendall(data)
+            if side is upstream:
+                pace(len(data))
 
 
 def _endpoint(url: str, scheme: str) -> tuple[str, int]:
@@ -154,12 +187,14 @@ def _ready(*sides: socket.socket) -> list[socket.socket]:
     return read_already or select.select(sides, [], [], _TIMEOUT)[0]
 
 
-def _dialer(upstream: str | None) -> Dial:
+def dialer(upstream: str | None) -> Dial:
     """How to get a connection to a host: straight, or through the operator's proxy."""
     if upstream is None:
         return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
     parts = urlsplit(upstream if "://" in upstream else f"http://{upstream}")
     if parts.scheme.startswith("socks"):
+        if not borrowed.fits("socks"):
+            raise JobFailed("proxy_error", "\n".join(borrowed.report()))
         return partial(_through_socks, networking.make_socks_proxy_opts(parts.geturl()))
     return partial(_through_http, parts)
 

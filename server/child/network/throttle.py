@@ -13,7 +13,10 @@ _LONGEST_NAP = 1.0
 
 
 class Throttle:
-    """`on_nap` is called about once a second while it holds a download back."""
+    """`rate` are bytes a second; 0: nothing may come, None: as much as comes.
+
+    `on_nap` is called about once a second while it holds a download back.
+    """
 
     def __init__(self, rate: int | None = None, on_nap: Callable[[], None] = lambda: None) -> None:
         self._rate = rate
@@ -21,23 +24,36 @@ class Throttle:
         self._debt = 0.0
         self._paid_at = time.monotonic()
         self._changed = threading.Condition()
+        self.holds = int(rate == 0)
+        """How often it was stopped altogether."""
 
-    def set_rate(self, bytes_per_second: int | None) -> None:
+    def set_rate(self, bytes_per_second: int | None) -> bool:
+        """Say whether that is another one than before."""
         with self._changed:
             self._pay()
-            self._rate = bytes_per_second or None
+            before, self._rate = self._rate, bytes_per_second
+            self.holds += self._rate == 0 and before != 0
             self._changed.notify_all()
+        return before != bytes_per_second
 
-    def pace(self, count: int) -> None:
-        """Account for `count` bytes that came in, and return when more may come."""
+    def pace(self, count: int, *, stops: bool = True) -> None:
+        """Account for `count` bytes that came in, and return when more may come.
+
+        What is sent once and never again cannot wait until it is allowed: it `stops` for nothing.
+        """
         with self._changed:
             self._pay()
             self._debt += count
-            while self._rate and self._debt > 0:
-                self._changed.wait(min(self._debt / self._rate, _LONGEST_NAP))
+            while nap := self._nap(stops):
+                self._changed.wait(nap)
                 self._pay()
-                if self._debt > 0:
+                if self._nap(stops):
                     self._on_nap()
+
+    def _nap(self, stops: bool) -> float:
+        if self._rate == 0:
+            return _LONGEST_NAP if stops else 0.0
+        return min(self._debt / self._rate, _LONGEST_NAP) if self._rate else 0.0
 
     def block_size(self, wanted: int) -> int:
         """How much to read at once: small enough that progress and the limit stay smooth."""

@@ -1,6 +1,7 @@
-"""The task's log: what yt-dlp and ffmpeg say, with the time, capped and without secrets.
+"""The task's log: what yt-dlp and ffmpeg say, with the time, without secrets, and not too much of it.
 
-The child's standard output is the log file; it is appended to over attempts, and so is the cap.
+The child's standard output is the log file; it is appended to over attempts. When it is full it is cut in the
+middle: how it began and how it ended are worth most.
 """
 
 import os
@@ -9,9 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from server.child.process.ends import cut
 from server.redaction import clean
 
-LIMIT = 256 * 1024
+LIMIT = 1024 * 1024
+_SPARE = 8 * 1024  # for what the server adds
+_KEPT = 320 * 1024  # of each end
 _LINE_END = re.compile(r"[\r\n]+")
 
 
@@ -22,10 +26,14 @@ class Log:
         self.on_line = on_line
         self._descriptor = descriptor
         self._lock = threading.Lock()
-        self._left = LIMIT - _size(descriptor)
+        self._size = _size(descriptor)
 
     def debug(self, message: str) -> None:
         self.write(message)
+        self.on_line()
+
+    def alive(self) -> None:
+        """Work goes on, without a word."""
         self.on_line()
 
     info = debug
@@ -46,12 +54,21 @@ class Log:
 
     def _append(self, data: bytes) -> None:
         with self._lock:
-            if self._left <= 0:
-                return
-            self._left -= len(data)
-            if self._left <= 0:
-                data = b"(this log is full; what follows is not kept)\n"
+            if self._size + len(data) > LIMIT - _SPARE:
+                data = self._cut(data)
+            self._size += len(data)
             _write(self._descriptor, data)
+
+    def _cut(self, data: bytes) -> bytes:
+        """Shorten the file; return what is to follow then, of which `data` is the end."""
+        whole = _read(self._descriptor, self._size) + data
+        if len(whole) <= 2 * _KEPT:  # it is no file that can be read
+            return data[-_KEPT:]
+        first, last = cut(whole, _KEPT)
+        os.ftruncate(self._descriptor, min(self._size, len(first)))
+        rest = first[self._size :] + last
+        self._size = min(self._size, len(first))
+        return rest
 
 
 def _size(descriptor: int) -> int:
@@ -59,6 +76,13 @@ def _size(descriptor: int) -> int:
         return os.fstat(descriptor).st_size
     except OSError:
         return 0
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    try:
+        return os.pread(descriptor, size, 0)
+    except OSError:
+        return b""
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -40,7 +40,7 @@ _SYSTEM: Final = (
     "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf",
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/fs/cgroup",
 )  # fmt: skip
-_ROOT: Final = Path(__file__).parents[2]
+_OURS: Final = Path(__file__).parents[2]
 
 
 def abi() -> int:
@@ -76,12 +76,17 @@ def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
     return version
 
 
+def knows_tcp() -> bool:
+    """Whether the kernel can keep a program from connecting to where it wants."""
+    return abi() >= _TCP_ABI
+
+
 def no_tcp() -> int | None:
     """A ruleset without any TCP connection for `enter`, or None where the kernel can't do that.
 
     Made beforehand, so that what is left to do between fork and exec is one system call.
     """
-    return _new_ruleset(tcp=_ALL_TCP) if abi() >= _TCP_ABI else None
+    return _new_ruleset(tcp=_ALL_TCP) if knows_tcp() else None
 
 
 def one_tcp_port(port: int) -> int | None:
@@ -116,7 +121,7 @@ def limit(max_filesize: int | None = None) -> None:
 
 def _python() -> tuple[Path | str, ...]:
     certificates = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    return (sys.prefix, sys.base_prefix, _ROOT / "server", *filter(None, certificates))
+    return (sys.prefix, sys.base_prefix, _OURS, *filter(None, certificates))
 
 
 def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:

@@ -1,4 +1,5 @@
-"""What to fetch instead of a stream that its source refuses: the next best that was not refused yet.
+"""What to fetch instead of a stream that its source refuses: the next best that was not refused yet, or else
+the next entry of a page that has several.
 
 That is for what does not get better by waiting, and for a source that is too busy for this one stream: its
 playlist, or its first piece, is not there or nobody's. A stream of which anything has come is gone on with.
@@ -18,12 +19,21 @@ MOST: Final = 3
 """Streams that are tried; with each the page is looked at anew."""
 
 _OF_ONE_STREAM: Final = frozenset(
-    ("blocked_address", "dns_error", "drm_protected", "redirect_loop", "tls_error", "unsupported_stream")
+    (
+        "blocked_address",
+        "dns_error",
+        "drm_protected",
+        "no_media",
+        "redirect_loop",
+        "tls_error",
+        "unsupported_stream",
+    )
 )
+_NOTHING_ELSE: Final = frozenset(("format_unavailable", "no_audio", "no_media"))
 
 
 class Refused(Exception):
-    """Nothing of `stream` has come; the cause says why."""
+    """Nothing of `stream` has come, or nothing that is a film; the cause says why."""
 
     def __init__(self, stream: dict[str, Any]) -> None:
         super().__init__(f"format {stream.get('format_id')} is refused")
@@ -47,14 +57,17 @@ class Alternatives:
         error = refused.__cause__ or refused
         failure = classify(error, self._engine.trail)
         self._met.append(error)
-        if not _is_of_one_stream(failure) or len(self._met) >= MOST or not self._has_others(refused.stream):
+        if not _is_of_one_stream(failure) or len(self._met) >= MOST:
+            raise self._worst()
+        if self._has_others(refused.stream):
+            self._engine.refused.add(refused.stream["format_id"])
+        elif not self._engine.pass_over():
             raise self._worst()
         self._log.write(f"{refused} ({failure.code}): trying the next best")
-        self._engine.refused.add(refused.stream["format_id"])
         try:
             return self._extract()
         except (DownloadError, JobFailed) as other:
-            if classify(other, self._engine.trail).code in ("format_unavailable", "no_audio"):
+            if classify(other, self._engine.trail).code in _NOTHING_ELSE:
                 raise self._worst() from None
             raise
 

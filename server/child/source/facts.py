@@ -11,12 +11,18 @@ from dataclasses import dataclass
 
 from yt_dlp.networking import exceptions as network
 
+from server.child.source import walls
+
 _REMEMBERED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`detail` is what the library says of itself, `reading` whether an answer had begun to come."""
+    """`detail` is what the library says of itself.
+
+    `reading`: an answer had begun to come; `fragment`: it was asked for a part of a stream; `wall`: the
+    answer says that only a browser gets another one.
+    """
 
     kind: type[BaseException]
     errno: int | None = None
@@ -24,14 +30,18 @@ class Fact:
     retry_after: str | None = None
     detail: str = ""
     reading: bool = False
+    fragment: bool = False
+    wall: bool = False
 
     @classmethod
-    def of(cls, error: BaseException, *, reading: bool = False) -> "Fact":
+    def of(cls, error: BaseException, *, reading: bool = False, fragment: bool = False) -> "Fact":
         kind = type(error)
         match error:
             case network.HTTPError():
                 loop = "redirect loop" if error.redirect_loop else ""
-                return cls(kind, None, error.status, error.response.headers.get("Retry-After"), loop)
+                again = error.response.headers.get("Retry-After")
+                wall = walls.is_marked(error.response)
+                return cls(kind, None, error.status, again, loop, fragment=fragment, wall=wall)
             case ssl.SSLError():
                 return cls(kind, error.errno, detail=error.reason or "", reading=reading)
             case OSError():
@@ -48,9 +58,9 @@ class Trail:
         self.url = url
         self._met: deque[tuple[str, tuple[Fact, ...]]] = deque(maxlen=_REMEMBERED)
 
-    def note(self, error: network.RequestError, *, reading: bool = False) -> None:
-        """May be called from any thread."""
-        self._met.append((str(error), tuple(Fact.of(link, reading=reading) for link in chain(error))))
+    def note(self, error: network.RequestError, **known: bool) -> None:
+        """`known` are fields of `Fact`. May be called from any thread."""
+        self._met.append((str(error), tuple(Fact.of(link, **known) for link in chain(error))))
 
     def told_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
         """The last error that is told in `words`: how it is told there, and what is known of it."""

@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.child.network import guard
-from server.child.process.failed import JobFailed
+from server.child.process.failed import Expired, JobFailed, NotLive
 from server.child.source.facts import Fact, Trail, chain
 from server.child.source.retry_after import seconds
 from server.child.source.rules import ANY_STATUS, RULES, Rule
 from server.child.source.wording import own_words
-from server.codes import CODES, PASSING
+from server.codes import CODES, PASSING, PASSING_STATUSES
 
-PASSING_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504, *range(520, 528), 530))
+EXPIRED_STATUSES = frozenset((403, 404, 410))
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """`retryable`: another attempt may help, after `retry_after` seconds if the source says so.
 
+    `expired`: it may help because it extracts anew.
+    `begins_at`: it may help from then on, in seconds since 1970.
     `hint` is the key of one that fits better than the code's own.
     """
 
@@ -25,33 +27,46 @@ class Failure:
     retryable: bool = False
     retry_after: float | None = None
     hint: str | None = None
+    expired: bool = False
+    begins_at: float | None = None
+
+
+class BrokeOff(Exception):
+    """The cause befell a stream of which something had come."""
 
 
 def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     """Return what `error` comes down to; `trail` knows what was met before it."""
     trail = trail or Trail()
     errors = list(chain(error))
+    if announced := next((link for link in errors if isinstance(link, NotLive)), None):
+        return Failure(announced.code, begins_at=announced.begins_at)
     if own := next((link for link in errors if isinstance(link, JobFailed)), None):
+        if isinstance(own, Expired):
+            return Failure(own.code, expired=True)
         return _failure(own.code if own.code in CODES else "internal")
     words = own_words(errors, trail)
     facts = [Fact.of(link) for link in errors]
     for link in errors:
         facts += trail.told_in(str(link))[1]
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
-    return _ruled(rule, facts) if rule else Failure("internal")
+    # A link that has given bytes, and that of a fragment, were good once.
+    once_good = any(isinstance(link, BrokeOff) for link in errors) or any(fact.fragment for fact in facts)
+    return _ruled(rule, facts, once_good) if rule else Failure("internal")
 
 
-def _ruled(rule: Rule, facts: Sequence[Fact]) -> Failure:
+def _ruled(rule: Rule, facts: Sequence[Fact], once_good: bool) -> Failure:
     if rule.code == ANY_STATUS:
-        return _refused(next(fact for fact in facts if rule.fits(fact)))
+        return _refused(next(fact for fact in facts if rule.fits(fact)), once_good)
     return _failure(rule.code, rule.passes)
 
 
-def _refused(fact: Fact) -> Failure:
+def _refused(fact: Fact, once_good: bool) -> Failure:
     """What the source's own HTTP status says."""
+    code = f"http_{fact.status}"
     if fact.status not in PASSING_STATUSES:
-        return Failure(f"http_{fact.status}")
-    return Failure(f"http_{fact.status}", retryable=True, retry_after=seconds(fact.retry_after))
+        return Failure(code, expired=once_good and fact.status in EXPIRED_STATUSES)
+    return Failure(code, retryable=True, retry_after=seconds(fact.retry_after))
 
 
 def _failure(code: str, passes: bool | None = None) -> Failure:

@@ -9,6 +9,10 @@ fragments than before, it is another film's: then nothing is kept.
 Its HLS reader, moreover, does not count the fragments that are there already: it fetches the initialization
 fragment again each time, and the numbers of fragments, which decryption needs, begin at the first that is
 missing. So it is told that nothing is there, and what is there is left out afterwards.
+
+What needs this: the notes `test_a_killed_download_goes_on_and_ends_whole` and the kills at random; their
+totals `test_fragments_of_another_playlist_are_not_kept`; the look ahead
+`test_what_is_known_to_be_too_large_is_not_fetched`.
 """
 
 import json
@@ -20,17 +24,23 @@ from typing import Any
 from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
 
+from server.child.process import borrowed
 from server.child.source import resuming
+from server.child.source.tries import Tries
 
-_prepare = FragmentFD._prepare_frag_download
-_prepare_and_start = FragmentFD._prepare_and_start_frag_download
-_download_and_append = FragmentFD.download_and_append_fragments
+_prepare = borrowed.original(FragmentFD, "_prepare_frag_download")
+_prepare_and_start = borrowed.original(HlsFD, "_prepare_and_start_frag_download")
+_report = borrowed.original(FragmentFD, "report_retry")
+_download_and_append = borrowed.original(HlsFD, "download_and_append_fragments")
 
 
 def install() -> None:
+    if not borrowed.fits("fragments"):
+        return
     FragmentFD._append_fragment = _append_fragment
     FragmentFD._write_ytdl_file = _write_note
     FragmentFD._prepare_frag_download = _prepare_frag_download
+    FragmentFD.report_retry = _report_retry
     HlsFD._prepare_and_start_frag_download = _prepare_to_count_all
     HlsFD.download_and_append_fragments = _download_the_missing
 
@@ -62,8 +72,13 @@ def _write_note(self: Any, ctx: dict[str, Any], written: int | None = None) -> N
     fresh.replace(path)
 
 
+def _report_retry(self: Any, error: object, count: int, most: int, *of: Any, **fragment: Any) -> None:
+    _report(self, error, count, self.tries.left(error, most), *of, **fragment)
+
+
 def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     name = ctx["filename"]
+    self.tries = Tries(name)
     _tidy(Path(self.temp_name(name)), Path(self.ytdl_filename(name)), ctx.get("total_frags"))
     _prepare(self, ctx)
 

@@ -4,16 +4,20 @@ Left out on purpose: programs to run, netrc, cookies of browsers, link files, ot
 templates, headers and raw parameters.
 """
 
+import io
 import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from yt_dlp import utils
+
+from server.child.process import borrowed
 from server.child.process.log import Log
+from server.child.source import describe, tries
 from server.jobs import Job, Wishes
 
-RETRIES = 2
-_SOCKET_TIMEOUT = 20.0
+_SOCKET_TIMEOUT = 18.0  # seconds; three attempts at a source that never answers are over within a minute
 _CONNECTIONS = 3
-_MOST_ENTRIES = 500
 
 _CODECS = {
     "h264": "^(avc|h264)",
@@ -40,21 +44,30 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "cachedir": False,
         "enable_file_urls": False,
         "usenetrc": False,
+        "cookiefile": io.StringIO(job.cookies) if job.cookies else None,
         "ignoreerrors": False,
         "updatetime": False,
         "ffmpeg_location": job.ffmpeg,
         "js_runtimes": {"deno": {"path": job.deno}} if job.deno else {},
+        "extractor_args": job.extractor_args,
         "external_downloader": {"default": "native"},
-        "continuedl": True,
+        "continuedl": borrowed.fits("fragments") and borrowed.fits("resuming"),
         "nopart": False,
         "skip_unavailable_fragments": False,  # yt-dlp's default leaves silent holes
         "concurrent_fragment_downloads": _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
-        "retries": RETRIES,
-        "fragment_retries": RETRIES,
+        "retries": tries.MOST,
+        "fragment_retries": tries.MOST,
         "extractor_retries": 1,
         "file_access_retries": 1,
-        "retry_sleep_functions": {"http": _pause, "fragment": _pause, "extractor": _pause},
+        "retry_sleep_functions": {
+            "http": tries.pause(0.25, 10.0, log.alive),
+            "fragment": tries.pause(
+                0.05, 1.0, log.alive
+            ),  # which was refused: a failing connection is "http"
+            "extractor": tries.pause(0.25, 1.0, log.alive),
+        },
+        "wait_for_video": False,
         "proxy": job.proxy,
         # Without this yt-dlp would use certifi's certificates instead of those that the operator names.
         "compat_opts": {"no-certifi"} if _own_certificates() else set(),
@@ -64,12 +77,20 @@ def build(job: Job, log: Log) -> dict[str, Any]:
 def for_download(job: Job, log: Log) -> dict[str, Any]:
     wishes = job.wishes
     return build(job, log) | {
-        "format": selector(wishes),
+        "format": exactly(wishes.format) if wishes.format else selector(wishes),
         "format_sort": sorting(wishes),
-        "noplaylist": True,
+        "noplaylist": job.item is None,
         "playlist_items": "1",
-        "ignore_no_formats_error": wishes.outputs == ("thumbnail",),
+        "ignore_no_formats_error": not wants_media(wishes),
+        # Some extractors look for them only then; which of them are taken is for `source.subtitles` to say.
+        "writesubtitles": wants_subtitles(wishes),
+        "writeautomaticsub": wants_subtitles(wishes) and wishes.subtitles.automatic,
+        "wait_for_video": wishes.live == "wait" and borrowed.fits("announcements"),
     }
+
+
+def for_list(job: Job, log: Log) -> dict[str, Any]:
+    return build(job, log) | {"noplaylist": False, "lazy_playlist": True}
 
 
 def for_info(job: Job, log: Log) -> dict[str, Any]:
@@ -77,21 +98,42 @@ def for_info(job: Job, log: Log) -> dict[str, Any]:
         "format": "bv*+ba/b/bv*/ba",
         "extract_flat": "in_playlist",
         "noplaylist": True,
-        "playlist_items": f"1-{_MOST_ENTRIES}",
+        "playlist_items": f"{job.known + 1}-{job.max_playlist + 1}",
         "ignore_no_formats_error": True,
     }
 
 
 def selector(wishes: Wishes) -> str:
-    """yt-dlp's format selection: the exact choice, else what meets every wish, then what meets fewer."""
-    if wishes.format:
-        return wishes.format
+    """yt-dlp's format selection: what meets every wish, then what meets fewer."""
     if wants_only_audio(wishes):
         return _in_language("ba{0}/b[acodec!=?none]{0}", wishes)
     height, codec = _height(wishes), _CODECS.get(wishes.codec)
     cap = f"[height<=?{height}]" if height else ""
     filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
     return "/".join(_video(narrow, wishes) for narrow in dict.fromkeys(filters))
+
+
+def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:
+    """A format selection of the ids in `wanted`, as `describe` shows them: many cannot be said in yt-dlp's
+    language, and some mean something else there."""
+
+    def choose(context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        shown = {describe.text(offered["format_id"]): offered for offered in context["formats"]}
+        chosen = [shown[name] for name in wanted.split("+") if name in shown]
+        if len(chosen) == 1 + wanted.count("+"):
+            yield chosen[0] if len(chosen) == 1 else _together(chosen)
+
+    return choose
+
+
+def _together(chosen: list[dict[str, Any]]) -> dict[str, Any]:
+    """As yt-dlp's own selections yield them."""
+    return {
+        "requested_formats": chosen,
+        "format_id": "+".join(one["format_id"] for one in chosen),
+        "ext": chosen[0]["ext"],
+        "protocol": "+".join(utils.determine_protocol(one) for one in chosen),
+    }
 
 
 def sorting(wishes: Wishes) -> list[str]:
@@ -105,6 +147,14 @@ def sorting(wishes: Wishes) -> list[str]:
     height = _height(wishes)
     size = [f"height:{height}"] if height else ["quality", "res"]
     return ["lang", *size, "fps", "hdr:12", *container]
+
+
+def wants_media(wishes: Wishes) -> bool:
+    return "video" in wishes.outputs or "audio" in wishes.outputs
+
+
+def wants_subtitles(wishes: Wishes) -> bool:
+    return "subtitles" in wishes.outputs or wishes.subtitles.embed
 
 
 def wants_only_audio(wishes: Wishes) -> bool:
@@ -129,11 +179,6 @@ def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:
     language = wishes.audio_language
     wished = [spec.format(f"[language^={language}]")] if language else []
     return "/".join([*wished, spec.format("")] if or_any else wished)
-
-
-def _pause(n: int) -> float:
-    """Seconds before the next try; the server has its own, longer ones between attempts."""
-    return float(0.25 * 2**n)
 
 
 def _own_certificates() -> bool:

@@ -3,34 +3,46 @@
 yt-dlp asks for what is missing of a partial file and appends whatever comes. Here a note beside the file
 holds its source's ETag, Last-Modified and length. What is missing is asked for under the condition that they
 are still the same (`If-Range`: RFC 9110, 13.1.5); not every server understands that, so the answer is
-compared with them, too. If they differ, the partial file is dropped and the download begins anew within the
-attempt.
+compared with them, too. Only if they contradict what is there is that dropped, and the download begins anew
+within the attempt. A server that has a new ETag for each answer is known by its bytes. An empty answer, or
+one of another part, says nothing: the part is asked for again, and at last all, of which the rest is taken.
+
+Each test of `tests/test_child_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 """
 
 import copy
 import json
 from dataclasses import asdict, dataclass
+from functools import partial as bound
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from yt_dlp.downloader.http import HttpFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.common import Response
-from yt_dlp.networking.exceptions import HTTPError
-from yt_dlp.utils import DownloadError, int_or_none, parse_http_range
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead
+from yt_dlp.utils import int_or_none, parse_http_range
 
-from server.child.process.failed import JobFailed
-from server.child.source.failures import classify
+from server.child.process import borrowed
+from server.child.process.failed import Expired, JobFailed
+from server.child.source import lengths, pages
+from server.child.source.rest import COMPARED, Another, Rest, skip, tail
+from server.child.source.tries import Tries
 
 _NOTE = ".source"
-_NOT_SATISFIABLE = 416
+_MOST_ODD: Final = 4
+"""Answers that say nothing, after which all of it is asked for."""
+_CONDITION_REFUSED: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED)
+"""By servers to which `If-Range` is nothing, or another condition."""
 
-_real_download = HttpFD.real_download
+_real_download = borrowed.original(HttpFD, "real_download")
 
 
 def install() -> None:
     """For the rest of this process, for whole files and for fragments."""
-    HttpFD.real_download = _download
+    if borrowed.fits("resuming"):
+        HttpFD.real_download = _download
 
 
 def note_of(filename: str) -> Path:
@@ -58,21 +70,25 @@ class Source:
         strong = self.etag if self.etag and not self.etag.startswith("W/") else None
         return strong or self.modified
 
+    def contradicts(self, other: "Source") -> bool:
+        """Whether `other` is certainly another version; an ETag alone proves nothing."""
+        return not (_agree(self.total, other.total) and _agree(self.modified, other.modified))
+
     def is_continued_by(self, other: "Source") -> bool:
         """Whether bytes of `other` may follow those of this one; without ETag and date the length decides."""
-        if not _agree(self.total, other.total):
+        if self.contradicts(other) or not _agree(self.etag, other.etag):
             return False
         pairs = ((self.etag, other.etag), (self.modified, other.modified))
         marked = self.etag or self.modified
         # An answer need not have both, but at least one of those that the note has.
-        return all(_agree(*pair) for pair in pairs) and (not marked or any(all(pair) for pair in pairs))
+        return not marked or any(all(pair) for pair in pairs)
 
 
 def _agree(one: object, other: object) -> bool:
     return one is None or other is None or one == other
 
 
-class _NoGoingOn(Exception):
+class _Contradicted(Exception):
     """What the source has now does not belong to the partial file."""
 
 
@@ -83,36 +99,46 @@ class _NothingMissing(Exception):
 def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
     """In place of `HttpFD.real_download`."""
     partial = _Partial(Path(self.temp_name(filename)), note_of(filename))
-    first, _, _ = parse_http_range((info.get("http_headers") or {}).get("Range"))
-    before = partial.size
     try:
-        return _attempt(self, partial, first or 0, filename, info)
-    except _NoGoingOn as reason:
+        return _attempt(self, partial, filename, info)
+    except (_Contradicted, Another) as reason:
         self.to_screen(f"[download] Beginning anew: {reason}")
-    except DownloadError as error:
-        in_vain = before and partial.size == before
-        if not (in_vain and classify(error, self.ydl.trail).code == "incomplete"):
-            raise
-        self.to_screen("[download] Beginning anew: nothing more has come")
     partial.drop()
     try:
-        return _attempt(self, partial, first or 0, filename, info)
-    except _NoGoingOn as reason:
+        return _attempt(self, partial, filename, info)
+    except (_Contradicted, Another) as reason:
         partial.drop()
         raise JobFailed("incomplete", str(reason)) from None
 
 
-def _attempt(self: Any, partial: "_Partial", first: int, filename: str, info: dict[str, Any]) -> bool:
-    asking = copy.copy(self)  # fragments are fetched by several threads with one downloader
-    asking.ydl = _Asking(self.ydl, partial, first)
+def _attempt(self: Any, partial: "_Partial", filename: str, info: dict[str, Any]) -> bool:
+    asking, tries = copy.copy(self), Tries(filename)  # threads share a downloader of fragments
+    asking.ydl = _Asking(self, partial, info)
+    asking.report_retry = bound(_report_retry, self, tries, partial)
     try:
-        return bool(_real_download(asking, filename, info))
+        return _all_of_it(asking, tries, filename, info)
     except _NothingMissing:
         self.try_rename(str(partial.path), filename)
         size = Path(filename).stat().st_size
         finished = {"status": "finished", "downloaded_bytes": size, "total_bytes": size}
         self._hook_progress({**finished, "filename": filename, "ctx_id": info.get("ctx_id")}, info)
         return True
+
+
+def _all_of_it(self: Any, tries: Tries, filename: str, info: dict[str, Any]) -> bool:
+    """yt-dlp tries a file so many times; here that is in a row without a byte more."""
+    while True:
+        faults = tries.faults
+        if _real_download(self, filename, info):
+            return True
+        if tries.faults == faults:
+            return False
+
+
+def _report_retry(
+    self: Any, tries: Tries, partial: "_Partial", error: object, _count: int, most: int
+) -> None:
+    self.report_retry(error, tries.in_a_row(partial.size), tries.left(error, most))
 
 
 class _Partial:
@@ -133,6 +159,10 @@ class _Partial:
     def begin(self, source: Source) -> None:
         """In an order in which no kill leaves the bytes of one source beside the note of another."""
         self.drop()
+        self.goes_on_as(source)
+
+    def goes_on_as(self, source: Source) -> None:
+        """The bytes are those of `source`, too."""
         self._note.write_text(json.dumps(asdict(source)))
         self.source = source
 
@@ -149,61 +179,146 @@ class _Partial:
 
 
 class _Asking:
-    """yt-dlp's `YoutubeDL` for one download: it looks at what is asked for and what is answered.
+    """yt-dlp's `YoutubeDL` for one download: it looks at what is asked for and what is answered."""
 
-    `first` is the first byte at the source of what is fetched: a fragment may lie within a file.
-    """
-
-    def __init__(self, ydl: Any, partial: _Partial, first: int) -> None:
-        self._ydl = ydl
+    def __init__(self, downloader: Any, partial: _Partial, info: dict[str, Any]) -> None:
+        self._ydl = downloader.ydl
         self._partial = partial
-        self._first = first
+        self._fragment = "frag_resume_len" in info
+        first, last, _ = parse_http_range((info.get("http_headers") or {}).get("Range"))
+        self._first: int = first or 0  # at the source: a fragment may lie within a file
+        self._stop: int | None = None if last is None else last + 1
+        self._odd = 0
+        self._on_bytes = bound(_tell_again, downloader, info)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ydl, name)
 
-    def urlopen(self, request: Request) -> Response:
+    def urlopen(self, request: Request) -> Response | Rest:
         try:
             return self._open(request)
         except HTTPError as error:
             error.close()  # nobody reads what it says, and its socket would wait for a collection
+            if self._fragment:
+                self._ydl.trail.note(error, fragment=True)
             raise
 
-    def _open(self, request: Request) -> Response:
+    def _open(self, request: Request) -> Response | Rest:
         start, _, _ = parse_http_range(request.headers.get("Range"))
+        if self._odd >= _MOST_ODD:
+            request.headers.pop("Range", None)
         if start is None or start <= self._first:
-            return self._begin(self._ydl.urlopen(request))
+            return self._begin(self._ask(request))
         if self._partial.source is None:
-            raise _NoGoingOn("the source of what is there is not known")
-        return self._go_on(request, start, self._partial.source)
+            raise _Contradicted("the source of what is there is not known")
+        if self._odd < _MOST_ODD:
+            return self._go_on(request, start, self._partial.source)
+        return self._go_on_with(self._ask(request), start, self._partial.source)
 
-    def _begin(self, response: Response) -> Response:
-        if response.headers.get("Content-Encoding"):  # what is written has other positions than what is sent
-            self._partial.drop()
-        else:
-            self._partial.begin(Source.of(response))
+    def _ask(self, request: Request) -> Response:
+        response: Response = self._ydl.urlopen(request)
+        if (self._fragment or self._partial.size) and pages.is_one(response):
+            response.close()
+            raise Expired("incomplete", "a page comes in place of what is missing")
+        lengths.put_right(response.headers, request.headers.get("Range"))
         return response
 
-    def _go_on(self, request: Request, start: int, source: Source) -> Response:
+    def _begin(self, response: Response) -> Response | Rest:
+        begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
+        if begins not in (None, self._first):
+            response.close()
+            raise self._odd_answer()
+        if response.headers.get("Content-Encoding"):  # what is written has other positions than what is sent
+            self._partial.drop()
+            return response
+        source = Source.of(response)
+        self._partial.begin(source)
+        if self._stop is None:
+            return response
+        if response.status != HTTPStatus.OK:
+            return self._no_longer(response, self._first, source)
+        skip(response, self._first, b"", self._on_bytes)
+        return Rest(response, self._first, self._stop, source.total)
+
+    def _no_longer(self, response: Response, start: int, source: Source) -> Response | Rest:
+        """`response`, which begins with byte `start`, and ends where the range does, or else all of it."""
+        length = int_or_none(response.headers.get("Content-Length"))
+        end = source.total if self._stop is None else self._stop
+        if length is None and self._stop is None:
+            return response
+        if length is not None and (end is None or length <= end - start):
+            return response
+        return Rest(response, start, self._stop, source.total)
+
+    def _go_on(self, request: Request, start: int, source: Source) -> Response | Rest:
         if source.condition:
             request.headers["If-Range"] = source.condition
         try:
-            response: Response = self._ydl.urlopen(request)
+            response = self._ask(request)
         except HTTPError as error:
-            if error.status == _NOT_SATISFIABLE:
+            if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise self._ended(error, source) from None
-            raise
-        begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
-        if begins is None and not self._first:  # all of it, from its beginning: yt-dlp sees that as well
-            return self._begin(response)
-        if begins != start or not source.is_continued_by(Source.of(response)):
+            if error.status not in _CONDITION_REFUSED or not source.condition:
+                raise
+            error.close()
+            return self._compare(request, start, source)
+        answer = Source.of(response)
+        if source.is_continued_by(answer) or source.contradicts(answer):
+            return self._go_on_with(response, start, source)
+        response.close()
+        return self._compare(request, start, source)
+
+    def _go_on_with(
+        self, response: Response, start: int, source: Source, overlap: int = 0
+    ) -> Response | Rest:
+        """What `response` has from byte `start` on; it was asked for `overlap` bytes more."""
+        answer = Source.of(response)
+        if source.contradicts(answer):
             response.close()
-            raise _NoGoingOn("what comes is of another state of the source")
-        return response
+            raise _Contradicted("what comes is of another state of the source")
+        begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
+        if response.status == HTTPStatus.OK:
+            begins = 0
+        elif begins != start - overlap or response.headers.get("Content-Length") == "0":
+            response.close()
+            raise self._odd_answer()
+        if begins == start:
+            return self._no_longer(response, start, answer)
+        last = tail(self._partial.path)
+        skip(response, start - begins, last, self._on_bytes if begins == 0 else lambda _: None)
+        self._partial.goes_on_as(answer)
+        return Rest(response, start, self._stop, answer.total)
+
+    def _compare(self, request: Request, start: int, source: Source) -> Response | Rest:
+        """Another ETag, or no answer to a condition: it is the same if the last bytes that are there come
+        again."""
+        overlap = min(COMPARED, self._partial.size)
+        request.headers.pop("If-Range", None)
+        request.headers["Range"] = f"bytes={start - overlap}-{'' if self._stop is None else self._stop - 1}"
+        return self._go_on_with(self._ask(request), start, source, overlap)
+
+    def _odd_answer(self) -> Exception:
+        """For yt-dlp a connection that broke, after which it asks again."""
+        self._odd += 1
+        error: Exception = IncompleteRead(0)
+        self._ydl.trail.note(error, reading=True)
+        return error
 
     def _ended(self, error: HTTPError, source: Source) -> Exception:
         """There is nothing more to get, which may be as it should be."""
-        total = Source.of(error.response).total
-        if error.response.headers.get("Content-Range") and self._partial.size == total == source.total:
-            return _NothingMissing()
-        return _NoGoingOn("the source has become shorter")
+        answer, size = Source.of(error.response), self._first + self._partial.size
+        if not error.response.headers.get("Content-Range") or answer.total is None:
+            return self._odd_answer()
+        if source.contradicts(answer) or size > answer.total:
+            return _Contradicted("the source has become shorter")
+        if size < answer.total:
+            return self._odd_answer()
+        return _NothingMissing()
+
+
+def _tell_again(downloader: Any, info: dict[str, Any], count: int) -> None:
+    """Bytes that were there have come once more: the limits hold for them, and they are no stall."""
+    if "frag_resume_len" in info:  # yt-dlp adds up what it is told of fragments
+        downloader.ydl.params["logger"].alive()
+    else:
+        downloader._hook_progress({"status": "downloading", "downloaded_bytes": count}, info)

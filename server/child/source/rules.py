@@ -35,6 +35,7 @@ class Rule:
     errno: int | None = None
     detail: str = ""
     reading: bool = False
+    wall: bool = False
     says: re.Pattern[str] | None = None
     passes: bool | None = None
 
@@ -47,6 +48,7 @@ class Rule:
             and self.errno in (None, fact.errno)
             and bool(re.match(self.detail, fact.detail))
             and (fact.reading or not self.reading)
+            and (fact.wall or not self.wall)
         )
 
 
@@ -103,6 +105,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *(Rule(code, says=re.compile(pattern)) for code, pattern in _WORDS),
     # What the source answers.
     Rule("redirect_loop", (network.HTTPError,), detail="redirect loop"),
+    Rule("bot_check", (network.HTTPError,), wall=True),
     Rule(ANY_STATUS, (network.HTTPError,)),
     # What becomes of a connection.
     Rule("proxy_error", (network.ProxyError,)),
@@ -117,6 +120,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("tls_error", (network.SSLError, ssl.SSLError)),
     Rule("connection_failed", (network.TransportError, ConnectionError)),
     Rule("unsupported_url", (ValueError,), detail=_NO_URL),
+    Rule("no_media", (ValueError,), detail="Incorrect AES key length"),
+    Rule(
+        "incomplete", (ValueError,), detail="Data must be padded"
+    ),  # the end of an encrypted piece is missing
     Rule("unsupported_url", (UnicodeError,), detail=".*'idna' codec|label empty or too long"),
     Rule("unsupported_url", (network.RequestError,)),
     # What remains.

@@ -20,6 +20,7 @@ PREVIEW = "preview.jpg"
 _LARGEST = 20 * 1024 * 1024
 _PATIENCE = 10.0
 _TRIES = 2
+_OF_COVERS, _LARGEST_COVER, _WIDTH_OF_COVER = ("jpg", "png"), 2 * 1024 * 1024, 1920
 _BLOCK = 64 * 1024
 _BAD = (YoutubeDLError, JobFailed, OSError, ValueError, TypeError, MemoryError)
 _KINDS = ((0, b"\xff\xd8\xff", "jpg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"))
@@ -65,6 +66,32 @@ class Thumbnails:
             self._log.warning(f"no thumbnail in full size: {error}")
             return None
         return target
+
+    def cover(self, source: Path) -> Path | None:
+        """`source` as every player shows it within a file: a JPEG or PNG that is not too large."""
+        data = source.read_bytes()
+        kind = _kind(data[:16])
+        if kind in _OF_COVERS and len(data) <= _LARGEST_COVER:
+            path = self._directory / f"cover.{kind}"
+            path.write_bytes(data)
+            return path
+        path = self._directory / "cover.jpg"
+        shrink = [
+            "-vf",
+            f"scale='min({_WIDTH_OF_COVER},iw)':-2",
+            "-frames:v",
+            "1",
+            "-q:v",
+            "2",
+            "-f",
+            "mjpeg",
+        ]
+        try:
+            self._convert(source, path, shrink)
+        except JobFailed as error:
+            self._log.warning(f"no cover: {error}")
+            return None
+        return path
 
     def data_link(self, info: Mapping[str, Any]) -> str | None:
         """The small picture as a `data:` URL."""

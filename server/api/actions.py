@@ -1,0 +1,73 @@
+"""`POST /api/tasks/actions`: one action on many tasks, which are named, or are all of a kind."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from server.api.bodies import read_object, validated
+from server.api.keys import TASKS
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
+from server.api.openapi.schemas import ActionResults
+from server.api.results import Result, respond_results
+from server.api.route import post
+from server.errors import AppError, WrongField
+from server.models import MOST_AT_ONCE, ActionRequest, Stage
+from server.ports import Filter
+from server.tasks.many import Outcome, act_on_all
+
+
+async def act(request: web.Request) -> web.Response:
+    """Act on up to `MOST_AT_ONCE` tasks, the oldest of those that fit."""
+    body = await read_object(request)
+    wanted = validated(ActionRequest, body, *_unclear(body))
+    ids = wanted.ids or await _found(request, wanted)
+    outcomes = await act_on_all(request.app[TASKS], wanted.action, ids[:MOST_AT_ONCE])
+    return respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
+
+
+async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
+    """One more than are acted on, if there are."""
+    if wanted.playlist_id:
+        entries = Filter(playlist_id=wanted.playlist_id)
+        page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
+        return [status.task_id for status in page.tasks]
+    stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
+    return await request.app[TASKS].ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)
+
+
+def _unclear(body: dict[str, Any]) -> list[WrongField]:
+    """That nobody can say which tasks are meant, if so."""
+    kind = any(body.get(name) is not None for name in ("stage", "error_code"))
+    said = [name for name in ("ids", "playlist_id") if body.get(name) is not None]
+    if not said and not kind:
+        return [("ids", "tasks_missing", {})]
+    return [(said[0], "ids_alone", {})] if len(said) + kind > 1 else []
+
+
+def _results(outcomes: list[Outcome]) -> Iterator[Result]:
+    for outcome in outcomes:
+        if isinstance(outcome, AppError):
+            yield outcome
+        else:
+            yield HTTPStatus.OK if outcome else HTTPStatus.NO_CONTENT, outcome
+
+
+ROUTES = [
+    post(
+        "/api/tasks/actions",
+        act,
+        Operation(
+            "act",
+            "Tasks",
+            "Act on many tasks",
+            {200: Reply("What became of each, in order", {JSON: ActionResults})},
+            "On those that `ids` names, on the entries of a list, or on all in a `stage`, "
+            "with an `error_code`, or both. What goes wrong with one stops no other.",
+            parameters=READER,
+            body=ActionRequest,
+            errors=OF_CHANGES,
+        ),
+    )
+]

@@ -1,0 +1,82 @@
+"""`POST /api/process/batch`: many links go in at once, and each has a result of its own."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from server.api.bodies import read_object, validated
+from server.api.idempotency import key_of
+from server.api.keys import TASKS
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
+from server.api.openapi.schemas import Results
+from server.api.process import IDEMPOTENCY_KEY, Asked, read_all, shared_task
+from server.api.results import Result, respond_results
+from server.api.route import post
+from server.errors import AppError, IdempotencyMismatch, InvalidQuery, InvalidRequest
+from server.models import Batch, TaskStatus
+
+MAX_BATCH = 4 << 20  # bytes
+
+
+async def submit_batch(request: web.Request) -> web.Response:
+    """Accept what can be accepted, in one transaction; a wrong one stops no other.
+
+    With an `Idempotency-Key` each request has that key and its place, so the same batch again gives the
+    same tasks.
+    """
+    key = key_of(request)
+    batch = validated(Batch, await read_object(request, MAX_BATCH))
+    asked = [await _or_shared(request, each) for each in await _read_all(request, batch.requests, key)]
+    possible = [each for each in asked if isinstance(each, tuple)]
+    accepted = iter(await request.app[TASKS].submit_all(possible))
+    return respond_results(request, _results(asked, accepted))
+
+
+async def _or_shared(request: web.Request, asked: Asked | AppError) -> Asked | AppError | TaskStatus:
+    if isinstance(asked, AppError):
+        return asked
+    try:
+        return await shared_task(request, asked) or asked
+    except IdempotencyMismatch as mismatch:
+        return mismatch
+
+
+async def _read_all(request: web.Request, bodies: tuple[Any, ...], key: str | None) -> list[Asked | AppError]:
+    objects = [body if isinstance(body, dict) else {} for body in bodies]
+    keys = [f"{key} {place}" if key else None for place in range(len(bodies))]
+    read = await read_all(request, objects, keys)
+    return [
+        each if isinstance(body, dict) else InvalidRequest([("body", "dict_type", {})])
+        for body, each in zip(bodies, read, strict=True)
+    ]
+
+
+def _results(
+    asked: list[Asked | AppError | TaskStatus], accepted: Iterator[TaskStatus | AppError]
+) -> Iterator[Result]:
+    for each in asked:
+        if isinstance(each, TaskStatus):
+            yield HTTPStatus.OK, each
+            continue
+        outcome = each if isinstance(each, AppError) else next(accepted)
+        yield (HTTPStatus.ACCEPTED, outcome) if isinstance(outcome, TaskStatus) else outcome
+
+
+ROUTES = [
+    post(
+        "/api/process/batch",
+        submit_batch,
+        Operation(
+            "process_batch",
+            "Tasks",
+            "Make many tasks",
+            {200: Reply("What became of each, in order", {JSON: Results})},
+            "Each is taken or refused by itself; those that are taken are on disk, all in one transaction.",
+            parameters=(IDEMPOTENCY_KEY, *READER),
+            body=Batch,
+            errors=(InvalidQuery, *OF_CHANGES),
+        ),
+    )
+]

@@ -1,0 +1,149 @@
+"""`/api/cookies`: what is stored to log in with. What is in it goes in, and to downloads; never out again."""
+
+import asyncio
+import re
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from server import cookies
+from server.api.bodies import BODY_WITHIN, respond_json
+from server.api.keys import COOKIES
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
+from server.api.openapi.schemas import CookieList
+from server.api.route import delete, get, put
+from server.errors import BodyTooLarge, BodyTooSlow, CookiesNotFound, InvalidCookies, NotTextType, WrongField
+from server.ports import Cookies
+
+_NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookies.NAME}$"}, "path")
+_PATH = "/api/cookies/{name:[^/]+}"
+
+
+async def list_cookies(request: web.Request) -> web.Response:
+    stored = request.app[COOKIES]
+    found = [(name, await stored.get(name)) for name in await stored.names()]
+    shown = [await asyncio.to_thread(_shown, name, file.text) for name, file in found if file]
+    return respond_json({"cookies": shown})
+
+
+async def put_cookies(request: web.Request) -> web.Response:
+    """Store it under this name; one that is there already is replaced."""
+    if request.content_type != "text/plain":
+        raise NotTextType
+    text = await _read_text(request)
+    try:
+        found = await asyncio.to_thread(cookies.parse, text)
+    except cookies.WrongLine as exc:
+        raise InvalidCookies(exc.number) from None
+    await request.app[COOKIES].put(_name(request), cookies.written(found))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def delete_cookies(request: web.Request) -> web.Response:
+    if not await request.app[COOKIES].delete(_name(request)):
+        raise CookiesNotFound
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _name(request: web.Request) -> str:
+    """Raises `CookiesNotFound` if none can have it."""
+    name = request.match_info["name"]
+    if not re.fullmatch(cookies.NAME, name):
+        raise CookiesNotFound
+    return name
+
+
+async def cookies_named(bodies: Iterable[dict[str, Any]], stored: Cookies) -> Collection[str]:
+    """The names of what is stored, if one of `bodies` has a name."""
+    return set(await stored.names()) if any("cookies" in body for body in bodies) else ()
+
+
+def unknown_cookies(body: dict[str, Any], stored: Collection[str]) -> list[WrongField]:
+    """That there are none of this name, if so."""
+    name = body.get("cookies")
+    known = not isinstance(name, str) or name in stored
+    return [] if known else [("cookies", "cookies_unknown", {})]
+
+
+async def _read_text(request: web.Request) -> str:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            async for block in request.content.iter_any():
+                body += block
+                if len(body) > cookies.MAX_SIZE:
+                    raise BodyTooLarge
+    except TimeoutError:
+        raise BodyTooSlow from None
+    except web.RequestPayloadError:  # a Content-Encoding that it has not
+        raise InvalidCookies(1) from None
+    try:
+        return body.decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidCookies(1 + body[: exc.start].count(b"\n")) from None
+
+
+def _shown(name: str, text: str) -> dict[str, object]:
+    """What may be known of a file. Its expiry is the next of those that are still good, or else the last.
+
+    Of a megabyte that takes a tenth of a second: nothing for the event loop.
+    """
+    found, now = cookies.parse(text), time.time()
+    ends = sorted(cookie.expires for cookie in found if cookie.expires)
+    following = next((end for end in ends if end > now), ends[-1] if ends else None)
+    shown: dict[str, object] = {
+        "name": name,
+        "hosts": sorted({cookie.host for cookie in found}),
+        "count": len(found),
+        "expired": sum(end <= now for end in ends),
+    }
+    with suppress(OverflowError, ValueError, OSError):  # beyond the year 9999
+        if following is not None:
+            shown["expires_at"] = datetime.fromtimestamp(following, UTC).isoformat()[:19] + "Z"
+    return shown
+
+
+ROUTES = [
+    get(
+        "/api/cookies",
+        list_cookies,
+        Operation(
+            "listCookies",
+            "Cookies",
+            "The stored cookie files",
+            {200: Reply("Names, hosts and expiry; never what is in them", {JSON: CookieList})},
+            parameters=READER,
+        ),
+    ),
+    put(
+        _PATH,
+        put_cookies,
+        Operation(
+            "putCookies",
+            "Cookies",
+            "Store a cookie file",
+            {204: Reply("It is on disk")},
+            "Netscape format, UTF-8, at most 1 MiB.",
+            parameters=(_NAME, *READER),
+            text_body=True,
+            errors=(CookiesNotFound, InvalidCookies, NotTextType, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
+        ),
+    ),
+    delete(
+        _PATH,
+        delete_cookies,
+        Operation(
+            "deleteCookies",
+            "Cookies",
+            "Remove a cookie file",
+            {204: Reply("It is gone")},
+            parameters=(_NAME, *READER),
+            errors=(CookiesNotFound, *OF_CHANGES),
+        ),
+    ),
+]

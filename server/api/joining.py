@@ -1,0 +1,103 @@
+"""The modules of the page as one script, and its sheets as one sheet: a first visit asks for few files.
+
+No bundler: the modules are written in one manner (they import names from files beside them, never in a
+circle, and export where they declare), so each becomes the body of a function that returns what it exports.
+What is written in another manner is refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?s:.*?)\*/)[ \t]*\n", re.MULTILINE)
+# At the end of a line, without a quote: else it may be within a text. And what the checker of types is told.
+_REMARK = re.compile(r"""[ \t]+//[ ][^"'`\n]*$|/\*\*[ ]@type[ ].*?\*/[ ]?""", re.MULTILINE)
+_INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js"\n', re.MULTILINE)
+_EXPORT = re.compile(
+    r"^export ((?:(?:async )?function|class|const) (\w+)|const \{([\w, ]*)\} =)", re.MULTILINE
+)
+_LATER = re.compile(r'\bimport\("\./(\w+)\.js"\)(?!\.[A-Z])')  # and no type in a comment
+_WAITS = re.compile(r"^(?:(?:export )?const \S+ = )?await ", re.MULTILINE)
+_OTHERWISE = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
+
+
+LATER = "later.js"
+
+
+class NotJoinable(ValueError):
+    """A module is written in another manner; the text says which and where."""
+
+
+def join_scripts(modules: Mapping[str, str], entry: str) -> tuple[str, str]:
+    """One module that does what `entry` does, and another one, `LATER`, of what is imported on demand only.
+
+    `modules`: name -> text.
+    """
+    first = _in_order(modules, [entry])
+    on_demand = [name for module in first for name in _LATER.findall(_bare(modules[module]))]
+    later = [name for name in _in_order(modules, on_demand) if name not in first]
+    shared = ", ".join(f"${name}" for name in first[:-1])
+    made = ", ".join(f"{name}: ${name}" for name in dict.fromkeys(on_demand))
+    parts = [*(_function(name, modules[name]) for name in first[:-1]), _body(entry, modules[entry])]
+    if not later:
+        return "\n".join(parts), ""
+    load = f'import("./{LATER}").then(({{ default: make }}) => make({{ {shared} }}))'
+    return (
+        "\n".join([f"let $rest\nconst $later = async (name) => (await ($rest ??= {load}))[name]", *parts]),
+        "\n".join(
+            [
+                f"export default async ({{ {shared} }}) => {{",
+                *(_function(name, modules[name]) for name in later),
+                f"return {{ {made} }}\n}}\n",
+            ]
+        ),
+    )
+
+
+def join_sheets(sheets: Iterable[str]) -> str:
+    return "".join(_bare(sheet) for sheet in sheets)
+
+
+def _bare(text: str) -> str:
+    """Without comments and indents.
+
+    No text of the page goes over several lines: a test sees to that.
+    """
+    return _INDENT.sub("", _REMARK.sub("", _COMMENT.sub("", text)))
+
+
+def _in_order(modules: Mapping[str, str], entries: Iterable[str]) -> list[str]:
+    """What is imported stands before what imports it."""
+    done: dict[str, None] = {}
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        if name in way:
+            raise NotJoinable(f"{' > '.join((*way, name))} is a circle")
+        if name not in modules:
+            raise NotJoinable(f"{way[-1]}.js imports {name}.js, which is not there")
+        if name not in done:
+            for _, other in _IMPORT.findall(modules[name]):
+                visit(other, (*way, name))
+            done[name] = None
+
+    for entry in entries:
+        visit(entry, ())
+    return list(done)
+
+
+def _function(name: str, text: str) -> str:
+    exported = ", ".join((one or some).strip() for _, one, some in _EXPORT.findall(text))
+    waits, runs = ("await ", "async ") if _WAITS.search(text) else ("", "")
+    return f"const ${name} = {waits}({runs}() => {{\n{_body(name, text)}return {{ {exported} }}\n}})()"
+
+
+def _body(name: str, text: str) -> str:
+    body = _LATER.sub(r'$later("\1")', _EXPORT.sub(r"\1", _IMPORT.sub(_taken, _bare(text))))
+    if other := _OTHERWISE.search(body):
+        raise NotJoinable(f"{name}.js: {other.group()}")
+    return body
+
+
+def _taken(found: re.Match[str]) -> str:
+    names, module = found.groups()
+    return f"const {{{names.replace(' as ', ': ')}}} = ${module}\n"

@@ -1,0 +1,157 @@
+"""`GET /api/tasks/<id>/stream`: a download is watched while it comes.
+
+The answer has no length, and ends with the file. What comes to another end is cut off, so that nobody takes a
+part for the whole. Once the task is completed it is the finished file.
+"""
+
+import asyncio
+from contextlib import closing
+from typing import Final
+
+from aiohttp import web
+
+from server.api.connections import CONNECTIONS
+from server.api.files import CONDITIONS, PLAYABLE, SANDBOX_POLICY, disposition, replies, replies_to_head, send
+from server.api.keys import TASKS, WORKPLACE
+from server.api.openapi.operation import IF_NONE_MATCH, READER, TASK_ID, Operation
+from server.api.route import get
+from server.api.security import DOORS
+from server.errors import FileNotFound, NotStreamable, RangeNotSatisfiable, StorageAway, TaskNotFound
+from server.models import Stage, StoredFile, TaskStatus
+from server.ports import Growing, Growth
+
+PIECE: Final = 256 * 1024  # bytes
+SOON, LATE = 0.25, 1.0  # seconds between two looks: at first, and where nothing comes
+MISSED_FOR: Final = 60.0  # seconds that a file may be nowhere: between attempts, or while it is published
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Raises `TaskNotFound`, `NotStreamable`, and for a finished file what `send` raises."""
+    status = await request.app[TASKS].status(request.match_info["task_id"])
+    if status.stage is Stage.COMPLETED:
+        return await _finished(request, status)
+    if status.stage.is_final or status.is_list:
+        raise NotStreamable("over")
+    growing = await _growing(request, status)
+    with closing(growing):
+        response = web.StreamResponse(headers=_headers(status, growing))
+        request.app[DOORS].add_headers(request, response)
+        await response.prepare(request)
+        if request.method == "GET":
+            following = _Following(request, response, growing).to_the_end()
+            await request.app[CONNECTIONS].attended(request.protocol, following)
+        await response.write_eof()
+    return response
+
+
+async def _growing(request: web.Request, status: TaskStatus) -> Growing:
+    try:
+        return await asyncio.to_thread(request.app[WORKPLACE].growing, status.task_id)
+    except NotStreamable as exc:
+        if exc.reason == "elsewhere" and status.stage not in (Stage.DOWNLOAD, Stage.CONVERT):
+            raise NotStreamable("nothing_yet") from None
+        raise
+
+
+async def _finished(request: web.Request, status: TaskStatus) -> web.StreamResponse:
+    stored = _main(status)
+    if stored is None:
+        raise NotStreamable("over")
+    published = status.published_at or status.completed_at or status.created_at
+    named = disposition(stored.name, status.video_info.title, inline=bool(PLAYABLE.fullmatch(stored.type)))
+    return await send(request, status.task_id, stored, named, published.replace(microsecond=0))
+
+
+def _main(status: TaskStatus) -> StoredFile | None:
+    return status.files.get("video") or status.files.get("audio")
+
+
+class _Following:
+    def __init__(self, request: web.Request, response: web.StreamResponse, growing: Growing) -> None:
+        self._task_id = request.match_info["task_id"]
+        self._tasks = request.app[TASKS]
+        self._response = response
+        self._growing = growing
+        self._sent = 0
+
+    async def to_the_end(self) -> None:
+        """Send all of the file. Raises `ConnectionResetError` if that cannot be."""
+        pause, missed = SOON, 0.0
+        while True:
+            growth, good = await asyncio.to_thread(self._growing.look)
+            if growth is Growth.REPLACED:
+                raise ConnectionResetError("another file is in its place")
+            pause = SOON if good > self._sent else min(2 * pause, LATE)
+            missed = missed + pause if growth is Growth.AWAY else 0.0
+            await self._send_up_to(good)
+            if growth is Growth.WHOLE or await self._is_over(growth, missed):
+                return
+            await asyncio.sleep(pause)
+
+    async def _send_up_to(self, good: int) -> None:
+        while self._sent < good:
+            count = min(PIECE, good - self._sent)
+            piece = await asyncio.to_thread(self._growing.read, self._sent, count)
+            if not piece:
+                raise ConnectionResetError("the file has become shorter")
+            await self._response.write(piece)
+            self._sent += len(piece)
+
+    async def _is_over(self, growth: Growth, missed: float) -> bool:
+        """Whether all is sent, although nobody said so of the file."""
+        try:
+            status = await self._tasks.status(self._task_id)
+        except TaskNotFound:
+            raise ConnectionResetError("the task was removed") from None
+        if self._tasks.is_closing or missed > MISSED_FOR:
+            raise ConnectionResetError("there will be no more of it here")
+        if not status.stage.is_final:
+            return False
+        size = await asyncio.to_thread(lambda: self._growing.size)
+        if status.stage is not Stage.COMPLETED or size != status.fetched:
+            raise ConnectionResetError("it ended otherwise")
+        await self._send_up_to(size)
+        return True
+
+
+def _headers(status: TaskStatus, growing: Growing) -> dict[str, str]:
+    name = f"{status.task_id}.{growing.type.rpartition('/')[2].removeprefix('x-')}"
+    return {
+        "Accept-Ranges": "none",
+        "Cache-Control": "private, no-store",
+        "Content-Disposition": disposition(name, status.video_info.title, inline=True),
+        "Content-Security-Policy": SANDBOX_POLICY,
+        "Content-Type": growing.type,
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+_HEADERS = {
+    "Accept-Ranges": "`none` while it grows: a `Range` gets the whole; `bytes` later",
+    "Content-Disposition": "`inline`; the title as file name",
+    "ETag": "of the finished file",
+}
+ROUTES = [
+    get(
+        "/api/tasks/{task_id}/stream",
+        stream,
+        Operation(
+            "stream",
+            "Files",
+            "A download while it comes",
+            replies("From its beginning, following its end", "*/*", _HEADERS),
+            "Of a completed task it is the film, or the sound if there is no film. If the download does not "
+            "come to its end, the connection breaks off before that of the answer.",
+            parameters=(TASK_ID, *CONDITIONS, *READER),
+            errors=(TaskNotFound, NotStreamable, FileNotFound, RangeNotSatisfiable, StorageAway),
+        ),
+        head=Operation(
+            "stream_head",
+            "Files",
+            "Whether there is something to play, and what",
+            replies_to_head(_HEADERS),
+            parameters=(TASK_ID, IF_NONE_MATCH, *READER),
+            errors=(TaskNotFound, NotStreamable, FileNotFound, StorageAway),
+        ),
+    )
+]

@@ -1,0 +1,114 @@
+"""`GET /api/download.zip`: all finished files of many tasks as one archive, made while it is sent."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+
+from aiohttp import web
+
+from server.api import wire
+from server.api.archive import Member, ahead, archive, length_of
+from server.api.files import SANDBOX_POLICY, beginning_with, filename_of
+from server.api.keys import FILES, TASKS
+from server.api.openapi.operation import BINARY, READER, Operation, Parameter, Reply
+from server.api.query import Query
+from server.api.route import get
+from server.api.security import DOORS
+from server.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
+from server.models import TaskStatus
+
+MOST = 200  # tasks
+
+
+async def download_all(request: web.Request) -> web.StreamResponse:
+    """Raises `InvalidQuery`, `TaskNotFound`, `FileNotFound`; a file that goes meanwhile breaks it off."""
+    members = list(named(await _statuses(request)))
+    if not members:
+        raise FileNotFound
+    response = web.StreamResponse(headers=_HEADERS)
+    response.content_length = length_of(members)
+    request.app[DOORS].add_headers(request, response)
+    async with (
+        aclosing(archive(request.app[FILES], members)) as made,
+        aclosing(ahead(made)) as pieces,
+    ):
+        first = await anext(pieces)  # a file that is gone already can still be told
+        await response.prepare(request)
+        if request.method == "GET":
+            await wire.send_pieces(request, beginning_with(first, pieces))
+    await response.write_eof()
+    return response
+
+
+async def _statuses(request: web.Request) -> list[TaskStatus]:
+    query = Query(request)
+    ids = list(dict.fromkeys(filter(None, (query.get("ids") or "").split(","))))
+    query.check()
+    if not 1 <= len(ids) <= MOST:
+        raise InvalidQuery("ids")
+    statuses = await request.app[TASKS].statuses(ids)
+    if len(statuses) != len(ids):
+        raise TaskNotFound
+    return statuses
+
+
+def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:
+    """All files, called as when they are fetched alone; of two that would be called the same, one has its own
+    name.
+    """
+    taken: set[str] = set()
+    for status in statuses:
+        for stored in status.files.values():
+            name = filename_of(stored.name, status.video_info.title)
+            if name.casefold() in taken:  # many file systems do not tell them apart
+                name = stored.name
+            taken.add(name.casefold())
+            yield Member(status.task_id, stored, name, _modified(status))
+
+
+def _modified(status: TaskStatus) -> datetime:
+    return status.published_at or status.completed_at or status.created_at
+
+
+_HEADERS = {
+    "Accept-Ranges": "none",
+    "Cache-Control": "private, no-store",
+    "Content-Disposition": 'attachment; filename="clipwire.zip"',
+    "Content-Security-Policy": SANDBOX_POLICY,
+    "Content-Type": "application/zip",
+    "X-Content-Type-Options": "nosniff",
+}
+_DESCRIBED = {"Accept-Ranges": "`none`: a `Range` gets the whole", "Content-Disposition": "`attachment`"}
+_PARAMETERS = (
+    Parameter(
+        "ids",
+        "of 1 to 200 tasks, comma-separated",
+        {"type": "string", "pattern": "[^,]"},
+        is_required=True,
+    ),
+    *READER,
+)
+_ERRORS = (InvalidQuery, TaskNotFound, FileNotFound, StorageAway)
+ROUTES = [
+    get(
+        "/api/download.zip",
+        download_all,
+        Operation(
+            "download_all",
+            "Files",
+            "All files of many tasks",
+            {200: Reply("A ZIP archive of stored entries", {"application/zip": BINARY}, _DESCRIBED)},
+            "It is made while it is sent; its length is known before.",
+            parameters=_PARAMETERS,
+            errors=_ERRORS,
+        ),
+        head=Operation(
+            "download_all_head",
+            "Files",
+            "What the archive comes with",
+            {200: Reply("As with GET", headers=_DESCRIBED)},
+            parameters=_PARAMETERS,
+            errors=_ERRORS,
+        ),
+    )
+]

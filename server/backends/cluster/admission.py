@@ -1,0 +1,168 @@
+"""Which tasks have a job: as many of a host as `max_per_host` allows, the best of those that wait.
+
+A task has a job (`tasks.job_id`) from its admission to the end of its attempt. So a host's jobs are its
+places, and a task without one costs no worker anything. Everything here is part of a transaction of its
+caller: what it admits, and why there is room, is committed together. A host is counted under an advisory lock
+of its own, which is taken after all locks of rows, in the order of names.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
+from psycopg import AsyncConnection
+
+from server.backends.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of
+from server.models import Stage, Task, TaskStatus
+from server.tasks.patience import MAX_RETRY_AFTER
+
+AT_ONCE = 500  # jobs; whoever is left waits for the end of an attempt, or for the next look of a sweeper
+CLOCKS_DIFFER = 5.0  # seconds by which what a node knows of the database's clock may be wrong
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('clipwire host ' || %s, 0))"
+_COUNT = "SELECT count(*) FROM tasks WHERE host = %s AND job_id IS NOT NULL"
+# Rows that somebody else changes are theirs to admit: who waited for them could wait for ever.
+# One that was withdrawn is left to whoever acts on it, unless they died over it.
+# When a task may begin is its status's word, but no later than was meant: where a database's clock was set
+# back, or another machine has taken over, it would else wait for as long as the clocks differ. One that is
+# scheduled waits for a moment, and for nothing else.
+_WAITING = """
+    SELECT task_id, priority, CASE WHEN at IS NOT NULL THEN least(at, latest) END,
+        (SELECT node_id FROM nodes WHERE node_id = tasks.node AND NOT low AND 'worker' = ANY(roles)
+            AND heartbeat_at > now() - make_interval(secs => %(alive)s))
+    FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
+    WHERE host = ANY(%(hosts)s) AND stage = 'queued' AND job_id IS NULL AND NOT removed
+      AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')
+      AND NOT EXISTS (SELECT FROM pauses)
+      AND (%(early)s OR coalesce(at <= now() OR at > latest + make_interval(secs => %(differ)s), true))
+    ORDER BY priority DESC, number LIMIT %(limit)s FOR UPDATE OF tasks SKIP LOCKED"""
+_ADMITTED = """
+    UPDATE tasks SET job_id = job
+    FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
+# Whoever withdrew them has said what becomes of them.
+_KEPT = "UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL"
+_FREED = "UPDATE tasks SET job_id = NULL WHERE job_id = %s"
+# A job that has begun keeps its priority: it no longer matters.
+_OUTDATED = """
+    SELECT job_id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
+    WHERE task_id = ANY(%s) AND stage = 'queued'
+      AND jobs.status = 'todo' AND jobs.priority <> tasks.priority"""
+# Where a worker was quicker, it finds that nothing may begin (see `worker`), and gives its job back.
+_PAUSED = "SELECT FROM pauses"
+_PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
+_TAKE_BACK = """
+    WITH waiting AS (
+        SELECT task_id, jobs.id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
+        WHERE jobs.status = 'todo' LIMIT %s FOR UPDATE OF tasks SKIP LOCKED
+    ), gone AS (
+        DELETE FROM procrastinate_jobs AS jobs USING waiting
+        WHERE jobs.id = waiting.id AND jobs.status = 'todo' RETURNING jobs.id
+    )
+    UPDATE tasks SET job_id = NULL FROM waiting JOIN gone USING (id) WHERE tasks.task_id = waiting.task_id"""
+_RESUME = "DELETE FROM pauses"
+_HOSTS = "SELECT DISTINCT host FROM tasks WHERE stage = 'queued' AND job_id IS NULL AND NOT removed"
+
+Waiting = tuple[str, int, datetime | None, str | None]  # id, priority, not before, node
+
+
+class Admission:
+    """`max_per_host` holds over all nodes; 0: no limit.
+
+    A task goes back to the node that has its partial files, if there was a sign of life of it in the last
+    `node_alive` seconds; 0: all nodes have them.
+    """
+
+    def __init__(self, jobs: JobManager, max_per_host: int, node_alive: float = 0) -> None:
+        self._jobs = jobs
+        self.max_per_host = max_per_host
+        self._node_alive = node_alive
+
+    async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
+        """Where hosts have no limit a new task has its job at once, and its row is written once."""
+        may_begin = [task.status for task in tasks if self._begins_at_once(task.status)]
+        if may_begin and await (await db.execute(_PAUSED, prepare=True)).fetchall():
+            may_begin = []
+        waiting: list[Waiting] = [(status.task_id, status.priority, None, None) for status in may_begin]
+        made = dict(zip((status.task_id for status in may_begin), await self._make(db, waiting), strict=True))
+        return [made.get(task.status.task_id) for task in tasks]
+
+    def _begins_at_once(self, status: TaskStatus) -> bool:
+        return not self.max_per_host and status.stage is Stage.QUEUED and status.not_before is None
+
+    async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
+        """What a change leads to after which tasks of `hosts` are queued; those that were there before are
+        `changed`.
+        """
+        if changed:
+            await db.execute(_KEPT, (list(changed),))
+            for (job_id,) in await (await db.execute(_OUTDATED, (list(changed),))).fetchall():
+                if await self._drop(db, job_id):
+                    await db.execute(_FREED, (job_id,))
+        await self.admit(db, hosts)
+
+    async def admit(self, db: AsyncConnection, hosts: Collection[str]) -> None:
+        """Give jobs to those who wait for one of `hosts`, as far as there is room; at most `AT_ONCE`."""
+        if not self.max_per_host:  # then the engine waits for what may not begin yet
+            await self._admit(db, list(hosts), AT_ONCE, early=True)
+            return
+        for host in sorted(hosts):
+            await db.execute(_LOCK, (host,))
+            [(taken,)] = await (await db.execute(_COUNT, (host,))).fetchall()
+            if taken < self.max_per_host:
+                await self._admit(db, [host], self.max_per_host - taken, early=False)
+
+    async def pause(self, db: AsyncConnection) -> None:
+        """Give no more jobs."""
+        await db.execute(_PAUSE)
+
+    async def take_back(self, db: AsyncConnection) -> bool:
+        """Some jobs that have not begun; return whether there were any."""
+        return (await db.execute(_TAKE_BACK, (AT_ONCE,))).rowcount > 0
+
+    async def resume(self, db: AsyncConnection) -> list[str]:
+        """Give jobs again; return the hosts that are waited for."""
+        await db.execute(_RESUME)
+        return await self.waited_for(db)
+
+    async def waited_for(self, db: AsyncConnection) -> list[str]:
+        return [host for (host,) in await (await db.execute(_HOSTS)).fetchall()]
+
+    async def _drop(self, db: AsyncConnection, job_id: int) -> bool:
+        """Delete a job that has not begun; say whether there was one."""
+        return await self._jobs.cancel_job_by_id_async(job_id, delete_job=True, connection=db)
+
+    async def _admit(self, db: AsyncConnection, hosts: list[str], limit: int, *, early: bool) -> None:
+        values: dict[str, object] = {
+            "hosts": hosts,
+            "limit": limit,
+            "early": early,
+            "alive": self._node_alive,
+        }
+        values |= {"longest": MAX_RETRY_AFTER, "differ": CLOCKS_DIFFER}
+        await self._defer(db, await (await db.execute(_WAITING, values)).fetchall())
+
+    async def _defer(self, db: AsyncConnection, waiting: Sequence[Waiting]) -> None:
+        if waiting:
+            task_ids = [task_id for task_id, *_ in waiting]
+            await db.execute(_ADMITTED, (task_ids, await self._make(db, waiting)))
+
+    async def _make(self, db: AsyncConnection, waiting: Sequence[Waiting]) -> list[int]:
+        """The numbers of the jobs, in the order of those who wait."""
+        if not waiting:
+            return []
+        wanted = [_job(*one) for one in waiting]
+        made = await self._jobs.batch_defer_jobs_async(jobs=wanted, connection=db)
+        return [job.id for job in made if job.id is not None]
+
+
+def _job(task_id: str, priority: int, not_before: datetime | None, node: str | None) -> Job:
+    return Job(
+        queue=queue_of(node) if node else DOWNLOADS,
+        lock=task_id,  # while an attempt still ends, the next one does not begin
+        queueing_lock=None,
+        task_name=DOWNLOAD,
+        task_kwargs={"task_id": task_id},
+        priority=priority,
+        scheduled_at=not_before,
+    )

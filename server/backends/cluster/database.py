@@ -1,0 +1,53 @@
+"""What the cluster does in the database beside the store: short transactions on a few connections.
+
+The engine uses them, too: a node has twelve connections at most, those of its store among them.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from server.backends.postgresql.connection import answering, available
+from server.backends.postgresql.link import Links, open_links
+
+CHECKED_WITHIN = 4.0  # seconds in which a connection has to show that it is there
+
+
+class Database:
+    """What goes wrong for a reason outside is `StoreUnavailable`."""
+
+    def __init__(self, url: str, links: Links) -> None:
+        self.url = url
+        self._links = links
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """For statements that are answered at once, or it is lost. Raises psycopg's errors as well."""
+        async with self._links.lend() as db:
+            with answering(db):
+                yield db
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """See `connection`."""
+        with available():
+            async with self.connection() as db, db.transaction():
+                yield db
+
+    async def rows(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        async with self.transaction() as db:
+            return await (await db.execute(sql.encode(), values)).fetchall()
+
+    async def look(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        """What one statement finds, which needs no transaction."""
+        with available():
+            async with self.connection() as db:
+                return await (await db.execute(sql.encode(), values)).fetchall()
+
+
+@asynccontextmanager
+async def open_database(url: str, most: int) -> AsyncIterator[Database]:
+    async with open_links(url, most, within=CHECKED_WITHIN) as links:
+        yield Database(url, links)

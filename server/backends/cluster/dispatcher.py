@@ -1,0 +1,131 @@
+"""The port by which tasks are run, wherever that is: wishes go through the database.
+
+A task that waits has its job by the transaction that made it wait, so there is nothing to submit. To withdraw
+it is to have its job ended, by whichever worker has it, and to look until it is gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from procrastinate.manager import JobManager
+
+from server.backends.cluster.admission import Admission
+from server.backends.cluster.database import Database
+from server.backends.cluster.engine import WISHES
+from server.backends.cluster.supervisor import Supervisor
+from server.backends.cluster.worker import Jobs
+from server.errors import StoreUnavailable, WorkerSilent
+from server.models import Task
+
+log = logging.getLogger(__name__)
+
+WITHIN = 2.0  # seconds that a worker has to stop what it runs
+FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether it has
+HOSTS_AT_ONCE = 20  # in one transaction
+LATER = 0.1  # of the time that was waited: so much later than need be it is seen at most
+
+_JOBS = "SELECT task_id, job_id, host FROM tasks WHERE task_id = ANY(%s) ORDER BY task_id FOR UPDATE"
+_DROP = "DELETE FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'todo'"
+# From here until something is recorded nobody admits the tasks again.
+_WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id = ANY(%s)"
+_ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
+_FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS NOT NULL RETURNING job_id"
+
+
+class SharedDispatcher:
+    """`supervisor` and `jobs` are those of this node, if it is a worker."""
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: JobManager,
+        admission: Admission,
+        supervisor: Supervisor | None,
+        ours: Jobs | None,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._admission = admission
+        self._supervisor = supervisor
+        self._ours = ours
+
+    def submit(self, task: Task) -> None:
+        """It was, in the transaction in which it was stored."""
+
+    async def withdraw(self, *task_ids: str) -> None:
+        """Raises `WorkerSilent` if who runs one of them does not answer; the wish is kept until they do."""
+        while job_ids := await self._take(task_ids):
+            if not await self._are_gone(job_ids, WITHIN):
+                raise WorkerSilent
+
+    async def finish(self, task_id: str) -> None:
+        async with self._database.transaction() as db:
+            rows = await (await db.execute(_FINISH, (task_id,))).fetchall()
+            if rows:
+                await db.execute("SELECT pg_notify(%s, '')", (WISHES,))
+        await self._are_gone([job_id for (job_id,) in rows], None)
+
+    def running(self) -> list[str]:
+        return self._ours.running() if self._ours else []
+
+    def hold(self) -> None:
+        if self._supervisor:
+            self._supervisor.hold()
+
+    def release(self) -> None:
+        if self._supervisor:
+            self._supervisor.release()
+
+    async def pause(self) -> None:
+        async with self._database.transaction() as db:
+            await self._admission.pause(db)
+        with suppress(StoreUnavailable):  # it is done: whoever still has a job gives it back
+            while await self._take_back_some():
+                pass
+
+    async def _take_back_some(self) -> bool:
+        async with self._database.transaction() as db:
+            return await self._admission.take_back(db)
+
+    async def resume(self) -> None:
+        async with self._database.transaction() as db:
+            hosts = await self._admission.resume(db)
+        with suppress(StoreUnavailable):  # it is done; a sweeper admits who is left
+            for start in range(0, len(hosts), HOSTS_AT_ONCE):
+                async with self._database.transaction() as db:
+                    await self._admission.admit(db, hosts[start : start + HOSTS_AT_ONCE])
+
+    async def is_paused(self) -> bool:
+        return bool(await self._database.look("SELECT queue FROM pauses"))
+
+    async def drain(self) -> None:
+        if self._supervisor:
+            await self._supervisor.drain()
+
+    async def _take(self, task_ids: Sequence[str]) -> list[int]:
+        """Take those jobs away that have not begun, and ask for the end of the others, which are returned."""
+        async with self._database.transaction() as db:
+            found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
+            jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}
+            await db.execute(_DROP, (list(jobs),))
+            doing = [job_id for (job_id,) in await (await db.execute(_ARE_DOING, (list(jobs),))).fetchall()]
+            for job_id in doing:
+                await self._jobs.cancel_job_by_id_async(job_id, abort=True, connection=db)
+            run = {jobs[job_id] for job_id in doing}
+            await db.execute(_WITHDRAWN, ([task_id for task_id, *_ in found if task_id not in run],))
+            await self._admission.admit(
+                db, sorted({host for task_id, _, host in found if task_id not in run})
+            )
+            return doing
+
+    async def _are_gone(self, job_ids: Sequence[int], within: float | None) -> bool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while await self._database.look(_ARE_DOING, list(job_ids)):
+            waited = loop.time() - began
+            if within is not None and waited >= within:
+                return False
+            await asyncio.sleep(min(max(FIRST_LOOK, LATER * waited), LAST_LOOK))
+        return True

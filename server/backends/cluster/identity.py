@@ -1,0 +1,78 @@
+"""Who a node is: a name that outlives its process, so that it can take up at once what it left behind.
+
+`nodes/<name>` in the data directory is held (flock) by the node of that name. One that starts takes a name
+whose node is dead; in a folder that several nodes share each of them has its own.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from uuid import uuid4
+
+FOLDER = "nodes"
+ID_FILE = "folder.id"
+_NAME = re.compile(r"[0-9a-f]{32}")
+
+
+@contextmanager
+def own_name(data_dir: Path) -> Iterator[str]:
+    """The name of this node, for as long as the block lasts. Touches the disk; raises `OSError`."""
+    folder = data_dir / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in chain(_names(folder), _new_names()):
+        with _held(folder / name) as is_ours:
+            if is_ours:
+                yield name
+                return
+
+
+@contextmanager
+def dead_neighbours(data_dir: Path) -> Iterator[list[str]]:
+    """Names in this folder whose nodes are dead, which nobody takes for as long as the block lasts.
+
+    Touches the disk; raises `OSError`.
+    """
+    folder = data_dir / FOLDER
+    with ExitStack() as stack:
+        yield [name for name in _names(folder) if stack.enter_context(_held(folder / name))]
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Whether the lock could be had; if so, it is ours for as long as the block lasts."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        is_ours = False
+    else:
+        is_ours = True
+    try:
+        yield is_ours
+    finally:
+        os.close(descriptor)
+
+
+def _new_names() -> Iterator[str]:
+    """More than one: a node that starts in this moment may take a new name for one that was left behind."""
+    while True:
+        yield uuid4().hex
+
+
+def name_of(data_dir: Path) -> str:
+    """The name of the folder itself, the same for all that see it. Touches the disk; raises `OSError`."""
+    path, mine = data_dir / ID_FILE, data_dir / f"{ID_FILE}.{uuid4().hex}"
+    if not path.exists():
+        mine.write_text(uuid4().hex, encoding="ascii")
+        with suppress(FileExistsError):  # somebody else was faster
+            os.link(mine, path)
+        mine.unlink()
+    return path.read_text(encoding="ascii")

@@ -1,0 +1,107 @@
+"""The nodes, as they tell of themselves: each has a row, with a heartbeat.
+
+A node that has not been heard of for `lost_after` seconds is taken to be gone; its row goes a day later.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+from server.backends.cluster.database import Database
+from server.settings import DownloadSettings, Role, Settings
+
+log = logging.getLogger(__name__)
+
+_TELL = """
+    INSERT INTO nodes (node_id, roles, running, low, folder, settings) VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (node_id) DO UPDATE SET heartbeat_at = now(), roles = excluded.roles,
+        running = excluded.running, low = excluded.low, folder = excluded.folder,
+        settings = excluded.settings"""
+_LIVE = """
+    SELECT node_id, roles, running, low, folder, settings FROM nodes
+    WHERE heartbeat_at > now() - make_interval(secs => %s)"""
+_LEAVE = "DELETE FROM nodes WHERE node_id = %s"
+FORGET = "DELETE FROM nodes WHERE heartbeat_at < now() - interval '1 day'"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`folder` names where its finished files lie, None for a bucket; `settings` is a hash, see `shared`."""
+
+    node_id: str
+    roles: tuple[Role, ...]
+    running: int
+    low: bool
+    folder: str | None
+    settings: str
+
+    @property
+    def is_worker(self) -> bool:
+        return "worker" in self.roles
+
+
+class Nodes:
+    """What this node knows of all that live, itself among them; as old as the last `tell`."""
+
+    def __init__(self, database: Database, lost_after: float) -> None:
+        self._database = database
+        self._lost_after = lost_after
+        self.live: list[Node] = []
+
+    async def tell(self, me: Node) -> None:
+        """Say how this node is, and hear of the others. Raises `StoreUnavailable`."""
+        async with self._database.transaction() as db:
+            values = (me.node_id, list(me.roles), me.running, me.low, me.folder, me.settings)
+            await db.execute(_TELL, values)
+            rows = await (await db.execute(_LIVE, (self._lost_after,))).fetchall()
+        self.live = [Node(name, tuple(roles), *rest) for name, roles, *rest in rows]
+
+    async def leave(self, node_id: str) -> None:
+        async with self._database.transaction() as db:
+            await db.execute(_LEAVE, (node_id,))
+
+    @property
+    def workers(self) -> list[Node]:
+        return [node for node in self.live if node.is_worker]
+
+    def all_low(self) -> bool:
+        """Whether no worker has room for another download."""
+        return bool(self.workers) and all(node.low for node in self.workers)
+
+    def share(self, me: Node, limit: int) -> int:
+        """This node's part of what all may fetch together, by what runs here and everywhere."""
+        elsewhere = sum(node.running for node in self.live if node.node_id != me.node_id)
+        return max(1, limit * max(1, me.running) // (elsewhere + max(1, me.running)))
+
+    def in_another_folder(self, me: Node) -> list[str]:
+        """The nodes whose finished files this one does not see, or that do not see its own."""
+        return sorted(node.node_id for node in self.live if node.folder != me.folder)
+
+    def set_up_otherwise(self, me: Node) -> list[str]:
+        """The nodes whose settings are not ours, where all should have the same."""
+        return sorted(node.node_id for node in self.live if node.settings != me.settings)
+
+
+def shared(settings: Settings) -> str:
+    """A hash of what must be the same on all nodes, or clients would see different answers."""
+    texts = (
+        settings.server.base_path,
+        settings.server.language,
+        sorted(token.get_secret_value() for token in settings.server.tokens),
+        sorted(settings.presets.items()),
+        settings.storage.files,
+        settings.downloads.max_per_host,
+        settings.downloads.max_queued,
+        settings.downloads.retention_hours,
+        settings.downloads.rate_limit,
+        *_hours(settings.downloads),
+        settings.downloads.max_filesize,
+        settings.downloads.max_playlist,
+        settings.workers,  # whose heart beats slower than others expect is taken for dead by them
+    )
+    return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
+
+
+def _hours(downloads: DownloadSettings) -> tuple[object, ...]:
+    """Where there are none, no zone matters."""
+    return (downloads.rate_windows, downloads.time_zone) if downloads.rate_windows else ()

@@ -1,0 +1,285 @@
+"""The wiring of a node: what it opens, in this order, and closes in the other."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from procrastinate import App
+
+from server.backends.cluster.admission import Admission
+from server.backends.cluster.chores import EVERY_6_HOURS, EVERY_20_SECONDS, Chores
+from server.backends.cluster.cookies import SharedCookies
+from server.backends.cluster.database import Database, open_database
+from server.backends.cluster.dispatcher import SharedDispatcher
+from server.backends.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
+from server.backends.cluster.identity import dead_neighbours, name_of, own_name
+from server.backends.cluster.leftovers import Leftovers
+from server.backends.cluster.nodes import Node, Nodes, shared
+from server.backends.cluster.presence import LOOK_AT_NODES, Presence, RoomAnywhere
+from server.backends.cluster.readiness import SharedReadiness
+from server.backends.cluster.supervisor import Supervisor
+from server.backends.cluster.sweeper import Sweeper
+from server.backends.cluster.turns import open_turns
+from server.backends.cluster.worker import Jobs, carry_out_wishes
+from server.backends.files import open_files
+from server.backends.opening import Backend, in_background, make, paced, prepare
+from server.backends.postgresql.connection import PLACE, explained, one_line
+from server.backends.postgresql.relay import Relay, relayed
+from server.backends.postgresql.store import PostgresStore, open_store
+from server.backends.sqlite.lock import open_lock
+from server.backends.unusable import DatabaseUnusable, FilesUnusable
+from server.errors import StoreUnavailable
+from server.files.names import short_of
+from server.files.room import Room
+from server.files.workplace import LocalWorkplace
+from server.settings import Settings
+from server.tasks.disk import Disk, Reserve
+from server.tasks.forkserver import ForkServer
+from server.tasks.hours import Pacer
+from server.tasks.hub import Hub
+from server.tasks.inspector import Inspector
+from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
+from server.tasks.jobs import JobMaker
+from server.tasks.readiness import Readiness
+from server.tasks.recorder import Recorder
+from server.tasks.runner import Runner
+from server.tasks.service import Tasks
+
+if TYPE_CHECKING:
+    from server.files.local import LocalFiles
+    from server.files.s3.files import S3Files
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 3  # for what is done in the database beside the store, by us and by the engine
+SWEEP_AT_MOST = 1.0  # seconds between looks where hosts have limits: a place may come free by the clock alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What every node has."""
+
+    settings: Settings
+    me: Node
+    nodes: Nodes
+    disk: Disk
+    workplace: LocalWorkplace
+    files: "LocalFiles | S3Files"
+    database: Database
+    app: App
+    admission: Admission
+    store: PostgresStore
+    recorder: Recorder
+    jobs: JobMaker
+    fork_server: ForkServer
+    runner: Runner
+    sweeper: Sweeper
+    said: asyncio.Event  # that somebody has a wish
+    relay: Relay
+    leftovers: Leftovers | None  # of workers whose partial files nobody else sees
+    cookies: SharedCookies
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """What those have that run downloads."""
+
+    jobs: Jobs
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) -> AsyncIterator[Backend]:
+    """Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable` and `FilesUnusable`."""
+    async with AsyncExitStack() as stack:
+        common = await _open_common(stack, settings, hub)
+        worker = _new_worker(common) if common.me.is_worker else None
+        dispatcher = SharedDispatcher(
+            common.database,
+            common.app.job_manager,
+            common.admission,
+            worker.supervisor if worker else None,
+            worker.jobs if worker else None,
+        )
+        turns = await stack.enter_async_context(open_turns(settings.storage.database))
+        room = RoomAnywhere(common.disk, common.nodes)
+        store, recorder, clock = common.store, common.recorder, common.store.clock
+        tasks = Tasks(store, recorder, hub, dispatcher, turns, common.files, room, clock)
+        with _explained():
+            if "web" in settings.server.roles:  # others may know no tokens, and need none
+                await store.sessions.end_others(scopes)
+            await _join(stack, common, worker)
+            await _take_up(common)
+        if worker:
+            await _begin_work(stack, common, worker, tasks, dispatcher)
+        else:
+            looking = common.files.look_after_ends(store)
+            await stack.enter_async_context(in_background(looking, "late attempts"))
+        own = Readiness(store.ping, common.disk, common.fork_server, common.jobs.tools, common.files.ping)
+        yield Backend(
+            tasks=tasks,
+            files=common.files,
+            inspector=Inspector(
+                common.fork_server, common.workplace, settings.downloads, common.jobs, common.cookies
+            ),
+            readiness=SharedReadiness(own, common.nodes, common.me, common.relay, clock),
+            sessions=store.sessions,
+            cookies=common.cookies,
+            workplace=common.workplace,
+        )
+
+
+async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _Common:
+    enter, url, downloads = stack.enter_async_context, settings.storage.database, settings.downloads
+    workplace, me = await _own_place(stack, settings)
+    files = await open_files(settings.storage, workplace)
+    said, own_disks = asyncio.Event(), settings.storage.files != "local"
+    app = new_app(url, said.set)
+    node_alive = settings.workers.lost_after if own_disks else 0
+    admission = Admission(app.job_manager, downloads.max_per_host, node_alive)
+    store = await enter(
+        open_store(url, max_queued=downloads.max_queued, find_short=short_of, admits=admission)
+    )
+    database = await enter(open_database(url, CONNECTIONS))
+    await enter(app.open_async(Shared(database)))
+    leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
+    relay = await enter(relayed(url, store, hub, leftovers))
+    recorder, jobs, cookies = Recorder(store, hub, store.clock), JobMaker(downloads), SharedCookies(database)
+    fork_server = await enter(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
+    disk = Disk(settings.storage.data_dir, downloads.min_free_disk)
+    own = (fork_server, workplace, files, downloads, jobs, cookies, store.clock, Reserve(disk))
+    return _Common(
+        settings=settings,
+        me=me,
+        nodes=Nodes(database, settings.workers.lost_after),
+        disk=disk,
+        workplace=workplace,
+        files=files,
+        database=database,
+        app=app,
+        admission=admission,
+        store=store,
+        recorder=recorder,
+        jobs=jobs,
+        fork_server=fork_server,
+        runner=Runner(store, recorder, *own),
+        sweeper=Sweeper(database, recorder, admission, settings.workers.lost_after),
+        said=said,
+        relay=relay,
+        leftovers=leftovers,
+        cookies=cookies,
+    )
+
+
+async def _own_place(stack: AsyncExitStack, settings: Settings) -> tuple[LocalWorkplace, Node]:
+    """A folder that many nodes may share, in which each has its name."""
+    data_dir = settings.storage.data_dir
+    await asyncio.to_thread(make, data_dir)
+    await stack.enter_async_context(open_lock(data_dir, shared=True))
+    name = await asyncio.to_thread(stack.enter_context, own_name(data_dir))
+    workplace = LocalWorkplace(data_dir, name)
+    await asyncio.to_thread(prepare, workplace)
+    is_local = settings.storage.files == "local"
+    folder = await asyncio.to_thread(name_of, data_dir) if is_local else None
+    return workplace, Node(name, settings.server.roles, 0, False, folder, shared(settings))
+
+
+def _new_worker(common: _Common) -> _Worker:
+    settings, database, admission = common.settings, common.database, common.admission
+    jobs = Jobs(
+        common.me.node_id,
+        common.runner.run,
+        common.store,
+        common.recorder,
+        common.files,
+        database,
+        admission,
+    )
+    register(common.app, jobs.download)
+    heartbeat, at_once = settings.workers.heartbeat, settings.downloads.max_concurrent
+    queues = [DOWNLOADS, queue_of(common.me.node_id)]
+    give_back, drain = common.sweeper.give_back, settings.downloads.drain
+    supervisor = Supervisor(common.app, jobs, queues, at_once, heartbeat, give_back, drain)
+    return _Worker(jobs, supervisor)
+
+
+async def _join(stack: AsyncExitStack, common: _Common, worker: _Worker | None) -> None:
+    """Be known to the other nodes for as long as this one is open. Raises `FilesUnusable`."""
+    me, nodes, settings = common.me, common.nodes, common.settings
+    jobs = worker.jobs if worker else None
+    presence = Presence(me, nodes, common.disk, jobs)
+    stack.push_async_callback(_leave, nodes, me)
+    await presence.tell()
+    if others := nodes.in_another_folder(me):
+        raise FilesUnusable(
+            f"storage.data_dir: {settings.storage.data_dir}",
+            f"is not the folder of the other nodes ({', '.join(others)}): mount one for all, or use a bucket",
+        )
+    pause = min(LOOK_AT_NODES, settings.workers.heartbeat)
+    await stack.enter_async_context(in_background(for_ever(presence.tell, pause), "presence"))
+    if worker and (settings.downloads.rate_limit or settings.downloads.rate_windows):
+        pacer = Pacer(settings.downloads, common.runner, common.store.clock.now, presence.share)
+        await stack.enter_async_context(paced(pacer))
+
+
+async def _take_up(common: _Common) -> None:
+    """Have what dead nodes of this folder ran begun anew, by whichever worker, whatever their roles were.
+
+    It may have been another than the one whose name this node has now.
+    """
+    with ExitStack() as stack:
+        neighbours = dead_neighbours(common.settings.storage.data_dir)
+        for name in (common.me.node_id, *await asyncio.to_thread(stack.enter_context, neighbours)):
+            await common.sweeper.take_over(name)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A database that goes away again while the node starts."""
+    with explained():
+        try:
+            yield
+        except StoreUnavailable as exc:
+            why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
+            raise DatabaseUnusable(PLACE, why) from exc
+
+
+async def _leave(nodes: Nodes, me: Node) -> None:
+    with suppress(StoreUnavailable):
+        await nodes.leave(me.node_id)
+
+
+async def _begin_work(
+    stack: AsyncExitStack, common: _Common, worker: _Worker, tasks: Tasks, dispatcher: SharedDispatcher
+) -> None:
+    enter, store, settings = stack.enter_async_context, common.store, common.settings
+    await enter(worker.supervisor)
+    limited = settings.downloads.max_per_host > 0
+    pause = min(settings.workers.heartbeat, SWEEP_AT_MOST) if limited else settings.workers.heartbeat
+    await enter(in_background(for_ever(common.sweeper.look, pause), "takeover"))
+    await enter(in_background(carry_out_wishes(worker.jobs, common.runner.finish, common.said), "wishes"))
+    watch = DiskWatch(common.runner.reserve, tasks, dispatcher, Room(common.workplace, store).make)
+    await enter(in_background(watch.watch(), "disk"))
+    await enter(in_background(common.files.sweep_here(store), "sweep"))
+    if common.leftovers:
+        await enter(in_background(common.leftovers.clear(), "leftovers"))
+    await enter(_chores(common, tasks))
+
+
+def _chores(common: _Common, tasks: Tasks) -> Chores:
+    store, settings = common.store, common.settings
+    chores = Chores(common.database, settings.workers.heartbeat)
+
+    async def remove() -> None:
+        await carry_out_removals(tasks, await store.removed())
+
+    chores.add("removals", EVERY_20_SECONDS, remove)
+    chores.add("orphans", EVERY_6_HOURS, partial(common.files.remove_orphans, store))
+    if hours := settings.downloads.retention_hours:
+        expire = partial(remove_expired, store, tasks, store.clock, hours)
+        chores.add("retention", EVERY_20_SECONDS, expire)
+    return chores

@@ -1,0 +1,197 @@
+"""Finds jobs whose worker is gone, and tasks whose job is; each waits for another worker then.
+
+A worker is missed when its heartbeat is older than `lost_after`. Its job is ended and the task gets a new
+one: the engine ends jobs by their number alone, so what a worker that wakes up again says of the old one
+touches nobody. After an outage of the database every heartbeat is old, so nobody is judged before the contact
+has lasted a while. All of it is done in turn with the actions on a task: what somebody is just withdrawing is
+theirs.
+"""
+
+import asyncio
+import logging
+
+from psycopg import AsyncConnection
+
+from server.backends.cluster.admission import Admission
+from server.backends.cluster.database import Database
+from server.backends.cluster.engine import DOWNLOADS
+from server.backends.cluster.turns import try_turn
+from server.backends.postgresql.locks import OURS
+from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
+from server.events import Requeued
+from server.models import Stage
+from server.tasks.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+SWEEP = 3  # the advisory lock of whoever looks: one is enough
+LOOKS_WITHIN = 2.0  # seconds that a look may take on a busy machine, however soon nodes are missed
+MOST_GRACE = 5.0  # seconds, and at most half of `lost_after`, that others may come back later than this node
+NEXT_ATTEMPT = "next_attempt"
+
+_STALLED = """
+    SELECT tasks.task_id, jobs.id FROM procrastinate_jobs AS jobs
+    LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id
+    JOIN tasks ON tasks.task_id = jobs.lock
+    WHERE jobs.status = 'doing'
+      AND (workers.id IS NULL OR workers.last_heartbeat < now() - make_interval(secs => %s))"""
+_IS_STALLED = """
+    SELECT jobs.id FROM procrastinate_jobs AS jobs
+    LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id
+    WHERE jobs.id = %s AND jobs.status = 'doing'
+      AND (workers.id IS NULL OR workers.last_heartbeat < now() - make_interval(secs => %s))
+    FOR UPDATE OF jobs"""
+# A list waits for its entries without one.
+_LOST = """
+    SELECT task_id FROM tasks LEFT JOIN procrastinate_jobs AS jobs
+        ON jobs.id = tasks.job_id AND jobs.status IN ('todo', 'doing')
+    WHERE NOT removed AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')
+      AND (job_id IS NOT NULL OR stage IN ('info', 'download', 'convert')) AND jobs.id IS NULL
+      AND NOT (job_id IS NULL AND is_expanded(tasks.status))"""
+_IS_LOST = """
+    SELECT job_id FROM tasks WHERE task_id = %s AND NOT EXISTS (
+        SELECT FROM procrastinate_jobs AS jobs WHERE jobs.id = job_id AND jobs.status IN ('todo', 'doing')
+    ) FOR UPDATE"""
+_IS_DOING = "SELECT id FROM procrastinate_jobs WHERE id = %s AND status = 'doing' FOR UPDATE"
+# Of no task, or of one that is no more: there is nobody to give it to.
+_FORGOTTEN = """
+    DELETE FROM procrastinate_jobs AS jobs WHERE jobs.status = 'doing'
+      AND NOT EXISTS (SELECT FROM tasks WHERE task_id = jobs.lock)
+      AND NOT EXISTS (SELECT FROM procrastinate_workers AS workers WHERE workers.id = jobs.worker_id
+                      AND workers.last_heartbeat >= now() - make_interval(secs => %s))"""
+# What waits for the node that has its partial files, for too long or in vain: others begin anew.
+_MOVE = """
+    UPDATE procrastinate_jobs AS jobs SET queue_name = %s
+    WHERE status = 'todo' AND queue_name LIKE 'node-%%' AND (
+        (SELECT max(at) FROM procrastinate_events WHERE job_id = jobs.id) < now() - interval '60 s'
+        OR NOT EXISTS (SELECT FROM nodes WHERE queue_name = 'node-' || node_id AND 'worker' = ANY(roles)
+                       AND heartbeat_at > now() - make_interval(secs => %s)))"""
+_FINISH = "SELECT procrastinate_finish_job_v1(%s, 'failed', true)"
+_FREE = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id IS NOT DISTINCT FROM %s RETURNING host"
+_OF_NODE = """
+    SELECT tasks.task_id, jobs.id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.lock = tasks.task_id
+    WHERE tasks.node = %s AND jobs.status = 'doing'"""
+
+
+class Sweeper:
+    """`look` is called again and again, on every worker; nothing happens twice."""
+
+    def __init__(
+        self, database: Database, recorder: Recorder, admission: Admission, lost_after: float
+    ) -> None:
+        self._database = database
+        self._recorder = recorder
+        self._admission = admission
+        self._lost_after = lost_after
+        # How long the database must have been there before anybody is judged.
+        self._contact = lost_after + min(lost_after / 2, MOST_GRACE)
+        self._in_contact_since: float | None = None
+        self._damaged: set[str] = set()  # tasks whose rows cannot be read, of which that was said
+
+    async def look(self) -> None:
+        """Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(max(LOOKS_WITHIN, self._lost_after / 2)):
+                stalled, lost = await self._find()
+        except (StoreUnavailable, TimeoutError) as exc:
+            self._in_contact_since = None
+            raise DatabaseAway from exc
+        for task_id, job_id in stalled:
+            await self._take_over(task_id, job_id, self._lost_after)
+        for task_id in lost:
+            await self._recover(task_id)
+
+    async def give_back(self, job_id: int) -> None:
+        """End a job that its worker does not run; its task gets another one."""
+        sql = "SELECT lock FROM procrastinate_jobs WHERE id = %s AND status = 'doing'"
+        for (task_id,) in await self._database.rows(sql, job_id):
+            await self._take_over(task_id, job_id, None)
+
+    async def take_over(self, node_id: str) -> None:
+        """Give everything that a node ran to others: it is known to be dead."""
+        for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
+            await self._take_over(task_id, job_id, None)
+
+    async def _find(self) -> tuple[list[tuple[str, int]], list[str]]:
+        """Who is to be looked at, as far as nobody else looks; and admit who waits for no reason."""
+        async with self._database.transaction() as db:
+            may_judge = self._may_judge()
+            if not await _is_first(db):
+                return [], []
+            await self._admission.admit(db, await self._admission.waited_for(db))
+            if not may_judge:
+                return [], []
+            await db.execute(_MOVE, (DOWNLOADS, self._lost_after))
+            await db.execute(_FORGOTTEN, (self._lost_after,))
+            stalled = await (await db.execute(_STALLED, (self._lost_after,))).fetchall()
+            lost = await (await db.execute(_LOST)).fetchall()
+            return [(task_id, job_id) for task_id, job_id in stalled], [task_id for (task_id,) in lost]
+
+    def _may_judge(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._in_contact_since is None:
+            self._in_contact_since = now
+        return now - self._in_contact_since >= self._contact
+
+    async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
+        """End the job, if its worker is (still) so silent, and have the task wait for another attempt."""
+        attempt = await self._attempt(task_id)
+        async with self._database.transaction() as db:
+            if not await try_turn(db, task_id):
+                return
+            # Again, as of now: the job may have ended meanwhile, or somebody else may have ended it.
+            looks = (_IS_DOING, (job_id,)) if silent_for is None else (_IS_STALLED, (job_id, silent_for))
+            if not await (await db.execute(*looks)).fetchall():
+                return
+            await db.execute(_FINISH, (job_id,))
+            await self._free(db, task_id, job_id)
+        log.warning("%s is taken over: its worker is gone", task_id)
+        await self._requeue(task_id, Requeued(), attempt)
+
+    async def _recover(self, task_id: str) -> None:
+        """A task that is to run, or is said to run, and has no job."""
+        attempt = await self._attempt(task_id)
+        async with self._database.transaction() as db:
+            if not await try_turn(db, task_id):
+                return
+            row = await (await db.execute(_IS_LOST, (task_id,))).fetchone()
+            is_damaged = task_id in self._damaged  # then nobody can run it: all it gives is its place
+            if row is None or (is_damaged and row[0] is None):
+                return
+            await self._free(db, task_id, row[0])
+        if is_damaged:
+            return
+        log.warning("%s had lost its job: it gets another one", task_id)
+        await self._requeue(task_id, Requeued(because=NEXT_ATTEMPT, counts_as_lost=True), attempt)
+
+    async def _free(self, db: AsyncConnection, task_id: str, job_id: int | None) -> None:
+        hosts = await (await db.execute(_FREE, (task_id, job_id))).fetchall()
+        await self._admission.admit(db, [host for (host,) in hosts])
+
+    async def _attempt(self, task_id: str) -> int | None:
+        """The one that is under way, if any; one damaged row keeps none of the others from its turn."""
+        try:
+            status = await self._recorder.read_surely(task_id)
+        except TaskNotFound:
+            return None
+        except ValueError as error:
+            if task_id not in self._damaged:
+                log.error("task %s cannot be read, its row is damaged: %s", task_id, error)
+            self._damaged.add(task_id)
+            return None
+        self._damaged.discard(task_id)
+        return status.attempt if status.stage.is_running else None
+
+    async def _requeue(self, task_id: str, event: Requeued, attempt: int | None) -> None:
+        """Its last attempt is over; what became of it between our look and now is left as it is."""
+        if attempt is not None:
+            try:
+                after = await self._recorder.record_surely(task_id, event, attempt)
+            except TaskNotFound:
+                return
+            log.info("%s is %s again", task_id, Stage(after.stage))
+
+
+async def _is_first(db: AsyncConnection) -> bool:
+    cursor = await db.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (OURS, SWEEP))
+    return await cursor.fetchall() == [(True,)]

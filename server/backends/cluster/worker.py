@@ -1,0 +1,218 @@
+"""What a worker does with a job: one attempt of its task, and then the place is free for the next one.
+
+A job is the right to run its task, for as long as `tasks.job_id` names it. It is given back at the end of the
+attempt, whatever that was; who was taken for dead finds that the task has another job, and changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from procrastinate import JobContext
+from procrastinate.job_context import AbortReason
+from procrastinate.jobs import Job
+
+from server.backends.cluster.admission import Admission
+from server.backends.cluster.database import Database
+from server.errors import StorageAway, StoreUnavailable, TaskNotFound
+from server.events import Completed, Requeued
+from server.models import DISK_FULL, Manifest, TaskStatus
+from server.ports import Store
+from server.tasks.recorder import Recorder
+from server.tasks.shielding import to_the_end
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+AGAIN = 5.0  # seconds before a task is tried again that could not begin
+GIVE_BACK_AGAIN = 0.5  # seconds between tries to give a job back
+LOOK_FOR_WISHES = 2.0  # seconds: what was said may be lost
+LET_BE = 60.0  # seconds in which a task gets no job that nobody could run, or only a newer server
+
+_BEGIN = """
+    UPDATE tasks SET node = %s, finish_asked = false WHERE task_id = %s AND job_id = %s AND NOT removed
+        AND NOT EXISTS (SELECT FROM pauses)
+    RETURNING task_id"""
+_WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
+_LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
+# As long as one that somebody withdraws, it is not admitted; who acts on it ends that.
+_LET_BE = """
+    UPDATE tasks SET withdrawn_at = now() + make_interval(secs => %s)
+    WHERE task_id = %s AND job_id = %s AND stage = 'queued' RETURNING task_id"""
+_END = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id = %s RETURNING host"
+
+
+class Published(Protocol):
+    """What the runner's files are asked, see `server.ports.FileStore`."""
+
+    async def published(self, task_id: str, attempt: int) -> Manifest | None: ...
+
+    async def tidy_up(self, status: TaskStatus) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    task_id: str
+    work: "asyncio.Task[None]"
+    withdrawn: bool = False  # whoever took it says what becomes of its task
+    told_to_finish: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Jobs:
+    """The jobs of this node. `run` makes an attempt, as `server.tasks.runner.Runner.run` does."""
+
+    node_id: str
+    run: Callable[[str], Awaitable[TaskStatus | None]]
+    store: Store
+    recorder: Recorder
+    files: Published
+    database: Database
+    admission: Admission
+    held: bool = False
+    draining: bool = False  # it will take no more jobs: others have what waits
+    _running: dict[int, Running] = field(default_factory=dict)
+
+    def running(self) -> list[str]:
+        return [running.task_id for running in self._running.values()]
+
+    async def all_ended(self) -> None:
+        while self._running:
+            await asyncio.wait([running.work for running in self._running.values()])
+
+    def known(self) -> set[int]:
+        return set(self._running)
+
+    async def download(self, context: JobContext, task_id: str) -> None:
+        """The engine's task. A cancel stops the child; the engine says whether by somebody's wish."""
+        job, me = context.job, asyncio.current_task()
+        assert job.id is not None
+        assert me is not None
+        running = self._running[job.id] = Running(task_id, me)
+        try:
+            if not self.held and await self._begins(job) and not context.should_abort():
+                await self._attempt(task_id, job.id)
+        except asyncio.CancelledError:
+            if not running.withdrawn and context.abort_reason() is not AbortReason.USER_REQUEST:
+                await to_the_end(self._stopped(task_id, job.id))
+            raise
+        finally:
+            try:
+                await to_the_end(self._end(task_id, job.id))
+            finally:
+                del self._running[job.id]
+
+    async def to_finish(self) -> list[str]:
+        """The tasks of this node whose recording somebody wants ended, each once."""
+        waiting = {job_id: each for job_id, each in self._running.items() if not each.told_to_finish}
+        found = await self.database.rows(_WISHES, list(waiting)) if waiting else []
+        for _, job_id in found:
+            waiting[job_id].told_to_finish = True
+        return [task_id for task_id, _ in found]
+
+    def withdraw(self, job_id: int) -> None:
+        """Stop what the job does; nothing is recorded."""
+        if running := self._running.get(job_id):
+            running.withdrawn = True
+            running.work.cancel()
+
+    def stop(self) -> None:
+        """Stop all that runs. Its tasks wait for another worker."""
+        for running in self._running.values():
+            running.work.cancel()
+
+    async def _begins(self, job: Job) -> bool:
+        """Whether the task is still this job's, and may begin."""
+        task_id = job.task_kwargs["task_id"]
+        return bool(await _surely(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job.id)))
+
+    async def _attempt(self, task_id: str, job_id: int) -> None:
+        """Make an attempt. Where none could be made the task must not have a job again at once, for ever."""
+        while True:
+            try:
+                if await self._was_published(task_id):
+                    return
+                after = await self.run(task_id)
+                if after is None and await self._is_of_a_newer_server(task_id):
+                    await self._let_be(task_id, job_id)
+                if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
+                    await _surely(lambda: self.database.rows(_LEAVE, task_id, job_id))
+            except (StoreUnavailable, StorageAway) as exc:
+                log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
+                await asyncio.sleep(AGAIN)
+            except Exception:  # its row may be damaged
+                log.exception("download %s ended unexpectedly", task_id)
+                await self._let_be(task_id, job_id)
+                return
+            else:
+                return
+
+    async def _let_be(self, task_id: str, job_id: int) -> None:
+        await _surely(lambda: self.database.rows(_LET_BE, LET_BE, task_id, job_id))
+
+    async def _was_published(self, task_id: str) -> bool:
+        """The last attempt may have died between its files and its last word: only the word is missing."""
+        try:
+            status = (await self.store.get(task_id)).status
+        except TaskNotFound:
+            return True
+        found = await self.files.published(task_id, status.attempt) if status.attempt else None
+        if found is None or found.files == status.files:  # those of an attempt that has been retried
+            return False
+        word = Completed.by(found)
+        after = await self.recorder.record(task_id, word, status.attempt)
+        await self.files.tidy_up(after)
+        return True
+
+    async def _is_of_a_newer_server(self, task_id: str) -> bool:
+        try:
+            return (await self.store.get(task_id)).wanted is None
+        except TaskNotFound:
+            return False
+
+    async def _stopped(self, task_id: str, job_id: int) -> None:
+        """The worker goes away: the task waits for another one, and it counts as nothing."""
+        try:
+            status = (await self.store.get(task_id)).status
+            if await self.database.rows(_LEAVE, task_id, job_id) and status.stage.is_running:
+                await self.recorder.record(task_id, Requeued(), status.attempt)
+        except TaskNotFound:
+            pass
+        except StoreUnavailable as exc:  # it is given to another worker when this one is missed
+            log.warning("%s could not be given back: %s", task_id, exc.__cause__ or exc)
+
+    async def _end(self, task_id: str, job_id: int) -> None:
+        try:
+            await _surely(lambda: self._give_back(task_id, job_id))
+        except Exception:
+            log.exception("the place of %s could not be given to another task", task_id)
+
+    async def _give_back(self, task_id: str, job_id: int) -> None:
+        async with self.database.transaction() as db:
+            rows = await (await db.execute(_END, (task_id, job_id))).fetchall()
+            await self.admission.admit(db, [host for (host,) in rows])
+
+
+async def carry_out_wishes(jobs: Jobs, finish: Callable[[str], None], said: asyncio.Event) -> None:
+    """Call `finish` with each task here whose recording somebody wants ended. Never ends by itself."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_FOR_WISHES):
+                await said.wait()
+        said.clear()
+        with suppress(StoreUnavailable):
+            for task_id in await jobs.to_finish():
+                finish(task_id)
+
+
+async def _surely(work: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable as exc:
+            log.info("a job waits for the database: %s", exc.__cause__ or exc)
+            await asyncio.sleep(GIVE_BACK_AGAIN)

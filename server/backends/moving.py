@@ -1,0 +1,105 @@
+"""An installation on one machine is copied to PostgreSQL, and its files to a bucket if there is one.
+
+The source is only read. The database is looked at first and written last, in one transaction: no task is
+there before its files are, and an interrupted copy is begun again.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from server.backends.files import attachment, usable_bucket
+from server.backends.rows import read_status
+from server.backends.sqlite.export import Row, Source, open_source
+from server.backends.unusable import FilesUnusable
+from server.errors import StorageAway
+from server.files.moving import Moved, NotKept, WhereTheyAre
+from server.files.workplace import LocalWorkplace, is_name
+from server.models import TaskStatus
+from server.settings import StorageSettings
+from server.stored import read_request
+
+if TYPE_CHECKING:
+    from server.files.s3.moving import IntoBucket
+
+
+@dataclass
+class Copied:
+    """`damaged`, `newer`, `mended`: numbers of tasks that went along all the same."""
+
+    were_there: bool
+    tasks: int = 0
+    sessions: int = 0
+    cookies: int = 0
+    files: Moved = field(default_factory=Moved)
+    damaged: list[int] = field(default_factory=list)
+    newer: list[int] = field(default_factory=list)
+    mended: list[int] = field(default_factory=list)
+
+
+async def copy(storage: StorageSettings, url: str) -> Copied:
+    """Copy what lies in `storage.data_dir` to the database `url`, and files to where `storage.files` says.
+
+    Raises `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`.
+    """
+    from server.backends.postgresql import importing  # 25 MB
+
+    async with open_source(storage.data_dir) as source:
+        copied = Copied(await importing.holds_already(url, source))
+        shelf = await _open_shelf(storage)
+        try:
+            await _bring_files(source, shelf, copied)
+        except (StorageAway, NotKept, OSError) as exc:
+            why = (
+                f"could not take all files, what is there stays: repeat the command ({exc.__cause__ or exc})"
+            )
+            raise FilesUnusable(f"storage.files: {storage.files}", " ".join(why.split())) from exc
+        await importing.bring(url, source)
+        copied.sessions, copied.cookies = len(await source.sessions()), len(await source.cookies())
+        copied.files, copied.mended = shelf.moved, sorted(source.mended)
+    return copied
+
+
+async def _open_shelf(storage: StorageSettings) -> "WhereTheyAre | IntoBucket":
+    if storage.files == "local":
+        return WhereTheyAre(storage.data_dir)
+    bucket = await usable_bucket(storage)
+    from server.files.s3.moving import IntoBucket
+
+    return IntoBucket(LocalWorkplace(storage.data_dir), bucket, attachment)
+
+
+async def _bring_files(source: Source, shelf: "WhereTheyAre | IntoBucket", copied: Copied) -> None:
+    last = 0
+    while rows := await source.rows_after(last):
+        last = rows[-1].number
+        copied.tasks += len(rows)
+        known = [(row, _status(row, copied)) for row in rows]
+        await _at_once(
+            shelf.bring(row.task_id, status)
+            for row, status in known
+            if not row.removed and is_name(row.task_id)
+        )
+
+
+async def _at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """The first error ends them all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _status(row: Row, copied: Copied) -> TaskStatus | None:
+    """Note what cannot be understood, or not in full."""
+    try:
+        status = read_status(row.number, row.status)
+    except ValueError:
+        copied.damaged.append(row.number)
+        return None
+    if status.stage.value != row.stage or read_request(row.request) is None:
+        copied.newer.append(row.number)
+    return status

@@ -1,0 +1,94 @@
+"""Answers all who wait with one query, and meanwhile gathers those who come next.
+
+Nothing is kept: what was done through another node is read here. Only what a row's text means is remembered.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from psycopg import AsyncConnection
+
+from server.backends.postgresql.link import Link, Links
+from server.errors import ShuttingDown
+
+Found = TypeVar("Found")
+Row = Sequence[Any]
+
+
+class GroupReader(Generic[Found]):
+    """`sql` takes an array of keys; the first column of its rows is the key, `read` makes a value of the
+    others.
+    """
+
+    def __init__(self, link: Link | Links, sql: str, read: Callable[..., Found]) -> None:
+        self._link = link
+        self._sql = sql.encode()
+        self._read = read
+        self._waiting: dict[str, asyncio.Future[Found | None]] = {}
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="store reader")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self._wake.set()
+        self._link.end()
+        await self._task
+
+    async def get(self, key: str) -> Found | None:
+        """As it is now, or later. Raises `StoreUnavailable`, and `ValueError` if its row is damaged."""
+        if not is_text(key):
+            return None
+        if self._closing:
+            raise ShuttingDown
+        if key not in self._waiting:
+            self._waiting[key] = asyncio.get_running_loop().create_future()
+            self._wake.set()
+        return await asyncio.shield(self._waiting[key])  # others wait for it as well
+
+    async def _run(self) -> None:
+        while not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            asked, self._waiting = self._waiting, {}
+            if not asked:
+                continue
+            try:
+                rows = await self._link.do(lambda db, keys=list(asked): self._query(db, keys))  # type: ignore[misc]
+            except Exception as error:
+                for answer in asked.values():
+                    _fail(answer, error)
+            else:
+                self._answer(asked, {key: rest for key, *rest in rows})
+
+    async def _query(self, db: AsyncConnection, keys: Collection[str]) -> Sequence[Row]:
+        return await (await db.execute(self._sql, (keys,), prepare=True)).fetchall()
+
+    def _answer(self, asked: dict[str, asyncio.Future[Found | None]], rows: dict[str, Row]) -> None:
+        for key, answer in asked.items():
+            try:
+                found = self._read(*rows[key]) if key in rows else None
+            except ValueError as error:
+                _fail(answer, error)
+            else:
+                answer.set_result(found)
+
+
+def is_text(text: str) -> bool:
+    """Whether PostgreSQL takes, and so may hold it: neither NUL nor half of a surrogate pair."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    answer.set_exception(error)
+    answer.exception()  # seen: whoever waited may be gone

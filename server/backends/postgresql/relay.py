@@ -1,0 +1,224 @@
+"""Tells this node's hub what other nodes have changed.
+
+First it listens, then it reads all that is watched here, and from then on what is announced: so nothing
+falls between, and `revision` removes the overlap. After a gap in the listening it does the same again. An
+announcement of a task that nobody watches here, or of a revision that was read already, costs nothing; the
+others are read in one query at a time, which takes all that came during the one before.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+import psycopg
+from psycopg import AsyncConnection, Notify
+
+from server.backends.postgresql.announcing import CHANNEL, Changed, Gone, Hello, LoggedOut, unpacked
+from server.backends.postgresql.connection import PLACE, answering, connect, one_line, sever
+from server.backends.postgresql.store import PostgresStore
+from server.backends.unusable import DatabaseUnusable
+from server.errors import StoreUnavailable
+from server.tasks.hub import Hub
+
+log = logging.getLogger(__name__)
+
+SILENT = 5.0  # seconds without an announcement, after which the connection is tried
+ANSWER_WITHIN = 2.0  # seconds, in which it has to answer then
+AGAIN = 0.5  # seconds before the next try to listen, or to read
+LISTENS_WITHIN = 20.0  # seconds
+HEARD_WITHIN = 0.3  # seconds after which a node that does not hear itself says it again
+SAID = 8  # times, at most
+BATCH = 500  # tasks in one query
+POOLER = "leads through a pooler in transaction mode: use session mode or the server itself"
+
+
+class Removals(Protocol):
+    """What is to be known of tasks that nobody watches here: that another node has removed them."""
+
+    def removed(self, task_id: str) -> None: ...
+
+    def missed(self) -> None:
+        """There was a gap in the listening."""
+        ...
+
+
+@asynccontextmanager
+async def relayed(
+    url: str, store: PostgresStore, hub: Hub, removals: "Removals | None" = None
+) -> AsyncIterator["Relay"]:
+    """Raises `DatabaseUnusable` if this node does not hear what it says."""
+    relay = Relay(url, store, hub, removals)
+    tasks = [
+        asyncio.create_task(relay.listen(), name="relay, listening"),
+        asyncio.create_task(relay.read(), name="relay, reading"),
+    ]
+    try:
+        await relay.hear_yourself()
+        yield relay
+    finally:
+        relay.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+class Relay:
+    """`silence` is how long nothing was heard of the other nodes, or what was missed could not be read, in
+    seconds.
+    """
+
+    def __init__(self, url: str, store: PostgresStore, hub: Hub, removals: Removals | None = None) -> None:
+        self._url = url
+        self._store = store
+        self._hub = hub
+        self._removals = removals
+        self._db: AsyncConnection | None = None
+        self._stopping = False
+        self._complained = False
+        self._heard = time.monotonic()
+        self._listens = asyncio.Event()
+        self._said = asyncio.Event()  # set when our own word has come back
+        self._due: dict[str, int] = {}  # what is to be read, at least in this revision
+        self._read: dict[str, int] = {}  # the revisions that were read of what is watched
+        self._wake = asyncio.Event()
+
+    @property
+    def silence(self) -> float:
+        return time.monotonic() - self._heard
+
+    async def hear_yourself(self) -> None:
+        """Raises `DatabaseUnusable` if what is said does not come back.
+
+        How long it takes to say it, on a busy machine, is not what is judged.
+        """
+        for _ in range(SAID):
+            if not await _is_set(self._listens, LISTENS_WITHIN):
+                raise DatabaseUnusable(PLACE, "cannot be listened to: there is no answer")
+            await self._say_hello()
+            if await _is_set(self._said, HEARD_WITHIN):
+                return
+        raise DatabaseUnusable(PLACE, POOLER)
+
+    async def _say_hello(self) -> None:
+        try:
+            await self._store.say(Hello())
+        except StoreUnavailable as exc:
+            why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
+            raise DatabaseUnusable(PLACE, why) from exc
+
+    def stop(self) -> None:
+        self._stopping = True
+        if self._db:
+            sever(self._db)  # a wait that is cancelled would ask the database, which may be silent
+
+    async def listen(self) -> None:
+        """Never ends by itself."""
+        while not self._stopping:
+            try:
+                await self._listen()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                self._complain("the announcements of other nodes are not heard", error)
+            except StoreUnavailable as error:
+                self._complain("what was missed cannot be read yet", error.__cause__ or error)
+            except Exception:
+                log.exception("the listening begins anew")
+            await asyncio.sleep(AGAIN)
+
+    def _complain(self, what: str, why: BaseException) -> None:
+        """Once in an outage, which may last."""
+        if not self._stopping and not self._complained:
+            log.warning("%s: %s", what, one_line(why) or type(why).__name__)
+        self._complained = True
+
+    async def read(self) -> None:
+        """Never ends by itself."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            due, self._due = self._due, {}
+            try:
+                await self._publish(list(due))
+            except StoreUnavailable:
+                self._due = due | self._due
+                self._wake.set()
+                await asyncio.sleep(AGAIN)
+            except Exception:
+                log.exception("a change of another node was not relayed")
+
+    async def _listen(self) -> None:
+        """From the first word on until the connection is lost."""
+        self._db = db = await connect(self._url)
+        try:
+            with answering(db):
+                await db.execute(f"LISTEN {CHANNEL}".encode())
+            self._listens.set()
+            began = time.monotonic()
+            await self._catch_up(began - self._heard)
+            self._complained = False
+            self._heard = began  # not earlier: where the reading fails, the gap goes on
+            while True:
+                async for notify in db.notifies(timeout=SILENT):
+                    self._heard = time.monotonic()
+                    self._take(notify)
+                with answering(db, ANSWER_WITHIN):
+                    await db.execute(b"SELECT 1")
+                self._heard = time.monotonic()
+        finally:
+            self._db = None
+            self._listens.clear()
+            await db.close()
+
+    async def _catch_up(self, gap: float) -> None:
+        """Read all that is watched; a feed of all wants what is live or ended in the gap."""
+        if self._removals:
+            self._removals.missed()
+        watched = self._hub.watched()
+        self._read = {}
+        ids = [task_id for task_id in watched if task_id is not None]
+        if None in watched:
+            ids += await self._store.recent(gap + SILENT)
+        ids = list(dict.fromkeys(ids))
+        for start in range(0, len(ids), BATCH):
+            await self._publish(ids[start : start + BATCH])
+
+    def _take(self, notify: Notify) -> None:
+        sender, news = unpacked(notify.payload)
+        if sender == self._store.writer.name:  # the hub has it from the recorder
+            self._said.set()
+            return
+        for one in news:
+            match one:
+                case Gone(task_id):
+                    self._read.pop(task_id, None)
+                    self._due.pop(task_id, None)
+                    self._hub.removed(task_id)
+                    if self._removals:
+                        self._removals.removed(task_id)
+                case LoggedOut(session_id):
+                    self._store.sessions.heard(session_id)
+                case Changed(task_id, revision) if self._hub.is_watched(task_id):
+                    if revision > self._read.get(task_id, 0):
+                        self._due[task_id] = max(revision, self._due.get(task_id, 0))
+                        self._wake.set()
+
+    async def _publish(self, task_ids: Collection[str]) -> None:
+        """What cannot be read, as its row is damaged, stops none of the others."""
+        found = await self._store.readable_statuses(task_ids)
+        for task_id in task_ids:
+            if status := found.get(task_id):
+                self._read[task_id] = status.revision
+                self._hub.publish(status)
+            elif task_id not in found:
+                self._hub.removed(task_id)
+        if len(self._read) > 2 * BATCH:
+            self._read = {one: revision for one, revision in self._read.items() if self._hub.is_watched(one)}
+
+
+async def _is_set(event: asyncio.Event, within: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()

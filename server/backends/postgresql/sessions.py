@@ -1,0 +1,65 @@
+"""The log-ins of the page, for all nodes: nothing of them is kept here, so that a log-out ends one
+everywhere.
+
+How long a session lasts is counted by the database's clock.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+from server.backends.postgresql.announcing import LoggedOut
+from server.backends.postgresql.changes import Execute
+from server.backends.postgresql.reader import GroupReader
+from server.backends.postgresql.writer import Writer
+from server.ports import MAX_SESSIONS, SESSION_LASTS, Session
+
+BY_ID = """
+    SELECT session_id, session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8
+    FROM sessions WHERE session_id = ANY(%s) AND ends_at > clock_timestamp()"""
+# The second part does not see the row of the first: with it there are as many as may be.
+_BEGIN = b"""
+    WITH new AS (
+        INSERT INTO sessions (session_id, scope, ends_at)
+        VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))
+    )
+    DELETE FROM sessions
+    WHERE number <= (SELECT number FROM sessions ORDER BY number DESC OFFSET %s LIMIT 1)
+    RETURNING session_id"""
+_END = b"DELETE FROM sessions WHERE session_id = %s RETURNING session_id"
+_END_OTHERS = b"""
+    DELETE FROM sessions WHERE scope <> ALL(%s::text[]) OR ends_at <= clock_timestamp()
+    RETURNING session_id"""
+
+
+def read_session(session_id: str, scope: str, lasts: float) -> Session:
+    """`lasts`: seconds from now on."""
+    return Session(session_id, scope, time.monotonic() + min(lasts, SESSION_LASTS))
+
+
+class PostgresSessions:
+    """See `server.ports.Sessions`."""
+
+    def __init__(self, writer: Writer, reader: GroupReader[Session]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self.heard: Callable[[str], None] = lambda _: None
+
+    async def begin(self, session_id: str, scope: str) -> None:
+        await self._run(_BEGIN, session_id, scope, SESSION_LASTS, MAX_SESSIONS - 1)
+
+    async def get(self, session_id: str) -> Session | None:
+        return await self._reader.get(session_id)
+
+    async def end(self, session_id: str) -> None:
+        await self._run(_END, session_id)
+
+    async def end_others(self, scopes: Collection[str]) -> None:
+        await self._run(_END_OTHERS, list(scopes))
+
+    def listen(self, ended: Callable[[str], None]) -> None:
+        """Sessions that were ended on other nodes come through `heard`, too."""
+        self.heard = ended
+
+    async def _run(self, sql: bytes, *values: object) -> None:
+        for session_id in await self._writer.submit(Execute(sql, values, tells=LoggedOut)):
+            self.heard(session_id)

@@ -1,0 +1,2 @@
+-- The engine's own tables, functions and triggers, of the series that pyproject.toml fixes.
+-- include procrastinate/sql/schema.sql

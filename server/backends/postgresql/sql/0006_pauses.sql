@@ -1,0 +1,3 @@
+CREATE TABLE pauses (
+    queue text COLLATE "C" PRIMARY KEY -- 'all': nothing begins while this row is there
+);

@@ -1,0 +1,3 @@
+CREATE TABLE pauses (
+    queue TEXT PRIMARY KEY -- 'all': nothing begins while this row is there
+) STRICT;

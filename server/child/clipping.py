@@ -1,0 +1,145 @@
+"""One stream of a clip: as little of it as there is a way to fetch, as a part with the film's times.
+
+Of HLS and DASH the segments that touch the clip, of an MP4 or Matroska with ranges the bytes around it, of
+everything else all. After an interruption the bytes around it are fetched anew, and all else is gone on with.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.networking import Request
+from yt_dlp.utils import YoutubeDLError, determine_protocol
+
+from server.child.fetching import Fetching
+from server.child.media import cutting, guarded, probe, programs
+from server.child.media.parts import Part
+from server.child.network.window import Window
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
+from server.child.source import clips
+from server.child.source.clips import Narrowed
+from server.child.source.engine import Engine, Hook
+from server.child.source.failures import BrokeOff
+from server.child.source.ranges import Ranges
+from server.jobs import Clip, Job
+
+_PLAIN: Final = ("http", "https")
+_QUIET: Final = ("-hide_banner", "-nostats", "-loglevel", "warning", "-y")
+_MAPS: Final = ("-map", "0:V?", "-map", "0:a?", "-map", "0:s?", "-c", "copy")
+_SHARES: Final = 1000
+_AROUND: Final = 500_000  # bytes of an index, and of what is read ahead
+
+
+class Clipping:
+    """Like `Fetching`, of which it takes what there is no shorter way to."""
+
+    def __init__(
+        self, engine: Engine, job: Job, clip: Clip, log: Log, run: Callable[[list[str]], None]
+    ) -> None:
+        self._engine = engine
+        self._job = job
+        self._clip = clip
+        self._log = log
+        self._run = run
+        self._fetching = Fetching(engine, job, log)
+        self._start = clip.start
+
+    def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        """Raises what `Fetching` does, and `JobFailed` if it is known that the clip lies behind the end."""
+        if narrowed := self._narrowed(stream):
+            self._log.write(f"clip: segments from {narrowed.begins:.3f} s on, of {narrowed.total:.3f} s")
+            only = narrowed.stream | {"duration": None}
+            part = self._fetching.fetch(only, path, hook)
+            return cutting.indexed(part, narrowed.begins, self._job.ffmpeg, self._run)
+        if piece := self._through_window(stream, path, hook):
+            self._start = min(self._start, piece.begins)  # a sound of its own has to be there as well
+            return piece
+        duration = stream.get("duration")
+        if duration and self._clip.start >= duration:
+            raise JobFailed("clip_out_of_range", f"it begins at {self._clip.start} of {duration} s")
+        self._log.write("clip: the whole stream is fetched, for there is no shorter way to it")
+        return self._fetching.fetch(stream, path, hook)
+
+    # Segments.
+
+    def _narrowed(self, stream: dict[str, Any]) -> Narrowed | None:
+        try:
+            return clips.narrow(stream, self._clip, self._playlist)
+        except YoutubeDLError as error:
+            self._log.write(f"clip: its playlist cannot be read: {error}")
+            return None  # whoever fetches the whole finds out why
+
+    def _playlist(self, stream: Mapping[str, Any]) -> tuple[str, str]:
+        if given := stream.get("hls_media_playlist_data"):
+            return stream["url"], given
+        request = Request(stream["url"], headers=stream.get("http_headers") or {})
+        with self._engine.urlopen(request) as response:
+            return response.url, response.read().decode("utf-8", "ignore")
+
+    # A plain file.
+
+    def _through_window(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part | None:
+        """None if the source knows no ranges, or it is of a kind that cannot be read from the middle."""
+        if determine_protocol(stream) not in _PLAIN or stream.get("fragments"):
+            return None
+        counted = _Counted(hook, stream, self._clip, path)
+        ranges = Ranges(self._engine, stream, counted.add, self._log.alive)
+        if not ranges.understood():
+            return None
+        reader = cutting.SEEKABLE.get(probe.sniff(ranges.head) or "")
+        if reader is None:
+            return None
+        counted.total = ranges.total
+        with Window(ranges.total, ranges.blocks) as window:
+            try:
+                part = self._copied(window, reader, path)
+            except YoutubeDLError as error:
+                raise BrokeOff(str(error)) from error
+        counted.finish()
+        self._log.write(f"clip: {counted.done} of {ranges.total} bytes were fetched")
+        return part
+
+    def _copied(self, window: Window, reader: str, path: Path) -> Part:
+        for suffix in ("mp4", "mkv"):
+            target = path.with_name(f"piece-{path.stem}.{suffix}")
+            run = self._copy(window, reader, target)
+            if window.failed:
+                raise window.failed
+            status = run.program.returncode
+            if status == 0:
+                return cutting.piece(target, self._job.ffmpeg)
+            if programs.was_killed(status, run.words):
+                raise JobFailed("worker_lost", f"{self._job.ffmpeg} was killed: status {status}")
+            if code := programs.reason(status, path.parent):
+                raise JobFailed(code, "ffmpeg could not write what it read")
+        raise JobFailed("conversion_failed", "ffmpeg can copy nothing of it")
+
+    def _copy(self, window: Window, reader: str, target: Path) -> guarded.Run:
+        span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
+        source = ("-recv_buffer_size", "32768", "-f", reader, "-i", window.address)
+        command = [self._job.ffmpeg, *_QUIET, *span, *source, *_MAPS, f"file:{target}"]
+        with guarded.running(command, window, self._log) as run:
+            run.program.wait()
+        return run
+
+
+class _Counted:
+    """Tells of the bytes that come: how many there will be nobody knows, so their share is guessed."""
+
+    def __init__(self, hook: Hook, stream: Mapping[str, Any], clip: Clip, path: Path) -> None:
+        self._hook = hook
+        self._path = path
+        self._part = (clip.end - clip.start) / (stream.get("duration") or math.inf)
+        self.done = self.total = 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+        guess = self.total * min(1.0, self._part) + _AROUND
+        share = min(_SHARES - 1, int(_SHARES * self.done / guess))
+        told = {"status": "downloading", "downloaded_bytes": self.done, "filename": str(self._path)}
+        self._hook(told | {"fragment_index": share, "fragment_count": _SHARES})
+
+    def finish(self) -> None:
+        self._hook({"status": "finished", "downloaded_bytes": self.done, "total_bytes": self.done})

@@ -1,0 +1,91 @@
+"""One stream from its source to a whole part in the job's directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.utils import YoutubeDLError
+
+from server.child.media import handed, parts, probe
+from server.child.media.parts import Part
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
+from server.child.source.alternatives import Refused
+from server.child.source.engine import Engine, Hook
+from server.child.source.failures import BrokeOff
+from server.jobs import Job
+
+_FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m", "rtmp")
+_SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and of all: more than this is not for want of precision
+_READING: Final = {"avi": ("-fflags", "+genpts")}  # it does not say when a picture is shown; others have to
+
+
+class Fetching:
+    """Raises `Refused` if nothing of a stream is to be had, and `BrokeOff` if something of it has come."""
+
+    def __init__(self, engine: Engine, job: Job, log: Log) -> None:
+        self._engine = engine
+        self._job = job
+        self._log = log
+
+    def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        """The stream at `path`; `hook` gets yt-dlp's progress dicts.
+
+        One that is shorter than was announced is fetched once more, and then taken as it is: pages lie.
+        """
+        part = self._fetch_once(stream, path, hook)
+        if not _is_short(part, stream):
+            return part
+        self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
+        aside = parts.lay_aside(path)
+        try:
+            part = self._fetch_once(stream, path, hook)
+        except (YoutubeDLError, BrokeOff, JobFailed, Refused) as error:
+            self._log.write(f"what has come is kept: {error}")
+            aside.replace(path)
+            parts.vouch_for(path)
+        if _is_short(part, stream):
+            has, announced = part.media.duration, stream["duration"]
+            self._log.write(f"the source has {has} s, although it announces {announced} s")
+        return part
+
+    def _fetch_once(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        self._engine.on_progress = hook
+        try:
+            done, _ = self._engine.dl(str(path), handed.by_ffmpeg(stream))
+        except YoutubeDLError as error:
+            if parts.has_begun(path):
+                raise BrokeOff(str(error)) from error
+            raise Refused(stream) from error
+        if not done:
+            raise JobFailed("incomplete", "yt-dlp gave up without a word")
+        parts.vouch_for(path)
+        try:
+            return self._inspect(path, stream)
+        except JobFailed as error:
+            if error.code != "no_media":
+                raise
+            raise Refused(stream) from error
+
+    def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
+        plain = is_plain(stream)
+        if plain and probe.is_cut_off(path):  # not every source says how much is to come, or says it right
+            parts.back_to_unfinished(path)
+            raise JobFailed("incomplete", "the source ended before the file did")
+        need_rate = bool(self._job.wishes.audio_quality)
+        seen = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
+        return Part(path, seen, plain, _READING.get(seen.container, ()))
+
+
+def _is_short(part: Part, stream: Mapping[str, Any]) -> bool:
+    """Whether clearly less has come than was announced."""
+    has, announced = part.media.duration, stream.get("duration")
+    if not (has and announced):
+        return False
+    return bool(announced - has > max(_SHORT, _SHORT_SHARE * announced))
+
+
+def is_plain(stream: Mapping[str, Any]) -> bool:
+    """Whether it comes as one file that needs no mending, by yt-dlp's names of protocols and containers."""
+    names = f"{stream.get('protocol')} {stream.get('container')}"
+    return not any(sign in names for sign in _FRAGMENTED)

@@ -1,0 +1,174 @@
+"""From a fetched part to what is kept of it.
+
+A part is cut where it is read: `-ss` and `-t` in front of it, as yt-dlp has ffmpeg do it. For that its
+container must say where key frames are, and its times must be those of the film. `indexed` sees to both.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from server.child.media import programs
+from server.child.media.fitting import fits
+from server.child.media.parts import Part
+from server.child.media.probe import inspect
+from server.child.media.timeline import Span
+
+Run = Callable[[list[str]], None]
+
+SEEKABLE: Final = {
+    "mp4": "mov",
+    "m4a": "mov",
+    "mov": "mov",
+    "3gp": "mov",
+    "mkv": "matroska",
+    "webm": "matroska",
+}
+"""Containers that say where each key frame is -> ffmpeg's name for their reader."""
+
+_SLACK: Final = 0.001  # seconds: containers round their times to as much
+_MAPS: Final = ("-map", "0:V:0?", "-map", "0:a:0?")
+_BARE: Final = (*_MAPS, "-c", "copy")
+_BEGINS: Final = re.compile(r"\n  Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A), start: (-?\d+\.\d+)")
+_TIME_BASE: Final = re.compile(r"^#tb (\d): (\d+)/(\d+)$", re.MULTILINE)
+_PACKET: Final = re.compile(r"^(\d), *-?\d+, *(-?\d+),", re.MULTILINE)
+
+
+def is_seekable(part: Part) -> bool:
+    return part.media.container in SEEKABLE and not part.reading
+
+
+def indexed(part: Part, begins: float, ffmpeg: str, run: Run) -> Part:
+    """What is in `part`, in a container that says where key frames are, with the film's times.
+
+    `begins` is its first picture's, or without any its first sound's.
+    """
+    media, offset = part.media, begins
+    if media.video and media.audio:  # sound may begin before the picture does
+        offset -= _beginnings([*part.reading, "-i", f"file:{part.path}"], ffmpeg).get("0", 0.0)
+    fitting = fits("mp4", media.video or "h264", media.audio)
+    target = part.path.with_name(f"piece-{part.path.stem}.{'mp4' if fitting else 'mkv'}")
+    # Not `-itsoffset`: of an MPEG-TS ffmpeg would take that for a jump, and mend it.
+    moved = ("-output_ts_offset", f"{offset:.6f}")
+    run([*part.reading, "-i", f"file:{part.path}", *_BARE, *moved, f"file:{target}"])
+    return piece(target, ffmpeg)
+
+
+def piece(path: Path, ffmpeg: str) -> Part:
+    """The file at `path`, of which the times are the film's."""
+    begins, ends = _extent(path, ffmpeg)
+    media = inspect(path, ffmpeg)
+    duration = ends - begins if ends is not None else None
+    return Part(path, replace(media, duration=duration), plain=False, begins=begins)
+
+
+def cut(
+    parts: Sequence[Part], span: Span, ffmpeg: str, *, exact: bool, hide: bool
+) -> tuple[list[Part], float]:
+    """`parts` as they have to be read for `span` of the film, and when that begins.
+
+    Copied pictures need the key frame before the first one that is wanted. `hide`: the container can say
+    that it is not to be shown, else what is kept begins with it.
+    """
+    picture = next((part for part in parts if part.media.video), None)
+    (start, end), slack = span, -_SLACK if exact else _SLACK
+    begins = start
+    if picture and not (exact or hide):
+        start, begins = _key_frame(picture, start + _SLACK, ffmpeg)
+    return [_from(part, start + slack, end + slack, start - begins) for part in parts], max(0.0, begins)
+
+
+def apart(part: Part, ffmpeg: str, run: Run) -> list[Part]:
+    """The picture and the sound of `part`, each for itself: sound can be cut anywhere, and waits for
+    no key frame."""
+    kinds = [kind for kind, has in (("V", part.media.video), ("a", part.media.audio)) if has]
+    if kinds == ["V"] or (kinds == ["a"] and SEEKABLE[part.media.container] == "mov"):
+        return [part]
+    paths = {kind: _beside(part, kind) for kind in kinds}
+    outputs = [word for kind, path in paths.items() for word in _only(kind, path)]
+    run(["-copyts", "-i", f"file:{part.path}", *outputs])
+    zero = part.begins - _extent(part.path, ffmpeg)[0]  # of their times, in the film
+    return [_with_times_from(replace(part, path=paths[kind]), zero, ffmpeg) for kind in kinds]
+
+
+def splice(part: Part, spans: Sequence[Span], ffmpeg: str, run: Run) -> Part:
+    """`part` cut down to `spans` of the film as yt-dlp does it: each comes with what is needed from the key
+    frame before it on, which lasts no time."""
+    shift = _extent(part.path, ffmpeg)[0] - part.begins
+    points = [
+        f"file {part.path.name}\ninpoint {start + shift + _SLACK:.6f}\n"
+        + (f"outpoint {end + shift - _SLACK:.6f}\nduration {end - start:.6f}\n" if end < math.inf else "")
+        for start, end in spans
+    ]
+    listed = part.path.with_name(f"{part.path.stem}.ffconcat")
+    listed.write_text("ffconcat version 1.0\n" + "".join(points))
+    target = _beside(part, "spliced")
+    run(["-f", "concat", "-i", f"file:{listed}", *_BARE, f"file:{target}"])
+    return replace(piece(target, ffmpeg), begins=0.0)
+
+
+def _from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
+    """`part`, read from `start` to `end` of the film; for one that begins later is waited.
+
+    So many seconds `before` it there may be more: without room for that the muxer would move everything.
+    """
+    offset = max(0.0, part.begins - start) + before
+    seek = ["-ss", f"{start - part.begins:.6f}"] if start > part.begins else []
+    wait = ["-itsoffset", f"{offset:.6f}"] if offset else []
+    length = ["-t", f"{end - max(start, part.begins) + offset:.6f}"] if end < math.inf else []
+    ends = min(end, part.begins + part.media.duration) if part.media.duration else None
+    media = replace(part.media, duration=ends - start if ends else None)
+    return replace(part, media=media, plain=False, reading=(*part.reading, *wait, *seek, *length))
+
+
+def _key_frame(picture: Part, moment: float, ffmpeg: str) -> tuple[float, float]:
+    """When the last key frame not behind `moment` is shown, and when what comes with it begins."""
+    at = max(0.0, moment - picture.begins)
+    found = _beginnings([*picture.reading, "-ss", f"{at:.6f}", "-i", f"file:{picture.path}"], ffmpeg)
+    key, first = min(0.0, found.get("0", 0.0)), min(0.0, *found.values(), 0.0)
+    return picture.begins + at + key, picture.begins + at + first
+
+
+def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
+    """When the first packets of picture and sound come, by their numbers, in seconds.
+
+    Both are copied, as they are elsewhere: some times are counted from whatever of them is first.
+    """
+    a_second = (*_BARE, "-t", "1", "-f", "framecrc", "-")
+    said = programs.run([ffmpeg, "-hide_banner", *reading, *a_second]).output
+    units = {number: int(over) / int(under) for number, over, under in _TIME_BASE.findall(said)}
+    firsts = dict(reversed(_PACKET.findall(said)))
+    return {number: int(first) * units[number] for number, first in firsts.items()}
+
+
+def _with_times_from(part: Part, zero: float, ffmpeg: str) -> Part:
+    """`part`, whose times count from `zero` of the film."""
+    return replace(part, media=inspect(part.path, ffmpeg), begins=zero + _extent(part.path, ffmpeg)[0])
+
+
+def _beside(part: Part, what: str) -> Path:
+    """Where something of `part` goes, with the suffix of what it really is: by that ffmpeg goes."""
+    container = part.media.container
+    suffix = container if container in ("mp4", "mov", "mkv", "webm") else "mp4"
+    if what == "a" and fits("mp4", "h264", part.media.audio):
+        suffix = "mp4"  # which finds each sound; Matroska only those that go with a key frame
+    return part.path.with_name(f"{what}-{part.path.stem}.{suffix}")
+
+
+def _only(kind: str, path: Path) -> tuple[str, ...]:
+    return "-map", f"0:{kind}:0", "-c", "copy", f"file:{path}"
+
+
+def _extent(path: Path, ffmpeg: str) -> tuple[float, float | None]:
+    """Where the times of a file begin, and where they end if that is known; 0 for one without any."""
+    found = _BEGINS.search(programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"]).errors)
+    if not found:
+        return 0.0, None
+    begins = float(found[4])
+    if found[1] is None:
+        return begins, None
+    length = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+    return begins, length if path.suffix == ".mkv" else begins + length

@@ -1,0 +1,192 @@
+"""The one ffmpeg that reaches the network by itself: which streams it may fetch, and by which way.
+
+It gets no further than a port of this machine, behind which the guard judges every address. HTTP goes through
+a proxy; RTMP, for which ffmpeg knows none, through a relay that leads to its host alone.
+"""
+
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
+
+from yt_dlp.networking.common import Response
+from yt_dlp.networking.exceptions import HTTPError
+from yt_dlp.utils import determine_protocol
+
+from server.child.media import programs
+from server.child.media.ffmpeg import Way
+from server.child.network.proxy import Proxy
+from server.child.network.relay import Relay
+from server.child.network.window import Window
+from server.child.process import sandbox
+from server.child.process.ends import Ends, lines_of
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
+
+Streams = Sequence[Mapping[str, Any]]
+Server = Proxy | Relay
+
+_HLS: Final = ("m3u8", "m3u8_native")
+_PLAIN: Final = ("http", "https")
+_DASH: Final = "http_dash_segments"
+_RTMP_PORT: Final = 1935
+_RTMP_WITHIN: Final = ("rtmps://", "rtmpt://", "rtmpts://")  # TLS and HTTP, which come through the proxy
+_PATIENCE: Final = "20000000"  # microseconds that it waits for a byte
+_LAST_WORDS: Final = 40
+_MISSING: Final = "Failed to open fragment of playlist"  # ffmpeg's words, for DASH
+_REFUSED: Final = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\] HTTP error (\d{3}) ", re.MULTILINE)
+
+
+def is_possible(stream: Mapping[str, Any]) -> bool:
+    """Whether there is a guarded way for it. RTMP may lead elsewhere, which only the kernel can prevent."""
+    protocol = determine_protocol(stream)
+    if protocol == _DASH:
+        return bool(stream.get("manifest_url"))
+    if is_rtmp(stream):
+        return sandbox.knows_tcp()
+    return protocol in (*_HLS, *_PLAIN) or stream["url"].startswith(_RTMP_WITHIN)
+
+
+def is_rtmp(stream: Mapping[str, Any]) -> bool:
+    """In the clear: its other kinds come over HTTP, over TLS, or with a cipher of their own."""
+    return str(stream["url"]).startswith("rtmp://")
+
+
+@contextmanager
+def way_to(streams: Streams, pace: Callable[[int], None], upstream: str | None, jar: Any) -> Iterator[Server]:
+    """What ffmpeg may connect to, while the block lasts, to get `streams`; `jar` are yt-dlp's cookies."""
+    parts = urlsplit(streams[0]["url"])
+    if is_rtmp(streams[0]):
+        host, port = parts.hostname or "", parts.port or _RTMP_PORT
+        with Relay(host, port, pace, upstream) as relay:
+            yield relay
+    else:
+        with Proxy(pace, upstream, jar.get_cookie_header) as proxy:
+            yield proxy
+
+
+class Run:
+    """An ffmpeg that runs; `words` is the last of what it said.
+
+    `missing` counts the segments of a DASH that it did not get.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self.program = program
+        self.missing = 0
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+
+    @property
+    def words(self) -> str:
+        return "\n".join(self._last_words)
+
+    def listen(self, lines: TextIO, log: Log) -> None:
+        """Of a flood only its ends get into the log."""
+        said = Ends()
+        for line in lines_of(lines):
+            self._last_words.append(line)
+            self.missing += _MISSING in line
+            if said.add(line):
+                log.write(line)
+        log.write("\n".join(said.rest))
+
+
+@contextmanager
+def running(command: list[str], server: Server | Window, log: Log) -> Iterator[Run]:
+    """However the block is left, ffmpeg runs no more then, and all that it said is in the log."""
+    with programs.start(command, Way(server.port, server.url)) as program:
+        run = Run(program)
+        listener = Thread(target=run.listen, args=(program.stderr, log), name="ffmpeg", daemon=True)
+        listener.start()
+        try:
+            with programs.killed(program):
+                yield run
+        finally:
+            listener.join()
+
+
+def source(stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any) -> list[str]:
+    """The words for an input that is `stream`."""
+    protocol = determine_protocol(stream)
+    if isinstance(server, Relay):
+        return _rtmp(stream, server)
+    options = {**dict.fromkeys(_HLS, hls), _DASH: ["-f", "dash", "-re"]}.get(protocol, [])
+    return [
+        *_headers(stream),
+        *_cookies(stream, server, jar),
+        "-rw_timeout",
+        _PATIENCE,
+        *options,
+        "-i",
+        address(stream),
+    ]
+
+
+def address(stream: Mapping[str, Any]) -> str:
+    """What ffmpeg opens for it."""
+    return str(stream["manifest_url"] if determine_protocol(stream) == _DASH else stream["url"])
+
+
+def number_in(stream: Mapping[str, Any]) -> int | None:
+    """Which of its input's streams it is, if that has others as well."""
+    number: int | None = stream.get("manifest_stream_number")
+    return number if determine_protocol(stream) == _DASH else None
+
+
+def hls_options(ffmpeg: str, *, goes_on: bool = False) -> list[str]:
+    """What this ffmpeg knows of what we wish; `goes_on`: from what is broadcast now."""
+    known = programs.help_on(ffmpeg, "demuxer=hls")
+    wished = {"-extension_picky": "0", "-seg_max_retry": "3", "-http_persistent": "0"}
+    start = ["-live_start_index", "-1"] if goes_on else []
+    return ["-f", "hls", *start, *(word for item in wished.items() if item[0] in known for word in item)]
+
+
+def why_nothing_came(words: str) -> Exception:
+    """As yt-dlp would have met it."""
+    if not (refused := _REFUSED.search(words)):
+        return JobFailed("incomplete", "ffmpeg got nothing")
+    refusal: Exception = HTTPError(Response(io.BytesIO(), "", {}, int(refused[1])))
+    return refusal
+
+
+def _cookies(stream: Mapping[str, Any], server: Proxy, jar: Any) -> list[str]:
+    """Those for an https address. ffmpeg sends each to all hosts whose names end like its domain, and to none
+    whose name lacks a dot in front: it gets them without, and the proxy keeps it from hosts of others."""
+    if not address(stream).startswith("https:"):
+        return []  # the proxy adds them
+    found = jar.get_cookies_for_url(address(stream))
+    server.told.update(one.domain for one in found)
+    lines = [f"{one.name}={one.value}; path={one.path}; domain={one.domain.lstrip('.')};" for one in found]
+    return ["-cookies", "\n".join(lines)] if lines else []
+
+
+def _headers(stream: Mapping[str, Any]) -> list[str]:
+    headers = {name: str(value) for name, value in (stream.get("http_headers") or {}).items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if "\n" not in value)
+    return ["-headers", lines] if lines else []
+
+
+def _rtmp(stream: Mapping[str, Any], relay: Relay) -> list[str]:
+    """The host is told its own name: it may have several."""
+    parts = urlsplit(stream["url"])
+    told = {
+        "-rtmp_tcurl": stream.get("tc_url") or _application(stream["url"], stream.get("app")),
+        "-rtmp_app": stream.get("app"),
+        "-rtmp_playpath": stream.get("play_path"),
+        "-rtmp_pageurl": stream.get("page_url"),
+        "-rtmp_swfurl": stream.get("player_url"),
+        "-rtmp_flashver": stream.get("flash_version"),
+        "-rtmp_live": "live" if stream.get("rtmp_live") else None,
+    }
+    options = [word for name, value in told.items() if value for word in (name, value)]
+    here = parts._replace(netloc=f"127.0.0.1:{relay.port}").geturl()
+    return [*options, "-rw_timeout", _PATIENCE, "-i", here]
+
+
+def _application(url: str, app: str | None) -> str:
+    parts = urlsplit(url)
+    return f"rtmp://{parts.netloc}/{app or parts.path.strip('/').partition('/')[0]}"

@@ -1,0 +1,101 @@
+"""What yt-dlp hands to ffmpeg, because it can't fetch that itself: SAMPLE-AES, RTMP, playlists of odd kinds.
+
+There is no going on with half of that: another attempt begins anew.
+"""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.downloader.external import FFmpegFD
+from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
+
+from server.child.media import guarded, programs
+from server.child.network.relay import Relay
+from server.child.network.throttle import Throttle
+from server.child.process import borrowed
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
+from server.child.process.progress import SHORTEST_PAUSE
+from server.jobs import Job
+
+_TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
+# What ffmpeg says when it has left something out; it ends with status 0 all the same.
+_HOLES: Final = ("skipping", "failed to open segment", "failed to reload playlist")
+_BROKE_OFF: Final = "error during demuxing"
+_OUTPUT: Final = ("-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", "-f", "matroska")
+
+
+def install(job: Job, log: Log, throttle: Throttle) -> None:
+    """For the rest of this process."""
+
+    def call(self: Any, name: str, info: dict[str, Any]) -> int:
+        return until_not_held(throttle, lambda: _fetch(self, Path(name), info, job, log, throttle.pace), log)
+
+    if borrowed.fits("handed"):
+        FFmpegFD._call_downloader = call
+
+
+def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> int:
+    """ffmpeg waits some seconds for a byte. What fails because it was held begins anew once it may."""
+    while True:
+        holds = throttle.holds
+        throttle.pace(0)
+        try:
+            return fetch()
+        except (YoutubeDLError, JobFailed, OSError) as error:
+            if throttle.holds == holds:
+                raise
+            log.write(f"it was held meanwhile, and begins anew: {error}")
+
+
+def by_ffmpeg(stream: dict[str, Any]) -> dict[str, Any]:
+    """`stream` as yt-dlp has to see it, so that it is handed over: RTMP it would leave to another program."""
+    return stream | {"protocol": "rtmp_ffmpeg"} if determine_protocol(stream).startswith("rtmp") else stream
+
+
+def _fetch(
+    downloader: Any, path: Path, stream: dict[str, Any], job: Job, log: Log, pace: Callable[[int], None]
+) -> int:
+    if not guarded.is_possible(stream):
+        raise DownloadError("This stream needs a program that reaches the network by itself, which is off")
+    log.write(f"ffmpeg fetches this {determine_protocol(stream)} stream")
+    jar = downloader.ydl.cookiejar
+    with guarded.way_to([stream], pace, job.proxy, jar) as server:
+        source = guarded.source(stream, server, guarded.hls_options(job.ffmpeg), jar)
+        quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
+        command = [job.ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
+        with guarded.running(command, server, log) as run:
+            _watch(downloader, run.program, path, stream, server)
+        if isinstance(server, Relay) and server.failed:
+            raise server.failed
+        _check(run, path, stream)
+    return 0
+
+
+def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], server: guarded.Server) -> None:
+    """A file that grows is the only sign of life: ffmpeg asks a silent source again and again."""
+    size = 0
+    while program.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(_TICK)
+        if server.refused:
+            raise server.refused
+        before, size = size, path.stat().st_size if path.exists() else 0
+        if size > before:
+            event = {"status": "downloading", "downloaded_bytes": size, "paced": True}
+            downloader._hook_progress(event | {"filename": str(path)}, stream)
+
+
+def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
+    """Raise what was wrong. The end of RTMP looks like a connection that breaks off: the duration tells."""
+    status, words = run.program.returncode, run.words.lower()
+    if status and (code := programs.reason(status, path.parent)):
+        raise JobFailed(code, f"ffmpeg ended with status {status}")
+    if status or not path.exists():
+        raise guarded.why_nothing_came(run.words)
+    signs = _HOLES if guarded.is_rtmp(stream) else (*_HOLES, _BROKE_OFF)
+    if any(sign in words for sign in signs):
+        raise JobFailed("incomplete", "ffmpeg has left something out")

@@ -1,0 +1,100 @@
+"""What the server is told of a file that grows, for those who watch it while it comes: a note beside it.
+
+A file can be played from its beginning if its container has no index at the end. Where picture and sound come
+apart, no file is the film.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from server.child.media import outputs, probe
+from server.child.process import borrowed
+
+NOTE: Final = "stream.json"
+Obstacle = Literal["apart", "not_before_the_end"]
+
+_MP4: Final = ("mp4", "m4a", "mov", "3gp")
+_AS_IT_COMES: Final = ("aac", "flac", "flv", "mkv", "mp3", "mpg", "ogg", "ogv", "opus", "ts", "wav", "webm")
+
+
+class Playing:
+    """The file called `names`, if that is but one, in `directory`; `in_one`: as its source has it."""
+
+    def __init__(self, directory: Path, names: Sequence[str], *, in_one: bool = True) -> None:
+        self._note = directory / NOTE
+        self._can_be = len(names) == 1 and in_one and borrowed.fits("fragments") and borrowed.fits("resuming")
+        self._path = directory / names[0] if self._can_be else directory
+        self._decided = False
+        self._one_at_a_time = threading.Lock()
+        if not self._can_be:
+            self._write(why="apart" if len(names) > 1 else "not_before_the_end")
+
+    def look(self) -> None:
+        """At what has come so far; threads of several fragments may call it."""
+        with self._one_at_a_time:
+            if self._can_be and not self._decided:
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            found = kind_of(self._path.with_name(self._path.name + ".part"))
+        except FileNotFoundError:  # fragments are joined in their order: the first may not have come
+            return
+        if found == "not_before_the_end":
+            self._write(why=found)
+        elif found:
+            self._tell(found, None)
+        self._decided = found is not None
+
+    def whole(self) -> int | None:
+        """All of it has come, and none of its bytes will change; return how many there are."""
+        if not self._can_be:
+            return None
+        with self._path.open("rb") as file:
+            container = probe.sniff(file.read(probe.HEAD))
+        size = self._path.stat().st_size
+        if kind := outputs.TYPES.get(container or ""):
+            self._tell(kind, size)
+        return size
+
+    def _tell(self, kind: str, size: int | None) -> None:
+        # yt-dlp has this file before it joins the first of them.
+        in_fragments = self._path.with_name(self._path.name + ".ytdl").exists()
+        self._write(name=self._path.name, type=kind, fragments=in_fragments, size=size)
+
+    def _write(self, **note: object) -> None:
+        """In one step: the server may be reading it."""
+        fresh = self._note.with_name(NOTE + ".new")
+        fresh.write_text(json.dumps(note))
+        fresh.replace(self._note)
+
+
+def kind_of(path: Path) -> str | None:
+    """The media type of what lies there, if it can be played, or what is in the way; None: not yet."""
+    with path.open("rb") as file:
+        head = file.read(probe.HEAD)
+        container = probe.sniff(head)
+        if container in _MP4:
+            return _index_of(file, outputs.TYPES[container])
+    if container in _AS_IT_COMES:
+        return outputs.TYPES[container]
+    return None if len(head) < probe.HEAD else "not_before_the_end"
+
+
+def _index_of(file: BinaryIO, kind: str) -> str | None:
+    """Of an MP4: whether its index is there, and whether it stands before the film."""
+    size, at = file.seek(0, 2), 0
+    while at + 16 <= size:
+        file.seek(at)
+        header = file.read(16)
+        length, name = int.from_bytes(header[:4]), header[4:8]
+        length = int.from_bytes(header[8:]) if length == 1 else length
+        if name in (b"mdat", b"moof") or length < 8:
+            return "not_before_the_end"
+        at += length
+        if name == b"moov":
+            return kind if at <= size else None
+    return None

@@ -1,0 +1,120 @@
+"""A finished film, or sound, in its chapters: as yt-dlp's `--split-chapters`.
+
+Streams are copied, so that a chapter of a film begins with the key frame before it. Lossless sound is encoded
+anew, which loses nothing and makes length and checksum right. What ffmpeg cuts out of an MP4's subtitles has
+wrong times, so there they come from the files that were put in.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from server.child.media import embedding, retiming, tagging
+from server.child.media.chapters import Chapter
+from server.child.media.embedding import Embedded, Extras
+from server.child.media.making import Of, Recipe, Word, arguments
+from server.child.media.parts import Part
+from server.child.media.probe import Media
+from server.child.media.tagging import Tags
+from server.child.media.timeline import Kept
+from server.child.process.failed import OF_ERRNO, JobFailed
+
+MOST: Final = 200
+"""Each is a file in the task's payload."""
+
+_COARSE: Final = (*embedding.OGG, "mka")
+"""In these ffmpeg finds a moment only to some seconds: it begins earlier and leaves out what is too early."""
+
+_EARLIER: Final = 10.0  # seconds
+
+_LOSSLESS: Final = {"flac": ["-c:a", "flac"], "wav": ["-c:a", "pcm_s16le"]}
+_SILENT: Final = {".srt": "\n", ".vtt": "WEBVTT\n"}
+_LIKE_MP4: Final = ("mp4", "mov")
+
+
+def split(
+    whole: Path,
+    chapters: Sequence[Chapter],
+    subtitles: tuple[Embedded, ...],
+    tags: Tags | None,
+    run: Callable[[list[str]], None],
+    log: Callable[[str], None],
+) -> dict[str, str]:
+    """Make the files beside `whole` and return them, kind -> name; what fails costs its chapter alone.
+
+    `subtitles` are those that were put into `whole`. With `tags` each file says its own title and number.
+    """
+    if len(chapters) > MOST:
+        log(f"WARNING: chapters: the first {MOST} of {len(chapters)} become files")
+    made = dict[str, str]()
+    for number, chapter in enumerate(chapters[:MOST], 1):
+        texts = _cut(subtitles, chapter, whole.parent.parent) if whole.suffix[1:] in _LIKE_MP4 else ()
+        recipe = _recipe(whole, chapter, f"{number}/{len(chapters)}", texts, tags)
+        try:
+            run(arguments(whole.parent, recipe))
+        except JobFailed as error:
+            (whole.parent / recipe.name).unlink(missing_ok=True)
+            if error.code in OF_ERRNO.values():
+                raise
+            log(f"WARNING: chapter {number} could not be made, and is left out")
+        else:
+            made[f"chapter.{number}"] = recipe.name
+    return made
+
+
+def _recipe(
+    whole: Path, chapter: Chapter, number: str, subtitles: tuple[Embedded, ...], tags: Tags | None
+) -> Recipe:
+    suffix = whole.suffix[1:]
+    earlier = min(chapter.start, _EARLIER) if suffix in _COARSE else 0.0
+    begin = ("-ss", f"{chapter.start - earlier:.3f}")
+    source = Part(whole, Media(suffix), plain=False, reading=begin)
+    words = [*_streams(source, subtitles), *_LOSSLESS.get(suffix, ()), "-map_chapters", "-1"]
+    words += ["-ss", f"{earlier:.3f}"] if earlier else []
+    words += [
+        "-t",
+        f"{chapter.end - chapter.start:.3f}",
+    ]  # of what is read it would let all subtitles through
+    if tags and suffix in embedding.TAGGED:
+        of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
+        own = replace(tags, values={**tags.values, **of_chapter}, chapters=())
+        words += _tagged(own, whole.parent.parent, source, in_stream=suffix in embedding.OGG)
+    front = ["-movflags", "+faststart"] if suffix in ("mp4", "m4a", "mov") else []
+    return Recipe(f"chapter-{int(number.partition('/')[0]):03}.{suffix}", [*words, *front])
+
+
+def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
+    container, copy = source.media.container, ["-dn", "-ignore_unknown", "-c", "copy"]
+    if container in _COARSE:  # a cover is seen as a stream, which would be too early, or cannot be one
+        return ["-map", Of(source, "a"), *copy]
+    if container == "mkv":  # a cover would become a film
+        kinds = ("V", "a?", "s?")
+        return [*(word for kind in kinds for word in ("-map", Of(source, kind))), *copy]
+    if container not in _LIKE_MP4:
+        return ["-map", Of(source), *copy]
+    added = embedding.add(container, Extras(subtitles), source)
+    maps = [word for part, name in added.subtitles for word in ("-map", Of(part, name))]
+    return ["-map", Of(source, "v?"), "-map", Of(source, "a?"), *maps, *copy, *added.words]
+
+
+def _cut(subtitles: Iterable[Embedded], chapter: Chapter, folder: Path) -> tuple[Embedded, ...]:
+    """What `subtitles` show in `chapter`, as files in `folder`."""
+    made, kept = [], Kept(((chapter.start, chapter.end),))
+    for number, whole in enumerate(subtitles):
+        text = retiming.follow(whole.path.read_text(encoding="utf-8"), whole.path.suffix[1:], kept)
+        path = folder / f"chapter-{number}{whole.path.suffix}"
+        path.write_text(text or _SILENT[whole.path.suffix], encoding="utf-8", newline="")
+        made.append(replace(whole, path=path))
+    return tuple(made)
+
+
+def _tagged(tags: Tags, directory: Path, source: Part, *, in_stream: bool) -> list[Word]:
+    """Its own tags, and what the whole says beside them."""
+    written = tagging.write(tags, directory)
+    if in_stream:
+        return ["-map_metadata:s:a:0", Of(written.ogg, "g")]
+    words: list[Word] = ["-map_metadata", Of(written.plain, "g"), "-map_metadata", Of(source, "g")]
+    if source.media.container == "mkv":
+        words += embedding.attached(written)
+    return words

@@ -1,0 +1,118 @@
+"""Subtitles as a source has them -> text in one of two formats that players read, UTF-8 without a BOM.
+
+What is in the wanted format keeps its text. ffmpeg converts the rest, and yt-dlp the TTML, which ffmpeg
+does not read.
+"""
+
+import codecs
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from yt_dlp.utils import dfxp2srt
+
+from server.child.media import programs
+from server.child.process.failed import JobFailed
+
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# Language -> how its subtitles were written before UTF-8; others as in western Europe.
+_TAIWANESE: Final = re.compile(r"zh.*(Hant|TW|HK|MO)", re.IGNORECASE)
+_OLD: Final = {
+    **dict.fromkeys(("zh", "chi", "zho"), "gb18030"),
+    **dict.fromkeys(("ja", "jpn"), "cp932"),
+    **dict.fromkeys(("ko", "kor"), "cp949"),
+    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "sr", "rus", "ukr", "bul"), "cp1251"),
+    **dict.fromkeys(("pl", "cs", "sk", "hu", "hr", "sl", "ro", "bs", "sq"), "cp1250"),
+    **dict.fromkeys(("et", "lv", "lt"), "cp1257"),
+    "el": "cp1253", "tr": "cp1254", "he": "cp1255", "iw": "cp1255", "ar": "cp1256", "fa": "cp1256",
+    "th": "cp874", "vi": "cp1258",
+}  # fmt: skip
+_WESTERN: Final = "cp1252"
+_TIMES: Final = re.compile(r"\d[ \t]*-->[ \t]*\d")
+_MARKUP: Final = re.compile(r"<(\?xml|(\w+:)?tt\b)")
+_DECLARED: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
+_PAGE: Final = re.compile(r"<(!doctype|html|head|body)\b", re.IGNORECASE)
+_DEMUXERS: Final = {"srt": "srt", "vtt": "webvtt", "ass": "ass"}
+_MUXERS: Final = {"srt": "srt", "vtt": "webvtt"}
+_OTHERS: Final = "sami,subviewer,subviewer1,microdvd,mpl2,mpsub,lrc,pjs,realtext,vplayer,jacosub,aqtitle,stl"
+"""What ffmpeg knows by its looks; a playlist is not among it."""
+
+
+def text_of(data: bytes, language: str) -> str:
+    """`data` as text, whatever its encoding; where that is not said `language` tells which is likely."""
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return _clean(data[len(mark) :].decode(encoding, "replace"))
+    try:
+        return _clean(data.decode())
+    except UnicodeDecodeError:
+        return _clean(data.decode(_old_encoding(language), "replace"))
+
+
+def kind_of(text: str) -> str | None:
+    """`srt`, `vtt`, `ass`, `ttml`; None for what ffmpeg may know. Raises `JobFailed` if it is none at all."""
+    head = text[:2000].lstrip()
+    if head.startswith("WEBVTT"):
+        return "vtt"
+    if head.startswith("[Script Info]"):
+        return "ass"
+    if _PAGE.match(head) or not head or head.startswith("[{") or re.match(r"\{\s*\"", head):
+        raise JobFailed("conversion_failed", "it is empty" if not head else "it is a page, or data")
+    if _MARKUP.match(head):
+        return "ttml"
+    return "srt" if _TIMES.search(head) else None
+
+
+def make(source: Path, target: Path, language: str, ffmpeg: str, log: Callable[[str], None]) -> None:
+    """Write what `source` has in `language` as `target`, in the format of its suffix.
+
+    Raises `JobFailed` if there is nothing in it that could be shown.
+    """
+    wanted, text = target.suffix[1:], text_of(source.read_bytes(), language)
+    kind = kind_of(text)
+    if kind == "ttml":
+        kind, text = "srt", _from_ttml(text)
+    if kind == wanted:
+        target.write_text(text, encoding="utf-8", newline="")
+    else:
+        _convert(text, kind, target, ffmpeg, log)
+    if not _TIMES.search(target.read_text(encoding="utf-8")):
+        target.unlink()
+        raise JobFailed("conversion_failed", "nothing in it is ever shown")
+
+
+def _convert(text: str, kind: str | None, target: Path, ffmpeg: str, log: Callable[[str], None]) -> None:
+    written = target.parent.parent / "subtitle.source"
+    written.write_text(text, encoding="utf-8", newline="")
+    known = ["-f", _DEMUXERS[kind]] if kind else ["-format_whitelist", _OTHERS]
+    muxer = _MUXERS[target.suffix[1:]]
+    try:
+        programs.convert(ffmpeg, [*known, "-i", f"file:{written}", "-f", muxer, f"file:{target}"], log)
+    except JobFailed:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        written.unlink()
+
+
+def _from_ttml(text: str) -> str:
+    try:
+        return str(dfxp2srt(_DECLARED.sub("", text).encode()))
+    except Exception as error:  # a parser of XML, and code of yt-dlp's that takes much for granted
+        raise JobFailed("conversion_failed", f"damaged TTML: {error}") from error
+
+
+def _clean(text: str) -> str:
+    """ffmpeg, and players, end at a NUL."""
+    return text.removeprefix("\ufeff").replace("\0", "")
+
+
+def _old_encoding(language: str) -> str:
+    if _TAIWANESE.match(language):
+        return "big5hkscs"
+    return _OLD.get(re.split("[-_]", language.lower())[0], _WESTERN)

@@ -1,0 +1,142 @@
+"""libcurl, which can look like a browser, behind the guard; `server.child.source.browser` imports this.
+
+libcurl connects by itself, where no audit hook sees it. So it gets no further than a port of this machine, as
+ffmpeg does: that of a proxy behind which the guard judges every address, of redirects too. Its threads cannot
+connect elsewhere where the kernel knows how to prevent it (Landlock); everywhere it is told of no other way.
+"""
+
+import re
+import ssl
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.cookiejar import CookieJar
+from queue import Queue
+from types import SimpleNamespace
+from typing import Any, Final
+
+import certifi
+from curl_cffi import CurlECode, CurlOpt, ffi, requests
+from curl_cffi.requests import session as sessions
+from yt_dlp.networking._curlcffi import CurlCFFIRH
+from yt_dlp.networking.common import Request, Response
+from yt_dlp.networking.exceptions import ProxyError, RequestError, SSLError, TransportError
+
+from server.child.network.proxy import Proxy
+from server.child.process import borrowed, sandbox
+
+_MOST_AHEAD: Final = 64  # blocks, of at most 16 KiB, that may have come and are not read yet
+_MOST_AT_ONCE: Final = 32  # transfers; more of them wait for one another
+_REFUSED: Final = "response 403"  # what our proxy says to what the guard refuses
+_CUT: Final = re.compile("SYSCALL|EOF|reset|closed|OPENSSL_internal:invalid library", re.IGNORECASE)
+
+
+class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
+    """`upstream` is the operator's proxy."""
+
+    def __init__(self, upstream: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._kind = ProxyError if upstream else TransportError
+        self._proxy = Proxy(lambda _: None, upstream)
+        self._proxy.__enter__()
+        self._threads = _threads(self._proxy.port)
+
+    def close(self) -> None:
+        self._clear_instances()
+        self._threads.shutdown(wait=False)
+        self._proxy.__exit__()
+
+    def _get_proxies(self, request: Request) -> dict[str, str]:
+        return {}  # it is in the options of the session, which outrank all others
+
+    def _create_instance(self, cookiejar: CookieJar | None = None) -> requests.Session:
+        options = {
+            CurlOpt.PROXY: self._proxy.url,
+            CurlOpt.NOPROXY: "",  # else the environment's would count
+            CurlOpt.HTTPPROXYTUNNEL: 1,
+            CurlOpt.PROTOCOLS_STR: "http,https",
+            CurlOpt.REDIR_PROTOCOLS_STR: "http,https",
+        }
+        session = requests.Session(
+            cookies=cookiejar,
+            curl_options=options | _authorities(own=self.prefer_system_certs),
+            response_class=_Answer,
+        )
+        session._executor = self._threads
+        return session
+
+    def _send(self, request: Request) -> Response:
+        try:
+            response: Response = super()._send(request)
+        except TransportError as error:
+            raise self._as_met(error) from None  # what becomes of an error is judged by all that it came of
+        return response
+
+    def _as_met(self, error: TransportError) -> RequestError:
+        """`error` as it is with those handlers of which yt-dlp and we can see more."""
+        code, words = getattr(error.cause, "code", None), str(error)
+        if isinstance(error, ProxyError):
+            refused = _REFUSED in words and self._proxy.refused
+            return TransportError(cause=refused) if refused else self._kind(cause=self._proxy.failed or error)
+        if code == CurlECode.OPERATION_TIMEDOUT:
+            return TransportError(cause=TimeoutError(words))
+        if code == CurlECode.SSL_CACERT_BADFILE:
+            return SSLError(cause=error)
+        if code == CurlECode.SSL_CONNECT_ERROR and _CUT.search(words):
+            return TransportError(cause=ConnectionResetError(words))
+        return error
+
+
+class _Blocks(Queue[Any]):
+    """What has come of an answer, and is not read yet: who brings more of it waits for the reader.
+
+    curl_cffi's own would take in a whole film, or what a small answer unpacks to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_MOST_AHEAD)
+
+    def put_nowait(self, item: Any) -> None:
+        self.put(item)
+
+    def give_up(self) -> None:
+        """Have nobody wait any more: nothing will be read."""
+        with self.mutex:
+            self.maxsize = sys.maxsize
+            self.not_full.notify_all()
+
+
+class _Answer(requests.Response):  # type: ignore[misc]
+    """One that can be left before its end."""
+
+    def close(self) -> None:
+        self.queue.give_up()
+        super().close()
+
+
+def _threads(port: int) -> ThreadPoolExecutor:
+    """Threads from which nothing can connect to any other port than `port`, nor from those they start."""
+    ruleset = sandbox.one_tcp_port(port)
+    enter = None if ruleset is None else partial(sandbox.enter, ruleset)
+    return ThreadPoolExecutor(_MOST_AT_ONCE, "browser", enter)
+
+
+def _authorities(*, own: bool) -> dict[CurlOpt, Any]:
+    """Whose certificates are believed, as elsewhere: the operator's, else those that certifi has."""
+    if not own:
+        return {CurlOpt.CAINFO: certifi.where()}
+    paths = ssl.get_default_verify_paths()
+    return {CurlOpt.CAINFO: paths.cafile or ffi.NULL, CurlOpt.CAPATH: paths.capath or ffi.NULL}
+
+
+def _insist() -> None:
+    """Raise `ImportError` where that is missing by which libcurl is kept to its way, and to a measure."""
+    missing = borrowed.missing("browser")
+    missing += [] if hasattr(requests.Session, "executor") else ["Session.executor"]
+    missing += [] if hasattr(sessions.queue, "Queue") else ["Queue"]
+    if missing:
+        raise ImportError(f"not as it was: {', '.join(missing)}")
+
+
+_insist()
+sessions.queue = SimpleNamespace(Queue=_Blocks)

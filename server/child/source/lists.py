@@ -1,0 +1,184 @@
+"""What is in a list, told entry by entry as its source is read, and what is a list in the first place.
+
+An entry has a link of its own, or is a place in the page of the list: extractors give films without a page,
+and links that they alone understand.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any, Final
+
+from yt_dlp.utils import LazyList, PlaylistEntries, sanitize_url, unsmuggle_url
+
+from server.child.process.channel import Channel
+from server.child.process.failed import JobFailed
+from server.child.process.log import Log
+from server.child.source import describe
+from server.child.source.engine import Engine
+from server.child.source.indexed import as_list, has
+from server.jobs import Job
+
+BUNDLE: Final = 100
+"""Entries that are told together, if the source gives so many at once."""
+
+_MOST_HOPS: Final = 10
+_DEEPEST: Final = 3
+_OF_LISTS: Final = frozenset(("YoutubeTab",))
+"""Extractors of which an entry is always a list, although they also take links to videos."""
+
+_SAID: Final = ("title", "duration", "uploader")
+
+Info = Mapping[str, Any]
+
+
+class Expansion:
+    """`run` returns the fields of `expanded`; whatever it raises is for `failures.classify`."""
+
+    def __init__(self, job: Job, engine: Engine, channel: Channel, log: Log) -> None:
+        self._job = job
+        self._engine = engine
+        self._channel = channel
+        self._log = log
+        self._places = count(1)
+        self._bundle: list[dict[str, Any]] = []
+        self._truncated = False
+
+    def run(self) -> dict[str, Any]:
+        """What has been found is told before the source is asked for more."""
+        self._engine.on_request = self._flush
+        found = self._resolved(self._job.wishes.url)
+        self._channel.send("described", video_info=describe.video_info(found))
+        with self._engine.reading():
+            last = self._tell_all(found)
+        self._flush()
+        if not last:
+            raise JobFailed("no_media", "no entry is in the list, or none of those that were asked for")
+        if self._truncated:
+            most = self._job.max_playlist
+            self._log.write(f"the list goes on, but is read no further: downloads.max_playlist is {most}")
+        return {"truncated": self._truncated}
+
+    def _tell_all(self, found: Info) -> int:
+        """Return the place of the last entry, or the one behind it if there are too many."""
+        last = 0
+        for entry in self._all(found):
+            last = next(self._places)
+            if last > self._job.max_playlist:
+                self._truncated = True
+                break
+            self._tell(entry | {"index": last})
+        return last
+
+    def _tell(self, entry: dict[str, Any]) -> None:
+        if entry["index"] > self._job.known:
+            self._bundle.append(entry)
+        if len(self._bundle) >= BUNDLE:
+            self._flush()
+
+    def _flush(self) -> None:
+        bundle, self._bundle = self._bundle, []
+        if bundle:
+            self._channel.send("found", entries=bundle)
+
+    def _resolved(self, url: str, key: str | None = None) -> Info:
+        """What is at `url`, wherever it leads to, with what is said of it on the way."""
+        said: dict[str, Any] = {}
+        for _ in range(_MOST_HOPS):
+            found = self._engine.extract_info(url, download=False, ie_key=key, process=False)
+            if not found:
+                break
+            if found.get("_type") not in ("url", "url_transparent"):
+                return {**found, **said}
+            if found["_type"] == "url_transparent":
+                said |= {name: found[name] for name in _SAID if found.get(name)}
+            url, key = sanitize_url(found["url"], scheme="https"), found.get("ie_key")
+        raise JobFailed("no_media", "the link leads nowhere")
+
+    def _all(self, found: Info) -> Iterator[dict[str, Any]]:
+        url = self._job.wishes.url
+        if found.get("_type") != "playlist":  # a list of one
+            yield _entry(found, url)
+            return
+        yield from self._entries(found, url, self._job.wishes.playlist_items, _DEEPEST)
+
+    def _entries(
+        self, playlist: Info, url: str | None, items: str | None, depth: int
+    ) -> Iterator[dict[str, Any]]:
+        """The entries of `playlist`, which is at `url`, and those of lists in it in their place."""
+        for place, entry in self._wanted(playlist, items):
+            if not isinstance(entry, Mapping) or not entry:
+                continue
+            inner = self._list_in(entry) if depth else None
+            if inner:
+                yield from self._entries(inner, _link_of(inner, url), None, depth - 1)
+            elif link := own_link(self._engine, entry, url):
+                yield _entry(entry, link)
+            elif url:
+                yield _entry(entry, url, place)
+            else:
+                self._log.write("an entry is passed over: it has no link")
+
+    def _wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Any]]:
+        entries = as_list(playlist.get("entries") or ())
+        if "-" in (items or ""):  # counted from its end, perhaps, which an endless one has not
+            entries = LazyList(self._first(entries))
+        self._engine.params["playlist_items"] = items
+        told: set[int] = set()
+        for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
+            if place not in told:
+                told.add(place)
+                yield place, entry
+
+    def _first(self, entries: Any) -> Iterator[Any]:
+        most = self._job.max_playlist
+        for at in range(most):
+            if not has(entries, at):
+                return
+            yield entries[at]
+        self._truncated = has(entries, most)
+
+    def _list_in(self, entry: Info) -> Info | None:
+        """The list that `entry` is, or leads to, as far as that can be told without a look at it."""
+        kind, key = entry.get("_type"), entry.get("ie_key")
+        if kind == "playlist":
+            return entry
+        if kind not in ("url", "url_transparent") or not key:
+            return None
+        url = sanitize_url(entry["url"], scheme="https")
+        if key not in _OF_LISTS and self._engine.get_info_extractor(key).is_single_video(url) is not False:
+            return None
+        found = self._resolved(url, key)
+        return found if found.get("_type") == "playlist" else None
+
+
+def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
+    """Where `entry` is found by itself; None if that is only within the list at `url`."""
+    if entry.get("_type") not in ("url", "url_transparent"):
+        return None
+    link = describe.link(sanitize_url(entry["url"], scheme="https"))
+    if link is None or unsmuggle_url(link)[0] == url:
+        return None
+    key = entry.get("ie_key")
+    return link if not key or engine.get_info_extractor(key).suitable(link) else None
+
+
+def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
+    """The same for those who only look, whatever is said there; of a list in the list its own."""
+    if entry.get("_type") == "playlist":
+        return _link_of(entry, url)
+    try:
+        return own_link(engine, entry, url)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _link_of(playlist: Info, of_outer: str | None) -> str | None:
+    link = describe.link(playlist.get("webpage_url") or playlist.get("original_url"))
+    return link if link != of_outer else None
+
+
+def _entry(entry: Info, url: str, item: int | None = None) -> dict[str, Any]:
+    known = describe.video_info(entry)
+    told: dict[str, Any] = {name: known[name] for name in _SAID if name in known}
+    place: dict[str, Any] = {"item": item} if item else {}
+    return {"url": url, **told, **place}

@@ -1,0 +1,84 @@
+"""What is missing of a file, taken from an answer that begins earlier.
+
+Not every source understands what a part is, and some send all from the beginning. What is there already is
+read once more, and left out; the last of it tells whether that is the same file.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.networking.common import Response
+from yt_dlp.networking.exceptions import TransportError
+
+from server.child.process.failed import JobFailed
+
+COMPARED: Final = 64 * 1024  # bytes
+_BLOCK: Final = 256 * 1024
+
+
+class Another(Exception):
+    """What comes is not what is there."""
+
+
+def tail(path: Path) -> bytes:
+    """The last bytes of what is there."""
+    with path.open("rb") as file:
+        file.seek(-min(COMPARED, path.stat().st_size), 2)
+        return file.read()
+
+
+def skip(response: Response, count: int, last: bytes, on_bytes: Callable[[int], None]) -> None:
+    """Read `count` bytes, the last of which have to be `last`; raises `Another`, and what reading raises."""
+    done, seen = 0, b""
+    while done < count:
+        block = response.read(min(_BLOCK, count - done))
+        if not block:
+            raise Another("it ends before what is there does")
+        done += len(block)
+        seen = (seen + block)[-len(last) :] if last else b""
+        on_bytes(done)
+    if seen != last:
+        raise Another("the end of what is there is not what comes")
+
+
+class Rest:
+    """`response`, which is at byte `start` now, as the answer to the request for that and the following ones.
+
+    It ends before byte `stop`, if there is one; `total` is the size of all of it, where that is known.
+    """
+
+    def __init__(self, response: Response, start: int, stop: int | None, total: int | None) -> None:
+        self._response = response
+        end = total if stop is None else min(stop, total or stop)
+        self._left = None if end is None else max(0, end - start)
+        self._nothing_yet = True
+        self.headers = copy.copy(response.headers)
+        del self.headers["Content-Range"], self.headers["Content-Length"]
+        last, of = "" if end is None else end - 1, "" if total is None else f"/{total}"
+        self.headers["Content-Range"] = f"bytes {start}-{last}{of}"
+        if self._left is not None:
+            self.headers["Content-Length"] = str(self._left)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    def read(self, amount: int) -> bytes:
+        """Raises `JobFailed` if nothing comes: to ask again at once would bring no more than that."""
+        data = self._read(amount if self._left is None else min(amount, self._left))
+        self._nothing_yet = self._nothing_yet and not data
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def _read(self, amount: int) -> bytes:
+        try:
+            data = bytes(self._response.read(amount))
+        except TransportError as error:
+            if not self._nothing_yet:
+                raise
+            raise JobFailed("incomplete", f"what is there comes again, and no more: {error}") from error
+        if not data and amount and self._nothing_yet:
+            raise JobFailed("incomplete", "what is there comes again, and no more")
+        return data

@@ -1,0 +1,211 @@
+"""Which of a source's subtitles are wanted, as yt-dlp's `--sub-langs` says it, and how they come here.
+
+One that is not to be had costs its language alone, and the task's log says so.
+"""
+
+import re
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.utils import YoutubeDLError, determine_protocol, orderedSet_from_options
+
+from server.child.media import parts
+from server.child.process.failed import OF_ERRNO, JobFailed
+from server.child.process.log import Log
+from server.child.process.progress import Stream
+from server.child.source.engine import Engine
+from server.child.source.failures import classify
+from server.jobs import SubtitleWishes
+
+MOST: Final = 200
+"""Languages of one film; each is a file in the task's payload."""
+
+LARGEST: Final = 16 * 1024 * 1024  # bytes of one
+_TRIES: Final = 2  # after the first
+_PATIENCE, _PATIENCE_IN_ALL = 300.0, 900.0  # seconds
+_TO_MATCH: Final = 2.0  # seconds: some patterns take for ever
+_LONGEST: Final = 100  # characters of what a source calls a language
+_CAN_BE_MADE: Final = ("srt", "vtt", "ass", "ssa", "ttml", "dfxp", "tt")
+_PROTOCOLS: Final = ("http", "https", "m3u8_native", "http_dash_segments")
+_BAD = (YoutubeDLError, JobFailed, OSError, ValueError, TypeError, KeyError)
+_GRAVE: Final = frozenset(OF_ERRNO.values())
+
+Offer = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Language -> the formats of its subtitles, the best last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`language` is the source's word for it, `tag` a short and harmless one that no other has."""
+
+    language: str
+    tag: str
+    track: Mapping[str, Any]
+
+    @property
+    def title(self) -> str | None:
+        title = self.track.get("name")
+        return title if isinstance(title, str) else None
+
+
+def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str], None]) -> list[Chosen]:
+    """Of what `info` offers; what of it cannot be had is told to `say`."""
+    offered = _offered(info, automatic=wishes.automatic)
+    if wishes.languages:
+        languages = _matching(tuple(offered), wishes.languages, say)
+    else:
+        languages = _usual(info, automatic=wishes.automatic)
+    if len(languages) > MOST:
+        say(f"subtitles: {len(languages)} languages, of which the first {MOST} are taken")
+    tags = dict[str, str]()
+    for language in languages[:MOST]:
+        tags[language] = _tag(language, tags.values())
+    return [Chosen(name, tag, _best(offered[name], wishes.format)) for name, tag in tags.items()]
+
+
+def name_of(info: Mapping[str, Any], chosen: Chosen) -> str:
+    """Of its file in the job's directory, the same in every attempt."""
+    ext = {"ext": chosen.track.get("ext"), "filesize": None}
+    return parts.name_of({**info, "format_id": f"subtitle {chosen.language}", **ext})
+
+
+class Fetching:
+    """`pace` gets the bytes that have come in, `moved` is called when anything has."""
+
+    def __init__(
+        self, engine: Engine, info: Mapping[str, Any], log: Log, pace: Callable[[int], None]
+    ) -> None:
+        self._engine = engine
+        self._headers = info.get("http_headers")
+        self._log = log
+        self._pace = pace
+        self._ends_at = time.monotonic() + _PATIENCE_IN_ALL
+        self.met: Exception | None = None
+        """The first thing that went wrong."""
+
+    def fetch(self, chosen: Chosen, path: Path) -> bool:
+        """Have it at `path`, as the source has it; False if it is not to be had."""
+        if path.is_file():  # an earlier attempt has fetched it
+            return True
+        try:
+            self._load(chosen.track, path)
+        except _BAD as error:
+            if classify(error, self._engine.trail).code in _GRAVE:
+                raise
+            self._log.warning(f"no subtitles in {chosen.language}: {error}")
+            self.met = self.met or error
+            return False
+        parts.vouch_for(path)
+        return True
+
+    def _load(self, track: Mapping[str, Any], path: Path) -> None:
+        if isinstance(text := track.get("data"), str):
+            path.write_bytes(text.encode(errors="replace")[:LARGEST])
+            return
+        protocol = determine_protocol(track)
+        if protocol not in _PROTOCOLS or track.get("ext") == "json":
+            raise JobFailed("unsupported_stream", f"{track.get('ext')} by {protocol} is no text with times")
+        if time.monotonic() > self._ends_at:
+            raise JobFailed("too_slow", "the others have taken too long")
+        self._engine.on_progress = self._watch()
+        with self._few_tries():
+            self._engine.dl(str(path), {"http_headers": self._headers, **track}, subtitle=True)
+        if not path.is_file():  # of segmented WebVTT yt-dlp does not say that it is done
+            raise JobFailed("incomplete", "yt-dlp gave up without a word")
+
+    @contextmanager
+    def _few_tries(self) -> Iterator[None]:
+        """The film waits: a source that is silent again and again is not asked as often as for that."""
+        params = self._engine.params
+        usual = {name: params.get(name) for name in ("retries", "fragment_retries")}
+        params.update(dict.fromkeys(usual, _TRIES))
+        try:
+            yield
+        finally:
+            params.update(usual)
+
+    def _watch(self) -> Callable[[Mapping[str, Any]], None]:
+        counted, latest = Stream(), min(time.monotonic() + _PATIENCE, self._ends_at)
+
+        def on_progress(event: Mapping[str, Any]) -> None:
+            nonlocal latest
+            came_in, began = counted.update(event), time.monotonic()
+            if max(counted.done, counted.size or 0) > LARGEST:
+                raise JobFailed("page_too_large", f"more than {LARGEST} bytes")
+            if began > latest:
+                raise JobFailed("too_slow")
+            self._pace(came_in)
+            held = time.monotonic() - began  # on our side
+            latest, self._ends_at = latest + held, self._ends_at + held
+
+        return on_progress
+
+
+def _offered(info: Mapping[str, Any], *, automatic: bool) -> Offer:
+    """Those with a name that can be one. Of a language that has both the automatic captions are left out."""
+    found = {**((info.get("automatic_captions") or {}) if automatic else {}), **(info.get("subtitles") or {})}
+    ordered = [*(info.get("subtitles") or ()), *found]  # those that are not automatic come first
+    return {name: found[name] for name in ordered if found[name] and 0 < len(name) <= _LONGEST}
+
+
+def _usual(info: Mapping[str, Any], *, automatic: bool) -> list[str]:
+    """All that are not automatic; where there are none, captions of what is spoken, no translation."""
+    if (made := list(_offered(info, automatic=False))) or not automatic:
+        return made
+    captions = list(_offered(info, automatic=True))
+    spoken = [name for name in captions if name == info.get("language") or name.endswith("-orig")]
+    english = [name for name in captions if name.startswith("en")]
+    return (spoken or english or captions)[:1]
+
+
+def _matching(offered: tuple[str, ...], patterns: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    try:
+        with _within(_TO_MATCH):
+            for pattern in patterns:
+                if not pattern.startswith("-") and not _match(offered, [pattern]):
+                    say(f"subtitles: there are none in {pattern}")
+            return _match(offered, patterns)
+    except TimeoutError:
+        say(f"subtitles: to compare {', '.join(patterns)} takes too long")
+        return []
+
+
+def _match(offered: tuple[str, ...], patterns: Sequence[str]) -> list[str]:
+    return list(orderedSet_from_options(patterns, {"all": offered}, use_regex=True))
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """`TimeoutError` after that time, also in the middle of a regular expression; for the main thread."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _best(formats: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    """What needs the least to be `wanted`; of one kind the last is the best."""
+    for kind in (wanted, *_CAN_BE_MADE):
+        if found := [track for track in formats if track.get("ext") == kind]:
+            return found[-1]
+    return formats[-1]
+
+
+def _tag(language: str, taken: Collection[str]) -> str:
+    """At most 30 letters, digits and hyphens."""
+    tag = re.sub(r"[^A-Za-z0-9]+", "-", language)[:26].strip("-") or "und"
+    others = {other.lower() for other in taken}
+    numbered = (f"{tag}-{number}" for number in range(2, MOST + 2))
+    return tag if tag.lower() not in others else next(one for one in numbered if one.lower() not in others)

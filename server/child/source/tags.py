@@ -1,0 +1,84 @@
+"""yt-dlp's info dict -> what a file says about itself: the tags of its `--embed-metadata`, and chapters.
+
+They have yt-dlp's names, which are ffmpeg's. A date is written as ISO 8601, which players understand; of
+yt-dlp's own form (20240131) they make a number, or nothing.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from server.child.media.chapters import MOST, Chapter, as_chapter
+from server.child.source import describe
+
+LONGEST: Final = 10_000  # characters of one tag
+_MOST_LOOKED_AT: Final = 2 * MOST
+
+# tag -> the fields of which the first that is known says it
+_TAGS: Final[dict[str, Sequence[str]]] = {
+    "title": ("track", "title"),
+    "date": ("upload_date",),
+    "description": ("description",),
+    "synopsis": ("description",),
+    "purl": ("webpage_url",),
+    "comment": ("webpage_url",),
+    "track": ("track_number",),
+    "artist": ("artist", "artists", "creator", "creators", "uploader", "uploader_id"),
+    "composer": ("composer", "composers"),
+    "genre": ("genre", "genres", "categories", "tags"),
+    "album": ("album", "series"),
+    "album_artist": ("album_artist", "album_artists"),
+    "disc": ("disc_number",),
+    "show": ("series",),
+    "season_number": ("season_number",),
+    "episode_id": ("episode", "episode_id"),
+    "episode_sort": ("episode_number",),
+}
+_DAY: Final = re.compile(r"(\d{4})(\d\d)(\d\d)")
+
+
+def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """Those that are known."""
+    found = {tag: _first(info, fields) for tag, fields in _TAGS.items()}
+    if title := describe.video_info(info).get("title"):
+        found["title"] = found["title"] if info.get("track") else title
+    link = describe.link(info.get("webpage_url"))  # without a password
+    found |= {"purl": link, "comment": link, "date": _day(found["date"])}
+    return {tag: value for tag, value in found.items() if value}
+
+
+def chapters_of(info: Mapping[str, Any]) -> list[Chapter]:
+    """As the source says them; those of a film in parts are of one part."""
+    said = info.get("chapters") if "entries" not in info else None
+    looked_at = (one for one in islice(said or (), _MOST_LOOKED_AT) if isinstance(one, dict))
+    found = (as_chapter(one, _title(one.get("title"))) for one in looked_at)
+    return [chapter for chapter in found if chapter]
+
+
+def _title(said: object) -> str | None:
+    return describe.text(said[:LONGEST]) if isinstance(said, str) else None
+
+
+def _first(info: Mapping[str, Any], fields: Sequence[str]) -> str | None:
+    values = (_words(info.get(field)) for field in fields)
+    return next((value for value in values if value), None)
+
+
+def _words(value: object) -> str | None:
+    """Text of some lines, without what could disturb a reader."""
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(_words, value[:100])))[:LONGEST] or None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    lines = str(value)[: 2 * LONGEST].replace("\r\n", "\n").replace("\r", "\n")
+    kept = (
+        letter for letter in lines if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs")
+    )
+    return "".join(kept).strip()[:LONGEST] or None
+
+
+def _day(value: str | None) -> str | None:
+    found = _DAY.fullmatch(value or "")
+    return "-".join(found.groups()) if found else value

@@ -1,0 +1,61 @@
+"""How often a source is asked again within an attempt, and after which pauses.
+
+As often as yt-dlp does it, once anything of the stream has come. Before that the reason is told soon: it is
+for the server to make new attempts, which shows what it waits for.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from yt_dlp.networking.exceptions import HTTPError
+
+from server.child.media import parts
+
+MOST: Final = 10
+_BEFORE_ANYTHING: Final = 2
+_SOON: Final = 15.0  # seconds
+_TICK: Final = 1.0  # seconds
+_OF_FRAGMENTS: Final = "-Frag"
+
+
+class Tries:
+    """Of one stream, or of one of its fragments: `path` is where it goes."""
+
+    def __init__(self, path: str) -> None:
+        self._stream = Path(path.partition(_OF_FRAGMENTS)[0].removesuffix(".part"))
+        self._began = time.monotonic()
+        self._in_a_row = self._size = 0
+        self.faults = 0
+
+    def in_a_row(self, size: int) -> int:
+        """Count a fault; return how many there were since the file has grown, to `size` now."""
+        self.faults += 1
+        self._in_a_row = 1 if size > self._size else self._in_a_row + 1
+        self._size = max(self._size, size)
+        return self._in_a_row
+
+    def left(self, error: object, most: int) -> int:
+        """How often is asked again after `error`, of `most`."""
+        if isinstance(error, HTTPError) and error.response.headers.get("Retry-After"):
+            return 0  # the server sees to it
+        if parts.has_begun(self._stream):
+            return most
+        return 0 if time.monotonic() - self._began > _SOON else min(most, _BEFORE_ANYTHING)
+
+
+def pause(first: float, longest: float, on_tick: Callable[[], None]) -> Callable[[int], float]:
+    """What yt-dlp calls before try `n`, from 0 on: pauses that double, in seconds.
+
+    `on_tick` is called meanwhile: a pause is no stall.
+    """
+
+    def sleep(n: int) -> float:
+        until = time.monotonic() + min(first * 2.0 ** min(n, 20), longest)
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _TICK))
+            on_tick()
+        return 0.0  # more that yt-dlp should sleep
+
+    return sleep

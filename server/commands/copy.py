@@ -1,0 +1,100 @@
+"""`python -m server copy --to postgresql://... [--files s3://...]`: from one machine to where there are many.
+
+The service is stopped meanwhile, and stays as it is.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from server.backends import Copied, DatabaseUnusable, DataDirInUse, FilesUnusable
+from server.backends import copy as copy_all
+from server.settings import ConfigurationError, Settings, StorageSettings
+
+SHOWN = 10  # numbers of tasks in a line
+
+
+async def copy(settings: Settings, url: str, files: str | None = None) -> int:
+    """Print what was copied and compared. Exit status 1 if it could not be, 3 if the service runs.
+
+    Raises `ConfigurationError`.
+    """
+    storage = _with_files(settings.storage, files)
+    try:
+        copied = await copy_all(storage, _address(url, settings.storage.database))
+    except DataDirInUse as exc:
+        print(f"clipwire: {exc}", file=sys.stderr)
+        return 3
+    except (DatabaseUnusable, FilesUnusable) as exc:
+        print(f"clipwire: {_asked_for(exc.place, files)} {exc.why}", file=sys.stderr)
+        return 1
+    for line in _report(copied, storage.files):
+        print(line)
+    return 0
+
+
+def _asked_for(place: Path | str, files: str | None) -> str:
+    """What names the place in this command, where elsewhere a setting does."""
+    if place == "storage.database":
+        return "--to"
+    return f"--files {files}" if files and place == f"storage.files: {files}" else str(place)
+
+
+def _address(url: str, configured: str) -> str:
+    """`url`, with the password of the environment's setting if that is of the same database."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres") or not (parts.netloc or "host=" in parts.query):
+        raise ConfigurationError(
+            "--to: an address like postgresql://clipwire@db.example.org/clipwire is expected"
+        )
+    if parts.password is not None or "password=" in parts.query:
+        raise ConfigurationError("--to: a password does not belong in a command; set PGPASSWORD instead")
+    return configured if "PGPASSWORD" not in os.environ and _without_password(configured) == url else url
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=user.partition(":")[0] + at + host).geturl()
+
+
+def _with_files(storage: StorageSettings, files: str | None) -> StorageSettings:
+    if files is None:
+        return storage
+    try:
+        return StorageSettings.model_validate(storage.model_dump() | {"files": files})
+    except ValidationError:
+        raise ConfigurationError("--files: a bucket like s3://bucket/prefix is expected") from None
+
+
+def _report(copied: Copied, files: str) -> list[str]:
+    there = " (all were there already)" if copied.were_there else ""
+    moved = copied.files
+    where = (
+        "stay where they are" if files == "local" else f"are in {files}, each compared ({moved.sent} sent)"
+    )
+    lines = [
+        f"ok    tasks: {copied.tasks}, each compared{there}",
+        f"ok    log-ins: {copied.sessions}, which go on",
+        f"ok    cookies: {copied.cookies}, each compared",
+        f"ok    files: {moved.files} of {moved.bytes} bytes {where}",
+    ]
+    if moved.missing:
+        lines.append(f"warn  files: {moved.missing} that tasks name were not there before")
+    for numbers, what in (
+        (copied.damaged, "damaged, kept as they are"),
+        (copied.newer, "of a newer release, kept as they are"),
+        (copied.mended, "held what is not text, replaced by U+FFFD"),
+    ):
+        if numbers:
+            lines.append(f"warn  tasks: {len(numbers)} {what}: {_some(numbers)}")
+    return lines
+
+
+def _some(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:SHOWN]))
+    return f"number {shown}" + (" ..." if len(numbers) > SHOWN else "")

@@ -1,0 +1,132 @@
+"""Stored cookie files: one a name, in a folder that only this user can read.
+
+A file is replaced as a whole, and is on disk when that was answered. Its first line holds a word that is new
+whenever somebody has put it, so that a job which was given an older one does not change the newer.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from server import cookies
+from server.errors import DiskFull, StorageFailed
+from server.ports import StoredCookies
+
+log = logging.getLogger(__name__)
+
+_PUT: Final = "# put "
+_SUFFIX: Final = ".txt"
+_NAME: Final = re.compile(cookies.NAME)
+
+
+class LocalCookies:
+    """Changes come one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._changing = asyncio.Lock()
+
+    async def put(self, name: str, text: str) -> None:
+        async with self._changing:
+            await asyncio.to_thread(self._write, name, f"{_PUT}{secrets.token_hex(8)}\n{text}")
+
+    async def get(self, name: str) -> StoredCookies | None:
+        return await asyncio.to_thread(self._read, name)
+
+    async def names(self) -> list[str]:
+        return await asyncio.to_thread(self._names)
+
+    async def delete(self, name: str) -> bool:
+        async with self._changing:
+            return await asyncio.to_thread(self._delete, name)
+
+    async def renew(self, name: str, given: StoredCookies, back: str) -> None:
+        async with self._changing:
+            await asyncio.to_thread(self._renew, name, given, back)
+
+    def _renew(self, name: str, given: StoredCookies, back: str) -> None:
+        current = self._read(name)
+        if current is None or current.put != given.put:
+            return
+        text = cookies.renewed(current.text, given.text, back, time.time())
+        if text != current.text and len(text.encode()) <= cookies.MAX_SIZE:
+            self._write(name, f"{_PUT}{given.put}\n{text}")
+
+    def _read(self, name: str) -> StoredCookies | None:
+        """A file that somebody or something has damaged is as good as none, and can be put anew."""
+        try:
+            first, _, text = self._path(name).read_text(encoding="utf-8").partition("\n")
+            cookies.parse(text)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.error("cookies %s cannot be read, store them anew: %s", name, _without_content(error))
+            return None
+        return StoredCookies(first.removeprefix(_PUT), text)
+
+    def _names(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            found = (path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
+            return sorted(filter(_NAME.fullmatch, found))
+        return []
+
+    def _delete(self, name: str) -> bool:
+        self._fresh(name).unlink(missing_ok=True)  # of a server that was killed
+        try:
+            self._path(name).unlink()
+        except FileNotFoundError:
+            return False
+        self._flush()
+        return True
+
+    def _write(self, name: str, content: str) -> None:
+        with _explained():
+            self._replace(name, content)
+
+    def _replace(self, name: str, content: str) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        fresh = self._fresh(name)
+        fresh.unlink(missing_ok=True)  # of a server that was killed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path(name))
+        self._flush()
+
+    def _flush(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _fresh(self, name: str) -> Path:
+        """What is not whole yet."""
+        return self._folder / f"{name}.new"
+
+
+def _without_content(error: Exception) -> str:
+    """An error of decoding quotes what it met."""
+    return "no UTF-8" if isinstance(error, UnicodeError) else str(error)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (DiskFull() if full else StorageFailed()) from exc

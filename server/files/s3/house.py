@@ -1,0 +1,128 @@
+"""What is deleted in the bucket, and when: nothing that a row names or an attempt may still be writing."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from server.errors import AppError
+from server.files.s3.bucket import Bucket, Found
+from server.files.sweeping import OF_A_TASK, Known
+from server.models import TaskStatus
+
+__all__ = ["House", "Known", "folder"]
+
+log = logging.getLogger(__name__)
+
+LATE = 50.0  # seconds after a task's end in which another attempt may still have written
+LOOK_EVERY = 5.0  # seconds
+SWEEP_EVERY = 24 * 3600.0  # seconds
+ORPHANED_FOR = timedelta(days=1)
+AT_ONCE = 500  # tasks that are asked for together
+
+
+class House:
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._ended: dict[str, float] = {}  # when to look again for what a late attempt wrote
+
+    def look_after(self, task_id: str) -> None:
+        """Soon, for what was written of it in its last moments: the task may have been removed meanwhile."""
+        self._ended.setdefault(task_id, time.monotonic())
+
+    async def clear(self, task_id: str, attempt: int) -> None:
+        """Delete all of an attempt."""
+        await self._delete(f"{folder(task_id)}{attempt}")
+
+    async def remove(self, task_id: str) -> None:
+        """Delete all of a task, and once more when no late attempt can be writing any longer."""
+        self._ended[task_id] = time.monotonic() + LATE
+        await self._delete_all(task_id)
+
+    async def keep_named(self, status: TaskStatus) -> None:
+        """Delete what `status`, the newest, does not name, unless an attempt may be writing it."""
+        if status.stage.is_final:
+            self._ended[status.task_id] = time.monotonic() + LATE
+        place = folder(status.task_id)
+        found = [each.key async for each in self._bucket.keys(place.rstrip("/"))]
+        await self._bucket.delete(key for key in found if _is_waste(key.removeprefix(place), status))
+
+    async def keep(self, tasks: Known, *, sweeps: bool = True) -> None:
+        """Look after the bucket for as long as it runs: what goes wrong once may go well the next time."""
+        sweep_at = 0.0 if sweeps else math.inf
+        while True:
+            try:
+                await self._look_again(tasks)
+                if time.monotonic() >= sweep_at:
+                    sweep_at = time.monotonic() + SWEEP_EVERY
+                    await self.sweep(tasks)
+            except AppError as exc:
+                log.warning("looking after the bucket is put off: %s", exc.__cause__ or exc)
+            except Exception:
+                log.exception("looking after the bucket failed")
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _look_again(self, tasks: Known) -> None:
+        now = time.monotonic()
+        due = [task_id for task_id, at in self._ended.items() if at <= now]
+        there = await tasks.stages(due) if due else {}
+        for status in await tasks.statuses(list(there)) if there else ():
+            if status.stage.is_final:
+                await self.keep_named(status)
+        for task_id in due:
+            if task_id not in there:
+                await self._delete_all(task_id)
+        for task_id in due:
+            self._ended.pop(task_id, None)
+
+    async def sweep(self, tasks: Known) -> None:
+        """Delete what belongs to no task and is a day old: its row may be about to be written."""
+        before = datetime.now(UTC) - ORPHANED_FOR
+        for kind in ("files", "logs"):
+            old: dict[str, list[str]] = {}
+            async for found in self._old(kind, before):
+                task_id = found.key.split("/")[1]
+                if task_id not in old and len(old) == AT_ONCE:
+                    await self._delete_orphans(old, tasks)
+                    old = {}
+                old.setdefault(task_id, []).append(found.key)
+            await self._delete_orphans(old, tasks)
+
+    async def _old(self, kind: str, before: datetime) -> AsyncIterator[Found]:
+        async for found in self._bucket.keys(kind):
+            if OF_A_TASK.fullmatch(found.key.split("/")[1]) and found.changed_at < before:
+                yield found
+
+    async def _delete_orphans(self, old: dict[str, list[str]], tasks: Known) -> None:
+        stages = await tasks.stages(list(old))
+        for task_id, keys in old.items():
+            if task_id not in stages:
+                await self._bucket.delete(keys)
+        ended = [task_id for task_id, stage in stages.items() if stage.is_final]
+        for status in await tasks.statuses(ended) if ended else ():
+            place = folder(status.task_id)
+            waste = [key for key in old[status.task_id] if key.startswith(place)]
+            await self._bucket.delete(key for key in waste if _is_waste(key.removeprefix(place), status))
+
+    async def _delete_all(self, task_id: str) -> None:
+        await self._delete(folder(task_id).rstrip("/"))
+        await self._bucket.delete([f"logs/{task_id}"])
+
+    async def _delete(self, prefix: str) -> None:
+        await self._bucket.delete([found.key async for found in self._bucket.keys(prefix)])
+
+
+def folder(task_id: str) -> str:
+    return f"files/{task_id}/"
+
+
+def _is_waste(path: str, status: TaskStatus) -> bool:
+    """Nothing of a later attempt than the status knows: it may have begun meanwhile."""
+    attempt = path.partition("/")[0]
+    if attempt in {file.path.partition("/")[0] for file in status.published}:
+        return False
+    if not attempt.isdecimal():
+        return True
+    return int(attempt) < status.attempt or (int(attempt) == status.attempt and status.stage.is_final)

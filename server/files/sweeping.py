@@ -1,0 +1,84 @@
+"""Deletes what a crash has left in folders that have an entry or more for each task."""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from server.files.workplace import UUID4, LocalWorkplace
+from server.models import Stage, TaskStatus
+from server.tasks.shielding import to_the_end
+
+log = logging.getLogger(__name__)
+
+SWEEP_BATCH = 500
+OF_A_TASK = re.compile(rf"(?P<task_id>{UUID4})(\.lock|\.log)?")
+
+
+class Known(Protocol):
+    """What a sweep asks the store, see `server.ports.Store`."""
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]: ...
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]: ...
+
+
+class Swept(Protocol):
+    """What a sweep has files do."""
+
+    async def remove(self, task_id: str) -> None: ...
+
+    async def finish(self, status: TaskStatus) -> None:
+        """Delete what a completed task did not get to tidy up; its lock is held."""
+        ...
+
+
+class Sweep:
+    """Safe while tasks run. Names that no task could have are left alone: they are somebody else's."""
+
+    def __init__(self, files: Swept, workplace: LocalWorkplace, tasks: Known) -> None:
+        self._files = files
+        self._workplace = workplace
+        self._tasks = tasks
+
+    async def through(self, *directories: Path) -> None:
+        """Delete what belongs to no task, and what completed tasks did not get to tidy up."""
+        for directory in directories:
+            with os.scandir(directory) as entries:  # opened at once; what takes time is to read it
+                task_ids = _task_ids(entries)
+                # To the end: a directory that is closed while a thread reads it takes the process along.
+                while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
+                    await self._sweep(batch, partial=directory == self._workplace.works)
+
+    async def _sweep(self, task_ids: list[str], *, partial: bool) -> None:
+        stages = await self._tasks.stages(task_ids)
+        for task_id in task_ids:
+            try:
+                if task_id not in stages:
+                    await self._files.remove(task_id)
+                elif partial and stages[task_id] is Stage.COMPLETED:
+                    await self._finish(task_id)
+            except OSError as exc:
+                log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
+
+    async def _finish(self, task_id: str) -> None:
+        with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
+            # Asked again under the lock: if a retry began meanwhile, its child now waits for us.
+            for status in await self._tasks.statuses([task_id]) if lock.held else ():
+                if status.stage is Stage.COMPLETED:
+                    await self._files.finish(status)
+
+
+def _task_ids(entries: Iterator[os.DirEntry[str]]) -> Iterator[str]:
+    for entry in entries:
+        if ours := OF_A_TASK.fullmatch(entry.name):
+            yield ours["task_id"]
+
+
+def _some(task_ids: Iterator[str]) -> list[str]:
+    """The next ones, each once: a directory and its lock are often neighbours."""
+    return list(dict.fromkeys(islice(task_ids, SWEEP_BATCH)))

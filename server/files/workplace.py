@@ -1,0 +1,150 @@
+"""Where children of this machine work, in its data directory.
+
+work/<task_id>/        the child's: partial files, the preview, finished files in out/
+work/<task_id>.lock    held (flock) by whoever writes into it, down to the last ffmpeg
+logs/<task_id>.log
+scratch/info.<id>/     of looks at links (`POST /api/info`), of which nothing is kept
+
+Whatever has another name in there is not ours, and stays.
+"""
+
+import asyncio
+import fcntl
+import os
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from server.errors import TaskNotFound
+from server.files.growing import Growing, open_growing
+from server.files.publishing import delete
+from server.redaction import clean
+
+UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OF_A_LOOK = re.compile(rf"info\.{UUID4}")
+
+
+class LocalWorkplace:
+    """Plain methods that touch the disk say so, and are called in a thread.
+
+    Servers that share a data directory give their `node`: each has a scratch directory of its own.
+    """
+
+    def __init__(self, data_dir: Path, node: str = "") -> None:
+        self.root = data_dir.absolute()
+        self.works = self.root / "work"
+        self.logs = self.root / "logs"
+        self.scratch = self.root / "scratch" / node
+
+    def prepare(self) -> None:
+        """Make the directories, for our eyes only. Touches the disk."""
+        for directory in (self.root, self.works, self.logs):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(PermissionError):  # a mounted volume may belong to somebody else
+            self.root.chmod(0o700)
+
+    def empty_scratch(self) -> None:
+        """Throw away what a crash of this server left of work that is not kept. Touches the disk."""
+        for directory in (self.root / "scratch", self.scratch):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        for path in list(self.scratch.iterdir()):
+            if _OF_A_LOOK.fullmatch(path.name):
+                delete(path)
+
+    def work(self, task_id: str) -> Path:
+        return self.works / checked(task_id)
+
+    def lock(self, task_id: str) -> Path:
+        return self.works / f"{checked(task_id)}.lock"
+
+    def log(self, task_id: str) -> Path:
+        return self.logs / f"{checked(task_id)}.log"
+
+    def growing(self, task_id: str) -> Growing:
+        """What can be watched of its download. Raises `NotStreamable`. Touches the disk."""
+        return open_growing(self.work(task_id))
+
+    async def note(self, task_id: str, text: str) -> None:
+        """Append a line to the task's log, without secrets; if there is no room, there is none."""
+        line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {clean(text)}\n"
+        with suppress(OSError):
+            await asyncio.to_thread(_write, self.log(task_id), line.encode(errors="replace"), os.O_APPEND)
+
+    def read_log(self, task_id: str, limit: int) -> bytes:
+        """Its first `limit` bytes; nothing while there is none. Touches the disk."""
+        try:
+            with self.log(task_id).open("rb") as file:
+                return file.read(limit)
+        except FileNotFoundError:
+            return b""
+
+    def replace_log(self, task_id: str, text: bytes) -> None:
+        """Touches the disk."""
+        _write(self.log(task_id), text, os.O_TRUNC)
+
+    def claim(self, task_id: str) -> "Lock":
+        """Its lock, so that no child writes while the block runs. Touches the disk."""
+        return Lock(self.lock(task_id))
+
+    def finish(self, task_id: str) -> None:
+        """Delete what the child of a completed task has left; its lock must be held. Touches the disk."""
+        delete(self.work(task_id))
+        delete(self.lock(task_id))
+
+    def remove(self, task_id: str) -> None:
+        """Delete all of a task in any case, but the lock only if nobody holds it. Touches the disk."""
+        with self.claim(task_id) as lock:
+            delete(self.log(task_id))
+            delete(self.work(task_id))
+            if lock.held:  # else somebody may still be writing
+                delete(self.lock(task_id))
+
+    def remove_unused(self, task_id: str) -> bool:
+        """The same unless somebody works there; say whether all of it is gone. Touches the disk."""
+        paths = [path(task_id) for path in (self.log, self.work, self.lock)] if is_name(task_id) else []
+        if not any(path.exists() for path in paths):
+            return True
+        with self.claim(task_id) as lock:
+            if lock.held:
+                for path in paths:
+                    delete(path)
+            return lock.held
+
+
+class Lock:
+    """A task's lock, taken at once or not at all; `held` says which."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.held = True
+        except BlockingIOError:
+            self.held = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def checked(task_id: str) -> str:
+    """`task_id` if it can be a file's name; anything else was never a task's."""
+    if not is_name(task_id):
+        raise TaskNotFound
+    return task_id
+
+
+def is_name(task_id: str) -> bool:
+    return _TASK_ID.fullmatch(task_id) is not None
+
+
+def _write(path: Path, data: bytes, how: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | how
+    with os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0) as file:
+        file.write(data)

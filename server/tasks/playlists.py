@@ -1,0 +1,93 @@
+"""What a client does to a list it does to all its entries, in one transaction: whoever is killed meanwhile
+leaves all of it undone, or all of it done.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from server.clock import Clock
+from server.errors import StoreUnavailable
+from server.events import Event, apply, moved
+from server.models import Stage, Task, TaskStatus
+from server.ports import Dispatcher, Publisher, Store
+
+UNFINISHED = tuple(stage for stage in Stage if not stage.is_final)
+AT_ONCE = 100  # entries between looks at what else there is to do
+
+Change = tuple[Task, TaskStatus]  # as it was, and what becomes of it
+
+
+@dataclass(frozen=True, slots=True)
+class Playlists:
+    """Whoever calls has the turn of the list, and sees to it that it is one."""
+
+    store: Store
+    publisher: Publisher
+    dispatcher: Dispatcher
+    clock: Clock
+
+    async def stop(self, playlist_id: str, event: Event) -> TaskStatus:
+        """Stop the list's own child and those of its entries, and have `event` befall all that had not ended.
+
+        Raises `StoreUnavailable`; then all goes on.
+        """
+        while True:
+            await self.dispatcher.withdraw(playlist_id)  # no entries come any more
+            playlist = await self.store.get(playlist_id)
+            entries = await self.store.entries(playlist_id, UNFINISHED)
+            await self.dispatcher.withdraw(*(entry.status.task_id for entry in entries))
+            try:
+                after = await self._try(playlist, entries, event)
+            except StoreUnavailable:
+                for task in (playlist, *entries):
+                    self._submit(task)
+                raise
+            if after:
+                return after
+
+    async def change(self, playlist_id: str, event: Event, *stages: Stage) -> TaskStatus:
+        """Have `event` befall the list, and its entries in `stages`.
+
+        Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
+        """
+        while True:
+            playlist = await self.store.get(playlist_id)
+            entries = await self.store.entries(playlist_id, stages)
+            if after := await self._try(playlist, entries, event):
+                return after
+
+    async def _try(self, playlist: Task, entries: list[Task], event: Event) -> TaskStatus | None:
+        """What becomes of the list; None if something has changed since it was read."""
+        changed = await self._changed(entries, event)
+        after = self._of_list(playlist.status, changed, event)
+        if after is not playlist.status:
+            changed = [(playlist, after), *changed]
+        if changed and await self.store.save_together([status for _, status in changed]) is None:
+            return None
+        for task, status in changed:
+            self.publisher.publish(status)
+            self._submit(replace(task, status=status))
+        return after
+
+    async def _changed(self, entries: list[Task], event: Event) -> list[Change]:
+        changed: list[Change] = []
+        for at, entry in enumerate(entries):
+            after = apply(entry.status, event, self.clock.now())
+            if after is not entry.status:
+                changed.append((entry, after))
+            if at % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return changed
+
+    def _of_list(self, before: TaskStatus, changed: list[Change], event: Event) -> TaskStatus:
+        """One revision, whatever it is made of."""
+        after = apply(before, event, self.clock.now())
+        if counted := moved((entry.status, status) for entry, status in changed):
+            after = apply(after, counted, self.clock.now())
+        return before if after is before else after.model_copy(update={"revision": before.revision + 1})
+
+    def _submit(self, task: Task) -> None:
+        """Also what was stopped, and could not be said to be."""
+        stage = task.status.stage
+        if stage is Stage.QUEUED or (stage.is_running and not task.status.awaits_entries):
+            self.dispatcher.submit(task)

@@ -1,0 +1,141 @@
+// @ts-check
+// The box for links: what is typed, pasted anywhere, dropped or handed over comes together here, and is not sent.
+
+import { byId, setText } from "./dom.js"
+import { linksIn } from "./links.js"
+
+const MOST_ROWS = 12
+const MOST_TEXT_BYTES = 1_000_000
+/** In these somebody is typing something else. */
+const FIELDS = "input, textarea, select, dialog, [contenteditable]"
+
+/** Fires "change" when there are other links in it. */
+export class Box extends EventTarget {
+  #form = byId("submit", HTMLFormElement)
+  #area = byId("links", HTMLTextAreaElement)
+  #go = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=go]"))
+  #note = byId("note", HTMLElement)
+  #problems = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=problems]"))
+  /** Why a line was refused, until it is changed. @type {Map<string, string>} */
+  #refused = new Map()
+  #i18n
+
+  /** @param {import("./i18n.js").I18n} i18n */
+  constructor(i18n) {
+    super()
+    this.#i18n = i18n
+    this.#area.addEventListener("input", () => this.#changed())
+    this.#area.addEventListener("keydown", (event) => this.#pressed(event))
+    document.addEventListener("paste", (event) => this.#pasted(event))
+    document.addEventListener("dragover", (event) => this.#isWelcome(event) && event.preventDefault())
+    document.addEventListener("drop", (event) => this.#dropped(event))
+  }
+
+  /** Its links, each once. */
+  get links() {
+    return [...new Set(linksIn(this.#area.value))]
+  }
+
+  get text() {
+    return this.#area.value
+  }
+
+  get hasFocus() {
+    return this.#form.contains(document.activeElement)
+  }
+
+  /** @param {string} text */
+  fill(text) {
+    this.#area.value = text
+    this.#changed()
+  }
+
+  /**
+   * On a new line.
+   * @param {string} text
+   */
+  add(text) {
+    this.fill([this.#area.value.trimEnd(), text.trim()].filter(Boolean).join("\n"))
+  }
+
+  focus() {
+    this.#area.focus()
+  }
+
+  /** @param {boolean} isBusy */
+  busy(isBusy) {
+    this.#form.ariaBusy = String(isBusy)
+    this.#area.readOnly = isBusy // what would be typed now would be lost with the answer
+  }
+
+  /** @param {string} text  what is to be known, and is no mistake */
+  say(text) {
+    setText(this.#note, text)
+  }
+
+  /** @param {Map<string, string>} refused  line -> reason; "": of all of them */
+  complain(refused) {
+    this.#refused = refused
+    this.#showProblems()
+  }
+
+  /** The words have changed. */
+  describe() {
+    const count = this.links.length
+    setText(this.#go, count > 1 ? this.#i18n.t("submit.go_many", { n: count }) : this.#i18n.t("submit.go"))
+  }
+
+  #changed() {
+    const all = linksIn(this.#area.value)
+    const again = all.length - new Set(all).size
+    this.#area.rows = Math.min(this.#area.value.split("\n").length, MOST_ROWS)
+    this.say(again ? this.#i18n.t("submit.merged", { n: again }) : "")
+    for (const line of this.#refused.keys()) if (!all.includes(line)) this.#refused.delete(line)
+    this.#showProblems()
+    this.describe()
+    this.dispatchEvent(new Event("change"))
+  }
+
+  #showProblems() {
+    const rows = [...this.#refused].map(([line, reason]) => {
+      const row = document.createElement("li")
+      const text = Object.assign(document.createElement("span"), { className: "line", textContent: line })
+      row.append(text, reason)
+      return row
+    })
+    this.#problems.replaceChildren(...rows)
+    this.#area.ariaInvalid = String(rows.length > 0)
+  }
+
+  /** @param {KeyboardEvent} event */
+  #pressed(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return // Enter also ends a word in an IME
+    event.preventDefault()
+    this.#form.requestSubmit()
+  }
+
+  /** @param {ClipboardEvent} event */
+  #pasted(event) {
+    const text = event.clipboardData?.getData("text") ?? ""
+    if (!text.trim() || !this.#isWelcome(event)) return
+    event.preventDefault()
+    this.add(text)
+    this.focus()
+  }
+
+  /** @param {DragEvent} event */
+  async #dropped(event) {
+    if (!this.#isWelcome(event) || !event.dataTransfer) return
+    event.preventDefault()
+    const { files } = event.dataTransfer
+    const dragged = event.dataTransfer.getData("text/uri-list") || event.dataTransfer.getData("text")
+    const texts = [...files].filter(({ type, size }) => type.startsWith("text/") && size <= MOST_TEXT_BYTES)
+    this.add([dragged, ...(await Promise.all(texts.map((file) => file.text())))].join("\n"))
+    this.focus()
+  }
+
+  /** @param {Event} event  whether it happened outside of all fields, while there is a box to see */
+  #isWelcome({ target }) {
+    return this.#area.checkVisibility() && !(target instanceof Element && target.closest(FIELDS))
+  }
+}

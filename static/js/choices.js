@@ -1,0 +1,79 @@
+// @ts-check
+// What can be done with a task in its stage: one thing first, the rest in the menu. Names of actions and of words
+// in the catalogues (`action.<name>`) are the same.
+
+/** @typedef {import("./task.js").Task} Task */
+
+/** Remedies whose words the page has; the others are for whoever knows them. */
+const REMEDIES = [
+  "any_format",
+  "automatic_subtitles",
+  "keep_original",
+  "lower_quality",
+  "record_live",
+  "retry_later",
+  "take_audio",
+  "take_first",
+  "take_list",
+  "take_video",
+  "use_cookies",
+  "wait_for_live",
+  "without_clip",
+  "without_cookies",
+]
+
+/** @type {Record<string, string[]>} */
+const MENU = {
+  queued: ["pause", "cancel", "first", "last"],
+  info: ["pause", "cancel"],
+  download: ["finish", "pause", "cancel", "play"],
+  convert: ["pause", "cancel"],
+  paused: ["resume", "cancel", "first", "last"],
+  completed: ["save", "play", "again"],
+  failed: ["retry"],
+  cancelled: ["retry"],
+}
+
+/**
+ * The first thing to do; "save" is a link, "remedy.<name>" one of the task's own, "" nothing at all.
+ * @param {Task} task
+ */
+export function primaryOf(task) {
+  const [first] = choicesOf(task)
+  return first ?? ""
+}
+
+/**
+ * All the others.
+ * @param {Task} task
+ */
+export function menuOf(task) {
+  const [, ...others] = choicesOf(task)
+  return [...others, "select", "log", "copy", "delete"]
+}
+
+/** @param {Task} task */
+function choicesOf(task) {
+  const remedies = (task.remedies ?? []).filter((name) => REMEDIES.includes(name)).map((name) =>
+    `remedy.${name}`
+  )
+  const isList = task.error_code === "is_playlist"
+  const choices = [
+    ...(isList ? ["choose"] : []),
+    ...(task.stage === "failed" ? remedies : []),
+    ...MENU[task.stage],
+  ]
+  const isLive = Boolean(task.video_info.live) && task.stage === "download"
+  return choices.filter((name) =>
+    name === "finish"
+      ? isLive
+      : name === "play"
+      ? isPlayed(task)
+      : name === "save"
+      ? Object.keys(task.files).length > 0
+      : true
+  )
+}
+
+/** @param {Task} task  also what still comes may be there in part */
+const isPlayed = ({ files, stage }) => stage === "download" || "video" in files || "audio" in files

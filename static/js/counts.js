@@ -1,0 +1,93 @@
+// @ts-check
+// How many tasks there are of each kind, as the server counts them, and whether its queue is paused. Where it cannot
+// say, the filters have no numbers.
+
+import { setText } from "./dom.js"
+import { Problem } from "./problem.js"
+import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
+
+/** At most this often, however much changes. */
+const PAUSE_MS = 2_000
+/** @type {Record<string, readonly string[]>} */
+const KINDS = {
+  active: RUNNING_STAGES,
+  waiting: WAITING_STAGES,
+  completed: ["completed"],
+  failed: ["failed", "cancelled"],
+}
+
+/** Fires "change". */
+export class Counts extends EventTarget {
+  isPaused = false
+  /** False: the service cannot say. */
+  isKnown = true
+  /** Tasks by their stage. @type {Record<string, number>} */
+  stages = {}
+  #api
+  #form
+  #format
+  #isStale = false
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {HTMLFormElement} form  of the filters
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(api, form, i18n) {
+    super()
+    this.#api = api
+    this.#form = form
+    this.#format = (/** @type {number} */ n) => n.toLocaleString(i18n.language)
+  }
+
+  /** Something has changed that is counted. */
+  stale() {
+    this.#isStale = true
+    if (this.isKnown) this.#timer ??= setTimeout(() => this.#ask(), PAUSE_MS)
+  }
+
+  /** Ask now. */
+  async ask() {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    await this.#ask()
+  }
+
+  clear() {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#isStale = false
+    this.#show({ paused: false, stages: {} })
+  }
+
+  /** @param {boolean} isPaused */
+  async pause(isPaused) {
+    this.#show(await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`))
+  }
+
+  async #ask() {
+    this.#isStale = false
+    try {
+      this.#show(await this.#api.get("api/queue"))
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      if (error.status === 404) this.isKnown = false
+    }
+    this.#timer = undefined
+    if (this.#isStale) this.stale()
+  }
+
+  /** @param {{paused: boolean, stages: Record<string, number>}} answer */
+  #show({ paused, stages }) {
+    this.isPaused = paused
+    this.stages = stages
+    for (const [name, kinds] of Object.entries(KINDS)) {
+      const count = kinds.reduce((sum, stage) => sum + (stages[stage] ?? 0), 0)
+      const part = this.#form.querySelector(`input[value=${name}] + span .count`)
+      setText(/** @type {HTMLElement} */ (part), count ? this.#format(count) : "")
+    }
+    this.dispatchEvent(new Event("change"))
+  }
+}

@@ -1,0 +1,104 @@
+// @ts-check
+// What a row says of its task in one line, the most telling first.
+
+import { hostOf, isFinal, isRunning } from "./task.js"
+
+/** @typedef {import("./task.js").Task} Task */
+/** @typedef {import("./i18n.js").I18n} I18n */
+
+/**
+ * How far it is: a share from 0 to 1; null: it works, nobody knows how far; undefined: it does not work.
+ * @param {Task} task
+ * @returns {number | null | undefined}
+ */
+export function shareOf({ stage, progress, downloaded_bytes: done, total_bytes: total, entries }) {
+  if (stage === "paused" || stage === "queued") return progress ? progress / 100 : undefined
+  if (stage === "info") return entries ? progress / 100 : null
+  if (stage === "convert") return progress / 100
+  if (stage !== "download") return undefined
+  if (entries) return progress / 100
+  if (done !== undefined && total) return Math.min(done / total, 1)
+  return done === undefined ? progress / 100 : null
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+export function factsOf(task, i18n) {
+  if (task.status === "error") return [task.error || task.message]
+  if (task.stage === "completed") {
+    return [...listFacts(task, i18n), ...mediaFacts(task, i18n), ...sourceFacts(task)]
+  }
+  if (isRunning(task)) return runningFacts(task, i18n)
+  return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...sourceFacts(task)]
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function runningFacts(task, i18n) {
+  const { format } = i18n
+  const { downloaded_bytes: done, total_bytes: total, speed, eta } = task
+  if (task.stage !== "download") return [task.message, `${task.progress}%`]
+  const facts = listFacts(task, i18n)
+  if (done !== undefined) {
+    facts.push(total ? `${format.size(done)} / ${format.size(total)}` : format.size(done))
+  }
+  if (speed !== undefined) facts.push(format.speed(speed))
+  if (eta !== undefined) facts.push(i18n.t("card.eta", { time: format.clock(eta) }))
+  const share = shareOf(task)
+  if (done !== undefined && typeof share === "number") facts.push(`${Math.floor(share * 100)}%`)
+  return facts.length ? facts : [task.message, `${task.progress}%`]
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function waitingFacts(task, i18n) {
+  const facts = [task.message]
+  if (task.waiting) facts[0] = i18n.t(`waiting.${task.waiting}`, {}, task.message)
+  if (task.not_before && Date.parse(task.not_before) > Date.now()) {
+    const time = i18n.format.moment(new Date(task.not_before))
+    facts.push(i18n.t(task.waiting === "not_live_yet" ? "card.begins" : "card.not_before", { time }))
+  }
+  if (task.priority) facts.push(i18n.t("card.priority", { n: signed(task.priority) }))
+  if (task.downloaded_bytes) facts.push(i18n.format.size(task.downloaded_bytes))
+  return facts
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function listFacts({ entries }, i18n) {
+  if (!entries) return []
+  const { truncated, ...counts } = entries
+  const text = i18n.t(counts.failed ? "card.entries_failed" : "card.entries", counts)
+  return truncated ? [text, i18n.t("card.truncated")] : [text]
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function mediaFacts({ video_info: { duration, height }, file_info = {} }, i18n) {
+  const bytes = Object.values(file_info).reduce((sum, { size }) => sum + size, 0)
+  return [
+    ...(duration ? [i18n.format.clock(duration)] : []),
+    ...(height ? [`${height}p`] : []),
+    ...(bytes ? [i18n.format.size(bytes)] : []),
+  ]
+}
+
+/** @param {Task} task */
+function sourceFacts(task) {
+  return [task.video_info.uploader ?? "", task.video_info.title || isFinal(task) ? hostOf(task) : ""].filter(
+    Boolean,
+  )
+}
+
+/** @param {number} priority */
+const signed = (priority) => (priority > 0 ? `+${priority}` : `−${-priority}`)

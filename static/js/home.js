@@ -1,0 +1,30 @@
+// @ts-check
+// At home on the device: what other apps share with the page, and its shell kept for when the server is away.
+
+/** The first visit has ended by then: a shell that is kept is for the next one. */
+const LATER_MS = 10_000
+
+/**
+ * All is wired: the reader can begin.
+ * @param {import("./box.js").Box} box
+ */
+export function arrive(box) {
+  box.fill(sharedText())
+  document.documentElement.toggleAttribute("data-ready", true)
+  if (matchMedia("(pointer: fine)").matches) box.focus() // elsewhere it would call up a keyboard
+  keepShell()
+}
+
+/** A link, or a sentence with one in it, as the share sheets of phones hand it over. */
+function sharedText() {
+  const query = new URLSearchParams(location.search)
+  return query.get("url") || query.get("text") || query.get("title") || ""
+}
+
+/** Browsers allow this on this machine and over HTTPS. */
+function keepShell() {
+  if (!isSecureContext || !navigator.serviceWorker) return
+  const script = new URL("static/js/sw.js", document.baseURI)
+  const scope = new URL("./", document.baseURI).pathname
+  setTimeout(() => navigator.serviceWorker.register(script, { scope }).catch(() => {}), LATER_MS) // it is no loss
+}

@@ -1,0 +1,107 @@
+// @ts-check
+// The box and what belongs to it: options, the look at a link, the question which entries of a list.
+
+import { Box } from "./box.js"
+import { byId, on } from "./dom.js"
+import { Options } from "./options.js"
+import { Preview } from "./preview.js"
+import { Problem } from "./problem.js"
+import { Submit } from "./submit.js"
+
+/** Formats that are offered by themselves, the best first. */
+const MOST_FORMATS = 60
+
+export class Intake {
+  box
+  options
+  submit
+  #has
+  /** @type {import("./entries.js").EntriesDialog | undefined} */
+  #entries
+  #preview
+  #api
+  #i18n
+  /** @type {import("./preview.js").Info | null} */
+  #info = null
+
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {import("./i18n.js").I18n} i18n
+   * @param {(url: string) => boolean} has  whether a finished task has this link
+   */
+  constructor(api, i18n, has) {
+    this.#api = api
+    this.#i18n = i18n
+    this.box = new Box(i18n)
+    this.options = new Options(byId("submit", HTMLFormElement), i18n)
+    this.submit = new Submit(this.box, this.options, api, i18n)
+    this.#has = has
+    this.#preview = new Preview(this.box, api, i18n)
+    on(this.#preview, "info", (info) => this.#looked(info))
+    on(this.#preview, "ask", (ask) => this.#answered(ask))
+    on(this.submit, "done", ({ refused }) => refused || this.options.forget())
+    on(this.options, "open", () => this.#offer())
+  }
+
+  /** The words have changed. */
+  describe() {
+    this.box.describe()
+    this.options.describe()
+  }
+
+  /**
+   * Ask which entries of a list.
+   * @param {string} link
+   * @param {(items: string) => unknown} then
+   */
+  async choose(link, then) {
+    const { EntriesDialog } = await import("./entries.js")
+    this.#entries ??= new EntriesDialog(this.#api, this.#i18n, this.#has)
+    await this.#entries.open(link, then)
+  }
+
+  /** @param {import("./preview.js").Info | null} info */
+  #looked(info) {
+    this.#info = info
+    this.options.offerFormats(
+      (info?.formats ?? []).slice(0, MOST_FORMATS).map((format) => this.#described(format)),
+    )
+  }
+
+  /**
+   * @param {import("./preview.js").Format} format
+   * @returns {[value: string, label: string]}
+   */
+  #described({ format_id, ext, height, vcodec, acodec, filesize, filesize_approx, note }) {
+    const size = filesize ?? filesize_approx
+    const codecs = [vcodec, acodec].filter((codec) => codec && codec !== "none").map((codec) =>
+      codec?.split(".")[0]
+    )
+    const facts = [height ? `${height}p` : note, ext, ...codecs, size ? this.#i18n.format.size(size) : ""]
+    return [format_id, `${format_id}: ${facts.filter(Boolean).join(" · ")}`]
+  }
+
+  /** @param {"this" | "all" | "choose"} ask */
+  #answered(ask) {
+    const first = this.#info?.entries?.[0]
+    const alone = first?.url ? { url: first.url } : { playlist: true, playlist_items: "1" }
+    if (ask === "this") this.submit.send(alone)
+    else if (ask === "all") this.submit.send({ playlist: true })
+    else {this.choose(this.#preview.link, (items) =>
+        this.submit.send({ playlist: true, playlist_items: items }))}
+  }
+
+  /** What the service has to offer is asked for when somebody wants to see it. */
+  async #offer() {
+    const [presets, cookies] = await Promise.all(
+      ["api/presets", "api/cookies"].map((path) =>
+        this.#api.get(path).catch((error) => {
+          if (error instanceof Problem) return {} // a service without them
+          throw error
+        })
+      ),
+    )
+    this.options.offerPresets(presets.presets ?? {})
+    this.options.offerCookies((cookies.cookies ?? []).map((/** @type {{name: string}} */ { name }) => name))
+  }
+}

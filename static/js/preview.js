@@ -1,0 +1,141 @@
+// @ts-check
+// What the one link in the box leads to, looked at while the reader goes on; nothing ever waits for it.
+
+import { byId, setText } from "./dom.js"
+import { Problem } from "./problem.js"
+import { hostOf } from "./task.js"
+
+/** A link that is typed changes with each key. */
+const PAUSE_MS = 400
+/** A look takes as long as the source. */
+const PATIENCE_MS = 50_000
+
+/** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
+/** @typedef {{index?: number, title?: string, url?: string, duration?: number}} Entry */
+/** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string}} Info */
+
+/** Fires "info" with an Info in `detail` (null: there is none), and "ask" with "this", "all" or "choose". */
+export class Preview extends EventTarget {
+  #element = byId("preview", HTMLElement)
+  #api
+  #i18n
+  #link = ""
+  #request = new AbortController()
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {import("./box.js").Box} box
+   * @param {import("./api.js").Api} api
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(box, api, i18n) {
+    super()
+    this.#api = api
+    this.#i18n = i18n
+    box.addEventListener("change", () => this.#changed(box.links))
+    this.#part("asks").addEventListener("click", ({ target }) => {
+      const ask = target instanceof Element ? target.closest("button")?.dataset.ask : ""
+      if (ask) this.dispatchEvent(new CustomEvent("ask", { detail: ask }))
+    })
+  }
+
+  get link() {
+    return this.#link
+  }
+
+  /** @param {string[]} links */
+  #changed(links) {
+    const link = links.length === 1 && /^https?:/i.test(links[0]) ? links[0] : ""
+    if (link === this.#link) return
+    this.#link = link
+    this.#request.abort()
+    clearTimeout(this.#timer)
+    this.#element.hidden = !link
+    this.#show({}, link ? this.#i18n.t("preview.looking") : "")
+    this.dispatchEvent(new CustomEvent("info", { detail: null }))
+    if (link) this.#timer = setTimeout(() => this.#look(link), PAUSE_MS)
+  }
+
+  /** @param {string} link */
+  async #look(link) {
+    this.#request = new AbortController()
+    const { signal } = this.#request
+    try {
+      const how = { signal, patience: PATIENCE_MS }
+      const info = await this.#api.send("POST", "api/info", { url: link }, {}, how)
+      if (link !== this.#link) return
+      this.#show(info, factsOf(info, this.#i18n).join(" · "))
+      this.dispatchEvent(new CustomEvent("info", { detail: info }))
+    } catch (error) {
+      if (signal.aborted) return
+      if (!(error instanceof Problem)) throw error
+      if (link !== this.#link) return
+      if (error.status === 404) this.#element.hidden = true // a service that cannot look
+      this.#show({}, error.message)
+    }
+  }
+
+  /**
+   * @param {Info} info
+   * @param {string} facts
+   */
+  #show(info, facts) {
+    const image = /** @type {HTMLImageElement} */ (this.#part("thumbnail"))
+    const host = this.#link ? hostOf(/** @type {any} */ ({ url: this.#link, video_info: {} })) : ""
+    image.hidden = !info.thumbnail?.startsWith("data:image/")
+    if (!image.hidden) image.src = info.thumbnail ?? ""
+    setText(this.#part("letter"), host.slice(0, 1).toUpperCase())
+    setText(this.#part("title"), info.title ?? host)
+    setText(this.#part("facts"), facts)
+    this.#part("asks").replaceChildren(...this.#questions(info))
+  }
+
+  /** @param {Info} info */
+  #questions({ entries, total_entries, next_cursor }) {
+    if (!entries?.length) return []
+    const count = total_entries ?? (next_cursor ? 0 : entries.length)
+    const words = {
+      this: this.#i18n.t("list.this"),
+      all: count ? this.#i18n.t("list.all", { n: count }) : this.#i18n.t("list.every"),
+      choose: this.#i18n.t("list.choose"),
+    }
+    return Object.entries(words).map(([ask, textContent]) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent })
+      button.dataset.ask = ask
+      return button
+    })
+  }
+
+  /**
+   * @param {string} name
+   * @returns {HTMLElement}
+   */
+  #part(name) {
+    return /** @type {HTMLElement} */ (this.#element.querySelector(`[data-part=${name}]`))
+  }
+}
+
+/**
+ * @param {Info} info
+ * @param {import("./i18n.js").I18n} i18n
+ */
+function factsOf(
+  { entries, total_entries, next_cursor, duration, uploader, formats = [], live, begins_at },
+  i18n,
+) {
+  if (entries?.length) {
+    const n = total_entries ?? entries.length
+    return [i18n.t(!total_entries && next_cursor ? "preview.entries_more" : "preview.entries", { n })]
+  }
+  const height = Math.max(0, ...formats.map((format) => format.height ?? 0))
+  const size = Math.max(0, ...formats.map((format) => format.filesize ?? format.filesize_approx ?? 0))
+  return [
+    live ? i18n.t("preview.live") : "",
+    begins_at && !live ? i18n.t("preview.upcoming", { time: i18n.format.moment(new Date(begins_at)) }) : "",
+    duration ? i18n.format.clock(duration) : "",
+    size ? i18n.t("preview.about", { size: i18n.format.size(size) }) : "",
+    height ? i18n.t("preview.qualities", { height }) : "",
+    uploader ?? "",
+  ].filter(Boolean)
+}

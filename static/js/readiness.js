@@ -1,0 +1,68 @@
+// @ts-check
+// What the service says of itself: how much room there is on its disk, and whether all that it needs is there.
+
+import { byId, setText } from "./dom.js"
+import { Problem } from "./problem.js"
+
+const AGAIN_MS = 300_000
+/** A service that was started a moment ago is not ready yet, and nobody looks at its disk first. */
+const FIRST_MS = 4_000
+const BYTES_FREE = /^(\d+) bytes free/
+
+/** @typedef {{ok: boolean, needed: boolean, detail: string}} Check */
+
+export class Readiness {
+  /** @type {Record<string, Check>} */
+  checks = {}
+  #space = byId("space", HTMLElement)
+  #line = byId("disk", HTMLElement)
+  #api
+  #i18n
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #first
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #timer
+
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(api, i18n) {
+    this.#api = api
+    this.#i18n = i18n
+  }
+
+  /** From now on, if that was not begun before. */
+  start() {
+    if (this.#timer !== undefined) return
+    this.#first = setTimeout(() => this.ask(), FIRST_MS)
+    this.#timer = setInterval(() => this.ask(), AGAIN_MS)
+  }
+
+  stop() {
+    clearTimeout(this.#first)
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.checks = {}
+    this.show()
+  }
+
+  async ask() {
+    try {
+      this.checks = (await this.#api.get("readyz")).checks ?? {}
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      this.checks = error.body.checks ?? {} // `503` says what is missing
+    }
+    this.show()
+  }
+
+  show() {
+    const { disk } = this.checks
+    const free = BYTES_FREE.exec(disk?.detail ?? "")?.[1]
+    const size = free ? this.#i18n.format.size(Number(free)) : ""
+    setText(this.#space, size ? this.#i18n.t("space.free", { size }) : "")
+    this.#line.hidden = !disk || disk.ok
+    setText(this.#line, this.#i18n.t("space.low", { size }))
+  }
+}

@@ -1,0 +1,58 @@
+// @ts-check
+// Remedies that ask something first: which entries of a list, which cookies.
+
+/** @typedef {import("./row.js").Row} Row */
+
+export class Remedies {
+  #intake
+  #actions
+  #undo
+  #menu
+  #settings
+  #api
+
+  /**
+   * @param {object} parts
+   * @param {import("./intake.js").Intake} parts.intake
+   * @param {import("./actions.js").Actions} parts.actions
+   * @param {import("./undo.js").Undo} parts.undo
+   * @param {import("./menu.js").Menu} parts.menu
+   * @param {import("./settings.js").Settings} parts.settings
+   * @param {import("./api.js").Api} parts.api
+   */
+  constructor({ intake, actions, undo, menu, settings, api }) {
+    this.#intake = intake
+    this.#actions = actions
+    this.#undo = undo
+    this.#menu = menu
+    this.#settings = settings
+    this.#api = api
+  }
+
+  /**
+   * Which entries of the list: they become a list of their own, in place of the task that failed for want of that.
+   * @param {Row} row
+   */
+  async choose(row) {
+    const { url } = row.task
+    await this.#intake.choose(url, async (items) => {
+      await this.#intake.submit.sendOne({ url, playlist: true, playlist_items: items })
+      this.#undo.delete(row.id)
+    })
+  }
+
+  /**
+   * With the only cookies that there are; else they have to be chosen, or stored first.
+   * @param {Row} row
+   */
+  async useCookies(row) {
+    const { cookies } = await this.#api.get("api/cookies")
+    const names = cookies.map((/** @type {{name: string}} */ { name }) => name)
+    const use = (/** @type {string} */ name) =>
+      this.#actions.run("remedy.use_cookies", row.task, { cookies: name })
+    if (!names.length) return this.#settings.open()
+    if (names.length === 1) return await use(names[0])
+    const items = names.map((/** @type {string} */ name) => ({ name, text: name, icon: "remedy" }))
+    this.#menu.open(row.moreButton, items, use)
+  }
+}

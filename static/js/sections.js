@@ -1,0 +1,77 @@
+// @ts-check
+// Which section of the list a task stands in, by what it does or by the day on which it ended.
+
+import { isFinal, isRunning } from "./task.js"
+
+/** @typedef {import("./task.js").Task} Task */
+
+const NOW = 2 ** 53 - 1
+const WAITING = NOW - 1
+
+/** By what a task does and the day of its end, or by the day on which it was added. */
+export const SORTS = ["state", "added"]
+
+/** Sections by number: higher ones stand above. A day is the time at which it began, here. */
+export class Sections {
+  #today
+  #yesterday
+  /** Dates are dear to read, and sorting asks for them again and again. @type {WeakMap<Task, number>} */
+  #known = new WeakMap()
+
+  #isByState
+
+  /**
+   * @param {Date} now
+   * @param {string} sort
+   */
+  constructor(now = new Date(), sort = SORTS[0]) {
+    this.#isByState = sort === SORTS[0]
+    this.#today = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime()
+    this.#yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).getTime()
+  }
+
+  /** Whether the days have other names by now. */
+  get isOver() {
+    return new Sections().#today !== this.#today
+  }
+
+  /** @param {Task} task */
+  of(task) {
+    if (this.#isByState && isRunning(task)) return NOW
+    if (this.#isByState && !isFinal(task)) return WAITING
+    let section = this.#known.get(task)
+    if (section === undefined) this.#known.set(task, section = this.#dayOf(task))
+    return section
+  }
+
+  /**
+   * The heading: a key of the catalogue, or the month.
+   * @param {number} section
+   * @returns {string | Date}
+   */
+  title(section) {
+    if (section === NOW) return "section.now"
+    if (section === WAITING) return "section.waiting"
+    if (section === this.#today) return "section.today"
+    if (section === this.#yesterday) return "section.yesterday"
+    return new Date(section)
+  }
+
+  /** @param {number} section */
+  isNow(section) {
+    return section === NOW
+  }
+
+  /** @param {number} section */
+  isWaiting(section) {
+    return section === WAITING
+  }
+
+  /** @param {Task} task */
+  #dayOf({ completed_at, created_at }) {
+    const ended = new Date(this.#isByState ? (completed_at ?? created_at) : created_at)
+    if (ended.getTime() >= this.#today) return this.#today // clocks differ: nothing ended tomorrow
+    if (ended.getTime() >= this.#yesterday) return this.#yesterday
+    return new Date(ended.getFullYear(), ended.getMonth(), 1).getTime()
+  }
+}

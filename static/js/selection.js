@@ -1,0 +1,65 @@
+// @ts-check
+// The tasks that were selected, wherever they stand in the list.
+
+/** Fires "change". */
+export class Selection extends EventTarget {
+  /** @type {Set<string>} */
+  #ids = new Set()
+  /** The one that was selected last: shift goes from there. */
+  #last = ""
+
+  get size() {
+    return this.#ids.size
+  }
+
+  get ids() {
+    return [...this.#ids]
+  }
+
+  /** @param {string} id */
+  has(id) {
+    return this.#ids.has(id)
+  }
+
+  /** @param {string} id */
+  toggle(id) {
+    if (!this.#ids.delete(id)) this.#ids.add(id)
+    this.#last = id
+    this.#changed()
+  }
+
+  /**
+   * All from the one that was selected last.
+   * @param {string} id
+   * @param {import("./view.js").View} view
+   */
+  extend(id, view) {
+    const [from, to] = [view.indexOf(this.#last), view.indexOf(id)]
+    if (from < 0 || to < 0) return this.toggle(id)
+    const [low, high] = [Math.min(from, to), Math.max(from, to)]
+    for (const task of view.items.slice(low, high + 1)) this.#ids.add(task.task_id)
+    this.#last = id
+    this.#changed()
+  }
+
+  /** @param {readonly import("./task.js").Task[]} tasks */
+  all(tasks) {
+    this.#ids = new Set(tasks.map(({ task_id }) => task_id))
+    this.#changed()
+  }
+
+  clear() {
+    if (!this.#ids.size) return
+    this.#ids.clear()
+    this.#changed()
+  }
+
+  /** @param {string} id  whose task is gone */
+  drop(id) {
+    if (this.#ids.delete(id)) this.#changed()
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"))
+  }
+}

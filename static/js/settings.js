@@ -1,0 +1,65 @@
+// @ts-check
+// What the reader can set for this browser.
+
+import { byId } from "./dom.js"
+import { LANGUAGES } from "./i18n.js"
+import { recall, remember } from "./preferences.js"
+
+const THEMES = ["auto", "light", "dark"]
+
+/** Fires "language". */
+export class Settings extends EventTarget {
+  #dialog = byId("settings", HTMLDialogElement)
+  #languages = byId("language", HTMLSelectElement)
+  #theme = byId("theme", HTMLSelectElement)
+
+  #parts
+  /** @type {import("./about.js").About | undefined} */
+  #about
+
+  /**
+   * @param {object} parts
+   * @param {import("./i18n.js").I18n} parts.i18n
+   * @param {import("./api.js").Api} parts.api
+   * @param {import("./session.js").Session} parts.session
+   */
+  constructor(parts) {
+    super()
+    const { i18n } = parts
+    this.#parts = parts
+    this.#languages.replaceChildren(
+      ...Object.entries(LANGUAGES).map(([value, name]) => new Option(name, value)),
+    )
+    this.#languages.value = i18n.language
+    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
+    this.#languages.addEventListener("change", async () => {
+      await i18n.choose(this.#languages.value)
+      this.dispatchEvent(new Event("language"))
+      await this.#about?.show()
+    })
+    this.#theme.addEventListener("change", () => this.#choose(this.#theme.value))
+    this.#show(recall("theme", "auto"))
+  }
+
+  async open() {
+    const { session } = this.#parts
+    this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest is asked of the service
+    this.#dialog.showModal()
+    if (session.isWanted) return
+    const { About } = await import("./about.js")
+    this.#about ??= new About(this.#parts)
+    await this.#about.show()
+  }
+
+  /** @param {string} theme */
+  #choose(theme) {
+    remember("theme", theme)
+    this.#show(theme)
+  }
+
+  /** @param {string} theme */
+  #show(theme) {
+    this.#theme.value = THEMES.includes(theme) ? theme : "auto"
+    document.documentElement.dataset.theme = this.#theme.value
+  }
+}

@@ -1,0 +1,45 @@
+// @ts-check
+// The service worker: the page and its files are kept for when the server does not answer. What the API says never is.
+
+const CACHE = "clipwire"
+const worker = /** @type {any} */ (globalThis)
+const { pathname: ROOT } = new URL("../../", location.href)
+
+worker.addEventListener("install", () => worker.skipWaiting())
+worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUntil(worker.clients.claim()))
+worker.addEventListener("fetch", (/** @type {any} */ event) => {
+  const { pathname, origin } = new URL(event.request.url)
+  const isOurs = event.request.method === "GET" && origin === location.origin
+  const isPage = pathname === ROOT && event.request.mode === "navigate"
+  if (isOurs && (isPage || pathname.startsWith(`${ROOT}static/`))) event.respondWith(answer(event.request))
+})
+
+/**
+ * The server's; without a word from it the last one.
+ * @param {Request} request
+ */
+async function answer(request) {
+  const { pathname, search } = new URL(request.url)
+  const key = pathname === ROOT ? ROOT : pathname + search // whatever was shared with the page
+  try {
+    const fresh = await fetch(request)
+    if (fresh.ok) await keep(key, pathname, fresh.clone())
+    return fresh
+  } catch (error) {
+    const kept = await caches.match(key, { ignoreVary: true })
+    if (kept) return kept
+    throw error
+  }
+}
+
+/**
+ * In place of any other version of the same file.
+ * @param {string} key
+ * @param {string} pathname
+ * @param {Response} fresh
+ */
+async function keep(key, pathname, fresh) {
+  const cache = await caches.open(CACHE)
+  await cache.delete(pathname, { ignoreSearch: true, ignoreVary: true })
+  await cache.put(key, fresh)
+}

@@ -1,0 +1,88 @@
+// @ts-check
+// What is done with many tasks at once: those that were selected, or all that failed.
+
+import { byId, on, setText } from "./dom.js"
+import { Problem } from "./problem.js"
+
+/** As many as the server acts on at once, and as many as it puts into one archive. */
+const AT_ONCE = 500
+const IN_ARCHIVE = 200
+
+export class Together {
+  #bar = byId("selected", HTMLElement)
+  #count = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-part=count]"))
+  #zip = /** @type {HTMLAnchorElement} */ (this.#bar.querySelector("[data-part=zip]"))
+  #selection
+  #tasks
+  #undo
+  #api
+  #announcer
+  #i18n
+
+  /**
+   * @param {object} parts
+   * @param {import("./selection.js").Selection} parts.selection
+   * @param {import("./tasks.js").Tasks} parts.tasks
+   * @param {import("./undo.js").Undo} parts.undo
+   * @param {import("./api.js").Api} parts.api
+   * @param {import("./announcer.js").Announcer} parts.announcer
+   * @param {import("./i18n.js").I18n} parts.i18n
+   */
+  constructor({ selection, tasks, undo, api, announcer, i18n }) {
+    this.#selection = selection
+    this.#tasks = tasks
+    this.#undo = undo
+    this.#api = api
+    this.#announcer = announcer
+    this.#i18n = i18n
+    on(selection, "change", () => this.#show())
+    this.#bar.addEventListener("click", ({ target }) => {
+      const name = target instanceof Element
+        ? target.closest("[data-together]")?.getAttribute("data-together")
+        : ""
+      if (name) this.#do(name)
+    })
+  }
+
+  /** All that failed once more, as long as the server finds any. */
+  async retryFailed() {
+    await this.#act({ action: "retry", stage: "failed" })
+  }
+
+  /** @param {string} name */
+  async #do(name) {
+    const { ids } = this.#selection
+    this.#selection.clear()
+    if (name === "delete") this.#undo.deleteAll(ids)
+    if (name === "delete" || name === "clear") return
+    for (let from = 0; from < ids.length; from += AT_ONCE) {
+      await this.#act({ action: name, ids: ids.slice(from, from + AT_ONCE) })
+    }
+  }
+
+  /** @param {{action: string, ids?: string[], stage?: string}} what */
+  async #act(what) {
+    try {
+      let more = true
+      while (more) {
+        const answer = await this.#api.send("POST", "api/tasks/actions", what)
+        for (const { task } of answer.results) if (task) this.#tasks.merge(task)
+        more = Boolean(answer.more) && answer.results.some((/** @type {any} */ { task }) => task)
+      }
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      this.#announcer.say(error.message)
+    }
+  }
+
+  #show() {
+    const { ids, size } = this.#selection
+    this.#bar.hidden = !size
+    document.documentElement.toggleAttribute("data-selecting", size > 0)
+    if (!size) return
+    setText(this.#count, this.#i18n.t("selected.count", { n: size }))
+    const finished = ids.filter((id) => Object.keys(this.#tasks.get(id)?.files ?? {}).length)
+    this.#zip.hidden = !finished.length || finished.length > IN_ARCHIVE
+    this.#zip.href = this.#api.url("api/download.zip", { ids: finished.join(",") }).href
+  }
+}

@@ -1,0 +1,147 @@
+// @ts-check
+// What can be taken back for a while: a deletion, which is asked for only when the time is over or the page goes,
+// and a cancel, which has happened and is made good by going on from the partial file.
+
+import { Problem } from "./problem.js"
+
+const PATIENCE_MS = 10_000
+/** As many as the server deletes at once. */
+const AT_ONCE = 500
+
+/** @typedef {{kind: "delete" | "cancel", isAsked: boolean, timer: ReturnType<typeof setTimeout> | undefined}} Pending */
+
+/** Fires "change" with the id of a task in `detail`. */
+export class Undo extends EventTarget {
+  #api
+  #actions
+  /** @type {Map<string, Pending>} */
+  #pending = new Map()
+
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {import("./actions.js").Actions} actions
+   */
+  constructor(api, actions) {
+    super()
+    this.#api = api
+    this.#actions = actions
+    addEventListener("pagehide", () => this.finish())
+  }
+
+  /**
+   * What the row of this task says instead of the task.
+   * @param {string} id
+   * @returns {import("./parting.js").Parting}
+   */
+  of(id) {
+    const pending = this.#pending.get(id)
+    if (!pending) return ""
+    if (pending.kind === "cancel") return "cancelled"
+    return pending.isAsked ? "deleted" : "undo"
+  }
+
+  /** @param {string} id */
+  delete(id) {
+    this.#begin(id, "delete", () => this.#ask(id))
+  }
+
+  /**
+   * Many at once: they go together.
+   * @param {string[]} ids
+   */
+  deleteAll(ids) {
+    for (const id of ids) this.#begin(id, "delete")
+    setTimeout(() => this.#askAll(ids), PATIENCE_MS)
+  }
+
+  /** @param {string} id  whose task was cancelled just now */
+  cancelled(id) {
+    this.#begin(id, "cancel", () => this.#end(id))
+  }
+
+  /** @param {import("./task.js").Task} task */
+  async takeBack(task) {
+    const pending = this.#pending.get(task.task_id)
+    if (!pending || pending.isAsked) return
+    this.#end(task.task_id)
+    if (pending.kind === "cancel") await this.#actions.run("retry", task)
+  }
+
+  /** The page goes: what was put off is asked for now. */
+  finish() {
+    const ids = this.#toAsk([...this.#pending.keys()])
+    for (const part of parts(ids)) {
+      this.#api.leave("POST", "api/tasks/actions", { action: "delete", ids: part })
+    }
+  }
+
+  /** @param {string[]} ids  of tasks that are no more */
+  gone(ids) {
+    for (const id of ids) this.#end(id)
+  }
+
+  /**
+   * Those of them that are to be deleted and were not asked for yet; now they are.
+   * @param {string[]} ids
+   */
+  #toAsk(ids) {
+    return ids.filter((id) => {
+      const pending = this.#pending.get(id)
+      if (pending?.kind !== "delete" || pending.isAsked) return false
+      clearTimeout(pending.timer)
+      pending.isAsked = true
+      this.#changed(id)
+      return true
+    })
+  }
+
+  /** @param {string[]} ids */
+  async #askAll(ids) {
+    const asked = this.#toAsk(ids)
+    for (const part of parts(asked)) {
+      await this.#api.send("POST", "api/tasks/actions", { action: "delete", ids: part }).catch((error) => {
+        if (!(error instanceof Problem)) throw error // the rows are back
+      })
+    }
+    this.gone(asked)
+  }
+
+  /**
+   * @param {string} id
+   * @param {Pending["kind"]} kind
+   * @param {() => void} [then]  when the time is over
+   */
+  #begin(id, kind, then) {
+    clearTimeout(this.#pending.get(id)?.timer)
+    this.#pending.set(id, { kind, isAsked: false, timer: then && setTimeout(then, PATIENCE_MS) })
+    this.#changed(id)
+  }
+
+  /** @param {string} id */
+  #end(id) {
+    clearTimeout(this.#pending.get(id)?.timer)
+    if (this.#pending.delete(id)) this.#changed(id)
+  }
+
+  /** @param {string} id */
+  async #ask(id) {
+    if (!this.#toAsk([id]).length) return
+    await this.#actions.delete(id).catch((error) => {
+      if (!(error instanceof Problem)) throw error // the row is back, and says why
+    })
+    this.#end(id)
+  }
+
+  /** @param {string} id */
+  #changed(id) {
+    this.dispatchEvent(new CustomEvent("change", { detail: id }))
+  }
+}
+
+/** @param {string[]} ids */
+function parts(ids) {
+  return Array.from(
+    { length: Math.ceil(ids.length / AT_ONCE) },
+    (_, at) => ids.slice(at * AT_ONCE, (at + 1) * AT_ONCE),
+  )
+}

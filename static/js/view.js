@@ -1,0 +1,116 @@
+// @ts-check
+// What of the list is shown: the list itself, or, while the reader points at it, the list as it was. Then what is
+// due waits, and rows stay where they are whatever becomes of their tasks.
+
+/** @typedef {import("./task.js").Task} Task */
+/** @typedef {{key: number, from: number, to: number}} Section  rows `from` up to, but without, `to` */
+
+export class View {
+  /** @type {Task[]} */
+  items = []
+  /** @type {Section[]} */
+  sections = []
+  isHeld = false
+  #list
+  /** Ids of the rows, while they are held. @type {Map<string, number>} */
+  #held = new Map()
+  /** Ids of tasks that would come, go or move. @type {Set<string>} */
+  #due = new Set()
+
+  /** @param {import("./list.js").TaskList} list */
+  constructor(list) {
+    this.#list = list
+  }
+
+  /** How many rows wait to come, go or move. */
+  get due() {
+    return this.#due.size
+  }
+
+  hold() {
+    if (this.isHeld) return
+    this.isHeld = true
+    this.#held = new Map(this.items.map((task, index) => [task.task_id, index]))
+  }
+
+  release() {
+    this.isHeld = false
+    this.#held.clear()
+    this.#due.clear()
+    this.refresh()
+  }
+
+  /** Show the list as it is, unless rows are held. Says whether it was done. */
+  refresh() {
+    if (this.isHeld) return false
+    this.items = [...this.#list.tasks]
+    this.sections = sectionsOf(this.items, (task) => this.#list.order.sections.of(task))
+    return true
+  }
+
+  /** Rows are held, and the reader has come to their end: what follows may come there. */
+  extend() {
+    if (!this.isHeld) return void this.refresh()
+    const tasks = this.#list.tasks
+    const last = this.items.findLast((task) => this.#list.get(task.task_id))
+    const rest = tasks.slice(last ? this.#list.indexOf(last.task_id) + 1 : 0)
+    for (const task of rest.filter(({ task_id }) => !this.#held.has(task_id))) {
+      this.#held.set(task.task_id, this.items.push(task) - 1)
+      this.#due.delete(task.task_id)
+      this.#lengthen(this.#list.order.sections.of(task))
+    }
+  }
+
+  /**
+   * A task has changed, or was removed: note whether its row is where it belongs.
+   * @param {string} id
+   */
+  changed(id) {
+    if (!this.isHeld) return
+    const [task, index] = [this.#list.get(id), this.#held.get(id)]
+    const isInPlace = task && index !== undefined
+      ? this.#list.order.sections.of(task) === this.sectionAt(index)?.key
+      : !task && index === undefined
+    if (isInPlace) this.#due.delete(id)
+    else this.#due.add(id)
+  }
+
+  /** @param {number} index */
+  sectionAt(index) {
+    return this.sections.find(({ to }) => index < to)
+  }
+
+  /** @param {string} id */
+  indexOf(id) {
+    return this.isHeld ? (this.#held.get(id) ?? -1) : this.#list.indexOf(id)
+  }
+
+  /** @param {number} key */
+  #lengthen(key) {
+    const last = this.sections.at(-1)
+    if (last?.key === key) last.to += 1
+    else this.sections.push({ key, from: this.items.length - 1, to: this.items.length })
+  }
+}
+
+/**
+ * Where one section ends and the next begins, found without looking at every task.
+ * @param {readonly Task[]} items
+ * @param {(task: Task) => number} keyOf
+ */
+export function sectionsOf(items, keyOf) {
+  /** @type {Section[]} */
+  const sections = []
+  for (let from = 0; from < items.length;) {
+    const key = keyOf(items[from])
+    let [low, high] = [from + 1, items.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (keyOf(items[middle]) === key) low = middle + 1
+      else high = middle
+    }
+    sections.push({ key, from, to: low })
+    from = low
+  }
+  return sections
+}

@@ -1,0 +1,61 @@
+"""At home on the device: installed, shared to, opened although the server is away."""
+
+import asyncio
+import json
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.test_connection import is_live
+from tests.fakes.api import FakeApi, open_api
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
+PATIENCE = 30
+_KEPT = """async () => {
+    const keys = await (await caches.open("clipwire")).keys()
+    return keys.map(({ url }) => new URL(url).pathname)
+}"""
+
+
+async def test_the_page_opens_although_the_server_is_away(open_page: OpenPage) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_api("/clip") as api,
+        open_page(api.url, has_clock=True) as page,
+    ):
+        await page.clock.run_for(11_000)
+        await page.evaluate("navigator.serviceWorker.ready")
+        await page.reload()
+        await is_live(page)
+        kept = await page.evaluate(_KEPT)
+        assert {"/clip/", "/clip/static/page.js", "/clip/static/page.css"} <= set(kept)
+        assert [path for path in kept if "/static/" not in path] == ["/clip/"]
+        await page.route("**/*", lambda route: route.abort())
+        await page.context.route("**/*", lambda route: route.abort())
+        await page.reload()
+        await expect(page.get_by_label("链接")).to_be_visible()
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "unreachable")
+
+
+async def test_what_a_phone_shares_is_in_the_box(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url + "?title=x&text=https://a.example/1") as page:
+        await expect(page.get_by_label("链接", exact=True)).to_have_value("https://a.example/1")
+        manifest = json.loads(
+            await page.evaluate("fetch(document.querySelector('[rel=manifest]').href).then((a) => a.text())")
+        )
+        assert manifest["share_target"]["params"] == {"title": "title", "text": "text", "url": "url"}
+
+
+async def test_a_bookmark_brings_the_link_of_another_page(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        assert await page.locator("[href^='javascript:']").count() == 0
+        await page.get_by_role("button", name="菜单").click()
+        await page.get_by_role("menuitem", name="设置").click()
+        link = page.get_by_role("link", name="用 Clipwire 下载")
+        await link.click()  # does nothing here
+        script = await link.get_attribute("href") or ""
+        await page.goto(api.url + "healthz?a=1&b=2")
+        async with page.expect_navigation():
+            await page.evaluate(script.removeprefix("javascript:"))
+        await expect(page.get_by_label("链接", exact=True)).to_have_value(api.url + "healthz?a=1&b=2")

@@ -1,0 +1,61 @@
+"""The player: a film with subtitles, its sound with a cover, small in the corner while the list is used."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.lists import choose, row
+from tests.browser.test_service import PLAYS
+from tests.fakes.api import FakeApi
+from tests.service import Services
+from tests.site import open_site
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
+PATIENCE = 60
+_LINES = "video => [...video.textTracks].map((track) => [track.language, track.mode])"
+
+
+async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corner(
+    services: Services, media: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_site(media) as site,
+        services.lend() as service,
+        open_page(service.url) as page,
+    ):
+        link = site.url(
+            "/page?kind=video&src=/video.mp4&title=Bread&track=/texts/words.vtt&thumbnail=/thumbnail.jpg"
+        )
+        task = await service.submit(link, outputs=["video", "audio", "subtitles"])
+        await service.wait(task["task_id"])
+        card, player = row(page, task["task_id"]), page.get_by_role("dialog", name="Bread")
+        await card.get_by_role("button", name="播放").click()
+        assert await player.locator("video").evaluate(PLAYS) > 0
+        await page.wait_for_function("document.querySelector('video').textTracks[0]?.cues.length > 0")
+        assert await player.locator("video").evaluate(_LINES) == [["en", "showing"]]
+        await expect(player.get_by_role("link", name="保存视频")).to_be_visible()
+        await player.get_by_role("radio", name="音频").check()
+        assert await player.locator("audio").evaluate(PLAYS) > 0
+        await expect(player.locator("img")).to_be_visible()
+        await expect(player.get_by_role("link", name="保存音频")).to_be_visible()
+        small = player.get_by_role("button", name="小窗播放")
+        await small.click()
+        await expect(small).to_be_focused()
+        assert await player.locator("audio").evaluate(PLAYS) > 0
+        await choose(page, task["task_id"], "日志")  # the list is used beside it
+        await expect(player.locator("audio")).to_be_visible()
+        await small.focus()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("audio")).to_have_count(0)
+
+
+async def test_what_cannot_be_watched_yet_says_so(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a", "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await choose(page, "a", "播放")
+        await expect(page.locator("#news")).to_have_text("现在无法播放。")
+        await expect(page.get_by_role("dialog")).to_have_count(0)

@@ -1,0 +1,152 @@
+"""The numbers and the names that the page promises: how much fits, what stays, and what things are called."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.bench.page import worst
+from tests.browser.conftest import OpenPage
+from tests.browser.lists import row
+from tests.browser.test_tasks import PATIENCE
+from tests.fakes.api import FakeApi
+from tests.service import Services
+from tests.site import open_site, probe
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+_SMALL = """() => [...document.querySelectorAll("button, a, select, input, textarea, summary")]
+    .filter((e) => !e.matches(".title button, .chips input") && e.checkVisibility({ visibilityProperty: 1 }))
+    .map((e) => [e.getBoundingClientRect(), e.outerHTML.slice(0, 80)])
+    .filter(([box]) => box.width < 44 || box.height < 44).map(([, html]) => html)"""
+_PLAYS = """(video) => new Promise((done) => {
+    if (video.currentTime) done()
+    else video.ontimeupdate = done
+})"""
+_SHIFTS = """() => {
+    window.shifts = []
+    const observer = new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) {
+            if (!entry.hadRecentInput) shifts.push([entry.startTime, entry.value])
+        }
+    })
+    observer.observe({ type: "layout-shift", buffered: true })
+}"""
+
+
+async def whole_rows(page: Page) -> int:
+    """As many as are in sight from edge to edge."""
+    count: int = await page.locator(".row > .line").evaluate_all(
+        "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length"
+    )
+    return count
+
+
+async def test_things_are_called_what_they_are_for_those_who_listen(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    loading = {"downloaded_bytes": 1, "total_bytes": 4}
+    await api.put("a", "download", video_info={"title": "Bread"}, **loading)
+    film = {"files": {"video": "/v.mp4"}, "file_info": {"video": {"size": 1, "type": "video/mp4"}}}
+    ended = "2024-02-10T12:00:00Z"
+    await api.put("b", "completed", completed_at=ended, video_info={"title": "Cake"}, **film)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await expect(page.get_by_role("textbox", name="Link", exact=True)).to_be_visible()
+        await expect(page.get_by_role("searchbox", name="Search", exact=True)).to_be_visible()
+        for name in ("Now", "February 2024"):
+            await expect(page.get_by_role("list", name=name).get_by_role("listitem")).to_have_count(1)
+        bread, cake = (page.get_by_role("listitem", name=name, exact=True) for name in ("Bread", "Cake"))
+        await expect(bread).to_have_attribute("aria-setsize", "1")
+        await expect(bread.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
+        await expect(bread.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+        await expect(cake.get_by_role("button", name="Play", exact=True)).to_be_visible()
+        save = cake.get_by_role("link", name="Save video", exact=True)
+        await expect(save).to_have_accessible_description("Cake")
+        await bread.get_by_role("button", name="More", exact=True).click()
+        for name in ("Cancel", "Log", "Delete", "Select"):
+            await expect(page.get_by_role("menuitem", name=name, exact=True)).to_be_visible()
+
+
+@pytest.mark.long
+async def test_nine_rows_fit_on_a_desktop_and_a_phone_begins_them_near_the_top(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put_many(40, "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **DESKTOP) as page:
+        assert await whole_rows(page) >= 9
+        box = await page.locator(".row").first.bounding_box()
+        assert box
+        assert box["height"] == 72
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+        box = await page.locator(".row").first.bounding_box()
+        text = await page.locator(".row .text").first.bounding_box()
+        assert box
+        assert text
+        assert (box["height"], box["y"] <= 300, text["width"] >= 170) == (88, True, True)
+
+
+@pytest.mark.long
+async def test_nothing_jumps_while_tasks_come_run_and_go(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+        await page.evaluate(_SHIFTS)
+        for number in range(60):
+            await api.put(f"t{number}", "download", downloaded_bytes=number, total_bytes=100, speed=1e6)
+        await expect(page.locator(".row").first).to_be_visible()
+        for number in range(60):
+            await api.put(f"t{number}", "completed", progress=100)
+        await expect(page.locator(".row[data-stage=completed]").first).to_be_visible()
+        for number in range(60):
+            await api.remove(f"t{number}")
+        await expect(page.get_by_text("还没有任务")).to_be_visible()
+        assert worst(await page.evaluate("shifts")) <= 0.02
+
+
+@pytest.mark.long
+async def test_targets_are_large_enough_for_a_thumb(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a", "download")
+    await api.put("b", "completed", files={"video": "/v.mp4"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **PHONE) as page:
+        await expect(row(page, "b")).to_be_visible()
+        small = await page.evaluate(_SMALL)
+        assert small == []
+
+
+@pytest.mark.long
+async def test_somebody_who_has_never_seen_it_downloads_plays_and_saves_by_the_keyboard(
+    services: Services, media: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    """By what is visible and named alone; the focus is in the box at the beginning."""
+    async with (
+        asyncio.timeout(60),
+        open_site(media) as site,
+        services.lend() as service,
+        open_page(service.url, locale="en-US") as page,
+    ):
+        await page.keyboard.insert_text(site.url("/page?title=Bread&src=/video.mp4"))
+        await page.keyboard.press("Enter")
+        task = page.get_by_role("listitem", name="Bread", exact=True)
+        await expect(task.get_by_role("link", name="Save video")).to_be_visible(timeout=30_000)
+        await _tab_to(page, "Play")
+        await page.keyboard.press("Enter")
+        video = page.locator("video")
+        await video.evaluate(_PLAYS)
+        await page.keyboard.press("Escape")
+        await expect(video).to_be_hidden()
+        await _tab_to(page, "Save video")
+        async with page.expect_download() as download:
+            await page.keyboard.press("Enter")
+        await (await download.value).save_as(tmp_path / "saved.mp4")
+        assert (await probe(tmp_path / "saved.mp4")).codecs == ["aac", "h264"]
+
+
+async def _tab_to(page: Page, name: str) -> None:
+    """As somebody does who looks where the focus is."""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        label = "document.activeElement.ariaLabel ?? document.activeElement.innerText"
+        if (await page.evaluate(label) or "").strip() == name:
+            return
+    raise AssertionError(f"{name} is not reached")

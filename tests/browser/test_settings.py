@@ -1,0 +1,77 @@
+"""The settings: cookie files, what the service says of itself, what is told to those who look elsewhere."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from server import __version__
+from tests.browser.conftest import OpenPage
+from tests.fakes.api import FakeApi
+from tests.service import Services
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
+PATIENCE = 60
+COOKIES = "# Netscape HTTP Cookie File\n.videos.example\tTRUE\t/\tTRUE\t4102444800\tname\tvalue\n"
+_LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
+
+
+async def test_cookies_are_stored_and_deleted_and_the_service_says_how_it_is(
+    services: Services, tmp_path: Path, open_page: OpenPage
+) -> None:
+    (tmp_path / "my site.txt").write_text(COOKIES)
+    (tmp_path / "wrong.txt").write_text("no cookies\n")
+    async with (
+        asyncio.timeout(PATIENCE),
+        services.lend() as service,
+        open_page(service.url, locale="en-US") as page,
+    ):
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Settings").click()
+        settings = page.get_by_role("dialog", name="Settings")
+        await expect(settings).to_contain_text(f"Clipwire{__version__}")
+        await expect(settings).to_contain_text("downloads wait below")
+        await settings.get_by_label("Add or replace one").set_input_files(tmp_path / "my site.txt")
+        stored = settings.get_by_role("listitem")
+        await expect(stored).to_contain_text("my-site")
+        await expect(stored).to_contain_text("videos.example · until Jan 1, 2100")
+        await settings.get_by_label("Add or replace one").set_input_files(tmp_path / "wrong.txt")
+        await expect(settings.get_by_role("alert")).to_contain_text("Line 1")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#settings li, #settings dd")).to_have_count(0)
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Settings").click()
+        await stored.get_by_role("button", name="Delete: my-site").click()
+        await expect(stored).to_have_count(0)
+
+
+async def test_the_title_tells_what_has_ended_meanwhile(api: FakeApi, open_page: OpenPage) -> None:
+    for name in ("a", "b", "c"):
+        await api.put(name, "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await expect(page).to_have_title("3 in progress – Clipwire")
+        await page.evaluate(_LOOK_AWAY)
+        await api.put("a", "completed")
+        await api.put("b", "failed", error="e")
+        await expect(page).to_have_title("1 finished, 1 failed – Clipwire")
+        await page.evaluate("delete document.hidden")
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await expect(page).to_have_title("1 in progress – Clipwire")
+
+
+async def test_the_usual_options_can_be_as_they_were_at_first(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        chosen = page.locator("[data-part=chosen]")
+        first = await chosen.inner_text()
+        await page.locator(".choices > summary").click()
+        await page.locator("[name=quality]").select_option("720")
+        await expect(chosen).not_to_have_text(first)
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Settings").click()
+        settings = page.get_by_role("dialog", name="Settings")
+        await expect(settings).to_contain_text("720")
+        await settings.get_by_role("button", name="Reset").click()
+        await expect(settings).to_contain_text(first)
+        await page.reload()
+        await expect(chosen).to_have_text(first)

@@ -1,0 +1,191 @@
+"""A film whose pictures say their number, in the forms in which sources have one, on a site that counts.
+
+The number stands in sixteen fields from left to right, black for 0, which survive any encoder.
+"""
+
+import fcntl
+import re
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+from Cryptodome.Cipher import AES
+from Cryptodome.Util.Padding import pad
+
+from tests.tools import BUNDLED
+
+RATE, SECONDS, BETWEEN_KEYS = 25, 40, 2  # pictures a second; seconds; seconds from key frame to key frame
+KEY = bytes(range(16))
+_FIELD, _HEIGHT = 8, 32
+_WIDTH = 16 * _FIELD
+_BITS = f"if(mod(floor(N/pow(2,floor(X/{_FIELD}))),2),235,16)"
+_PICTURE = (
+    f"color=black:size={_WIDTH}x{_HEIGHT}:rate={RATE}:duration={SECONDS},geq=lum='{_BITS}':cb=128:cr=128"
+)
+_NOISE = ",noise=alls=12:allf=t"  # so that a second has some bytes
+_GROUP = str(RATE * BETWEEN_KEYS)
+_H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-g", _GROUP, "-keyint_min", _GROUP)
+_VOD = ("-c", "copy", "-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod", "-hls_list_size", "0")
+_DASH = (
+    "-c",
+    "copy",
+    "-f",
+    "dash",
+    "-seg_duration",
+    "2",
+    "-adaptation_sets",
+    "id=0,streams=v id=1,streams=a",
+)
+
+
+def make(folder: Path) -> Path:
+    """Fill `folder` once; several processes may ask for it at the same time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "aes/index.m3u8").exists():
+            _make(folder)
+    return folder
+
+
+def _make(folder: Path) -> None:
+    sound = ("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=44100:duration={SECONDS}")
+    still = ("-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "48k")
+    _run(
+        folder,
+        "-f",
+        "lavfi",
+        "-i",
+        _PICTURE + _NOISE,
+        *sound,
+        *_H264,
+        *still,
+        "-movflags",
+        "+faststart",
+        "film.mp4",
+    )
+    for name in ("ts", "fmp4", "one", "dash", "aes"):
+        (folder / name).mkdir(exist_ok=True)
+    _copy(folder, "behind.mp4", "-c", "copy")
+    _copy(folder, "film.mkv", "-c", "copy")
+    _copy(folder, "film.ts", "-c", "copy")
+    _copy(folder, "picture.mp4", "-an", "-c", "copy", "-movflags", "+faststart")
+    _copy(folder, "sound.mkv", "-vn", "-c", "copy")
+    _copy(folder, "sound.m4a", "-vn", "-c", "copy", "-movflags", "+faststart")
+    _copy(folder, "ts/index.m3u8", *_VOD, "-hls_segment_filename", "ts/%d.ts")
+    _copy(folder, "one/index.m3u8", *_VOD, "-hls_flags", "single_file", "-hls_segment_filename", "one/all.ts")
+    fragments = ("-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init.mp4")
+    _copy(folder, "fmp4/index.m3u8", *_VOD, *fragments, "-hls_segment_filename", "fmp4/%d.m4s")
+    _copy(folder, "dash/index.mpd", *_DASH)
+    _encrypt(folder / "ts", folder / "aes")
+
+
+def numbers(path: Path, *reading: str) -> list[int]:
+    """Of the pictures in a film, in the order in which they are shown."""
+    command = (BUNDLED, "-v", "error", *reading, "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough")
+    raw = subprocess.run(
+        (*command, "-f", "rawvideo", "-pix_fmt", "gray", "-"), capture_output=True, check=True, timeout=60
+    ).stdout
+    rows = (raw[at : at + _WIDTH] for at in range(_WIDTH * _HEIGHT // 2, len(raw), _WIDTH * _HEIGHT))
+    return [sum((row[bit * _FIELD + _FIELD // 2] > 128) << bit for bit in range(16)) for row in rows]
+
+
+def times(path: Path) -> dict[int, float]:
+    """When each picture is shown, by its number."""
+    command = (BUNDLED, "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough")
+    said = subprocess.run(
+        (*command, "-f", "framecrc", "-"), capture_output=True, check=True, timeout=60, text=True
+    ).stdout
+    [(over, under)] = re.findall(r"^#tb 0: (\d+)/(\d+)$", said, re.MULTILINE)
+    moments = [
+        int(each) * int(over) / int(under) for each in re.findall(r"^0, *-?\d+, *(-?\d+)", said, re.MULTILINE)
+    ]
+    return dict(zip(numbers(path), moments, strict=True))
+
+
+def shown(start: float, end: float) -> list[int]:
+    """The numbers of the pictures between two times of the film."""
+    return [number for number in range(RATE * SECONDS) if start <= number / RATE < end]
+
+
+@dataclass
+class ClipSite:
+    """`asked` are the paths that were asked for, each with its range, if any.
+
+    From the request of that number on there is something `instead` of a file, or it is `refusing`.
+    """
+
+    port: int = 0
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    instead: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    refusing: dict[str, int] = field(default_factory=dict)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def segments(self, folder: str) -> list[str]:
+        paths = (path.removeprefix(f"/{folder}/") for path, _ in self.asked if path.startswith(f"/{folder}/"))
+        return sorted({path for path in paths if path.endswith((".ts", ".m4s"))})
+
+    def bytes_of(self, path: str) -> int:
+        """How many were asked for by ranges."""
+        ranges = [wanted for asked, wanted in self.asked if asked == f"/{path}" and wanted]
+        return sum(end - begin + 1 for begin, end in map(_limits, ranges))
+
+
+@asynccontextmanager
+async def open_site(folder: Path) -> AsyncIterator[ClipSite]:
+    """Of each file, below `/whole/` without ranges."""
+    site, app = ClipSite(), web.Application()
+
+    async def give(request: web.Request) -> web.StreamResponse:
+        site.asked.append((request.path, request.headers.get("Range")))
+        times = sum(path == request.path for path, _ in site.asked)
+        if times >= site.refusing.get(request.path, times + 1):
+            raise web.HTTPForbidden
+        begins, other = site.instead.get(request.path, (times + 1, b""))
+        if times < begins:
+            return web.FileResponse(folder / request.match_info["path"])
+        (folder / "instead").write_bytes(other)
+        return web.FileResponse(folder / "instead")
+
+    async def give_whole(request: web.Request) -> web.StreamResponse:
+        site.asked.append((request.path, request.headers.get("Range")))
+        return web.Response(body=(folder / request.match_info["path"]).read_bytes(), content_type="video/mp4")
+
+    app.add_routes([web.get("/whole/{path:.+}", give_whole), web.get("/{path:.+}", give)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        site.port = runner.addresses[0][1]
+        yield site
+    finally:
+        await runner.cleanup()
+
+
+def _limits(wanted: str) -> Iterator[int]:
+    return map(int, wanted.removeprefix("bytes=").split("-"))
+
+
+def _copy(folder: Path, name: str, *options: str) -> None:
+    _run(folder, "-i", "film.mp4", *options, name)
+
+
+def _run(folder: Path, *arguments: str) -> None:
+    command = (BUNDLED, "-v", "error", "-nostdin", "-y", *arguments)
+    subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, timeout=60)
+
+
+def _encrypt(source: Path, target: Path) -> None:
+    """As a playlist has it that says no IV: it is the number of the segment, here from 7 on."""
+    (target / "key.bin").write_bytes(KEY)
+    for number in range(SECONDS // 2):
+        cipher = AES.new(KEY, AES.MODE_CBC, (number + 7).to_bytes(16))
+        (target / f"{number}.ts").write_bytes(cipher.encrypt(pad((source / f"{number}.ts").read_bytes(), 16)))
+    lines = (source / "index.m3u8").read_text().replace("SEQUENCE:0", "SEQUENCE:7")
+    key = '#EXT-X-KEY:METHOD=AES-128,URI="key.bin"\n#EXTINF'
+    (target / "index.m3u8").write_text(lines.replace("#EXTINF", key, 1))

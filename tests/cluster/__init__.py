@@ -1,0 +1,1 @@
+"""What a cluster stands on, for tests: real servers out of packages, which nobody has to prepare."""

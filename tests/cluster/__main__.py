@@ -1,0 +1,117 @@
+"""`make run-cluster`: two nodes that answer clients and two that download: many machines, on one.
+
+PostgreSQL and an S3 server come from packages. All of it lies in a temporary folder and is gone after Ctrl-C.
+`CLIPWIRE_*` of the environment is every node's, but for what makes it a node.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from tests.cluster.folders import own_folder
+from tests.cluster.postgres import find_programs, own_postgres
+from tests.cluster.s3 import find_weed, running_s3
+from tests.service import Service
+
+READY_WITHIN = 30.0  # seconds
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ROLES = ("web", "web", "worker", "worker")
+HELLO = "clipwire: the first two answer clients, the others download; Ctrl-C ends them, and nothing is kept"
+
+
+class Node(Service):
+    """One that goes with whoever started it, however that ends."""
+
+    command = ("setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "server")
+
+
+def main() -> int:
+    if not find_programs() or not find_weed():
+        print("clipwire: no PostgreSQL or S3 server for this machine among the packages", file=sys.stderr)
+        return 1
+    told = _told_to_end()
+    try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(own_folder("cluster"))
+            database = stack.enter_context(own_postgres())
+            s3 = stack.enter_context(running_s3())
+            settings = _settings({"CLIPWIRE_STORAGE__DATABASE": database.url, **s3.settings("files")})
+            nodes = [_node(folder / str(number), role, settings) for number, role in enumerate(ROLES)]
+            asyncio.run(_run(nodes, told))
+    except KeyboardInterrupt:
+        pass
+    except RuntimeError as exc:
+        print(f"clipwire: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _told_to_end() -> threading.Event:
+    """Set by a signal, whose exception may come at a moment in which Python has to drop it."""
+    told = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        told.set()
+        raise KeyboardInterrupt
+
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
+    return told
+
+
+async def _run(nodes: list[Node], told: threading.Event) -> None:
+    """Until a signal comes, or if one has come."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    if told.is_set():
+        stop.set()
+    try:
+        await _start(nodes, stop)
+        await stop.wait()
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+        await asyncio.gather(*(node.disconnect() for node in nodes))
+
+
+async def _start(nodes: list[Node], stop: asyncio.Event) -> None:
+    """Say where they are once all of them are ready."""
+    starting = asyncio.gather(*map(_ready, nodes))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return
+    await starting
+    for node in nodes:
+        print(node.url, flush=True)
+    print(HELLO, file=sys.stderr, flush=True)
+
+
+async def _ready(node: Node) -> None:
+    """What is missing after `READY_WITHIN` seconds, `/readyz` says to whoever asks."""
+    await node.start()
+    with suppress(TimeoutError):
+        await node.ready(READY_WITHIN)
+
+
+def _node(folder: Path, role: str, settings: dict[str, str]) -> Node:
+    return Node(folder, **settings, CLIPWIRE_SERVER__ROLES=json.dumps([role]))
+
+
+def _settings(ours: dict[str, str]) -> dict[str, str]:
+    theirs = {name: value for name, value in os.environ.items() if name.startswith("CLIPWIRE_")}
+    for name in ("SERVER__HOST", "SERVER__PORT", "SERVER__ROLES", "STORAGE__DATA_DIR"):
+        theirs.pop(f"CLIPWIRE_{name}", None)
+    return {"CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": "[]"} | theirs | ours
+
+
+if __name__ == "__main__":
+    sys.exit(main())

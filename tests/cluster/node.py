@@ -1,0 +1,111 @@
+"""A node within the test's process: a real store and a real engine, and attempts that a test ends."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from server.backends.cluster.admission import Admission
+from server.backends.cluster.database import Database, open_database
+from server.backends.cluster.dispatcher import SharedDispatcher
+from server.backends.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
+from server.backends.cluster.nodes import Node as Me
+from server.backends.cluster.nodes import Nodes
+from server.backends.cluster.supervisor import Supervisor
+from server.backends.cluster.sweeper import Sweeper
+from server.backends.cluster.worker import Jobs, carry_out_wishes
+from server.backends.opening import in_background
+from server.backends.postgresql.store import PostgresStore, open_store
+from server.files.names import short_of
+from server.models import Manifest, Task, TaskStatus
+from server.tasks.hub import Hub
+from server.tasks.janitor import for_ever
+from server.tasks.recorder import Recorder
+from tests.attempts import Attempts, OpenScene, Scene
+
+_numbers = itertools.count(1)
+
+
+class NoFiles:
+    """Nothing was ever published."""
+
+    async def published(self, task_id: str, attempt: int) -> Manifest | None:
+        return None
+
+    async def tidy_up(self, status: TaskStatus) -> None: ...
+
+
+@dataclass
+class Node:
+    name: str
+    store: PostgresStore
+    recorder: Recorder
+    attempts: Attempts
+    database: Database
+    jobs: Jobs
+    supervisor: Supervisor
+    dispatcher: SharedDispatcher
+    sweeper: Sweeper
+
+
+@asynccontextmanager
+async def open_node(
+    url: str,
+    at_once: int = 1,
+    per_host: int = 0,
+    *,
+    heartbeat: float = 1,
+    lost_after: float = 4,
+    node_alive: float = 0,
+) -> AsyncIterator[Node]:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(url, 3))
+        said = asyncio.Event()
+        app = new_app(url, said.set)
+        admission = Admission(app.job_manager, per_host, node_alive)
+        store = await stack.enter_async_context(
+            open_store(url, max_queued=100, find_short=short_of, admits=admission)
+        )
+        await stack.enter_async_context(app.open_async(Shared(database)))
+        recorder = Recorder(store, Hub(), store.clock)
+        attempts = Attempts(store, recorder)
+        name = f"node-{next(_numbers)}"
+        jobs = Jobs(name, attempts.run, store, recorder, NoFiles(), database, admission)
+        register(app, jobs.download)
+        sweeper = Sweeper(database, recorder, admission, lost_after)
+        supervisor = Supervisor(app, jobs, [DOWNLOADS, queue_of(name)], at_once, heartbeat, sweeper.give_back)
+        dispatcher = SharedDispatcher(database, app.job_manager, admission, supervisor, jobs)
+        tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, ""))
+        await tell()
+        await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
+        await stack.enter_async_context(supervisor)
+        await stack.enter_async_context(in_background(for_ever(sweeper.look, min(heartbeat, 0.5)), "sweeper"))
+        wishes = carry_out_wishes(jobs, attempts.finish, said)
+        await stack.enter_async_context(in_background(wishes, "wishes"))
+        yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper)
+
+
+def shared_scenes(url: str) -> OpenScene:
+    """Of one node, on a database that is empty in the beginning."""
+
+    @asynccontextmanager
+    async def open_scene(at_once: int = 1, per_host: int = 0) -> AsyncIterator[Scene]:
+        async with open_node(url, at_once, per_host) as node:
+            yield _Shared(node)
+
+    return open_scene
+
+
+async def queue(node: Node, name: str, host: str = "media.test") -> Task:
+    return await _Shared(node).queue(name, host)
+
+
+class _Shared(Scene):
+    def __init__(self, node: Node) -> None:
+        super().__init__(node.store, node.recorder, node.attempts, node.dispatcher)
+        self._node = node
+
+    async def close(self) -> None:
+        await self._node.supervisor.aclose()

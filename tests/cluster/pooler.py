@@ -1,0 +1,61 @@
+"""A real PgBouncer before a database, which lends its connections for one transaction each."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cluster.folders import own_folder
+from tests.cluster.postgres import as_somebody, free_port
+
+READY_WITHIN = 10.0  # seconds
+_SETTINGS = """
+[databases]
+* = host={host} port={port} user={user}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {ours}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+"""
+
+
+@contextmanager
+def pooled(url: str) -> Iterator[str]:
+    """The address that leads to `url` through it. Skips the test where there is none."""
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or shutil.which("pgbouncer")
+    if not program:  # no package of Python's brings it, so it is never a failure
+        pytest.skip("NOT TESTED, for want of PgBouncer: apt-get install pgbouncer")
+    there, ours = urlsplit(url), free_port()
+    with own_folder("pooler", "/tmp") as folder:
+        folder.chmod(0o755)  # it may run as somebody else
+        settings = folder / "settings.ini"
+        settings.write_text(
+            _SETTINGS.format(host=there.hostname, port=there.port, user=there.username, ours=ours)
+        )
+        with (folder / "log").open("wb") as log:
+            command = (*as_somebody(), program, str(settings))
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            _wait_until_it_listens(ours, process)
+            yield there._replace(netloc=f"{there.username}@127.0.0.1:{ours}").geturl()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
+    give_up = time.monotonic() + READY_WITHIN
+    while True:
+        with socket.socket() as door:
+            if not door.connect_ex(("127.0.0.1", port)):
+                return
+        if process.poll() is not None or time.monotonic() > give_up:
+            raise RuntimeError("PgBouncer does not start")
+        time.sleep(0.02)

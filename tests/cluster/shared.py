@@ -1,0 +1,132 @@
+"""Servers that all workers of one run of the tests share, as each costs seconds and hundreds of megabytes.
+
+The process above the workers starts each server when a worker first asks for it, and ends all when the run
+ends; where that process is killed, they die with it. Without workers the tests' own process does the same.
+"""
+
+import secrets
+from contextlib import ExitStack, closing, suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener
+from threading import Thread
+from typing import Any, Protocol
+from uuid import uuid4
+
+import pytest
+
+from tests.cluster.postgres import running_postgres
+from tests.cluster.s3 import S3, running_s3
+
+DOOR = "servers"  # among what a worker is told when it starts
+_END = "end"
+_Door = tuple[str, bytes]  # a name among Linux's abstract sockets, of which no file is left, and its key
+
+
+class Servers(Protocol):
+    def postgres(self) -> str:
+        """The address of a database server, for which a crash would be the end: it does not sync."""
+
+    def s3(self) -> S3: ...
+
+    def close(self) -> None: ...
+
+
+def servers_of(config: pytest.Config) -> Servers:
+    """Those of the process above, if this one is a worker."""
+    door: _Door | None = getattr(config, "workerinput", {}).get(DOOR)
+    return Borrowed(door) if door else OwnServers()
+
+
+def lender_of(config: pytest.Config) -> "Lender":
+    """The one of this run."""
+    if _LENDER not in config.stash:
+        config.stash[_LENDER] = Lender()
+    return config.stash[_LENDER]
+
+
+def stop_lending(config: pytest.Config) -> None:
+    if _LENDER in config.stash:
+        config.stash[_LENDER].close()
+
+
+class OwnServers:
+    """They end with `close`, or with the thread that asked for them."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._running: dict[str, Any] = {}
+
+    def postgres(self) -> str:
+        if "postgres" not in self._running:
+            self._running["postgres"] = self._stack.enter_context(running_postgres())
+        return str(self._running["postgres"])
+
+    def s3(self) -> S3:
+        if "s3" not in self._running:
+            self._running["s3"] = self._stack.enter_context(running_s3())
+        found: S3 = self._running["s3"]
+        return found
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class Lender:
+    """In the process above the workers; `door` is what they have to know."""
+
+    def __init__(self) -> None:
+        self.door: _Door = (f"\0clipwire-tests-{uuid4()}", secrets.token_bytes(16))
+        self._listener = Listener(self.door[0], backlog=16, authkey=self.door[1])
+        self._thread = Thread(target=self._lend, name="servers of the tests", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        with Client(self.door[0], authkey=self.door[1]) as client:
+            client.send(_END)
+        self._thread.join()
+
+    def _lend(self) -> None:
+        """One after the other, and all from this thread: a server dies with the thread that started it."""
+        with closing(OwnServers()) as own, self._listener:
+            while True:
+                # Suppressed: a worker that was killed while it waited.
+                with suppress(OSError, EOFError, AuthenticationError), self._listener.accept() as client:
+                    asked = client.recv()
+                    if asked == _END:
+                        return
+                    client.send(_answer(own, asked))
+
+
+class Borrowed:
+    """In a worker."""
+
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+
+    def postgres(self) -> str:
+        return str(self._ask("postgres"))
+
+    def s3(self) -> S3:
+        found: S3 = self._ask("s3")
+        return found
+
+    def _ask(self, what: str) -> Any:
+        with Client(self._door[0], authkey=self._door[1]) as client:
+            client.send(what)
+            answer = client.recv()
+        if isinstance(answer, BaseException):  # also: that the test is to be skipped
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Others may still need them."""
+
+
+_LENDER = pytest.StashKey[Lender]()
+
+
+def _answer(own: OwnServers, asked: str) -> object:
+    try:
+        return own.postgres() if asked == "postgres" else own.s3()
+    except BaseException as error:
+        return error

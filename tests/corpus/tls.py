@@ -1,0 +1,23 @@
+"""An authority that nobody knows but who is told of it, and a certificate of it for 127.0.0.1."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """`certificate` is what `SSL_CERT_FILE` has to name, `server` what a site of it is served with."""
+
+    certificate: Path
+    server: ssl.SSLContext
+
+
+def make_authority(folder: Path) -> Authority:
+    folder.mkdir(exist_ok=True)
+    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    return Authority(folder / "authority.pem", server)

@@ -1,0 +1,30 @@
+"""One site more for yt-dlp: what its pages say in JSON is what is extracted from them.
+
+A list that is `endless` goes through its `entries` again and again, and asks the site before each round.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from yt_dlp.extractor.common import InfoExtractor
+
+
+class ToldIE(InfoExtractor):  # type: ignore[misc]
+    _VALID_URL = r"https?://[^/]+/told/(?P<id>[\w-]+)"
+
+    def _real_extract(self, url: str) -> Any:
+        result = self._download_json(url, self._match_id(url))
+        if why := result.pop("refused", None):
+            self.raise_no_formats(why, expected=True)
+        if entry := result.pop("learns", None):
+            self.cache.store(*entry)
+        if argument := result.pop("titled_by", None):
+            [result["title"]] = self._configuration_arg(argument[1], ie_key=argument[0], casesense=True)
+        if result.pop("endless", False):
+            result["entries"] = self._again_and_again(url, result["entries"])
+        return result
+
+    def _again_and_again(self, url: str, entries: list[Any]) -> Iterator[Any]:
+        while True:
+            yield from entries
+            self._download_json(url, "more")

@@ -1,0 +1,14 @@
+"""The service, whose children know one site more: see `tests.fakes.told`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from server.__main__ import run
+from server.tasks import forkserver
+
+forkserver.PROGRAM = Path(__file__).with_name("forkserver.py")
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,65 @@
+// @ts-check
+import assert from "node:assert/strict"
+import { test } from "node:test"
+
+import { menuOf, primaryOf } from "../../static/js/choices.js"
+import { factsOf, shareOf } from "../../static/js/facts.js"
+import { Format } from "../../static/js/format.js"
+import { titleOf } from "../../static/js/task.js"
+import { newTask } from "./payloads.js"
+
+/** @type {any} */
+const i18n = {
+  format: new Format("en"),
+  t: (/** @type {string} */ key, /** @type {object} */ values = {}) =>
+    [key, ...Object.values(values)].join(" "),
+}
+
+/** @param {Partial<import("../../static/js/task.js").Task>} fields */
+const facts = (fields) => factsOf(newTask(1, fields), i18n).join(" · ")
+/** @param {Partial<import("../../static/js/task.js").Task>} fields */
+const share = (fields) => shareOf(newTask(1, fields))
+
+test("while it downloads, bytes, speed and time left lead, and the percent is the share of bytes", () => {
+  const fields = { progress: 50, downloaded_bytes: 10e6, total_bytes: 40e6, speed: 2e6, eta: 15 }
+  assert.equal(facts({ stage: "download", ...fields }), "10 MB / 40 MB · 2 MB/s · card.eta 0:15 · 25%")
+  assert.equal(share({ stage: "download", ...fields }), 0.25)
+})
+
+test("of an unknown size there are bytes, and no percent", () => {
+  assert.equal(facts({ stage: "download", downloaded_bytes: 10e6, speed: 2e6 }), "10 MB · 2 MB/s")
+  assert.equal(share({ stage: "download", downloaded_bytes: 10e6 }), null)
+  assert.equal(share({ stage: "info", progress: 10 }), null)
+})
+
+test("what has failed is one sentence", () => {
+  const fields = { stage: /** @type {const} */ ("failed"), status: /** @type {const} */ ("error") }
+  assert.equal(facts({ ...fields, error: "Not there.", hint: "Look elsewhere." }), "Not there.")
+  assert.equal(share(fields), undefined)
+})
+
+test("a title comes before the link, of which the host is read first", () => {
+  assert.equal(titleOf(newTask(1, { video_info: { title: "Bread" } })), "Bread")
+  assert.equal(titleOf(newTask(1, { url: "https://www.a.example/films/1" })), "a.example/films/1")
+})
+
+test("each stage has one thing to do first", () => {
+  const first = (/** @type {any} */ fields) => primaryOf(newTask(1, fields))
+  assert.equal(first({ stage: "queued" }), "pause")
+  assert.equal(first({ stage: "download" }), "pause")
+  assert.equal(first({ stage: "download", video_info: { live: true } }), "finish")
+  assert.equal(first({ stage: "paused" }), "resume")
+  assert.equal(first({ stage: "failed" }), "retry")
+  assert.equal(first({ stage: "failed", remedies: ["unheard_of", "use_cookies"] }), "remedy.use_cookies")
+  assert.equal(first({ stage: "failed", error_code: "is_playlist", remedies: ["take_list"] }), "choose")
+  assert.equal(first({ stage: "completed", files: { video: "v.mp4" } }), "save")
+  assert.equal(first({ stage: "completed", files: {} }), "again")
+})
+
+test("what is done first is not in the menu as well", () => {
+  for (const stage of /** @type {const} */ (["queued", "info", "download", "convert", "paused", "failed"])) {
+    const task = newTask(1, { stage })
+    assert.ok(!menuOf(task).includes(primaryOf(task)))
+    assert.ok(menuOf(task).includes("delete"))
+  }
+})

@@ -1,0 +1,53 @@
+"""What the next release might be: this one's source with a column, a field and an announcement more."""
+
+import shutil
+from pathlib import Path
+
+from tests.service import ROOT, Service
+
+# A file, what stands in it, and what stands there in the next release.
+CHANGES = (
+    (
+        "models.py",
+        "    reached: tuple[int, int] = Field(",
+        '    mood: str = "calm"\n    reached: tuple[int, int] = Field(',
+    ),
+    (
+        "api/payload.py",
+        '        "cookies": status.cookies,\n',
+        '        "cookies": status.cookies,\n        "mood": status.mood,\n',
+    ),
+    (
+        "backends/postgresql/announcing.py",
+        '        return f"{self.task_id} {self.revision}"',
+        '        return f"{self.task_id} {self.revision}\\n~ {self.task_id} calm"',
+    ),
+    (
+        "backends/cluster/worker.py",
+        "UPDATE tasks SET node = %s, finish_asked = false",
+        "UPDATE tasks SET node = %s, finish_asked = false, mood = 'busy'",
+    ),
+)
+SCRIPT = """
+    ALTER TABLE tasks ADD COLUMN mood text NOT NULL DEFAULT 'calm';
+    ALTER TABLE nodes ADD COLUMN mood text NOT NULL DEFAULT 'calm';
+    CREATE INDEX tasks_mood ON tasks (mood) WHERE NOT removed;
+"""
+
+
+class NextRelease(Service):
+    """`oldest_server` is what its newest script says, see `server.backends.postgresql.migrations`."""
+
+    def __init__(self, folder: Path, oldest_server: int, /, **settings: str) -> None:
+        super().__init__(folder, **settings)
+        self.cwd = folder / "release"
+        shutil.copytree(ROOT / "server", self.cwd / "server", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.cwd / "static").symlink_to(ROOT / "static")
+        for name, old, new in CHANGES:
+            path = self.cwd / "server" / name
+            text = path.read_text()
+            assert text.count(old) == 1, f"{name} has changed: {old}"
+            path.write_text(text.replace(old, new))
+        scripts = self.cwd / "server/backends/postgresql/sql"
+        script = scripts / f"{len(list(scripts.glob('*.sql'))) + 1:04}_mood.sql"
+        script.write_text(f"-- oldest server: {oldest_server}\n{SCRIPT}")

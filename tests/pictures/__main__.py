@@ -1,0 +1,105 @@
+"""The command line: see `tests.pictures`."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.fakes.api import open_api
+from tests.pictures.scenes import SCENES, Scene, settle
+from tests.tools import find_chromium
+
+PICTURES = Path("pictures")
+SIZES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "tablet": {"viewport": {"width": 820, "height": 1180}, "has_touch": True},
+    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True,
+              "device_scale_factor": 2},
+}  # fmt: skip
+SCHEMES: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "forced": {"forced_colors": "active"},
+}
+LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
+# README -> which of them it shows.
+SHOWN = {"screenshot": ("all", "desktop"), "screenshot-phone": ("all", "phone")}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.pictures", description="Make pictures of the page."
+    )
+    parser.add_argument("--only", nargs="+", choices=SCENES, default=list(SCENES), metavar="STATE",
+                        help=", ".join(SCENES))  # fmt: skip
+    parser.add_argument("--readme", action="store_true", help="make those of the READMEs, and no others")
+    chosen = parser.parse_args(arguments)
+    asyncio.run(_readme() if chosen.readme else _all(chosen.only))
+    return 0
+
+
+async def _all(names: list[str]) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    async with _chromium() as browser:
+        for name in names:
+            for size, scheme, language in _looks(name):
+                look = SIZES[size] | SCHEMES[scheme] | {"locale": LANGUAGES[language]}
+                async with seen(browser, SCENES[name], **look) as page:
+                    await page.screenshot(path=PICTURES / f"{name}-{size}-{scheme}-{language}.png")
+            print(name)
+
+
+def _looks(name: str) -> list[tuple[str, str, str]]:
+    """All of them for the page as it mostly is; of the others one of each size, scheme and language."""
+    if name == "all":
+        return [(size, scheme, language) for size in SIZES for scheme in SCHEMES for language in LANGUAGES]
+    return [("desktop", "light", "en"), ("phone", "dark", "zh"), ("tablet", "forced", "en"),
+            ("phone", "light", "en"), ("desktop", "dark", "zh")]  # fmt: skip
+
+
+async def _readme() -> None:
+    async with _chromium() as browser:
+        for file, (name, size) in SHOWN.items():
+            for language, locale in LANGUAGES.items():
+                async with seen(browser, SCENES[name], locale=locale, **SIZES[size]) as page:
+                    ending = "" if language == "en" else f".{locale}"
+                    await page.screenshot(path=Path("docs") / f"{file}{ending}.png")
+
+
+@asynccontextmanager
+async def _chromium() -> AsyncIterator[Browser]:
+    program = find_chromium()
+    assert program, "this needs a Chromium"
+    async with async_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        browser = await playwright.chromium.launch(
+            executable_path=program, args=arguments, env={**os.environ}
+        )
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def seen(browser: Browser, scene: Scene, **look: Any) -> AsyncIterator[Page]:
+    """The page in a state."""
+    async with open_api() as api:
+        await scene.prepare(api)
+        context = await browser.new_context(timezone_id="Asia/Shanghai", **look)
+        page = await context.new_page()
+        await page.goto(api.url)
+        await page.locator("#tasks[data-listed], #token:visible").first.wait_for(state="attached")
+        if scene.act:
+            await scene.act(page, api)
+        await settle(page)
+        yield page
+        await context.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

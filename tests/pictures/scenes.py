@@ -1,0 +1,249 @@
+"""What there is to see: tasks in every stage, and what a reader does until the page is in a state."""
+
+import asyncio
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from playwright.async_api import Page
+
+from tests.fakes.api import FakeApi
+
+TITLES = (
+    "How to bake sourdough bread at home, from the first day of the starter to the last loaf",
+    "面包的做法：从酵母到烤箱，一步一步教你做出好吃的面包",
+    "Deep sea dive, 4K",
+    "Lecture 12: Convergence in distribution",
+    "城市夜景延时摄影",
+)
+_DAYS_AGO = (0, 0, 0, 0, 1, 1, 3, 40, 41, 80, 400)
+_FILM = "https://films.example/bread"
+_LIST = "https://films.example/channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`prepare` is done before the page is opened, `act` afterwards."""
+
+    prepare: Callable[[FakeApi], Awaitable[None]]
+    act: Callable[[Page, FakeApi], Awaitable[None]] | None = None
+
+
+async def nothing(api: FakeApi) -> None:
+    """An empty list."""
+
+
+async def everything(api: FakeApi) -> None:
+    """At least one task in each stage."""
+    for number, days in enumerate(_DAYS_AGO):
+        await api.put(f"done{number}", "completed", **_finished(number, days), **_pictured(api, number))
+    await api.put("missing", "failed", completed_at=_ago(minutes=20), url="https://films.example/76979871",
+                  error="Download failed: HTTP 404", hint="Check the link.")  # fmt: skip
+    await api.put("members", "failed", completed_at=_ago(minutes=30), video_info={"title": "Members only"},
+                  error="The source asks for a log-in.", hint="Store the cookies of an account.",
+                  error_code="login_required", remedies=["use_cookies"])  # fmt: skip
+    await api.put("cancelled", "cancelled", completed_at=_ago(minutes=40), error="Cancelled",
+                  video_info={"title": TITLES[2]})  # fmt: skip
+    for number in range(2):
+        await api.put(f"waits{number}", url=f"https://films.example/watch/{number}")
+    await api.put("announced", waiting="not_live_yet", not_before="2031-07-05T12:00:00Z",
+                  video_info={"title": "The launch, live"})  # fmt: skip
+    await api.put(
+        "paused", "paused", progress=40, video_info={"title": TITLES[3]}, downloaded_bytes=99_000_000
+    )
+    await api.put("loading", "download", progress=45, video_info={"title": TITLES[0]}, speed=3.14e6, eta=81,
+                  downloaded_bytes=12_300_000, total_bytes=40_000_000)  # fmt: skip
+    await api.put("unknown", "download", progress=45, video_info={"title": TITLES[1]}, speed=3.14e6,
+                  downloaded_bytes=12_300_000)  # fmt: skip
+    await api.put("converting", "convert", progress=95, video_info={"title": TITLES[4]})
+    await api.put("looking", "info", progress=10, url="https://films.example/watch/9")
+
+
+async def many(api: FakeApi) -> None:
+    """Hundreds that run."""
+    loading = {"downloaded_bytes": 5_000_000, "total_bytes": 9_000_000, "speed": 1e6, "eta": 4}
+    await api.put_many(500, "download", progress=60, video_info={"title": TITLES[0]}, **loading)
+
+
+async def _locked(api: FakeApi) -> None:
+    api.token = "sesame"
+
+
+async def _queue_paused(api: FakeApi) -> None:
+    await everything(api)
+    api.is_paused = True
+
+
+async def _wrong_token(page: Page, _: FakeApi) -> None:
+    await page.locator("#token").fill("open")
+    await page.keyboard.press("Enter")
+    await page.locator("#login-problem:not(:empty)").wait_for()
+
+
+async def _opened(page: Page, _: FakeApi) -> None:
+    await page.locator(".row[data-id=members] [data-action=open]").click()
+    await page.locator(".row[data-id=members] .log summary").click()
+
+
+async def _menu(page: Page, _: FakeApi) -> None:
+    await page.locator(".row [data-action=more]").nth(1).click()
+
+
+async def _deleted(page: Page, _: FakeApi) -> None:
+    await page.locator(".row[data-id=unknown]").focus()
+    await page.keyboard.press("Delete")
+
+
+async def _selected(page: Page, _: FakeApi) -> None:
+    for name in ("loading", "converting", "paused"):
+        await page.locator(f".row[data-id={name}]").focus()
+        await page.keyboard.press("x")
+
+
+async def _due(page: Page, api: FakeApi) -> None:
+    await page.locator(".row").first.focus()
+    for name in ("x", "y", "z"):
+        await api.put(name)
+    await page.locator("#due:visible").wait_for()
+
+
+async def _offline(page: Page, _: FakeApi) -> None:
+    await page.context.set_offline(True)
+    await page.locator("#offline:not(:empty)").wait_for()
+
+
+def _line(name: str) -> Callable[[Page, FakeApi], Awaitable[None]]:
+    async def seen(page: Page, _: FakeApi) -> None:
+        await page.locator(f"#{name}:visible").wait_for()
+
+    return seen
+
+
+async def _nothing_found(page: Page, _: FakeApi) -> None:
+    await page.locator("input[type=search]").fill("zzzz")
+    await page.locator(".no-match").wait_for()
+
+
+async def _hidden(page: Page, _: FakeApi) -> None:
+    await page.locator(".chips label").last.click()
+    await _type(page, _FILM)
+    await page.keyboard.press("Enter")
+    await page.locator("#filtered:visible").wait_for()
+
+
+async def _looked_at(page: Page, api: FakeApi) -> None:
+    formats = [{"format_id": "137", "ext": "mp4", "height": 1080, "filesize": 130_000_000}]
+    api.looks[_FILM] = {"title": TITLES[0], "duration": 661, "uploader": "Kitchen", "formats": formats}
+    await _type(page, _FILM)
+    await page.locator("#preview .facts", has_text="1080p").wait_for()
+
+
+async def _options(page: Page, api: FakeApi) -> None:
+    await _looked_at(page, api)
+    await page.locator("details.choices > summary").click()
+
+
+async def _list(page: Page, api: FakeApi) -> None:
+    entries = [{"index": n, "title": f"{n}. {TITLES[n % 5]}", "url": f"{_LIST}/{n}"} for n in range(1, 41)]
+    api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries}
+    await _type(page, _LIST)
+    await page.locator("#preview button").first.wait_for()
+
+
+async def _entries(page: Page, api: FakeApi) -> None:
+    await _list(page, api)
+    await page.locator("#preview button").last.click()
+    await page.locator("#entries li").first.wait_for()
+
+
+async def _refused(page: Page, api: FakeApi) -> None:
+    api.refuses["nonsense"] = "The URL must begin with http:// or https://"
+    await _type(page, f"{_FILM}\nnonsense\n{_LIST}")
+    await page.keyboard.press("Enter")
+    await page.locator("#problems li").wait_for()
+
+
+async def _keys(page: Page, _: FakeApi) -> None:
+    await page.locator("h1").click()
+    await page.keyboard.press("?")
+
+
+async def _settings(page: Page, _: FakeApi) -> None:
+    await page.locator("#menu").click()
+    await page.locator("[role=menuitem][data-name=settings]").click()
+
+
+async def _type(page: Page, text: str) -> None:
+    await page.locator("#links").fill(text)
+
+
+SCENES = {
+    "all": Scene(everything),
+    "empty": Scene(nothing),
+    "many": Scene(many),
+    "opened": Scene(everything, _opened),
+    "menu": Scene(everything, _menu),
+    "deleted": Scene(everything, _deleted),
+    "selected": Scene(everything, _selected),
+    "due": Scene(everything, _due),
+    "offline": Scene(everything, _offline),
+    "queue-paused": Scene(_queue_paused, _line("paused")),
+    "nothing-found": Scene(everything, _nothing_found),
+    "hidden-by-filter": Scene(everything, _hidden),
+    "looked-at": Scene(everything, _looked_at),
+    "options": Scene(everything, _options),
+    "list": Scene(everything, _list),
+    "entries": Scene(everything, _entries),
+    "refused": Scene(everything, _refused),
+    "keys": Scene(everything, _keys),
+    "settings": Scene(everything, _settings),
+    "log-in": Scene(_locked),
+    "wrong-token": Scene(_locked, _wrong_token),
+}
+
+
+def _finished(number: int, days: int) -> dict[str, Any]:
+    kinds = {"video": ("mp4", 158_008_374, "video/mp4"), "audio": ("mp3", 7_900_000, "audio/mpeg")}
+    return {
+        "progress": 100,
+        "completed_at": _ago(days=days, minutes=5),
+        "video_info": {"title": TITLES[number % 5], "uploader": "厨房 Kitchen", "duration": 300 + number * 77,
+                       "height": 1080},
+        "files": {kind: f"/api/download/{kind}_{number}.{ending}" for kind, (ending, _, _) in kinds.items()},
+        "file_info": {kind: {"size": size, "type": type_} for kind, (_, size, type_) in kinds.items()},
+    }  # fmt: skip
+
+
+def _pictured(api: FakeApi, number: int) -> dict[str, Any]:
+    """A picture for most of them: a slope of two colours."""
+    if number % 4 == 3:
+        return {}
+    api.pictures[f"done{number}"] = _slope(96, 54, number * 70)
+    return {"thumbnail": f"/api/tasks/done{number}/thumbnail"}
+
+
+def _slope(width: int, height: int, shade: int) -> bytes:
+    """A PNG."""
+    rows = b"".join(
+        b"\0" + b"".join(bytes(((x * 2 + shade) % 256, y * 4, (shade * 3 + x) % 256)) for x in range(width))
+        for y in range(height)
+    )
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+def _ago(**time: float) -> str:
+    return (datetime.now(UTC) - timedelta(**time)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def settle(page: Page) -> None:
+    """Until nothing moves that ends."""
+    await asyncio.sleep(0.35)
+    await page.evaluate("document.fonts.ready")

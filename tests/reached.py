@@ -1,0 +1,151 @@
+"""Sources that take more than a plain request, for `tests.kills`: in parts, live, announced, behind a wall,
+or for ffmpeg alone.
+"""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from server.child.process import sandbox
+from tests.kills import KINDS, Kind, Rampage, rampage
+from tests.service import Service
+from tests.site import SECONDS, Site, open_site
+from tests.site.media import KEY
+from tests.tools import FFMPEG
+from tests.walled import Walled, open_walled
+
+SESSION = "s3cr3t-of-a-session"
+COOKIES = f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\t{SESSION}\n"
+_PAGE = '<html><head><title>A film</title></head><body><video src="/film.mp4"></video></body></html>'
+_LENGTH = 8  # seconds of a broadcast
+_ENOUGH = 150_000  # bytes of one without an end
+
+
+@asynccontextmanager
+async def all_kinds(folder: Path, film: Path, seed: int, *, reached: bool) -> AsyncIterator[Rampage]:
+    """Of these sources if they are to be `reached`, else of the usual ones; `film` are the site's media."""
+    async with AsyncExitStack() as stack:
+        kinds, settings = list(KINDS), {}
+        if reached:
+            _seal(film)
+        site = await stack.enter_async_context(open_site(film))
+        if reached:
+            walled = stack.enter_context(open_walled(folder))
+            live = await stack.enter_async_context(_live_dash(film, folder / "live"))
+            kinds, settings = (
+                _kinds(site, _behind(walled, film), live),
+                {"SSL_CERT_FILE": str(walled.authority)},
+            )
+        running = await stack.enter_async_context(
+            rampage(folder / "service", site, film, seed, kinds, **settings)
+        )
+        await _store_cookies(running.service)
+        yield running
+
+
+async def _store_cookies(service: Service) -> None:
+    plain = {"Content-Type": "text/plain"}
+    async with service.client.put("/api/cookies/main", data=COOKIES, headers=plain) as answer:
+        assert answer.status == 204
+
+
+def _kinds(site: Site, page: str, live: str) -> list[Kind]:
+    """`{n}` in a path is another one for each task: a broadcast goes on with each look at it."""
+    wanted = f"end={_LENGTH}&over=7&n={{n}}"
+    with_cookies = {"live": "record", "cookies": "main"}
+    kinds = [
+        Kind(site.url("/told/parts?rate=900000"), seconds=2 * SECONDS),
+        Kind(
+            site.url(f"/hls/broadcast/index.m3u8?{wanted}&login={SESSION}&renew={SESSION}"),
+            body=with_cookies,
+            recorded=_LENGTH,
+        ),
+        Kind(site.url(f"/told/announced?in=3&{wanted}"), body={"live": "wait"}, recorded=_LENGTH),
+        Kind(site.url("/sealed.m3u8")),
+        Kind(page, same_as="video.mp4"),
+        Kind(live, body={"live": "record"}, recorded=600, finish_at=_ENOUGH),
+    ]
+    if sandbox.knows_tcp():
+        kinds.append(Kind(site.url("/told/link?url={link}"), link=_rtmp))
+    return kinds
+
+
+def _behind(walled: Walled, film: Path) -> str:
+    walled.put("/film.mp4", (film / "video.mp4").read_bytes(), "video/mp4")
+    walled.pause = 0.3
+    return walled.put("/watch", _PAGE.encode(), "text/html")
+
+
+def _seal(film: Path) -> None:
+    """A film whose samples alone are encrypted, and its playlist: ffmpeg has to fetch it."""
+    key = ["-encryption_key", KEY.hex(), "-encryption_kid", KEY.hex()]
+    scheme = ["-encryption_scheme", "cenc-aes-ctr", *key]
+    parts = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"]
+    _run("-i", str(film / "silent.mp4"), "-c", "copy", *scheme, *parts, str(film / "sealed.mp4"))
+    (film / "key.bin").write_bytes(KEY)
+    lines = (
+        "#EXTM3U",
+        "#EXT-X-VERSION:7",
+        "#EXT-X-TARGETDURATION:4",
+        "#EXT-X-PLAYLIST-TYPE:VOD",
+        f'#EXT-X-KEY:METHOD=SAMPLE-AES,URI="key.bin",IV=0x{bytes(16).hex()}',
+        "#EXTINF:4.0,",
+        "sealed.mp4?rate=120000",
+        "#EXT-X-ENDLIST",
+    )
+    (film / "sealed.m3u8").write_text("\n".join(lines) + "\n")
+
+
+@asynccontextmanager
+async def _live_dash(film: Path, folder: Path) -> AsyncIterator[str]:
+    """One that goes on for as long as the block lasts."""
+    (folder / "dash").mkdir(parents=True)
+    endless = ["-re", "-stream_loop", "-1", "-i", str(film / "video.mp4"), "-c", "copy"]
+    sets = ["-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a"]
+    dash = ["-f", "dash", "-seg_duration", "1", *sets, str(folder / "dash/manifest.mpd")]
+    async with _running([*endless, *dash]), open_site(folder) as site:
+        while len(list((folder / "dash").glob("chunk-stream1-*.m4s"))) < 5:
+            await asyncio.sleep(0.1)
+        yield site.url("/dash/manifest.mpd")
+
+
+@asynccontextmanager
+async def _rtmp(film: Path) -> AsyncIterator[str]:
+    """The link of a server that sends a film to one after the other."""
+    with contextlib.closing(await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)) as server:
+        link = f"rtmp://127.0.0.1:{server.sockets[0].getsockname()[1]}/live/film"
+    sending = asyncio.create_task(_send_again_and_again(film / "video.mp4", link), name=link)
+    try:
+        yield quote(link, safe="")
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def _send_again_and_again(film: Path, link: str) -> None:
+    while True:
+        async with _running(
+            ["-re", "-i", str(film), "-c", "copy", "-f", "flv", "-listen", "1", link]
+        ) as server:
+            await server.wait()
+
+
+@asynccontextmanager
+async def _running(arguments: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    program = await asyncio.create_subprocess_exec(
+        FFMPEG, "-v", "error", *arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield program
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            program.kill()
+        await program.wait()
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([FFMPEG, "-v", "error", "-nostdin", *arguments], check=True)

@@ -1,0 +1,28 @@
+"""Links that expire: a ticket is good for so many requests."""
+
+from itertools import count
+
+from aiohttp import web
+from yarl import URL
+
+TICKETS = web.AppKey("TICKETS", dict[str, int])
+_numbers = map(str, count(1))
+
+
+async def give(request: web.Request) -> web.Response:
+    ticket = next(_numbers)
+    request.app[TICKETS][ticket] = int(request.query["good"])
+    raise web.HTTPFound(URL(request.query["to"]).update_query(ticket=ticket))
+
+
+def take(request: web.Request) -> None:
+    """Count a request with a ticket; raises 403 if it has expired."""
+    tickets, ticket = request.app[TICKETS], request.query.get("ticket")
+    if ticket is None:
+        return
+    tickets[ticket] = tickets.get(ticket, 0) - 1
+    if tickets[ticket] < 0:
+        raise web.HTTPForbidden
+
+
+ROUTES = [web.get("/ticket", give)]

@@ -1,0 +1,67 @@
+"""What a file says about itself, as players read it: tags, chapters, and the bytes of its cover."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.tools import FFMPEG
+
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_OGG = (".opus", ".ogg")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """`tags` by their names in small letters; a chapter is its beginning, its end and its title."""
+
+    tags: dict[str, str]
+    chapters: list[tuple[float, float, str]]
+
+    @property
+    def description(self) -> str | None:
+        """ffmpeg calls that of Vorbis a comment."""
+        return self.tags.get("description") or self.tags.get("comment")
+
+    @property
+    def link(self) -> str | None:
+        return self.tags.get("purl") or self.tags.get("comment")
+
+
+def about(path: Path) -> About:
+    of_stream = ["-map_metadata", "0:s:a:0"] if path.suffix in _OGG else []
+    command = [FFMPEG, "-v", "error", "-i", str(path), *of_stream, "-f", "ffmetadata", "-"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    front, *chapters = re.split(r"^\[CHAPTER\]$", text, flags=re.MULTILINE)
+    return About(_fields(front), [_chapter(_fields(one)) for one in chapters])
+
+
+def cover(path: Path) -> bytes:
+    """Its bytes as they lie in the file, which has a film beside it or not."""
+    at = int(path.suffix in (".mp4", ".mkv", ".mov"))
+    command = [
+        FFMPEG,
+        "-v",
+        "error",
+        "-i",
+        str(path),
+        "-map",
+        f"0:v:{at}",
+        "-c",
+        "copy",
+        "-f",
+        "image2pipe",
+        "-",
+    ]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def _fields(section: str) -> dict[str, str]:
+    lines = re.split(r"(?<!\\)\n", section)
+    pairs = [re.split(r"(?<!\\)=", line, maxsplit=1) for line in lines if "=" in line]
+    return {name.lower(): _ESCAPED.sub(r"\1", value) for name, value in pairs}
+
+
+def _chapter(fields: dict[str, str]) -> tuple[float, float, str]:
+    unit = int(fields["timebase"].partition("/")[0]) / int(fields["timebase"].partition("/")[2])
+    return round(int(fields["start"]) * unit, 2), round(int(fields["end"]) * unit, 2), fields.get("title", "")

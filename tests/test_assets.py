@@ -1,0 +1,198 @@
+"""What the server makes of the page's files: joined, packed, in the reader's language."""
+
+import gzip
+import json
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from server import __version__
+from server.api import page
+from server.api.assets import SCRIPT, SHEET, paths_in, read_assets
+from server.api.joining import LATER, NotJoinable, join_scripts, join_sheets
+from server.api.keys import LANGUAGE
+
+Client = TestClient[web.Request, web.Application]
+Connect = Callable[[web.Application], Awaitable[Client]]
+STATIC = page.STATIC
+FIRST_VISIT = 55_000  # bytes, which leaves some for headers and for what the API says
+
+
+@pytest.fixture
+async def client(aiohttp_client: Connect) -> Client:
+    app = web.Application()
+    app[page.ASSETS], app[LANGUAGE] = page.assets(), "zh"
+    app.add_routes([route.definition for route in page.ROUTES])
+    client = await aiohttp_client(app)
+    client.session._auto_decompress = False
+    client.session.headers["Accept-Encoding"] = "identity"
+    return client
+
+
+def test_modules_become_one_in_which_each_keeps_its_names_to_itself() -> None:
+    modules = {
+        "main": '// @ts-check\nimport { a } from "./one.js"\nimport {\n  b as c,\n} from "./two.js"\na()\n',
+        "one": "/** A number.\n * Of ours. */\nconst hidden = 1\nexport const a = hidden // one\n",
+        "two": 'import { a } from "./one.js"\n\nconst hidden = 2\nexport async function b() {\n  a()\n}\n',
+        "unused": "export const x = 1\n",
+    }
+    joined, _ = join_scripts(modules, "main")
+    assert joined == (
+        "const $one = (() => {\nconst hidden = 1\nconst a = hidden\nreturn { a }\n})()\n"
+        "const $two = (() => {\nconst { a } = $one\n\nconst hidden = 2\nasync function b() {\na()\n}\n"
+        "return { b }\n})()\nconst { a } = $one\nconst {\nb: c,\n} = $two\na()\n"
+    )
+
+
+def test_a_module_that_waits_is_waited_for() -> None:
+    modules = {"main": 'import { a } from "./one.js"\n', "one": "await 1\nexport const { a, b } = {}\n"}
+    joined, _ = join_scripts(modules, "main")
+    assert joined.startswith(
+        "const $one = await (async () => {\nawait 1\nconst { a, b } = {}\nreturn { a, b }\n})()"
+    )
+
+
+def test_what_looks_like_a_comment_within_a_text_stays() -> None:
+    text = 'say("a // b") // c\nsay(/** @type {import("./x.js").X} */ (y), "http://a") // it\'s d\n'
+    assert join_scripts({"main": text}, "main")[0] == ('say("a // b")\nsay((y), "http://a") // it\'s d\n')
+
+
+def test_what_is_imported_on_demand_comes_in_a_file_of_its_own() -> None:
+    modules = {
+        "main": 'import { a } from "./one.js"\nconst { b } = await import("./two.js")\n',
+        "one": "export const a = 1\n",
+        "two": 'import { a } from "./one.js"\nimport { c } from "./three.js"\nexport const b = c\n',
+        "three": "export const c = 2\n",
+    }
+    first, later = join_scripts(modules, "main")
+    assert 'const { b } = await $later("two")' in first
+    assert f'import("./{LATER}").then(({{ default: make }}) => make({{ $one }}))' in first
+    assert "$three" not in first
+    assert later == (
+        "export default async ({ $one }) => {\nconst $three = (() => {\nconst c = 2\nreturn { c }\n})()\n"
+        "const $two = (() => {\nconst { a } = $one\nconst { c } = $three\nconst b = c\nreturn { b }\n})()\n"
+        "return { two: $two }\n}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('import x from "./one.js"\n', "import x"),
+        ('import * as x from "./one.js"\n', "import *"),
+        ("export default 1\n", "export default"),
+        ("const a = 1\nexport { a }\n", "export { a }"),
+        ("const x = () => import(name)\n", "import("),
+        ('import { a } from "./nowhere.js"\n', "nowhere.js"),
+        ('import { a } from "./circle.js"\n', "main > circle > main"),
+    ],
+)
+def test_what_is_written_in_another_manner_is_refused(text: str, said: str) -> None:
+    modules = {"main": text, "one": "export const a = 1\n", "circle": 'import { b } from "./main.js"\n'}
+    with pytest.raises(NotJoinable, match=re.escape(said)):
+        join_scripts(modules, "main")
+
+
+def test_sheets_become_one_in_their_order() -> None:
+    assert join_sheets(["/* One. */\n\na {\n  b: c;\n}\n", "d {\n}\n"]) == "\na {\nb: c;\n}\nd {\n}\n"
+
+
+async def test_a_file_comes_packed_for_those_who_can_unpack_it(client: Client) -> None:
+    plain = await client.get(f"/static/{SCRIPT}")
+    assert "Content-Encoding" not in plain.headers
+    for header in ("gzip", "deflate, gzip;q=0.5", "*", "br;q=1.0, GZIP", "identity;q=0, *;q=0.1"):
+        packed = await client.get(f"/static/{SCRIPT}", headers={"Accept-Encoding": header})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(await packed.read()) == await plain.read()
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+        assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+    for header in ("", "br", "gzip;q=0", "gzip; q=0.000, *", "identity, *;q=0"):
+        other = await client.get(f"/static/{SCRIPT}", headers={"Accept-Encoding": header})
+        assert other.headers["ETag"] == plain.headers["ETag"]
+
+
+async def test_who_has_a_packed_file_has_it_still(client: Client) -> None:
+    headers = {"Accept-Encoding": "gzip"}
+    tag = (await client.get("/", headers=headers)).headers["ETag"]
+    assert (await client.get("/", headers=headers | {"If-None-Match": tag})).status == 304
+    assert (await client.get("/", headers={"If-None-Match": tag})).status == 200
+
+
+async def test_what_the_page_names_need_not_be_asked_for_again(client: Client) -> None:
+    text = await (await client.get("/")).text()
+    named = re.findall(r'(?:src|href)="(static/[^"]+)"', text)
+    assert {name.split("?")[0] for name in named} >= {
+        f"static/{SCRIPT}",
+        f"static/{SHEET}",
+        "static/icon.svg",
+    }
+    for name in named:
+        assert "immutable" in (await client.get("/" + name)).headers["Cache-Control"]
+    for name in (
+        f"static/{SCRIPT}?0123456789abcdef",
+        f"static/{SCRIPT}",
+        "",
+    ):  # of another release, or unknown
+        assert "immutable" not in (await client.get("/" + name)).headers.get("Cache-Control", "")
+
+
+async def test_only_the_service_worker_may_work_for_more_than_its_folder(client: Client) -> None:
+    assert (await client.get("/static/js/sw.js")).headers["Service-Worker-Allowed"] == "/"
+    assert "Service-Worker-Allowed" not in (await client.get("/static/js/main.js")).headers
+
+
+@pytest.mark.parametrize(("asked", "language"), [("zh-CN", "zh"), ("de, en;q=0.1", "en"), ("*", "zh")])
+async def test_the_page_comes_with_the_words_of_the_reader(client: Client, asked: str, language: str) -> None:
+    answer = await client.get("/", headers={"Accept-Language": asked})
+    text, words = await answer.text(), json.loads((STATIC / f"i18n/{language}.json").read_text("utf-8"))
+    assert f'<html lang="{language}" data-version="{__version__}">' in text
+    assert answer.headers["Vary"] == "Accept-Encoding, Accept-Language"
+    assert f'data-t="submit.go">{words["submit.go"]}</button>' in text
+    assert f'placeholder="{words["submit.placeholder"]}"' in text
+    assert not re.search(r'data-t="[^"]*"[^<>]*></', text.partition("<dialog")[0])
+    [data] = re.findall(rf'<script type="application/json" id="texts" lang="{language}">(.*)</script>', text)
+    assert json.loads(data) == words
+
+
+def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:
+    for name, text in {
+        "index.html": '<html lang="zh"><script type="module" src="static/js/main.js"></script>'
+        '<body><p data-t="a" data-t-label="a"></p></body>',
+        "js/main.js": "",
+        "i18n/en.json": json.dumps({"a": '</script><b>"&'}),
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    page = read_assets(tmp_path).pages["en"].body.decode()
+    assert (
+        '<p data-t="a" data-t-label="a" aria-label="&lt;/script&gt;&lt;b&gt;&quot;&amp;">&lt;/script' in page
+    )
+    assert page.count("</script>") == 2
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_first_visit_is_small(language: str) -> None:
+    made = page.assets()
+    parts = (made.pages[language], *(made.files[name] for name in (SCRIPT, SHEET, "icon.svg")))
+    assert sum(len(part.packed) for part in parts) < FIRST_VISIT
+
+
+def test_only_what_the_page_is_made_of_can_be_asked_for(tmp_path: Path) -> None:
+    ours = ["index.html", "js/main.js"]
+    foreign = [".DS_Store", ".index.html", "js/.main.js.swp", "js/main.js~", "js/main.js.orig", "README",
+               "js/#main.js#", ".git/hook.js", "__pycache__/x.pyc"]  # fmt: skip
+    for name in (*ours, *foreign):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.js").mkdir()
+    assert sorted(paths_in(tmp_path)) == ours
+
+
+def test_all_that_lies_there_can_be_asked_for() -> None:
+    lying = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("[!.]*") if path.is_file()}
+    assert lying | {SCRIPT, LATER, SHEET} == set(page.assets().files)

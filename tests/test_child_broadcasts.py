@@ -1,0 +1,80 @@
+"""Whether what a page leads to is a broadcast: of many pages nobody says so."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.jobs import Jobs, broken, running_jobs
+from tests.shelf import Shelf
+from tests.site import Site
+from tests.site import probe as film
+
+BROADCAST = "/hls/broadcast/index.m3u8"
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Jobs]:
+    with running_jobs() as jobs:
+        yield jobs
+
+
+def segments(site: Site) -> int:
+    """How many of a second each were fetched."""
+    return len({request.path for request in site.requests if request.path.startswith("/hls/long/")})
+
+
+def page_with(site: Site, source: str) -> str:
+    """A page whose extractor does not look whether what it leads to is live."""
+    return site.url(f"/page?kind=video&src={quote(source)}")
+
+
+async def test_a_broadcast_that_a_page_leads_to_is_refused_unless_it_is_asked_for(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", page_with(site, "/hls/live/index.m3u8"))
+    assert broken(outcome)[0] == "live_rejected"
+    assert not site.seen("/hls/ts/0.ts")
+
+
+async def test_a_broadcast_that_a_page_leads_to_is_recorded(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = page_with(site, f"{BROADCAST}?end=7")
+    outcome = await jobs.download(tmp_path / "t", url, live="record", outputs=["video"])
+    assert (await film(outcome.file("video"))).duration == pytest.approx(segments(site), abs=0.3)
+    assert segments(site) > 3, "more than was there when it began"
+    assert outcome.last["video_info"]["live"] is True
+
+
+async def test_a_playlist_without_an_end_that_does_not_go_on_is_a_film(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = page_with(site, f"{BROADCAST}?step=4&quiet=4")
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+    assert len(site.seen(BROADCAST)) == 3, "the playlist that was read for that goes along"
+
+
+async def test_a_playlist_that_has_an_end_is_read_no_more_often_for_that(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", page_with(site, "/hls/ts/index.m3u8"), outputs=["video"])
+    assert (await film(outcome.file("video"))).pictures == 100
+    assert len(site.seen("/hls/ts/index.m3u8")) == 2
+
+
+async def test_a_dash_that_is_live_is_refused_where_a_page_leads_to_it(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    manifest = (media / "dash/manifest.mpd").read_text()
+    lives = re.sub(r'type="static"', 'type="dynamic" minimumUpdatePeriod="PT1S"', manifest)
+    lives = re.sub(r'mediaPresentationDuration="[^"]+"', "", lives)
+    lives = lives.replace("<Period ", '<Period duration="PT4S" ')
+    shelf.put("a.mpd", lives.encode(), "application/dash+xml")
+    page = shelf.put(
+        "page",
+        b'<!doctype html><html><head><title>A</title></head><body><video src="a.mpd"></video></body>',
+        "text/html",
+    )
+    assert broken(await jobs.download(tmp_path / "t", page))[0] == "live_rejected"

@@ -1,0 +1,197 @@
+"""What yt-dlp hands to ffmpeg: it is fetched whole, or an error; and never past the guard."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.jobs import Jobs, broken, probe, told
+from tests.shelf import Shelf
+from tests.site import SECONDS, Site, open_site
+from tests.site import probe as look_into
+from tests.site.media import KEY
+from tests.tools import FFMPEG
+
+VIDEO: dict[str, Any] = {"outputs": ["video"]}
+SEGMENT = "#EXTINF:4.0,\n{}\n"
+
+
+@pytest.fixture
+async def inside(media: Path) -> AsyncIterator[Site]:
+    """A site that nobody may be sent to."""
+    async with open_site(media, 0, "127.0.0.2") as site:
+        yield site
+
+
+@pytest.fixture
+def sealed(media: Path, tmp_path: Path) -> bytes:
+    """A film whose samples alone are encrypted, as SAMPLE-AES has it, with the site's key."""
+    key = ["-encryption_key", KEY.hex(), "-encryption_kid", KEY.hex()]
+    scheme = ["-encryption_scheme", "cenc-aes-ctr", *key]
+    parts = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"]
+    return run(["-i", str(media / "silent.mp4"), "-c", "copy", *scheme, *parts], tmp_path / "sealed.mp4")
+
+
+def run(arguments: list[str], target: Path) -> bytes:
+    subprocess.run([FFMPEG, "-v", "error", "-nostdin", *arguments, str(target)], check=True)
+    return target.read_bytes()
+
+
+def playlist(shelf: Shelf, *segments: str, key: str = "key.bin") -> str:
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:4", "#EXT-X-PLAYLIST-TYPE:VOD"]
+    lines.append(f'#EXT-X-KEY:METHOD=SAMPLE-AES,URI="{key}",IV=0x{bytes(16).hex()}')
+    text = "\n".join(lines) + "\n" + "".join(map(SEGMENT.format, segments)) + "#EXT-X-ENDLIST\n"
+    shelf.put("key.bin", KEY)
+    return shelf.put("index.m3u8", text.encode(), "application/vnd.apple.mpegurl")
+
+
+async def test_sample_aes_is_fetched_and_opened(
+    jobs: Jobs, shelf: Shelf, sealed: bytes, tmp_path: Path
+) -> None:
+    shelf.put("sealed.mp4", sealed)
+    outcome = await jobs.download(tmp_path / "t", playlist(shelf, "sealed.mp4"), **VIDEO)
+    film = await look_into(outcome.file("video"))
+    assert film.pictures == 100
+    assert film.duration == pytest.approx(SECONDS, abs=0.2)
+    probe(outcome.file("video"))
+    assert shelf.asked["key.bin"] == 1
+
+
+async def test_a_segment_that_is_missing_is_no_hole(
+    jobs: Jobs, shelf: Shelf, sealed: bytes, tmp_path: Path
+) -> None:
+    shelf.put("sealed.mp4", sealed)
+    outcome = await jobs.download(tmp_path / "t", playlist(shelf, "sealed.mp4", "missing.mp4"), **VIDEO)
+    assert broken(outcome)[0] == "incomplete"
+
+
+async def test_a_stream_that_is_refused_has_the_code_of_its_refusal(
+    jobs: Jobs, shelf: Shelf, tmp_path: Path
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", playlist(shelf, "missing.mp4"), **VIDEO)
+    assert broken(outcome)[0] == "http_404"
+
+
+@pytest.mark.parametrize("what", ["key", "segment"])
+async def test_nothing_that_ffmpeg_fetches_leads_inside(
+    jobs: Jobs, shelf: Shelf, inside: Site, sealed: bytes, tmp_path: Path, what: str
+) -> None:
+    shelf.put("sealed.mp4", sealed)
+    hostile = inside.url("/hls/aes/key.bin", "127.0.0.2")
+    url = playlist(shelf, "sealed.mp4", key=hostile) if what == "key" else playlist(shelf, hostile)
+    outcome = await jobs.download(tmp_path / "t", url, **VIDEO)
+    assert broken(outcome) == ("blocked_address", False, None)
+    assert inside.requests == []
+
+
+@asynccontextmanager
+async def sending(film: Path, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    """The link of an RTMP server that sends `film` to the first who asks, as fast as it takes it."""
+    link = f"rtmp://{host}:{free_port(host)}/live/film"
+    command = [FFMPEG, "-v", "error", "-i", str(film), "-c", "copy", "-f", "flv", "-listen", "1", link]
+    async with running(command) as server:
+        async with asyncio.timeout(20):
+            while not psutil.Process(server.pid).net_connections():  # it would serve whoever tried
+                await asyncio.sleep(0.02)
+        yield link
+
+
+@asynccontextmanager
+async def running(command: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    program = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield program
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            program.kill()
+        await program.wait()
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as sock:
+        sock.bind((host, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def rtmp(link: str, **more: object) -> dict[str, Any]:
+    return {"id": "a", "title": "Film", "formats": [{"format_id": "0", "url": link, "ext": "flv"}], **more}
+
+
+async def test_rtmp_is_fetched(shelf: Shelf, media: Path, tmp_path: Path) -> None:
+    async with sending(media / "video.mp4") as link:
+        outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
+    film = await look_into(outcome.file("video"))
+    assert (film.codecs, film.pictures) == (["aac", "h264"], 100)
+
+
+@pytest.mark.long  # it is over when nobody sends any more: half a minute later
+async def test_rtmp_is_recorded(shelf: Shelf, media: Path, tmp_path: Path) -> None:
+    async with sending(media / "video.mp4") as link:
+        outcome = await told(tmp_path / "t", shelf, rtmp(link, is_live=True), live="record", **VIDEO)
+    assert (await look_into(outcome.file("video"))).pictures == 100
+
+
+async def test_rtmp_that_nobody_serves_has_a_code(shelf: Shelf, tmp_path: Path) -> None:
+    link = f"rtmp://127.0.0.1:{free_port('127.0.0.1')}/live/film"
+    outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
+    assert broken(outcome)[:2] == ("connection_failed", True)
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_rtmp_does_not_lead_inside(shelf: Shelf, media: Path, tmp_path: Path, live: bool) -> None:
+    async with sending(media / "video.mp4", "127.0.0.2") as link:
+        outcome = await told(tmp_path / "t", shelf, rtmp(link, is_live=live), live="record", **VIDEO)
+    assert broken(outcome) == ("blocked_address", False, None)
+
+
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [
+        ("rtmpe://127.0.0.1/a/b", "unsupported_stream"),
+        ("rtsp://127.0.0.1/film", "unsupported_url"),
+        ("mms://127.0.0.1/film", "unsupported_url"),
+    ],
+)
+async def test_what_cannot_be_guarded_is_refused(shelf: Shelf, tmp_path: Path, link: str, code: str) -> None:
+    outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
+    assert broken(outcome)[:2] == (code, False)
+
+
+@pytest.mark.long
+async def test_live_dash_is_recorded(jobs: Jobs, media: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    (folder / "dash").mkdir(parents=True)
+    looped = ["-re", "-stream_loop", "2", "-i", str(media / "video.mp4"), "-c", "copy"]
+    sets = ["-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a"]
+    dash = ["-f", "dash", "-seg_duration", "1", *sets, str(folder / "dash/manifest.mpd")]
+    command = [FFMPEG, "-v", "error", "-nostdin", *looped, *dash]
+    async with running(command), open_site(folder) as site, asyncio.timeout(40):
+        while len(list((folder / "dash").glob("chunk-stream1-*.m4s"))) < 5:
+            await asyncio.sleep(0.1)
+        url = site.url("/dash/manifest.mpd")
+        outcome = await jobs.download(tmp_path / "t", url, live="record", seconds=35, **VIDEO)
+    film = await look_into(outcome.file("video"))
+    assert film.codecs == ["aac", "h264"]
+    assert film.duration > SECONDS
+    assert outcome.last["video_info"]["live"] is True
+
+
+async def test_of_live_formats_one_is_chosen_that_can_be_recorded(
+    shelf: Shelf, site: Site, tmp_path: Path
+) -> None:
+    better = {"format_id": "1", "url": site.url("/a"), "protocol": "ism", "ext": "mp4", "height": 1080}
+    url = site.url("/hls/broadcast/index.m3u8?end=6")
+    good = {"format_id": "0", "url": url, "protocol": "m3u8_native", "height": 180}
+    result = {"id": "a", "title": "Film", "is_live": True, "formats": [good, better]}
+    outcome = await told(tmp_path / "t", shelf, result, live="record", **VIDEO)
+    assert (await look_into(outcome.file("video"))).codecs == ["aac", "h264"]

@@ -1,0 +1,184 @@
+"""Lists, as children tell them; and what is refused because it is one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.jobs import Jobs, Outcome, broken, told, told_list
+from tests.shelf import Shelf
+from tests.site import Site
+
+FILM = {"id": "a", "title": "A film", "url": "http://media.test/a.mp4", "ext": "mp4"}
+
+
+def film(n: int) -> dict[str, Any]:
+    return {"_type": "url", "url": f"http://media.test/{n}.mp4", "title": f"Film {n}", "duration": n}
+
+
+def playlist(*entries: Any, **more: Any) -> dict[str, Any]:
+    return {"_type": "playlist", "id": "l", "title": "A list", "entries": list(entries)} | more
+
+
+def links(outcome: Outcome) -> list[str]:
+    return [entry["url"].rpartition("/")[2] for entry in outcome.entries]
+
+
+# Expanding.
+
+
+async def test_a_feed_is_told_in_its_order_and_what_it_is_called(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/feed?entry=/video.mp4&entry=/page&entry=/1mb.mp4"))
+    assert outcome.last == {"kind": "expanded", "truncated": False}
+    assert outcome.described["title"] == "Feed"
+    assert outcome.entries == [
+        {"url": site.url("/video.mp4"), "title": "Entry 1", "index": 1},
+        {"url": site.url("/page"), "title": "Entry 2", "index": 2},
+        {"url": site.url("/1mb.mp4"), "title": "Entry 3", "index": 3},
+    ]
+
+
+async def test_what_is_no_list_is_a_list_of_one(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/page?title=Alone")
+    outcome = await jobs.expand(tmp_path / "1", url)
+    [entry] = outcome.entries
+    assert (entry["url"], entry["title"], "item" in entry) == (url, "Alone", False)
+
+
+async def test_films_without_a_page_are_places_in_their_list(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/page/playlist")
+    outcome = await jobs.expand(tmp_path / "1", url)
+    assert [(entry["url"], entry["item"]) for entry in outcome.entries] == [(url, 1), (url, 2)]
+
+
+async def test_one_place_of_a_list_can_be_downloaded(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "1", site.url("/page/playlist"), item=2, outputs=["video"])
+    assert outcome.last["kind"] == "produced"
+    assert site.seen("/silent.mp4")
+    assert not site.seen("/video.mp4")
+    gone = await jobs.download(tmp_path / "2", site.url("/page/playlist"), item=3)
+    assert broken(gone)[0] == "no_media"
+
+
+@pytest.mark.parametrize(
+    ("items", "numbers"),
+    [
+        ("2", [2]),
+        ("1-2,5,-1", [1, 2, 5, 6]),
+        ("-2-", [5, 6]),
+        ("5,1:3", [5, 1, 2, 3]),
+        ("::2", [1, 3, 5]),
+        ("4,4,3-5", [4, 3, 5]),
+        ("5-99", [5, 6]),
+    ],
+)
+async def test_entries_are_chosen_as_yt_dlp_does(
+    jobs: Jobs, site: Site, tmp_path: Path, items: str, numbers: list[int]
+) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=6"), playlist_items=items)
+    assert links(outcome) == [f"video.mp4?times={n}" for n in numbers]
+    assert [entry["index"] for entry in outcome.entries] == list(range(1, len(numbers) + 1))
+
+
+async def test_entries_that_are_not_there_are_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=2"), playlist_items="3-5")
+    assert broken(outcome)[0] == "no_media"
+    assert broken(await jobs.expand(tmp_path / "2", site.url("/feed")))[0] == "no_media"
+
+
+async def test_what_is_known_is_not_told_again(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=5"), known=3)
+    assert [entry["index"] for entry in outcome.entries] == [4, 5]
+    nothing_new = await jobs.expand(tmp_path / "2", site.url("/feed?count=5"), known=5)
+    assert (nothing_new.last["kind"], nothing_new.entries) == ("expanded", [])
+
+
+@pytest.mark.parametrize("items", [None, "1-", "1,2-9,-1"])
+async def test_an_endless_list_ends_and_its_log_says_why(
+    tmp_path: Path, shelf: Shelf, items: str | None
+) -> None:
+    endless = playlist(film(1), film(2), film(3), endless=True)
+    outcome = await told_list(tmp_path / "1", shelf, endless, max_playlist=7, playlist_items=items)
+    assert outcome.last == {"kind": "expanded", "truncated": True}
+    assert links(outcome) == [f"{n}.mp4" for n in (1, 2, 3, 1, 2, 3, 1)]
+    assert "downloads.max_playlist is 7" in outcome.log
+
+
+async def test_as_many_as_are_allowed_is_all_of_it(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=3"), max_playlist=3)
+    assert outcome.last == {"kind": "expanded", "truncated": False}
+
+
+async def test_what_is_found_is_told_before_the_source_is_asked_for_more(
+    tmp_path: Path, shelf: Shelf
+) -> None:
+    endless = playlist(film(1), film(2), endless=True)
+    outcome = await told_list(tmp_path / "1", shelf, endless, max_playlist=5)
+    bundles = [len(event["entries"]) for event in outcome.events if event["kind"] == "found"]
+    assert bundles == [2, 2, 1]
+
+
+async def test_many_are_told_in_bundles(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=250"))
+    assert [len(event["entries"]) for event in outcome.events if event["kind"] == "found"] == [100, 100, 50]
+
+
+async def test_a_list_in_a_list_stands_for_its_entries(tmp_path: Path, shelf: Shelf) -> None:
+    inner = playlist(film(2), film(3), webpage_url="http://media.test/inner")
+    outcome = await told_list(tmp_path / "1", shelf, playlist(film(1), inner, None, film(4)))
+    assert links(outcome) == ["1.mp4", "2.mp4", "3.mp4", "4.mp4"]
+    assert [entry["index"] for entry in outcome.entries] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("link", ["ftp://media.test/a", "abc123", "http://a b/", "http://user:@/"])
+async def test_what_only_an_extractor_understands_is_a_place_in_the_list(
+    tmp_path: Path, shelf: Shelf, link: str
+) -> None:
+    outcome = await told_list(tmp_path / "1", shelf, playlist(film(1), {"_type": "url", "url": link}))
+    assert outcome.entries[1]["item"] == 2
+    assert outcome.entries[1]["url"].endswith("/told/it")
+
+
+async def test_titles_are_harmless(tmp_path: Path, shelf: Shelf) -> None:
+    odd = film(1) | {"title": "a\x00\u202eb\n c" + "x" * 600, "duration": -1, "uploader": 7}
+    outcome = await told_list(tmp_path / "1", shelf, playlist(odd))
+    [entry] = outcome.entries
+    assert entry["title"].startswith("ab cx")
+    assert len(entry["title"]) == 500
+    assert entry.keys() == {"url", "title", "index"}
+
+
+# Refusing.
+
+
+@pytest.mark.parametrize(
+    "path", ["/feed?count=2", "/feed?entry=/gone.mp4&entry=/video.mp4", "/texts/list.xspf"]
+)
+async def test_a_list_is_refused_and_none_of_it_is_fetched(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "1", site.url(path))
+    assert broken(outcome) == ("is_playlist", False, None)
+    assert {request.path for request in site.requests} == {path.partition("?")[0]}
+
+
+async def test_a_list_of_an_extractor_is_refused(tmp_path: Path, shelf: Shelf) -> None:
+    outcome = await told(tmp_path / "1", shelf, playlist(FILM, FILM))
+    assert broken(outcome)[0] == "is_playlist"
+    endless = await told(tmp_path / "2", shelf, playlist(FILM, endless=True))
+    assert broken(endless)[0] == "is_playlist"
+
+
+async def test_a_list_of_one_gives_that_one(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "1", site.url("/feed?entry=/video.mp4"))
+    assert outcome.file("video").stat().st_size == len(outcome.file("video").read_bytes()) > 0
+    broken_one = await jobs.download(tmp_path / "2", site.url("/feed?entry=/gone.mp4"))
+    assert broken(broken_one)[0] == "http_404"
+
+
+async def test_a_page_with_several_films_gives_the_first(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.download(tmp_path / "1", site.url("/page/playlist"), outputs=["video"])
+    assert outcome.last["kind"] == "produced"
+    assert not site.seen("/silent.mp4")

@@ -1,0 +1,43 @@
+"""`kill -9` of any node and of the database, nodes that stand still, ways that break: at random moments."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.aftermath import check
+from tests.cluster.storm import HOSTS, Storm, storm
+from tests.site import open_site
+
+MINUTES = (pytest.mark.long, pytest.mark.minutes)
+SHORT, LONG = 30.0, 300.0  # seconds
+CALM = {SHORT: (0.5, 2.5), LONG: (1.0, 6.0)}  # between strikes: others want to work as well
+
+
+@pytest.mark.parametrize(
+    ("place", "seconds"),
+    [
+        pytest.param("bucket", SHORT, id="a bucket and disks of their own", marks=pytest.mark.minutes),
+        pytest.param("bucket", LONG, id="a bucket and disks of their own, for minutes", marks=MINUTES),
+        pytest.param("folder", LONG, id="one folder, for minutes", marks=MINUTES),
+    ],
+)
+async def test_whatever_dies_and_whenever_every_task_ends_once_as_was_wanted_and_nothing_is_left(
+    media: Path, tmp_path: Path, request: pytest.FixtureRequest, place: str, seconds: float
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # shown when it fails
+    s3 = request.getfixturevalue("s3") if place == "bucket" else None
+    began = time.time()
+
+    def is_over(_: Storm) -> bool:
+        return time.time() > began + seconds
+
+    async with open_site(media, 0, *HOSTS) as site, storm(tmp_path, site, s3, seed, CALM[seconds]) as raging:
+        began = time.time()
+        try:
+            await raging.run(is_over)
+        finally:
+            print(raging.struck, dict(raging.killed), len(raging.crowd.witnesses), "tasks")
+        await check(raging, media, tmp_path, began)

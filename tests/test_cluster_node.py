@@ -1,0 +1,123 @@
+"""One node in a process of its own, on a real PostgreSQL: what it costs, and what it says of itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.cluster.postgres import database
+from tests.service import Service
+from tests.site import Site
+
+MOST_CONNECTIONS = 12
+TASKS = 60
+_CONNECTIONS = b"""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+
+
+@pytest.fixture(scope="module")
+def url(postgres: str) -> Iterator[str]:
+    with database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def lent(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = {
+        "CLIPWIRE_STORAGE__DATABASE": url,
+        "CLIPWIRE_WORKERS__HEARTBEAT": "0.5",
+        "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
+        "CLIPWIRE_DOWNLOADS__DRAIN": "30",
+    }
+    service = Service(tmp_path_factory.mktemp("node"), **settings)
+    yield service
+    service.terminate()
+
+
+@pytest.fixture
+async def node(lent: Service) -> AsyncIterator[Service]:
+    if not lent.runs:
+        await lent.start()
+    lent.connect()
+    await lent.ready()
+    yield lent
+    await lent.disconnect()
+
+
+async def checks_of(node: Service) -> tuple[int, dict[str, Any]]:
+    async with node.client.get("/readyz") as answer:
+        return answer.status, (await answer.json())["checks"]
+
+
+@asynccontextmanager
+async def connections_to(url: str) -> AsyncIterator[list[int]]:
+    """How many there are, looked at again and again while the block lasts."""
+    counts: list[int] = []
+
+    async def look() -> None:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
+            while True:
+                [[count]] = await (await db.execute(_CONNECTIONS)).fetchall()
+                counts.append(count)
+                await asyncio.sleep(0.01)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield counts
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+
+
+@pytest.mark.long
+async def test_a_node_has_twelve_connections_at_most_whatever_is_asked_of_it(
+    node: Service, url: str, site: Site
+) -> None:
+    async def get(path: str) -> None:
+        async with node.client.get(path) as answer:
+            assert answer.status in (200, 404, 503), await answer.text()  # 503: so much at once is too much
+            await answer.read()
+
+    async def live(number: int) -> None:
+        task = await node.submit(
+            site.url(f"/1mb.mp4?{number}"), outputs=["video"], auto_start=number % 2 == 0
+        )
+        task_id = task["task_id"]
+        for action in ("pause", "resume", "cancel"):
+            async with node.client.post(f"/api/tasks/{task_id}/{action}") as answer:
+                assert answer.status in (200, 409, 503), await answer.text()  # 503: its worker is busy
+        paths = (f"/api/status/{task_id}", "/api/tasks?q=mp4", "/api/download/video_no_0.mp4", "/api/cookies")
+        await asyncio.gather(*(get(path) for path in (*paths, "/readyz", "/api/tasks?stage=queued")))
+
+    async with asyncio.timeout(30), connections_to(url) as counts:
+        await asyncio.gather(*map(live, range(TASKS)))
+    assert MOST_CONNECTIONS >= max(counts) > MOST_CONNECTIONS / 2
+
+
+async def test_a_node_says_whether_it_has_a_database_and_hears_the_others(node: Service) -> None:
+    status, checks = await checks_of(node)
+    assert status == 200
+    for name in ("database", "listener"):
+        assert (checks[name]["ok"], checks[name]["needed"]) == (True, True), checks[name]
+
+
+@pytest.mark.long
+async def test_a_node_that_is_stopped_has_time_for_what_runs_and_is_no_worker_meanwhile(
+    node: Service, site: Site
+) -> None:
+    runs = await node.submit(site.url("/8mb.mp4?rate=4000000"), outputs=["video"])
+    await node.wait(runs["task_id"], "download")
+    stopping = asyncio.create_task(node.stop())
+    async with asyncio.timeout(10):
+        while (found := await checks_of(node))[1]["workers"]["ok"]:
+            await asyncio.sleep(0.05)
+    assert (found[0], found[1]["stopping"]["ok"]) == (503, False)
+    waits = await node.submit(site.url("/1mb.mp4"), outputs=["video"])
+    assert (await node.wait(runs["task_id"]))["attempt"] == 1
+    assert await stopping == 0
+    await node.start()
+    assert (await node.wait(waits["task_id"]))["attempt"] == 1

@@ -1,0 +1,232 @@
+"""Lists: their entries become tasks, and what is done to a list is done to all of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.api import keys
+from server.events import Resumed, Started
+from server.models import Entry
+from server.settings import DownloadSettings
+from tests.inside import Inside, inside
+from tests.site import Site
+
+FINAL = ("completed", "error")
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[Inside]:
+    async with inside(tmp_path) as opened:
+        yield opened
+
+
+async def submit(opened: Inside, url: str, **fields: Any) -> str:
+    return await opened.submit(url=url, auto_start=True, outputs=["video"], playlist=True, **fields)
+
+
+async def entries(opened: Inside, playlist_id: str, **query: str) -> list[dict[str, Any]]:
+    """In their order."""
+    async with opened.client.get(f"/api/tasks?limit=200&playlist_id={playlist_id}", params=query) as answer:
+        assert answer.status == 200
+        return list(reversed((await answer.json())["tasks"]))
+
+
+async def act(opened: Inside, task_id: str, action: str) -> tuple[int, dict[str, Any]]:
+    async with opened.client.post(f"/api/tasks/{task_id}/{action}") as answer:
+        return answer.status, await answer.json()
+
+
+async def ended(opened: Inside, playlist_id: str) -> dict[str, Any]:
+    async with asyncio.timeout(30):
+        while (found := await opened.status(playlist_id))["status"] not in FINAL:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def test_entries_become_tasks_in_order_and_the_list_counts_them(opened: Inside, site: Site) -> None:
+    url = site.url("/feed?entry=/silent.mp4&entry=/gone.mp4&entry=/video.mp4")
+    playlist_id = await submit(opened, url, priority=3)
+    playlist = await ended(opened, playlist_id)
+    assert (playlist["stage"], playlist["progress"], playlist["files"]) == ("completed", 100, {})
+    assert playlist["entries"] == {"total": 3, "completed": 2, "failed": 1}
+    assert playlist["video_info"]["title"] == "Feed"
+    found = await entries(opened, playlist_id)
+    assert [entry["url"] for entry in found] == [
+        site.url(path) for path in ("/silent.mp4", "/gone.mp4", "/video.mp4")
+    ]
+    assert [entry["stage"] for entry in found] == ["completed", "failed", "completed"]
+    assert {entry["playlist_id"] for entry in found} == {playlist_id}
+    assert {entry["priority"] for entry in found} == {3}
+    assert [sorted(entry["files"]) for entry in found] == [["video"], [], ["video"]]
+    assert "playlist_id" not in playlist
+    assert "entries" not in found[0]
+
+
+async def test_a_list_none_of_whose_entries_succeeds_has_failed(opened: Inside, site: Site) -> None:
+    playlist = await ended(opened, await submit(opened, site.url("/feed?entry=/gone.mp4&entry=/lost.mp4")))
+    assert (playlist["stage"], playlist["error_code"]) == ("failed", "entries_failed")
+    assert (playlist["progress"], playlist["entries"]["failed"]) == (0, 2)
+
+
+async def test_a_list_without_playlist_is_refused_with_a_hint(opened: Inside, site: Site) -> None:
+    failed = await ended(opened, await opened.submit(url=site.url("/feed?count=2"), auto_start=True))
+    assert failed["error_code"] == "is_playlist"
+    assert "playlist" in failed["hint"]
+    assert not site.seen("/video.mp4")
+
+
+async def test_an_endless_list_ends_where_the_operator_says(tmp_path: Path, site: Site) -> None:
+    downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=2)
+    async with inside(tmp_path, downloads=downloads) as opened:
+        playlist_id = await submit(opened, site.url("/feed?count=4"), playlist_items="1,2-3")
+        playlist = await ended(opened, playlist_id)
+        assert playlist["entries"] == {"total": 2, "completed": 2, "failed": 0, "truncated": True}
+        async with opened.client.get(f"/api/tasks/{playlist_id}/log") as answer:
+            assert "downloads.max_playlist is 2" in await answer.text()
+
+
+# What is done to a list is done to all of it. The entries stall, so that some run and some wait.
+
+
+@pytest.fixture
+async def stalling(opened: Inside, site: Site) -> dict[str, Any]:
+    """A list of which one entry is done, four run and three wait."""
+    links = "".join(f"&entry=/video.mp4%3Fstall={1000 + n}" for n in range(1, 8))
+    playlist_id = await submit(opened, site.url(f"/feed?entry=/silent.mp4{links}"))
+    async with asyncio.timeout(30):
+        while True:
+            playlist = await opened.status(playlist_id)
+            running = await entries(opened, playlist_id, stage="download")
+            if playlist["stage"] == "download" and playlist["entries"]["completed"] and len(running) == 4:
+                return playlist
+            await asyncio.sleep(0.02)
+
+
+async def stages(opened: Inside, playlist_id: str) -> list[str]:
+    return sorted(entry["stage"] for entry in await entries(opened, playlist_id))
+
+
+async def test_a_list_is_cancelled_as_a_whole_and_what_was_not_done_is_retried(
+    opened: Inside, site: Site, stalling: dict[str, Any]
+) -> None:
+    playlist_id = stalling["task_id"]
+    assert stalling["progress"] == 20 + 79 // 8
+    status, cancelled = await act(opened, playlist_id, "cancel")
+    assert (status, cancelled["stage"]) == (200, "cancelled")
+    assert cancelled["entries"] == {"total": 8, "completed": 1, "failed": 7}
+    assert await stages(opened, playlist_id) == ["cancelled"] * 7 + ["completed"]
+    assert (await act(opened, playlist_id, "resume"))[0] == 409
+    asked = len(site.seen("/silent.mp4"))
+    site.release()
+    status, again = await act(opened, playlist_id, "retry")
+    assert (status, again["stage"]) == (200, "download")
+    assert again["entries"] == {"total": 8, "completed": 1, "failed": 0}
+    done = await ended(opened, playlist_id)
+    assert done["entries"] == {"total": 8, "completed": 8, "failed": 0}
+    assert [len(site.seen("/feed")), len(site.seen("/silent.mp4"))] == [1, asked]
+    status, same = await act(opened, playlist_id, "retry")
+    assert (status, same) == (200, done)
+
+
+async def test_a_list_is_paused_and_resumed_as_a_whole(
+    opened: Inside, site: Site, stalling: dict[str, Any]
+) -> None:
+    playlist_id = stalling["task_id"]
+    status, paused = await act(opened, playlist_id, "pause")
+    assert (status, paused["stage"]) == (200, "paused")
+    assert await stages(opened, playlist_id) == ["completed"] + ["paused"] * 7
+    site.release()
+    status, resumed = await act(opened, playlist_id, "resume")
+    assert (status, resumed["stage"]) == (200, "download")
+    assert (await ended(opened, playlist_id))["entries"]["completed"] == 8
+
+
+async def test_a_list_is_removed_with_all_that_is_of_it(
+    opened: Inside, stalling: dict[str, Any], tmp_path: Path
+) -> None:
+    playlist_id = stalling["task_id"]
+    async with opened.client.delete(f"/api/tasks/{playlist_id}") as answer:
+        assert answer.status == 204
+    async with opened.client.get("/api/tasks") as answer:
+        assert (await answer.json())["tasks"] == []
+    left = [
+        path.name for folder in ("work", "files", "logs") for path in (tmp_path / "data" / folder).iterdir()
+    ]
+    assert left == []
+
+
+async def test_an_entry_that_is_removed_or_retried_by_itself_is_counted(
+    opened: Inside, site: Site, stalling: dict[str, Any]
+) -> None:
+    playlist_id = stalling["task_id"]
+    running = await entries(opened, playlist_id, stage="download")
+    async with opened.client.delete(f"/api/tasks/{running[0]['task_id']}") as answer:
+        assert answer.status == 204
+    await act(opened, running[1]["task_id"], "cancel")
+    site.release()
+    done = await ended(opened, playlist_id)
+    assert (done["stage"], done["entries"]) == ("completed", {"total": 8, "completed": 6, "failed": 2})
+    await act(opened, running[1]["task_id"], "retry")
+    async with asyncio.timeout(20):
+        while (found := await opened.status(playlist_id))["entries"]["completed"] < 7:
+            await asyncio.sleep(0.02)
+    assert (found["stage"], found["entries"]["failed"]) == ("completed", 1)
+
+
+async def test_a_new_priority_is_that_of_all_that_wait(opened: Inside, stalling: dict[str, Any]) -> None:
+    playlist_id = stalling["task_id"]
+    async with opened.client.patch(f"/api/tasks/{playlist_id}", json={"priority": 5}) as answer:
+        assert (await answer.json())["priority"] == 5
+    found = await entries(opened, playlist_id)
+    assert [entry["priority"] for entry in found if entry["stage"] != "completed"] == [5] * 7
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause"])
+async def test_a_list_is_stopped_while_it_is_read_and_read_on_later(
+    opened: Inside, site: Site, action: str
+) -> None:
+    playlist_id = await submit(opened, site.url("/feed?count=3&delay=0.3"))
+    await opened.reached(playlist_id, "info")
+    status, stopped = await act(opened, playlist_id, action)
+    assert (status, stopped["entries"]["total"]) == (200, 0)
+    again = {"cancel": "retry", "pause": "resume"}[action]
+    assert (await act(opened, playlist_id, again))[1]["stage"] == "queued"
+    assert (await ended(opened, playlist_id))["entries"] == {"total": 3, "completed": 3, "failed": 0}
+
+
+async def test_what_was_accepted_before_a_kill_is_neither_lost_nor_doubled(
+    tmp_path: Path, site: Site
+) -> None:
+    """The server goes away between two bundles: what was found before is known to the next reading."""
+    async with inside(tmp_path) as opened:
+        tasks = opened.app[keys.TASKS]
+        playlist_id = await opened.submit(url=site.url("/feed?count=5"), playlist=True, outputs=["video"])
+        await tasks._recorder.record(playlist_id, Resumed())
+        started = await tasks._recorder.record(playlist_id, Started())
+        playlist = replace(await tasks._store.get(playlist_id), status=started)
+        found = [Entry(index=n, url=site.url(f"/video.mp4?times={n}")) for n in (1, 2)]
+        for _ in range(2):  # the second time changes nothing
+            await tasks._recorder.join_surely(playlist, found, lambda _: None)
+        assert (await opened.status(playlist_id))["entries"]["total"] == 2
+    async with inside(tmp_path) as opened:
+        done = await ended(opened, playlist_id)
+        assert done["entries"] == {"total": 5, "completed": 5, "failed": 0}
+        links = [entry["url"] for entry in await entries(opened, playlist_id)]
+        assert links == [site.url(f"/video.mp4?times={n}") for n in range(1, 6)]
+
+
+async def test_nothing_joins_a_list_of_a_later_attempt(opened: Inside, site: Site) -> None:
+    tasks = opened.app[keys.TASKS]
+    playlist_id = await opened.submit(playlist=True)
+    await tasks._recorder.record(playlist_id, Resumed())
+    late = replace(
+        await tasks._store.get(playlist_id), status=await tasks._recorder.record(playlist_id, Started())
+    )
+    now = await tasks._recorder.record(playlist_id, Started())
+    found = [Entry(index=1, url=site.url("/video.mp4"))]
+    assert await tasks._recorder.join_surely(late, found, lambda _: None) == now
+    assert await entries(opened, playlist_id) == []

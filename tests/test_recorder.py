@@ -1,0 +1,80 @@
+"""A status that was perhaps saved, as the answer was lost with the database."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from server.backends.sqlite import SqliteStore, open_store
+from server.clock import Clock
+from server.errors import DatabaseAway
+from server.events import Completed, Started
+from server.files.names import short_of
+from server.models import Stage, Task, TaskStatus
+from server.tasks import recorder
+from server.tasks.hub import Hub, Subscription
+from tests.examples import new_task
+
+
+@pytest.mark.parametrize("was_saved", [True, False])
+async def test_what_was_perhaps_saved_is_recorded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_saved: bool
+) -> None:
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    original, tries = SqliteStore.save, 0
+
+    async def save(self: SqliteStore, status: TaskStatus) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            return await original(self, status)
+        if was_saved:
+            await original(self, status)
+        raise DatabaseAway(perhaps_done=True)
+
+    monkeypatch.setattr(SqliteStore, "save", save)
+    hub, subscription = Hub(), Subscription()
+    async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
+        task = await store.add(new_task())
+        with hub.watch(task.status.task_id, subscription):
+            async with asyncio.timeout(5):
+                after = await recorder.Recorder(store, hub, Clock()).record_surely(
+                    task.status.task_id, Started()
+                )
+        assert (after.attempt, after.revision) == (1, 2)
+        assert (await store.get(after.task_id)).status == after
+        assert subscription.take() == [after]
+
+
+async def test_who_does_not_wait_is_told_that_it_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def save(*_: object) -> bool:
+        raise DatabaseAway(perhaps_done=True)
+
+    monkeypatch.setattr(SqliteStore, "save", save)
+    async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
+        task = await store.add(new_task())
+        with pytest.raises(DatabaseAway):
+            await recorder.Recorder(store, Hub(), Clock()).record(task.status.task_id, Started())
+
+
+async def test_an_entry_ends_though_the_row_of_its_list_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = SqliteStore.get
+
+    async def get(self: SqliteStore, task_id: str) -> Task:
+        if task_id == "list":
+            raise ValueError
+        return await original(self, task_id)
+
+    monkeypatch.setattr(SqliteStore, "get", get)
+    async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
+        task = new_task()
+        await store.add(replace(task, status=task.status.model_copy(update={"playlist_id": "list"})))
+        recording = recorder.Recorder(store, Hub(), Clock())
+        for event in (Started(), Completed(files={})):
+            after = await recording.record(task.status.task_id, event)
+        assert after.stage is Stage.COMPLETED

@@ -1,0 +1,243 @@
+"""What one node does, heard on another."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from server.backends.postgresql import PostgresStore, open_store, relay
+from server.backends.postgresql.announcing import News
+from server.backends.postgresql.relay import Relay, relayed
+from server.backends.unusable import DatabaseUnusable
+from server.errors import DatabaseAway
+from server.files.names import short_of
+from server.models import TaskStatus
+from server.tasks.hub import Hub, Removed, Subscription, Update
+from tests.cluster.breaking import Proxy, proxied
+from tests.cluster.pooler import pooled
+from tests.examples import downloading, finished, new_task, started
+
+
+@dataclass
+class Node:
+    store: PostgresStore
+    hub: Hub
+    relay: Relay
+
+
+def open_at(url: str) -> AbstractAsyncContextManager[PostgresStore]:
+    return open_store(url, max_queued=1000, find_short=short_of)
+
+
+@pytest.fixture
+async def writing(clean_database: str) -> AsyncIterator[PostgresStore]:
+    async with open_at(clean_database) as there:
+        yield there
+
+
+@pytest.fixture
+async def proxy(clean_database: str) -> AsyncIterator[Proxy]:
+    async with proxied(clean_database) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def node(writing: PostgresStore, proxy: Proxy) -> AsyncIterator[Node]:
+    """It reaches the database through a proxy, the other one directly."""
+    async with AsyncExitStack() as stack:
+        there = await stack.enter_async_context(open_at(proxy.url))
+        hub = Hub()
+        yield Node(there, hub, await stack.enter_async_context(relayed(proxy.url, there, hub)))
+
+
+async def comes(subscription: Subscription, wanted: Callable[[Update], bool]) -> list[Update]:
+    """All updates up to the one that is `wanted`."""
+    found: list[Update] = []
+    async with asyncio.timeout(15):
+        while not any(map(wanted, found)):
+            found += subscription.take()
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def comes_also(subscription: Subscription, wanted: Update, found: list[Update]) -> list[Update]:
+    """All updates, if it is not among those that were `found`."""
+    return found if wanted in found else found + await comes(subscription, lambda update: update == wanted)
+
+
+def is_at(status: TaskStatus) -> Callable[[Update], bool]:
+    return lambda update: update == status
+
+
+async def save(there: PostgresStore, status: TaskStatus) -> TaskStatus:
+    assert await there.save(status)
+    return status
+
+
+async def test_a_change_on_one_node_comes_to_who_watches_on_another(
+    writing: PostgresStore, node: Node
+) -> None:
+    status = (await writing.add(new_task())).status
+    subscription = Subscription()
+    with node.hub.watch(status.task_id, subscription):
+        for step in (started, downloading, finished):
+            status = await save(writing, step(status))
+            await comes(subscription, is_at(status))
+        await writing.mark_removed(status.task_id)
+        await comes(subscription, lambda update: update == Removed(status.task_id))
+
+
+async def test_who_watches_all_hears_of_new_tasks(writing: PostgresStore, node: Node) -> None:
+    subscription = Subscription()
+    with node.hub.watch(None, subscription):
+        status = (await writing.add(new_task())).status
+        await comes(subscription, is_at(status))
+
+
+async def test_what_nobody_watches_is_not_read(
+    writing: PostgresStore, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    original = node.store.readable_statuses
+
+    async def spied(ids: Any) -> Any:
+        read.extend(ids)
+        return await original(ids)
+
+    monkeypatch.setattr(node.store, "readable_statuses", spied)
+    watched, other = [(await writing.add(new_task())).status for _ in range(2)]
+    subscription = Subscription()
+    with node.hub.watch(watched.task_id, subscription):
+        await save(writing, started(other))
+        await save(node.store, ours := started(watched))  # our own recorder tells the hub
+        await comes(subscription, is_at(await save(writing, downloading(ours))))
+    assert {*read} == {watched.task_id}
+
+
+async def test_after_a_gap_all_that_is_watched_is_read_again(
+    writing: PostgresStore, node: Node, proxy: Proxy, clean_database: str
+) -> None:
+    statuses = [(await writing.add(new_task())).status for _ in range(4)]
+    changed, gone, damaged, same = statuses
+    subscription = Subscription()
+    with ExitStack() as watches:
+        for status in (damaged, gone, changed):
+            watches.enter_context(node.hub.watch(status.task_id, subscription))
+        with psycopg.connect(clean_database) as db:
+            db.execute("UPDATE tasks SET status = '{' WHERE task_id = %s", (damaged.task_id,))
+        proxy.cut()
+        await writing.mark_removed(gone.task_id)
+        now = await save(writing, started(changed))
+        found = await comes_also(subscription, Removed(gone.task_id), await comes(subscription, is_at(now)))
+    assert damaged.task_id not in {update.task_id for update in found}
+    assert same.task_id not in {update.task_id for update in found}
+
+
+async def test_after_a_gap_a_feed_of_all_gets_what_is_live_and_what_ended_in_it(
+    writing: PostgresStore, node: Node, proxy: Proxy
+) -> None:
+    subscription = Subscription()
+    with node.hub.watch(None, subscription):
+        live, ending = [(await writing.add(new_task())).status for _ in range(2)]
+        await comes(subscription, is_at(ending))
+        proxy.cut()
+        now, end = await save(writing, started(live)), await save(writing, finished(ending))
+        await comes_also(subscription, end, await comes(subscription, is_at(now)))
+
+
+@pytest.mark.parametrize("error", [DatabaseAway(), RuntimeError("a mistake")])
+async def test_a_gap_lasts_until_what_was_missed_has_been_read(
+    writing: PostgresStore, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It listens again at once, and cannot read for longer than is read beyond the gap."""
+    monkeypatch.setattr(relay, "SILENT", 1.5)  # instants are whole seconds
+    recent, give_up = node.store.recent, time.monotonic() + 4
+    silences: list[float] = []
+
+    async def fails_at_first(seconds: float) -> list[str]:
+        silences.append(node.relay.silence)
+        if time.monotonic() < give_up:
+            raise error
+        return await recent(seconds)
+
+    monkeypatch.setattr(node.store, "recent", fails_at_first)
+    subscription = Subscription()
+    with node.hub.watch(None, subscription):
+        status = (await writing.add(new_task())).status
+        await comes(subscription, is_at(status))
+        proxy.cut()
+        await comes(subscription, is_at(await save(writing, finished(status))))
+    assert len(silences) > 2
+    assert silences[-1] > 1, "it listens, and knows nothing yet"
+
+
+async def test_a_log_out_is_heard_on_every_node(writing: PostgresStore, node: Node) -> None:
+    heard = asyncio.Event()
+    node.store.sessions.listen(lambda session_id: heard.set() if session_id == "session" else None)
+    await writing.sessions.begin("session", "scope")
+    assert await node.store.sessions.get("session")
+    await writing.sessions.end("session")
+    assert await node.store.sessions.get("session") is None
+    async with asyncio.timeout(10):
+        await heard.wait()
+
+
+@pytest.mark.long
+async def test_a_connection_that_is_silent_is_given_up(
+    writing: PostgresStore, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands, and nothing comes: as with a machine that was switched off."""
+    assert relay.SILENT + relay.ANSWER_WITHIN + relay.AGAIN < 10
+    monkeypatch.setattr(relay, "SILENT", 0.5)
+    monkeypatch.setattr(relay, "ANSWER_WITHIN", 0.5)
+    proxy.cut()  # the next connection goes by the shorter times
+    status = (await writing.add(new_task())).status
+    subscription = Subscription()
+    with node.hub.watch(status.task_id, subscription):
+        await comes(subscription, is_at(status := await save(writing, started(status))))
+        proxy.hush()
+        status = await save(writing, downloading(status))
+        await comes(subscription, is_at(status))
+
+
+async def test_a_node_that_does_not_hear_itself_does_not_start(
+    writing: PostgresStore, clean_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "CHANNEL", "elsewhere")  # as a pooler does with LISTEN, without an error
+    with pytest.raises(
+        DatabaseUnusable, match=r"^storage.database leads through a pooler in transaction mode:"
+    ):
+        await relayed(clean_database, writing, Hub()).__aenter__()
+
+
+async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
+    writing: PostgresStore, clean_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "HEARD_WITHIN", 0.02)
+    say = writing.say
+
+    async def say_and_have_no_time(news: News) -> None:
+        await say(news)
+        keep_the_machine()
+
+    def keep_the_machine() -> None:
+        time.sleep(relay.SAID * relay.HEARD_WITHIN)
+
+    monkeypatch.setattr(writing, "say", say_and_have_no_time)
+    async with relayed(clean_database, writing, Hub()):
+        pass
+
+
+async def test_a_real_pooler_in_transaction_mode_is_refused_in_seconds(clean_database: str) -> None:
+    with pooled(clean_database) as url:
+        async with open_at(url) as there:  # which it carries well
+            await there.add(new_task())
+            began = time.monotonic()
+            with pytest.raises(DatabaseUnusable, match=r"^storage.database leads through a pooler [^\n]+$"):
+                await relayed(url, there, Hub()).__aenter__()
+            assert time.monotonic() - began < relay.SAID * relay.HEARD_WITHIN + 1

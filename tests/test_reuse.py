@@ -1,0 +1,82 @@
+"""`reuse`: a task with the same request is answered instead of a new one, as long as it is of use."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from server.api import keys
+from server.events import Cancelled, Failed
+from server.settings import ServerSettings
+from tests.inside import TASK, Inside, inside
+
+
+async def asked(server: Inside, token: str = "", **fields: Any) -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    body = TASK | {"reuse": True} | fields
+    async with server.client.post("/api/process", json=body, headers=headers) as answer:
+        return answer.status, (await answer.json())["task_id"]
+
+
+async def test_a_task_that_goes_on_is_answered_whenever_and_however_urgently_it_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    async with inside(tmp_path) as server:
+        first = await server.submit()
+        alike: list[dict[str, Any]] = [
+            {},
+            {"priority": 3},
+            {"quality": "best"},
+            {"start_at": "2099-01-01T00:00:00Z"},
+        ]
+        for fields in alike:
+            assert await asked(server, **fields) == (200, first)
+        assert await asked(server, quality="720") != (200, first)
+        assert (await asked(server, reuse=False))[0] == 202
+    async with inside(tmp_path) as server:
+        assert (await asked(server, quality="720"))[0] == 200
+
+
+@pytest.mark.parametrize("event", [Cancelled(), Failed(code="http_404")])
+async def test_one_that_has_failed_is_of_no_use(tmp_path: Path, event: Any) -> None:
+    async with inside(tmp_path) as server:
+        first = await server.submit()
+        await server.app[keys.TASKS]._recorder.record(first, event)
+        assert (await asked(server))[0] == 202
+
+
+async def test_a_finished_one_is_of_use_as_long_as_its_files_are_there(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        link = await server.finished(b"content")
+        status, _ = await server.app[keys.TASKS].find_file(link.rpartition("/")[2])
+        assert await asked(server) == (200, status.task_id)
+        [file] = (tmp_path / "data" / "files" / status.task_id).rglob("*.mp4")
+        file.unlink()
+        assert (await asked(server))[0] == 202
+
+
+async def test_of_many_that_ask_at_once_one_makes_the_task(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        answers = await asyncio.gather(*(asked(server) for _ in range(20)))
+        assert len({task_id for _, task_id in answers}) == 1
+
+
+async def test_within_a_batch_too(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        first = await server.submit(quality="720")
+        requests = [TASK | {"reuse": True}] * 3 + [TASK | {"reuse": True, "quality": "720"}]
+        async with server.client.post("/api/process/batch", json={"requests": requests}) as answer:
+            results = (await answer.json())["results"]
+        assert [result["status"] for result in results] == [202, 202, 202, 200]
+        assert len({result["task"]["task_id"] for result in results[:3]}) == 1
+        assert results[3]["task"]["task_id"] == first
+
+
+async def test_nobody_is_given_the_task_of_another_token(tmp_path: Path) -> None:
+    tokens = (SecretStr("one"), SecretStr("other"))
+    async with inside(tmp_path, server=ServerSettings(tokens=tokens)) as server:
+        _, first = await asked(server, token="one")
+        assert await asked(server, token="one") == (200, first)
+        assert (await asked(server, token="other"))[0] == 202

@@ -1,0 +1,118 @@
+"""Two neighbouring releases are one service on one database, for as long as an upgrade takes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.backends.postgresql.migrations import released_scripts
+from tests.next_release import NextRelease
+from tests.service import Payload, Service
+from tests.site import Site, sha256
+
+pytestmark = pytest.mark.long
+SLOW = "/8mb.mp4?rate=4000000"
+
+
+def settings_of(url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "CLIPWIRE_STORAGE__DATABASE": url,
+        "CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data"),
+        "CLIPWIRE_DOWNLOADS__MAX_CONCURRENT": "1",
+        "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
+        "CLIPWIRE_WORKERS__HEARTBEAT": "0.5",
+    }
+
+
+@pytest.fixture
+async def releases(empty_database: str, tmp_path: Path) -> AsyncIterator[tuple[Service, Service]]:
+    """This one, which runs already, and the next; they are not set up alike."""
+    settings = settings_of(empty_database, tmp_path)
+    async with AsyncExitStack() as stack:
+        this = await stack.enter_async_context(Service(tmp_path / "this", **settings))
+        follows = NextRelease(tmp_path / "next", 0, **settings, CLIPWIRE_DOWNLOADS__MAX_QUEUED="99")
+        yield this, await stack.enter_async_context(follows)
+
+
+async def last_of(node: Service, task_id: str) -> Payload:
+    async with asyncio.timeout(20), node.client.ws_connect(f"/ws/{task_id}") as socket:
+        return [message.json() async for message in socket][-1]  # type: ignore[no-any-return]
+
+
+async def done_to(node: Service, task_id: str, action: str) -> Payload:
+    async with node.client.post(f"/api/tasks/{task_id}/{action}") as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()  # type: ignore[no-any-return]
+
+
+def without_mood(payload: Payload) -> Payload:
+    return {name: value for name, value in payload.items() if name != "mood"}
+
+
+async def settings_check(node: Service) -> dict[str, Any]:
+    """As soon as it is not in order: a node that has just begun has to be heard of first."""
+    async with asyncio.timeout(10):
+        while True:
+            async with node.client.get("/readyz") as answer:
+                check: dict[str, Any] = (await answer.json())["checks"]["settings"]
+            if not check["ok"]:
+                return check
+            await asyncio.sleep(0.1)
+
+
+async def test_two_neighbouring_releases_are_one_service(
+    releases: tuple[Service, Service], site: Site, media: Path, tmp_path: Path
+) -> None:
+    this, follows = releases
+
+    # Each runs what either was asked for, and all is told by both.
+    tasks = [await node.submit(site.url(SLOW), outputs=["video"]) for node in (this, follows, this, follows)]
+    ids = [task["task_id"] for task in tasks]
+    heard = await asyncio.gather(*(last_of(node, each) for node in releases for each in ids))
+    for one, other in zip(heard[:4], heard[4:], strict=True):
+        assert (one["stage"], other["mood"]) == ("completed", "calm")
+        assert one == without_mood(other) == await this.status(one["task_id"])
+        assert other == await follows.status(one["task_id"])
+    for node in releases:
+        assert any("attempt" in line for line in node.log), "it ran nothing"
+        link = heard[0]["files"]["video"]
+        assert sha256(await node.fetch(link, tmp_path / "video")) == sha256(media / "8mb.mp4")
+        async with node.client.get("/api/tasks?q=8mb") as listed:
+            assert [task["task_id"] for task in (await listed.json())["tasks"]] == ids[::-1]
+
+    # What the next one wrote is kept by what this one changes, and what this one wrote is read by the next.
+    for first, then in (releases, releases[::-1]):
+        task_id = (await first.submit(site.url(SLOW), auto_start=False))["task_id"]
+        assert (await done_to(then, task_id, "cancel"))["stage"] == "cancelled"
+        assert (await follows.status(task_id))["mood"] == "calm"
+        assert (await done_to(first, task_id, "retry"))["stage"] == "queued"
+        async with then.client.delete(f"/api/tasks/{task_id}") as answer:
+            assert answer.status == 204
+        async with first.client.get(f"/api/status/{task_id}") as answer:
+            assert answer.status == 404
+
+    # Going back one release is possible: this one starts on the tables of the next.
+    await this.restart()
+    assert (await this.status(ids[0])) == heard[0]
+
+    # They say that they are not set up alike, and work on.
+    for node in releases:
+        check = await settings_check(node)
+        assert (check["ok"], check["needed"]) == (False, False)
+        assert "not those of" in check["detail"]
+        assert any("the settings of this node are not those of" in line for line in node.log)
+        assert node.complaints() == []
+
+
+async def test_a_release_that_this_one_cannot_work_beside_is_said_in_one_line(
+    empty_database: str, tmp_path: Path
+) -> None:
+    settings, newest = settings_of(empty_database, tmp_path), len(released_scripts())
+    async with NextRelease(tmp_path / "next", newest + 1, **settings):
+        this = Service(tmp_path / "this", **settings)
+        with pytest.raises(RuntimeError, match=r"storage.database.* is of a newer server .*update this one"):
+            await this.start()
+        assert await this.ended() == 1

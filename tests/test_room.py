@@ -1,0 +1,112 @@
+"""Room is looked for before a download begins, and promised once."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.child import needs
+from server.tasks.disk import Disk, Reserve
+from tests.jobs import Jobs, wished
+from tests.site import Site
+
+MIB = 1 << 20
+
+
+class Free(Disk):
+    """A disk of which as much is free as a test says."""
+
+    bytes = 0
+
+    def free(self) -> int:
+        return self.bytes
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Free:
+    return Free(tmp_path, floor=10 * MIB)
+
+
+async def test_those_who_begin_at_once_do_not_count_the_same_bytes(disk: Free, tmp_path: Path) -> None:
+    reserve, disk.bytes = Reserve(disk), 30 * MIB
+    asking = (reserve.take(str(each), tmp_path / str(each), 8 * MIB) for each in range(5))
+    assert await asyncio.gather(*asking) == [True, True, False, False, False]
+    assert reserve.is_short()
+    reserve.give_back("0")
+    assert not await reserve.take("5", tmp_path / "5", 13 * MIB)
+    assert await reserve.take("2", tmp_path / "2", 8 * MIB)
+
+
+async def test_what_is_on_the_disk_already_is_not_counted_twice(disk: Free, tmp_path: Path) -> None:
+    reserve, disk.bytes = Reserve(disk), 20 * MIB
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    assert await reserve.take("one", one, 8 * MIB)
+    (one / "a.part").write_bytes(bytes(6 * MIB))
+    disk.bytes -= 6 * MIB
+    assert await reserve.take("other", other, 2 * MIB)
+    assert not await reserve.take("third", tmp_path / "third", 1)
+
+
+async def test_one_that_asks_again_is_not_in_its_own_way(disk: Free, tmp_path: Path) -> None:
+    reserve, disk.bytes = Reserve(disk), 20 * MIB
+    assert await reserve.take("a", tmp_path / "a", 8 * MIB)
+    assert await reserve.take("a", tmp_path / "a", 9 * MIB)
+
+
+async def test_nobody_is_helped_who_waits_no_more(
+    disk: Free, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = Reserve(disk)
+    assert not await reserve.take("a", tmp_path / "a", MIB)
+    assert reserve.is_short()
+    disk.bytes = 11 * MIB
+    assert not reserve.is_short()
+    disk.bytes = 0
+    monkeypatch.setattr("server.tasks.disk.SHORT_FOR", 0)
+    assert not reserve.is_short()
+
+
+async def test_for_what_could_never_fit_nothing_is_given_up(disk: Free, tmp_path: Path) -> None:
+    reserve = Reserve(disk)
+    assert not await reserve.take("a", tmp_path / "a", disk.size())
+    assert not reserve.is_short()
+
+
+FILM = {"filesize": 1000, "ext": "mp4", "protocol": "https", "vcodec": "avc1", "acodec": "mp4a"}
+PICTURE = FILM | {"acodec": "none", "filesize": None, "filesize_approx": 800}
+SOUND = FILM | {"vcodec": "none", "filesize": 200, "ext": "m4a"}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sections", "expected"),
+    [
+        ({"outputs": ["video"]}, [[FILM]], 1000),
+        ({"outputs": ["video"], "video_format": "any"}, [[FILM | {"ext": "flv"}]], 1000),
+        ({"outputs": ["video"], "video_format": "mkv"}, [[FILM]], 2000),
+        ({"outputs": ["video"]}, [[FILM | {"protocol": "m3u8_native"}]], 2000),
+        ({"outputs": ["video"]}, [[PICTURE, SOUND]], 2000),
+        ({"outputs": ["video"]}, [[FILM], [FILM]], 6000),
+        ({"outputs": ["audio"], "audio_quality": 8}, [[FILM]], 11_000),
+        ({"outputs": ["video", "audio"], "audio_format": "best"}, [[PICTURE, SOUND]], 2200),
+        ({"outputs": ["video"]}, [[FILM | {"filesize": None, "tbr": 8}]], 10_000),
+        ({"outputs": ["video"]}, [[FILM | {"filesize": None}]], None),
+        ({"outputs": ["video"]}, [[FILM | {"filesize": 10**400}]], None),
+        ({"outputs": ["video"]}, [[FILM | {"filesize": None, "tbr": float("inf")}]], None),
+        ({"outputs": ["video"]}, [[FILM | {"filesize": None, "tbr": float("nan")}]], None),
+        ({"outputs": ["thumbnail"]}, [], None),
+    ],
+)
+def test_what_is_fetched_and_what_is_made_of_it_lie_side_by_side(
+    wishes: dict[str, Any], sections: Any, expected: int | None
+) -> None:
+    assert needs.in_all(wished(**wishes), sections, 10) == expected
+
+
+async def test_a_child_says_what_it_needs_as_soon_as_its_source_does(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4"), outputs=["video"])
+    said = [event["needs"] for event in outcome.events if event["kind"] == "needs"]
+    assert said == [outcome.last["files"]["video"]["size"]]

@@ -1,0 +1,205 @@
+"""All files of many tasks as one archive: whole, of the length that was told, or cut."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from server.api import archive as making
+from server.api import keys
+from server.api.archive import Member, archive, length_of
+from server.api.together import named
+from server.errors import FileNotFound
+from server.models import StoredFile, TaskStatus, VideoInfo
+from server.ports import Stream
+from server.settings import ServerSettings
+from tests.examples import finished, new_task
+from tests.inside import Inside, get, inside
+
+NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
+
+
+async def film(server: Inside, content: bytes, title: str = "") -> str:
+    """The id of a new finished task."""
+    link = await server.finished(content)
+    status, _ = await server.app[keys.TASKS].find_file(link.rpartition("/")[2])
+    return status.task_id
+
+
+async def fetched(server: Inside, *ids: str, **headers: str) -> tuple[aiohttp.ClientResponse, bytes]:
+    address = f"/api/download.zip?ids={','.join(ids)}"
+    async with server.client.get(address, headers=headers) as answer:
+        return answer, await answer.read()
+
+
+def opened(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        return {info.filename: archive.read(info) for info in archive.infolist()}
+
+
+async def test_every_file_is_in_it_and_its_length_is_told(tmp_path: Path) -> None:
+    contents = [b"one" * 1000, b"", b"\0" * (making.PIECE + 1)]
+    async with inside(tmp_path) as server:
+        ids = [await film(server, content) for content in contents]
+        answer, whole = await fetched(server, *ids, ids[0])
+        assert (answer.status, answer.content_type) == (200, "application/zip")
+        assert answer.headers["Content-Length"] == str(len(whole))
+        assert answer.headers["Accept-Ranges"] == "none"
+        assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+        assert list(opened(whole).values()) == contents
+        part, again = await fetched(server, *ids, Range="bytes=0-9")
+        assert (part.status, again) == (200, whole)
+        async with server.client.head(f"/api/download.zip?ids={ids[0]}") as head:
+            assert head.content_length == len((await fetched(server, ids[0]))[1])
+            assert await head.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("", 422, "invalid_query"),
+        ("?ids=", 422, "invalid_query"),
+        ("?ids=,,", 422, "invalid_query"),
+        ("?ids=" + ",".join(map(str, range(201))), 422, "invalid_query"),
+        ("?ids=a&ids=b", 422, "invalid_query"),
+        ("?ids=1", 404, "task_not_found"),
+    ],
+)
+async def test_what_cannot_be_packed_is_refused(tmp_path: Path, query: str, status: int, code: str) -> None:
+    async with inside(tmp_path) as server, server.client.get(f"/api/download.zip{query}") as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (status, code)
+
+
+async def test_one_unknown_task_or_no_file_at_all_is_a_404(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        one, without = await film(server, b"x"), await server.submit()
+        answer, body = await fetched(server, one, str(uuid4()))
+        assert (answer.status, b"task_not_found" in body) == (404, True)
+        answer, body = await fetched(server, without)
+        assert (answer.status, b"file_not_found" in body) == (404, True)
+        assert list(opened((await fetched(server, without, one))[1]).values()) == [b"x"]
+
+
+async def test_it_has_the_doors_of_a_file(tmp_path: Path) -> None:
+    async with inside(tmp_path, server=ServerSettings(tokens=(SecretStr("a token"),))) as server:
+        answer, _ = await fetched(server, str(uuid4()))
+        assert answer.status == 401
+
+
+def status_with(title: str | None, *names: str) -> TaskStatus:
+    files = {name: StoredFile(name=name, path=name, size=1, type="video/mp4") for name in names}
+    status = finished(new_task().status)
+    return status.model_copy(update={"files": files, "video_info": VideoInfo(title=title)})
+
+
+def test_names_are_titles_and_none_is_there_twice_on_any_file_system() -> None:
+    statuses = [
+        status_with("猫咪 / 🐈", "video_a_1.mp4", "audio_a_1.mp3"),
+        status_with("猫咪 🐈", "video_b_2.mp4"),
+        status_with("Film", "video_c_3.mp4"),
+        status_with("FILM", "video_d_4.mp4"),
+        status_with(None, "video_e_5.mp4"),
+    ]
+    assert [member.name for member in named(statuses)] == [
+        "猫咪 🐈.mp4", "猫咪 🐈.mp3", "video_b_2.mp4", "Film.mp4", "video_d_4.mp4", "video_e_5.mp4",
+    ]  # fmt: skip
+
+
+# Sizes, and what lies elsewhere.
+
+
+class Elsewhere(Stream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
+        for start in range(part.start, part.stop, 7):
+            yield memoryview(self._content)[start : min(start + 7, part.stop)]
+
+
+class Shelf:
+    """In the place of the store of files: here, or in a bucket."""
+
+    def __init__(self, contents: dict[str, bytes], *, is_bucket: bool) -> None:
+        self.contents, self.is_bucket = contents, is_bucket
+
+    async def open(self, _: str, stored: StoredFile) -> BinaryIO | Stream:
+        content = self.contents[stored.name]
+        return Elsewhere(content) if self.is_bucket else io.BytesIO(content)
+
+
+@pytest.mark.parametrize("is_bucket", [False, True])
+@pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 20_000, 1000, 400, 100, 1])
+async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
+    monkeypatch: pytest.MonkeyPatch, limit: int, is_bucket: bool
+) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
+    contents = {f"{'ü' * number}.mp4": b"x" * number * 97 for number in range(12)}
+    members = [
+        Member("id", StoredFile(name=name, path=name, size=len(content), type="video/mp4"), name, NOW)
+        for name, content in contents.items()
+    ]
+    shelf: Any = Shelf(contents, is_bucket=is_bucket)
+    async with aclosing(archive(shelf, members)) as pieces:
+        whole = b"".join([bytes(piece) async for piece in pieces])
+    assert len(whole) == length_of(members)
+    monkeypatch.undo()
+    assert opened(whole) == contents
+
+
+@pytest.mark.parametrize("year", [1970, 2026, 2150])
+async def test_a_clock_that_is_wrong_spoils_no_archive(year: int) -> None:
+    stored = StoredFile(name="a.mp4", path="a.mp4", size=1, type="video/mp4")
+    shelf: Any = Shelf({"a.mp4": b"x"}, is_bucket=False)
+    members = [Member("id", stored, "a.mp4", NOW.replace(year=year))]
+    assert opened(b"".join([bytes(piece) async for piece in archive(shelf, members)])) == {"a.mp4": b"x"}
+
+
+# What goes wrong meanwhile.
+
+
+async def test_a_file_that_is_removed_meanwhile_cuts_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with inside(tmp_path) as server:
+        ids = [await film(server, b"x" * 1000) for _ in range(2)]
+        files, opened_so_far = server.app[keys.FILES], 0
+        original = files.open
+
+        async def open_once(task_id: str, stored: StoredFile) -> BinaryIO | Stream:
+            nonlocal opened_so_far
+            opened_so_far += 1
+            if opened_so_far == 2:
+                await server.app[keys.TASKS].delete(task_id)
+            return await original(task_id, stored)
+
+        monkeypatch.setattr(files, "open", open_once)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await fetched(server, *ids)
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+        opened_so_far = 1
+        with pytest.raises(FileNotFound):
+            await server.app[keys.TASKS].find_file("video")
+        answer, _ = await fetched(server, ids[0])
+        assert answer.status == 404, "before the first byte it is told"
+
+
+async def test_a_client_that_leaves_midway_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        task_id = await film(server, b"x" * (40 * making.PIECE))
+        async with server.connected() as sock:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(sock, get(f"/api/download.zip?ids={task_id}"))
+            assert (await loop.sock_recv(sock, 100)).startswith(b"HTTP/1.1 200 OK")
+        await server.all_gone()
