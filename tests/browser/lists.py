@@ -1,5 +1,7 @@
 """Looking at lists: what is in the document, and what comes when one scrolls."""
 
+import asyncio
+
 from playwright.async_api import CDPSession, Locator, Page
 
 _SCROLL_TO = """async (y) => {
@@ -65,6 +67,12 @@ async def shown(page: Page) -> list[str]:
     """Ids of the rows in the document, in its order."""
     ids: list[str] = await page.locator(".row").evaluate_all("rows => rows.map((row) => row.dataset.id)")
     return ids
+
+
+async def shows(page: Page, *ids: str) -> None:
+    """Waits until these are the rows in the document, in this order; the caller's patience is the limit."""
+    while await shown(page) != list(ids):
+        await asyncio.sleep(0.02)
 
 
 async def scroll_through(page: Page) -> list[str]:

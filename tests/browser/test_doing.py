@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import choose, leave, menu_of, row, shown
+from tests.browser.lists import choose, leave, menu_of, row, shown, shows
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi, open_api
 
@@ -311,13 +311,12 @@ async def test_what_waits_is_moved_to_the_front_and_to_the_end(api: FakeApi, ope
     for name in ("first", "second", "third"):
         await api.put(name)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        assert await shown(page) == ["first", "second", "third"]
+        await shows(page, "first", "second", "third")
         for name, place in (("third", "移到队首"), ("first", "移到队尾")):
             async with page.expect_response(f"**/api/tasks/{name}?*"):
                 await choose(page, name, place)
         await leave(page)
-        while await shown(page) != ["third", "second", "first"]:
-            await asyncio.sleep(0.02)
+        await shows(page, "third", "second", "first")
 
 
 @pytest.mark.long

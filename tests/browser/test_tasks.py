@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import load_all, row, scroll_through, shown
+from tests.browser.lists import load_all, row, scroll_through, shown, shows
 from tests.fakes.api import FakeApi
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -80,15 +80,15 @@ async def test_what_runs_stands_on_top_and_what_has_ended_under_its_day(
         await api.put(name)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         waiting = page.get_by_role("list", name="等待中").get_by_role("listitem")
-        assert await shown(page) == ["first", "second", "third"]  # as they will begin
+        await shows(page, "first", "second", "third")  # as they will begin
         await api.put("second", "info", progress=10)
         await expect(page.get_by_role("list", name="正在进行").get_by_role("listitem")).to_have_count(1)
-        assert await shown(page) == ["second", "first", "third"]
+        await shows(page, "second", "first", "third")
         await api.put("second", "completed", completed_at=datetime.now(UTC).isoformat())
         await api.put("first", "paused")
         await expect(page.get_by_role("list", name="今天").get_by_role("listitem")).to_have_count(1)
         await expect(waiting).to_have_count(2)
-        assert await shown(page) == ["third", "first", "second"]
+        await shows(page, "third", "first", "second")
         await api.put("third", "failed", completed_at="2024-02-10T12:00:00Z")
         await expect(page.get_by_role("list", name="2024年2月")).to_be_visible()
 
