@@ -94,7 +94,7 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         # Another server, whose clock was ahead, may have accepted it.
         "completed_at": _instant(status.completed_at and max(status.completed_at, status.created_at)),
         "video_info": status.video_info.model_dump(include=_INFO, exclude_none=True),
-        "files": {kind: f"{base_path}/api/download/{file.name}" for kind, file in status.files.items()},
+        "files": {kind: link_to(file, base_path) for kind, file in status.files.items()},
         "error": words.error(status.error_code) if status.error_code else None,
         "url": status.url,
         "stage": status.stage,
@@ -119,6 +119,11 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "remedies": offered(status) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def link_to(file: StoredFile, base: str) -> str:
+    """`base` is the prefix of a proxy, perhaps with the origin before it."""
+    return f"{base}/api/download/{file.name}"
 
 
 def _begins(status: TaskStatus) -> datetime | None:

@@ -68,6 +68,10 @@ class Doors:
             return authority
         return request.headers.get(hdrs.HOST, "")
 
+    def origin(self, request: web.Request) -> str:
+        """Where the client believes to be: `https://clips.example.org:8443`."""
+        return f"{'https' if self.is_https(request) else request.scheme}://{self._host(request)}"
+
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """What every answer carries, unless it says otherwise."""
         headers = response.headers

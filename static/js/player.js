@@ -3,6 +3,7 @@
 
 import { byId, setText } from "./dom.js"
 import { kindName, playableKinds, playerFor, saveLink } from "./files.js"
+import { Sharing } from "./sharing.js"
 import { coverOf, subtitle } from "./stage.js"
 import { isFinal, titleOf, webLink } from "./task.js"
 
@@ -13,23 +14,22 @@ export class Player {
   #i18n
   #api
   #announcer
+  #sharing
   /** @type {HTMLMediaElement | null} */
   #media = null
   /** @type {Task | null} */
   #task = null
-  #kind = ""
 
   /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, announcer: import("./announcer.js").Announcer}} parts */
-  constructor({ i18n, api, announcer }) {
-    this.#i18n = i18n
-    this.#api = api
-    this.#announcer = announcer
+  constructor(parts) {
+    this.#i18n = parts.i18n
+    this.#api = parts.api
+    this.#announcer = parts.announcer
+    this.#sharing = new Sharing(this.#dialog, parts)
     this.#dialog.addEventListener("close", () => this.#dialog.open || this.#empty())
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("keydown", ({ key }) => key === "Escape" && this.#dialog.close())
     this.#part("corner").addEventListener("click", () => this.#move(!this.#isSmall))
-    this.#part("copy").addEventListener("click", () => this.#copy())
-    this.#part("share").addEventListener("click", () => this.#share())
     this.#part("kinds").addEventListener(
       "change",
       ({ target }) => target instanceof HTMLInputElement && this.#play(target.value),
@@ -46,8 +46,6 @@ export class Player {
     this.#task = task
     setText(this.#part("title"), titleOf(task))
     this.#part("kinds").replaceChildren(...(kinds.length > 1 ? kinds.map((kind) => this.#choice(kind)) : []))
-    this.#part("copy").hidden = !kinds.length || !navigator.clipboard
-    this.#part("share").hidden = !kinds.length || !navigator.share || !matchMedia("(pointer: coarse)").matches
     this.#play(kinds[0] ?? "")
     if (!this.#dialog.open) this.#dialog.showModal()
     this.#media?.focus()
@@ -84,8 +82,8 @@ export class Player {
     const link = task && (kind ? webLink(task.files[kind]) : this.#streamOf(task))
     if (!media || !link) return
     const at = this.#media?.currentTime ?? 0
-    this.#kind = kind
     this.#media = media
+    this.#sharing.offer(task, kind)
     link.searchParams.set("inline", "1")
     Object.assign(media, { controls: true, autoplay: true, src: link.href })
     if (at) media.addEventListener("loadedmetadata", () => (media.currentTime = at), { once: true })
@@ -122,26 +120,12 @@ export class Player {
     corner.focus()
   }
 
-  get #link() {
-    return webLink(this.#task?.files[this.#kind])?.href ?? ""
-  }
-
-  async #copy() {
-    await navigator.clipboard.writeText(this.#link)
-    this.#announcer.say(this.#i18n.t("announce.copied"))
-    setText(this.#part("copied"), this.#i18n.t("announce.copied"))
-  }
-
-  #share() {
-    const title = this.#task ? titleOf(this.#task) : ""
-    navigator.share({ title, url: this.#link }).catch(() => {}) // the reader thought better of it
-  }
-
   #empty() {
     this.#media?.pause()
     this.#media = this.#task = null
+    this.#sharing.clear()
     this.#dialog.removeAttribute("data-small")
     this.#part("corner").setAttribute("aria-pressed", "false")
-    for (const name of ["title", "kinds", "stage", "save", "copied"]) this.#part(name).replaceChildren()
+    for (const name of ["title", "kinds", "stage", "save"]) this.#part(name).replaceChildren()
   }
 }

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from tests.fakes.api import FakeApi, open_api
+from tests.fakes.api import FROM_ELSEWHERE, FakeApi, open_api
 from tests.tools import driver_runs, find_chromium, without
 
 PATIENCE_MS = 10_000
@@ -21,6 +21,7 @@ _ARGUMENTS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     # One test after the other: a process for each of their pages is time for nothing.
     "--renderer-process-limit=1",
+    FROM_ELSEWHERE,
 )
 _UNANSWERED = ("Failed to load resource", "WebSocket connection to")
 

@@ -59,3 +59,33 @@ async def test_what_cannot_be_watched_yet_says_so(api: FakeApi, open_page: OpenP
         await choose(page, "a", "播放")
         await expect(page.locator("#news")).to_have_text("现在无法播放。")
         await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def test_a_link_goes_to_a_phone_as_a_code(api: FakeApi, open_page: OpenPage) -> None:
+    files = {"video": "/api/download/v.mp4", "audio": "/api/download/a.mp3"}
+    types = {"video": {"size": 1, "type": "video/mp4"}, "audio": {"size": 1, "type": "audio/mpeg"}}
+    await api.put("a", "completed", files=files, file_info=types, video_info={"title": "Bread"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url_elsewhere, locale="en-US") as page:
+        await row(page, "a").get_by_role("button", name="Play").click()
+        player, dialog = page.get_by_role("dialog", name="Bread"), page.get_by_role("dialog", name="QR code")
+        await player.get_by_role("radio", name="audio").check()
+        button = player.get_by_role("button", name="QR code")
+        await button.focus()
+        await page.keyboard.press("Enter")
+        await expect(dialog).to_have_accessible_description(f"{api.url_elsewhere}api/download/a.mp3")
+        picture = dialog.get_by_role("img", name="QR code")
+        await page.wait_for_function("document.querySelector('#code img').naturalWidth > 0")
+        assert "/api/tasks/a/files/audio/qr.svg" in (await picture.get_attribute("src") or "")
+        await expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(button).to_be_focused()
+        await expect(player).to_be_visible()
+        await expect(page.locator("#code img")).to_have_count(0)
+
+
+async def test_a_link_of_this_machine_is_for_no_phone(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a", "completed", files={"video": "/api/download/v.mp4"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "a").get_by_role("button", name="Play").click()
+        await expect(page.get_by_role("button", name="Copy file link")).to_be_visible()
+        await expect(page.locator("#player [data-part=code]")).to_be_hidden()

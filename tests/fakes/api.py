@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from server.api import page
+from server.api import page, qr
 from server.api.keys import LANGUAGE
 from server.backends.folding import folded
 
@@ -36,6 +36,8 @@ MESSAGES = {
     "failed": ("处理失败: 无法下载视频", "Failed: the video could not be downloaded"),
     "cancelled": ("已取消", "Cancelled"),
 }
+ELSEWHERE = "clips.test"  # as if the page were another machine's
+FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"  # what a Chromium is told for that
 ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued"}
 _EPOCH = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -61,6 +63,11 @@ class FakeApi:
         self._dead: set[web.WebSocketResponse] = set()
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
+
+    @property
+    def url_elsewhere(self) -> str:
+        """The same, by a name that is not this machine's own."""
+        return self.url.replace("127.0.0.1", ELSEWHERE)
 
     async def put(self, task_id: str = "", stage: str = "queued", **fields: Any) -> Task:
         number = next(self._numbers)
@@ -205,6 +212,10 @@ class FakeApi:
     async def thumbnail(self, request: web.Request) -> web.Response:
         return web.Response(body=self.pictures[request.match_info["id"]], content_type="image/png")
 
+    async def qr_code(self, request: web.Request) -> web.Response:
+        link = self._task(request)["files"][request.match_info["kind"]]
+        return web.Response(body=qr.drawn(f"http://{request.host}{link}"), content_type=qr.SVG)
+
     async def session(self, request: web.Request) -> web.Response:
         required, given = bool(self.token), request.cookies.get("session")
         return web.json_response({"login_required": required, "logged_in": required and given == self.token})
@@ -275,6 +286,7 @@ class FakeApi:
             web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
             web.get(f"{prefix}/api/tasks/{{id}}/thumbnail", self.thumbnail),
+            web.get(f"{prefix}/api/tasks/{{id}}/files/{{kind}}/qr.svg", self.qr_code),
             web.post(f"{prefix}/api/tasks/{{id}}/{{action}}", self.act),
             web.get(f"{prefix}/api/session", self.session),
             web.post(f"{prefix}/api/session", self.log_in),

@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.fakes.api import open_api
+from tests.fakes.api import FROM_ELSEWHERE, open_api
 from tests.pictures.scenes import SCENES, Scene, settle
 from tests.tools import find_chromium
 
@@ -77,7 +77,7 @@ async def _chromium() -> AsyncIterator[Browser]:
     program = find_chromium()
     assert program, "this needs a Chromium"
     async with async_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", FROM_ELSEWHERE]
         browser = await playwright.chromium.launch(
             executable_path=program, args=arguments, env={**os.environ}
         )
@@ -92,7 +92,7 @@ async def seen(browser: Browser, scene: Scene, **look: Any) -> AsyncIterator[Pag
         await scene.prepare(api)
         context = await browser.new_context(timezone_id="Asia/Shanghai", **look)
         page = await context.new_page()
-        await page.goto(api.url)
+        await page.goto(api.url_elsewhere if scene.is_elsewhere else api.url)
         await page.locator("#tasks[data-listed], #token:visible").first.wait_for(state="attached")
         if scene.act:
             await scene.act(page, api)

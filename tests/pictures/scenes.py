@@ -30,6 +30,7 @@ class Scene:
 
     prepare: Callable[[FakeApi], Awaitable[None]]
     act: Callable[[Page, FakeApi], Awaitable[None]] | None = None
+    is_elsewhere: bool = False  # the page is another machine's
 
 
 async def nothing(api: FakeApi) -> None:
@@ -66,6 +67,11 @@ async def many(api: FakeApi) -> None:
     """Hundreds that run."""
     loading = {"downloaded_bytes": 5_000_000, "total_bytes": 9_000_000, "speed": 1e6, "eta": 4}
     await api.put_many(500, "download", progress=60, video_info={"title": TITLES[0]}, **loading)
+
+
+async def one(api: FakeApi) -> None:
+    """What is looked at is in sight on every screen."""
+    await api.put("done0", "completed", **_finished(0, 0), **_pictured(api, 0))
 
 
 async def _locked(api: FakeApi) -> None:
@@ -176,6 +182,18 @@ async def _settings(page: Page, _: FakeApi) -> None:
     await page.locator("[role=menuitem][data-name=settings]").click()
 
 
+async def _player(page: Page, _: FakeApi) -> None:
+    await page.locator(".row[data-id=done0] [data-action=more]").click()
+    await page.locator("[role=menuitem][data-name=play]").click()
+    await page.locator("#player[open]").wait_for()
+
+
+async def _code(page: Page, api: FakeApi) -> None:
+    await _player(page, api)
+    await page.locator("#player [data-part=code]").click()
+    await page.wait_for_function("document.querySelector('#code img')?.naturalWidth > 0")
+
+
 async def _type(page: Page, text: str) -> None:
     await page.locator("#links").fill(text)
 
@@ -200,6 +218,8 @@ SCENES = {
     "refused": Scene(everything, _refused),
     "keys": Scene(everything, _keys),
     "settings": Scene(everything, _settings),
+    "player": Scene(one, _player, is_elsewhere=True),
+    "code": Scene(one, _code, is_elsewhere=True),
     "log-in": Scene(_locked),
     "wrong-token": Scene(_locked, _wrong_token),
 }

@@ -1,0 +1,60 @@
+"""`GET /api/tasks/<id>/files/<kind>/qr.svg`: the link of a finished file, for the camera of a phone.
+
+The link is whole, with the name by which the client reaches the service; whoever opens it passes the doors of
+the file.
+"""
+
+import asyncio
+from io import BytesIO
+
+from aiohttp import web
+
+from server.api.files import SANDBOX_POLICY
+from server.api.keys import SETTINGS, TASKS
+from server.api.openapi.operation import READER, TASK_ID, Operation, Parameter, Reply
+from server.api.payload import link_to
+from server.api.route import get
+from server.api.security import DOORS
+from server.errors import FileNotFound, TaskNotFound
+
+SVG = "image/svg+xml"
+QUIET_ZONE = 4  # modules around it, without which cameras do not find it (ISO/IEC 18004)
+
+
+async def qr_code(request: web.Request) -> web.Response:
+    """Raises `TaskNotFound`, `FileNotFound`."""
+    status = await request.app[TASKS].status(request.match_info["task_id"])
+    stored = status.files.get(request.match_info["kind"])
+    if stored is None:
+        raise FileNotFound
+    link = link_to(stored, request.app[DOORS].origin(request) + request.app[SETTINGS].server.base_path)
+    headers = {"Cache-Control": "private, no-cache", "Content-Security-Policy": SANDBOX_POLICY}
+    return web.Response(body=await asyncio.to_thread(drawn, link), content_type=SVG, headers=headers)
+
+
+def drawn(link: str) -> bytes:
+    """An SVG of any size, dark on light also where all else is dark: not every camera reads the reverse."""
+    import segno  # only for those who ask for a code
+
+    picture = BytesIO()
+    segno.make_qr(link).save(
+        picture, kind="svg", border=QUIET_ZONE, light="#fff", omitsize=True, xmldecl=False
+    )
+    return picture.getvalue()
+
+
+ROUTES = [
+    get(
+        "/api/tasks/{task_id}/files/{kind}/qr.svg",
+        qr_code,
+        Operation(
+            "qr_code",
+            "Files",
+            "The link of a finished file as a QR code",
+            {200: Reply("An SVG without a size of its own", {SVG: {}})},
+            "The link is whole, with the name by which the client reaches the service.",
+            parameters=(TASK_ID, Parameter("kind", "a key of `files`", place="path"), *READER),
+            errors=(TaskNotFound, FileNotFound),
+        ),
+    )
+]
