@@ -29,6 +29,7 @@ export class MainMenu {
         return session.logOut()
       },
     }
+    settings.addEventListener("logout", deeds.logout)
     button.addEventListener("click", () => {
       const names = session.isWanted ? ["settings"] : [
         ...(counts.stages.failed ? ["retry"] : []),

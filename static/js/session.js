@@ -42,8 +42,8 @@ export class Session extends EventTarget {
     document.body.dataset.view = "login"
     this.isLoggedIn = false
     this.#form.hidden = false
-    this.#token.focus()
     this.dispatchEvent(new Event("wanted"))
+    this.#token.focus() // now that no dialog is open that would keep the focus
   }
 
   /** @param {SubmitEvent} event */

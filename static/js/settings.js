@@ -7,12 +7,12 @@ import { recall, remember } from "./preferences.js"
 
 const THEMES = ["auto", "light", "dark"]
 
-/** Fires "language". */
+/** Fires "language", and "logout" when the reader wants to. */
 export class Settings extends EventTarget {
   #dialog = byId("settings", HTMLDialogElement)
   #languages = byId("language", HTMLSelectElement)
   #theme = byId("theme", HTMLSelectElement)
-
+  #logout = /** @type {HTMLElement} */ (this.#dialog.querySelector("[data-part=logout]"))
   #parts
   /** @type {import("./about.js").About | undefined} */
   #about
@@ -38,12 +38,14 @@ export class Settings extends EventTarget {
       await this.#about?.show()
     })
     this.#theme.addEventListener("change", () => this.#choose(this.#theme.value))
+    this.#logout.addEventListener("click", () => this.dispatchEvent(new Event("logout")))
     this.#show(recall("theme", "auto"))
   }
 
   async open() {
     const { session } = this.#parts
     this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest is asked of the service
+    this.#logout.hidden = !session.isLoggedIn
     this.#dialog.showModal()
     if (session.isWanted) return
     const { About } = await import("./about.js")

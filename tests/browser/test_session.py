@@ -25,6 +25,11 @@ async def log_out(page: Page) -> None:
     await page.get_by_role("menuitem", name="退出").click()
 
 
+async def open_settings(page: Page) -> None:
+    await page.get_by_role("button", name="菜单").click()
+    await page.get_by_role("menuitem", name="设置").click()
+
+
 async def test_before_a_log_in_nothing_is_asked_that_needs_one(api: FakeApi, open_page: OpenPage) -> None:
     api.token = TOKEN
     await api.put("a", "download")
@@ -47,6 +52,31 @@ async def test_without_tokens_there_is_nothing_to_log_out_of(api: FakeApi, open_
         await page.get_by_role("button", name="菜单").click()
         await expect(page.get_by_role("menuitem", name="设置")).to_be_visible()
         await expect(page.get_by_role("menuitem", name="退出")).to_be_hidden()
+
+
+async def test_the_settings_log_out_whoever_is_logged_in(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await is_live(page)
+        await open_settings(page)
+        await expect(page.get_by_role("dialog").get_by_role("button", name="退出")).to_be_hidden()
+    api.token = TOKEN
+    await api.put("a", "download", video_info={"title": "Bread"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+        await open_settings(page)
+        await expect(page.get_by_role("dialog").get_by_role("button", name="退出")).to_be_hidden()
+        await page.keyboard.press("Escape")
+        await log_in(page, TOKEN)
+        await is_live(page)
+        await page.evaluate("document.activeElement.blur()")
+        await row(page, "a").focus()
+        await page.keyboard.press("Delete")  # it is put off, and needs the session
+        await open_settings(page)
+        await page.get_by_role("dialog").get_by_role("button", name="退出").click()
+        await expect(page.get_by_label("访问令牌")).to_be_focused()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        asked = [request.split("?")[0] for request in api.requests[-2:]]
+        assert asked == ["POST /api/tasks/actions", "DELETE /api/session"]
+        assert api.tasks == {}
 
 
 async def test_a_session_that_ends_takes_the_tasks_from_every_tab(api: FakeApi, open_page: OpenPage) -> None:

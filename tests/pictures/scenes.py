@@ -177,7 +177,11 @@ async def _keys(page: Page, _: FakeApi) -> None:
     await page.keyboard.press("?")
 
 
-async def _settings(page: Page, _: FakeApi) -> None:
+async def _settings(page: Page, api: FakeApi) -> None:
+    """Of one who is logged in: with all that there is."""
+    await page.locator("#token").fill(api.token)
+    await page.keyboard.press("Enter")
+    await page.locator("#connection[data-state=live]").wait_for(state="attached")
     await page.locator("#menu").click()
     await page.locator("[role=menuitem][data-name=settings]").click()
 
@@ -217,7 +221,7 @@ SCENES = {
     "entries": Scene(everything, _entries),
     "refused": Scene(everything, _refused),
     "keys": Scene(everything, _keys),
-    "settings": Scene(everything, _settings),
+    "settings": Scene(_locked, _settings),
     "player": Scene(one, _player, is_elsewhere=True),
     "code": Scene(one, _code, is_elsewhere=True),
     "log-in": Scene(_locked),
