@@ -14,7 +14,7 @@ help:
 	@echo 'make format     lay out both as make check wants them'
 	@echo 'make bench      measure; make bench ARGS=--check compares with the targets'
 	@echo 'make pictures   make pictures of the page in all its states, in pictures/'
-	@echo 'make design     draw docs/design anew, from the real stylesheets'
+	@echo 'make design     draw docs/design anew, from the real stylesheets, and the icons of static/'
 	@echo 'make install    set up what the service needs, and do not start it'
 	@echo 'make lock       write requirements/*.txt anew from pyproject.toml'
 
@@ -62,6 +62,7 @@ pictures: tools
 	$(PYTHON) -m tests.pictures $(ARGS)
 
 design: tools
+	$(PYTHON) -m tests.pictures.icons
 	$(PYTHON) -m tests.pictures.design
 
 packages:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from server.api import page
 from server.api.assets import SCRIPT, SHEET, paths_in, read_assets
 from server.api.joining import LATER, NotJoinable, join_scripts, join_sheets
 from server.api.keys import LANGUAGE
+from tests.pictures.icons import OPAQUE, SIZES
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
 STATIC = page.STATIC
 FIRST_VISIT = 55_000  # bytes, which leaves some for headers and for what the API says
+MAX_ICON = 12_000  # bytes
 
 
 @pytest.fixture
@@ -196,3 +199,28 @@ def test_only_what_the_page_is_made_of_can_be_asked_for(tmp_path: Path) -> None:
 def test_all_that_lies_there_can_be_asked_for() -> None:
     lying = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("[!.]*") if path.is_file()}
     assert lying | {SCRIPT, LATER, SHEET} == set(page.assets().files)
+
+
+@pytest.mark.parametrize(("name", "size"), [*SIZES.items()])
+def test_the_icon_is_there_for_those_who_take_no_svg(name: str, size: int) -> None:
+    picture = (STATIC / name).read_bytes()
+    width, height, depth, colours = struct.unpack(">IIBB", picture[16:26])  # of IHDR (PNG, section 11.2.2)
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert (width, height, depth) == (size, size, 8)
+    assert colours == (2 if name == OPAQUE else 6), "what is clear becomes black on a telephone of Apple's"
+    assert len(picture) < MAX_ICON
+
+
+def test_every_icon_that_is_named_says_its_size() -> None:
+    icons = json.loads((STATIC / "manifest.webmanifest").read_text("utf-8"))["icons"]
+    assert {icon["src"]: icon["sizes"] for icon in icons if icon["src"].endswith(".png")} == {
+        name: f"{size}x{size}" for name, size in SIZES.items() if name != OPAQUE
+    }
+    assert all((STATIC / icon["src"]).is_file() for icon in icons)
+    index = (STATIC / "index.html").read_text("utf-8")
+    assert f'<link rel="apple-touch-icon" href="static/{OPAQUE}">' in index
+
+
+async def test_a_picture_is_not_packed_once_more(client: Client) -> None:
+    answer = await client.get(f"/static/{OPAQUE}", headers={"Accept-Encoding": "gzip"})
+    assert (answer.content_type, answer.headers.get("Content-Encoding")) == ("image/png", None)

@@ -24,9 +24,11 @@ TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
     ".json": "application/json",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+MIN_PACKED = 400  # bytes
 SCRIPT, SHEET = "page.js", "page.css"
 _SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)">)+')
 _EACH_SHEET = re.compile(r'href="static/([^"]+)"')
@@ -46,6 +48,11 @@ class Asset:
     @cached_property
     def tag(self) -> str:
         return hashlib.sha256(self.body).hexdigest()[:16]
+
+    @property
+    def is_packable(self) -> bool:
+        """Less fits into one packet either way, and pictures are packed by themselves."""
+        return len(self.body) >= MIN_PACKED and self.type != TYPES[".png"]
 
     @cached_property
     def packed(self) -> bytes:

@@ -20,7 +20,6 @@ STATIC = next(path for path in (_PACKAGE / "static", _PACKAGE.parent / "static")
 ASSETS = web.AppKey("assets", Assets)
 WORKER = "js/sw.js"
 FOREVER = "public, max-age=31536000, immutable"
-MIN_PACKED = 400  # bytes: less fits into one packet either way
 
 
 @cache
@@ -60,7 +59,7 @@ async def static(request: web.Request) -> web.Response:
 
 def _answer(request: web.Request, asset: Asset) -> web.Response:
     """The file, packed for those who can unpack it, or 304 for those who have it."""
-    packed = len(asset.body) >= MIN_PACKED and _takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    packed = asset.is_packable and _takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
     etag = f'"{asset.tag}-gzip"' if packed else f'"{asset.tag}"'
     if conditions.has(request, etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED)
