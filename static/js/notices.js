@@ -64,11 +64,15 @@ export class Notices extends EventTarget {
   #tell() {
     this.#timer = undefined
     if (!document.hidden || !this.#tick.checked) return
+    const name = this.#i18n.t("app.name")
+    const options = { body: this.text, tag: "clipwire" }
     try {
-      const notice = new Notification(this.#i18n.t("app.name"), { body: this.text, tag: "clipwire" })
+      const notice = new Notification(name, options)
       notice.addEventListener("click", () => window.focus())
     } catch {
-      // a phone takes them from service workers only
+      // A phone takes them from service workers only: sw.js hears of the click.
+      const ready = navigator.serviceWorker?.ready
+      ready?.then((worker) => worker.showNotification(name, options)).catch(() => {}) // refused meanwhile
     }
   }
 

@@ -1,5 +1,6 @@
 // @ts-check
 // The service worker: the page and its files are kept for when the server does not answer. What the API says never is.
+// And a notice of the page that is clicked leads back to it.
 
 const CACHE = "clipwire"
 const worker = /** @type {any} */ (globalThis)
@@ -13,6 +14,17 @@ worker.addEventListener("fetch", (/** @type {any} */ event) => {
   const isPage = pathname === ROOT && event.request.mode === "navigate"
   if (isOurs && (isPage || pathname.startsWith(`${ROOT}static/`))) event.respondWith(answer(event.request))
 })
+worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
+  event.notification.close()
+  event.waitUntil(showPage())
+})
+
+/** The one that is open already, else a new one. */
+async function showPage() {
+  const windows = await worker.clients.matchAll({ type: "window", includeUncontrolled: true })
+  const page = windows.find((/** @type {{url: string}} */ { url }) => new URL(url).pathname === ROOT)
+  await (page ? page.focus() : worker.clients.openWindow(ROOT))
+}
 
 /**
  * The server's; without a word from it the last one.

@@ -12,6 +12,25 @@ from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 PATIENCE = 30
+_LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
+# No headless browser shows notices: what is heard is what it would be asked to show.
+_AS_ON_A_PHONE = """() => {
+    globalThis.Notification = function () { throw new TypeError("Illegal constructor") }
+    globalThis.told = new Promise((done) => {
+        ServiceWorkerRegistration.prototype.showNotification = async (name, { body }) => done([name, body])
+    })
+}"""
+_TOLD = "globalThis.told"
+# And a click of a reader, which alone may focus a window.
+_CLICK = """() => new Promise((done) => {
+    const heard = []
+    WindowClient.prototype.focus = async function () { heard.push("focus " + this.url) }
+    clients.openWindow = async (url) => { heard.push("open " + url) }
+    const click = new ExtendableEvent("notificationclick")
+    click.notification = { close: () => heard.push("closed") }
+    click.waitUntil = (ended) => ended.then(() => done(heard))
+    dispatchEvent(click)
+})"""
 _KEPT = """async () => {
     const keys = await (await caches.open("clipwire")).keys()
     return keys.map(({ url }) => new URL(url).pathname)
@@ -36,6 +55,30 @@ async def test_the_page_opens_although_the_server_is_away(open_page: OpenPage) -
         await page.reload()
         await expect(page.get_by_label("链接")).to_be_visible()
         await expect(page.locator("#connection")).to_have_attribute("data-state", "unreachable")
+
+
+async def test_where_a_page_cannot_give_notice_the_worker_does_and_a_click_leads_back(
+    open_page: OpenPage,
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_api("/clip") as api,
+        open_page(api.url, has_clock=True, permissions=["notifications"], locale="en-US") as page,
+    ):
+        await api.put("a", "download")
+        await page.evaluate(_AS_ON_A_PHONE)
+        await page.locator("#notify").evaluate("box => { box.checked = true }")
+        await page.clock.run_for(11_000)
+        await page.evaluate("navigator.serviceWorker.ready")
+        await page.evaluate(_LOOK_AWAY)
+        await api.put("a", "completed")
+        await expect(page).to_have_title("1 finished – Clipwire")
+        await page.clock.run_for(4_000)
+        assert await page.evaluate(_TOLD) == ["Clipwire", "1 finished"]
+        [worker] = page.context.service_workers
+        assert await worker.evaluate(_CLICK) == ["closed", f"focus {api.url}"]
+        await page.goto(api.url + "healthz")
+        assert await worker.evaluate(_CLICK) == ["closed", "open /clip/"]
 
 
 async def test_what_a_phone_shares_is_in_the_box(api: FakeApi, open_page: OpenPage) -> None:
