@@ -9,7 +9,7 @@ import { besidePreset, DEFAULTS, sentenceOf, wishesOf } from "./wishes.js"
 const NAME = "options"
 const SELECTS = ["quality", "video_format", "codec", "audio_format", "audio_quality", "sponsorblock"]
 const TEXTS = ["audio_language", "languages"]
-const TICKS = ["automatic", "embed", "embed_metadata"]
+const TICKS = ["automatic", "embed", "embed_metadata", "split_chapters"]
 /** What the others choose is meant for once. */
 const LASTING = [...SELECTS, ...TEXTS, ...TICKS]
 const ONCE = [

@@ -39,6 +39,7 @@ export function wishesOf(fields) {
     ...subtitlesOf(fields, text("languages")),
     ...clipOf(fields, text("clip_start"), text("clip_end")),
     ...(fields.embed_metadata && { embed_metadata: true }),
+    ...(fields.split_chapters && { split_chapters: true }),
     ...(text("sponsorblock") in SPONSORS && { sponsorblock: SPONSORS[text("sponsorblock")] }),
     ...(text("cookies") && { cookies: text("cookies") }),
     ...(fields.live && { live: "wait" }),
@@ -79,7 +80,7 @@ export function sentenceOf(wishes, i18n) {
     wishes.audio_language ?? "",
     list ? i18n.t("wish.subtitles", { languages: list }) : "",
     clip ? i18n.t("wish.clip", clip) : "",
-    ...["embed_metadata", "sponsorblock", "live", "playlist"].map((name) =>
+    ...["embed_metadata", "split_chapters", "sponsorblock", "live", "playlist"].map((name) =>
       wishes[name] ? i18n.t(`wish.${name}`) : ""
     ),
     wishes.cookies ? i18n.t("wish.cookies", { name: wishes.cookies }) : "",

@@ -205,11 +205,12 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
         await page.get_by_label("视频", exact=True).uncheck()
         await page.get_by_label("清晰度").select_option("720")
         await page.get_by_label("音频格式").select_option("opus")
+        await page.get_by_label("每个章节另存一个文件").check()
         await page.get_by_label("先添加，不开始").check()
         await send(page, "https://a.example/1")
         await expect(page.locator(".row[data-stage=paused]")).to_have_count(1)
         await page.reload()
-        await expect(page.locator("summary").first).to_contain_text("OPUS 音频")
+        await expect(page.locator("summary").first).to_contain_text("OPUS 音频 · 按章节分文件")
         await send(page, "https://a.example/2")
         await expect(page.locator(".row")).to_have_count(2)
     first, second = (task["request"] for task in api.tasks.values())
@@ -220,9 +221,11 @@ async def test_the_last_choices_are_remembered(api: FakeApi, open_page: OpenPage
         "video_format": "mp4",
         "codec": "auto",
         "audio_format": "opus",
+        "split_chapters": True,
         "auto_start": False,
     }
     assert "auto_start" not in second
+    assert second["split_chapters"]
 
 
 @pytest.mark.long

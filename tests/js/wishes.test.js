@@ -36,6 +36,7 @@ test("each choice is a field of the request", () => {
     clip_start: "1:00",
     clip_end: "2:30",
     exact: "on",
+    split_chapters: "on",
     sponsorblock: "sponsor",
     live: "on",
     paused: "on",
@@ -46,6 +47,7 @@ test("each choice is a field of the request", () => {
     audio_quality: 192,
     subtitles: { languages: ["en", "zh-Hans"], embed: true },
     clip: { start: "1:00", end: "2:30", exact: true },
+    split_chapters: true,
     sponsorblock: ["sponsor"],
     live: "wait",
     auto_start: false,
@@ -61,6 +63,7 @@ test("the choice is a sentence, and says what is not as usual", () => {
     words({ clip_start: "1:00", clip_end: "2:00", codec: "h264", paused: "on" }),
     "Best video as MP4 and MP3 audio · H264 · from 1:00 to 2:00 · not started yet",
   )
+  assert.equal(words({ split_chapters: "on" }), "Best video as MP4 and MP3 audio · a file for each chapter")
   assert.equal(words({ outputs: [] }), "Nothing chosen")
 })
 
