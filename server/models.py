@@ -289,7 +289,7 @@ class ProcessRequest(Frozen):
     )
     playlist: bool = Field(default=False, description="each entry of a list becomes a task")
     playlist_items: Annotated[str, AfterValidator(_items)] | None = Field(
-        default=None, max_length=1000, description="which entries, like `1-20,25,-1`; with `playlist`"
+        default=None, max_length=10_000, description="which entries, like `1-20,25,-1`; with `playlist`"
     )
     cookies: str | None = Field(
         default=None, pattern=f"^{COOKIES_NAME}$", description="the name of a stored cookie file"

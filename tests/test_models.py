@@ -93,6 +93,16 @@ def test_a_wrong_or_unknown_field_is_refused_by_name(field: str, value: object) 
     assert {str(error["loc"][0]) for error in refused.value.errors()} == {field}
 
 
+def test_every_other_entry_of_thousands_can_be_chosen() -> None:
+    def asked(last: int) -> str:
+        return ",".join(map(str, range(1, last, 2)))
+
+    fields = {"url": "http://a/", "playlist": True}
+    ProcessRequest.model_validate(fields | {"playlist_items": asked(4000)})
+    with pytest.raises(ValidationError):
+        ProcessRequest.model_validate(fields | {"playlist_items": asked(5000)})
+
+
 @pytest.mark.parametrize(
     ("start", "end", "seconds"),
     [

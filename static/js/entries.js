@@ -1,9 +1,11 @@
 // @ts-check
-// The choice among the entries of a list.
+// The choice among the entries of a list, of which the service tells one page after the other.
 
 import { byId, fromTemplate, setText } from "./dom.js"
 import { Problem } from "./problem.js"
+import { ranges, Ticks } from "./ticks.js"
 
+/** A look takes as long as the source. */
 const PATIENCE_MS = 50_000
 
 /** @typedef {import("./preview.js").Entry} Entry */
@@ -13,10 +15,12 @@ export class EntriesDialog {
   #api
   #i18n
   #has
-  /** @type {HTMLInputElement[]} */
-  #ticks = []
-  /** The last one that was clicked: shift goes from there. */
-  #last = 0
+  #ticks
+  #url = ""
+  /** Where the next page begins, if there is one. @type {string | undefined} */
+  #cursor
+  /** @type {AbortController | null} */
+  #request = null
   /** @type {(items: string) => void} */
   #chosen = () => {}
 
@@ -29,9 +33,11 @@ export class EntriesDialog {
     this.#api = api
     this.#i18n = i18n
     this.#has = has
+    this.#ticks = new Ticks(this.#part("list"), () => this.#count())
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
-    this.#part("list").addEventListener("click", (event) => this.#ticked(event))
-    this.#part("all").addEventListener("click", () => this.#toggleAll())
+    this.#dialog.addEventListener("close", () => this.#empty())
+    this.#part("all").addEventListener("click", () => this.#ticks.toggleAll())
+    this.#part("more").addEventListener("click", () => this.#more())
     this.#part("go").addEventListener("click", () => this.#go())
   }
 
@@ -40,81 +46,97 @@ export class EntriesDialog {
    * @param {(items: string) => void} then  is told the entries as `playlist_items`
    */
   async open(url, then) {
+    this.#empty()
+    this.#url = url
     this.#chosen = then
-    this.#ticks = []
-    this.#part("list").replaceChildren()
     setText(this.#part("title"), url)
-    setText(this.#part("state"), this.#i18n.t("entries.looking"))
     this.#count()
     this.#dialog.showModal()
+    await this.#load()
+  }
+
+  #empty() {
+    this.#request?.abort()
+    this.#request = null
+    this.#cursor = undefined
+    this.#ticks.clear()
+    this.#part("list").replaceChildren()
+    this.#part("more").hidden = true
+    for (const name of ["title", "state"]) setText(this.#part(name), "")
+  }
+
+  /** The next page; the focus goes to its first entry. */
+  async #more() {
+    ;(await this.#load())?.focus()
+  }
+
+  /** @returns {Promise<HTMLInputElement | undefined>}  the first tick that came */
+  async #load() {
+    if (this.#request) return
+    const request = this.#request = new AbortController()
+    setText(this.#part("state"), this.#i18n.t("entries.looking"))
+    const how = { signal: request.signal, patience: PATIENCE_MS }
     try {
-      const info = await this.#api.send("POST", "api/info", { url }, {}, { patience: PATIENCE_MS })
-      this.#show(info)
+      const body = { url: this.#url, cursor: this.#cursor }
+      return this.#show(await this.#api.send("POST", "api/info", body, {}, how))
     } catch (error) {
+      if (request.signal.aborted) return
       if (!(error instanceof Problem)) throw error
-      setText(this.#part("state"), error.message)
+      setText(this.#part("state"), error.message) // and what is there can be chosen from
+    } finally {
+      if (this.#request === request) this.#request = null
     }
   }
 
   /** @param {import("./preview.js").Info} info */
-  #show({ title = "", entries = [], total_entries }) {
+  #show({ title = "", entries = [], total_entries, next_cursor }) {
+    const rows = entries.map((entry, at) => this.#row(entry, this.#ticks.count + at + 1))
+    const ticks = rows.map((row) => /** @type {HTMLInputElement} */ (row.querySelector("input")))
+    this.#part("list").append(...rows)
+    this.#ticks.add(ticks)
+    this.#cursor = next_cursor
+    this.#part("more").hidden = !next_cursor
     setText(this.#part("title"), title)
-    setText(this.#part("state"), this.#i18n.t("preview.entries", { n: total_entries ?? entries.length }))
-    const rows = entries.map((entry, at) => this.#row(entry, at))
-    this.#part("list").replaceChildren(...rows)
-    this.#ticks = rows.map((row) => /** @type {HTMLInputElement} */ (row.querySelector("input")))
-    this.#count()
+    setText(this.#part("state"), this.#state(total_entries))
+    return ticks.at(0)
+  }
+
+  /** @param {number} [total]  if the source says so */
+  #state(total) {
+    const { t, format } = { t: this.#i18n.t.bind(this.#i18n), format: this.#i18n.format }
+    const n = format.count(this.#ticks.count)
+    if (!this.#cursor) return t("preview.entries", { n })
+    return total ? t("entries.some", { n, total: format.count(total) }) : t("preview.entries_more", { n })
   }
 
   /**
    * @param {Entry} entry
-   * @param {number} at
+   * @param {number} place  where it does not say so itself
    */
-  #row({ index, title, url, duration }, at) {
-    const place = String(index ?? at + 1)
+  #row({ index, title, url, duration }, place) {
     const { element, parts } = fromTemplate("entry", this.#i18n)
     const isHere = Boolean(url && this.#has(url))
     const tick = /** @type {HTMLInputElement} */ (element.querySelector("input"))
-    tick.value = place
+    tick.value = String(index ?? place)
     tick.checked = !isHere
-    tick.dataset.at = String(at)
     parts.have.hidden = !isHere
-    setText(parts.place, place)
+    setText(parts.place, tick.value)
     setText(parts.name, title ?? url ?? "")
     setText(parts.length, duration ? this.#i18n.format.clock(duration) : "")
     return element
   }
 
-  /** @param {MouseEvent} event */
-  #ticked({ target, shiftKey }) {
-    if (!(target instanceof HTMLInputElement)) return
-    const at = Number(target.dataset.at)
-    const [from, to] = [Math.min(at, this.#last), Math.max(at, this.#last)]
-    if (shiftKey) {
-      for (let other = from; other <= to; other += 1) {
-        this.#ticks[other].checked = target.checked
-      }
-    }
-    this.#last = at
-    this.#count()
-  }
-
-  #toggleAll() {
-    const isChecked = !this.#ticks.every((tick) => tick.checked)
-    for (const tick of this.#ticks) tick.checked = isChecked
-    this.#count()
-  }
-
   #count() {
     const button = /** @type {HTMLButtonElement} */ (this.#part("go"))
-    const n = this.#ticks.filter((tick) => tick.checked).length
-    setText(button, this.#i18n.t("submit.go_many", { n }))
+    const n = this.#ticks.chosen.length
+    setText(button, this.#i18n.t("submit.go_many", { n: this.#i18n.format.count(n) }))
     button.disabled = n === 0
   }
 
   #go() {
+    const items = ranges(this.#ticks.chosen.map(Number))
     this.#dialog.close()
-    this.#chosen(ranges(this.#ticks.filter((tick) => tick.checked).map((tick) => Number(tick.value))))
+    this.#chosen(items)
   }
 
   /**
@@ -124,19 +146,4 @@ export class EntriesDialog {
   #part(name) {
     return /** @type {HTMLElement} */ (this.#dialog.querySelector(`[data-part=${name}]`))
   }
-}
-
-/**
- * "1-3,7" of 1, 2, 3 and 7.
- * @param {number[]} numbers  in order
- */
-export function ranges(numbers) {
-  /** @type {[number, number][]} */
-  const found = []
-  for (const number of numbers) {
-    const last = found.at(-1)
-    if (last && last[1] === number - 1) last[1] = number
-    else found.push([number, number])
-  }
-  return found.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",")
 }

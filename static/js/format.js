@@ -20,6 +20,11 @@ export class Format {
     this.#month = new Intl.DateTimeFormat(language, { month: "long", year: "numeric" })
   }
 
+  /** @param {number} n */
+  count(n) {
+    return n.toLocaleString(this.#language)
+  }
+
   /** @param {number} bytes */
   size(bytes) {
     return this.#inBytes(bytes, "")

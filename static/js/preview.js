@@ -97,7 +97,9 @@ export class Preview extends EventTarget {
     const count = total_entries ?? (next_cursor ? 0 : entries.length)
     const words = {
       this: this.#i18n.t("list.this"),
-      all: count ? this.#i18n.t("list.all", { n: count }) : this.#i18n.t("list.every"),
+      all: count
+        ? this.#i18n.t("list.all", { n: this.#i18n.format.count(count) })
+        : this.#i18n.t("list.every"),
       choose: this.#i18n.t("list.choose"),
     }
     return Object.entries(words).map(([ask, textContent]) => {
@@ -125,7 +127,7 @@ function factsOf(
   i18n,
 ) {
   if (entries?.length) {
-    const n = total_entries ?? entries.length
+    const n = i18n.format.count(total_entries ?? entries.length)
     return [i18n.t(!total_entries && next_cursor ? "preview.entries_more" : "preview.entries", { n })]
   }
   const height = Math.max(0, ...formats.map((format) => format.height ?? 0))

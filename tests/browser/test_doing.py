@@ -185,6 +185,66 @@ async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPag
 
 
 @pytest.mark.long
+async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page: OpenPage) -> None:
+    link = "https://a.example/list"
+    entries = [{"index": n, "title": f"Film {n}"} for n in range(1, 2001)]
+    api.looks[link] = {"title": "Films", "entries": entries, "total_entries": 2000}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box, dialog = page.get_by_role("textbox", name="Link"), page.get_by_role("dialog", name="Films")
+        await box.fill(link)
+        await page.get_by_role("button", name="Choose…").click()
+        await expect(dialog.get_by_role("button", name="Download 500")).to_be_enabled()
+        await expect(dialog.get_by_role("status")).to_have_text("500 of 2,000 entries")
+        await dialog.get_by_label("Film 400").uncheck()
+        more = dialog.get_by_role("button", name="Show more")
+        await more.click()
+        await expect(dialog.get_by_label("Film 501")).to_be_focused()
+        await dialog.locator("[value='600']").click(modifiers=["Shift"])  # over the border of pages
+        await expect(dialog.get_by_role("button", name="Download 799")).to_be_visible()
+        await dialog.get_by_role("button", name="All or none").click()
+        await dialog.get_by_role("button", name="All or none").click()
+        for last in (1500, 2000):
+            await more.click()
+            await expect(dialog.locator("li")).to_have_count(last)
+        await expect(more).to_be_hidden()
+        await expect(dialog.get_by_role("status")).to_have_text("2,000 entries")
+        await expect(dialog.get_by_role("button", name="Download 0")).to_be_disabled()
+        await dialog.get_by_label("Film 2000").check()
+        await dialog.locator("[value='7']").check()
+        await dialog.get_by_role("button", name="Download 2").click()
+        await expect(box).to_have_value("")
+        await expect(page.locator("#entries li")).to_have_count(0)
+        await box.fill(link)
+        await page.get_by_role("button", name="All 2,000").click()
+        await expect(box).to_have_value("")
+    sent = [
+        (task["request"]["playlist"], task["request"].get("playlist_items")) for task in api.tasks.values()
+    ]
+    assert sent == [(True, "7,2000"), (True, None)]
+
+
+@pytest.mark.long
+async def test_a_page_of_entries_that_does_not_come_can_be_asked_for_again(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    link = "https://a.example/list"
+    look = {"title": "Films", "entries": [{"index": n, "title": f"Film {n}"} for n in range(1, 502)]}
+    api.looks[link] = look
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        dialog = page.get_by_role("dialog", name="Films")
+        await page.get_by_role("textbox", name="Link").fill(link)
+        await page.get_by_role("button", name="Choose…").click()
+        await expect(dialog.get_by_role("status")).to_have_text("more than 500 entries")
+        del api.looks[link]
+        await dialog.get_by_role("button", name="Show more").click()
+        await expect(dialog.get_by_role("status")).to_have_text("There is nothing to see.")
+        await expect(dialog.get_by_role("button", name="Download 500")).to_be_enabled()
+        api.looks[link] = look
+        await dialog.get_by_role("button", name="Show more").click()
+        await expect(dialog.get_by_role("button", name="Download 501")).to_be_enabled()
+
+
+@pytest.mark.long
 async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -36,6 +36,7 @@ MESSAGES = {
     "failed": ("处理失败: 无法下载视频", "Failed: the video could not be downloaded"),
     "cancelled": ("已取消", "Cancelled"),
 }
+PAGE_OF_ENTRIES = 500  # of `POST /api/info`
 ELSEWHERE = "clips.test"  # as if the page were another machine's
 FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"  # what a Chromium is told for that
 ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued"}
@@ -147,10 +148,16 @@ class FakeApi:
         return web.json_response({"results": results})
 
     async def info(self, request: web.Request) -> web.Response:
-        url = (await request.json())["url"]
-        if url not in self.looks:
+        body = await request.json()
+        look = self.looks.get(body["url"])
+        if look is None:
             return _problem(502, "source_refused", "There is nothing to see.", error_code="no_media")
-        return web.json_response(self.looks[url])
+        if "entries" not in look:
+            return web.json_response(look)
+        first = int(body.get("cursor", "0"))
+        last = first + PAGE_OF_ENTRIES
+        more = {"next_cursor": str(last)} if last < len(look["entries"]) else {}
+        return web.json_response(look | {"entries": look["entries"][first:last]} | more)
 
     async def process(self, request: web.Request) -> web.Response:
         body = await request.json()

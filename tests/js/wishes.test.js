@@ -3,7 +3,6 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import catalogue from "../../static/i18n/en.json" with { type: "json" }
-import { ranges } from "../../static/js/entries.js"
 import { Format } from "../../static/js/format.js"
 import { besidePreset, DEFAULTS, sentenceOf, wishesOf } from "../../static/js/wishes.js"
 
@@ -71,9 +70,4 @@ test("of a preset only its name is sent, and what was chosen otherwise", () => {
   const preset = { quality: "720", outputs: ["video"] }
   const wishes = wishesOf({ ...FIELDS, ...preset, quality: "480" })
   assert.deepEqual(besidePreset(wishes, "phone", preset), { preset: "phone", quality: "480" })
-})
-
-test("entries are named by ranges", () => {
-  assert.equal(ranges([1, 2, 3, 7, 9, 10]), "1-3,7,9-10")
-  assert.equal(ranges([]), "")
 })

@@ -153,8 +153,8 @@ async def _options(page: Page, api: FakeApi) -> None:
 
 
 async def _list(page: Page, api: FakeApi) -> None:
-    entries = [{"index": n, "title": f"{n}. {TITLES[n % 5]}", "url": f"{_LIST}/{n}"} for n in range(1, 41)]
-    api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries}
+    entries = [{"index": n, "title": f"{n}. {TITLES[n % 5]}", "url": f"{_LIST}/{n}"} for n in range(1, 732)]
+    api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries, "total_entries": 731}
     await _type(page, _LIST)
     await page.locator("#preview button").first.wait_for()
 
@@ -162,7 +162,7 @@ async def _list(page: Page, api: FakeApi) -> None:
 async def _entries(page: Page, api: FakeApi) -> None:
     await _list(page, api)
     await page.locator("#preview button").last.click()
-    await page.locator("#entries li").first.wait_for()
+    await page.locator("#entries [data-part=more]").scroll_into_view_if_needed()
 
 
 async def _refused(page: Page, api: FakeApi) -> None:
