@@ -8,13 +8,14 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, row
-from tests.browser.test_service import PLAYS
+from tests.browser.test_service import PLAYS, send
 from tests.fakes.api import FakeApi
-from tests.service import Services
-from tests.site import open_site
+from tests.service import Service, Services
+from tests.site import open_site, probe
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 PATIENCE = 60
+ENDS = "(video) => video.ended || new Promise((done) => (video.onended = () => done(true)))"
 _LINES = "video => [...video.textTracks].map((track) => [track.language, track.mode])"
 
 
@@ -51,6 +52,67 @@ async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corn
         await small.focus()
         await page.keyboard.press("Escape")
         await expect(page.locator("audio")).to_have_count(0)
+
+
+async def test_a_film_is_watched_in_the_player_while_it_comes(
+    services: Services, media: Path, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_site(media) as site,
+        services.lend() as service,
+        open_page(service.url) as page,
+    ):
+        link = site.url("/8mb.mp4?stall=7000000&after=1&times=1")
+        task_id = (await service.submit(link, outputs=["video"]))["task_id"]
+        await site.stalled()
+        await expect(row(page, task_id)).to_have_attribute("data-stage", "download")
+        await choose(page, task_id, "播放")
+        player = page.get_by_role("dialog")
+        video = player.locator("video")
+        assert await video.evaluate(PLAYS) > 0
+        assert f"/api/tasks/{task_id}/stream?" in str(await video.evaluate("video => video.currentSrc"))
+        assert (await service.status(task_id))["stage"] == "download"
+        await expect(player.get_by_role("link")).to_have_count(
+            0
+        )  # there is no file to save yet, and no link to one
+        await expect(player.get_by_role("button", name="复制文件链接")).to_be_hidden()
+        site.release()
+        await service.wait(task_id)
+        await video.evaluate(
+            f"video => {{ video.currentTime = video.buffered.end(0) - 0.1; return ({ENDS})(video) }}"
+        )
+        assert await video.evaluate("video => video.error") is None
+
+
+async def test_behind_a_log_in_files_are_played_saved_and_handed_on(
+    media: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    token = "open-sesame-0123456789"
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_site(media) as site,
+        Service(tmp_path / "service", CLIPWIRE_SERVER__TOKENS=f'["{token}"]') as service,
+        open_page(service.url, is_listed=False, permissions=["clipboard-read", "clipboard-write"]) as page,
+    ):
+        await page.get_by_label("访问令牌").fill(token)
+        await page.keyboard.press("Enter")
+        await send(page, site.url("/page?src=/video.mp4&title=Bread"))
+        card = page.locator(".row[data-stage=completed]")
+        await card.get_by_role("button", name="播放").click(timeout=30_000)
+        player = page.get_by_role("dialog", name="Bread")
+        assert await player.locator("video").evaluate(PLAYS) > 0
+        async with page.expect_download() as download:
+            await player.get_by_role("link", name="保存视频").click()
+        await (await download.value).save_as(tmp_path / "saved.mp4")
+        assert sorted((await probe(tmp_path / "saved.mp4")).codecs) == ["aac", "h264"]
+        await player.get_by_role("button", name="复制文件链接").click()
+        await expect(player).to_contain_text("链接已复制")
+        link = await page.evaluate("navigator.clipboard.readText()")
+        code = f"{service.url}/api/tasks/{await card.get_attribute('data-id')}/files/video/qr.svg"
+        for address in (link, code):
+            assert (await page.request.get(address)).status == 200
+            assert (await service.client.get(address)).status == 401
 
 
 async def test_what_cannot_be_watched_yet_says_so(api: FakeApi, open_page: OpenPage) -> None:
