@@ -5,8 +5,10 @@ socket, a refused link, a log-in. It serves the real page under the real Content
 """
 
 import asyncio
+import io
 import itertools
 import json
+import wave
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -62,6 +64,8 @@ class FakeApi:
         self.answers.set()
         self._sockets: dict[web.WebSocketResponse, str] = {}  # -> language
         self._dead: set[web.WebSocketResponse] = set()
+        self.cookies: list[dict[str, Any]] = []
+        self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
 
@@ -223,6 +227,16 @@ class FakeApi:
         link = self._task(request)["files"][request.match_info["kind"]]
         return web.Response(body=qr.drawn(f"http://{request.host}{link}"), content_type=qr.SVG)
 
+    async def download(self, _: web.Request) -> web.Response:
+        """Whatever the file is called: players look at what is in it."""
+        return web.Response(body=_silence(), content_type="audio/wav")
+
+    async def presets(self, _: web.Request) -> web.Response:
+        return web.json_response({"presets": self.usual})
+
+    async def stored_cookies(self, _: web.Request) -> web.Response:
+        return web.json_response({"cookies": self.cookies})
+
     async def session(self, request: web.Request) -> web.Response:
         required, given = bool(self.token), request.cookies.get("session")
         return web.json_response({"login_required": required, "logged_in": required and given == self.token})
@@ -289,6 +303,9 @@ class FakeApi:
             web.get(f"{prefix}/api/queue", self.queue),
             web.post(f"{prefix}/api/queue/{{action}}", self.queue),
             web.get(f"{prefix}/readyz", self.ready),
+            web.get(f"{prefix}/api/presets", self.presets),
+            web.get(f"{prefix}/api/cookies", self.stored_cookies),
+            web.get(f"{prefix}/api/download/{{name}}", self.download),
             web.patch(f"{prefix}/api/tasks/{{id}}", self.change),
             web.delete(f"{prefix}/api/tasks/{{id}}", self.delete),
             web.get(f"{prefix}/api/tasks/{{id}}/log", self.log),
@@ -352,6 +369,17 @@ def _place(query: Any) -> Callable[[Task], tuple[int, ...]]:
 def _problem(status: int, code: str, detail: str, **more: object) -> web.Response:
     body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **more}
     return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+def _silence() -> bytes:
+    """A second of it."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(1)
+        sound.setframerate(8_000)
+        sound.writeframes(b"\x80" * 8_000)
+    return file.getvalue()
 
 
 async def _well(_: web.Request) -> web.Response:

@@ -63,6 +63,12 @@ async def everything(api: FakeApi) -> None:
     await api.put("looking", "info", progress=10, url="https://films.example/watch/9")
 
 
+async def finished(api: FakeApi) -> None:
+    """Nothing else, and as many as fit on a phone."""
+    for number in range(4):
+        await api.put(f"done{number}", "completed", **_finished(number, 0), **_pictured(api, number))
+
+
 async def many(api: FakeApi) -> None:
     """Hundreds that run."""
     loading = {"downloaded_bytes": 5_000_000, "total_bytes": 9_000_000, "speed": 1e6, "eta": 4}
@@ -198,6 +204,23 @@ async def _code(page: Page, api: FakeApi) -> None:
     await page.wait_for_function("document.querySelector('#code img')?.naturalWidth > 0")
 
 
+async def _settings_with_all(page: Page, api: FakeApi) -> None:
+    api.usual = {"small": {"quality": "480", "outputs": ["video"]}}
+    hosts = {"films": ["films.example"], "old": ["a.example", "b.example", "c.example", "d.example"]}
+    api.cookies = [
+        {"name": name, "hosts": hosts[name], "count": 4, "expired": 0 if name == "films" else 4,
+         "expires_at": "2031-07-05T12:00:00Z"} for name in hosts
+    ]  # fmt: skip
+    await _settings(page, api)
+    await page.locator("#settings li").first.wait_for()
+
+
+async def _corner(page: Page, api: FakeApi) -> None:
+    await _player(page, api)
+    await page.locator("#player [data-part=corner]").click()
+    await page.locator("#player[data-small]").wait_for()
+
+
 async def _type(page: Page, text: str) -> None:
     await page.locator("#links").fill(text)
 
@@ -224,6 +247,8 @@ SCENES = {
     "settings": Scene(_locked, _settings),
     "player": Scene(one, _player, is_elsewhere=True),
     "code": Scene(one, _code, is_elsewhere=True),
+    "settings-with-all": Scene(everything, _settings_with_all),
+    "corner": Scene(finished, _corner),
     "log-in": Scene(_locked),
     "wrong-token": Scene(_locked, _wrong_token),
 }

@@ -1,0 +1,44 @@
+"""Every state of the page, held against axe's rules; and that none of them has complaints in the console."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import Browser, Page, Request
+
+from tests.pictures.__main__ import LANGUAGES, SCHEMES, SIZES, seen
+from tests.pictures.scenes import SCENES
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PATIENCE = 60
+SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
+# Here something is refused or not to be reached: browsers say so, whatever a page does.
+REFUSED = ("offline", "refused", "log-in", "wrong-token")
+LONG = [(name, scheme) for name in SCENES for scheme in SCHEMES if (name, scheme) != ("all", "light")]
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("all", "light"), *(pytest.param(*each, marks=pytest.mark.long) for each in LONG)]
+)
+async def test_axe_finds_nothing_and_the_console_is_empty(browser: Browser, name: str, scheme: str) -> None:
+    language = LANGUAGES["zh" if scheme == "dark" else "en"]
+    look: dict[str, Any] = {"locale": language, **SIZES[SIZE_OF[scheme]], **SCHEMES[scheme]}
+    async with asyncio.timeout(PATIENCE), seen(browser, SCENES[name], **look) as page:
+        found = await Axe().run(page)
+        assert not found.violations_count, found.generate_report()
+        assert name in REFUSED or await _complaints(page) == []
+
+
+async def _complaints(page: Page) -> list[str]:
+    """Messages of every kind, uncaught errors, and requests that failed."""
+    said = [message.text for message in await page.console_messages()]
+    errors = [str(error) for error in await page.page_errors()]
+    return [*said, *errors, *filter(None, [await _failure(request) for request in await page.requests()])]
+
+
+async def _failure(request: Request) -> str:
+    if request.failure:
+        return f"{request.url}: {request.failure}"
+    response = await request.response()
+    return f"{request.url}: {response.status}" if response and response.status >= 400 else ""
