@@ -9,16 +9,16 @@ const LATER_MS = 10_000
  * @param {import("./box.js").Box} box
  */
 export function arrive(box) {
-  box.fill(sharedText())
+  box.begin(sharedText())
   document.documentElement.toggleAttribute("data-ready", true)
   if (matchMedia("(pointer: fine)").matches) box.focus() // elsewhere it would call up a keyboard
   keepShell()
 }
 
-/** A link, or a sentence with one in it, as the share sheets of phones hand it over. */
+/** A link, or a sentence with one in it: from the share sheet of a phone, or from a click before any script ran. */
 function sharedText() {
   const query = new URLSearchParams(location.search)
-  return query.get("url") || query.get("text") || query.get("title") || ""
+  return query.get("url") || query.get("text") || query.get("title") || query.get("links") || ""
 }
 
 /** Browsers allow this on this machine and over HTTPS. */

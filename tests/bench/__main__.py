@@ -22,14 +22,14 @@ from tests.bench.lists import lists
 from tests.bench.long_runs import long_run
 from tests.bench.many import batch, together
 from tests.bench.million import million
-from tests.bench.page import page
+from tests.bench.page import page, page_memory
 from tests.bench.polling import polling
 from tests.bench.serving import serving
 from tests.bench.submits import submits
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
     polling, fanout, feed, downloads, submits, lists, million, idle, coming_and_going, serving, crawling,
-    long_run, batch, together, clip, corpus, page, *CLUSTER,
+    long_run, batch, together, clip, corpus, page, page_memory, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
 GROUPS = {"cluster": [each.__name__ for each in CLUSTER]}

@@ -1,50 +1,23 @@
-"""What a visit costs on the line: few files, packed, and on a second visit none that is there already."""
+"""What a visit costs on the line: few files, packed, and on a second visit none that is there already.
+
+And what the reader does before the scripts are there, which on a slow line is a while.
+"""
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route, expect
 
+from tests.bench.page.line import Line
 from tests.browser.conftest import OpenPage
+from tests.fakes.api import FakeApi
 from tests.service import Services
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENCE = 30
 MOST_BYTES, MOST_REQUESTS = 60_000, 15
-SILENCE = 2.0
-
-
-@dataclass
-class Line:
-    """What came over it: headers and bodies as they were sent."""
-
-    asked: list[str] = field(default_factory=list)
-    received: int = 0
-    heard_at: float = 0.0
-
-    async def listen(self, page: Page) -> None:
-        session = await page.context.new_cdp_session(page)
-        session.on("Network.requestWillBeSent", lambda event: self._heard(event["request"]["url"]))
-        session.on("Network.webSocketCreated", lambda event: self._heard(event["url"]))
-        session.on("Network.dataReceived", lambda _: self._heard())
-        session.on("Network.loadingFinished", lambda event: self._heard(size=event["encodedDataLength"]))
-        session.on("Network.requestServedFromCache", self._from_cache)
-        await session.send("Network.enable")
-
-    def _heard(self, url: str = "", size: float = 0) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
-        self.received += int(size)
-        self.asked += [url] if url and not url.startswith("data:") else []
-
-    def _from_cache(self, _: Any) -> None:
-        self.asked.pop()
-
-    async def silence(self) -> None:
-        self._heard()
-        while (left := self.heard_at + SILENCE - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(left)
 
 
 @pytest.mark.long
@@ -65,3 +38,56 @@ async def test_a_first_visit_is_small_and_a_second_one_comes_from_the_cache(
         await second.silence()
         assert [url for url in second.asked if "/static/" in url] == []
         await other.close()
+
+
+@asynccontextmanager
+async def _early(page: Page, url: str) -> AsyncIterator[None]:
+    """The page is there, and its scripts come afterwards."""
+    may_come = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    await page.route("**/page.js*", hold)
+    await page.goto(url, wait_until="commit")
+    await page.locator("#links").focus()
+    yield
+    may_come.set()
+    await page.unroute_all(behavior="wait")
+
+
+async def test_what_is_typed_before_the_scripts_are_there_is_kept(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        async with _early(page, api.url + "?text=https://a.example/2"):
+            await page.keyboard.insert_text("https://a.example/1")
+        await expect(page.locator(":root[data-ready]")).to_be_attached()
+        box = page.get_by_role("textbox", name="Link", exact=True)
+        await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
+        assert not api.tasks
+
+
+async def test_what_is_sent_by_enter_before_the_scripts_are_there_is_sent(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        async with _early(page, api.url):
+            await page.keyboard.insert_text("https://a.example/1")
+            await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(page.get_by_role("textbox", name="Link", exact=True)).to_have_value("")
+
+
+async def test_what_is_sent_by_the_button_before_the_scripts_are_there_is_in_the_box(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """The browser itself opens the page anew then, and an address alone must not begin a download."""
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        async with _early(page, api.url):
+            await page.keyboard.insert_text("https://a.example/1")
+            async with page.expect_navigation(wait_until="commit"):
+                await page.get_by_role("button", name="Download", exact=True).click()
+        box = page.get_by_role("textbox", name="Link", exact=True)
+        await expect(page.locator(":root[data-ready]")).to_be_attached()
+        await expect(box).to_have_value("https://a.example/1")
+        assert not api.tasks
