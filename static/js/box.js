@@ -62,16 +62,6 @@ export class Box extends EventTarget {
     this.#area.focus()
   }
 
-  /**
-   * What was typed before this script ran stays, and is sent if Enter ended it.
-   * @param {string} shared
-   */
-  begin(shared) {
-    const isEntered = this.#area.value.endsWith("\n") && this.links.length > 0
-    this.add(shared)
-    if (isEntered) this.#form.requestSubmit()
-  }
-
   /** @param {boolean} isBusy */
   busy(isBusy) {
     this.#form.ariaBusy = String(isBusy)

@@ -1,6 +1,8 @@
 // @ts-check
 // At home on the device: what other apps share with the page, and its shell kept for when the server is away.
 
+import { byId } from "./dom.js"
+
 /** The first visit has ended by then: a shell that is kept is for the next one. */
 const LATER_MS = 10_000
 
@@ -9,10 +11,20 @@ const LATER_MS = 10_000
  * @param {import("./box.js").Box} box
  */
 export function arrive(box) {
-  box.begin(sharedText())
+  begin(box)
   document.documentElement.toggleAttribute("data-ready", true)
   if (matchMedia("(pointer: fine)").matches) box.focus() // elsewhere it would call up a keyboard
   keepShell()
+}
+
+/**
+ * What was typed before the scripts ran stays, and is sent if Enter ended it.
+ * @param {import("./box.js").Box} box
+ */
+function begin(box) {
+  const isEntered = box.text.endsWith("\n") && box.links.length > 0
+  box.add(sharedText())
+  if (isEntered) byId("submit", HTMLFormElement).requestSubmit()
 }
 
 /** A link, or a sentence with one in it: from the share sheet of a phone, or from a click before any script ran. */

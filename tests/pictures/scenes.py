@@ -247,7 +247,7 @@ SCENES = {
     "settings": Scene(_locked, _settings),
     "player": Scene(one, _player, is_elsewhere=True),
     "code": Scene(one, _code, is_elsewhere=True),
-    "settings-with-all": Scene(everything, _settings_with_all),
+    "settings-with-all": Scene(_locked, _settings_with_all),
     "corner": Scene(finished, _corner),
     "log-in": Scene(_locked),
     "wrong-token": Scene(_locked, _wrong_token),
