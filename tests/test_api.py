@@ -179,7 +179,8 @@ async def test_an_error_on_our_side_has_an_id_that_is_in_the_log_and_no_trace(
     [
         ("", None, "已暂停"),
         ("", "*", "已暂停"),
-        ("", "fr", "已暂停"),
+        ("", "fr", "Paused"),
+        ("", "fr, *;q=0.5", "已暂停"),
         ("", "en", "Paused"),
         ("", "en-GB;q=0.5, zh-CN;q=0.9", "已暂停"),
         ("?lang=en", "zh", "Paused"),

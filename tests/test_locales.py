@@ -212,7 +212,11 @@ def test_a_tag_changes_with_the_words(tmp_path: Path) -> None:
         ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
         ("en-GB,en;q=0.9,zh;q=0.8", "en"),
         ("fr, en;q=0.1", "en"),
-        ("fr;q=1.0, de", "zh"),
+        ("fr", "en"),
+        ("fr;q=1.0, de", "en"),
+        ("fr, *;q=0.1", "zh"),
+        ("fr, en;q=0", "zh"),
+        ("zh;q=0", "en"),
         ("zh;q=0.2, en;q=0.3", "en"),
         ("en;q=0.3, zh;q=0.3", "en"),
         ("en ; q = 0.5 , fr", "en"),
@@ -225,7 +229,7 @@ def test_a_tag_changes_with_the_words(tmp_path: Path) -> None:
         ("en, fr;q=2", "zh"),
         ("en;q=", "zh"),
         ("en;level=1", "zh"),
-        ("english-language-please", "zh"),
+        ("english-language-please", "en"),
         ("en; q=0.5; q=0.6", "zh"),
         ("../../etc/passwd", "zh"),
     ],
@@ -236,7 +240,7 @@ def test_the_reader_gets_the_language_asked_for(header: str | None, chosen: str)
 
 def test_the_default_is_the_operators() -> None:
     assert negotiate(None, "en") == "en"
-    assert negotiate("fr", "en") == "en"
+    assert negotiate("fr, *", "en") == "en"
 
 
 @given(st.text(alphabet="abzhen*-;,=q.019 ", max_size=60), st.sampled_from(sorted(LANGUAGES)))

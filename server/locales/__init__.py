@@ -118,6 +118,7 @@ def catalogues_in(folder: Path) -> Mapping[str, Catalogue]:
 
 _CATALOGUE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\.toml")
 LANGUAGES = catalogues_in(Path(__file__).parent)
+_ELSE = "en"
 
 _RANGE = re.compile(
     r"\s*(?P<tag>\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*(?P<q>0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
@@ -128,10 +129,13 @@ _RANGE = re.compile(
 def negotiate(header: str | None, default: str) -> str:
     """The language of `LANGUAGES` that an `Accept-Language` header asks for (RFC 9110, 12.5.4).
 
-    Matched as RFC 4647 looks up: `zh-Hant-TW`, `zh-Hant`, `zh`. A header that is missing, `*`, not
-    well-formed or without a language of ours gives `default`.
+    Matched as RFC 4647 looks up: `zh-Hant-TW`, `zh-Hant`, `zh`. A header that is missing, `*` or not
+    well-formed gives `default`. One that names none of ours gives English: it was not our default that
+    the reader asked for.
     """
     wanted = _weighed(header or "")
+    if not wanted:
+        return default
     refused = {tag for tag, quality in wanted if not quality}
     for tag, quality in sorted(wanted, key=lambda item: -item[1]):
         if not quality:
@@ -139,7 +143,7 @@ def negotiate(header: str | None, default: str) -> str:
         for candidate in (default, *LANGUAGES) if tag == "*" else _prefixes(tag):
             if candidate in LANGUAGES and candidate not in refused:
                 return candidate
-    return default
+    return default if _ELSE in refused else _ELSE
 
 
 def _weighed(header: str) -> list[tuple[str, float]]:
