@@ -1,6 +1,7 @@
 """Log-ins of the page: the cookie, what it may, and what ends with it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -121,10 +122,23 @@ async def test_a_session_ends_by_itself(guarded: Client, monkeypatch: pytest.Mon
     assert (await guarded.get("/api/tasks")).status == 401
 
 
-async def test_a_cookie_alone_does_not_log_out(guarded: Client) -> None:
+async def test_a_cookie_alone_does_not_log_out_and_is_told_what_it_lacks(guarded: Client) -> None:
     await guarded.post("/api/session", json={"token": TOKEN})
-    assert (await guarded.delete("/api/session")).status == 403
+    async with guarded.delete("/api/session?lang=en") as answer:
+        assert answer.status == 403
+        assert "without Origin or Sec-Fetch-Site" in (await answer.json())["detail"]
     assert (await guarded.get("/api/tasks")).status == 200
+
+
+async def test_who_has_no_cookie_has_nothing_to_log_out_of(guarded: Client) -> None:
+    assert (await guarded.delete("/api/session")).status == 204
+    assert (await guarded.delete("/api/session", headers={"Origin": "https://evil.example"})).status == 403
+
+
+def test_the_documented_log_out_says_who_sends_it() -> None:
+    documented = (Path(__file__).parent.parent / "docs/api.md").read_text("utf-8")
+    [example] = re.findall(r"^curl -X DELETE -b 'clipwire_session.*$", documented, re.MULTILINE)
+    assert "-H 'Sec-Fetch-Site: same-origin'" in example
 
 
 async def test_without_tokens_a_log_in_is_not_needed_and_does_no_harm(tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ class HeldLine:
 LOG_INS = web.AppKey("log-ins", LogIns)
 
 
+def carries_cookie(request: web.Request) -> bool:
+    """Whether it came with the cookie of a session, be it one that goes on or not."""
+    return any(True for _ in _cookies(request))
+
+
 def _cookies(request: web.Request) -> Iterator[str]:
     """What each cookie of ours holds: there may be one for each path under which the page was opened."""
     for header in request.headers.getall(hdrs.COOKIE, ()):

@@ -8,7 +8,7 @@ from pydantic import Field
 from server.api.auth import GATE, check_sender
 from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import SETTINGS
-from server.api.log_ins import COOKIE, LOG_INS
+from server.api.log_ins import COOKIE, LOG_INS, carries_cookie
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import SessionState
 from server.api.route import delete, get, post
@@ -47,7 +47,8 @@ async def log_in(request: web.Request) -> web.Response:
 
 async def log_out(request: web.Request) -> web.Response:
     """End the session here, not only in the browser."""
-    check_sender(request)
+    if carries_cookie(request):
+        check_sender(request)
     await request.app[LOG_INS].end(request)
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     for path in {"/", request.app[SETTINGS].server.base_path or "/"}:
