@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import DownloadError
 
+from server.child.network import early
 from server.child.process.log import Log
 from server.child.source import options
 from server.child.source.engine import Engine
@@ -21,6 +23,8 @@ from server.child.source.failures import classify
 from tests.jobs import download_job
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PATH = "/sign%20in%20with%20captcha%2C%20this%20video%20is%20private.mp4"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -115,6 +119,33 @@ async def test_a_connection_that_goes_wrong_has_a_code(
     async with asyncio.timeout(10):
         found = await asyncio.to_thread(failures, f"{scheme}://127.0.0.1:{port}{PATH}", handler)
     assert found == {code}
+
+
+@pytest.fixture
+def passing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a child, until the test is over."""
+    monkeypatch.setattr(HTTPResponse, "_read_status", vars(HTTPResponse)["_read_status"])
+    early.pass_over()
+
+
+@pytest.mark.usefixtures("passing_over")
+@pytest.mark.parametrize("handler", ["Requests", "Urllib"])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (HINTS + CONTINUE + HINTS + HEADERS + b"Content-Length: 1\r\n\r\n1", set()),
+        (HINTS + b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", {"http_404"}),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", {"http_101"}),
+        (HINTS, {"connection_failed"}),
+    ],
+)
+async def test_what_comes_before_the_answer_is_passed_over(
+    serve: Any, answer: bytes, code: set[str], handler: str
+) -> None:
+    port = await serve(saying(answer))
+    async with asyncio.timeout(10):
+        found = await asyncio.to_thread(failures, f"http://127.0.0.1:{port}{PATH}", handler)
+    assert found == code
 
 
 @pytest.mark.parametrize("handler", ["Requests", "Urllib"])

@@ -22,7 +22,7 @@ if __name__ == "__main__":  # isolated mode leaves the checkout out
 
 from server.child import download
 from server.child.media import ffmpeg
-from server.child.network import guard
+from server.child.network import early, guard
 from server.child.process import sandbox
 from server.child.process.channel import Channel, end_group
 from server.child.process.failed import JobFailed
@@ -209,6 +209,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
+    early.pass_over()
     sandbox.limit(job.max_filesize)
     sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
     ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
