@@ -133,6 +133,21 @@ async def test_work_that_fails_after_its_waiter_was_cancelled_is_logged(
     assert "what went wrong" in caplog.text
 
 
+async def test_work_for_a_task_that_is_removed_meanwhile_is_not_worth_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise TaskNotFound
+
+    job = asyncio.create_task(to_the_end(work()))
+    await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert caplog.text == ""
+
+
 # --- statuses that cannot be saved ---
 
 

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from server.errors import TaskNotFound
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -21,6 +23,7 @@ async def to_the_end(work: Awaitable[T]) -> T:
             cancel = exc
     if cancel is None:
         return task.result()
-    if not task.cancelled() and (error := task.exception()):
+    error = None if task.cancelled() else task.exception()
+    if error and not isinstance(error, TaskNotFound):  # who removes a task cancels what goes on for it
         log.warning("failed after its waiter was cancelled: %r", error)
     raise cancel
