@@ -148,6 +148,7 @@ async def test_more_says_that_others_fit_as_well(client: Client, monkeypatch: py
         ({"action": "cancel", "ids": []}, {"ids"}),
         ({"action": "cancel", "ids": ["a"] * 501}, {"ids"}),
         ({"action": "cancel", "ids": ["a", 1]}, {"ids.1"}),
+        ({"action": "cancel", "ids": [None]}, {"ids.0"}),
         ({"action": "cancel", "ids": ["a"], "stage": "failed"}, {"ids"}),
         ({"action": "cancel", "ids": ["a"], "error_code": "timeout"}, {"ids"}),
         ({"action": "cancel", "ids": ["a"], "playlist_id": "b"}, {"ids"}),

@@ -65,11 +65,17 @@ def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
     try:
         found = model.model_validate(body)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_input=False)
-        raise InvalidRequest([*map(_wrong, errors), *known]) from None
+        raise InvalidRequest([*map(_wrong, _true_errors(exc)), *known]) from None
     if known:
         raise InvalidRequest(list(known))
     return found
+
+
+def _true_errors(exc: ValidationError) -> list[ErrorDetails]:
+    """Without that of an array which is too short only because pydantic does not count its wrong elements."""
+    errors = exc.errors(include_url=False, include_input=False)
+    inner = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inner]
 
 
 def _wrong(error: ErrorDetails) -> WrongField:
