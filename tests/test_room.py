@@ -2,13 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from server.child import needs
 from server.tasks.disk import Disk, Reserve
-from tests.jobs import Jobs, wished
+from tests.jobs import Jobs
 from tests.site import Site
 
 MIB = 1 << 20
@@ -72,36 +70,6 @@ async def test_for_what_could_never_fit_nothing_is_given_up(disk: Free, tmp_path
     reserve = Reserve(disk)
     assert not await reserve.take("a", tmp_path / "a", disk.size())
     assert not reserve.is_short()
-
-
-FILM = {"filesize": 1000, "ext": "mp4", "protocol": "https", "vcodec": "avc1", "acodec": "mp4a"}
-PICTURE = FILM | {"acodec": "none", "filesize": None, "filesize_approx": 800}
-SOUND = FILM | {"vcodec": "none", "filesize": 200, "ext": "m4a"}
-
-
-@pytest.mark.parametrize(
-    ("wishes", "sections", "expected"),
-    [
-        ({"outputs": ["video"]}, [[FILM]], 1000),
-        ({"outputs": ["video"], "video_format": "any"}, [[FILM | {"ext": "flv"}]], 1000),
-        ({"outputs": ["video"], "video_format": "mkv"}, [[FILM]], 2000),
-        ({"outputs": ["video"]}, [[FILM | {"protocol": "m3u8_native"}]], 2000),
-        ({"outputs": ["video"]}, [[PICTURE, SOUND]], 2000),
-        ({"outputs": ["video"]}, [[FILM], [FILM]], 6000),
-        ({"outputs": ["audio"], "audio_quality": 8}, [[FILM]], 11_000),
-        ({"outputs": ["video", "audio"], "audio_format": "best"}, [[PICTURE, SOUND]], 2200),
-        ({"outputs": ["video"]}, [[FILM | {"filesize": None, "tbr": 8}]], 10_000),
-        ({"outputs": ["video"]}, [[FILM | {"filesize": None}]], None),
-        ({"outputs": ["video"]}, [[FILM | {"filesize": 10**400}]], None),
-        ({"outputs": ["video"]}, [[FILM | {"filesize": None, "tbr": float("inf")}]], None),
-        ({"outputs": ["video"]}, [[FILM | {"filesize": None, "tbr": float("nan")}]], None),
-        ({"outputs": ["thumbnail"]}, [], None),
-    ],
-)
-def test_what_is_fetched_and_what_is_made_of_it_lie_side_by_side(
-    wishes: dict[str, Any], sections: Any, expected: int | None
-) -> None:
-    assert needs.in_all(wished(**wishes), sections, 10) == expected
 
 
 async def test_a_child_says_what_it_needs_as_soon_as_its_source_does(

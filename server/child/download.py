@@ -36,7 +36,7 @@ from server.child.media.probe import Media
 from server.child.media.recording import Recording
 from server.child.media.tagging import Tagged, Tags
 from server.child.media.timeline import ALL, Kept, Span
-from server.child.needs import Needs
+from server.child.needs import Film, Needs
 from server.child.network.throttle import Throttle
 from server.child.process import borrowed, flushing
 from server.child.process.channel import Channel
@@ -148,8 +148,8 @@ class Download:
             parts.begin_anew(self._directory, names)
         picture, cover = self._pictures(engine, info)
         self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
-        self._needs = Needs(self._wishes, parted, about.get("duration"), self._tell_needs)
-        self._needs.look(self._meter.sizes)
+        self._needs = Needs(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
+        self._needs.learn(sizes=self._meter.sizes, chapters=bool(tags.chapters_of(info)))
         self._playing = Playing(self._directory, names, in_one=not clip)
         self._reporter.download_started()
         with self._reporter.fetching():
@@ -160,6 +160,7 @@ class Download:
         kept_of, kept = Keeping(self._job, left_out, self._log, self._convert).of(fetched)
         spoken = subtitling.follow(spoken, kept)
         said = self._chapters(info, fetched, kept_of, kept)
+        self._needs.learn(chapters=bool(said))
         texts = subtitling.embedded(spoken, max((part.media.duration or 0 for part in kept_of), default=0))
         extras = Extras(texts, self._tagged(info, streams, said, cover))
         files = self._produce(kept_of, _aspect(streams), extras, kept)
@@ -226,7 +227,11 @@ class Download:
     def _marked(self, engine: Engine, info: Mapping[str, Any]) -> list[Span]:
         """The spans of the film that are to be cut out."""
         wanted = self._wishes.sponsorblock
-        return sponsors.marked(engine, info, wanted, self._job.sponsorblock_api, self._log) if wanted else []
+        if not wanted:
+            return []
+        found = sponsors.marked(engine, info, wanted, self._job.sponsorblock_api, self._log)
+        self._needs.learn(left_out=found)
+        return found
 
     # Fetching.
 
@@ -255,7 +260,7 @@ class Download:
         """yt-dlp tells of one of the streams."""
         came_in = counted.update(event)
         self._check_size(self._meter.at_least)
-        self._needs.look(self._meter.sizes)
+        self._needs.learn(sizes=self._meter.sizes)
         self._reporter.download(self._meter, {**event, "speed": self._speed.of(event, came_in)})
         if not event.get("paced"):  # on its way here
             self._playing.look()
