@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.cluster.s3 import S3
 from tests.service import Payload, Service
 from tests.site import Site, sha256
 from tests.test_cluster import act
+from tests.test_disk import MIB, patched
 from tests.test_s3 import WITH_PICTURE, is_upload, keys
 
 PLACE = "cluster"
@@ -248,3 +250,34 @@ async def fetched(node: Service, task_id: str, at_least: int) -> Payload:
         while (status := await node.status(task_id)).get("downloaded_bytes", 0) < at_least:
             await asyncio.sleep(0.02)
     return status
+
+
+@pytest.mark.long
+async def test_what_finds_no_room_on_one_machine_comes_on_another(
+    postgres: str, s3: S3, site: Site, media: Path, tmp_path: Path
+) -> None:
+    small = (
+        "import server.tasks.disk as disk, server.tasks.patience as patience\n"
+        f"disk.Disk.free = lambda self: {4 * MIB}\n"
+        "patience.DISK_DELAY = 0.5\n"
+    )
+    own = {"worker1": patched(tmp_path / "patch", small)}
+    with (
+        database(postgres) as url,
+        closing(Cluster(tmp_path, url, own, **s3.settings("room"))) as cluster,
+    ):
+        web, roomy = cluster.web[0], cluster.workers[1]
+        async with cluster.running(web, cluster.workers[0]):
+            task_id = (await web.submit(site.url("/8mb.mp4?rate=4000000"), outputs=["video"]))["task_id"]
+            await waiting(web, task_id, "disk_full")
+            await roomy.start()
+            done = await web.wait(task_id)
+            fetched = await web.fetch(done["files"]["video"], tmp_path / "video.mp4")
+            assert sha256(fetched) == sha256(media / "8mb.mp4")
+            await roomy.disconnect()
+
+
+async def waiting(node: Service, task_id: str, because: str) -> None:
+    async with asyncio.timeout(20):
+        while (await node.status(task_id)).get("waiting") != because:
+            await asyncio.sleep(0.05)

@@ -10,8 +10,8 @@ import pytest
 
 from server.clock import Clock
 from server.errors import DatabaseAway, StorageAway
-from server.events import Completed, Failed, Paused, Requeued, Resumed, Started
-from server.models import Manifest, Stage, TaskStatus
+from server.events import Completed, Failed, Needs, Paused, Requeued, Resumed, Started
+from server.models import DISK_FULL, Manifest, Stage, TaskStatus
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.attempts import WITHIN
@@ -312,6 +312,21 @@ async def test_a_task_goes_on_where_its_partial_files_are(clean_database: str) -
             one.attempts.end("a", Requeued())
             await until(one, "a", Stage.INFO, attempt=attempt)
         assert other.attempts.begun == []
+
+
+async def test_a_task_that_finds_no_room_is_not_held_where_its_partial_files_are(clean_database: str) -> None:
+    async with (
+        open_node(clean_database, node_alive=60) as one,
+        open_node(clean_database, node_alive=60) as other,
+    ):
+        other.supervisor.hold()
+        await queue(one, "a")
+        await one.attempts.have_begun("a")
+        await one.recorder.record("a", Needs(needs=1 << 40), 1)
+        one.supervisor.hold()
+        other.supervisor.release()
+        one.attempts.end("a", Requeued(because=DISK_FULL, after=0.1))
+        await other.attempts.have_begun("a")
 
 
 async def test_a_task_whose_partial_files_are_on_a_node_that_is_gone_begins_anew_elsewhere(
