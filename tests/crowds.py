@@ -1,4 +1,4 @@
-"""Lists, batches, subtitles and clips for `tests.kills`: more than one film as it is, of one request."""
+"""Lists, batches, subtitles, clips and sponsors for `tests.kills`: more than a film as it is."""
 
 import asyncio
 import itertools
@@ -13,7 +13,8 @@ import aiohttp
 
 from tests.kills import WAITING, Kind, Rampage, Witness
 from tests.service import Told
-from tests.site import open_site
+from tests.site import SECONDS, open_site
+from tests.site.sponsors import CUT
 
 _TRACK = "track=/texts/words.vtt"
 _SLOW = "/1mb.mp4?rate=700000"
@@ -45,6 +46,11 @@ KINDS = (
     Kind(_page(_SLOW), outputs=(), texts=("en",)),
     Kind("/long.mp4?rate=1000000", body={"clip": {"start": 10, "end": 14, "exact": True}}),
     Kind(_PIECES, body={"clip": {"start": 1, "end": 3, "exact": True}}, seconds=2),
+    Kind(
+        f"/told/sponsored?src={quote(_SLOW, safe='')}",
+        body={"sponsorblock": ["sponsor"]},
+        seconds=SECONDS - (CUT[1] - CUT[0]),
+    ),
     _list(_ENTRIES[2]),
 )
 
@@ -149,10 +155,14 @@ class Crowd(Rampage):
 
 @asynccontextmanager
 async def open_crowd(folder: Path, film: Path, seed: int) -> AsyncIterator[Crowd]:
-    settings = {"CLIPWIRE_DOWNLOADS__MAX_CONCURRENT": "5"}
-    async with open_site(film) as site, Told(folder / "service", **settings) as service:
-        running = Crowd(service, site, film, seed, KINDS)
-        try:
-            yield running
-        finally:
-            await running.close()
+    async with open_site(film) as site:
+        settings = {
+            "CLIPWIRE_DOWNLOADS__MAX_CONCURRENT": "5",
+            "CLIPWIRE_DOWNLOADS__SPONSORBLOCK_API": site.url(""),
+        }
+        async with Told(folder / "service", **settings) as service:
+            running = Crowd(service, site, film, seed, KINDS)
+            try:
+                yield running
+            finally:
+                await running.close()

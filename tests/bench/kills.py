@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--reached", action="store_true", help="sources that take more than a plain request")
-    parser.add_argument("--crowd", action="store_true", help="lists, batches, subtitles, clips")
+    parser.add_argument("--crowd", action="store_true", help="lists, batches, subtitles, clips, sponsors")
     parser.add_argument("--cluster", action="store_true", help="many nodes, and what they stand on")
     chosen = parser.parse_args(arguments)
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # the site's, whose clients are killed

@@ -25,6 +25,8 @@
 | `/told/announced?in=S`                    | JSON for `tests.fakes.told`: the same, which begins S seconds |
 |                                           | after the first look; `unsaid=yes`: without saying when       |
 | `/told/parts`, `/told/link?url=`          | the same for a film in two parts, and for the film at a link |
+| `/told/sponsored?src=`                    | the same for that film, as one of YouTube's; SponsorBlock's   |
+|                                           | `/api/skipSegments/` says that its third second is paid for  |
 | `/hls/master/index.m3u8`                  | a choice: `best=` (`/hls/ts/`), `next=` (`/hls/fmp4/`), `last=`|
 | `/hls/ranges/index.m3u8`                  | one segment of `/hls/ts/` in three pieces, by byte range      |
 | `/smil?best=&next=`                       | SMIL with two qualities of a film, both `/video.mp4`          |

@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.site import oddities, pages, streams, texts, tickets
+from tests.site import oddities, pages, sponsors, streams, texts, tickets
 from tests.site.delivery import GATE, HITS, MEDIA, Gate, deliver_file
 
 
@@ -100,5 +100,5 @@ def _app(media: Path, site: Site) -> web.Application:
     app[MEDIA], app[GATE], app[HITS], app[streams.SENT] = media, site.gate, Counter(), Counter()
     app[streams.BEGINS], app[tickets.TICKETS] = {}, {}
     routes = [*pages.ROUTES, *oddities.ROUTES, *tickets.ROUTES, *streams.ROUTES, *texts.ROUTES]
-    app.add_routes([*routes, web.get("/{name}", deliver_file)])
+    app.add_routes([*routes, *sponsors.ROUTES, web.get("/{name}", deliver_file)])
     return app
