@@ -96,8 +96,20 @@ class _NothingMissing(Exception):
     """The partial file is the whole one."""
 
 
+class _NoTotal(Exception):
+    """The source does not say how much there is, so nobody knows how many chunks."""
+
+
 def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
-    """In place of `HttpFD.real_download`."""
+    """In place of `HttpFD.real_download`, which takes the first of an unknown number of chunks for all."""
+    try:
+        return _from_one_source(self, filename, info)
+    except _NoTotal as reason:
+        self.to_screen(f"[download] Without chunks: {reason}")
+    return _from_one_source(self, filename, info | {"downloader_options": {}})
+
+
+def _from_one_source(self: Any, filename: str, info: dict[str, Any]) -> bool:
     partial = _Partial(Path(self.temp_name(filename)), note_of(filename))
     try:
         return _attempt(self, partial, filename, info)
@@ -185,6 +197,7 @@ class _Asking:
         self._ydl = downloader.ydl
         self._partial = partial
         self._fragment = "frag_resume_len" in info
+        self._chunked = bool((info.get("downloader_options") or {}).get("http_chunk_size"))
         first, last, _ = parse_http_range((info.get("http_headers") or {}).get("Range"))
         self._first: int = first or 0  # at the source: a fragment may lie within a file
         self._stop: int | None = None if last is None else last + 1
@@ -221,6 +234,9 @@ class _Asking:
             response.close()
             raise Expired("incomplete", "a page comes in place of what is missing")
         lengths.put_right(response.headers, request.headers.get("Range"))
+        if self._chunked and Source.of(response).total is None:
+            response.close()
+            raise _NoTotal("the source does not say how much there is")
         return response
 
     def _begin(self, response: Response) -> Response | Rest:

@@ -1,0 +1,77 @@
+"""Films that are to come in chunks, as YouTube's do, from sources that do not say how much there is."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.jobs import told
+from tests.shelf import Shelf
+
+
+@dataclass
+class Source:
+    """Answers each range, of an unknown whole. The answer of that number breaks off in its middle."""
+
+    film: bytes
+    says_length: bool = True
+    breaks: int | None = None
+    asked: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+    async def give(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.headers.get("Range")
+        self.asked.append(wanted)
+        first, _, last = (wanted or "bytes=0-").removeprefix("bytes=").partition("-")
+        data = self.film[int(first) : int(last) + 1 if last else None]
+        answer = web.StreamResponse(status=206 if wanted else 200, headers={"Content-Type": "video/mp4"})
+        if wanted:
+            answer.headers["Content-Range"] = f"bytes {first}-{int(first) + len(data) - 1}/*"
+        if self.says_length or wanted:
+            answer.content_length = len(data)
+        await answer.prepare(request)
+        if len(self.asked) == self.breaks:
+            await answer.write(data[: len(data) // 2])
+            request.transport.abort()  # type: ignore[union-attr]
+        else:
+            await answer.write(data)
+        return answer
+
+
+@pytest.fixture
+async def source(media: Path) -> AsyncIterator[Source]:
+    source, app = Source((media / "1mb.mp4").read_bytes()), web.Application()
+    app.add_routes([web.get("/film.mp4", source.give)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        source.url = f"http://127.0.0.1:{runner.addresses[0][1]}/film.mp4"
+        yield source
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("chunk", [300_000, 10_000_000], ids=["several", "one"])
+@pytest.mark.parametrize(
+    ("says_length", "breaks"),
+    [(True, None), (False, None), (True, 2)],
+    ids=["whole", "without a length", "breaks off"],
+)
+async def test_a_film_comes_whole_though_nobody_says_how_many_chunks_it_has(
+    source: Source, shelf: Shelf, tmp_path: Path, chunk: int, says_length: bool, breaks: int | None
+) -> None:
+    source.says_length, source.breaks = says_length, breaks
+    found = {
+        "id": "a",
+        "title": "Film",
+        "url": source.url,
+        "ext": "mp4",
+        "downloader_options": {"http_chunk_size": chunk},
+    }
+    outcome = await told(tmp_path / "t", shelf, found, outputs=["video"])
+    assert outcome.file("video").read_bytes() == source.film
+    assert source.asked[0], "it was not asked for in chunks"
+    assert len(source.asked) == (2 if breaks is None else 3)
