@@ -195,3 +195,20 @@ async def test_of_live_formats_one_is_chosen_that_can_be_recorded(
     result = {"id": "a", "title": "Film", "is_live": True, "formats": [good, better]}
     outcome = await told(tmp_path / "t", shelf, result, live="record", **VIDEO)
     assert (await look_into(outcome.file("video"))).codecs == ["aac", "h264"]
+
+
+async def test_what_a_decoder_begins_with_may_come_again(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    url = site.url("/texts/discontinuity-init.m3u8")
+    outcome = await jobs.download(tmp_path / "t", url, **VIDEO)
+    film = await look_into(outcome.file("video"))
+    assert film.pictures == 200
+    assert film.duration == pytest.approx(2 * SECONDS, abs=0.2)
+    probe(outcome.file("video"))
+
+
+async def test_a_decoder_that_begins_with_something_else_is_not_confused(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url("/texts/discontinuity-another-init.m3u8")
+    outcome = await jobs.download(tmp_path / "t", url, **VIDEO)
+    assert broken(outcome) == ("unsupported_stream", False, None)

@@ -162,8 +162,8 @@ def _hls() -> Iterator[Source]:
     yield from _of("HLS", "/more/hls/vp9/index.m3u8", **_SECOND)
     yield from _of("HLS", "/more/hls/sound/index.m3u8", "/more/hls/packed/index.m3u8", **_SOUND_ALONE)
     yield from _of("HLS", "/more/hls/silent/index.m3u8", sound=0.0)
-    yield from _of("HLS, discontinuities", "/texts/discontinuity.m3u8", **_TWICE)
-    yield from _fails("HLS, discontinuities", "unsupported_stream", "/texts/discontinuity-init.m3u8")
+    yield from _of("HLS, discontinuities", *_texts("discontinuity.m3u8", "discontinuity-init.m3u8"), **_TWICE)
+    yield from _fails("HLS, discontinuities", "unsupported_stream", "/texts/discontinuity-another-init.m3u8")
     yield from _of("HLS, discontinuities", "/texts/discontinuity-size.m3u8", pictures=150, sound=6.0)
     yield from _of("HLS, discontinuities", "/texts/discontinuity-none.m3u8", "/texts/advertised.m3u8")
     yield from _of(

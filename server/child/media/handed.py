@@ -1,8 +1,10 @@
 """What yt-dlp hands to ffmpeg, because it can't fetch that itself: SAMPLE-AES, RTMP, playlists of odd kinds.
 
-There is no going on with half of that: another attempt begins anew.
+There is no going on with half of that: another attempt begins anew. yt-dlp refuses a playlist that repeats
+what a decoder begins with (EXT-X-MAP: RFC 8216, 4.3.2.5), as some do at each discontinuity; ffmpeg plays it.
 """
 
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from yt_dlp.downloader.external import FFmpegFD
+from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 
 from server.child.media import guarded, programs
@@ -25,7 +28,11 @@ _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
 # What ffmpeg says when it has left something out; it ends with status 0 all the same.
 _HOLES: Final = ("skipping", "failed to open segment", "failed to reload playlist")
 _BROKE_OFF: Final = "error during demuxing"
+_MAP: Final = re.compile(r"^#EXT-X-MAP:(.*?)\s*$", re.MULTILINE)
 _OUTPUT: Final = ("-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", "-f", "matroska")
+
+
+_yt_dlp_can = borrowed.original(HlsFD, "can_download")
 
 
 def install(job: Job, log: Log, throttle: Throttle) -> None:
@@ -36,6 +43,21 @@ def install(job: Job, log: Log, throttle: Throttle) -> None:
 
     if borrowed.fits("handed"):
         FFmpegFD._call_downloader = call
+        HlsFD.can_download = staticmethod(_can_download)
+
+
+def _can_download(playlist: str, stream: dict[str, Any], allow_unplayable_formats: bool = False) -> bool:
+    """In place of `HlsFD.can_download`: whether it does not have to be handed over."""
+    return not _repeats_its_map(playlist, stream) and bool(
+        _yt_dlp_can(playlist, stream, allow_unplayable_formats)
+    )
+
+
+def _repeats_its_map(playlist: str, stream: Mapping[str, Any]) -> bool:
+    """Not whether there is another one: ffmpeg would pass over that, and what follows would be wrong. Of what
+    is between two discontinuities alone, yt-dlp counts the maps right."""
+    maps = _MAP.findall(playlist)
+    return len(maps) > 1 == len(set(maps)) and stream.get("format_index") is None
 
 
 def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> int:

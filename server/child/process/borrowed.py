@@ -131,6 +131,7 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
     "handed": Borrowed(
         {
             "downloader.external:FFmpegFD._call_downloader": "self, tmpfilename, info_dict",
+            "downloader.hls:HlsFD.can_download": "manifest, info_dict, allow_unplayable_formats",
             f"{_DOWNLOADER}._hook_progress": "self, status, info_dict",
         },
         "what only ffmpeg can fetch is refused",
