@@ -408,6 +408,24 @@ async def test_a_start_waits_for_the_database_and_then_says_so(
     await starts
 
 
+async def test_a_start_does_not_wait_where_the_database_has_answered(mortal_postgres: PostgreSQL) -> None:
+    url, hba = mortal_postgres.url, mortal_postgres.data / "pg_hba.conf"
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("CREATE ROLE silent LOGIN PASSWORD 'right'")
+    hba.write_text("host all silent all scram-sha-256\nhost all all 127.0.0.1/32 trust\n")
+    read(url, "SELECT pg_reload_conf()")
+    answers = {
+        f"{url.rpartition('/')[0]}/missing": r'database "missing" does not exist\): create it',
+        url.replace("postgres@", "nobody@"): r'role "nobody" does not exist\): create it',
+        url.replace("postgres@", "silent:wrong@"): r'failed for user "silent"\): correct the password',
+        url.replace("postgres@", "silent@"): r"no password supplied\): correct the password",
+    }
+    for wrong, said in answers.items():
+        async with asyncio.timeout(10):
+            with pytest.raises(DatabaseUnusable, match=rf"^storage.database cannot be used \([^\n]*{said}"):
+                await open_at(wrong).__aenter__()
+
+
 @pytest.fixture
 def mortal_postgres() -> Any:
     with own_postgres() as server:

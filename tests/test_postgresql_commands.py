@@ -101,6 +101,17 @@ def test_the_password_is_on_no_command_line(
     assert "--format=custom" in arguments
 
 
+def test_a_start_with_the_name_of_no_database_ends_at_once_with_one_line(
+    command: Command, postgres: str, tmp_path: Path
+) -> None:
+    url = f"{postgres.rpartition('/')[0]}/missing"
+    settings = {"CLIPWIRE_STORAGE__DATABASE": url, "CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data")}
+    status, out, err = command(**settings)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("clipwire: storage.database cannot be used (")
+    assert err.endswith('database "missing" does not exist): create it, or name another one\n')
+
+
 @pytest.mark.parametrize("script", [saying(9), "exit 1"])
 def test_without_a_program_that_is_new_enough_the_way_is_told(
     command: Command, empty_database: str, pg_dump: Program, tmp_path: Path, script: str

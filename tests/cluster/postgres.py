@@ -68,12 +68,12 @@ class PostgreSQL:
             self._folder = self._stack.enter_context(own_folder("postgres", _place()))
             self._folder.chmod(0o755)
             self._programs = _readable(self._installed, self._folder)
-            self._data = self._folder / "data"
-            self._data.mkdir(mode=0o700)
+            self.data = self._folder / "data"
+            self.data.mkdir(mode=0o700)
             if os.getuid() == 0:
-                os.chown(self._data, NOBODY, NOBODY)
+                os.chown(self.data, NOBODY, NOBODY)
             how = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-            self._run("initdb", "-D", str(self._data), *how)
+            self._run("initdb", "-D", str(self.data), *how)
             self.start()
         except BaseException:
             self._tidy_up()
@@ -92,7 +92,7 @@ class PostgreSQL:
         quiet = ("-c", "max_connections=500", "-c", "log_min_messages=fatal", *self._settings)
         # In its own folder, too: what is killed would leave its shared memory for ever.
         quiet += ("-c", "dynamic_shared_memory_type=mmap")
-        command = (*as_somebody(), str(self._programs / "postgres"), "-D", str(self._data), *where, *quiet)
+        command = (*as_somebody(), str(self._programs / "postgres"), "-D", str(self.data), *where, *quiet)
         with Path(self._folder, "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,

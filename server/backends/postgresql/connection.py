@@ -6,6 +6,7 @@ go on waiting.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -54,6 +55,17 @@ _AWAY = (
     psycopg.errors.ReadOnlySqlTransaction,  # another machine has taken over
     OSError,
     TimeoutError,
+)
+# What a server that is there says to those it does not let in -> what helps. libpq does not give the SQLSTATE
+# of a connection that was refused; a server that speaks another language is waited for.
+_ANSWERS = (
+    (r'database ".*" does not exist|no such database', "create it, or name another one"),
+    (
+        r'role ".*" (does not exist|is not permitted to log in)|no such user',
+        "create it, or name another user",
+    ),
+    (r"password authentication failed|no password supplied", "correct the password there, or in PGPASSWORD"),
+    (r"no pg_hba\.conf entry", "have its pg_hba.conf let this machine in"),
 )
 
 
@@ -107,9 +119,17 @@ def explained() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise DatabaseUnusable(PLACE, f"cannot be reached ({one_line(error)})") from error
+        why = f"cannot be reached ({one_line(error)})"
+        if what_helps := advice(error):
+            why = f"cannot be used ({one_line(error)}): {what_helps}"
+        raise DatabaseUnusable(PLACE, why) from error
     except psycopg.Error as error:
         raise DatabaseUnusable(PLACE, f"cannot be used ({one_line(error)})") from error
+
+
+def advice(error: BaseException) -> str | None:
+    """What helps against `error` if the database has answered, so that it is in vain to wait; else None."""
+    return next((what_helps for said, what_helps in _ANSWERS if re.search(said, str(error))), None)
 
 
 def one_line(error: BaseException | str | None) -> str:

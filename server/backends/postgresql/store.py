@@ -18,7 +18,7 @@ from server.backends.postgresql import pages
 from server.backends.postgresql.announcing import Gone, News
 from server.backends.postgresql.changes import Add, Admits, Changes, Execute, Save, Together
 from server.backends.postgresql.clock import LOOK_EVERY, DatabaseClock
-from server.backends.postgresql.connection import connect, explained, one_line
+from server.backends.postgresql.connection import advice, connect, explained, one_line
 from server.backends.postgresql.link import Link, Links, open_links
 from server.backends.postgresql.migrations import migrate, released_scripts
 from server.backends.postgresql.reader import GroupReader, is_text
@@ -117,14 +117,17 @@ async def open_store(
 
 @asynccontextmanager
 async def _reached(url: str) -> AsyncIterator[AsyncConnection]:
-    """A database that is away may be back within `REACHED_WITHIN` seconds: it is started with us, or anew."""
+    """A database that is away may be back within `REACHED_WITHIN` seconds: it is started with us, or anew.
+
+    One that answers, and lets nobody in, is not waited for.
+    """
     give_up = time.monotonic() + REACHED_WITHIN
     while True:
         try:
             db = await connect(url)
             break
         except (psycopg.OperationalError, OSError) as error:
-            if time.monotonic() > give_up:
+            if advice(error) or time.monotonic() > give_up:
                 raise
             log.warning("the database cannot be reached yet: %s", one_line(error))
             await asyncio.sleep(1)
