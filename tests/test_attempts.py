@@ -69,10 +69,13 @@ class Child:
 class Free(Disk):
     """A disk of which as much is free as a test says."""
 
-    bytes = 1 << 40
+    bytes = all = 1 << 40
 
     def free(self) -> int:
         return self.bytes
+
+    def size(self) -> int:
+        return self.all
 
 
 @dataclass
@@ -183,6 +186,29 @@ async def test_what_will_find_no_room_waits_before_it_begins_and_asks_its_source
     done = await run(attempt)
     assert done is not None
     assert (done.stage, done.attempt) == (Stage.COMPLETED, 2), "what has come counts"
+
+
+async def test_what_is_larger_than_the_disk_is_not_waited_for(attempt: Attempt) -> None:
+    attempt.disk.bytes = 5 * MIB
+    attempt.child.say(Needs(needs=attempt.disk.size()))
+    ended = await run(attempt)
+    assert ended is not None
+    assert (ended.stage, ended.error_code, ended.attempt) == (Stage.FAILED, "too_large", 1)
+    assert ended.hint == "too_large_for_disk"
+
+
+async def test_what_waited_for_a_disk_that_is_too_small_now_is_told_so(attempt: Attempt) -> None:
+    attempt.disk.bytes = 5 * MIB
+    attempt.child.say(Needs(needs=9 * MIB))
+    waits = await run(attempt)
+    assert waits is not None
+    assert waits.waiting == "disk_full"
+    attempt.disk.all = 8 * MIB
+    attempt.child = Child()
+    attempt.child.say(Needs(needs=9 * MIB))
+    ended = await run(attempt)
+    assert ended is not None
+    assert ended.error_code == "too_large"
 
 
 async def test_what_a_child_learns_of_a_player_is_kept_for_the_next(attempt: Attempt) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
-BETTER_HINTS = {"blocked_address_fake_ip", "renew_cookies"}
+BETTER_HINTS = {"blocked_address_fake_ip", "renew_cookies", "too_large_for_disk"}
 DOCUMENTED = {(route.definition.method, route.path) for route in ROUTES}
 
 

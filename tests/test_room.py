@@ -72,6 +72,13 @@ async def test_for_what_could_never_fit_nothing_is_given_up(disk: Free, tmp_path
     assert not reserve.is_short()
 
 
+async def test_what_could_be_nowhere_is_known_where_all_have_the_same_disk(disk: Free) -> None:
+    most = disk.size() - disk.floor
+    assert not Reserve(disk).is_in_vain(most)
+    assert Reserve(disk).is_in_vain(most + 1)
+    assert not Reserve(disk, elsewhere=True).is_in_vain(most + 1)
+
+
 async def test_a_child_says_what_it_needs_as_soon_as_its_source_does(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:

@@ -46,11 +46,13 @@ class Disk:
 class Reserve:
     """Promises free bytes to downloads that begin, each of them once, however many begin at the same time.
 
-    A download has what it needs on the disk by and by: only the rest of it is promised.
+    A download has what it needs on the disk by and by: only the rest of it is promised. `elsewhere`: other
+    machines may have larger ones.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, elsewhere: bool = False) -> None:
         self.disk = disk
+        self._elsewhere = elsewhere
         self._promised: dict[str, tuple[Path, int]] = {}
         self._refused: dict[str, tuple[float, int]] = {}  # when, and how much should have been free
         self._one_at_a_time = asyncio.Lock()
@@ -71,6 +73,10 @@ class Reserve:
             self._refused.pop(task_id, None)
             self._promised[task_id] = work, needs
             return True
+
+    def is_in_vain(self, needs: int) -> bool:
+        """Whether so many bytes could not be here, nor elsewhere, if there was nothing else."""
+        return not self._elsewhere and max(self.disk.floor, FULL_BELOW) + needs > self.disk.size()
 
     def give_back(self, task_id: str) -> None:
         self._promised.pop(task_id, None)

@@ -140,8 +140,9 @@ class Runner:
             self.reserve.give_back(task_id)
 
     async def _has_room(self, status: TaskStatus) -> bool:
-        """Its source is not asked again and again only to hear that there is none."""
-        if status.waiting != DISK_FULL or status.needs is None:
+        """Its source is not asked again and again only to hear that there is none, but once more if there can
+        be none."""
+        if status.waiting != DISK_FULL or status.needs is None or self.reserve.is_in_vain(status.needs):
             return True
         return await self._takes_room(status, status.needs)
 
@@ -264,6 +265,8 @@ class Runner:
                     await self._keep(news, status, given)
                 case Needs() as event:
                     status = await self._record_surely(status, event)
+                    if self.reserve.is_in_vain(event.needs):
+                        return Broken(code="too_large", hint="too_large_for_disk")
                     if not await self._takes_room(status, event.needs):
                         return Broken(code=DISK_FULL, retryable=True)
                 case Previewed():

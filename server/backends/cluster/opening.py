@@ -151,7 +151,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
     recorder, jobs, cookies = Recorder(store, hub, store.clock), JobMaker(downloads), SharedCookies(database)
     fork_server = await enter(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
     disk = Disk(settings.storage.data_dir, downloads.min_free_disk)
-    own = (fork_server, workplace, files, downloads, jobs, cookies, store.clock, Reserve(disk))
+    own = (fork_server, workplace, files, downloads, jobs, cookies, store.clock)
     return _Common(
         settings=settings,
         me=me,
@@ -166,7 +166,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
         recorder=recorder,
         jobs=jobs,
         fork_server=fork_server,
-        runner=Runner(store, recorder, *own),
+        runner=Runner(store, recorder, *own, Reserve(disk, elsewhere=own_disks)),
         sweeper=Sweeper(database, recorder, admission, settings.workers.lost_after),
         said=said,
         relay=relay,
