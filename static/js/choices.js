@@ -34,6 +34,9 @@ const MENU = {
   cancelled: ["retry"],
 }
 
+/** What a stage of a later release is taken for. @type {Record<string, string>} */
+const STAND_INS = { processing: "info", completed: "completed", error: "failed" }
+
 /**
  * The first thing to do; "save" is a link, "remedy.<name>" one of the task's own, "" nothing at all.
  * @param {Task} task
@@ -57,11 +60,12 @@ function choicesOf(task) {
   const remedies = (task.remedies ?? []).filter((name) => REMEDIES.includes(name)).map((name) =>
     `remedy.${name}`
   )
+  const usual = MENU[task.stage] ?? MENU[STAND_INS[task.status]]
   const isList = task.error_code === "is_playlist"
   const choices = [
     ...(isList ? ["choose"] : []),
     ...(task.stage === "failed" ? remedies : []),
-    ...MENU[task.stage],
+    ...usual,
   ]
   const isLive = Boolean(task.video_info.live) && task.stage === "download"
   return choices.filter((name) =>

@@ -65,7 +65,8 @@ export function saveLink(task, kind, i18n) {
 export function kindName(kind, i18n) {
   const [what, which] = kind.split(/\.(.*)/s)
   if (what === "subtitle") return `${i18n.t("kind.subtitles")} (${which})`
-  return which ? `${i18n.t(`kind.${what}`)} ${which}` : i18n.t(`kind.${what}`)
+  const name = i18n.t(`kind.${what}`, {}, what)
+  return which ? `${name} ${which}` : name
 }
 
 /**
@@ -77,7 +78,7 @@ export function kindName(kind, i18n) {
 export function fileFacts(task, kind, i18n) {
   const extension = webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? ""
   const info = task.file_info?.[kind]
-  return [extension, info ? i18n.format.size(info.size) : ""].filter(Boolean).join(" · ")
+  return [extension, info?.size === undefined ? "" : i18n.format.size(info.size)].filter(Boolean).join(" · ")
 }
 
 /**

@@ -35,7 +35,7 @@ async function answer(request) {
   const key = pathname === ROOT ? ROOT : pathname + search // whatever was shared with the page
   try {
     const fresh = await fetch(request)
-    if (fresh.ok) await keep(key, pathname, fresh.clone())
+    if (fresh.ok) await keep(key, pathname, fresh.clone()).catch(() => {}) // a full disk, or none is allowed
     return fresh
   } catch (error) {
     const kept = await caches.match(key, { ignoreVary: true })

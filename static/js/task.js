@@ -50,8 +50,11 @@ export const isWaitingInQueue = (task) => task.stage === "queued"
 /** @param {Task} task */
 export const isFinal = (task) => task.status !== "processing"
 
+/** Something that can be read in it: there are titles of blanks alone. */
+const VISIBLE = /[^\s\p{C}]/u
+
 /** @param {Task} task */
-export const titleOf = (task) => task.video_info.title || spoken(task.url)
+export const titleOf = ({ video_info: { title = "" }, url }) => (VISIBLE.test(title) ? title : spoken(url))
 
 /**
  * The site, as people call it.
