@@ -42,8 +42,14 @@ def join_scripts(modules: Mapping[str, str], entry: str) -> tuple[str, str]:
     if not later:
         return "\n".join(parts), ""
     load = f'import("./{LATER}").then(({{ default: make }}) => make({{ {shared} }}))'
+    again = "(error) => { $rest = undefined; throw error }"  # what failed once is asked for again
     return (
-        "\n".join([f"let $rest\nconst $later = async (name) => (await ($rest ??= {load}))[name]", *parts]),
+        "\n".join(
+            [
+                f"let $rest\nconst $later = async (name) => (await ($rest ??= {load}.catch({again})))[name]",
+                *parts,
+            ]
+        ),
         "\n".join(
             [
                 f"export default async ({{ {shared} }}) => {{",

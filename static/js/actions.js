@@ -2,6 +2,7 @@
 // What can be done with a task: the name of an action -> a request, and what the answer means.
 
 import { Problem } from "./problem.js"
+import { Turns } from "./turns.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
@@ -24,8 +25,7 @@ const REQUESTS = {
 export class Actions extends EventTarget {
   #api
   #tasks
-  /** A second click changes nothing while the first is under way. */
-  #underWay = new Set()
+  #turns = new Turns((id) => this.dispatchEvent(new CustomEvent("busy", { detail: id })))
 
   /**
    * @param {import("./api.js").Api} api
@@ -39,7 +39,7 @@ export class Actions extends EventTarget {
 
   /** @param {string} id */
   isBusy(id) {
-    return this.#underWay.has(id)
+    return this.#turns.has(id)
   }
 
   /**
@@ -74,17 +74,48 @@ export class Actions extends EventTarget {
    * @param {string} path
    * @param {unknown} [body]
    */
-  async #send(id, method, path, body) {
-    if (this.#underWay.has(id)) return false
-    this.#busy(id, true)
-    try {
+  #send(id, method, path, body) {
+    return this.#turns.take(id, JSON.stringify([method, path, body]), async () => {
       const answer = await this.#api.send(method, ["api/tasks", id, path].filter(Boolean).join("/"), body)
-      const isNews = answer ? this.#tasks.merge(answer) : this.#tasks.remove(id)
-      if (isNews) this.dispatchEvent(new Event("told"))
-      return true
-    } finally {
-      this.#busy(id, false)
+      this.#told(answer ? this.#tasks.merge(answer) : this.#tasks.remove(id))
+    })
+  }
+
+  /**
+   * Many at once; of what is refused each row says why. Says whether there are others that it could be done with.
+   * @param {{action: string, ids?: string[], stage?: string}} what
+   * @throws {Problem} if nothing was done, and there is no row to say so
+   */
+  async runMany(what) {
+    const { ids = [] } = what
+    try {
+      const { results, more } = await this.#api.send("POST", "api/tasks/actions", what)
+      const news = results.map((/** @type {any} */ result, /** @type {number} */ at) =>
+        this.#ended(ids[at], result)
+      )
+      this.#told(news.includes(true))
+      return Boolean(more) && results.some((/** @type {any} */ { task }) => task)
+    } catch (error) {
+      if (!ids.length) throw error
+      for (const id of ids) this.#refused(error, id)
+      return false
     }
+  }
+
+  /**
+   * Says whether that is news.
+   * @param {string | undefined} id  undefined: the server chose the task
+   * @param {any} result
+   */
+  #ended(id, { status, task, problem }) {
+    if (task) return this.#tasks.merge(task)
+    if (!id) return false
+    return problem ? this.#refused(new Problem(status, problem), id) : this.#tasks.remove(id)
+  }
+
+  /** @param {boolean} isNews */
+  #told(isNews) {
+    if (isNews) this.dispatchEvent(new Event("told"))
   }
 
   /**
@@ -96,15 +127,5 @@ export class Actions extends EventTarget {
     if (error.status === 404) this.#tasks.remove(id)
     else this.dispatchEvent(new CustomEvent("refused", { detail: { id, message: error.message } }))
     return false
-  }
-
-  /**
-   * @param {string} id
-   * @param {boolean} isBusy
-   */
-  #busy(id, isBusy) {
-    if (isBusy) this.#underWay.add(id)
-    else this.#underWay.delete(id)
-    this.dispatchEvent(new CustomEvent("busy", { detail: id }))
   }
 }

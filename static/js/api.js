@@ -9,6 +9,8 @@ import { Problem } from "./problem.js"
 const PATIENCE_MS = 20_000
 /** All of it has to be here within this time. */
 const WHOLE_MS = 60_000
+/** What a proxy answers whose server is not there. */
+const OF_PROXY = [502, 503, 504]
 /** As many lines as a browser has to one server, and how long something may take to come over one of them. */
 const LINES = 6
 const LINE_MS = 2_000
@@ -98,7 +100,7 @@ export class Api extends EventTarget {
     } catch (error) {
       if (error instanceof Problem || signal?.aborted) throw error
       if (late.signal.aborted) await this.#giveUpLines()
-      throw new Problem(0, { code: "unreachable", detail: this.#i18n.t("problem.unreachable") })
+      throw this.#unreachable()
     } finally {
       late.keep()
     }
@@ -116,7 +118,13 @@ export class Api extends EventTarget {
   /** @param {Response} answer */
   async #problem(answer) {
     if (answer.status === 401) this.dispatchEvent(new Event("unauthorized"))
-    return new Problem(answer.status, await answer.json().catch(() => ({}))) // a proxy's error page is no JSON
+    const body = await answer.json().catch(() => null) // a proxy's error page is no JSON
+    if (!body && OF_PROXY.includes(answer.status)) return this.#unreachable()
+    return new Problem(answer.status, body ?? {})
+  }
+
+  #unreachable() {
+    return new Problem(0, { code: "unreachable", detail: this.#i18n.t("problem.unreachable") })
   }
 }
 

@@ -2,10 +2,10 @@
 // The box for links: what is typed, pasted anywhere, dropped or handed over comes together here, and is not sent.
 
 import { byId, setText } from "./dom.js"
+import { isOurs, textIn } from "./dropped.js"
 import { linksIn } from "./links.js"
 
 const MOST_ROWS = 12
-const MOST_TEXT_BYTES = 1_000_000
 /** In these somebody is typing something else. */
 const FIELDS = "input, textarea, select, dialog, [contenteditable]"
 
@@ -27,7 +27,7 @@ export class Box extends EventTarget {
     this.#area.addEventListener("input", () => this.#changed())
     this.#area.addEventListener("keydown", (event) => this.#pressed(event))
     document.addEventListener("paste", (event) => this.#pasted(event))
-    document.addEventListener("dragover", (event) => this.#isWelcome(event) && event.preventDefault())
+    document.addEventListener("dragover", (event) => this.#isTaken(event) && event.preventDefault())
     document.addEventListener("drop", (event) => this.#dropped(event))
   }
 
@@ -98,7 +98,7 @@ export class Box extends EventTarget {
 
   #showProblems() {
     const rows = [...this.#refused].map(([line, reason]) => {
-      const row = document.createElement("li")
+      const row = document.createElement("p") // rows alone are items of lists
       const text = Object.assign(document.createElement("span"), { className: "line", textContent: line })
       row.append(text, reason)
       return row
@@ -109,7 +109,7 @@ export class Box extends EventTarget {
 
   /** @param {KeyboardEvent} event */
   #pressed(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return // Enter also ends a word in an IME
+    if (event.key !== "Enter" || event.shiftKey || isOfIme(event)) return
     event.preventDefault()
     this.#form.requestSubmit()
   }
@@ -125,12 +125,9 @@ export class Box extends EventTarget {
 
   /** @param {DragEvent} event */
   async #dropped(event) {
-    if (!this.#isWelcome(event) || !event.dataTransfer) return
+    if (!this.#isTaken(event) || !event.dataTransfer) return
     event.preventDefault()
-    const { files } = event.dataTransfer
-    const dragged = event.dataTransfer.getData("text/uri-list") || event.dataTransfer.getData("text")
-    const texts = [...files].filter(({ type, size }) => type.startsWith("text/") && size <= MOST_TEXT_BYTES)
-    this.add([dragged, ...(await Promise.all(texts.map((file) => file.text())))].join("\n"))
+    this.add(await textIn(event.dataTransfer))
     this.focus()
   }
 
@@ -138,4 +135,14 @@ export class Box extends EventTarget {
   #isWelcome({ target }) {
     return this.#area.checkVisibility() && !(target instanceof Element && target.closest(FIELDS))
   }
+  /** @param {DragEvent} event */
+  #isTaken(event) {
+    return this.#isWelcome(event) || (event.target === this.#area && isOurs(event.dataTransfer))
+  }
 }
+
+/**
+ * Enter also ends a word in an IME. Safari tells of it after the word has ended, by the key's old code alone.
+ * @param {KeyboardEvent} event
+ */
+const isOfIme = (event) => event.isComposing || event.keyCode === 229

@@ -1,6 +1,8 @@
 // @ts-check
 // What opens above the page.
 
+import { fetched } from "./problem.js"
+
 /** The session has ended: what is open is not for the reader any more. */
 export function closeDialogs() {
   for (const element of document.querySelectorAll("dialog")) element.close()
@@ -19,7 +21,7 @@ export class PlayerDialog {
 
   /** @param {import("./task.js").Task} task */
   async open(task) {
-    const { Player } = await import("./player.js")
+    const { Player } = await fetched(import("./player.js"), this.#parts.i18n)
     this.#player ??= new Player(this.#parts)
     await this.#player.open(task)
   }

@@ -38,6 +38,12 @@ export function setText(element, text) {
 }
 
 /**
+ * Whether it can be seen, and so have the focus.
+ * @param {Element} element
+ */
+export const isSeen = (element) => element.checkVisibility({ visibilityProperty: true })
+
+/**
  * Hear of the events of our own classes, which carry something in their `detail`.
  * @param {EventTarget} target
  * @param {string} type

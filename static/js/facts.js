@@ -42,7 +42,7 @@ function runningFacts(task, i18n) {
   const { format } = i18n
   const { downloaded_bytes: done, total_bytes: total, speed, eta } = task
   if (task.stage !== "download") return [task.message, `${task.progress}%`]
-  const facts = listFacts(task, i18n)
+  const facts = [...(task.waiting ? [reasonOf(task, i18n)] : []), ...listFacts(task, i18n)]
   if (done !== undefined) {
     facts.push(total ? `${format.size(done)} / ${format.size(total)}` : format.size(done))
   }
@@ -58,8 +58,7 @@ function runningFacts(task, i18n) {
  * @param {I18n} i18n
  */
 function waitingFacts(task, i18n) {
-  const facts = [task.message]
-  if (task.waiting) facts[0] = i18n.t(`waiting.${task.waiting}`, {}, task.message)
+  const facts = [reasonOf(task, i18n)]
   if (task.not_before && Date.parse(task.not_before) > Date.now()) {
     const time = i18n.format.moment(new Date(task.not_before))
     facts.push(i18n.t(task.waiting === "not_live_yet" ? "card.begins" : "card.not_before", { time }))
@@ -68,6 +67,16 @@ function waitingFacts(task, i18n) {
   if (task.downloaded_bytes) facts.push(i18n.format.size(task.downloaded_bytes))
   return facts
 }
+
+/**
+ * What it waits for.
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+const reasonOf = (
+  { waiting, message },
+  i18n,
+) => (waiting ? i18n.t(`waiting.${waiting}`, {}, message) : message)
 
 /**
  * @param {Task} task
@@ -85,7 +94,7 @@ function listFacts({ entries }, i18n) {
  * @param {I18n} i18n
  */
 function mediaFacts({ video_info: { duration, height }, file_info = {} }, i18n) {
-  const bytes = Object.values(file_info).reduce((sum, { size }) => sum + size, 0)
+  const bytes = Object.values(file_info).reduce((sum, { size = 0 }) => sum + size, 0)
   return [
     ...(duration ? [i18n.format.clock(duration)] : []),
     ...(height ? [`${height}p`] : []),

@@ -1,6 +1,8 @@
 // @ts-check
 // Where the keyboard is when a change takes the focused control away.
 
+import { isSeen } from "./dom.js"
+
 /** The button that stands in the place of one that was pressed. @type {Record<string, string>} */
 const SUCCESSORS = { pause: "resume", resume: "pause" }
 
@@ -22,11 +24,11 @@ export class Focus {
   keep(change) {
     const focused = this.#root.contains(document.activeElement) ? document.activeElement : null
     change()
-    if (!focused || (focused.isConnected && focused.checkVisibility())) return
+    if (!focused || (focused.isConnected && isSeen(focused))) return
     const action = actionOf(focused)
     const successor = this.#pressed === action ? this.#button(SUCCESSORS[action]) : null
     this.#pressed = ""
-    const heir = successor?.checkVisibility() ? successor : this.#root
+    const heir = successor && isSeen(successor) ? successor : this.#root
     heir.focus({ preventScroll: true })
   }
 

@@ -1,19 +1,27 @@
 // @ts-check
 // At home on the device: what other apps share with the page, and its shell kept for when the server is away.
 
-import { byId } from "./dom.js"
+import { byId, on } from "./dom.js"
 
 /** The first visit has ended by then: a shell that is kept is for the next one. */
 const LATER_MS = 10_000
+/** In which parts of the address something comes along, the most telling first. */
+const SHARED = ["url", "text", "title", "links"]
 
 /**
  * All is wired: the reader can begin.
  * @param {import("./box.js").Box} box
+ * @param {import("./submit.js").Submit} submit
+ * @param {import("./session.js").Session} session
  */
-export function arrive(box) {
+export function arrive(box, submit, session) {
+  // Elsewhere the focus would call up a keyboard.
+  const welcome = () => matchMedia("(pointer: fine)").matches && box.focus()
+  on(submit, "done", ({ taken }) => taken && forgetShared())
+  on(session, "begun", welcome)
   begin(box)
   document.documentElement.toggleAttribute("data-ready", true)
-  if (matchMedia("(pointer: fine)").matches) box.focus() // elsewhere it would call up a keyboard
+  welcome()
   keepShell()
 }
 
@@ -27,10 +35,17 @@ function begin(box) {
   if (isEntered) byId("submit", HTMLFormElement).requestSubmit()
 }
 
+/** What was shared has been sent: a reload is not to offer it once more. */
+function forgetShared() {
+  const url = new URL(location.href)
+  for (const name of SHARED) url.searchParams.delete(name)
+  if (url.href !== location.href) history.replaceState(null, "", url)
+}
+
 /** A link, or a sentence with one in it: from the share sheet of a phone, or from a click before any script ran. */
 function sharedText() {
   const query = new URLSearchParams(location.search)
-  return query.get("url") || query.get("text") || query.get("title") || query.get("links") || ""
+  return SHARED.map((name) => query.get(name)).find(Boolean) ?? ""
 }
 
 /** Browsers allow this on this machine and over HTTPS. */

@@ -5,7 +5,7 @@ import { Box } from "./box.js"
 import { byId, on } from "./dom.js"
 import { Options } from "./options.js"
 import { Preview } from "./preview.js"
-import { Problem } from "./problem.js"
+import { fetched, Problem } from "./problem.js"
 import { Submit } from "./submit.js"
 
 /** Formats that are offered by themselves, the best first. */
@@ -55,7 +55,7 @@ export class Intake {
    * @param {(items: string) => unknown} then
    */
   async choose(link, then) {
-    const { EntriesDialog } = await import("./entries.js")
+    const { EntriesDialog } = await fetched(import("./entries.js"), this.#i18n)
     this.#entries ??= new EntriesDialog(this.#api, this.#i18n, this.#has)
     await this.#entries.open(link, then)
   }

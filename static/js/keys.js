@@ -70,7 +70,8 @@ export class Keys {
       if (event.defaultPrevented || event.altKey || event.isComposing || target.closest(FIELDS)) return
       if (event.ctrlKey || event.metaKey) {
         if (event.key.toLowerCase() !== "a" || !list.tasks.length) return
-        selection.all(list.tasks)
+        if (target.closest("pre")) getSelection()?.selectAllChildren(target) // a log, to be copied
+        else selection.all(list.tasks)
       } else if (!onRow(event, target) && event.key in everywhere) everywhere[event.key]()
       else return
       event.preventDefault()

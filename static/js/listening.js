@@ -5,8 +5,9 @@
 
 /** A control that has become another one under the pointer was not meant by whoever presses it. */
 const UNMEANT_MS = 350
-/** As long as a finger that stays selects. */
+/** As long as a finger that stays selects, and how far it may roll meanwhile. */
 const LONG_PRESS_MS = 500
+const ROLL_PX = 10
 
 /**
  * @param {HTMLElement} root
@@ -18,15 +19,20 @@ export function listen(root, rows, deeds, { selection, view }) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let press
   let wasLong = false
+  let from = { x: 0, y: 0 }
+  /** What the first click of a double one hit: the second means that, and not what has come in its place. */
+  /** @type {Element | null} */
+  let meant = null
   const rowAt = (/** @type {EventTarget | null} */ target) =>
     rows.row(target instanceof Element ? (target.closest(".row")?.getAttribute("data-id") ?? "") : "")
 
+  document.addEventListener("click", ({ target, detail }) => detail > 1 || (meant = controlAt(target)), true)
   root.addEventListener("click", (event) => {
-    const { target } = event
-    const control = target instanceof Element ? target.closest("[data-action]") : null
-    const row = rowAt(target)
-    if (wasLong) return event.preventDefault() // the finger that selected was lifted
-    if (!row || !control || control.ariaDisabled === "true" || isYoung(control)) return
+    const [control, row] = [controlAt(event.target), rowAt(event.target)]
+    if (wasLong && event.detail) return event.preventDefault() // the finger that selected was lifted
+    if (event.detail > 1 && control !== meant) return event.preventDefault()
+    if (!row || !control || control.ariaDisabled === "true") return
+    if (isYoung(control)) return event.preventDefault()
     const name = control.getAttribute("data-action") ?? ""
     const isSelecting = name === "select" || (name === "open" && selection.size > 0)
     if (isSelecting && event.shiftKey) selection.extend(row.id, view)
@@ -42,8 +48,9 @@ export function listen(root, rows, deeds, { selection, view }) {
     deeds.do("more", row, { x: event.clientX, y: event.clientY })
   })
 
-  root.addEventListener("pointerdown", ({ target, pointerType }) => {
+  root.addEventListener("pointerdown", ({ target, pointerType, x, y }) => {
     wasLong = false
+    from = { x, y }
     const row = rowAt(target)
     if (pointerType !== "touch" || !row || (target instanceof Element && target.closest(".details"))) return
     press = setTimeout(() => {
@@ -51,10 +58,17 @@ export function listen(root, rows, deeds, { selection, view }) {
       deeds.do("select", row)
     }, LONG_PRESS_MS)
   })
-  for (const type of ["pointerup", "pointercancel", "pointermove"]) {
+  root.addEventListener("pointermove", ({ x, y }) => {
+    if (Math.hypot(x - from.x, y - from.y) > ROLL_PX) clearTimeout(press)
+  }, { passive: true })
+  for (const type of ["pointerup", "pointercancel"]) {
     root.addEventListener(type, () => clearTimeout(press), { passive: true })
   }
 }
+
+/** @param {EventTarget | null} target */
+const controlAt = (target) =>
+  target instanceof Element ? target.closest("[data-action], a, button, input, summary") : null
 
 /** @param {Element} control */
 function isYoung(control) {

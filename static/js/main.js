@@ -144,5 +144,5 @@ session.addEventListener("begun", () => {
 })
 
 listRoot.toggleAttribute("data-filtered", !filter.rule.isAll)
-arrive(box)
+arrive(box, submit, session)
 connection.start()

@@ -1,7 +1,7 @@
 // @ts-check
 // The one menu of the page, under whatever button or at whatever place it was asked for.
 
-import { byId, fromTemplate, setText } from "./dom.js"
+import { byId, fromTemplate, isSeen, setText } from "./dom.js"
 
 /** @typedef {{name: string, text: string, icon?: string}} Item */
 /** @typedef {{x: number, y: number}} Point */
@@ -78,8 +78,7 @@ export class Menu {
   #choose(target) {
     const name = target.closest("[data-name]")?.getAttribute("data-name")
     if (!name) return
-    this.close()
-    this.#owner?.focus({ preventScroll: true })
+    this.#giveBack()
     this.#chosen(name)
   }
 
@@ -88,12 +87,20 @@ export class Menu {
     const [buttons, at] = [this.#buttons, this.#buttons.indexOf(/** @type {HTMLElement} */ (event.target))]
     const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key]
     if (event.key === "Tab" || event.key === "Escape") {
-      this.close()
-      this.#owner?.focus({ preventScroll: true })
+      this.#giveBack()
     } else if (next !== undefined) buttons.at(next % buttons.length)?.focus()
     else return
     event.preventDefault()
     event.stopPropagation()
+  }
+
+  /** Close it, and go back to its button; where that is gone by now, to the row. */
+  #giveBack() {
+    this.close()
+    const owner = this.#owner
+    /** @type {HTMLElement | null | undefined} */
+    const heir = owner && !isSeen(owner) ? owner.closest("[tabindex]") : owner
+    heir?.focus({ preventScroll: true })
   }
 
   #toggled() {

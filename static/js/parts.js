@@ -24,6 +24,7 @@ import { Opening } from "./opening.js"
 import { Pages } from "./pages.js"
 import { Plane } from "./plane.js"
 import { Readiness } from "./readiness.js"
+import { Refusals } from "./refusals.js"
 import { Remedies } from "./remedies.js"
 import { Row } from "./row.js"
 import { Rows } from "./rows.js"
@@ -42,7 +43,7 @@ await i18n.start()
 i18n.translate(document)
 
 export const api = new Api(i18n)
-export const session = new Session(api)
+export const session = new Session(api, i18n)
 export const settings = new Settings({ i18n, api, session })
 export const tasks = new Tasks()
 export const filterForm = byId("filter", HTMLFormElement)
@@ -79,12 +80,13 @@ export const intake = new Intake(api, i18n, (url) => tasks.hasFinished(url))
 export const { box, submit } = intake
 export const notices = new Notices(i18n)
 export const summary = new Summary(tasks, i18n, notices)
+export const refusals = new Refusals()
 export const announcer = new Announcer(byId("news", HTMLElement), i18n)
 export const menu = new Menu(i18n)
 export const readiness = new Readiness(api, i18n)
 export const selection = new Selection()
 export const counts = new Counts(api, filterForm, i18n)
-export const together = new Together({ selection, tasks, undo, api, announcer, i18n })
+export const together = new Together({ selection, tasks, undo, api, actions, rows, i18n })
 export const remedies = new Remedies({ intake, actions, undo, menu, settings, api })
 export const deeds = new Deeds({
   actions,

@@ -104,10 +104,10 @@ export class Plane {
   #section(key) {
     let section = this.#sections.get(key)
     if (!section) {
-      const title = this.#edge.order.sections.title(key)
-      const text = typeof title === "string" ? this.#i18n.t(title) : this.#i18n.format.month(title)
-      this.#sections.set(key, section = new SectionElement(String(key), text, () => this.#view.items))
+      this.#sections.set(key, section = new SectionElement(String(key), () => this.#view.items))
     }
+    const title = this.#edge.order.sections.title(key)
+    section.call(typeof title === "string" ? this.#i18n.t(title) : this.#i18n.format.month(title))
     return section
   }
 }

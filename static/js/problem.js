@@ -1,5 +1,20 @@
 // @ts-check
 
+/**
+ * A module that is fetched when it is used for the first time. A server that has been upgraded meanwhile has another.
+ * @template T
+ * @param {Promise<T>} module
+ * @param {import("./i18n.js").I18n} i18n
+ * @throws {Problem}
+ */
+export async function fetched(module, i18n) {
+  try {
+    return await module
+  } catch {
+    throw new Problem(0, { code: "part_missing", detail: i18n.t("problem.part_missing") })
+  }
+}
+
 /** An answer that says no (RFC 9457), or none at all (`status` 0). */
 export class Problem extends Error {
   /**

@@ -1,7 +1,7 @@
 // @ts-check
 // One task in the list. What is visible in which stage is the stylesheet's business (`data-stage`).
 
-import { fromTemplate, setAttribute, setText } from "./dom.js"
+import { fromTemplate, isSeen, setAttribute, setText } from "./dom.js"
 import { factsOf } from "./facts.js"
 import { isPlayable } from "./files.js"
 import { Focus } from "./focus.js"
@@ -130,7 +130,7 @@ export class Row {
   focus(part) {
     /** @type {HTMLElement | null} */
     const control = this.element.querySelector(`[data-action="${part}"]`)
-    ;(control?.checkVisibility() ? control : this.element).focus({ preventScroll: true })
+    ;(control && isSeen(control) ? control : this.element).focus({ preventScroll: true })
   }
 
   #show() {

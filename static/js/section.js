@@ -7,27 +7,30 @@ import { Gaps, stretches } from "./gaps.js"
 export class SectionElement {
   element = document.createElement("section")
   #heading = document.createElement("h2")
+  #words = document.createElement("span")
   #count = document.createElement("span")
   #rows = document.createElement("ol")
   #gaps
 
   /**
    * @param {string} name
-   * @param {string} title
    * @param {() => readonly import("./task.js").Task[]} tasks  that are shown
    */
-  constructor(name, title, tasks) {
+  constructor(name, tasks) {
     this.#gaps = new Gaps(tasks)
     this.element.className = "section"
-    const words = document.createElement("span")
-    words.id = `section-${name}`
-    words.textContent = title
+    this.#words.id = `section-${name}`
     this.#count.className = "count"
     this.#count.ariaHidden = "true"
-    this.#heading.append(words, this.#count)
+    this.#heading.append(this.#words, this.#count)
     this.#rows.setAttribute("role", "list") // which Safari takes from a list without bullets
-    this.#rows.setAttribute("aria-labelledby", words.id)
+    this.#rows.setAttribute("aria-labelledby", this.#words.id)
     this.element.append(this.#heading, this.#rows)
+  }
+
+  /** @param {string} title  what was today is yesterday after midnight */
+  call(title) {
+    setText(this.#words, title)
   }
 
   /**

@@ -7,16 +7,21 @@ import { Problem } from "./problem.js"
 /** Fires "wanted" once a token is needed and "begun" once there is a session. */
 export class Session extends EventTarget {
   #api
+  #i18n
   #form = byId("login", HTMLFormElement)
   #token = byId("token", HTMLInputElement)
   #problem = byId("login-problem", HTMLElement)
   /** There is a session to log out of. */
   isLoggedIn = false
 
-  /** @param {import("./api.js").Api} api */
-  constructor(api) {
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(api, i18n) {
     super()
     this.#api = api
+    this.#i18n = i18n
     on(api, "unauthorized", () => this.want())
     on(document, "visibilitychange", () => this.#seenAgain())
     this.#form.addEventListener("submit", (event) => this.#logIn(event))
@@ -54,7 +59,7 @@ export class Session extends EventTarget {
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       this.#token.select()
-      return setText(this.#problem, error.message)
+      return setText(this.#problem, error.status === 401 ? this.#i18n.t("session.wrong") : error.message)
     }
     this.#begin()
   }

@@ -4,6 +4,7 @@
 import { byId } from "./dom.js"
 import { LANGUAGES } from "./i18n.js"
 import { recall, remember } from "./preferences.js"
+import { fetched } from "./problem.js"
 
 const THEMES = ["auto", "light", "dark"]
 
@@ -48,7 +49,7 @@ export class Settings extends EventTarget {
     this.#logout.hidden = !session.isLoggedIn
     this.#dialog.showModal()
     if (session.isWanted) return
-    const { About } = await import("./about.js")
+    const { About } = await fetched(import("./about.js"), this.#parts.i18n)
     this.#about ??= new About(this.#parts)
     await this.#about.show()
   }

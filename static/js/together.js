@@ -2,7 +2,6 @@
 // What is done with many tasks at once: those that were selected, or all that failed.
 
 import { byId, on, setText } from "./dom.js"
-import { Problem } from "./problem.js"
 
 /** As many as the server acts on at once, and as many as it puts into one archive. */
 const AT_ONCE = 500
@@ -16,7 +15,8 @@ export class Together {
   #tasks
   #undo
   #api
-  #announcer
+  #actions
+  #rows
   #i18n
 
   /**
@@ -25,15 +25,17 @@ export class Together {
    * @param {import("./tasks.js").Tasks} parts.tasks
    * @param {import("./undo.js").Undo} parts.undo
    * @param {import("./api.js").Api} parts.api
-   * @param {import("./announcer.js").Announcer} parts.announcer
+   * @param {import("./actions.js").Actions} parts.actions
+   * @param {import("./rows.js").Rows} parts.rows
    * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor({ selection, tasks, undo, api, announcer, i18n }) {
+  constructor({ selection, tasks, undo, api, actions, rows, i18n }) {
     this.#selection = selection
     this.#tasks = tasks
     this.#undo = undo
     this.#api = api
-    this.#announcer = announcer
+    this.#actions = actions
+    this.#rows = rows
     this.#i18n = i18n
     on(selection, "change", () => this.#show())
     this.#bar.addEventListener("click", ({ target }) => {
@@ -46,33 +48,24 @@ export class Together {
 
   /** All that failed once more, as long as the server finds any. */
   async retryFailed() {
-    await this.#act({ action: "retry", stage: "failed" })
+    while (await this.#actions.runMany({ action: "retry", stage: "failed" }));
   }
 
   /** @param {string} name */
   async #do(name) {
     const { ids } = this.#selection
     this.#selection.clear()
-    if (name === "delete") this.#undo.deleteAll(ids)
+    if (name === "delete") this.#delete(ids)
     if (name === "delete" || name === "clear") return
     for (let from = 0; from < ids.length; from += AT_ONCE) {
-      await this.#act({ action: name, ids: ids.slice(from, from + AT_ONCE) })
+      await this.#actions.runMany({ action: name, ids: ids.slice(from, from + AT_ONCE) })
     }
   }
 
-  /** @param {{action: string, ids?: string[], stage?: string}} what */
-  async #act(what) {
-    try {
-      let more = true
-      while (more) {
-        const answer = await this.#api.send("POST", "api/tasks/actions", what)
-        for (const { task } of answer.results) if (task) this.#tasks.merge(task)
-        more = Boolean(answer.more) && answer.results.some((/** @type {any} */ { task }) => task)
-      }
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error
-      this.#announcer.say(error.message)
-    }
+  /** @param {string[]} ids */
+  #delete(ids) {
+    this.#undo.deleteAll(ids)
+    ids.map((id) => this.#rows.row(id)).find(Boolean)?.focus("undo") // the bar is gone
   }
 
   #show() {

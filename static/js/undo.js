@@ -50,8 +50,9 @@ export class Undo extends EventTarget {
    * @param {string[]} ids
    */
   deleteAll(ids) {
-    for (const id of ids) this.#begin(id, "delete")
-    setTimeout(() => this.#askAll(ids), PATIENCE_MS)
+    const begun = ids.map((id) => ({ id, pending: this.#begin(id, "delete") }))
+    const isMeant = (/** @type {typeof begun[0]} */ { id, pending }) => this.#pending.get(id) === pending
+    setTimeout(() => this.#askAll(begun.filter(isMeant).map(({ id }) => id)), PATIENCE_MS)
   }
 
   /** @param {string} id  whose task was cancelled just now */
@@ -98,11 +99,7 @@ export class Undo extends EventTarget {
   /** @param {string[]} ids */
   async #askAll(ids) {
     const asked = this.#toAsk(ids)
-    for (const part of parts(asked)) {
-      await this.#api.send("POST", "api/tasks/actions", { action: "delete", ids: part }).catch((error) => {
-        if (!(error instanceof Problem)) throw error // the rows are back
-      })
-    }
+    for (const part of parts(asked)) await this.#actions.runMany({ action: "delete", ids: part })
     this.gone(asked)
   }
 
@@ -113,8 +110,10 @@ export class Undo extends EventTarget {
    */
   #begin(id, kind, then) {
     clearTimeout(this.#pending.get(id)?.timer)
-    this.#pending.set(id, { kind, isAsked: false, timer: then && setTimeout(then, PATIENCE_MS) })
+    const pending = { kind, isAsked: false, timer: then && setTimeout(then, PATIENCE_MS) }
+    this.#pending.set(id, pending)
     this.#changed(id)
+    return pending
   }
 
   /** @param {string} id */

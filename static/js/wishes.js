@@ -79,7 +79,8 @@ export function sentenceOf(wishes, i18n) {
     wishes.audio_quality ? `${wishes.audio_quality} kbit/s` : "",
     wishes.audio_language ?? "",
     list ? i18n.t("wish.subtitles", { languages: list }) : "",
-    clip ? i18n.t("wish.clip", clip) : "",
+    ...["automatic", "embed"].map((name) => (subtitles?.[name] ? i18n.t(`wish.${name}`) : "")),
+    clip ? i18n.t(clip.exact ? "wish.clip_exact" : "wish.clip", clip) : "",
     ...["embed_metadata", "split_chapters", "sponsorblock", "live", "playlist"].map((name) =>
       wishes[name] ? i18n.t(`wish.${name}`) : ""
     ),

@@ -37,13 +37,14 @@ async def test_before_a_log_in_nothing_is_asked_that_needs_one(api: FakeApi, ope
         await expect(page.get_by_label("访问令牌")).to_be_focused()
         await page.evaluate("dispatchEvent(new Event('online'))")
         await log_in(page, "wrong")
-        await expect(page.locator("#login-problem")).to_have_text("A valid token is needed.")
+        await expect(page.locator("#login-problem")).to_have_text("令牌不正确，请检查后重试。")
         asked = [request.split("?")[0] for request in api.requests if "/static/" not in request]
         assert asked == ["GET /", "GET /api/session", "POST /api/session"]
         await log_in(page, TOKEN)
         await expect(row(page, "a")).to_be_visible()
         await is_live(page)
         await expect(page.get_by_label("访问令牌")).to_be_hidden()
+        await expect(page.get_by_label("链接")).to_be_focused()
 
 
 async def test_without_tokens_there_is_nothing_to_log_out_of(api: FakeApi, open_page: OpenPage) -> None:

@@ -355,7 +355,7 @@ def localized(task: Task, language: str) -> Task:
     """The sentence of the stage; `request` is not for the wire."""
     if "stage" not in task:
         return task
-    message = MESSAGES[task["stage"]][language == "en"]
+    message = MESSAGES.get(task["stage"], ("", ""))[language == "en"]
     return {"message": message} | {name: value for name, value in task.items() if name != "request"}
 
 

@@ -32,6 +32,11 @@ test("of an unknown size there are bytes, and no percent", () => {
   assert.equal(share({ stage: "info", progress: 10 }), null)
 })
 
+test("a download that is held says why", () => {
+  const fields = { downloaded_bytes: 10e6, total_bytes: 40e6, waiting: "rate_window" }
+  assert.equal(facts({ stage: "download", ...fields }), "waiting.rate_window · 10 MB / 40 MB · 25%")
+})
+
 test("what has failed is one sentence", () => {
   const fields = { stage: /** @type {const} */ ("failed"), status: /** @type {const} */ ("error") }
   assert.equal(facts({ ...fields, error: "Not there.", hint: "Look elsewhere." }), "Not there.")

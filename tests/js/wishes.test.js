@@ -71,3 +71,9 @@ test("of a preset only its name is sent, and what was chosen otherwise", () => {
   const wishes = wishesOf({ ...FIELDS, ...preset, quality: "480" })
   assert.deepEqual(besidePreset(wishes, "phone", preset), { preset: "phone", quality: "480" })
 })
+
+test("what is remembered can be read without opening the options", () => {
+  assert.match(words({ automatic: "on" }), / · automatic subtitles, too$/)
+  assert.match(words({ embed: "on" }), / · subtitles in the video$/)
+  assert.match(words({ clip_start: "1:00", clip_end: "2:00", exact: "on" }), / · exactly from 1:00 to 2:00$/)
+})

@@ -1,0 +1,29 @@
+// @ts-check
+// What was refused of what concerns no row: said in a line over the page, for a while.
+
+import { byId, setText } from "./dom.js"
+import { Problem } from "./problem.js"
+
+const SHOWN_MS = 10_000
+
+export class Refusals {
+  #line = byId("refused", HTMLElement)
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /** Every refusal that nobody else has an answer to. */
+  constructor() {
+    addEventListener("unhandledrejection", (event) => {
+      if (!(event.reason instanceof Problem)) return
+      event.preventDefault()
+      if (event.reason.status !== 401) this.#say(event.reason.message) // which the log-in says
+    })
+  }
+
+  /** @param {string} text */
+  #say(text) {
+    clearTimeout(this.#timer)
+    setText(this.#line, text)
+    this.#timer = setTimeout(() => setText(this.#line, ""), SHOWN_MS)
+  }
+}
