@@ -111,6 +111,7 @@ filter.addEventListener("change", () => {
 for (const button of document.querySelectorAll("#clear-filter, #filtered [data-part=clear]")) {
   button.addEventListener("click", () => filter.clear())
 }
+byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())
 lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
 lines.retry.addEventListener("click", () => together.retryFailed())
 rows.addEventListener("end", () => pages.hasMore && agenda.add("more"))

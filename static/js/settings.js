@@ -54,6 +54,12 @@ export class Settings extends EventTarget {
     await this.#about.show()
   }
 
+  /** Where it says how links come here from other pages and from phones. */
+  async openElsewhere() {
+    await this.open()
+    this.#dialog.querySelector("a")?.focus()
+  }
+
   /** @param {string} theme */
   #choose(theme) {
     remember("theme", theme)

@@ -75,3 +75,16 @@ async def test_the_usual_options_can_be_as_they_were_at_first(api: FakeApi, open
         await expect(settings).to_contain_text(first)
         await page.reload()
         await expect(chosen).to_have_text(first)
+
+
+async def test_an_empty_page_tells_of_the_other_ways_that_links_come(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("button", name="From other pages, or a phone…").click()
+        bookmarklet = page.get_by_role("dialog", name="Settings").get_by_role(
+            "link", name="Download with Clipwire"
+        )
+        await expect(bookmarklet).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("button", name="From other pages, or a phone…")).to_be_focused()
