@@ -35,6 +35,8 @@ from tests.tools import FFMPEG
         ("/hls/ts/index.m3u8?status=500", ("http_500", True, None)),
         ("/hls/aes/index.m3u8?lie=-1000&only=1", ("incomplete", True, None)),
         ("/texts/key-wrong.m3u8", ("no_media", False, None)),
+        ("/texts/iv-wrong.m3u8", ("extraction_failed", True, None)),
+        ("/texts/byterange-wrong.m3u8", ("extraction_failed", True, None)),
         ("/texts/nothing.m3u8", ("incomplete", True, None)),
         ("/hls/live/index.m3u8", ("live_rejected", False, None)),
         ("/garbage.mp4", ("no_media", False, None)),

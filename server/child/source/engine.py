@@ -106,9 +106,14 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         with self.reading():
             return super().extract_info(*args, **kwargs)
 
+    def dl(self, *args: Any, **kwargs: Any) -> Any:
+        """Downloaders read, too: the playlists of fragments."""
+        with self.reading():
+            return super().dl(*args, **kwargs)
+
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """A fault in one of the many extractors is none of ours: the page was not understood.
+        """A fault in an extractor or a downloader is none of ours: what the source sent was not understood.
 
         Also of what they give bit by bit, such as the entries of a list.
         """
@@ -120,7 +125,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             if _is_ours(error):
                 raise
             self.params["logger"].write("".join(traceback.format_exception(error)))
-            raise ExtractorError("An extractor error has occurred.", cause=error) from error
+            raise ExtractorError("What the source sent was not understood.", cause=error) from error
 
     def _bounded(self, response: Response) -> Response:
         response.__class__ = _bounded(type(response))  # type: ignore[arg-type]
