@@ -25,8 +25,8 @@ from server.child.process.log import Log
 from server.child.source import fragments, lengths, options, resuming
 from server.child.source.engine import Engine
 from server.child.source.facts import Trail
+from server.child.source.partial import Partial, Source
 from server.child.source.rest import COMPARED
-from server.child.source.resuming import Source
 from tests.jobs import Jobs, Outcome, broken, download_job
 from tests.site import SECONDS, Film, Site, sha256
 from tests.site import probe as film_of
@@ -564,7 +564,7 @@ async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp
     log, refused = Log(os.open(os.devnull, os.O_WRONLY)), []
     with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
         downloader = HttpFD(engine, {})
-        asking = resuming._Asking(downloader, resuming._Partial(tmp_path / "a", tmp_path / "b"), {})
+        asking = resuming._Asking(downloader, Partial(tmp_path / "a", tmp_path / "b"), {})
 
         def ask() -> None:
             with pytest.raises(HTTPError) as raised:

@@ -25,7 +25,7 @@ from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
 
 from server.child.process import borrowed
-from server.child.source import resuming
+from server.child.source.partial import note_of
 from server.child.source.tries import Tries
 
 _prepare = borrowed.original(FragmentFD, "_prepare_frag_download")
@@ -52,7 +52,7 @@ def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
     if self._FragmentFD__do_ytdl_file(ctx):
         _write_note(self, ctx, int(fragment.rpartition("-Frag")[2]))
     self.try_remove(fragment)
-    resuming.note_of(fragment).unlink(missing_ok=True)
+    note_of(fragment).unlink(missing_ok=True)
 
 
 def _write_note(self: Any, ctx: dict[str, Any], written: int | None = None) -> None:

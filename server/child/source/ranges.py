@@ -13,7 +13,7 @@ from server.child.network.window import BLOCK
 from server.child.process.failed import JobFailed
 from server.child.source import tries
 from server.child.source.engine import Engine
-from server.child.source.resuming import Source
+from server.child.source.partial import Source
 from server.codes import PASSING_STATUSES
 
 _TRIES: Final = 4

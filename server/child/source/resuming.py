@@ -1,18 +1,17 @@
 """A download goes on only at the source that it began with.
 
 yt-dlp asks for what is missing of a partial file and appends whatever comes. Here a note beside the file
-holds its source's ETag, Last-Modified and length. What is missing is asked for under the condition that they
-are still the same (`If-Range`: RFC 9110, 13.1.5); not every server understands that, so the answer is
-compared with them, too. Only if they contradict what is there is that dropped, and the download begins anew
-within the attempt. A server that has a new ETag for each answer is known by its bytes. An empty answer, or
-one of another part, says nothing: the part is asked for again, and at last all, of which the rest is taken.
+holds its source's ETag, Last-Modified and length (`partial.py`). What is missing is asked for under the
+condition that they are still the same (`If-Range`: RFC 9110, 13.1.5); not every server understands that, so
+the answer is compared with them, too. Only if they contradict what is there is that dropped, and the download
+begins anew within the attempt. A server that has a new ETag for each answer is known by its bytes. An empty
+answer, or one of another part, says nothing: the part is asked for again, and at last all, of which the rest
+is taken.
 
 Each test of `tests/test_child_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 """
 
 import copy
-import json
-from dataclasses import asdict, dataclass
 from functools import partial as bound
 from http import HTTPStatus
 from pathlib import Path
@@ -27,10 +26,10 @@ from yt_dlp.utils import int_or_none, parse_http_range
 from server.child.process import borrowed
 from server.child.process.failed import Expired, JobFailed
 from server.child.source import lengths, pages
+from server.child.source.partial import Partial, Source, note_of
 from server.child.source.rest import COMPARED, Another, Rest, skip, tail
 from server.child.source.tries import Tries
 
-_NOTE = ".source"
 _MOST_ODD: Final = 4
 """Answers that say nothing, after which all of it is asked for."""
 _CONDITION_REFUSED: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED)
@@ -43,49 +42,6 @@ def install() -> None:
     """For the rest of this process, for whole files and for fragments."""
     if borrowed.fits("resuming"):
         HttpFD.real_download = _download
-
-
-def note_of(filename: str) -> Path:
-    """The file that holds the `Source` of `filename`, once any of it has come."""
-    return Path(filename + _NOTE)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What tells one version of a file at its source from another; None is what the source does not say."""
-
-    etag: str | None = None
-    modified: str | None = None
-    total: int | None = None
-
-    @classmethod
-    def of(cls, response: Response) -> "Source":
-        headers = response.headers
-        whole = headers.get("Content-Range") or f"/{headers.get('Content-Length')}"
-        return cls(headers.get("ETag"), headers.get("Last-Modified"), int_or_none(whole.rpartition("/")[2]))
-
-    @property
-    def condition(self) -> str | None:
-        """The value of `If-Range`, for which a weak entity tag is not good enough."""
-        strong = self.etag if self.etag and not self.etag.startswith("W/") else None
-        return strong or self.modified
-
-    def contradicts(self, other: "Source") -> bool:
-        """Whether `other` is certainly another version; an ETag alone proves nothing."""
-        return not (_agree(self.total, other.total) and _agree(self.modified, other.modified))
-
-    def is_continued_by(self, other: "Source") -> bool:
-        """Whether bytes of `other` may follow those of this one; without ETag and date the length decides."""
-        if self.contradicts(other) or not _agree(self.etag, other.etag):
-            return False
-        pairs = ((self.etag, other.etag), (self.modified, other.modified))
-        marked = self.etag or self.modified
-        # An answer need not have both, but at least one of those that the note has.
-        return not marked or any(all(pair) for pair in pairs)
-
-
-def _agree(one: object, other: object) -> bool:
-    return one is None or other is None or one == other
 
 
 class _Contradicted(Exception):
@@ -110,7 +66,7 @@ def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
 
 
 def _from_one_source(self: Any, filename: str, info: dict[str, Any]) -> bool:
-    partial = _Partial(Path(self.temp_name(filename)), note_of(filename))
+    partial = Partial(Path(self.temp_name(filename)), note_of(filename))
     try:
         return _attempt(self, partial, filename, info)
     except (_Contradicted, Another) as reason:
@@ -123,7 +79,7 @@ def _from_one_source(self: Any, filename: str, info: dict[str, Any]) -> bool:
         raise JobFailed("incomplete", str(reason)) from None
 
 
-def _attempt(self: Any, partial: "_Partial", filename: str, info: dict[str, Any]) -> bool:
+def _attempt(self: Any, partial: Partial, filename: str, info: dict[str, Any]) -> bool:
     asking, tries = copy.copy(self), Tries(filename)  # threads share a downloader of fragments
     asking.ydl = _Asking(self, partial, info)
     asking.report_retry = bound(_report_retry, self, tries, partial)
@@ -147,53 +103,14 @@ def _all_of_it(self: Any, tries: Tries, filename: str, info: dict[str, Any]) -> 
             return False
 
 
-def _report_retry(
-    self: Any, tries: Tries, partial: "_Partial", error: object, _count: int, most: int
-) -> None:
+def _report_retry(self: Any, tries: Tries, partial: Partial, error: object, _count: int, most: int) -> None:
     self.report_retry(error, tries.in_a_row(partial.size), tries.left(error, most))
-
-
-class _Partial:
-    """The beginning of a file, and the note about its source."""
-
-    def __init__(self, path: Path, note: Path) -> None:
-        self.path = path
-        self._note = note
-        self.source = self._read()
-
-    @property
-    def size(self) -> int:
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def begin(self, source: Source) -> None:
-        """In an order in which no kill leaves the bytes of one source beside the note of another."""
-        self.drop()
-        self.goes_on_as(source)
-
-    def goes_on_as(self, source: Source) -> None:
-        """The bytes are those of `source`, too."""
-        self._note.write_text(json.dumps(asdict(source)))
-        self.source = source
-
-    def drop(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-        self.source = None
-
-    def _read(self) -> Source | None:
-        try:
-            return Source(**json.loads(self._note.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
 
 
 class _Asking:
     """yt-dlp's `YoutubeDL` for one download: it looks at what is asked for and what is answered."""
 
-    def __init__(self, downloader: Any, partial: _Partial, info: dict[str, Any]) -> None:
+    def __init__(self, downloader: Any, partial: Partial, info: dict[str, Any]) -> None:
         self._ydl = downloader.ydl
         self._partial = partial
         self._fragment = "frag_resume_len" in info

@@ -1,0 +1,93 @@
+"""The beginning of a file, and what its source was then: ETag, Last-Modified and length, in a note beside it.
+
+Whether more bytes may follow those that are there is told by comparing that with what the source says now.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from yt_dlp.networking.common import Response
+from yt_dlp.utils import int_or_none
+
+_NOTE = ".source"
+
+
+def note_of(filename: str) -> Path:
+    """The file that holds the `Source` of `filename`, once any of it has come."""
+    return Path(filename + _NOTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What tells one version of a file at its source from another; None is what the source does not say."""
+
+    etag: str | None = None
+    modified: str | None = None
+    total: int | None = None
+
+    @classmethod
+    def of(cls, response: Response) -> "Source":
+        headers = response.headers
+        whole = headers.get("Content-Range") or f"/{headers.get('Content-Length')}"
+        return cls(headers.get("ETag"), headers.get("Last-Modified"), int_or_none(whole.rpartition("/")[2]))
+
+    @property
+    def condition(self) -> str | None:
+        """The value of `If-Range`, for which a weak entity tag is not good enough."""
+        strong = self.etag if self.etag and not self.etag.startswith("W/") else None
+        return strong or self.modified
+
+    def contradicts(self, other: "Source") -> bool:
+        """Whether `other` is certainly another version; an ETag alone proves nothing."""
+        return not (_agree(self.total, other.total) and _agree(self.modified, other.modified))
+
+    def is_continued_by(self, other: "Source") -> bool:
+        """Whether bytes of `other` may follow those of this one; without ETag and date the length decides."""
+        if self.contradicts(other) or not _agree(self.etag, other.etag):
+            return False
+        pairs = ((self.etag, other.etag), (self.modified, other.modified))
+        marked = self.etag or self.modified
+        # An answer need not have both, but at least one of those that the note has.
+        return not marked or any(all(pair) for pair in pairs)
+
+
+class Partial:
+    """The beginning of a file, and the note about its source."""
+
+    def __init__(self, path: Path, note: Path) -> None:
+        self.path = path
+        self._note = note
+        self.source = self._read()
+
+    @property
+    def size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def begin(self, source: Source) -> None:
+        """In an order in which no kill leaves the bytes of one source beside the note of another."""
+        self.drop()
+        self.goes_on_as(source)
+
+    def goes_on_as(self, source: Source) -> None:
+        """The bytes are those of `source`, too."""
+        self._note.write_text(json.dumps(asdict(source)))
+        self.source = source
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+        self.source = None
+
+    def _read(self) -> Source | None:
+        try:
+            return Source(**json.loads(self._note.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _agree(one: object, other: object) -> bool:
+    return one is None or other is None or one == other
