@@ -76,12 +76,13 @@ async def sky(folder: Path, s3: S3 | None) -> AsyncIterator[Sky]:
         files = s3.settings(place, bucket.url) if s3 and bucket else {}
         own = {name: {"CLIPWIRE_STORAGE__DATABASE": ways[name].url, **_skewed(name)} for name in NAMES}
         settings = {
+            "PYTHONDEVMODE": "",  # nodes would inherit the mode in which asyncio notes who made each future
             "CLIPWIRE_DOWNLOADS__MAX_PER_HOST": str(PER_HOST),
             "CLIPWIRE_DOWNLOADS__MAX_QUEUED": str(MAX_QUEUED),
             "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1", "127.0.0.2"]',
         }
         cluster = Cluster(folder, postgres.url, own, **settings, **files)
-        for node in cluster.nodes:  # without the development mode, in which a start takes twice as long
+        for node in cluster.nodes:
             node.command, node.patience = (sys.executable, "-m", "server"), STARTS_WITHIN
         stack.callback(cluster.close)
         yield Sky(postgres, ways, bucket, s3.bucket(place) if s3 else None, cluster)
