@@ -230,7 +230,7 @@ async def told(
 async def told_list(directory: Path, shelf: Shelf, result: dict[str, Any], **wishes: Any) -> Outcome:
     """Expand it; what it leads to is on the shelf, too."""
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
-    return await run_by_exec(ROOT / "tests/fakes/told.py", directory, list_job(directory, url, **wishes))
+    return await _run(directory, list_job(directory, url, **wishes))
 
 
 async def told_info(directory: Path, shelf: Shelf, result: dict[str, Any], **asked: Any) -> dict[str, Any]:
