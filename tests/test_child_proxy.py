@@ -1,8 +1,11 @@
 """The way of a recording to the network: for its own ffmpeg only, and to nowhere that the guard forbids."""
 
 import asyncio
+import atexit
 import base64
+import functools
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,19 +20,31 @@ from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
 
-# The guard can't be taken off again, so a proxy runs in an interpreter of its own, until its input ends.
+# The guard can't be taken off again, so a proxy runs in a process of its own, until who asked for it says no
+# more: a fork of one for all, since the imports take a third of a second of CPU.
 SERVE = """
-import json, sys
+import json, os, signal, socket, sys
 sys.path.append(sys.argv[1])
 from server.child.network import guard, proxy
-allowed, upstream = json.loads(sys.argv[2])
-guard.install(allowed, upstream)
-paced = []
-with proxy.Proxy(paced.append, upstream) as running:
-    running.told.update(sys.argv[3:])
-    print(running.url, flush=True)
-    sys.stdin.read()
-print(json.dumps([running.refused is not None, sum(paced)]), flush=True)
+
+def serve(asking, saying):
+    allowed, upstream, told = json.loads(asking.readline())
+    guard.install(allowed, upstream)
+    paced = []
+    with proxy.Proxy(paced.append, upstream) as running:
+        running.told.update(told)
+        print(running.url, file=saying, flush=True)
+        asking.read()
+    print(json.dumps([running.refused is not None, sum(paced)]), file=saying, flush=True)
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+with socket.socket(fileno=int(sys.argv[2])) as door:
+    while (asker := socket.recv_fds(door, 1, 1)[1]):
+        if os.fork() == 0:
+            with open(asker[0]) as asking, open(asker[0], "w", closefd=False) as saying:
+                serve(asking, saying)
+            os._exit(0)
+        os.close(asker[0])
 """
 
 # ffmpeg is told to leave the proxy aside.
@@ -48,12 +63,12 @@ with programs.start(command, ffmpeg.Way(int(sys.argv[3]), "http://127.0.0.1:1"))
 class Running:
     """A proxy, and what it said about itself at its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> None:
         self.url = url
         parts = urlsplit(url)
         self.port = parts.port or 0
         self._login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-        self._process = process
+        self._reader, self._writer = reader, writer
 
     async def ask(self, line: str, *, then: bytes = b"", login: str | None = None) -> bytes:
         """All that comes back for a request, or for what is sent `then` through its tunnel."""
@@ -69,29 +84,38 @@ class Running:
 
     async def end(self) -> tuple[bool, int]:
         """Whether an address was refused, and how many bytes came in."""
-        out, _ = await self._process.communicate(b"")  # the end of its input
-        refused, came_in = json.loads(out)
+        self._writer.write_eof()
+        refused, came_in = json.loads(await self._reader.readline())
         return refused, came_in
+
+
+@functools.cache
+def door() -> socket.socket:
+    """Who sends a socket through it has a proxy at that one's other end; it is closed with this process."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        program = (sys.executable, "-I", "-c", SERVE, str(ROOT), str(theirs.fileno()))
+        process = subprocess.Popen(program, pass_fds=[theirs.fileno()])
+    atexit.register(process.wait)
+    atexit.register(ours.close)
+    return ours
 
 
 @asynccontextmanager
 async def running(
     *allowed: str, upstream: str | None = None, told: tuple[str, ...] = ()
 ) -> AsyncIterator[Running]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-c", SERVE, str(ROOT), json.dumps([allowed, upstream]), *told),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(20):
-            assert process.stdout
-            url = (await process.stdout.readline()).decode().strip()
-            yield Running(process, url)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    async with asyncio.timeout(20):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(door(), [b"1"], [theirs.fileno()])
+        reader, writer = await asyncio.open_connection(sock=ours)
+        writer.write(json.dumps([allowed, upstream, told]).encode() + b"\n")
+        try:
+            url = (await reader.readline()).decode().strip()
+            yield Running(reader, writer, url)
+        finally:
+            writer.close()
 
 
 @pytest.fixture
