@@ -389,7 +389,8 @@ def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:
 
 
 def _started(status: TaskStatus) -> dict[str, object]:
-    info = status.video_info.model_copy(update={"live": None})  # it may be over by now
+    # It may be over by now, and what was a clip is to be the whole.
+    info = status.video_info.model_copy(update={"live": None, "cut": None})
     return _FRESH | {
         "stage": Stage.INFO,
         "attempt": status.attempt + 1,

@@ -410,6 +410,9 @@ class VideoInfo(Stored):
     height: NonNegativeInt | None = None
     filesize: NonNegativeInt | None = Field(default=None, description="bytes")
     live: bool | None = Field(default=None, description="a broadcast that goes on, or went on when recorded")
+    cut: bool | None = Field(
+        default=None, description="its files are a part of the film, and their times are not the film's"
+    )
 
 
 class StoredFile(Stored):

@@ -105,6 +105,7 @@ async def test_of_a_plain_mp4_the_index_and_the_bytes_around_the_clip_are_fetche
     assert pictures[-1] in shown(12.9, 13.1)
     hidden = numbers(outcome.file("video"), "-ignore_editlist", "1")
     assert hidden[0] == 10 * RATE
+    assert outcome.last["video_info"]["cut"] is True
 
 
 @pytest.mark.long

@@ -254,6 +254,7 @@ async def test_a_film_that_nobody_has_marked_comes_whole(shelf: Shelf, films: Pa
     outcome = await freed(tmp_path / "t", shelf, films, shelf.url("")[:-1])
     assert sha256(outcome.file("video")) == sha256(films / "film.mp4")
     assert "sponsorblock: 0 segments are cut out" in outcome.log
+    assert "cut" not in outcome.last["video_info"]
 
 
 async def test_of_a_film_that_is_all_sponsor_nothing_is_cut(

@@ -208,6 +208,12 @@ def test_an_attempt_that_ends_otherwise_is_no_loss_and_may_have_got_further() ->
     assert (waiting.lost, waiting.reached) == (0, (50, 0))
 
 
+def test_whether_its_files_are_only_a_part_is_known_anew_in_each_attempt() -> None:
+    cut = after(Started(), DownloadStarted(), Completed(files={}, video_info=VideoInfo(title="t", cut=True)))
+    assert cut.video_info.cut
+    assert apply(apply(cut, Retried(), NOW), Started(), NOW).video_info == VideoInfo(title="t")
+
+
 def test_whether_a_source_is_live_is_known_anew_in_each_attempt() -> None:
     live = after(Started(), Described(video_info=VideoInfo(title="t", live=True)), Requeued())
     assert live.video_info.live

@@ -167,7 +167,8 @@ class Download:
         files |= self._split(files, said, extras)
         files |= ({"thumbnail": picture} if picture else {}) | subtitling.publish(spoken)
         main = next((part.media for part in kept_of), None)
-        return self._produced({**about, **self._true_length(main, files, kept)}, main, files)
+        length = self._true_length(main, files, kept)
+        return self._produced({**about, **length}, main, files, cut=kept != ALL)
 
     def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
         """None if all there is, is what earlier attempts recorded: the broadcast is over."""
@@ -408,7 +409,9 @@ class Download:
             length = main.duration
         return {"duration": length} if length else {}
 
-    def _produced(self, info: Mapping[str, Any], main: Media | None, files: dict[str, str]) -> dict[str, Any]:
+    def _produced(
+        self, info: Mapping[str, Any], main: Media | None, files: dict[str, str], *, cut: bool = False
+    ) -> dict[str, Any]:
         if not files:
             raise JobFailed("no_subtitles")  # the other outputs have said so
         out = self._directory / parts.OUT
@@ -417,6 +420,7 @@ class Download:
             for folder in (out, self._directory):
                 flushing.flush_names(folder)
         sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
+        size = sizes.get("video") or sizes.get("audio")
         return {
             "fetched": self._fetched,
             "files": {
@@ -428,7 +432,7 @@ class Download:
                 }
                 for kind, name in files.items()
             },
-            "video_info": describe.video_info(info, main, sizes.get("video") or sizes.get("audio")),
+            "video_info": describe.video_info(info, main, size, cut=cut),
         }
 
 

@@ -56,9 +56,16 @@ def moment(value: object) -> float | None:
 
 
 def video_info(
-    info: Mapping[str, Any], media: Media | None = None, filesize: int | None = None
+    info: Mapping[str, Any],
+    media: Media | None = None,
+    filesize: int | None = None,
+    *,
+    cut: bool = False,
 ) -> dict[str, Any]:
-    """The fields of `VideoInfo` that are known, better ones from the file itself once it is there."""
+    """The fields of `VideoInfo` that are known, better ones from the file itself once it is there.
+
+    `cut`: not all of the film is in its files.
+    """
     duration = info.get("duration") or (media.duration if media else None)
     return known(
         title=_title(info),
@@ -70,6 +77,7 @@ def video_info(
         height=number((media and media.height) or info.get("height")),
         filesize=filesize or number(_size(info)),
         live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
+        cut=cut or None,
     )
 
 
