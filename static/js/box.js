@@ -62,6 +62,11 @@ export class Box extends EventTarget {
     this.#area.focus()
   }
 
+  /** All is said: only sending it is left. */
+  focusGo() {
+    this.#go.focus()
+  }
+
   /** @param {boolean} isBusy */
   busy(isBusy) {
     this.#form.ariaBusy = String(isBusy)

@@ -14,15 +14,18 @@ export class PlayerDialog {
   /** @type {import("./player.js").Player | undefined} */
   #player
 
-  /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, announcer: import("./announcer.js").Announcer}} parts */
+  /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, announcer: import("./announcer.js").Announcer, intake: import("./intake.js").Intake}} parts */
   constructor(parts) {
     this.#parts = parts
   }
 
-  /** @param {import("./task.js").Task} task */
-  async open(task) {
+  /**
+   * @param {import("./task.js").Task} task
+   * @param {boolean} [isForClip]
+   */
+  async open(task, isForClip) {
     const { Player } = await fetched(import("./player.js"), this.#parts.i18n)
     this.#player ??= new Player(this.#parts)
-    await this.#player.open(task)
+    await this.#player.open(task, isForClip)
   }
 }

@@ -24,6 +24,16 @@ export function kindsOf({ files }) {
  */
 export const isPlayable = (task) => playableKinds(task).length > 0
 
+/**
+ * Whether a moment in what the player shows of it is the same moment of its source.
+ * @param {Task} task
+ */
+export function isClippable(task) {
+  const { stage, video_info: { cut, live } } = task
+  if (cut || live) return false
+  return isPlayable(task) ? stage === "completed" : stage === "download"
+}
+
 /** @param {Task} task */
 export function playableKinds(task) {
   return PLAYED.filter((kind) => webLink(task.files[kind]) && playerFor(kind, task.file_info?.[kind]?.type))

@@ -15,10 +15,10 @@ export class Intake {
   box
   options
   submit
+  preview
   #has
   /** @type {import("./entries.js").EntriesDialog | undefined} */
   #entries
-  #preview
   #api
   #i18n
   /** @type {import("./preview.js").Info | null} */
@@ -36,9 +36,9 @@ export class Intake {
     this.options = new Options(byId("submit", HTMLFormElement), i18n)
     this.submit = new Submit(this.box, this.options, api, i18n)
     this.#has = has
-    this.#preview = new Preview(this.box, api, i18n)
-    on(this.#preview, "info", (info) => this.#looked(info))
-    on(this.#preview, "ask", (ask) => this.#answered(ask))
+    this.preview = new Preview(this.box, api, i18n)
+    on(this.preview, "info", (info) => this.#looked(info))
+    on(this.preview, "ask", (ask) => this.#answered(ask))
     on(this.submit, "done", ({ refused }) => refused || this.options.forget())
     on(this.options, "open", () => this.#offer())
   }
@@ -58,6 +58,22 @@ export class Intake {
     const { EntriesDialog } = await fetched(import("./entries.js"), this.#i18n)
     this.#entries ??= new EntriesDialog(this.#api, this.#i18n, this.#has)
     await this.#entries.open(link, then)
+  }
+
+  /**
+   * Put a part of a film into the box, for the reader to send; what stood there comes back after it.
+   * @param {string} link
+   * @param {string} start
+   * @param {string} end
+   */
+  takeClip(link, start, end) {
+    const others = this.box.links.filter((other) => other !== link).join("\n")
+    this.box.fill(link)
+    this.options.put({ clip_start: start, clip_end: end })
+    this.box.focusGo()
+    if (!others) return
+    this.box.say(this.#i18n.t("clip.others"))
+    this.submit.addEventListener("done", () => this.box.add(others), { once: true })
   }
 
   /** @param {import("./preview.js").Info | null} info */
@@ -87,7 +103,7 @@ export class Intake {
     const alone = first?.url ? { url: first.url } : { playlist: true, playlist_items: "1" }
     if (ask === "this") this.submit.send(alone)
     else if (ask === "all") this.submit.send({ playlist: true })
-    else {this.choose(this.#preview.link, (items) =>
+    else {this.choose(this.preview.link, (items) =>
         this.submit.send({ playlist: true, playlist_items: items }))}
   }
 

@@ -73,6 +73,13 @@ export class Options extends EventTarget {
     this.#field("outputs").focus()
   }
 
+  /** @param {Record<string, string>} values  by the names of fields, for the reader to see */
+  put(values) {
+    fill(this.#form, Object.keys(values), values)
+    this.#details.open = true
+    this.describe()
+  }
+
   /** What is meant for once was sent. */
   forget() {
     for (const name of ONCE) {

@@ -6,6 +6,7 @@ import { Agenda } from "./agenda.js"
 import { Announcer } from "./announcer.js"
 import { Api } from "./api.js"
 import { Checks } from "./checks.js"
+import { ClipOffer } from "./clipoffer.js"
 import { Connection } from "./connection.js"
 import { Counts } from "./counts.js"
 import { Deeds } from "./deeds.js"
@@ -76,7 +77,11 @@ export const agenda = new Agenda({
 })
 export const feed = new Feed(() => api.socketUrl())
 export const connection = new Connection(feed, agenda, i18n)
-export const intake = new Intake(api, i18n, (url) => tasks.hasFinished(url))
+export const intake = new Intake(
+  api,
+  i18n,
+  (url) => Boolean(tasks.find([url], ({ stage }) => stage === "completed")),
+)
 export const { box, submit } = intake
 export const notices = new Notices(i18n)
 export const summary = new Summary(tasks, i18n, notices)
@@ -88,17 +93,19 @@ export const selection = new Selection()
 export const counts = new Counts(api, filterForm, i18n)
 export const together = new Together({ selection, tasks, undo, api, actions, rows, i18n })
 export const remedies = new Remedies({ intake, actions, undo, menu, settings, api })
+const player = new PlayerDialog({ i18n, api, announcer, intake })
 export const deeds = new Deeds({
   actions,
   undo,
   opening,
   menu,
-  player: new PlayerDialog({ i18n, api, announcer }),
+  player,
   announcer,
   remedies,
   selection,
   i18n,
 })
+new ClipOffer({ intake, tasks, player })
 export const hold = new Hold(listRoot)
 export const display = new Display({
   root: listRoot,

@@ -1,10 +1,11 @@
 // @ts-check
 // The player: a film with its subtitles or the sound with its cover, over the page or small in its corner.
 
+import { Clipper } from "./clipper.js"
 import { byId, setText } from "./dom.js"
-import { kindName, playableKinds, playerFor, saveLink } from "./files.js"
+import { playableKinds, playerFor, saveLink } from "./files.js"
 import { Sharing } from "./sharing.js"
-import { coverOf, subtitle } from "./stage.js"
+import { choiceOf, coverOf, subtitle } from "./stage.js"
 import { isFinal, titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
@@ -19,8 +20,9 @@ export class Player {
   #media = null
   /** @type {Task | null} */
   #task = null
+  #clipper
 
-  /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, announcer: import("./announcer.js").Announcer}} parts */
+  /** @param {{i18n: import("./i18n.js").I18n, api: import("./api.js").Api, announcer: import("./announcer.js").Announcer, intake: import("./intake.js").Intake}} parts */
   constructor(parts) {
     this.#i18n = parts.i18n
     this.#api = parts.api
@@ -30,14 +32,23 @@ export class Player {
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("keydown", ({ key }) => key === "Escape" && this.#dialog.close())
     this.#part("corner").addEventListener("click", () => this.#move(!this.#isSmall))
+    const clip = /** @type {HTMLDetailsElement} */ (this.#part("clip"))
+    this.#clipper = new Clipper(clip, parts.i18n, (start, end) => {
+      const link = this.#task?.url ?? ""
+      this.#dialog.close()
+      parts.intake.takeClip(link, start, end)
+    })
     this.#part("kinds").addEventListener(
       "change",
       ({ target }) => target instanceof HTMLInputElement && this.#play(target.value),
     )
   }
 
-  /** @param {Task} task */
-  async open(task) {
+  /**
+   * @param {Task} task
+   * @param {boolean} [isForClip]  the reader wants to mark a part of it
+   */
+  async open(task, isForClip = false) {
     const kinds = playableKinds(task)
     if (!kinds.length && !(await this.#comes(task))) {
       return this.#announcer.say(this.#i18n.t("player.not_now"))
@@ -45,7 +56,10 @@ export class Player {
     this.#empty()
     this.#task = task
     setText(this.#part("title"), titleOf(task))
-    this.#part("kinds").replaceChildren(...(kinds.length > 1 ? kinds.map((kind) => this.#choice(kind)) : []))
+    this.#part("kinds").replaceChildren(
+      ...(kinds.length > 1 ? kinds.map((kind) => choiceOf(kind, kind === kinds[0], this.#i18n)) : []),
+    )
+    this.#clipper.begin(task, isForClip)
     this.#play(kinds[0] ?? "")
     if (!this.#dialog.open) this.#dialog.showModal()
     this.#media?.focus()
@@ -84,6 +98,7 @@ export class Player {
     const at = this.#media?.currentTime ?? 0
     this.#media = media
     this.#sharing.offer(task, kind)
+    this.#clipper.follow(media)
     link.searchParams.set("inline", "1")
     Object.assign(media, { controls: true, autoplay: true, src: link.href })
     if (at) media.addEventListener("loadedmetadata", () => (media.currentTime = at), { once: true })
@@ -93,20 +108,6 @@ export class Player {
     )
     this.#part("save").replaceChildren(...(kind ? [saveLink(task, kind, this.#i18n)] : []))
     if (media instanceof HTMLVideoElement) subtitle(task, media, this.#api, this.#i18n)
-  }
-
-  /** @param {string} kind */
-  #choice(kind) {
-    const [label, words] = [document.createElement("label"), document.createElement("span")]
-    words.textContent = kindName(kind, this.#i18n)
-    const choice = Object.assign(document.createElement("input"), {
-      type: "radio",
-      name: "kind",
-      value: kind,
-    })
-    choice.checked = kind === playableKinds(/** @type {Task} */ (this.#task))[0]
-    label.append(choice, words)
-    return label
   }
 
   /** @param {boolean} isSmall  in the corner, with the page to be used beside it */

@@ -1,5 +1,5 @@
 // @ts-check
-// What the player shows beside a film or a sound: subtitles, a cover.
+// What the player shows beside a film or a sound: subtitles, a cover, the kinds to choose from.
 
 import { cuesIn } from "./cues.js"
 import { kindName } from "./files.js"
@@ -18,6 +18,20 @@ export function coverOf({ thumbnail, files }) {
   if (!link) return []
   if (!thumbnail) link.searchParams.set("inline", "1")
   return [Object.assign(new Image(), { src: link.href, alt: "", className: "cover" })]
+}
+
+/**
+ * What to play, if there is more than one kind.
+ * @param {string} kind
+ * @param {boolean} checked
+ * @param {import("./i18n.js").I18n} i18n
+ */
+export function choiceOf(kind, checked, i18n) {
+  const [label, words] = [document.createElement("label"), document.createElement("span")]
+  words.textContent = kindName(kind, i18n)
+  const choice = document.createElement("input")
+  label.append(Object.assign(choice, { type: "radio", name: "kind", value: kind, checked }), words)
+  return label
 }
 
 /**

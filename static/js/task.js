@@ -11,7 +11,7 @@
  * @property {string} message  one sentence in the reader's language
  * @property {string} created_at
  * @property {string} [completed_at]
- * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, extractor?: string, width?: number, height?: number, filesize?: number, live?: boolean}} video_info
+ * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, extractor?: string, width?: number, height?: number, filesize?: number, live?: boolean, cut?: boolean}} video_info
  * @property {Record<string, string>} files  kind -> link
  * @property {Record<string, {size: number, type: string, sha256?: string}>} [file_info]
  * @property {string} [error]

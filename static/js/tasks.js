@@ -38,12 +38,18 @@ export class Tasks extends EventTarget {
     return this.#known.has(id)
   }
 
-  /** @param {string} url  whether there is a finished task of this link */
-  hasFinished(url) {
+  /**
+   * A task of one of these links.
+   * @param {string[]} links
+   * @param {(task: Task) => boolean} fits
+   */
+  find(links, fits) {
+    if (!links.length) return undefined
     for (const task of this.#known.values()) {
-      if (task.stage === "completed" && (task.url === url || task.video_info.webpage_url === url)) return true
+      if ((links.includes(task.url) || links.includes(task.video_info.webpage_url ?? "")) && fits(task)) {
+        return task
+      }
     }
-    return false
   }
 
   /** Those that are not final. */

@@ -71,7 +71,7 @@ async def test_a_phone_shows_all_without_scrolling_sideways(
     await api.put("c", "download", video_info={"title": "面包" * 60, "uploader": "u" * 120}, speed=1.0, eta=1)
     size = {"width": 360, "height": 740}
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale=locale, viewport=size) as page:
-        await page.locator("summary").click()
+        await page.locator("summary").first.click()
         await page.locator("textarea").fill("https://a.example/" + "y" * 400)
         await page.locator("#tasks").evaluate("list => list.scrollIntoView()")
         for name in ("c", "b", "a"):  # the last one is surely still in the document

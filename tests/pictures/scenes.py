@@ -158,6 +158,20 @@ async def _options(page: Page, api: FakeApi) -> None:
     await page.locator("details.choices > summary").click()
 
 
+async def _clip(page: Page, api: FakeApi) -> None:
+    task = next(task for task in api.tasks.values() if task["stage"] == "completed")
+    await _type(page, task["url"])
+    await page.locator("details.choices > summary").click()
+    await page.locator("#clip-player").click()
+    await page.locator("[data-part=end]").fill("2:05.5")
+    await page.keyboard.press("Tab")
+
+
+async def _clip_taken(page: Page, api: FakeApi) -> None:
+    await _clip(page, api)
+    await page.locator("[data-part=take]").click()
+
+
 async def _list(page: Page, api: FakeApi) -> None:
     entries = [{"index": n, "title": f"{n}. {TITLES[n % 5]}", "url": f"{_LIST}/{n}"} for n in range(1, 732)]
     api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries, "total_entries": 731}
@@ -240,6 +254,8 @@ SCENES = {
     "hidden-by-filter": Scene(everything, _hidden),
     "looked-at": Scene(everything, _looked_at),
     "options": Scene(everything, _options),
+    "clip": Scene(everything, _clip),
+    "clip-taken": Scene(everything, _clip_taken),
     "list": Scene(everything, _list),
     "entries": Scene(everything, _entries),
     "refused": Scene(everything, _refused),
