@@ -4,7 +4,6 @@ Of HLS and DASH the segments that touch the clip, of an MP4 or Matroska with ran
 everything else all. After an interruption the bytes around it are fetched anew, and all else is gone on with.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ from yt_dlp.networking import Request
 from yt_dlp.utils import YoutubeDLError, determine_protocol
 
 from server.child.fetching import Fetching
-from server.child.media import cutting, guarded, probe, programs
+from server.child.media import cutting, guarded, mp4, probe, programs
 from server.child.media.parts import Part
 from server.child.network.window import Window
 from server.child.process.failed import JobFailed
@@ -29,6 +28,7 @@ _PLAIN: Final = ("http", "https")
 _QUIET: Final = ("-hide_banner", "-nostats", "-loglevel", "warning", "-y")
 _MAPS: Final = ("-map", "0:V?", "-map", "0:a?", "-map", "0:s?", "-c", "copy")
 _SHARES: Final = 1000
+_LEAD: Final = 5.0  # seconds: from the key frame before the start on
 _AROUND: Final = 500_000  # bytes of an index, and of what is read ahead
 
 
@@ -84,15 +84,16 @@ class Clipping:
         """None if the source knows no ranges, or it is of a kind that cannot be read from the middle."""
         if determine_protocol(stream) not in _PLAIN or stream.get("fragments"):
             return None
-        counted = _Counted(hook, stream, self._clip, path)
+        counted = _Counted(hook, path)
         ranges = Ranges(self._engine, stream, counted.add, self._log.alive)
         if not ranges.understood():
             return None
         reader = cutting.SEEKABLE.get(probe.sniff(ranges.head) or "")
         if reader is None:
             return None
-        counted.total = ranges.total
-        with Window(ranges.total, ranges.blocks) as window:
+        index, seconds = mp4.foretold(ranges.head, ranges.total) if reader == "mov" else (range(0), 0.0)
+        counted.expected = self._share(stream.get("duration") or seconds) * ranges.total
+        with Window(ranges.total, ranges.blocks, index, counted.expected) as window:
             try:
                 part = self._copied(window, reader, path)
             except YoutubeDLError as error:
@@ -100,6 +101,10 @@ class Clipping:
         counted.finish()
         self._log.write(f"clip: {counted.done} of {ranges.total} bytes were fetched")
         return part
+
+    def _share(self, duration: float) -> float:
+        """Of the whole, of what is read for the clip; 0 if nobody knows."""
+        return min(1.0, (self._clip.end - self._clip.start + _LEAD) / duration) if duration else 0.0
 
     def _copied(self, window: Window, reader: str, path: Path) -> Part:
         for suffix in ("mp4", "mkv"):
@@ -128,16 +133,15 @@ class Clipping:
 class _Counted:
     """Tells of the bytes that come: how many there will be nobody knows, so their share is guessed."""
 
-    def __init__(self, hook: Hook, stream: Mapping[str, Any], clip: Clip, path: Path) -> None:
+    def __init__(self, hook: Hook, path: Path) -> None:
         self._hook = hook
         self._path = path
-        self._part = (clip.end - clip.start) / (stream.get("duration") or math.inf)
-        self.done = self.total = 0
+        self.done = 0
+        self.expected = 0.0
 
     def add(self, count: int) -> None:
         self.done += count
-        guess = self.total * min(1.0, self._part) + _AROUND
-        share = min(_SHARES - 1, int(_SHARES * self.done / guess))
+        share = min(_SHARES - 1, int(_SHARES * self.done / (self.expected + _AROUND)))
         told = {"status": "downloading", "downloaded_bytes": self.done, "filename": str(self._path)}
         self._hook(told | {"fragment_index": share, "fragment_count": _SHARES})
 

@@ -16,13 +16,18 @@ from tests.tools import FFMPEG
 
 HOUR, CLIP = 3600, 10  # seconds
 ROUNDS = 5
+DISTANT = 0.05  # seconds until each answer
 _FETCHED = re.compile(r"clip: (\d+) of (\d+) bytes were fetched")
 
 
 async def clip(lab: Lab) -> list[Figure]:
     length = lab.count(HOUR, 40)
     await asyncio.to_thread(_make, lab.media, length)
-    url = f"{lab.site.url}/hour.mp4"
+    near = await _measure(lab, f"{lab.site.url}/hour.mp4", length, "")
+    return near + await _measure(lab, f"{lab.site.url}/hour.mp4?wait={DISTANT}", length, ", from far away")
+
+
+async def _measure(lab: Lab, url: str, length: int, where: str) -> list[Figure]:
     wanted = {"outputs": ["video"], "clip": {"start": length / 2, "end": length / 2 + CLIP}}
     logs: list[str] = []
     async with Clipwire(lab.new_folder("clip")) as ours, client_of(ours) as client:
@@ -36,7 +41,7 @@ async def clip(lab: Lab) -> list[Figure]:
         runs = await alternate(lab.count(ROUNDS, 1), some, _whole(client, url))
     clipped, whole = map(middle, runs)
     fetched, of = map(int, _FETCHED.findall(logs[-1])[0])
-    what = f"{CLIP} s of {length} s, against the whole"
+    what = f"{CLIP} s of {length} s{where}, against the whole"
     return [
         Figure(f"{what}: time", clipped, "s", whole, at_most=None if lab.smoke else 1.5),
         Figure(f"{what}: fetched", fetched / 1e6, "MB", of / 1e6, at_most=1.0 if lab.smoke else 0.05),

@@ -78,22 +78,22 @@ async def deliver(request: web.Request, path: Path) -> web.StreamResponse:
     await asyncio.sleep(manner.wait)
     if manner.status != 200:
         return _refusal(manner)
-    body, headers = path.read_bytes(), {"Content-Type": manner.type or _type(path)}
+    size, headers = path.stat().st_size, {"Content-Type": manner.type or _type(path)}
     if manner.attached:
         headers["Content-Disposition"] = f'attachment; filename="{manner.attached}"'
     if manner.etag:
         headers["ETag"] = f'"{uuid4()}"'
     if not manner.ranges:
-        return await send(request, _pieces(body, manner.rate), manner, headers, length=len(body))
+        return await send(request, _pieces(path, range(size), manner.rate), manner, headers, length=size)
     headers["Accept-Ranges"] = "bytes"
     part = request.http_range
-    start, stop, _ = part.indices(len(body))
+    start, stop, _ = part.indices(size)
     if part.start is None and part.stop is None:
-        return await send(request, _pieces(body, manner.rate), manner, headers, length=len(body))
+        return await send(request, _pieces(path, range(size), manner.rate), manner, headers, length=size)
     if start >= stop:
-        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{len(body)}"})
-    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
-    pieces = _pieces(body[start:stop], manner.rate)
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    pieces = _pieces(path, range(start, stop), manner.rate)
     return await send(request, pieces, manner, headers, length=stop - start)
 
 
@@ -159,9 +159,13 @@ def _hang_up(request: web.Request) -> None:
         request.transport.close()
 
 
-def _pieces(body: bytes, rate: int | None) -> Iterator[bytes]:
+def _pieces(path: Path, part: range, rate: int | None) -> Iterator[bytes]:
+    """Only what is asked for is read: of an hour, as of a second, a part costs what a part costs."""
     size = min(_PIECE, max(1, rate // 20)) if rate else _PIECE
-    return (body[start : start + size] for start in range(0, len(body), size))
+    with path.open("rb") as file:
+        file.seek(part.start)
+        for start in range(part.start, part.stop, size):
+            yield file.read(min(size, part.stop - start))
 
 
 def _refusal(manner: Manner) -> web.Response:

@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,6 +80,26 @@ def read(path: Path) -> Movie | None:
                 movie = _movie(file.read(end - start))
                 return _with_fragments(movie, file, size) if movie and movie.fragmented else movie
     return None
+
+
+def foretold(head: bytes, size: int) -> tuple[range, float]:
+    """What `head`, the beginning of a file of `size` bytes, tells of the whole.
+
+    Returns where its index lies, and how many seconds the film has; nothing and 0 if that stands elsewhere.
+    """
+    kind, end = b"", 0
+    for kind, start, end in _boxes_of(BytesIO(head), len(head)):
+        if kind == b"moov":
+            return range(start - _HEAD, min(end, size)), _said_length(head[start:])
+    is_behind = kind == b"mdat" and len(head) < end < size <= end + _LARGEST_INDEX
+    return range(end, size) if is_behind else range(0), 0.0
+
+
+def _said_length(index: bytes) -> float:
+    try:
+        return next((_duration(box) for kind, box in _inside(index) if kind == b"mvhd"), 0.0)
+    except struct.error:
+        return 0.0
 
 
 def is_cut_off(path: Path) -> bool:

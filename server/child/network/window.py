@@ -6,19 +6,20 @@ its cookies, headers and walls, and judged by the guard. ffmpeg itself reaches n
 """
 
 import contextlib
+import math
 import re
 import secrets
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Final, Self
 
 BLOCK: Final = 64 * 1024
-_MOST_AHEAD: Final = 128  # blocks that are asked for at once: one at first, then one more each time
+_MOST: Final = 128  # blocks that are asked for at once
 _KEPT: Final = 512  # blocks that are remembered: a film may be read at two places in turn
 _BUFFER: Final = 16 * 1024  # bytes that are on their way to ffmpeg
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-")
@@ -29,6 +30,9 @@ Fetch = Callable[[int, int], list[bytes]]
 class Window(ThreadingTCPServer):
     """Runs in threads while the block lasts. `fetch(first, count)` gives so many blocks from that one on; the
     last of all `total` bytes is shorter. `failed` is what it has raised: then nothing more is answered.
+
+    A source is far away, so each answer of it costs time: `index` are bytes that will be read as a whole, and
+    wherever else something is read, some `expected` bytes are.
     """
 
     daemon_threads = True
@@ -36,13 +40,15 @@ class Window(ThreadingTCPServer):
     url = None
     refused = None
 
-    def __init__(self, total: int, fetch: Fetch) -> None:
+    def __init__(self, total: int, fetch: Fetch, index: range, expected: float) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.port: int = self.server_address[1]
         self.total = total
         self.path = f"/{secrets.token_urlsafe(24)}"
         self.failed: Exception | None = None
         self._fetch = fetch
+        self._index = index
+        self._expected = max(1, min(math.ceil(expected / BLOCK), _MOST))
         self._blocks = OrderedDict[int, bytes]()
         self._one_at_a_time = threading.Lock()
 
@@ -58,18 +64,35 @@ class Window(ThreadingTCPServer):
         self.shutdown()
         self.server_close()
 
-    def block(self, number: int, ahead: int) -> tuple[bytes, int]:
-        """The block of that number, and how many to ask for when the next one is missing."""
+    def asks(self, at: int) -> Iterator[int]:
+        """How many blocks to ask for, each time one is missing, where is read from byte `at` on.
+
+        As many as are expected, then first few and ever more. Who begins with the head or the index looks for
+        the place to go to, and is not there yet.
+        """
+        first = 1 if at == 0 or at in self._index else self._expected
+        yield first
+        more = max(1, first // 4)
+        while True:
+            yield more
+            more = min(2 * more, _MOST)
+
+    def block(self, number: int, asks: Iterator[int]) -> bytes:
+        """The block of that number. If it is missing, as many are asked for as `asks` says."""
         with self._one_at_a_time:
             if self.failed:
                 raise ConnectionError(self.failed)
             if number not in self._blocks:
-                self._load(number, ahead)
-                ahead = min(ahead + 1, _MOST_AHEAD)
-            return self._blocks[number], ahead
+                self._load(number, self._left_of_index(number) or next(asks))
+            return self._blocks[number]
 
-    def _load(self, number: int, ahead: int) -> None:
-        count = min(ahead, -(-self.total // BLOCK) - number)
+    def _left_of_index(self, number: int) -> int:
+        """Blocks of the index from that one on, and one into which its reader runs ahead."""
+        first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
+        return min(stop + 1 - number, _MOST) if first <= number < stop else 0
+
+    def _load(self, number: int, wanted: int) -> None:
+        count = min(wanted, math.ceil(self.total / BLOCK) - number)
         try:
             fetched = self._fetch(number, count)
         except Exception as error:  # outermost in this thread: whoever has started ffmpeg raises it
@@ -101,7 +124,7 @@ class _Request(BaseHTTPRequestHandler):
         """Nothing: ffmpeg's own words are in the log."""
 
     def _send_from(self, at: int) -> None:
-        total, ahead = self.server.total, 1
+        total, asks = self.server.total, self.server.asks(at)
         if at >= total:
             self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             return
@@ -112,7 +135,6 @@ class _Request(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         while at < total:
-            block, ahead = self.server.block(at // BLOCK, ahead)
-            data = block[at % BLOCK :]
+            data = self.server.block(at // BLOCK, asks)[at % BLOCK :]
             self.wfile.write(data)
             at += len(data)

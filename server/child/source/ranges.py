@@ -90,7 +90,7 @@ class Ranges:
 
     def _read(self, response: Response, count: int) -> bytes:
         """At most `count` bytes; a connection that breaks off is seen by those who asked for more."""
-        data = b""
+        data = bytearray()
         try:
             while len(data) < count and (block := response.read(min(BLOCK, count - len(data)))):
                 data += block
@@ -98,7 +98,7 @@ class Ranges:
         except TransportError:
             if not data:
                 raise
-        return data
+        return bytes(data)
 
 
 def _is_from(response: Response, start: int) -> bool:
