@@ -97,7 +97,7 @@ def test_a_function_fits_on_a_screen() -> None:
 
 
 def test_a_module_says_what_it_is_for() -> None:
-    modules = {path: nodes(path)[0] for path in FILES}
+    modules = {path: next(nodes(path)) for path in FILES}
     assert [path for path, top in modules.items() if not docstring(top)] == []
 
 
