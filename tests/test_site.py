@@ -127,16 +127,17 @@ async def test_odd_titles_stand_in_the_page_as_data(client: aiohttp.ClientSessio
     assert b"<script>alert" not in page
 
 
+@pytest.mark.long  # what the service makes of them is tested in test_end_to_end.py and test_child_job.py
 @pytest.mark.parametrize(
     ("path", "codecs"),
     [
         ("/page", ["aac", "h264"]),
-        pytest.param("/hls/ts/index.m3u8", ["aac", "h264"], marks=pytest.mark.long),
-        pytest.param("/hls/fmp4/index.m3u8", ["aac", "h264"], marks=pytest.mark.long),
-        pytest.param("/hls/aes/index.m3u8", ["aac", "h264"], marks=pytest.mark.long),
+        ("/hls/ts/index.m3u8", ["aac", "h264"]),
+        ("/hls/fmp4/index.m3u8", ["aac", "h264"]),
+        ("/hls/aes/index.m3u8", ["aac", "h264"]),
         ("/dash/manifest.mpd", ["aac", "h264"]),
-        pytest.param("/silent.mp4", ["h264"], marks=pytest.mark.long),
-        pytest.param("/audio.m4a", ["aac"], marks=pytest.mark.long),
+        ("/silent.mp4", ["h264"]),
+        ("/audio.m4a", ["aac"]),
     ],
 )
 async def test_yt_dlp_gets_a_whole_film(site: Site, tmp_path: Path, path: str, codecs: list[str]) -> None:
