@@ -1,7 +1,7 @@
 // @ts-check
 // The box for links: what is typed, pasted anywhere, dropped or handed over comes together here, and is not sent.
 
-import { byId, setText } from "./dom.js"
+import { byId, isOfIme, setText } from "./dom.js"
 import { isOurs, textIn } from "./dropped.js"
 import { linksIn } from "./links.js"
 
@@ -140,14 +140,9 @@ export class Box extends EventTarget {
   #isWelcome({ target }) {
     return this.#area.checkVisibility() && !(target instanceof Element && target.closest(FIELDS))
   }
+
   /** @param {DragEvent} event */
   #isTaken(event) {
     return this.#isWelcome(event) || (event.target === this.#area && isOurs(event.dataTransfer))
   }
 }
-
-/**
- * Enter also ends a word in an IME. Safari tells of it after the word has ended, by the key's old code alone.
- * @param {KeyboardEvent} event
- */
-const isOfIme = (event) => event.isComposing || event.keyCode === 229

@@ -29,7 +29,7 @@ export class Deeds {
    * @param {import("./menu.js").Menu} parts.menu
    * @param {import("./dialogs.js").PlayerDialog} parts.player
    * @param {import("./announcer.js").Announcer} parts.announcer
-   * @param {import("./remedies.js").Remedies} parts.remedies
+   * @param {() => Promise<import("./remedies.js").Remedies>} parts.remedies
    * @param {import("./selection.js").Selection} parts.selection
    * @param {import("./i18n.js").I18n} parts.i18n
    */
@@ -52,15 +52,15 @@ export class Deeds {
    */
   async do(name, row, at) {
     const { task } = row
-    if (name === "remedy.use_cookies") await this.#remedies.useCookies(row)
+    if (name === "remedy.use_cookies") await (await this.#remedies()).useCookies(row)
     else if (ASKED.includes(name) || name.startsWith("remedy.")) await this.#actions.run(name, task)
-    else if (name === "choose") await this.#remedies.choose(row)
+    else if (name === "choose") await (await this.#remedies()).choose(row)
     else if (name === "select") this.#selection.toggle(row.id)
     else if (name === "save") row.save()
-    else if (name === "open") this.#opening.toggle(row)
+    else if (name === "open") await this.#opening.toggle(row)
     else if (name === "more") this.#more(row, at)
     else if (name === "play") this.#player.open(task)
-    else if (name === "log") this.#opening.open(row).openLog()
+    else if (name === "log") (await this.#opening.open(row))?.openLog()
     else if (name === "copy") await this.#copy(task)
     else if (name === "cancel") await this.#cancel(row)
     else if (name === "delete") this.#delete(row)

@@ -8,6 +8,15 @@ export function closeDialogs() {
   for (const element of document.querySelectorAll("dialog")) element.close()
 }
 
+/**
+ * The list of keys, which is fetched when somebody asks for it.
+ * @param {import("./i18n.js").I18n} i18n
+ */
+export async function showKeys(i18n) {
+  const { listKeys } = await fetched(import("./keylist.js"), i18n)
+  listKeys(i18n)
+}
+
 /** The player, which is fetched when it is used for the first time. */
 export class PlayerDialog {
   #parts

@@ -85,3 +85,9 @@ export function arrange(parent, children) {
   const isBack = focused !== document.activeElement && parent.contains(focused)
   if (isBack && focused instanceof HTMLElement) focused.focus({ preventScroll: true })
 }
+
+/**
+ * Enter also ends a word in an IME. Safari tells of it after the word has ended, by the key's old code alone.
+ * @param {KeyboardEvent} event
+ */
+export const isOfIme = (event) => event.isComposing || event.keyCode === 229

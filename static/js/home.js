@@ -3,7 +3,7 @@
 
 import { byId, on } from "./dom.js"
 
-/** The first visit has ended by then: a shell that is kept is for the next one. */
+/** The first visit has ended by then: what is fetched now is for what comes later. */
 const LATER_MS = 10_000
 /** In which parts of the address something comes along, the most telling first. */
 const SHARED = ["url", "text", "title", "links"]
@@ -22,7 +22,7 @@ export function arrive(box, submit, session) {
   begin(box)
   document.documentElement.toggleAttribute("data-ready", true)
   welcome()
-  keepShell()
+  setTimeout(keepReady, LATER_MS)
 }
 
 /**
@@ -48,10 +48,16 @@ function sharedText() {
   return SHARED.map((name) => query.get(name)).find(Boolean) ?? ""
 }
 
+/** What is fetched on demand is there before somebody waits for it, and the shell before the server is away. */
+function keepReady() {
+  import("./details.js").catch(() => {}) // it is asked for again
+  keepShell()
+}
+
 /** Browsers allow this on this machine and over HTTPS. */
 function keepShell() {
   if (!isSecureContext || !navigator.serviceWorker) return
   const script = new URL("static/js/sw.js", document.baseURI)
   const scope = new URL("./", document.baseURI).pathname
-  setTimeout(() => navigator.serviceWorker.register(script, { scope }).catch(() => {}), LATER_MS) // it is no loss
+  navigator.serviceWorker.register(script, { scope }).catch(() => {}) // it is no loss
 }

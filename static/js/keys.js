@@ -1,29 +1,8 @@
 // @ts-check
 // The keys of the page. Those of a row hold while the focus is on it or in it, but in no field.
 
-import { byId } from "./dom.js"
+import { showKeys } from "./dialogs.js"
 
-/** What the dialog shows; the words are `keys.<name>`. @type {[name: string, keys: string[]][]} */
-export const KEYS = [
-  ["link", ["n"]],
-  ["search", ["/"]],
-  ["help", ["?"]],
-  ["move", ["↑ ↓", "j k"]],
-  ["open", ["Enter"]],
-  ["play", ["Space"]],
-  ["pause", ["p"]],
-  ["retry", ["r"]],
-  ["cancel", ["c"]],
-  ["save", ["s"]],
-  ["log", ["l"]],
-  ["place", ["t", "b"]],
-  ["more", ["m"]],
-  ["delete", ["Delete"]],
-  ["undo", ["z"]],
-  ["select", ["x"]],
-  ["all", ["Ctrl A"]],
-  ["clear", ["Esc"]],
-]
 const FIELDS =
   "input:not([type=checkbox], [type=radio]), textarea, select, dialog[open], [role=menu], video, audio"
 
@@ -94,17 +73,4 @@ export class Keys {
       return true
     }
   }
-}
-
-/** @param {import("./i18n.js").I18n} i18n */
-export function showKeys(i18n) {
-  const rows = KEYS.flatMap(([name, keys]) => {
-    const [term, words] = [document.createElement("dt"), document.createElement("dd")]
-    term.append(...keys.map((key) => Object.assign(document.createElement("kbd"), { textContent: key })))
-    words.textContent = i18n.t(`keys.${name}`)
-    return [term, words]
-  })
-  const dialog = byId("keys", HTMLDialogElement)
-  dialog.querySelector("dl")?.replaceChildren(...rows)
-  dialog.showModal()
 }

@@ -1,8 +1,8 @@
 // @ts-check
 // The menu of the header: what concerns the page as a whole.
 
+import { showKeys } from "./dialogs.js"
 import { byId } from "./dom.js"
-import { showKeys } from "./keys.js"
 
 export class MainMenu {
   /**

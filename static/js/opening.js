@@ -1,9 +1,10 @@
 // @ts-check
 // Which rows are opened. One stays so wherever the reader scrolls, until it is closed or its task goes.
 
-import { Details } from "./details.js"
+import { fetched } from "./problem.js"
 
 /** @typedef {import("./row.js").Row} Row */
+/** @typedef {import("./details.js").Details} Details */
 
 export class Opening {
   #i18n
@@ -46,17 +47,23 @@ export class Opening {
   }
 
   /** @param {Row} row */
-  toggle(row) {
+  async toggle(row) {
     if (this.#open.has(row.id)) this.close(row.id, row)
-    else this.open(row)
+    else await this.open(row)
   }
 
-  /** @param {Row} row */
-  open(row) {
-    const details = this.#open.get(row.id) ?? new Details(row.task, this.#i18n, this.#api)
-    if (this.#open.has(row.id)) return details
-    details.element.dataset.of = row.id
-    this.#open.set(row.id, details)
+  /**
+   * What it shows then; nothing if the row has gone meanwhile.
+   * @param {Row} row
+   * @returns {Promise<Details | undefined>}
+   */
+  async open({ id }) {
+    const { Details } = await fetched(import("./details.js"), this.#i18n)
+    const row = this.#rows().row(id)
+    if (!row || this.#open.has(id)) return this.#open.get(id)
+    const details = new Details(row.task, this.#i18n, this.#api)
+    details.element.dataset.of = id
+    this.#open.set(id, details)
     this.#observer.observe(details.element)
     row.extend(details.element)
     return details

@@ -24,9 +24,9 @@ import { Notices } from "./notices.js"
 import { Opening } from "./opening.js"
 import { Pages } from "./pages.js"
 import { Plane } from "./plane.js"
+import { fetched } from "./problem.js"
 import { Readiness } from "./readiness.js"
 import { Refusals } from "./refusals.js"
-import { Remedies } from "./remedies.js"
 import { Row } from "./row.js"
 import { Rows } from "./rows.js"
 import { Selection } from "./selection.js"
@@ -92,7 +92,10 @@ export const readiness = new Readiness(api, i18n)
 export const selection = new Selection()
 export const counts = new Counts(api, filterForm, i18n)
 export const together = new Together({ selection, tasks, undo, api, actions, rows, i18n })
-export const remedies = new Remedies({ intake, actions, undo, menu, settings, api })
+const remedies = async () => {
+  const { Remedies } = await fetched(import("./remedies.js"), i18n)
+  return new Remedies({ intake, actions, undo, menu, settings, api })
+}
 const player = new PlayerDialog({ i18n, api, announcer, intake })
 export const deeds = new Deeds({
   actions,
