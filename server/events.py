@@ -94,6 +94,7 @@ class ProducedFile(Frozen):
     size: NonNegativeInt
     type: str
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    crc32: int | None = Field(default=None, ge=0, lt=1 << 32)
 
 
 class Found(_Event):

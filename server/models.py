@@ -425,6 +425,7 @@ class StoredFile(Stored):
     sha256: str | None = Field(
         default=None, description="of the content; files of the first releases lack it"
     )
+    crc32: int | None = Field(default=None, description="of the content, for archives; as with `sha256`")
 
 
 class Manifest(Stored):

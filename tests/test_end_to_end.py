@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import UUID
@@ -43,6 +44,10 @@ async def test_a_link_goes_in_and_video_and_audio_come_out_of_one_download(
     assert audio.duration == pytest.approx(SECONDS, abs=0.2)
     said = {kind: file["sha256"] for kind, file in done["file_info"].items()}
     assert said == {"video": sha256(tmp_path / "video.mp4"), "audio": sha256(tmp_path / "audio.mp3")}
+    together = await service.fetch(f"/api/download.zip?ids={done['task_id']}", tmp_path / "all.zip")
+    with zipfile.ZipFile(together) as archive:
+        assert archive.testzip() is None
+        assert not any(info.flag_bits & 0x08 for info in archive.infolist()), "their sums were known before"
     assert len(site.seen("/video.mp4")) == 2, "a look at what it is, then one download for both"
     assert service.complaints() == []
 

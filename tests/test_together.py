@@ -3,6 +3,7 @@
 import asyncio
 import io
 import zipfile
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -15,9 +16,10 @@ import pytest
 from pydantic import SecretStr
 
 from server.api import archive as making
-from server.api import keys
+from server.api import keys, zipformat
 from server.api.archive import Member, archive, length_of
 from server.api.together import named
+from server.api.wire import FilePart
 from server.errors import FileNotFound
 from server.models import StoredFile, TaskStatus, VideoInfo
 from server.ports import Stream
@@ -139,31 +141,71 @@ class Shelf:
         return Elsewhere(content) if self.is_bucket else io.BytesIO(content)
 
 
+async def packed(shelf: Shelf, members: list[Member]) -> bytes:
+    """The archive of `members`, as a client gets it."""
+    files: Any = shelf
+    whole = bytearray()
+    async with aclosing(archive(files, members)) as pieces:
+        async for piece in pieces:
+            whole += piece.file.read(len(piece.part)) if isinstance(piece, FilePart) else piece
+    return bytes(whole)
+
+
+def member(name: str, content: bytes, *, has_sum: bool, modified: datetime = NOW) -> Member:
+    crc32 = zlib.crc32(content) if has_sum else None
+    stored = StoredFile(name=name, path=name, size=len(content), type="video/mp4", crc32=crc32)
+    return Member("id", stored, name, modified)
+
+
 @pytest.mark.parametrize("is_bucket", [False, True])
-@pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 20_000, 1000, 400, 100, 1])
+@pytest.mark.parametrize("sums", [[True], [False], [True, False]])
+@pytest.mark.parametrize("limit", [zipformat.LIMIT, 20_000, 1000, 400, 100, 1])
 async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
-    monkeypatch: pytest.MonkeyPatch, limit: int, is_bucket: bool
+    monkeypatch: pytest.MonkeyPatch, limit: int, sums: list[bool], is_bucket: bool
 ) -> None:
-    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
     contents = {f"{'ü' * number}.mp4": b"x" * number * 97 for number in range(12)}
     members = [
-        Member("id", StoredFile(name=name, path=name, size=len(content), type="video/mp4"), name, NOW)
-        for name, content in contents.items()
+        member(name, content, has_sum=sums[number % len(sums)])
+        for number, (name, content) in enumerate(contents.items())
     ]
-    shelf: Any = Shelf(contents, is_bucket=is_bucket)
-    async with aclosing(archive(shelf, members)) as pieces:
-        whole = b"".join([bytes(piece) async for piece in pieces])
+    monkeypatch.setattr(zipformat, "_IS_FULL", limit)
+    whole = await packed(Shelf(contents, is_bucket=is_bucket), members)
     assert len(whole) == length_of(members)
-    monkeypatch.undo()
     assert opened(whole) == contents
+
+
+async def test_more_entries_than_sixteen_bits_count_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipformat, "_MOST_ENTRIES", 3)
+    contents = {f"{number}.mp4": b"x" for number in range(5)}
+    members = [member(name, content, has_sum=True) for name, content in contents.items()]
+    whole = await packed(Shelf(contents, is_bucket=False), members)
+    assert (len(whole), opened(whole)) == (length_of(members), contents)
+
+
+async def test_a_file_whose_sum_is_known_is_not_read_here(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        link = await server.finished(b"x" * 1000)
+        status, stored = await server.app[keys.TASKS].find_file(link.rpartition("/")[2])
+        known = stored.model_copy(update={"crc32": zlib.crc32(b"x" * 1000)})
+        async with aclosing(
+            archive(server.app[keys.FILES], [Member(status.task_id, known, "a.mp4", NOW)])
+        ) as pieces:
+            kinds = [type(piece) async for piece in pieces]
+        assert FilePart in kinds
+
+
+async def test_a_file_that_is_no_longer_what_was_published_is_found_out(tmp_path: Path) -> None:
+    contents = {"a.mp4": b"right"}
+    members = [member("a.mp4", b"wrong", has_sum=True)]
+    whole = await packed(Shelf(contents, is_bucket=False), members)
+    with zipfile.ZipFile(io.BytesIO(whole)) as found:
+        assert found.testzip() == "a.mp4"
 
 
 @pytest.mark.parametrize("year", [1970, 2026, 2150])
 async def test_a_clock_that_is_wrong_spoils_no_archive(year: int) -> None:
-    stored = StoredFile(name="a.mp4", path="a.mp4", size=1, type="video/mp4")
-    shelf: Any = Shelf({"a.mp4": b"x"}, is_bucket=False)
-    members = [Member("id", stored, "a.mp4", NOW.replace(year=year))]
-    assert opened(b"".join([bytes(piece) async for piece in archive(shelf, members)])) == {"a.mp4": b"x"}
+    members = [member("a.mp4", b"x", has_sum=True, modified=NOW.replace(year=year))]
+    assert opened(await packed(Shelf({"a.mp4": b"x"}, is_bucket=False), members)) == {"a.mp4": b"x"}
 
 
 # What goes wrong meanwhile.

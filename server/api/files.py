@@ -13,7 +13,7 @@ from contextlib import aclosing
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
@@ -38,6 +38,7 @@ from server.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable, Stora
 from server.models import StoredFile, TaskStatus
 from server.ports import Stream
 
+T = TypeVar("T")
 SANDBOX_POLICY = "sandbox; default-src 'none'"
 MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
 PLAYABLE = re.compile(r"(video|audio)/.+|image/(jpeg|png|webp)|text/vtt")
@@ -142,9 +143,7 @@ class FilePart(web.StreamResponse):
         return writer
 
 
-async def beginning_with(
-    first: bytes | memoryview, others: AsyncIterator[bytes | memoryview]
-) -> AsyncIterator[bytes | memoryview]:
+async def beginning_with(first: T, others: AsyncIterator[T]) -> AsyncIterator[T]:
     yield first
     async for other in others:
         yield other

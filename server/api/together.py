@@ -7,7 +7,7 @@ from datetime import datetime
 from aiohttp import web
 
 from server.api import wire
-from server.api.archive import Member, ahead, archive, length_of
+from server.api.archive import Member, archive, length_of
 from server.api.files import SANDBOX_POLICY, beginning_with, filename_of
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import BINARY, READER, Operation, Parameter, Reply
@@ -28,10 +28,7 @@ async def download_all(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=_HEADERS)
     response.content_length = length_of(members)
     request.app[DOORS].add_headers(request, response)
-    async with (
-        aclosing(archive(request.app[FILES], members)) as made,
-        aclosing(ahead(made)) as pieces,
-    ):
+    async with aclosing(archive(request.app[FILES], members)) as pieces:
         first = await anext(pieces)  # a file that is gone already can still be told
         await response.prepare(request)
         if request.method == "GET":

@@ -12,6 +12,7 @@ import struct
 import termios
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from errno import EIO
 from typing import BinaryIO
 
@@ -52,12 +53,23 @@ async def send_file(request: web.BaseRequest, file: BinaryIO, part: range) -> No
         await _Copy(file, part, sock).run()
 
 
-async def send_pieces(request: web.BaseRequest, pieces: AsyncIterator[bytes | memoryview]) -> None:
-    """Send `pieces` behind the headers, each from where it lies in memory. Raises `ConnectionError`."""
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """`part` of `file`, for the kernel to copy: it is not empty, and the file stays open until it is sent."""
+
+    file: BinaryIO
+    part: range
+
+
+async def send_pieces(request: web.BaseRequest, pieces: AsyncIterator[bytes | memoryview | FilePart]) -> None:
+    """Send `pieces` behind the headers, each from where it lies. Raises what `send_file` does."""
     loop = asyncio.get_running_loop()
     with _lent(await _drained(request)) as sock:
         async for piece in pieces:
-            await loop.sock_sendall(sock, piece)
+            if isinstance(piece, FilePart):
+                await _Copy(piece.file, piece.part, sock).run()
+            else:
+                await loop.sock_sendall(sock, piece)
 
 
 async def _drained(request: web.BaseRequest) -> asyncio.Transport:

@@ -416,7 +416,7 @@ class Download:
             raise JobFailed("no_subtitles")  # the other outputs have said so
         out = self._directory / parts.OUT
         with flushing.meanwhile(self._reporter.moved):
-            digests = {name: flushing.flush(out / name) for name in files.values()}
+            sums = {name: flushing.flush(out / name) for name in files.values()}
             for folder in (out, self._directory):
                 flushing.flush_names(folder)
         sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
@@ -428,7 +428,8 @@ class Download:
                     "path": name,
                     "size": sizes[kind],
                     "type": outputs.type_of(name),
-                    "sha256": digests[name],
+                    "sha256": sums[name].sha256,
+                    "crc32": sums[name].crc32,
                 }
                 for kind, name in files.items()
             },

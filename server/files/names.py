@@ -29,6 +29,7 @@ def named(produced: dict[str, ProducedFile], attempt: int, title: str | None) ->
             size=file.size,
             type=file.type,
             sha256=file.sha256,
+            crc32=file.crc32,
         )
         for kind, file in produced.items()
     }
