@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import AsyncGenerator
@@ -20,6 +21,7 @@ from server.api import keys, zipformat
 from server.api.archive import Member, archive, length_of
 from server.api.together import named
 from server.api.wire import FilePart
+from server.api.zipformat import Entry
 from server.errors import FileNotFound
 from server.models import StoredFile, TaskStatus, VideoInfo
 from server.ports import Stream
@@ -27,6 +29,7 @@ from server.settings import ServerSettings
 from tests.examples import finished, new_task
 from tests.inside import Inside, get, inside
 
+HEADER = "<6xH6x3I2H"  # of an entry: its flags, its sum, its sizes, the lengths of what follows
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
 
@@ -151,6 +154,39 @@ async def packed(shelf: Shelf, members: list[Member]) -> bytes:
     return bytes(whole)
 
 
+def streamed(whole: bytes, contents: dict[str, bytes]) -> list[str]:
+    """The names of the entries as a reader meets them that trusts no directory; what is said must be true.
+
+    `zipfile` looks at nothing of that but the names.
+    """
+    names, at = [], 0
+    while whole[at : at + 4] == b"PK\3\4":
+        flags, crc, packed_size, size, name_size, extra_size = struct.unpack_from(HEADER, whole, at)
+        name = whole[at + 30 :][:name_size].decode()
+        at += 30 + name_size
+        sizes, is_64 = (packed_size, size), extra_size > 0
+        if is_64:
+            assert sizes == (0xFFFFFFFF, 0xFFFFFFFF)
+            tag, length, *sizes_64 = struct.unpack("<2H2Q", whole[at : at + extra_size])
+            sizes = tuple(sizes_64)
+            assert (tag, length) == (1, 16)
+        at += extra_size
+        content = contents[name]
+        assert whole[at:].startswith(content)
+        at += len(content)
+        true = (zlib.crc32(content), len(content), len(content))
+        if flags & 0x08:
+            assert (crc, *sizes) == (0, 0, 0)
+            form = "<4s1I2Q" if is_64 else "<4s3I"
+            assert struct.unpack_from(form, whole, at) == (b"PK\7\b", *true)
+            at += struct.calcsize(form)
+        else:
+            assert (crc, *sizes) == true
+        names.append(name)
+    assert whole[at : at + 4] == b"PK\1\2"
+    return names
+
+
 def member(name: str, content: bytes, *, has_sum: bool, modified: datetime = NOW) -> Member:
     crc32 = zlib.crc32(content) if has_sum else None
     stored = StoredFile(name=name, path=name, size=len(content), type="video/mp4", crc32=crc32)
@@ -172,6 +208,17 @@ async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
     whole = await packed(Shelf(contents, is_bucket=is_bucket), members)
     assert len(whole) == length_of(members)
     assert opened(whole) == contents
+    assert streamed(whole, contents) == list(contents)
+
+
+def test_what_lies_behind_four_gigabytes_is_found() -> None:
+    film, sound = Entry(b"a.mp4", 5 << 30, NOW, 1), Entry(b"a.mp3", 1, NOW, 2)
+    behind, size = film.length + sound.length, 56 + 20 + 22
+    whole = zipformat.directory([(film, 1), (sound, 2)])
+    end, locator = whole[-size:][:56], whole[-size:][56:76]
+    assert struct.unpack("<4sQ2H2I4Q", end)[-4:] == (2, 2, len(whole) - size, behind)
+    assert struct.unpack("<4sIQI", locator) == (b"PK\6\7", 0, behind + len(whole) - size, 1)
+    assert struct.pack("<I", 0xFFFFFFFF) + sound.name + struct.pack("<2HQ", 1, 8, film.length) in whole
 
 
 async def test_more_entries_than_sixteen_bits_count_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
