@@ -116,10 +116,10 @@ async def test_three_nodes_never_take_more_than_fit_and_number_them_in_order(cle
 
 async def test_it_holds_whatever_the_database_is_set_to(clean_database: str) -> None:
     """A transaction that had begun to wait for its turn would else not see who had theirs before."""
-    words = quote("-c default_transaction_isolation=repeatable\\ read -c idle_session_timeout=50ms")
+    words = quote("-c default_transaction_isolation=repeatable\\ read -c idle_session_timeout=500ms")
     odd = f"{clean_database}?client_encoding=latin1&options={words}"
     async with open_at(odd, 100) as store:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.7)
         task = await store.add(new_task(url="https://media.test/视频"))
         assert (await store.get(task.status.task_id)).status == task.status
         await store.mark_removed(task.status.task_id)

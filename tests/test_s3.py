@@ -310,8 +310,12 @@ async def test_a_cancel_does_not_wait_for_a_bucket_that_has_fallen_silent(
 
 async def test_a_bucket_that_is_away_is_said_so(spoiled: Inside, proxy: Proxy, site: Site) -> None:
     done = await completed(spoiled, site, WITH_PICTURE)
+    log = f"/api/tasks/{done['task_id']}/log"
     proxy.spoil = lambda _: Spoiled(status=503)
-    for path in (done["files"]["video"], done["thumbnail"], f"/api/tasks/{done['task_id']}/log"):
+    async with asyncio.timeout(20):
+        while (await spoiled.client.get(log)).status == 200:  # its last words are still on their way
+            await asyncio.sleep(0.02)
+    for path in (done["files"]["video"], done["thumbnail"], log):
         async with spoiled.client.get(path, headers={"Accept-Language": "en"}) as answer:
             assert (answer.status, (await answer.json())["code"]) == (503, "storage_away")
             assert answer.headers["Retry-After"] == "5"

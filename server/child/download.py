@@ -167,8 +167,8 @@ class Download:
         files |= self._split(files, said, extras)
         files |= ({"thumbnail": picture} if picture else {}) | subtitling.publish(spoken)
         main = next((part.media for part in kept_of), None)
-        length = self._true_length(main, files, kept)
-        return self._produced({**about, **length}, main, files, cut=kept != ALL)
+        about |= self._true_length(main, files, kept)
+        return self._produced(about, main, files, cut=kept != ALL)
 
     def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
         """None if all there is, is what earlier attempts recorded: the broadcast is over."""
