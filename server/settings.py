@@ -14,7 +14,7 @@ from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -174,8 +174,21 @@ def _language(value: str) -> str:
     return value
 
 
+_URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+
+
+def parts_of_database(url: str) -> SplitResult:
+    """Split as any URL is (RFC 3986, appendix B).
+
+    `urlsplit` of newer Pythons refuses what libpq takes: several hosts with an IPv6 address among them.
+    """
+    found = _URL.fullmatch(url)
+    assert found  # each part may be missing
+    return SplitResult(*(part or "" for part in found.groups()))
+
+
 def _database(value: str) -> str:
-    parts = urlsplit(value)
+    parts = parts_of_database(value)
     is_postgresql = parts.scheme in ("postgresql", "postgres") and (parts.netloc or "host=" in parts.query)
     if value != "sqlite" and not is_postgresql:
         raise ValueError("sqlite, or postgresql://<user>@<host>/<database> is expected")
@@ -442,7 +455,7 @@ def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
 
 
 def _has_password(url: str) -> bool:
-    parts = urlsplit(url)
+    parts = parts_of_database(url)
     return ":" in parts.netloc.rpartition("@")[0] or "password=" in parts.query
 
 

@@ -7,13 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from server.backends import Copied, DatabaseUnusable, DataDirInUse, FilesUnusable
 from server.backends import copy as copy_all
-from server.settings import ConfigurationError, Settings, StorageSettings
+from server.settings import ConfigurationError, Settings, StorageSettings, parts_of_database
 
 SHOWN = 10  # numbers of tasks in a line
 
@@ -46,7 +45,7 @@ def _asked_for(place: Path | str, files: str | None) -> str:
 
 def _address(url: str, configured: str) -> str:
     """`url`, with the password of the environment's setting if that is of the same database."""
-    parts = urlsplit(url)
+    parts = parts_of_database(url)
     if parts.scheme not in ("postgresql", "postgres") or not (parts.netloc or "host=" in parts.query):
         raise ConfigurationError(
             "--to: an address like postgresql://clipwire@db.example.org/clipwire is expected"
@@ -57,7 +56,7 @@ def _address(url: str, configured: str) -> str:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
+    parts = parts_of_database(url)
     user, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=user.partition(":")[0] + at + host).geturl()
 
