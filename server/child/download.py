@@ -111,7 +111,7 @@ class Download:
         if info is None:
             parts.prepare(self._directory, [recording.PIECE])
             self._reporter.download_started()
-            return self._keep_recorded({}, None)
+            return self._keep_recorded({}, {})
         try:
             return self._load_some(engine, info)
         except Exception:
@@ -146,7 +146,7 @@ class Download:
         parts.prepare(self._directory, [*names, *subtitling.names])
         if not (borrowed.fits("fragments") and borrowed.fits("resuming")):
             parts.begin_anew(self._directory, names)
-        picture, cover = self._pictures(engine, info)
+        pictures, cover = self._pictures(engine, info)
         self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
         self._needs = Needs(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
         self._needs.learn(sizes=self._meter.sizes, chapters=bool(tags.chapters_of(info)))
@@ -164,8 +164,7 @@ class Download:
         texts = subtitling.embedded(spoken, max((part.media.duration or 0 for part in kept_of), default=0))
         extras = Extras(texts, self._tagged(info, streams, said, cover))
         files = self._produce(kept_of, _aspect(streams), extras, kept)
-        files |= self._split(files, said, extras)
-        files |= ({"thumbnail": picture} if picture else {}) | subtitling.publish(spoken)
+        files |= self._split(files, said, extras) | pictures | subtitling.publish(spoken)
         main = next((part.media for part in kept_of), None)
         about |= self._true_length(main, files, kept)
         return self._produced(about, main, files, cut=kept != ALL)
@@ -210,8 +209,8 @@ class Download:
         if most is not None and size > most:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
-    def _pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[str | None, Path | None]:
-        """Make the small picture; return the name of the large one and the cover, if they are wanted."""
+    def _pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[dict[str, str], Path | None]:
+        """Make the small picture; return the large one as a file and the cover, if they are wanted."""
         asked_for, small, whole = "thumbnail" in self._wishes.outputs, self._directory / PREVIEW, None
         embedded, cover = self._wishes.embed_metadata, None
         if asked_for or embedded or not small.exists():
@@ -223,7 +222,7 @@ class Download:
             self._channel.send("previewed")
         if self._wishes.outputs == ("thumbnail",) and whole is None:
             raise JobFailed("no_thumbnail")
-        return whole.name if whole else None, cover
+        return {"thumbnail": whole.name} if whole else {}, cover
 
     def _marked(self, engine: Engine, info: Mapping[str, Any]) -> list[Span]:
         """The spans of the film that are to be cut out."""
@@ -290,12 +289,12 @@ class Download:
         if options.wants_subtitles(self._wishes) or self._wishes.split_chapters:
             self._log.write("a recording has neither subtitles nor chapters of its own")
         parts.prepare(self._directory, [recording.PIECE])
-        picture, cover = self._pictures(engine, info)
+        pictures, cover = self._pictures(engine, info)
         self._reporter.download_started()
         if not streams:
-            return self._produced(info, None, {"thumbnail": picture} if picture else {})
+            return self._produced(info, None, pictures)
         self._listen_to(engine, streams)
-        return self._keep_recorded(info, picture, cover)
+        return self._keep_recorded(info, pictures, cover)
 
     def _listen_to(self, engine: Engine, streams: list[dict[str, Any]]) -> None:
         counted, began, most = Stream(), time.monotonic(), self._job.max_filesize
@@ -328,16 +327,14 @@ class Download:
         return None if is_over else following
 
     def _keep_recorded(
-        self, info: Mapping[str, Any], picture: str | None, cover: Path | None = None
+        self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None = None
     ) -> dict[str, Any]:
         recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
         tagged = self._tagged(info, [], (), cover)  # a broadcast's chapters are not those of a recording
         files = self._produce(recorded, extras=Extras(tagged=tagged))
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         seen = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
-        return self._produced(
-            {**info, "duration": None}, seen, files | ({"thumbnail": picture} if picture else {})
-        )
+        return self._produced({**info, "duration": None}, seen, {**files, **pictures})
 
     # Putting together.
 
