@@ -101,8 +101,8 @@ async def test_a_task_that_is_said_to_run_and_does_not_is_queued_again(clean_dat
         node.supervisor.hold()
         await queue(node, "a")
         await node.dispatcher.withdraw("a")  # and whoever did it died over it
-        await node.database.rows("UPDATE tasks SET withdrawn_at = now() - interval '1 hour' RETURNING number")
         await node.recorder.record("a", Started())
+        await node.database.rows("UPDATE tasks SET withdrawn_at = now() - interval '1 hour' RETURNING number")
         node.supervisor.release()
         await until(node, "a", Stage.INFO, attempt=2)
         assert (await node.store.get("a")).status.lost == 1
