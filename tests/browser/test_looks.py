@@ -102,6 +102,7 @@ async def test_quiet_text_is_legible(api: FakeApi, open_page: OpenPage, scheme: 
     await api.put("b", "completed", files={"video": "/v.mp4"})
     async with asyncio.timeout(PATIENCE), open_page(api.url, color_scheme=scheme) as page:
         await row(page, "a").get_by_role("heading").click()
+        await expect(row(page, "a").locator(".details")).to_be_visible()
         ratios = await page.evaluate(
             """() => {
                 const channels = (text) => text.match(/[\\d.]+/g).map(Number)

@@ -96,6 +96,7 @@ async def _wrong_token(page: Page, _: FakeApi) -> None:
 
 
 async def _opened(page: Page, _: FakeApi) -> None:
+    await page.evaluate("scrollTo(0, innerHeight)")  # only rows that can be seen are in the document
     await page.locator(".row[data-id=members] [data-action=open]").click()
     await page.locator(".row[data-id=members] .log summary").click()
 
@@ -160,6 +161,7 @@ async def _options(page: Page, api: FakeApi) -> None:
 
 async def _clip(page: Page, api: FakeApi) -> None:
     task = next(task for task in api.tasks.values() if task["stage"] == "completed")
+    api.looks[task["url"]] = task["video_info"]
     await _type(page, task["url"])
     await page.locator("details.choices > summary").click()
     await page.locator("#clip-player").click()
@@ -189,7 +191,7 @@ async def _refused(page: Page, api: FakeApi) -> None:
     api.refuses["nonsense"] = "The URL must begin with http:// or https://"
     await _type(page, f"{_FILM}\nnonsense\n{_LIST}")
     await page.keyboard.press("Enter")
-    await page.locator("#problems li").wait_for()
+    await page.locator("#problems .line").wait_for()
 
 
 async def _keys(page: Page, _: FakeApi) -> None:
