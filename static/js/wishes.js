@@ -15,6 +15,8 @@ export const DEFAULTS = {
   codec: "auto",
   audio_format: "mp3",
 }
+/** Where a clip without an end ends: behind that of any film. */
+const BEHIND_ALL = "99:00:00"
 /** What is cut out of a film. @type {Record<string, string[]>} */
 const SPONSORS = {
   sponsor: ["sponsor"],
@@ -70,6 +72,7 @@ export function besidePreset(wishes, name, preset) {
  */
 export function sentenceOf(wishes, i18n) {
   const { outputs, codec, clip, subtitles, start_at } = wishes
+  const end = clip?.end === BEHIND_ALL ? i18n.t("wish.the_end") : clip?.end
   const [first, ...more] = [...mainWords(wishes, i18n), ...otherKinds(outputs, i18n)]
   const files = more.reduce((a, b) => i18n.t("wish.join", { a, b }), first ?? i18n.t("wish.nothing"))
   const list = subtitles?.languages?.join(", ")
@@ -80,7 +83,7 @@ export function sentenceOf(wishes, i18n) {
     wishes.audio_language ?? "",
     list ? i18n.t("wish.subtitles", { languages: list }) : "",
     ...["automatic", "embed"].map((name) => (subtitles?.[name] ? i18n.t(`wish.${name}`) : "")),
-    clip ? i18n.t(clip.exact ? "wish.clip_exact" : "wish.clip", clip) : "",
+    clip ? i18n.t(clip.exact ? "wish.clip_exact" : "wish.clip", { ...clip, end }) : "",
     ...["embed_metadata", "split_chapters", "sponsorblock", "live", "playlist"].map((name) =>
       wishes[name] ? i18n.t(`wish.${name}`) : ""
     ),
@@ -139,5 +142,5 @@ function subtitlesOf({ automatic, embed }, languages) {
  */
 function clipOf({ exact }, start, end) {
   if (!start && !end) return {}
-  return { clip: { start: start || "0:00", end: end || "99:00:00", ...(exact && { exact: true }) } }
+  return { clip: { start: start || "0:00", end: end || BEHIND_ALL, ...(exact && { exact: true }) } }
 }

@@ -76,4 +76,5 @@ test("what is remembered can be read without opening the options", () => {
   assert.match(words({ automatic: "on" }), / · automatic subtitles, too$/)
   assert.match(words({ embed: "on" }), / · subtitles in the video$/)
   assert.match(words({ clip_start: "1:00", clip_end: "2:00", exact: "on" }), / · exactly from 1:00 to 2:00$/)
+  assert.match(words({ clip_start: "1:00" }), / · from 1:00 to the end$/)
 })
