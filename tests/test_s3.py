@@ -11,6 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import ClientPayloadError, web
 
+from server.backends.files import usable_bucket
+from server.backends.unusable import FilesUnusable
 from server.files.s3 import files as s3_files
 from server.files.s3.bucket import Bucket
 from server.settings import StorageSettings
@@ -436,6 +438,31 @@ def test_a_bucket_that_cannot_be_written_stops_the_start_with_one_line(
     assert status == 1
     assert (out + err).count("storage.files: s3://media cannot be written") == 1
     assert "Traceback" not in out + err
+
+
+async def test_a_start_waits_for_a_bucket_that_cannot_answer_now(
+    proxy: Proxy,
+    s3: S3,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for variable, value in s3.keys().items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("server.backends.files.PROBES", 1)
+    storage = StorageSettings(
+        data_dir=tmp_path / "data", files=f"s3://{BUCKET}/{name}", s3_endpoint=proxy.url
+    )
+    proxy.spoil = lambda _: Spoiled(status=503)
+    async with asyncio.timeout(20):
+        with pytest.raises(FilesUnusable, match="503"):
+            await usable_bucket(storage)
+        opening = asyncio.create_task(usable_bucket(storage, patience=20))
+        while "cannot be used yet" not in caplog.text:
+            await asyncio.sleep(0.02)
+        proxy.spoil = lambda _: None
+        await opening
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """Where finished files lie, by the settings: what a bucket needs is imported only if there is one."""
 
 import asyncio
+import itertools
+import logging
 import os
+import re
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -12,7 +16,11 @@ from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
 from server.settings import StorageSettings
 
+log = logging.getLogger(__name__)
+
 PROBES = 3
+REACHED_WITHIN = 60.0  # seconds at a start, if the bucket's server says that it cannot answer now
+_FOR_NOW = re.compile(r"status code: (429|5\d\d)\b")
 
 if TYPE_CHECKING:
     from server.files.s3.bucket import Bucket
@@ -23,7 +31,7 @@ async def open_files(settings: StorageSettings, workplace: LocalWorkplace) -> "L
     """Raises `FilesUnusable`."""
     if settings.files == "local":
         return await asyncio.to_thread(_made, workplace)
-    bucket = await usable_bucket(settings)
+    bucket = await usable_bucket(settings, REACHED_WITHIN)
     from server.files.s3.files import S3Files
 
     return S3Files(workplace, bucket, attachment, redirect=settings.redirect_downloads)
@@ -46,18 +54,26 @@ def _made(workplace: LocalWorkplace) -> LocalFiles:
     return files
 
 
-async def usable_bucket(settings: StorageSettings) -> "Bucket":
-    """Write something, read it and delete it; a server that has just started may need a second try."""
+async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Bucket":
+    """Write something, read it and delete it; a server that has just started may need a second try.
+
+    One that says it cannot answer now is asked again for `patience` seconds. Raises `FilesUnusable`.
+    """
     from server.files.s3.bucket import open_bucket
 
     bucket, place = open_bucket(settings.files, settings.s3_endpoint), f"storage.files: {settings.files}"
-    for left in reversed(range(PROBES)):
+    give_up = time.monotonic() + patience
+    for tries in itertools.count(1):
         try:
             if not await _keeps(bucket):
                 raise FilesUnusable(place, "does not keep what is written")
         except (StorageAway, FileNotFoundError) as exc:
-            if not left:
+            is_for_now = _FOR_NOW.search(str(exc.__cause__)) and time.monotonic() < give_up
+            if tries >= PROBES and not is_for_now:
                 raise FilesUnusable(place, f"cannot be written and read: {_reason(exc)}") from exc
+            if is_for_now:
+                log.warning("the bucket cannot be used yet: %s", _reason(exc))
+                await asyncio.sleep(1)
         else:
             break
     return bucket
