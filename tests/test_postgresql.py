@@ -19,6 +19,7 @@ from server.backends.postgresql import PostgresStore, link, open_store, pages, s
 from server.backends.postgresql.announcing import Changed, Gone, LoggedOut, News, packed, unpacked
 from server.backends.postgresql.changes import Admits
 from server.backends.postgresql.clock import DatabaseClock
+from server.backends.postgresql.connection import available
 from server.backends.postgresql.link import Link
 from server.backends.unusable import DatabaseUnusable
 from server.errors import DatabaseAway, QueueFull, TaskNotFound
@@ -125,6 +126,16 @@ async def test_it_holds_whatever_the_database_is_set_to(clean_database: str) -> 
         await store.mark_removed(task.status.task_id)
         await store.forget(task.status.task_id)
     await test_three_nodes_never_take_more_than_fit_and_number_them_in_order(odd)
+
+
+async def test_the_database_ends_a_transaction_that_takes_too_long(clean_database: str) -> None:
+    """As of a node that stands still within a pipeline: the database does not count it as idle."""
+    async with asyncio.timeout(20), Link(clean_database, within=0.5) as link, link.lent() as db:
+        if db.info.server_version < 170_000:
+            pytest.skip("PostgreSQL 17 brought transaction_timeout")
+        await db.execute("BEGIN")
+        with pytest.raises(DatabaseAway), available():
+            await db.execute("SELECT pg_sleep(10)")
 
 
 async def test_what_one_node_did_every_other_reads(clean_database: str) -> None:

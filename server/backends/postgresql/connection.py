@@ -53,6 +53,8 @@ _AWAY = (
     psycopg.OperationalError,  # also: too many connections, starting up, shutting down
     psycopg.InterfaceError,  # used after it was lost
     psycopg.errors.ReadOnlySqlTransaction,  # another machine has taken over
+    psycopg.errors.IdleInTransactionSessionTimeout,  # this process stood still
+    psycopg.errors.TransactionTimeout,
     OSError,
     TimeoutError,
 )
