@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from server.backends.cluster.database import Database
-from server.backends.postgresql.connection import ALWAYS, SETTINGS
+from server.backends.postgresql.connection import ALWAYS, SETTINGS, STOOD_STILL
 from server.backends.postgresql.link import LETS_GO
 from server.errors import StoreUnavailable
 
@@ -144,7 +144,7 @@ async def _patiently(query: Callable[[], Awaitable[T]]) -> T:
         try:
             return await query()
         except ConnectorException as exc:
-            if not isinstance(exc.__cause__, psycopg.OperationalError):
+            if not isinstance(exc.__cause__, (psycopg.OperationalError, *STOOD_STILL)):
                 raise
             log.info("the engine waits for the database: %s", exc.__cause__)
         except StoreUnavailable as exc:

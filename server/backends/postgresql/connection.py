@@ -40,7 +40,9 @@ SETTINGS = (
     "client_encoding = 'UTF8'",
     "idle_session_timeout = 0",
 )
-# The other side of them: errors whose reason is not that the database is away.
+# The database ended a transaction of this process, which had kept others waiting for too long; see `link`.
+STOOD_STILL = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
+# Errors whose reason is not that the database is away.
 _OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     psycopg.errors.DiskFull: DiskFull,
     psycopg.errors.IoError: StorageFailed,
@@ -48,13 +50,13 @@ _OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     psycopg.errors.LockNotAvailable: DatabaseBusy,
     psycopg.errors.DeadlockDetected: DatabaseBusy,
     psycopg.errors.SerializationFailure: DatabaseBusy,
+    **dict.fromkeys(STOOD_STILL, DatabaseBusy),
 }
 _AWAY = (
     psycopg.OperationalError,  # also: too many connections, starting up, shutting down
     psycopg.InterfaceError,  # used after it was lost
     psycopg.errors.ReadOnlySqlTransaction,  # another machine has taken over
-    psycopg.errors.IdleInTransactionSessionTimeout,  # this process stood still
-    psycopg.errors.TransactionTimeout,
+    *STOOD_STILL,
     OSError,
     TimeoutError,
 )
@@ -86,12 +88,21 @@ async def connect(url: str, *settings: str) -> AsyncConnection:
     return db
 
 
+class Unanswered(psycopg.OperationalError):
+    """It was us who gave up."""
+
+
 @contextmanager
 def answering(db: AsyncConnection, within: float = ANSWER_WITHIN) -> Iterator[None]:
-    """Lose the connection `db` if the block has not ended `within` seconds."""
-    timer = asyncio.get_running_loop().call_later(within, sever, db)
+    """Lose the connection `db` if the block has not ended `within` seconds; it raises `Unanswered` then."""
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(within, sever, db)
     try:
         yield
+    except psycopg.OperationalError as error:
+        if loop.time() >= timer.when():
+            raise Unanswered(f"no answer within {within:g} s") from error
+        raise
     finally:
         timer.cancel()
 

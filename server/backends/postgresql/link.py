@@ -1,7 +1,6 @@
 """One connection that is made when it is needed, and made anew after it was lost."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
@@ -11,22 +10,29 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from server.backends.postgresql.connection import ANSWER_WITHIN, answering, available, connect, sever
+from server.backends.postgresql.connection import (
+    ANSWER_WITHIN,
+    Unanswered,
+    answering,
+    available,
+    connect,
+    sever,
+)
 
-SOON = 1.0  # seconds
 FREE_WITHIN = 4.0  # seconds that somebody waits for a connection
+SAYS_SO_BEFORE = 0.5  # seconds by which a database that is there is quicker than our patience
 Result = TypeVar("Result")
 Work = Callable[[AsyncConnection], Awaitable[Result]]
-# A node that was stopped, or whose machine is off, lets go of what it has locked: others wait for that. One
-# that lives is never idle for so long within a transaction.
+# A node that was stopped, or whose machine is off, lets go of what it has locked before those who wait for it
+# give up (`ANSWER_WITHIN`). One that lives, and was kept from its processor for so long, tries once more.
 LETS_GO = (
-    "idle_in_transaction_session_timeout = '10s'",
+    "idle_in_transaction_session_timeout = '3s'",
     "tcp_keepalives_idle = 10",
     "tcp_keepalives_interval = 3",
     "tcp_keepalives_count = 3",
 )
 # The same for one that stopped between a statement and its Sync, which the database does not count as idle:
-# PostgreSQL 17 and newer.
+# PostgreSQL 17 and newer. Who waits began later, and so is ended later.
 _LETS_GO_AT_LAST = """
     SELECT set_config('transaction_timeout', %s, false)
     WHERE current_setting('server_version_num')::int >= 170000"""
@@ -76,20 +82,23 @@ class Link:
     async def do(self, work: Work[Result]) -> Result:
         """What `work` returns, which changes nothing or all in one transaction; raises `StoreUnavailable`.
 
-        It is done once more where the connection had been lost before, which shows as soon as it is used.
+        It is done once more where the connection was lost: mostly before, which shows as soon as it is used,
+        or while this process stood still.
         """
         with available():
-            is_new, began = self._db is None or self._db.closed, time.monotonic()
+            db = await self._open()
             try:
-                return await self.once(work)
-            except psycopg.OperationalError:
-                if is_new or self._db is not None or time.monotonic() - began > SOON:
+                return await self._use(db, work)
+            except psycopg.OperationalError as error:
+                if self._db is not None or isinstance(error, Unanswered):
                     raise
             return await self.once(work)
 
     async def once(self, work: Work[Result]) -> Result:
         """Raises what psycopg does; a connection that was lost is put away."""
-        db = await self._open()
+        return await self._use(await self._open(), work)
+
+    async def _use(self, db: AsyncConnection, work: Work[Result]) -> Result:
         try:
             with answering(db, self._within):
                 return await work(db)
@@ -112,7 +121,8 @@ class Link:
         if self._db is None or self._db.closed:
             async with asyncio.timeout(self._within):
                 self._db = await connect(self._url, *LETS_GO, *self._settings)
-                await self._db.execute(_LETS_GO_AT_LAST, [f"{2 * self._within + 1:.0f}s"])
+                longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
+                await self._db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
         return self._db
 
 

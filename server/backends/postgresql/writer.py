@@ -26,7 +26,7 @@ from server.backends.postgresql.link import Link
 from server.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 
 PATIENCE = 0.005  # seconds, see `GroupWriter`
-TRIES = 3  # of a transaction that met another one, both of which held what the other needed
+TRIES = 3  # of a transaction that was rolled back: it met another one, or this process stood still in it
 _BECAME = b"SELECT pg_xact_status(%s::text::xid8)"
 
 
@@ -64,14 +64,19 @@ class Writer(GroupWriter):
     async def _commit(self, changes: Sequence[Change[Any]]) -> None:
         for tries_left in reversed(range(TRIES)):
             try:
-                await self._link.do(partial(self._transaction, changes))
-            except AnswerLost as lost:
-                await self._ask_about(lost)
+                await self._try(changes)
             except DatabaseBusy:
-                if tries_left:
-                    continue
-                raise
-            return
+                if not tries_left:
+                    raise
+            else:
+                return
+
+    async def _try(self, changes: Sequence[Change[Any]]) -> None:
+        """Raises `DatabaseBusy` if it was rolled back."""
+        try:
+            await self._link.do(partial(self._transaction, changes))
+        except AnswerLost as lost:
+            await self._ask_about(lost)
 
     async def _transaction(self, changes: Sequence[Change[Any]], db: AsyncConnection) -> None:
         try:
@@ -90,13 +95,13 @@ class Writer(GroupWriter):
             raise AnswerLost(transaction) from error
 
     async def _ask_about(self, lost: AnswerLost) -> None:
-        """Return if it was committed; raises `DatabaseAway` if not, or if there is nobody to ask."""
+        """Return if it was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if nobody knows."""
         try:
             became = await self._link.do(partial(_became, lost.transaction))
         except StoreUnavailable as error:
             raise DatabaseAway(perhaps_done=True) from error
         if became != "committed":
-            raise DatabaseAway from lost.__cause__
+            raise DatabaseBusy from lost.__cause__
 
 
 class _Cursor(AsyncCursor[TupleRow]):
