@@ -264,6 +264,27 @@ async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop
 
 
 @pytest.mark.long
+async def test_on_a_disk_without_a_byte_left_tasks_can_be_deleted_which_makes_room(
+    small: Volume, site: Site
+) -> None:
+    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
+    async with Service(small.folder / "service", **settings) as service:
+        finished = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
+        await service.wait(finished["task_id"])
+        with small.full():
+            async with asyncio.timeout(20):
+                while await post(service, site.url("/video.mp4")) != HTTPStatus.INSUFFICIENT_STORAGE:
+                    pass  # what the log of the database has room for
+            async with service.client.delete(f"/api/tasks/{finished['task_id']}") as answer:
+                assert answer.status == HTTPStatus.NO_CONTENT
+            assert service.files_of(finished["task_id"]) == []
+            assert await post(service, site.url("/video.mp4")) == HTTPStatus.ACCEPTED
+            await service.kill()
+            await service.start()
+        assert service.complaints() == []
+
+
+@pytest.mark.long
 async def test_a_server_that_finds_no_room_to_start_says_so_in_one_line(
     small: Volume, tmp_path: Path
 ) -> None:

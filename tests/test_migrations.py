@@ -80,7 +80,9 @@ async def test_only_the_owner_can_read_the_files(path: Path) -> None:
     async with open_store(path, max_queued=10, find_short=short_of) as store:
         await store.add(new_task())
         found = sorted(path.parent.iterdir())
-        assert [file.name for file in found] == ["clipwire.db", "clipwire.db-shm", "clipwire.db-wal"]
+        assert [file.name for file in found] == [
+            "ballast", "clipwire.db", "clipwire.db-shm", "clipwire.db-wal"
+        ]  # fmt: skip
         assert {file.stat().st_mode & 0o777 for file in found} == {0o600}
 
 

@@ -5,7 +5,7 @@ import resource
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import aiosqlite
 import pytest
 
 from server.backends.grouping import Change
+from server.backends.sqlite.ballast import Ballast
 from server.backends.sqlite.connection import connect_writer
 from server.backends.sqlite.writer import Writer
 from server.errors import AppError, DatabaseBusy, DiskFull, QueueFull, ShuttingDown, StorageFailed
@@ -28,6 +29,7 @@ class Put(Change[int]):
 
     key: int | str
     touches: tuple[str, ...] = ()
+    makes_room: bool = False
 
 
 class Rows:
@@ -66,7 +68,7 @@ async def open_rows(path: Path) -> AsyncIterator[tuple[Rows, Writer]]:
         await db.execute_fetchall("CREATE TABLE rows (key INTEGER PRIMARY KEY, payload TEXT) STRICT")
         rows = Rows(db)
         await db.set_trace_callback(rows.statements.append)
-        async with Writer(db, path, rows.write, rows.remember) as writer:
+        async with Writer(db, path, Ballast(path.parent), rows.write, rows.remember) as writer:
             yield rows, writer
 
 
@@ -216,6 +218,23 @@ async def test_an_input_output_error_of_a_full_disk_is_a_full_disk(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with no_file_larger_than((tmp_path / "rows.db-wal").stat().st_size):
         assert are(DiskFull, await answers(submit(writer, 1, 2)))
+
+
+async def test_a_deletion_on_a_full_disk_has_the_room_that_was_kept_for_it(
+    opened: tuple[Rows, Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, writer = opened
+    await answers(submit(writer, 0))
+    with ExitStack() as full:
+        full.enter_context(pytest.MonkeyPatch.context()).setattr(
+            shutil, "disk_usage", lambda _: SimpleNamespace(free=0)
+        )
+        full.enter_context(no_file_larger_than((tmp_path / "rows.db-wal").stat().st_size))
+        monkeypatch.setattr(Ballast, "drop", lambda _: not full.close())  # type: ignore[func-returns-value]
+        assert are(DiskFull, await answers(submit(writer, 1)))
+        async with asyncio.timeout(10):
+            assert await writer.submit(Put(2, makes_room=True)) == 2
+    assert await rows.stored() == {0, 2}
 
 
 @asynccontextmanager

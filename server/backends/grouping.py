@@ -31,6 +31,7 @@ class Change(Generic[Result]):
     """
 
     touches: tuple[str, ...] = ()
+    makes_room: bool = False  # a deletion, which has to be possible on a full disk
     outcome: Result | AppError
     answer: asyncio.Future[Result]
 

@@ -119,6 +119,7 @@ class Execute(Change[list[str]]):
     sql: str
     parameters: tuple[object, ...] = ()
     touches: tuple[str, ...] = field(default=())
+    makes_room: bool = False
 
 
 class Changes:

@@ -1,5 +1,6 @@
 """The `Store` on SQLite: changes go through the one writer, reads through memory or their own connections."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -19,6 +20,7 @@ from server.backends.rows import (
     status_values,
     task_values,
 )
+from server.backends.sqlite.ballast import Ballast
 from server.backends.sqlite.changes import TASKS_BY_ID, Add, Changes, Execute, Save, Together
 from server.backends.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.backends.sqlite.memory import Memory
@@ -81,6 +83,8 @@ async def open_store(path: Path, *, max_queued: int, find_short: FindShort) -> A
 
 
 async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort) -> "SqliteStore":
+    ballast = Ballast(path.parent)
+    await asyncio.to_thread(ballast.drop)
     db = await stack.enter_async_context(connect_writer(path))
     version = await migrate(db, path, released_scripts())
     reads = await stack.enter_async_context(connect_reader(path))
@@ -88,7 +92,7 @@ async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: 
     memory = await _load(reads)
     [(last_number,)] = await reads.fetch(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued)
-    writer = await stack.enter_async_context(Writer(db, path, changes.write, changes.committed))
+    writer = await stack.enter_async_context(Writer(db, path, ballast, changes.write, changes.committed))
     sessions = await load_sessions(reads, writer)
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
     return SqliteStore(writer, reads, lists, memory, find_short, version, sessions, was_paused=was_paused)
@@ -206,20 +210,20 @@ class SqliteStore:
         return next(((task.status.task_id, file) for file in found), None)
 
     async def mark_removed(self, task_id: str) -> list[str]:
-        marked = await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,)))
+        marked = await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,), makes_room=True))
         if not marked:
             raise TaskNotFound
         return marked
 
     async def forget(self, task_id: str) -> None:
-        await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,)))
+        await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,), makes_room=True))
 
     async def removed(self) -> list[str]:
         rows = await self._reads.fetch("SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number")
         return [task_id for (task_id,) in rows]
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
-        return await self._writer.submit(Execute(_EXPIRE, (before.timestamp(), limit)))
+        return await self._writer.submit(Execute(_EXPIRE, (before.timestamp(), limit), makes_room=True))
 
     async def none_ended_after(self, moment: datetime) -> None:
         now = int(moment.timestamp())

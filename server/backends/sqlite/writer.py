@@ -1,6 +1,7 @@
 """The one writer of the file; see `server.backends.grouping`."""
 
 import asyncio
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -8,8 +9,9 @@ from typing import Any, Self
 import aiosqlite
 
 from server.backends.grouping import Change, GroupWriter
+from server.backends.sqlite.ballast import Ballast
 from server.backends.sqlite.connection import available
-from server.errors import DatabaseBusy
+from server.errors import DatabaseBusy, DiskFull
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds: SQLite itself cannot be told to wait no longer
@@ -22,6 +24,7 @@ class Writer(GroupWriter):
         self,
         db: aiosqlite.Connection,
         path: Path,
+        ballast: Ballast,
         write: Callable[[Sequence[Change[Any]]], Awaitable[None]],
         committed: Callable[[Sequence[Change[Any]]], None],
     ) -> None:
@@ -32,6 +35,7 @@ class Writer(GroupWriter):
         self._committed = committed
         self._patience = PATIENCE
         self._held_since: float | None = None  # by another program
+        self._ballast = ballast
 
     async def __aenter__(self) -> Self:
         await self._db.execute_fetchall(f"PRAGMA busy_timeout = {_TRY_FOR * 1000:.0f}")
@@ -41,6 +45,17 @@ class Writer(GroupWriter):
         self._patience = 0.0
 
     async def commit(self, changes: Sequence[Change[Any]]) -> None:
+        try:
+            await self._transaction(changes)
+        except DiskFull:
+            if not (any(change.makes_room for change in changes) and await to_thread(self._ballast.drop)):
+                raise
+            await self._transaction(changes)
+        self._committed(changes)
+        if self._ballast.is_due:
+            await to_thread(self._ballast.take_on)
+
+    async def _transaction(self, changes: Sequence[Change[Any]]) -> None:
         with available(self._path):
             await self._begin()
             try:
@@ -50,7 +65,6 @@ class Writer(GroupWriter):
                 if self._db.in_transaction:  # after some errors SQLite has rolled back by itself
                     await self._db.execute_fetchall("ROLLBACK")
                 raise
-        self._committed(changes)
 
     async def _begin(self) -> None:
         """Begin a transaction; a program that holds the database is waited for `PATIENCE` seconds in all."""

@@ -1,0 +1,46 @@
+"""Room on the disk that is kept for deletions.
+
+To delete a task, SQLite has to write first. On a disk that others have filled to its last byte, neither a
+client nor `retention_hours` could make room by deleting tasks. So a file keeps some room occupied: it goes
+when the deletion of a task finds no room, and before each start.
+"""
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+SIZE = 4 << 20  # bytes: what the write-ahead log takes for the deletion of a few hundred tasks
+LEAVES_FREE = 16 << 20  # bytes: on a disk with less room than that the file would only be in the way
+LOOK_EVERY = 10.0  # seconds
+
+
+class Ballast:
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "ballast"
+        self._is_there = False
+        self._looked = -LOOK_EVERY
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the file is missing, and `take_on` was not tried lately."""
+        return not self._is_there and time.monotonic() - self._looked >= LOOK_EVERY
+
+    def take_on(self) -> None:
+        """Make the file, if the disk has room for it. Touches the disk."""
+        self._looked = time.monotonic()
+        with suppress(OSError):
+            if shutil.disk_usage(self._path.parent).free < SIZE + LEAVES_FREE:
+                return
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, SIZE)
+            self._is_there = True
+
+    def drop(self) -> bool:
+        """Delete the file; return whether that made room. Touches the disk."""
+        was_there, self._is_there = self._is_there, False
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        return was_there

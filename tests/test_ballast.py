@@ -1,0 +1,43 @@
+"""Room that is kept for deletions on a full disk."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from server.backends.sqlite import ballast
+from server.backends.sqlite.ballast import LEAVES_FREE, SIZE, Ballast
+
+
+def occupied(folder: Path) -> int:
+    """Bytes on the disk, whatever the length that files say."""
+    return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
+
+
+def test_it_occupies_room_until_it_is_dropped_once(tmp_path: Path) -> None:
+    kept = Ballast(tmp_path)
+    assert kept.is_due
+    kept.take_on()
+    assert (kept.is_due, occupied(tmp_path) >= SIZE) == (False, True)
+    assert [kept.drop(), kept.drop()] == [True, False]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_not_taken_on_where_room_is_scarce_and_looked_after_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Ballast(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=SIZE + LEAVES_FREE - 1))
+        kept.take_on()
+    assert list(tmp_path.iterdir()) == []
+    assert not kept.is_due
+    monkeypatch.setattr(ballast, "LOOK_EVERY", 0)
+    assert kept.is_due
+
+
+def test_what_an_earlier_process_has_left_is_dropped_as_well(tmp_path: Path) -> None:
+    Ballast(tmp_path).take_on()
+    assert not Ballast(tmp_path).drop(), "nobody counted on it"
+    assert list(tmp_path.iterdir()) == []
