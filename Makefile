@@ -40,7 +40,7 @@ test: tools
 
 # Fewer at a time: these look at how a service bears what is done to it, not at a busy machine.
 test-long: tools
-	$(PYTEST) --numprocesses 4 -m long $(ARGS)
+	$(PYTEST) --numprocesses 4 -o faulthandler_timeout=480 -m long $(ARGS)
 
 check: packages
 	$(PYTHON) -m ruff check
