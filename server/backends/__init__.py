@@ -1,4 +1,4 @@
-"""The one place that knows which backend is on."""
+"""Opens, checks and backs up the backend that `storage.database` chooses."""
 
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
@@ -31,18 +31,19 @@ __all__ = [
 def open_backend(
     settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = ()
 ) -> AbstractAsyncContextManager[Backend]:
-    """Log-ins of other `scopes` than these end. Raises `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`
-    when entered.
+    """Open the backend, and end log-ins whose scope is none of `scopes`.
+
+    Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable` when entered.
     """
     if settings.storage.database == "sqlite":
         return embedded.open_embedded(settings, hub, clock, scopes)
-    from server.backends.cluster.opening import open_cluster  # 30 MB: not for those who do not need it
+    from server.backends.cluster.opening import open_cluster  # 30 MB: only where PostgreSQL is used
 
     return open_cluster(settings, hub, scopes)
 
 
 async def check_database(settings: Settings) -> str:
-    """What is there, in a few words; raises `DatabaseUnusable` if a server could not work with it."""
+    """Describe the database in a few words. Raises `DatabaseUnusable` if a server could not work with it."""
     if settings.storage.database != "sqlite":
         from server.backends.postgresql.checking import check as check_postgresql
 

@@ -1,4 +1,4 @@
-"""What leads from one page of tasks to the next: the last task that was shown, by value."""
+"""The cursor of keyset pagination: the sort key of the last task on a page, in base64url."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -21,12 +21,12 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None, *, is_queue: bool) -> Self:
-        """Where to begin: behind `text`, or at the very beginning. Raises `InvalidQuery`."""
+        """Decode `text`, after which the next page begins; None: the first page. Raises `InvalidQuery`."""
         if text is None:
             return cls(0, _END) if is_queue else cls(_END)
         found = (_IN_QUEUE if is_queue else _BY_NUMBER).fullmatch(_decoded(text))
         cursor = found and cls(**{name: int(value) for name, value in found.groupdict().items()})
-        if not cursor or str(cursor) != text:  # the decoder passes over what is not base64
+        if not cursor or str(cursor) != text:  # the decoder ignores characters that are not base64
             raise InvalidQuery("cursor")
         return cursor
 

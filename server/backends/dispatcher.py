@@ -14,13 +14,13 @@ from server.tasks.queue import Queue
 
 log = logging.getLogger(__name__)
 
-NAP = 60.0  # seconds between looks at the clock, which goes on while the machine sleeps; timers do not
-AGAIN = 5.0  # seconds before a task is tried again whose beginning could not be saved
+NAP = 60.0  # seconds between looks at the clock: asyncio's timers stand still while the machine sleeps
+AGAIN = 5.0  # seconds before an attempt is retried that could not begin because the store is unavailable
 
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """A task's attempt; `again` is the task as it was submitted meanwhile, perhaps to be retried."""
+    """An attempt of a task; `again` is the task as submitted during the attempt, perhaps for a retry."""
 
     job: asyncio.Task[Task | None]
     host: str
@@ -30,7 +30,7 @@ class Running:
 class LocalDispatcher:
     """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
 
-    `keep_paused` stores whether the queue is `paused`, which it was at the last stop.
+    `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LocalDispatcher:
         return list(self._running)
 
     def submit(self, task: Task) -> None:
-        """Take a queued task in, or move it in the queue; one that runs already stays as it is."""
+        """Queue a task, or move it in the queue; one that runs already is queued again after its attempt."""
         task_id, not_before = task.status.task_id, task.status.not_before
         if running := self._running.get(task_id):
             running.again = task
@@ -76,9 +76,9 @@ class LocalDispatcher:
             self._enqueue(task)
 
     async def withdraw(self, *task_ids: str) -> None:
-        for task_id in task_ids:  # before a place becomes free
+        for task_id in task_ids:  # first, so that none of them gets a place that becomes free
             self._withdraw_from_queue(task_id)
-        # One that just ended may have begun again.
+        # A task whose attempt ended before the cancel may have been queued again, and have begun again.
         while jobs := [self._running[task_id].job for task_id in task_ids if task_id in self._running]:
             for job in jobs:
                 job.cancel()
@@ -116,7 +116,7 @@ class LocalDispatcher:
             await self._drained.wait()
 
     async def aclose(self) -> None:
-        """Stop all that runs, at once; it goes on at the next start."""
+        """Cancel all attempts at once; their tasks go on at the next start."""
         self.hold()
         for timer in self._delayed.values():
             timer.cancel()
@@ -153,7 +153,7 @@ class LocalDispatcher:
             job.add_done_callback(partial(self._ended, task_id))
 
     async def _run_in_its_turn(self, task: Task) -> Task | None:
-        """Make an attempt; the task, if it is to be queued again. Nothing is asked of the store for that."""
+        """Make an attempt; return the task if it is to be queued again, without another read of the store."""
         task_id = task.status.task_id
         try:
             status = await self._run(task_id)
@@ -168,7 +168,7 @@ class LocalDispatcher:
 
     def _ended(self, task_id: str, job: asyncio.Task[Task | None]) -> None:
         asked_for = self._running.pop(task_id).again
-        if not job.cancelled():  # else whoever cancelled it says what becomes of the task
+        if not job.cancelled():  # else the caller that cancelled it decides what becomes of the task
             again = [task for task in (job.result(), asked_for) if task]
             if again:
                 self.submit(max(again, key=lambda task: task.status.revision))

@@ -41,7 +41,10 @@ log = logging.getLogger(__name__)
 async def open_embedded(
     settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
 ) -> AsyncIterator[Backend]:
-    """In this order. Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`."""
+    """Open all parts, in the order in which they need each other.
+
+    Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`.
+    """
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
         workplace = LocalWorkplace(data_dir)
@@ -124,8 +127,8 @@ async def carry_on(
 
 
 async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> None:
-    """No task waits for longer than was meant: the clock that it was told by was ahead of this one."""
-    if status.waiting == SCHEDULED:  # for a moment, not for so and so long
+    """Cap the wait at the intended delay: `not_before` may come from a clock that was ahead of this one."""
+    if status.waiting == SCHEDULED:  # the client chose the moment: there is no delay to compare with
         return
     meant = MAX_RETRY_AFTER if status.delay is None else status.delay
     if status.not_before and status.not_before - clock.now() > timedelta(seconds=meant):
@@ -133,10 +136,13 @@ async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) ->
 
 
 async def _what_became_of(task: Task, files: FileStore) -> Event:
-    """Its files may have got their final names just before the end; then only the word is missing."""
+    """The event to record for a task that was running when the server stopped.
+
+    If its files had been published by then, only the event that says so is missing.
+    """
     try:
         published = await files.published(task.status.task_id, task.status.attempt)
-    except StorageAway:  # another attempt harms nobody
+    except StorageAway:  # the bucket does not answer; another attempt is safe
         return Requeued()
     if published is None:
         return Requeued()

@@ -1,4 +1,4 @@
-"""Where finished files lie, by the settings: what a bucket needs is imported only if there is one."""
+"""Opens the store of finished files that the settings choose; S3 modules are imported only for a bucket."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ from server.settings import StorageSettings
 log = logging.getLogger(__name__)
 
 PROBES = 3
-REACHED_WITHIN = 60.0  # seconds at a start, if the bucket's server says that it cannot answer now
+REACHED_WITHIN = 60.0  # seconds for which a start retries while the bucket's server answers 429 or 5xx
 _FOR_NOW = re.compile(r"status code: (429|5\d\d)\b")
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def open_files(settings: StorageSettings, workplace: LocalWorkplace) -> "L
 
 
 async def check_files(settings: StorageSettings) -> str | None:
-    """What is there, in a few words; None if files are local. Raises `FilesUnusable`."""
+    """Describe the bucket in a few words; None if files are local. Raises `FilesUnusable`."""
     if settings.files == "local":
         return None
     await usable_bucket(settings)
@@ -55,9 +55,9 @@ def _made(workplace: LocalWorkplace) -> LocalFiles:
 
 
 async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Bucket":
-    """Write something, read it and delete it; a server that has just started may need a second try.
+    """Open the bucket, and write, read and delete an object; a server that has just started may need a retry.
 
-    One that says it cannot answer now is asked again for `patience` seconds. Raises `FilesUnusable`.
+    While the server answers 429 or 5xx it is retried for `patience` seconds. Raises `FilesUnusable`.
     """
     from server.files.s3.bucket import open_bucket
 
@@ -88,7 +88,10 @@ async def _keeps(bucket: "Bucket") -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """One line of what may be a page. Without keys an address is asked that only Amazon's machines have."""
+    """The first line of the error, which may be a whole page.
+
+    Without a key the client asks an address that only Amazon's machines have, so the error misses the cause.
+    """
     lines = str(error.__cause__ or error).strip().splitlines()
     reason = lines[0].strip() if lines else "no answer in time"
     return reason if "AWS_ACCESS_KEY_ID" in os.environ else f"AWS_ACCESS_KEY_ID is not set; {reason}"

@@ -1,4 +1,4 @@
-"""What a search compares, on every database."""
+"""Folds text for the search, alike on every database."""
 
 import unicodedata
 
@@ -6,7 +6,10 @@ _SPACES = dict.fromkeys(range(32), " ")
 
 
 def folded(text: str) -> str:
-    """What is compared: any case and either form of an accent are the same; control characters are spaces."""
+    """Casefold `text` and normalise it to NFC, so that case and the form of accents do not matter.
+
+    Control characters become spaces.
+    """
     if text.isascii() and text.isprintable():
         return text.lower()
     return unicodedata.normalize("NFC", text.casefold()).translate(_SPACES)

@@ -1,8 +1,8 @@
-"""A writer takes all changes that wait and commits them together.
+"""Group commit: a writer commits all waiting changes in one transaction.
 
-A commit waits for the disk, so a hundred changes in one cost little more than one change. Who submits
-one hears of it after the commit: what `submit` returned is on disk. Changes that are submitted together are
-never torn apart: all of them are on disk, or none.
+A commit waits for the disk, so a hundred changes in one commit cost little more than one change. `submit`
+returns after the commit: what it returned is on disk. Changes that are submitted together (a bundle) are
+committed in one transaction: all of them are on disk, or none.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from server.errors import AppError, ShuttingDown, StorageFailed, StoreUnavailabl
 
 log = logging.getLogger(__name__)
 
-GROUP = 256  # changes in one commit, or some more: the last of its bundles is taken whole
+GROUP = 256  # changes in one commit, or a few more: the last bundle is not split
 Result = TypeVar("Result")
 
 
 class Change(Generic[Result]):
-    """Something to be written, once.
+    """A change to be written once.
 
-    `touches` names what it depends on; a group holds nothing twice, so that each of its changes may
-    go by what was committed before the group. `outcome` is set while it is written, and becomes `answer`
-    once it is on disk.
+    `touches` are the names of what the change reads or writes. No two bundles of a group touch the same name,
+    so each change can be decided by what was committed before the group. `outcome` is set while the change is
+    written, and becomes the result of `answer` once the change is on disk.
     """
 
     touches: tuple[str, ...] = ()
@@ -40,10 +40,11 @@ Bundle = Sequence[Change[Any]]  # what was submitted together
 
 
 class GroupWriter(ABC):
-    """What a database adds is `commit`.
+    """Collects changes into groups; a subclass commits them.
 
-    `patience` are seconds at most that a group waits for those who were answered together with the last one:
-    they mostly come again together, and where a commit costs much they should not wait for that of the first.
+    `patience` is how many seconds at most a group waits for more changes. Callers that were answered together
+    mostly submit again together: without the wait the first one would get a commit of its own, for which the
+    others would wait; that matters where a commit is expensive.
     """
 
     def __init__(self, patience: float = 0) -> None:
@@ -60,7 +61,7 @@ class GroupWriter(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what waits, as far as the database takes it, then end."""
+        """Write the waiting changes, as far as the database accepts them, then end."""
         self._closing = True
         self.hurry()
         self._wake.set()
@@ -69,8 +70,9 @@ class GroupWriter(ABC):
     async def submit(self, change: Change[Result]) -> Result:
         """Return the outcome of `change` once it is on disk, or raise it.
 
-        Raises `StoreUnavailable` if it could not be written; then nothing is changed. A waiter that is
-        cancelled leaves open whether the change was made; it is made whole or not at all.
+        Raises `ShuttingDown`, and `StoreUnavailable` if the change could not be written; then nothing is
+        changed, unless the error has `perhaps_done`. If the caller is cancelled, the change may yet be made:
+        whole, or not at all.
         """
         self._append([change])
         return await change.answer
@@ -78,7 +80,7 @@ class GroupWriter(ABC):
     async def submit_all(self, changes: Sequence[Change[Result]]) -> list[Result | AppError]:
         """Return the outcome of each once all of them are on disk, in one transaction.
 
-        Raises `StoreUnavailable` if they could not be written; then nothing is changed. See `submit`.
+        Raises what `submit` raises if they could not be written.
         """
         self._append(changes)
         answers = await asyncio.gather(*(change.answer for change in changes), return_exceptions=True)
@@ -99,10 +101,10 @@ class GroupWriter(ABC):
 
     @abstractmethod
     def hurry(self) -> None:
-        """From now on wait for nobody who holds the data."""
+        """From now on wait as briefly as possible for the database: the server shuts down."""
 
     def give_up(self, error: StoreUnavailable) -> None:
-        """Tell all who wait that their changes were not made."""
+        """Fail all waiting changes with `error`: they were not made."""
         waiting, self._waiting = self._waiting, deque()
         for change in _all(waiting):
             _fail(change, _like(error))
@@ -119,7 +121,7 @@ class GroupWriter(ABC):
                     await self._settle(group)
 
     async def _gather(self) -> None:
-        """Who is alone waits for nobody."""
+        """Wait for three quarters as many bundles as the last group had; a single caller does not wait."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.patience):
                 while len(self._waiting) < self._last * 3 // 4:
@@ -127,7 +129,7 @@ class GroupWriter(ABC):
                     await self._wake.wait()
 
     def _next_group(self) -> list[Bundle]:
-        """The oldest bundles that are waited for, up to the first that touches what one of them does."""
+        """The oldest bundles, up to the first that touches what another touches; without cancelled ones."""
         group: list[Bundle] = []
         touched: set[str] = set()
         size = 0
@@ -140,7 +142,7 @@ class GroupWriter(ABC):
         return group
 
     async def _settle(self, group: Sequence[Bundle]) -> None:
-        """Commit the group; if one of its changes cannot be written, each bundle by itself."""
+        """Commit the group; if it fails though the store is available, commit each bundle by itself."""
         changes = _all(group)
         try:
             await self.commit(changes)
@@ -170,7 +172,7 @@ def all_touched(bundle: Bundle) -> set[str]:
 
 
 def _outcome(answer: Result | BaseException) -> Result | AppError:
-    """What is one change's own; raises what befell all of them."""
+    """Return the outcome of one change; raise an error that concerns the whole transaction."""
     if isinstance(answer, StoreUnavailable) or (
         isinstance(answer, BaseException) and not isinstance(answer, AppError)
     ):
@@ -191,7 +193,7 @@ def _fail(change: Change[Any], error: Exception) -> None:
 
 
 def _like(error: StoreUnavailable) -> StoreUnavailable:
-    """One for each who waits: each adds where it was raised."""
+    """A copy of `error` for one caller: raising an exception adds to its traceback."""
     other = type(error)()
     other.__dict__.update(error.__dict__)
     other.__cause__ = error.__cause__

@@ -1,7 +1,7 @@
-"""An installation on one machine is copied to PostgreSQL, and its files to a bucket if there is one.
+"""Copies an installation on one machine to PostgreSQL, and its files to a bucket if there is one.
 
-The source is only read. The database is looked at first and written last, in one transaction: no task is
-there before its files are, and an interrupted copy is begun again.
+The source is only read. The target database is checked first and written last, in one transaction: no task
+is there before its files are, and an interrupted copy can be repeated.
 """
 
 import asyncio
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Copied:
-    """`damaged`, `newer`, `mended`: numbers of tasks that went along all the same."""
+    """What was copied; `were_there`: the rows had been copied before.
+
+    Tasks whose rows were `damaged`, of a `newer` release or `mended` (see `Source`) are copied as well; these
+    are their numbers.
+    """
 
     were_there: bool
     tasks: int = 0
@@ -84,7 +88,7 @@ async def _bring_files(source: Source, shelf: "WhereTheyAre | IntoBucket", copie
 
 
 async def _at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
-    """The first error ends them all."""
+    """Run all of `works` at once; the first error cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
@@ -94,7 +98,7 @@ async def _at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
 
 
 def _status(row: Row, copied: Copied) -> TaskStatus | None:
-    """Note what cannot be understood, or not in full."""
+    """Read the row's status, None if it is damaged; note in `copied` what this release cannot fully read."""
     try:
         status = read_status(row.number, row.status)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A file that is there as a whole, or not at all; it never takes the place of another one."""
+"""Writes a new file atomically: it is there as a whole, or not at all."""
 
 import asyncio
 import os
@@ -11,9 +11,9 @@ from server.backends.unusable import DatabaseUnusable
 
 @asynccontextmanager
 async def new_file(target: Path) -> AsyncIterator[Path]:
-    """An empty file for our eyes only, to be written; it becomes `target` if the block ends well.
+    """An empty file that only this user can read; it is renamed to `target` if the block succeeds.
 
-    Raises `DatabaseUnusable` if there is a `target`, or none can be made.
+    Raises `DatabaseUnusable` if `target` exists already, or cannot be created.
     """
     part = target.with_name(target.name + ".part")
     await asyncio.to_thread(_claim, target, part)
@@ -35,7 +35,7 @@ def _claim(target: Path, part: Path) -> None:
 
 
 def _put_in_place(part: Path, target: Path) -> None:
-    """Whoever wrote it has not flushed it."""
+    """Flush the file, rename it, and flush its directory: the program that wrote the file flushed nothing."""
     for path in (part, part.parent):
         descriptor = os.open(path, os.O_RDONLY)
         try:

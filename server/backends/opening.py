@@ -1,4 +1,4 @@
-"""What it takes to open a backend, whichever it is, and what one is once it is open."""
+"""What all backends share: the parts of an open one, and functions that help to open it."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
 
-CANCEL_AGAIN = 0.5  # seconds
+CANCEL_AGAIN = 0.5  # seconds before a task that goes on is cancelled once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Backend:
 
 
 def make(data_dir: Path) -> None:
-    """Touches the disk; raises `ConfigurationError`."""
+    """Create the data directory. Touches the disk; raises `ConfigurationError`."""
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
@@ -43,7 +43,7 @@ def make(data_dir: Path) -> None:
 
 
 def prepare(workplace: LocalWorkplace) -> None:
-    """Touches the disk; raises `DatabaseUnusable`."""
+    """Create the directories, and empty the scratch one. Touches the disk; raises `DatabaseUnusable`."""
     try:
         workplace.prepare()
         workplace.empty_scratch()
@@ -53,14 +53,14 @@ def prepare(workplace: LocalWorkplace) -> None:
 
 @asynccontextmanager
 async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run `work` for as long as the block lasts; say so if it ends by an error."""
+    """Run `work` for as long as the block lasts; log an error that ends it."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_report)
     try:
         yield
     finally:
         while not task.done():
-            task.cancel()  # a cancel may get lost: Python 3.11's `wait_for` takes it for its result
+            task.cancel()  # more than once: Python 3.11's `wait_for` may swallow a cancel
             await asyncio.wait([task], timeout=CANCEL_AGAIN)
 
 
@@ -71,7 +71,7 @@ def _report(task: asyncio.Task[None]) -> None:
 
 @asynccontextmanager
 async def paced(pacer: Pacer) -> AsyncIterator[None]:
-    """What runs keeps to the hours while the block lasts, from its beginning on."""
+    """Apply the rate windows to running downloads: once before the block begins, then while it lasts."""
     await pacer.look()
     async with in_background(for_ever(pacer.look, LOOK_EVERY), "hours"):
         yield

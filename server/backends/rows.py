@@ -21,12 +21,12 @@ def read_task(number: int, request: str, status: str) -> Task:
 
 
 def read_status(number: int, status: str) -> TaskStatus:
-    """The number is a column of its own: a status is made before its task has one."""
+    """Read a status; its number is a column of its own, as the JSON is made before the task has a number."""
     return stored.read_status(status).model_copy(update={"number": number})
 
 
 def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:
-    """What `read` makes of each row; a damaged one stops neither a start nor a list."""
+    """What `read` makes of each row; a damaged row is logged and skipped: it stops neither start nor list."""
     for row in rows:
         try:
             yield read(*row)
@@ -35,13 +35,13 @@ def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[
 
 
 def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:
-    """Of each stage that this release knows; tasks in others are in no list of one stage, either."""
+    """The number of tasks by stage, without stages that this release does not know: no list shows these."""
     return {Stage(stage): count for stage, count in rows if stage in _STAGES}
 
 
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
     """The columns task_id and request, and those of `status_values`."""
-    assert task.request  # a new one is of this release
+    assert task.request  # a new task's request is of this release
     request = task.request.model_dump_json(exclude_none=True)
     return task.status.task_id, request, *status_values(task.status, find_short)
 
@@ -60,12 +60,12 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
 
 
 def says_error(error_code: str | None) -> str:
-    """What only the JSON of a status with this code has in it; nothing, if any will do."""
+    """A text that only the JSON of a status with this code contains; without a code the empty text."""
     return f'"error_code":{dumps(error_code)}' if error_code else ""
 
 
 def _short(status: TaskStatus, find_short: FindShort) -> str | None:
-    """All files of a task share it."""
+    """The unique part of the files' public names, which all files of a task share."""
     found = (find_short(file.name) for file in status.files.values())
     return next((short for short in found if short), None)
 

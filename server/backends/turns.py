@@ -1,4 +1,4 @@
-"""Turns of one server process: a lock for each task that somebody acts on."""
+"""The `Turns` of one server process: a lock for each task on which an action is under way."""
 
 import asyncio
 from weakref import WeakValueDictionary

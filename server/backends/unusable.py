@@ -1,4 +1,4 @@
-"""What stops a start: a database or a bucket that this server cannot work with."""
+"""Errors that stop a start: a database or a store of files that this server cannot work with."""
 
 from pathlib import Path
 
@@ -16,4 +16,4 @@ class DatabaseUnusable(_Unusable):
 
 
 class FilesUnusable(_Unusable):
-    """Finished files cannot lie where they should."""
+    """Finished files cannot be stored where the settings say."""
