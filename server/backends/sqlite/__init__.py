@@ -1,6 +1,6 @@
 """Tasks in one SQLite file.
 
-A server holds `open_lock`, then `open_store`; `backup` and `check` work beside it, too.
+A server enters `open_lock`, then `open_store`; `backup` and `check` also work while a server runs.
 """
 
 from server.backends.sqlite.backup import backup, check, is_there

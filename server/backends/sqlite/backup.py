@@ -1,4 +1,4 @@
-"""A copy of the database, and a look at it, while a server may be running on it."""
+"""Backs up and checks the database, also while a server runs on it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from server.backends.unusable import DatabaseUnusable
 async def backup(path: Path, target: Path) -> None:
     """Write all that is committed in the database `path` to the new file `target`, whole or not at all.
 
-    The database stays as it is, and so does what a crash has left. To restore, stop the server and put the
+    Neither the database nor a log that a crash has left is changed. To restore, stop the server and put the
     copy in the place of the database, without the old `-wal` and `-shm` files. Raises `DatabaseUnusable`.
     """
     _must_exist(path)

@@ -1,8 +1,8 @@
-"""What is written to the table of tasks, and how a group of it is written.
+"""The changes of the table of tasks, and how a group of them is written.
 
 Whether a change may be made is decided before its statement is sent: by memory, which holds what was
-committed, and for final tasks by a read in the same transaction. So all changes of a kind are one
-`executemany`, and one trip to the connection's thread serves a whole group.
+committed, and for tasks that are not in memory by a read in the same transaction. So all changes of a kind
+are one `executemany`, which is one trip to the connection's thread.
 """
 
 import json
@@ -40,20 +40,20 @@ _BY_KEY = """
 
 
 class Places:
-    """Those that are free in the queue; the changes of a group take them in their order."""
+    """The free places in the queue, which the changes of a group take in their order."""
 
     def __init__(self, free: int) -> None:
         self._free = free
 
     def take(self) -> bool:
-        """Whether there was one left."""
+        """Take a place; return whether there was one left."""
         self._free -= 1
         return self._free >= 0
 
 
 @dataclass(eq=False)
 class Add(Change[Task]):
-    """`values` are the row's columns from `task_id` on, made where only the one who submits can fail."""
+    """`values`, the row's columns from `task_id` on, are made by the caller: an error fails only its call."""
 
     wanted: Submission
     values: tuple[object, ...]
@@ -78,7 +78,7 @@ class Add(Change[Task]):
 
 @dataclass(eq=False)
 class Save(Change[bool]):
-    """`values` are the columns of the status; `task` is the task as it will be, if the save may be made."""
+    """`values` are the columns of the status; `task` is the task after the save, None if that is refused."""
 
     status: TaskStatus
     values: tuple[object, ...]
@@ -91,8 +91,8 @@ class Save(Change[bool]):
         return *self.values, self.status.task_id, self.status.revision - 1
 
     def decide(self, current: Task | None, places: Places) -> None:
-        """Only what directly follows `current` is saved; who had ended and waits again needs a place."""
-        self.task = None  # it may have been decided before, in a group that could not be committed
+        """Accept only the revision that follows `current`; a final task that waits again needs a place."""
+        self.task = None  # an earlier try to commit this change may have set it
         if current is None or current.status.revision != self.status.revision - 1:
             self.outcome = False
         elif current.status.stage.is_final and self.status.stage.is_waiting and not places.take():
@@ -103,7 +103,7 @@ class Save(Change[bool]):
 
 @dataclass(eq=False)
 class Together(Change["list[Task] | None"]):
-    """All of it, or nothing."""
+    """Makes all of its saves and adds, or none; its outcome is None if a save does not directly follow."""
 
     saves: Sequence[Save]
     adds: Sequence[Add]
@@ -114,7 +114,7 @@ class Together(Change["list[Task] | None"]):
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
-    """A statement of its own; it returns the ids of the tasks that are no longer to be read."""
+    """A single statement; the rows that it returns are the ids of tasks to be dropped from memory."""
 
     sql: str
     parameters: tuple[object, ...] = ()
@@ -123,7 +123,7 @@ class Execute(Change[list[str]]):
 
 
 class Changes:
-    """Writes groups for the `Writer` and afterwards keeps `memory` in step."""
+    """Writes groups for the `Writer`, and updates `memory` after each COMMIT."""
 
     def __init__(self, db: aiosqlite.Connection, memory: Memory, last_number: int, max_queued: int) -> None:
         self._db = db
@@ -139,7 +139,7 @@ class Changes:
             if isinstance(change, Together):
                 await self._do_together(change, places)
         for change in group:
-            if isinstance(change, Execute):  # last: what was just retried has not expired
+            if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 rows = await self._db.execute_fetchall(change.sql, change.parameters)
                 change.outcome = [task_id for (task_id,) in rows]
 
@@ -161,7 +161,7 @@ class Changes:
         known = await self._tasks_by_key([each.idempotency.key for each in submissions if each.idempotency])
         shared = await self._tasks_by_wish([each.wish for each in submissions if each.wish and each.shares])
         for add in adds:
-            add.is_new = False  # as with saves
+            add.is_new = False  # an earlier try to commit this change may have set it
             key, wish = add.wanted.idempotency, add.wanted.wish if add.wanted.shares else None
             if key and key.key in known:
                 request, task = known[key.key]
@@ -224,7 +224,7 @@ class Changes:
         return {wish: tasks[task_id] for wish, task_id in rows}
 
     async def _tasks_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
-        """From memory, and for those that are not there from the table, uncommitted changes included."""
+        """Tasks from memory, others from the table as this transaction, not yet committed, has left it."""
         known = {task_id: self._memory.get(task_id) for task_id in task_ids}
         missing = [task_id for task_id, task in known.items() if task is None]
         found = {task_id: task for task_id, task in known.items() if task is not None}

@@ -1,7 +1,6 @@
-"""Connections to the database file, and what is said where it cannot be used: at the start, and later.
+"""Connections to the database file, and the errors that are raised where it cannot be used.
 
-There is one connection that writes and there are others that read: what the writing one sees is not
-yet committed.
+One connection writes; others read, since the writing one sees its own changes before they are committed.
 """
 
 import os
@@ -18,8 +17,8 @@ from server.errors import DatabaseBusy, DiskFull, StorageFailed, StoreUnavailabl
 
 DATABASE = "clipwire.db"
 BUSY_TIMEOUT = 5.0  # seconds that a start waits for another program, such as the sqlite3 shell
-READ_TIMEOUT = 1.0  # seconds that a read does, which nobody can hold up in ordinary ways
-FULL = 1 << 20  # bytes that are free on a disk that takes no write
+READ_TIMEOUT = 1.0  # seconds that a read waits for a lock; in WAL mode readers normally wait for none
+FULL = 1 << 20  # bytes: a disk with less free space counts as full
 WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps after a checkpoint
 
 _ADVICE = {
@@ -36,7 +35,7 @@ _ADVICE = {
 _UNAVAILABLE: dict[int, type[StoreUnavailable]] = {
     sqlite3.SQLITE_BUSY: DatabaseBusy,
     sqlite3.SQLITE_LOCKED: DatabaseBusy,
-    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,  # a race for the locks of the log that was lost too often
+    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,  # lost the race for the log's locks too often
     sqlite3.SQLITE_FULL: DiskFull,
     sqlite3.SQLITE_IOERR: StorageFailed,
     sqlite3.SQLITE_READONLY: StorageFailed,
@@ -67,14 +66,14 @@ def _advice(code: int) -> str:
 
 @contextmanager
 def available(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors on `path` into `StoreUnavailable`, if their reason lies outside: for a server."""
+    """Turn SQLite's errors on `path` into `StoreUnavailable`, if their cause is outside this program."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         kind = _UNAVAILABLE.get(_code(error))
         if kind is None:
             raise
-        # On a full disk SQLite sometimes fails before it can know why.
+        # On a full disk SQLite sometimes reports another error.
         raise (DiskFull if kind is StorageFailed and _is_full(path.parent) else kind) from error
 
 
@@ -85,7 +84,7 @@ def _is_full(folder: Path) -> bool:
 
 
 def _code(error: BaseException | None) -> int:
-    """The primary code, which is the lower byte; the rest says more than anybody here needs."""
+    """The primary result code: the lower byte of SQLite's extended one; 0 if `error` has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
@@ -97,7 +96,7 @@ class Reader:
         self._path = path
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """All rows: an open read would keep the log from being reset. Raises `StoreUnavailable`."""
+        """Fetch all rows: an open read would keep the log from being reset. Raises `StoreUnavailable`."""
         with available(self._path):
             return list(await self._db.execute_fetchall(sql, values))
 
@@ -121,9 +120,10 @@ async def connect_reader(path: Path) -> AsyncIterator[Reader]:
 
 
 def _create(path: Path) -> None:
-    """SQLite would make the file readable for everybody; its side files take over its mode.
+    """Create the file readable for this user alone: its `-wal` and `-shm` files take over its mode.
 
-    And it would open one that it may not write, which the first client would learn.
+    SQLite would make it readable for everybody. It would also open a file that this user may not write; the
+    first write would fail.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -1,6 +1,6 @@
-"""All of a database as it lies there, for another one that takes its place; see `server.backends.moving`.
+"""Reads all rows of a database, to be copied to another one; see `server.backends.moving`.
 
-Rows are not understood here: what another release wrote, and what is damaged, goes along as it is.
+Rows are not parsed here: those that another release wrote, and damaged ones, are copied as they are.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -56,7 +56,7 @@ class SessionRow(NamedTuple):
 
 
 class CookieRow(NamedTuple):
-    """A file of cookies, which on one machine is a file indeed."""
+    """A cookie file; on one machine it lies on the disk, not in the database."""
 
     name: str
     put: str
@@ -68,7 +68,7 @@ class PauseRow(NamedTuple):
 
 
 class Source:
-    """What is there. `mended`: numbers of tasks in whose row stood what is no text in UTF-8, or a NUL."""
+    """The rows. `mended`: numbers of tasks in whose row U+FFFD replaces a NUL, or what is not UTF-8."""
 
     def __init__(self, db: aiosqlite.Connection, cookies: Path) -> None:
         self._db = db
@@ -76,7 +76,7 @@ class Source:
         self.mended: set[int] = set()
 
     async def rows_after(self, number: int) -> list[Row]:
-        """The next ones, none at the end."""
+        """Up to `BATCH` rows of greater numbers, in their order; none at the end."""
         found = await self._db.execute_fetchall(_ROWS, (number, BATCH))
         return [Row(*self._texts(row[0], row)) for row in found]
 
@@ -97,12 +97,12 @@ class Source:
         return [PauseRow(*self._texts(0, row)) for row in found]
 
     async def last_number(self) -> int:
-        """The greatest that was ever given: none is given twice."""
+        """The greatest number that a task ever had: no number is given twice."""
         [(last,)] = await self._db.execute_fetchall(_LAST_NUMBER)
         return int(last)
 
     def _texts(self, number: int, row: Sequence[Any]) -> list[Any]:
-        """With texts that every database takes."""
+        """The row with texts that PostgreSQL accepts."""
         return [self._text(number, value) if isinstance(value, bytes) else value for value in row]
 
     def _text(self, number: int, value: bytes) -> str:
@@ -114,9 +114,9 @@ class Source:
 
 @asynccontextmanager
 async def open_source(data_dir: Path) -> AsyncIterator[Source]:
-    """See the database of `data_dir`, while no server may start on it; not a byte of it is changed.
+    """Read the database of `data_dir` without changing a byte of it; no server can start on it meanwhile.
 
-    Raises `DataDirInUse` at once if one runs, `DatabaseUnusable`.
+    Raises `DataDirInUse`, at once if a server runs, and `DatabaseUnusable`.
     """
     path = data_dir / DATABASE
     if not is_there(path):
@@ -131,7 +131,7 @@ async def open_source(data_dir: Path) -> AsyncIterator[Source]:
 
 @asynccontextmanager
 async def _held(data_dir: Path) -> AsyncIterator[None]:
-    """Hold the lock, with our process id in it, and afterwards leave the file as it was."""
+    """Hold the lock, with our process id in its file, and afterwards restore the file's content."""
     path = data_dir / LOCK
     before = path.read_bytes() if path.exists() else b""
     async with open_lock(data_dir, patience=0):

@@ -1,8 +1,9 @@
-"""A look at the database from outside, which changes nothing: no byte, no time, no file.
+"""A connection for other programs than the server, which changes nothing: no byte, no timestamp, no file.
 
-A server may be running on it, or may have been killed: then what it committed last stands in the log alone.
-An ordinary connection, even one that only reads, would make the log's index anew, and carry the log over into
-the database when it closes. The folder may be one that nobody can write.
+A server may be running on the database, or may have been killed: then its last commits are only in the
+write-ahead log (`-wal`). An ordinary connection, even one that only reads, would rebuild the log's index
+(`-shm`), and move the log's content into the database (a checkpoint) when it closes. The folder may be
+read-only.
 """
 
 import asyncio
@@ -15,15 +16,15 @@ from pathlib import Path
 
 import aiosqlite
 
-# The log's index is only looked at, or made in memory (https://www.sqlite.org/wal.html#read_only_databases).
+# The log's index is only read, or built in memory (https://www.sqlite.org/wal.html#read_only_databases).
 _WITH_LOG = "mode=ro&readonly_shm=1"
-_WITHOUT_LOG = "mode=ro&immutable=1"  # a server would have one
-TIMEOUT = 5.0  # seconds that another program may hold the database
+_WITHOUT_LOG = "mode=ro&immutable=1"  # nobody writes: a server that has written has a log
+TIMEOUT = 5.0  # seconds to wait for another program that holds the database
 
 
 @asynccontextmanager
 async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    """See all that is committed in the database `path`."""
+    """A connection that sees all that is committed in the database `path`."""
     log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
     if not log.exists() or not log.stat().st_size:
         async with _connect(path, _WITHOUT_LOG) as db:
@@ -31,7 +32,7 @@ async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection
     elif index.exists():
         async with _connect(path, _WITH_LOG) as db:
             yield db
-    else:  # somebody has copied the two, without the index, which SQLite can only make in their folder
+    else:  # a copy of the two without the index, which SQLite could build only in their folder
         with tempfile.TemporaryDirectory() as folder:
             for file in (path, log):
                 await asyncio.to_thread(shutil.copy, file, folder)
@@ -42,7 +43,7 @@ async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection
 @asynccontextmanager
 async def _connect(path: Path, how: str) -> AsyncIterator[aiosqlite.Connection]:
     uri = _uri(path, how)
-    # Tried first: what aiosqlite cannot open leaves it with a thread that may outlive the event loop.
+    # Tried first: a file that aiosqlite cannot open leaves a thread that may outlive the event loop.
     await asyncio.to_thread(_try_to_open, uri)
     async with aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=TIMEOUT) as db:
         yield db

@@ -1,7 +1,7 @@
-"""One server a data directory: a lock on a side file, which holds the owner's process id.
+"""One server per data directory: a `flock` on a lock file, which contains the owner's process id.
 
-`flock` goes with the process, however it ends. The file stays: removing it would let two servers hold
-locks on two files of one name.
+The kernel releases the lock when the process ends, however it ends. The file is never removed: otherwise two
+servers could hold locks on two files of the same name.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class DataDirInUse(Exception):
 async def open_lock(
     data_dir: Path, patience: float = PATIENCE, *, shared: bool = False
 ) -> AsyncIterator[None]:
-    """Hold `data_dir`, alone or with others who share it; waits up to `patience` seconds for a server to go.
+    """Lock `data_dir`, alone or `shared`; wait up to `patience` seconds for the server that holds it to end.
 
     Raises `DataDirInUse`, or `DatabaseUnusable` where the directory or the file cannot be written.
     """

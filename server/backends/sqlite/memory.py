@@ -1,6 +1,6 @@
-"""What need not be read from disk: all tasks that are not final, and the final ones in recent use.
+"""A cache of tasks: all that are not final, and the final ones in recent use.
 
-It is changed after a COMMIT, never before, so nothing in it could still be taken back.
+It is updated after a COMMIT, never before, so it holds nothing that could still be rolled back.
 """
 
 from collections import OrderedDict
@@ -29,7 +29,7 @@ class Memory:
         return task
 
     def owner(self, name: str) -> Task | None:
-        """The task that has a file of this public name, if it is here."""
+        """The task that has a file of this public name, if the task is in memory."""
         task_id = self._named.get(name)
         return self.get(task_id) if task_id else None
 
@@ -54,7 +54,7 @@ class Memory:
             self._forget_names(task.status)
 
     def keep(self, task: Task, version: int) -> None:
-        """Keep a final task that was read while `version` held; what a commit has overtaken is not kept."""
+        """Keep a final task that was read at `version`, unless a change since then may have made it stale."""
         if version == self.version and task.status.stage.is_final:
             self._put_recent(task)
 

@@ -33,7 +33,7 @@ def released_scripts() -> list[Script]:
 
 
 def scripts_in(folder: Traversable) -> list[Script]:
-    """The scripts in their order, `0001_tasks.sql` and on; whatever else lies there is none of ours."""
+    """The scripts in their order, `0001_tasks.sql` and on; other files in the folder are ignored."""
     found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
     scripts = [Script(int(name["number"]), file.read_text("utf-8")) for name, file in found]
     return sorted(scripts, key=lambda script: script.number)
@@ -51,7 +51,7 @@ async def migrate(db: aiosqlite.Connection, path: Path, scripts: Sequence[Script
 async def verify(db: aiosqlite.Connection, path: Path, newest: int) -> int:
     """Return the version, 0 for an empty file; raises `DatabaseUnusable` if it is not ours, newer or damaged.
 
-    SQLite itself refuses a damaged header or schema and a file that was cut off at the first read.
+    A damaged header or schema, and a truncated file, SQLite itself refuses at the first read.
     """
     version = await _integer(db, "PRAGMA user_version")
     if await _integer(db, "SELECT count(*) FROM sqlite_schema"):

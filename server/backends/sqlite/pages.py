@@ -1,7 +1,8 @@
-"""Pages of tasks: the query for one.
+"""Builds the query for a page of tasks (keyset pagination).
 
-A page begins behind the last task of the one before, by value; each of the queries that make a page follows
-an index in the page's order, so the last page costs what the first does. They are merged as they are read.
+A page begins after the sort key of the last task of the page before. Each of the queries that make a page
+follows an index in the page's order, so the last page costs what the first does; SQLite merges them as it
+reads.
 """
 
 import json

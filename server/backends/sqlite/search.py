@@ -11,8 +11,8 @@ from server.backends.sqlite.connection import Reader
 from server.models import Stage
 
 GRAM = 3
-MOST_GRAMS = 64  # of a long text; the index only narrows down
-# With more beginnings than this a text is so common that reading tasks from the newest on finds it soon.
+MOST_GRAMS = 64  # of a long text: the index only narrows the search down, `instr` decides
+# If more trigrams begin with a text, it is so common that reading tasks from the newest on finds it soon.
 MOST_BEGINNINGS = 2000
 
 
@@ -23,11 +23,11 @@ class Unindexed(Enum):
     NONE = "none is wanted, or none holds the text"
 
 
-Match = str | Unindexed  # else an expression of FTS5
+Match = str | Unindexed  # an expression of FTS5, or why there is none
 
 
 async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Match:
-    """What the index is asked for the folded `text` in one of `stages`."""
+    """The expression of FTS5 for the folded `text` in tasks of `stages`, or why the index is not asked."""
     if not text:
         return Unindexed.READ
     if not any(stage.is_final for stage in stages):
@@ -37,9 +37,9 @@ async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Ma
 
 
 async def _any_beginning(db: Reader, text: str) -> list[str] | Unindexed:
-    """A text that is shorter than a trigram is in a task if a trigram that begins with it is."""
+    """For a text shorter than a trigram: a task contains it if it contains a trigram that begins with it."""
     if len(text) == 1 and text.isascii() and text.isalnum():
-        return Unindexed.READ  # in nearly every URL, and the index would take long to say so
+        return Unindexed.READ  # it is in nearly every URL, and the index would take long to find that out
     sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
     rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
     if len(rows) > MOST_BEGINNINGS:

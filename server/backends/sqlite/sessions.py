@@ -1,8 +1,8 @@
 """The log-ins of the page: a small table, all of which is in memory too.
 
-Memory is changed after the COMMIT, so what it says survives a crash. On disk a session's end is a time of the
-wall clock, which is read once: from there on a clock counts that nobody sets. No end is more than a whole
-session away.
+Memory is updated after the COMMIT, so what it says survives a crash. On disk a session's end is a time of the
+wall clock; at the start it is converted to the monotonic clock, which nobody can set. As the wall clock may
+have been wrong, no session is loaded with more than `SESSION_LASTS` seconds left.
 """
 
 import json
@@ -67,5 +67,5 @@ class SqliteSessions:
             return
         await self._writer.submit(Execute(_END, (json.dumps(session_ids),)))
         for session_id in session_ids:
-            if self._sessions.pop(session_id, None):  # else somebody else has ended it meanwhile
+            if self._sessions.pop(session_id, None):  # else another call has ended it meanwhile
                 self._ended(session_id)

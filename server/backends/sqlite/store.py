@@ -43,7 +43,7 @@ _ENTRIES = """
 _BY_STAGE = """
     SELECT number, request, status FROM tasks
     WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
-# A removed task's key is free again; its row waits for its files to go.
+# A removed task's idempotency key is free again; its row stays until its files are deleted.
 _MARK = """
     UPDATE tasks SET removed = 1, idempotency = NULL
     WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
@@ -72,7 +72,7 @@ _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '
 
 @asynccontextmanager
 async def open_store(path: Path, *, max_queued: int, find_short: FindShort) -> AsyncIterator["SqliteStore"]:
-    """Open or make the database; hold the lock of its directory meanwhile. Raises `DatabaseUnusable`.
+    """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
     `find_short` finds the unique part in a file's public name; two tasks never share one.
     """
@@ -128,7 +128,7 @@ class SqliteStore:
         self._lists = lists
         self._memory = memory
         self._find_short = find_short
-        # The same version again: nothing changes, yet it has to be written.
+        # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
 
     async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
@@ -176,7 +176,7 @@ class SqliteStore:
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, is_queue=wanted.is_queue)
         text = folded(wanted.text)
-        asked = "" if wanted.playlist_id else text  # they are read, all of them
+        asked = "" if wanted.playlist_id else text  # the entries of a list are read without the index
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = await self._lists.fetch(*query) if query else []

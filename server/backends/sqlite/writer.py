@@ -14,7 +14,7 @@ from server.backends.sqlite.connection import available
 from server.errors import DatabaseBusy, DiskFull
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
-_TRY_FOR = 0.1  # seconds: SQLite itself cannot be told to wait no longer
+_TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite
 
 
 class Writer(GroupWriter):
@@ -67,7 +67,7 @@ class Writer(GroupWriter):
                 raise
 
     async def _begin(self) -> None:
-        """Begin a transaction; a program that holds the database is waited for `PATIENCE` seconds in all."""
+        """Begin a transaction. Raises `DatabaseBusy` if another program holds the database for too long."""
         while True:
             try:
                 with available(self._path):
