@@ -1,4 +1,4 @@
 """Many machines: tasks in PostgreSQL, downloads as jobs of procrastinate, which any worker takes.
 
-Its packages are imported with it: only where the settings ask for it.
+Importing it imports procrastinate and psycopg, so it is imported only where the settings choose it.
 """

@@ -1,9 +1,9 @@
-"""Which tasks have a job: as many of a host as `max_per_host` allows, the best of those that wait.
+"""Decides which tasks get a job: as many of a host as `max_per_host` allows, by priority and then number.
 
 A task has a job (`tasks.job_id`) from its admission to the end of its attempt. So a host's jobs are its
-places, and a task without one costs no worker anything. Everything here is part of a transaction of its
-caller: what it admits, and why there is room, is committed together. A host is counted under an advisory lock
-of its own, which is taken after all locks of rows, in the order of names.
+occupied places, and a task without a job costs the workers nothing. Everything here runs in the caller's
+transaction: a new job is committed together with the change that made room for it. A host's jobs are counted
+under an advisory lock of that host. Lock order, against deadlocks: rows first, then hosts, sorted by name.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,16 +17,17 @@ from server.backends.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of
 from server.models import Stage, Task, TaskStatus
 from server.tasks.patience import MAX_RETRY_AFTER
 
-AT_ONCE = 500  # jobs; whoever is left waits for the end of an attempt, or for the next look of a sweeper
-CLOCKS_DIFFER = 5.0  # seconds by which what a node knows of the database's clock may be wrong
+AT_ONCE = 500  # jobs; the other tasks wait for the end of an attempt, or for a sweeper
+CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's clock may be wrong
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('clipwire host ' || %s, 0))"
 _COUNT = "SELECT count(*) FROM tasks WHERE host = %s AND job_id IS NOT NULL"
-# Rows that somebody else changes are theirs to admit: who waited for them could wait for ever.
-# One that was withdrawn is left to whoever acts on it, unless they died over it.
-# When a task may begin is its status's word, but no later than was meant: where a database's clock was set
-# back, or another machine has taken over, it would else wait for as long as the clocks differ. One that is
-# scheduled waits for a moment, and for nothing else.
+# SKIP LOCKED: the transaction that changes a row admits its task itself; waiting for it here, under the
+# lock of the host, could deadlock. A withdrawn task is left to the action that withdrew it; after ten
+# seconds that action counts as dead. A task may begin at the `not_before` of its status, but its wait is
+# capped at its delay, counted from now: after the database's clock was set back, or after a failover, it
+# would otherwise wait for as long as the clocks differ. A scheduled task waits for its moment, without a
+# cap.
 _WAITING = """
     SELECT task_id, priority, CASE WHEN at IS NOT NULL THEN least(at, latest) END,
         (SELECT node_id FROM nodes WHERE node_id = tasks.node AND NOT low AND 'worker' = ANY(roles)
@@ -40,15 +41,15 @@ _WAITING = """
 _ADMITTED = """
     UPDATE tasks SET job_id = job
     FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
-# Whoever withdrew them has said what becomes of them.
+# Their new status is stored, so the withdrawal is over: they may be admitted again.
 _KEPT = "UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL"
 _FREED = "UPDATE tasks SET job_id = NULL WHERE job_id = %s"
-# A job that has begun keeps its priority: it no longer matters.
+# Only of jobs that have not begun: after that the priority no longer matters.
 _OUTDATED = """
     SELECT job_id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
     WHERE task_id = ANY(%s) AND stage = 'queued'
       AND jobs.status = 'todo' AND jobs.priority <> tasks.priority"""
-# Where a worker was quicker, it finds that nothing may begin (see `worker`), and gives its job back.
+# A worker that has fetched a job before the pause finds the row when it begins, and gives the job back.
 _PAUSED = "SELECT FROM pauses"
 _PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
 _TAKE_BACK = """
@@ -69,8 +70,8 @@ Waiting = tuple[str, int, datetime | None, str | None]  # id, priority, not befo
 class Admission:
     """`max_per_host` holds over all nodes; 0: no limit.
 
-    A task goes back to the node that has its partial files, if there was a sign of life of it in the last
-    `node_alive` seconds; 0: all nodes have them.
+    A task goes back to the node that has its partial files, if that node's disk has room and its heartbeat is
+    at most `node_alive` seconds old; 0: all nodes share the partial files.
     """
 
     def __init__(self, jobs: JobManager, max_per_host: int, node_alive: float = 0) -> None:
@@ -79,7 +80,10 @@ class Admission:
         self._node_alive = node_alive
 
     async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
-        """Where hosts have no limit a new task has its job at once, and its row is written once."""
+        """Make the jobs of new tasks before their rows, where hosts have no limit: each row is written once.
+
+        Return the job's number for each task, None for one that has no job yet.
+        """
         may_begin = [task.status for task in tasks if self._begins_at_once(task.status)]
         if may_begin and await (await db.execute(_PAUSED, prepare=True)).fetchall():
             may_begin = []
@@ -91,8 +95,8 @@ class Admission:
         return not self.max_per_host and status.stage is Stage.QUEUED and status.not_before is None
 
     async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
-        """What a change leads to after which tasks of `hosts` are queued; those that were there before are
-        `changed`.
+        """Adjust the jobs to a change after which tasks of `hosts` are queued; `changed` are the ids of those
+        tasks that are not new.
         """
         if changed:
             await db.execute(_KEPT, (list(changed),))
@@ -102,8 +106,8 @@ class Admission:
         await self.admit(db, hosts)
 
     async def admit(self, db: AsyncConnection, hosts: Collection[str]) -> None:
-        """Give jobs to those who wait for one of `hosts`, as far as there is room; at most `AT_ONCE`."""
-        if not self.max_per_host:  # then the engine waits for what may not begin yet
+        """Give jobs to waiting tasks of `hosts` while there is room; without a limit at most `AT_ONCE`."""
+        if not self.max_per_host:  # then a job may come early: the engine holds it until its time
             await self._admit(db, list(hosts), AT_ONCE, early=True)
             return
         for host in sorted(hosts):
@@ -113,15 +117,15 @@ class Admission:
                 await self._admit(db, [host], self.max_per_host - taken, early=False)
 
     async def pause(self, db: AsyncConnection) -> None:
-        """Give no more jobs."""
+        """Give no task a job until `resume`."""
         await db.execute(_PAUSE)
 
     async def take_back(self, db: AsyncConnection) -> bool:
-        """Some jobs that have not begun; return whether there were any."""
+        """Delete some jobs that have not begun; return whether there were any."""
         return (await db.execute(_TAKE_BACK, (AT_ONCE,))).rowcount > 0
 
     async def resume(self, db: AsyncConnection) -> list[str]:
-        """Give jobs again; return the hosts that are waited for."""
+        """End the pause; return the hosts whose tasks wait for a job."""
         await db.execute(_RESUME)
         return await self.waited_for(db)
 
@@ -148,7 +152,7 @@ class Admission:
             await db.execute(_ADMITTED, (task_ids, await self._make(db, waiting)))
 
     async def _make(self, db: AsyncConnection, waiting: Sequence[Waiting]) -> list[int]:
-        """The numbers of the jobs, in the order of those who wait."""
+        """Make the jobs; return their numbers, in the order of `waiting`."""
         if not waiting:
             return []
         wanted = [_job(*one) for one in waiting]
@@ -159,7 +163,7 @@ class Admission:
 def _job(task_id: str, priority: int, not_before: datetime | None, node: str | None) -> Job:
     return Job(
         queue=queue_of(node) if node else DOWNLOADS,
-        lock=task_id,  # while an attempt still ends, the next one does not begin
+        lock=task_id,  # one job at a time: no attempt begins while the one before still ends
         queueing_lock=None,
         task_name=DOWNLOAD,
         task_kwargs={"task_id": task_id},

@@ -1,9 +1,9 @@
-"""What has to be done for all nodes now and then, by one of them: periodic jobs of the engine.
+"""Chores that one node does for all, now and then: periodic jobs of the engine.
 
-Each node that works offers the job of a moment to the engine, which takes the first one, and whichever node
-is free does it. A chore is never done twice at a time; where a node has died over one, it is done at the next
-moment. They have a worker of the engine of their own: neither downloads that last for hours nor a full disk
-hold them up.
+Each worker node offers the job of a period to the engine, which accepts the first one; any free node does it.
+No chore is done twice at a time. One whose node has died is done again, once the sweeper has found the dead
+node's job. Chores have an engine's worker of their own, so that neither downloads that last for hours nor a
+full disk hold them up.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ QUEUE = "house"
 EVERY_20_SECONDS = "* * * * * */20"
 EVERY_6_HOURS = "23 */6 * * *"
 POLL = 5.0  # seconds between looks for a chore
-START_AGAIN = 1.0  # seconds
-STOP_AGAIN = 0.2  # seconds: a worker that is just beginning forgets that it was told to
+START_AGAIN = 1.0  # seconds before a worker that failed is replaced
+STOP_AGAIN = 0.2  # seconds between calls of `stop`: a worker that is just starting loses the first one
 
 Chore = Callable[[], Awaitable[None]]
 
 
 class Chores:
-    """To be told of all chores before it is entered."""
+    """Runs the chores; `add` all of them before entering it."""
 
     def __init__(self, database: Database, heartbeat: float, poll: float = POLL) -> None:
         self._database = database

@@ -38,7 +38,7 @@ class SharedCookies:
         return bool(await self._database.rows(_DELETE, name))
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
-        """The row is held meanwhile: another node's job waits for this one's changes."""
+        """The row is locked meanwhile: a renewal by another node waits, and builds on this one's changes."""
         async with self._database.transaction() as db:
             row = await (await db.execute(_LOCKED, (name, given.put))).fetchone()
             if row is None:

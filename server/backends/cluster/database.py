@@ -1,4 +1,4 @@
-"""What the cluster does in the database beside the store: short transactions on a few connections.
+"""A few connections for the cluster's short transactions, beside those of the store.
 
 The engine uses them, too: a node has twelve connections at most, those of its store among them.
 """
@@ -12,11 +12,11 @@ from psycopg import AsyncConnection
 from server.backends.postgresql.connection import answering, available
 from server.backends.postgresql.link import Links, open_links
 
-CHECKED_WITHIN = 4.0  # seconds in which a connection has to show that it is there
+CHECKED_WITHIN = 4.0  # seconds in which a connection has to answer before it is lent
 
 
 class Database:
-    """What goes wrong for a reason outside is `StoreUnavailable`."""
+    """Errors whose cause is outside this program are raised as `StoreUnavailable`."""
 
     def __init__(self, url: str, links: Links) -> None:
         self.url = url
@@ -24,7 +24,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """For statements that are answered at once, or it is lost. Raises psycopg's errors as well."""
+        """A connection, lost if the block takes longer than `ANSWER_WITHIN`. Also raises psycopg's errors."""
         async with self._links.lend() as db:
             with answering(db):
                 yield db
@@ -41,7 +41,7 @@ class Database:
             return await (await db.execute(sql.encode(), values)).fetchall()
 
     async def look(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
-        """What one statement finds, which needs no transaction."""
+        """The rows of one statement, without a transaction."""
         with available():
             async with self.connection() as db:
                 return await (await db.execute(sql.encode(), values)).fetchall()

@@ -1,7 +1,7 @@
-"""The port by which tasks are run, wherever that is: wishes go through the database.
+"""The `Dispatcher` of a cluster: what a task's worker is asked to do is asked through the database.
 
-A task that waits has its job by the transaction that made it wait, so there is nothing to submit. To withdraw
-it is to have its job ended, by whichever worker has it, and to look until it is gone.
+A waiting task gets its job in the transaction that made it wait, so there is nothing to submit. `withdraw`
+has the job ended by whichever worker runs it, and polls until the job is gone.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ from server.models import Task
 
 log = logging.getLogger(__name__)
 
-WITHIN = 2.0  # seconds that a worker has to stop what it runs
-FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether it has
+WITHIN = 2.0  # seconds that a worker has to end a job
+FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether a job is gone
 HOSTS_AT_ONCE = 20  # in one transaction
-LATER = 0.1  # of the time that was waited: so much later than need be it is seen at most
+LATER = 0.1  # the pause between two looks, as a part of the time waited so far
 
 _JOBS = "SELECT task_id, job_id, host FROM tasks WHERE task_id = ANY(%s) ORDER BY task_id FOR UPDATE"
 _DROP = "DELETE FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'todo'"
-# From here until something is recorded nobody admits the tasks again.
+# Until a new status is recorded (or ten seconds have passed) nobody admits these tasks again.
 _WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id = ANY(%s)"
 _ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
 _FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS NOT NULL RETURNING job_id"
 
 
 class SharedDispatcher:
-    """`supervisor` and `jobs` are those of this node, if it is a worker."""
+    """`supervisor` and `ours`, its jobs, are those of this node if it is a worker."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class SharedDispatcher:
         self._ours = ours
 
     def submit(self, task: Task) -> None:
-        """It was, in the transaction in which it was stored."""
+        """Nothing to do: the transaction that stored the task has admitted it, if there was room."""
 
     async def withdraw(self, *task_ids: str) -> None:
-        """Raises `WorkerSilent` if who runs one of them does not answer; the wish is kept until they do."""
+        """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""
         while job_ids := await self._take(task_ids):
             if not await self._are_gone(job_ids, WITHIN):
                 raise WorkerSilent
@@ -81,7 +81,7 @@ class SharedDispatcher:
     async def pause(self) -> None:
         async with self._database.transaction() as db:
             await self._admission.pause(db)
-        with suppress(StoreUnavailable):  # it is done: whoever still has a job gives it back
+        with suppress(StoreUnavailable):  # the pause is stored: a worker that gets a job gives it back
             while await self._take_back_some():
                 pass
 
@@ -92,7 +92,7 @@ class SharedDispatcher:
     async def resume(self) -> None:
         async with self._database.transaction() as db:
             hosts = await self._admission.resume(db)
-        with suppress(StoreUnavailable):  # it is done; a sweeper admits who is left
+        with suppress(StoreUnavailable):  # the pause has ended; a sweeper admits the tasks that are left
             for start in range(0, len(hosts), HOSTS_AT_ONCE):
                 async with self._database.transaction() as db:
                     await self._admission.admit(db, hosts[start : start + HOSTS_AT_ONCE])
@@ -105,7 +105,7 @@ class SharedDispatcher:
             await self._supervisor.drain()
 
     async def _take(self, task_ids: Sequence[str]) -> list[int]:
-        """Take those jobs away that have not begun, and ask for the end of the others, which are returned."""
+        """Delete the jobs that have not begun; ask for the end of the others, and return their numbers."""
         async with self._database.transaction() as db:
             found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
             jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}

@@ -1,7 +1,7 @@
-"""procrastinate, which hands jobs to workers: one job for each task that may begin.
+"""The engine: procrastinate, which hands jobs to workers, one job for each task that may begin.
 
-A task's job is made in the transaction that makes the task wait (see `admission`), is taken by one worker,
-and is gone when its attempt is over. What a task has come to stands in `tasks` alone.
+A task's job is made in the transaction that admits the task (see `admission`), is run by one worker, and is
+deleted at the end of the attempt. The state of a task is stored in `tasks` alone.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DOWNLOADS = "downloads"  # the queue of what any worker may run
-DOWNLOAD = "download"  # the engine's task, which runs one attempt of ours
-WISHES = "clipwire_wishes"  # the channel on which workers are told to look for wishes
-NEVER = 86_400  # seconds without a heartbeat after which the engine forgets a worker; we notice far earlier
+DOWNLOADS = "downloads"  # the queue of jobs that any worker may run
+DOWNLOAD = "download"  # the engine's task (a kind of job), which makes one attempt of a task of ours
+WISHES = "clipwire_wishes"  # the channel that tells workers to look for recordings to finish
+NEVER = 86_400  # seconds without a heartbeat after which the engine forgets a worker; `sweeper` is faster
 AGAIN = 0.5  # seconds between tries to reach the database
 
 Heard = Callable[[], None]
 
 
 class Shared(AsyncConnectionPool):
-    """What the engine takes for a pool: it has our connections, and one more on which it listens."""
+    """The engine's pool, which lends connections of `Database`. The engine opens one more, to listen on."""
 
     def __init__(self, database: Database) -> None:
-        # The engine itself says `autocommit` when it connects.
+        # The engine passes `autocommit` itself when it connects; twice is an error.
         settings = {name: value for name, value in ALWAYS.items() if name != "autocommit"}
         super().__init__(database.url, kwargs=settings, open=False)
         self._database = database
@@ -53,7 +53,7 @@ class Shared(AsyncConnectionPool):
 
 
 class PatientConnector(PsycopgConnector):
-    """Outlasts a database that is away: a worker of procrastinate would end, and its jobs with it."""
+    """Retries while the database is away: otherwise procrastinate's worker and its jobs would end."""
 
     def __init__(self, heard: Heard, **settings: Any) -> None:
         super().__init__(**settings)
@@ -65,7 +65,7 @@ class PatientConnector(PsycopgConnector):
         except ConnectorException as exc:
             if not isinstance(exc.__cause__, psycopg.errors.RaiseException):
                 raise
-            # A worker that was taken for dead ends a job that is gone; it was given to another one.
+            # A worker that was taken for dead ends its job, which is gone: the task has a new one.
             log.info("the engine refuses what comes too late: %s", exc.__cause__.diag.message_primary)
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class PatientConnector(PsycopgConnector):
         return found
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
-        """Listen to our own channel as well: it costs no further connection."""
+        """Listen to `WISHES` on the engine's connection as well, which saves another one."""
 
         async def sort(*, channel: str, payload: str) -> None:
             if channel == WISHES:
@@ -108,12 +108,12 @@ class PatientConnector(PsycopgConnector):
 
 
 def queue_of(node_id: str) -> str:
-    """Of what only one node should run, as it has the partial files."""
+    """The queue of jobs that only this node should run, as it has their partial files."""
     return f"node-{node_id}"
 
 
 def new_app(url: str, heard: Heard = lambda: None) -> App:
-    """Open it with `Shared`. `heard` is called when something is said on `WISHES`, while a worker runs."""
+    """Open it with `Shared`. `heard` is called for each notification on `WISHES`, while a worker runs."""
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     return App(connector=PatientConnector(heard, conninfo=url, configure=_configure))
 
@@ -130,7 +130,7 @@ async def _configure(db: AsyncConnection) -> None:
 
 @contextmanager
 def _unwrapped() -> Iterator[None]:
-    """In a transaction of ours: whoever began it knows psycopg's errors, and what follows from them."""
+    """Raise psycopg's own errors in the caller's transaction: the caller handles those, not the engine's."""
     try:
         yield
     except ConnectorException as exc:

@@ -1,7 +1,7 @@
-"""Who a node is: a name that outlives its process, so that it can take up at once what it left behind.
+"""A node's name, which outlives its process, so that a restarted node at once takes over what it left behind.
 
-`nodes/<name>` in the data directory is held (flock) by the node of that name. One that starts takes a name
-whose node is dead; in a folder that several nodes share each of them has its own.
+A node holds a `flock` on the file `nodes/<name>` in the data directory. A node that starts takes the name of
+a dead node, or a new one; nodes that share a data directory have different names.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ def own_name(data_dir: Path) -> Iterator[str]:
 
 @contextmanager
 def dead_neighbours(data_dir: Path) -> Iterator[list[str]]:
-    """Names in this folder whose nodes are dead, which nobody takes for as long as the block lasts.
+    """The names of dead nodes in this data directory; no other node takes one while the block lasts.
 
     Touches the disk; raises `OSError`.
     """
@@ -47,7 +47,7 @@ def _names(folder: Path) -> list[str]:
 
 @contextmanager
 def _held(path: Path) -> Iterator[bool]:
-    """Whether the lock could be had; if so, it is ours for as long as the block lasts."""
+    """Whether the file could be locked; if so, it stays locked for as long as the block lasts."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,17 +62,20 @@ def _held(path: Path) -> Iterator[bool]:
 
 
 def _new_names() -> Iterator[str]:
-    """More than one: a node that starts in this moment may take a new name for one that was left behind."""
+    """Endless: before this node locks a new file, another one may take it for the file of a dead node."""
     while True:
         yield uuid4().hex
 
 
 def name_of(data_dir: Path) -> str:
-    """The name of the folder itself, the same for all that see it. Touches the disk; raises `OSError`."""
+    """The id of the data directory, the same for all nodes that share it.
+
+    Touches the disk; raises `OSError`.
+    """
     path, mine = data_dir / ID_FILE, data_dir / f"{ID_FILE}.{uuid4().hex}"
     if not path.exists():
         mine.write_text(uuid4().hex, encoding="ascii")
-        with suppress(FileExistsError):  # somebody else was faster
+        with suppress(FileExistsError):  # another node was faster
             os.link(mine, path)
         mine.unlink()
     return path.read_text(encoding="ascii")

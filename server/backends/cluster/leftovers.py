@@ -1,7 +1,7 @@
-"""What tasks have left on this machine that other nodes have removed or completed: partial files and logs.
+"""Deletes partial files and logs on this machine of tasks that other nodes have removed or completed.
 
-Announcements of removals are acted on at once. One may be missed, and of tasks that were completed elsewhere
-nothing is announced to those who do not watch: so what lies here is also looked through now and then.
+Announcements of removals are acted on at once. As an announcement may be missed, and a task's completion on
+another node is not acted on, the directories are also searched now and then.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from server.files.workplace import LocalWorkplace
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 60.0  # seconds
-AGAIN = 1.0  # seconds, while a child of ours still works on what was removed
+AGAIN = 1.0  # seconds before the next try, while a child of this node still works on a removed task
 
 
 class Leftovers:
-    """For nodes whose partial files nobody else sees."""
+    """For nodes whose partial files no other node sees."""
 
     def __init__(self, workplace: LocalWorkplace, files: Swept, tasks: Known) -> None:
         self._workplace = workplace
@@ -31,17 +31,17 @@ class Leftovers:
         self._wake = asyncio.Event()
 
     def removed(self, task_id: str) -> None:
-        """Some node has."""
+        """Some node has removed the task."""
         self._removed.add(task_id)
         self._wake.set()
 
     def missed(self) -> None:
-        """Some may have been removed, and it was not heard."""
+        """Announcements of removals may have been missed."""
         self._missed = True
         self._wake.set()
 
     async def clear(self) -> None:
-        """Never ends by itself."""
+        """Delete what is left over, again and again; never returns."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN if self._removed else LOOK_EVERY):
@@ -61,7 +61,7 @@ class Leftovers:
                 self._removed.discard(task_id)
 
     async def _look_through(self) -> None:
-        """Logs are as many as tasks: they are looked through only if there is a reason."""
+        """Search the partial files; the logs, as many as tasks, only if announcements may be missing."""
         now = time.monotonic()
         if not self._missed and now < self._look_at:
             return

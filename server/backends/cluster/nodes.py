@@ -1,6 +1,6 @@
-"""The nodes, as they tell of themselves: each has a row, with a heartbeat.
+"""The table of nodes: each node writes a row about itself, with a heartbeat.
 
-A node that has not been heard of for `lost_after` seconds is taken to be gone; its row goes a day later.
+A node whose heartbeat is older than `lost_after` seconds counts as dead.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ FORGET = "DELETE FROM nodes WHERE heartbeat_at < now() - interval '1 day'"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`folder` names where its finished files lie, None for a bucket; `settings` is a hash, see `shared`."""
+    """`folder` is the id of the folder of its finished files, None for a bucket; `settings`: see `shared`."""
 
     node_id: str
     roles: tuple[Role, ...]
@@ -41,7 +41,7 @@ class Node:
 
 
 class Nodes:
-    """What this node knows of all that live, itself among them; as old as the last `tell`."""
+    """The live nodes, this one among them, as they were at the last `tell`."""
 
     def __init__(self, database: Database, lost_after: float) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class Nodes:
         self.live: list[Node] = []
 
     async def tell(self, me: Node) -> None:
-        """Say how this node is, and hear of the others. Raises `StoreUnavailable`."""
+        """Write this node's row, and read those of the live nodes. Raises `StoreUnavailable`."""
         async with self._database.transaction() as db:
             values = (me.node_id, list(me.roles), me.running, me.low, me.folder, me.settings)
             await db.execute(_TELL, values)
@@ -69,7 +69,7 @@ class Nodes:
         return bool(self.workers) and all(node.low for node in self.workers)
 
     def share(self, me: Node, limit: int) -> int:
-        """This node's part of what all may fetch together, by what runs here and everywhere."""
+        """This node's part of `limit`, the rate of all nodes, in proportion to the downloads it runs."""
         elsewhere = sum(node.running for node in self.live if node.node_id != me.node_id)
         return max(1, limit * max(1, me.running) // (elsewhere + max(1, me.running)))
 
@@ -78,7 +78,7 @@ class Nodes:
         return sorted(node.node_id for node in self.live if node.folder != me.folder)
 
     def set_up_otherwise(self, me: Node) -> list[str]:
-        """The nodes whose settings are not ours, where all should have the same."""
+        """The nodes whose `shared` settings differ from this node's."""
         return sorted(node.node_id for node in self.live if node.settings != me.settings)
 
 
@@ -97,11 +97,11 @@ def shared(settings: Settings) -> str:
         *_hours(settings.downloads),
         settings.downloads.max_filesize,
         settings.downloads.max_playlist,
-        settings.workers,  # whose heart beats slower than others expect is taken for dead by them
+        settings.workers,  # a heartbeat slower than other nodes expect would look like a death
     )
     return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
 
 
 def _hours(downloads: DownloadSettings) -> tuple[object, ...]:
-    """Where there are none, no zone matters."""
+    """The rate windows and their time zone, which without windows does not matter."""
     return (downloads.rate_windows, downloads.time_zone) if downloads.rate_windows else ()

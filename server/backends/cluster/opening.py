@@ -1,4 +1,4 @@
-"""The wiring of a node: what it opens, in this order, and closes in the other."""
+"""The wiring of a node: opens its parts in order, and closes them in the reverse order."""
 
 import asyncio
 import logging
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 3  # for what is done in the database beside the store, by us and by the engine
-SWEEP_AT_MOST = 1.0  # seconds between looks where hosts have limits: a place may come free by the clock alone
+CONNECTIONS = 3  # of `Database`, which the engine uses as well
+SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks become due without any event
 
 
 @dataclass(frozen=True, slots=True)
 class _Common:
-    """What every node has."""
+    """The parts that every node has."""
 
     settings: Settings
     me: Node
@@ -78,15 +78,15 @@ class _Common:
     fork_server: ForkServer
     runner: Runner
     sweeper: Sweeper
-    said: asyncio.Event  # that somebody has a wish
+    said: asyncio.Event  # set when a recording is to be finished
     relay: Relay
-    leftovers: Leftovers | None  # of workers whose partial files nobody else sees
+    leftovers: Leftovers | None  # of a worker whose partial files no other node sees
     cookies: SharedCookies
 
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    """What those have that run downloads."""
+    """The parts that only a node with downloads has."""
 
     jobs: Jobs
     supervisor: Supervisor
@@ -110,7 +110,7 @@ async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) ->
         store, recorder, clock = common.store, common.recorder, common.store.clock
         tasks = Tasks(store, recorder, hub, dispatcher, turns, common.files, room, clock)
         with _explained():
-            if "web" in settings.server.roles:  # others may know no tokens, and need none
+            if "web" in settings.server.roles:  # other nodes may lack tokens, and would end all sessions
                 await store.sessions.end_others(scopes)
             await _join(stack, common, worker)
             await _take_up(common)
@@ -176,7 +176,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
 
 
 async def _own_place(stack: AsyncExitStack, settings: Settings) -> tuple[LocalWorkplace, Node]:
-    """A folder that many nodes may share, in which each has its name."""
+    """Open the data directory, which several nodes may share, and take a name for this node in it."""
     data_dir = settings.storage.data_dir
     await asyncio.to_thread(make, data_dir)
     await stack.enter_async_context(open_lock(data_dir, shared=True))
@@ -208,7 +208,10 @@ def _new_worker(common: _Common) -> _Worker:
 
 
 async def _join(stack: AsyncExitStack, common: _Common, worker: _Worker | None) -> None:
-    """Be known to the other nodes for as long as this one is open. Raises `FilesUnusable`."""
+    """Keep this node's row in `nodes` up to date until `stack` closes.
+
+    Raises `FilesUnusable` if other nodes keep finished files elsewhere.
+    """
     me, nodes, settings = common.me, common.nodes, common.settings
     jobs = worker.jobs if worker else None
     presence = Presence(me, nodes, common.disk, jobs)
@@ -227,9 +230,9 @@ async def _join(stack: AsyncExitStack, common: _Common, worker: _Worker | None) 
 
 
 async def _take_up(common: _Common) -> None:
-    """Have what dead nodes of this folder ran begun anew, by whichever worker, whatever their roles were.
+    """Requeue, for any worker, what dead nodes of this data directory ran.
 
-    It may have been another than the one whose name this node has now.
+    All dead names count: the process that ran here before may have had another name than this one has.
     """
     with ExitStack() as stack:
         neighbours = dead_neighbours(common.settings.storage.data_dir)
@@ -239,7 +242,7 @@ async def _take_up(common: _Common) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """A database that goes away again while the node starts."""
+    """Raise `DatabaseUnusable` if the database goes away again while the node starts."""
     with explained():
         try:
             yield

@@ -1,4 +1,4 @@
-"""What a node does again and again: it says that it is there, and hears what its share of all is."""
+"""Keeps a node's row up to date, and tells the node's share of the rate limit."""
 
 import logging
 from contextlib import suppress
@@ -11,12 +11,12 @@ from server.tasks.disk import Disk
 
 log = logging.getLogger(__name__)
 
-LOOK_AT_NODES = 2.0  # seconds, at most
+LOOK_AT_NODES = 2.0  # seconds, at most, between two heartbeats of a node
 
 
 @dataclass(eq=False, slots=True)
 class Presence:
-    """`me` is how this node is; `jobs` are those of a worker."""
+    """`me` is the part of this node's row that does not change; `jobs`: None if the node is no worker."""
 
     me: Node
     nodes: Nodes
@@ -30,14 +30,14 @@ class Presence:
         self._warn(tuple(self.nodes.set_up_otherwise(self.me)))
 
     def share(self, rate: int) -> int:
-        """This node's part of what all may fetch together: by what runs here, and ran elsewhere lately."""
+        """This node's part of `rate`, by the downloads here now and those elsewhere at the last `tell`."""
         return self.nodes.share(self._now(), rate)
 
     def _now(self) -> Node:
         return replace(self.me, running=len(self.jobs.running()) if self.jobs else 0)
 
     def _roles(self) -> tuple[Role, ...]:
-        """One that only waits for the end of what runs is no worker any more, to nobody."""
+        """A draining node takes no more jobs, so it does not tell the others that it is a worker."""
         draining = self.jobs and self.jobs.draining
         return tuple(role for role in self.me.roles if role != "worker") if draining else self.me.roles
 
@@ -53,7 +53,7 @@ class Presence:
 
 
 class RoomAnywhere(Disk):
-    """Room for what is submitted here: on whichever worker has some."""
+    """The check of room for new tasks: the disk counts as low if those of all workers are low."""
 
     def __init__(self, own: Disk, nodes: Nodes) -> None:
         super().__init__(own.directory, own.floor)

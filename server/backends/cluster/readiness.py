@@ -1,4 +1,4 @@
-"""Whether what a node needs is there: by its roles, and what it sees of the other nodes."""
+"""Whether a node is ready: what it needs, by its roles, and what it knows of the other nodes."""
 
 import time
 from dataclasses import replace
@@ -8,13 +8,13 @@ from server.backends.postgresql.relay import Relay
 from server.clock import Clock
 from server.tasks.readiness import Check, Readiness
 
-SILENCE = 10.0  # seconds
+SILENCE = 10.0  # seconds without a sign of life, after which the check of the listener fails
 CLOCK_OFF = 2.0  # seconds that the machine's clock may differ from the database's
-OF_WORKERS = ("disk", "ffmpeg", "fork_server")  # of a node that runs no downloads they are only reported
+OF_WORKERS = ("disk", "ffmpeg", "fork_server")  # checks that a node without downloads only reports
 
 
 class SharedReadiness:
-    """What `own` says, and then, for information, how the cluster is."""
+    """The checks of `own` and of the listener, and those of the cluster, which are only reported."""
 
     def __init__(self, own: Readiness, nodes: Nodes, me: Node, relay: Relay, clock: Clock) -> None:
         self._own = own
@@ -44,7 +44,7 @@ class SharedReadiness:
         return Check("settings", not others, detail, needed=False)
 
     def _own_clock(self) -> Check:
-        """Tasks go by the database's clock; what is wrong with this one shows in logs."""
+        """Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong."""
         ahead = time.time() - self._clock.now().timestamp()
         if abs(ahead) <= CLOCK_OFF:
             return Check("clock", ok=True, detail="that of the database", needed=False)

@@ -1,8 +1,8 @@
-"""Keeps one worker of the engine at work on this node, and its heart beating, for as long as the node runs.
+"""Keeps one worker of the engine running on this node, and its heartbeat, for as long as the node runs.
 
-The engine's own heartbeat ends when its worker begins to stop, while downloads still come to their end: so it
-is kept here. And a fetch whose answer was lost leaves a job with a worker that never heard of it: that is
-noticed here.
+The engine's own heartbeat ends when its worker begins to stop, while downloads still come to their end: so
+the heartbeat is sent here. If the answer to a fetch is lost, a job is assigned to a worker that does not know
+of it: such jobs are given back here.
 """
 
 import asyncio
@@ -23,17 +23,18 @@ from server.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0  # seconds between looks for jobs, and for wishes to stop one, whose announcement was lost
+POLL = 1.0  # seconds between polls for jobs and abort requests, whose notification may be lost
 GRACE = 4.0  # seconds that jobs have to end when their worker stops
-UNKNOWN_FOR = 10.0  # seconds after which a job of ours that we do not run is given to another worker
-WHILE_STOPPING = 0.25  # seconds between looks at what is to be stopped: nobody else listens any more
-START_AGAIN = 1.0  # seconds
+UNKNOWN_FOR = 10.0  # seconds after which a job that is assigned to this worker, and not run, is given back
+WHILE_STOPPING = 0.25  # seconds between polls for abort requests, once the engine's worker stops polling
+START_AGAIN = 1.0  # seconds before a worker that failed is replaced
 
 
 class Supervisor:
-    """Runs jobs of `queues`, `concurrency` at once. `stranded` is told of jobs that nobody runs.
+    """Runs jobs of `queues`, `concurrency` at once.
 
-    `drain` are the seconds that a node gives to what runs when it stops.
+    `stranded` is called with the number of a job that is assigned to this worker and not run. `drain` is how
+    many seconds more than `GRACE` running jobs have to end when the worker stops.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Supervisor:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop all that runs, at once; other workers go on with it."""
+        """Stop all jobs at once; other workers go on with their tasks."""
         self._closing = True
         self.hold()
         self._jobs.stop()

@@ -1,10 +1,10 @@
-"""Finds jobs whose worker is gone, and tasks whose job is; each waits for another worker then.
+"""Finds jobs whose worker is dead, and tasks whose job is gone; queues these tasks for another worker.
 
-A worker is missed when its heartbeat is older than `lost_after`. Its job is ended and the task gets a new
-one: the engine ends jobs by their number alone, so what a worker that wakes up again says of the old one
-touches nobody. After an outage of the database every heartbeat is old, so nobody is judged before the contact
-has lasted a while. All of it is done in turn with the actions on a task: what somebody is just withdrawing is
-theirs.
+A worker counts as dead when its heartbeat is older than `lost_after` seconds. Its job is ended, and the task
+gets a new one: the engine ends jobs by their number alone, so what a worker that wakes up again reports of
+the old job changes nothing. After an outage of the database every heartbeat is old, so no worker is judged
+before the database has been there for a while. A takeover holds the turn of its task: a task on which an
+action is under way is left to that action.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-SWEEP = 3  # the advisory lock of whoever looks: one is enough
-LOOKS_WITHIN = 2.0  # seconds that a look may take on a busy machine, however soon nodes are missed
-MOST_GRACE = 5.0  # seconds, and at most half of `lost_after`, that others may come back later than this node
+SWEEP = 3  # an advisory lock: one node at a time sweeps
+LOOKS_WITHIN = 2.0  # seconds that a look may always take, on a busy machine, however short `lost_after` is
+MOST_GRACE = 5.0  # seconds, at most half of `lost_after`: other nodes may reconnect that much later
 NEXT_ATTEMPT = "next_attempt"
 
 _STALLED = """
@@ -41,7 +41,7 @@ _IS_STALLED = """
     WHERE jobs.id = %s AND jobs.status = 'doing'
       AND (workers.id IS NULL OR workers.last_heartbeat < now() - make_interval(secs => %s))
     FOR UPDATE OF jobs"""
-# A list waits for its entries without one.
+# A list that waits for its entries has no job, and is not lost.
 _LOST = """
     SELECT task_id FROM tasks LEFT JOIN procrastinate_jobs AS jobs
         ON jobs.id = tasks.job_id AND jobs.status IN ('todo', 'doing')
@@ -53,13 +53,13 @@ _IS_LOST = """
         SELECT FROM procrastinate_jobs AS jobs WHERE jobs.id = job_id AND jobs.status IN ('todo', 'doing')
     ) FOR UPDATE"""
 _IS_DOING = "SELECT id FROM procrastinate_jobs WHERE id = %s AND status = 'doing' FOR UPDATE"
-# Of no task, or of one that is no more: there is nobody to give it to.
+# Jobs of dead workers that belong to no task, or to a deleted one: no task needs a new job.
 _FORGOTTEN = """
     DELETE FROM procrastinate_jobs AS jobs WHERE jobs.status = 'doing'
       AND NOT EXISTS (SELECT FROM tasks WHERE task_id = jobs.lock)
       AND NOT EXISTS (SELECT FROM procrastinate_workers AS workers WHERE workers.id = jobs.worker_id
                       AND workers.last_heartbeat >= now() - make_interval(secs => %s))"""
-# What waits for the node that has its partial files, for too long or in vain: others begin anew.
+# A job that waits too long for the node with the partial files, or whose node is dead, goes to any worker.
 _MOVE = """
     UPDATE procrastinate_jobs AS jobs SET queue_name = %s
     WHERE status = 'todo' AND queue_name LIKE 'node-%%' AND (
@@ -74,7 +74,7 @@ _OF_NODE = """
 
 
 class Sweeper:
-    """`look` is called again and again, on every worker; nothing happens twice."""
+    """Every worker calls `look` again and again; locks, and second looks under them, prevent double work."""
 
     def __init__(
         self, database: Database, recorder: Recorder, admission: Admission, lost_after: float
@@ -83,10 +83,10 @@ class Sweeper:
         self._recorder = recorder
         self._admission = admission
         self._lost_after = lost_after
-        # How long the database must have been there before anybody is judged.
+        # Seconds that the database must have been there before any worker is judged.
         self._contact = lost_after + min(lost_after / 2, MOST_GRACE)
         self._in_contact_since: float | None = None
-        self._damaged: set[str] = set()  # tasks whose rows cannot be read, of which that was said
+        self._damaged: set[str] = set()  # tasks whose rows cannot be read, which has been logged
 
     async def look(self) -> None:
         """Raises `StoreUnavailable`."""
@@ -108,12 +108,15 @@ class Sweeper:
             await self._take_over(task_id, job_id, None)
 
     async def take_over(self, node_id: str) -> None:
-        """Give everything that a node ran to others: it is known to be dead."""
+        """Queue for other workers what a node ran that is known to be dead."""
         for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
             await self._take_over(task_id, job_id, None)
 
     async def _find(self) -> tuple[list[tuple[str, int]], list[str]]:
-        """Who is to be looked at, as far as nobody else looks; and admit who waits for no reason."""
+        """Stalled jobs, as task and job, and lost tasks; none while another node sweeps, or it is too early.
+
+        Admits tasks that wait although there is room.
+        """
         async with self._database.transaction() as db:
             may_judge = self._may_judge()
             if not await _is_first(db):
@@ -134,12 +137,15 @@ class Sweeper:
         return now - self._in_contact_since >= self._contact
 
     async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
-        """End the job, if its worker is (still) so silent, and have the task wait for another attempt."""
+        """End the job and queue its task again, unless the job has ended meanwhile.
+
+        With `silent_for`, the heartbeat of the job's worker must also still be older than that, in seconds.
+        """
         attempt = await self._attempt(task_id)
         async with self._database.transaction() as db:
             if not await try_turn(db, task_id):
                 return
-            # Again, as of now: the job may have ended meanwhile, or somebody else may have ended it.
+            # Look again, in the turn: the job may have ended, or have been ended, since it was found.
             looks = (_IS_DOING, (job_id,)) if silent_for is None else (_IS_STALLED, (job_id, silent_for))
             if not await (await db.execute(*looks)).fetchall():
                 return
@@ -149,13 +155,13 @@ class Sweeper:
         await self._requeue(task_id, Requeued(), attempt)
 
     async def _recover(self, task_id: str) -> None:
-        """A task that is to run, or is said to run, and has no job."""
+        """Give a new job to a task that is to run, or is stored as running, and has no job."""
         attempt = await self._attempt(task_id)
         async with self._database.transaction() as db:
             if not await try_turn(db, task_id):
                 return
             row = await (await db.execute(_IS_LOST, (task_id,))).fetchone()
-            is_damaged = task_id in self._damaged  # then nobody can run it: all it gives is its place
+            is_damaged = task_id in self._damaged  # nobody can run it: only its place is freed
             if row is None or (is_damaged and row[0] is None):
                 return
             await self._free(db, task_id, row[0])
@@ -169,7 +175,7 @@ class Sweeper:
         await self._admission.admit(db, [host for (host,) in hosts])
 
     async def _attempt(self, task_id: str) -> int | None:
-        """The one that is under way, if any; one damaged row keeps none of the others from its turn."""
+        """The attempt that is under way, if any. A damaged row is logged once and does not stop the sweep."""
         try:
             status = await self._recorder.read_surely(task_id)
         except TaskNotFound:
@@ -183,7 +189,7 @@ class Sweeper:
         return status.attempt if status.stage.is_running else None
 
     async def _requeue(self, task_id: str, event: Requeued, attempt: int | None) -> None:
-        """Its last attempt is over; what became of it between our look and now is left as it is."""
+        """Record `event` for `attempt`, which is over; what was recorded since it was read stays as it is."""
         if attempt is not None:
             try:
                 after = await self._recorder.record_surely(task_id, event, attempt)

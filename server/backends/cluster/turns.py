@@ -1,8 +1,8 @@
-"""Turns over all nodes: an advisory lock for each task that somebody acts on.
+"""The `Turns` of all nodes: a session's advisory lock for each task on which an action is under way.
 
-One connection has all the turns of a node, however many there are: it asks for what is waited for again and
-again, and never waits itself. If it is lost, so are the turns; what is done in them meanwhile is done, and
-whoever comes next sees it. Within the node a turn is waited for without the database.
+One connection holds all turns of a node, however many there are: it polls for those that are waited for, and
+never blocks. If the connection is lost, so are its turns: what is done in them goes on, and the action that
+gets a turn next sees what was committed. Actions on the same node wait for each other without the database.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from server.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-MOST = 16  # turns at a time, on this node: what is done in them needs the few connections of all
-WAIT = 8.0  # seconds for a turn
+MOST = 16  # turns at a time on this node: the actions in them share the few connections of `Database`
+WAIT = 8.0  # seconds that an action waits for its turn
 LOOK = 0.02  # seconds between tries to take what another node has
-# A node that was stopped loses its turns: nobody waits for it for ever.
+# After so long without a query the database ends the session, and with it the turns of a stopped process.
 SILENCE = 60.0  # seconds
-KEEP = 20.0  # seconds between signs of life while there are turns
+KEEP = 20.0  # seconds between queries that keep the session while there are turns
 
 _TAKE = """
     SELECT task_id, pg_try_advisory_lock(hashtextextended('clipwire task ' || task_id, 0))
@@ -37,7 +37,7 @@ _TRY = "SELECT pg_try_advisory_xact_lock(hashtextextended('clipwire task ' || %s
 
 
 class SharedTurns:
-    """Somebody has to `keep` it."""
+    """Works only while `keep` runs."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -47,11 +47,11 @@ class SharedTurns:
         self._held: set[str] = set()
         self._ended: list[str] = []
         self._wake = asyncio.Event()
-        self._answers = True  # the database, when it was last asked
+        self._answers = True  # whether the database answered the last query
 
     @asynccontextmanager
     async def turn(self, task_id: str) -> AsyncIterator[None]:
-        """Raises `DatabaseBusy` if somebody else keeps the turn for longer than `WAIT`; `DatabaseAway`."""
+        """Raises `DatabaseBusy` if another action keeps the turn for `WAIT` seconds; `DatabaseAway`."""
         name = _clean(task_id)
         async with AsyncExitStack() as stack:
             try:
@@ -65,7 +65,7 @@ class SharedTurns:
             yield
 
     async def keep(self) -> None:
-        """Take and end turns. Never ends by itself."""
+        """Take and end turns; never returns."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK if self._waiting else KEEP):
@@ -81,7 +81,7 @@ class SharedTurns:
             await taken
         except BaseException:
             if self._waiting.pop(name, None) is None and not taken.cancelled() and not taken.exception():
-                self._end(name)  # it has just been taken
+                self._end(name)  # the lock was taken just before the cancel
             raise
 
     def _end(self, name: str) -> None:
@@ -95,7 +95,7 @@ class SharedTurns:
         try:
             taken = await self._link.do(partial(_exchange, ended, list(self._waiting)))
         except Exception as error:
-            await self._link.lose()  # and with it what was to end
+            await self._link.lose()  # which ends all turns, those in `ended` as well
             if not isinstance(error, StoreUnavailable):
                 log.exception("turns could not be taken")
                 error = DatabaseBusy()
@@ -107,7 +107,7 @@ class SharedTurns:
     def _give(self, taken: Collection[str]) -> None:
         for name in taken:
             waiting = self._waiting.pop(name, None)
-            if waiting is None or waiting.done():  # whoever waited is gone
+            if waiting is None or waiting.done():  # its waiter was cancelled
                 self._ended.append(name)
                 self._wake.set()
             else:

@@ -1,7 +1,8 @@
-"""What a worker does with a job: one attempt of its task, and then the place is free for the next one.
+"""What a worker does with a job: one attempt of its task; then the place is free for the next task.
 
-A job is the right to run its task, for as long as `tasks.job_id` names it. It is given back at the end of the
-attempt, whatever that was; who was taken for dead finds that the task has another job, and changes nothing.
+A job is the right to run its task, for as long as `tasks.job_id` names the job. That is cleared at the end
+of the attempt, whatever its outcome. A worker that was taken for dead finds another job there, and changes
+nothing.
 """
 
 import asyncio
@@ -28,10 +29,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-AGAIN = 5.0  # seconds before a task is tried again that could not begin
+AGAIN = 5.0  # seconds before an attempt is retried that could not begin
 GIVE_BACK_AGAIN = 0.5  # seconds between tries to give a job back
-LOOK_FOR_WISHES = 2.0  # seconds: what was said may be lost
-LET_BE = 60.0  # seconds in which a task gets no job that nobody could run, or only a newer server
+LOOK_FOR_WISHES = 2.0  # seconds between polls for recordings to finish: a notification may be lost
+LET_BE = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
 
 _BEGIN = """
     UPDATE tasks SET node = %s, finish_asked = false WHERE task_id = %s AND job_id = %s AND NOT removed
@@ -39,7 +40,7 @@ _BEGIN = """
     RETURNING task_id"""
 _WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
 _LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
-# As long as one that somebody withdraws, it is not admitted; who acts on it ends that.
+# A task counts as withdrawn for that time, so it is not admitted; any action on it ends that.
 _LET_BE = """
     UPDATE tasks SET withdrawn_at = now() + make_interval(secs => %s)
     WHERE task_id = %s AND job_id = %s AND stage = 'queued' RETURNING task_id"""
@@ -47,7 +48,7 @@ _END = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id = %s RETURN
 
 
 class Published(Protocol):
-    """What the runner's files are asked, see `server.ports.FileStore`."""
+    """The part of `server.ports.FileStore` that is used here."""
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None: ...
 
@@ -58,7 +59,7 @@ class Published(Protocol):
 class Running:
     task_id: str
     work: "asyncio.Task[None]"
-    withdrawn: bool = False  # whoever took it says what becomes of its task
+    withdrawn: bool = False  # whoever withdrew it decides what becomes of the task
     told_to_finish: bool = False
 
 
@@ -74,7 +75,7 @@ class Jobs:
     database: Database
     admission: Admission
     held: bool = False
-    draining: bool = False  # it will take no more jobs: others have what waits
+    draining: bool = False  # this node takes no more jobs: waiting tasks are left to others
     _running: dict[int, Running] = field(default_factory=dict)
 
     def running(self) -> list[str]:
@@ -88,7 +89,7 @@ class Jobs:
         return set(self._running)
 
     async def download(self, context: JobContext, task_id: str) -> None:
-        """The engine's task. A cancel stops the child; the engine says whether by somebody's wish."""
+        """The engine's task. A cancel stops the child; `abort_reason` tells a request from a shutdown."""
         job, me = context.job, asyncio.current_task()
         assert job.id is not None
         assert me is not None
@@ -107,7 +108,7 @@ class Jobs:
                 del self._running[job.id]
 
     async def to_finish(self) -> list[str]:
-        """The tasks of this node whose recording somebody wants ended, each once."""
+        """The tasks of this node whose recording a client has asked to finish; each is returned once."""
         waiting = {job_id: each for job_id, each in self._running.items() if not each.told_to_finish}
         found = await self.database.rows(_WISHES, list(waiting)) if waiting else []
         for _, job_id in found:
@@ -131,7 +132,7 @@ class Jobs:
         return bool(await _surely(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job.id)))
 
     async def _attempt(self, task_id: str, job_id: int) -> None:
-        """Make an attempt. Where none could be made the task must not have a job again at once, for ever."""
+        """Make an attempt. If none can be made, delay the task's next job, which would else come at once."""
         while True:
             try:
                 if await self._was_published(task_id):
@@ -155,13 +156,16 @@ class Jobs:
         await _surely(lambda: self.database.rows(_LET_BE, LET_BE, task_id, job_id))
 
     async def _was_published(self, task_id: str) -> bool:
-        """The last attempt may have died between its files and its last word: only the word is missing."""
+        """Complete the task if its last attempt died after publishing its files, before that was recorded.
+
+        Return whether there is nothing left to attempt.
+        """
         try:
             status = (await self.store.get(task_id)).status
         except TaskNotFound:
             return True
         found = await self.files.published(task_id, status.attempt) if status.attempt else None
-        if found is None or found.files == status.files:  # those of an attempt that has been retried
+        if found is None or found.files == status.files:  # recorded already, and retried since
             return False
         word = Completed.by(found)
         after = await self.recorder.record(task_id, word, status.attempt)
@@ -175,14 +179,14 @@ class Jobs:
             return False
 
     async def _stopped(self, task_id: str, job_id: int) -> None:
-        """The worker goes away: the task waits for another one, and it counts as nothing."""
+        """The worker shuts down: queue the task for another one, without counting a retry or a lost child."""
         try:
             status = (await self.store.get(task_id)).status
             if await self.database.rows(_LEAVE, task_id, job_id) and status.stage.is_running:
                 await self.recorder.record(task_id, Requeued(), status.attempt)
         except TaskNotFound:
             pass
-        except StoreUnavailable as exc:  # it is given to another worker when this one is missed
+        except StoreUnavailable as exc:  # a sweeper does it once this worker is missed
             log.warning("%s could not be given back: %s", task_id, exc.__cause__ or exc)
 
     async def _end(self, task_id: str, job_id: int) -> None:
@@ -198,7 +202,7 @@ class Jobs:
 
 
 async def carry_out_wishes(jobs: Jobs, finish: Callable[[str], None], said: asyncio.Event) -> None:
-    """Call `finish` with each task here whose recording somebody wants ended. Never ends by itself."""
+    """Call `finish` with each task here whose recording a client has asked to finish; never returns."""
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_FOR_WISHES):
