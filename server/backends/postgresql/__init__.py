@@ -1,6 +1,6 @@
 """Tasks in PostgreSQL, which many nodes share.
 
-Its packages are imported with it: only where the settings ask for it.
+Importing it imports psycopg, so it is imported only where the settings choose PostgreSQL.
 """
 
 from server.backends.postgresql.store import PostgresStore, open_store

@@ -1,7 +1,7 @@
-"""What nodes tell each other: that a task has changed, is gone, or that a session has ended.
+"""Announcements between nodes (NOTIFY): a task has changed or is removed, or a session has ended.
 
-An announcement names, it does not show: whoever wants to know reads. It is sent within the transaction of the
-change and delivered after its COMMIT, in the order of commits.
+An announcement holds ids and revisions only; a node that needs the content reads the row. It is sent within
+the transaction of the change and delivered after its COMMIT, in the order of commits.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from psycopg import AsyncConnection
 
 CHANNEL = "clipwire"
-LONGEST = 7900  # bytes; PostgreSQL refuses 8000
+LONGEST = 7900  # bytes of a payload; PostgreSQL refuses 8000
 _SEND = b"""
     SELECT pg_current_xact_id()::text,
         (SELECT count(pg_notify(%s, payload)) FROM unnest(%s::text[]) AS payload)"""
@@ -47,7 +47,7 @@ class LoggedOut:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Which a node sends to itself."""
+    """What a node sends to itself, to see whether announcements arrive."""
 
     def __str__(self) -> str:
         return "? hello"
@@ -57,14 +57,14 @@ News = Changed | Gone | LoggedOut | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
-    """With the COMMIT of the transaction that is open on `db`; return by which number it is known."""
+    """Send `news` with the COMMIT of the transaction open on `db`; return the transaction's number."""
     row = await (await db.execute(_SEND, (CHANNEL, list(packed(sender, news))), prepare=True)).fetchone()
     assert row
     return str(row[0])
 
 
 def packed(sender: str, news: Iterable[News]) -> Iterator[str]:
-    """As few payloads as they fit in: a line for the sender, and one for each of the news."""
+    """Few payloads of at most `LONGEST` bytes, each a line for the sender and one for each of its news."""
     lines: list[str] = []
     size = 0
     for line in map(str, news):
@@ -87,7 +87,7 @@ def unpacked(payload: str) -> tuple[str, list[News]]:
 
 
 def _read(lines: Iterable[str]) -> Iterator[News]:
-    """What a neighbour of the next release says in another way is passed over."""
+    """Lines that only the next release understands are ignored."""
     for line in lines:
         first, _, rest = line.partition(" ")
         match first:

@@ -1,4 +1,4 @@
-"""A copy of the database by PostgreSQL's own program, which has to be at least as new as the server."""
+"""Backs up the database with `pg_dump`, which has to be at least as new as the PostgreSQL server."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ async def backup(url: str, target: Path) -> None:
 
 
 def _find(needed: int) -> str:
-    """The oldest that is new enough."""
+    """The oldest `pg_dump` that is new enough. Raises `DatabaseUnusable` if there is none."""
     known = {version: program for program in _programs() if (version := _version(program)) >= needed}
     if not known:
         how = "pg_dump --format=custom --file=FILE DATABASE"

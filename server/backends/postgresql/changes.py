@@ -16,15 +16,15 @@ from server.ports import Submission
 
 
 class Admits(Protocol):
-    """Gives tasks the jobs by which they run. All of it is part of the transaction of a change."""
+    """Gives tasks the jobs by which they run, within the transaction of a change."""
 
     async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
-        """The jobs that new tasks have at once, before they are stored."""
+        """Make jobs for new tasks, which are not stored yet; return a job's number, or None, for each."""
         ...
 
     async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
-        """What a change leads to after which tasks of `hosts` are queued; those that were there before are
-        `changed`.
+        """Adjust the jobs to a change after which tasks of `hosts` are queued; `changed` are the ids of those
+        tasks that are not new.
         """
         ...
 
@@ -66,7 +66,7 @@ _ENDED = b"""
     SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND ended_at IS NOT NULL AND NOT removed"""
 
-# In the order of their names, so that two who want the same never wait for each other.
+# Locks the rows in the order of their ids, so that two transactions that lock the same rows cannot deadlock.
 _FOLLOWED = b"""
     SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND NOT removed ORDER BY task_id FOR UPDATE OF tasks"""
@@ -74,7 +74,7 @@ _FOLLOWED = b"""
 
 @dataclass(eq=False)
 class Add(Change[Task]):
-    """`values` are the row's columns from `task_id` on, made where only the one who submits can fail."""
+    """`values`, the row's columns from `task_id` on, are made by the caller: an error fails only its call."""
 
     wanted: Submission
     values: tuple[object, ...]
@@ -107,7 +107,7 @@ class Save(Change[bool]):
 
 @dataclass(eq=False)
 class Together(Change["list[Task] | None"]):
-    """All of it, or nothing."""
+    """Makes all of its saves and adds, or none; its outcome is None if a save does not follow."""
 
     saves: Sequence[Save]
     adds: Sequence[Add]
@@ -118,7 +118,7 @@ class Together(Change["list[Task] | None"]):
 
 @dataclass(eq=False)
 class Execute(Change[list[str]]):
-    """A statement of its own, which returns ids; `tells` makes of each what other nodes are told."""
+    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes."""
 
     sql: bytes
     values: tuple[object, ...] = ()
@@ -129,15 +129,16 @@ class Execute(Change[list[str]]):
 class Changes:
     """Writes groups for the `Writer`.
 
-    To count those who wait costs as much as there are. So it is remembered how many tasks had not ended, and
-    which number was the last to be given: since then, whichever node did it, there are no more of them than
-    numbers. While even these would have a place nobody is counted.
+    Counting the waiting tasks costs as much as there are unfinished ones. So `Changes` remembers how many
+    tasks were unfinished at the last count, and the last number given by then. Whatever any node adds or
+    queues again since then takes a number, so both together are an upper bound of the tasks that wait. They
+    are counted anew only when there might be no place under that bound.
     """
 
     def __init__(self, max_queued: int, admits: Admits | None) -> None:
         self._max_queued = max_queued
         self._admits = admits
-        self._most, self._given = max_queued, 0  # who may wait, and the last number then
+        self._most, self._given = max_queued, 0  # unfinished tasks at the last count, and the last number
 
     async def write(self, db: AsyncConnection, group: Sequence[Change[Any]]) -> list[News]:
         adds = [change for change in group if isinstance(change, Add)]
@@ -148,7 +149,7 @@ class Changes:
         joining = sum(len(change.adds) for change in whole)
         wanted = len(adds) + len(ended) + joining
         free = await self._free_places(db, wanted) if wanted else 0
-        if ended:  # each wants a place as a new one does, and is counted like that
+        if ended:  # each wants a place as a new task does, so each takes a number
             await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
         added, have_jobs = await self._add(db, adds, free) if adds else ([], set())
         free -= len([task for task in added if task.status.stage.is_waiting])
@@ -161,7 +162,7 @@ class Changes:
         told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
         told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
         for change in group:
-            if isinstance(change, Execute):  # last: what was just retried has not expired
+            if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 told += await _execute(db, change)
         waiting = [task for task in added if task.status.task_id not in have_jobs]
         if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values()}):
@@ -169,8 +170,9 @@ class Changes:
         return told
 
     async def _free_places(self, db: AsyncConnection, wanted: int) -> int:
-        """As many as there are, or at least as many as are wanted; true until the end of the transaction, as
-        nobody else may give a number meanwhile.
+        """How many places are free, or a lower bound that is at least `wanted`.
+
+        It holds until the end of the transaction: its advisory lock keeps other nodes from giving numbers.
         """
         await db.execute(_LOCK, (OURS, ADD), prepare=True)
         given = await _row(db, _GIVEN)
@@ -248,7 +250,7 @@ async def _shared(db: AsyncConnection, wishes: list[str]) -> "dict[str, Task | A
 
 
 async def _ended(db: AsyncConnection, saves: Sequence[Save]) -> set[str]:
-    """The ids of those that had ended and are to wait again."""
+    """The ids of final tasks that are to wait again."""
     if not saves:
         return set()
     columns = _columns((save.status.task_id, save.status.revision) for save in saves)
@@ -256,7 +258,7 @@ async def _ended(db: AsyncConnection, saves: Sequence[Save]) -> set[str]:
 
 
 def _with_a_place(saves: Sequence[Save], ended: Collection[str], free: int) -> list[Save]:
-    """Those that need none, or for which there is one; the others' outcomes are set."""
+    """The saves that need no place or get one; the outcome of the others is set to `QueueFull`."""
     possible = []
     for save in saves:
         if save.status.task_id in ended:
@@ -269,7 +271,7 @@ def _with_a_place(saves: Sequence[Save], ended: Collection[str], free: int) -> l
 
 
 async def _save(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
-    """Set the outcomes; return the hosts of those that are queued now."""
+    """Set the outcomes; return the hosts of the tasks that are queued now, by id."""
     if not saves:
         return {}
     columns = _columns(save.row() for save in saves)
@@ -283,7 +285,7 @@ async def _save(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
 async def _do_together(
     db: AsyncConnection, change: Together, ended: Collection[str], free: int
 ) -> dict[str, str]:
-    """Set the outcome; return the hosts of those that are queued now, and are not new."""
+    """Set the outcome; return the hosts of the saved tasks that are queued now, by id."""
     followed = _columns((save.status.task_id, save.status.revision) for save in change.saves)
     found = await (await db.execute(_FOLLOWED, followed, prepare=True)).fetchall() if change.saves else []
     if len(found) < len(change.saves):
@@ -292,7 +294,7 @@ async def _do_together(
         change.outcome = QueueFull()
     else:
         hosts = await _save(db, change.saves)
-        # Their jobs come with those of all that wait.
+        # These tasks get their jobs in `Admits.follow`, as all waiting tasks do.
         change.outcome = await _insert(db, change.adds, [None] * len(change.adds)) if change.adds else []
         return hosts
     return {}

@@ -1,4 +1,4 @@
-"""A look at the database from outside: nothing is changed, no lock is taken."""
+"""Checks the database without changing anything or taking a lock."""
 
 import os
 
@@ -9,11 +9,11 @@ from server.backends.postgresql.migrations import released_scripts, verify
 from server.backends.postgresql.relay import POOLER
 from server.backends.unusable import DatabaseUnusable
 
-HEARD_WITHIN = 2.0  # seconds
+HEARD_WITHIN = 2.0  # seconds in which a notification has to arrive
 
 
 async def check(url: str) -> str:
-    """What is there, in a few words. Raises `DatabaseUnusable` if a server could not work with it."""
+    """Describe the database in a few words. Raises `DatabaseUnusable` if a server could not work with it."""
     newest = released_scripts()[-1].number
     with explained():
         async with connected(url) as db, connected(url) as other:
@@ -26,7 +26,7 @@ async def check(url: str) -> str:
 
 
 async def _hears(db: AsyncConnection, other: AsyncConnection) -> None:
-    """Whether `db` hears what `other` says, on a channel that no node listens to."""
+    """Raise `DatabaseUnusable` if a notification of `other`, which no node hears, does not reach `db`."""
     channel = f"clipwire_check_{os.getpid()}"
     await db.execute(f"LISTEN {channel}".encode())
     await other.execute("SELECT pg_notify(%s, '')", (channel,))

@@ -1,4 +1,4 @@
-"""What time it is for all nodes: the database says it."""
+"""The time for all nodes, by the database's clock."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,8 +12,8 @@ _NOW = b"SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class DatabaseClock(Clock):
-    """The database's clock, as it was when somebody looked, and a stopwatch since: nobody's own clock
-    counts.
+    """The database's time at the last `look`, plus a stopwatch since then; the machine's own clock is not
+    used.
     """
 
     def __init__(self, steady: Callable[[], float] = stopwatch) -> None:
@@ -21,7 +21,7 @@ class DatabaseClock(Clock):
         self._latest = 0.0
 
     async def look(self, db: AsyncConnection) -> None:
-        """Take over what the database says now, in the middle of the time that the answer took."""
+        """Read the database's clock; its time counts as that of the middle between query and answer."""
         asked = self._steady()
         row = await (await db.execute(_NOW)).fetchone()
         assert row

@@ -1,8 +1,8 @@
-"""Connections to the database, and what is said where it cannot be used: at the start, and later.
+"""Connections to the database, and the errors that are raised where it cannot be used.
 
-A database may go away without a word: its machine is off, or it hangs. Nothing here waits for it without a
-limit, and what is asked of it is cut off by shutting the socket: a query that is cancelled politely would
-go on waiting.
+A database may stop answering without closing its connections: its machine is off, or it hangs. So all waits
+have a limit, and a query is cut off by shutting the socket down: a cancel request would wait for the database
+as well.
 """
 
 import asyncio
@@ -25,14 +25,15 @@ ALWAYS = {
     "autocommit": True,
     "connect_timeout": round(CONNECT_WITHIN),
     "application_name": "clipwire",
-    # A machine that is off is noticed within 20 seconds also where nothing is asked.
+    # A machine that is off is noticed within 20 seconds, on an idle connection as well.
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,  # milliseconds
 }
-# Whatever the server, the database or the role is set to: what was answered survives a power cut, who waited
-# for a lock then sees what was committed meanwhile, all texts come through, and who listens may be silent.
+# These override the settings of the server, the database and the role: a commit survives a power cut, a
+# statement that has waited for a lock sees what was committed meanwhile, all texts can be sent, and a
+# connection that only listens is not ended.
 SETTINGS = (
     "synchronous_commit = on",
     "timezone = 'UTC'",
@@ -40,9 +41,9 @@ SETTINGS = (
     "client_encoding = 'UTF8'",
     "idle_session_timeout = 0",
 )
-# The database ended a transaction of this process, which had kept others waiting for too long; see `link`.
+# The database ended a transaction of this process, which took too long; see `LETS_GO` in `link`.
 STOOD_STILL = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
-# Errors whose reason is not that the database is away.
+# Errors that do not mean that the database is away.
 _OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     psycopg.errors.DiskFull: DiskFull,
     psycopg.errors.IoError: StorageFailed,
@@ -54,14 +55,15 @@ _OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
 }
 _AWAY = (
     psycopg.OperationalError,  # also: too many connections, starting up, shutting down
-    psycopg.InterfaceError,  # used after it was lost
-    psycopg.errors.ReadOnlySqlTransaction,  # another machine has taken over
+    psycopg.InterfaceError,  # a connection is used after it was lost
+    psycopg.errors.ReadOnlySqlTransaction,  # this server is a standby: another machine has taken over
     *STOOD_STILL,
     OSError,
     TimeoutError,
 )
-# What a server that is there says to those it does not let in -> what helps. libpq does not give the SQLSTATE
-# of a connection that was refused; a server that speaks another language is waited for.
+# What a server says when it refuses a connection -> what helps. The texts are compared since libpq does not
+# give the SQLSTATE of a refused connection; a server with messages in another language is retried like one
+# that is away.
 _ANSWERS = (
     (r'database ".*" does not exist|no such database', "create it, or name another one"),
     (
@@ -76,7 +78,7 @@ _ANSWERS = (
 async def connect(url: str, *settings: str) -> AsyncConnection:
     """A connection whose commits survive a power cut, with `settings` of its own (`work_mem = '64MB'`).
 
-    Raises `psycopg.OperationalError`; within `CONNECT_WITHIN` seconds, but for several hosts that are silent.
+    Raises `psycopg.OperationalError`; within `CONNECT_WITHIN` seconds for each host that is silent.
     """
     db = await AsyncConnection.connect(url, **ALWAYS)  # type: ignore[arg-type]
     try:
@@ -89,12 +91,12 @@ async def connect(url: str, *settings: str) -> AsyncConnection:
 
 
 class Unanswered(psycopg.OperationalError):
-    """It was us who gave up."""
+    """The database did not answer in time, and this process cut the connection."""
 
 
 @contextmanager
 def answering(db: AsyncConnection, within: float = ANSWER_WITHIN) -> Iterator[None]:
-    """Lose the connection `db` if the block has not ended `within` seconds; it raises `Unanswered` then."""
+    """Sever the connection `db` if the block has not ended `within` seconds; it raises `Unanswered` then."""
     loop = asyncio.get_running_loop()
     timer = loop.call_later(within, sever, db)
     try:
@@ -108,7 +110,7 @@ def answering(db: AsyncConnection, within: float = ANSWER_WITHIN) -> Iterator[No
 
 
 def sever(db: AsyncConnection) -> None:
-    """Whoever waits for an answer on `db` hears at once that the connection is lost."""
+    """Shut the socket of `db` down, so that a query that waits for its answer fails at once."""
     with (
         suppress(psycopg.OperationalError, OSError),  # it is lost already
         socket.socket(fileno=socket.dup(db.fileno())) as ours,
@@ -118,7 +120,7 @@ def sever(db: AsyncConnection) -> None:
 
 @contextmanager
 def available() -> Iterator[None]:
-    """Turn PostgreSQL's errors into `StoreUnavailable`, if their reason lies outside: for a server."""
+    """Turn PostgreSQL's errors into `StoreUnavailable`, if their cause is outside this program."""
     try:
         yield
     except _AWAY as error:
@@ -141,7 +143,7 @@ def explained() -> Iterator[None]:
 
 
 def advice(error: BaseException) -> str | None:
-    """What helps against `error` if the database has answered, so that it is in vain to wait; else None."""
+    """What helps against `error` if the database refused the connection: a retry is in vain; else None."""
     return next((what_helps for said, what_helps in _ANSWERS if re.search(said, str(error))), None)
 
 

@@ -1,7 +1,7 @@
-"""Rows of another database, brought here in one transaction: all of them, or none.
+"""Copies the rows of another database into this one, in one transaction: all of them, or none.
 
-They are compared before its COMMIT, one by one. So whoever was interrupted begins again, and finds either
-nothing or the very rows that were to come.
+The rows are compared with the source before the COMMIT, one by one. An interrupted copy can be repeated: it
+finds either an empty database or exactly the rows of the source.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from server.backends.rows import read_task
 from server.backends.sqlite.export import BATCH, Row, SessionRow, Source
 from server.backends.unusable import DatabaseUnusable
 
-BATCH_WITHIN = 120.0  # seconds
+BATCH_WITHIN = 120.0  # seconds for a statement about one batch
 _NAMES = (
     "number, task_id, revision, stage, priority, request, status, short, "
     "idempotency, idempotency_request, search"
@@ -47,7 +47,7 @@ _IS_EMPTY = """
     SELECT NOT EXISTS (SELECT FROM tasks) AND NOT EXISTS (SELECT FROM sessions)
         AND NOT EXISTS (SELECT FROM cookies) AND NOT EXISTS (SELECT FROM pauses)"""
 _ALONE = "LOCK TABLE tasks, sessions, cookies, pauses IN EXCLUSIVE MODE"
-# Made at once in the end: row by row the index of texts takes most of the time.
+# The index of texts is dropped, and built at the end: updating it row by row takes most of the time.
 _INDEX = "SELECT pg_get_indexdef('tasks_grams'::regclass)"
 _WITHOUT_INDEX = "DROP INDEX tasks_grams"
 _ROOM_FOR_INDEX = "SET LOCAL maintenance_work_mem = '256MB'"
@@ -73,7 +73,7 @@ async def bring(url: str, source: Source) -> None:
     with explained():
         async with connected(url) as db, db.transaction():
             with answering(db, BATCH_WITHIN):
-                await db.execute(_ALONE)  # nodes may run, and wait
+                await db.execute(_ALONE)  # nodes that run wait for the COMMIT
             if await _is_empty(db):
                 await _insert(db, source)
             await _compare(db, source)
@@ -93,7 +93,7 @@ async def _insert(db: AsyncConnection, source: Source) -> None:
         with answering(db, BATCH_WITHIN):
             await db.execute(_INSERT.encode(), _columns([(_host(row), *row) for row in rows]))
     await db.execute(_ROOM_FOR_INDEX)
-    await db.execute(index.encode())  # minutes, if there are millions
+    await db.execute(index.encode())  # takes minutes for millions of rows
     if sessions := await source.sessions():
         await db.execute(_INSERT_SESSIONS, _columns(sessions))
         await db.execute(_GO_ON, ("sessions", sessions[-1].number))
@@ -134,7 +134,7 @@ def _first_difference(ours: Sequence[Row], theirs: Sequence[Row]) -> int:
 
 
 def _are_same(ours: Sequence[SessionRow], theirs: Sequence[SessionRow]) -> bool:
-    """Ends are kept in microseconds."""
+    """Equal but for the ends, which PostgreSQL rounds to microseconds."""
     return [row[:3] for row in ours] == [row[:3] for row in theirs] and all(
         abs(one.ends_at - other.ends_at) < 0.001 for one, other in zip(ours, theirs, strict=True)
     )
@@ -143,7 +143,7 @@ def _are_same(ours: Sequence[SessionRow], theirs: Sequence[SessionRow]) -> bool:
 def _host(row: Row) -> str:
     try:
         return read_task(row.number, row.request, row.status).host
-    except ValueError:  # nothing will be fetched for it
+    except ValueError:  # the row is damaged: nothing will be fetched for it
         return ""
 
 

@@ -1,4 +1,4 @@
-"""One connection that is made when it is needed, and made anew after it was lost."""
+"""Connections that are made when they are needed, and made anew after they were lost."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,28 +19,28 @@ from server.backends.postgresql.connection import (
     sever,
 )
 
-FREE_WITHIN = 4.0  # seconds that somebody waits for a connection
-SAYS_SO_BEFORE = 0.5  # seconds by which a database that is there is quicker than our patience
+FREE_WITHIN = 4.0  # seconds that a caller waits for a free connection
+SAYS_SO_BEFORE = 0.5  # seconds by which the database's own limit is shorter than ours
 Result = TypeVar("Result")
 Work = Callable[[AsyncConnection], Awaitable[Result]]
-# A node that was stopped, or whose machine is off, lets go of what it has locked before those who wait for it
-# give up (`ANSWER_WITHIN`). One that lives, and was kept from its processor for so long, tries once more.
+# The database ends a transaction of a process that is stopped (or whose machine is off), and so releases its
+# locks before those who wait for them give up (`ANSWER_WITHIN`). A process that was only delayed tries again.
 LETS_GO = (
     "idle_in_transaction_session_timeout = '3s'",
     "tcp_keepalives_idle = 10",
     "tcp_keepalives_interval = 3",
     "tcp_keepalives_count = 3",
 )
-# The same for one that stopped between a statement and its Sync, which the database does not count as idle:
-# PostgreSQL 17 and newer. Who waits began later, and so is ended later.
+# The same for a process that stopped between a statement and its Sync, which the database does not count as
+# idle: PostgreSQL 17 and newer. A transaction that waits for its locks began later, and so is ended later.
 _LETS_GO_AT_LAST = """
     SELECT set_config('transaction_timeout', %s, false)
     WHERE current_setting('server_version_num')::int >= 170000"""
 
 
 class Link:
-    """For one user at a time. `settings` are the connection's own, `within` are seconds for one piece of
-    work.
+    """A connection for one user at a time. `settings` are set on it; `within` is the limit of one piece of
+    work, in seconds.
     """
 
     def __init__(self, url: str, *settings: str, within: float = ANSWER_WITHIN) -> None:
@@ -59,11 +59,11 @@ class Link:
         await self.lose()
 
     def hurry(self) -> None:
-        """From now on the database has a second, and no more."""
+        """From now on give the database one second to answer, and no more: the server shuts down."""
         self._within = min(self._within, 1.0)
 
     def end(self) -> None:
-        """Whoever uses it hears that it is lost, at once and for good."""
+        """Cut the connection for good: whatever uses it, now or later, fails at once."""
         self._ended = True
         if self._db:
             sever(self._db)
@@ -82,8 +82,8 @@ class Link:
     async def do(self, work: Work[Result]) -> Result:
         """What `work` returns, which changes nothing or all in one transaction; raises `StoreUnavailable`.
 
-        It is done once more where the connection was lost: mostly before, which shows as soon as it is used,
-        or while this process stood still.
+        `work` is tried once more where the connection was lost: mostly earlier, which shows only when the
+        connection is used, or while this process stood still.
         """
         with available():
             db = await self._open()
@@ -95,7 +95,7 @@ class Link:
             return await self.once(work)
 
     async def once(self, work: Work[Result]) -> Result:
-        """Raises what psycopg does; a connection that was lost is put away."""
+        """Like `do`, without a second try; raises psycopg's errors."""
         return await self._use(await self._open(), work)
 
     async def _use(self, db: AsyncConnection, work: Work[Result]) -> Result:
@@ -127,7 +127,7 @@ class Link:
 
 
 class Links:
-    """Some connections, each of which serves whoever comes next; who comes waits `free_within` seconds."""
+    """A pool of connections; a caller waits up to `free_within` seconds for a free one."""
 
     def __init__(self, links: Sequence[Link], free_within: float = FREE_WITHIN) -> None:
         self._links = links
@@ -137,7 +137,7 @@ class Links:
             self._free.put_nowait(link)
 
     def end(self) -> None:
-        """As `Link.end`, all of them."""
+        """End all of the connections, see `Link.end`."""
         for link in self._links:
             link.end()
 
@@ -153,7 +153,7 @@ class Links:
 
     @asynccontextmanager
     async def _free_link(self) -> AsyncIterator[Link]:
-        """Raises `DatabaseAway` where all are waiting for an answer, too."""
+        """Raises `DatabaseAway` if none becomes free in time: all of them wait for an answer."""
         with available():
             async with asyncio.timeout(self._free_within):
                 link = await self._free.get()

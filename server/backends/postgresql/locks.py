@@ -12,7 +12,7 @@ ADD = 2  # held while numbers are given and places in the queue are counted
 
 @asynccontextmanager
 async def locked(db: AsyncConnection, lock: int) -> AsyncIterator[None]:
-    """Hold `lock` over several transactions; it ends with the connection, too."""
+    """Hold `lock` for the session, over several transactions; a lost connection releases it as well."""
     await db.execute("SELECT pg_advisory_lock(%s, %s)", (OURS, lock))
     try:
         yield

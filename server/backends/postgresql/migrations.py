@@ -1,9 +1,9 @@
 """Brings a database to this server's schema, one node at a time, and refuses one that it cannot work with.
 
 A script that was released is never edited; the next number is added. Each is applied in one transaction
-together with its number. Servers of two neighbouring releases work on one schema: a release expands it, and
-only the next one takes away what the release before still needed. Such a script says `-- oldest server:
-<n>`, the number of the newest script of the oldest server that can work on.
+together with its number. Servers of two neighbouring releases work on one schema: a release only adds to it,
+and the next one takes away what the release before still needed. A script that takes something away says
+`-- oldest server: <n>`: servers whose newest script has a lower number cannot work with the schema any more.
 """
 
 import re
@@ -50,7 +50,7 @@ def released_scripts() -> list[Script]:
 
 
 def scripts_in(folder: Traversable) -> list[Script]:
-    """The scripts in their order, `0001_engine.sql` and on; whatever else lies there is none of ours."""
+    """The scripts in their order, `0001_engine.sql` and on; other files in the folder are ignored."""
     found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
     scripts = [Script(int(name["number"]), _whole(file.read_text("utf-8"))) for name, file in found]
     return sorted(scripts, key=lambda script: script.number)
@@ -67,7 +67,7 @@ async def migrate(db: AsyncConnection, scripts: Sequence[Script]) -> int:
 
 
 async def verify(db: AsyncConnection, newest: int) -> int:
-    """Return the version, 0 for an empty database. Raises `DatabaseUnusable` if it is not fit."""
+    """Return the version, 0 for an empty database. Raises `DatabaseUnusable` if a server cannot use it."""
     row = await (await db.execute("SHOW server_encoding")).fetchone()
     if not row or row[0] != "UTF8":
         raise DatabaseUnusable(PLACE, f"is encoded in {row and row[0]}: make one with ENCODING 'UTF8'")
@@ -104,7 +104,7 @@ async def _apply(db: AsyncConnection, script: Script) -> None:
         async with db.transaction():
             await db.execute("SET LOCAL client_min_messages = warning")
             await db.execute(_TABLE)
-            await db.execute(script.sql.encode())  # several statements: none of them takes values
+            await db.execute(script.sql.encode())  # several statements: possible without values only
             await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
     except DatabaseError as error:
         why = f"could not be brought to schema {script.number}, it is unchanged ({one_line(error)})"
@@ -112,7 +112,7 @@ async def _apply(db: AsyncConnection, script: Script) -> None:
 
 
 def _whole(script: str) -> str:
-    """With the files of installed packages in the place of the lines that ask for them."""
+    """The script with files of installed packages in the place of its `-- include` lines."""
     return _INCLUDE.sub(lambda found: _file(found["package"], found["path"]), script)
 
 

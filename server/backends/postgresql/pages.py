@@ -1,9 +1,9 @@
-"""Pages of tasks, and the search of a text in two steps.
+"""Builds the queries for pages of tasks (keyset pagination), and for a search of a text in two steps.
 
-A page begins behind the last task of the one before, by value; each part of a query follows an index in the
-page's order. A search first looks through the newest tasks, where a text that is common is found soon; what
-is rarer is then asked of the index of trigrams. PostgreSQL would choose between the two by estimates that
-are wrong by orders of magnitude, so it is not let: see `SEARCH_SETTINGS`.
+A page begins after the sort key of the last task of the page before; each part of a query follows an index in
+the page's order. A search first reads the newest tasks, where a common text is found soon; a rarer one is
+then looked up in the index of trigrams. PostgreSQL's planner would choose between the two by estimates that
+are wrong by orders of magnitude, so `SEARCH_SETTINGS` leave it no choice.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ from server.ports import Filter
 
 WINDOW = 20_000  # tasks that the first step looks through
 GRAM = 3
-MOST_GRAMS = 32  # of a long text; the index only narrows down
-# The second step: only a bitmap of the index, exact to the row: to make its trigrams costs 0.1 ms.
+MOST_GRAMS = 32  # of a long text: the index only narrows the search down
+# The second step may only use a bitmap scan of the index. `work_mem` keeps the bitmap exact to the row:
+# otherwise rows would be checked again, and making the trigrams of one costs 0.1 ms.
 SEARCH_SETTINGS = (
     "work_mem = '64MB'",
     "enable_seqscan = off",
@@ -35,7 +36,7 @@ _QUEUE_ORDER = " ORDER BY priority DESC, number LIMIT %s"
 _CONTAINING = " AND position(%s IN search) > 0"
 _MERGED = "SELECT * FROM ({}) AS merged"
 LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM tasks"
-# Expressions in the place of plain columns keep other indexes than that of trigrams out.
+# Expressions in the place of plain columns keep the planner from other indexes than that of trigrams.
 _INDEXED = """
     WITH found AS MATERIALIZED (
         SELECT number, priority, status FROM tasks
@@ -50,7 +51,7 @@ _INDEXED = """
 
 
 def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
-    """All that is wanted, in its order; `text` is folded, and looked for in each task."""
+    """The query for a page of `wanted`, which looks for the folded `text` in each task that it reads."""
     if wanted.is_queue:
         narrow, of_list = (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id else ("", [])
         return _merged(
@@ -76,7 +77,7 @@ def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
 
 
 def window_query(stages: Sequence[Stage], text: str, first: int, end: int, limit: int) -> Query:
-    """Those from number `first` on and before `end`."""
+    """The first step of a search: tasks from number `first` on and before `end`."""
     where = " AND number >= %s AND number < %s AND stage || '' = ANY(%s)"
     return _part(where, text, _NEWEST, limit, first, end, _values(stages))
 
@@ -89,7 +90,7 @@ def indexed_query(stages: Sequence[Stage], text: str, end: int, limit: int) -> Q
 
 
 def grams_query(text: str) -> str:
-    """As a `tsquery`: all trigrams of a text, spread over it, or those that begin with a shorter one."""
+    """A `tsquery` for trigrams of `text`, spread over it, or for any that begins with a shorter `text`."""
     if len(text) < GRAM:
         return _quoted(text) + ":*"
     grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))

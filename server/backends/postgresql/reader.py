@@ -1,6 +1,6 @@
-"""Answers all who wait with one query, and meanwhile gathers those who come next.
+"""Batches reads: one query answers all waiting callers; those that come meanwhile wait for the next one.
 
-Nothing is kept: what was done through another node is read here. Only what a row's text means is remembered.
+Nothing is cached, so that what was changed through another node is seen here.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class GroupReader(Generic[Found]):
         await self._task
 
     async def get(self, key: str) -> Found | None:
-        """As it is now, or later. Raises `StoreUnavailable`, and `ValueError` if its row is damaged."""
+        """The value as of now or later. Raises `StoreUnavailable`, and `ValueError` for a damaged row."""
         if not is_text(key):
             return None
         if self._closing:
@@ -51,7 +51,7 @@ class GroupReader(Generic[Found]):
         if key not in self._waiting:
             self._waiting[key] = asyncio.get_running_loop().create_future()
             self._wake.set()
-        return await asyncio.shield(self._waiting[key])  # others wait for it as well
+        return await asyncio.shield(self._waiting[key])  # other callers may wait for it as well
 
     async def _run(self) -> None:
         while not self._closing:
@@ -82,7 +82,7 @@ class GroupReader(Generic[Found]):
 
 
 def is_text(text: str) -> bool:
-    """Whether PostgreSQL takes, and so may hold it: neither NUL nor half of a surrogate pair."""
+    """Whether PostgreSQL accepts `text`, and so may hold it: no NUL, and no half of a surrogate pair."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -91,4 +91,4 @@ def is_text(text: str) -> bool:
 
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
     answer.set_exception(error)
-    answer.exception()  # seen: whoever waited may be gone
+    answer.exception()  # marks it as retrieved: all callers may have been cancelled

@@ -1,9 +1,9 @@
 """Tells this node's hub what other nodes have changed.
 
-First it listens, then it reads all that is watched here, and from then on what is announced: so nothing
-falls between, and `revision` removes the overlap. After a gap in the listening it does the same again. An
-announcement of a task that nobody watches here, or of a revision that was read already, costs nothing; the
-others are read in one query at a time, which takes all that came during the one before.
+The relay first listens, then reads all tasks that are watched here, and from then on those that are
+announced: so no change is missed, and `revision` removes the overlap. After a gap in the listening it starts
+over. An announcement of a task that nobody watches here, or of a revision that was read already, needs no
+query. The other tasks are read by one query at a time, for all that was announced during the query before.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ from server.tasks.hub import Hub
 
 log = logging.getLogger(__name__)
 
-SILENT = 5.0  # seconds without an announcement, after which the connection is tried
-ANSWER_WITHIN = 2.0  # seconds, in which it has to answer then
+SILENT = 5.0  # seconds without an announcement, after which the connection is tested
+ANSWER_WITHIN = 2.0  # seconds in which the connection has to answer the test
 AGAIN = 0.5  # seconds before the next try to listen, or to read
-LISTENS_WITHIN = 20.0  # seconds
-HEARD_WITHIN = 0.3  # seconds after which a node that does not hear itself says it again
+LISTENS_WITHIN = 20.0  # seconds that a start waits for the relay to listen
+HEARD_WITHIN = 0.3  # seconds after which a node repeats an announcement to itself that has not arrived
 SAID = 8  # times, at most
 BATCH = 500  # tasks in one query
 POOLER = "leads through a pooler in transaction mode: use session mode or the server itself"
 
 
 class Removals(Protocol):
-    """What is to be known of tasks that nobody watches here: that another node has removed them."""
+    """Is told of removals by other nodes, also of tasks that nobody watches here."""
 
     def removed(self, task_id: str) -> None: ...
 
     def missed(self) -> None:
-        """There was a gap in the listening."""
+        """Removals may have been missed: there was a gap in the listening."""
         ...
 
 
@@ -49,7 +49,7 @@ class Removals(Protocol):
 async def relayed(
     url: str, store: PostgresStore, hub: Hub, removals: "Removals | None" = None
 ) -> AsyncIterator["Relay"]:
-    """Raises `DatabaseUnusable` if this node does not hear what it says."""
+    """Raises `DatabaseUnusable` if this node does not receive its own announcements."""
     relay = Relay(url, store, hub, removals)
     tasks = [
         asyncio.create_task(relay.listen(), name="relay, listening"),
@@ -66,8 +66,8 @@ async def relayed(
 
 
 class Relay:
-    """`silence` is how long nothing was heard of the other nodes, or what was missed could not be read, in
-    seconds.
+    """`silence` is for how long, in seconds, the connection gave no sign of life, or missed changes could not
+    be read.
     """
 
     def __init__(self, url: str, store: PostgresStore, hub: Hub, removals: Removals | None = None) -> None:
@@ -80,9 +80,9 @@ class Relay:
         self._complained = False
         self._heard = time.monotonic()
         self._listens = asyncio.Event()
-        self._said = asyncio.Event()  # set when our own word has come back
-        self._due: dict[str, int] = {}  # what is to be read, at least in this revision
-        self._read: dict[str, int] = {}  # the revisions that were read of what is watched
+        self._said = asyncio.Event()  # set when an announcement of this node has come back
+        self._due: dict[str, int] = {}  # tasks to be read, and the revision expected at least
+        self._read: dict[str, int] = {}  # revisions that were read of watched tasks
         self._wake = asyncio.Event()
 
     @property
@@ -90,9 +90,9 @@ class Relay:
         return time.monotonic() - self._heard
 
     async def hear_yourself(self) -> None:
-        """Raises `DatabaseUnusable` if what is said does not come back.
+        """Raises `DatabaseUnusable` if announcements of this node do not come back.
 
-        How long it takes to say it, on a busy machine, is not what is judged.
+        The time that sending one takes, on a busy machine, does not count.
         """
         for _ in range(SAID):
             if not await _is_set(self._listens, LISTENS_WITHIN):
@@ -112,10 +112,10 @@ class Relay:
     def stop(self) -> None:
         self._stopping = True
         if self._db:
-            sever(self._db)  # a wait that is cancelled would ask the database, which may be silent
+            sever(self._db)  # a cancelled wait would send the database a cancel request, and wait
 
     async def listen(self) -> None:
-        """Never ends by itself."""
+        """Listen until `stop`, with a new connection after each error."""
         while not self._stopping:
             try:
                 await self._listen()
@@ -128,13 +128,13 @@ class Relay:
             await asyncio.sleep(AGAIN)
 
     def _complain(self, what: str, why: BaseException) -> None:
-        """Once in an outage, which may last."""
+        """Log once per outage."""
         if not self._stopping and not self._complained:
             log.warning("%s: %s", what, one_line(why) or type(why).__name__)
         self._complained = True
 
     async def read(self) -> None:
-        """Never ends by itself."""
+        """Read and publish announced tasks; never returns."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -149,7 +149,7 @@ class Relay:
                 log.exception("a change of another node was not relayed")
 
     async def _listen(self) -> None:
-        """From the first word on until the connection is lost."""
+        """Connect, catch up and listen, until the connection is lost."""
         self._db = db = await connect(self._url)
         try:
             with answering(db):
@@ -158,7 +158,7 @@ class Relay:
             began = time.monotonic()
             await self._catch_up(began - self._heard)
             self._complained = False
-            self._heard = began  # not earlier: where the reading fails, the gap goes on
+            self._heard = began  # only after catching up: if that fails, the gap goes on
             while True:
                 async for notify in db.notifies(timeout=SILENT):
                     self._heard = time.monotonic()
@@ -172,7 +172,7 @@ class Relay:
             await db.close()
 
     async def _catch_up(self, gap: float) -> None:
-        """Read all that is watched; a feed of all wants what is live or ended in the gap."""
+        """Read all watched tasks; where all are watched, those that have not ended, or ended in the gap."""
         if self._removals:
             self._removals.missed()
         watched = self._hub.watched()
@@ -186,7 +186,7 @@ class Relay:
 
     def _take(self, notify: Notify) -> None:
         sender, news = unpacked(notify.payload)
-        if sender == self._store.writer.name:  # the hub has it from the recorder
+        if sender == self._store.writer.name:  # the recorder has told the hub already
             self._said.set()
             return
         for one in news:
@@ -205,7 +205,7 @@ class Relay:
                         self._wake.set()
 
     async def _publish(self, task_ids: Collection[str]) -> None:
-        """What cannot be read, as its row is damaged, stops none of the others."""
+        """Publish the tasks as they are stored; a damaged row is skipped."""
         found = await self._store.readable_statuses(task_ids)
         for task_id in task_ids:
             if status := found.get(task_id):

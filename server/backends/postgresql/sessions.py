@@ -1,7 +1,6 @@
-"""The log-ins of the page, for all nodes: nothing of them is kept here, so that a log-out ends one
-everywhere.
+"""The log-ins of the page, for all nodes: none is cached, so that a log-out ends one everywhere.
 
-How long a session lasts is counted by the database's clock.
+How long a session lasts is measured by the database's clock.
 """
 
 import time
@@ -16,7 +15,7 @@ from server.ports import MAX_SESSIONS, SESSION_LASTS, Session
 BY_ID = """
     SELECT session_id, session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8
     FROM sessions WHERE session_id = ANY(%s) AND ends_at > clock_timestamp()"""
-# The second part does not see the row of the first: with it there are as many as may be.
+# The DELETE does not see the row that the INSERT makes, so it leaves one session less than there may be.
 _BEGIN = b"""
     WITH new AS (
         INSERT INTO sessions (session_id, scope, ends_at)
@@ -57,7 +56,7 @@ class PostgresSessions:
         await self._run(_END_OTHERS, list(scopes))
 
     def listen(self, ended: Callable[[str], None]) -> None:
-        """Sessions that were ended on other nodes come through `heard`, too."""
+        """The relay calls `heard` as well, for sessions that were ended on other nodes."""
         self.heard = ended
 
     async def _run(self, sql: bytes, *values: object) -> None:

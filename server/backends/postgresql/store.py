@@ -71,7 +71,7 @@ _OF_WISH = """
     SELECT number, request, status FROM tasks
     WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 10"""
 _COUNT = "SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"
-# A removed task's key is free again; its row waits for its files to go.
+# A removed task's idempotency key is free again; its row stays until its files are deleted.
 _MARK = b"""
     UPDATE tasks SET removed = true, idempotency = NULL WHERE NOT removed AND (task_id = %s OR playlist_id = (
         SELECT task_id FROM tasks WHERE task_id = %s AND NOT removed)) RETURNING task_id"""
@@ -91,8 +91,8 @@ async def open_store(
 ) -> AsyncIterator["PostgresStore"]:
     """Bring the database to this server's schema and open it. Raises `DatabaseUnusable`.
 
-    `find_short` finds the unique part in a file's public name; two tasks never share one. `admits` is asked
-    in the transaction of each change after which tasks are queued.
+    `find_short` finds the unique part in a file's public name; two tasks never share one. `admits` gives
+    queued tasks their jobs, in the transaction of the change.
     """
     async with AsyncExitStack() as stack:
         clock = DatabaseClock()
@@ -117,9 +117,9 @@ async def open_store(
 
 @asynccontextmanager
 async def _reached(url: str) -> AsyncIterator[AsyncConnection]:
-    """A database that is away may be back within `REACHED_WITHIN` seconds: it is started with us, or anew.
+    """Connect, and retry for `REACHED_WITHIN` seconds: the database may be starting or restarting.
 
-    One that answers, and lets nobody in, is not waited for.
+    A database that answers, and refuses the connection, is not waited for.
     """
     give_up = time.monotonic() + REACHED_WITHIN
     while True:
@@ -154,8 +154,8 @@ async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
 
 
 class PostgresStore:
-    """See `server.ports.Store`. No task is kept in memory: who acts on one node reads the same on every
-    other.
+    """See `server.ports.Store`. No task is kept in memory: what is changed through one node is read through
+    all others.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class PostgresStore:
         return [status for status in found.values() if status]
 
     async def readable_statuses(self, task_ids: Collection[str]) -> dict[str, TaskStatus | None]:
-        """Of those that exist; None stands for one whose row is damaged, which is logged."""
+        """By id, of the tasks that exist; None stands for one whose row is damaged, which is logged."""
         answers = await asyncio.gather(*map(self._by_id.get, task_ids), return_exceptions=True)
         found: dict[str, TaskStatus | None] = {}
         for task_id, answer in zip(task_ids, answers, strict=True):
@@ -259,11 +259,11 @@ class PostgresStore:
         return found
 
     async def recent(self, seconds: float) -> list[str]:
-        """Tasks that have not ended, or not longer ago than that."""
+        """The ids of tasks that have not ended, or ended at most `seconds` ago."""
         return [task_id for (task_id,) in await self._fetch(_RECENT, seconds)]
 
     async def say(self, news: News) -> None:
-        """To all nodes, this one among them."""
+        """Announce `news` to all nodes, this one among them."""
         await self.writer.submit(Execute(b"SELECT ''", tells=lambda _: news))
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
@@ -311,7 +311,7 @@ class PostgresStore:
         return {task_id: known_stage(stage, ended=ended) for task_id, stage, ended in rows}
 
     async def ping(self) -> None:
-        """A transaction that changes nothing is written down all the same: it gets a number."""
+        """Read, and write: a transaction that changes nothing is logged as well, as it gets a number."""
         await self._fetch(pages.LAST_NUMBER)
         await self._run(_NOTHING)
 

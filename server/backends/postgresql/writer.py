@@ -4,9 +4,9 @@ A connection may break after a COMMIT was sent and before its answer came. Then 
 what became of the transaction, by its number: a change that was made is never said to have failed, nor the
 reverse.
 
-Statements go through a pipeline. What is read in between is asked for with a Sync: only after one does the
-database count how long it waits for the rest (`link.LETS_GO`), and a node that stops here, which has locked
-what all others need, would else keep it for as long as it stands still.
+Statements go through a pipeline. A fetch within the pipeline sends a Sync: only after a Sync does the
+database count the transaction as idle, and end it after a while (`link.LETS_GO`). A process that is stopped
+without one would keep its locks, which all other nodes need, for as long as it stands still.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from server.backends.postgresql.link import Link
 from server.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 
 PATIENCE = 0.005  # seconds, see `GroupWriter`
-TRIES = 3  # of a transaction that was rolled back: it met another one, or this process stood still in it
+TRIES = 3  # of a transaction that is rolled back: by a deadlock, say, or as this process stood still in it
 _BECAME = b"SELECT pg_xact_status(%s::text::xid8)"
 
 
 class AnswerLost(Exception):
-    """The connection broke at the COMMIT of the transaction of this number."""
+    """The connection broke before the COMMIT of the transaction of this number was answered."""
 
     def __init__(self, transaction: str) -> None:
         super().__init__(transaction)
@@ -47,7 +47,7 @@ class Writer(GroupWriter):
         super().__init__(PATIENCE)
         self._link = link
         self._write = write
-        self.name = uuid4().hex  # which says of announcements that they are ours
+        self.name = uuid4().hex  # the sender in this node's announcements
 
     def hurry(self) -> None:
         self._link.hurry()
@@ -56,7 +56,7 @@ class Writer(GroupWriter):
         try:
             await self._commit(changes)
         except DatabaseAway as error:
-            away = DatabaseAway()  # what only waited was surely not done
+            away = DatabaseAway()  # not `perhaps_done`: the changes that wait were surely not made
             away.__cause__ = error.__cause__
             self.give_up(away)
             raise
@@ -72,7 +72,7 @@ class Writer(GroupWriter):
                 return
 
     async def _try(self, changes: Sequence[Change[Any]]) -> None:
-        """Raises `DatabaseBusy` if it was rolled back."""
+        """Raises `DatabaseBusy` if the transaction was rolled back."""
         try:
             await self._link.do(partial(self._transaction, changes))
         except AnswerLost as lost:
@@ -80,7 +80,7 @@ class Writer(GroupWriter):
 
     async def _transaction(self, changes: Sequence[Change[Any]], db: AsyncConnection) -> None:
         try:
-            # Whose answer nobody waits for is not waited for.
+            # In a pipeline, a statement whose result is not fetched costs no round trip.
             async with db.pipeline() as pipeline, _synced(db, pipeline):
                 await db.execute(b"BEGIN")
                 news = await self._write(db, changes)
@@ -95,7 +95,7 @@ class Writer(GroupWriter):
             raise AnswerLost(transaction) from error
 
     async def _ask_about(self, lost: AnswerLost) -> None:
-        """Return if it was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if nobody knows."""
+        """Return if it was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if nobody can tell."""
         try:
             became = await self._link.do(partial(_became, lost.transaction))
         except StoreUnavailable as error:
@@ -120,7 +120,7 @@ class _Cursor(AsyncCursor[TupleRow]):
 
 @asynccontextmanager
 async def _synced(db: AsyncConnection, pipeline: AsyncPipeline) -> AsyncIterator[None]:
-    """What is fetched within comes with a Sync."""
+    """Within the block, each fetch sends a Sync first."""
     usual, db.cursor_factory = db.cursor_factory, partial(_Cursor, pipeline)  # type: ignore[assignment]
     try:
         yield
@@ -129,9 +129,9 @@ async def _synced(db: AsyncConnection, pipeline: AsyncPipeline) -> AsyncIterator
 
 
 async def _became(transaction: str, db: AsyncConnection) -> str | None:
-    """`committed`, `aborted`, or None for one of which nothing is known any more."""
+    """`committed`, `aborted`, or None if the database no longer knows the transaction."""
     while True:
         row = await (await db.execute(_BECAME, (transaction,))).fetchone()
         if not row or row[0] != "in progress":
             return row[0] if row else None
-        await asyncio.sleep(0.05)  # the server has not noticed yet that we are gone
+        await asyncio.sleep(0.05)  # the database has not noticed yet that the connection is lost
