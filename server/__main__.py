@@ -1,6 +1,6 @@
-"""The command line; one module of `server.commands` each.
+"""The command line: each command is a module of `server.commands`.
 
-Each is imported when it is asked for: a command loads no more than it needs.
+A command's module is imported only when that command runs, so no command loads more than it needs.
 """
 
 import asyncio

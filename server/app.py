@@ -1,4 +1,4 @@
-"""The whole wiring, on one page."""
+"""The application: all parts are made and connected here."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> web.Application:
-    """The service, closed; it opens its data when it starts and raises what `open_backend` raises."""
+    """The application, not started. Starting it opens the backend and raises what `open_backend` raises."""
     doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
     admit = admission(doors, gate, settings.limits)
@@ -104,22 +104,22 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
         app[keys.TASKS].close()
         app[keys.INSPECTOR].close()
         hub.close()
-        # Once aiohttp itself shuts down it no longer reads what clients answer to the close of their sockets.
+        # Wait for clients to answer the close of their WebSockets: aiohttp's own shutdown reads no answers.
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN):
                 await hub.left_alone()
 
     app.cleanup_ctx.append(backend)
-    app.on_shutdown.append(say_goodbye)  # ends the sockets and long polls; the backend closes after them
+    app.on_shutdown.append(say_goodbye)  # before cleanup: WebSockets and long polls end, then the backend
     app[page.ASSETS] = page.assets()
     app.add_routes(wrapped(_routes(settings.server), admit, doors.add_headers, connections))
     return app
 
 
 def _routes(settings: ServerSettings) -> list[Route]:
-    """A server that only runs downloads says how it is, and nothing else."""
+    """The routes with and without `base_path`; a server without the role `web` has only the health checks."""
     ours = ROUTES if "web" in settings.roles else health.ROUTES
-    base_path = settings.base_path  # a proxy may or may not strip its prefix
+    base_path = settings.base_path  # both, because a reverse proxy may or may not strip its prefix
     return [*ours, *_under(base_path, ours)] if base_path else ours
 
 

@@ -1,8 +1,8 @@
-"""What time it is for this server.
+"""The server's own clock.
 
-The machine's clock is read once, at the start; from there on time passes as a stopwatch tells it. So
-a clock that somebody sets makes no task older or younger, and no wait longer. A corrected clock is
-taken over by the next start.
+The system clock is read once, at the start; from then on a monotonic clock measures the time that passes.
+So setting the system clock changes neither the age of a task nor the length of a wait. The server takes
+over a corrected system clock at its next start.
 """
 
 import time
@@ -11,19 +11,21 @@ from datetime import UTC, datetime
 
 
 def stopwatch() -> float:
-    """Seconds since some moment; where the system can tell, those that the machine slept count as well."""
+    """Monotonic seconds since an arbitrary moment, including time in suspend where the system has
+    `CLOCK_BOOTTIME`.
+    """
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 def wall() -> datetime:
-    """What the machine's clock shows at this moment, in UTC: for what goes by the hours of people."""
+    """The system clock's time, in UTC: for settings that mean the time of day, such as `rate_windows`."""
     return datetime.now(UTC)
 
 
 class Clock:
-    """`wall` are seconds since 1970, which may jump; `steady` are seconds that never do."""
+    """`wall` returns seconds since 1970 and may jump; `steady` returns seconds and is monotonic."""
 
     def __init__(
         self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = stopwatch
@@ -32,5 +34,5 @@ class Clock:
         self._began = wall() - steady()
 
     def now(self) -> datetime:
-        """In UTC; never earlier than it was before, in this process."""
+        """The time in UTC; never earlier than a time that it returned before."""
         return datetime.fromtimestamp(self._began + self._steady(), UTC)

@@ -1,7 +1,7 @@
-"""Every code that a failed task can have, for the server and for its children, who import no pydantic.
+"""Every `error_code` that a failed task can have, for the server and its children, which import no pydantic.
 
-Beside them there is `http_<status>`, for what a source answered where no better code fits. A new code also
-needs words in every catalogue and a row in docs/api.md; tests hold all of them together.
+In addition `http_<status>` stands for a source's HTTP status where no better code fits. A new code also
+needs a text in every catalogue of `server/locales` and a row in docs/api.md; tests check both.
 """
 
 from typing import Final, Literal, get_args
@@ -54,15 +54,15 @@ Lasting = Literal[
 ]
 
 OfTheServer = Literal["cancelled", "cookies_missing", "entries_failed"]
-"""No child says these."""
+"""Only the server sets these; no child reports them."""
 
 Code = Passing | Lasting
-"""What a child may end in; mypy holds every `JobFailed` and every rule to it."""
+"""The codes that a child may report; mypy checks every `JobFailed` and every rule against this type."""
 
 PASSING_STATUSES: Final[frozenset[int]] = frozenset(
     (408, 425, 429, 500, 502, 503, 504, *range(520, 528), 530)
 )
-"""Of HTTP: another attempt may help."""
+"""HTTP statuses after which another attempt may help."""
 
 PASSING: Final[frozenset[str]] = frozenset(get_args(Passing))
 CODES: Final[frozenset[str]] = PASSING | frozenset(get_args(Lasting))

@@ -1,6 +1,6 @@
-"""Cookie files in the format that Netscape's browser had, which every tool for it still writes.
+"""Cookie files in the Netscape format, which curl, yt-dlp and browser extensions read and write.
 
-One cookie a line, seven fields with tabs between them; `#HttpOnly_` in front of the domain is no comment.
+One cookie a line, seven tab-separated fields. `#` begins a comment, but `#HttpOnly_` an HttpOnly cookie.
 """
 
 import re
@@ -12,7 +12,7 @@ from server.jobs import MOST_COOKIES
 
 MAX_SIZE: Final = MOST_COOKIES
 NAME: Final = r"[A-Za-z0-9_-]{1,64}"
-"""What a stored file may be called."""
+"""Pattern for the name of a stored cookie file."""
 
 _HTTP_ONLY: Final = "#HttpOnly_"
 _DOMAIN: Final = re.compile(r"\.?[^\s.:/]+(\.[^\s.:/]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
@@ -22,7 +22,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class WrongLine(ValueError):
-    """Line `number` is no cookie, no comment and not empty."""
+    """Line `number`, counted from 1, is neither a cookie nor a comment nor empty."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"line {number}")
@@ -31,7 +31,7 @@ class WrongLine(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """`expires` is in seconds since 1970, 0 for one that lasts as long as a session of the browser."""
+    """`expires` is in seconds since 1970, or 0 for a session cookie; `below` means subdomains as well."""
 
     domain: str
     below: bool
@@ -67,10 +67,11 @@ def written(cookies: Iterable[Cookie]) -> str:
 
 
 def renewed(current: str, given: str, back: str, now: float) -> str:
-    """`current` with what a job has changed of the cookies that it was `given`, if they came `back` so.
+    """The cookie file `current`, with the changes from `given`, which a job got, to `back`, which it sent.
 
-    Only cookies for hosts of the file are taken: a page brings those of many others. One that is missing was
-    taken back by its site, unless its time was over by `now`: that it has expired shall be seen.
+    Only cookies for hosts in `given` are taken over: a page also sets cookies for many other hosts. A cookie
+    missing in `back` was deleted by its site and is removed, unless it had expired by `now` (seconds since
+    1970): an expired cookie stays, so that the list of cookie files shows it as expired. Raises `WrongLine`.
     """
     before = {cookie.key: cookie for cookie in parse(given)}
     after = {cookie.key: cookie for cookie in parse(back)}
@@ -86,7 +87,7 @@ def renewed(current: str, given: str, back: str, now: float) -> str:
 
 
 def is_within(host: str, domain: str) -> bool:
-    """Whether `host` is `domain` or a subdomain of it; both in small letters."""
+    """Whether `host` is `domain` or a subdomain of it; both in lower case."""
     return host == domain or host.endswith(f".{domain}")
 
 
@@ -106,10 +107,10 @@ def _cookie(line: str, number: int) -> Cookie:
 
 
 def _dotted(domain: str, below: bool) -> str:
-    """`domain` with a dot in front just if it is also for hosts `below`.
+    """`domain` with a leading dot if and only if the cookie is also for subdomains (`below`).
 
-    Some tools write a dot that contradicts the flag. Python takes such a file for broken, and quotes it with
-    all that is secret; curl goes by the flag. An address has nothing below it.
+    Some tools write a dot that contradicts the flag. curl goes by the flag; Python's `http.cookiejar` rejects
+    the file with an error that quotes the secrets. An IP address has no subdomains.
     """
     host = domain.removeprefix(".")
     return f".{host}" if below and not _ADDRESS.fullmatch(host) else host

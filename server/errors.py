@@ -1,44 +1,44 @@
-"""Every error a client can see as an answer, with its stable `code`.
+"""Every error that a response can be, with its stable `code`.
 
-The texts stand in `locales/*.toml` under `[problem.<code>]`; what a *task* can end in is an
-`error_code` of its status and stands under `[failure.<code>]`.
+The texts are in `locales/*.toml` under `[problem.<code>]`. The failure of a *task* is not one of these: it is
+the `error_code` of a status, with its text under `[failure.<code>]`.
 
 AppError
 ├── NotJson                  400  the body is not JSON
 ├── TokenRequired            401  tokens are set and none was sent, or a wrong one
-├── OriginForbidden          403  a page of another site asks
-├── HostForbidden            403  the Host header names somebody else
+├── OriginForbidden          403  the request comes from a page of another site
+├── HostForbidden            403  the Host header names another host
 ├── TaskNotFound             404
 ├── FileNotFound             404  no file of a task has this name
-├── ThumbnailNotFound        404  none is known (yet)
-├── RemedyNotFound           404  there is none of this name
+├── ThumbnailNotFound        404  the task has none, or none yet
+├── RemedyNotFound           404  no remedy has this name
 ├── CookiesNotFound          404  no cookie file has this name
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
-├── BodyTooSlow              408  it did not come within the time
-├── TaskAlreadyFinal         409  it has ended
-├── WrongStage               409  the task is not where this could be done
-├── NotStreamable            409  nothing of it can be played now; says why
-├── RemedyNotOffered         409  that is no remedy for how the task ended
+├── BodyTooSlow              408  the body did not arrive in time
+├── TaskAlreadyFinal         409  the task has ended
+├── WrongStage               409  the task's stage does not allow the action
+├── NotStreamable            409  nothing of the task can be played now; says why
+├── RemedyNotOffered         409  the remedy does not fit the task's failure
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
 ├── NotTextType              415  Content-Type is not text/plain
 ├── RangeNotSatisfiable      416
 ├── InvalidRequest           422  well-formed and wrong; names the fields
-├── InvalidQuery             422  a query parameter or a header does not fit; names it
-├── InvalidCookies           422  no cookie file; names the line
+├── InvalidQuery             422  a query parameter or a header is invalid; names it
+├── InvalidCookies           422  the body is not a cookie file; names the line
 ├── IdempotencyMismatch      422  the key was used with another request
 ├── UpgradeRequired          426  a plain request on a WebSocket path
 ├── TooManyRequests          429
 ├── InternalError            500
-├── SourceRefused            502  POST /api/info: the source said no
+├── SourceRefused            502  POST /api/info: the source could not be read
 ├── ShuttingDown             503
 ├── QueueFull                503
 ├── StorageAway              503  the bucket of finished files does not answer
-├── WorkerSilent             503  whoever runs the task does not answer
-└── StoreUnavailable              what is stored cannot be read or written, for a reason outside
-    ├── DatabaseBusy         503  another program holds it
-    ├── DatabaseAway         503  it does not answer
+├── WorkerSilent             503  the worker that runs the task does not answer
+└── StoreUnavailable              the store cannot be read or written, for a reason outside this program
+    ├── DatabaseBusy         503  another program locks the database
+    ├── DatabaseAway         503  the database does not answer
     ├── StorageFailed        503  a faulty or read-only disk
     └── DiskFull             507
 """
@@ -49,7 +49,7 @@ from typing import ClassVar
 
 
 class AppError(Exception):
-    """An answer that is an error. `values` fill the text's placeholders; `extra` goes into the body."""
+    """An error response. `values` fill the placeholders of its text; `extra` becomes members of the body."""
 
     status: ClassVar[HTTPStatus]
     code: ClassVar[str]
@@ -168,7 +168,7 @@ class NotTextType(AppError):
 
 
 class InvalidCookies(AppError):
-    """Says where, and nothing of what is there."""
+    """Names the line, never its content, which is secret."""
 
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_cookies"
 
@@ -183,7 +183,7 @@ class RangeNotSatisfiable(AppError):
         super().__init__(headers={"Content-Range": f"bytes */{size}"}, size=size)
 
 
-# The name, what is wrong as a key of `[field]` in the catalogues, the values of its placeholders.
+# The field's name, what is wrong as a key under `[field]` in the catalogues, the values of its placeholders.
 WrongField = tuple[str, str, dict[str, object]]
 
 
@@ -221,7 +221,7 @@ class TooManyRequests(AppError):
 
 
 class InternalError(AppError):
-    """`id` is in the log beside the traceback, which is never in the answer."""
+    """`id` finds the traceback in the log; the response never contains it."""
 
     status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
 
@@ -230,7 +230,7 @@ class InternalError(AppError):
 
 
 class SourceRefused(AppError):
-    """Carries the same `error_code`, `error` and `hint` that a task would have ended with."""
+    """`error_code` is the one with which a task would have failed; `error` and `hint` follow from it."""
 
     status, code = HTTPStatus.BAD_GATEWAY, "source_refused"
 
@@ -254,7 +254,7 @@ class QueueFull(AppError):
 
 
 class StorageAway(AppError):
-    """Of finished files; its cause says what happened. Whoever must not lose anything tries again."""
+    """The bucket does not answer; `__cause__` says why. Callers may retry."""
 
     status, code = HTTPStatus.SERVICE_UNAVAILABLE, "storage_away"
 
@@ -263,7 +263,7 @@ class StorageAway(AppError):
 
 
 class WorkerSilent(AppError):
-    """What was asked for may still be done; to ask again does no harm."""
+    """The action may still take effect; retrying it does no harm."""
 
     status, code = HTTPStatus.SERVICE_UNAVAILABLE, "worker_silent"
 
@@ -272,7 +272,7 @@ class WorkerSilent(AppError):
 
 
 class StoreUnavailable(AppError):
-    """Nothing was changed. Whoever must not lose anything tries again; its cause says what happened."""
+    """Nothing was changed (but see `DatabaseAway`); `__cause__` says why. Callers may retry."""
 
 
 class DatabaseBusy(StoreUnavailable):
@@ -283,7 +283,9 @@ class DatabaseBusy(StoreUnavailable):
 
 
 class DatabaseAway(StoreUnavailable):
-    """`perhaps_done`: the connection broke before the answer to a change came, and nobody could look yet."""
+    """`perhaps_done`: the connection broke before the answer to COMMIT, and the database could not be asked
+    since whether the transaction committed.
+    """
 
     status, code = HTTPStatus.SERVICE_UNAVAILABLE, "database_away"
 

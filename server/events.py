@@ -1,6 +1,6 @@
-"""What can happen to a task, and what each event does to its status.
+"""The events of a task, and the state machine that applies them to its status.
 
-A child writes the events of `CHILD_EVENT` as JSON, one a line; the others come from the server.
+A child writes the events of `CHILD_EVENT` as JSON, one a line; the server makes the others.
 `apply` is pure: every transition can be tested without a process, a database or a clock.
 """
 
@@ -29,29 +29,29 @@ LAST_MOMENT = 253_402_300_799  # the end of the year 9999
 
 
 class _Event(Frozen):
-    """Children may be newer than the server (yt-dlp is swapped alone): unknown fields are passed over."""
+    """Unknown fields are ignored: a child may be newer than the server, since yt-dlp is updated by itself."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-# What a child says.
+# Events of a child.
 
 
 class Described(_Event):
-    """The source is known; fields that are absent change nothing."""
+    """What the source says of itself; fields of `video_info` that are None change nothing."""
 
     kind: Literal["described"] = "described"
     video_info: VideoInfo
 
 
 class Previewed(_Event):
-    """The small picture lies in the job's directory."""
+    """The thumbnail is in the job's directory."""
 
     kind: Literal["previewed"] = "previewed"
 
 
 class Needs(_Event):
-    """So many bytes there will be in the job's directory at once, as far as the source says."""
+    """The bytes that the job's directory will hold at most at one time, as far as the source gives sizes."""
 
     kind: Literal["needs"] = "needs"
     needs: NonNegativeInt
@@ -62,7 +62,7 @@ class DownloadStarted(_Event):
 
 
 class Progress(_Event):
-    """`progress` is the one number over all streams, merging and converting: 20-99."""
+    """`progress` is one percentage (20-99) over all streams, merging and converting."""
 
     kind: Literal["progress"] = "progress"
     stage: Literal[Stage.DOWNLOAD, Stage.CONVERT] = Stage.DOWNLOAD
@@ -74,7 +74,7 @@ class Progress(_Event):
 
 
 class Held(_Event):
-    """Nothing more is fetched at this hour, or it goes on. `until` is the server's."""
+    """The download pauses because of `rate_windows` (`held`), or continues. The server adds `until`."""
 
     kind: Literal["held"] = "held"
     held: bool
@@ -82,13 +82,13 @@ class Held(_Event):
 
 
 class Alive(_Event):
-    """Nothing new, but work goes on: keeps `stall_timeout` away."""
+    """A heartbeat without news, so that `stall_timeout` does not end the attempt."""
 
     kind: Literal["alive"] = "alive"
 
 
 class ProducedFile(Frozen):
-    """A file that lies whole and flushed in the job's `out` directory; `path` is relative to it."""
+    """A complete file, flushed to disk, in the job's `out` directory; `path` is relative to `out`."""
 
     path: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9]{1,8}$")
     size: NonNegativeInt
@@ -98,21 +98,21 @@ class ProducedFile(Frozen):
 
 
 class Found(_Event):
-    """Entries of a list, in their order. Those before `Entry.index` 1 + the number found are known."""
+    """The next entries of a list, in order; `Entry.index` counts on from the entries found before, from 1."""
 
     kind: Literal["found"] = "found"
     entries: tuple[Entry, ...]
 
 
 class Expanded(_Event):
-    """The child's last word on a list: all its entries have been told, or as many as are taken of one."""
+    """The last event of a list's child: all entries are reported or, `truncated`, as many as are allowed."""
 
     kind: Literal["expanded"] = "expanded"
     truncated: bool = False
 
 
 class Produced(_Event):
-    """The child's last word when all went well."""
+    """The last event of a successful child."""
 
     kind: Literal["produced"] = "produced"
     files: dict[Annotated[str, Field(pattern=r"^[a-z]+(\.[A-Za-z0-9-]{1,30})?$")], ProducedFile]
@@ -121,21 +121,21 @@ class Produced(_Event):
 
 
 class Fault(Frozen):
-    """A fault of this program. `id` stands in the task's log, too; `trace` is a traceback without secrets."""
+    """A bug of this program. The task's log has the same `id`; `trace` is a traceback without secrets."""
 
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
     trace: str = Field(max_length=MAX_TRACE)
 
 
 class Renewed(_Event):
-    """The source has changed cookies: all that the job has now, as a cookie file."""
+    """The source has changed cookies; `cookies` is a cookie file with all that the job has now."""
 
     kind: Literal["renewed"] = "renewed"
     cookies: str = Field(repr=False)
 
 
 class Learned(_Event):
-    """In which order a player of YouTube's puts the characters of a signature: see `server.tasks.players`."""
+    """The order in which a YouTube player puts the characters of a signature, see `server.tasks.players`."""
 
     kind: Literal["learned"] = "learned"
     player: str
@@ -143,7 +143,7 @@ class Learned(_Event):
 
 
 class Broken(_Event):
-    """The child's last word when it did not; `code` is an `error_code`, `fault` what `internal` was."""
+    """The last event of a failed child; `code` is an `error_code`, `fault` describes an `internal` one."""
 
     kind: Literal["broken"] = "broken"
     code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
@@ -181,20 +181,20 @@ ChildEvent = (
 )
 CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(
     Annotated[ChildEvent, Field(discriminator="kind")],
-    config=ConfigDict(hide_input_in_errors=True),  # there may be cookies in it
+    config=ConfigDict(hide_input_in_errors=True),  # an event may contain cookies
 )
 
-# What the server says.
+# Events of the server.
 
 
 class Started(_Event):
-    """A child is about to be started, with the cookies of this name; the next attempt begins with this."""
+    """Begins an attempt: a child is about to start, with the stored cookie file named `cookies`."""
 
     cookies: str | None = None
 
 
 class Requeued(_Event):
-    """Back in the queue for another attempt; `because` is a code that says what it waits for."""
+    """The task returns to the queue for another attempt; `because` is a code for what it waits for."""
 
     because: str | None = None
     after: NonNegativeFloat | None = None  # seconds
@@ -211,7 +211,7 @@ class Requeued(_Event):
 
 
 class Pictured(_Event):
-    """The small picture is published."""
+    """The thumbnail is published."""
 
     thumbnail: StoredFile
 
@@ -235,13 +235,13 @@ class Failed(_Event):
 
 
 class Joined(_Event):
-    """So many more entries of a list have become tasks."""
+    """`count` more entries of a list have become tasks."""
 
     count: NonNegativeInt
 
 
 class EntriesMoved(_Event):
-    """So many more of a list's entries are completed, or failed, than were; fewer, if they wait again."""
+    """How the counts of a list's completed and failed entries change; negative if entries wait again."""
 
     completed: int = 0
     failed: int = 0
@@ -264,8 +264,8 @@ class Retried(_Event):
 
 
 class Repaired(_Event):
-    """A remedy begins it anew: other `wishes` than those of its request, as a list or as one entry of one,
-    or only `after` so many seconds.
+    """A remedy restarts the task: with `wishes` in place of fields of its request, as a list, as the entry
+    `item` of a list, or not before `after` seconds.
     """
 
     wishes: dict[str, Any] = Field(default_factory=dict)
@@ -275,7 +275,7 @@ class Repaired(_Event):
 
 
 class Prioritized(_Event):
-    """What is None stays as it is."""
+    """A field that is None leaves the status as it is."""
 
     priority: int | None = None
     rank: int | None = None
@@ -315,7 +315,7 @@ _FRESH: dict[str, object] = _STILL | {
     "not_before": None,
     "delay": None,
 }
-# The files stay: they can be fetched until there are others.
+# A retried task keeps its `files`: they can be downloaded until new ones replace them.
 _UNTRIED: dict[str, object] = {
     "got": 0,
     "got_before": 0,
@@ -390,7 +390,7 @@ def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:
 
 
 def _started(status: TaskStatus) -> dict[str, object]:
-    # It may be over by now, and what was a clip is to be the whole.
+    # Of an earlier attempt: the broadcast may be over by now, and a remedy may have dropped the clip.
     info = status.video_info.model_copy(update={"live": None, "cut": None})
     return _FRESH | {
         "stage": Stage.INFO,
@@ -431,7 +431,7 @@ def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
 
 
 def _held(status: TaskStatus, event: Held) -> dict[str, object] | None:
-    """A running download that waits keeps its bytes; it has no speed."""
+    """A held download keeps its byte counts, but has no speed and no ETA."""
     if event.held == status.is_held or status.stage is not Stage.DOWNLOAD:
         return None
     waits = {"waiting": RATE_WINDOW, "not_before": event.until} if event.held else _GOES_ON
@@ -468,7 +468,7 @@ def _completed(event: Completed, now: datetime) -> dict[str, object]:
     return _ended(Stage.COMPLETED, now) | done
 
 
-# A list: its own child finds the entries, then it waits for them.
+# Lists: the list's own child finds the entries, then the list waits until all of them have ended.
 
 
 def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[str, object] | None:
@@ -484,7 +484,7 @@ def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[s
 
 
 def _retried(status: TaskStatus, now: datetime) -> dict[str, object] | None:
-    """A list all of whose entries are known goes on when one of them does."""
+    """None for a list whose entries are all tasks: it continues when one of its entries is retried."""
     return None if status.expanded else _RETRIED | status.until_its_start(now)
 
 
@@ -530,7 +530,9 @@ def _expanded(status: TaskStatus, now: datetime, *, truncated: bool) -> dict[str
 
 
 def _counted(status: TaskStatus, completed: int, failed: int, now: datetime) -> dict[str, object]:
-    """A list may have ended before its entries: by a fault while it was read, or a cancel."""
+    """Entries are counted also for a list that has ended before them: it failed while it was read, or was
+    cancelled.
+    """
     known = status.entries or Entries()
     change = {"completed": known.completed + completed, "failed": known.failed + failed}
     counted: dict[str, object] = {"entries": known.model_copy(update=change)}
@@ -538,11 +540,11 @@ def _counted(status: TaskStatus, completed: int, failed: int, now: datetime) -> 
 
 
 def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:
-    """What the counts of a list mean for the list, all of whose entries are known."""
+    """How the counts change the status of a list whose entries are all tasks."""
     entries = status.entries or Entries()
     if entries.ended < entries.total:
         progress = DOWNLOAD + (ALMOST - DOWNLOAD) * entries.ended // entries.total
-        if status.stage.is_final:  # one of them waits again
+        if status.stage.is_final:  # an entry waits again
             return _FRESH | {"stage": Stage.DOWNLOAD, "progress": progress}
         return {"progress": max(status.progress, progress)}
     if status.stage is Stage.CANCELLED:
@@ -553,7 +555,7 @@ def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:
 
 
 def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None:
-    """What it means for their list that entries were, and now are; None if it is nothing."""
+    """The event for a list, from entries' statuses before and after; None if its counts stay the same."""
     completed = failed = 0
     for before, after in pairs:
         completed += (after.stage is Stage.COMPLETED) - (before.stage is Stage.COMPLETED)
@@ -562,5 +564,5 @@ def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None
 
 
 def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:
-    """`known` with what `news` knows better."""
+    """`known`, updated with the fields of `news` that are not None."""
     return known.model_copy(update=news.model_dump(exclude_none=True))

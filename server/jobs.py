@@ -1,7 +1,7 @@
-"""What the server asks of a child: the first line on its channel, one JSON object.
+"""The job that the server gives a child: the first line on the child's channel, one JSON object.
 
-Plain dataclasses, because children import no pydantic. `server.tasks.jobs` makes them. Both sides have to
-agree on every field: a child that does not understand a job must not guess what is wanted of it.
+Plain dataclasses, because children import no pydantic. `server.tasks.jobs` makes them. Both sides must agree
+on every field: a child refuses a job with an unknown or a missing field instead of guessing what it means.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
 POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's name -> package of its plugin
-MOST_OF_AN_ORDER: Final = 512  # characters of a signature
+MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.players`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class SubtitleWishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """From `start` to `end`, in seconds of the film; not `exact` means from a key frame on."""
+    """From `start` to `end`, in seconds of the film; unless `exact`, it begins at a key frame."""
 
     start: float
     end: float
@@ -56,14 +56,14 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`directory` is the job's own, `lock` the file that tells whether somebody writes there.
+    """`directory` is the job's own; whoever writes there holds the lock file `lock`.
 
-    `ffmpeg` and `deno` are paths, `rate_limit` is in bytes a second, `max_filesize` in bytes; `cookies` is a
-    file's text, `extractor_args` are by extractor and by name, `pot_provider` is
-    `<name>:<address>`, `sponsorblock_api` an address, `players` are the orders that are known of
-    YouTube's: see `server.tasks.players`.
-    `item` is the one entry of a list that is to be downloaded, `known` how many were told before when it is
-    expanded again, `max_playlist` how many there may be. A look at a list is at the places between these two.
+    `ffmpeg` and `deno` are paths, `rate_limit` is in bytes a second, `max_filesize` in bytes; `cookies` is
+    the text of a cookie file, `extractor_args` maps extractor and argument name to values, `pot_provider` is
+    `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
+    puts the characters of a signature, see `server.tasks.players`.
+    `item` is the place of the one list entry to download. `expand` reports the entries after the first
+    `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
     """
 
     kind: Literal["download", "info", "expand"]
@@ -91,13 +91,15 @@ def to_message(job: Job) -> dict[str, Any]:
 
 
 def from_message(message: Mapping[str, Any]) -> Job:
-    """Raises `ValueError` if it is not exactly a job: then the other side is of another release."""
+    """Raises `ValueError` unless the fields are exactly those of a job: then server and child are of
+    different releases.
+    """
     _check(Job, message)
     return Job(**_in_tuples(message) | {"wishes": wishes_from(message["wishes"])})
 
 
 def wishes_from(message: Mapping[str, Any]) -> Wishes:
-    """The same for the wishes in it."""
+    """Like `from_message`, for the field `wishes` of a job."""
     _check(Wishes, message)
     _check(SubtitleWishes, message["subtitles"])
     nested = {

@@ -1,7 +1,7 @@
-"""What travels: a request in, a task's status out.
+"""The models of requests, and of a task's status.
 
-`TaskStatus` is what the store keeps and `apply` changes; `server.api.payload` turns it into the bytes
-that clients see. It holds no sentences, only codes: they are put into words in the reader's language.
+The store keeps a `TaskStatus` and `server.events.apply` changes it; `server.api.payload` encodes it for
+clients. A status holds codes, not sentences: the payload has the texts in the client's language.
 """
 
 import re
@@ -31,7 +31,8 @@ from pydantic_core import PydanticCustomError
 from server.cookies import NAME as COOKIES_NAME
 
 MAX_URL = 4096
-_FORMAT_ID = r"[^\x00-\x20\x7f-\x9f\xa0,/+()\[\]]+"  # sites' own words, less what yt-dlp takes out of them
+# Sites choose their format ids; yt-dlp replaces the characters that are excluded here.
+_FORMAT_ID = r"[^\x00-\x20\x7f-\x9f\xa0,/+()\[\]]+"
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = r"([+-]?[0-9]{1,6})"
 _ITEM = re.compile(rf"{_NUMBER}(?:)|{_NUMBER}?[-:](?:{_NUMBER}|inf(?:inite)?)?(?::{_NUMBER})?")
@@ -39,15 +40,15 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 
 class Frozen(BaseModel):
-    """A value: never changed, and nothing unknown in it."""
+    """An immutable value; unknown fields are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Stored(Frozen):
-    """A value that is written to disk, where a neighbour of the next release may add to it.
+    """A value that is stored, where a server of the next release may have written fields unknown here.
 
-    What it added is kept when the value is changed and written again.
+    Unknown fields are kept when the value is changed and stored again (docs/decisions/0014).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -65,7 +66,7 @@ class Stage(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    __hash__ = str.__hash__  # an enum's own is a Python function
+    __hash__ = str.__hash__  # faster than `Enum.__hash__`, which is a Python function
 
     @property
     def is_final(self) -> bool:
@@ -77,12 +78,12 @@ class Stage(StrEnum):
 
     @property
     def is_waiting(self) -> bool:
-        """Accepted, and no child works on it: what `max_queued` counts."""
+        """The task has not ended and no child works on it; `max_queued` limits these tasks."""
         return self in (Stage.QUEUED, Stage.PAUSED)
 
     @property
     def is_running(self) -> bool:
-        """A child works on it, or worked on it when the server went away."""
+        """A child works on the task, or did so when the server ended."""
         return self in _RUNNING
 
     @property
@@ -104,7 +105,7 @@ class Output(StrEnum):
 
 
 def check_url(url: str) -> str:
-    """Return `url` as it was sent, or say what is wrong with it; nothing is fetched or resolved here."""
+    """Return `url` unchanged. Raises `PydanticCustomError` if it is invalid; no host name is resolved."""
     if _CONTROL.search(url):
         raise PydanticCustomError("url_characters", "no spaces or control characters in a URL")
     try:
@@ -128,12 +129,12 @@ def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
 
 
 def _whole(value: object) -> object:
-    """JSON has no integers: `1.0` is one (JSON Schema, 6.1.1)."""
+    """`1.0` becomes 1: it is an integer by JSON Schema (Validation, 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _instant(value: object) -> datetime:
-    """In UTC; a time without a zone would be another one on each machine (RFC 3339)."""
+    """An RFC 3339 time, in UTC. One without an offset is an error: it would depend on the server's zone."""
     try:
         if isinstance(value, str) and _INSTANT.fullmatch(value):
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
@@ -146,7 +147,9 @@ Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
 def _items(items: str) -> str:
-    """As yt-dlp's `--playlist-items`: numbers and ranges, of which negative ones count from the end."""
+    """Checks the syntax of yt-dlp's `--playlist-items`: numbers and ranges; negative numbers count from the
+    end.
+    """
     for item in items.split(","):
         found = _ITEM.fullmatch(item)
         if not found:
@@ -157,7 +160,7 @@ def _items(items: str) -> str:
 
 
 def _pattern(language: str) -> str:
-    """As yt-dlp's `--sub-langs`: a regular expression, with `-` in front what is not wanted."""
+    """Checks the syntax of yt-dlp's `--sub-langs`: a regular expression; a leading `-` excludes languages."""
     try:
         with warnings.catch_warnings(action="ignore"):
             re.compile(language.removeprefix("-"), re.IGNORECASE)
@@ -172,7 +175,7 @@ _LONGEST = 1_000_000  # seconds
 
 
 def _seconds(value: object) -> float:
-    """A number of seconds, or `1:02:03.5`."""
+    """Seconds from a number, or from a text like `1:02:03.5`."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
         return float(value)
     if isinstance(value, str) and (found := _CLOCK.fullmatch(value)):
@@ -317,7 +320,7 @@ class ProcessRequest(Frozen):
         return items
 
     def of_entry(self, url: str) -> Self:
-        """What is asked for an entry of the list at `url`."""
+        """The request for the entry at `url`, made from this request for its list."""
         return self.model_copy(
             update={"url": url, "playlist": False, "playlist_items": None, "start_at": None}
         )
@@ -373,7 +376,7 @@ class InfoRequest(Frozen):
 
     @property
     def passed_over(self) -> int:
-        """How many places of a list are before the page."""
+        """How many entries of the list come before this page."""
         return int(self.cursor or 0)
 
 
@@ -416,7 +419,7 @@ class VideoInfo(Stored):
 
 
 class StoredFile(Stored):
-    """A published file: its public `name`, and where it lies below the task's directory."""
+    """A published file: its public `name`, its `path` below the task's directory, its `size` in bytes."""
 
     name: str
     path: str
@@ -429,7 +432,9 @@ class StoredFile(Stored):
 
 
 class Manifest(Stored):
-    """Beside finished files: enough to finish the task if the server dies before the status is saved."""
+    """Stored beside finished files: enough to complete the task if the server dies after publishing them and
+    before saving the status.
+    """
 
     attempt: NonNegativeInt
     files: dict[str, StoredFile]
@@ -440,8 +445,10 @@ class Manifest(Stored):
 
 
 class Entry(Frozen):
-    """What a child has found in a list. `index` is its place among them, `url` its own, or that of the list
-    of which it is the `item`."""
+    """An entry that a child found in a list; `index` counts the entries found.
+
+    `url` is the entry's own; or, with `item`, that of the list, of which the entry is number `item`.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -454,7 +461,7 @@ class Entry(Frozen):
 
 
 class Entries(Stored):
-    """How far the entries of a list are; `failed` are those that ended otherwise than completed."""
+    """Counts of a list's entries; `failed` counts all that have ended without being completed."""
 
     total: NonNegativeInt = 0
     completed: NonNegativeInt = 0
@@ -466,13 +473,13 @@ class Entries(Stored):
         return self.completed + self.failed
 
 
-OF_ONE_RANK = 100  # numbers between two ranks, in which all priorities have their place
+OF_ONE_RANK = 100  # distance of two ranks in `urgency`: more than all priorities, -10 to 10, span
 SCHEDULED = "scheduled"
-"""What a task waits for until its `start_at`."""
+"""`TaskStatus.waiting` of a task until its `start_at`."""
 DISK_FULL = "disk_full"
-"""What a task waits for until there is room."""
+"""`TaskStatus.waiting` of a task while the disk has no room for it."""
 RATE_WINDOW = "rate_window"
-"""What a running download waits for while nothing may come at this hour."""
+"""`TaskStatus.waiting` of a running download while `rate_windows` allow no bytes."""
 
 
 class TaskStatus(Stored):
@@ -542,12 +549,12 @@ class TaskStatus(Stored):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How far this attempt has come: per cent, and bytes, which grow where no per cent do (live)."""
+        """The progress of this attempt: per cent, and bytes, since a live recording has no percentage."""
         return self.progress, self.downloaded_bytes or 0
 
     @property
     def gained(self) -> bool:
-        """Whether this attempt has brought a byte that none before it had."""
+        """Whether this attempt has downloaded more bytes than any attempt before it."""
         return self.got > self.got_before
 
     def with_nothing_gained(self) -> Self:
@@ -555,43 +562,43 @@ class TaskStatus(Stored):
 
     @property
     def faults_in_a_row(self) -> int:
-        """Attempts before this one that ended in a fault, none if it has brought a byte more."""
+        """Failed attempts directly before this one; 0 once this one has `gained`."""
         return 0 if self.gained else self.faults
 
     @property
     def retries_in_a_row(self) -> int:
-        """Those of them that count."""
+        """Those of `faults_in_a_row` that count against `downloads.retries`."""
         return 0 if self.gained else self.retries
 
     @property
     def lost_in_a_row(self) -> int:
-        """Children lost before this one, none if it has come further than the last of them."""
+        """Children lost directly before this one; 0 once this attempt has come further than the last."""
         return 0 if self.reach > self.reached else self.lost
 
     @property
     def urgency(self) -> int:
-        """The queue goes by this one number, and then by age."""
+        """The queue is ordered by this number, the highest first, and then by age."""
         return self.rank * OF_ONE_RANK + self.priority
 
     @property
     def is_held(self) -> bool:
-        """Whether it runs, and may fetch nothing at this hour."""
+        """Whether a running download may fetch no bytes because of `rate_windows`."""
         return self.stage is Stage.DOWNLOAD and self.waiting == RATE_WINDOW
 
     @property
     def awaits_broadcast(self) -> bool:
-        """Whether its source has said that there will be one."""
+        """Whether the source has announced a broadcast that has not begun."""
         return self.looks > 0
 
     def until_its_start(self, now: datetime) -> dict[str, object]:
-        """What is different about it, when it is queued, as long as it may not begin at all."""
+        """The changes to a queued status while `start_at` is in the future; empty afterwards."""
         if self.start_at is None or self.start_at <= now:
             return {}
         return {"waiting": SCHEDULED, "not_before": self.start_at}
 
     @property
     def awaits_entries(self) -> bool:
-        """A list of which no child works any more, but which goes on."""
+        """A list that has been read completely and has not ended, because its entries have not."""
         return self.expanded and not self.stage.is_final
 
     @property
@@ -600,12 +607,12 @@ class TaskStatus(Stored):
 
     @property
     def needs_no_child(self) -> bool:
-        """Nothing that its children have left is of any use."""
+        """Whether the partial files that children have left are of no further use."""
         return self.stage is Stage.COMPLETED or self.expanded
 
     @property
     def published(self) -> list[StoredFile]:
-        """All that can be fetched."""
+        """All downloadable files, with the thumbnail."""
         return [*self.files.values(), *([self.thumbnail] if self.thumbnail else [])]
 
     @classmethod
@@ -624,7 +631,7 @@ class TaskStatus(Stored):
 
     @classmethod
     def of_entry(cls, playlist: "TaskStatus", found: Entry, now: datetime) -> Self:
-        """A new task for what was found in `playlist`, which is as urgent as that is."""
+        """A new task for an entry `found` in `playlist`, with the list's priority and rank."""
         return cls(
             task_id=str(uuid4()),
             url=without_password(found.url),
@@ -640,17 +647,14 @@ class TaskStatus(Stored):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One download: what was asked for, and how far it is.
-
-    `request` is None if it asks for something that only a newer release knows.
-    """
+    """A request and its status; `request` is None if only a newer release knows what it asks for."""
 
     request: ProcessRequest | None
     status: TaskStatus
 
     @property
     def wanted(self) -> ProcessRequest | None:
-        """The request as it is by now, with what remedies have changed; None as with `request`."""
+        """The request with the fields that remedies have changed; None if this release does not know them."""
         if self.request is None or not self.status.amended:
             return self.request
         try:
@@ -660,17 +664,17 @@ class Task:
 
     @property
     def host(self) -> str:
-        """The host name without the port: what `max_per_host` counts."""
+        """The host name in lower case, without the port, by which `max_per_host` counts."""
         return (urlsplit(self.status.url).hostname or "").lower()
 
     @property
     def number(self) -> int:
-        """Grows with each new task, whatever clocks say: the order of the queue and of lists."""
+        """Grows with each new task, independently of clocks; orders the queue and lists of tasks."""
         return self.status.number
 
 
 def without_password(url: str) -> str:
-    """`url` less a `user:password@`, otherwise to the letter."""
+    """`url` without `user:password@`, otherwise unchanged."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
         return url

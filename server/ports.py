@@ -1,4 +1,4 @@
-"""What a deployment swaps. Everything else is the same on one machine and on many."""
+"""The interfaces that differ between one machine and a cluster; everything else is the same on both."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -16,22 +16,22 @@ from server.models import Manifest, Stage, StoredFile, Task, TaskStatus, VideoIn
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """`key` is unique over all tasks: it carries its scope.
+    """`key` is unique over all tasks, since it includes the scope of the client's token.
 
-    `request` is one or more hashes of what was asked for, with blanks between them.
+    `request` is one or more hashes of the request, separated by spaces.
     """
 
     key: str
     request: str
 
     def is_of(self, stored: str) -> bool:
-        """Whether the request is the same as one of which `stored` was kept: one hash is enough."""
+        """Whether this is the same request as the one with the hashes `stored`: one common hash is enough."""
         return not set(self.request.split()).isdisjoint(stored.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A task that is to be added; `wish` is a hash of who asks for what."""
+    """A task to be added; `wish` is the token's scope and a hash of what is to be downloaded."""
 
     task: Task
     idempotency: Idempotency | None = None
@@ -39,13 +39,13 @@ class Submission:
 
     @property
     def shares(self) -> bool:
-        """Whether another task of the same wish will do."""
+        """Whether another task with the same wish may take its place (`reuse`)."""
         return bool(self.wish and self.task.request and self.task.request.reuse)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which tasks a page shows; `text` is searched in title, uploader and URL, literally."""
+    """Selects the tasks of a page; `text` is a literal search in title, uploader and URL."""
 
     stages: tuple[Stage, ...] = ()
     text: str = ""
@@ -53,7 +53,7 @@ class Filter:
 
     @property
     def is_queue(self) -> bool:
-        """Only the queue is shown in queue order; everything else is newest first."""
+        """Only queued tasks are in queue order; all other pages are newest first."""
         return self.stages == (Stage.QUEUED,)
 
 
@@ -64,33 +64,33 @@ class Page:
 
 
 class Store(Protocol):
-    """Durable tasks. What a method returned or accepted is on disk; reads never see less.
+    """Durable tasks. A change is on disk when its method returns, and later reads see it.
 
-    Any method may raise `StoreUnavailable`, for a reason outside of this program; then nothing is changed.
+    Any method may raise `StoreUnavailable`, for a reason outside this program; then nothing is changed.
     """
 
     async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
         """Return `task` with its number, or the task that was made with the same key and request.
 
-        If its request is to be shared, also one of the same wish that has not ended.
+        With `reuse` it may also be a task with the same wish that has not ended.
 
         Raises `QueueFull`, `IdempotencyMismatch`, `StoreUnavailable`.
         """
         ...
 
     async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
-        """Like `add`, of all of them in one transaction; an error stands where one was not taken.
+        """Like `add`, for all `submissions` in one transaction; the result has an error for each one refused.
 
-        No two of them may have the same key. Raises `StoreUnavailable`, then none was taken.
+        No two submissions may have the same key. Raises `StoreUnavailable`; then none was added.
         """
         ...
 
     async def known(self, idempotency: Idempotency) -> Task | None:
-        """The task that was made with this key; raises `IdempotencyMismatch` if for another request."""
+        """The task that was made with this key. Raises `IdempotencyMismatch` if its request was another."""
         ...
 
     async def of_wish(self, wish: str) -> list[Task]:
-        """The newest ones that neither failed nor were cancelled, the newest first."""
+        """The newest tasks with this wish, newest first, without failed and cancelled ones."""
         ...
 
     async def get(self, task_id: str) -> Task:
@@ -98,67 +98,69 @@ class Store(Protocol):
         ...
 
     async def save(self, status: TaskStatus) -> bool:
-        """Write `status` if it directly follows what is stored (by `revision`); say whether it did.
+        """Compare-and-swap: store `status` if its `revision` directly follows the stored one, and return
+        whether that was so.
 
-        Raises `QueueFull` when a task that had ended would wait again and there is no place.
+        Raises `QueueFull` if a task that had ended would wait again and the queue is full.
         """
         ...
 
     async def save_together(
         self, statuses: Sequence[TaskStatus], new: Sequence[Task] = ()
     ) -> list[Task] | None:
-        """Write all of `statuses` as `save` does and add the `new` tasks, in their order; or do nothing.
+        """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order.
 
-        Return the new tasks with their numbers; None if a status does not follow. The `new` tasks are entries
-        of a list, which has been accepted: they need no place. Raises `QueueFull` as `save` does.
+        Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
+        the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.
+        Raises `QueueFull` as `save` does.
         """
         ...
 
     async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
-        """Those of a list that are in one of `stages`, in their order."""
+        """The entries of a list that are in one of `stages`, in the order of the list."""
         ...
 
     async def unfinished(self) -> list[Task]:
-        """All that are not final, in queue order: the most urgent first, then the oldest."""
+        """All tasks that have not ended, in queue order: the most urgent first, then the oldest."""
         ...
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
-        """Keyset pages: the cost does not depend on how far in. Raises `InvalidQuery` on a bad cursor."""
+        """A page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad cursor."""
         ...
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
-        """Of those that exist, each once and in this order."""
+        """The statuses of those tasks that exist, each once, in the order of `task_ids`."""
         ...
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        """Up to `limit` tasks in that stage, and with that code if one is said, the oldest first."""
+        """The ids of up to `limit` tasks in `stage`, and with `error_code` if given, the oldest first."""
         ...
 
     async def urgencies(self) -> tuple[int, int]:
-        """The lowest and the highest `urgency` of those that are queued; zeros if there are none."""
+        """The lowest and the highest `urgency` of all queued tasks; zeros if none is queued."""
         ...
 
     async def count(self) -> dict[Stage, int]:
-        """How many tasks are in each stage; where there are none, it may be left out."""
+        """How many tasks are in each stage; a stage without tasks may be missing."""
         ...
 
     async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
-        """The task and the file that has this public name."""
+        """The file with this public name, and the id of its task; None if there is none."""
         ...
 
     async def mark_removed(self, task_id: str) -> list[str]:
-        """From now on the task, and all that are its entries, are unknown to every reader; return their ids.
+        """Hide the task and all its entries from every reader, until `forget`; return their ids.
 
         Raises `TaskNotFound`.
         """
         ...
 
     async def forget(self, task_id: str) -> None:
-        """Remove the row; its files are gone."""
+        """Delete the row of a task marked as removed, once its files are gone."""
         ...
 
     async def removed(self) -> list[str]:
-        """Marked, and not yet forgotten."""
+        """The ids of tasks marked as removed whose rows still exist."""
         ...
 
     async def mark_expired(self, before: datetime, limit: int) -> list[str]:
@@ -166,19 +168,19 @@ class Store(Protocol):
         ...
 
     async def none_ended_after(self, moment: datetime) -> None:
-        """Count the age of a task that claims to have ended later from `moment` on: a clock was ahead."""
+        """Set later ends of tasks to `moment`: a clock was ahead, so retention would delete them late."""
         ...
 
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
-        """The stages of those that exist (also of those being removed)."""
+        """The stages of those tasks that exist, including tasks that are being removed."""
         ...
 
     async def ping(self) -> None:
-        """Raises when the database does not answer or does not take writes."""
+        """Raises an error if the database does not answer or does not accept writes."""
         ...
 
     def hurry(self) -> None:
-        """From now on wait for nobody who holds the data: the server goes away."""
+        """The server shuts down: from now on do not wait for other programs that lock the database."""
         ...
 
 
@@ -188,7 +190,7 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A log-in of the page; `ends_at` is a time of `time.monotonic()`, which nobody can set."""
+    """A log-in of the page; `ends_at` is a time of `time.monotonic()`, so setting the clock has no effect."""
 
     session_id: str
     scope: str
@@ -196,10 +198,10 @@ class Session:
 
 
 class Sessions(Protocol):
-    """Log-ins of the page, which outlive the server. What a method did is on disk when it returns.
+    """Log-ins of the page, which survive a restart. A change is on disk when its method returns.
 
-    A session lasts `SESSION_LASTS`; of more than `MAX_SESSIONS` the oldest end. Its id is a hash of what the
-    browser keeps, its scope names the token that it was begun with: neither is a secret.
+    A session lasts `SESSION_LASTS`; beyond `MAX_SESSIONS` the oldest sessions end. The id is a hash of the
+    cookie's value, the scope names the token used for the log-in: neither is a secret.
     """
 
     async def begin(self, session_id: str, scope: str) -> None:
@@ -207,44 +209,44 @@ class Sessions(Protocol):
         ...
 
     async def get(self, session_id: str) -> Session | None:
-        """None once it has ended. Each request of the page asks: the answer should come from memory."""
+        """The session; None once it has ended. Every request of the page asks, so answer from memory."""
         ...
 
     async def end(self, session_id: str) -> None:
-        """It never comes back. Raises `StoreUnavailable`; then it goes on."""
+        """End the session for good. Raises `StoreUnavailable`; then the session stays valid."""
         ...
 
     async def end_others(self, scopes: Collection[str]) -> None:
-        """End all whose scope is none of `scopes`, and forget those that are past their time."""
+        """End all sessions whose scope is not in `scopes`, and delete expired ones."""
         ...
 
     def listen(self, ended: Callable[[str], None]) -> None:
-        """Call `ended` with the id of each session that ends from now on, wherever that was done.
+        """Call `ended` with the id of each session that is ended from now on, on whichever node.
 
-        Not of those that end by age: whoever has a session knows when.
+        Sessions that expire are not reported: `Session.ends_at` says when they do.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCookies:
-    """`text` is a cookie file (`server.cookies`); `put` is another word whenever somebody has put one."""
+    """`text` is a cookie file (`server.cookies`); `put` is a random word that each `Cookies.put` replaces."""
 
     put: str
     text: str = field(repr=False)
 
 
 class Cookies(Protocol):
-    """Cookie files by names that others have checked. What a method did is on disk when it returns."""
+    """Cookie files by name; callers have validated the names. A change is on disk when its method returns."""
 
     async def put(self, name: str, text: str) -> None:
-        """Store `text` in the place of what there was."""
+        """Store `text` under `name`, replacing an earlier file."""
         ...
 
     async def get(self, name: str) -> StoredCookies | None: ...
 
     async def names(self) -> list[str]:
-        """In their order."""
+        """All names, sorted."""
         ...
 
     async def delete(self, name: str) -> bool:
@@ -252,37 +254,37 @@ class Cookies(Protocol):
         ...
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
-        """Store what a job has changed of what it was `given`: it has come `back` as a cookie file.
+        """Store the changes that a job made to the cookies it was `given`; `back` is its cookie file.
 
-        Jobs that were given the same do not undo each other's changes; one that was given a file which
-        somebody has replaced or deleted since changes nothing.
+        Changes are merged, so jobs that were given the same file do not undo each other's. If the file was
+        replaced or deleted since, nothing is changed.
         """
         ...
 
 
 class Publisher(Protocol):
-    """Tells whoever watches. Must not wait for watchers."""
+    """Passes statuses on to subscribers. Must not wait for them."""
 
     def publish(self, status: TaskStatus) -> None: ...
 
     def removed(self, task_id: str) -> None:
-        """The last word on a task."""
+        """Tell subscribers that the task was removed; nothing about it follows."""
         ...
 
 
 class Turns(Protocol):
-    """Actions on one task are done one after the other, wherever they are asked for."""
+    """A lock for each task, shared by all nodes: actions on one task run one after the other."""
 
     def turn(self, task_id: str) -> AbstractAsyncContextManager[object]:
-        """Entering waits until nobody else acts on the task. It may raise `StoreUnavailable` then."""
+        """Hold the task's lock while the block runs. Entering waits, and may raise `StoreUnavailable`."""
         ...
 
 
 class Dispatcher(Protocol):
-    """Gets tasks run, in order and within the limits."""
+    """Runs queued tasks in queue order, within the limits on concurrent downloads."""
 
     def submit(self, task: Task) -> None:
-        """Take a queued task in (again, after a change of its priority)."""
+        """Add a queued task, or move it after its priority has changed."""
         ...
 
     async def withdraw(self, *task_ids: str) -> None:
@@ -290,23 +292,23 @@ class Dispatcher(Protocol):
         ...
 
     async def finish(self, task_id: str) -> None:
-        """Have its child end with what it has; return when no child works on the task any more."""
+        """Have the child of a live recording stop and keep it; return when no child works on the task."""
         ...
 
     def running(self) -> list[str]:
-        """The tasks that a child works on now."""
+        """The ids of the tasks that a child works on now."""
         ...
 
     def hold(self) -> None:
-        """Begin nothing new until `release`; what runs goes on."""
+        """Begin no new attempt until `release`; running ones continue."""
         ...
 
     def release(self) -> None: ...
 
     async def pause(self) -> None:
-        """Begin nothing new on any node, over restarts, until `resume`; what runs goes on.
+        """Begin no new attempt on any node until `resume`, also after restarts; running ones continue.
 
-        Raises `StoreUnavailable`; then nothing is changed, as with `resume`.
+        `pause` and `resume` raise `StoreUnavailable`; then nothing is changed.
         """
         ...
 
@@ -315,12 +317,12 @@ class Dispatcher(Protocol):
     async def is_paused(self) -> bool: ...
 
     async def drain(self) -> None:
-        """Begin nothing new, whoever says `release`; return when nothing runs any more."""
+        """Begin no new attempt, even after `release`; return when no attempt runs any more."""
         ...
 
 
 class Growth(Enum):
-    """What has become of a file that somebody reads while it grows."""
+    """The state of a file that is read while a child writes it."""
 
     GOES_ON = "it is where it was"
     WHOLE = "nothing will be added"
@@ -333,25 +335,25 @@ class Workplace(Protocol):
 
     @property
     def scratch(self) -> Path:
-        """A directory for work of which nothing is kept; no other server touches it."""
+        """The directory for temporary work, such as that of `POST /api/info`; no other server uses it."""
         ...
 
     def work(self, task_id: str) -> Path:
-        """The directory that is the child's; it makes it."""
+        """The task's work directory, which the child creates."""
         ...
 
     def lock(self, task_id: str) -> Path:
-        """Held by whoever writes there."""
+        """The lock file; held by a process that writes to the work directory."""
         ...
 
     def log(self, task_id: str) -> Path: ...
 
     def growing(self, task_id: str) -> "Growing":
-        """What can be watched of its download. Raises `NotStreamable`; touches the disk."""
+        """The playable file of a running download. Raises `NotStreamable`. Blocks on disk I/O."""
         ...
 
     async def note(self, task_id: str, text: str) -> None:
-        """Append a line of the server's to the task's log, where no child writes any more. Raises nothing."""
+        """Append a line to the task's log; no child may write to it any more. Raises nothing."""
         ...
 
 
@@ -360,11 +362,11 @@ class Stream(ABC):
 
     @abstractmethod
     def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
-        """The bytes of `part`, all of them: it raises if they end too soon."""
+        """All bytes of `part`, in pieces. Raises an error if the file ends too soon."""
 
 
 class Growing(Protocol):
-    """A file that a child still fetches. All methods touch the disk."""
+    """A file that a child is still downloading. `type` is its media type. All methods block on disk I/O."""
 
     type: str
 
@@ -372,7 +374,7 @@ class Growing(Protocol):
     def size(self) -> int: ...
 
     def look(self) -> tuple[Growth, int]:
-        """How it is, and how many of its bytes will stay."""
+        """The state of the file, and how many bytes at its beginning are final."""
         ...
 
     def read(self, start: int, count: int) -> bytes: ...
@@ -381,62 +383,62 @@ class Growing(Protocol):
 
 
 class FileStore(Protocol):
-    """What is published of tasks: the same on every machine.
+    """The published files of tasks, the same on every machine.
 
-    Where it lies elsewhere, methods may raise `StorageAway`; `tidy_up` and `publish_thumbnail` raise nothing.
+    With a bucket, methods may raise `StorageAway`; `tidy_up` and `publish_thumbnail` raise nothing.
     """
 
     async def prepare(
         self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
     ) -> Manifest:
-        """Name what the child produced, and do all of its publication that may take long.
+        """Name the files that the child produced, and do the slow steps of publishing them, such as uploads.
 
-        Nothing is public yet; a cancel leaves nothing behind. The child must be gone.
+        No file is public yet, and a cancel leaves nothing behind. The child must be gone.
         """
         ...
 
     async def publish(self, task_id: str, manifest: Manifest) -> None:
-        """Make public what was prepared: all of it or nothing. Raises `OSError`.
+        """Make the prepared files public, all of them or none. Raises `OSError`.
 
-        What the status still names, of an earlier attempt, stays where it is.
+        Files of an earlier attempt, which the status still names, stay.
         """
         ...
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
-        """What `publish` had done for exactly this attempt when the server died."""
+        """The manifest that `publish` stored for this attempt before a crash; None if it did not."""
         ...
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO | Stream:
-        """A published file. Raises `FileNotFound`, also if it is no longer what was published."""
+        """Open a published file. Raises `FileNotFound`, also if it is no longer the published one."""
         ...
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:
-        """Where a client may fetch all of an opened file for some minutes; None: from us alone."""
+        """A link to the whole file in the bucket, valid for minutes; None if only the server sends it."""
         ...
 
     async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
-        """Make the small picture in the child's directory public; None if there is none fit for that."""
+        """Publish the thumbnail in the work directory; None if there is none that is safe to publish."""
         ...
 
     async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
-        """The small picture that was published, to be opened like a file."""
+        """The published thumbnail, for `open`; None if there is none."""
         ...
 
     async def read_log(self, task_id: str, limit: int) -> bytes:
-        """The first `limit` bytes of the task's log; nothing while there is none."""
+        """The first `limit` bytes of the task's log; empty if there is none."""
         ...
 
     def share(self, task_id: str, attempt: int) -> AbstractAsyncContextManager[None]:
-        """While the block runs, its log can be read on every machine, and after it all of it.
+        """While the block runs, share the attempt's log with all machines; all of it once the block ends.
 
-        It goes on where that of the attempt before ended, on whichever machine that was.
+        The log continues that of the attempt before, whichever machine made it.
         """
         ...
 
     async def tidy_up(self, status: TaskStatus) -> None:
-        """Delete what the newest `status` of a task does not name."""
+        """Delete the files of a task that its newest `status` does not name."""
         ...
 
     async def remove(self, task_id: str) -> None:
-        """Delete all that belongs to a task, also what is left of it where children of this machine work."""
+        """Delete all files of a task, including those in its work directory on this machine."""
         ...

@@ -1,6 +1,6 @@
-"""What stands in no log: passwords, the queries of links, cookies, and what could confuse a terminal.
+"""Removes from log lines: passwords, query strings of URLs, cookies, tokens, and control characters.
 
-Logs are read, sent along and kept by many. Tracebacks quote whatever a program had in its hands.
+Logs are copied, shared and kept, and tracebacks quote any value. Control characters could confuse a terminal.
 """
 
 import re
@@ -12,7 +12,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202
 _URL = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"<>]*@)?(?P<rest>[^\s?#'\"<>]*)[^\s'\"<>]*", re.IGNORECASE
 )
-# yt-dlp names some files after the end of a link, its query included.
+# Also outside a URL: yt-dlp names some files after the end of a URL, with its query string.
 _QUERY = re.compile(r"\?[^\s?'\"<>]*=[^\s'\":<>]*")
 _SECRET = re.compile(
     r"(?P<name>\b(?:set-)?cookie2?|(?:proxy-)?authorization|x-api-key|password|passwd|token)"
@@ -30,11 +30,13 @@ def clean(line: str) -> str:
 
 
 def cleaned(text: str) -> str:
-    """All lines of `text`."""
+    """`text` with `clean` applied to each line."""
     return "\n".join(map(clean, text.splitlines()))
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of `error`, without secrets: its end, which says what happened, if it is a long one."""
+    """The traceback of `error` without secrets; of a long one the end, `MAX_TRACE` characters, which names
+    the error.
+    """
     trace = cleaned("".join(traceback.format_exception(error)))
     return trace.encode(errors="replace").decode()[-MAX_TRACE:]

@@ -1,7 +1,7 @@
-"""Settings: `config.toml` (or the file that `CLIPWIRE_CONFIG` names), and over it the environment.
+"""Settings from `config.toml` (or the file that `CLIPWIRE_CONFIG` names); environment variables override it.
 
 `CLIPWIRE_<SECTION>__<KEY>` sets one key, lists as JSON; `PORT` is honoured as Procfile hosts set it.
-Secrets come from the environment only. `load()` is the only reader; everything else gets values.
+Secrets come from the environment only. Only `load()` reads both; all other code is passed values.
 """
 
 import ipaddress
@@ -120,7 +120,7 @@ def _host_name(value: str) -> str:
 
 
 def _pot_provider(value: str) -> str:
-    """`<name>:<address>`, as yt-dlp calls what asks it: `bgutil:http`."""
+    """`<name>:<address>`; yt-dlp's plugin calls the same provider `bgutil:http`."""
     name, _, address = value.partition(":")
     parts = urlsplit(address)
     if name not in POT_PLUGINS or parts.scheme not in ("http", "https") or not parts.hostname:
@@ -149,14 +149,14 @@ def _extractor(value: str) -> str:
 
 
 def _argument(value: str) -> str:
-    """As yt-dlp has it: `player-client` means `player_client`."""
+    """As in yt-dlp's `--extractor-args`, `player-client` means `player_client`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
         raise ValueError(f"{value!r} is not the name of an argument, like player_client")
     return value.lower().replace("-", "_")
 
 
 def _arguments(value: object) -> object:
-    """A lone text counts as a list of one."""
+    """A single string counts as a list with one element."""
     if isinstance(value, dict):
         return {name: (given,) if isinstance(given, str) else given for name, given in value.items()}
     raise ValueError('arguments like {player_client = ["tv", "web"]} are expected')
@@ -178,9 +178,9 @@ _URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.
 
 
 def parts_of_database(url: str) -> SplitResult:
-    """Split as any URL is (RFC 3986, appendix B).
+    """Split by the generic URL syntax (RFC 3986, appendix B).
 
-    `urlsplit` of newer Pythons refuses what libpq takes: several hosts with an IPv6 address among them.
+    `urlsplit` of newer Python versions rejects what libpq accepts: several hosts, if one is an IPv6 address.
     """
     found = _URL.fullmatch(url)
     assert found  # each part may be missing
@@ -200,7 +200,7 @@ def _database(value: str) -> str:
 
 
 def _has_sound_port(host: str) -> bool:
-    """With one that is none a start would wait for a database that can never be reached."""
+    """Whether the port, if given, is valid; a start would wait without end for one that cannot exist."""
     found = re.fullmatch(r"(\[[^]]*]|[^:]*)(:(?P<port>.*))?", host)
     port = (found["port"] or "5432") if found else ""
     return bool(re.fullmatch(r"[0-9]{1,5}", port)) and 0 < int(port) < 1 << 16
@@ -213,16 +213,16 @@ def _roles(value: tuple[Role, ...]) -> tuple[Role, ...]:
 
 
 def _time_zone(value: str) -> str:
-    """Known to this machine, or to the package tzdata."""
+    """A time zone that this machine or the package tzdata knows."""
     try:
         ZoneInfo(value)
-    except (ValueError, OSError, KeyError):  # no name of a file, a folder's, nobody's
+    except (ValueError, OSError, KeyError):  # not a valid file name, the name of a folder, an unknown name
         raise ValueError(f"there is no time zone {value!r}; one like Europe/Berlin is expected") from None
     return value
 
 
 def _minute(value: object) -> object:
-    """Of the day: `"08:30"` is 510."""
+    """The minute of the day: `"08:30"` is 510."""
     match = re.fullmatch(r"([0-9]{2}):([0-5][0-9])", value) if isinstance(value, str) else None
     minute = int(match[1]) * 60 + int(match[2]) if match else OF_A_DAY + 1
     if minute > OF_A_DAY:
@@ -287,7 +287,7 @@ class StorageSettings(Frozen):
 
 
 class RateWindow(Frozen):
-    """Each day from `begin` to before `end`, which may be after midnight, as clocks on the wall show it."""
+    """Each day from `begin` until just before `end`, in minutes of local time; may span midnight."""
 
     begin: Minute = Field(alias="from", lt=OF_A_DAY)
     end: Minute = Field(alias="to")
@@ -301,7 +301,7 @@ class RateWindow(Frozen):
         return end
 
     def has(self, minute: int) -> bool:
-        """Whether that minute of a day lies in it."""
+        """Whether `minute`, counted from midnight, is in the window."""
         if self.begin < self.end:
             return self.begin <= minute < self.end
         return minute >= self.begin or minute < self.end
@@ -396,12 +396,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment outranks the file, whose content comes as keyword arguments."""
+        """The environment takes precedence over the file, whose content is passed as keyword arguments."""
         return env_settings, init_settings
 
 
 def load() -> Settings:
-    """Read file and environment; raises `ConfigurationError` on the first thing that is wrong."""
+    """Read file and environment. Raises `ConfigurationError` for the first invalid setting."""
     path = Path(os.environ.get("CLIPWIRE_CONFIG", "config.toml"))
     content = _read(path)
     _check_environment()
@@ -439,7 +439,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
-    """A file is copied, committed and shown around; the environment less so."""
+    """Refuse secrets in the file: unlike the environment, files are copied, committed and shown."""
     where = None
     if "tokens" in content.get("server", {}):
         where = "server.tokens"
@@ -459,12 +459,12 @@ def _has_password(url: str) -> bool:
     return ":" in parts.netloc.rpartition("@")[0] or "password=" in parts.query
 
 
-# What container platforms add for a service that is called clipwire.
+# Variables that container platforms such as Kubernetes set for a service called clipwire.
 _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
 
 
 def _check_environment() -> None:
-    """Names that mean nothing are slips; lists have to be JSON, which pydantic would not say by key."""
+    """Refuse unknown names, which are typos, and lists that are not JSON: pydantic would not name the key."""
     for name, value in os.environ.items():
         if not name.startswith("CLIPWIRE_") or name == "CLIPWIRE_CONFIG":
             continue
@@ -476,7 +476,7 @@ def _check_environment() -> None:
 
 
 def _is_a_slip(name: str) -> bool:
-    """`CLIPWIRE_SERVER_PORT`, with one underscore; but a platform's has a URL as its value."""
+    """A name with one underscore, like `CLIPWIRE_SERVER_PORT`; but a platform's has a URL as its value."""
     section, _, key = name.removeprefix("CLIPWIRE_").lower().partition("_")
     return key in _keys(section) and "://" not in os.environ[name]
 
@@ -500,7 +500,7 @@ def _keys(section: str) -> dict[str, FieldInfo]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Name the key, never its value: it may be a secret."""
+    """The first error, with the key's name but not its value, which may be a secret."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -520,7 +520,7 @@ def _check_cluster(settings: Settings) -> None:
 
 
 def _check_plugin(settings: Settings) -> None:
-    """The plugin of a provider does not belong to the set-up; a web server needs none."""
+    """The plugin of a PO token provider is not installed with Clipwire; only workers need it."""
     provider = settings.downloads.pot_provider
     if provider and "worker" in settings.server.roles:
         package = POT_PLUGINS[provider.partition(":")[0]]

@@ -1,7 +1,8 @@
-"""Reads what is on disk, which a server of another release may have written.
+"""Reads stored requests and statuses, which a server of another release may have written.
 
-Fields that this one does not know are passed over and kept (see `server.models.Stored`). A value that it does
-not know, in a field that it does, is not guessed at: such a task is shown, and nothing is begun for it.
+Unknown fields of a status are ignored and kept when it is written again (see `server.models.Stored`). An
+unknown value of a known field is not interpreted: the task is shown, and no attempt is made
+(docs/decisions/0014).
 """
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from server.models import ProcessRequest, Stage, TaskStatus
 
 
 def read_request(text: str) -> ProcessRequest | None:
-    """None if it asks for something that this release does not know. The text stays in its row as it is."""
+    """None if the request asks for something that this release does not know; its row is never rewritten."""
     try:
         return ProcessRequest.model_validate_json(text, extra="ignore")
     except ValidationError:
@@ -19,7 +20,7 @@ def read_request(text: str) -> ProcessRequest | None:
 
 
 def read_status(text: str) -> TaskStatus:
-    """Raises `ValueError` if it is damaged."""
+    """`known_stage` replaces an unknown stage. Raises `ValueError` if the status is damaged."""
     try:
         return TaskStatus.model_validate_json(text)
     except ValidationError:
@@ -32,7 +33,7 @@ def read_status(text: str) -> TaskStatus:
 
 
 def known_stage(word: str, *, ended: bool, failed: bool = False) -> Stage:
-    """The stage that an unknown one is most like, and in which nothing goes on by itself."""
+    """The stage `word`; for an unknown one the nearest stage in which the server does nothing by itself."""
     if word in set(Stage):
         return Stage(word)
     if not ended:
