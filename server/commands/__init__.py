@@ -1,1 +1,1 @@
-"""What `python -m server` can do: one module a command."""
+"""The commands of `python -m server`, one module each."""

@@ -1,6 +1,5 @@
-"""`python -m server check`: is what the service needs in order? Takes no lock, changes nothing.
-
-In a bucket it writes, reads and deletes a probe.
+"""`python -m server check`: checks all that the service needs. Takes no lock and changes nothing, except that
+it writes, reads and deletes a probe object in a bucket.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ WARM_WITHIN = 20.0  # seconds
 
 
 async def check(settings: Settings) -> int:
-    """Print one line a thing; exit status 1 if the service would not work."""
+    """Print one line for each check; exit status 1 if a needed one failed."""
     checks = [Check("configuration", ok=True, detail="valid"), *await _checks(settings)]
     for found in checks:
         mark = "ok  " if found.ok else "FAIL" if found.needed else "warn"
@@ -56,7 +55,7 @@ async def _database(settings: Settings) -> Check:
 
 
 async def _files(settings: Settings) -> list[Check]:
-    """Of a bucket; local ones are in the data directory."""
+    """The check of a bucket; local files are covered by that of the data directory."""
     try:
         found = await check_files(settings.storage)
     except FilesUnusable as exc:

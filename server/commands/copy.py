@@ -1,6 +1,6 @@
-"""`python -m server copy --to postgresql://... [--files s3://...]`: from one machine to where there are many.
+"""`python -m server copy --to postgresql://... [--files s3://...]`: copies one machine's data for a cluster.
 
-The service is stopped meanwhile, and stays as it is.
+The service must be stopped. Its own data is not changed.
 """
 
 import os
@@ -14,11 +14,11 @@ from server.backends import Copied, DatabaseUnusable, DataDirInUse, FilesUnusabl
 from server.backends import copy as copy_all
 from server.settings import ConfigurationError, Settings, StorageSettings, parts_of_database
 
-SHOWN = 10  # numbers of tasks in a line
+SHOWN = 10  # task numbers in a line
 
 
 async def copy(settings: Settings, url: str, files: str | None = None) -> int:
-    """Print what was copied and compared. Exit status 1 if it could not be, 3 if the service runs.
+    """Print what was copied and compared. Exit status 1 on failure, 3 if the service runs.
 
     Raises `ConfigurationError`.
     """
@@ -37,14 +37,14 @@ async def copy(settings: Settings, url: str, files: str | None = None) -> int:
 
 
 def _asked_for(place: Path | str, files: str | None) -> str:
-    """What names the place in this command, where elsewhere a setting does."""
+    """The argument of this command that gave `place`, since error messages name the setting instead."""
     if place == "storage.database":
         return "--to"
     return f"--files {files}" if files and place == f"storage.files: {files}" else str(place)
 
 
 def _address(url: str, configured: str) -> str:
-    """`url`, with the password of the environment's setting if that is of the same database."""
+    """`url`, with the password from `storage.database` if that is the same. Raises `ConfigurationError`."""
     parts = parts_of_database(url)
     if parts.scheme not in ("postgresql", "postgres") or not (parts.netloc or "host=" in parts.query):
         raise ConfigurationError(

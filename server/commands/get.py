@@ -12,7 +12,7 @@ WIDTH = 30  # characters of the bar
 
 
 async def get(settings: Settings, url: str, outputs: list[str]) -> int:
-    """Print the links of the files when done; exit status 1 when it fails."""
+    """Print the links of the finished files; exit status 1 if the task or the request fails."""
     base = f"http://{reachable(settings.server.host)}:{settings.server.port}"
     prefix = settings.server.base_path
     headers = {"Accept-Language": _language()}

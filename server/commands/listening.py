@@ -1,4 +1,4 @@
-"""Where the service listens, and the links that lead there."""
+"""Opens the port of the service, and makes the links that lead there."""
 
 import asyncio
 import errno
@@ -10,23 +10,24 @@ from server.settings import ConfigurationError, ServerSettings
 
 log = logging.getLogger(__name__)
 
-# An address that stands for all of its family -> one of them that opens in a browser.
+# A wildcard address -> an address of the same family that opens in a browser.
 _OPENS: dict[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class AddressInUse(Exception):
-    """Another program listens there."""
+    """Another program uses the port."""
 
 
 async def listen(runner: web.AppRunner, settings: ServerSettings) -> None:
-    """Open the port and say how it is reached. Raises `AddressInUse`, `ConfigurationError`.
+    """Open the port and log its links. Raises `AddressInUse`, `ConfigurationError`.
 
-    `::` stands for every address of both families: with a socket each, IPv4 clients keep their addresses.
+    For `::` it opens a socket for each family: one dual-stack socket would show IPv4 clients as IPv4-mapped
+    IPv6 addresses.
     """
     port = settings.port
     for host in _OPENS if settings.host == "::" else (settings.host,):
         await _open(runner, host, port)
-        port = port or runner.addresses[0][1]  # 0 took a free one
+        port = port or runner.addresses[0][1]  # for 0 the system chose one: the same for both families
     for address, number, *_ in runner.addresses:
         log.info("listening on %s", _link(address, number, settings.base_path))
 
@@ -42,22 +43,22 @@ async def _open(runner: web.AppRunner, host: str, port: int) -> None:
 
 
 class _Site(web.TCPSite):
-    """Stops in two steps: it accepts nobody any more, and it closes.
+    """Stops in two steps: it accepts no more connections, then it closes.
 
-    A connection that the loop has accepted, and that has no transport yet when the server closes, fails in an
-    assertion of asyncio and is never closed.
+    Otherwise a connection that the event loop has accepted, but that has no transport yet when the server
+    closes, fails in an assertion of asyncio and is never closed.
     """
 
     async def stop(self) -> None:
         loop = asyncio.get_running_loop()
         for listening in self._server.sockets if isinstance(self._server, asyncio.Server) else ():
             loop.remove_reader(listening)
-        await asyncio.sleep(0)  # in which the accepted ones get their transports
+        await asyncio.sleep(0)  # accepted connections get their transports
         await super().stop()
 
 
 def reachable(host: str) -> str:
-    """How a link from this machine names a `server.host`."""
+    """The host of a link that reaches `server.host` from this machine."""
     opens = _OPENS.get(host, host)
     return f"[{opens}]" if ":" in opens else opens
 

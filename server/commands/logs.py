@@ -1,4 +1,4 @@
-"""How the server's own log looks: one line an entry, as text or as JSON."""
+"""Configures the server's log: one line an entry, as text or as JSON."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ CLIENTS_FAULTS = (HttpProcessingError, web.RequestPayloadError)
 
 
 class TextFormatter(logging.Formatter):
-    """One line an entry, and behind it a traceback if any; no secrets."""
+    """One line an entry, then its traceback if there is one; without secrets."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -41,15 +41,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def _trace(record: logging.LogRecord) -> str:
-    """The traceback of another process, see `server.tasks.faults`."""
+    """The traceback of a child, which `server.tasks.faults` adds to the record as `trace`."""
     return cleaned(str(getattr(record, "trace", "")))
 
 
 class OurErrorsOnly(logging.Filter):
-    """aiohttp logs a traceback for each request that is not HTTP, or whose body is not what it says to be.
-
-    Anybody could fill the log with them.
-    """
+    """Drops tracebacks that aiohttp logs for malformed requests and bodies: any client could fill the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], CLIENTS_FAULTS))
@@ -66,7 +63,7 @@ def configure(settings: LoggingSettings) -> None:
 
 
 def quieten() -> None:
-    """Libraries say of single clients what no operator can act upon, and of SQL what nobody may read."""
+    """Drop messages of libraries: those about single clients help no operator, SQL values may be secret."""
     logging.getLogger("aiohttp.server").addFilter(_OURS)
-    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # subprotocols that a client asks for
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # it would log all values: URLs with passwords
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # warns of unknown subprotocols
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # would log values, such as URLs with passwords

@@ -25,20 +25,18 @@ log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# Seconds of a stop, which takes no more than five in all; what follows is our own tidying up.
-LAST_WORDS = 0.2  # at least, in which whoever asks is told 503
-LET_FINISH = 1.0  # that answers under way have then
-LET_HANDLERS_END = 0.3  # twice, that handlers have whose clients were cut off
-GIVE_UP = (
-    4.0  # after the signal or the drain, when the process ends as by `kill -9`, which loses nothing either
-)
+# The steps of a stop, in seconds, before the backend closes; a whole stop takes no more than five.
+LAST_WORDS = 0.2  # at least: new requests are answered with 503
+LET_FINISH = 1.0  # then: running responses may finish
+LET_HANDLERS_END = 0.3  # then, twice: handlers whose connections were cut may end
+GIVE_UP = 4.0  # after the signal or the drain: the process ends as by `kill -9`, which loses no data either
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
 def serve(settings: Settings) -> int:
-    """Exit status: 0 after a polite stop, 1 if it cannot run, 3 if another server has the data.
+    """Exit status: 0 after a graceful stop, 1 if the service cannot run, 3 if another server uses the data.
 
-    Raises `ConfigurationError` for what only shows when it is used.
+    Raises `ConfigurationError` for settings whose error shows only when they are used.
     """
     logs.configure(settings.logging)
     _take_all_descriptors()
@@ -72,7 +70,9 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _drained(runner: web.AppRunner, stop: "Stop", seconds: float) -> None:
-    """Until the signal, and then until what runs has ended, `seconds` are over or there is another signal."""
+    """Wait for the signal; then until running downloads have ended, for at most `seconds` or until the next
+    signal.
+    """
     stop.drain = seconds
     await stop.asked.wait()
     if seconds:
@@ -84,7 +84,7 @@ async def _drained(runner: web.AppRunner, stop: "Stop", seconds: float) -> None:
 
 
 async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
-    """Await `work`, which ends with the signal to stop; say whether it came to its own end."""
+    """Await `work` and cancel it once `stop` is set; return whether it completed."""
     doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
     for task in (doing, stopping):
@@ -104,9 +104,10 @@ async def _watched(runner: web.AppRunner) -> AsyncIterator[None]:
 
 
 async def _take_leave(runner: web.AppRunner) -> None:
-    """What clients are told, before aiohttp ends their connections.
+    """Close WebSockets and let responses finish, before aiohttp ends the connections.
 
-    Once it begins to, it reads no answer to the close of a socket, and waits in vain for who reads nothing.
+    aiohttp's own shutdown reads no answer to the close frame of a WebSocket, and waits in vain for clients
+    that do not read.
     """
     assert runner.server
     await asyncio.gather(runner.app.shutdown(), asyncio.sleep(LAST_WORDS))
@@ -116,13 +117,13 @@ async def _take_leave(runner: web.AppRunner) -> None:
 
 
 def _take_all_descriptors() -> None:
-    """Each connection needs one; children set their own, lower limit."""
+    """Raise the limit of open files: each connection needs one. Children set their own, lower limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Complaints:
-    """What the event loop reports; that it cannot accept connections is said once a minute."""
+    """The event loop's exception handler; logs at most once a minute that no connection can be accepted."""
 
     def __init__(self) -> None:
         self._quiet_until = 0.0
@@ -137,9 +138,9 @@ class Complaints:
 
 
 class Stop:
-    """`asked` is set by the first signal, `at_once` by the second, or by the first if there is no `drain`.
+    """`asked` is set by the first signal, `at_once` by the second, or by the first if `drain` is 0.
 
-    Others change nothing, up to the very end of the process.
+    Further signals are ignored until the process has ended.
     """
 
     def __init__(self) -> None:
@@ -149,7 +150,7 @@ class Stop:
             asyncio.get_running_loop().add_signal_handler(number, self._hear)
 
     def begin(self) -> None:
-        """From now on there are `GIVE_UP` seconds."""
+        """Set `at_once`; the process ends after `GIVE_UP` seconds at the latest."""
         if not self.at_once.is_set():
             for number in _SIGNALS:
                 asyncio.get_running_loop().remove_signal_handler(number)
@@ -166,7 +167,7 @@ class Stop:
 
 
 def _end_in(seconds: float) -> None:
-    """Whatever hangs, a disk for instance, holds no stop up. It would even hold up Python's own end."""
+    """End the process after `seconds` whatever hangs, such as a disk: that could block even Python's exit."""
     last_resort = threading.Timer(seconds, _end_now)
     last_resort.daemon = True
     last_resort.start()
