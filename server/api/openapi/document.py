@@ -1,4 +1,4 @@
-"""`GET /api/openapi.json`: the routes as OpenAPI 3.1, with schemas made from the models."""
+"""`GET /api/openapi.json`: an OpenAPI 3.1 description of the routes, with schemas made from the models."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -29,7 +29,7 @@ _REF = "#/components/schemas/{model}"
 
 
 class Description:
-    """What the service says of its routes: made when somebody first asks, then kept."""
+    """The OpenAPI description, made on first use and cached."""
 
     def __init__(self, routes: Sequence[Route], base_path: str, presets: Iterable[str]) -> None:
         self._routes, self._base_path, self._presets = routes, base_path, tuple(presets)
@@ -47,7 +47,7 @@ DESCRIPTION = web.AppKey("description", Description)
 
 
 def describe(routes: Sequence[Route], base_path: str = "", presets: Iterable[str] = ()) -> dict[str, Any]:
-    """The whole description; `presets` are the names that `preset` may have."""
+    """The whole OpenAPI document; `presets` are the values that the field `preset` may have."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for method, operation in route.operations.items():
@@ -71,7 +71,7 @@ def describe(routes: Sequence[Route], base_path: str = "", presets: Iterable[str
 
 
 class _WithoutNull(GenerateJsonSchema):
-    """For answers: what has no value is left out."""
+    """For responses: fields without a value are left out, never `null`."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -104,7 +104,7 @@ def _definitions(models: Iterable[type[BaseModel]], generator: type[GenerateJson
 
 
 def _say_what_validators_do(schemas: dict[str, Any], presets: list[str]) -> None:
-    """The models check some things in code, which no schema can be made from."""
+    """Add to `schemas` what the models check in Python code, which pydantic cannot put into a schema."""
     for name in ("ProcessRequest", "InfoRequest"):
         fields = schemas[name]["properties"]
         fields["url"] |= {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says of one route: its question, its answers, its errors."""
+"""The OpenAPI description of one route: its parameters and body, its responses, its errors."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +41,7 @@ class Parameter:
     text: str
     schema: Schema = field(default_factory=TEXT.copy)
     place: str = "query"
-    is_required: bool = False  # what stands in the path is in any case
+    is_required: bool = False  # path parameters are required in any case
 
 
 def header(name: str, text: str, schema: Schema = TEXT) -> Parameter:
@@ -59,7 +59,7 @@ HAS_IT = "The client has it already"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A success; `content` is a media type -> a model or a schema, `headers` a name -> its meaning."""
+    """A successful response; `content`: media type -> model or schema, `headers`: name -> its meaning."""
 
     text: str
     content: dict[str, type[BaseModel] | Schema] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`errors` are those of its own; those of every route, every body and every change come with it."""
+    """One method of a route. `errors` are its own; `all_errors` adds those of JSON bodies and all routes."""
 
     name: str
     group: str

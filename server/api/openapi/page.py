@@ -1,6 +1,6 @@
-"""`GET /api/docs`: the OpenAPI description as a page, made here, so that it needs no other site.
+"""`GET /api/docs`: the OpenAPI description as an HTML page that loads nothing from other sites.
 
-The explanations of codes are in the reader's language; each error's `type` leads to its own.
+The explanations of codes are in the reader's language; a problem's `type` links to that of its code.
 """
 
 import re
@@ -19,7 +19,7 @@ from server.api.route import get
 from server.errors import AppError
 from server.locales import LANGUAGES, Catalogue
 
-# Whatever an error says of one request: here it is said of none.
+# Fills the placeholders in an error's text, since the page describes no particular request.
 _ANY_VALUES: Mapping[str, object] = defaultdict(lambda: "…")
 
 
@@ -141,9 +141,9 @@ def _problems(words: Catalogue) -> str:
 
 
 def every_error(kind: type[AppError] = AppError) -> list[type[AppError]]:
-    """All that a request can be answered with."""
+    """All error classes that have a `code`, so that a response can be one."""
     kinds = [each for error in kind.__subclasses__() for each in (error, *every_error(error))]
-    return [each for each in kinds if hasattr(each, "code")]  # the others are only for `except`
+    return [each for each in kinds if hasattr(each, "code")]  # base classes for `except` have none
 
 
 def _failures(words: Catalogue) -> str:
@@ -169,7 +169,7 @@ def _content(content: Schema) -> str:
 
 
 def _type(schema: Schema) -> str:
-    """A link to the object, or the plain type."""
+    """The type as HTML: a link to the section of an object, or the type's name."""
     match schema:
         case {"$ref": str(reference)}:
             name = reference.rpartition("/")[2]
@@ -186,7 +186,7 @@ def _type(schema: Schema) -> str:
 
 
 def _limits(schema: Schema) -> str:
-    """What a value must be, in the words of JSON Schema."""
+    """The constraints of a value as HTML, by their JSON Schema keywords."""
     shown = (
         [f"one of {', '.join(_code(str(value)) for value in schema['enum'])}"] if schema.get("enum") else []
     )
@@ -214,7 +214,7 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Plain text, `code` as code."""
+    """`text` as HTML, with words in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 

@@ -1,6 +1,6 @@
-"""The shapes of answers, for the OpenAPI description: nothing is validated with them at run time.
+"""The schemas of responses, for the OpenAPI description only: nothing is validated with them at run time.
 
-A field with the default None does not apply sometimes; then it is left out, never `null`.
+A field with the default None is optional in a response: it is left out if it does not apply, never `null`.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.models import Stage, VideoInfo
 
-# Beyond the nine fields that clients of the first version of this API were promised.
+# Marks the fields that were added to the nine that the first version of this API promised.
 ADDED: dict[str, Any] = {"x-added": True}
 Bytes = Annotated[int, Field(ge=0, description="bytes")]
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
