@@ -1,1 +1,1 @@
-"""The HTTP face: handlers read the input, call one method, and answer."""
+"""The HTTP API: a handler reads its input, calls one method and makes the response."""

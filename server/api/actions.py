@@ -1,4 +1,4 @@
-"""`POST /api/tasks/actions`: one action on many tasks, which are named, or are all of a kind."""
+"""`POST /api/tasks/actions`: one action on many tasks, selected by id, list, stage or error code."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -19,7 +19,7 @@ from server.tasks.many import Outcome, act_on_all
 
 
 async def act(request: web.Request) -> web.Response:
-    """Act on up to `MOST_AT_ONCE` tasks, the oldest of those that fit."""
+    """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`."""
     body = await read_object(request)
     wanted = validated(ActionRequest, body, *_unclear(body))
     ids = wanted.ids or await _found(request, wanted)
@@ -28,7 +28,7 @@ async def act(request: web.Request) -> web.Response:
 
 
 async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
-    """One more than are acted on, if there are."""
+    """The ids of matching tasks; `MOST_AT_ONCE` + 1 if there are more than are acted on."""
     if wanted.playlist_id:
         entries = Filter(playlist_id=wanted.playlist_id)
         page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
@@ -38,7 +38,7 @@ async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
 
 
 def _unclear(body: dict[str, Any]) -> list[WrongField]:
-    """That nobody can say which tasks are meant, if so."""
+    """The error of a body that selects no tasks, or that selects them in two ways; else nothing."""
     kind = any(body.get(name) is not None for name in ("stage", "error_code"))
     said = [name for name in ("ids", "playlist_id") if body.get(name) is not None]
     if not said and not kind:

@@ -1,4 +1,4 @@
-"""Who is let in to ask: the checks that stand before every handler, in their order."""
+"""The checks that every request passes before its handler, in their order."""
 
 import time
 
@@ -14,14 +14,14 @@ from server.settings import LimitSettings
 
 
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
-    """Names, origins, the rate and tokens are checked, in this order, before anything else is done."""
+    """A function that checks host name, origin, rate and token, in this order, and raises the first error."""
     asked, limit, paths = Minute(time.monotonic), limits.requests_per_minute, doors.paths
 
     async def admit(request: web.Request) -> web.Response | None:
         doors.check(request)
         if limit and not (paths.is_probe(request.path) or paths.is_page(request.path)):
             slow_down(doors.client(request))
-        if cors.is_preflight(request):  # which carries no token
+        if cors.is_preflight(request):  # browsers send preflights without a token
             return cors.answer_preflight() if doors.is_allowed_origin(request) else None
         if gate.is_locked:
             await gate.admit(request, doors.client(request))

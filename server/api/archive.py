@@ -1,7 +1,7 @@
-"""A ZIP archive that is made while it is sent: stored entries, and its length known before the first byte.
+"""A ZIP archive that is made while it is sent: entries are stored, so its length is known beforehand.
 
-A file whose sum is known is not even read: the kernel copies it to the client. Files of earlier releases are
-read for their sums, which stand behind them then.
+The kernel copies a local file with a known CRC-32 to the client (sendfile). Files of the first releases have
+none: they are read to compute it, and a data descriptor after the file holds it.
 """
 
 import asyncio
@@ -45,10 +45,10 @@ def length_of(members: Sequence[Member]) -> int:
 
 
 async def archive(files: FileStore, members: Sequence[Member]) -> AsyncGenerator[Piece | FilePart, None]:
-    """The archive piece by piece. A file is opened when its turn comes: before the first byte for the first.
+    """The archive in pieces. Each file is opened when its entry begins, the first one before the first piece.
 
-    A piece stays what it is until the next one is asked for. Raises `FileNotFound`, `StorageAway`, and
-    `OSError` if a file cannot be read to its end.
+    Buffers are reused: a piece is valid only until the next one is requested. Raises `FileNotFound`,
+    `StorageAway`, and `OSError` if a file cannot be read to its end.
     """
     done = list[tuple[Entry, int]]()
     for member in members:
@@ -70,7 +70,7 @@ async def archive(files: FileStore, members: Sequence[Member]) -> AsyncGenerator
 
 
 class _Sum:
-    """The CRC-32 of a file: `known`, or of what was added."""
+    """The CRC-32 of a file: the `known` one, or that of all pieces added."""
 
     def __init__(self, known: int | None) -> None:
         self.is_known = known is not None
@@ -93,7 +93,7 @@ async def _content(file: BinaryIO | Stream, size: int, total: _Sum) -> AsyncGene
 
 
 async def _read(file: BinaryIO, size: int) -> AsyncGenerator[Piece, None]:
-    # Used in turn: new ones would cost as much as the reading.
+    # Two buffers alternate: allocating a new one for each piece would cost as much as reading it.
     for buffer in itertools.cycle((memoryview(bytearray(PIECE)), memoryview(bytearray(PIECE)))):
         if not size:
             return
@@ -112,7 +112,7 @@ def _read_into(file: BinaryIO, buffer: memoryview) -> int:
 async def _ahead(
     pieces: AsyncGenerator[Piece | FilePart, None],
 ) -> AsyncGenerator[Piece | FilePart, None]:
-    """`pieces`, the next of which is made while one is being sent."""
+    """`pieces` with read-ahead: the next one is read while the current one is sent."""
     upcoming = asyncio.ensure_future(anext(pieces, None))
     try:
         while (piece := await upcoming) is not None:

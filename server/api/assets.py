@@ -1,8 +1,8 @@
-"""What the page is made of, read once: each file as it is sent, packed and not, with its tag.
+"""The files of the page, read once at the start: each with its body, its gzipped body and its ETag.
 
-Who develops the page sees a change after a restart. `index.html` is written for joined files: its scripts
-become one and its sheets, each named with what is in it, so that browsers need not ask for it again. And it
-comes with the words of the reader's language, so that it can be read before any script runs.
+A change to a file shows after a restart. `index.html` is rewritten: its modules are joined into one script
+and its style sheets into one sheet. Links carry a hash of the content, so browsers can cache the files for
+ever. The page contains the texts of the reader's language, so it can be read before any script runs.
 """
 
 import gzip
@@ -51,7 +51,7 @@ class Asset:
 
     @property
     def is_packable(self) -> bool:
-        """Less fits into one packet either way, and pictures are packed by themselves."""
+        """Whether gzip helps: smaller files fit into one packet anyway, and PNG is compressed already."""
         return len(self.body) >= MIN_PACKED and self.type != TYPES[".png"]
 
     @cached_property
@@ -61,14 +61,14 @@ class Asset:
 
 @dataclass(frozen=True)
 class Assets:
-    """`files`: path below `static/` -> file; `pages`: language -> the page itself."""
+    """`files`: path below `static/` -> file; `pages`: language -> `index.html` with that language's texts."""
 
     files: Mapping[str, Asset]
     pages: Mapping[str, Asset]
 
 
 def paths_in(folder: Path) -> dict[str, Path]:
-    """Path in a link -> file, for what the page is made of: nothing hidden, and no editor's copies."""
+    """Path in a link -> file, for the types in `TYPES`, without hidden files and editors' backups."""
     found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in TYPES}
     return {
         name.as_posix(): path
@@ -92,7 +92,7 @@ def read_assets(folder: Path) -> Assets:
         if name.startswith("i18n/")
     }
     for asset in (files[SCRIPT], files[LATER], files[SHEET], *pages.values()):
-        _ = asset.packed  # what every visit asks for: now, and never while somebody waits
+        _ = asset.packed  # compress now what every visit requests, so that no request waits for it
     return Assets(MappingProxyType(files), MappingProxyType(pages))
 
 
@@ -121,12 +121,12 @@ def _one_sheet(_: re.Match[str]) -> str:
 
 
 def _named(index: str, files: Mapping[str, Asset]) -> str:
-    """Each file by an address that changes with what is in it."""
+    """`index` with the hash of its content added to the link of each file."""
     return _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
 
 
 def _worded(index: str, language: str, catalogue: str) -> str:
-    """The page with the words of a language where they are seen first, and all of them for the script."""
+    """The page with a language's texts in the elements that show at first, and all texts as JSON."""
     texts = json.loads(catalogue)
     words = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     seen, mark, later = _INDENT.sub("", index).partition("<dialog")

@@ -1,8 +1,8 @@
-"""Who is let in, where tokens are set: a bearer token, or the page's session cookie after a log-in.
+"""Authentication, if tokens are configured: by bearer token, or by the page's session cookie after a log-in.
 
-Tokens are compared in constant time and never kept or logged; what is kept is a hash that names the
-scope of idempotency keys and sessions. Guessing is slowed for an address after ten wrong tokens a minute;
-a right one is never slowed.
+Tokens are compared in constant time and never stored or logged; a hash of the token is stored as the scope
+of idempotency keys and sessions. An address that sends more than ten wrong tokens a minute gets 429 for
+these; a right token is always accepted.
 """
 
 import hashlib
@@ -24,10 +24,9 @@ MAX_WRONG = 10  # tokens a minute from one address
 
 
 class Gate:
-    """Lets in who shows a token or the cookie of a log-in; where no tokens are set, everybody (`is_locked`).
+    """Accepts requests with a token or a session cookie; all requests if no tokens are set (not `is_locked`).
 
-    What needs neither: the page and its files, `/healthz` and the log-in itself. Whoever guesses raises
-    `TooManyRequests` after `MAX_WRONG` wrong tokens a minute from one address; a right token never does.
+    The page and its files, `/healthz` and the log-in need neither.
     """
 
     def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +37,7 @@ class Gate:
         self._paths = OpenPaths(settings)
 
     async def admit(self, request: web.Request, address: str) -> None:
-        """Note in the request whose it is: `SCOPE`, and with a cookie `SESSION`.
+        """Authenticate the request and set its `SCOPE`, and with a cookie its `SESSION`.
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
         """
@@ -56,7 +55,7 @@ class Gate:
         request[SCOPE], request[SESSION] = session.scope, session
 
     def check(self, token: str, address: str) -> str:
-        """The scope of a right token. Raises `TokenRequired`, after ten in a minute `TooManyRequests`."""
+        """The scope of a right token, "" if none are set. Raises `TokenRequired`, `TooManyRequests`."""
         if not self._hashes:
             return ""
         given, found = _hash(token), b""
@@ -79,7 +78,9 @@ def _scope(token_hash: bytes) -> str:
 
 
 def check_sender(request: web.Request) -> None:
-    """A cookie alone proves nothing: a browser also says that our page sent it. A foreign one was refused."""
+    """CSRF protection for cookies: require `Origin`, which `Doors.check` has compared, or a `Sec-Fetch-Site`
+    that excludes other sites. Raises `OriginForbidden`.
+    """
     if "Origin" not in request.headers and request.headers.get("Sec-Fetch-Site") not in (
         "same-origin",
         "none",

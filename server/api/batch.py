@@ -1,4 +1,4 @@
-"""`POST /api/process/batch`: many links go in at once, and each has a result of its own."""
+"""`POST /api/process/batch`: many links in one request, each with its own result."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -21,10 +21,10 @@ MAX_BATCH = 4 << 20  # bytes
 
 
 async def submit_batch(request: web.Request) -> web.Response:
-    """Accept what can be accepted, in one transaction; a wrong one stops no other.
+    """Add all valid requests in one transaction; an invalid one does not affect the others.
 
-    With an `Idempotency-Key` each request has that key and its place, so the same batch again gives the
-    same tasks.
+    With an `Idempotency-Key` each request has this key and its index as its own key, so a retry of the same
+    batch returns the same tasks.
     """
     key = key_of(request)
     batch = validated(Batch, await read_object(request, MAX_BATCH))

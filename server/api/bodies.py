@@ -1,4 +1,4 @@
-"""Bodies in and answers out: JSON that is checked, payloads and texts in the reader's language."""
+"""Reads and validates JSON bodies, and makes JSON responses in the reader's language."""
 
 import asyncio
 from functools import lru_cache
@@ -24,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def language(request: web.Request) -> str:
-    """The reader's: `?lang=`, else `Accept-Language`, else the configured one."""
+    """The language of the response: `?lang=`, else `Accept-Language`, else the configured one."""
     asked = request.query.get("lang") if "?" in request.raw_path else None
     if asked and asked in LANGUAGES:
         return asked
@@ -44,14 +44,14 @@ async def read_object(request: web.Request, most: int = MAX_BODY) -> dict[str, A
         raise NotJsonType
     if (request.content_length or 0) > most:
         raise BodyTooLarge
-    if most != MAX_BODY:  # which the application has told aiohttp
+    if most != MAX_BODY:  # aiohttp's limit, which `create_app` sets
         request = request.clone(client_max_size=most)
     try:
         async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN):
             body = from_json(await request.read(), allow_inf_nan=False)
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
-    except (ValueError, web.RequestPayloadError):  # also a Content-Encoding that it has not
+    except (ValueError, web.RequestPayloadError):  # the latter: such as a wrong Content-Encoding
         raise NotJson from None
     except TimeoutError:
         raise BodyTooSlow from None
@@ -61,7 +61,7 @@ async def read_object(request: web.Request, most: int = MAX_BODY) -> dict[str, A
 
 
 def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
-    """`body` as `model`; raises `InvalidRequest` that names every wrong field, also those `known` before."""
+    """`body` as `model`. Raises `InvalidRequest` with every wrong field, including those in `known`."""
     try:
         found = model.model_validate(body)
     except ValidationError as exc:
@@ -72,7 +72,7 @@ def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
 
 
 def _true_errors(exc: ValidationError) -> list[ErrorDetails]:
-    """Without that of an array which is too short only because pydantic does not count its wrong elements."""
+    """The errors, except `too_short` of arrays with invalid elements, which pydantic does not count."""
     errors = exc.errors(include_url=False, include_input=False)
     inner = {error["loc"][:-1] for error in errors}
     return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inner]
@@ -94,7 +94,7 @@ def respond(
 
 @lru_cache
 def payload_headers(chosen: str) -> CIMultiDictProxy[str]:
-    """What goes with every payload in this language; aiohttp copies it far sooner than it reads a `dict`."""
+    """The headers of every payload in this language; aiohttp copies a proxy much faster than a `dict`."""
     headers = HEADERS | {
         "Cache-Control": "private, no-cache",
         "Content-Language": chosen,

@@ -1,10 +1,10 @@
-"""What a client says that it has already (RFC 9110, section 13). What makes no sense there is passed over."""
+"""Conditional requests (RFC 9110, section 13). Malformed conditions are ignored."""
 
 from datetime import UTC, datetime
 
 from aiohttp import hdrs, web
 
-_FORMS = (  # section 5.6.7: the one that is sent, and two that are only understood
+_FORMS = (  # section 5.6.7: the preferred format, and two obsolete ones that must be accepted
     "%a, %d %b %Y %H:%M:%S GMT",
     "%A, %d-%b-%y %H:%M:%S GMT",
     "%a %b %d %H:%M:%S %Y",
@@ -12,9 +12,9 @@ _FORMS = (  # section 5.6.7: the one that is sent, and two that are only underst
 
 
 def has(request: web.Request, etag: str, modified: datetime | None = None) -> bool:
-    """Whether the client has `etag` (as it is sent, in quotes), or what was `modified` then.
+    """Whether the client has this version already; `etag` is in quotes, `modified` in whole seconds.
 
-    An ETag outranks a date (13.2.2); it is compared weakly (13.1.2).
+    An ETag takes precedence over a date (13.2.2); it is compared weakly (13.1.2).
     """
     known = request.headers.getall(hdrs.IF_NONE_MATCH, ())
     if known:
@@ -24,7 +24,7 @@ def has(request: web.Request, etag: str, modified: datetime | None = None) -> bo
 
 
 def has_part(request: web.Request, etag: str, modified: datetime | None) -> bool:
-    """Whether a part that the client has is of this: compared strongly, a date exactly (13.1.5)."""
+    """Whether `If-Range` allows a part: no such header, or the same ETag or the exact date (13.1.5)."""
     header = request.headers.get(hdrs.IF_RANGE, "").strip()
     if not header or header == etag:
         return True
@@ -32,7 +32,7 @@ def has_part(request: web.Request, etag: str, modified: datetime | None) -> bool
 
 
 def http_date(text: str | None) -> datetime | None:
-    """None for what is no date, or one of a day that never was or cannot be written."""
+    """The time that an HTTP date names; None if it is malformed or out of range."""
     for form in _FORMS if text else ():
         try:
             return datetime.strptime(text or "", form).replace(tzinfo=UTC)

@@ -1,8 +1,8 @@
-"""Connections on which nobody asks for anything, nobody takes what was asked for, or nobody is left.
+"""Closes idle and stalled connections, and cancels work whose client has disconnected.
 
-aiohttp waits without end for the head of a request, and for a client that does not read its answer: whoever
-opens connections and says nothing, says it a letter at a time, or never reads, would use up the descriptors
-of the process. Nor does it tell a handler that its client has left.
+aiohttp has no timeout for the head of a request nor for a client that does not read its response. Clients
+that send nothing, send very slowly (Slowloris) or never read would exhaust the process's file descriptors.
+Nor does aiohttp tell a handler that its client has disconnected.
 """
 
 import asyncio
@@ -20,28 +20,28 @@ from server.errors import TooManyRequests
 
 log = logging.getLogger(__name__)
 
-QUIET = 30.0  # seconds that a connection may stay without a request under way
-UNREAD = 60.0  # seconds that a client may go without taking a byte of what it was sent
-LOOK = 5.0  # seconds
-AT_ONCE = 256  # connections that are looked at before everybody else on the event loop has a turn
-LET_GO = 0.5  # seconds
-COME_BACK = 10  # seconds, for a client that holds too many sockets
+QUIET = 30.0  # seconds that a connection may be open without a request being answered
+UNREAD = 60.0  # seconds that a client may go without acknowledging a byte of its response
+LOOK = 5.0  # seconds between two looks at all connections
+AT_ONCE = 256  # connections that are looked at before the event loop runs other tasks
+LET_GO = 0.5  # seconds between two looks for disconnected clients
+COME_BACK = 10  # seconds: `Retry-After` for a client with too many WebSockets
 
 T = TypeVar("T")
 
 
 class Connections:
-    """`sockets_per_client` of 0: no limit."""
+    """`sockets_per_client` limits WebSockets by address; 0: no limit."""
 
     def __init__(self, sockets_per_client: int) -> None:
         self._limit = sockets_per_client
         self._sockets: Counter[str] = Counter()
         self._answering: set[web.RequestHandler] = set()
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
-        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # and since when
+        self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time it began
 
     def hold_socket(self, address: str) -> "HeldSocket":
-        """Use it as a context manager: while it is open, this client holds one more.
+        """A context manager: within it, the client at `address` has one more WebSocket.
 
         Raises `TooManyRequests`.
         """
@@ -50,7 +50,7 @@ class Connections:
         return HeldSocket(self._sockets, address)
 
     def begin(self, connection: web.RequestHandler) -> None:
-        """A request of this connection is being answered, until `end`."""
+        """A request of this connection is being handled, until `end`."""
         self._answering.add(connection)
         self._seen.pop(connection, None)
 
@@ -58,10 +58,7 @@ class Connections:
         self._answering.discard(connection)
 
     async def attended(self, connection: web.RequestHandler, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, which ends with its client: it is cancelled when that leaves.
-
-        Then it raises `ConnectionResetError`.
-        """
+        """Await `work`. If the client disconnects, cancel `work` and raise `ConnectionResetError`."""
         left = asyncio.timeout(None)
         self._attended[left] = connection
         try:
@@ -75,14 +72,14 @@ class Connections:
             del self._attended[left]
 
     def let_go(self) -> None:
-        """Cancel the work whose client has left."""
+        """Cancel `attended` work whose client has disconnected."""
         for left, connection in self._attended.items():
             is_gone = connection.transport is None or connection.transport.is_closing()
             if is_gone and not left.expired():
                 left.reschedule(0)
 
     def look(self, connections: Collection[web.RequestHandler], now: float) -> None:
-        """End those of `connections` that have been in one situation for longer than that may last."""
+        """End `connections` whose situation has lasted longer than `may_last`; `now` is the loop's time."""
         for connection in connections:
             situation = self._situation(connection)
             before, since = self._seen.get(connection, (situation, now))
@@ -98,19 +95,19 @@ class Connections:
         return _Situation(inf if connection in self._answering else QUIET)
 
     async def end_all(self, server: web.Server, within: float) -> None:
-        """Let answers under way finish for `within` seconds, then cut off whoever is left."""
+        """Let running responses finish for `within` seconds, then cut the remaining connections."""
         until = asyncio.get_running_loop().time() + within
         while any(self._situation(each).may_last != QUIET for each in server.connections):
-            await asyncio.sleep(0.1)  # the kernel tells nobody that a client has taken the last byte
+            await asyncio.sleep(0.1)  # poll: the kernel does not signal that the last byte was acknowledged
             if asyncio.get_running_loop().time() > until:
                 break
         for connection in server.connections:
             if connection.transport and self._situation(connection).may_last != QUIET:
                 wire.cut(connection.transport)
-        await asyncio.sleep(0.1)  # in which their handlers notice
+        await asyncio.sleep(0.1)  # handlers notice that their connections were cut
 
     async def watch(self, server: web.Server) -> None:
-        """Do both again and again, until it is cancelled."""
+        """Look at all connections and `let_go` periodically, until cancelled."""
         await asyncio.gather(
             _again_and_again(LOOK, lambda: self._look_at_all(server)),
             _again_and_again(LET_GO, self._let_all_go),
@@ -128,7 +125,7 @@ class Connections:
 
 
 async def _again_and_again(pause: float, work: Callable[[], Awaitable[None]]) -> None:
-    """One failure must not be the end of it: nobody would notice, until the descriptors are used up."""
+    """Run `work` every `pause` seconds, also after an error: else descriptors could run out unnoticed."""
     while True:
         await asyncio.sleep(pause)
         try:
@@ -139,7 +136,7 @@ async def _again_and_again(pause: float, work: Callable[[], Awaitable[None]]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """Any difference, in bytes that were taken or that are left, is a sign of life."""
+    """What a connection is doing; a change of the bytes `taken` or `left` shows that its client reads."""
 
     may_last: float  # seconds
     taken: int = 0
@@ -148,7 +145,7 @@ class _Situation:
 
 @dataclass(frozen=True, slots=True)
 class HeldSocket:
-    """A generator would do, for half a kilobyte more a socket."""
+    """Not a generator-based context manager: it would take half a kilobyte more a WebSocket."""
 
     sockets: Counter[str]
     address: str

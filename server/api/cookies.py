@@ -1,4 +1,4 @@
-"""`/api/cookies`: what is stored to log in with. What is in it goes in, and to downloads; never out again."""
+"""`/api/cookies`: cookie files for log-ins at sources. Their values go to downloads; no response has them."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ async def list_cookies(request: web.Request) -> web.Response:
 
 
 async def put_cookies(request: web.Request) -> web.Response:
-    """Store it under this name; one that is there already is replaced."""
+    """Store the body as a cookie file under this name, replacing an earlier one."""
     if request.content_type != "text/plain":
         raise NotTextType
     text = await _read_text(request)
@@ -51,7 +51,7 @@ async def delete_cookies(request: web.Request) -> web.Response:
 
 
 def _name(request: web.Request) -> str:
-    """Raises `CookiesNotFound` if none can have it."""
+    """The name in the path. Raises `CookiesNotFound` if no cookie file can have it."""
     name = request.match_info["name"]
     if not re.fullmatch(cookies.NAME, name):
         raise CookiesNotFound
@@ -59,12 +59,12 @@ def _name(request: web.Request) -> str:
 
 
 async def cookies_named(bodies: Iterable[dict[str, Any]], stored: Cookies) -> Collection[str]:
-    """The names of what is stored, if one of `bodies` has a name."""
+    """The names of all stored cookie files; empty, without a read, if none of `bodies` names one."""
     return set(await stored.names()) if any("cookies" in body for body in bodies) else ()
 
 
 def unknown_cookies(body: dict[str, Any], stored: Collection[str]) -> list[WrongField]:
-    """That there are none of this name, if so."""
+    """The error of a `body` that names an unknown cookie file; else nothing."""
     name = body.get("cookies")
     known = not isinstance(name, str) or name in stored
     return [] if known else [("cookies", "cookies_unknown", {})]
@@ -80,7 +80,7 @@ async def _read_text(request: web.Request) -> str:
                     raise BodyTooLarge
     except TimeoutError:
         raise BodyTooSlow from None
-    except web.RequestPayloadError:  # a Content-Encoding that it has not
+    except web.RequestPayloadError:  # such as a wrong Content-Encoding
         raise InvalidCookies(1) from None
     try:
         return body.decode()
@@ -89,9 +89,9 @@ async def _read_text(request: web.Request) -> str:
 
 
 def _shown(name: str, text: str) -> dict[str, object]:
-    """What may be known of a file. Its expiry is the next of those that are still good, or else the last.
+    """The public facts of a cookie file. `expires_at` is the next expiry of a valid cookie, else the last.
 
-    Of a megabyte that takes a tenth of a second: nothing for the event loop.
+    A file of a megabyte takes 0.1 s: call this in a thread, not on the event loop.
     """
     found, now = cookies.parse(text), time.time()
     ends = sorted(cookie.expires for cookie in found if cookie.expires)
@@ -102,7 +102,7 @@ def _shown(name: str, text: str) -> dict[str, object]:
         "count": len(found),
         "expired": sum(end <= now for end in ends),
     }
-    with suppress(OverflowError, ValueError, OSError):  # beyond the year 9999
+    with suppress(OverflowError, ValueError, OSError):  # an expiry after the year 9999
         if following is not None:
             shown["expires_at"] = datetime.fromtimestamp(following, UTC).isoformat()[:19] + "Z"
     return shown

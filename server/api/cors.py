@@ -1,4 +1,4 @@
-"""What browsers want to be told (CORS) for pages of other origins that `server.allowed_origins` names."""
+"""CORS headers for pages of other origins, as far as `server.allowed_origins` names them."""
 
 from http import HTTPStatus
 
@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
 EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After"
-AN_HOUR = "3600"  # seconds that a browser may remember the answer
+AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 
 
 def is_preflight(request: web.Request) -> bool:
@@ -15,7 +15,7 @@ def is_preflight(request: web.Request) -> bool:
 
 
 def answer_preflight() -> web.Response:
-    """`allow` adds the origin."""
+    """Without the origin, which `allow` adds."""
     headers = {
         "Access-Control-Allow-Methods": ALLOWED_METHODS,
         "Access-Control-Allow-Headers": ALLOWED_HEADERS,
@@ -25,7 +25,9 @@ def answer_preflight() -> web.Response:
 
 
 def allow(origin: str, response: web.StreamResponse) -> None:
-    """Let the page at `origin` read `response`. Cookies are for our own page: none is asked for here."""
+    """Let the page at `origin` read `response`, but without `Access-Control-Allow-Credentials`: session
+    cookies are for the service's own page.
+    """
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"

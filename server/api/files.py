@@ -1,9 +1,9 @@
 """`GET /api/download/<name>`: finished files, whole or in part.
 
 aiohttp's `FileResponse` follows symlinks, does not know `If-Range` with an ETag and answers several
-ranges with 416; so the conditions are looked at here, and the kernel sends (sendfile).
+ranges with 416; so this module evaluates the conditions and has the kernel send the file (sendfile).
 
-A name is never used for other bytes, so it is its own ETag.
+A name is never reused for other bytes, so the name is the ETag.
 """
 
 import re
@@ -45,11 +45,13 @@ PLAYABLE = re.compile(r"(video|audio)/.+|image/(jpeg|png|webp)|text/vtt")
 # int() refuses more than 4,300 digits.
 _RANGE = re.compile(r"bytes=\s*(\d{0,4000})-(\d{0,4000})\s*", re.ASCII | re.IGNORECASE)
 _NOT_IN_FILENAMES = re.compile(r'["/\\:*?<>|]')
-_ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187, beside letters and digits
+_ATTR_CHAR = "!#$&+-.^_`|~"  # `attr-char` of RFC 8187, section 3.2.1, beside letters and digits
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """The file, a part of it, or 304; raises `FileNotFound`, `RangeNotSatisfiable`, `InvalidQuery`."""
+    """The file, a part of it, or 304. Raises `FileNotFound`, `RangeNotSatisfiable`, `InvalidQuery`, and
+    `StorageAway`.
+    """
     status, stored = await _find(request)
     is_plain = not _wants_inline(request)
     inline = not is_plain and bool(PLAYABLE.fullmatch(stored.type))
@@ -68,9 +70,9 @@ async def send(
     *,
     may_redirect: bool = False,
 ) -> web.StreamResponse:
-    """A stored file as the conditions of the request want it, `modified` in whole seconds.
+    """Send a stored file, a part of it, or 304, by the request's conditions; `modified` has whole seconds.
 
-    All of it may come from elsewhere, if it `may_redirect`. Raises `FileNotFound`, `RangeNotSatisfiable`,
+    A request for the whole file `may_redirect` to the bucket. Raises `FileNotFound`, `RangeNotSatisfiable`,
     `StorageAway`.
     """
     headers = _headers(stored, content_disposition, modified)
@@ -84,18 +86,18 @@ async def send(
             return _elsewhere(link)
     response = FilePart(file, stored, part, headers)
     request.app[DOORS].add_headers(request, response)
-    await response.prepare(request)  # here, so that the request is under way for as long as it is sent
+    await response.prepare(request)  # sends here, so that `Connections` sees a request until all is sent
     return response
 
 
 def _elsewhere(link: str) -> web.Response:
-    """To be followed at once, and never again: the link ends in some minutes."""
+    """A redirect that must not be cached: the link expires after some minutes."""
     headers = {"Location": link, "Cache-Control": "no-store"}
     return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
 
 
 class FilePart(web.StreamResponse):
-    """Sends `part` of an open file, or all of it, and closes it."""
+    """A response that sends `part` of an open file, or all of it (None), and closes the file."""
 
     def __init__(
         self, file: BinaryIO | Stream, stored: StoredFile, part: range | None, headers: dict[str, str]
@@ -133,7 +135,7 @@ class FilePart(web.StreamResponse):
     async def _pass_on(
         self, request: web.BaseRequest, stream: Stream, part: range
     ) -> AbstractStreamWriter | None:
-        """The headers go out with the first bytes: until then a fault can still be told."""
+        """Read the first bytes before the headers are sent, so that an error can still be a response."""
         async with aclosing(stream.read(part)) as pieces:
             first = await anext(pieces) if part else b""
             writer = await super().prepare(request)
@@ -150,14 +152,14 @@ async def beginning_with(first: T, others: AsyncIterator[T]) -> AsyncIterator[T]
 
 
 async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:
-    """Raises `FileNotFound`, also for a name that is escaped: ours need no escapes."""
+    """Raises `FileNotFound`, also if the name is percent-encoded: names of files need no encoding."""
     if "%" in request.raw_path.partition("?")[0]:
         raise FileNotFound
     return await request.app[TASKS].find_file(request.match_info["name"])
 
 
 def _etag(stored: StoredFile) -> str:
-    """A name is never used for other bytes."""
+    """The name in quotes: it is never reused for other bytes."""
     return f'"{stored.name}"'
 
 
@@ -165,7 +167,7 @@ def _headers(stored: StoredFile, content_disposition: str, modified: datetime | 
     headers = {
         "ETag": _etag(stored),
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",  # kept by browsers, yet gone at once when it is deleted
+        "Cache-Control": "private, no-cache",  # revalidated each time, so a deleted file is gone at once
         "Content-Disposition": content_disposition,
         "Content-Security-Policy": SANDBOX_POLICY,
         "X-Content-Type-Options": "nosniff",
@@ -185,10 +187,10 @@ def _wants_inline(request: web.Request) -> bool:
 
 
 def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -> range | None:
-    """The one range that is asked for; None for the whole.
+    """The requested range of bytes; None for the whole file.
 
-    The whole also for several ranges, another unit, a malformed one (RFC 9110, 14.2) and for a
-    client whose `If-Range` says that its part is of something else. Raises `RangeNotSatisfiable`.
+    The whole file is also sent for several ranges, another unit or a malformed range (RFC 9110, 14.2), and if
+    `If-Range` names another version. Raises `RangeNotSatisfiable`.
     """
     asked = _RANGE.fullmatch(request.headers.get("Range", "").strip())
     if request.method != "GET" or not asked or not conditions.has_part(request, _etag(stored), modified):
@@ -197,7 +199,10 @@ def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -
 
 
 def part_of(size: int, first: str, last: str) -> range | None:
-    """`first`-`last` (inclusive, either may be empty) of `size` bytes; None if it makes no sense."""
+    """The bytes `first`-`last` (inclusive; either may be empty) of `size`; None if the range is invalid.
+
+    Raises `RangeNotSatisfiable`.
+    """
     if not first and not last:
         return None
     if not first:
@@ -212,7 +217,7 @@ def part_of(size: int, first: str, last: str) -> range | None:
 
 
 def disposition(name: str, title: str | None, *, inline: bool) -> str:
-    """`Content-Disposition` (RFC 6266): the title as a file name, for old clients in ASCII."""
+    """`Content-Disposition` (RFC 6266) with the title as file name, and an ASCII name for old clients."""
     kind = "inline" if inline else "attachment"
     filename = filename_of(name, title)
     if filename == name:
@@ -223,9 +228,9 @@ def disposition(name: str, title: str | None, *, inline: bool) -> str:
 
 
 def filename_of(name: str, title: str | None) -> str:
-    """What the file that is published as `name` is called where it is saved.
+    """The name under which a client saves the file that is published as `name`.
 
-    Players find `Film.en.srt` beside `Film.mp4` by themselves.
+    Subtitles become `Film.en.srt`, since players look for that name beside `Film.mp4`.
     """
     stem = filename_stem(title or "")
     what, _, which = name.partition("_")[0].partition("-")
@@ -235,14 +240,16 @@ def filename_of(name: str, title: str | None) -> str:
 
 
 def filename_stem(title: str) -> str:
-    """`title` without what no file system, shell or header likes; may be empty."""
+    """`title` without characters that trouble file systems, shells or headers, and cut; may be empty."""
     words = _NOT_IN_FILENAMES.sub(" ", "".join(map(_printable, title))).split()
     cut = " ".join(words).encode()[:MAX_FILENAME].decode(errors="ignore")
     return cut.strip(". ")
 
 
 def _printable(char: str) -> str:
-    """Blanks and control characters as a blank, formatting (text direction) and surrogates as nothing."""
+    """`char`; a space for white space and control characters; "" for others of Unicode's category C, such as
+    text direction marks and surrogates.
+    """
     category = unicodedata.category(char)
     if category == "Cc" or category.startswith("Z"):
         return " "
@@ -262,7 +269,7 @@ _HEADERS = {
 
 
 def replies(whole: str, media_type: str, headers: dict[str, str]) -> dict[int, Reply]:
-    """What `send` may answer, for the description; `whole` says what all of it is."""
+    """The responses of `send` for the OpenAPI description; `whole` is the text for 200."""
     return {
         200: Reply(whole, {media_type: BINARY}, headers),
         206: Reply("The part asked for", {media_type: BINARY}, headers | {"Content-Range": "which it is"}),

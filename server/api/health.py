@@ -1,4 +1,4 @@
-"""For operators and their tools: is it alive, and is it ready."""
+"""`/healthz` and `/readyz`: liveness and readiness, for operators and load balancers."""
 
 from http import HTTPStatus
 
@@ -14,12 +14,12 @@ from server.tasks.readiness import Check
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """The process answers; nothing else is looked at."""
+    """Liveness: the process answers; nothing else is checked."""
     return respond_json({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """One entry for each thing the service needs; 503 only for what stops it from working."""
+    """Readiness: one entry for each check; 503 only if a needed one has failed."""
     checks = await request.app[READINESS].checks()
     if request.app[TASKS].is_draining:
         checks = [*checks, Check("stopping", ok=False, detail="what runs is given time to end")]

@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: the same key and request give the same task. What "the same request" means stands here.
+"""`Idempotency-Key`: the same key and request give the same task. Defines what "the same request" means.
 
-Hashes are stored as long as their tasks live, so they outlast releases: what is hashed never changes for a
-request that could be made before. An explicit default is the same as an omitted field, and with a preset it
-is enough that either the fields that were sent or all that they amount to are the same.
+Hashes are stored with their tasks and outlast releases, so the hash of a request that an earlier release
+accepts must never change. A field sent with its default is the same as an omitted one. With a preset, two
+requests are the same if either the fields that were sent or all fields with the preset are the same.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from server.models import ProcessRequest
 from server.ports import Idempotency
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-# The fields of the first release, which hashed them all, in its order. Never add to them.
+# The fields of the first release, which hashed all of them in this order. A new one would change all hashes.
 _FIRST = (
     "url", "outputs", "quality", "video_format", "codec", "audio_format", "audio_quality", "audio_language",
     "format", "live", "auto_start", "preset", "priority",
 )  # fmt: skip
 
-# What says when a task is to begin, or how it was asked for, and not what is to come of it.
+# Fields that do not change the result: they say when a task begins, or how it was requested.
 _NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at")
 
 
 def key_of(request: web.Request) -> str | None:
-    """With the scope of the token. Raises `InvalidQuery`."""
+    """The key with the token's scope before it; None without a key. Raises `InvalidQuery`."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -40,24 +40,24 @@ def key_of(request: web.Request) -> str | None:
 
 
 def idempotency(key: str | None, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency | None:
-    """None without a key; `sent` are the fields of the body, to which a preset may have added others."""
+    """None without a key. `sent` are the fields of the body; `wanted` also has those of its preset."""
     if key is None:
         return None
-    # A preset may be another when the request is repeated: then what was sent is still the same.
+    # The preset may have changed when the client retries: the hash of the fields sent is still the same.
     hashes = (hash_of(wanted), *([hash_of_sent(wanted, sent)] if wanted.preset else []))
     return Idempotency(key, " ".join(hashes))
 
 
 def wish_of(request: web.Request, wanted: ProcessRequest) -> str:
-    """Of who asks for what, whenever and however urgently."""
+    """The token's scope and a hash of the fields that determine the result."""
     plain = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
     return f"{request.get(SCOPE, '')}:{hash_of(wanted.model_copy(update=plain))}"
 
 
 def hash_of(wanted: ProcessRequest) -> str:
-    """Of the first release's fields, and of later ones that are not at their default."""
+    """The hash of the first release's fields, and of later fields that are not at their default."""
     fields = wanted.model_dump(mode="json")
-    later = wanted.model_dump(mode="json", exclude_defaults=True)  # also within a field that has fields
+    later = wanted.model_dump(mode="json", exclude_defaults=True)  # also in nested models
     names = sorted(later.keys() - set(_FIRST))
     return _hash({name: fields[name] for name in _FIRST} | {name: later[name] for name in names})
 

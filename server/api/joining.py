@@ -1,22 +1,22 @@
-"""The modules of the page as one script, and its sheets as one sheet: a first visit asks for few files.
+"""Joins the page's modules into one script and its style sheets into one, so a first visit loads few files.
 
-No bundler: the modules are written in one manner (they import names from files beside them, never in a
-circle, and export where they declare), so each becomes the body of a function that returns what it exports.
-What is written in another manner is refused.
+There is no bundler. All modules follow the same rules: they import names from files in the same folder,
+without cycles, and export only declarations. So each module becomes the body of a function that returns its
+exports. Modules that break these rules raise `NotJoinable`.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?s:.*?)\*/)[ \t]*\n", re.MULTILINE)
-# At the end of a line, without a quote: else it may be within a text. And what the checker of types is told.
+# A comment at a line's end, unless a quote follows: `//` could be part of a string. And JSDoc type casts.
 _REMARK = re.compile(r"""[ \t]+//[ ][^"'`\n]*$|/\*\*[ ]@type[ ].*?\*/[ ]?""", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js"\n', re.MULTILINE)
 _EXPORT = re.compile(
     r"^export ((?:(?:async )?function|class|const) (\w+)|const \{([\w, ]*)\} =)", re.MULTILINE
 )
-_LATER = re.compile(r'\bimport\("\./(\w+)\.js"\)(?!\.[A-Z])')  # and no type in a comment
+_LATER = re.compile(r'\bimport\("\./(\w+)\.js"\)(?!\.[A-Z])')  # but not a type in JSDoc
 _WAITS = re.compile(r"^(?:(?:export )?const \S+ = )?await ", re.MULTILINE)
 _OTHERWISE = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
 
@@ -25,13 +25,14 @@ LATER = "later.js"
 
 
 class NotJoinable(ValueError):
-    """A module is written in another manner; the text says which and where."""
+    """A module breaks the rules above; the message names the module and what is wrong."""
 
 
 def join_scripts(modules: Mapping[str, str], entry: str) -> tuple[str, str]:
-    """One module that does what `entry` does, and another one, `LATER`, of what is imported on demand only.
+    """Two scripts: the module `entry` with all that it imports, and `LATER`, with the modules that only
+    dynamic imports load; "" if there are none.
 
-    `modules`: name -> text.
+    `modules`: name -> text. Raises `NotJoinable`.
     """
     first = _in_order(modules, [entry])
     on_demand = [name for module in first for name in _LATER.findall(_bare(modules[module]))]
@@ -42,7 +43,7 @@ def join_scripts(modules: Mapping[str, str], entry: str) -> tuple[str, str]:
     if not later:
         return "\n".join(parts), ""
     load = f'import("./{LATER}").then(({{ default: make }}) => make({{ {shared} }}))'
-    again = "(error) => { $rest = undefined; throw error }"  # what failed once is asked for again
+    again = "(error) => { $rest = undefined; throw error }"  # after a failed load the next import retries
     return (
         "\n".join(
             [
@@ -65,15 +66,15 @@ def join_sheets(sheets: Iterable[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without comments and indents.
+    """`text` without comments and indentation.
 
-    No text of the page goes over several lines: a test sees to that.
+    This is safe because no string of the page spans several lines, which a test checks.
     """
     return _INDENT.sub("", _REMARK.sub("", _COMMENT.sub("", text)))
 
 
 def _in_order(modules: Mapping[str, str], entries: Iterable[str]) -> list[str]:
-    """What is imported stands before what imports it."""
+    """`entries` and all modules that they import, in topological order: imported ones first."""
     done: dict[str, None] = {}
 
     def visit(name: str, way: tuple[str, ...]) -> None:

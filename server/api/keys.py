@@ -1,4 +1,4 @@
-"""The typed keys of what the application holds for its handlers, and of what a request carries."""
+"""The typed keys of the application's objects for handlers, and of values stored in a request."""
 
 from aiohttp import web
 
@@ -11,7 +11,7 @@ from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
 
 SETTINGS = web.AppKey("settings", Settings)
-LANGUAGE = web.AppKey("language", str)  # of those who ask for none
+LANGUAGE = web.AppKey("language", str)  # for requests that ask for none
 TASKS = web.AppKey("tasks", Tasks)
 HUB = web.AppKey("hub", Hub)
 FILES: web.AppKey[FileStore] = web.AppKey("files")
@@ -21,4 +21,4 @@ INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 ENCODER = web.AppKey("encoder", Encoder)
 
-SCOPE = web.RequestKey("scope", str)  # names the token, where tokens are set
+SCOPE = web.RequestKey("scope", str)  # a hash that names the request's token; only if tokens are set

@@ -1,6 +1,6 @@
-"""Log-ins of the page: the cookie that stands for one, and what is open in its name and ends with it.
+"""Log-ins of the page: the session cookie, and the WebSockets and long polls that end with their session.
 
-Only a hash of what the cookie holds is kept.
+Only a hash of the cookie's value is stored.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from aiohttp import WSCloseCode, hdrs, web
 from server.ports import Session, Sessions
 
 COOKIE = "clipwire_session"
-SESSION = web.RequestKey("session", Session)  # of those who have come with a cookie
+SESSION = web.RequestKey("session", Session)  # only in requests that were authenticated by a cookie
 _NOTHING = nullcontext()
 
 
 class Line(Protocol):
-    """Something that is open for longer than a moment: a socket, a long poll."""
+    """A long-lived request: a WebSocket or a long poll."""
 
     def end(self, code: WSCloseCode) -> None:
-        """Called when the session ends in whose name it is open, with the code that sockets close with."""
+        """Called when the session of the request ends; `code` is the close code of a WebSocket."""
         ...
 
 
@@ -35,28 +35,28 @@ class LogIns:
         sessions.listen(self._ended)
 
     async def begin(self, scope: str) -> str:
-        """What the cookie of a new session is to hold. Raises `StoreUnavailable`."""
+        """Begin a session and return the value for its cookie. Raises `StoreUnavailable`."""
         secret = secrets.token_urlsafe(32)
         await self._sessions.begin(_session_id(secret), scope)
         return secret
 
     async def find(self, request: web.Request) -> Session | None:
-        """The session whose cookie came with `request`, if it goes on."""
+        """The session whose cookie came with `request`; None if there is none or it has ended."""
         for secret in _cookies(request):
             if session := await self._sessions.get(_session_id(secret)):
                 return session
         return None
 
     async def end(self, request: web.Request) -> None:
-        """End the session whose cookie came with `request`, and all that is open in its name.
+        """End the session whose cookie came with `request`, with its WebSockets and long polls.
 
-        Raises `StoreUnavailable`; then it goes on.
+        Raises `StoreUnavailable`; then the session stays valid.
         """
         for secret in _cookies(request):
             await self._sessions.end(_session_id(secret))
 
     def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
-        """While this is open, `line` hears when the session of `request` ends; if it has none, never."""
+        """A context manager: within it, `line.end` is called when the session of `request`, if any, ends."""
         session = request.get(SESSION)
         return HeldLine(self._lines, session, line) if session else _NOTHING
 
@@ -88,12 +88,12 @@ LOG_INS = web.AppKey("log-ins", LogIns)
 
 
 def carries_cookie(request: web.Request) -> bool:
-    """Whether it came with the cookie of a session, be it one that goes on or not."""
+    """Whether `request` has a session cookie, valid or not."""
     return any(True for _ in _cookies(request))
 
 
 def _cookies(request: web.Request) -> Iterator[str]:
-    """What each cookie of ours holds: there may be one for each path under which the page was opened."""
+    """The values of all session cookies: there may be one for each path under which the page was opened."""
     for header in request.headers.getall(hdrs.COOKIE, ()):
         for cookie in header.split(";"):
             name, _, value = cookie.strip().partition("=")

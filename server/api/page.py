@@ -1,4 +1,4 @@
-"""`GET /`: the web page, made of plain files without a build step."""
+"""`GET /` and `/static/`: the web page and its files, without a build step."""
 
 from functools import cache
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from server.api.route import get, undescribed
 from server.errors import NotFound
 
 _PACKAGE = Path(__file__).parent.parent
-# In the package where a wheel was installed, beside it in a checkout.
+# In the package if it was installed from a wheel, beside the package in a checkout.
 STATIC = next(path for path in (_PACKAGE / "static", _PACKAGE.parent / "static") if path.is_dir())
 ASSETS = web.AppKey("assets", Assets)
 WORKER = "js/sw.js"
@@ -24,7 +24,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 @cache
 def assets() -> Assets:
-    """As they were when the first application of this process was made."""
+    """The page's files, read when this process first makes an application."""
     return read_assets(STATIC)
 
 
@@ -37,28 +37,28 @@ async def index(request: web.Request) -> web.Response:
 
 
 async def moved(request: web.Request) -> web.Response:
-    """The prefix without its slash: relative links on the page would lead elsewhere. The query goes along."""
+    """Redirect `base_path` to `base_path` + `/` and the query: relative links of the page need the slash."""
     _, mark, query = request.raw_path.partition("?")
     location = f"{request.app[SETTINGS].server.base_path}/{mark}{query}"
     return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": location})
 
 
 async def static(request: web.Request) -> web.Response:
-    """Only files that were there when the server started: no path is made from what a request says."""
+    """A file that was read at the start. No path is built from the request, so there is no path traversal."""
     asset = request.app[ASSETS].files.get(request.match_info["path"])
     if asset is None:
         raise NotFound(docs_path(request))
     response = _answer(request, asset)
-    # Where servers of two releases stand together, one is asked for the other's file: that is not for ever.
+    # Only if the tag is this file's: beside a server of another release, requests come for that one's files.
     if request.query_string == asset.tag:
         response.headers[hdrs.CACHE_CONTROL] = FOREVER
     if request.match_info["path"] == WORKER:
-        response.headers["Service-Worker-Allowed"] = "/"  # it lies below the page that it works for
+        response.headers["Service-Worker-Allowed"] = "/"  # the page is above the worker's own folder
     return response
 
 
 def _answer(request: web.Request, asset: Asset) -> web.Response:
-    """The file, packed for those who can unpack it, or 304 for those who have it."""
+    """The file, with gzip if the client accepts that, or 304 if the client has it."""
     packed = asset.is_packable and _takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
     etag = f'"{asset.tag}-gzip"' if packed else f'"{asset.tag}"'
     if conditions.has(request, etag):
@@ -73,7 +73,7 @@ def _answer(request: web.Request, asset: Asset) -> web.Response:
 
 
 def _takes_gzip(header: str) -> bool:
-    """By `Accept-Encoding` (RFC 9110, section 12.5.3): what is named outranks what is not."""
+    """Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3): `gzip` takes precedence over `*`."""
     weights = {}
     for part in header.lower().split(","):
         name, _, parameter = part.partition(";")

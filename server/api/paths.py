@@ -1,10 +1,10 @@
-"""Which paths need no token, whoever asks, with the prefix and without it: a proxy may take it away."""
+"""Paths that need no token, with and without `base_path`, since a reverse proxy may strip that prefix."""
 
 from server.settings import ServerSettings
 
 
 class OpenPaths:
-    """A page load asks for several files, so what the page is made of counts for no limit either."""
+    """The page and its files are also exempt from the rate limit, since one page load requests several."""
 
     def __init__(self, settings: ServerSettings) -> None:
         prefixes = {"", settings.base_path}
@@ -14,7 +14,7 @@ class OpenPaths:
         self._log_ins = frozenset(prefix + "/api/session" for prefix in prefixes)
 
     def is_probe(self, path: str) -> bool:
-        """Load balancers ask, under whatever name."""
+        """The liveness check, which load balancers request under any host name."""
         return path in self._probes
 
     def is_page(self, path: str) -> bool:
@@ -22,5 +22,5 @@ class OpenPaths:
         return path in self._pages or path.startswith(self._assets)
 
     def is_open(self, path: str) -> bool:
-        """Nobody needs a token for these."""
+        """Whether `path` needs no token."""
         return self.is_page(path) or path in self._log_ins or path in self._probes

@@ -1,7 +1,7 @@
-"""The one payload, encoded once for each revision and language.
+"""The payload of a task, encoded once for each revision and language.
 
-Pollers, sockets, lists and the answer to a submit all get these bytes. The order of the fields is
-the contract's; what does not apply is left out.
+Polls, WebSockets, lists and the response to a submit all send the same bytes. The API contract sets the order
+of the fields; fields that do not apply are left out.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from server.models import Entries, Stage, StoredFile, TaskStatus, VideoInfo
 from server.tasks.announced import NOT_LIVE_YET
 from server.tasks.remedies import offered
 
-_INFO = set(VideoInfo.model_fields)  # without what a newer release may have added
-MAX_KEPT = 1024  # encoded payloads, two kilobytes each with their frames
+_INFO = set(VideoInfo.model_fields)  # without unknown fields, which a newer release may have stored
+MAX_KEPT = 1024  # cached payloads, of two kilobytes each with their frames
 
 
 @dataclass(slots=True)
@@ -25,19 +25,19 @@ class Payload:
     revision: int
     body: bytes
     etag: str
-    is_last: bool  # of its attempt: the task is final
+    is_last: bool  # the task has ended
     _frame: bytes = b""
 
     @property
     def frame(self) -> bytes:
-        """`body` as a text message for sockets, made when the first one needs it."""
+        """`body` as a WebSocket text message, made on first use."""
         if not self._frame:
             self._frame = text_frame(self.body)
         return self._frame
 
 
 class Encoder:
-    """Turns statuses into the bytes that clients see; links to files begin with `base_path`."""
+    """Encodes statuses as payloads, with a cache; links to files begin with `base_path`."""
 
     def __init__(self, base_path: str = "") -> None:
         self._base_path = base_path
@@ -47,7 +47,7 @@ class Encoder:
         self._latest: dict[str, tuple[TaskStatus, Payload]] = {}
 
     def shared(self, status: TaskStatus, language: str) -> Payload:
-        """What `encode` returns, for thousands of sockets that ask for the same one in a row."""
+        """Like `encode`, but faster when thousands of WebSockets ask for the same status in a row."""
         latest = self._latest.get(language)
         if latest is None or latest[0] is not status:
             latest = self._latest[language] = status, self.encode(status, language)
@@ -68,12 +68,12 @@ class Encoder:
 
 
 def dumps(value: object) -> bytes:
-    """JSON as it travels: UTF-8 without escapes and without blanks."""
+    """Compact JSON in UTF-8, without escapes for non-ASCII characters."""
     return to_json(value)
 
 
 def text_frame(body: bytes) -> bytes:
-    """`body` as one WebSocket text message from a server (RFC 6455, section 5.2)."""
+    """`body` as an unmasked WebSocket text message in one frame (RFC 6455, section 5.2)."""
     size = len(body)
     if size < 126:
         return b"\x81" + size.to_bytes(1, "big") + body
@@ -83,7 +83,7 @@ def text_frame(body: bytes) -> bytes:
 
 
 def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
-    """`status` as clients see it, in the reader's words."""
+    """The fields of the payload of `status`, with texts in the language of `words`."""
     waits = status.stage is Stage.QUEUED or status.is_held
     fields: dict[str, Any] = {
         "task_id": status.task_id,
@@ -91,7 +91,7 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "progress": status.progress,
         "message": _message(status, words),
         "created_at": _instant(status.created_at),
-        # Another server, whose clock was ahead, may have accepted it.
+        # Never before `created_at`, which may come from another server whose clock was ahead.
         "completed_at": _instant(status.completed_at and max(status.completed_at, status.created_at)),
         "video_info": status.video_info.model_dump(include=_INFO, exclude_none=True),
         "files": {kind: link_to(file, base_path) for kind, file in status.files.items()},
@@ -122,12 +122,12 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
 
 
 def link_to(file: StoredFile, base: str) -> str:
-    """`base` is the prefix of a proxy, perhaps with the origin before it."""
+    """The download link of `file`; `base` is the proxy's prefix, after the origin for an absolute link."""
     return f"{base}/api/download/{file.name}"
 
 
 def _begins(status: TaskStatus) -> datetime | None:
-    """When what a queued task waits for is to be there; a broadcast is looked for before it begins, too."""
+    """When the wait ends: for a broadcast its announced beginning, not the next look at its source."""
     return status.begins_at if status.waiting == NOT_LIVE_YET else status.not_before
 
 
@@ -150,4 +150,4 @@ def _message(status: TaskStatus, words: Catalogue) -> str:
 
 
 def _instant(moment: datetime | None) -> str | None:
-    return moment.isoformat()[:19] + "Z" if moment else None  # strftime takes ten times as long
+    return moment.isoformat()[:19] + "Z" if moment else None  # ten times as fast as strftime

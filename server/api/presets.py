@@ -1,4 +1,4 @@
-"""`GET /api/presets`: the named sets of fields that the configuration has."""
+"""`GET /api/presets`: the presets of the configuration, named sets of request fields."""
 
 from aiohttp import web
 

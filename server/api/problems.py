@@ -1,4 +1,4 @@
-"""Errors as problems (RFC 9457), in the reader's words."""
+"""Errors as problem details (RFC 9457), in the reader's language."""
 
 from aiohttp import web
 
@@ -8,7 +8,7 @@ from server.locales import LANGUAGES, Catalogue
 
 
 def problem(request: web.Request, error: AppError) -> web.Response:
-    """An answer that is `error`."""
+    """The response for `error`."""
     chosen = language(request)
     response = respond_json(problem_body(request, error, chosen), error.status, "application/problem+json")
     response.headers.update(error.headers)
@@ -18,7 +18,7 @@ def problem(request: web.Request, error: AppError) -> web.Response:
 
 
 def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str, object]:
-    """`error` in the words of the language `chosen`; codes are stable, texts are not."""
+    """The JSON object for `error`, in the language `chosen`; codes are stable, texts are not."""
     words = LANGUAGES[chosen]
     title, detail = words.problem(error.code, error.values)
     body: dict[str, object] = {
@@ -32,7 +32,7 @@ def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str
 
 
 def _members(error: AppError, words: Catalogue) -> dict[str, object]:
-    """What some errors say beyond the common members."""
+    """The extra members of some errors."""
     match error:
         case InvalidRequest(wrong=wrong):
             return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}

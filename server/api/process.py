@@ -18,11 +18,11 @@ from server.models import ProcessRequest, TaskStatus
 from server.ports import Idempotency
 
 Presets = Mapping[str, dict[str, Any]]
-Asked = tuple[ProcessRequest, Idempotency | None, str]  # and the wish
+Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish
 
 
 async def submit(request: web.Request) -> web.Response:
-    """Accept a download; the answer comes once the task is on disk and before anything is fetched."""
+    """Accept a download. The response is sent once the task is on disk, before anything is fetched."""
     body, key = await read_object(request), key_of(request)
     [asked] = await read_all(request, [body], [key])
     if isinstance(asked, AppError):
@@ -38,7 +38,7 @@ async def submit(request: web.Request) -> web.Response:
 
 
 async def shared_task(request: web.Request, asked: Asked) -> TaskStatus | None:
-    """Another task that will do, if the request says so and its key has not made one."""
+    """With `reuse`, an existing task with the same wish; None if the request's key has made a task itself."""
     wanted, key, wish = asked
     tasks = request.app[TASKS]
     if not wanted.reuse or (key and await tasks.is_known(key)):
@@ -49,7 +49,7 @@ async def shared_task(request: web.Request, asked: Asked) -> TaskStatus | None:
 async def read_all(
     request: web.Request, bodies: Sequence[dict[str, Any]], keys: Sequence[str | None]
 ) -> list[Asked | AppError]:
-    """What each of the bodies asks for, with its key, or what is wrong with it."""
+    """For each of `bodies` its request, with the key at the same place of `keys`, or its error."""
     presets = request.app[SETTINGS].presets
     wholes = [with_preset(body, presets) for body in bodies]
     cookies = await cookies_named(wholes, request.app[COOKIES])
@@ -70,7 +70,7 @@ async def _read(
     unknown = unknown_cookies(whole, cookies)
     try:
         if unknown and await _was_accepted(request, body, whole, key):
-            unknown = []  # they were there then
+            unknown = []  # a retry, whose cookie file was deleted since
         wanted = validated(
             ProcessRequest, whole, *unknown_preset(body, request.app[SETTINGS].presets), *unknown
         )
@@ -82,7 +82,7 @@ async def _read(
 async def _was_accepted(
     request: web.Request, body: dict[str, Any], whole: dict[str, Any], key: str | None
 ) -> bool:
-    """Whether the very same request has made a task already, by its `Idempotency-Key`."""
+    """Whether the same request with the same key has made a task. Raises `IdempotencyMismatch`."""
     try:
         wanted = validated(ProcessRequest, whole)
     except InvalidRequest:
@@ -92,13 +92,13 @@ async def _was_accepted(
 
 
 def with_preset(body: dict[str, Any], presets: Presets) -> dict[str, Any]:
-    """`body` over what its preset says: the task keeps this even if the configuration changes."""
+    """`body` with its preset as defaults. The task stores these: a new configuration does not change it."""
     name = body.get("preset")
     return presets.get(name, {}) | body if isinstance(name, str) else body
 
 
 def unknown_preset(body: dict[str, Any], presets: Presets) -> list[WrongField]:
-    """That nobody has configured the preset, if so."""
+    """The error of a `body` with an unknown preset; else nothing."""
     name = body.get("preset")
     return [("preset", "preset_unknown", {})] if isinstance(name, str) and name not in presets else []
 

@@ -1,8 +1,8 @@
-"""`/ws/<task_id>` and `/ws`: the payloads that a poller would read, as they change.
+"""`/ws/<task_id>` and `/ws`: WebSockets that send the same payloads as polling, as they change.
 
-A change that thousands watch is one frame, written thousands of times straight to the transports. Who
-cannot take it at once has the hub's slots, where newer payloads replace older ones, until the socket
-has drained.
+A status that thousands watch is encoded once, as one frame that is written straight to each transport. While
+a socket's write buffer is not empty (back-pressure), its updates wait in slots, where newer ones replace
+older ones.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ from server.errors import TaskNotFound, UpgradeRequired
 from server.tasks.hub import Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds
-CLOSE_WITHIN = 1.0  # seconds that a peer has to answer a close
-LINGER = 60.0  # seconds that a slow reader has, after the close, to take what was written
-UNSENT = 16 * 1024  # bytes that the kernel takes beyond those that are on their way
-GATHER = 0.02  # seconds in which changes of many tasks become one write to each feed
-SOCKETS_AT_ONCE = 256  # written to before everybody else on the event loop has a turn
-MESSAGES_AT_ONCE = 64  # written to one socket before the next one has its turn
+CLOSE_WITHIN = 1.0  # seconds that a client has to answer a close frame
+LINGER = 60.0  # seconds that a slow client has, after the close, to read what was written
+UNSENT = 16 * 1024  # bytes of unsent data that the kernel buffers for a socket
+GATHER = 0.02  # seconds for which changes of all tasks are batched into one write to each feed
+SOCKETS_AT_ONCE = 256  # sockets written to before other tasks of the event loop run
+MESSAGES_AT_ONCE = 64  # messages written to one socket before the next socket has its turn
 
 
 class Deliverer:
-    """Lets subscribers write, in the order in which something came for them.
+    """Flushes subscribers, in the order in which they got an update.
 
-    It waits `gather` seconds for more, so that what comes meanwhile goes out in one piece.
+    Waits `gather` seconds first, so that the updates of that time go out in one write.
     """
 
     def __init__(self, gather: float = 0.0) -> None:
@@ -67,15 +67,15 @@ TO_TASKS = web.AppKey("deliverer to those who watch one task", Deliverer)
 TO_FEEDS = web.AppKey("deliverer to those who watch all", Deliverer)
 
 
-# joining: the socket opens, what comes is held. behind: what comes is held until the reader has taken what
-# was written. over: the last word was said, or there is nobody left to hear one.
+# joining: the socket is being opened, updates are held. writing: updates are written at once. behind: they
+# are held until the write buffer is empty. over: the last message was written, or the client is gone.
 State = Literal["joining", "writing", "behind", "over"]
 
 
 class Subscriber(Subscription):
-    """One socket that hears of all tasks."""
+    """The subscription of one WebSocket to all tasks."""
 
-    # There may be thousands, and what a delivery has to touch in memory is what it costs.
+    # Slots, because there may be thousands of sockets, and memory access is the main cost of a delivery.
     __slots__ = (
         "_catching_up", "_close_code", "_deliverer", "_encoder", "_language", "_reading", "_request",
         "_state", "_transport",
@@ -92,28 +92,30 @@ class Subscriber(Subscription):
         super().__init__()
 
     async def serve(self, ws: web.WebSocketResponse) -> None:
-        """Write until there is no more to say or nobody left to say it to."""
+        """Write updates until the last one is written or the client has disconnected."""
         if self._request.transport is None:
             raise ConnectionResetError("the client left")
         self._transport = self._request.transport
-        ws.headers.clear()  # they are sent; a kilobyte for each socket
+        ws.headers.clear()  # already sent; this frees a kilobyte for each socket
         _keep_little(self._transport)
         try:
-            # Here and in no method of its own: another coroutine takes a third of a kilobyte.
+            # Not in a method of its own: another coroutine would take a third of a kilobyte a socket.
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
                 if self._state == "joining":
                     self._state = "writing"
-                    self.wake()  # for what came before
-                while not ws.closed:  # clients only listen; reading notices when they leave
+                    self.wake()  # for updates held so far
+                while not ws.closed:  # clients send nothing; reading detects a disconnect
                     await ws.receive()
-        except TimeoutError:  # `end` has set one
-            # Nothing waits for a read now: aiohttp would cut the line before the client's own close came.
+        except TimeoutError:  # `end` has set this timeout
+            # No `receive` is pending: else aiohttp would cut the connection before the client's close frame.
             await ws.close(code=self._close_code, drain=False)
         finally:
             self._let_go()
 
     def _let_go(self) -> None:
-        """The last message is for slow readers, too, unless they logged out; but not for ever."""
+        """If data is unsent, abort the connection: at once if the client's session has ended, else after
+        `LINGER` seconds, in which a slow client can read the last message.
+        """
         self._state = "over"
         if self._catching_up:
             self._catching_up.cancel()
@@ -122,11 +124,11 @@ class Subscriber(Subscription):
             asyncio.get_running_loop().call_later(linger, self._transport.abort)
 
     def wake(self) -> None:
-        """Ask for a turn."""
+        """Have the deliverer call `flush`."""
         self._deliverer.add(self)
 
     def flush(self) -> None:
-        """Write what is held; if the socket is behind, as soon as it has caught up."""
+        """Write the held updates, or, if the write buffer is not empty, once it is."""
         if self._state == "joining" or self._state == "over":
             return
         if self._transport.get_write_buffer_size():
@@ -140,7 +142,7 @@ class Subscriber(Subscription):
             self.end(WSCloseCode.GOING_AWAY)
 
     def end(self, code: WSCloseCode) -> None:
-        """Write no more; `serve` closes with `code`. What was said first counts."""
+        """Write no more; `serve` closes the WebSocket with `code`. Only the first call has an effect."""
         if self._state != "over":
             if self._state != "joining":
                 self._reading.reschedule(asyncio.get_running_loop().time())
@@ -162,7 +164,7 @@ class Subscriber(Subscription):
             self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
 
     async def _catch_up(self) -> None:
-        with suppress(ConnectionError):  # the client left
+        with suppress(ConnectionError):  # the client has disconnected
             await self._request.writer.drain()
             if self._state == "behind":
                 self._state = "writing"
@@ -170,7 +172,7 @@ class Subscriber(Subscription):
 
 
 class TaskSubscriber(Subscriber):
-    """One socket that hears of one task: what is newer than `revision`, and after the last the close."""
+    """The subscription of one WebSocket to one task: sends newer revisions, and closes after the last."""
 
     __slots__ = ("_held", "revision")
 
@@ -180,7 +182,7 @@ class TaskSubscriber(Subscriber):
         super().__init__(request, deliverer)
 
     def offer(self, update: Update) -> None:
-        """One task needs but one slot."""
+        """One slot is enough for one task."""
         held = self._held
         if held is None:
             self._held = update
@@ -201,7 +203,7 @@ class TaskSubscriber(Subscriber):
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
-    """One task: its current payload at once, then each newer one; closes after the last."""
+    """A WebSocket for one task: sends its current payload at once, then newer ones; closes after the last."""
     ws, subscriber = _socket(request), TaskSubscriber(request, request.app[TO_TASKS])
     task_id = request.match_info["task_id"]
     with (
@@ -209,7 +211,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
         request.app[LOG_INS].hold(request, subscriber),
         request.app[HUB].watch(task_id, subscriber),
     ):
-        # Subscribe, then read, then send: the other order loses what changes in between.
+        # Subscribe, then read, then send: otherwise a change between reading and subscribing would be lost.
         current = await request.app[TASKS].status(task_id)
         await ws.prepare(request)
         await ws.send_frame(request.app[ENCODER].encode(current, language(request)).body, WSMsgType.TEXT)
@@ -222,7 +224,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 
 
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
-    """All tasks: from now on the newest payload of each that changes, and what is removed."""
+    """A WebSocket for all tasks: sends the newest payload of each task that changes, and removals."""
     ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
     with (
         _counted(request),
@@ -235,14 +237,14 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
 
 
 def _counted(request: web.Request) -> HeldSocket:
-    """Raises `TooManyRequests`."""
+    """Counts the client's WebSocket while open. Raises `TooManyRequests`."""
     return request.app[CONNECTIONS].hold_socket(request.app[DOORS].client(request))
 
 
 def _keep_little(transport: asyncio.Transport) -> None:
-    """What is kept for a slow reader is out of date when it comes: the slots hold something newer."""
-    transport.set_write_buffer_limits(high=0)  # a drain lasts until all was taken
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # else the kernel keeps megabytes
+    """Keep the write buffers small: a buffered update is stale when a slow client reads it, a slot is not."""
+    transport.set_write_buffer_limits(high=0)  # `drain` waits until the buffer is empty
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # without it the kernel buffers megabytes
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
@@ -250,7 +252,7 @@ def _socket(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, timeout=CLOSE_WITHIN, max_msg_size=1024, compress=False)
     try:
         is_asked_for = ws.can_prepare(request).ok
-    except ValueError:  # aiohttp takes what the client sends for text, and not all of it is
+    except ValueError:  # aiohttp decodes the client's headers, which may not be text
         is_asked_for = False
     if not is_asked_for:
         raise UpgradeRequired

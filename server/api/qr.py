@@ -1,7 +1,7 @@
-"""`GET /api/tasks/<id>/files/<kind>/qr.svg`: the link of a finished file, for the camera of a phone.
+"""`GET /api/tasks/<id>/files/<kind>/qr.svg`: the link of a finished file as a QR code, for a phone's camera.
 
-The link is whole, with the name by which the client reaches the service; whoever opens it passes the doors of
-the file.
+The link is absolute, with the host name by which the client reaches the service. It contains no token:
+opening it needs the same authentication as any download.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from server.api.security import DOORS
 from server.errors import FileNotFound, TaskNotFound
 
 SVG = "image/svg+xml"
-QUIET_ZONE = 4  # modules around it, without which cameras do not find it (ISO/IEC 18004)
+QUIET_ZONE = 4  # modules of margin, which readers need to find the code (ISO/IEC 18004)
 
 
 async def qr_code(request: web.Request) -> web.Response:
@@ -33,8 +33,8 @@ async def qr_code(request: web.Request) -> web.Response:
 
 
 def drawn(link: str) -> bytes:
-    """An SVG of any size, dark on light also where all else is dark: not every camera reads the reverse."""
-    import segno  # only for those who ask for a code
+    """A scalable SVG, dark on light even on a dark page: not every camera reads inverted codes."""
+    import segno  # loaded only when a QR code is requested
 
     picture = BytesIO()
     segno.make_qr(link).save(

@@ -1,7 +1,7 @@
-"""Query parameters, and numbers in them: read one way everywhere.
+"""Reads query parameters, by the same rules for all routes.
 
-A number is written in ASCII digits, without a sign, leading zeros or anything around it. A parameter that is
-given twice is wrong: which of the two was meant?
+A number is written in ASCII digits, without a sign, leading zeros or surrounding characters. A repeated
+parameter is an error, because it is ambiguous.
 """
 
 import re
@@ -18,9 +18,9 @@ _DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 class Query:
-    """Reads parameter by parameter; `check` raises `InvalidQuery` with the names of all that were wrong.
+    """Reads one parameter at a time; then `check` raises `InvalidQuery` with the names of all invalid ones.
 
-    Until then a wrong one has its default.
+    Until then an invalid parameter has its default.
     """
 
     def __init__(self, request: web.Request) -> None:
@@ -28,21 +28,21 @@ class Query:
         self._wrong: list[str] = []
 
     def get(self, name: str) -> str | None:
-        """As it was sent; None if it is not there."""
+        """The value as sent; None if the parameter is missing."""
         values = self._query.getall(name, ())
         if len(values) > 1:
             self._is_wrong(name, None)
         return values[0] if len(values) == 1 else None
 
     def text(self, name: str, longest: int) -> str:
-        """Empty if it is not there; at most `longest` characters, and no NUL, which databases do not take."""
+        """At most `longest` characters, without NUL, which PostgreSQL text cannot hold; "" if missing."""
         value = self.get(name) or ""
         if len(value) <= longest and "\0" not in value:
             return value
         return self._is_wrong(name, "")
 
     def one_of(self, name: str, choices: Collection[str]) -> str:
-        """Empty if it is not there."""
+        """One of `choices`; "" if missing."""
         value = self.get(name) or ""
         return value if not value or value in choices else self._is_wrong(name, "")
 
@@ -54,14 +54,14 @@ class Query:
         return number if least <= number <= most else self._is_wrong(name, default)
 
     def seconds(self, name: str, most: float) -> float | None:
-        """With a fraction, if there is one; more than `most` is `most`. None if it is not there."""
+        """Seconds, perhaps with a fraction, capped at `most`; None if missing."""
         value = self.get(name)
         if value is None:
             return None
         return min(float(value), most) if _DECIMAL.fullmatch(value) else self._is_wrong(name, None)
 
     def flag(self, name: str) -> bool:
-        """`1`: yes; `0`, nothing after the name, or no such parameter: no."""
+        """True for `1`; False for `0`, an empty value or a missing parameter."""
         return self.one_of(name, ("0", "1")) == "1"
 
     def check(self) -> None:

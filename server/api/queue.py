@@ -1,4 +1,4 @@
-"""`/api/queue`: how many tasks there are, and whether any of them may begin."""
+"""`/api/queue`: how many tasks are in each stage, and pausing the whole queue."""
 
 from aiohttp import web
 
@@ -17,7 +17,7 @@ async def get_queue(request: web.Request) -> web.Response:
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Hold what has not begun; what runs goes on."""
+    """Begin no queued task until `resume`; running ones continue."""
     await request.app[TASKS].pause_queue()
     return await get_queue(request)
 

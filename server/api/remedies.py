@@ -1,4 +1,4 @@
-"""`/api/tasks/{task_id}/remedies`: what the service itself can do about a failure, and that it does it."""
+"""`/api/tasks/{task_id}/remedies`: lists what the service can do about a failure, and does it."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered
 
 
 async def list_remedies(request: web.Request) -> web.Response:
-    """Those that are offered, the likeliest first."""
+    """The remedies offered for the task, the likeliest first."""
     chosen, task_id = language(request), request.match_info["task_id"]
     names = offered(await request.app[TASKS].status(task_id))
     texts = {name: LANGUAGES[chosen].remedy(name) for name in names}
@@ -29,7 +29,7 @@ async def list_remedies(request: web.Request) -> web.Response:
 
 
 async def apply(request: web.Request) -> web.Response:
-    """What the body lacks is said only of a remedy that is offered."""
+    """The body is validated only once it is clear that the remedy is offered."""
     name, task_id = request.match_info["name"], request.match_info["task_id"]
     if name not in REMEDIES:
         raise RemedyNotFound
@@ -44,7 +44,7 @@ async def apply(request: web.Request) -> web.Response:
 
 
 def _misplaced(name: str, body: dict[str, Any]) -> list[WrongField]:
-    """That cookies are not named where they are needed, or are where they are not."""
+    """The error of a body that lacks the cookies a remedy needs, or has cookies that it does not take."""
     said = body.get("cookies") is not None
     if said == (name == NEEDS_COOKIES):
         return []

@@ -1,6 +1,6 @@
-"""What became of each of many wishes in one request: `{"results": [{"status", "task" or "problem"}, ...]}`.
+"""The response to a request for many things: `{"results": [{"status", "task" or "problem"}, ...]}`.
 
-`status` and what stands beside it are what the wish would have been answered with by itself.
+Each result has the HTTP status and the body that a request for this one thing would have got.
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from server.api.problems import problem_body
 from server.errors import AppError
 from server.models import TaskStatus
 
-Result = tuple[HTTPStatus, TaskStatus | None] | AppError  # None: there is nothing to show
+Result = tuple[HTTPStatus, TaskStatus | None] | AppError  # None: no task to show, such as after a deletion
 
 
 def respond_results(request: web.Request, results: Iterable[Result], *, more: bool = False) -> web.Response:
-    """`more`: there are others, which were not looked at."""
+    """The response; `more` says that more tasks match than were acted on."""
     chosen = language(request)
     encoded = b",".join(_encoded(request, result, chosen) for result in results)
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}

@@ -1,4 +1,4 @@
-"""A route together with what the OpenAPI description says of it: neither is written without the other."""
+"""A route together with its OpenAPI description, so that neither is written without the other."""
 
 import re
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from server.api.openapi.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`operations`: what is said of each method, in lower case; empty only for what is `undescribed`."""
+    """`operations` maps a method, in lower case, to its description; empty only for `undescribed` routes."""
 
     definition: web.RouteDef
     operations: Mapping[str, Operation]
 
     @property
     def path(self) -> str:
-        """As the description writes it: `/files/{name}`, without a pattern for the name."""
+        """The path as OpenAPI writes it: `/files/{name}`, without aiohttp's pattern for the name."""
         return re.sub(r":[^}]*}", "}", self.definition.path)
 
     def below(self, prefix: str) -> "Route":
@@ -30,7 +30,7 @@ class Route:
 
 
 def get(path: str, handler: Handler, operation: Operation, head: Operation | None = None) -> Route:
-    """HEAD is answered with every GET; `head` says what is special about it."""
+    """A GET route, which also answers HEAD; `head` describes HEAD where it differs."""
     operations = {"get": operation} if head is None else {"get": operation, "head": head}
     return Route(web.get(path, handler), operations)
 
@@ -52,5 +52,5 @@ def delete(path: str, handler: Handler, operation: Operation) -> Route:
 
 
 def undescribed(definition: web.RouteDef) -> Route:
-    """A route that no client is told of: the page's files, redirects, and the answer to everything else."""
+    """A route without an OpenAPI description: the page's files and redirects."""
     return Route(definition, {})

@@ -1,8 +1,8 @@
-"""The doors: from which page and under which name a request may come; and what every answer carries.
+"""Checks of `Host` and `Origin`, and the security headers of every response.
 
-Browsers send requests for pages of other sites. A body type that needs a preflight, `Origin` and
-`Sec-Fetch-Site` keep those from changing anything here; `Host` keeps a name that was pointed at us
-(DNS rebinding) from becoming "our own page".
+Against CSRF: bodies have a type that needs a preflight, and `Origin` and `Sec-Fetch-Site` are checked, so
+pages of other sites cannot change anything. Against DNS rebinding: a foreign `Host` name is refused, because
+a page under that name would have the same origin as this server once the name is pointed at it.
 """
 
 import ipaddress
@@ -22,22 +22,22 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-HEADERS = {  # of all answers; an answer that has X-Frame-Options was made with all of them
+HEADERS = {  # of all responses; `add_headers` takes X-Frame-Options as a sign that a response has them all
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # the page's modules too: an old one beside a new one breaks it
+    "Cache-Control": "no-cache",  # also for the page's modules: old and new ones together break the page
 }
-_HOST = re.compile(r"[^/?#@\\\s]+")  # without what would end a host in a URL
-MAX_KNOWN = 1024  # Host headers, ours or not, that need not be looked at again
+_HOST = re.compile(r"[^/?#@\\\s]+")  # without characters that end the host in a URL
+MAX_KNOWN = 1024  # Host headers whose check is cached
 _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 class Doors:
-    """Which names and origins are ours."""
+    """Checks requests by the service's host names, allowed origins and trusted proxies."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._origins = frozenset(settings.allowed_origins)
@@ -55,10 +55,10 @@ class Doors:
             self._check_origin(request, host)
 
     def _host(self, request: web.Request) -> str:
-        """What the client believes to talk to, perhaps nothing.
+        """The host, perhaps with a port, to which the client sent the request; "" if it named none.
 
-        A trusted proxy says so in `X-Forwarded-Host`; a target that is a whole URL outranks the header
-        (RFC 9112, section 3.2.2).
+        A trusted proxy names it in `X-Forwarded-Host`; a request target in absolute form takes precedence
+        over the `Host` header (RFC 9112, section 3.2.2).
         """
         if self._proxies and self._is_trusted(request.remote):
             forwarded = request.headers.get(hdrs.X_FORWARDED_HOST)
@@ -69,24 +69,24 @@ class Doors:
         return request.headers.get(hdrs.HOST, "")
 
     def origin(self, request: web.Request) -> str:
-        """Where the client believes to be: `https://clips.example.org:8443`."""
+        """The service's origin as the client sees it, like `https://clips.example.org:8443`."""
         return f"{'https' if self.is_https(request) else request.scheme}://{self._host(request)}"
 
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """What every answer carries, unless it says otherwise."""
+        """Add the headers of every response that `response` does not set itself."""
         headers = response.headers
-        if hdrs.X_FRAME_OPTIONS not in headers:  # else it was made with all of them
+        if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         if self._origins and self.is_allowed_origin(request):
             cors.allow(request.headers["Origin"], response)
 
     def is_allowed_origin(self, request: web.Request) -> bool:
-        """Whether a page asks that is not ours, and that the configuration names."""
+        """Whether the request comes from a page of an origin in `server.allowed_origins`."""
         return request.headers.get("Origin", "").lower() in self._origins
 
     def client(self, request: web.Request) -> str:
-        """The client's address; behind trusted proxies, the last one in the chain that is none of them."""
+        """The client's address; behind trusted proxies, the last one in the chain that is not a proxy's."""
         address = request.remote or ""
         if not self._proxies:
             return address
@@ -105,7 +105,7 @@ class Doors:
         return False
 
     def is_forwarded(self, request: web.Request) -> bool:
-        """Whether it came through a trusted proxy."""
+        """Whether a trusted proxy forwarded the request, by its `X-Forwarded-*` headers."""
         return self._is_trusted(request.remote) and any(name in request.headers for name in _OF_PROXIES)
 
     def _is_trusted(self, address: str | None) -> bool:
@@ -132,7 +132,7 @@ class Doors:
 
 
 def _without_port(hop: str) -> str:
-    """Some proxies tell the client's port as well: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
+    """The address without a port, which some proxies add: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
@@ -147,7 +147,7 @@ def _is_literal(name: str) -> bool:
 
 
 def _authority(origin: str) -> str:
-    """`host` or `host:port` of an origin, without a default port; `null` has none."""
+    """`host` or `host:port` of an origin, without a default port; "" for the origin `null`."""
     scheme, _, authority = origin.partition("://")
     return authority.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
 

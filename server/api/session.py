@@ -1,4 +1,4 @@
-"""`/api/session`: the page asks whether it has to log in, logs in with a token, and logs out."""
+"""`/api/session`: for the page, to ask whether a log-in is needed, to log in with a token, and to log out."""
 
 from http import HTTPStatus
 
@@ -24,7 +24,7 @@ class LogIn(Frozen):
 
 
 async def get_session(request: web.Request) -> web.Response:
-    """Whether the page has to ask for a token, and whether it has had one: always 200."""
+    """Whether a log-in is needed, and whether the request has a valid session: always 200."""
     gate = request.app[GATE]
     logged_in = gate.is_locked and await request.app[LOG_INS].find(request) is not None
     response = respond_json({"login_required": gate.is_locked, "logged_in": logged_in})
@@ -33,7 +33,7 @@ async def get_session(request: web.Request) -> web.Response:
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """Exchange a token for a cookie that only the browser sees. Where nobody needs one there is none."""
+    """Exchange a token for an HttpOnly session cookie; without a cookie if no tokens are configured."""
     gate, doors = request.app[GATE], request.app[DOORS]
     wanted = validated(LogIn, await read_object(request))
     scope = gate.check(wanted.token, doors.client(request))
@@ -46,7 +46,7 @@ async def log_in(request: web.Request) -> web.Response:
 
 
 async def log_out(request: web.Request) -> web.Response:
-    """End the session here, not only in the browser."""
+    """End the session on the server and delete its cookie in the browser."""
     if carries_cookie(request):
         check_sender(request)
     await request.app[LOG_INS].end(request)
@@ -57,9 +57,9 @@ async def log_out(request: web.Request) -> web.Response:
 
 
 def _path(request: web.Request) -> str:
-    """Under which the browser is to send the cookie: the prefix, if it has one in its address line.
+    """The `Path` of the session cookie: `base_path` if the browser's address has this prefix, else `/`.
 
-    Without one the page was opened beside the proxy, unless the proxy has taken it away.
+    A request without the prefix came either through a proxy that strips it, or directly, past the proxy.
     """
     base_path = request.app[SETTINGS].server.base_path
     has_prefix = request.path.startswith(base_path + "/") or request.app[DOORS].is_forwarded(request)

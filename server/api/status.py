@@ -1,4 +1,4 @@
-"""`GET /api/status/<task_id>`: the current status, or the next one for those who want to wait."""
+"""`GET /api/status/<task_id>`: the current status, or with `wait` the next one (long polling)."""
 
 import asyncio
 import contextlib
@@ -33,13 +33,13 @@ from server.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
 
 MAX_WAIT = 50.0  # seconds
-POLL_EVERY = "2"  # seconds; what docs/api.md advises to those who poll
+POLL_EVERY = "2"  # seconds: `Retry-After` for clients that poll, as docs/api.md advises
 _PREFER = istr("Prefer")
 _PREFER_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*(\"?)([0-9]+)\1\s*(?=$|[,;])", re.IGNORECASE)
 
 
 async def get_status(request: web.Request) -> web.Response:
-    """The current status; 304 for those who have it already; held with `?wait=` until it changes."""
+    """The current status; 304 if the client has it already; with `?wait=` held until it changes."""
     task_id = request.match_info["task_id"]
     wait = wanted_wait(request)
     if wait is None:
@@ -58,14 +58,14 @@ def wanted_wait(request: web.Request) -> float | None:
         query.check()
         if wait is not None:
             return wait
-    if _PREFER in request.headers:  # what makes no sense there is passed over
+    if _PREFER in request.headers:  # a malformed `Prefer` is ignored
         preferred = _PREFER_WAIT.search(",".join(request.headers.getall(_PREFER)))
         return min(float(preferred[2]), MAX_WAIT) if preferred else None
     return None
 
 
 class Poll(Waiter):
-    """A request that is held; it ends with its session, too."""
+    """The subscription of a long poll; it also ends when the session of its request ends."""
 
     is_logged_out = False
 
@@ -75,10 +75,13 @@ class Poll(Waiter):
 
 
 async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskStatus:
-    """The first status that the client does not have, or the current one when the time is up."""
+    """The first status that the client does not have; after `wait` seconds the current one.
+
+    Raises `TaskNotFound`, `TokenRequired`.
+    """
     tasks, poll = request.app[TASKS], Poll()
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch(task_id, poll):
-        # Subscribe, then read: what changes in between waits in `poll`.
+        # Subscribe, then read: a change in between waits in `poll` and is not lost.
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
@@ -86,7 +89,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
                     update = await anext(poll, None)
                     if poll.is_logged_out:
                         raise TokenRequired
-                    if update is None:  # the server goes away
+                    if update is None:  # the server shuts down
                         break
                     if isinstance(update, Removed):
                         raise TaskNotFound

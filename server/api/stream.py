@@ -1,7 +1,7 @@
-"""`GET /api/tasks/<id>/stream`: a download is watched while it comes.
+"""`GET /api/tasks/<id>/stream`: plays a file while it is still being downloaded.
 
-The answer has no length, and ends with the file. What comes to another end is cut off, so that nobody takes a
-part for the whole. Once the task is completed it is the finished file.
+The response has no length and follows the growing file to its end. If the download does not complete, the
+connection is cut, so that no client takes a part for the whole. A completed task's finished file is sent.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from server.models import Stage, StoredFile, TaskStatus
 from server.ports import Growing, Growth
 
 PIECE: Final = 256 * 1024  # bytes
-SOON, LATE = 0.25, 1.0  # seconds between two looks: at first, and where nothing comes
-MISSED_FOR: Final = 60.0  # seconds that a file may be nowhere: between attempts, or while it is published
+SOON, LATE = 0.25, 1.0  # seconds between two looks at the file: at first, and at most while it does not grow
+MISSED_FOR: Final = 60.0  # seconds that the file may be missing: between attempts, or while it is published
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Raises `TaskNotFound`, `NotStreamable`, and for a finished file what `send` raises."""
+    """Raises `TaskNotFound`, `NotStreamable`, and for a finished file the errors of `files.send`."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
     if status.stage is Stage.COMPLETED:
         return await _finished(request, status)
@@ -75,7 +75,7 @@ class _Following:
         self._sent = 0
 
     async def to_the_end(self) -> None:
-        """Send all of the file. Raises `ConnectionResetError` if that cannot be."""
+        """Send the whole file as it grows. Raises `ConnectionResetError` if it will not become complete."""
         pause, missed = SOON, 0.0
         while True:
             growth, good = await asyncio.to_thread(self._growing.look)
@@ -98,7 +98,10 @@ class _Following:
             self._sent += len(piece)
 
     async def _is_over(self, growth: Growth, missed: float) -> bool:
-        """Whether all is sent, although nobody said so of the file."""
+        """Whether the whole file is sent, by the task's status, in case `look` cannot tell.
+
+        Raises `ConnectionResetError` if the rest will not come.
+        """
         try:
             status = await self._tasks.status(self._task_id)
         except TaskNotFound:

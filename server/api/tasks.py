@@ -1,4 +1,4 @@
-"""Lists of tasks, and what can be done with one."""
+"""`/api/tasks`: lists of tasks, actions on one task, its log and its thumbnail."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -50,7 +50,7 @@ MAX_LOG = 1 << 20  # bytes; the child caps it long before
 
 
 async def list_tasks(request: web.Request) -> web.Response:
-    """One page: newest first, the queue in its order; or the tasks that `ids` names."""
+    """One page of tasks, newest first, or queued ones in queue order; or the tasks that `ids` names."""
     page = await (_named(request) if "ids" in request.query else _page(request))
     encoder, chosen = request.app[ENCODER], language(request)
     tasks = b",".join(encoder.encode(status, chosen).body for status in page.tasks)
@@ -61,7 +61,7 @@ async def list_tasks(request: web.Request) -> web.Response:
 
 
 async def _named(request: web.Request) -> Page:
-    """Those that exist, in the order of `ids`; whatever else is asked for does not matter."""
+    """The tasks of `ids` that exist, in this order; all other parameters are ignored."""
     query = Query(request)
     ids = [task_id for task_id in (query.get("ids") or "").split(",") if task_id]
     query.check()
@@ -79,7 +79,7 @@ async def _page(request: web.Request) -> Page:
 
 
 def _filter(query: Query) -> Filter | None:
-    """What is asked for; None if nothing can fit, like a stage that has another status."""
+    """The filter of the query; None if no task can match, such as for a `stage` of another `status`."""
     text = query.text("q", MAX_TEXT).strip()
     status = query.one_of("status", STATUSES)
     stage = query.one_of("stage", tuple(Stage))
@@ -91,7 +91,7 @@ def _filter(query: Query) -> Filter | None:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Another priority or position, which moves the task in the queue."""
+    """Change the priority or the position of a task in the queue."""
     body = await read_object(request)
     wanted = validated(PlaceChange, body, *_nothing_said(body))
     task_id = request.match_info["task_id"]
@@ -99,7 +99,7 @@ async def change(request: web.Request) -> web.Response:
 
 
 def _nothing_said(body: dict[str, Any]) -> list[WrongField]:
-    """As a missing priority, if so."""
+    """The error of an empty body, as a missing `priority`; else nothing."""
     said = [name for name in PlaceChange.model_fields if body.get(name) is not None]
     return [] if said else [("priority", "missing", {})]
 
@@ -142,18 +142,18 @@ async def get_log(request: web.Request) -> web.Response:
 
 
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
-    """The small JPEG, once one is known; sent as files are."""
+    """The thumbnail, sent like a file. Raises `TaskNotFound`, `ThumbnailNotFound` and what `send` raises."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
     thumbnail = await request.app[FILES].thumbnail(status)
     if thumbnail is None:
         raise ThumbnailNotFound
     try:
         return await send(request, status.task_id, thumbnail, disposition(thumbnail.name, None, inline=True))
-    except FileNotFound:  # another has just taken its place
+    except FileNotFound:  # another thumbnail has just replaced it
         raise ThumbnailNotFound from None
 
 
-_ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # a route of its own
+_ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # `/api/tasks/actions` is another route
 _TASK = {200: Reply("The task", {JSON: TaskPayload})}
 
 
@@ -161,7 +161,7 @@ _STOPS = (TaskAlreadyFinal, WorkerSilent)
 
 
 def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type[AppError]) -> Route:
-    """`reasons` why it may be refused, beside a task that is not there."""
+    """The route of an action on one task; `reasons` are its errors beside `TaskNotFound` and `OF_CHANGES`."""
     operation = Operation(
         name,
         "Tasks",

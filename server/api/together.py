@@ -21,7 +21,9 @@ MOST = 200  # tasks
 
 
 async def download_all(request: web.Request) -> web.StreamResponse:
-    """Raises `InvalidQuery`, `TaskNotFound`, `FileNotFound`; a file that goes meanwhile breaks it off."""
+    """Raises `InvalidQuery`, `TaskNotFound`, `FileNotFound`, `StorageAway`; a file that is removed meanwhile
+    cuts the connection.
+    """
     members = list(named(await _statuses(request)))
     if not members:
         raise FileNotFound
@@ -29,7 +31,7 @@ async def download_all(request: web.Request) -> web.StreamResponse:
     response.content_length = length_of(members)
     request.app[DOORS].add_headers(request, response)
     async with aclosing(archive(request.app[FILES], members)) as pieces:
-        first = await anext(pieces)  # a file that is gone already can still be told
+        first = await anext(pieces)  # before the headers: a missing first file can still be a 404
         await response.prepare(request)
         if request.method == "GET":
             await wire.send_pieces(request, beginning_with(first, pieces))
@@ -50,14 +52,12 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
 
 
 def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:
-    """All files, called as when they are fetched alone; of two that would be called the same, one has its own
-    name.
-    """
+    """All files of `statuses`, named as in single downloads; if a name is taken, by their public names."""
     taken: set[str] = set()
     for status in statuses:
         for stored in status.files.values():
             name = filename_of(stored.name, status.video_info.title)
-            if name.casefold() in taken:  # many file systems do not tell them apart
+            if name.casefold() in taken:  # many file systems ignore case
                 name = stored.name
             taken.add(name.casefold())
             yield Member(status.task_id, stored, name, _modified(status))

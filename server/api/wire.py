@@ -1,7 +1,7 @@
-"""What the kernel knows of a client's connection, and what it does with one: send a file to it, cut it off.
+"""Socket operations on a client's connection: count unacknowledged bytes, send a file, reset the connection.
 
-A byte counts as taken when the client's system has confirmed it. Until then it waits here, in the
-transport's buffer or in the kernel's, which takes megabytes.
+A byte counts as taken when the client's system has acknowledged it (TCP ACK). Until then it is in the
+transport's write buffer or in the kernel's send buffer, which holds megabytes.
 """
 
 import asyncio
@@ -19,35 +19,36 @@ from typing import BinaryIO
 from aiohttp import web
 
 _BYTES_ACKED = struct.Struct("=120xQ")  # in `struct tcp_info`
-_SEND_NOTHING_MORE = struct.pack("ii", 1, 0)  # `struct linger`: reset instead of a polite end
+_SEND_NOTHING_MORE = struct.pack("ii", 1, 0)  # `struct linger`: close with a reset and drop unsent data
 
 
 def outstanding(transport: asyncio.Transport) -> int:
-    """Bytes that were written for the client and that it has not taken."""
+    """Bytes that were written for the client and that its system has not acknowledged."""
     waiting = fcntl.ioctl(_socket(transport).fileno(), termios.TIOCOUTQ, bytes(4))
     return transport.get_write_buffer_size() + int.from_bytes(waiting, "little")
 
 
 def taken(transport: asyncio.Transport) -> int:
-    """Bytes that the client has taken since it connected; 0 where the kernel does not count them."""
+    """Bytes that the client's system has acknowledged since it connected; 0 if the kernel does not count."""
     info = _socket(transport).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
     acked: int = _BYTES_ACKED.unpack(info)[0] if len(info) == _BYTES_ACKED.size else 0
     return acked
 
 
 def cut(transport: asyncio.Transport) -> None:
-    """End the connection at once, whoever is writing to it; what the client has not taken is thrown away."""
+    """Reset the connection at once, even while a handler writes to it; unacknowledged data is dropped."""
     sock = _socket(transport)
-    with suppress(OSError):  # it is gone already
+    with suppress(OSError):  # already closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _SEND_NOTHING_MORE)
-        sock.shutdown(socket.SHUT_RDWR)  # wakes `send_file`, which has a descriptor of its own
+        sock.shutdown(socket.SHUT_RDWR)  # wakes `send_file`, which uses a duplicated descriptor
     transport.abort()
 
 
 async def send_file(request: web.BaseRequest, file: BinaryIO, part: range) -> None:
-    """Copy `part` of `file`, which is not empty, to the client, behind the headers.
+    """Copy `part` of `file`, which must not be empty, to the client, after the headers (sendfile).
 
-    Raises `ConnectionError` if the client leaves, another `OSError` if the file cannot be read to its end.
+    Raises `ConnectionError` if the client disconnects, another `OSError` if the file cannot be read to its
+    end.
     """
     with _lent(await _drained(request)) as sock:
         await _Copy(file, part, sock).run()
@@ -55,14 +56,14 @@ async def send_file(request: web.BaseRequest, file: BinaryIO, part: range) -> No
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """`part` of `file`, for the kernel to copy: it is not empty, and the file stays open until it is sent."""
+    """A `part` of `file`, not empty, for the kernel to copy; `file` must stay open until it is sent."""
 
     file: BinaryIO
     part: range
 
 
 async def send_pieces(request: web.BaseRequest, pieces: AsyncIterator[bytes | memoryview | FilePart]) -> None:
-    """Send `pieces` behind the headers, each from where it lies. Raises what `send_file` does."""
+    """Send `pieces` after the headers, from memory or from a file. Raises what `send_file` does."""
     loop = asyncio.get_running_loop()
     with _lent(await _drained(request)) as sock:
         async for piece in pieces:
@@ -73,7 +74,7 @@ async def send_pieces(request: web.BaseRequest, pieces: AsyncIterator[bytes | me
 
 
 async def _drained(request: web.BaseRequest) -> asyncio.Transport:
-    """The client's connection, once what was written before is in the kernel's hands."""
+    """The client's connection, once the kernel has all data written before. Raises `ConnectionError`."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client left")
@@ -85,9 +86,9 @@ async def _drained(request: web.BaseRequest) -> asyncio.Transport:
 
 @contextmanager
 def _lent(transport: asyncio.Transport) -> Iterator[socket.socket]:
-    """A second descriptor of the connection: the event loop keeps a transport's own to itself.
+    """A duplicated descriptor of the connection: the event loop does not let others use a transport's own.
 
-    What the client says meanwhile stays unread; that it left shows when it is written to.
+    Reading is paused meanwhile; a disconnect shows when writing fails.
     """
     if transport.is_closing():
         raise ConnectionResetError("the client left")
@@ -102,7 +103,7 @@ def _lent(transport: asyncio.Transport) -> Iterator[socket.socket]:
 
 
 class _Copy:
-    """`done` has a result once all of `part` is in the kernel's hands."""
+    """Copies `part` of `file` to `sock`; the future `done` has a result once the kernel has all of it."""
 
     def __init__(self, file: BinaryIO, part: range, sock: socket.socket) -> None:
         self._file, self._left, self._sock = file, part, sock
@@ -120,7 +121,7 @@ class _Copy:
         self.done.result()
 
     def _go_on(self) -> None:
-        """Called when the kernel takes more, or has an error to tell."""
+        """Called when the socket is writable or has an error."""
         if self.done.done():
             return
         try:
@@ -155,5 +156,5 @@ def _is_connected(sock: socket.socket) -> bool:
 
 
 def _socket(transport: asyncio.Transport) -> socket.socket:
-    found: socket.socket = transport.get_extra_info("socket")  # all but the whole interface of one
+    found: socket.socket = transport.get_extra_info("socket")  # a `TransportSocket`: not all methods
     return found

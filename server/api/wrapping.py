@@ -1,4 +1,4 @@
-"""What every request goes through: admission, its handler, and errors as problems (RFC 9457)."""
+"""Wraps every handler: admission before it, errors as problem details (RFC 9457) after it."""
 
 import logging
 import secrets
@@ -34,10 +34,11 @@ AddHeaders = Callable[[web.Request, web.StreamResponse], None]
 def wrapped(
     routes: Sequence[Route], admit: Admit, add_headers: AddHeaders, connections: Connections
 ) -> list[web.AbstractRouteDef]:
-    """`routes`, and one for everything else, each with admission before its handler.
+    """`routes`, and a catch-all route, with every handler wrapped.
 
-    `admit` raises if the request may not in; what it returns, if anything, is the answer. `add_headers` adds
-    what every answer carries; handlers that send their answers themselves, files and sockets, call it, too.
+    `admit` raises an error to refuse the request; if it returns a response, the handler is not called.
+    `add_headers` adds the headers of every response. Handlers that send their response themselves (files,
+    WebSockets) must call it, too.
     """
 
     def answering(handler: Handler) -> Handler:
@@ -51,7 +52,7 @@ def wrapped(
 
 
 def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connections: Connections) -> Handler:
-    """A wrapper, since a middleware and a signal would be four more coroutines for each request."""
+    """Wraps one handler: aiohttp's middlewares and signals would cost four more coroutines a request."""
 
     @wraps(handler)
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -74,7 +75,7 @@ def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connecti
 
 @dataclass(frozen=True, slots=True)
 class EverythingElse(web.AbstractRouteDef):
-    """The answer to whatever no other route knows, also to `*`, which is no path."""
+    """The catch-all route, which also matches the request target `*` of `OPTIONS *`."""
 
     handler: Handler
 
@@ -91,35 +92,35 @@ class _Anything(web.PlainResource):
 
 
 async def go_on(request: web.Request) -> None:
-    """Ask for a body that was announced; any other expectation may be passed over (RFC 9110, 10.1.1)."""
+    """Answer `Expect: 100-continue` with 100; any other expectation may be ignored (RFC 9110, 10.1.1)."""
     is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
     if is_announced and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
+        request.writer.output_size = 0  # the final response has not begun
 
 
 _OPTIONS: dict[str, Any] = {"expect_handler": go_on}
 
 
 async def unknown(request: web.Request) -> web.StreamResponse:
-    """Raises `MethodNotAllowed` for a path that is there, else `NotFound`."""
+    """The catch-all handler. Raises `MethodNotAllowed` if another method has this path, else `NotFound`."""
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         _, methods = await resource.resolve(request)
         allowed |= methods
-    allowed.discard("*")  # this route itself
+    allowed.discard("*")  # of the catch-all route itself
     raise MethodNotAllowed(", ".join(sorted(allowed))) if allowed else NotFound(docs_path(request))
 
 
 class NobodyThere(web.Response):
-    """In the place of an answer, once the client has left: aiohttp ends the connection without a word."""
+    """Takes the place of a response that cannot be sent any more: aiohttp closes the connection silently."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         raise ConnectionResetError("the client left")
 
 
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
-    if isinstance(exc, StorageFailed):  # also a read, of which nobody else says anything
+    if isinstance(exc, StorageFailed):  # log here, because failed reads are logged nowhere else
         log.error("%s %s: the storage fails: %s", request.method, request.raw_path, exc.__cause__ or exc)
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)
@@ -131,6 +132,6 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
         return NobodyThere()
     error_id = secrets.token_hex(8)
     log.error("error %s in %s %s", error_id, request.method, request.raw_path, exc_info=exc)
-    if request.writer.output_size:  # an answer is under way: only its end can say that it is not whole
+    if request.writer.output_size:  # the response has begun: cut the connection to show that it is incomplete
         return NobodyThere()
     return problem(request, InternalError(error_id))
