@@ -17,6 +17,7 @@ import pytest
 from server.backends.cursor import Cursor
 from server.backends.sqlite import SqliteStore, backup, changes, open_store
 from server.backends.sqlite import store as store_module
+from server.backends.sqlite.glance import connect_from_outside
 from server.backends.sqlite.memory import Memory
 from server.backends.sqlite.pages import page_query
 from server.backends.sqlite.search import Match, Unindexed
@@ -436,3 +437,13 @@ async def test_an_expired_task_is_gone_from_memory(store: SqliteStore) -> None:
     assert await store.mark_expired(utc_now() - timedelta(hours=1), 10) == [status.task_id]
     with pytest.raises(TaskNotFound):
         await store.get(status.task_id)
+
+
+async def test_a_look_from_outside_follows_a_server_whose_log_is_empty(path: Path) -> None:
+    async with open_store(path, max_queued=10, find_short=short_of) as store:
+        await store._writer._db.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert path.with_name("clipwire.db-wal").stat().st_size == 0
+        async with connect_from_outside(path) as db:
+            assert list(await db.execute_fetchall("SELECT count(*) FROM tasks")) == [(0,)]
+            await store.add(new_task())
+            assert list(await db.execute_fetchall("SELECT count(*) FROM tasks")) == [(1,)]

@@ -26,11 +26,11 @@ TIMEOUT = 5.0  # seconds to wait for another program that holds the database
 async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     """A connection that sees all that is committed in the database `path`."""
     log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
-    if not log.exists() or not log.stat().st_size:
-        async with _connect(path, _WITHOUT_LOG) as db:
-            yield db
-    elif index.exists():
+    if log.exists() and index.exists():
         async with _connect(path, _WITH_LOG) as db:
+            yield db
+    elif not log.exists() or not log.stat().st_size:
+        async with _connect(path, _WITHOUT_LOG) as db:
             yield db
     else:  # a copy of the two without the index, which SQLite could build only in their folder
         with tempfile.TemporaryDirectory() as folder:
