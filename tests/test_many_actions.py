@@ -127,6 +127,24 @@ async def test_the_entries_of_a_list_are_acted_on_and_no_others(client: Client) 
 
 
 @pytest.mark.usefixtures("nothing_begins")
+async def test_asked_again_all_entries_of_a_long_list_are_acted_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.api.actions.MOST_AT_ONCE", 2)
+    store = client.app[keys.TASKS]._store
+    for _ in range(5):
+        task = new_task()
+        entry = task.status.model_copy(update={"playlist_id": "a list", "stage": Stage.PAUSED})
+        await store.add(replace(task, status=entry))
+    become = {"resume": "queued", "pause": "paused", "cancel": "cancelled", "retry": "queued"}
+    for action, stage in become.items():
+        more = [(await act(client, action, playlist_id="a list")).get("more") for _ in range(3)]
+        async with client.get("/api/tasks?playlist_id=a%20list") as answer:
+            entries = (await answer.json())["tasks"]
+        assert (more, {entry["stage"] for entry in entries}) == ([True, True, None], {stage}), action
+
+
+@pytest.mark.usefixtures("nothing_begins")
 async def test_more_says_that_others_fit_as_well(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.api.actions.MOST_AT_ONCE", 2)
     ids = [await task_in(client, "failed") for _ in range(3)]

@@ -17,6 +17,15 @@ from server.models import MOST_AT_ONCE, ActionRequest, Stage
 from server.ports import Filter
 from server.tasks.many import Outcome, act_on_all
 
+_RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
+# A deletion makes its entries unknown, in whichever stage they are.
+_EFFECTIVE: dict[str, tuple[Stage, ...]] = {
+    "cancel": (*_RUNNING, Stage.PAUSED),
+    "pause": _RUNNING,
+    "resume": (Stage.PAUSED,),
+    "retry": (Stage.FAILED, Stage.CANCELLED),
+}
+
 
 async def act(request: web.Request) -> web.Response:
     """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`."""
@@ -30,11 +39,21 @@ async def act(request: web.Request) -> web.Response:
 async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
     """The ids of matching tasks; `MOST_AT_ONCE` + 1 if there are more than are acted on."""
     if wanted.playlist_id:
-        entries = Filter(playlist_id=wanted.playlist_id)
-        page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
-        return [status.task_id for status in page.tasks]
+        return await _entries(request, wanted.playlist_id, wanted.action)
     stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
     return await request.app[TASKS].ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)
+
+
+async def _entries(request: web.Request, playlist_id: str, action: str) -> list[str]:
+    """All entries of a list; of one with more than `MOST_AT_ONCE`, those on which the action has an effect.
+
+    So a client that asks again, while there are `more`, comes to the others.
+    """
+    page = await request.app[TASKS].page(Filter(playlist_id=playlist_id), None, MOST_AT_ONCE + 1)
+    if len(page.tasks) > MOST_AT_ONCE and (stages := _EFFECTIVE.get(action)):
+        entries = Filter(stages, playlist_id=playlist_id)
+        page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
+    return [status.task_id for status in page.tasks]
 
 
 def _unclear(body: dict[str, Any]) -> list[WrongField]:
