@@ -194,9 +194,10 @@ async def test_a_trusted_proxy_says_who_asks_and_for_whom(aiohttp_client: Connec
     blocked = await client.get("/api/tasks", headers=wrong | {"X-Forwarded-For": "1.1.1.1, 7.7.7.7"})
     other = await client.get("/api/tasks", headers=wrong | {"X-Forwarded-For": "7.7.7.7, 8.8.8.8"})
     assert (blocked.status, other.status) == (429, 401)
-    https = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "c.test"}
-    response = await client.post("/api/session", json={"token": TOKEN}, headers=https)
-    assert "Secure" in response.headers["Set-Cookie"]
+    for scheme, secure in (("https", True), ("http, https", True), ("https, http", False)):
+        https = {"X-Forwarded-Proto": scheme, "X-Forwarded-Host": "c.test"}
+        response = await client.post("/api/session", json={"token": TOKEN}, headers=https)
+        assert ("Secure" in response.headers["Set-Cookie"]) == secure, "the last one is the trusted proxy's"
 
 
 async def test_who_is_no_proxy_is_not_believed(open_house: Client) -> None:

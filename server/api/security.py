@@ -101,7 +101,7 @@ class Doors:
 
     def is_https(self, request: web.Request) -> bool:
         if self._is_trusted(request.remote):
-            return request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+            return request.headers.get("X-Forwarded-Proto", "").split(",")[-1].strip().lower() == "https"
         return False
 
     def is_forwarded(self, request: web.Request) -> bool:
