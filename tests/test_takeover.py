@@ -346,6 +346,9 @@ async def test_a_task_whose_partial_files_are_on_a_node_that_is_gone_begins_anew
         await node.database.rows(silent)
         node.supervisor.release()
         await node.attempts.have_begun("a")
+        async with asyncio.timeout(WITHIN):
+            while await node.database.look("SELECT node_id FROM nodes WHERE node_id = 'gone'"):
+                await asyncio.sleep(0.02)
 
 
 async def test_a_pause_that_one_node_is_told_of_holds_them_all(clean_database: str) -> None:

@@ -21,7 +21,6 @@ _LIVE = """
     SELECT node_id, roles, running, low, folder, settings FROM nodes
     WHERE heartbeat_at > now() - make_interval(secs => %s)"""
 _LEAVE = "DELETE FROM nodes WHERE node_id = %s"
-FORGET = "DELETE FROM nodes WHERE heartbeat_at < now() - interval '1 day'"
 
 
 @dataclass(frozen=True, slots=True)

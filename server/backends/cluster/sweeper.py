@@ -59,6 +59,8 @@ _FORGOTTEN = """
       AND NOT EXISTS (SELECT FROM tasks WHERE task_id = jobs.lock)
       AND NOT EXISTS (SELECT FROM procrastinate_workers AS workers WHERE workers.id = jobs.worker_id
                       AND workers.last_heartbeat >= now() - make_interval(secs => %s))"""
+# Rows of nodes that have died and did not start again; nobody takes them for alive, they would only add up.
+_GONE = "DELETE FROM nodes WHERE heartbeat_at < now() - interval '1 day'"
 # A job that waits too long for the node with the partial files, or whose node is dead, goes to any worker.
 _MOVE = """
     UPDATE procrastinate_jobs AS jobs SET queue_name = %s
@@ -126,6 +128,7 @@ class Sweeper:
                 return [], []
             await db.execute(_MOVE, (DOWNLOADS, self._lost_after))
             await db.execute(_FORGOTTEN, (self._lost_after,))
+            await db.execute(_GONE)
             stalled = await (await db.execute(_STALLED, (self._lost_after,))).fetchall()
             lost = await (await db.execute(_LOST)).fetchall()
             return [(task_id, job_id) for task_id, job_id in stalled], [task_id for (task_id,) in lost]
