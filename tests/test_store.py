@@ -334,6 +334,19 @@ async def test_entries_need_no_place_in_the_queue_but_to_wait_again(store: Store
     assert (await store.get(final.task_id)).status == final
 
 
+async def test_of_two_that_are_to_wait_again_at_once_one_gets_the_last_place(store: Store) -> None:
+    ended = [
+        await saved(store, apply((await store.add(new_task())).status, Cancelled(), utc_now())) for _ in "ab"
+    ]
+    await asyncio.gather(*(store.add(new_task()) for _ in range(MAX_QUEUED - 1)))
+    again = [apply(status, Retried(), utc_now()) for status in ended]
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(
+            *(store.save_together([status]) for status in again), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [list, QueueFull]
+
+
 async def test_a_list_is_removed_with_its_entries_and_an_entry_by_itself(store: Store) -> None:
     playlist, other = await a_list(store), await a_list(store)
     one, two = await joined(store, playlist, 1, 2)

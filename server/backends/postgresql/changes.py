@@ -153,12 +153,15 @@ class Changes:
             await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
         added, have_jobs = await self._add(db, adds, free) if adds else ([], set())
         free -= len([task for task in added if task.status.stage.is_waiting])
-        saved = await _save(db, _with_a_place(saves, ended, free)) if saves else {}
+        possible = _with_a_place(saves, ended, free)
+        saved = await _save(db, possible) if possible else {}
+        free -= _joining_again(possible, ended)
         for each in whole:
             saved |= await _do_together(db, each, ended, free)
             if isinstance(each.outcome, list):
                 added += each.outcome
                 saves += each.saves
+                free -= _joining_again(each.saves, ended)
         told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
         told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
         for change in group:
@@ -270,6 +273,11 @@ def _with_a_place(saves: Sequence[Save], ended: Collection[str], free: int) -> l
     return possible
 
 
+def _joining_again(saves: Iterable[Save], ended: Collection[str]) -> int:
+    """How many places in the queue the retried ones take."""
+    return len([save for save in saves if save.status.task_id in ended])
+
+
 async def _save(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
     """Set the outcomes; return the hosts of the tasks that are queued now, by id."""
     if not saves:
@@ -290,7 +298,7 @@ async def _do_together(
     found = await (await db.execute(_FOLLOWED, followed, prepare=True)).fetchall() if change.saves else []
     if len(found) < len(change.saves):
         change.outcome = None
-    elif len([save for save in change.saves if save.status.task_id in ended]) > max(free, 0):
+    elif _joining_again(change.saves, ended) > max(free, 0):
         change.outcome = QueueFull()
     else:
         hosts = await _save(db, change.saves)
