@@ -1,1 +1,1 @@
-"""Finished files: `local` is the folder, `names` what they are called; children work in `workplace`."""
+"""Finished files: `local` keeps them in a folder, `names` names them; children work in `workplace`."""

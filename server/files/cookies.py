@@ -1,7 +1,7 @@
-"""Stored cookie files: one a name, in a folder that only this user can read.
+"""Stored cookie files: one per name, in a folder that only this user can read.
 
-A file is replaced as a whole, and is on disk when that was answered. Its first line holds a word that is new
-whenever somebody has put it, so that a job which was given an older one does not change the newer.
+A file is replaced atomically, and is flushed to disk when `put` returns. Its first line holds a token that is
+new with each `put`, so that a job which was given an older file does not change the newer one.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _NAME: Final = re.compile(cookies.NAME)
 
 
 class LocalCookies:
-    """Changes come one after the other."""
+    """A lock serialises all changes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,7 +61,7 @@ class LocalCookies:
             self._write(name, f"{_PUT}{given.put}\n{text}")
 
     def _read(self, name: str) -> StoredCookies | None:
-        """A file that somebody or something has damaged is as good as none, and can be put anew."""
+        """None if there is no file, or a damaged one: it can be stored again."""
         try:
             first, _, text = self._path(name).read_text(encoding="utf-8").partition("\n")
             cookies.parse(text)
@@ -79,7 +79,7 @@ class LocalCookies:
         return []
 
     def _delete(self, name: str) -> bool:
-        self._fresh(name).unlink(missing_ok=True)  # of a server that was killed
+        self._fresh(name).unlink(missing_ok=True)  # left by a server that was killed while writing
         try:
             self._path(name).unlink()
         except FileNotFoundError:
@@ -94,7 +94,7 @@ class LocalCookies:
     def _replace(self, name: str, content: str) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         fresh = self._fresh(name)
-        fresh.unlink(missing_ok=True)  # of a server that was killed
+        fresh.unlink(missing_ok=True)  # left by a server that was killed while writing
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8", newline="") as file:
             file.write(content)
@@ -114,12 +114,12 @@ class LocalCookies:
         return self._folder / f"{name}{_SUFFIX}"
 
     def _fresh(self, name: str) -> Path:
-        """What is not whole yet."""
+        """The temporary file of a write."""
         return self._folder / f"{name}.new"
 
 
 def _without_content(error: Exception) -> str:
-    """An error of decoding quotes what it met."""
+    """The message of a `UnicodeError` quotes the file, which is secret."""
     return "no UTF-8" if isinstance(error, UnicodeError) else str(error)
 
 

@@ -1,9 +1,9 @@
-"""A file that a child still fetches, read from its beginning while it grows.
+"""A file that a child still downloads, read from its beginning while it grows.
 
-The child leaves a note that says which file that is (`server.child.media.playing`). It is distrusted like all
-that children leave. Only bytes that will stay are read: of joined fragments as many as the download vouches
-for, because it cuts off the rest before it goes on after a kill. Whoever reads a file that another has taken
-the place of is told so.
+The child writes a note that names the file (`server.child.media.playing`). The note is untrusted, like all
+that children write. Readers get only bytes that will not change: of joined fragments, only up to the length
+that the `.ytdl` file records, because an attempt after a kill truncates the rest before it goes on. A reader
+learns by `Growth.REPLACED` that another file has taken this one's place.
 """
 
 import json
@@ -36,7 +36,7 @@ class _Note(Frozen):
 
 
 class Growing:
-    """`type` is its media type. All methods touch the disk."""
+    """`type` is the file's media type. All methods touch the disk."""
 
     def __init__(self, work: Path, file: FileIO, note: _Note) -> None:
         self._work = work
@@ -55,7 +55,7 @@ class Growing:
         return os.fstat(self._file.fileno()).st_size
 
     def look(self) -> tuple[Growth, int]:
-        """How it is, and how many of its bytes will stay."""
+        """The state of the file, and how many of its bytes will not change."""
         unfinished, *finished = [self._is_at(place) for place in _places(self._work, self._name)]
         if unfinished or any(finished):
             self._has_all = any(finished)
@@ -69,7 +69,7 @@ class Growing:
         return os.pread(self._file.fileno(), count, start)
 
     def _is_at(self, place: str) -> bool | None:
-        """None: nothing is."""
+        """Whether `place` is the open file (same device and inode); None if nothing is there."""
         try:
             return os.path.samestat(os.lstat(self._work / place), os.fstat(self._file.fileno()))
         except (FileNotFoundError, NotADirectoryError):
@@ -80,7 +80,7 @@ class Growing:
         return note is not None and note.name == self._name and note.size == self.size
 
     def _vouched(self) -> int:
-        """How long the joined fragments are that another attempt will keep (`child.source.fragments`)."""
+        """Bytes of joined fragments that a next attempt keeps (`server.child.source.fragments`)."""
         match _json(self._work, f"{self._name}.ytdl"):
             case {"downloader": {"size": int(size)}}:
                 return min(size, self.size)
@@ -89,7 +89,7 @@ class Growing:
 
 
 def open_growing(work: Path) -> Growing:
-    """What can be watched of the download in `work`. Raises `NotStreamable`."""
+    """Open the watchable file of the download in `work`. Raises `NotStreamable` if there is none."""
     if not work.is_dir():
         raise NotStreamable("elsewhere")
     note = _read(work)
@@ -105,7 +105,7 @@ def open_growing(work: Path) -> Growing:
 
 
 def _places(work: Path, name: str) -> list[str]:
-    """Where it may be: unfinished, finished, or as an output that is about to be published."""
+    """Where the file may be: unfinished, finished, or as an output that is about to be published."""
     moved = _text(work, f"{name}.moved")
     return [f"{name}.part", name, *([f"out/{moved}"] if _OUTPUT.fullmatch(moved) else [])]
 
@@ -120,12 +120,12 @@ def _read(work: Path) -> _Note | None:
 def _json(work: Path, name: str) -> Any:
     try:
         return json.loads(_text(work, name))
-    except (ValueError, RecursionError):  # lists in lists in lists
+    except (ValueError, RecursionError):  # `RecursionError`: deeply nested lists
         return None
 
 
 def _text(work: Path, name: str) -> str:
-    """Of a small file; nothing if there is none."""
+    """The text of a small file; empty if it cannot be read."""
     try:
         with reached(work, name) as file:
             return file.read(_LARGEST_NOTE).decode(errors="replace")

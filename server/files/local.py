@@ -1,10 +1,10 @@
 """Finished files in the data directory, beside the place where children work.
 
-files/<task_id>/       what is published of it:
+files/<task_id>/       what is published of the task:
   <attempt>/           its finished files and their manifest: whole, or not there at all
   thumbnail-<hash>.jpg
 
-Whatever has another name in there is not ours, and stays.
+Entries of `files/` with other names are not Clipwire's, and are left alone.
 """
 
 import asyncio
@@ -35,28 +35,28 @@ log = logging.getLogger(__name__)
 
 
 class LocalFiles:
-    """Coroutines touch the disk in a thread; plain methods that touch it say so, and are called in one."""
+    """Coroutines touch the disk in a thread; plain methods that touch it say so: call those in a thread."""
 
-    ping: None = None  # that this disk is there shows elsewhere
+    ping: None = None  # the readiness check of the disk covers this one
 
     def __init__(self, workplace: LocalWorkplace) -> None:
         self.workplace = workplace
         self._files = workplace.root / "files"
 
     def make(self) -> None:
-        """Make the directory, for our eyes only. Touches the disk."""
+        """Make the directory, readable by this user alone. Touches the disk."""
         self._files.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, task_id: str, stored: StoredFile) -> Path:
         return self._directory(task_id) / stored.path
 
     async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
-        """The small picture of a task, to be opened like a file, if there is one."""
+        """The published thumbnail of a task, to be passed to `open`; None if there is none."""
         directory = self._directory(status.task_id)
         return status.thumbnail or await asyncio.to_thread(first_thumbnail, directory)
 
     async def open(self, task_id: str, stored: StoredFile) -> BinaryIO:
-        """A published file. Raises `FileNotFound`, also if it is no longer what was published."""
+        """Open a published file. Raises `FileNotFound`, also if its type or size has changed since."""
         directory = self._directory(task_id)
         try:
             return await asyncio.to_thread(open_file, directory, stored)
@@ -64,7 +64,7 @@ class LocalFiles:
             raise FileNotFound from None
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:
-        """This disk has no door of its own."""
+        """None: clients get files of this disk from this server only."""
         return None
 
     async def prepare(
@@ -75,20 +75,20 @@ class LocalFiles:
         return Manifest(attempt=attempt, files=files, video_info=video_info)
 
     async def publish(self, task_id: str, manifest: Manifest) -> None:
-        """Move what the child produced to its final place.
+        """Move the child's files to their final place.
 
         The child must be gone. What earlier attempts published stays until `tidy_up`. Raises `UnsafeFile`,
-        and `OSError` if the disk does not take it.
+        and `OSError` if the disk fails.
         """
         work = self.workplace.work(task_id)
         await asyncio.to_thread(publish, work, self._directory(task_id), manifest)
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
-        """What `publish` had done for exactly this attempt when the server died."""
+        """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
         return await asyncio.to_thread(read_manifest, self._directory(task_id), attempt)
 
     async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
-        """Make the picture that the child left public, also while it runs; None if it cannot be."""
+        """Publish the child's thumbnail, also while the child runs; None if that fails."""
         work, directory = self.workplace.work(task_id), self._directory(task_id)
         try:
             return await asyncio.to_thread(publish_thumbnail, work, directory)
@@ -101,38 +101,38 @@ class LocalFiles:
 
     @asynccontextmanager
     async def share(self, task_id: str, attempt: int) -> AsyncIterator[None]:
-        """Nothing to do: all that read the log read this disk."""
+        """Nothing to do: every reader of the log reads this disk."""
         yield
 
     async def tidy_up(self, status: TaskStatus) -> None:
-        """Delete what `status`, the newest, does not name; of a completed task also what the child left.
+        """Delete files that the newest `status` does not name; with `needs_no_child`, also the work folder.
 
         Nothing else may publish for the task meanwhile. What cannot be deleted is left to the next sweep.
         """
         await asyncio.to_thread(self._tidy_up, status)
 
     async def finish(self, status: TaskStatus) -> None:
-        """The same for a completed task whose lock is held. Raises `OSError`."""
+        """Like `tidy_up`, for a completed task whose lock the caller holds. Raises `OSError`."""
         await asyncio.to_thread(self._finish, status)
 
     async def remove(self, task_id: str) -> None:
-        """Delete everything of a task; what is gone already does not matter."""
+        """Delete everything of a task. Idempotent."""
         await asyncio.to_thread(self._remove, task_id)
 
     async def sweep(self, tasks: Known) -> None:
-        """Delete what belongs to no task, and what completed tasks did not get to tidy up."""
+        """Delete what belongs to no task, and leftovers of completed tasks."""
         workplace = self.workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs, self._files)
 
     async def look_after_ends(self, tasks: Known) -> None:
-        """Nothing: an attempt that is late has no folder any more."""
+        """Nothing to do: a late attempt cannot publish, since `remove` has deleted its work directory."""
 
     async def sweep_here(self, tasks: Known) -> None:
-        """What a node of many sweeps when it starts."""
+        """What each node of a cluster sweeps when it starts."""
         await self.sweep(tasks)
 
     async def remove_orphans(self, tasks: Known) -> None:
-        """What one of many nodes does for all."""
+        """What one node sweeps for the whole cluster."""
         await self.sweep(tasks)
 
     def _directory(self, task_id: str) -> Path:
@@ -147,11 +147,11 @@ class LocalFiles:
                         self._finish(status)
             else:
                 keep_named(self._directory(task_id), status)
-        except OSError as exc:  # published all the same
+        except OSError as exc:  # the task is published all the same
             log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
 
     def _finish(self, status: TaskStatus) -> None:
-        """The work goes last: as long as it is there, the next sweep knows that there is more to delete."""
+        """Delete the work directory last: while it exists, the next sweep sees that there is more to do."""
         keep_named(self._directory(status.task_id), status)
         self.workplace.finish(status.task_id)
 

@@ -1,4 +1,4 @@
-"""What became of published files when an installation was copied."""
+"""Counts which published files are there when an installation is moved to many machines."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from server.models import StoredFile, TaskStatus
 
 
 class NotKept(Exception):
-    """The bucket does not give back what it was given."""
+    """An object of the bucket differs from the file that was sent."""
 
 
 @dataclass
 class Moved:
-    """Of the files that tasks name: how many are there, how many are not; and how many objects were sent."""
+    """Of the files that tasks name: how many are there, their bytes, how many are missing; objects sent."""
 
     files: int = 0
     bytes: int = 0
@@ -31,7 +31,7 @@ class Moved:
 
 
 class WhereTheyAre:
-    """Files stay in the data directory, and are counted."""
+    """Leaves files in the data directory, and counts them."""
 
     def __init__(self, data_dir: Path) -> None:
         self._files = data_dir / "files"

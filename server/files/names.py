@@ -1,6 +1,6 @@
-"""Names of finished files, and the public ones: `video_<slug>_<short>.mp4`.
+"""Public names of finished files: `video_<slug>_<short>.mp4`.
 
-`short` is unguessable, unique, and the same for all files of one attempt: stores look names up by it.
+`short` is unguessable, unique, and the same for all files of one attempt: stores look files up by it.
 """
 
 import base64
@@ -20,7 +20,7 @@ _NAME = re.compile(
 
 
 def named(produced: dict[str, ProducedFile], attempt: int, title: str | None) -> dict[str, StoredFile]:
-    """What a child produced, with names for the public and a place below the task's directory."""
+    """The files that a child produced, with their public names and their paths below the task's directory."""
     short = new_short()
     return {
         kind: StoredFile(
@@ -45,13 +45,13 @@ def new_short() -> str:
 
 
 def public_name(kind: str, title: str | None, short: str, extension: str) -> str:
-    """The name of one file; a title without a single ASCII letter or digit leaves no slug in it."""
+    """The public name of a file; it has no slug if `title` has no ASCII letter or digit."""
     words = (kind.replace(".", "-"), slug(title or ""), short)
     return "_".join(filter(None, words)) + f".{extension}"
 
 
 def short_of(name: str) -> str | None:
-    """The `short` in a public name, or None if it has not the form of one."""
+    """The `short` in `name`, or None if `name` does not have the form of a public name."""
     match = _NAME.fullmatch(name)
     return match["short"] if match else None
 

@@ -1,8 +1,8 @@
-"""From what a child left to finished files: distrusted and checked, then moved by one rename.
+"""Publishes the files of a child: they are untrusted, so they are checked, and then moved by one rename.
 
 A task has one directory for all that is published of it, and in it a folder for each attempt: the newer
-one is there before the older goes. Everything is done relative to open directories, so no link that a
-child may have put in the way is ever followed.
+folder is there before the older one is deleted. Files are opened and renamed relative to open directories,
+so no symbolic link that a child may have planted is ever followed.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UnsafeFile(Exception):
-    """What the child left is not what it said, or not something to publish."""
+    """A child's file is not what the child announced, or must not be published."""
 
 
 def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
-    """Copy the child's small picture into the task's `directory`: the child may still hold it open.
+    """Copy the child's thumbnail into the task's `directory`; not renamed, as the child may have it open.
 
-    Other pictures have other names. Raises `UnsafeFile`, and `OSError` if there is none or no room for it.
+    Its name is a hash of its content. Raises `UnsafeFile`, and `OSError` if there is none or no room for it.
     """
     stored, picture = picture_of(work)
     _make(directory)
@@ -51,14 +51,14 @@ def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
 
 
 def picture_of(work: Path) -> tuple[StoredFile, bytes]:
-    """The child's small picture, and where it is to be published. Raises `UnsafeFile`, `OSError`."""
+    """The child's thumbnail: where it is to be published, and its bytes. Raises `UnsafeFile`, `OSError`."""
     picture = _picture(work)
     name = f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
     return _as_stored(name, name, len(picture)), picture
 
 
 def check_out(work: Path, manifest: Manifest) -> None:
-    """Whether `work/out` holds what the child said and nothing else. Raises `UnsafeFile`."""
+    """Check that `work/out` holds exactly the files of `manifest`. Raises `UnsafeFile` if not."""
     try:
         with opened(work) as source, opened(Path("out"), at=source) as out:
             _check(out, manifest)
@@ -67,7 +67,10 @@ def check_out(work: Path, manifest: Manifest) -> None:
 
 
 def open_out(work: Path, stored: StoredFile) -> BinaryIO:
-    """A file of `work/out`: what is looked at is what will be read. Raises `UnsafeFile`, `OSError`."""
+    """Open a file of `work/out`, and check it by its descriptor: a child may swap the file meanwhile.
+
+    Raises `UnsafeFile`, `OSError`.
+    """
     with opened(work) as source:
         file = reached(Path("out"), stored.path.rpartition("/")[2], at=source)
     seen = os.fstat(file.fileno())
@@ -78,7 +81,7 @@ def open_out(work: Path, stored: StoredFile) -> BinaryIO:
 
 
 def first_thumbnail(directory: Path) -> StoredFile | None:
-    """What the first release left beside a task's files; it did not say so in the status."""
+    """The thumbnail of the first release, which lies beside a task's files and is not named in the status."""
     with suppress(OSError), reached(directory, PREVIEW) as file:
         seen = os.fstat(file.fileno())
         if is_from_child(seen) and seen.st_size <= MAX_PREVIEW:
@@ -87,16 +90,16 @@ def first_thumbnail(directory: Path) -> StoredFile | None:
 
 
 def publish(work: Path, directory: Path, manifest: Manifest) -> None:
-    """Make `work/out` with its manifest the folder of its attempt below the task's `directory`.
+    """Add the manifest to `work/out` and rename it to the attempt's folder below the task's `directory`.
 
-    Afterwards it survives a power cut (the child has flushed the files). Raises `UnsafeFile`.
+    The result survives a power cut (the child has flushed the files). Raises `UnsafeFile`, `OSError`.
     """
     folder = folder_of(manifest.attempt)
     try:
         with opened(work) as source:
             _make_ready(source, manifest)
             _make(directory)
-            delete(directory / folder)  # of a time that a backup knows nothing of
+            delete(directory / folder)  # after the restore of a backup, attempt numbers come again
             with opened(directory) as target:
                 os.rename("out", folder, src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
@@ -105,9 +108,9 @@ def publish(work: Path, directory: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(directory: Path, attempt: int) -> Manifest | None:
-    """What is published of `attempt`, if its manifest is whole and all its files are there.
+    """The manifest of `attempt`, or None if it is not valid or not all its files are there.
 
-    The first release had no folders for attempts.
+    The first release had no folders for attempts: its manifest lies in `directory`.
     """
     for name in (f"{folder_of(attempt)}/{MANIFEST}", MANIFEST):
         with suppress(OSError, ValidationError):
@@ -118,7 +121,7 @@ def read_manifest(directory: Path, attempt: int) -> Manifest | None:
 
 
 def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
-    """A published file. Raises `OSError`, also if it is no longer what was published."""
+    """Open a published file. Raises `OSError`, also if its type or size has changed since."""
     file = reached(directory, stored.path)
     if not _is_whole(os.fstat(file.fileno()), stored):
         file.close()
@@ -127,12 +130,12 @@ def open_file(directory: Path, stored: StoredFile) -> BinaryIO:
 
 
 def is_from_child(seen: os.stat_result) -> bool:
-    """A regular file of this user, and the only link to it: through a second it could still be changed."""
+    """Whether it is a regular file of this user with one hard link: by a second one it could be changed."""
     return stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 and seen.st_uid == os.geteuid()
 
 
 def keep_named(directory: Path, status: TaskStatus) -> None:
-    """Delete what lies in a task's `directory` and holds nothing that `status` names."""
+    """Delete the entries of a task's `directory` that hold no file named by `status`."""
     named = {file.path.partition("/")[0] for file in status.published}
     if status.thumbnail is None:
         named.add(PREVIEW)  # the first release did not name it
@@ -143,9 +146,9 @@ def keep_named(directory: Path, status: TaskStatus) -> None:
 
 
 def delete(path: Path) -> None:
-    """Remove a file, a link or a whole directory; nothing there is fine."""
+    """Remove a file, a symbolic link or a whole directory, if it is there."""
     while os.path.lexists(path):
-        with suppress(FileNotFoundError):  # a dying child tidies up as well: look again
+        with suppress(FileNotFoundError):  # a dying child deletes files as well: try again
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -154,7 +157,7 @@ def delete(path: Path) -> None:
 
 @contextmanager
 def opened(directory: Path, at: int | None = None) -> Iterator[int]:
-    """A descriptor of `directory` itself, not of what a link in its place leads to."""
+    """A descriptor of `directory`. Raises `OSError` if a symbolic link is in its place."""
     fd = os.open(directory, os.O_DIRECTORY | _READ, dir_fd=at)
     try:
         yield fd
@@ -197,14 +200,14 @@ def _read_manifest(directory: Path, name: str) -> Manifest:
 
 
 def reached(directory: Path, path: str, at: int | None = None) -> FileIO:
-    """The file that lies at `path` below `directory`, at most one folder down; no link is followed."""
+    """Open the file at `path` below `directory`, at most one folder down; no symbolic link is followed."""
     folder, _, name = path.rpartition("/")
     with opened(directory, at) as here, opened(Path(folder), here) if folder else nullcontext(here) as inner:
         return os.fdopen(os.open(name, _READ, dir_fd=inner), "rb", buffering=0)
 
 
 def _make(directory: Path) -> None:
-    """So that it survives a power cut."""
+    """Make `directory` so that it survives a power cut."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
         with opened(directory.parent) as parent:
@@ -212,7 +215,7 @@ def _make(directory: Path) -> None:
 
 
 def _picture(work: Path) -> bytes:
-    """What is looked at is what is read, whatever the child puts in its place meanwhile."""
+    """Check and read through one descriptor: the child may replace the file meanwhile."""
     with reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
         if not is_from_child(os.fstat(file.fileno())):
             raise UnsafeFile(f"{PREVIEW} is not a file of its own")

@@ -1,6 +1,6 @@
-"""Room for downloads that wait, on a disk that others have filled.
+"""Frees disk space for downloads that wait for it.
 
-What a cancelled task has fetched is kept for a retry that may never come: it goes first.
+The partial files of cancelled tasks are deleted: they are kept for a retry that may never come.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ class Room:
         self._tasks = tasks
 
     async def make(self, is_enough: Callable[[], bool]) -> None:
-        """Give up the partial files of cancelled tasks, of those that ended first, until `is_enough`."""
+        """Delete the partial files of cancelled tasks, the earliest end first, until `is_enough()`."""
         for status in await self._cancelled():
             if is_enough():
                 return
             await self._give_up(status.task_id)
 
     async def _cancelled(self) -> list[TaskStatus]:
-        """Those that have partial files, oldest first."""
+        """The cancelled tasks that have partial files, the earliest end first."""
         task_ids = await asyncio.to_thread(_with_files, self._workplace.works)
         stages = await self._tasks.stages(task_ids)
         cancelled = [task_id for task_id in task_ids if stages.get(task_id) is Stage.CANCELLED]
@@ -38,7 +38,7 @@ class Room:
 
     async def _give_up(self, task_id: str) -> None:
         with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
-            # Asked again under the lock: if a retry began meanwhile, its child now waits for us.
+            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
             if not lock.held or (await self._tasks.stages([task_id])).get(task_id) is not Stage.CANCELLED:
                 return
             await asyncio.to_thread(delete, self._workplace.work(task_id))
@@ -49,7 +49,7 @@ class Room:
 
 
 def _with_files(works: Path) -> list[str]:
-    """The tasks that have a directory of their own there."""
+    """Ids of the tasks that have a directory in `works`."""
     return [path.name for path in works.iterdir() if OF_A_TASK.fullmatch(path.name) and path.is_dir()]
 
 

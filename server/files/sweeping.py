@@ -1,4 +1,4 @@
-"""Deletes what a crash has left in folders that have an entry or more for each task."""
+"""Deletes what a crash has left in folders that have one or more entries for each task."""
 
 import asyncio
 import logging
@@ -28,17 +28,17 @@ class Known(Protocol):
 
 
 class Swept(Protocol):
-    """What a sweep has files do."""
+    """What a sweep asks the file store."""
 
     async def remove(self, task_id: str) -> None: ...
 
     async def finish(self, status: TaskStatus) -> None:
-        """Delete what a completed task did not get to tidy up; its lock is held."""
+        """Delete the leftovers of a completed task; the caller holds its lock."""
         ...
 
 
 class Sweep:
-    """Safe while tasks run. Names that no task could have are left alone: they are somebody else's."""
+    """Safe while tasks run. Entries not named after a task are not Clipwire's, and are left alone."""
 
     def __init__(self, files: Swept, workplace: LocalWorkplace, tasks: Known) -> None:
         self._files = files
@@ -46,11 +46,11 @@ class Sweep:
         self._tasks = tasks
 
     async def through(self, *directories: Path) -> None:
-        """Delete what belongs to no task, and what completed tasks did not get to tidy up."""
+        """Delete what belongs to no task, and leftovers of completed tasks."""
         for directory in directories:
-            with os.scandir(directory) as entries:  # opened at once; what takes time is to read it
+            with os.scandir(directory) as entries:  # needs no thread: only reading entries takes long
                 task_ids = _task_ids(entries)
-                # To the end: a directory that is closed while a thread reads it takes the process along.
+                # `to_the_end`: closing a directory while a thread reads it crashes the process.
                 while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
                     await self._sweep(batch, partial=directory == self._workplace.works)
 
@@ -67,7 +67,7 @@ class Sweep:
 
     async def _finish(self, task_id: str) -> None:
         with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
-            # Asked again under the lock: if a retry began meanwhile, its child now waits for us.
+            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
             for status in await self._tasks.statuses([task_id]) if lock.held else ():
                 if status.stage is Stage.COMPLETED:
                     await self._files.finish(status)
@@ -80,5 +80,5 @@ def _task_ids(entries: Iterator[os.DirEntry[str]]) -> Iterator[str]:
 
 
 def _some(task_ids: Iterator[str]) -> list[str]:
-    """The next ones, each once: a directory and its lock are often neighbours."""
+    """The next batch of ids, each once: a directory and its lock are often neighbours."""
     return list(dict.fromkeys(islice(task_ids, SWEEP_BATCH)))

@@ -1,11 +1,11 @@
 """Where children of this machine work, in its data directory.
 
 work/<task_id>/        the child's: partial files, the preview, finished files in out/
-work/<task_id>.lock    held (flock) by whoever writes into it, down to the last ffmpeg
+work/<task_id>.lock    held (flock) by every process that writes into it, ffmpeg too
 logs/<task_id>.log
-scratch/info.<id>/     of looks at links (`POST /api/info`), of which nothing is kept
+scratch/info.<id>/     for one `POST /api/info`, of which nothing is kept
 
-Whatever has another name in there is not ours, and stays.
+Entries with other names are not Clipwire's, and are left alone.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ _OF_A_LOOK = re.compile(rf"info\.{UUID4}")
 
 
 class LocalWorkplace:
-    """Plain methods that touch the disk say so, and are called in a thread.
+    """Plain methods that touch the disk say so: call those in a thread.
 
-    Servers that share a data directory give their `node`: each has a scratch directory of its own.
+    Servers that share a data directory pass their `node`: each has a scratch directory of its own.
     """
 
     def __init__(self, data_dir: Path, node: str = "") -> None:
@@ -40,14 +40,14 @@ class LocalWorkplace:
         self.scratch = self.root / "scratch" / node
 
     def prepare(self) -> None:
-        """Make the directories, for our eyes only. Touches the disk."""
+        """Make the directories, readable by this user alone. Touches the disk."""
         for directory in (self.root, self.works, self.logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(PermissionError):  # a mounted volume may belong to somebody else
             self.root.chmod(0o700)
 
     def empty_scratch(self) -> None:
-        """Throw away what a crash of this server left of work that is not kept. Touches the disk."""
+        """Delete what a crash of this server has left in its scratch directory. Touches the disk."""
         for directory in (self.root / "scratch", self.scratch):
             directory.mkdir(mode=0o700, exist_ok=True)
         for path in list(self.scratch.iterdir()):
@@ -64,17 +64,17 @@ class LocalWorkplace:
         return self.logs / f"{checked(task_id)}.log"
 
     def growing(self, task_id: str) -> Growing:
-        """What can be watched of its download. Raises `NotStreamable`. Touches the disk."""
+        """Open what can be watched of the task's download. Raises `NotStreamable`. Touches the disk."""
         return open_growing(self.work(task_id))
 
     async def note(self, task_id: str, text: str) -> None:
-        """Append a line to the task's log, without secrets; if there is no room, there is none."""
+        """Append a line to the task's log, without secrets. A disk that fails or is full is ignored."""
         line = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {clean(text)}\n"
         with suppress(OSError):
             await asyncio.to_thread(_write, self.log(task_id), line.encode(errors="replace"), os.O_APPEND)
 
     def read_log(self, task_id: str, limit: int) -> bytes:
-        """Its first `limit` bytes; nothing while there is none. Touches the disk."""
+        """The log's first `limit` bytes; empty while there is no log. Touches the disk."""
         try:
             with self.log(task_id).open("rb") as file:
                 return file.read(limit)
@@ -86,16 +86,19 @@ class LocalWorkplace:
         _write(self.log(task_id), text, os.O_TRUNC)
 
     def claim(self, task_id: str) -> "Lock":
-        """Its lock, so that no child writes while the block runs. Touches the disk."""
+        """Try to take the task's lock: if `held`, no child writes while the block runs. Touches the disk."""
         return Lock(self.lock(task_id))
 
     def finish(self, task_id: str) -> None:
-        """Delete what the child of a completed task has left; its lock must be held. Touches the disk."""
+        """Delete the work directory of a completed task; the caller holds its lock. Touches the disk."""
         delete(self.work(task_id))
         delete(self.lock(task_id))
 
     def remove(self, task_id: str) -> None:
-        """Delete all of a task in any case, but the lock only if nobody holds it. Touches the disk."""
+        """Delete the task's log and work directory, and its lock unless another process holds it.
+
+        Touches the disk.
+        """
         with self.claim(task_id) as lock:
             delete(self.log(task_id))
             delete(self.work(task_id))
@@ -103,7 +106,10 @@ class LocalWorkplace:
                 delete(self.lock(task_id))
 
     def remove_unused(self, task_id: str) -> bool:
-        """The same unless somebody works there; say whether all of it is gone. Touches the disk."""
+        """Like `remove`, but delete nothing while another process holds the lock; return whether all is gone.
+
+        Touches the disk.
+        """
         paths = [path(task_id) for path in (self.log, self.work, self.lock)] if is_name(task_id) else []
         if not any(path.exists() for path in paths):
             return True
@@ -115,7 +121,7 @@ class LocalWorkplace:
 
 
 class Lock:
-    """A task's lock, taken at once or not at all; `held` says which."""
+    """A task's lock, taken without waiting; `held` says whether that succeeded."""
 
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -134,7 +140,7 @@ class Lock:
 
 
 def checked(task_id: str) -> str:
-    """`task_id` if it can be a file's name; anything else was never a task's."""
+    """`task_id`. Raises `TaskNotFound` if it is no safe file name: no task has such an id."""
     if not is_name(task_id):
         raise TaskNotFound
     return task_id

@@ -1,4 +1,4 @@
-"""Finished files in an S3 bucket: `bucket` speaks with it, `files` is the store, `house` tidies up.
+"""Finished files in an S3 bucket: `bucket` is the client, `files` the file store, `house` deletes.
 
-Imported only where the settings ask for it: it costs megabytes.
+Imported only if the settings ask for it: it costs megabytes of memory.
 """

@@ -1,7 +1,7 @@
-"""A bucket, or a part of one, whose every answer comes within a stated time or is `StorageAway`.
+"""A bucket, or a prefix of one. Each request has a time limit, after which `StorageAway` is raised.
 
-Objects are read as a stream that is begun anew where it broke off, and written in parts, so that nothing of
-one is there before all of it is.
+Objects are read as a stream that is resumed where it broke off, and written as multipart uploads: an object
+is visible only once it is complete.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from obstore.store import MemoryStore, S3Store
 
 from server.errors import StorageAway
 
-ANSWER_WITHIN = 4.5  # seconds: two of these are what a client waits for at most
+ANSWER_WITHIN = 4.5  # seconds: a client waits for two answers at most
 CHUNK_WITHIN = 60.0  # seconds
 PART_WITHIN = 120.0  # seconds for a part on its way to the bucket
 FIRST_PIECE: Final = 256 << 10  # bytes
 CHUNK: Final = 1 << 20
-PART: Final = 5 << 20  # the least that S3 takes: each upload has three of them in memory
+PART: Final = 5 << 20  # bytes, the least that S3 allows: each upload has three parts in memory
 PARTS_AT_ONCE: Final = 2
-MAX_PARTS: Final = 9_000  # S3 takes 10,000
+MAX_PARTS: Final = 9_000  # S3 allows 10,000
 READ: Final = 1 << 20
 LINK_LASTS = timedelta(minutes=5)
 DELETED_AT_ONCE: Final = 500
@@ -45,22 +45,22 @@ class Bucket:
         self._store = store
 
     async def size(self, key: str) -> int:
-        """Raises `FileNotFoundError`."""
+        """The object's size in bytes. Raises `FileNotFoundError`."""
         with _told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 return (await obstore.head_async(self._store, key))["size"]
 
     async def get(self, key: str) -> bytes:
-        """A small object. Raises `FileNotFoundError`."""
+        """The content of a small object. Raises `FileNotFoundError`."""
         with _told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 result = await obstore.get_async(self._store, key)
                 return bytes(await result.bytes_async())
 
     async def read(self, key: str, part: range) -> AsyncGenerator[memoryview, None]:
-        """All of `part`; where the bucket breaks off, and did not before at this byte, it is asked again.
+        """Yield all of `part`. A stream that breaks off is resumed there, unless it broke off there before.
 
-        So it may also close a connection that a slow client has kept waiting.
+        So the bucket may close a connection that a slow client has kept idle.
         """
         failed_at = -1
         while part:
@@ -75,23 +75,26 @@ class Bucket:
                 failed_at = part.start
 
     async def put(self, key: str, content: bytes, media_type: str) -> None:
-        """A small object, in the place of what was there."""
+        """Write a small object, or replace it."""
         with _told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 attributes = {"Content-Type": media_type}
                 await obstore.put_async(self._store, key, content, attributes=attributes, use_multipart=False)
 
     async def create(self, key: str, content: bytes) -> None:
-        """A small object that nobody has made before. Raises `FileExistsError`.
+        """Write a small object that must not exist yet. Raises `FileExistsError`.
 
-        Never for a large one: with this condition all of it would be sent, and kept in memory, at once.
+        Not for a large object: a conditional write is one request, with all of the content in memory.
         """
         with _told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 await obstore.put_async(self._store, key, content, mode="create")
 
     async def upload(self, key: str, file: BinaryIO, size: int, attributes: dict[str, str]) -> None:
-        """The `size` bytes of `file`, all or nothing. Raises `OSError` if it cannot be read or is shorter."""
+        """Upload `size` bytes of `file`, all or nothing.
+
+        Raises `OSError` if `file` cannot be read or is shorter.
+        """
         part = max(PART, -(-size // MAX_PARTS))
         writer = obstore.open_writer_async(
             self._store, key, attributes=attributes, buffer_size=part, max_concurrency=PARTS_AT_ONCE
@@ -99,7 +102,7 @@ class Bucket:
         left = size
         try:
             with _told():
-                async with writer:  # an error within leaves no object
+                async with writer:  # an error within the block leaves no object
                     while left:
                         chunk = await _next(file, min(READ, left))
                         left -= len(chunk)
@@ -123,7 +126,7 @@ class Bucket:
                 yield Found(each["path"], each["size"], each["last_modified"])
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """What is gone already does not matter."""
+        """Delete these objects. Idempotent."""
         left = list(keys)
         while left:
             batch, left = left[:DELETED_AT_ONCE], left[DELETED_AT_ONCE:]
@@ -132,13 +135,16 @@ class Bucket:
                     await obstore.delete_async(self._store, batch)
 
     async def link(self, key: str) -> str:
-        """Where anybody can read the object for five minutes."""
+        """A presigned URL: whoever has it can read the object for `LINK_LASTS`."""
         assert isinstance(self._store, S3Store), "other stores have no door of their own"
         with _told():
             return await obstore.sign_async(self._store, "GET", key, LINK_LASTS)
 
     async def _chunks(self, key: str, part: range) -> AsyncGenerator[memoryview, None]:
-        """A small one first, so that a slow bucket answers in time, then all others; never none at all."""
+        """A small range first, so that a slow bucket answers in time, then the rest.
+
+        Raises `StorageAway` if the stream ends too soon.
+        """
         for within, piece in ((ANSWER_WITHIN, part[:FIRST_PIECE]), (CHUNK_WITHIN, part[FIRST_PIECE:])):
             if piece:
                 with _told():
@@ -174,7 +180,7 @@ def open_bucket(url: str, endpoint: str | None) -> Bucket:
 
 
 class _Unreadable(Exception):
-    """It is a file on this machine that is to blame, and not the bucket."""
+    """A file on this machine failed, not the bucket."""
 
 
 async def _next(file: BinaryIO, size: int) -> bytes:
@@ -189,7 +195,7 @@ async def _next(file: BinaryIO, size: int) -> bytes:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """In our words: what is not there, what is there already, and everything else, which may pass."""
+    """Translate errors: `FileNotFoundError`, `FileExistsError`, and `StorageAway` for all that may pass."""
     try:
         yield
     except AlreadyExistsError as exc:

@@ -2,10 +2,10 @@
 
 files/<task_id>/<attempt>/    finished files and, last of all, their manifest
 files/<task_id>/thumbnail-<hash>.jpg
-logs/<task_id>                how far the task's log was some seconds ago
+logs/<task_id>                a copy of the task's log, some seconds old
 
-The attempt in a key keeps two workers from ever writing the same one. Readers know keys from rows alone:
-what no row names is nothing but waste, and is deleted.
+The attempt in a key keeps two workers from ever writing the same key. Readers take keys from rows only: an
+object that no row names is waste, and is deleted.
 """
 
 import asyncio
@@ -31,18 +31,18 @@ from server.tasks.shielding import to_the_end
 log = logging.getLogger(__name__)
 
 TRY_UPLOADS_FOR = 300.0  # seconds
-TRY_MANIFEST_FOR = 20.0  # seconds: a cancel has to wait for it
+TRY_MANIFEST_FOR = 20.0  # seconds: a cancel waits for it
 FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0  # seconds between tries, doubled each time
 SHARE_EVERY = 4.0  # seconds
 LAST_SHARE_WITHIN = 10.0  # seconds
-END_WITHIN = 0.8  # seconds, of what is done for a cancel that somebody waits for
-MAX_SHARED = 512 << 10  # bytes of a log: the child's and some lines of ours
+END_WITHIN = 0.8  # seconds for the cleanup after a cancel, since a client waits for the cancel
+MAX_SHARED = 512 << 10  # bytes of a log: the child's lines and some of the server's
 
 Disposition = Callable[[str, str | None], str]
 
 
 class S3Files:
-    """`disposition` makes the header of that name for clients that the bucket itself answers.
+    """`disposition` makes the `Content-Disposition` that the bucket sends to clients who fetch from it.
 
     Every method may raise `StorageAway`, unless it says otherwise.
     """
@@ -60,15 +60,15 @@ class S3Files:
     async def prepare(
         self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
     ) -> Manifest:
-        """Upload what the child produced, which is trying for `TRY_UPLOADS_FOR` if the bucket is away.
+        """Upload the child's files; retry each upload for `TRY_UPLOADS_FOR` seconds while the bucket is away.
 
-        An error or a cancel leaves nothing behind. Raises `UnsafeFile`, and `OSError` of this disk.
+        After an error or a cancel the uploads are deleted. Raises `UnsafeFile`, and `OSError` of this disk.
         """
         files = named(produced, attempt, video_info.title)
         manifest = Manifest(attempt=attempt, files=files, video_info=video_info)
         await asyncio.to_thread(check_out, self._workplace.work(task_id), manifest)
         try:
-            # Of a time that a backup knows nothing of: attempts may be counted twice.
+            # After the restore of a backup, attempt numbers come again.
             await _patiently(partial(self._house.clear, task_id, attempt), TRY_UPLOADS_FOR)
             for stored in files.values():
                 await _patiently(partial(self._upload, task_id, stored, video_info), TRY_UPLOADS_FOR)
@@ -78,12 +78,12 @@ class S3Files:
         return manifest
 
     async def publish(self, task_id: str, manifest: Manifest) -> None:
-        """The manifest makes it whole: whoever takes the task over finds it."""
+        """Write the manifest, by which a worker that takes the task over finds the attempt complete."""
         key = self._key(task_id, f"{folder_of(manifest.attempt)}/{MANIFEST}")
         await _patiently(partial(self._create, key, manifest), TRY_MANIFEST_FOR)
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
-        """What `publish` had done for exactly this attempt when the server died."""
+        """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
         try:
             found = await self._bucket.get(self._key(task_id, f"{folder_of(attempt)}/{MANIFEST}"))
             manifest = Manifest.model_validate_json(found)
@@ -94,7 +94,7 @@ class S3Files:
         return manifest if manifest.attempt == attempt else None
 
     async def open(self, task_id: str, stored: StoredFile) -> Stream:
-        """A published file. Raises `FileNotFound`, also if it is no longer what was published."""
+        """Open a published file. Raises `FileNotFound`, also if its size has changed since."""
         key = self._key(task_id, stored.path)
         with suppress(FileNotFoundError):
             if await self._bucket.size(key) == stored.size:
@@ -102,11 +102,11 @@ class S3Files:
         raise FileNotFound
 
     async def link(self, task_id: str, stored: StoredFile) -> str | None:
-        """Where a client may fetch the whole file for some minutes, if it shall."""
+        """A presigned URL of the file, valid for some minutes; None if the settings allow no redirect."""
         return await self._bucket.link(self._key(task_id, stored.path)) if self._redirect else None
 
     async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
-        """Make the picture that the child left public, also while it runs; None if it cannot be."""
+        """Publish the child's thumbnail, also while the child runs; None if that fails."""
         try:
             stored, picture = await asyncio.to_thread(picture_of, self._workplace.work(task_id))
             await self._bucket.put(self._key(task_id, stored.path), picture, stored.type)
@@ -119,7 +119,7 @@ class S3Files:
         return status.thumbnail
 
     async def read_log(self, task_id: str, limit: int) -> bytes:
-        """As it is now if it grows on this machine, else as it was some seconds ago at most."""
+        """The log itself if the task runs on this machine, else the bucket's copy, some seconds old."""
         if task_id not in self._shared:
             with suppress(FileNotFoundError):
                 return (await self._bucket.get(_log_of(task_id)))[:limit]
@@ -127,7 +127,7 @@ class S3Files:
 
     @asynccontextmanager
     async def share(self, task_id: str, attempt: int) -> AsyncIterator[None]:
-        """While the block runs, its log goes to the bucket every few seconds, and at its end."""
+        """While the block runs, copy the task's log to the bucket every few seconds, and at the end."""
         if attempt > 1:
             await self._go_on_with_log(task_id, attempt)
         shared = _SharedLog(self._workplace, self._bucket, task_id)
@@ -147,14 +147,14 @@ class S3Files:
             self._shared.discard(task_id)
 
     async def _go_on_with_log(self, task_id: str, attempt: int) -> None:
-        """Of the attempt before, which may have run on another machine. Raises nothing."""
+        """Take over the log of the attempt before, which may have run on another machine. Raises nothing."""
         last = b""
         with suppress(FileNotFoundError, StorageAway):
             last = await self._bucket.get(_log_of(task_id))
         own = await asyncio.to_thread(self._workplace.read_log, task_id, MAX_SHARED)
         if own and own.startswith(last):
             return
-        with suppress(OSError):  # there is no room
+        with suppress(OSError):  # the disk is full
             await asyncio.to_thread(self._workplace.replace_log, task_id, last)
         if not await asyncio.to_thread(self._workplace.work(task_id).exists):
             anew = (
@@ -163,9 +163,9 @@ class S3Files:
             await self._workplace.note(task_id, f"{anew} on this machine")
 
     async def tidy_up(self, status: TaskStatus) -> None:
-        """Delete what `status`, the newest, does not name; of a completed task also what the child left.
+        """Delete files that the newest `status` does not name; with `needs_no_child`, also the work folder.
 
-        What cannot be deleted now is deleted by the house. Raises nothing.
+        What cannot be deleted now is left to `House` and to the next sweep. Raises nothing.
         """
         try:
             if not status.needs_no_child:
@@ -174,42 +174,45 @@ class S3Files:
             with await asyncio.to_thread(self._workplace.claim, status.task_id) as lock:
                 if lock.held:
                     await self.finish(status)
-        except (OSError, StorageAway) as exc:  # published all the same
+        except (OSError, StorageAway) as exc:  # the task is published all the same
             log.warning("leftovers of task %s could not be deleted: %s", status.task_id, exc)
 
     async def finish(self, status: TaskStatus) -> None:
-        """The work goes last: as long as it is there, the next sweep knows that there is more to delete."""
+        """Delete the work directory last: while it exists, the next sweep sees that there is more to do."""
         await self._house.keep_named(status)
         await asyncio.to_thread(self._workplace.finish, status.task_id)
 
     async def remove(self, task_id: str) -> None:
-        """Delete everything of a task; what is gone already does not matter."""
+        """Delete everything of a task. Idempotent."""
         await self._house.remove(checked(task_id))
         await asyncio.to_thread(self._workplace.remove, task_id)
 
     async def ping(self) -> None:
-        """Raises when the bucket does not answer."""
+        """Raises `StorageAway` if the bucket does not answer."""
         with suppress(FileNotFoundError):
             await self._bucket.size("probe")
 
     async def sweep(self, tasks: Known) -> None:
-        """Delete what belongs to no task: what children have left now, in the bucket as long as it runs."""
+        """Delete what belongs to no task: on this disk once, in the bucket until cancelled."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
         await self._house.keep(tasks)
 
     async def look_after_ends(self, tasks: Known) -> None:
-        """What a node does that runs nothing: late attempts may write of what was removed through it."""
+        """For a node that runs no tasks: late attempts may write objects of tasks that it has removed.
+
+        Runs until cancelled.
+        """
         await self._house.keep(tasks, sweeps=False)
 
     async def sweep_here(self, tasks: Known) -> None:
-        """The same for one of many nodes, which leaves what belongs to no task to `remove_orphans`."""
+        """`sweep` for one node of a cluster: orphans in the bucket are left to `remove_orphans`."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
         await self._house.keep(tasks, sweeps=False)
 
     async def remove_orphans(self, tasks: Known) -> None:
-        """What one of many nodes does for all."""
+        """Delete orphans in the bucket: one node does that for the whole cluster."""
         await self._house.sweep(tasks)
 
     def _key(self, task_id: str, path: str) -> str:
@@ -226,11 +229,11 @@ class S3Files:
         try:
             await self._bucket.create(key, content)
         except FileExistsError:
-            if await self._bucket.get(key) != content:  # else it was ours, and the answer was lost
+            if await self._bucket.get(key) != content:  # if equal, only the answer to a try was lost
                 raise UnsafeFile(f"{key} is of another worker") from None
 
     async def _give_up(self, task_id: str, attempt: int) -> None:
-        """What cannot be deleted is left to the house."""
+        """Delete what was uploaded, within `END_WITHIN`; the rest is left to `House`."""
         with suppress(StorageAway, TimeoutError):
             async with asyncio.timeout(END_WITHIN):
                 await self._house.clear(task_id, attempt)
@@ -258,7 +261,7 @@ class _SharedLog:
             await self.update(SHARE_EVERY)
 
     async def update(self, within: float) -> None:
-        """What could not be shared is with what comes next. Raises nothing."""
+        """Upload the log if it has changed; the next update makes up for one that fails. Raises nothing."""
         text = await asyncio.to_thread(self._workplace.read_log, self._task_id, MAX_SHARED)
         if text == self._known:
             return
@@ -272,7 +275,7 @@ class _SharedLog:
 
 
 async def _patiently(work: Callable[[], Awaitable[None]], patience: float) -> None:
-    """Do `work`, again and again while the bucket is away. Raises `StorageAway` after `patience` seconds."""
+    """Retry `work` while the bucket is away. Raises `StorageAway` after `patience` seconds."""
     loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
     deadline = loop.time() + patience
     while True:

@@ -1,4 +1,4 @@
-"""What is deleted in the bucket, and when: nothing that a row names or an attempt may still be writing."""
+"""Deletes objects of the bucket, but none that a row names or that an attempt may still be writing."""
 
 import asyncio
 import logging
@@ -16,33 +16,33 @@ __all__ = ["House", "Known", "folder"]
 
 log = logging.getLogger(__name__)
 
-LATE = 50.0  # seconds after a task's end in which another attempt may still have written
+LATE = 50.0  # seconds after a task's end in which a late attempt may still write
 LOOK_EVERY = 5.0  # seconds
 SWEEP_EVERY = 24 * 3600.0  # seconds
 ORPHANED_FOR = timedelta(days=1)
-AT_ONCE = 500  # tasks that are asked for together
+AT_ONCE = 500  # tasks in one query
 
 
 class House:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._ended: dict[str, float] = {}  # when to look again for what a late attempt wrote
+        self._ended: dict[str, float] = {}  # task id -> when to look again for objects of a late attempt
 
     def look_after(self, task_id: str) -> None:
-        """Soon, for what was written of it in its last moments: the task may have been removed meanwhile."""
+        """Look at the task soon: it may have been removed while its last objects were written."""
         self._ended.setdefault(task_id, time.monotonic())
 
     async def clear(self, task_id: str, attempt: int) -> None:
-        """Delete all of an attempt."""
+        """Delete all objects of an attempt."""
         await self._delete(f"{folder(task_id)}{attempt}")
 
     async def remove(self, task_id: str) -> None:
-        """Delete all of a task, and once more when no late attempt can be writing any longer."""
+        """Delete all objects of a task, and again after `LATE`, when no late attempt can write any more."""
         self._ended[task_id] = time.monotonic() + LATE
         await self._delete_all(task_id)
 
     async def keep_named(self, status: TaskStatus) -> None:
-        """Delete what `status`, the newest, does not name, unless an attempt may be writing it."""
+        """Delete objects that `status`, the newest, does not name and that no attempt may be writing."""
         if status.stage.is_final:
             self._ended[status.task_id] = time.monotonic() + LATE
         place = folder(status.task_id)
@@ -50,7 +50,7 @@ class House:
         await self._bucket.delete(key for key in found if _is_waste(key.removeprefix(place), status))
 
     async def keep(self, tasks: Known, *, sweeps: bool = True) -> None:
-        """Look after the bucket for as long as it runs: what goes wrong once may go well the next time."""
+        """Look after the bucket until cancelled; what fails is retried at the next look."""
         sweep_at = 0.0 if sweeps else math.inf
         while True:
             try:
@@ -78,7 +78,7 @@ class House:
             self._ended.pop(task_id, None)
 
     async def sweep(self, tasks: Known) -> None:
-        """Delete what belongs to no task and is a day old: its row may be about to be written."""
+        """Delete orphaned objects that are a day old: the row of a younger one may not be written yet."""
         before = datetime.now(UTC) - ORPHANED_FOR
         for kind in ("files", "logs"):
             old: dict[str, list[str]] = {}
@@ -119,7 +119,7 @@ def folder(task_id: str) -> str:
 
 
 def _is_waste(path: str, status: TaskStatus) -> bool:
-    """Nothing of a later attempt than the status knows: it may have begun meanwhile."""
+    """Whether `path` may be deleted. An attempt later than `status` may have begun meanwhile: it is kept."""
     attempt = path.partition("/")[0]
     if attempt in {file.path.partition("/")[0] for file in status.published}:
         return False

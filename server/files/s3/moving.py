@@ -1,7 +1,7 @@
-"""What is published of tasks, and their logs, brought from a data directory into a bucket.
+"""Copies what is published of tasks, and their logs, from a data directory into a bucket.
 
-Each object is read back and compared with its file. What is there already, from a try that was interrupted,
-is not sent again.
+Each published file is read back and compared. Objects that are there already, from an interrupted run, are
+not sent again.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
 
 
 class IntoBucket:
-    """Raises `StorageAway`, `NotKept`, and `OSError` of this disk."""
+    """`bring` raises `StorageAway`, `NotKept`, and `OSError` of this disk."""
 
     def __init__(self, workplace: LocalWorkplace, bucket: Bucket, disposition: Disposition) -> None:
         self._workplace = workplace
@@ -34,7 +34,10 @@ class IntoBucket:
         self.moved = Moved()
 
     async def bring(self, task_id: str, status: TaskStatus | None) -> None:
-        """All of a task; what its status names, if that can be read, has to be there afterwards."""
+        """Copy all of a task, and count which files that its `status` names are there afterwards.
+
+        `status` is None if it cannot be read.
+        """
         async with self._turns:
             directory = self._workplace.root / "files" / task_id
             named = {stored.path: stored for stored in status.published} if status else {}
@@ -77,7 +80,7 @@ class IntoBucket:
         return None
 
     def _attributes(self, path: str, stored: StoredFile | None, status: TaskStatus | None) -> dict[str, str]:
-        """As if it had been published here; the rest is read by servers alone."""
+        """The same as if `S3Files` had published the file; other objects are read by servers alone."""
         if stored and status:
             named = self._disposition(stored.name, status.video_info.title)
             return {"Content-Type": stored.type, "Content-Disposition": named}
@@ -85,7 +88,7 @@ class IntoBucket:
 
 
 def _below(directory: Path, within: str = "") -> Iterator[str]:
-    """Files, at most one folder down; no link is followed."""
+    """Paths of the files below `directory`, at most one folder down; no symbolic link is followed."""
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
