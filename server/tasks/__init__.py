@@ -1,1 +1,1 @@
-"""The heart: what happens to a task between a request and its files."""
+"""What happens to a task between a request and its files."""

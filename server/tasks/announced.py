@@ -1,7 +1,7 @@
-"""Waiting for a broadcast that is announced: its source is looked at again and again until it has begun.
+"""Polls the source of an announced broadcast until the broadcast begins.
 
-What a source announces may change, and clocks may be wrong. So the next look comes after a part of the time
-that is left, at the latest after `LONGEST`, and each look believes what is announced then.
+The announced time may change, and clocks may be wrong. So the next look comes after a fraction of the time
+that is left, `LONGEST` at most, and each look goes by what is announced then.
 """
 
 from datetime import UTC, datetime
@@ -14,18 +14,18 @@ from server.tasks.patience import is_out_of_reach
 NOT_LIVE_YET: Final = "not_live_yet"
 """What a task waits for until its broadcast begins."""
 
-PART: Final = 0.25  # of the time that is left, or has passed since it should have begun
+PART: Final = 0.25  # fraction of the time until the announced beginning, or since then
 SOONEST, LONGEST = 15.0, 3600.0  # seconds between two looks
-LONGEST_WHEN_LATE: Final = 300.0  # seconds, where it may begin at any moment
+LONGEST_WHEN_LATE: Final = 300.0  # seconds between two looks if the broadcast may begin at any moment
 
 
 def after_look(
     status: TaskStatus, broken: Broken, patience: float, now: datetime, lasted: float = 0
 ) -> Requeued | None:
-    """The wait that follows an attempt which `lasted` so many seconds; None if it was no look in vain.
+    """The wait that follows an attempt of `lasted` seconds; None if the broadcast is not what failed it.
 
-    Once a broadcast is announced, a source that does not answer is as good as one that has not begun: until
-    the time has come for it, and for `patience` seconds then.
+    Once a broadcast is announced, a source that is out of reach is taken for one that has not begun: until
+    the announced time, and for `patience` seconds more.
     """
     if broken.code == "not_live":
         begins_at = None if broken.begins_at is None else datetime.fromtimestamp(broken.begins_at, UTC)
@@ -41,7 +41,7 @@ def after_look(
 
 
 def pause(left: float | None, looks: int) -> float:
-    """Seconds before the next look; `left` are those before it is to begin, None if nobody says."""
+    """Seconds before the next look; `left` are those before the beginning, None if none is announced."""
     if left is None:
         return float(min(SOONEST * 2.0 ** min(looks, 10), LONGEST_WHEN_LATE))
     if left <= 0:

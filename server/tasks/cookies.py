@@ -1,4 +1,4 @@
-"""Which stored cookies a job is given, and what it gives back of them."""
+"""Chooses the stored cookies for a job, and stores those that the job gives back."""
 
 import logging
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CookieChoice:
-    """`defaults`: hosts, with their subdomains, and the names of what is used for them unasked."""
+    """`defaults`: host -> name of the cookies for it and its subdomains if a request names none."""
 
     stored: Cookies
     defaults: Mapping[str, str]
 
     async def made_for(self, url: str, asked_for: str | None) -> "Given":
-        """What a job for `url` is to have; one that was `asked_for` may be missing."""
+        """The cookies for a job that fetches `url`; `are_missing` if those `asked_for` are not stored."""
         name = asked_for or self._default(url)
         found = await self.stored.get(name) if name else None
         if name and found is None and not asked_for:
@@ -29,7 +29,7 @@ class CookieChoice:
         return Given(self.stored, name, found)
 
     def _default(self, url: str) -> str | None:
-        """That of the longest host that fits."""
+        """The default of the longest host that fits."""
         host = (urlsplit(url).hostname or "").lower()
         fitting = [domain for domain in self.defaults if is_within(host, domain.lower())]
         return self.defaults[max(fitting, key=len)] if fitting else None
@@ -37,7 +37,7 @@ class CookieChoice:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """To one job: the cookies of this `name`, if there are any."""
+    """The cookies of one job; `name` is None if it gets none, `found` is None if none are stored."""
 
     stored: Cookies
     name: str | None = None
@@ -52,7 +52,7 @@ class Given:
         return self.found.text if self.found else None
 
     async def renew(self, back: str) -> None:
-        """Keep what came `back`; a job does not fail because of that."""
+        """Store the cookies that came `back`; an error is only logged, so that the job does not fail."""
         if self.name and self.found:
             try:
                 await self.stored.renew(self.name, self.found, back)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 FULL_BELOW = 1 << 20  # bytes
-SHORT_FOR: Final = 60.0  # seconds after which a task that found no room is taken to be waited for no more
+SHORT_FOR: Final = 60.0  # seconds after which a download that was refused is no longer taken to wait for room
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def found_no_room(error: BaseException) -> bool:
-    """Whether it is the system's word for a full disk, or a full share of one."""
+    """Whether `error` says that the disk is full, or the quota of this user."""
     return isinstance(error, OSError) and error.errno in FULL
 
 
@@ -28,15 +28,15 @@ class Disk:
         self.floor = floor
 
     def free(self) -> int:
-        """Bytes; one `statvfs`, which does not wait for the disk."""
+        """Free bytes, by one `statvfs`, which does not wait for the disk."""
         return shutil.disk_usage(self.directory).free
 
     def size(self) -> int:
-        """Bytes of all of it."""
+        """Bytes of the whole file system."""
         return shutil.disk_usage(self.directory).total
 
     def has_room(self) -> bool:
-        """Whether a download could go on; without a floor, too, a full disk takes none."""
+        """Whether a download could go on: a full disk takes none, even without a floor."""
         return self.free() >= max(self.floor, FULL_BELOW)
 
     def is_low(self) -> bool:
@@ -44,30 +44,30 @@ class Disk:
 
 
 class Reserve:
-    """Promises free bytes to downloads that begin, each of them once, however many begin at the same time.
+    """Reserves free bytes for downloads, so that those that begin together do not count on the same bytes.
 
-    A download has what it needs on the disk by and by: only the rest of it is promised. `elsewhere`: other
-    machines may have larger ones.
+    What a download has on the disk already is no longer reserved. `elsewhere`: other machines may have
+    larger disks.
     """
 
     def __init__(self, disk: Disk, *, elsewhere: bool = False) -> None:
         self.disk = disk
         self._elsewhere = elsewhere
         self._promised: dict[str, tuple[Path, int]] = {}
-        self._refused: dict[str, tuple[float, int]] = {}  # when, and how much should have been free
+        self._refused: dict[str, tuple[float, int]] = {}  # when, and how many bytes should have been free
         self._one_at_a_time = asyncio.Lock()
 
     async def take(self, task_id: str, work: Path, needs: int) -> bool:
-        """Whether a download that needs so many bytes in all, in its directory, will find room for them.
+        """Reserve what is missing of the `needs` bytes of a download in `work`; False if there is no room.
 
-        If so, others will not, until `give_back`.
+        The reservation lasts until `give_back`.
         """
         async with self._one_at_a_time:
             self._promised.pop(task_id, None)
             rests = await asyncio.to_thread(_rests, [*self._promised.values(), (work, needs)])
             wanted = max(self.disk.floor, FULL_BELOW) + sum(rests)
             if rests[-1] and self.disk.free() < wanted:
-                if wanted <= self.disk.size():  # else nothing that could be given up would be enough
+                if wanted <= self.disk.size():  # else no deletion of other files could make enough room
                     self._refused[task_id] = time.monotonic(), wanted
                 return False
             self._refused.pop(task_id, None)
@@ -75,26 +75,26 @@ class Reserve:
             return True
 
     def is_in_vain(self, needs: int) -> bool:
-        """Whether so many bytes could not be here, nor elsewhere, if there was nothing else."""
+        """Whether `needs` bytes are more than the empty disk has room for, and no other machine may do."""
         return not self._elsewhere and max(self.disk.floor, FULL_BELOW) + needs > self.disk.size()
 
     def give_back(self, task_id: str) -> None:
         self._promised.pop(task_id, None)
 
     def is_short(self) -> bool:
-        """Whether there is still no room for any of those who lately found none."""
+        """Whether there is still no room for any of the downloads refused within `SHORT_FOR`."""
         since = time.monotonic() - SHORT_FOR
         self._refused = {name: refusal for name, refusal in self._refused.items() if refusal[0] > since}
         return bool(self._refused) and self.disk.free() < min(wanted for _, wanted in self._refused.values())
 
 
 def _rests(promised: Iterable[tuple[Path, int]]) -> list[int]:
-    """What is still to come of each. Touches the disk."""
+    """The bytes that are still to come of each download. Touches the disk."""
     return [max(0, needs - _size(work)) for work, needs in promised]
 
 
 def _size(directory: Path) -> int:
-    """Bytes of all files in it, at this moment: its child works on."""
+    """Bytes of all files in `directory`, at this moment: its child works on."""
     size = 0
     for at, _, names in os.walk(directory):
         for name in names:

@@ -1,6 +1,6 @@
-"""Faults of this program: each is an error in the log, with a traceback and an id that the task's log has.
+"""Faults (bugs) of this program: each is logged as an error, with a traceback and an id.
 
-What a source, a client or the machine is to blame for is none.
+The id is in the task's log, too. Errors of a source, a client or the machine are no faults.
 """
 
 import logging
@@ -17,6 +17,6 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def tell(what: str, fault: Fault | None) -> None:
-    """Say what ended by `fault`; a child that died of one may have had no time to describe it."""
+    """Log that `what` ended by `fault`, which is None if the child died before it could describe it."""
     number, trace = (fault.id, fault.trace) if fault else ("without an id", "no traceback")
     log.error("%s ended as internal: error %s", what, number, extra={"trace": trace})

@@ -27,16 +27,16 @@ MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
 WARM_WITHIN = 120.0  # seconds from its start
-ASK_EVERY = 30.0  # seconds: whether it is there
+ASK_EVERY = 30.0  # seconds between pings
 ANSWER_WITHIN = 30.0  # seconds
-START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer if none gets warm
+START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer with each that never got warm
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """What a fork server says of itself once it is warm.
 
-    `unfit` has a sentence for each part of yt-dlp that is not as children know it, and is left as it is.
+    `unfit` has a sentence for each part of yt-dlp that is not as children expect and is not patched.
     """
 
     pid: int
@@ -48,7 +48,7 @@ class Ready:
 
 
 class Child:
-    """One job in a process of its own; `exited` resolves when it and all it started are gone."""
+    """One job in a process of its own; `exited` resolves when it and all its descendants are gone."""
 
     def __init__(self, server: "ForkServer", job_id: str) -> None:
         self._server = server
@@ -62,19 +62,19 @@ class Child:
         self._writer.write(_line(to_message(job)))
 
     async def read_line(self) -> bytes:
-        """The next event, or `b""` when there is no more. Raises `ValueError` on an endless line."""
+        """The next event, or `b""` when there is no more. Raises `ValueError` if it exceeds `MAX_LINE`."""
         try:
             line = await self._reader.readline()
         except ConnectionError:
             return b""
-        return line if line.endswith(b"\n") else b""  # killed in the middle of a word
+        return line if line.endswith(b"\n") else b""  # killed in the middle of a line
 
     def command(self, command: str, **values: object) -> None:
         with contextlib.suppress(ConnectionError):
             self._writer.write(_line({"command": command, **values}))
 
     async def stop(self) -> None:
-        """Ask, then kill; return when nothing of it is left."""
+        """Ask the child to stop, and kill it after `GRACE`; return when all its processes are gone."""
         if not self.exited.done():
             self.command("stop")
             with contextlib.suppress(TimeoutError):
@@ -93,8 +93,8 @@ async def stopped(starting: asyncio.Future[Child]) -> None:
 class ForkServer:
     """Keeps one fork server running, and starts jobs in it.
 
-    `lacks` has a sentence for each part of yt-dlp that is not as children know it; if they cannot do without
-    one of them, there is no `ready`.
+    `lacks` has a sentence for each part of yt-dlp that is not as children expect; if they cannot do without
+    one of them, `ready` stays None.
     """
 
     def __init__(self, ffmpeg: str | None, deno: str | None) -> None:
@@ -126,15 +126,15 @@ class ForkServer:
         await self._known.wait()
 
     async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
-        """Start `job` in a child whose output goes to `log_file`; one that cannot start has `exited` at once.
+        """Start `job` in a child that writes its output to `log_file`; if it cannot start, it has `exited`.
 
         Raises `OSError` if there is no room for the log.
         """
         output = await asyncio.to_thread(_open_log, log_file)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        # No await from here to the send: if the fork server ends, `_run_once` must find the child among
-        # those that ended with it, and not one that the next fork server never hears of.
+        # No await from here to the send, so that the child is registered and sent to the same fork server:
+        # when that ends, `_run_once` reports all registered children as gone.
         child = self._children[job_id] = Child(self, job_id)
         with theirs, output:
             try:
@@ -153,7 +153,7 @@ class ForkServer:
         while True:
             try:
                 failures = 0 if await self._run_once() else failures + 1
-            except OSError as exc:  # no process, no memory, no descriptor: there may be one later
+            except OSError as exc:  # out of processes, memory or descriptors: try again later
                 log.error("no fork server can be started: %s", exc)
                 failures += 1
             pause = START_AGAIN[min(failures, len(START_AGAIN) - 1)]
@@ -161,9 +161,9 @@ class ForkServer:
             await asyncio.sleep(pause)
 
     async def _run_once(self) -> bool:
-        """Start a fork server and listen to it until it is gone; then all its children are, too.
+        """Start a fork server and listen to it until it is gone, and with it all its children.
 
-        Say whether it ever was warm.
+        Return whether it ever was warm.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -197,7 +197,7 @@ class ForkServer:
                 self._heard(json.loads(packet))
 
     async def _kill_when_it_hangs(self, process: asyncio.subprocess.Process) -> None:
-        """One that was stopped, or waits for a dead disk, would hold all tasks up without end."""
+        """Else a fork server that was stopped, or waits for a dead disk, would block all tasks for ever."""
         try:
             async with asyncio.timeout(WARM_WITHIN):
                 await self._warm.wait()
@@ -207,12 +207,12 @@ class ForkServer:
                 async with asyncio.timeout(ANSWER_WITHIN):
                     await self._send({"op": "ping"})
                     await self._answered.wait()
-        except TimeoutError:  # it is an OSError, too
+        except TimeoutError:  # before `OSError`, its base class
             log.error("the fork server does not answer")
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         except OSError:
-            pass  # it is gone, which `_listen` notices
+            pass  # the fork server is gone, which `_listen` notices
 
     def _heard(self, message: dict[str, object]) -> None:
         match message.pop("event"):
@@ -242,20 +242,20 @@ class ForkServer:
         while True:
             try:
                 socket.send_fds(control, [packet], list(descriptors))
-            except BlockingIOError:  # it is behind: hundreds of starts at once
+            except BlockingIOError:  # the socket's buffer is full: hundreds of starts at once
                 await asyncio.sleep(0.005)
             else:
                 return
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of the server's own: its environment holds tokens and passwords."""
+    """Only what is in `PASSED_ON`: the server's own environment holds tokens and passwords."""
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return passed_on | {"YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    """To be read, too: a child cuts a log that gets too long."""
+    """Open the log for reading, too: a child cuts a log that gets too long."""
     return open(path, "a+b", buffering=0, opener=_for_us)
 
 

@@ -1,7 +1,7 @@
-"""How fast downloads may be at which hour: `downloads.rate_windows`, by the clock of a time zone.
+"""The rate of downloads at each hour: `downloads.rate_windows`, in the local time of a time zone.
 
-A window is there whenever a clock on a wall there shows one of its minutes. So one that lies in an hour that
-is left out when summer begins does not come on that day, and one in the hour that comes twice comes twice.
+A window applies whenever local time shows one of its minutes. So a window in the hour that is skipped when
+daylight saving time begins is skipped on that day, and one in the hour that is repeated applies twice.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from server.settings import DownloadSettings
 
 LOOK_EVERY: Final = 0.5  # seconds
 _MINUTE: Final = timedelta(minutes=1)
-_LONGEST: Final = 2 * 24 * 60  # minutes: after two days every hour has been there
+_LONGEST: Final = 2 * 24 * 60  # minutes: within two days each minute of local time comes at least once
 
 
 class Hours:
@@ -23,28 +23,28 @@ class Hours:
         self._usual = settings.rate_limit
 
     def rate(self, now: datetime) -> int | None:
-        """Bytes a second at that moment; 0: nothing may come, None: as much as comes."""
+        """The limit in bytes a second at `now`; 0: no downloads, None: no limit."""
         here = now.astimezone(self._zone)
         minute = here.hour * 60 + here.minute
         return next((window.rate for window in self._windows if window.has(minute)), self._usual)
 
     def goes_on_at(self, now: datetime) -> datetime | None:
-        """The beginning of the next minute in which something may come; None if there is none."""
+        """The beginning of the next minute in which downloads are allowed; None if there is none."""
         minute = now.astimezone(UTC).replace(second=0, microsecond=0)
         following = (minute + _MINUTE * ahead for ahead in range(1, _LONGEST))
         return next((moment for moment in following if self.rate(moment) != 0), None)
 
 
 class Paced(Protocol):
-    """A runner."""
+    """What a `Pacer` asks of a runner."""
 
     def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None, /) -> None: ...
 
 
 class Pacer:
-    """Has `runner` keep to the hours. `wall` is what time it is, `share` what of a rate is this node's.
+    """Has `runner` keep to the windows. `wall` tells the time, `share` this node's part of a rate.
 
-    The machine's clock may be set while the server runs: it is asked at each look.
+    The machine's clock may be set while the server runs, so each look reads it again.
     """
 
     def __init__(

@@ -93,7 +93,7 @@ class Hub:
         self._closed = False
 
     def watch(self, task_id: str | None, subscription: Subscription) -> "Watch":
-        """Use it as a context manager: while it is open, `subscription` is offered what changes."""
+        """A context manager: while it is open, `subscription` is offered each update."""
         return Watch(self, task_id, subscription)
 
     def add(self, task_id: str | None, subscription: Subscription) -> None:
@@ -109,7 +109,7 @@ class Hub:
             self._nobody_watches.set()
 
     def watched(self) -> set[str | None]:
-        """The tasks that somebody watches; None among them: somebody watches all."""
+        """Ids of the tasks that are watched; None is one of them if a subscription watches all tasks."""
         return set(self._subscriptions)
 
     def is_watched(self, task_id: str) -> bool:
@@ -142,7 +142,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A generator would do, for half a kilobyte more: thousands of these are open at a time."""
+    """A class, since a `@contextmanager` takes half a kilobyte more: thousands are open at a time."""
 
     hub: Hub
     task_id: str | None

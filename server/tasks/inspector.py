@@ -1,4 +1,4 @@
-"""What a link offers, without keeping anything: a child extracts and says what it found."""
+"""Tells what a link offers (`POST /api/info`): a child extracts, and nothing is kept."""
 
 import asyncio
 import json
@@ -49,9 +49,9 @@ class Inspector:
     async def inspect(self, wanted: InfoRequest) -> dict[str, Any]:
         """What the source offers, as the child describes it.
 
-        Raises `SourceRefused` with the code that a task would have ended with, `TooManyRequests` if it does
-        not get its turn, `ShuttingDown` and `DiskFull`. A cancel ends the work: when it is through, the child
-        and its files are gone and the turn is free.
+        Raises `SourceRefused` with the code that a task would have ended with, `TooManyRequests` if there is
+        no free turn in time, `ShuttingDown` and `DiskFull`. A cancel ends the work: when this returns, the
+        child and its files are gone and the turn is free.
         """
         if self._closing:
             raise ShuttingDown
@@ -72,7 +72,7 @@ class Inspector:
             self._deadlines.discard(deadline)
 
     def close(self) -> None:
-        """From now on nothing is looked at, and what is under way ends: the server goes away."""
+        """Refuse new inspections and end those under way: the server shuts down."""
         self._closing = True
         for deadline in self._deadlines:
             if not deadline.expired():
@@ -105,7 +105,7 @@ class Inspector:
                     return _answer(message)
 
     def _paged(self, info: dict[str, Any], wanted: InfoRequest) -> dict[str, Any]:
-        """`info`, of which it is said how the page after it is asked for, if there is one."""
+        """`info`, with `next_cursor` if there is a next page, or `truncated` if lists are cut off here."""
         if not info.pop("more", False):
             return info
         following = wanted.passed_over + wanted.limit
@@ -120,7 +120,7 @@ class Inspector:
 
 
 async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
-    with suppress(OSError):  # it has never begun
+    with suppress(OSError):  # the child never started
         await stopped(starting)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 

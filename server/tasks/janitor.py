@@ -1,4 +1,4 @@
-"""What has to be looked after while the service runs: room on the disk, and old tasks."""
+"""Chores while the service runs: room on the disk, and the removal of expired tasks."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from server.tasks.service import Tasks
 log = logging.getLogger(__name__)
 
 LOOK_AT_DISK = 1.0  # seconds
-MAKE_ROOM_EVERY = 15.0  # seconds: there may be nothing to give up
+MAKE_ROOM_EVERY = 15.0  # seconds: there may be nothing to delete
 LOOK_FOR_EXPIRED = 20.0  # seconds: retention acts within a minute
 AT_ONCE = 100  # expired tasks removed in one go
 
@@ -24,10 +24,10 @@ MakeRoom = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 class DiskWatch:
-    """While less than the floor is free nothing begins, and what runs waits in the queue.
+    """While less than the floor is free, no task begins, and running tasks go back into the queue.
 
-    For what waits `make_room` is asked to give up what can be, until the function that it gets says that it
-    is enough.
+    If tasks wait for room, `make_room` deletes what can be spared until the function that it is given
+    returns True.
     """
 
     def __init__(self, reserve: Reserve, tasks: Tasks, dispatcher: Dispatcher, make_room: MakeRoom) -> None:
@@ -58,11 +58,11 @@ class DiskWatch:
             log.warning("less than %s bytes are free: downloads wait for room", self._disk.floor)
             self._dispatcher.hold()
         for task_id in self._dispatcher.running():
-            with contextlib.suppress(AppError):  # it ended meanwhile
+            with contextlib.suppress(AppError):  # the task ended meanwhile
                 await self._tasks.send_back(task_id)
 
     async def _help(self) -> None:
-        """Not all the time: there may be nothing to give up."""
+        """Make room for tasks that wait, not more often than `MAKE_ROOM_EVERY`."""
         if time.monotonic() - self._made_at > MAKE_ROOM_EVERY and await self._is_waited_for():
             self._made_at = time.monotonic()
             await self._make_room(self._has_room)
@@ -71,12 +71,12 @@ class DiskWatch:
         return self._disk.has_room() and not self._reserve.is_short()
 
     async def _is_waited_for(self) -> bool:
-        """What still runs on a full disk waits as well: there may be no room to say so."""
+        """Whether a task waits for room. One that still runs does: there may be no room to requeue it."""
         return bool(self._dispatcher.running()) or await self._tasks.any_queued()
 
 
 async def keep_removing_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:
-    """Never ends by itself."""
+    """Remove expired tasks until cancelled."""
     await for_ever(lambda: remove_expired(store, tasks, clock, hours), LOOK_FOR_EXPIRED)
 
 
@@ -90,7 +90,7 @@ async def remove_expired(store: Store, tasks: Tasks, clock: Clock, hours: float)
 
 
 async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
-    """One that cannot be finished stops no other; it stays marked, and the next start tries again."""
+    """Finish removals. One that fails stops no other: its task stays marked, and the next start retries."""
     for task_id in task_ids:
         try:
             await tasks.carry_out_removal(task_id)
@@ -99,13 +99,13 @@ async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
 
 
 async def for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
-    """What goes wrong once (a full disk takes no removal either) may go well the next time."""
+    """Call `look` every `pause` seconds until cancelled. An error is logged: the next call may succeed."""
     waits = False
     while True:
         try:
             await look()
         except StoreUnavailable as exc:
-            if not waits:  # an outage may last
+            if not waits:  # log an outage once
                 log.warning("looking after the service is put off: %s", exc.__cause__ or exc)
             waits = True
         except Exception:

@@ -1,4 +1,4 @@
-"""Makes jobs for children out of what was asked for and how the service is set up."""
+"""Makes jobs for children out of requests and settings."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,7 +15,7 @@ _OF_CHILDREN = {one.name for one in fields(Wishes)}
 
 @dataclass(frozen=True, slots=True)
 class JobMaker:
-    """`tools` are those of this machine, `players` is what jobs have taught, for the next one."""
+    """`tools` are those of this machine, `players` is what earlier jobs have learned for later ones."""
 
     settings: DownloadSettings
     tools: Tools = field(default_factory=find_tools)
@@ -58,7 +58,7 @@ class JobMaker:
             directory=str(directory),
             lock=str(lock),
             wishes=wishes_from(request.model_dump(include=_OF_CHILDREN)),
-            ffmpeg=self.tools.ffmpeg or "ffmpeg",  # which is not there: the child says so where it is needed
+            ffmpeg=self.tools.ffmpeg or "ffmpeg",  # missing: a child that needs ffmpeg reports that
             deno=self.tools.deno,
             allowed_private_hosts=tuple(self.settings.allowed_private_hosts),
             proxy=self.settings.proxy,

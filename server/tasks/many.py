@@ -1,4 +1,4 @@
-"""One action on many tasks: a few at a time, and what goes wrong with one stops no other."""
+"""One action on many tasks: a few at a time, and an error with one task stops no other."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,17 +8,17 @@ from server.errors import AppError
 from server.models import TaskStatus
 from server.tasks.service import Tasks
 
-AT_ONCE = 8  # so that others, who act on one task, have their turn meanwhile
+AT_ONCE = 8  # tasks: few, so that other clients are served meanwhile
 
 Action = Literal["cancel", "pause", "resume", "retry", "delete"]
-Outcome = TaskStatus | AppError | None  # None: it is deleted
+Outcome = TaskStatus | AppError | None  # None: the task is deleted
 
 
 async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[Outcome]:
-    """What became of each, in order; a task that is named twice is acted on once.
+    """The outcome of each task, in the order of `ids`; a task that is named twice is acted on once.
 
-    What waits comes first: the place of a task that is stopped would else be taken by one that is to be
-    stopped as well.
+    Running tasks come last: else the place of a running task that is stopped would go to a queued one that
+    is to be stopped as well.
     """
     act = _acts(tasks)[action]
     running = {status.task_id for status in await tasks.statuses(ids) if status.stage.is_running}
@@ -47,7 +47,7 @@ def _acts(tasks: Tasks) -> dict[Action, Callable[[str], Awaitable[TaskStatus | N
 
 
 def _answered(outcome: Outcome | BaseException) -> Outcome:
-    """Raises what nobody expected, once all the others are done."""
+    """Raises an unexpected error, only now that all tasks are done."""
     if isinstance(outcome, BaseException) and not isinstance(outcome, AppError):
         raise outcome
     return outcome

@@ -1,8 +1,8 @@
-"""What follows an attempt that did not end well: another one, and when, or the end.
+"""What follows an attempt that did not end well: another attempt, and when, or the task's failure.
 
-Three things are told apart. A source that cannot be reached is waited for, once anything of it has come. A
-source that answers, and refuses, is asked again as often as `downloads.retries` says. A link that has expired
-is extracted anew. Another byte sets everything back: only what happens in a row counts.
+Three cases are told apart. A source that is out of reach is waited for, once a byte of it has come. A source
+that answers with a refusal is retried `downloads.retries` times. A link that has expired is extracted anew.
+Each new byte resets the counters: only faults in a row count.
 """
 
 from typing import Final
@@ -11,27 +11,27 @@ from server.events import Broken, Event, Failed, Requeued
 from server.models import DISK_FULL, TaskStatus
 from server.settings import DownloadSettings
 
-MAX_LOST: Final = 3  # children lost in a row that end in an error: none got further than the one before
-MAX_LOST_IN_ALL: Final = 20  # however far they got
+MAX_LOST: Final = 3  # children lost in a row, none further than the one before, after which a task fails
+MAX_LOST_IN_ALL: Final = 20  # children lost after which a task fails, however far they got
 FIRST_DELAY, LAST_DELAY = 1.0, 60.0  # seconds before a new attempt, doubled each time
 MAX_RETRY_AFTER: Final = 3600.0  # seconds; a source that asks for more is not waited for longer
 DISK_DELAY = 15.0  # seconds
 NEXT_ATTEMPT: Final = "next_attempt"
-"""What a task waits for after a passing fault."""
+"""What a task waits for after a transient fault."""
 
-_OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # these cannot reach what they stand for
+_OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # a gateway cannot reach its origin
 _OUT_OF_REACH: Final = frozenset(
     ("connection_failed", "dns_error", "proxy_error", "timeout", *(f"http_{code}" for code in _OF_GATEWAYS))
 )
 
 _WAS_ANOTHER: Final = frozenset(("http_403", "http_404", "http_410", "unsupported_url"))
-"""What a page may answer for a moment, of which something had come: it is looked at again."""
+"""What a page may answer for a moment: retried if bytes of the task have come before."""
 
 _WANTS_A_LOG_IN = frozenset(("age_restricted", "bot_check", "login_required", "members_only", "private"))
 
 
 def after_loss(status: TaskStatus) -> Event:
-    """A child that was killed (by the kernel, by somebody) may do better next time, but not for ever."""
+    """What follows a child that was killed (by the kernel, by somebody): retries, but not for ever."""
     in_a_row = status.lost_in_a_row
     if in_a_row + 1 >= MAX_LOST or status.lost_in_all + 1 >= MAX_LOST_IN_ALL:
         return Failed(code="worker_lost")
@@ -40,7 +40,7 @@ def after_loss(status: TaskStatus) -> Event:
 
 def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings, lasted: float = 0) -> Event:
     """What follows an attempt that `lasted` so many seconds and ended as `broken` says."""
-    if broken.code == "worker_lost":  # not the child itself, but a program that it had started
+    if broken.code == "worker_lost":  # not the child was killed, but a program that it had started
         return after_loss(status)
     if broken.code == "disk_full":
         return Requeued(because=DISK_FULL, after=DISK_DELAY)
@@ -48,7 +48,7 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
     status = status.with_nothing_gained() if crept else status
     may_pass = broken.retryable or broken.expired or (status.got > 0 and broken.code in _WAS_ANOTHER)
     free = _is_waited_out(status, broken, settings.patience) or (broken.expired and status.gained)
-    free = free or (may_pass and broken.after_hold)  # its links, and whoever had the connections, gave up
+    free = free or (may_pass and broken.after_hold)  # links expire and connections close during a hold
     if not free and not (may_pass and status.retries_in_a_row < settings.retries):
         renew = "renew_cookies" if status.cookies and broken.code in _WANTS_A_LOG_IN else None
         return Failed(code=broken.code, hint=broken.hint or renew, fault=broken.fault)
@@ -63,19 +63,19 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
 
 
 def _is_waited_out(status: TaskStatus, broken: Broken, patience: float) -> bool:
-    """Whether it is an outage, in the middle of a download, that has not lasted too long."""
+    """Whether it is an outage in the middle of a download that has lasted less than `patience` seconds."""
     return status.got > 0 and _was_out_of_reach(status, broken) and (status.gained or status.quiet < patience)
 
 
 def _was_out_of_reach(status: TaskStatus, broken: Broken) -> bool:
-    """A source that sends again what has come already, and then no more, was reached."""
+    """Whether the source was out of reach. One that only sends again what had come already was reached."""
     if broken.code == "incomplete":
         return not broken.expired and (status.gained or status.downloaded_bytes is None)
     return is_out_of_reach(broken.code)
 
 
 def is_out_of_reach(code: str) -> bool:
-    """Whether the source could not be asked."""
+    """Whether `code` says that the source could not be reached."""
     return code in _OUT_OF_REACH
 
 

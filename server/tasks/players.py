@@ -1,7 +1,7 @@
-"""What jobs have learned of YouTube's players, for later ones: in which order characters of a signature go.
+"""What jobs have learned of YouTube's players, for later jobs: the order of a signature's characters.
 
-A job that was taken over could lie about it, and later ones would be refused. So an order is taken only from
-jobs for a link of YouTube's, only if it can be one, and the first word counts, for a day.
+A compromised child could report a wrong order, and YouTube would refuse later jobs. So an order is taken only
+from jobs for a link of YouTube's, only if it is plausible, and the first one is kept for a day.
 """
 
 import re
@@ -20,7 +20,7 @@ _PLAYER: Final = re.compile(r"[\w.]{1,40}/[0-9a-f]{8,40}-\w{1,80}-(\d{1,3})")
 
 
 class Players:
-    """At most `MOST`, in memory: what a restart forgets the next job learns within a second."""
+    """At most `MOST` players, in memory: what a restart forgets the next job learns within a second."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -32,7 +32,7 @@ class Players:
         return {player: order for player, (_, order) in self._known.items()}
 
     def learn(self, url: str, learned: Learned) -> None:
-        """Take it over, if the job for `url` may say so."""
+        """Keep `learned` if it is plausible and the job's `url` is one of YouTube's."""
         self._forget()
         if learned.player in self._known or not _is_youtubes(url) or not _is_possible(learned):
             return
@@ -51,7 +51,7 @@ def _is_youtubes(url: str) -> bool:
 
 
 def _is_possible(learned: Learned) -> bool:
-    """Some of the places of as many characters as the player's name ends in, each once."""
+    """Whether the order has distinct positions, all below the number that the player's name ends in."""
     player = _PLAYER.fullmatch(learned.player)
     places = set(learned.order)
     return player is not None and len(places) == len(learned.order) and places <= set(range(int(player[1])))

@@ -1,5 +1,5 @@
-"""What a client does to a list it does to all its entries, in one transaction: whoever is killed meanwhile
-leaves all of it undone, or all of it done.
+"""A client's action on a list applies to its entries, too, in one transaction: if the server is killed
+meanwhile, all of it is done or nothing.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from server.models import Stage, Task, TaskStatus
 from server.ports import Dispatcher, Publisher, Store
 
 UNFINISHED = tuple(stage for stage in Stage if not stage.is_final)
-AT_ONCE = 100  # entries between looks at what else there is to do
+AT_ONCE = 100  # entries before other tasks of the event loop have a turn
 
-Change = tuple[Task, TaskStatus]  # as it was, and what becomes of it
+Change = tuple[Task, TaskStatus]  # the task before the event, and its status after it
 
 
 @dataclass(frozen=True, slots=True)
 class Playlists:
-    """Whoever calls has the turn of the list, and sees to it that it is one."""
+    """The caller has the turn of the list, and has checked that the task is a list."""
 
     store: Store
     publisher: Publisher
@@ -27,12 +27,12 @@ class Playlists:
     clock: Clock
 
     async def stop(self, playlist_id: str, event: Event) -> TaskStatus:
-        """Stop the list's own child and those of its entries, and have `event` befall all that had not ended.
+        """Stop the list's own child and those of its entries, and apply `event` to all that had not ended.
 
-        Raises `StoreUnavailable`; then all goes on.
+        Raises `StoreUnavailable`; then all are submitted again and go on.
         """
         while True:
-            await self.dispatcher.withdraw(playlist_id)  # no entries come any more
+            await self.dispatcher.withdraw(playlist_id)  # from now on the list gets no new entries
             playlist = await self.store.get(playlist_id)
             entries = await self.store.entries(playlist_id, UNFINISHED)
             await self.dispatcher.withdraw(*(entry.status.task_id for entry in entries))
@@ -46,7 +46,7 @@ class Playlists:
                 return after
 
     async def change(self, playlist_id: str, event: Event, *stages: Stage) -> TaskStatus:
-        """Have `event` befall the list, and its entries in `stages`.
+        """Apply `event` to the list, and to its entries in `stages`.
 
         Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
         """
@@ -57,7 +57,7 @@ class Playlists:
                 return after
 
     async def _try(self, playlist: Task, entries: list[Task], event: Event) -> TaskStatus | None:
-        """What becomes of the list; None if something has changed since it was read."""
+        """Save and publish all changes; None, with nothing saved, if a row has changed meanwhile."""
         changed = await self._changed(entries, event)
         after = self._of_list(playlist.status, changed, event)
         if after is not playlist.status:
@@ -80,14 +80,14 @@ class Playlists:
         return changed
 
     def _of_list(self, before: TaskStatus, changed: list[Change], event: Event) -> TaskStatus:
-        """One revision, whatever it is made of."""
+        """The list's status after `event` and the new counts of its entries, as one revision."""
         after = apply(before, event, self.clock.now())
         if counted := moved((entry.status, status) for entry, status in changed):
             after = apply(after, counted, self.clock.now())
         return before if after is before else after.model_copy(update={"revision": before.revision + 1})
 
     def _submit(self, task: Task) -> None:
-        """Also what was stopped, and could not be said to be."""
+        """Submit a task that is queued, or that was stopped although this could not be saved."""
         stage = task.status.stage
         if stage is Stage.QUEUED or (stage.is_running and not task.status.awaits_entries):
             self.dispatcher.submit(task)

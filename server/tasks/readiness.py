@@ -1,4 +1,4 @@
-"""Whether what the service needs is there, one entry each."""
+"""Checks whether what the service needs is there."""
 
 import asyncio
 import re
@@ -31,15 +31,15 @@ class Check:
 
 class Ready(Protocol):
     async def checks(self) -> list[Check]:
-        """One entry each, always the same ones in the same order, within some seconds. Raises nothing."""
+        """All checks, always the same ones in the same order, within some seconds. Raises nothing."""
         ...
 
 
 class Readiness:
     """Looks at all that a running service needs.
 
-    `ping` raises where the database does not take writes, `reach_files` where a bucket does not answer: None
-    if there is no bucket.
+    `ping` raises if the database does not take writes, `reach_files` if the bucket does not answer; it is
+    None if there is no bucket.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Readiness:
         self._tools = tools
 
     async def checks(self) -> list[Check]:
-        """One entry each, always the same ones in the same order, within some seconds. Raises nothing."""
+        """All checks, always the same ones in the same order, within some seconds. Raises nothing."""
         ready, reach = self._fork_server.ready, self._reach_files
         return [
             await _answers("database", self._ping, "answers and takes writes"),
@@ -75,7 +75,7 @@ async def _answers(name: str, ping: Ping, detail: str) -> Check:
     try:
         async with asyncio.timeout(5):
             await ping()
-    except Exception as exc:  # whatever it is, it is the answer
+    except Exception as exc:  # any error is the result of the check
         cause = str(exc.__cause__ or exc) or type(exc.__cause__ or exc).__name__
         return Check(name, ok=False, detail=cause.splitlines()[0])
     return Check(name, ok=True, detail=detail)
@@ -111,7 +111,7 @@ def yt_dlp_check(version: str | None) -> Check:
 
 
 def parts_check(works: bool, lacks: list[str]) -> Check:
-    """What children replace in yt-dlp is none of its promises: any release may have it otherwise."""
+    """Children patch private parts of yt-dlp, which any release may change."""
     if not lacks:
         return Check("yt_dlp_parts", ok=True, detail="as they are known", needed=False)
     advice = "; ".join(lacks) + ": use another release of yt-dlp, or update this program"

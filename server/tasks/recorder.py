@@ -1,4 +1,4 @@
-"""The only way a status changes: read, apply the event, save, then publish.
+"""How a status changes: read, apply the event, save, then publish.
 
 Saving first means that nothing can be pushed that a poller could not already read, and that a
 status which somebody saw is still there after a power cut.
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SAVE_AGAIN = 1.0  # seconds between tries to do what the store could not
+SAVE_AGAIN = 1.0  # seconds between retries while the store is unavailable
 
 
 class Recorder:
     """Changes statuses, one event at a time.
 
-    What it returned is saved, and everybody who watches has been told. Revisions of one task grow by one, in
-    the order in which they were saved; between two writers the store decides.
+    A status that it returned is saved and published. Revisions of one task grow by one, in the order in which
+    they were saved; of two writers the store lets one save, and the other applies its event anew.
     """
 
     def __init__(self, store: Store, publisher: Publisher, clock: Clock) -> None:
@@ -41,8 +41,8 @@ class Recorder:
     async def record(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
         """Return the status after `event`, which may be the one before: not every event changes it.
 
-        With an `attempt`, what comes from an earlier one changes nothing. Raises `TaskNotFound`,
-        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed and nobody was told.
+        If `attempt` is given and is not the task's, nothing is changed. Raises `TaskNotFound`,
+        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed or published.
         """
         return await self._record(task_id, event, attempt, self._save)
 
@@ -71,7 +71,7 @@ class Recorder:
                 return after
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> TaskStatus | None:
-        """What becomes of the list if one of its entries ends, or waits again."""
+        """The new status of the task's list if this entry ends, or waits again; None if there is none."""
         event = moved([(before, after)])
         if event is None or after.playlist_id is None:
             return None
@@ -90,10 +90,10 @@ class Recorder:
         return await self._store.save_together([after, playlist]) is not None
 
     async def record_surely(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
-        """Like `record`, but try again until it is saved, once a second. Raises `TaskNotFound` only.
+        """Like `record`, but retry once a second until the status is saved. Raises `TaskNotFound` only.
 
-        A cancel ends the waiting. It never falls between saving and publishing: a last word that nobody
-        was told would leave sockets waiting for it.
+        A cancel ends the retries. It never falls between saving and publishing: sockets would wait for ever
+        for a final status that is not published.
         """
         return await _until_done(
             lambda: to_the_end(self._record(task_id, event, attempt, self._save_surely)),
@@ -101,7 +101,7 @@ class Recorder:
         )
 
     async def _save_surely(self, after: TaskStatus, playlist: TaskStatus | None) -> bool:
-        """Where nobody can say whether it was saved, wait until it shows: an attempt must not count twice."""
+        """If the outcome of a commit is unknown, read the row to know: an attempt must not count twice."""
         try:
             return await self._save(after, playlist)
         except DatabaseAway as error:
@@ -115,10 +115,10 @@ class Recorder:
         found: Sequence[Entry],
         accepted: Callable[[Task], None],
     ) -> TaskStatus:
-        """Make tasks of what the list's attempt has found, all in one transaction; return the list's status.
+        """Make tasks of the entries that the list's attempt has found, in one transaction.
 
-        Those that are tasks already are passed over. `accepted` is called with each new one. It is tried and
-        cancelled as with `record_surely`.
+        Entries that are tasks already are passed over. `accepted` is called with each new task. Retries and
+        cancels are as with `record_surely`. Returns the list's status.
         """
         return await _until_done(
             lambda: to_the_end(self._join(playlist, found, accepted)),
@@ -147,7 +147,7 @@ class Recorder:
                 return after
 
     async def read_surely(self, task_id: str) -> TaskStatus:
-        """The newest status, asked for until it can be read. Raises `TaskNotFound` only."""
+        """The newest status; retries until it can be read. Raises `TaskNotFound` only."""
         reading = f"the status of {task_id} waits to be read"
         return (await _until_done(lambda: self._store.get(task_id), reading)).status
 
@@ -169,7 +169,7 @@ async def _until_done(work: Callable[[], Awaitable[T]], waiting: str) -> T:
 
 
 def _log(event: Event, after: TaskStatus) -> None:
-    """What begins and ends; what a person has to act on is an error, with all that is known of it."""
+    """Log beginnings and ends; what an operator has to act on is an error, with all that is known of it."""
     task_id = after.task_id
     match event:
         case Started():

@@ -1,7 +1,7 @@
 """What the service itself can do about a failure: which remedies a code has, and what each of them does.
 
-What only the operator can do (a proxy, a newer yt-dlp, room) is a hint and no remedy. A remedy is offered as
-long as it changes something: once the lowest quality was asked for there is no lower one.
+What only the operator can do (a proxy, a newer yt-dlp, disk space) is a hint and no remedy. A remedy is
+offered while it can change something: `lower_quality` is not, once the lowest quality was asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,18 +52,18 @@ OF_CODE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         **{f"http_{status}": ("retry_later",) for status in sorted(PASSING_STATUSES)},
     }
 )
-"""The likeliest first. A code that is not here has none."""
+"""Error code -> names of its remedies, the likeliest to help first. A code that is not here has none."""
 
 NEEDS_COOKIES: Final = "use_cookies"
-_OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))  # while they are read
+_OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))  # if reading a list failed
 _HEIGHTS: Final = (2160, 1440, 1080, 720, 480, 360)  # those that a request can name
-_USUAL: Final = 1080  # where nobody knows how high the picture is
+_USUAL: Final = 1080  # if the height of the picture is not known
 
 
 def offered(status: TaskStatus) -> list[str]:
-    """Names of what can be done about how it ended.
+    """Names of the remedies for a task that has failed.
 
-    Of a task that failed before anybody looked for remedies, those that do not depend on what was asked for.
+    If it failed under a release without remedies: those that do not depend on its request.
     """
     if status.stage is not Stage.FAILED:
         return []
@@ -72,14 +72,14 @@ def offered(status: TaskStatus) -> list[str]:
 
 
 def with_remedies(status: TaskStatus, asked: ProcessRequest | None) -> TaskStatus:
-    """`status`, in which it is said what can be done, if it has failed."""
+    """`status`, with the names of its remedies if the task has failed."""
     if status.stage is not Stage.FAILED:
         return status
     return status.model_copy(update={"remedies": tuple(_fitting(status, asked))})
 
 
 def event_of(name: str, task: Task) -> Repaired | None:
-    """What the remedy does to the task; None if it is not offered, or nothing is left to be changed."""
+    """The event by which the remedy changes the task; None if it is not offered, or changes nothing."""
     if name not in offered(task.status):
         return None
     return REMEDIES[name](task.status, task.wanted)
@@ -91,11 +91,12 @@ def _fitting(status: TaskStatus, asked: ProcessRequest | None) -> list[str]:
     return [name for name in possible if REMEDIES[name](status, asked)]
 
 
-# What each of them does; None if that would change nothing, or nobody knows. `asked` is None if that is.
+# Each returns the event of its remedy; None if that changes nothing, or if `asked`, the request, has to be
+# known for it. `asked` is None if the request cannot be read.
 
 
 def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    """Whose name comes with the request: they may have been renewed, so that the same ones may help."""
+    """The client names the cookies. The same name may help, too: the cookies may have been renewed."""
     return Repaired()
 
 
@@ -112,7 +113,7 @@ def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
 
 
 def _lower_quality(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """One step, from what was asked for or from what there is, if that is lower; of sound there is one."""
+    """One step below the height that was asked for or that there is, the lower one; audio has one step."""
     if asked is None or asked.quality == "worst" or not _wants_media(asked):
         return None
     return Repaired(wishes={"quality": _lower(status, asked), "format": None})
@@ -131,7 +132,7 @@ def _any_format(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | 
 
 
 def _keep_original(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """As the source has it: what needs no conversion cannot fail in one."""
+    """Keep the source's formats: what needs no conversion cannot fail in one."""
     if asked is None:
         return None
     plain: dict[str, Any] = {
@@ -167,7 +168,7 @@ def _take_video(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | 
 
 
 def _with_output(taken: Output, left: Output, asked: ProcessRequest | None) -> Repaired | None:
-    """`taken` in the place of `left`, beside everything else that was asked for."""
+    """Ask for the output `taken` instead of `left`; the others stay."""
     if asked is None or left not in asked.outputs:
         return None
     others = [output.value for output in asked.outputs if output not in (taken, left)]
@@ -175,7 +176,7 @@ def _with_output(taken: Output, left: Output, asked: ProcessRequest | None) -> R
 
 
 def _record_live(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    """Without a clip, which no broadcast has."""
+    """Without a clip: a broadcast cannot have one."""
     return Repaired(wishes={"live": "record", "clip": None})
 
 
@@ -184,7 +185,7 @@ def _wait_for_live(status: TaskStatus, asked: ProcessRequest | None) -> Repaired
 
 
 def _take_list(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Not of an entry: a list does not wait for the entries of another one."""
+    """Not for an entry of a list: lists do not nest."""
     return Repaired(wishes={"playlist": True}, as_list=True) if status.playlist_id is None else None
 
 
@@ -215,4 +216,4 @@ REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
         "wait_for_live": _wait_for_live,
     }
 )
-"""Name -> what it does."""
+"""Name -> the function that returns its event."""

@@ -52,18 +52,18 @@ from server.tasks.shielding import to_the_end
 log = logging.getLogger(__name__)
 
 # What tasks wait for:
-NEWER_RELEASE = "newer_release"  # which knows what is asked for
+NEWER_RELEASE = "newer_release"  # one that understands the request
 STORAGE_AWAY = "storage_away"  # the bucket of finished files
 
 LastWord = Produced | Expanded | Broken | None  # None: the child ended without one
 
 
 def _nobody(_: Task, /) -> None:
-    """Is told of new entries, where they are in the queue as soon as they are stored."""
+    """For new entries, with a backend that queues tasks as it stores them."""
 
 
 class Superseded(Exception):
-    """The task is no longer this attempt's; `status` is what has become of it."""
+    """The task no longer belongs to this attempt; `status` is its newest status."""
 
     def __init__(self, status: TaskStatus) -> None:
         super().__init__(f"attempt {status.attempt} is {status.stage}")
@@ -73,8 +73,8 @@ class Superseded(Exception):
 class Runner:
     """Makes attempts: the child's events become statuses, what it produced becomes files.
 
-    What is saved late for a reason outside (a full disk, a lock on the database) costs no task anything: its
-    child works on meanwhile. Of its progress only the newest counts, so what cannot be saved is dropped.
+    While the store cannot save (a full disk, a lock on the database), the child works on, and the save is
+    retried. Only progress that cannot be saved is dropped: the next one replaces it anyway.
 
     The entries of a list become tasks as the child finds them, and `submit` is called with each.
 
@@ -112,11 +112,11 @@ class Runner:
         self._held_until: datetime | None = None
 
     async def run(self, task_id: str) -> TaskStatus | None:
-        """Make one attempt and return the status it led to; None if the task is gone, or not for this server.
+        """Make one attempt and return its status; None if the task is gone, or needs a newer release.
 
-        When it returns, raises, or is cancelled, the child and all it started are gone. A cancel records
-        nothing, unless files were being published: then it comes too late. Raises `StoreUnavailable` if not
-        even the beginning could be saved; whatever happens after that is a status.
+        When this returns, raises, or is cancelled, the child and all it started are gone. A cancel records
+        nothing, unless files were being published: then it comes too late. Raises `StoreUnavailable` if
+        `Started` could not be saved; every later error becomes a status.
         """
         await self._fork_server.warm()
         try:
@@ -133,15 +133,17 @@ class Runner:
                 return status
             async with self._files.share(task_id, status.attempt):
                 return await self._attempt(status, request, given)
-        except TaskNotFound:  # removed elsewhere, perhaps before what the attempt wrote was there
+        except TaskNotFound:  # removed elsewhere, perhaps before the attempt wrote its files
             await self._remove(task_id)
             return None
         finally:
             self.reserve.give_back(task_id)
 
     async def _has_room(self, status: TaskStatus) -> bool:
-        """Its source is not asked again and again only to hear that there is none, but once more if there can
-        be none."""
+        """Whether an attempt may begin. While a task waits for room, its source is not asked in vain.
+
+        A task that can never fit begins: its child says again how much it needs, and the task fails.
+        """
         if status.waiting != DISK_FULL or status.needs is None or self.reserve.is_in_vain(status.needs):
             return True
         return await self._takes_room(status, status.needs)
@@ -153,7 +155,7 @@ class Runner:
         return takes
 
     def finish(self, task_id: str) -> None:
-        """Have the child of a live recording end and keep it."""
+        """Have the child of a live recording end it and keep what it has recorded."""
         if child := self._children.get(task_id):
             child.command("finish")
 
@@ -164,7 +166,7 @@ class Runner:
             lasted = asyncio.get_running_loop().time() - began
             newest = _still_ours(status, await self._recorder.read_surely(status.task_id))
             ending = await self._ending(newest, request, last_word, lasted)
-            # No cancel may come in between: what is published is completed.
+            # A cancel in between would leave a task whose files are published, but which is not completed.
             ended = await to_the_end(self._conclude(newest, ending))
         except TaskNotFound:
             raise
@@ -190,11 +192,11 @@ class Runner:
     async def _remove(self, task_id: str) -> None:
         try:
             await self._files.remove(task_id)
-        except (OSError, StorageAway) as exc:  # there are sweeps
+        except (OSError, StorageAway) as exc:  # a sweep deletes them later
             log.warning("leftovers of the removed task %s could not be deleted: %s", task_id, exc)
 
     async def _after_fault(self, status: TaskStatus, error: Exception) -> Event:
-        """A full disk may show here, too: in the task's log, or in the last rename of its files."""
+        """What follows an error. A full disk may show here, too: at the task's log, or at the last rename."""
         if isinstance(error, DiskFull) or found_no_room(error):
             return after_failure(status, Broken(code="disk_full"), self._settings)
         if isinstance(error, StoreUnavailable):
@@ -206,9 +208,9 @@ class Runner:
         return Failed(code="internal", fault=fault)
 
     async def _tidied(self, status: TaskStatus, event: Event) -> TaskStatus:
-        """Only once the status names other files may those of an earlier attempt go.
+        """Delete files of earlier attempts, only now that `status` is saved and names others.
 
-        What was published too late, so that no status will ever name it, goes as well.
+        Files that were published too late, so that no status will ever name them, are deleted as well.
         """
         if status.needs_no_child or isinstance(event, Completed):
             await self._files.tidy_up(status)
@@ -228,7 +230,7 @@ class Runner:
             self._fork_server.start(f"{task_id}.{status.attempt}", job, self._workplace.log(task_id))
         )
         try:
-            # A cancel that lands while it starts would leave a child nobody holds.
+            # Shielded: a cancel during the start would leave a child that nobody stops.
             child = self._children[task_id] = await asyncio.shield(starting)
             self._share_rate()
             return await self._listen(status, request, child, given)
@@ -282,7 +284,7 @@ class Runner:
                     status = await self._record_surely(status, event)
 
     async def _hear(self, status: TaskStatus, child: Child) -> ChildEvent | None:
-        """What the child says next, or what its silence means; None: it is gone."""
+        """The child's next event, `Broken` if it is silent for `stall_timeout`, or None if it is gone."""
         try:
             async with asyncio.timeout(self._settings.stall_timeout):
                 line = await child.read_line()
@@ -293,7 +295,7 @@ class Runner:
         return CHILD_EVENT.validate_json(line, extra="ignore") if line else None
 
     async def _keep(self, news: Learned | Renewed, status: TaskStatus, given: Given) -> None:
-        """What is of use to other jobs."""
+        """Keep what is of use to later jobs."""
         if isinstance(news, Learned):
             self._jobs.players.learn(status.url, news)
         else:
@@ -328,7 +330,7 @@ class Runner:
     async def _ending(
         self, status: TaskStatus, request: ProcessRequest, last_word: LastWord, lasted: float
     ) -> Manifest | Event:
-        """What the attempt ends in, after so many seconds: files to be published, or something else."""
+        """What the attempt ends in after `lasted` seconds: files to be published, or an event."""
         match last_word:
             case None:
                 return after_loss(status)
@@ -350,7 +352,7 @@ class Runner:
         return Completed.by(manifest)
 
     def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None) -> None:
-        """Change what all children here may fetch together; 0: nothing `until` then, None: all there is."""
+        """Set the bytes a second of all children here together; 0: none, `until` then, None: no limit."""
         self._held_until = until
         if bytes_per_second != self._rate_limit:
             self._rate_limit = bytes_per_second
@@ -364,7 +366,7 @@ class Runner:
                 child.command("rate", bytes_per_second=share)
 
     def _share(self, children: int) -> int | None:
-        """Bytes a second of each; None: as many as come."""
+        """The limit of each of so many `children`, in bytes a second; 0: none may come, None: no limit."""
         if not self._rate_limit:
             return self._rate_limit
         return max(1, self._rate_limit // max(1, children))

@@ -42,11 +42,11 @@ from server.tasks.remedies import event_of, offered
 REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
 
-QUEUE = "queue"  # has turns as a task has; no task is called like this
+QUEUE = "queue"  # the queue has turns as a task has; no task has this id
 
 
 class Tasks:
-    """Actions on one task are done one after the other; each is true when it returns."""
+    """Actions on one task are serialised by `turns`; each has taken effect when it returns."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Tasks:
         self.is_draining = False
 
     async def drain(self, seconds: float) -> None:
-        """Give what runs time to end, and begin nothing new; all else goes on as before."""
+        """Begin no new attempt, and give running ones `seconds` to end; all else goes on as before."""
         self.is_draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -83,16 +83,17 @@ class Tasks:
         return self._closing
 
     def close(self) -> None:
-        """From now on nothing is changed: the server goes away."""
+        """Refuse all changes from now on: the server shuts down."""
         self._closing = True
         self._store.hurry()
 
     async def submit(
         self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
     ) -> TaskStatus:
-        """Accept a download; it is on disk when this returns, and nothing was fetched yet.
+        """Accept a download; its row is on disk when this returns, and nothing was fetched yet.
 
-        One that was accepted before is found whatever disk, queue or a shutdown would say to a new one.
+        A task that was accepted before with the same key is returned even if a new one would be refused (full
+        disk, full queue, shutdown).
         """
         if idempotency and (known := await self._store.known(idempotency)):
             return known.status
@@ -105,7 +106,7 @@ class Tasks:
     async def submit_all(
         self, requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]]
     ) -> list[TaskStatus | AppError]:
-        """Like `submit`, of all of them in one transaction; an error stands where one was not accepted.
+        """Like `submit`, for all `requests` in one transaction; an error stands for each that is refused.
 
         No two of them may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
@@ -122,7 +123,7 @@ class Tasks:
         return Task(request=request, status=TaskStatus.new(request, self._clock.now()))
 
     def _accepted(self, fresh: Task, task: Task) -> TaskStatus:
-        """What stands in the store for `fresh`, which may be a task that was there before."""
+        """Submit and publish `task`, which the store has returned for `fresh`, unless it was there before."""
         if task.status.task_id == fresh.status.task_id:
             self._publisher.publish(task.status)
             self._submit_if_queued(task)
@@ -142,7 +143,7 @@ class Tasks:
         return known.status if known else refusal
 
     async def shared(self, wish: str) -> TaskStatus | None:
-        """The newest task of this wish that goes on, or is finished and has all its files."""
+        """The newest task of this wish that has not ended, or is completed and has all its files."""
         for task in await self._store.of_wish(wish):
             if task.status.stage is not Stage.COMPLETED or await self._has_its_files(task.status):
                 return task.status
@@ -159,7 +160,7 @@ class Tasks:
         return True
 
     async def is_known(self, idempotency: Idempotency) -> bool:
-        """Whether such a task was accepted before; raises `IdempotencyMismatch`."""
+        """Whether a task with this key was accepted before; raises `IdempotencyMismatch`."""
         return await self._store.known(idempotency) is not None
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -175,7 +176,7 @@ class Tasks:
         return await self._store.statuses(task_ids)
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        """The oldest tasks in that stage, and with that code if one is said."""
+        """Ids of the oldest tasks in `stage`, with `error_code` if one is given."""
         return await self._store.ids_in(stage, error_code, limit)
 
     async def find_file(self, name: str) -> tuple[TaskStatus, StoredFile]:
@@ -188,7 +189,7 @@ class Tasks:
     async def move(
         self, task_id: str, priority: int | None, position: Literal["first", "last"] | None
     ) -> TaskStatus:
-        """To another place in the queue, before or behind all others if a `position` is said."""
+        """Move a task in the queue: to a `priority`, or before or behind all others by `position`."""
         async with self._turn(task_id):
             task = await self._store.get(task_id)
             if task.status.stage.is_final:
@@ -223,7 +224,7 @@ class Tasks:
             return await self._record(task, Retried(), Stage.FAILED, Stage.CANCELLED)
 
     async def repair(self, task_id: str, remedy: str, given: dict[str, Any]) -> TaskStatus:
-        """Begin it anew as the remedy says, with the wishes that are `given` beside.
+        """Begin the task anew as the remedy says, with the wishes `given` by the client in addition.
 
         Raises `RemedyNotOffered`.
         """
@@ -238,7 +239,7 @@ class Tasks:
             return after
 
     async def pause_queue(self) -> None:
-        """Hold what has not begun, over restarts and on every node, until `resume_queue`."""
+        """Begin no queued task, on any node and over restarts, until `resume_queue`."""
         async with self._turn(QUEUE):
             await self._dispatcher.pause()
 
@@ -270,9 +271,9 @@ class Tasks:
         return await self.status(task_id)
 
     async def delete(self, task_id: str) -> None:
-        """Unknown at once; its child, files and row are gone when this returns.
+        """Make the task unknown at once; its child, files and row are gone when this returns.
 
-        Where that fails, what is left is carried out later, or when it is asked for again.
+        If that fails, the rest is removed later, or when the client deletes the task again.
         """
         async with self._turn(task_id):
             await self._count_out(task_id)
@@ -285,20 +286,20 @@ class Tasks:
             await self._carry_out_removals(marked)
 
     async def _count_out(self, task_id: str) -> None:
-        """An entry that is removed before it ended counts as cancelled: its list would wait for ever."""
-        with contextlib.suppress(TaskNotFound, ValueError):  # which is a damaged row
+        """Cancel an entry before its removal unless it has ended: else its list would wait for ever."""
+        with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
             status = await self.status(task_id)
             if status.playlist_id and not status.stage.is_final:
                 await self._dispatcher.withdraw(task_id)
                 await self._recorder.record(task_id, Cancelled())
 
     async def carry_out_removal(self, task_id: str) -> None:
-        """Of a task that was marked by somebody who did not get to its end."""
+        """Finish the removal of a task that is marked as removed."""
         async with self._turns.turn(task_id):
             await self._carry_out_removals([task_id])
 
     async def _carry_out_removals(self, task_ids: Sequence[str]) -> None:
-        """Of a list with its entries, or of one task."""
+        """Remove a list with its entries, or one task."""
         for task_id in task_ids:
             self._publisher.removed(task_id)
         await self._dispatcher.withdraw(*task_ids)
@@ -306,7 +307,7 @@ class Tasks:
         await asyncio.gather(*(self._carry_out(task_id, places) for task_id in task_ids))
 
     async def _carry_out(self, task_id: str, places: asyncio.Semaphore) -> None:
-        """Files first, then the row, which says that there is something to do."""
+        """Delete the files first, then the row, which says that there is something to delete."""
         async with places:
             await self._files.remove(task_id)
             await self._store.forget(task_id)
@@ -321,8 +322,9 @@ class Tasks:
                 self._submit_if_queued(replace(task, status=after))
 
     async def _end_work(self, task_id: str, event: Event, wanted: Stage) -> TaskStatus:
-        """Stop the child, then say so. A task that is there already stays as it is, and one that completed
-        meanwhile has had its last word.
+        """Stop the child, then record `event`. A task that is in stage `wanted` already stays as it is.
+
+        Raises `TaskAlreadyFinal` if the task has ended otherwise, also meanwhile.
         """
         async with self._turn(task_id):
             before = await self._store.get(task_id)
@@ -336,16 +338,16 @@ class Tasks:
             try:
                 after = await self._recorder.record(task_id, event)
             except StoreUnavailable:
-                self._dispatcher.submit(before)  # not done: it goes on
+                self._dispatcher.submit(before)  # `event` is not recorded: the task goes on
                 raise
             if after.stage is not wanted:
                 raise TaskAlreadyFinal
             return after
 
     async def _record(self, task: Task, event: Event, *stages: Stage) -> TaskStatus:
-        """Have `event` befall the task; if it is a list, also its entries in `stages`.
+        """Record `event` for the task; if it is a list, also for its entries in `stages`.
 
-        Nothing is asked of the store once `event` is saved: a task that waits is always submitted.
+        The store is not asked once `event` is saved: an outage could leave a queued task unsubmitted.
         """
         if task.status.is_list:
             return await self._playlists.change(task.status.task_id, event, *stages)

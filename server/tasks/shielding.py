@@ -1,4 +1,4 @@
-"""Work that is done to its end, whoever stops waiting for it."""
+"""Work that is done to its end, even if its waiter is cancelled."""
 
 import asyncio
 import logging
@@ -18,12 +18,12 @@ async def to_the_end(work: Awaitable[T]) -> T:
     cancel: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.wait([task])  # which, unlike `await task`, hands no cancel on
+            await asyncio.wait([task])  # unlike `await task`, this does not cancel `task`
         except asyncio.CancelledError as exc:
             cancel = exc
     if cancel is None:
         return task.result()
     error = None if task.cancelled() else task.exception()
-    if error and not isinstance(error, TaskNotFound):  # who removes a task cancels what goes on for it
+    if error and not isinstance(error, TaskNotFound):  # expected: the removal of a task cancels its work
         log.warning("failed after its waiter was cancelled: %r", error)
     raise cancel
