@@ -1,5 +1,5 @@
 // @ts-check
-// What the settings show of the service: presets, what it needs and whether that is there. Asked for when they open.
+// What the settings show of the service: its presets and its readiness checks. Fetched when the settings open.
 
 import { CookieList } from "./cookielist.js"
 import { byId, setText } from "./dom.js"
@@ -26,7 +26,7 @@ export class About {
     this.#dialog.addEventListener("close", () => this.#clear())
   }
 
-  /** What is chosen in the box is what this browser remembers. */
+  /** Show the options that this browser remembers, in words. */
   #sayUsual() {
     setText(this.#part("usual"), document.querySelector("[data-part=chosen]")?.textContent ?? "")
   }
@@ -40,7 +40,7 @@ export class About {
     this.#sayUsual()
   }
 
-  /** How links come here from elsewhere; a script in a link is made for this address when somebody looks. */
+  /** Show how links get here from other pages; the bookmarklet contains the address of this page. */
   #offer() {
     const link = this.#part("bookmarklet")
     const page = new URL("./", document.baseURI).href
@@ -48,11 +48,11 @@ export class About {
       "href",
       `javascript:location.href=${JSON.stringify(`${page}?url=`)}+encodeURIComponent(location.href)`,
     )
-    link.onclick = (event) => event.preventDefault() // it is for other pages
+    link.onclick = (event) => event.preventDefault() // the bookmarklet is for other pages
     setText(this.#part("install"), this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
   }
 
-  /** Ask again; what does not answer is not shown. */
+  /** Fetch everything again; what the server does not answer is not shown. */
   async show() {
     this.#offer()
     this.#sayUsual()
@@ -72,7 +72,7 @@ export class About {
     ])
   }
 
-  /** Whoever looks next may be nobody who is logged in. */
+  /** Empty the dialog: the next user of this browser may not be logged in. */
   #clear() {
     this.#cookies.clear()
     this.#list("presets", [])
@@ -90,7 +90,7 @@ export class About {
       return await this.#api.get(path)
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      return error.body // `503` of a service that lacks something says what
+      return error.body // a 503 says what the service lacks
     }
   }
 

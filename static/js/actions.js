@@ -19,8 +19,8 @@ const REQUESTS = {
 }
 
 /**
- * Fires "told" when the server answered with something that the page had not heard yet, "busy" with an id, and
- * "refused" with {id, message} in `detail`.
+ * Fires "told" when the server answered with news, "busy" with an id when requests for that task begin or end, and
+ * "refused" with {id, message}, in `detail`.
  */
 export class Actions extends EventTarget {
   #api
@@ -43,7 +43,7 @@ export class Actions extends EventTarget {
   }
 
   /**
-   * Says whether it was done.
+   * Returns whether the action was done.
    * @param {string} action  also "remedy.<name>"
    * @param {Task} task
    * @param {object} [given]  with a remedy
@@ -57,7 +57,7 @@ export class Actions extends EventTarget {
 
   /**
    * @param {string} id
-   * @throws {Problem} if it is there still
+   * @throws {Problem} if the task is still there
    */
   async delete(id) {
     try {
@@ -82,9 +82,9 @@ export class Actions extends EventTarget {
   }
 
   /**
-   * Many at once; of what is refused each row says why. Says whether there are others that it could be done with.
+   * Act on many tasks at once; the row of a refused one says why. Returns whether the server has more such tasks.
    * @param {{action: string, ids?: string[], stage?: string}} what
-   * @throws {Problem} if nothing was done, and there is no row to say so
+   * @throws {Problem} if nothing was done, and no `ids` tell which rows could say so
    */
   async runMany(what) {
     const { ids = [] } = what
@@ -103,7 +103,7 @@ export class Actions extends EventTarget {
   }
 
   /**
-   * Says whether that is news.
+   * Take in the result for one task; returns whether it is news.
    * @param {string | undefined} id  undefined: the server chose the task
    * @param {any} result
    */

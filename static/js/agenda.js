@@ -1,6 +1,6 @@
 // @ts-check
-// What the page still has to ask: one question after the other, the most urgent first. One that fails stays, and
-// is asked again when somebody says `go`.
+// The questions that the page still has to ask the server: one at a time, the most urgent first. A question that
+// fails stays open, and is retried by the next `go`.
 
 /** Fires "answered" with {question, result} in `detail`, and "failed" with the error. */
 export class Agenda extends EventTarget {
@@ -32,7 +32,7 @@ export class Agenda extends EventTarget {
   }
 
   /**
-   * Ask this instead of all that is open: the answers would be of no use.
+   * Ask this instead of all open questions, whose answers are of no use any more.
    * @param {string} name
    */
   replace(name) {
@@ -59,12 +59,12 @@ export class Agenda extends EventTarget {
   }
 
   /**
-   * Whether the next one may be asked.
+   * Ask one question; returns whether the next one may be asked.
    * @param {string} question
    */
   async #ask(question) {
     const { signal } = this.#request
-    this.#open.delete(question) // now: asked for once more while it is asked, it is open again
+    this.#open.delete(question) // before the request, so that an add() meanwhile opens it again
     try {
       const result = await this.#questions[question](signal)
       if (!signal.aborted) this.dispatchEvent(new CustomEvent("answered", { detail: { question, result } }))

@@ -4,7 +4,7 @@
 /** @typedef {{id: string, key: number, y: number}} Anchor  a row, its section, and where it is in the window */
 
 /**
- * The first row that is in sight as a whole; null while the top of the list is: what is new may push it down.
+ * The first row that is wholly in sight; null while the top of the list is in sight: there new rows may push others.
  * @param {Map<string, {top: number, key: number}>} places  of the rows that are there
  * @param {number} sight  px from the top of the list to that of the window
  * @returns {Anchor | null}
@@ -16,8 +16,8 @@ export function anchorOf(places, sight) {
 }
 
 /**
- * Scroll so that the row is where it was, unless it went to another section: then it is not followed. Says whether
- * there was anything to do.
+ * Scroll so that the row is where it was, unless it went to another section: then it is not followed. Returns
+ * whether it had to scroll.
  * @param {Anchor} anchor
  * @param {import("./geometry.js").Geometry} geometry
  * @param {import("./view.js").View} view

@@ -1,5 +1,5 @@
 // @ts-check
-// Tells those who listen instead of looking what has ended: calmly, several at a time as a number.
+// Tells screen readers which tasks have ended: gathered for some seconds, and many of them as a number.
 
 import { isFinal, titleOf } from "./task.js"
 
@@ -34,7 +34,7 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#speak(), GATHER_MS)
   }
 
-  /** Say nothing of what has not been said yet, and take back the last words. */
+  /** Drop what has not been said yet, and clear what was said last. */
   hush() {
     clearTimeout(this.#timer)
     this.#news = []

@@ -5,13 +5,13 @@ import { Problem } from "./problem.js"
 
 /** @typedef {Record<string, string | number | undefined>} Query  undefined: left out */
 
-/** An answer has to begin within this time: a line may be dead without anybody having been told. */
+/** An answer has to begin within this time: a connection may be dead without an error. */
 const PATIENCE_MS = 20_000
-/** All of it has to be here within this time. */
+/** All of an answer has to be here within this time. */
 const WHOLE_MS = 60_000
-/** What a proxy answers whose server is not there. */
+/** What a proxy answers if it cannot reach the server. */
 const OF_PROXY = [502, 503, 504]
-/** As many lines as a browser has to one server, and how long something may take to come over one of them. */
+/** How many connections a browser has to one server, and how long an answer over one of them may take. */
 const LINES = 6
 const LINE_MS = 2_000
 
@@ -34,7 +34,7 @@ export class Api extends EventTarget {
     for (const [name, value] of Object.entries({ ...query, lang: this.#i18n.language })) {
       if (value !== undefined && value !== "") url.searchParams.set(name, String(value))
     }
-    url.search = url.search.replaceAll("%2C", ",") // two hundred ids fit into a line as they are
+    url.search = url.search.replaceAll("%2C", ",") // shorter, so that 200 ids fit into the request line
     return url
   }
 
@@ -60,7 +60,7 @@ export class Api extends EventTarget {
   }
 
   /**
-   * Send a change; the answer's JSON, or null where the server has nothing to say.
+   * Send a change; returns the answer's JSON, or null for a 204.
    * @param {string} method
    * @param {string} path
    * @param {unknown} [body]
@@ -74,7 +74,7 @@ export class Api extends EventTarget {
   }
 
   /**
-   * Send a change although the page goes: nobody hears the answer.
+   * Send a change while the page is left: the request outlives the page, and its answer is ignored.
    * @param {string} method
    * @param {string} path
    * @param {unknown} body
@@ -106,8 +106,8 @@ export class Api extends EventTarget {
     }
   }
 
-  // The browser keeps lines for later use, and one that is dead looks like the others: each would cost the patience
-  // for an answer. Asking over all at once, it drops those over which nothing comes.
+  // The browser reuses connections, also dead ones, each of which would cost PATIENCE_MS. With a request over each of
+  // them at once, it drops those over which no answer comes.
   async #giveUpLines() {
     const late = abortedAfter(LINE_MS)
     const ask = () => fetch(this.url("healthz"), { cache: "no-store", signal: late.signal }).catch(() => {})
@@ -128,7 +128,7 @@ export class Api extends EventTarget {
   }
 }
 
-/** @param {Response} answer  what is no JSON is no answer of ours: a portal of a network, say */
+/** @param {Response} answer  if it is not JSON, it is not the server's but, for example, a captive portal's */
 const readJson = async (answer) => (answer.status === 204 ? null : await answer.json())
 
 /** @param {number} ms */

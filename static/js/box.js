@@ -1,15 +1,15 @@
 // @ts-check
-// The box for links: what is typed, pasted anywhere, dropped or handed over comes together here, and is not sent.
+// The box for links: collects what is typed, pasted anywhere, dropped or shared, without sending it.
 
 import { byId, isOfIme, setText } from "./dom.js"
 import { isOurs, textIn } from "./dropped.js"
 import { linksIn } from "./links.js"
 
 const MOST_ROWS = 12
-/** In these somebody is typing something else. */
+/** A paste into one of these is not meant for the box. */
 const FIELDS = "input, textarea, select, dialog, [contenteditable]"
 
-/** Fires "change" when there are other links in it. */
+/** Fires "change" when its text has changed. */
 export class Box extends EventTarget {
   #form = byId("submit", HTMLFormElement)
   #area = byId("links", HTMLTextAreaElement)
@@ -51,7 +51,7 @@ export class Box extends EventTarget {
   }
 
   /**
-   * On a new line.
+   * Append the text on a new line.
    * @param {string} text
    */
   add(text) {
@@ -62,7 +62,7 @@ export class Box extends EventTarget {
     this.#area.focus()
   }
 
-  /** All is said: only sending it is left. */
+  /** Focus the button that sends: the request is complete. */
   focusGo() {
     this.#go.focus()
   }
@@ -70,21 +70,21 @@ export class Box extends EventTarget {
   /** @param {boolean} isBusy */
   busy(isBusy) {
     this.#form.ariaBusy = String(isBusy)
-    this.#area.readOnly = isBusy // what would be typed now would be lost with the answer
+    this.#area.readOnly = isBusy // the answer replaces the text, and would discard what is typed now
   }
 
-  /** @param {string} text  what is to be known, and is no mistake */
+  /** @param {string} text  a note that is no error */
   say(text) {
     setText(this.#note, text)
   }
 
-  /** @param {Map<string, string>} refused  line -> reason; "": of all of them */
+  /** @param {Map<string, string>} refused  line -> reason; "": for all lines */
   complain(refused) {
     this.#refused = refused
     this.#showProblems()
   }
 
-  /** The words have changed. */
+  /** Update the button: the language or the number of links has changed. */
   describe() {
     const count = this.links.length
     setText(this.#go, count > 1 ? this.#i18n.t("submit.go_many", { n: count }) : this.#i18n.t("submit.go"))
@@ -103,7 +103,7 @@ export class Box extends EventTarget {
 
   #showProblems() {
     const rows = [...this.#refused].map(([line, reason]) => {
-      const row = document.createElement("p") // rows alone are items of lists
+      const row = document.createElement("p") // not an li: only rows of tasks are list items
       const text = Object.assign(document.createElement("span"), { className: "line", textContent: line })
       row.append(text, reason)
       return row

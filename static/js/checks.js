@@ -1,6 +1,6 @@
 // @ts-check
-// Whether what is shown is true: asked after a gap, when the feed has been silent for long, and of the server alone
-// where it could judge otherwise than the page.
+// Compares what is shown with the server: after a gap in the feed, when the feed has been silent for long, and for
+// tasks of which only the server can say whether they match a search.
 
 import { FIRST_PAGE } from "./pages.js"
 import { isRunning } from "./task.js"
@@ -9,7 +9,7 @@ import { isRunning } from "./task.js"
 /** @typedef {import("./source.js").Page} Page */
 /** @typedef {import("./source.js").How} How */
 
-/** A look tells whether the line is dead: ms until its answer has to begin. */
+/** ms until the answer to a look has to begin: no answer means that the connection is dead. */
 const PATIENCE_MS = 5_000
 
 export class Checks {
@@ -35,7 +35,7 @@ export class Checks {
   }
 
   /**
-   * Bring up to date the first page, what is in sight, and what runs. Says whether there was any news.
+   * Bring up to date the first page, the rows in sight and what runs. Returns whether there was any news.
    * @param {AbortSignal} signal
    */
   async look(signal) {
@@ -47,7 +47,7 @@ export class Checks {
   }
 
   /**
-   * Bring up to date all that is shown, and what is counted.
+   * Bring up to date all tasks that are shown, and all that have not ended.
    * @param {AbortSignal} signal
    */
   async deep(signal) {
@@ -60,7 +60,7 @@ export class Checks {
   }
 
   /**
-   * Whether the tasks in doubt fit: those which are listed do.
+   * Ask the server which of the doubtful tasks match the rule: those that it lists do.
    * @param {AbortSignal} signal
    */
   async judge(signal) {
@@ -81,7 +81,7 @@ export class Checks {
   }
 
   /**
-   * Take in what was listed, and ask by name for what is missing there: it fits no more, or it was removed.
+   * Take in the listed tasks, and ask by id for those that are missing: they do not match any more, or were removed.
    * @param {Task[]} before  what was shown when the server was asked
    * @param {Page} page
    * @param {Task[]} running
@@ -104,8 +104,8 @@ export class Checks {
   }
 
   /**
-   * Whether a listing that came to `last` has come to this task.
-   * @param {Task | undefined} task  undefined: nothing is looked for
+   * A function that tells whether a listing down to `last` reaches this task.
+   * @param {Task | undefined} task  undefined: any listing is enough
    */
   #reaches(task) {
     return (/** @type {Task} */ last) => !task || this.#list.order.comparePages(last, task) >= 0

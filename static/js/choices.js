@@ -4,7 +4,7 @@
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** Remedies whose words the page has; the others are for whoever knows them. */
+/** Remedies for which the page has words; others are left to other clients. */
 const REMEDIES = [
   "any_format",
   "automatic_subtitles",
@@ -34,7 +34,7 @@ const MENU = {
   cancelled: ["retry"],
 }
 
-/** What a stage of a later release is taken for. @type {Record<string, string>} */
+/** Status -> the stage that stands in for one of a later release. @type {Record<string, string>} */
 const STAND_INS = { processing: "info", completed: "completed", error: "failed" }
 
 /**
@@ -47,7 +47,7 @@ export function primaryOf(task) {
 }
 
 /**
- * All the others.
+ * All the other things to do.
  * @param {Task} task
  */
 export function menuOf(task) {
@@ -79,5 +79,5 @@ function choicesOf(task) {
   )
 }
 
-/** @param {Task} task  also what still comes may be there in part */
+/** @param {Task} task  one that is still downloading may be playable in part */
 const isPlayed = ({ files, stage }) => stage === "download" || "video" in files || "audio" in files

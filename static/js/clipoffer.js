@@ -1,5 +1,5 @@
 // @ts-check
-// Beside the times of a clip: the player, where the film whose link is in the box can be played here.
+// The button beside the times of a clip: opens the player if the film whose link is in the box can be played here.
 
 import { byId, on } from "./dom.js"
 import { isClippable } from "./files.js"
@@ -7,7 +7,7 @@ import { isClippable } from "./files.js"
 export class ClipOffer {
   #button = byId("clip-player", HTMLButtonElement)
   #tasks
-  /** Of the film in the box. @type {string[]} */
+  /** Links of the film in the box. @type {string[]} */
   #links = []
 
   /**

@@ -19,7 +19,7 @@ export class Clipper {
   /**
    * @param {HTMLDetailsElement} root
    * @param {import("./i18n.js").I18n} i18n
-   * @param {(start: string, end: string) => void} take  is told both marks; no end: that of the film
+   * @param {(start: string, end: string) => void} take  gets both marks; an empty end is the end of the film
    */
   constructor(root, i18n, take) {
     this.#root = root
@@ -39,7 +39,7 @@ export class Clipper {
     })
   }
 
-  /** @param {HTMLMediaElement} media  in which the marks are set from now on; they stay where they are */
+  /** @param {HTMLMediaElement} media  in which marks are set from now on; those that are set stay */
   follow(media) {
     this.#media = media
     const known = () => this.#field("end").value || this.#put("end", media.duration)
@@ -48,7 +48,7 @@ export class Clipper {
 
   /**
    * @param {import("./task.js").Task} task
-   * @param {boolean} isOpen  whether it was asked for
+   * @param {boolean} isOpen  whether the reader asked to mark a clip
    */
   begin(task, isOpen) {
     this.#root.hidden = !isClippable(task)
@@ -64,10 +64,10 @@ export class Clipper {
     event.preventDefault()
     const at = Math.max(0, (secondsOf(this.#field(mark).value) || 0) + step)
     this.#put(mark, at)
-    if (this.#media) this.#media.currentTime = at // what is marked is seen
+    if (this.#media) this.#media.currentTime = at // shows the picture at the mark
   }
 
-  /** @param {Mark} mark @param {number} seconds  not finite: it is not known */
+  /** @param {Mark} mark @param {number} seconds  not finite: not known */
   #put(mark, seconds) {
     const field = this.#field(mark)
     field.value = timeOf(seconds)
@@ -105,7 +105,7 @@ export class Clipper {
 }
 
 /**
- * 3:07.5, or 1:02:03.0 from an hour on; "" of what is no time.
+ * 3:07.5, or 1:02:03.0 from an hour on; "" if not finite.
  * @param {number} seconds
  */
 export function timeOf(seconds) {
@@ -117,7 +117,7 @@ export function timeOf(seconds) {
 }
 
 /**
- * NaN of what is no time.
+ * NaN if the text is not a time.
  * @param {string} text
  */
 export function secondsOf(text) {

@@ -1,26 +1,26 @@
 // @ts-check
-// Keeps the page true: by the socket while it speaks, else by asking, and says which. A socket may be dead without
-// a word (a laptop that slept, a proxy that forgot): when it has been silent for long the page asks the server, and
-// takes news that the socket did not bring, or no answer, as its death.
+// Keeps the page up to date: by the socket while it works, else by polling, and says which. A socket may be dead
+// without an error (a laptop that slept, a proxy that dropped it). So after a long silence the page asks the server:
+// no answer, or news that the socket did not bring, means that the socket is dead.
 
 import { byId, on, setText } from "./dom.js"
 import { Problem } from "./problem.js"
 
 const TICK_MS = 2_000
 const SILENCE_MS = 10_000
-/** What the server has told one of us, the socket brings within this time. */
+/** The socket brings within this time what an answer of the server has told. */
 const LAG_MS = 1_000
 
 /** Fires "back" when the server answers again. */
 export class Connection extends EventTarget {
   #element = byId("connection", HTMLElement)
-  /** Says what is the matter, wherever the reader has scrolled to. */
+  /** Says what is wrong, wherever the reader has scrolled to. */
   #line = byId("offline", HTMLElement)
   #feed
   #agenda
   #i18n
   #isRunning = false
-  #isListed = false // there is a list that can be brought up to date
+  #isListed = false // a first page was loaded, which can be brought up to date
   #isTrue = false // nothing was missed since the socket opened
   #isDown = false
   #checkedAt = 0 // when the silence of the open socket was last looked into
@@ -60,19 +60,19 @@ export class Connection extends EventTarget {
     this.#agenda.clear()
   }
 
-  /** Something else is to be shown: list that. */
+  /** Load the list anew: the reader has changed the filter. */
   list() {
     if (!this.#isRunning) return
     this.#agenda.replace("first")
-    if (!this.#isTrue && this.#feed.isOpen) this.#agenda.add("deep") // what is counted has to be true, too
+    if (!this.#isTrue && this.#feed.isOpen) this.#agenda.add("deep") // counts have to be right, too
   }
 
-  /** Have everything again: it comes in another language. */
+  /** Load everything again, in another language. */
   renew() {
     if (this.#isRunning) this.#connect()
   }
 
-  /** The server said something that the socket has to say, too; if it does not, it is dead. */
+  /** An answer of the server was news, which the socket has to bring, too; if it does not, it is dead. */
   async told() {
     const { heardAt } = this.#feed
     await new Promise((resolve) => setTimeout(resolve, LAG_MS))
@@ -103,10 +103,10 @@ export class Connection extends EventTarget {
     if (!this.#isRunning || this.#agenda.isAsking) return
     const quietFor = performance.now() - Math.max(this.#feed.heardAt, this.#checkedAt)
     if (!this.#feed.isOpen || quietFor > SILENCE_MS) this.#check()
-    else this.#agenda.go() // again what failed
+    else this.#agenda.go() // retry what failed
   }
 
-  /** Ask for what a socket may not have told: because it is down, or may be dead. */
+  /** Ask for news that the socket may have missed: it is down, or may be dead. */
   #check() {
     if (!this.#isRunning || this.#agenda.has("session")) return void this.#agenda.go()
     this.#isChecking = this.#feed.isOpen
@@ -132,9 +132,9 @@ export class Connection extends EventTarget {
   /** @param {unknown} error */
   #failed(error) {
     if (!(error instanceof Problem)) return reportError(error)
-    if (error.status === 401) return // the log-in says it
+    if (error.status === 401) return // the log-in form shows that
     this.#problem = error.message
-    if (error.status === 0 && this.#feed.isOpen) this.#connect() // a line that is dead is so for both
+    if (error.status === 0 && this.#feed.isOpen) this.#connect() // what broke the request has broken the socket, too
     this.#show()
   }
 

@@ -1,5 +1,5 @@
 // @ts-check
-// The stored cookie files: their hosts and when they end; one more, or one less. What is in them never comes back.
+// The list of stored cookie files, with their hosts and ends, to add and to delete. The server never returns cookies.
 
 import { setText } from "./dom.js"
 import { Problem } from "./problem.js"
@@ -42,7 +42,7 @@ export class CookieList {
       this.#root.hidden = false
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      this.#root.hidden = true // a service without them
+      this.#root.hidden = true // a service without stored cookies
     }
   }
 

@@ -6,7 +6,7 @@ import { setText } from "./dom.js"
 import { Problem } from "./problem.js"
 import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
-/** At most this often, however much changes. */
+/** Time between two requests, however much changes. */
 const PAUSE_MS = 2_000
 /** @type {Record<string, readonly string[]>} */
 const KINDS = {
@@ -19,7 +19,7 @@ const KINDS = {
 /** Fires "change". */
 export class Counts extends EventTarget {
   isPaused = false
-  /** False: the service cannot say. */
+  /** False: the service has no counts. */
   isKnown = true
   /** Tasks by their stage. @type {Record<string, number>} */
   stages = {}
@@ -42,7 +42,7 @@ export class Counts extends EventTarget {
     this.#format = (/** @type {number} */ n) => n.toLocaleString(i18n.language)
   }
 
-  /** Something has changed that is counted. */
+  /** Counts are out of date: ask for them soon. */
   stale() {
     this.#isStale = true
     if (this.isKnown) this.#timer ??= setTimeout(() => this.#ask(), PAUSE_MS)

@@ -4,11 +4,11 @@
 /** @typedef {{start: number, end: number, text: string}} Cue  in seconds */
 
 const TIMES = /^\s*((?:\d+:)?\d+:\d+[.,]\d+)\s*-->\s*((?:\d+:)?\d+:\d+[.,]\d+)/
-/** What a browser shows of itself; all other marks (fonts, places) are another format's. */
+/** All marks (fonts, places) but those that a browser shows in a cue: b, i, u. */
 const FOREIGN_MARKS = /<(?!\/?[biu]>)[^<>]*>|\{\\[^{}]*\}/g
 
 /**
- * What is no cue is passed over.
+ * The cues in `text`; what is no cue is skipped.
  * @param {string} text
  * @returns {Cue[]}
  */

@@ -7,7 +7,7 @@ import { isPlayable } from "./files.js"
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {import("./row.js").Row} Row */
 
-/** Those that are asked of the server as they are. */
+/** Actions that only send a request to the server. */
 const ASKED = ["pause", "resume", "retry", "again", "finish", "first", "last"]
 
 export class Deeds {
@@ -68,7 +68,7 @@ export class Deeds {
   }
 
   /**
-   * What of these is possible first.
+   * Do the first of these that is possible.
    * @param {string[]} names
    * @param {Row} row
    */

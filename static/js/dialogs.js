@@ -1,9 +1,9 @@
 // @ts-check
-// What opens above the page.
+// Dialogs of the page; the code of some is fetched when they are used for the first time.
 
 import { fetched } from "./problem.js"
 
-/** The session has ended: what is open is not for the reader any more. */
+/** Close all: the session has ended, and what they show is not for the next user. */
 export function closeDialogs() {
   for (const element of document.querySelectorAll("dialog")) element.close()
 }

@@ -1,11 +1,11 @@
 // @ts-check
-// When the list is brought to the document: at once, or once the reader points at it no more, or asks for it.
+// When changes of the list are rendered: at once, or, while the reader points at the list, after that or on demand.
 
 import { byId, on, setText } from "./dom.js"
 
-/** Several that only the server can judge become one question. */
+/** Doubtful tasks, which only the server can judge, are gathered into one question for this long. */
 const DOUBT_MS = 300
-/** How often it is looked whether a new day has begun. */
+/** How often to check whether a new day has begun. */
 const DAY_MS = 60_000
 
 /** Fires "change" with each change of a task in `detail`, once the list knows of it. */
@@ -87,7 +87,7 @@ export class Display extends EventTarget {
     this.show()
   }
 
-  /** Another list: nothing of the one before is held. */
+  /** Another list was loaded: rows of the one before are not held. */
   begin() {
     this.#root.ariaBusy = "false"
     this.#view.release()

@@ -2,7 +2,7 @@
 // The few things that every part of the page does to the document.
 
 /**
- * The element of index.html with this id: that it is there and of which kind is the page's own promise.
+ * The element of index.html with this id. Throws if it is missing or of another kind, which is a fault of the page.
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} kind
@@ -38,13 +38,13 @@ export function setText(element, text) {
 }
 
 /**
- * Whether it can be seen, and so have the focus.
+ * Whether the element is visible, and so can have the focus.
  * @param {Element} element
  */
 export const isSeen = (element) => element.checkVisibility({ visibilityProperty: true })
 
 /**
- * Hear of the events of our own classes, which carry something in their `detail`.
+ * Listen for an event of one of the page's own classes; `then` gets its `detail`.
  * @param {EventTarget} target
  * @param {string} type
  * @param {(detail: any) => void} then
@@ -87,7 +87,8 @@ export function arrange(parent, children) {
 }
 
 /**
- * Enter also ends a word in an IME. Safari tells of it after the word has ended, by the key's old code alone.
+ * Whether a key belongs to an IME, where Enter ends a word. In Safari only the old keyCode tells: its keydown comes
+ * after the composition has ended.
  * @param {KeyboardEvent} event
  */
 export const isOfIme = (event) => event.isComposing || event.keyCode === 229

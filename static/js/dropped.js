@@ -4,8 +4,8 @@
 const MOST_TEXT_BYTES = 1_000_000
 
 /**
- * Over a field the browser puts a text where the pointer is; a file it would open in place of the page, and a link
- * it would write into another one.
+ * Whether the page handles a drop on a field. The browser inserts text well by itself, but it would open a file in
+ * place of the page, and write a link into the middle of another one.
  * @param {DataTransfer | null} transfer
  */
 export const isOurs = (transfer) =>
@@ -21,7 +21,7 @@ export async function textIn(transfer) {
 }
 
 /**
- * Those of a list of links (RFC 2483), without its comments.
+ * The links of a `text/uri-list` (RFC 2483), without its comments.
  * @param {DataTransfer} transfer
  */
 function linksOf(transfer) {

@@ -1,11 +1,11 @@
 // @ts-check
-// The choice among the entries of a list, of which the service tells one page after the other.
+// The dialog to choose entries of a list, which the server returns page by page.
 
 import { byId, fromTemplate, setText } from "./dom.js"
 import { Problem } from "./problem.js"
 import { ranges, Ticks } from "./ticks.js"
 
-/** A look takes as long as the source. */
+/** `POST /api/info` takes as long as the source. */
 const PATIENCE_MS = 50_000
 
 /** @typedef {import("./preview.js").Entry} Entry */
@@ -43,7 +43,7 @@ export class EntriesDialog {
 
   /**
    * @param {string} url
-   * @param {(items: string) => void} then  is told the entries as `playlist_items`
+   * @param {(items: string) => void} then  gets the chosen entries as `playlist_items`
    */
   async open(url, then) {
     this.#empty()
@@ -70,7 +70,7 @@ export class EntriesDialog {
     ;(await this.#load())?.focus()
   }
 
-  /** @returns {Promise<HTMLInputElement | undefined>}  the first tick that came */
+  /** @returns {Promise<HTMLInputElement | undefined>}  the first tick box of the page */
   async #load() {
     if (this.#request) return
     const request = this.#request = new AbortController()
@@ -82,7 +82,7 @@ export class EntriesDialog {
     } catch (error) {
       if (request.signal.aborted) return
       if (!(error instanceof Problem)) throw error
-      setText(this.#part("state"), error.message) // and what is there can be chosen from
+      setText(this.#part("state"), error.message) // entries that are here can still be chosen
     } finally {
       if (this.#request === request) this.#request = null
     }
@@ -111,7 +111,7 @@ export class EntriesDialog {
 
   /**
    * @param {Entry} entry
-   * @param {number} place  where it does not say so itself
+   * @param {number} place  used if the entry has no index
    */
   #row({ index, title, url, duration }, place) {
     const { element, parts } = fromTemplate("entry", this.#i18n)

@@ -7,7 +7,7 @@ import { hostOf, isFinal, isRunning } from "./task.js"
 /** @typedef {import("./i18n.js").I18n} I18n */
 
 /**
- * How far it is: a share from 0 to 1; null: it works, nobody knows how far; undefined: it does not work.
+ * How far the task is: a share from 0 to 1; null: it runs, the share is unknown; undefined: there is none to show.
  * @param {Task} task
  * @returns {number | null | undefined}
  */
@@ -69,7 +69,7 @@ function waitingFacts(task, i18n) {
 }
 
 /**
- * What it waits for.
+ * What the task waits for, in words.
  * @param {Task} task
  * @param {I18n} i18n
  */

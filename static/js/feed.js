@@ -1,5 +1,5 @@
 // @ts-check
-// The one socket of the page. When it is lost the feed tries again, ever more calmly.
+// The one WebSocket of the page. When it is lost the feed reconnects, with exponential back-off.
 
 const FIRST_RETRY_MS = 500
 const LAST_RETRY_MS = 30_000
@@ -9,7 +9,7 @@ const OPEN_WITHIN_MS = 10_000
 const SESSION_ENDED = 1008
 
 /**
- * Fires "live" (list now: what comes later arrives by itself), "down", "ended" (the session is over),
+ * Fires "live" (load the list now: later changes come over the socket), "down", "ended" (the session is over),
  * "task" with a payload and "removed" with an id in `detail`.
  */
 export class Feed extends EventTarget {
@@ -33,7 +33,7 @@ export class Feed extends EventTarget {
     return this.#socket?.readyState === WebSocket.OPEN
   }
 
-  /** Connect; in place of a socket that there may be. */
+  /** Connect, in place of a socket that may be open. */
   start() {
     this.stop()
     this.#isRunning = true
@@ -45,11 +45,11 @@ export class Feed extends EventTarget {
     this.#isRunning = false
     clearTimeout(this.#timer)
     const socket = this.#socket
-    this.#socket = null // before the close: its events are nobody's any more
+    this.#socket = null // before the close, so that its events are ignored
     socket?.close()
   }
 
-  /** The server is back, as far as anyone knows: do not wait for the next try. */
+  /** The server answers again: do not wait for the next try. */
   hurry() {
     if (this.#isRunning && !this.#socket) this.start()
   }
@@ -103,7 +103,7 @@ export class Feed extends EventTarget {
 }
 
 /**
- * Doubling, and spread: a thousand pages must not come back in the same instant.
+ * Exponential back-off with jitter: a thousand pages must not reconnect in the same instant.
  * @param {number} failures
  */
 function retryDelay(failures) {

@@ -1,5 +1,5 @@
 // @ts-check
-// What stands in the fields of a form, and how it comes there.
+// Reads and fills the fields of a form.
 
 /**
  * @param {HTMLFormElement} form
@@ -12,7 +12,7 @@ export function fieldsOf(form) {
 
 /**
  * @param {HTMLFormElement} form
- * @param {string[]} names  of the fields to fill; one of which nothing is stored becomes empty
+ * @param {string[]} names  of the fields to fill; one without a stored value becomes empty
  * @param {Record<string, any>} stored
  */
 export function fill(form, names, stored) {

@@ -25,7 +25,7 @@ export function kindsOf({ files }) {
 export const isPlayable = (task) => playableKinds(task).length > 0
 
 /**
- * Whether a moment in what the player shows of it is the same moment of its source.
+ * Whether a clip can be marked in the player: only if times there are times of the source.
  * @param {Task} task
  */
 export function isClippable(task) {
@@ -52,7 +52,7 @@ export function playerFor(kind, type) {
 }
 
 /**
- * A link that saves one file under the title of its task, whose name is said to those who listen.
+ * A link that saves one file under the title of its task, which describes the link to screen readers.
  * @param {Task} task
  * @param {string} kind
  * @param {import("./i18n.js").I18n} i18n
@@ -80,7 +80,7 @@ export function kindName(kind, i18n) {
 }
 
 /**
- * What the extension and the size of a file say of it.
+ * The extension and the size of a file, in words.
  * @param {Task} task
  * @param {string} kind
  * @param {import("./i18n.js").I18n} i18n

@@ -4,7 +4,7 @@
 /** @typedef {import("./task.js").Task} Task */
 
 export class Findings {
-  /** What was said last, and of which words in which stage. @type {Map<string, {isIn: boolean, task: Task}>} */
+  /** The server's last answer on a task, and the task as it was then. @type {Map<string, {isIn: boolean, task: Task}>} */
   #said = new Map()
 
   /** @param {Task[]} tasks  as the server listed them */
@@ -13,8 +13,8 @@ export class Findings {
   }
 
   /**
-   * The server did not list these. It was asked for some by their stage, so a task that is in another one by
-   * now may have been overlooked: that it is not there holds for this stage only.
+   * The server did not list these tasks. It was asked for some by stage, so a task that has changed its stage
+   * meanwhile may have been missed: that it does not match holds for this stage only.
    * @param {Task[]} tasks  as they were when the server was asked
    */
   missed(tasks) {

@@ -1,9 +1,9 @@
 // @ts-check
-// Where the keyboard is when a change takes the focused control away.
+// Where the focus goes when a change hides or removes the focused control.
 
 import { isSeen } from "./dom.js"
 
-/** The button that stands in the place of one that was pressed. @type {Record<string, string>} */
+/** The button that replaces a pressed one. @type {Record<string, string>} */
 const SUCCESSORS = { pause: "resume", resume: "pause" }
 
 export class Focus {
@@ -17,8 +17,8 @@ export class Focus {
   }
 
   /**
-   * Do what may hide or replace the focused control. The one in its place has the focus if the reader pressed
-   * it; otherwise nobody can have meant to press anything here: then it is on the whole, not on another control.
+   * Make a change that may hide or replace the focused control. If the reader pressed that control, the one in its
+   * place gets the focus; else the root gets it, so that no key presses a control that the reader did not choose.
    * @param {() => void} change
    */
   keep(change) {

@@ -76,7 +76,7 @@ export class Format {
   }
 
   /**
-   * Formatters are dear to make and asked for hundreds of times a second.
+   * A cached formatter: they are expensive to make, and needed hundreds of times a second.
    * @param {string} unit
    * @param {number} digits
    */

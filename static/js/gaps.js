@@ -1,22 +1,22 @@
 // @ts-check
-// What stands in a section for rows that are not in the document: their titles, about where the rows would be, so
-// that the browser finds a title in them and scrolls there. Whoever listens is told by the rows how many there are.
+// Stand-ins in a section for rows that are not in the document: their titles, about where the rows would be, so that
+// the browser's search finds a title and scrolls there. Screen readers do not see them: rows tell how many there are.
 
 import { titleOf } from "./task.js"
 
 /** @typedef {{from: number, to: number, top: number, height: number}} Gap */
 
-/** Rows in one gap: a long one is several, so that a browser lays out no more of its text than is in sight. */
+/** Rows in one gap: a long stretch gets several gaps, so that a browser lays out only the text in sight. */
 const GAP_ROWS = 50
-/** Text is dear to lay out, and while somebody scrolls it changes all the time. */
+/** Time between updates of the text: its layout is expensive, and while somebody scrolls it changes all the time. */
 const WRITE_MS = 500
 /** Gaps that are written in one go. */
 const AT_ONCE = 200
 
 /**
- * The stretches of a section without the rows that are there.
+ * The stretches of a section whose rows are not in the document.
  * @param {import("./view.js").Section} section
- * @param {number[]} there  rows of the section, in order
+ * @param {number[]} there  rows of the section that are in the document, in order
  */
 export function stretches({ from, to }, there) {
   /** @type {[from: number, to: number][]} */
@@ -47,7 +47,7 @@ export class Gaps {
     this.#tasks = tasks
   }
 
-  /** The first row of each. */
+  /** The first row of each gap. */
   get starts() {
     return this.#shown.map(({ from }) => from)
   }
@@ -73,7 +73,7 @@ export class Gaps {
       const element = this.#elements[at]
       const names = `${from} ${to} ${tasks[from]?.task_id} ${tasks[to - 1]?.task_id} ${tasks.length}`
       if (this.#written.get(element) === names) continue
-      if (!left--) return void (this.#timer = setTimeout(() => this.#write())) // a pause for what else happens
+      if (!left--) return void (this.#timer = setTimeout(() => this.#write())) // yields to other work
       this.#written.set(element, names)
       const lines = tasks.slice(from, to).map((task) => titleOf(task).replaceAll("\n", " "))
       element.textContent = lines.join("\n")

@@ -5,19 +5,19 @@
 /** @typedef {{row: number, head: number}} Sizes  px of a row that is closed, and of a section's heading */
 /** @typedef {{key: number, top: number, height: number}} Place  of a section, from the top of the list */
 
-/** Whatever the window's height is, no more rows than this are in the document, but for those that are kept. */
+/** The most rows of a section in the document, however high the window is, apart from rows that are kept. */
 export const MOST_ROWS = 72
 
 export class Geometry {
   #sections
   #sizes
-  /** What opened rows are higher by, in their order. @type {[index: number, more: number][]} */
+  /** The extra height of opened rows in px, in their order. @type {[index: number, more: number][]} */
   #opened
 
   /**
    * @param {Section[]} sections
    * @param {Sizes} sizes
-   * @param {Map<number, number>} opened  row -> what it is higher by
+   * @param {Map<number, number>} opened  row -> its extra height in px
    */
   constructor(sections, sizes, opened) {
     this.#sections = sections
@@ -39,7 +39,7 @@ export class Geometry {
   }
 
   /**
-   * From the top of its section's rows.
+   * The top of a row, in px from the top of its section's rows.
    * @param {number} index
    * @param {number} from  the first row of the section
    */
@@ -48,7 +48,7 @@ export class Geometry {
   }
 
   /**
-   * From the top of the list.
+   * The top of a row, in px from the top of the list.
    * @param {number} index
    */
   top(index) {
@@ -70,7 +70,7 @@ export class Geometry {
   }
 
   /**
-   * The row at this height; the first below the section's top, the end below its bottom.
+   * The row at `y` px from the top of its section's rows; above them `from`, below them `to`.
    * @param {number} y
    * @param {number} from
    * @param {number} to

@@ -25,7 +25,7 @@ export class Hold extends EventTarget {
     document.documentElement.addEventListener("pointerleave", () => this.#over(false))
   }
 
-  /** The reader asked for what is due, or for another list. */
+  /** End the hold at once: the reader asked for what waits, or for something new in the list. */
   end() {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -62,7 +62,7 @@ export class Hold extends EventTarget {
 
   #left() {
     this.#timer = undefined
-    if (this.#points) return // by a focus that moved without a word
+    if (this.#points) return // the focus moved without an event
     this.end()
   }
 }

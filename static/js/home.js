@@ -1,21 +1,21 @@
 // @ts-check
-// At home on the device: what other apps share with the page, and its shell kept for when the server is away.
+// The page as an app of the device: takes what other apps share, and keeps its shell for when the server is away.
 
 import { byId, on } from "./dom.js"
 
-/** The first visit has ended by then: what is fetched now is for what comes later. */
+/** By then the page is loaded: what is fetched after that is for later use. */
 const LATER_MS = 10_000
-/** In which parts of the address something comes along, the most telling first. */
+/** Parameters of the address in which a shared link or text may come, the likeliest to hold a link first. */
 const SHARED = ["url", "text", "title", "links"]
 
 /**
- * All is wired: the reader can begin.
+ * Called when all parts are connected: the reader can begin.
  * @param {import("./box.js").Box} box
  * @param {import("./submit.js").Submit} submit
  * @param {import("./session.js").Session} session
  */
 export function arrive(box, submit, session) {
-  // Elsewhere the focus would call up a keyboard.
+  // On a touch screen the focus would open the keyboard.
   const welcome = () => matchMedia("(pointer: fine)").matches && box.focus()
   on(submit, "done", ({ taken }) => taken && forgetShared())
   on(session, "begun", welcome)
@@ -48,16 +48,16 @@ function sharedText() {
   return SHARED.map((name) => query.get(name)).find(Boolean) ?? ""
 }
 
-/** What is fetched on demand is there before somebody waits for it, and the shell before the server is away. */
+/** Fetch what is needed on demand before somebody waits for it, and keep the shell before the server is away. */
 function keepReady() {
-  import("./details.js").catch(() => {}) // it is asked for again
+  import("./details.js").catch(() => {}) // it is fetched again on demand
   keepShell()
 }
 
-/** Browsers allow this on this machine and over HTTPS. */
+/** Browsers allow service workers only on this machine and over HTTPS. */
 function keepShell() {
   if (!isSecureContext || !navigator.serviceWorker) return
   const script = new URL("static/js/sw.js", document.baseURI)
   const scope = new URL("./", document.baseURI).pathname
-  navigator.serviceWorker.register(script, { scope }).catch(() => {}) // it is no loss
+  navigator.serviceWorker.register(script, { scope }).catch(() => {}) // the page works without it
 }

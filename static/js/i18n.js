@@ -20,7 +20,7 @@ export class I18n {
   async start() {
     const wanted = [recall("language", ""), ...navigator.languages.map((tag) => tag.slice(0, 2))]
     const known = Object.keys(LANGUAGES)
-    // One who asks for neither reads English, as long as there is anything that is asked for.
+    // A browser that asks for other languages only gets English; one that asks for none gets the default.
     const otherwise = navigator.languages.length ? "en" : known[0]
     await this.#load(wanted.find((language) => known.includes(language)) ?? otherwise)
   }
@@ -62,7 +62,7 @@ export class I18n {
 }
 
 /**
- * The server sends the page with the words of the language that the browser asks for, which mostly is the one.
+ * The texts that came with the page, if they are in this language: the server sends those that the browser asks for.
  * @param {string} language
  */
 function textsInPage(language) {

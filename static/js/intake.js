@@ -8,7 +8,7 @@ import { Preview } from "./preview.js"
 import { fetched, Problem } from "./problem.js"
 import { Submit } from "./submit.js"
 
-/** Formats that are offered by themselves, the best first. */
+/** The most formats in the menu, the best first. */
 const MOST_FORMATS = 60
 
 export class Intake {
@@ -43,14 +43,14 @@ export class Intake {
     on(this.options, "open", () => this.#offer())
   }
 
-  /** The words have changed. */
+  /** The language has changed. */
   describe() {
     this.box.describe()
     this.options.describe()
   }
 
   /**
-   * Ask which entries of a list.
+   * Let the reader choose entries of a list.
    * @param {string} link
    * @param {(items: string) => unknown} then
    */
@@ -61,7 +61,7 @@ export class Intake {
   }
 
   /**
-   * Put a part of a film into the box, for the reader to send; what stood there comes back after it.
+   * Put a part of a film into the box, for the reader to send; other links come back into the box after that.
    * @param {string} link
    * @param {string} start
    * @param {string} end
@@ -107,12 +107,12 @@ export class Intake {
         this.submit.send({ playlist: true, playlist_items: items }))}
   }
 
-  /** What the service has to offer is asked for when somebody wants to see it. */
+  /** Fetch presets and cookies, only when the reader opens the options. */
   async #offer() {
     const [presets, cookies] = await Promise.all(
       ["api/presets", "api/cookies"].map((path) =>
         this.#api.get(path).catch((error) => {
-          if (error instanceof Problem) return {} // a service without them
+          if (error instanceof Problem) return {} // a service without presets or cookies
           throw error
         })
       ),
