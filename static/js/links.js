@@ -8,7 +8,7 @@ const QUOTES = '["`<>“”„‟‘’‚‛«»]'
 const END = `\\s|${QUOTES}|${FULL_WIDTH}|${INVISIBLE}`
 /** In a list without spaces the next link begins right behind a comma. */
 const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}(?:https?://|www\\.)"
-/** What people leave out when they say a link; not within another word, or another link. */
+/** A link without https://, as people say it; not within another word or another link. */
 const BARE = "(?<![\\w.\\/@\\-])www\\.(?=[\\w\\-]+\\.)"
 const LINK = new RegExp(`(?:https?://|${BARE})(?:(?!${END}|${NEXT}).)+`, "giv")
 const CLOSING = new Set(".,;:!?'…")

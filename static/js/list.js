@@ -57,7 +57,7 @@ export class TaskList {
   }
 
   /**
-   * Begin anew, perhaps by another rule.
+   * Begin anew with these tasks, perhaps by another rule.
    * @param {Rule} rule
    * @param {Iterable<Task>} tasks
    */

@@ -1,11 +1,11 @@
 // @ts-check
-// What a pointer or a finger does on the list, told as deeds on rows.
+// Turns clicks and touches on the list into deeds on rows.
 
 /** @typedef {import("./row.js").Row} Row */
 
-/** A control that has become another one under the pointer was not meant by whoever presses it. */
+/** A press on a control that has replaced another one this recently is ignored: it was meant for the other. */
 const UNMEANT_MS = 350
-/** As long as a finger that stays selects, and how far it may roll meanwhile. */
+/** A touch of this length selects, and the finger may roll this far meanwhile. */
 const LONG_PRESS_MS = 500
 const ROLL_PX = 10
 
@@ -20,7 +20,7 @@ export function listen(root, rows, deeds, { selection, view }) {
   let press
   let wasLong = false
   let from = { x: 0, y: 0 }
-  /** What the first click of a double one hit: the second means that, and not what has come in its place. */
+  /** The control that the first click of a double click hit: the second is not meant for one that has replaced it. */
   /** @type {Element | null} */
   let meant = null
   const rowAt = (/** @type {EventTarget | null} */ target) =>

@@ -26,7 +26,7 @@ export class LogView {
     this.#api = api
     parts.log.addEventListener("toggle", () => this.#toggled())
     parts.copy.addEventListener("click", () => navigator.clipboard?.writeText(parts.text.textContent))
-    parts.copy.hidden = !navigator.clipboard // which browsers give to pages over HTTPS alone
+    parts.copy.hidden = !navigator.clipboard // browsers offer it over HTTPS only
     parts.reload.addEventListener("click", () => this.#load())
   }
 
@@ -38,7 +38,7 @@ export class LogView {
   follow(isGrowing) {
     if (this.#isGrowing === isGrowing) return
     this.#isGrowing = isGrowing
-    if (this.#isOpen) this.#load() // also the last words
+    if (this.#isOpen) this.#load() // also the last lines, when the task has ended
   }
 
   stop() {
@@ -63,7 +63,7 @@ export class LogView {
     const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 4
     setText(text, log)
     text.toggleAttribute("data-empty", !log)
-    if (isAtEnd) text.scrollTop = text.scrollHeight // the last lines say what happened
+    if (isAtEnd) text.scrollTop = text.scrollHeight // follow the log: its last lines say what happened
     if (this.#isGrowing) this.#timer = setTimeout(() => this.#load(), AGAIN_MS)
   }
 }

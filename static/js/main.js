@@ -44,7 +44,7 @@ const lines = {
   paused: byId("paused", HTMLElement),
   retry: byId("retry-failed", HTMLElement),
 }
-/** What was sent last is not among what is shown. */
+/** Whether the filter may hide the tasks that were sent last. */
 let isHidden = false
 
 function showLines() {
@@ -71,7 +71,7 @@ on(actions, "refused", ({ id, message }) => {
 on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
 on(submit, "task", (task) => tasks.merge(task) && connection.told())
 on(submit, "done", (sent) => {
-  hold.end() // what was sent is looked for in the list
+  hold.end() // the reader looks for the new tasks in the list
   isHidden = sent.taken > 0 && !filter.rule.isAll
   showLines()
   announcer.say(i18n.t("announce.sent", sent))

@@ -25,7 +25,7 @@ export class MainMenu {
       pause: () => counts.pause(true),
       resume: () => counts.pause(false),
       logout: () => {
-        undo.finish() // what is put off needs the session
+        undo.finish() // pending deletions need the session
         return session.logOut()
       },
     }

@@ -94,7 +94,7 @@ export class Menu {
     event.stopPropagation()
   }
 
-  /** Close it, and go back to its button; where that is gone by now, to the row. */
+  /** Close the menu, and focus its button; if that is hidden by now, the row. */
   #giveBack() {
     this.close()
     const owner = this.#owner

@@ -1,6 +1,6 @@
 // @ts-check
-// Tells those who look at another page what has ended: in the tab's title, and, where the reader wants it, as a notice
-// of the device.
+// Tells a reader who looks at another page what has ended: in the tab's title and, if the reader wants that, as a
+// notification of the system.
 
 import { byId, setText } from "./dom.js"
 import { recall, remember } from "./preferences.js"
@@ -46,7 +46,7 @@ export class Notices extends EventTarget {
     this.#timer ??= setTimeout(() => this.#tell(), GATHER_MS)
   }
 
-  /** Whether it can be had here, and if not, why. */
+  /** Show whether notifications are possible here, and if not, why. */
   show() {
     const { permission } = globalThis.Notification ?? {}
     const isPossible = isSecureContext && permission !== undefined && permission !== "denied"
@@ -70,7 +70,7 @@ export class Notices extends EventTarget {
       const notice = new Notification(name, options)
       notice.addEventListener("click", () => window.focus())
     } catch {
-      // A phone takes them from service workers only: sw.js hears of the click.
+      // Phones allow notifications by service workers only: sw.js handles the click.
       const ready = navigator.serviceWorker?.ready
       ready?.then((worker) => worker.showNotification(name, options)).catch(() => {}) // refused meanwhile
     }

@@ -53,7 +53,7 @@ export class Opening {
   }
 
   /**
-   * What it shows then; nothing if the row has gone meanwhile.
+   * Open a row; returns its details, or nothing if the row has gone meanwhile.
    * @param {Row} row
    * @returns {Promise<Details | undefined>}
    */
@@ -88,7 +88,7 @@ export class Opening {
     this.#open.get(task.task_id)?.show(task)
   }
 
-  /** The words have changed, or the session has ended. */
+  /** Close all: the language has changed, or the session has ended. */
   clear() {
     for (const id of [...this.#open.keys()]) this.close(id, this.#rows().row(id))
   }

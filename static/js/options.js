@@ -1,5 +1,5 @@
 // @ts-check
-// The form of the options: what is chosen there, what this browser remembers of it, and what others can offer in it.
+// The form of the options: what is chosen there, what this browser remembers of it, and what the service offers in it.
 
 import { setText } from "./dom.js"
 import { fieldsOf, fill } from "./fields.js"
@@ -10,7 +10,7 @@ const NAME = "options"
 const SELECTS = ["quality", "video_format", "codec", "audio_format", "audio_quality", "sponsorblock"]
 const TEXTS = ["audio_language", "languages"]
 const TICKS = ["automatic", "embed", "embed_metadata", "split_chapters"]
-/** What the others choose is meant for once. */
+/** Fields that this browser remembers; the others apply to one request. */
 const LASTING = [...SELECTS, ...TEXTS, ...TICKS]
 const ONCE = [
   "format",
@@ -24,7 +24,7 @@ const ONCE = [
   "cookies",
 ]
 
-/** Fires "open" when the reader wants to see them. */
+/** Fires "open" when the reader unfolds the options. */
 export class Options extends EventTarget {
   #form
   #details
@@ -61,7 +61,7 @@ export class Options extends EventTarget {
     return !wishesOf(this.#fields).outputs.length
   }
 
-  /** The folded line says what is chosen in it. */
+  /** Say on the folded line what is chosen. */
   describe() {
     const words = sentenceOf(wishesOf(this.#fields), this.#i18n)
     setText(/** @type {HTMLElement} */ (this.#form.querySelector("[data-part=chosen]")), words)
@@ -80,7 +80,7 @@ export class Options extends EventTarget {
     this.describe()
   }
 
-  /** What is meant for once was sent. */
+  /** Reset the fields that apply to one request: it was sent. */
   forget() {
     for (const name of ONCE) {
       const field = this.#field(name)

@@ -37,7 +37,7 @@ export class Order {
   }
 
   /**
-   * The one that a listing comes to last.
+   * The task that a listing of the server comes to last.
    * @param {readonly Task[]} tasks
    * @returns {Task | undefined}
    */
@@ -46,8 +46,8 @@ export class Order {
   }
 
   /**
-   * Those that a listing as far as `last` would hold.
-   * @param {Task | undefined} last  undefined: it went to the very end
+   * The tasks that a listing as far as `last` would hold.
+   * @param {Task | undefined} last  undefined: the listing went to the very end
    * @param {Task[]} tasks
    */
   asFarAs(last, tasks) {
@@ -56,7 +56,7 @@ export class Order {
 }
 
 /**
- * The queue's own order, what is paused behind it.
+ * The order of the queue, with paused tasks behind it.
  * @param {Task} a
  * @param {Task} b
  */

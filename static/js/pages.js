@@ -5,7 +5,7 @@ import { LARGEST_PAGE } from "./source.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** Little, so that it comes at once. */
+/** Few tasks, so that the first page comes fast. */
 export const FIRST_PAGE = 50
 
 export class Pages {
@@ -72,7 +72,7 @@ export class Pages {
     this.#list.edge = next_cursor ? (tasks.at(-1) ?? null) : null
   }
 
-  /** Nothing is shown any more. */
+  /** Show nothing any more. */
   clear() {
     this.reached({ tasks: [] })
     this.#list.reset(this.#filter.rule, [])

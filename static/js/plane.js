@@ -1,6 +1,6 @@
 // @ts-check
-// Sections and rows in the document, each in its place by a transform: so nothing that comes or goes has anything
-// else laid out anew.
+// Sections and rows in the document, each positioned by a transform: so adding or removing one does not lay out
+// the others anew.
 
 import { arrange } from "./dom.js"
 import { Geometry } from "./geometry.js"
@@ -12,9 +12,9 @@ import { SectionElement } from "./section.js"
 export class Plane {
   /** Rows that are in the document. @type {Map<string, Row>} */
   rows = new Map()
-  /** What rows that are opened are higher by. @type {Map<string, number>} */
+  /** The extra height of opened rows in px, by id. @type {Map<string, number>} */
   opened = new Map()
-  /** Where they stand: px from the top of the list, and in which section. @type {Map<string, {top: number, key: number}>} */
+  /** Where rows stand: px from the top of the list, and in which section. @type {Map<string, {top: number, key: number}>} */
   places = new Map()
   geometry = new Geometry([], { row: 1, head: 0 }, new Map())
   #root
@@ -22,7 +22,7 @@ export class Plane {
   #edge
   #makeRow
   #i18n
-  /** As high as a row; as wide, in px, as the heading of a section is high. */
+  /** An element as high as a row, and as wide as the heading of a section is high: the stylesheet sets both. */
   #ruler
   /** @type {Map<number, SectionElement>} */
   #sections = new Map()
@@ -43,13 +43,13 @@ export class Plane {
     this.#ruler = /** @type {HTMLElement} */ (root.querySelector("[data-part=ruler]"))
   }
 
-  /** Make all rows anew: the words have changed. */
+  /** Make all rows anew: the language has changed. */
   renew() {
     this.rows.clear()
     this.#sections.clear()
   }
 
-  /** Note where everything is to stand. */
+  /** Compute where everything is to stand. */
   measure() {
     const opened = [...this.opened].map(([id, more]) => [this.#view.indexOf(id), more])
     const sizes = { row: this.#ruler.offsetHeight, head: this.#ruler.offsetWidth }
@@ -59,7 +59,7 @@ export class Plane {
 
   /**
    * @param {{top: number, bottom: number}} sight
-   * @param {Set<number>} kept  rows that are there wherever they stand
+   * @param {Set<number>} kept  rows that stay in the document wherever they stand
    */
   place(sight, kept) {
     const { sections } = this.#view

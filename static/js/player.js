@@ -75,7 +75,7 @@ export class Player {
   }
 
   /**
-   * Whether it can be watched while it comes.
+   * Whether the task can be watched while it downloads.
    * @param {Task} task
    */
   async #comes(task) {
@@ -89,7 +89,7 @@ export class Player {
     return this.#api.url(`api/tasks/${task.task_id}/stream`)
   }
 
-  /** @param {string} kind  "": what is there of a film that still comes */
+  /** @param {string} kind  "": the part of a film that has been downloaded so far */
   #play(kind) {
     const task = this.#task
     const media = task && (playerFor(kind || "video", task.file_info?.[kind]?.type))

@@ -1,13 +1,13 @@
 // @ts-check
-// What the one link in the box leads to, looked at while the reader goes on; nothing ever waits for it.
+// A preview of the one link in the box, fetched while the reader goes on; nothing ever waits for it.
 
 import { byId, setText } from "./dom.js"
 import { Problem } from "./problem.js"
 import { hostOf } from "./task.js"
 
-/** A link that is typed changes with each key. */
+/** A link is looked at when it has not changed for this long: typing changes it with each key. */
 const PAUSE_MS = 400
-/** A look takes as long as the source. */
+/** `POST /api/info` takes as long as the source. */
 const PATIENCE_MS = 50_000
 
 /** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
@@ -71,7 +71,7 @@ export class Preview extends EventTarget {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      if (error.status === 404) this.#element.hidden = true // a service that cannot look
+      if (error.status === 404) this.#element.hidden = true // the service has no previews
       this.#show({}, error.message)
     }
   }

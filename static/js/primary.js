@@ -7,7 +7,7 @@ import { kindsOf, saveLink } from "./files.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** What follows a press within this time is what the press was for. */
+/** A control that appears this soon after a press is what the reader expects. */
 const FOLLOWS_MS = 2_000
 
 export class Primary {
@@ -31,7 +31,7 @@ export class Primary {
     const name = primaryOf(task)
     const [kind] = name === "save" ? kindsOf(task) : []
     const shown = [name, task.files[kind] ?? "", kind].join(" ")
-    if (shown === this.#shown) return // leave the reader's focus on it
+    if (shown === this.#shown) return // leave the focus of the reader on the control
     this.#shown = shown
     const control = name && (kind ? saveLink(task, kind, this.#i18n) : this.#button(name))
     const isExpected = performance.now() - this.#pressedAt < FOLLOWS_MS

@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * A module that is fetched when it is used for the first time. A server that has been upgraded meanwhile has another.
+ * Await a module that is imported on demand. A server that was upgraded meanwhile does not have this version any more.
  * @template T
  * @param {Promise<T>} module
  * @param {import("./i18n.js").I18n} i18n
@@ -15,7 +15,7 @@ export async function fetched(module, i18n) {
   }
 }
 
-/** An answer that says no (RFC 9457), or none at all (`status` 0). */
+/** An error answer (problem details, RFC 9457), or no answer at all (`status` 0). */
 export class Problem extends Error {
   /**
    * @param {number} status

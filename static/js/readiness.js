@@ -5,7 +5,7 @@ import { byId, setText } from "./dom.js"
 import { Problem } from "./problem.js"
 
 const AGAIN_MS = 300_000
-/** A service that was started a moment ago is not ready yet, and nobody looks at its disk first. */
+/** The first check waits this long: a service that has just started is not ready yet, and there is no hurry. */
 const FIRST_MS = 4_000
 const BYTES_FREE = /^(\d+) bytes free/
 
@@ -32,7 +32,7 @@ export class Readiness {
     this.#i18n = i18n
   }
 
-  /** From now on, if that was not begun before. */
+  /** Check regularly from now on; no change if that was begun before. */
   start() {
     if (this.#timer !== undefined) return
     this.#first = setTimeout(() => this.ask(), FIRST_MS)

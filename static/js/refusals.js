@@ -1,5 +1,5 @@
 // @ts-check
-// What was refused of what concerns no row: said in a line over the page, for a while.
+// Refused requests that concern no row: shown in a line over the page, for a while.
 
 import { byId, setText } from "./dom.js"
 import { Problem } from "./problem.js"
@@ -11,12 +11,12 @@ export class Refusals {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
-  /** Every refusal that nobody else has an answer to. */
+  /** Shows each `Problem` that no other code has caught. */
   constructor() {
     addEventListener("unhandledrejection", (event) => {
       if (!(event.reason instanceof Problem)) return
       event.preventDefault()
-      if (event.reason.status !== 401) this.#say(event.reason.message) // which the log-in says
+      if (event.reason.status !== 401) this.#say(event.reason.message) // the log-in form shows a 401
     })
   }
 

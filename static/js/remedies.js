@@ -30,7 +30,7 @@ export class Remedies {
   }
 
   /**
-   * Which entries of the list: they become a list of their own, in place of the task that failed for want of that.
+   * Let the reader choose entries: they become a new list, in place of the task that failed for want of a choice.
    * @param {Row} row
    */
   async choose(row) {
@@ -42,7 +42,7 @@ export class Remedies {
   }
 
   /**
-   * With the only cookies that there are; else they have to be chosen, or stored first.
+   * Retry with the only stored cookies; if there are several the reader chooses, if there are none they can be stored.
    * @param {Row} row
    */
   async useCookies(row) {

@@ -71,7 +71,7 @@ export class Row {
     this.#focus.keep(() => this.#show())
   }
 
-  /** There is nothing to do but to take back what was done. */
+  /** Whether the task was deleted or cancelled, so that all that can be done is to take that back. */
   get isParting() {
     return this.element.dataset.parting !== ""
   }
@@ -97,7 +97,7 @@ export class Row {
     this.#parts.pick.ariaPressed = String(isSelected)
   }
 
-  /** As if its link had been pressed. */
+  /** Save the file as if its link had been clicked. */
   save() {
     /** @type {HTMLElement | null} */
     ;(this.#parts.primary.querySelector("a"))?.click()
@@ -108,9 +108,9 @@ export class Row {
   }
 
   /**
-   * Which row of its section this is, for those who cannot see where it stands.
+   * Tell screen readers which row of its section this is.
    * @param {number} position  from 1
-   * @param {number} count  of all rows; -1: nobody knows
+   * @param {number} count  of all rows; -1: unknown
    */
   stand(position, count) {
     setAttribute(this.element, "aria-posinset", String(position))
@@ -118,7 +118,7 @@ export class Row {
   }
 
   /**
-   * Why something that was asked for did not happen; until the next news.
+   * Say why a request was refused, until the next revision of the task.
    * @param {string} text
    */
   say(text) {

@@ -4,7 +4,7 @@
 import { anchorOf, restore } from "./anchor.js"
 import { Held } from "./held.js"
 
-/** How much is there beyond the window's edges, in heights of the window. */
+/** How far beyond the window's edges rows are in the document, in heights of the window. */
 const AHEAD = 0.75
 const END_IS_NEAR = 2
 
@@ -35,7 +35,7 @@ export class Rows extends EventTarget {
     for (const element of [root, document.documentElement]) observer.observe(element)
   }
 
-  /** Of the rows that are in the document. */
+  /** Ids of the rows that are in the document. */
   get ids() {
     return [...this.#plane.rows.keys()]
   }
@@ -51,7 +51,7 @@ export class Rows extends EventTarget {
   }
 
   /**
-   * Bring the document to what the view says, after a change of it. What is being read stays where it is.
+   * Render the view, after a `change` of it. The row that is being read stays where it is.
    * @param {() => void} [change]
    */
   render(change) {
@@ -68,7 +68,7 @@ export class Rows extends EventTarget {
     if (this.#sight(END_IS_NEAR).bottom > this.#plane.geometry.height) this.dispatchEvent(new Event("end"))
   }
 
-  /** Make all rows anew: the words have changed. */
+  /** Make all rows anew: the language has changed. */
   renew() {
     this.#plane.renew()
     this.render()

@@ -9,7 +9,7 @@ import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 /** @typedef {{query: {status?: string}, stages?: readonly import("./task.js").Stage[]}} Choice */
 
-/** What each choice asks the server for, and what of the answer is meant. @type {Record<string, Choice>} */
+/** The query of each choice, and which stages of the answer belong to it. @type {Record<string, Choice>} */
 export const CHOICES = {
   all: { query: {} },
   active: { query: { status: "processing" }, stages: RUNNING_STAGES },
@@ -42,7 +42,7 @@ export class Rule {
     return this.#choice
   }
 
-  /** What the page's address says of it; empty: as usual. */
+  /** The parameters of the page's address that hold the rule; empty: the default. */
   get address() {
     return {
       show: this.#choice === "all" ? "" : this.#choice,
@@ -81,7 +81,7 @@ export class Rule {
     if (this.#text) this.#findings.found(tasks)
   }
 
-  /** @param {Task[]} tasks  that it would have listed if they belonged there */
+  /** @param {Task[]} tasks  that the server would have listed if they belonged to the list */
   missed(tasks) {
     if (this.#text) this.#findings.missed(tasks)
   }

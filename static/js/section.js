@@ -23,12 +23,12 @@ export class SectionElement {
     this.#count.className = "count"
     this.#count.ariaHidden = "true"
     this.#heading.append(this.#words, this.#count)
-    this.#rows.setAttribute("role", "list") // which Safari takes from a list without bullets
+    this.#rows.setAttribute("role", "list") // Safari removes this role from a list without bullets
     this.#rows.setAttribute("aria-labelledby", this.#words.id)
     this.element.append(this.#heading, this.#rows)
   }
 
-  /** @param {string} title  what was today is yesterday after midnight */
+  /** @param {string} title  changes at midnight: today becomes yesterday */
   call(title) {
     setText(this.#words, title)
   }
@@ -60,7 +60,7 @@ export class SectionElement {
 }
 
 /**
- * Rows and gaps as they stand.
+ * Rows and gaps in the order of the document.
  * @param {[index: number, row: import("./row.js").Row][]} rows
  * @param {HTMLElement[]} gaps
  * @param {number[]} starts  the first row of each gap

@@ -11,11 +11,11 @@ const WAITING = NOW - 1
 /** By what a task does and the day of its end, or by the day on which it was added. */
 export const SORTS = ["state", "added"]
 
-/** Sections by number: higher ones stand above. A day is the time at which it began, here. */
+/** Sections are numbers: higher ones stand above. A day is the time in ms at which it began, in local time. */
 export class Sections {
   #today
   #yesterday
-  /** Dates are dear to read, and sorting asks for them again and again. @type {WeakMap<Task, number>} */
+  /** Dates are expensive to parse, and sorting needs them again and again. @type {WeakMap<Task, number>} */
   #known = new WeakMap()
 
   #isByState
@@ -30,7 +30,7 @@ export class Sections {
     this.#yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).getTime()
   }
 
-  /** Whether the days have other names by now. */
+  /** Whether a new day has begun, so that titles of sections have changed. */
   get isOver() {
     return new Sections().#today !== this.#today
   }

@@ -5,7 +5,7 @@
 export class Selection extends EventTarget {
   /** @type {Set<string>} */
   #ids = new Set()
-  /** The one that was selected last: shift goes from there. */
+  /** The task that was selected last: a selection with shift begins there. */
   #last = ""
 
   get size() {
@@ -29,7 +29,7 @@ export class Selection extends EventTarget {
   }
 
   /**
-   * All from the one that was selected last.
+   * Select all from the task that was selected last to this one.
    * @param {string} id
    * @param {import("./view.js").View} view
    */

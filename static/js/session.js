@@ -32,7 +32,7 @@ export class Session extends EventTarget {
   }
 
   /**
-   * Ask before anything else is asked: if a token is needed first, it is wanted.
+   * Ask before anything else whether a token is needed; if so, show the log-in.
    * @param {AbortSignal} signal
    */
   async check(signal) {
@@ -41,7 +41,7 @@ export class Session extends EventTarget {
     if (session.login_required && !session.logged_in) this.want()
   }
 
-  /** There is no session, or there is none any longer. */
+  /** Show the log-in: there is no session, or it has ended. */
   want() {
     if (this.isWanted) return
     document.body.dataset.view = "login"

@@ -45,7 +45,7 @@ export class Settings extends EventTarget {
 
   async open() {
     const { session } = this.#parts
-    this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest is asked of the service
+    this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
     this.#logout.hidden = !session.isLoggedIn
     this.#dialog.showModal()
     if (session.isWanted) return
@@ -54,7 +54,7 @@ export class Settings extends EventTarget {
     await this.#about.show()
   }
 
-  /** Where it says how links come here from other pages and from phones. */
+  /** Open at the part on how links get here from other pages and from phones. */
   async openElsewhere() {
     await this.open()
     this.#dialog.querySelector("a")?.focus()

@@ -6,7 +6,7 @@ import { titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** No other device gets to such an address. */
+/** An address that no other device can reach. */
 const LOOPBACK = /^(.*\.)?localhost$|^127\.[\d.]+$|^\[::1\]$/
 
 export class Sharing {
@@ -32,11 +32,11 @@ export class Sharing {
     this.#button("share").addEventListener("click", () => this.#share())
     this.#button("code").addEventListener("click", () => this.#show())
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
-    this.#dialog.addEventListener("close", () => this.#picture("", "")) // no link is left to whoever comes next
+    this.#dialog.addEventListener("close", () => this.#picture("", "")) // no link is left to the next user
   }
 
   /**
-   * What is possible here with this file of the task.
+   * Show the buttons for what is possible here with this file of the task.
    * @param {Task} task
    * @param {string} kind  "": there is none yet
    */
@@ -66,7 +66,7 @@ export class Sharing {
 
   #share() {
     const title = this.#task ? titleOf(this.#task) : ""
-    navigator.share({ title, url: this.#link }).catch(() => {}) // the reader thought better of it
+    navigator.share({ title, url: this.#link }).catch(() => {}) // the reader has cancelled
   }
 
   #show() {

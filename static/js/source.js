@@ -7,7 +7,7 @@ import { WAITING_STAGES } from "./task.js"
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
 /** @typedef {{signal: AbortSignal, patience?: number}} How */
 
-/** What the server gives at once. */
+/** The most tasks that the server returns at once. */
 export const LARGEST_PAGE = 200
 
 export class Source {

@@ -35,7 +35,7 @@ export function choiceOf(kind, checked, i18n) {
 }
 
 /**
- * Those in the reader's language are shown, else the first; the browser's own controls offer the others.
+ * Add the subtitles. Those in the reader's language are shown, else the first; the browser's controls offer the others.
  * @param {Task} task
  * @param {HTMLMediaElement} media
  * @param {import("./api.js").Api} api

@@ -7,9 +7,9 @@ import { Problem } from "./problem.js"
 
 /** As many as the server takes at once. */
 const BATCH = 500
-/** When what could not be sent is tried again, if nothing says before that the server answers. */
+/** Links that could not be sent are retried after this time, or earlier once the server answers again. */
 const AGAIN_MS = 5_000
-/** The link itself was refused; after any other answer the next one would fare no better. */
+/** Statuses that refuse the link itself; after any other error the next link would fail, too. */
 const LINK_REFUSED = [400, 413, 422]
 
 /** @typedef {import("./task.js").Task} Task */
@@ -23,9 +23,9 @@ export class Submit extends EventTarget {
   #options
   #api
   #i18n
-  /** Nothing of what is in the box could be sent: it goes with the next answer of the server. */
+  /** What is in the box could not be sent: it is sent once the server answers again. */
   #isWaiting = false
-  /** Until its answer is here, what is sent again with the same choices is the same. @type {Map<string, string>} */
+  /** Idempotency keys of unanswered requests: a retry of the same body has the same key. @type {Map<string, string>} */
   #keys = new Map()
 
   /**
@@ -44,7 +44,7 @@ export class Submit extends EventTarget {
       event.preventDefault()
       this.send()
     })
-    box.addEventListener("change", () => (this.#isWaiting = false)) // what is changed is not meant yet
+    box.addEventListener("change", () => (this.#isWaiting = false)) // a text that was edited is not sent by itself
   }
 
   /** The server answers again. */
@@ -66,7 +66,7 @@ export class Submit extends EventTarget {
   }
 
   /**
-   * Beside the box, with the options that are chosen there.
+   * Send one request that is not from the box, with the options that are chosen there.
    * @param {object} request
    */
   async sendOne(request) {

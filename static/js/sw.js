@@ -19,7 +19,7 @@ worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
   event.waitUntil(showPage())
 })
 
-/** The one that is open already, else a new one. */
+/** Focus a page that is open already, else open one. */
 async function showPage() {
   const windows = await worker.clients.matchAll({ type: "window", includeUncontrolled: true })
   const page = windows.find((/** @type {{url: string}} */ { url }) => new URL(url).pathname === ROOT)
@@ -27,15 +27,15 @@ async function showPage() {
 }
 
 /**
- * The server's; without a word from it the last one.
+ * The answer of the server; if there is none, the one that was kept last.
  * @param {Request} request
  */
 async function answer(request) {
   const { pathname, search } = new URL(request.url)
-  const key = pathname === ROOT ? ROOT : pathname + search // whatever was shared with the page
+  const key = pathname === ROOT ? ROOT : pathname + search // without the parameters by which links are shared
   try {
     const fresh = await fetch(request)
-    if (fresh.ok) await keep(key, pathname, fresh.clone()).catch(() => {}) // a full disk, or none is allowed
+    if (fresh.ok) await keep(key, pathname, fresh.clone()).catch(() => {}) // the disk is full, or storage is forbidden
     return fresh
   } catch (error) {
     const kept = await caches.match(key, { ignoreVary: true })
@@ -45,7 +45,7 @@ async function answer(request) {
 }
 
 /**
- * In place of any other version of the same file.
+ * Keep it in place of any other version of the same file.
  * @param {string} key
  * @param {string} pathname
  * @param {Response} fresh

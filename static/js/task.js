@@ -29,7 +29,7 @@
  * @property {number} [speed]  bytes a second
  * @property {number} [eta]  seconds
  * @property {string} [waiting]  what a queued task waits for, a code
- * @property {string} [not_before]  when that is to be there
+ * @property {string} [not_before]  the time before which a queued task does not begin
  * @property {number} number  the order of acceptance: newer tasks have higher ones
  * @property {string} [playlist_id]  the list that it is an entry of
  * @property {{total: number, completed: number, failed: number, truncated?: boolean}} [entries]  of a list
@@ -50,7 +50,7 @@ export const isWaitingInQueue = (task) => task.stage === "queued"
 /** @param {Task} task */
 export const isFinal = (task) => task.status !== "processing"
 
-/** Something that can be read in it: there are titles of blanks alone. */
+/** Matches a visible character: some titles are nothing but blanks. */
 const VISIBLE = /[^\s\p{C}]/u
 
 /** @param {Task} task */

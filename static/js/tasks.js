@@ -3,7 +3,7 @@
 
 import { isFinal } from "./task.js"
 
-/** What changes is told this often: nobody reads faster, and each time costs a layout. */
+/** Time between two events: nobody reads faster, and each costs a layout. */
 const TELL_MS = 200
 
 /** @typedef {import("./task.js").Task} Task */
@@ -59,7 +59,7 @@ export class Tasks extends EventTarget {
 
   /**
    * Take in a payload unless a newer one is here; the same revision is taken, too: it may be in another language.
-   * Says whether it is news: a change of what was known, or a newer task than all of them.
+   * Returns whether it is news: a newer revision of a known task, or a newer task than all of them.
    * @param {Task} task
    */
   merge(task) {
@@ -78,7 +78,7 @@ export class Tasks extends EventTarget {
   }
 
   /**
-   * The same for many.
+   * `merge` for many tasks; returns whether any of them was news.
    * @param {Task[]} tasks
    */
   mergeAll(tasks) {
@@ -86,7 +86,7 @@ export class Tasks extends EventTarget {
   }
 
   /**
-   * Say whether it was known.
+   * Remove a task; returns whether it was known.
    * @param {string} id
    */
   remove(id) {
@@ -114,17 +114,17 @@ export class Tasks extends EventTarget {
     this.#isOpen = true
   }
 
-  /** From now on note which tasks are heard of. */
+  /** From now on note which tasks are taken in. */
   listen() {
     this.#heard.clear()
   }
 
-  /** Those that were heard of since then. */
+  /** The tasks that were taken in since `listen`. */
   get heard() {
     return [...this.#heard].flatMap((id) => this.#known.get(id) ?? [])
   }
 
-  /** Tell now what would be told with the next frame. */
+  /** Fire the events that are due now, without waiting for the timer. */
   flush() {
     const changes = [...this.#changed].map(([id, before]) => ({ task: this.#known.get(id), before }))
     const removed = this.#leaving

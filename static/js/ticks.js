@@ -4,9 +4,9 @@
 export class Ticks {
   /** @type {HTMLInputElement[]} */
   #boxes = []
-  /** The last one that was clicked: shift goes from there. */
+  /** The last box that was clicked: a range with shift begins there. */
   #last = 0
-  /** What comes later is as all were at last. */
+  /** What `toggleAll` did last: false unticks boxes that are added later. */
   #areAll = true
   #changed
 
@@ -36,7 +36,7 @@ export class Ticks {
     this.#areAll = true
   }
 
-  /** @param {HTMLInputElement[]} boxes  of which those that are not meant come without a tick */
+  /** @param {HTMLInputElement[]} boxes  without a tick if the entry is not to be chosen */
   add(boxes) {
     for (const box of boxes) box.checked &&= this.#areAll
     this.#boxes.push(...boxes)

@@ -3,7 +3,7 @@
 
 import { byId, on, setText } from "./dom.js"
 
-/** As many as the server acts on at once, and as many as it puts into one archive. */
+/** The most tasks that the server acts on at once, and that it puts into one archive. */
 const AT_ONCE = 500
 const IN_ARCHIVE = 200
 
@@ -46,7 +46,7 @@ export class Together {
     })
   }
 
-  /** All that failed once more, as long as the server finds any. */
+  /** Retry all failed tasks, batch by batch, until the server has no more. */
   async retryFailed() {
     while (await this.#actions.runMany({ action: "retry", stage: "failed" }));
   }

@@ -1,14 +1,14 @@
 // @ts-check
-// What is asked of one task goes out one after the other: the second thing may depend on what became of the first.
+// Serialises the requests for one task: the second may depend on the outcome of the first.
 
 /** @typedef {{what: string, answered: Promise<unknown>}} Turn */
 
 export class Turns {
-  /** The last one of each task. @type {Map<string, Turn>} */
+  /** The last turn of each task. @type {Map<string, Turn>} */
   #last = new Map()
   #changed
 
-  /** @param {(id: string) => void} changed  is told when a task begins or ends to be waited for */
+  /** @param {(id: string) => void} changed  called when requests for a task begin or end */
   constructor(changed) {
     this.#changed = changed
   }
@@ -19,7 +19,7 @@ export class Turns {
   }
 
   /**
-   * Says whether it was asked: a second click on the same changes nothing while the first is under way.
+   * Returns whether the request was sent: the same one is not sent again while the first is under way.
    * @param {string} id
    * @param {string} what
    * @param {() => Promise<void>} ask

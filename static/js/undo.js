@@ -1,6 +1,6 @@
 // @ts-check
-// What can be taken back for a while: a deletion, which is asked for only when the time is over or the page goes,
-// and a cancel, which has happened and is made good by going on from the partial file.
+// What can be taken back for a while: a deletion, which is sent only when the time is over or the page is left,
+// and a cancel, which was sent at once and is undone by a retry from the partial file.
 
 import { Problem } from "./problem.js"
 
@@ -46,7 +46,7 @@ export class Undo extends EventTarget {
   }
 
   /**
-   * Many at once: they go together.
+   * Delete many tasks together.
    * @param {string[]} ids
    */
   deleteAll(ids) {
@@ -68,7 +68,7 @@ export class Undo extends EventTarget {
     if (pending.kind === "cancel") await this.#actions.run("retry", task)
   }
 
-  /** The page goes: what was put off is asked for now. */
+  /** The page is left: send the pending deletions now. */
   finish() {
     const ids = this.#toAsk([...this.#pending.keys()])
     for (const part of parts(ids)) {
@@ -82,7 +82,7 @@ export class Undo extends EventTarget {
   }
 
   /**
-   * Those of them that are to be deleted and were not asked for yet; now they are.
+   * Mark the pending deletions among these tasks as sent, and return their ids.
    * @param {string[]} ids
    */
   #toAsk(ids) {

@@ -1,6 +1,6 @@
 // @ts-check
-// What of the list is shown: the list itself, or, while the reader points at it, the list as it was. Then what is
-// due waits, and rows stay where they are whatever becomes of their tasks.
+// What is shown: the list itself, or, while the reader points at it, the list as it was. Then changes wait, and rows
+// stay where they are whatever becomes of their tasks.
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{key: number, from: number, to: number}} Section  rows `from` up to, but without, `to` */
@@ -12,7 +12,7 @@ export class View {
   sections = []
   isHeld = false
   #list
-  /** Ids of the rows, while they are held. @type {Map<string, number>} */
+  /** Id -> index of each row, while rows are held. @type {Map<string, number>} */
   #held = new Map()
   /** Ids of tasks that would come, go or move. @type {Set<string>} */
   #due = new Set()
@@ -40,7 +40,7 @@ export class View {
     this.refresh()
   }
 
-  /** Show the list as it is, unless rows are held. Says whether it was done. */
+  /** Show the list as it is, unless rows are held. Returns whether that was done. */
   refresh() {
     if (this.isHeld) return false
     this.items = [...this.#list.tasks]
@@ -48,7 +48,7 @@ export class View {
     return true
   }
 
-  /** Rows are held, and the reader has come to their end: what follows may come there. */
+  /** The reader has come to the end of held rows: append the rows that follow. */
   extend() {
     if (!this.isHeld) return void this.refresh()
     const tasks = this.#list.tasks

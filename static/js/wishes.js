@@ -15,9 +15,9 @@ export const DEFAULTS = {
   codec: "auto",
   audio_format: "mp3",
 }
-/** Where a clip without an end ends: behind that of any film. */
+/** The end of a clip that has none: later than the end of any film. */
 const BEHIND_ALL = "99:00:00"
-/** What is cut out of a film. @type {Record<string, string[]>} */
+/** Choice -> categories of SponsorBlock that are cut out of a film. @type {Record<string, string[]>} */
 const SPONSORS = {
   sponsor: ["sponsor"],
   most: ["sponsor", "selfpromo", "interaction", "intro", "outro", "preview", "hook", "filler"],
@@ -53,7 +53,7 @@ export function wishesOf(fields) {
 }
 
 /**
- * Of a preset only its name, and what was chosen otherwise than it says.
+ * The request with a preset: its name, and the fields that differ from it.
  * @param {Wishes} wishes
  * @param {string} name
  * @param {Record<string, any>} preset
