@@ -22,7 +22,7 @@ LONGEST_WHEN_LATE: Final = 300.0  # seconds between two looks if the broadcast m
 def after_look(
     status: TaskStatus, broken: Broken, patience: float, now: datetime, lasted: float = 0
 ) -> Requeued | None:
-    """The wait that follows an attempt of `lasted` seconds; None if the broadcast is not what failed it.
+    """The wait after an attempt of `lasted` seconds that found no broadcast yet; None after other failures.
 
     Once a broadcast is announced, a source that is out of reach is taken for one that has not begun: until
     the announced time, and for `patience` seconds more.

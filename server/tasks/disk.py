@@ -75,7 +75,7 @@ class Reserve:
             return True
 
     def is_in_vain(self, needs: int) -> bool:
-        """Whether `needs` bytes are more than the empty disk has room for, and no other machine may do."""
+        """Whether `needs` bytes do not fit on the empty disk, and no other machine may have a larger one."""
         return not self._elsewhere and max(self.disk.floor, FULL_BELOW) + needs > self.disk.size()
 
     def give_back(self, task_id: str) -> None:

@@ -71,7 +71,7 @@ class DiskWatch:
         return self._disk.has_room() and not self._reserve.is_short()
 
     async def _is_waited_for(self) -> bool:
-        """Whether a task waits for room. One that still runs does: there may be no room to requeue it."""
+        """Whether a task waits for room. Running ones count: there may be no room to record a requeue."""
         return bool(self._dispatcher.running()) or await self._tasks.any_queued()
 
 

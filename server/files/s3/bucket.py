@@ -58,9 +58,10 @@ class Bucket:
                 return bytes(await result.bytes_async())
 
     async def read(self, key: str, part: range) -> AsyncGenerator[memoryview, None]:
-        """Yield all of `part`. A stream that breaks off is resumed there, unless it broke off there before.
+        """Yield all of `part`. A stream that breaks off is resumed there.
 
-        So the bucket may close a connection that a slow client has kept idle.
+        Raises `StorageAway` after a time-out, or if the stream breaks off twice at the same byte.
+        The bucket may thus close a connection that a slow client has kept idle.
         """
         failed_at = -1
         while part:

@@ -229,7 +229,7 @@ class S3Files:
         try:
             await self._bucket.create(key, content)
         except FileExistsError:
-            if await self._bucket.get(key) != content:  # if equal, only the answer to a try was lost
+            if await self._bucket.get(key) != content:  # if equal, an earlier try has written it
                 raise UnsafeFile(f"{key} is of another worker") from None
 
     async def _give_up(self, task_id: str, attempt: int) -> None:

@@ -78,7 +78,7 @@ class House:
             self._ended.pop(task_id, None)
 
     async def sweep(self, tasks: Known) -> None:
-        """Delete orphaned objects that are a day old: the row of a younger one may not be written yet."""
+        """Delete day-old objects that no row names: the row of a younger one may not be written yet."""
         before = datetime.now(UTC) - ORPHANED_FOR
         for kind in ("files", "logs"):
             old: dict[str, list[str]] = {}
