@@ -1,6 +1,6 @@
-"""What runs in other processes only: the fork server, and the children that it starts.
+"""What runs outside the server process only: the fork server, and the children that it starts.
 
-Nothing else imports this package, and only this package imports yt_dlp. It stays small, because it lies
-in memory as long as the server runs: no pydantic, no aiohttp. It shares `server.jobs` and `server.codes`
-with the server; events are plain dicts of the shapes in `server.events`.
+The server never imports this package, and only this package imports yt_dlp. The fork server keeps it in
+memory as long as the server runs, so it stays small: no pydantic, no aiohttp. It shares `server.jobs`,
+`server.codes` and `server.redaction` with the server; events are plain dicts as in `server.events`.
 """

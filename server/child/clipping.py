@@ -1,7 +1,8 @@
-"""One stream of a clip: as little of it as there is a way to fetch, as a part with the film's times.
+"""Fetches as little as possible of one stream of a clip, as a part with the film's timestamps.
 
-Of HLS and DASH the segments that touch the clip, of an MP4 or Matroska with ranges the bytes around it, of
-everything else all. After an interruption the bytes around it are fetched anew, and all else is gone on with.
+Of HLS and DASH it fetches the segments that overlap the clip; of MP4 and Matroska, if the source supports
+range requests, the bytes around the clip; of everything else the whole stream. After an interruption byte
+ranges are fetched again from the start; segments and whole streams are resumed.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,12 +29,12 @@ _PLAIN: Final = ("http", "https")
 _QUIET: Final = ("-hide_banner", "-nostats", "-loglevel", "warning", "-y")
 _MAPS: Final = ("-map", "0:V?", "-map", "0:a?", "-map", "0:s?", "-c", "copy")
 _SHARES: Final = 1000
-_LEAD: Final = 5.0  # seconds: from the key frame before the start on
-_AROUND: Final = 500_000  # bytes of an index, and of what is read ahead
+_LEAD: Final = 5.0  # seconds: ffmpeg reads from the key frame before the clip on
+_AROUND: Final = 500_000  # bytes: a guess at the index and the read-ahead
 
 
 class Clipping:
-    """Like `Fetching`, of which it takes what there is no shorter way to."""
+    """Has the interface of `Fetching`, and leaves to it what is fetched as segments or as a whole."""
 
     def __init__(
         self, engine: Engine, job: Job, clip: Clip, log: Log, run: Callable[[list[str]], None]
@@ -47,14 +48,14 @@ class Clipping:
         self._start = clip.start
 
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
-        """Raises what `Fetching` does, and `JobFailed` if it is known that the clip lies behind the end."""
+        """Like `Fetching.fetch`; also raises `JobFailed` if the stream is known to end before the clip."""
         if narrowed := self._narrowed(stream):
             self._log.write(f"clip: segments from {narrowed.begins:.3f} s on, of {narrowed.total:.3f} s")
             only = narrowed.stream | {"duration": None}
             part = self._fetching.fetch(only, path, hook)
             return cutting.indexed(part, narrowed.begins, self._job.ffmpeg, self._run)
         if piece := self._through_window(stream, path, hook):
-            self._start = min(self._start, piece.begins)  # a sound of its own has to be there as well
+            self._start = min(self._start, piece.begins)  # separate sound, fetched next, starts there too
             return piece
         duration = stream.get("duration")
         if duration and self._clip.start >= duration:
@@ -69,7 +70,7 @@ class Clipping:
             return clips.narrow(stream, self._clip, self._playlist)
         except YoutubeDLError as error:
             self._log.write(f"clip: its playlist cannot be read: {error}")
-            return None  # whoever fetches the whole finds out why
+            return None  # fetching the whole stream will raise the cause
 
     def _playlist(self, stream: Mapping[str, Any]) -> tuple[str, str]:
         if given := stream.get("hls_media_playlist_data"):
@@ -81,7 +82,7 @@ class Clipping:
     # A plain file.
 
     def _through_window(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part | None:
-        """None if the source knows no ranges, or it is of a kind that cannot be read from the middle."""
+        """None if the source has no range requests, or the stream cannot be read from the middle."""
         if determine_protocol(stream) not in _PLAIN or stream.get("fragments"):
             return None
         counted = _Counted(hook, path)
@@ -103,7 +104,7 @@ class Clipping:
         return part
 
     def _share(self, duration: float) -> float:
-        """Of the whole, of what is read for the clip; 0 if nobody knows."""
+        """The share (0-1) of the stream that is read for the clip; 0 if `duration` is 0: unknown."""
         return min(1.0, (self._clip.end - self._clip.start + _LEAD) / duration) if duration else 0.0
 
     def _copied(self, window: Window, reader: str, path: Path) -> Part:
@@ -131,7 +132,7 @@ class Clipping:
 
 
 class _Counted:
-    """Tells of the bytes that come: how many there will be nobody knows, so their share is guessed."""
+    """Reports the bytes received; their total is unknown beforehand, so the share of it is an estimate."""
 
     def __init__(self, hook: Hook, path: Path) -> None:
         self._hook = hook

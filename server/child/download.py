@@ -63,13 +63,13 @@ from server.jobs import Job
 
 _ENCODING, _COPYING = 0.25, 0.05
 _ESTIMATED: Final = ("aac", "mp3", "mpg", "ts")
-"""Containers that do not say how long they are: ffmpeg guesses it from their bytes, or their times jump."""
+"""Containers without a reliable duration: ffmpeg estimates it from their size, or their timestamps jump."""
 
-_FULL = 0.9  # of what is allowed: a recording ends there, and what is made of it has room
+_FULL = 0.9  # of `max_filesize`: a recording ends there, so that the file made of it stays below the limit
 
 
 class Download:
-    """`run` returns the fields of `produced`; whatever it raises is for `failures.classify`."""
+    """`run` returns the fields of the event `produced`; `failures.classify` has a code for what it raises."""
 
     def __init__(self, job: Job, channel: Channel, log: Log) -> None:
         self._job = job
@@ -90,20 +90,20 @@ class Download:
         self._reporter.moved()
 
     def on_time(self, seconds: float) -> None:
-        """ffmpeg has written that much; comes in a thread of its own."""
+        """Report that ffmpeg has written `seconds` of its output; called in another thread."""
         if self._converting:
             self._reporter.convert(self._meter.of_convert(seconds / self._converting))
         else:
             self._reporter.moved()
 
     def set_rate(self, bytes_per_second: int | None) -> None:
-        """0: what is fetched waits; a broadcast goes on, because it waits for nobody."""
+        """None: no limit. 0 pauses fetching, but not a recording: a broadcast is sent only once."""
         if self.throttle.set_rate(bytes_per_second):
             self._speed.changed()
         self._reporter.hold(bytes_per_second == 0)
 
     def finish(self) -> None:
-        """End a live recording and keep it; nothing else minds."""
+        """End a live recording and keep it; other downloads are not affected."""
         self._finish_asked.set()
 
     def run(self, engine: Engine) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Download:
                 info = alternatives.instead_of(refused)
 
     def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
-        """Fetch what `info` has chosen; raises `Refused` if nothing of it is to be had."""
+        """Fetch the streams chosen in `info`; raises `Refused` if nothing usable of a stream comes."""
         clip = self._wishes.clip
         about = clips.described(info, clip) if clip else dict(info)
         self._channel.send("described", video_info=describe.video_info(about))
@@ -170,7 +170,7 @@ class Download:
         return self._produced(about, main, files, cut=kept != ALL)
 
     def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
-        """None if all there is, is what earlier attempts recorded: the broadcast is over."""
+        """None if the broadcast is over and what earlier attempts recorded is all there will be."""
         recorded = self._has_recorded()
         try:
             info = self._extract(engine)
@@ -210,7 +210,7 @@ class Download:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
     def _pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[dict[str, str], Path | None]:
-        """Make the small picture; return the large one as a file and the cover, if they are wanted."""
+        """Make the preview; return the thumbnail (kind -> name) and the path of the cover, if wanted."""
         asked_for, small, whole = "thumbnail" in self._wishes.outputs, self._directory / PREVIEW, None
         embedded, cover = self._wishes.embed_metadata, None
         if asked_for or embedded or not small.exists():
@@ -244,7 +244,7 @@ class Download:
     def _fetch(self, way: Fetching | Clipping, streams: list[dict[str, Any]], names: list[str]) -> list[Part]:
         fetched = []
         for counted, stream, name in zip(self._meter.streams, streams, names, strict=True):
-            self.throttle.pace(0)  # no connection is opened that would only be held
+            self.throttle.pace(0)  # while paused, open no connection that would only be idle
             hook = partial(self._on_event, counted)
             fetched.append(way.fetch(stream, self._directory / name, hook))
         self._fetched = self._playing.whole()
@@ -257,22 +257,22 @@ class Download:
         return _ENCODING if outputs.encodes(self._wishes) else _COPYING
 
     def _on_event(self, counted: Stream, event: Mapping[str, Any]) -> None:
-        """yt-dlp tells of one of the streams."""
+        """Take in `event`, a progress dict of yt-dlp about the stream `counted`."""
         came_in = counted.update(event)
         self._check_size(self._meter.at_least)
         self._needs.learn(sizes=self._meter.sizes)
         self._reporter.download(self._meter, {**event, "speed": self._speed.of(event, came_in)})
-        if not event.get("paced"):  # on its way here
+        if not event.get("paced"):  # else the proxy or relay has paced these bytes
             self._playing.look()
             self.throttle.pace(came_in)
 
     def _on_bytes(self, came_in: int) -> None:
-        """Of something beside the streams."""
+        """Pace `came_in` bytes of something other than the streams: of subtitles."""
         self._reporter.moved()
         self.throttle.pace(came_in)
 
     def _join(self, fetched: list[Part], sizes: list[int]) -> list[Part]:
-        """What was `fetched`, of which sections of these `sizes` come one after the other, as one section."""
+        """Join the `fetched` parts into one section; `sizes` are the numbers of parts in each, in order."""
         if len(sizes) < 2:
             return fetched
         rest = iter(fetched)
@@ -298,7 +298,7 @@ class Download:
 
     def _listen_to(self, engine: Engine, streams: list[dict[str, Any]]) -> None:
         counted, began, most = Stream(), time.monotonic(), self._job.max_filesize
-        self._meter = Meter([counted], convert=1.0)  # how long it will be is not known: it stays at 20
+        self._meter = Meter([counted], convert=1.0)  # its length is unknown: progress stays at 20
 
         def on_size(size: int, came_in: int) -> None:
             counted.done = size
@@ -317,7 +317,10 @@ class Download:
         )
 
     def _still_live(self, engine: Engine, streams: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-        """The streams after an interruption: `streams` if nobody can tell, None if it is over."""
+        """The streams to record after an interruption, None if the broadcast is over.
+
+        `streams` again if the source cannot tell at the moment.
+        """
         try:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
@@ -330,7 +333,7 @@ class Download:
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None = None
     ) -> dict[str, Any]:
         recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
-        tagged = self._tagged(info, [], (), cover)  # a broadcast's chapters are not those of a recording
+        tagged = self._tagged(info, [], (), cover)  # chapters have the broadcast's times, not the recording's
         files = self._produce(recorded, extras=Extras(tagged=tagged))
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         seen = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
@@ -341,7 +344,7 @@ class Download:
     def _chapters(
         self, info: Mapping[str, Any], fetched: list[Part], left: list[Part], kept: Kept
     ) -> list[Chapter]:
-        """Those that the source tells of, else those in what was `fetched`; of what is `left` of the film."""
+        """The source's chapters, else those in the `fetched` file, at the times of what is `kept`."""
         if not (self._wishes.embed_metadata or self._wishes.split_chapters) or not left:
             return []
         duration = max(part.media.duration or 0 for part in left) or None
@@ -352,7 +355,7 @@ class Download:
         return timeline.chapters(chapters.sensible(said, whole), kept)
 
     def _split(self, files: Mapping[str, str], said: Sequence[Chapter], extras: Extras) -> dict[str, str]:
-        """The film in its chapters, or the sound where that is all there is."""
+        """Split the film, or without one the sound, into a file for each chapter; returns kind -> name."""
         whole = files.get("video") or files.get("audio")
         if not self._wishes.split_chapters or whole is None:
             return {}
@@ -371,7 +374,7 @@ class Download:
         said: Sequence[Chapter],
         cover: Path | None,
     ) -> Tagged | None:
-        """What the files are to say about themselves."""
+        """Write the metadata to embed; None if none is wanted."""
         if not self._wishes.embed_metadata:
             return None
         sounds = (stream.get("language") for stream in streams if stream.get("acodec") != "none")
@@ -397,7 +400,7 @@ class Download:
         programs.convert(self._job.ffmpeg, arguments, self._log.write)
 
     def _true_length(self, main: Media | None, files: Mapping[str, str], kept: Kept) -> dict[str, float]:
-        """The seconds of what was made, whatever its page says: pages lie."""
+        """`duration` in seconds as measured on the file made: that on the page may be wrong."""
         name = files.get("video") or files.get("audio")
         length = probe.length(self._directory / parts.OUT / name) if name else None
         if length is None and len(kept.spans) > 1:
@@ -410,7 +413,7 @@ class Download:
         self, info: Mapping[str, Any], main: Media | None, files: dict[str, str], *, cut: bool = False
     ) -> dict[str, Any]:
         if not files:
-            raise JobFailed("no_subtitles")  # the other outputs have said so
+            raise JobFailed("no_subtitles")  # for every other output an error was raised before
         out = self._directory / parts.OUT
         with flushing.meanwhile(self._reporter.moved):
             sums = {name: flushing.flush(out / name) for name in files.values()}
@@ -435,7 +438,7 @@ class Download:
 
 
 def install(job: Job, log: Log, throttle: Throttle) -> None:
-    """Change what yt-dlp does between two blocks and leaves to ffmpeg, for the rest of this process."""
+    """Replace the functions of yt-dlp's downloaders that a download needs, for the rest of this process."""
     broadcasts.install()
     handed.install(job, log, throttle)
     fragments.install()
@@ -448,6 +451,6 @@ def install(job: Job, log: Log, throttle: Throttle) -> None:
 
 
 def _aspect(streams: list[dict[str, Any]]) -> float | None:
-    """Width by height of the picture, if its file says it wrong (yt-dlp's `stretched_ratio`)."""
+    """The picture's width / height, if its file states it wrong (yt-dlp's `stretched_ratio`)."""
     said = (stream.get("stretched_ratio") for stream in streams)
     return next((float(ratio) for ratio in said if ratio not in (None, 0, 1)), None)

@@ -16,12 +16,12 @@ from server.child.source.failures import BrokeOff
 from server.jobs import Job
 
 _FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m", "rtmp")
-_SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and of all: more than this is not for want of precision
-_READING: Final = {"avi": ("-fflags", "+genpts")}  # it does not say when a picture is shown; others have to
+_SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and share of all: a larger gap is no rounding error
+_READING: Final = {"avi": ("-fflags", "+genpts")}  # AVI has no timestamps (PTS); other containers need them
 
 
 class Fetching:
-    """Raises `Refused` if nothing of a stream is to be had, and `BrokeOff` if something of it has come."""
+    """Raises `Refused` if it fails before anything usable of a stream has come, `BrokeOff` if after."""
 
     def __init__(self, engine: Engine, job: Job, log: Log) -> None:
         self._engine = engine
@@ -29,9 +29,9 @@ class Fetching:
         self._log = log
 
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
-        """The stream at `path`; `hook` gets yt-dlp's progress dicts.
+        """Fetch the stream to `path`; `hook` gets yt-dlp's progress dicts.
 
-        One that is shorter than was announced is fetched once more, and then taken as it is: pages lie.
+        A stream shorter than announced is fetched once more, then taken as it is: pages may be wrong.
         """
         part = self._fetch_once(stream, path, hook)
         if not _is_short(part, stream):
@@ -69,7 +69,7 @@ class Fetching:
 
     def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
         plain = is_plain(stream)
-        if plain and probe.is_cut_off(path):  # not every source says how much is to come, or says it right
+        if plain and probe.is_cut_off(path):  # sources may send no length, or a wrong one
             parts.back_to_unfinished(path)
             raise JobFailed("incomplete", "the source ended before the file did")
         need_rate = bool(self._job.wishes.audio_quality)
@@ -86,6 +86,6 @@ def _is_short(part: Part, stream: Mapping[str, Any]) -> bool:
 
 
 def is_plain(stream: Mapping[str, Any]) -> bool:
-    """Whether it comes as one file that needs no mending, by yt-dlp's names of protocols and containers."""
+    """Whether the stream comes as one file, not in fragments, by yt-dlp's protocol and container names."""
     names = f"{stream.get('protocol')} {stream.get('container')}"
     return not any(sign in names for sign in _FRAGMENTED)

@@ -8,11 +8,12 @@ milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a pac
     in   {"op": "start", "id": …} with two descriptors: the job's channel and its log; {"op": "kill", "id": …}
          {"op": "ping"}
     out  {"event": "ready", …}, {"event": "started", …}, {"event": "exit", …}, {"event": "pong"}
-         {"event": "unfit", …} instead of "ready", and then the end: this yt-dlp is of no use
+         {"event": "unfit", …} instead of "ready", before it exits: this yt-dlp lacks what jobs need
 
-Nothing that is started here outlives the server, this process or its own leader: a child is a session of its
-own, is killed with its parent, and its group is killed while its leader, not yet reaped, keeps the number
-from being used again. "exit" is said when no process of the group is left, so none writes a file any more.
+No process that is started here outlives the server, the fork server or its group's leader. A child leads a
+session and a process group of its own, and the kernel kills it when the fork server dies. When it has ended,
+its group is killed before it is reaped: as a zombie it keeps the group id from being reused. "exit" is sent
+when no process of the group is left, so none writes a file any more.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-if __name__ == "__main__":  # isolated: from the checkout, and after all else, only what is asked for by name
+if __name__ == "__main__":  # -I omits the checkout; added last, it shadows no other module
     sys.path.append(str(Path(__file__).parents[2]))
 
 from server.child import preload
@@ -66,13 +67,13 @@ class ForkServer:
         self._control = control
         self._pid = os.getpid()
         self._leaders: dict[int, str] = {}  # process id -> the job's id
-        self._dying: dict[int, dict[str, Any]] = {}  # group id -> what to say when all of it is gone
+        self._dying: dict[int, dict[str, Any]] = {}  # group id -> fields of "exit", for when it is empty
         self._adopts = _adopt_orphans()
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
 
     def serve(self, run_job: RunJob, **ready: Any) -> NoReturn:
-        """Say that it is `ready`, and run `run_job` in children until the server is gone."""
+        """Send "ready" with the fields `ready`, and run `run_job` in children until the server is gone."""
         wake = _wake_on_death_of_children()
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -89,7 +90,7 @@ class ForkServer:
                 self._receive(run_job)
 
     def give_up(self, **why: Any) -> NoReturn:
-        """Say why no job can be run, and end: the server tries again, for somebody may mend it meanwhile."""
+        """Send why no job can be run, and exit; the server tries again, since yt-dlp may be replaced."""
         self._send("unfit", **why)
         self._end()
 
@@ -132,7 +133,7 @@ class ForkServer:
                 _kill(pid)
 
     def _reap(self) -> None:
-        """Take in all that have ended: many deaths make one signal."""
+        """Reap all children that have ended: several deaths may raise only one SIGCHLD."""
         while (ended := _next_ended()) is not None:
             job = self._leaders.pop(ended, None)
             if job is not None:
@@ -148,7 +149,10 @@ class ForkServer:
                 }
 
     def _kill_orphans(self) -> None:
-        """What has left its group, and its parent, has come to us: all our own children are leaders."""
+        """Kill processes that left their group and whose parent died: this subreaper has adopted them.
+
+        Every child that is not a leader is one.
+        """
         if self._adopts:
             for pid in _children() - self._leaders.keys():
                 os.kill(pid, signal.SIGKILL)
@@ -164,7 +168,7 @@ class ForkServer:
             self._end()
 
     def _end(self) -> NoReturn:
-        """The server is gone: so is everything that was started for it."""
+        """Kill all jobs, whose server is gone, and exit."""
         for pid in self._leaders:
             _kill(pid)
         os._exit(0)
@@ -182,7 +186,7 @@ class ForkServer:
             os._exit(code)
 
     def _leave_the_server(self, channel: int, journal: int) -> None:
-        """Keep nothing of the parent but its memory."""
+        """Give up all that a fork inherits except memory: session, signal handlers and descriptors."""
         os.setsid()
         linux.die_with_parent(self._pid)
         signal.set_wakeup_fd(-1)
@@ -231,7 +235,7 @@ def _next_ended() -> int | None:
 
 
 def _kill(leader: int) -> None:
-    os.kill(leader, signal.SIGKILL)  # it may not have made its group yet
+    os.kill(leader, signal.SIGKILL)  # it may not have called setsid yet
     _kill_group(leader)
 
 

@@ -39,11 +39,11 @@ from server.redaction import trace_of
 
 
 def main(channel: socket.socket) -> NoReturn:
-    """Do the job that the server writes to `channel`; the last word there is how it ended."""
+    """Do the job that the server writes to `channel`; the last event sent there says how it ended."""
     over, log = Event(), Log()
     link = Channel(channel, lambda: None if over.is_set() else end_group())
     kind, fields = _run(link, log)
-    over.set()  # a server that goes away after the last word is no reason to die
+    over.set()  # from here on a server that closes the channel does not kill this process
     link.send(kind, **fields)
     try:
         channel.shutdown(socket.SHUT_WR)
@@ -52,7 +52,7 @@ def main(channel: socket.socket) -> NoReturn:
 
 
 def warm(ffmpeg: str) -> None:
-    """Leave in memory what every job needs; the fork server calls this once before it starts any."""
+    """Fill the caches that every job needs; the fork server calls this once before it starts any job."""
     share_certificates()
     log = Log(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
     with Engine(options.for_download(_rehearsal(ffmpeg), log), Trail()) as engine:
@@ -61,7 +61,7 @@ def warm(ffmpeg: str) -> None:
 
 
 def _rehearsal(ffmpeg: str) -> Job:
-    """A job for which every kind of filter is needed."""
+    """A job whose wishes need every kind of yt-dlp's format filters."""
     wishes = Wishes(
         url="http://warm.invalid/",
         outputs=("video",),
@@ -121,7 +121,7 @@ def _understood(message: Mapping[str, Any]) -> Job:
 
 
 def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
-    """`error` as the fields of `broken`. Nothing may go wrong here: the child would die without a word."""
+    """`error` as the fields of the event `broken`. Must not raise: the child would end without any event."""
     try:
         failure, said = classify(error, trail), str(error)
     except Exception as another:
@@ -135,7 +135,7 @@ def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
 
 
 def _described(fault: BaseException, log: Log) -> dict[str, str]:
-    """For the server's log, with an id that leads there from the task's."""
+    """The traceback for the server's log, under an id that the task's log has as well."""
     number, trace = secrets.token_hex(8), trace_of(fault)
     log.write(f"error {number}\n{trace}")
     return {"id": number, "trace": trace}
@@ -154,7 +154,7 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
 def _obey(command: Mapping[str, Any], work: download.Download) -> None:
     match command.get("command"):
         case "stop":
-            end_group()  # partial files are good at any moment
+            end_group()  # safe at any moment: partial files survive a kill
         case "finish":
             work.finish()
         case "rate":
@@ -201,10 +201,10 @@ def _cookies_of(job: Job, engine: Engine, link: Channel, log: Log) -> AbstractCo
 def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Callable[[], None]) -> None:
     """From here on this process reaches only its directory and public addresses.
 
-    No thread may run yet: Landlock holds for threads that start later.
+    No other thread may run yet: Landlock covers this thread and those that start later.
     """
     directory = Path(job.directory)
-    lock = _lock(job.lock)  # first: who has it may be deleting the directory
+    lock = _lock(job.lock)  # first: another holder may be deleting the directory
     directory.mkdir(mode=0o700, exist_ok=True)
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
@@ -216,16 +216,16 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
 
 
 def _lock(path: str) -> int:
-    """Wait until nobody else writes this task's files.
+    """Wait for the lock on this task's files, and return its descriptor.
 
-    ffmpeg inherits the descriptor, so that the lock ends with the last writer.
+    ffmpeg inherits the descriptor, so that the lock is held until the last writer has ended.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if _is_at(path, descriptor):
             return descriptor
-        os.close(descriptor)  # it was deleted while we waited: another could lock its successor
+        os.close(descriptor)  # deleted meanwhile: another process could lock a new file at `path`
 
 
 def _is_at(path: str, descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""From what was fetched to what is kept of it: a clip, or a film without what sponsors paid for, or both."""
+"""Cuts what was fetched down to what is kept: a clip, or a film without its sponsor segments, or both."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from server.child.process.log import Log
 from server.jobs import Job
 
 NOTHING: Final = 0.1
-"""Seconds: sound is often longer than its picture by less than that."""
+"""Seconds. What is shorter counts as nothing: sound is often longer than its picture by less than that."""
 
 
 class Keeping:
-    """`left_out` are spans of the film, in any order; `run` runs ffmpeg."""
+    """`left_out` are the spans of the film to cut out, in any order; `run` runs ffmpeg."""
 
     def __init__(
         self, job: Job, left_out: Sequence[Span], log: Log, run: Callable[[list[str]], None]
@@ -28,10 +28,10 @@ class Keeping:
         self._run = run
 
     def of(self, fetched: list[Part]) -> tuple[list[Part], Kept]:
-        """`fetched` as it has to be read, and what is kept of the film.
+        """Returns the parts to make the outputs of, and what is kept of the film.
 
-        Where that is cut to the frame it is read from the first to the last that is kept: what lies between
-        is left out when it is encoded. Raises `JobFailed` if the clip lies behind the end.
+        An exact clip is read from the first to the last moment that is kept: filters drop what lies between
+        when it is encoded. Raises `JobFailed` if the film ends before the clip starts.
         """
         ends = _end_of(fetched)
         kept = self._kept(ends)
@@ -73,7 +73,7 @@ class Keeping:
 
 
 def _end_of(fetched: Sequence[Part]) -> float:
-    """Of the film, which is its picture's, as far as that is known."""
+    """The second at which the film ends, by its picture if it has one; infinity if that is unknown."""
     pictures = [part for part in fetched if part.media.video] or fetched
     known = [part.begins + part.media.duration for part in pictures if part.media.duration]
     return max(known, default=math.inf)

@@ -1,8 +1,8 @@
-"""How many bytes a download will have in its directory at once, as far as is known before it begins.
+"""Estimates how many bytes a download will have in its directory at once, before it begins.
 
-Nothing of it is deleted before its end, so every step that writes another copy of the film counts: `STEPS`
-has all of them. Publishing moves what was made, or sends it away, and takes no room of its own; nor does the
-index of an MP4, which ffmpeg moves to the front within the file. How large a broadcast will be nobody knows.
+A job deletes nothing before it ends, so every step that writes another copy of the film counts: `STEPS` has
+all of them. Publishing moves or uploads what was made, and takes no more room; nor does `+faststart`, which
+moves the index of an MP4 to the front within the file. For a recording there is no estimate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,17 @@ from server.child.process.progress import weight
 from server.jobs import Wishes
 
 _RATES: Final = {"mp3": 190, "m4a": 160, "opus": 128, "flac": 900, "wav": 1411}
-"""kbit/s of sound that is encoded, if no other rate is asked for; of lossless ones a usual rate."""
+"""kbit/s of sound that is encoded, if no other rate is asked for; for lossless formats a usual rate."""
 
 Stream = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What is known by now of what is to be fetched; of its streams one after the other the `sizes`.
+    """What is known so far of a download; `sizes` are the bytes of its streams, in their order.
 
-    `duration` is in seconds, of the clip if there is one; `left_out` is cut out. `chapters`: it has some.
+    `duration` is in seconds, that of the clip if there is one; `left_out` are the spans to cut out;
+    `chapters` says whether the film has any.
     """
 
     wishes: Wishes
@@ -47,7 +48,7 @@ class Film:
         ]
 
     def bytes_of(self, streams: Sequence[Stream]) -> float:
-        """A size that the source does not say counts as nothing: too little is better than too much."""
+        """A size that the source does not state counts as 0: better an estimate too low than one too high."""
         return sum(weight(stream, self.duration) for stream in streams)
 
     @property
@@ -56,14 +57,14 @@ class Film:
 
     @property
     def kept(self) -> Kept:
-        """Of its own time, or of its film's where it is a clip."""
+        """The spans that are kept, in the film's time, also where only a clip of it is fetched."""
         clip = self.wishes.clip
         left = (Kept().within(clip.start, clip.end) if clip else ALL).without(self.left_out)
         return left if clip or left == ALL or not self.duration else left.within(0.0, self.duration)
 
     @property
     def share(self) -> float:
-        """Of what is fetched, in what is made of it: of a clip no more than that is fetched, mostly."""
+        """The share (0-1) of the bytes fetched that is kept: mostly no more than the clip is fetched."""
         return min(1.0, self.kept.length / self.duration) if self.duration else 1.0
 
     @property
@@ -72,9 +73,9 @@ class Film:
 
 
 class Needs:
-    """Tells what a download needs, and again when that turns out to be more.
+    """Calls `tell` with the bytes that a download needs, and again when they turn out to be more.
 
-    Many sources say how large a file is only when it is asked for.
+    Many sources state the size of a file only when it is requested.
     """
 
     def __init__(self, film: Film, tell: Callable[[int], None]) -> None:
@@ -83,7 +84,7 @@ class Needs:
         self._told = 0
 
     def learn(self, **known: Any) -> None:
-        """More about the film: fields of `Film`."""
+        """Take in what is now `known` of the film: fields of `Film`."""
         film = replace(self._film, **known)
         if film != self._film:
             self._film = film
@@ -94,7 +95,7 @@ class Needs:
 
 
 def in_all(film: Film) -> int | None:
-    """Bytes; None if the source says nothing of its sizes."""
+    """The bytes of all steps; None if the source states no sizes."""
     return int(sum(step(film) for step in STEPS.values())) if _fetched(film) else None
 
 
@@ -103,7 +104,7 @@ def _fetched(film: Film) -> float:
 
 
 def _merged(film: Film) -> float:
-    """See `server.child.media.joining`: sections that are not all one file, of one kind."""
+    """See `server.child.media.joining`: sections are merged unless each is one file of the same kind."""
     kinds = {stream.get("ext") for stream in film.streams}
     alike = all(len(section) == 1 for section in film.sections) and len(kinds) == 1
     return 0 if film.in_one or alike else _fetched(film)
@@ -121,7 +122,7 @@ def _is_seekable(stream: Stream) -> bool:
 
 
 def _apart(film: Film) -> float:
-    """See `cutting.apart`: picture and sound, each for itself."""
+    """See `cutting.apart`: picture and sound are written to a file each."""
     together = [stream for stream in film.streams if not (film.in_one and _is_apart(stream))]
     return film.bytes_of(together) if film.is_spliced else 0
 
@@ -141,7 +142,7 @@ def _video(film: Film) -> float:
 
 
 def _is_moved(film: Film) -> bool:
-    """Whether the film is what was fetched, as it came."""
+    """Whether the file that was fetched becomes the output unchanged."""
     wishes, streams = film.wishes, film.streams
     embeds = wishes.subtitles.embed or wishes.embed_metadata
     fits = len(streams) == 1 and is_plain(streams[0]) and not embeds and film.kept == ALL

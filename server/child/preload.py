@@ -16,9 +16,9 @@ from typing import Any
 
 from server.child.process import borrowed
 
-# Modules that their users can do without, and no download needs: the detection of text encodings (which
-# `requests` wants), the reading of browsers' cookies, live chats, covers for files that
-# ffmpeg cannot put them in. And what looks like a browser, which a child loads when a source asks for it.
+# Optional dependencies that no download needs: detection of text encodings (for `requests`), reading of
+# browsers' cookies, live chats, covers in files where ffmpeg cannot put them. And curl_cffi, which
+# impersonates browsers: a child loads it when a source asks for it.
 _LEFT_OUT = (
     "charset_normalizer",
     "chardet",
@@ -29,7 +29,7 @@ _LEFT_OUT = (
     "curl_cffi",
 )
 
-# Modules that their users cannot do without, but of which only live chats make use.
+# Modules that yt-dlp imports unconditionally, but that only live chats use.
 _LATER = ("asyncio",)
 
 _NEEDED = (
@@ -44,9 +44,9 @@ _NEEDED = (
 
 
 def load(job: str) -> ModuleType:
-    """Import yt_dlp, and return the module `job`; raises `Unfit` if that yt-dlp is of no use to it."""
+    """Import yt_dlp, and return the module `job`; raises `borrowed.Unfit` if that yt-dlp can run no job."""
     with _left_out(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # requests misses the detection of encodings
+        warnings.simplefilter("ignore")  # requests warns that it finds no detection of encodings
         for name in _NEEDED:
             importlib.import_module(name)
         borrowed.insist()
@@ -56,8 +56,8 @@ def load(job: str) -> ModuleType:
 def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str | None]:
     """Fill the caches of yt-dlp and of `job`; returns the versions of yt-dlp, ffmpeg and deno.
 
-    Afterwards the garbage collector looks at none of it any more: each page that it touched in a child
-    would be copied.
+    Afterwards the garbage collector ignores all of it (`gc.freeze`): in a child each page that it touched
+    would be copied (copy-on-write).
     """
     import yt_dlp
 
@@ -78,7 +78,7 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
 
 
 def _ffmpeg_version(executable: str) -> str | None:
-    """Ask once; yt-dlp keeps the answers for ffmpeg and ffprobe in the class."""
+    """Ask once; yt-dlp caches the versions of ffmpeg and ffprobe in the class, and children inherit them."""
     from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
     FFmpegPostProcessor._ffmpeg_location.set(executable)
@@ -95,7 +95,7 @@ def _deno_version(executable: str) -> str | None:
 
 
 class _Later(ModuleType):
-    """Stands for a module with whoever imported it, until something of it is used.
+    """A lazy stand-in for a module, which is imported when one of its attributes is used.
 
     Without asyncio the fork server is 1.3 MiB smaller.
     """
@@ -106,7 +106,7 @@ class _Later(ModuleType):
 
 @contextmanager
 def _left_out() -> Iterator[None]:
-    """Have imports of `_LEFT_OUT` fail inside the block, but not for those who ask later."""
+    """Inside the block, make imports of `_LEFT_OUT` fail and those of `_LATER` lazy; later imports work."""
     stand_ins: dict[str, Any] = dict.fromkeys(_LEFT_OUT) | {name: _Later(name) for name in _LATER}
     absent = stand_ins.keys() - sys.modules.keys()
     sys.modules.update({name: stand_ins[name] for name in absent})

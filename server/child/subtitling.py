@@ -24,12 +24,12 @@ from server.jobs import Job
 
 _FOLDER: Final = "subtitles"
 _OF_TEXTS: Final = "conversion_failed"
-"""Other faults are the machine's: an ffmpeg that was killed may do better in the next attempt."""
+"""The fault that costs one language only. Others are the machine's (a killed ffmpeg): a retry may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subtitle:
-    """A file in UTF-8. `tag` is the language in a harmless form, `title` the source's name for it."""
+    """A file in UTF-8. `tag` is the language, safe in file names, `title` the source's name for it."""
 
     path: Path
     tag: str
@@ -37,7 +37,7 @@ class Subtitle:
 
 
 class Subtitling:
-    """Nothing is asked of the network before `make`."""
+    """Only `make` uses the network."""
 
     def __init__(self, job: Job, info: Mapping[str, Any], log: Log) -> None:
         self._job = job
@@ -47,11 +47,15 @@ class Subtitling:
 
     @property
     def names(self) -> list[str]:
-        """Of what is fetched, in the job's directory."""
+        """The names of the files to fetch, in the job's directory."""
         return [offered.name_of(self._info, chosen) for chosen in self._chosen]
 
     def make(self, engine: Engine, pace: Callable[[int], None]) -> list[Subtitle]:
-        """Raises what was met if subtitles are all that is wanted, and none came."""
+        """Fetch and convert the chosen subtitles; `pace` gets the number of bytes that have come.
+
+        A language that fails is left out. Raises `JobFailed` for faults of the machine; if subtitles are the
+        only output and none came, raises yt-dlp's error or `JobFailed`.
+        """
         directory = Path(self._job.directory)
         folder, fetching = directory / _FOLDER, Fetching(engine, self._info, self._log, pace)
         folder.mkdir(mode=0o700)
@@ -64,7 +68,7 @@ class Subtitling:
         return made
 
     def follow(self, made: list[Subtitle], kept: Kept) -> list[Subtitle]:
-        """Of what was `made` what is left where only some of the film is, with its times there."""
+        """`made`, retimed to what is `kept` of the film; subtitles with no cue left are dropped."""
         return [one for one in made if self._follows(one, kept)] if kept != ALL else made
 
     def _follows(self, subtitle: Subtitle, kept: Kept) -> bool:
@@ -77,9 +81,9 @@ class Subtitling:
         return True
 
     def embedded(self, made: list[Subtitle], duration: float) -> tuple[Embedded, ...]:
-        """Of what was `made` what is shown before a film of so many seconds ends: else it would get longer.
+        """`made` without what is shown after `duration` seconds, which would make the film longer.
 
-        0 if that is not known. Empty if nothing is to be embedded.
+        `duration` is 0 if unknown. Empty if nothing is to be embedded.
         """
         if not self._job.wishes.subtitles.embed:
             return ()
