@@ -1,1 +1,1 @@
-"""What the fetched bytes are, and what ffmpeg makes of them. Knows no source."""
+"""Inspects fetched files, and makes outputs of them with ffmpeg. Nothing here depends on a source."""

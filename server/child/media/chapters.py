@@ -1,4 +1,4 @@
-"""A film's chapters, made sense of: in order, without overlaps, within the film."""
+"""A film's chapters, cleaned up: in order, without overlaps, within the film."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from typing import Any, Final
 from server.child.media import programs
 
 MOST: Final = 1000
-_SHORTEST: Final = 0.001  # seconds: containers have them in thousandths
+_SHORTEST: Final = 0.001  # seconds: containers store times in milliseconds
 _LATEST: Final = 1e7  # seconds
 
 
@@ -26,7 +26,7 @@ class Chapter:
 
 
 def sensible(said: Iterable[Chapter], duration: float | None) -> list[Chapter]:
-    """Those that lie within `duration`, each before the next one begins."""
+    """At most `MOST` chapters that start within `duration` seconds, each cut off where the next begins."""
     last = min(duration or _LATEST, _LATEST)
     ordered = sorted((one for one in said if 0 <= one.start < last), key=lambda one: one.start)[:MOST]
     ends = [*(later.start for _, later in pairwise(ordered)), last]
@@ -35,7 +35,7 @@ def sensible(said: Iterable[Chapter], duration: float | None) -> list[Chapter]:
 
 
 def as_chapter(said: Mapping[str, Any], title: str | None) -> Chapter | None:
-    """One that yt-dlp tells of; without an end it goes on to the next."""
+    """A chapter from yt-dlp's dict, None if it has no valid start; without an end it lasts until the next."""
     start, end = _number(said.get("start_time") or 0), _number(said.get("end_time"))
     if start is None:
         return None
@@ -43,7 +43,7 @@ def as_chapter(said: Mapping[str, Any], title: str | None) -> Chapter | None:
 
 
 def of_file(path: Path, ffmpeg: str) -> list[Chapter]:
-    """Those that a file has by itself; ffmpeg writes them in thousandths or whatever unit it says."""
+    """The chapters in the file at `path`, as ffmpeg lists them: each with a time base of its own."""
     said = programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", "-f", "ffmetadata", "-"]).output
     sections = said.split("\n[CHAPTER]\n")[1:]
     return [chapter for section in sections if (chapter := _of_section(section))]

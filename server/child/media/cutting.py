@@ -1,7 +1,7 @@
-"""From a fetched part to what is kept of it.
+"""Cuts a fetched part down to what is kept of it.
 
-A part is cut where it is read: `-ss` and `-t` in front of it, as yt-dlp has ffmpeg do it. For that its
-container must say where key frames are, and its times must be those of the film. `indexed` sees to both.
+ffmpeg cuts a part while reading it, by the input options `-ss` and `-t`, as with yt-dlp. For that the
+container must have an index of key frames and the film's timestamps. `indexed` provides both.
 """
 
 import math
@@ -27,9 +27,9 @@ SEEKABLE: Final = {
     "mkv": "matroska",
     "webm": "matroska",
 }
-"""Containers that say where each key frame is -> ffmpeg's name for their reader."""
+"""Containers with an index of key frames -> ffmpeg's demuxer."""
 
-_SLACK: Final = 0.001  # seconds: containers round their times to as much
+_SLACK: Final = 0.001  # seconds: containers round timestamps to milliseconds
 _MAPS: Final = ("-map", "0:V:0?", "-map", "0:a:0?")
 _BARE: Final = (*_MAPS, "-c", "copy")
 _BEGINS: Final = re.compile(r"\n  Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A), start: (-?\d+\.\d+)")
@@ -42,23 +42,23 @@ def is_seekable(part: Part) -> bool:
 
 
 def indexed(part: Part, begins: float, ffmpeg: str, run: Run) -> Part:
-    """What is in `part`, in a container that says where key frames are, with the film's times.
+    """Remux `part` into a container with an index of key frames, with the film's timestamps.
 
-    `begins` is its first picture's, or without any its first sound's.
+    `begins` is the second of the film at which its first picture, or without any its first sound, is.
     """
     media, offset = part.media, begins
     if media.video and media.audio:  # sound may begin before the picture does
         offset -= _beginnings([*part.reading, "-i", f"file:{part.path}"], ffmpeg).get("0", 0.0)
     fitting = fits("mp4", media.video or "h264", media.audio)
     target = part.path.with_name(f"piece-{part.path.stem}.{'mp4' if fitting else 'mkv'}")
-    # Not `-itsoffset`: of an MPEG-TS ffmpeg would take that for a jump, and mend it.
+    # Not `-itsoffset`: in MPEG-TS ffmpeg would take it for a timestamp discontinuity, and correct it.
     moved = ("-output_ts_offset", f"{offset:.6f}")
     run([*part.reading, "-i", f"file:{part.path}", *_BARE, *moved, f"file:{target}"])
     return piece(target, ffmpeg)
 
 
 def piece(path: Path, ffmpeg: str) -> Part:
-    """The file at `path`, of which the times are the film's."""
+    """The file at `path`, whose timestamps are the film's, as a part."""
     begins, ends = _extent(path, ffmpeg)
     media = inspect(path, ffmpeg)
     duration = ends - begins if ends is not None else None
@@ -68,10 +68,10 @@ def piece(path: Path, ffmpeg: str) -> Part:
 def cut(
     parts: Sequence[Part], span: Span, ffmpeg: str, *, exact: bool, hide: bool
 ) -> tuple[list[Part], float]:
-    """`parts` as they have to be read for `span` of the film, and when that begins.
+    """`parts` with the input options for `span` of the film, and the second at which the result begins.
 
-    Copied pictures need the key frame before the first one that is wanted. `hide`: the container can say
-    that it is not to be shown, else what is kept begins with it.
+    Unless `exact`, which encodes, the picture must be read from the key frame before `span`. `hide`: the
+    container can hide what precedes `span`; else the result begins with that key frame.
     """
     picture = next((part for part in parts if part.media.video), None)
     (start, end), slack = span, -_SLACK if exact else _SLACK
@@ -82,21 +82,21 @@ def cut(
 
 
 def apart(part: Part, ffmpeg: str, run: Run) -> list[Part]:
-    """The picture and the sound of `part`, each for itself: sound can be cut anywhere, and waits for
-    no key frame."""
+    """Split `part` into a file of its picture and one of its sound: sound can be cut at any packet, and
+    needs no key frame."""
     kinds = [kind for kind, has in (("V", part.media.video), ("a", part.media.audio)) if has]
     if kinds == ["V"] or (kinds == ["a"] and SEEKABLE[part.media.container] == "mov"):
         return [part]
     paths = {kind: _beside(part, kind) for kind in kinds}
     outputs = [word for kind, path in paths.items() for word in _only(kind, path)]
     run(["-copyts", "-i", f"file:{part.path}", *outputs])
-    zero = part.begins - _extent(part.path, ffmpeg)[0]  # of their times, in the film
+    zero = part.begins - _extent(part.path, ffmpeg)[0]  # where timestamp 0 of the files is in the film
     return [_with_times_from(replace(part, path=paths[kind]), zero, ffmpeg) for kind in kinds]
 
 
 def splice(part: Part, spans: Sequence[Span], ffmpeg: str, run: Run) -> Part:
-    """`part` cut down to `spans` of the film as yt-dlp does it: each comes with what is needed from the key
-    frame before it on, which lasts no time."""
+    """`part` cut down to `spans` of the film by ffmpeg's concat demuxer, as in yt-dlp: before each span come
+    the frames from its key frame on, which take up no time."""
     shift = _extent(part.path, ffmpeg)[0] - part.begins
     points = [
         f"file {part.path.name}\ninpoint {start + shift + _SLACK:.6f}\n"
@@ -111,9 +111,10 @@ def splice(part: Part, spans: Sequence[Span], ffmpeg: str, run: Run) -> Part:
 
 
 def _from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
-    """`part`, read from `start` to `end` of the film; for one that begins later is waited.
+    """`part` with the options to read it from `start` to `end` of the film, delayed if it begins later.
 
-    So many seconds `before` it there may be more: without room for that the muxer would move everything.
+    Some streams begin up to `before` seconds earlier than `start`. All are delayed by as much, for the muxer
+    would shift everything if timestamps were negative.
     """
     offset = max(0.0, part.begins - start) + before
     seek = ["-ss", f"{start - part.begins:.6f}"] if start > part.begins else []
@@ -125,7 +126,7 @@ def _from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
 
 
 def _key_frame(picture: Part, moment: float, ffmpeg: str) -> tuple[float, float]:
-    """When the last key frame not behind `moment` is shown, and when what comes with it begins."""
+    """The film's times of the last key frame at or before `moment`, and of the first packet read with it."""
     at = max(0.0, moment - picture.begins)
     found = _beginnings([*picture.reading, "-ss", f"{at:.6f}", "-i", f"file:{picture.path}"], ffmpeg)
     key, first = min(0.0, found.get("0", 0.0)), min(0.0, *found.values(), 0.0)
@@ -133,9 +134,9 @@ def _key_frame(picture: Part, moment: float, ffmpeg: str) -> tuple[float, float]
 
 
 def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
-    """When the first packets of picture and sound come, by their numbers, in seconds.
+    """The first timestamps of picture and sound, by the number of the output stream, in seconds.
 
-    Both are copied, as they are elsewhere: some times are counted from whatever of them is first.
+    Both are copied, as in other runs, because ffmpeg counts some timestamps from whichever comes first.
     """
     a_second = (*_BARE, "-t", "1", "-f", "framecrc", "-")
     said = programs.run([ffmpeg, "-hide_banner", *reading, *a_second]).output
@@ -145,16 +146,16 @@ def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
 
 
 def _with_times_from(part: Part, zero: float, ffmpeg: str) -> Part:
-    """`part`, whose times count from `zero` of the film."""
+    """`part`, whose timestamps count from second `zero` of the film."""
     return replace(part, media=inspect(part.path, ffmpeg), begins=zero + _extent(part.path, ffmpeg)[0])
 
 
 def _beside(part: Part, what: str) -> Path:
-    """Where something of `part` goes, with the suffix of what it really is: by that ffmpeg goes."""
+    """A path beside `part`, with the suffix of its real container, by which ffmpeg chooses the muxer."""
     container = part.media.container
     suffix = container if container in ("mp4", "mov", "mkv", "webm") else "mp4"
     if what == "a" and fits("mp4", "h264", part.media.audio):
-        suffix = "mp4"  # which finds each sound; Matroska only those that go with a key frame
+        suffix = "mp4"  # ffmpeg can seek to any sound packet in it; in Matroska only to those at key frames
     return part.path.with_name(f"{what}-{part.path.stem}.{suffix}")
 
 
@@ -163,7 +164,7 @@ def _only(kind: str, path: Path) -> tuple[str, ...]:
 
 
 def _extent(path: Path, ffmpeg: str) -> tuple[float, float | None]:
-    """Where the times of a file begin, and where they end if that is known; 0 for one without any."""
+    """The first timestamp of a file (0 if it has none) and the last if known, in seconds."""
     found = _BEGINS.search(programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"]).errors)
     if not found:
         return 0.0, None

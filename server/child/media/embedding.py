@@ -1,7 +1,7 @@
-"""What goes into a file beside its picture and sound, and how each container has it.
+"""What is embedded in a file besides picture and sound: subtitles, tags, chapters, a cover.
 
-As yt-dlp's postprocessors do it, but in the one run of ffmpeg that makes the file, and without taking away
-the subtitles that it has.
+It is done as by yt-dlp's postprocessors, but in the one run of ffmpeg that makes the file, and the file keeps
+its own subtitles.
 """
 
 import re
@@ -17,20 +17,20 @@ from server.child.media.probe import Media
 from server.child.media.tagging import Tagged
 
 MOST_SUBTITLES: Final = 32
-"""ffmpeg has three threads for each, and a child's memory has an end."""
+"""ffmpeg starts three threads for each, and a child's memory is limited."""
 
 Map = tuple[Part, str]
 
 _LIKE_MP4: Final = ("mp4", "mov", "m4a")
 OGG: Final = ("opus", "ogg")
 _PICTURED: Final = (*_LIKE_MP4, "mp3", "flac")
-"""In which a cover is a stream."""
+"""Containers in which a cover is a video stream."""
 _ATTACHED: Final = ("mkv", "mka")
 _WITHOUT_COVER: Final = ("webm", "wav")
 _OF_SOUND: Final = ("m4a", "mp3", "flac")
 TAGGED: Final = frozenset((*_PICTURED, *_ATTACHED, *OGG, *_WITHOUT_COVER))
 _OF_MP4: Final = ("major_brand", "minor_version", "compatible_brands")
-_OPTIONS: Final = {"mp3": ("-id3v2_version", "3", "-write_id3v1", "1")}  # what most players read
+_OPTIONS: Final = {"mp3": ("-id3v2_version", "3", "-write_id3v1", "1")}  # tags that most players read
 
 # container -> the codec of its subtitles
 _SUBTITLES: Final = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "mkv": "srt"}
@@ -39,7 +39,7 @@ _DEMUXERS: Final = {".srt": "srt", ".vtt": "webvtt"}
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Subtitles at `path`, whose suffix says what they are; `language` is a language tag."""
+    """Subtitles at `path`, whose suffix is their format; `language` is a language tag."""
 
     path: Path
     language: str
@@ -48,7 +48,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """`subtitles` are for the film alone."""
+    """`subtitles` go into the film only, not into a file of sound."""
 
     subtitles: tuple[Embedded, ...] = ()
     tagged: Tagged | None = None
@@ -63,7 +63,7 @@ NOTHING: Final = Extras()
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What is mapped before a file's own subtitles, and after all; `words` are for ffmpeg."""
+    """Streams to map before the file's own subtitles, and after all others; `words` are ffmpeg's options."""
 
     subtitles: list[Map]
     last: list[Map]
@@ -71,12 +71,12 @@ class Added:
 
 
 def has_room(container: str, extras: Extras) -> bool:
-    """Whether it takes any of them."""
+    """Whether `container` takes any of `extras`."""
     return bool(extras.subtitles and container in _SUBTITLES) or bool(extras.tagged and container in TAGGED)
 
 
 def add(container: str, extras: Extras, source: Part) -> Added:
-    """Of `extras` what `container` takes; `source` is the part that says most about itself."""
+    """What `container` takes of `extras`; `source` is the part whose own tags and covers are kept."""
     taken = extras.subtitles[:MOST_SUBTITLES] if container in _SUBTITLES else ()
     added = Added([(_part(subtitle), "s:0") for subtitle in taken], [], [])
     for at, subtitle in enumerate(taken):
@@ -102,7 +102,7 @@ def left_out(container: str, extras: Extras) -> list[str]:
 
 
 def language_code(language: str) -> str:
-    """ISO 639-2, as containers have it; `und` for what is none."""
+    """The ISO 639-2 code, as containers store it; `und` if `language` has none."""
     primary = re.split("[-_]", language.lower())[0]
     code = ISO639Utils.short2long(primary) if len(primary) == 2 else primary
     return code if code and re.fullmatch("[a-z]{3}", code) else "und"
@@ -114,7 +114,7 @@ def _part(subtitle: Embedded) -> Part:
 
 
 def _described(at: int, subtitle: Embedded, container: str) -> list[str]:
-    """Options for the subtitles that are number `at` in the file."""
+    """Options for `subtitle`, which is number `at` of those in the file."""
     tags = {"language": language_code(subtitle.language)}
     if subtitle.title:
         tags |= {"title": subtitle.title, "handler_name": subtitle.title}
@@ -123,7 +123,7 @@ def _described(at: int, subtitle: Embedded, container: str) -> list[str]:
 
 
 def _tags(container: str, tagged: Tagged, source: Part) -> list[Word]:
-    """Ours, and what `source` says beside them. In an Ogg they belong to its stream."""
+    """Options for our tags, and for the other tags of `source`. In Ogg, tags belong to the stream."""
     words: list[Word] = []
     if container in OGG:
         place = "-map_metadata:s:a:0"
@@ -134,7 +134,7 @@ def _tags(container: str, tagged: Tagged, source: Part) -> list[Word]:
     if container not in _LIKE_MP4:
         words += [word for name in _OF_MP4 for word in ("-metadata", f"{name}=")]
     if tagged.tags.chapters:
-        # What ffmpeg itself writes as the chapters of an Ogg has wrong times, and of a FLAC it writes none.
+        # ffmpeg writes chapters to Ogg with wrong times, and to FLAC not at all: there they are tags.
         words += ["-map_chapters", "-1" if container in (*OGG, "flac") else Of(tagged.plain)]
     if tagged.tags.language:
         words += ["-metadata:s:a:0", f"language={language_code(tagged.tags.language)}"]
@@ -155,7 +155,7 @@ def _add_cover(container: str, tagged: Tagged, source: Part, added: Added) -> No
 
 
 def attached(tagged: Tagged, number: int = 0) -> list[str]:
-    """The cover as an attachment of a Matroska, which is its `number`."""
+    """Options for the cover as attachment `number` of a Matroska file."""
     if tagged.cover is None:
         return []
     kind = tagged.tags.of_cover
@@ -165,7 +165,7 @@ def attached(tagged: Tagged, number: int = 0) -> list[str]:
 
 
 def _own_covers(source: Part) -> list[str]:
-    """ffmpeg's names for the pictures that are no film; an MP4's index does not tell of them."""
+    """ffmpeg's specifiers of the covers in `source`; in an MP4 they are not in the index that `mp4` reads."""
     pictures = [track.kind for track in source.media.tracks if track.kind in ("video", "cover")]
     seen = [f"v:{at}?" for at, kind in enumerate(pictures) if kind == "cover"]
     unseen = source.media.container in _LIKE_MP4 and len(pictures) < 2

@@ -1,4 +1,4 @@
-"""How a film is encoded that is cut to the frame: well, quickly, and so that everything plays it."""
+"""The options that encode an exact clip, cut to the frame: in good quality, quickly, for every player."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,13 +13,13 @@ _VP9: Final = [
 ]
 _ENCODINGS: Final = {"mp4": _H264, "mkv": _H264, "webm": _VP9}
 _TIMES: Final = ("-enc_time_base:v", "1/90000")
-"""By default ffmpeg moves each picture to the nearest multiple of their distance, away from its sound."""
+"""By default ffmpeg rounds the time of each picture to the frame rate, so that it is off from the sound."""
 
-_EVEN: Final = "crop=trunc(iw/2)*2:trunc(ih/2)*2,format=yuv420p"  # what players know
+_EVEN: Final = "crop=trunc(iw/2)*2:trunc(ih/2)*2,format=yuv420p"  # even sides and 4:2:0, as players expect
 
 
 def container(wanted: str, source: str) -> str:
-    """`source` is the container that it comes in, which is kept if any will do."""
+    """`wanted` if it can be encoded, else `source`, the container of the part, else MP4."""
     return next((each for each in (wanted, source) if each in _ENCODINGS), "mp4")
 
 
@@ -29,12 +29,12 @@ def encoding(target: str, spans: Sequence[Span]) -> list[str]:
 
 
 def sounding(spans: Sequence[Span]) -> list[str]:
-    """The same for sound alone. It is cut between its frames: with smaller ones ffmpeg 9 waits for ever."""
+    """The same for sound alone. It is cut at its frames: with smaller frames ffmpeg 9 hangs."""
     return ["-af", _only(spans, "a")]
 
 
 def _only(spans: Sequence[Span], kind: str = "") -> str:
-    """The filters. `-t` would count from the first frame, which begins a little later than 0."""
+    """The filters that keep `spans`. `-t` would count from the first frame, a little later than 0."""
     end = f"{kind}trim=end={spans[-1][1]:.6f}"
     if len(spans) == 1:
         return end

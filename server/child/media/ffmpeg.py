@@ -1,7 +1,7 @@
 """How yt-dlp's programs are started: ffmpeg and ffprobe above all, but deno as well.
 
-yt-dlp starts them through its own `Popen` and waits without a word. Here that class is replaced by one
-that keeps them off the network, has them die with the child, and tells how far ffmpeg is.
+yt-dlp starts them through its own `Popen` and waits without any report. Here that class is replaced by one
+that keeps the programs off the network, has them killed when the child dies, and reports ffmpeg's progress.
 """
 
 import errno
@@ -21,11 +21,11 @@ from yt_dlp.downloader.external import FFmpegFD
 from server.child.media import signs
 from server.child.process import borrowed, linux, sandbox
 
-# A hostile file may be a playlist that names other files; without these protocols no host can be among them.
-# It is no fence by itself: old releases fetch what a DASH manifest names all the same.
+# A hostile file may be a playlist that names URLs: without network protocols ffmpeg does not open them.
+# That is not enough by itself: old releases fetch what a DASH manifest names all the same.
 _LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
 
-# What HLS and DASH need to come through an http proxy, as RTMP over HTTP or TLS does.
+# The protocols that HLS, DASH, and RTMP over HTTP or TLS need through an HTTP proxy.
 _THROUGH_PROXY: Final = [
     "-protocol_whitelist",
     "http,https,httpproxy,tcp,tls,crypto,rtmp,rtmps,rtmpt,rtmpts,ffrtmphttp",
@@ -37,12 +37,12 @@ _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 def install(
     executable: str, lock_fd: int, on_time: Callable[[float], None], on_written: Callable[[], None]
 ) -> None:
-    """Have every program of yt-dlp started in the way of this module, for the rest of this process.
+    """Replace yt-dlp's `Popen`, by which it starts programs, for the rest of this process.
 
-    ffmpeg, found at `executable`, inherits `lock_fd`; `on_time` gets the seconds that it has written so
-    far, whenever there are more, and `on_written` tells that its files change, both in another thread. A
-    download that would be left to ffmpeg raises `DownloadError`, and of other programs (rtmpdump, PhantomJS,
-    a browser's tools) none seems to be installed.
+    ffmpeg, found at `executable`, inherits `lock_fd`; `on_time` gets the seconds of output written so far,
+    whenever they grow, and `on_written` is called when its files change, both in another thread. A download
+    that yt-dlp leaves to ffmpeg raises `DownloadError`, and other programs (rtmpdump, PhantomJS, a browser's
+    tools) seem not to be installed.
     """
     with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time, on_written)}
     _replace(utils.Popen, type("Popen", (_Program,), with_settings))
@@ -51,9 +51,9 @@ def install(
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How one ffmpeg reaches the network: by `port` of this machine, and by nothing else.
+    """The only access of one ffmpeg to the network: TCP `port` of this machine.
 
-    `url` is the proxy that listens there, if it is one.
+    `url` is that of the proxy that listens there, None if it is no proxy.
     """
 
     port: int
@@ -76,7 +76,7 @@ class _Program(utils.Popen):  # type: ignore[misc]
         name = Path(args[0]).name
         if not name.startswith(_PROGRAMS):
             raise FileNotFoundError(errno.ENOENT, "not to be started from here", args[0])
-        # Ignored signals stay so: with SIGXFSZ ignored, a file that gets too large is an error with a name.
+        # Ignored signals stay ignored: with SIGXFSZ ignored, writing too large a file fails with EFBIG.
         options |= {"preexec_fn": self._before_exec(self.settings.no_tcp), "restore_signals": False}
         self._reporter: threading.Thread | None = None
         if way:
@@ -109,12 +109,13 @@ class _Program(utils.Popen):  # type: ignore[misc]
         self._reporter.start()
 
     def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
-        """No reports: ffmpeg would say that it is alive while its source is not."""
+        """Start without progress reports: ffmpeg would go on reporting while its source sends nothing."""
         ruleset = sandbox.one_tcp_port(way.port)
         options |= {
             "preexec_fn": self._before_exec(ruleset),
             "pass_fds": (self.settings.lock_fd,),
-            # Not in the command line, which everybody can see. Some builds have no certificates of their own.
+            # The URL has the proxy's token: it is not for the command line, which every user can see.
+            # Some builds have no certificates of their own.
             "env": {"SSL_CERT_FILE": certifi.where(), **os.environ, "http_proxy": way.url or ""},
         }
         try:
@@ -125,12 +126,12 @@ class _Program(utils.Popen):  # type: ignore[misc]
 
     @staticmethod
     def _before_exec(ruleset: int | None) -> Callable[[], None]:
-        """What the new process does first, between fork and exec.
+        """The `preexec_fn`, which runs in the new process between fork and exec.
 
-        `subprocess` warns of this in programs with threads, for what runs here may need a lock that one of
-        them held. These are two system calls through functions that are loaded already, and a tenth of
-        a millisecond; a program that makes them and then runs ffmpeg costs the start of an interpreter.
-        The parent's death is that of the thread which forks, so this belongs in the main thread.
+        `subprocess` warns of deadlocks in programs with threads: what runs here may need a lock that another
+        thread held at the fork. Here it is two system calls through functions that are loaded already, and a
+        tenth of a millisecond; a launcher program would cost the start of an interpreter. The kernel takes
+        the end of the forking thread for the parent's death, so fork in the main thread.
         """
         return functools.partial(_confine, os.getpid(), ruleset)
 
@@ -142,7 +143,7 @@ def _confine(parent: int, ruleset: int | None) -> None:
 
 
 def _with_progress(args: list[str], writing: int) -> list[str]:
-    """Add `-progress`, and the protocols in front of each input."""
+    """Add `-progress`, and the protocol whitelist in front of each input."""
     return [args[0], "-nostats", "-progress", f"pipe:{writing}", *_before_inputs(_LOCAL_ONLY, args[1:])]
 
 

@@ -1,4 +1,4 @@
-"""Which streams a container takes: those that players expect in it, and subtitles as it has them."""
+"""Which streams a container takes: codecs that players expect in it, and subtitles in its own format."""
 
 from collections import Counter
 
@@ -26,11 +26,11 @@ def fits(container: str, video: str, audio: str | None) -> bool:
 
 
 def sort_out(container: str, picture: Part, *, with_sound: bool) -> tuple[list[str], list[str], list[str]]:
-    """Of the file of `picture`: ffmpeg's names of the streams that `container` takes, the options that
-    subtitles need there, and what is left out.
+    """For the file of `picture`: ffmpeg's specifiers of the streams that `container` takes, the options that
+    its subtitles need, and what is left out.
 
-    Its sound counts if it is wanted, `with_sound`. A name ends in `?` where ffmpeg may see no such stream:
-    of an MP4 the index was read without it.
+    Its sound is taken only `with_sound`. A specifier ends in `?` where ffmpeg may find no such stream: the
+    index of an MP4 was read without ffmpeg.
     """
     taken, left, seen = ["V:0"], list[str](), Counter[str]()
     subtitles = [track.codec for track in picture.media.tracks if _takes(container, track)]
@@ -54,6 +54,6 @@ def _takes(container: str, track: Track) -> bool:
 
 
 def _as_subtitles(container: str, codecs: list[str]) -> list[str]:
-    """Matroska takes what comes, but for the texts of MP4."""
+    """The option for the subtitles' codec: Matroska takes all as they are, except MP4's `mov_text`."""
     to = "srt" if "mov_text" in codecs else "copy"
     return ["-c:s", _AS_TEXT.get(container, to)] if _TEXTS & set(codecs) else []

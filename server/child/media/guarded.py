@@ -1,7 +1,7 @@
-"""The one ffmpeg that reaches the network by itself: which streams it may fetch, and by which way.
+"""An ffmpeg that uses the network by itself: which streams it may fetch, and how.
 
-It gets no further than a port of this machine, behind which the guard judges every address. HTTP goes through
-a proxy; RTMP, for which ffmpeg knows none, through a relay that leads to its host alone.
+It can connect only to one port of this machine, behind which the guard checks every address. HTTP goes
+through a proxy; RTMP, for which ffmpeg supports none, through a relay that leads to one host only.
 """
 
 import io
@@ -34,15 +34,16 @@ _HLS: Final = ("m3u8", "m3u8_native")
 _PLAIN: Final = ("http", "https")
 _DASH: Final = "http_dash_segments"
 _RTMP_PORT: Final = 1935
-_RTMP_WITHIN: Final = ("rtmps://", "rtmpt://", "rtmpts://")  # TLS and HTTP, which come through the proxy
-_PATIENCE: Final = "20000000"  # microseconds that it waits for a byte
+_RTMP_WITHIN: Final = ("rtmps://", "rtmpt://", "rtmpts://")  # inside TLS or HTTP, through the proxy
+_PATIENCE: Final = "20000000"  # microseconds that ffmpeg waits for a byte
 _LAST_WORDS: Final = 40
-_MISSING: Final = "Failed to open fragment of playlist"  # ffmpeg's words, for DASH
+_MISSING: Final = "Failed to open fragment of playlist"  # ffmpeg's message about a DASH segment
 _REFUSED: Final = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\] HTTP error (\d{3}) ", re.MULTILINE)
 
 
 def is_possible(stream: Mapping[str, Any]) -> bool:
-    """Whether there is a guarded way for it. RTMP may lead elsewhere, which only the kernel can prevent."""
+    """Whether ffmpeg can fetch `stream` under the guard. An RTMP server may send ffmpeg to another host,
+    which only Landlock prevents."""
     protocol = determine_protocol(stream)
     if protocol == _DASH:
         return bool(stream.get("manifest_url"))
@@ -52,13 +53,16 @@ def is_possible(stream: Mapping[str, Any]) -> bool:
 
 
 def is_rtmp(stream: Mapping[str, Any]) -> bool:
-    """In the clear: its other kinds come over HTTP, over TLS, or with a cipher of their own."""
+    """Whether it is plain RTMP: other kinds use HTTP, TLS, or a cipher of their own."""
     return str(stream["url"]).startswith("rtmp://")
 
 
 @contextmanager
 def way_to(streams: Streams, pace: Callable[[int], None], upstream: str | None, jar: Any) -> Iterator[Server]:
-    """What ffmpeg may connect to, while the block lasts, to get `streams`; `jar` are yt-dlp's cookies."""
+    """The proxy or relay to `streams`, which runs while the block lasts.
+
+    `pace` gets the number of bytes that come in; `upstream` is the operator's proxy, `jar` yt-dlp's cookies.
+    """
     parts = urlsplit(streams[0]["url"])
     if is_rtmp(streams[0]):
         host, port = parts.hostname or "", parts.port or _RTMP_PORT
@@ -70,9 +74,9 @@ def way_to(streams: Streams, pace: Callable[[int], None], upstream: str | None, 
 
 
 class Run:
-    """An ffmpeg that runs; `words` is the last of what it said.
+    """A running ffmpeg; `words` are the last lines that it wrote.
 
-    `missing` counts the segments of a DASH that it did not get.
+    `missing` counts the DASH segments that it could not fetch.
     """
 
     def __init__(self, program: Any) -> None:
@@ -85,7 +89,7 @@ class Run:
         return "\n".join(self._last_words)
 
     def listen(self, lines: TextIO, log: Log) -> None:
-        """Of a flood only its ends get into the log."""
+        """Read `lines` to their end; of very many only the first and the last are logged."""
         said = Ends()
         for line in lines_of(lines):
             self._last_words.append(line)
@@ -97,7 +101,7 @@ class Run:
 
 @contextmanager
 def running(command: list[str], server: Server | Window, log: Log) -> Iterator[Run]:
-    """However the block is left, ffmpeg runs no more then, and all that it said is in the log."""
+    """Run ffmpeg while the block lasts. After it ffmpeg has ended or was killed, and its output is logged."""
     with programs.start(command, Way(server.port, server.url)) as program:
         run = Run(program)
         listener = Thread(target=run.listen, args=(program.stderr, log), name="ffmpeg", daemon=True)
@@ -110,7 +114,7 @@ def running(command: list[str], server: Server | Window, log: Log) -> Iterator[R
 
 
 def source(stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any) -> list[str]:
-    """The words for an input that is `stream`."""
+    """ffmpeg's arguments for `stream` as an input."""
     protocol = determine_protocol(stream)
     if isinstance(server, Relay):
         return _rtmp(stream, server)
@@ -127,18 +131,18 @@ def source(stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any) 
 
 
 def address(stream: Mapping[str, Any]) -> str:
-    """What ffmpeg opens for it."""
+    """The URL that ffmpeg opens for `stream`."""
     return str(stream["manifest_url"] if determine_protocol(stream) == _DASH else stream["url"])
 
 
 def number_in(stream: Mapping[str, Any]) -> int | None:
-    """Which of its input's streams it is, if that has others as well."""
+    """The number of `stream` in its DASH manifest, which has others too; None if it is of another kind."""
     number: int | None = stream.get("manifest_stream_number")
     return number if determine_protocol(stream) == _DASH else None
 
 
 def hls_options(ffmpeg: str, *, goes_on: bool = False) -> list[str]:
-    """What this ffmpeg knows of what we wish; `goes_on`: from what is broadcast now."""
+    """The options for HLS, of those that this ffmpeg has; `goes_on`: begin with the newest segment."""
     known = programs.help_on(ffmpeg, "demuxer=hls")
     wished = {"-extension_picky": "0", "-seg_max_retry": "3", "-http_persistent": "0"}
     start = ["-live_start_index", "-1"] if goes_on else []
@@ -146,7 +150,7 @@ def hls_options(ffmpeg: str, *, goes_on: bool = False) -> list[str]:
 
 
 def why_nothing_came(words: str) -> Exception:
-    """As yt-dlp would have met it."""
+    """The error of an ffmpeg that got nothing: yt-dlp's `HTTPError` if `words` have an HTTP status."""
     if not (refused := _REFUSED.search(words)):
         return JobFailed("incomplete", "ffmpeg got nothing")
     refusal: Exception = HTTPError(Response(io.BytesIO(), "", {}, int(refused[1])))
@@ -154,8 +158,11 @@ def why_nothing_came(words: str) -> Exception:
 
 
 def _cookies(stream: Mapping[str, Any], server: Proxy, jar: Any) -> list[str]:
-    """Those for an https address. ffmpeg sends each to all hosts whose names end like its domain, and to none
-    whose name lacks a dot in front: it gets them without, and the proxy keeps it from hosts of others."""
+    """The cookies for an https URL.
+
+    ffmpeg compares only how a host's name ends. With a leading dot in a domain it would send nothing to the
+    domain's own host, so the dot is removed; then other hosts may match, which the proxy refuses.
+    """
     if not address(stream).startswith("https:"):
         return []  # the proxy adds them
     found = jar.get_cookies_for_url(address(stream))
@@ -171,7 +178,7 @@ def _headers(stream: Mapping[str, Any]) -> list[str]:
 
 
 def _rtmp(stream: Mapping[str, Any], relay: Relay) -> list[str]:
-    """The host is told its own name: it may have several."""
+    """ffmpeg's arguments for RTMP through `relay`. The server gets the host's name: it may serve several."""
     parts = urlsplit(stream["url"])
     told = {
         "-rtmp_tcurl": stream.get("tc_url") or _application(stream["url"], stream.get("app")),

@@ -1,7 +1,7 @@
-"""What yt-dlp hands to ffmpeg, because it can't fetch that itself: SAMPLE-AES, RTMP, playlists of odd kinds.
+"""What yt-dlp leaves to ffmpeg, because it can't fetch that itself: SAMPLE-AES, RTMP, playlists of odd kinds.
 
-There is no going on with half of that: another attempt begins anew. yt-dlp refuses a playlist that repeats
-what a decoder begins with (EXT-X-MAP: RFC 8216, 4.3.2.5), as some do at each discontinuity; ffmpeg plays it.
+Such a download cannot be resumed: another attempt begins anew. yt-dlp refuses a playlist that repeats its
+initialization section (EXT-X-MAP: RFC 8216, 4.3.2.5), as some do at each discontinuity; ffmpeg plays it.
 """
 
 import re
@@ -25,7 +25,7 @@ from server.child.process.progress import SHORTEST_PAUSE
 from server.jobs import Job
 
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
-# What ffmpeg says when it has left something out; it ends with status 0 all the same.
+# Messages of an ffmpeg that has left something out; its exit status is 0 all the same.
 _HOLES: Final = ("skipping", "failed to open segment", "failed to reload playlist")
 _BROKE_OFF: Final = "error during demuxing"
 _MAP: Final = re.compile(r"^#EXT-X-MAP:(.*?)\s*$", re.MULTILINE)
@@ -36,7 +36,7 @@ _yt_dlp_can = borrowed.original(HlsFD, "can_download")
 
 
 def install(job: Job, log: Log, throttle: Throttle) -> None:
-    """For the rest of this process."""
+    """Have this module run yt-dlp's downloads by ffmpeg, for the rest of this process."""
 
     def call(self: Any, name: str, info: dict[str, Any]) -> int:
         return until_not_held(throttle, lambda: _fetch(self, Path(name), info, job, log, throttle.pace), log)
@@ -47,21 +47,24 @@ def install(job: Job, log: Log, throttle: Throttle) -> None:
 
 
 def _can_download(playlist: str, stream: dict[str, Any], allow_unplayable_formats: bool = False) -> bool:
-    """In place of `HlsFD.can_download`: whether it does not have to be handed over."""
+    """In place of `HlsFD.can_download`: whether yt-dlp fetches the playlist itself, and not ffmpeg."""
     return not _repeats_its_map(playlist, stream) and bool(
         _yt_dlp_can(playlist, stream, allow_unplayable_formats)
     )
 
 
 def _repeats_its_map(playlist: str, stream: Mapping[str, Any]) -> bool:
-    """Not whether there is another one: ffmpeg would pass over that, and what follows would be wrong. Of what
-    is between two discontinuities alone, yt-dlp counts the maps right."""
+    """Whether the playlist repeats one and the same EXT-X-MAP.
+
+    Different ones do not count: ffmpeg would ignore the second, and what follows it would be wrong. With
+    `format_index`, the segments between two discontinuities, yt-dlp handles EXT-X-MAP correctly.
+    """
     maps = _MAP.findall(playlist)
     return len(maps) > 1 == len(set(maps)) and stream.get("format_index") is None
 
 
 def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> int:
-    """ffmpeg waits some seconds for a byte. What fails because it was held begins anew once it may."""
+    """Call `fetch`, and again if it failed after `throttle` had stopped it: ffmpeg waits seconds for a byte."""
     while True:
         holds = throttle.holds
         throttle.pace(0)
@@ -74,7 +77,7 @@ def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> in
 
 
 def by_ffmpeg(stream: dict[str, Any]) -> dict[str, Any]:
-    """`stream` as yt-dlp has to see it, so that it is handed over: RTMP it would leave to another program."""
+    """`stream` with a protocol for which yt-dlp uses ffmpeg: for RTMP it would start rtmpdump."""
     return stream | {"protocol": "rtmp_ffmpeg"} if determine_protocol(stream).startswith("rtmp") else stream
 
 
@@ -98,7 +101,10 @@ def _fetch(
 
 
 def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], server: guarded.Server) -> None:
-    """A file that grows is the only sign of life: ffmpeg asks a silent source again and again."""
+    """Report progress until ffmpeg ends. Only a growing file counts: ffmpeg keeps retrying a silent source.
+
+    Raises what the proxy or relay has `refused`.
+    """
     size = 0
     while program.poll() is None:
         with suppress(subprocess.TimeoutExpired):
@@ -112,7 +118,8 @@ def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], se
 
 
 def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
-    """Raise what was wrong. The end of RTMP looks like a connection that breaks off: the duration tells."""
+    """Raises if ffmpeg failed or left something out. RTMP always ends like a broken connection; whether it is
+    complete, `Fetching` sees by its duration."""
     status, words = run.program.returncode, run.words.lower()
     if status and (code := programs.reason(status, path.parent)):
         raise JobFailed(code, f"ffmpeg ended with status {status}")

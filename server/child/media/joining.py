@@ -1,7 +1,7 @@
-"""One film out of sections that were fetched one by one: parts of a video, or periods of a DASH.
+"""Joins sections that were fetched one by one into one film: parts of a video, or periods of a DASH manifest.
 
 Each section is merged first, so that its picture and its sound begin together; then ffmpeg reads all of them
-as one file. Nothing is encoded for it: what differs in its streams cannot be joined.
+as one file. Nothing is encoded, so sections of different codecs cannot be joined.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +19,17 @@ Section = Sequence[Part]
 
 
 def concatenation(path: Path, pieces: Sequence[Path], like: probe.Media) -> Part:
-    """The files `pieces`, which lie beside `path`, to be read as one in which there is what `like` says."""
+    """A part that reads `pieces`, files beside `path`, as one, with the streams of `like`.
+
+    Writes the list of `pieces` to `path`.
+    """
     names = "".join(f"file {piece.name}\n" for piece in pieces)
     path.write_text(f"ffconcat version 1.0\n{names}")
     return Part(path, like, plain=False, reading=("-f", "concat"))
 
 
 def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callable[[list[str]], None]) -> Part:
-    """All `sections` as one part; raises `JobFailed` if they do not go together."""
+    """All `sections` as one part; raises `JobFailed` if their codecs differ, or if one is empty."""
     if _are_alike(sections):
         merged = [section[0] for section in sections]
     else:

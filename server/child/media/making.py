@@ -1,7 +1,7 @@
-"""From a plan to finished files: one run of ffmpeg for all that has to be made, and what helps if that fails.
+"""Carries out a plan: one run of ffmpeg for all files that have to be made, with fallbacks if that fails.
 
-An output that cannot be made costs itself alone. A film that a container does not take as it is planned is
-tried with less in it, and then kept as it came; whatever is done so stands in the task's log.
+An output that cannot be made does not affect the others. A film that cannot be made as planned is tried with
+fewer streams and tags, and then kept as it was fetched; the task's log has each fallback.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,12 +13,12 @@ from server.child.media.parts import Part
 from server.child.process.failed import JobFailed
 
 _OF_MEDIA = "conversion_failed"
-"""Other faults are the machine's: they meet every output."""
+"""The fault that has fallbacks. Others are the machine's, and would meet every output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Of:
-    """`stream` of an input, or all of it: which number that has is known when ffmpeg is run."""
+    """Stands for an input or its `stream`; the input's number is known only when all inputs are (`among`)."""
 
     part: Part
     stream: str = ""
@@ -32,7 +32,7 @@ Word = str | Of
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What ffmpeg is told to write a file: `words` stand before its name."""
+    """ffmpeg's arguments for one output file: `words` precede its name."""
 
     name: str
     words: list[Word]
@@ -44,7 +44,7 @@ class Recipe:
 
 @dataclass(slots=True)
 class Made:
-    """An output that ffmpeg makes by the first of `recipes` that works, or that else is a part as it came."""
+    """An output, made by the first of `recipes` that works; else it is `untouched`: a part, and its name."""
 
     kind: str
     recipes: list[Recipe]
@@ -53,7 +53,7 @@ class Made:
 
 @dataclass(slots=True)
 class Plan:
-    """`moves` are (kind, part, name), and come after ffmpeg, which may still read the parts."""
+    """`moves` are (kind, part, name), made after ffmpeg's run, which may read the same parts."""
 
     made: list[Made] = field(default_factory=list)
     moves: list[tuple[str, Part, str]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def inputs(self) -> list[Part]:
-        """Of all that is made."""
+        """The parts that ffmpeg reads, if all goes as planned."""
         return _distinct(made.recipes[0] for made in self.made)
 
     def arguments(self, folder: Path) -> list[str]:
@@ -83,7 +83,7 @@ def recipe(name: str, maps: Iterable[tuple[Part, str]], options: Iterable[Word])
 
 
 def arguments(folder: Path, *recipes: Recipe) -> list[str]:
-    """ffmpeg's command line, with the inputs that `recipes` need and no others, which may be bad."""
+    """ffmpeg's command line, with no other inputs than `recipes` need, since others may be damaged."""
     inputs = _distinct(recipes)
     reading = [word for part in inputs for word in (*part.reading, "-i", f"file:{part.path}")]
     writing = [word for one in recipes for word in (*_numbered(one, inputs), f"file:{folder / one.name}")]
@@ -101,7 +101,7 @@ def _numbered(one: Recipe, inputs: list[Part]) -> list[str]:
 def carry_out(
     plan: Plan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
 ) -> dict[str, str]:
-    """Make the files of `plan` in `folder` and return them, kind -> name; raises if none came out.
+    """Make the files of `plan` in `folder` and return them, kind -> name; raises `JobFailed` if all fail.
 
     `run` runs ffmpeg with the arguments that it gets, or raises `JobFailed`.
     """
@@ -124,7 +124,7 @@ def carry_out(
 def _make_each(
     plan: Plan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
 ) -> None:
-    """Change `plan` into what came out: each output by itself, in the best way that works."""
+    """Make each output by a run of its own, by the first way that works; `plan` becomes what was made."""
     known_to_fail = [plan.made[0].recipes[0]] if len(plan.made) == 1 else []
     for made in list(plan.made):
         plan.made.remove(made)

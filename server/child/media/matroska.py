@@ -1,4 +1,4 @@
-"""Just enough of Matroska (RFC 9559), and so of WebM, to see that the end of a file did not arrive."""
+"""Just enough of Matroska (RFC 9559), and so of WebM, to see that a file is truncated."""
 
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,7 +19,7 @@ def is_cut_off(path: Path) -> bool:
 
 
 def _size(file: BinaryIO) -> int | None:
-    """The length that stands before an element's content; None if it was not known when that was written."""
+    """The length in front of an element's content; None if it is marked as unknown, or is damaged."""
     first = file.read(1)
     length = 9 - first[0].bit_length() if first else 9
     rest = file.read(length - 1)

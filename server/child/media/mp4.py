@@ -1,7 +1,7 @@
 """Just enough of ISO/IEC 14496-12 to know what is in an MP4 file without starting ffmpeg.
 
-Everything unusual gives None: then ffmpeg is asked (`server.child.media.probe`). What needs this module is
-the time of a small download: without it 1 MB takes two and a half times as long with Debian's ffmpeg.
+Everything unusual gives None: then ffmpeg is asked (`server.child.media.probe`). This module makes small
+downloads faster: without it 1 MB takes two and a half times as long with Debian's ffmpeg.
 """
 
 import re
@@ -20,7 +20,7 @@ _HEAD = 8  # bytes of a box, before its content
 _TOP = frozenset(
     b"ftyp styp moov moof mdat sidx ssix mfra meta emsg pdin prft free skip wide udta uuid".split()
 )
-"""What may stand at the top; any other word is no box, but bytes that somebody has put behind the film."""
+"""Types of boxes at the top level; any other is taken for foreign bytes appended to the film."""
 _CODECS = {
     b"avc1": "h264",
     b"avc3": "h264",
@@ -40,7 +40,7 @@ _CODECS = {
     b"text": "mov_text",
 }
 _OBJECT_TYPES = {0x40: "aac", 0x66: "aac", 0x67: "aac", 0x68: "aac", 0x69: "mp3", 0x6B: "mp3"}
-"""What is in `mp4a`, by the numbers of the registration authority (mp4ra.org)."""
+"""Codecs in `mp4a`, by the object types of the registration authority (mp4ra.org)."""
 # esds: version and flags; ES descriptor, its length, id, no flags; decoder's descriptor, its length, type.
 _ESDS = re.compile(rb"esds....\x03[\x80-\xff]*[\0-\x7f]..\0\x04[\x80-\xff]*[\0-\x7f](.)", re.DOTALL)
 
@@ -49,7 +49,7 @@ _ESDS = re.compile(rb"esds....\x03[\x80-\xff]*[\0-\x7f]..\0\x04[\x80-\xff]*[\0-\
 class Track:
     """`kind` is `vide`, `soun` or another handler; width and height are those of the picture as shown.
 
-    `first` is where the first sample lies in the file, and how many bytes it has; `scale` are units a second.
+    `first` is the first sample's offset in the file and its size, in bytes; `scale` are time units a second.
     """
 
     number: int = 0
@@ -63,7 +63,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """`fragmented` is what is known beforehand of what its fragments hold; None if it has none."""
+    """`duration` is in seconds; `fragmented`: track number -> its fragments' defaults, None without any."""
 
     duration: float
     tracks: list[Track]
@@ -85,7 +85,7 @@ def read(path: Path) -> Movie | None:
 def foretold(head: bytes, size: int) -> tuple[range, float]:
     """What `head`, the beginning of a file of `size` bytes, tells of the whole.
 
-    Returns where its index lies, and how many seconds the film has; nothing and 0 if that stands elsewhere.
+    Returns the range of bytes of its index, and the film's seconds; an empty range and 0 if unknown.
     """
     kind, end = b"", 0
     for kind, start, end in _boxes_of(BytesIO(head), len(head)):
@@ -103,17 +103,17 @@ def _said_length(index: bytes) -> float:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the last box says that it is longer than the file: the end did not arrive."""
+    """Whether a box claims to end behind the end of the file, which is truncated then."""
     size = path.stat().st_size
     with path.open("rb") as file:
         return any(end > size for _, _, end in _boxes_of(file, size))
 
 
 def is_plausible(path: Path, movie: Movie) -> bool:
-    """Whether the first picture, or else the first sound, looks as its codec would have it.
+    """Whether the first sample of the picture, or else of the sound, looks valid for its codec.
 
-    An index may be whole although what it leads to is not: a disk or a server that fills gaps with zeros
-    leaves such files. False only means that a decoder has to be asked.
+    The index may be intact although the data is not: a disk or a server that fills gaps with zeros leaves
+    such files. False only means that a decoder has to be asked.
     """
     track = min(movie.tracks, key=lambda track: track.kind != "vide")
     start, size = track.first
@@ -123,7 +123,7 @@ def is_plausible(path: Path, movie: Movie) -> bool:
     if track.codec in (
         "h264",
         "hevc",
-    ):  # units, each behind its length; the highest bit of a unit is never set
+    ):  # NAL units, each behind its length; the highest bit of a unit is never set
         return len(sample) > 4 and 0 < int.from_bytes(sample[:4]) <= size - 4 and 0 < sample[4] < 0x80
     return any(sample)
 
@@ -172,10 +172,10 @@ def _movie(index: bytes) -> Movie | None:
 
 
 def _with_fragments(movie: Movie, file: BinaryIO, size: int) -> Movie | None:
-    """`movie` with what only its fragments know: how long it is, and where each track begins."""
+    """`movie` with what only its fragments state: its duration, and where each track begins."""
     found = movie.fragmented or {}
     if any(track.first[1] for track in movie.tracks):
-        return None  # some of it is in no fragment
+        return None  # some samples are in no fragment
     try:
         for kind, start, end in _boxes_of(file, size):
             if kind == b"moof" and end - start <= _LARGEST_INDEX:
@@ -230,7 +230,7 @@ def _shown(header: bytes) -> tuple[int, int]:
 
 
 def _codec(descriptions: bytes) -> str:
-    """That of the first sample description, "" if it is not known."""
+    """The codec of the first sample description, "" if it is not known."""
     if descriptions[12:16] == b"mp4a":
         found = _ESDS.search(descriptions)
         return _OBJECT_TYPES.get(found[1][0], "") if found else ""
@@ -241,5 +241,5 @@ def _descend(box: bytes, within: bytes = b"trak") -> Iterator[tuple[bytes, bytes
     for kind, content in _inside(box):
         if kind in (b"mdia", b"minf", b"stbl"):
             yield from _descend(content, kind)
-        elif kind != b"hdlr" or within == b"mdia":  # QuickTime has one in minf, too, which is for data
+        elif kind != b"hdlr" or within == b"mdia":  # QuickTime has an hdlr in minf, too, for data
             yield kind, content

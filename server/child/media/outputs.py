@@ -1,8 +1,8 @@
 """Which files are made of the fetched parts, and how.
 
 `plan` is pure; `server.child.media.making` carries it out. What already fits is moved and keeps the source's
-bytes; everything else comes out of one run of ffmpeg, which copies streams wherever the container takes them
-and encodes only sound.
+bytes; everything else comes out of one run of ffmpeg, which copies streams wherever the container takes them.
+It encodes only sound, but for an exact clip the picture as well.
 """
 
 from server.child.media import embedding, exact
@@ -14,7 +14,7 @@ from server.child.media.timeline import ALL, Kept, Span
 from server.child.process.failed import JobFailed
 from server.jobs import Wishes
 
-# audio_format -> its codec, the containers in which that codec need only be moved, how ffmpeg encodes it
+# audio_format -> its codec, the containers that can be moved as they are, how ffmpeg encodes it
 _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
     "mp3": ("mp3", frozenset(("mp3",)), ["-c:a", "libmp3lame"]),
     "m4a": ("aac", frozenset(("m4a", "mp4")), ["-c:a", "aac"]),
@@ -22,7 +22,7 @@ _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
     "flac": ("flac", frozenset(("flac",)), ["-c:a", "flac"]),
     "wav": ("pcm_s16le", frozenset(("wav",)), ["-c:a", "pcm_s16le"]),
 }
-# file type -> how sound of its codec is encoded, where it is not one of `_SOUND`
+# file type -> how its sound is encoded for an exact clip, if it is not in `_SOUND`
 _SOUND_EXACTLY: dict[str, list[str]] = {"ogg": ["-c:a", "libvorbis", "-q:a", "6"]}
 # audio_format -> ffmpeg's options where no `audio_quality` is asked for; the encoder's highest rate, kbit/s
 _RATES: dict[str, tuple[list[str], int]] = {
@@ -31,7 +31,7 @@ _RATES: dict[str, tuple[list[str], int]] = {
     "opus": (["-b:a", "128k"], 256),
 }
 _LOSSLESS = ("flac", "wav")
-"""Encoded anew loses nothing, while the copy of a part would say that it is as long as all of it."""
+"""Encoding these anew loses nothing, while the copy of a section would state the length of the whole."""
 _NATURAL = {  # codec -> the file type for `"audio_format": "best"`, which keeps the source's codec
     "aac": "m4a",
     "alac": "m4a",
@@ -78,11 +78,11 @@ def plan(
     extras: Extras = NOTHING,
     kept: Kept = ALL,
 ) -> Plan:
-    """Say how each output that was asked for comes to be; raises `JobFailed` if none can.
+    """Plan how each output that was asked for is made; raises `JobFailed` if none can be.
 
-    Of picture and sound the one that the source does not have is left out, if the other is there. `aspect` is
-    that of the picture where its file does not say it, width by height; `extras` go into what is made. What
-    is cut to the frame is read from the first to the last of what is `kept`.
+    If the source lacks picture or sound, that output is left out as long as there is another. `aspect` is the
+    picture's width / height where its file states it wrong; `extras` are embedded in what is made. For an
+    exact clip, `parts` are read from the first to the last moment of `kept`.
     """
     picture = next((part for part in parts if part.media.video), None)
     sounds = sorted((part for part in parts if part.media.audio), key=lambda part: part is picture)
@@ -100,7 +100,7 @@ def plan(
 
 
 def encodes(wishes: Wishes) -> bool:
-    """Whether something is likely to be encoded, which takes as long as a good part of a download."""
+    """Whether something will probably be encoded, which takes a large share of the job's time."""
     return is_exact(wishes) or ("audio" in wishes.outputs and wishes.audio_format != "best")
 
 
@@ -176,16 +176,17 @@ def _all_of_it(
     *,
     encoded: bool = False,
 ) -> tuple[Recipe, list[str]]:
-    """Every stream that `target` takes, and the `extras`; a note of what it does not take.
+    """The recipe for every stream that `target` takes and the `extras`, and a note of what it does not take.
 
-    Of sound that is `encoded` it takes any, but one is enough.
+    If the sound is `encoded`, its codec does not matter, but only one sound is taken.
     """
     within = sound is picture and not encoded
     taken, subtitles, left = sort_out(target, picture, with_sound=within)
     apart = [(sound, "a:0")] if sound and not within else []
     added = embedding.add(target, extras, picture)
     media = [(picture, name) for name in taken if not name.startswith("s:")]
-    # Its own subtitles come last: how many of them ffmpeg finds is not certain, and added ones are counted.
+    # The file's own subtitles come after the added ones, whose options have their numbers: how many of its
+    # own ffmpeg finds is not certain.
     own = [(picture, name) for name in taken if name.startswith("s:")]
     maps = [*media, *apart, *added.subtitles, *own, *added.last]
     if added.last:
@@ -196,7 +197,7 @@ def _all_of_it(
 
 
 def _container_of(picture: Part) -> str:
-    """The suffix for a file of this container with a picture in it: some have another one for sound alone."""
+    """The suffix of the picture's container for films: some containers have another one for sound alone."""
     return {"m4a": "mp4", "ogg": "ogv", "opus": "ogv"}.get(picture.media.container, picture.media.container)
 
 
@@ -233,7 +234,7 @@ def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: E
 
 
 def _like(wanted: str) -> tuple[str, list[str]]:
-    """How sound of that file type is encoded; what ffmpeg only decodes becomes Opus."""
+    """The file type and the options to encode sound like `wanted`; a type without an encoder becomes Opus."""
     kind = wanted if wanted in (*_SOUND, *_SOUND_EXACTLY) else "opus"
     return kind, _SOUND_EXACTLY[kind] if kind in _SOUND_EXACTLY else _SOUND[kind][2]
 
