@@ -64,7 +64,7 @@ def _repeats_its_map(playlist: str, stream: Mapping[str, Any]) -> bool:
 
 
 def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> int:
-    """Call `fetch`, and again if it failed after `throttle` had stopped it: ffmpeg waits seconds for a byte."""
+    """Call `fetch`, and again if it failed after `throttle` stopped it: ffmpeg waits seconds for a byte."""
     while True:
         holds = throttle.holds
         throttle.pace(0)

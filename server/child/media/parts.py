@@ -1,7 +1,7 @@
-"""The streams that are fetched, as files in the job's directory that outlive an attempt.
+"""Parts: the streams that are fetched, as files in the job's directory that outlive an attempt.
 
-A part's name stands for exactly one thing at the source. What has another name belongs to an earlier
-choice and is removed, so that no download is continued with another one's bytes.
+A part's name stands for exactly one stream at the source. A file of another name belongs to an earlier choice
+of streams and is removed, so that no download is resumed with the bytes of another.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ _KEPT = frozenset(("preview.jpg",))
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`plain` means that the file has the source's bytes; else it was joined from fragments.
+    """`plain` means that the file has the source's bytes; else it was joined from fragments, or made here.
 
-    `reading` is what ffmpeg must be told to read it; `only_in` is the container that alone takes it. `begins`
-    is where it begins in its film, in seconds.
+    `reading` are ffmpeg's input options for it; `only_in` is the container that alone takes it, if there is
+    one. `begins` is the second of the film at which it begins.
     """
 
     path: Path
@@ -44,12 +44,14 @@ def chosen(info: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = None) -> str:
-    """The same for the same stream of the same video in every attempt, though its URL may change; of another
-    `clip` other segments are fetched."""
+    """The part's file name: in every attempt the same for a stream of a video, though its URL may change.
+
+    With another `clip` it is another name, since other segments are fetched.
+    """
     identity = [stream.get(key) for key in ("extractor_key", "id", "format_id", "ext", "filesize")]
     identity += [section] if section else []
     identity += [clip.start, clip.end] if clip else []
-    if stream.get("direct"):  # then it is the Last-Modified of the file itself
+    if stream.get("direct"):  # then `timestamp` is the file's Last-Modified
         identity.append(stream.get("timestamp"))
     digest = hashlib.sha256(repr(identity).encode(errors="surrogatepass")).hexdigest()[:20]
     ext = stream.get("ext") or ""
@@ -57,9 +59,9 @@ def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = Non
 
 
 def prepare(directory: Path, names: Iterable[str]) -> None:
-    """Leave only what belongs to `names`, and an empty `out`.
+    """Delete all but the preview and the parts called `names`, and make an empty `out`.
 
-    A part that is not as long as when all of it had come was shortened by a power cut: it is unfinished.
+    A complete part whose length is not the one noted was truncated by a power cut: it becomes unfinished.
     """
     _move_back(directory)
     wanted = tuple(names)
@@ -75,7 +77,7 @@ def prepare(directory: Path, names: Iterable[str]) -> None:
 
 
 def begin_anew(directory: Path, names: Iterable[str]) -> None:
-    """Delete all parts that are unfinished: nobody sees to it that they are gone on with as they began."""
+    """Delete all unfinished parts: yt-dlp would resume them without checking that the source is the same."""
     for name in names:
         if not (directory / name).is_file():
             for path in directory.glob(f"{name}.*"):
@@ -88,7 +90,7 @@ def has_begun(path: Path) -> bool:
 
 
 def _size(path: Path) -> int:
-    """0 for one that is gone: threads append fragments, and delete them, meanwhile."""
+    """In bytes; 0 if the file is gone: yt-dlp's threads append and delete fragments meanwhile."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -96,24 +98,24 @@ def _size(path: Path) -> int:
 
 
 def vouch_for(path: Path) -> None:
-    """Note how long the part at `path` is, of which all has come: a power cut may shorten it."""
+    """Note the length of the complete part at `path`: a power cut may truncate it later."""
     path.with_name(path.name + _WHOLE).write_text(str(path.stat().st_size))
 
 
 def move_out(part: Part, target: Path) -> None:
-    """Make `part` a finished file. It leaves a note behind, so that the next attempt can have it back."""
+    """Make `part` a finished file; a note in its old place lets the next attempt move it back."""
     part.path.with_name(part.path.name + _MOVED).write_text(target.name)
     part.path.rename(target)
 
 
 def back_to_unfinished(path: Path) -> None:
-    """What was taken for whole is not: the next attempt shall go on where it ends."""
+    """Make the part at `path` an unfinished one, so that the next attempt resumes it at its end."""
     path.rename(path.with_name(path.name + ".part"))
     path.with_name(path.name + _WHOLE).unlink(missing_ok=True)
 
 
 def lay_aside(path: Path) -> Path:
-    """Where the part at `path` is kept while it is fetched anew."""
+    """Rename the part at `path` while it is fetched anew; returns where it is."""
     for note in path.parent.glob(f"{path.name}.*"):
         note.unlink()
     return path.rename(path.with_name(path.name + ".aside"))

@@ -1,7 +1,7 @@
-"""What the server is told of a file that grows, for those who watch it while it comes: a note beside it.
+"""The note beside a growing file that tells the server whether the file can be played while it is fetched.
 
-A file can be played from its beginning if its container has no index at the end. Where picture and sound come
-apart, no file is the film.
+A file can be played from its beginning if its container has no index at the end. If picture and sound are
+fetched as separate files, neither of them is the film.
 """
 
 import json
@@ -21,7 +21,7 @@ _AS_IT_COMES: Final = ("aac", "flac", "flv", "mkv", "mp3", "mpg", "ogg", "ogv", 
 
 
 class Playing:
-    """The file called `names`, if that is but one, in `directory`; `in_one`: as its source has it."""
+    """Writes the note about the file in `names`, if there is only one, and `in_one`: it is no clip."""
 
     def __init__(self, directory: Path, names: Sequence[str], *, in_one: bool = True) -> None:
         self._note = directory / NOTE
@@ -33,7 +33,7 @@ class Playing:
             self._write(why="apart" if len(names) > 1 else "not_before_the_end")
 
     def look(self) -> None:
-        """At what has come so far; threads of several fragments may call it."""
+        """Check what has come so far, until that decides it; threads of several fragments may call it."""
         with self._one_at_a_time:
             if self._can_be and not self._decided:
                 self._look()
@@ -50,7 +50,7 @@ class Playing:
         self._decided = found is not None
 
     def whole(self) -> int | None:
-        """All of it has come, and none of its bytes will change; return how many there are."""
+        """Note that the file is complete and final; returns its size in bytes, None without a single file."""
         if not self._can_be:
             return None
         with self._path.open("rb") as file:
@@ -61,19 +61,19 @@ class Playing:
         return size
 
     def _tell(self, kind: str, size: int | None) -> None:
-        # yt-dlp has this file before it joins the first of them.
+        # yt-dlp makes the .ytdl file before it appends the first fragment.
         in_fragments = self._path.with_name(self._path.name + ".ytdl").exists()
         self._write(name=self._path.name, type=kind, fragments=in_fragments, size=size)
 
     def _write(self, **note: object) -> None:
-        """In one step: the server may be reading it."""
+        """Replace the note atomically: the server may be reading it."""
         fresh = self._note.with_name(NOTE + ".new")
         fresh.write_text(json.dumps(note))
         fresh.replace(self._note)
 
 
 def kind_of(path: Path) -> str | None:
-    """The media type of what lies there, if it can be played, or what is in the way; None: not yet."""
+    """The media type of the file at `path` if it can be played, else the obstacle; None: not known yet."""
     with path.open("rb") as file:
         head = file.read(probe.HEAD)
         container = probe.sniff(head)
@@ -85,7 +85,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def _index_of(file: BinaryIO, kind: str) -> str | None:
-    """Of an MP4: whether its index is there, and whether it stands before the film."""
+    """`kind` if an MP4's index has come and precedes the film, else the obstacle; None: not known yet."""
     size, at = file.seek(0, 2), 0
     while at + 16 <= size:
         file.seek(at)

@@ -20,7 +20,7 @@ _PICTURES: tuple[tuple[int, bytes], ...] = (
     (8, b"WEBP"),
     *((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")),
 )
-_MOVES = b"NETSCAPE2.0"  # an extension that says how often the pictures of a GIF are shown
+_MOVES = b"NETSCAPE2.0"  # the extension by which animated GIFs state their loops
 _DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x7fELF")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _OTHER_KINDS = re.compile(r"(text|image|font)/|application/([\w.-]+\+)?(json|xml|pdf|zip|gzip|javascript)\b")
@@ -54,7 +54,7 @@ _STREAM = re.compile(
     r"Stream #0:\d+.*?: (?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>\w+)(?P<rest>.*)"
 )
 _SOME = ("-map", "0:V:0?", "-map", "0:a:0?", "-t", "0.2")
-_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # which may come late
+_FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # which may come later than `_SOME` reads
 _NO_DECODER = re.compile(r"no decoder found|Decoder .*not found", re.IGNORECASE)
 _TURNED = re.compile(r"(displaymatrix|Display Matrix): rotation of -?(90|270)\.")
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -72,7 +72,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """`container` is the usual suffix; codecs have ffmpeg's names, None where there is no such stream.
+    """`container` is the usual suffix, `duration` in seconds; codecs have ffmpeg's names, None for no stream.
 
     `tracks` are all streams in their order, the first picture and sound among them.
     """
@@ -111,9 +111,9 @@ def sniff(head: bytes) -> str | None:
 def is_something_else(kind: str, head: bytes) -> bool:
     """Whether what begins with `head` is certainly neither video nor sound; `kind` is its Content-Type.
 
-    Servers that do not know a suffix call films text: if it looks like a film, their word does not count.
+    Servers that do not know a suffix call films text: if `head` looks like a film, `kind` does not count.
     """
-    if sniff(head) or head.startswith(_GIF):  # whether that moves is told further on
+    if sniff(head) or head.startswith(_GIF):  # `inspect` judges whether it is animated
         return False
     known = _is_picture(head) or head.startswith(_DOCUMENTS) or not _NO_TEXT.search(head)
     return known or bool(_OTHER_KINDS.match(kind.lower()))
@@ -124,7 +124,7 @@ def _is_picture(head: bytes) -> bool:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the file says of itself that it should be longer; only MP4, Matroska and their kin do."""
+    """Whether the file states that it should be longer; only MP4, Matroska and their variants do."""
     container = _container(path)
     if container in _MP4:
         return mp4.is_cut_off(path)
@@ -132,7 +132,10 @@ def is_cut_off(path: Path) -> bool:
 
 
 def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
-    """Look into `path`; raises `JobFailed` if it is neither video nor sound, or none that can be decoded."""
+    """What is in `path`; raises `JobFailed` if it is neither video nor sound, or cannot be decoded.
+
+    `need_rate`: ask ffmpeg, which tells `audio_rate`.
+    """
     container = _container(path)
     if container in _MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
         return _of_movie(container, movie)
@@ -144,7 +147,7 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
 
 
 def length(path: Path) -> float | None:
-    """Seconds, if `path` is an MP4, whose index says it."""
+    """The duration in seconds by the index of an MP4; None for other files."""
     movie = mp4.read(path) if _container(path) in _MP4 else None
     return movie.duration if movie else None
 
@@ -176,7 +179,7 @@ def _look(path: Path, ffmpeg: str, *outputs: str) -> programs.Result:
 
 
 def _decodes(result: programs.Result) -> bool:
-    """Whether anything came out; what this ffmpeg cannot decode is left to those who can."""
+    """Whether ffmpeg decoded anything, or has no decoder for it: players may have one."""
     decoded = any(not line.startswith("#") for line in result.output.splitlines())
     return decoded or bool(_NO_DECODER.search(result.errors))
 
@@ -210,7 +213,7 @@ def _kind(found: re.Match[str]) -> str:
 
 
 def _size(described: str, after: str) -> tuple[int | None, int | None]:
-    """Width and height as shown; `after` is the rest of the report, which may say that it is turned."""
+    """Width and height as shown; `after` is the rest of the report, which may have a rotation."""
     if not (size := _SIZE.search(described)):
         return None, None
     width, height = int(size["width"]), int(size["height"])

@@ -23,10 +23,10 @@ _TEXT: Final[dict[str, Any]] = {
     "errors": "replace",
     "stderr": subprocess.PIPE,
 }
-_CAUGHT: Final = 255  # the status of an ffmpeg that caught a signal, but also of one that lacked a permission
+_CAUGHT: Final = 255  # ffmpeg's status after a signal that it caught, but also after EPERM
 _LAST_WORD: Final = re.compile(r"^(\[info\] )?Exiting normally, received signal \d+\.$")
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
-_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] |^ +: ")  # or more of a tag's value
+_UNIMPORTANT: Final = re.compile(r"^(\[[^\]]+ @ 0x[0-9a-f]+\] )?\[info\] |^ +: ")  # or a tag's next line
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Result:
 
 
 def run(command: list[str]) -> Result:
-    """Run `command` to its end, whatever that is; of very much that it says both ends are kept.
+    """Run `command` to its end, whatever its status; of very long output only both ends are kept.
 
-    Raises `JobFailed` if there is no such program, or if somebody or the kernel has killed it: as with the
-    child itself, another attempt may help.
+    Raises `JobFailed` if there is no such program, or if a signal has killed it: as with the child itself,
+    another attempt may help.
     """
     output, errors = Ends(), Ends()
     try:
@@ -60,7 +60,7 @@ def run(command: list[str]) -> Result:
 
 @contextmanager
 def killed(program: Any) -> Iterator[None]:
-    """However the block is left, `program` runs no more."""
+    """Kill `program` when the block is left, if it still runs."""
     try:
         yield
     finally:
@@ -83,7 +83,7 @@ def _collecting(stream: TextIO, ends: Ends) -> Iterator[None]:
 
 
 def start(command: list[str], way: Way) -> Any:
-    """Return `command` running, with `way` as its only one to the network, and its pipes as text."""
+    """Start `command`, with `way` as its only access to the network, and its pipes as text."""
     return postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, way=way)
 
 
@@ -93,10 +93,10 @@ def help_on(ffmpeg: str, topic: str) -> str:
 
 
 def reason(status: int, directory: Path) -> Code | None:
-    """The code of what ended ffmpeg with `status` at work in `directory`, if it was not the media.
+    """The code of the machine's fault that ended ffmpeg with `status` in `directory`; None: the media's.
 
-    The status is the last error, as eight bits of a negative number. Before release 6.1 it is always 1: then
-    this machine is looked at. ffmpeg's words are no evidence: there are names in them that others chose.
+    The status is the last error, as eight bits of a negative number. Before release 6.1 it is always 1, so
+    the disk is checked as well. ffmpeg's messages are no evidence: they contain names that others chose.
     """
     if code := OF_ERRNO.get(256 - status):
         return code
@@ -108,7 +108,7 @@ def reason(status: int, directory: Path) -> Code | None:
 def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> None:
     """Run ffmpeg with `arguments` in the job's directory; raises `JobFailed` with the reason."""
     log(f"ffmpeg {' '.join(arguments)}")
-    # It says at the level of info that it was killed.
+    # At level info ffmpeg says that a signal ended it.
     result = run([ffmpeg, "-hide_banner", "-y", "-loglevel", "level+info", *arguments])
     if complaints := [line for line in result.errors.splitlines() if not _UNIMPORTANT.match(line)]:
         log("\n".join(_once(complaints)))
@@ -118,7 +118,7 @@ def convert(ffmpeg: str, arguments: list[str], log: Callable[[str], None]) -> No
 
 
 def _once(lines: list[str]) -> Iterator[str]:
-    """Of those that differ only in numbers the first, and how many there are."""
+    """Of `lines` that differ in nothing but numbers only the first, with the count of the others."""
     alike = dict[str, list[str]]()
     for line in lines:
         alike.setdefault(_NUMBER.sub("", line), []).append(line)
@@ -127,5 +127,5 @@ def _once(lines: list[str]) -> Iterator[str]:
 
 
 def was_killed(status: int, errors: str) -> bool:
-    """By somebody or by the kernel, as far as its `status` or its words at the level of info tell."""
+    """Whether a signal ended ffmpeg, by its `status` or by its last message at level info."""
     return status < 0 or (status == _CAUGHT and bool(_LAST_WORD.match(errors.rstrip().rpartition("\n")[2])))

@@ -1,8 +1,8 @@
 """Recording a broadcast: ffmpeg copies what is sent into pieces, which are put together when it is over.
 
-A piece is Matroska, which takes every codec, and of which all but the last second is good when its writer is
-killed. There is more than one if the broadcast or this process was interrupted; what was sent meanwhile is
-missing, and at the seam a segment may come twice.
+A piece is a Matroska file, which takes every codec, and loses only its last second when ffmpeg is killed.
+There is more than one piece if the broadcast or this process was interrupted; what was sent meanwhile is
+missing, and between two pieces a segment may come twice.
 """
 
 import subprocess
@@ -26,14 +26,14 @@ from server.jobs import Job
 
 PIECE: Final = "recorded-"
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds before a broadcast that broke off is tried again; after the last it is taken to be over."""
+"""Seconds before each new try of a broadcast that broke off; after the last it is taken to be over."""
 
 _LIST: Final = "recorded.ffconcat"
-_TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds; each growth that is seen can be said
+_TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds; longer than the reporter's pause, which defers reports
 _GRACE: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
-_MISSING: Final = 20  # segments one after the other; ffmpeg 7 counts on for ever when a DASH is over
-_HEADER: Final = 8192  # bytes; a piece that is no larger has nothing in it, and its name is used again
-# What ffmpeg says when a broadcast breaks off; it ends with status 0 all the same.
+_MISSING: Final = 20  # segments in a row; ffmpeg 7 asks for the next for ever when a DASH is over
+_HEADER: Final = 8192  # bytes; a piece that is no larger is empty, and its name is used again
+# Messages of an ffmpeg whose broadcast broke off; its exit status is 0 all the same.
 _BROKE_OFF: Final = ("failed to reload playlist", "error during demuxing")
 _OUTPUT: Final = ("-c", "copy", "-f", "matroska", "-cluster_time_limit", "1000", "-flush_packets", "1")
 
@@ -54,26 +54,26 @@ def pieces(directory: Path) -> list[Path]:
 
 
 def is_anything(directory: Path, executable: str) -> bool:
-    """Whether something of it can be kept: a piece that was cut off at once holds no picture."""
+    """Whether any piece can be kept: one that was cut off at once holds no picture."""
     return any(_look_into(piece, executable) for piece in pieces(directory))
 
 
 def put_together(directory: Path, executable: str) -> Part:
-    """All that was recorded, to be read as one file; raises `JobFailed` if that is nothing."""
+    """All pieces as one part; raises `JobFailed` if nothing was recorded."""
     seen = {piece: look for piece in pieces(directory) if (look := _look_into(piece, executable))}
     if not seen:
         raise JobFailed("no_media", "nothing was recorded")
-    duration = sum(look.duration or 0.0 for look in seen.values()) or None  # one that was cut off has none
+    duration = sum(look.duration or 0.0 for look in seen.values()) or None  # a piece cut off has none
     first = next(iter(seen.values()))
     return concatenation(directory / _LIST, list(seen), replace(first, duration=duration))
 
 
 class Recording:
-    """`on_size` gets the bytes of all pieces, and of this attempt's, whenever there are more.
+    """`on_size` gets the bytes of all pieces, and of this attempt's, whenever they grow.
 
-    What it raises ends the recording; so does a piece that is as large as a file may be, which is kept.
-    `again` is asked after an interruption for the streams to go on with; None means that it is over.
-    `jar` are yt-dlp's cookies.
+    What `on_size` raises ends the recording; so does a piece as large as a file may be, which is kept.
+    `again` is called after an interruption, and returns the streams to go on with, or None if the broadcast
+    is over. `jar` are yt-dlp's cookies.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Recording:
             streams = following
 
     def _record(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> bool:
-        """Record one piece; say whether the broadcast ended, or was asked to."""
+        """Record one piece; returns whether the broadcast has ended, or `finish` is set."""
         earlier = pieces(self._directory)
         path = self._directory / f"{PIECE}{len(earlier) + 1:04}.mkv"
         self._log.write(f"recording into {path.name}")
@@ -119,7 +119,7 @@ class Recording:
         return self._is_over(run) or finish.is_set()
 
     def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server) -> None:
-        """Return when ffmpeg has ended, was asked to and does not, or asks only for what is not there."""
+        """Return when ffmpeg has ended, or does not end after `finish`, or only misses segments."""
         deadline: float | None = None
         missing = 0
         while _runs(run.program):
@@ -135,7 +135,7 @@ class Recording:
         self._look(server)
 
     def _look(self, server: guarded.Server) -> bool:
-        """Whether the file grew, the only sign of life: ffmpeg asks a silent source again and again."""
+        """Whether the file grew, the only sign of life: ffmpeg keeps retrying a silent source."""
         if server.refused:
             raise server.refused
         size = self._measure()
@@ -150,7 +150,7 @@ class Recording:
         return sum(piece.stat().st_size for piece in pieces(self._directory))
 
     def _is_over(self, run: guarded.Run) -> bool:
-        """Whether that was a regular end; raises what no further piece can mend."""
+        """Whether the broadcast ended regularly; raises errors that another piece would meet as well."""
         status, words = run.program.returncode, run.words
         code = programs.reason(status, self._directory) if status else None
         if code == "too_large" and self._size:
@@ -164,7 +164,7 @@ class Recording:
     def _command(self, streams: Streams, path: Path, server: guarded.Server, *, goes_on: bool) -> list[str]:
         """Picture from the first stream and sound from the last, which may be the same."""
         hls = guarded.hls_options(self._job.ffmpeg, goes_on=goes_on)
-        sources = {guarded.address(stream): stream for stream in streams}  # a manifest may have both
+        sources = {guarded.address(stream): stream for stream in streams}  # one manifest may have both kinds
         inputs = [
             word
             for at, stream in enumerate(sources.values())
@@ -183,7 +183,7 @@ class Recording:
 
 
 def _mapped(at: int, stream: Mapping[str, Any], usual: str) -> list[str]:
-    """Of the input number `at` what is `usual`, or the one stream of a manifest that was chosen."""
+    """Options to map, of the input number `at`, the stream chosen of a DASH manifest, or else the `usual`."""
     number = guarded.number_in(stream)
     return ["-map", f"{at}:{usual if number is None else number}"]
 
@@ -202,7 +202,7 @@ def _ask_to_end(program: Any) -> None:
 
 
 def _look_into(piece: Path, executable: str) -> Media | None:
-    """None if there is nothing in it; an ffmpeg that was killed meanwhile says nothing about that."""
+    """None if `piece` has no media. Other errors are raised: a killed ffmpeg says nothing about the piece."""
     try:
         return probe.inspect(piece, executable)
     except JobFailed as error:

@@ -1,4 +1,4 @@
-"""The times of subtitles in SRT or WebVTT, when only some of their film is kept."""
+"""Moves the times of subtitles in SRT or WebVTT, when only some of their film is kept."""
 
 import re
 from typing import Final
@@ -12,7 +12,7 @@ _BLANK: Final = re.compile(r"\n[ \t]*\n+")
 
 
 def follow(text: str, kind: str, kept: Kept) -> str | None:
-    """`text`, which is `srt` or `vtt`, with the times at which its film is seen; None if nothing is left."""
+    """`text`, which is `srt` or `vtt`, with its times in the cut film; None if no cue is left."""
     blocks, cues = list[str](), 0
     for block in _BLANK.split(text.replace("\r\n", "\n").strip("\n")):
         if not (found := _CUE.search(block)):

@@ -1,7 +1,7 @@
-"""Whether an ffmpeg gets anywhere: by the time that it has come to, and by what it writes.
+"""Signs that an ffmpeg makes progress: the output time that it reports, and changes of its files.
 
-Neither is enough. In its second pass over an MP4 (`+faststart`) it says nothing for as long as the disk
-takes, and one that hangs may say the same time for ever.
+The output time is not enough. In its second pass over an MP4 (`+faststart`) ffmpeg reports nothing for as
+long as the disk takes, and an ffmpeg that hangs may report the same time for ever.
 """
 
 import os
@@ -26,8 +26,8 @@ def watch(
 ) -> None:
     """Read the lines of `-progress` from the descriptor `reports` to their end, and close it.
 
-    `on_time` gets the seconds that have been written, whenever there are more; `on_written` says that the
-    files change.
+    `on_time` gets the seconds of output written so far, whenever they grow; `on_written` is called when the
+    files have changed.
     """
     signs = _Signs(outputs, on_time, on_written)
     with os.fdopen(reports, "rb", buffering=0) as stream:
@@ -61,7 +61,7 @@ class _Signs:
                 self._on_time(self._time / 1e6)
 
     def look(self) -> None:
-        """Each write changes a file's time, also where its size stays."""
+        """Compare the times of change as well: a write within a file does not change its size."""
         seen = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, filter(Path.exists, self._outputs))]
         if seen != self._seen:
             self._seen = seen

@@ -1,8 +1,8 @@
-"""A finished film, or sound, in its chapters: as yt-dlp's `--split-chapters`.
+"""Splits a finished film, or sound, into a file for each chapter, as yt-dlp's `--split-chapters` does.
 
 Streams are copied, so that a chapter of a film begins with the key frame before it. Lossless sound is encoded
 anew, which loses nothing and makes length and checksum right. What ffmpeg cuts out of an MP4's subtitles has
-wrong times, so there they come from the files that were put in.
+wrong times, so for MP4 the files that were embedded are cut here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ MOST: Final = 200
 """Each is a file in the task's payload."""
 
 _COARSE: Final = (*embedding.OGG, "mka")
-"""In these ffmpeg finds a moment only to some seconds: it begins earlier and leaves out what is too early."""
+"""Containers in which ffmpeg's seeks are some seconds off: it reads from earlier on and drops the surplus."""
 
 _EARLIER: Final = 10.0  # seconds
 
@@ -41,9 +41,10 @@ def split(
     run: Callable[[list[str]], None],
     log: Callable[[str], None],
 ) -> dict[str, str]:
-    """Make the files beside `whole` and return them, kind -> name; what fails costs its chapter alone.
+    """Make the files beside `whole` and return them, kind -> name; a chapter that fails is left out.
 
-    `subtitles` are those that were put into `whole`. With `tags` each file says its own title and number.
+    `subtitles` are those embedded in `whole`. With `tags` each file has its own title and number. Raises
+    `JobFailed` for faults of the machine.
     """
     if len(chapters) > MOST:
         log(f"WARNING: chapters: the first {MOST} of {len(chapters)} become files")
@@ -75,7 +76,7 @@ def _recipe(
     words += [
         "-t",
         f"{chapter.end - chapter.start:.3f}",
-    ]  # of what is read it would let all subtitles through
+    ]  # an output option: as an input option it would let all subtitles through
     if tags and suffix in embedding.TAGGED:
         of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
         own = replace(tags, values={**tags.values, **of_chapter}, chapters=())
@@ -86,9 +87,9 @@ def _recipe(
 
 def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
     container, copy = source.media.container, ["-dn", "-ignore_unknown", "-c", "copy"]
-    if container in _COARSE:  # a cover is seen as a stream, which would be too early, or cannot be one
+    if container in _COARSE:  # no cover, a stream that would start too early or that cannot be written
         return ["-map", Of(source, "a"), *copy]
-    if container == "mkv":  # a cover would become a film
+    if container == "mkv":  # no cover, which would become a video stream
         kinds = ("V", "a?", "s?")
         return [*(word for kind in kinds for word in ("-map", Of(source, kind))), *copy]
     if container not in _LIKE_MP4:
@@ -110,7 +111,7 @@ def _cut(subtitles: Iterable[Embedded], chapter: Chapter, folder: Path) -> tuple
 
 
 def _tagged(tags: Tags, directory: Path, source: Part, *, in_stream: bool) -> list[Word]:
-    """Its own tags, and what the whole says beside them."""
+    """Options for the chapter's own tags, and for the other tags of `source`."""
     written = tagging.write(tags, directory)
     if in_stream:
         return ["-map_metadata:s:a:0", Of(written.ogg, "g")]

@@ -1,7 +1,7 @@
-"""Subtitles as a source has them -> text in one of two formats that players read, UTF-8 without a BOM.
+"""Converts a source's subtitles to SRT or WebVTT, which players read, in UTF-8 without a BOM.
 
-What is in the wanted format keeps its text. ffmpeg converts the rest, and yt-dlp the TTML, which ffmpeg
-does not read.
+Subtitles in the wanted format keep their text. ffmpeg converts others, and yt-dlp TTML, which ffmpeg does not
+read.
 """
 
 import codecs
@@ -20,7 +20,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# Language -> how its subtitles were written before UTF-8; others as in western Europe.
+# Language -> the encoding of its subtitles before UTF-8; `_WESTERN` for others.
 _TAIWANESE: Final = re.compile(r"zh.*(Hant|TW|HK|MO)", re.IGNORECASE)
 _OLD: Final = {
     **dict.fromkeys(("zh", "chi", "zho"), "gb18030"),
@@ -40,11 +40,11 @@ _PAGE: Final = re.compile(r"<(!doctype|html|head|body)\b", re.IGNORECASE)
 _DEMUXERS: Final = {"srt": "srt", "vtt": "webvtt", "ass": "ass"}
 _MUXERS: Final = {"srt": "srt", "vtt": "webvtt"}
 _OTHERS: Final = "sami,subviewer,subviewer1,microdvd,mpl2,mpsub,lrc,pjs,realtext,vplayer,jacosub,aqtitle,stl"
-"""What ffmpeg knows by its looks; a playlist is not among it."""
+"""Formats that ffmpeg detects by their content; without playlists, which name other files."""
 
 
 def text_of(data: bytes, language: str) -> str:
-    """`data` as text, whatever its encoding; where that is not said `language` tells which is likely."""
+    """`data` as text: by its BOM, else as UTF-8, else in the encoding that was usual for `language`."""
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return _clean(data[len(mark) :].decode(encoding, "replace"))
@@ -55,7 +55,7 @@ def text_of(data: bytes, language: str) -> str:
 
 
 def kind_of(text: str) -> str | None:
-    """`srt`, `vtt`, `ass`, `ttml`; None for what ffmpeg may know. Raises `JobFailed` if it is none at all."""
+    """`srt`, `vtt`, `ass`, `ttml`; None if ffmpeg is to detect it. Raises `JobFailed` for other content."""
     head = text[:2000].lstrip()
     if head.startswith("WEBVTT"):
         return "vtt"
@@ -69,9 +69,9 @@ def kind_of(text: str) -> str | None:
 
 
 def make(source: Path, target: Path, language: str, ffmpeg: str, log: Callable[[str], None]) -> None:
-    """Write what `source` has in `language` as `target`, in the format of its suffix.
+    """Convert `source`, which is in `language`, to `target`, in the format of its suffix.
 
-    Raises `JobFailed` if there is nothing in it that could be shown.
+    Raises `JobFailed` if it is no subtitles, cannot be converted, or has no cue.
     """
     wanted, text = target.suffix[1:], text_of(source.read_bytes(), language)
     kind = kind_of(text)
@@ -103,12 +103,12 @@ def _convert(text: str, kind: str | None, target: Path, ffmpeg: str, log: Callab
 def _from_ttml(text: str) -> str:
     try:
         return str(dfxp2srt(_DECLARED.sub("", text).encode()))
-    except Exception as error:  # a parser of XML, and code of yt-dlp's that takes much for granted
+    except Exception as error:  # yt-dlp's converter may raise anything for damaged XML
         raise JobFailed("conversion_failed", f"damaged TTML: {error}") from error
 
 
 def _clean(text: str) -> str:
-    """ffmpeg, and players, end at a NUL."""
+    """Without NULs, at which ffmpeg and players stop reading."""
     return text.removeprefix("\ufeff").replace("\0", "")
 
 

@@ -1,7 +1,7 @@
-"""What a file says about itself, written so that ffmpeg reads it: tags, chapters and a cover.
+"""Writes tags, chapters and a cover to files in ffmpeg's own format for metadata.
 
-ffmpeg's own format for them has no limit of length, shows nothing in a command line, and takes a picture
-where a container wants that among the tags.
+Unlike options of the command line the files have no limit of length, can be seen by no other user, and can
+hold the cover where a container has that among its tags.
 """
 
 import base64
@@ -18,9 +18,9 @@ from server.child.media.probe import Media
 
 _SPECIAL: Final = re.compile(r"([\\=;#\n])")
 _ESCAPED: Final = r"\\\1"
-_FRONT: Final = 3  # the type of a front cover
+_FRONT: Final = 3  # the picture type of a front cover
 _NOT_IN_VORBIS: Final = ("comment", "synopsis")
-"""ffmpeg calls a comment DESCRIPTION there, which is the description's name; its link is in `purl`."""
+"""ffmpeg writes `comment` as DESCRIPTION there, the description's name; the link in it is in `purl` too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """`tags` in files that ffmpeg takes as inputs; each container takes one of them."""
+    """`tags` in files that are inputs of ffmpeg; each container uses one of them."""
 
     tags: Tags
     plain: Part
-    """With chapters, for containers that have those and a cover of their own kind."""
+    """With chapters, for containers that have chapters and covers of their own kind."""
     flac: Part
-    """For comments of Vorbis, in which chapters are tags like others."""
+    """For Vorbis comments, in which chapters are tags like others."""
     ogg: Part
     """The same, with the cover among them."""
 
@@ -56,7 +56,7 @@ class Tagged:
 
 
 def write(tags: Tags, directory: Path) -> Tagged:
-    """Beside the parts."""
+    """Write the files to `directory`, beside the parts."""
     vorbis = _for_vorbis(tags)
     picture = {"METADATA_BLOCK_PICTURE": _block(tags)} if tags.cover else {}
     return Tagged(
@@ -99,7 +99,7 @@ def _clock(seconds: float) -> str:
 
 
 def _block(tags: Tags) -> str:
-    """The cover as FLAC has pictures (RFC 9639, 8.8), in base64; 0 is what is not said of its size."""
+    """The cover as a picture block of FLAC (RFC 9639, 8.8), in base64; its dimensions are 0: not stated."""
     picture = tags.cover.read_bytes() if tags.cover else b""
     kind = tags.of_cover.encode()
     head = struct.pack(f">II{len(kind)}sI", _FRONT, len(kind), kind, 0)

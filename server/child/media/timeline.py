@@ -1,7 +1,7 @@
-"""What is kept of a film: which of its times come out, and when they are seen there.
+"""What is kept of a film: which spans of it, and at which times they are seen in the result.
 
-A clip keeps one span, what sponsors are cut out of keeps those between them. Whatever has times of its own
-(chapters, subtitles) follows by `Kept`.
+A clip keeps one span; a film without its sponsor segments keeps the spans between them. Chapters and
+subtitles, which have times of their own, are moved by `Kept`.
 """
 
 import math
@@ -19,7 +19,7 @@ _TINY: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`spans` of the film's own time, in order and apart; the last may have no end."""
+    """`spans` are in seconds of the film's own time, in order and disjoint; the last may end at infinity."""
 
     spans: tuple[Span, ...] = ((0.0, math.inf),)
 
@@ -28,11 +28,11 @@ class Kept:
         return sum(end - start for start, end in self.spans)
 
     def when(self, moment: float) -> float:
-        """When `moment` is seen, or what comes next after it."""
+        """When `moment` is seen in the result; if it is cut out, when what follows it is."""
         return sum(min(moment, end) - start for start, end in self.spans if moment > start)
 
     def of(self, start: float, end: float) -> Span | None:
-        """When what is between `start` and `end` is seen; None if nothing of it is left."""
+        """When what is between `start` and `end` is seen in the result; None if nothing of it is left."""
         seen = self.when(start), self.when(end)
         return seen if seen[1] > seen[0] else None
 
@@ -53,9 +53,9 @@ ALL: Final = Kept()
 
 
 def chapters(found: Sequence[Chapter], kept: Kept) -> list[Chapter]:
-    """`found` at the times at which they are seen; of some nothing may be left."""
+    """`found` at their times in the result, without those of which nothing is left."""
     left: list[Chapter] = []
-    begin: float | None = None  # of a tiny one, which belongs to the next
+    begin: float | None = None  # of a tiny chapter, which is merged into the next
     for chapter in found:
         if (seen := kept.of(chapter.start, chapter.end)) is None:
             continue
