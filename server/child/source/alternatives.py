@@ -1,8 +1,8 @@
-"""What to fetch instead of a stream that its source refuses: the next best that was not refused yet, or else
-the next entry of a page that has several.
+"""What to fetch instead of a stream that its source refuses: the next best format that was not refused yet,
+or else the next entry of a page that has several.
 
-That is for what does not get better by waiting, and for a source that is too busy for this one stream: its
-playlist, or its first piece, is not there or nobody's. A stream of which anything has come is gone on with.
+Only failures of this one stream count (an HTTP status, a blocked address, DRM and the like). A stream of
+which any byte has arrived is resumed instead.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from server.child.source.engine import Engine
 from server.child.source.failures import Failure, classify
 
 MOST: Final = 3
-"""Streams that are tried; with each the page is looked at anew."""
+"""Streams that are tried; the page is extracted again before each further one."""
 
 _OF_ONE_STREAM: Final = frozenset(
     (
@@ -33,7 +33,7 @@ _NOTHING_ELSE: Final = frozenset(("format_unavailable", "no_audio", "no_media"))
 
 
 class Refused(Exception):
-    """Nothing of `stream` has come, or nothing that is a film; the cause says why."""
+    """No byte of `stream` has arrived, or what arrived is no film; `__cause__` says why."""
 
     def __init__(self, stream: dict[str, Any]) -> None:
         super().__init__(f"format {stream.get('format_id')} is refused")
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 class Alternatives:
-    """`extract` is asked for the video anew."""
+    """`extract` extracts the video again and returns its info dict."""
 
     def __init__(self, engine: Engine, extract: Callable[[], dict[str, Any]], log: Log) -> None:
         self._engine = engine
@@ -50,9 +50,10 @@ class Alternatives:
         self._met: list[BaseException] = []
 
     def instead_of(self, refused: Refused) -> dict[str, Any]:
-        """The video with the next best streams chosen; without any, raises what was met first.
+        """The video with the next best streams chosen.
 
-        If the first may pass, or a later one, it is rather that one: then another attempt may help.
+        Without an alternative, raises the first retryable error that was met, so that another attempt is
+        made, else the first error.
         """
         error = refused.__cause__ or refused
         failure = classify(error, self._engine.trail)

@@ -1,7 +1,6 @@
-"""Whether a page leads to a broadcast: many extractors do not look, and yt-dlp takes what there is of it.
+"""Whether a page leads to a live broadcast: many extractors do not check, and yt-dlp takes what is there.
 
-Of an HLS the playlist says so: it has no end (RFC 8216, 4.3.3.4), and goes on. Of a DASH the manifest does,
-which was read already.
+An HLS playlist of a broadcast has no end (RFC 8216, 4.3.3.4), and grows. A DASH manifest says so itself.
 """
 
 import re
@@ -18,11 +17,11 @@ from server.child.source.engine import Engine
 from server.child.source.tries import pause
 
 _LIVE: Final = "clipwire_live"
-"""In a format: its manifest is that of a broadcast."""
+"""Key in a format dict: its DASH manifest is that of a broadcast."""
 
 _HLS: Final = ("m3u8", "m3u8_native")
-_GOES_ON_WITHIN: Final = 1.5  # of a segment's time (RFC 8216, 6.2.1)
-_LONGEST: Final = 20.0  # seconds
+_GOES_ON_WITHIN: Final = 1.5  # target durations: then a live playlist has grown (RFC 8216, 6.2.1)
+_LONGEST: Final = 20.0  # seconds that a playlist is given to grow
 _LIVES: Final[dict[str, Any]] = {"is_live": True, "live_status": "is_live"}
 
 _parse_periods = borrowed.original(InfoExtractor, "_parse_mpd_periods")
@@ -31,15 +30,16 @@ Info = dict[str, Any]
 
 
 def install() -> None:
-    """For the rest of this process."""
+    """Have yt-dlp mark formats of live DASH manifests, for the rest of this process."""
     if borrowed.fits("periods"):
         InfoExtractor._parse_mpd_periods = _parse
 
 
 def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
-    """`info`, of which it is known whether it is live if the extractor or the chosen streams say so.
+    """`info`, marked as live if a chosen stream is that of a broadcast; unchanged if its extractor knows.
 
-    A playlist that was read for that goes along. `on_tick` is called while a playlist has time to go on.
+    An HLS playlist that does not grow is stored in its stream, so that yt-dlp does not fetch it again.
+    `on_tick` is called every second while a playlist is given time to grow.
     """
     if info.get("live_status") or info.get("is_live") is not None or "entries" in info:
         return info
@@ -49,7 +49,7 @@ def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
 
 
 def have_ended(engine: Engine, streams: Sequence[Info]) -> bool:
-    """Whether a playlist of theirs says so: then ffmpeg would begin with its beginning."""
+    """Whether an HLS playlist of `streams` has an end: ffmpeg would record it from its first segment on."""
     return any(_has_end(_read(engine, stream)[0]) for stream in streams if _is_hls(stream))
 
 
@@ -72,11 +72,11 @@ def _goes_on(engine: Engine, stream: Info, on_tick: Callable[[], None]) -> bool:
 
 
 def _read(engine: Engine, stream: Info) -> tuple[str, str]:
-    """The playlist and its address; nothing if it is not to be had: whoever fetches the film will see why."""
+    """The HLS playlist and its URL; empty if it cannot be read: the download that follows reports why."""
     try:
         response = engine.urlopen(Request(stream["url"], headers=stream.get("http_headers") or {}))
         text = response.read().decode(errors="replace")
-    except (RequestError, ValueError):  # it may be no URL at all
+    except (RequestError, ValueError):  # ValueError: the URL is malformed
         return "", ""
     return (text, response.url) if text.startswith("#EXTM3U") and "#EXTINF" in text else ("", "")
 
@@ -86,7 +86,7 @@ def _has_end(playlist: str) -> bool:
 
 
 def _segment(playlist: str) -> float:
-    """Seconds; a playlist has to say it."""
+    """The target duration in seconds, which every playlist must state (RFC 8216, 4.3.3.1)."""
     said = re.search(r"^#EXT-X-TARGETDURATION:(\d{1,6})", playlist, re.MULTILINE)
     return float(said[1]) if said else 0.0
 
@@ -101,7 +101,7 @@ def _parse(self: Any, mpd_doc: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _is_broadcast(manifest: Mapping[str, str]) -> bool:
-    """Some that are over are still called dynamic; but they are not added to, or are as long as they say."""
+    """Manifests of ended broadcasts may stay `dynamic`, but are no longer updated or have a duration."""
     is_dynamic = manifest.get("type") == "dynamic"
     return bool(
         is_dynamic and manifest.get("minimumUpdatePeriod") and not manifest.get("mediaPresentationDuration")

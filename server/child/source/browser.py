@@ -1,6 +1,6 @@
-"""yt-dlp's way to ask as a browser does, down to the handshake of TLS, loaded when somebody asks for it.
+"""Requests that impersonate a browser, down to the TLS handshake, by yt-dlp's handler for curl_cffi.
 
-Until then it costs nothing; to load the library behind it takes up to 0.2 s and 7 MB.
+The handler is loaded when it is first needed: loading curl_cffi takes up to 0.2 s and 7 MB.
 """
 
 import importlib
@@ -15,15 +15,15 @@ from yt_dlp.networking.exceptions import UnsupportedRequest
 from yt_dlp.networking.impersonate import ImpersonateRequestHandler, ImpersonateTarget
 
 WANTED = "impersonate"
-"""The name of a request's extension that says which browser it is to look like."""
+"""Key in `Request.extensions`: the browser to impersonate, an `ImpersonateTarget`."""
 
 ANY = ImpersonateTarget()
 
 
 class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
-    """Stands for `impersonation.GuardedRH` until somebody wants it; `upstream` is the operator's proxy.
+    """Loads `impersonation.GuardedRH` when it is first needed; `upstream` is the URL of the operator's proxy.
 
-    The end of the name is yt-dlp's wish.
+    yt-dlp wants the class names of handlers to end in `RH`.
     """
 
     def __init__(self, upstream: str | None, **options: Any) -> None:
@@ -63,14 +63,14 @@ class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
 
 
 def beside(plain: Any, upstream: str | None) -> BrowserRH:
-    """What asks as a browser does, and is otherwise told what yt-dlp's handler `plain` was."""
+    """An impersonating handler with the options of yt-dlp's handler `plain`."""
     told = ("headers", "cookiejar", "timeout", "prefer_system_certs")
     return BrowserRH(upstream, logger=plain._logger, **{name: getattr(plain, name) for name in told})
 
 
 def _load() -> Any:
-    """yt-dlp looks for the library at its own start, where it was left out (`server.child.preload`)."""
+    """yt-dlp looks for curl_cffi when it is imported itself, and `server.child.preload` hides it then."""
     dependencies.curl_cffi = importlib.import_module("curl_cffi")
     module = importlib.import_module("server.child.source.impersonation")
-    networking._REQUEST_HANDLERS.pop("CurlCFFI", None)  # the one without a guard
+    networking._REQUEST_HANDLERS.pop("CurlCFFI", None)  # yt-dlp's own handler, which the guard does not see
     return module

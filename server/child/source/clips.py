@@ -1,7 +1,7 @@
-"""Of a stream in segments those that touch a clip: yt-dlp is given a playlist of them, and fetches no others.
+"""Narrows an HLS or DASH stream to the segments that overlap a clip, so that yt-dlp fetches no others.
 
-Where a playlist does not say how long its segments are, or has something that yt-dlp leaves to ffmpeg, the
-stream is left as it is.
+A stream is left whole if its playlist does not say how long its segments are, or has a feature that yt-dlp
+leaves to ffmpeg.
 """
 
 import re
@@ -17,14 +17,14 @@ from server.jobs import Clip
 _SLACK: Final = 0.001  # seconds: sums of lengths are not exact
 _SIZES: Final = ("filesize", "filesize_approx")
 _UNUSUAL: Final = re.compile(r"#EXT-X-KEY:METHOD=(?!NONE|AES-128)|#EXT-X-(SESSION-KEY|FAXS-CM|I-FRAMES-ONLY)")
-# What yt-dlp takes for the begin and the end of an advertisement, which it leaves out.
+# The tags by which yt-dlp recognizes an advertisement, which it skips.
 _AD_BEGINS: Final = re.compile(r"#ANVATO-SEGMENT-INFO.*type=ad|#UPLYNK-SEGMENT.*,ad$")
 _AD_ENDS: Final = re.compile(r"#ANVATO-SEGMENT-INFO.*type=master|#UPLYNK-SEGMENT.*,segment$")
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """`stream` has only what touches the clip, and begins at `begins` of the film, which is `total` long."""
+    """`stream` with only the segments that overlap the clip. It begins at `begins` of `total` seconds."""
 
     stream: dict[str, Any]
     begins: float
@@ -36,7 +36,7 @@ def narrow(
 ) -> Narrowed | None:
     """`stream` narrowed to `clip`, None if it cannot be; raises `JobFailed` if it ends before `clip` begins.
 
-    `read` gives the URL and the text of its playlist.
+    `read` returns the URL and the text of an HLS stream's playlist.
     """
     protocol = determine_protocol(stream)
     if protocol in ("m3u8", "m3u8_native") and stream.get("format_index") is None:
@@ -48,15 +48,17 @@ def narrow(
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`lines` are those that must stand before its URL in a playlist of it alone."""
+    """`lines` are the lines of this segment in a playlist: key, byte range, duration, and its URL last."""
 
     seconds: float
     lines: tuple[str, ...] = ()
 
 
 def touching(seconds: Iterable[float], clip: Clip) -> tuple[slice, float, float]:
-    """Of what lasts so many `seconds` one after the other: what `clip` touches, where the first of that
-    begins, and where the last of all ends."""
+    """Find the segments that overlap `clip`, given the durations of all segments in `seconds`.
+
+    Returns their slice, where the first begins, and where all segments end; raises `JobFailed` without any.
+    """
     at, first, last, begins = 0.0, 0, 0, 0.0
     for number, each in enumerate(seconds):
         if at + each <= clip.start + _SLACK:
@@ -70,7 +72,7 @@ def touching(seconds: Iterable[float], clip: Clip) -> tuple[slice, float, float]
 
 
 def _of_dash(stream: Mapping[str, Any], clip: Clip) -> Narrowed | None:
-    """What has no length at the front of its fragments is for the decoder."""
+    """A first fragment without a duration is the initialization segment, which is kept."""
     fragments = stream.get("fragments")
     if not isinstance(fragments, Sequence) or isinstance(fragments, str):
         return None
@@ -103,7 +105,7 @@ def _of_hls(stream: Mapping[str, Any], clip: Clip, url: str, text: str) -> Narro
 
 @dataclass(slots=True)
 class _Reading:
-    """A playlist line by line (RFC 8216, 4.3), until `is_odd`."""
+    """Reads a playlist line by line (RFC 8216, 4.3); `is_odd` if a segment has no duration."""
 
     url: str
     segments: list[Segment] = field(default_factory=list)
@@ -112,7 +114,7 @@ class _Reading:
     _number: int = 0
     _seconds: float | None = None
     _key: dict[str, str] = field(default_factory=dict)
-    _range: tuple[int, int] | None = None  # the first byte, and the one behind the last
+    _range: tuple[int, int] | None = None  # the first byte, and one past the last
     _before: int = 0
     _is_ad: bool = False
 
@@ -140,7 +142,7 @@ class _Reading:
             self._is_ad = False
 
     def map_of(self, segment: int) -> tuple[str, ...]:
-        """What the decoder of that segment is told first."""
+        """The lines for the initialization segment (`EXT-X-MAP`) of that segment."""
         return next((lines for at, lines in reversed(self._maps) if at <= segment), ())
 
     def _add(self, address: str) -> None:
@@ -154,7 +156,7 @@ class _Reading:
         self._range = self._seconds = None
 
     def _key_line(self) -> tuple[str, ...]:
-        """The IV is said, because what it is by default depends on the segment's number in the whole."""
+        """The IV is written out: else it is the segment's number in the whole playlist (RFC 8216, 5.2)."""
         if self._key.get("METHOD", "NONE") == "NONE":
             return ("#EXT-X-KEY:METHOD=NONE",) if self._key else ()
         address = urljoin(self.url, self._key.get("URI") or "") or ""
@@ -182,12 +184,12 @@ def _number(text: str) -> float | None:
 
 
 def of_unknown_size(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """`stream` without what its source says of the size of all of it."""
+    """`stream` without its sizes in bytes, which are those of the whole stream."""
     return {name: value for name, value in stream.items() if name not in _SIZES}
 
 
 def described(info: Mapping[str, Any], clip: Clip) -> dict[str, Any]:
-    """What is known of the video, as it holds for the clip."""
+    """`info` as it holds for the clip: with the duration of the clip, and without sizes."""
     ends = min(clip.end, info.get("duration") or clip.end)
     about = {name: value for name, value in info.items() if name not in (*_SIZES, "requested_formats")}
     return about | {"duration": max(0.0, ends - clip.start)}

@@ -1,6 +1,6 @@
-"""The job's cookies: yt-dlp has them in memory, and what sources change of them goes back to the server.
+"""The job's cookies: yt-dlp has them in memory, and changes by sources are sent back to the server.
 
-They are never written to a file here: the job's directory outlives the job.
+They are never written to a file here, because the job's directory outlives the job.
 """
 
 import re
@@ -16,9 +16,9 @@ from server.jobs import MOST_COOKIES
 
 @contextmanager
 def given_back(engine: Engine, link: Channel, log: Log) -> Iterator[None]:
-    """Tell the server after each look at the source, and at the end, if they have changed.
+    """Send the cookies to the server after each extraction, and at the end, if they have changed.
 
-    More than a file may hold nobody would store.
+    More than `MOST_COOKIES` bytes are not sent: the server would not store them.
     """
     said = written(engine)
 
@@ -39,16 +39,16 @@ def given_back(engine: Engine, link: Channel, log: Log) -> Iterator[None]:
 
 
 def written(engine: Engine) -> str:
-    """All cookies that `engine` has, as a file of them.
+    """All cookies of `engine`, as the text of a Netscape cookie file.
 
-    yt-dlp's own `save` makes those of a session look expired, and then does not send them any more.
+    yt-dlp's own `save` sets `expires` of session cookies to 0 in the jar, which then no longer sends them.
     """
     lines = "".join(filter(None, map(_line, engine.cookiejar)))
     return f"# Netscape HTTP Cookie File\n{lines}"
 
 
 def _line(cookie: Any) -> str | None:
-    """None for one that such a file cannot hold."""
+    """None for a cookie with a control character, which a cookie file cannot hold."""
     flags = {True: "TRUE", False: "FALSE"}
     name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
     below = flags[cookie.domain.startswith(".")]

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from server.child.media.probe import Media
 
 LONGEST_TEXT = 500
-_LOOKED_AT = 8  # times as much as is kept of a text, which may be as long as a page
+_LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
 _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
-    """One line of at most so many characters: no control characters, no bidi overrides, no surrogates."""
+    """One line of at most `longest` characters, without control characters, bidi controls and surrogates."""
     if not isinstance(value, str):
         return None
     spaced = re.sub(r"\s+", " ", value[: longest * _LOOKED_AT])
@@ -26,7 +26,7 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
 
 
 def link(value: object) -> str | None:
-    """An http(s) URL without a password."""
+    """An http(s) URL without user name and password; None if `value` is no such URL."""
     if (
         not isinstance(value, str)
         or len(value) > 4096
@@ -44,14 +44,14 @@ def link(value: object) -> str | None:
 
 
 def number(value: object) -> int | None:
-    """A count that makes sense: whole, not negative, not infinite."""
+    """A count that makes sense: rounded, not negative, not infinite."""
     if isinstance(value, int | float) and 0 <= value < 2**53:
         return round(value)
     return None
 
 
 def moment(value: object) -> float | None:
-    """Seconds since 1970, of this era."""
+    """Seconds since 1970; None if that is before 1970 or after the year 9999."""
     return float(value) if isinstance(value, int | float) and 0 <= value < _LAST_MOMENT else None
 
 
@@ -62,9 +62,9 @@ def video_info(
     *,
     cut: bool = False,
 ) -> dict[str, Any]:
-    """The fields of `VideoInfo` that are known, better ones from the file itself once it is there.
+    """The fields of `VideoInfo` that are known; `media` is what the finished file says, once it is there.
 
-    `cut`: not all of the film is in its files.
+    `filesize` is in bytes. `cut`: not all of the film is in its files.
     """
     duration = info.get("duration") or (media.duration if media else None)
     return known(
@@ -88,7 +88,7 @@ def _title(info: Mapping[str, Any]) -> str | None:
 
 
 def known(**fields: object) -> dict[str, Any]:
-    """`fields` without those of which nothing is known."""
+    """`fields` without those that are None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -1,6 +1,6 @@
-"""yt-dlp, with what it lacks for our purpose: bounded pages, and a memory for what sources answered.
+"""yt-dlp, with what it lacks for our purpose: pages of bounded size, and a record of network errors.
 
-What takes long in it and is the same for every job is done once a process; children inherit it.
+What takes long and is the same for every job is cached in the fork server; its children inherit the caches.
 """
 
 import functools
@@ -29,7 +29,7 @@ from server.child.source.sections import as_one
 from server.child.source.walls import Walls
 
 MOST_ENTRIES = 5
-"""Of a playlist that are tried, if they are not to be had."""
+"""Entries of a playlist that are tried in turn, while those before are not available."""
 
 Hook = Callable[[Mapping[str, Any]], None]
 
@@ -39,11 +39,11 @@ _SCHEMES = ("http", "https", "data")  # and no ftp
 
 
 class Engine(YoutubeDL):  # type: ignore[misc]
-    """`trail` takes the network's errors: of many of them yt-dlp keeps only the words.
+    """`trail` records network errors, because yt-dlp keeps only the message of many of them.
 
-    Of the formats that were `offered` last, those whose ids are in `refused` are not chosen. `on_look` is
-    called after each look at a source, `on_request` before each request, `on_progress` gets yt-dlp's progress
-    dicts. Of a list the one entry `item` is wanted, or else none: see `first`.
+    `offered` is how many formats the last video has; those whose ids are in `refused` are not selected.
+    `on_look` is called after each extraction, `on_request` before each request, `on_progress` gets yt-dlp's
+    progress dicts. `item` is the place of the wanted entry of a list, from 1 on: see `first`.
     """
 
     def __init__(self, params: dict[str, Any], trail: Trail, item: int | None = None) -> None:
@@ -75,7 +75,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._request_director.add_handler(self._browser)
 
     def urlopen(self, req: Any) -> Response:
-        """Where a wall is met the request is made once more, as a browser does it; later ones are at once."""
+        """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once."""
         self.on_request()
         request = Request(req) if isinstance(req, str) else req
         if not isinstance(request, Request) or request.extensions.get(browser.WANTED):
@@ -107,15 +107,16 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             return super().extract_info(*args, **kwargs)
 
     def dl(self, *args: Any, **kwargs: Any) -> Any:
-        """Downloaders read, too: the playlists of fragments."""
+        """Downloaders parse what sources send, too: the playlists of fragments."""
         with self.reading():
             return super().dl(*args, **kwargs)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """A fault in an extractor or a downloader is none of ours: what the source sent was not understood.
+        """Raise `ExtractorError` where yt-dlp's code crashes: it has not understood what the source sent.
 
-        Also of what they give bit by bit, such as the entries of a list.
+        Exceptions of our own code are raised as they are. Also for what yt-dlp reads lazily, such as the
+        entries of a list.
         """
         try:
             yield
@@ -133,7 +134,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return response
 
     def process_subtitles(self, *_: Any) -> None:
-        """They are chosen by `source.subtitles`, which says what is missing and lets no pattern run on."""
+        """Do nothing: `source.subtitles` selects them, logs what is missing, and limits pattern time."""
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
         if self.wants_one and info_dict.get("live_status") == "is_upcoming":
@@ -142,7 +143,10 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return super().process_video_result(info_dict, download)
 
     def _refuse_upcoming(self, info: Mapping[str, Any]) -> None:
-        """Before formats are missed, which it may not have yet; those that it has may be a trailer's."""
+        """Raise `NotLive` before yt-dlp complains that there are no formats.
+
+        A job that waits ignores formats that there are: they may be a trailer's.
+        """
         if self.params.get("wait_for_video") or not (info.get("formats") or info.get("url")):
             raise not_yet(info)
 
@@ -150,23 +154,23 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return bool(self.params.get("wait_for_video")) and isinstance(error, NotLive)
 
     def _wait_for_video(self, ie_result: Mapping[str, Any] = _NOTHING) -> None:
-        """The server does that, and a child that waits would cost it a place."""
+        """Do nothing: the server waits, because a child that sleeps would take up one of its places."""
 
     def _select_formats(self, formats: list[dict[str, Any]], selector: Any) -> list[dict[str, Any]]:
         self.offered = len(formats)
         left = [offered for offered in formats if offered.get("format_id") not in self.refused]
         if lose_something(left, formats):
             return []
-        if self._is_live:  # what cannot be recorded is no choice, if there is another
+        if self._is_live:  # drop what cannot be recorded, if there are others
             left = [offered for offered in left if guarded.is_possible(offered)] or left
         chosen: list[dict[str, Any]] = super()._select_formats(left, selector)
         return chosen
 
     def first(self, url: str) -> dict[str, Any]:
-        """Everything about the video at `url`, with formats chosen; of a page with several the first usable.
+        """The info dict of the video at `url` with formats selected; of a page with several the first usable.
 
-        A video that comes in parts has them as its `entries`. A list is refused, unless it has one entry, or
-        one of them is wanted.
+        A video that comes in parts has them as its `entries`. Raises `JobFailed` for a list of several
+        entries, unless `item` names one of them, and if there is nothing to download.
         """
         try:
             info = self._look(url)
@@ -180,7 +184,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return found
 
     def _look(self, url: str) -> Any:
-        """Extractors that are told to wait tell when a broadcast begins, but not why there is none."""
+        """Extract; without media, again without `wait_for_video`, with which extractors hide the reason."""
         try:
             return self.extract_info(url, download=False)
         except YoutubeDLError as error:
@@ -195,7 +199,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     def process_ie_result(
         self, ie_result: dict[str, Any], download: bool = True, extra_info: Any = None
     ) -> Any:
-        """Of a video in parts all of them are wanted, of a playlist one entry, or all as they are."""
+        """Take all parts of a video in parts, one entry of a playlist; an info job resolves no entries."""
         if self._only_looks and ie_result.get("_type") == "playlist":
             return ie_result
         if self.wants_one and ie_result.get("_type") == "playlist" and borrowed.fits("entries"):
@@ -205,7 +209,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return super().process_ie_result(ie_result, download, extra_info)
 
     def pass_over(self) -> bool:
-        """From now on take the entry after the one that was taken; False if there are no entries."""
+        """Begin the next extraction after the entry that was taken; False if there is no such entry."""
         if self._entry is None:
             return False
         self._begin = self._entry + 1
@@ -213,7 +217,10 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return True
 
     def _first_usable(self, playlist: dict[str, Any], extra_info: Any) -> Any:
-        """`playlist` with one entry; raises what was met at the first, if a few are not to be had."""
+        """`playlist` with its first usable entry, or with entry `item`.
+
+        Raises the first error if none of `MOST_ENTRIES` entries is available, a retryable one at once.
+        """
         outermost, found, met = not self._playlist_level, None, None
         entries = playlist.get("entries") or ()
         playlist["entries"] = entries if isinstance(entries, AS_LISTS) else utils.LazyList(entries)
@@ -223,7 +230,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         begin = self._begin if outermost else 0
         for at in range(begin, begin + MOST_ENTRIES) if item is None else (item - 1,):
             self.params["playlist_items"] = str(at + 1)
-            self._playlist_urls.discard(playlist.get("webpage_url"))  # it is no loop
+            self._playlist_urls.discard(playlist.get("webpage_url"))  # else yt-dlp takes this for a loop
             try:
                 found = super().process_ie_result(dict(playlist), False, extra_info)
             except (YoutubeDLError, JobFailed) as error:
@@ -239,9 +246,9 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return found
 
     def rehearse(self) -> None:
-        """Go through the motions of an extraction without any network, for what they leave in caches.
+        """Process a made-up extraction without any network, to fill yt-dlp's caches.
 
-        That saves each job 40 ms; 1 MB takes a hundred.
+        That saves each job 40 ms; a download of 1 MB takes a hundred.
         """
         if not borrowed.fits("rehearsal"):
             return
@@ -266,33 +273,33 @@ def _as_browser(request: Request) -> Request:
 
 
 def not_yet(info: Mapping[str, Any]) -> NotLive:
-    """What is said of a broadcast that is announced."""
+    """The error for a broadcast that is announced and has not begun."""
     return NotLive(describe.moment(info.get("release_timestamp")), info)
 
 
 def _nothing() -> None:
-    """What is done before requests and after looks at a source, unless somebody wants more."""
+    """The default of `on_request` and `on_look`."""
 
 
 def _nobody(_: Mapping[str, Any]) -> None:
-    """Hears of progress, unless somebody does."""
+    """The default of `on_progress`."""
 
 
 def share_certificates() -> None:
-    """Load the certificates of the authorities once: it takes longer than a small download."""
+    """Load the CA certificates once per process: it takes longer than a small download."""
     if borrowed.fits("certificates") and not hasattr(networking.make_ssl_context, "cache_info"):
         networking.make_ssl_context = functools.lru_cache(networking.make_ssl_context)
 
 
 @functools.cache
 def _extractors() -> tuple[Any, ...]:
-    """All that yt-dlp enables by default; to find out which takes it 30 ms."""
+    """The extractors that yt-dlp enables by default; it takes 30 ms to list them."""
     with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
         return tuple(ydl._ies.values())
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether it was raised in this package, or in what that called, rather than in yt-dlp."""
+    """Whether it was raised in this package, or in a library that it called, rather than in yt-dlp."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     last: str = [name for name in modules if name.startswith(("yt_dlp.", "server."))][-1]
     return last.startswith("server.")
@@ -300,20 +307,20 @@ def _is_ours(error: Exception) -> bool:
 
 @functools.cache
 def _bounded(kind: type[Response]) -> type[Response]:
-    """`kind` without a way to read a whole endless page into memory; downloads read block by block.
+    """`kind`, but `read` refuses a page of more than `LARGEST_PAGE` bytes; downloads read block by block.
 
-    A class of its own, because a function in the instance would keep it, and its socket, until a collection.
+    A subclass: a function stored in the instance would be a reference cycle, which keeps its socket open.
     """
 
     class Bounded(kind):  # type: ignore[misc]
-        """`head` are the first bytes that were read, `ahead` those that were only looked at."""
+        """`head` are the first bytes that were read, `ahead` those that were peeked and not read yet."""
 
         trail: Trail
         head: bytearray
         ahead: bytes
 
         def look_ahead(self, amount: int) -> bytes:
-            """The first bytes of what will be read; none if they cannot be had."""
+            """Peek at the first bytes before anything is read; empty if they cannot be read."""
             with suppress(RequestError):
                 self.ahead = super().read(amount)
             return self.ahead
@@ -329,7 +336,7 @@ def _bounded(kind: type[Response]) -> type[Response]:
             return data
 
         def _readable(self, begin: bytes, amount: int | None) -> bytes:
-            """Of a playlist that begins so, all that yt-dlp can read, or `amount` of it."""
+            """The HLS playlist that starts with `begin`, as yt-dlp can read it: `amount` bytes, or all."""
             page = playlists.readable(begin + self._read(LARGEST_PAGE + 1))
             size = len(page) if amount is None else amount
             self.ahead = page[size:]

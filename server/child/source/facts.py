@@ -1,7 +1,7 @@
-"""What matters of an exception, without what it holds on to: sockets, frames, whole pages.
+"""What matters of an exception, without the sockets, frames and whole pages that it references.
 
-yt-dlp wraps and chains its errors, and of those that end a download it keeps only the words. So whatever is
-met on the way is noted on a `Trail`, where it is found again by its words.
+yt-dlp wraps and chains its errors, and keeps only the message of those that end a download. So each network
+error is noted on a `Trail` when it is met, and found there again by its message.
 """
 
 import ssl
@@ -18,10 +18,10 @@ _REMEMBERED = 100
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`detail` is what the library says of itself.
+    """`detail` is the reason that the library gives; `retry_after` is the header as it came.
 
-    `reading`: an answer had begun to come; `fragment`: it was asked for a part of a stream; `wall`: the
-    answer says that only a browser gets another one.
+    `reading`: the response had begun to arrive; `fragment`: the request was for a fragment of a stream;
+    `wall`: the response is a bot wall (see `server.child.source.walls`).
     """
 
     kind: type[BaseException]
@@ -52,7 +52,7 @@ class Fact:
 
 
 class Trail:
-    """What a job has met: the link that it began with, and the network's errors, oldest first."""
+    """The link that a job began with, and its last `_REMEMBERED` network errors, oldest first."""
 
     def __init__(self, url: str = "") -> None:
         self.url = url
@@ -63,13 +63,13 @@ class Trail:
         self._met.append((str(error), tuple(Fact.of(link, **known) for link in chain(error))))
 
     def told_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
-        """The last error that is told in `words`: how it is told there, and what is known of it."""
+        """The last error whose message is in `words`: that message, and the facts; empty if there is none."""
         found = (met for met in reversed(self._met) if met[0] and met[0] in words)
         return next(found, ("", ()))
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and all that it wraps or came of, outermost first."""
+    """`error` and all exceptions that it wraps or was caused by, outermost first."""
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""What went wrong, as a code: exceptions and words of yt-dlp, ffmpeg and the network -> `error_code`."""
+"""What went wrong, as a code: exceptions and messages of yt-dlp, ffmpeg and the network -> `error_code`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ EXPIRED_STATUSES = frozenset((403, 404, 410))
 class Failure:
     """`retryable`: another attempt may help, after `retry_after` seconds if the source says so.
 
-    `expired`: it may help because it extracts anew.
-    `begins_at`: it may help from then on, in seconds since 1970.
-    `hint` is the key of one that fits better than the code's own.
+    `expired`: a link has expired, and another attempt may help because it extracts anew.
+    `begins_at`: when an announced broadcast begins, if that is known, in seconds since 1970.
+    `hint` is the key of a hint that fits better than the code's own.
     """
 
     code: str
@@ -32,11 +32,11 @@ class Failure:
 
 
 class BrokeOff(Exception):
-    """The cause befell a stream of which something had come."""
+    """A stream failed after some of its bytes had arrived; `__cause__` says why."""
 
 
 def classify(error: BaseException, trail: Trail | None = None) -> Failure:
-    """Return what `error` comes down to; `trail` knows what was met before it."""
+    """Return the `Failure` for `error`; `trail` has the network errors that were met before it."""
     trail = trail or Trail()
     errors = list(chain(error))
     if announced := next((link for link in errors if isinstance(link, NotLive)), None):
@@ -50,7 +50,7 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     for link in errors:
         facts += trail.told_in(str(link))[1]
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
-    # A link that has given bytes, and that of a fragment, were good once.
+    # A link that has given bytes, and that of a fragment, were valid once.
     once_good = any(isinstance(link, BrokeOff) for link in errors) or any(fact.fragment for fact in facts)
     return _ruled(rule, facts, once_good) if rule else Failure("internal")
 

@@ -1,4 +1,4 @@
-"""What a choice of formats has to offer."""
+"""Whether a choice of formats still has picture and sound."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ Formats = Iterable[Mapping[str, Any]]
 
 
 def lose_something(left: Formats, whole: Formats) -> bool:
-    """Whether none of `left` has a picture, or sound, although some of `whole` do or may do.
+    """Whether no format in `left` has a picture, or none has sound, although one in `whole` has or may have.
 
     A picture without the sound that belongs to it is no alternative, nor the reverse.
     """

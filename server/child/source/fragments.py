@@ -2,16 +2,16 @@
 
 yt-dlp appends a fragment to the `.part` file and then notes its number in the `.ytdl` file. A kill between
 the two leaves a fragment that will be appended a second time; a full disk leaves half a fragment that is
-noted as done. Here the note also holds the length up to which the `.part` file is right, it is replaced
-in one step, and before a download goes on the rest is cut off. If the playlist has another number of
-fragments than before, it is another film's: then nothing is kept.
+noted as done. Here the note also holds the length up to which the `.part` file is valid, it is replaced
+atomically, and before a download is resumed the `.part` file is truncated to that length. If the playlist has
+another number of fragments than before, it is another film's: then nothing is kept.
 
-Its HLS reader, moreover, does not count the fragments that are there already: it fetches the initialization
-fragment again each time, and the numbers of fragments, which decryption needs, begin at the first that is
-missing. So it is told that nothing is there, and what is there is left out afterwards.
+Moreover, yt-dlp's HLS downloader does not count the fragments that it has already: it fetches the
+initialization fragment again, and media sequence numbers, which decryption needs, begin at the first missing
+fragment. So it is told that it has none, and those that it has are filtered out afterwards.
 
-What needs this: the notes `test_a_killed_download_goes_on_and_ends_whole` and the kills at random; their
-totals `test_fragments_of_another_playlist_are_not_kept`; the look ahead
+Tests that need this: for the notes `test_a_killed_download_goes_on_and_ends_whole` and the kills at
+random, for their totals `test_fragments_of_another_playlist_are_not_kept`, for the size that is known before
 `test_what_is_known_to_be_too_large_is_not_fetched`.
 """
 
@@ -56,10 +56,10 @@ def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
 
 
 def _write_note(self: Any, ctx: dict[str, Any], written: int | None = None) -> None:
-    """yt-dlp's format, with `size` and `total` added; `written` is the number of the last fragment in it.
+    """Write the `.ytdl` file: in yt-dlp's format, with `size` (bytes) and `total` (fragments) added.
 
-    yt-dlp's own `fragment_index` also counts those that threads have fetched meanwhile: after a kill in the
-    wrong moment one of them would be left out.
+    `written` is the number of the last fragment in the `.part` file. yt-dlp's own `fragment_index` also
+    counts those that threads have fetched but not appended: after a kill one of them would be left out.
     """
     size = ctx["dest_stream"].tell() if "dest_stream" in ctx else 0
     index = ctx["fragment_index"] if written is None else written
@@ -84,7 +84,7 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
 
 
 def _tidy(part: Path, note: Path, total: int | None) -> None:
-    """Cut `part` to the length that `note` holds, and delete single fragments of another playlist."""
+    """Truncate `part` to the length in `note`, and delete files of single fragments of another playlist."""
     size, same = _vouched(note, total)
     if not same:
         for fragment in part.parent.glob(f"{part.name}-Frag*"):
@@ -97,7 +97,7 @@ def _tidy(part: Path, note: Path, total: int | None) -> None:
 
 
 def _vouched(note: Path, total: int | None) -> tuple[int, bool]:
-    """The length that is right, and whether the playlist still has `total` fragments."""
+    """The valid length of the `.part` file, and whether the playlist still has `total` fragments."""
     try:
         noted = json.loads(note.read_text())["downloader"]
         return (noted["size"], True) if noted["total"] == total else (0, False)
@@ -120,7 +120,7 @@ def _download_the_missing(
 
 
 def _known_before(ctx: dict[str, Any], missing: list[dict[str, Any]]) -> dict[str, Any]:
-    """How much there will be, if the playlist says so, before any of it is fetched."""
+    """A progress dict with the total size, if the playlist has byte ranges, before anything is fetched."""
     lengths = [
         piece["byte_range"] and piece["byte_range"]["end"] - piece["byte_range"]["start"] for piece in missing
     ]

@@ -1,8 +1,8 @@
 """yt-dlp's extractor for all pages that no other knows, less its last resort.
 
-What is no HTML it takes for a film, whatever it is: plain text, a PDF, a picture. Here it has to look like
-one, or at least not like anything else. That needs the corpus (`no film`, where yt-dlp leaves a file), and of
-`test_where_a_stream_is_refused_the_next_best_is_taken` the playlists need the looks at more than one variant.
+yt-dlp takes whatever is no HTML for a film: plain text, a PDF, a picture. Here it has to look like a film, or
+at least not like anything else. Tests that need this: the corpus (`no film`, where yt-dlp leaves a file), and
+for looks at several variants `test_where_a_stream_is_refused_the_next_best_is_taken`.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ _MOST_LOOKS = 5  # at variants of one playlist
 
 
 def extractor() -> Any:
-    """This module's, if it still fits yt-dlp's."""
+    """This module's extractor, or yt-dlp's own if this one no longer fits it."""
     return GenericIE() if borrowed.fits("generic") else generic.GenericIE()
 
 
 class GenericIE(generic.GenericIE):  # type: ignore[misc]
-    """The name is the one by which other extractors ask for it."""
+    """Named like yt-dlp's class, because other extractors ask for it by that name."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         self._has_embeds = False
@@ -39,12 +39,12 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         return info
 
     def _extract_embeds(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
-        """What is found in a page like this is no list, as feeds are, even if there are several."""
+        """Note that the page has embedded players: unlike a feed it is no list, even if there are several."""
         self._has_embeds = True
         yield from super()._extract_embeds(*args, **kwargs)
 
     def _request_webpage(self, *args: Any, **kwargs: Any) -> Response | bool:
-        """The head of the last page is what the guess was made by; False is a refusal that may be."""
+        """Keep the head of the last page, by which yt-dlp guesses; False is a failure that is not fatal."""
         response: Response | bool = super()._request_webpage(*args, **kwargs)
         self._refused = not response
         if isinstance(response, Response):
@@ -52,9 +52,10 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         return response
 
     def _extra_manifest_info(self, info: dict[str, Any], manifest_url: str) -> None:
-        """yt-dlp looks into the first variant alone: is it live, and how long.
+        """yt-dlp reads the first variant alone, to learn whether it is live and how long it is.
 
-        If that is refused the next one is looked into, and the refused are left out if there are others.
+        If the source refuses that variant, the next one is read, and the refused ones are left out, unless
+        no picture or no sound would remain.
         """
         left = whole = list(info.get("formats") or ())
         for _ in range(_MOST_LOOKS):
@@ -66,4 +67,4 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
             left = [variant for variant in left if variant is not first]
         info["formats"] = whole if lose_something(left, whole) else left
         if info.get("live_status") == "is_live" and b"#EXT-X-ENDLIST" in self._head:
-            del info["live_status"]  # it has an end, and nothing before that
+            del info["live_status"]  # an empty playlist that has ended

@@ -1,8 +1,8 @@
-"""libcurl, which can look like a browser, behind the guard; `server.child.source.browser` imports this.
+"""libcurl, which can impersonate a browser, behind the guard; `server.child.source.browser` imports this.
 
-libcurl connects by itself, where no audit hook sees it. So it gets no further than a port of this machine, as
-ffmpeg does: that of a proxy behind which the guard judges every address, of redirects too. Its threads cannot
-connect elsewhere where the kernel knows how to prevent it (Landlock); everywhere it is told of no other way.
+libcurl opens its own sockets, which no audit hook sees. So, like ffmpeg, it connects only to a proxy on
+loopback, behind which the guard checks every address, those of redirects too. Where the kernel supports it
+(Landlock), libcurl's threads cannot connect elsewhere; with other kernels only its options prevent that.
 """
 
 import re
@@ -25,14 +25,14 @@ from yt_dlp.networking.exceptions import ProxyError, RequestError, SSLError, Tra
 from server.child.network.proxy import Proxy
 from server.child.process import borrowed, sandbox
 
-_MOST_AHEAD: Final = 64  # blocks, of at most 16 KiB, that may have come and are not read yet
-_MOST_AT_ONCE: Final = 32  # transfers; more of them wait for one another
-_REFUSED: Final = "response 403"  # what our proxy says to what the guard refuses
+_MOST_AHEAD: Final = 64  # blocks of at most 16 KiB that have arrived and are not read yet
+_MOST_AT_ONCE: Final = 32  # transfers; further ones wait for a free thread
+_REFUSED: Final = "response 403"  # in libcurl's message where the guard refuses an address
 _CUT: Final = re.compile("SYSCALL|EOF|reset|closed|OPENSSL_internal:invalid library", re.IGNORECASE)
 
 
 class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
-    """`upstream` is the operator's proxy."""
+    """`upstream` is the URL of the operator's proxy."""
 
     def __init__(self, upstream: str | None, **options: Any) -> None:
         super().__init__(**options)
@@ -47,12 +47,12 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         self._proxy.__exit__()
 
     def _get_proxies(self, request: Request) -> dict[str, str]:
-        return {}  # it is in the options of the session, which outrank all others
+        return {}  # `CurlOpt.PROXY` of the session outranks all others
 
     def _create_instance(self, cookiejar: CookieJar | None = None) -> requests.Session:
         options = {
             CurlOpt.PROXY: self._proxy.url,
-            CurlOpt.NOPROXY: "",  # else the environment's would count
+            CurlOpt.NOPROXY: "",  # else the environment's would apply
             CurlOpt.HTTPPROXYTUNNEL: 1,
             CurlOpt.PROTOCOLS_STR: "http,https",
             CurlOpt.REDIR_PROTOCOLS_STR: "http,https",
@@ -69,11 +69,11 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         try:
             response: Response = super()._send(request)
         except TransportError as error:
-            raise self._as_met(error) from None  # what becomes of an error is judged by all that it came of
+            raise self._as_met(error) from None  # else its whole chain would be classified
         return response
 
     def _as_met(self, error: TransportError) -> RequestError:
-        """`error` as it is with those handlers of which yt-dlp and we can see more."""
+        """`error` as yt-dlp's handler for urllib would raise it, so that it is classified like that."""
         code, words = getattr(error.cause, "code", None), str(error)
         if isinstance(error, ProxyError):
             refused = _REFUSED in words and self._proxy.refused
@@ -88,9 +88,9 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
 
 
 class _Blocks(Queue[Any]):
-    """What has come of an answer, and is not read yet: who brings more of it waits for the reader.
+    """The blocks of a response that are not read yet; bounded, so that a transfer waits for its reader.
 
-    curl_cffi's own would take in a whole film, or what a small answer unpacks to.
+    curl_cffi's own queue is unbounded: a whole film would fit, or what a small response decompresses to.
     """
 
     def __init__(self) -> None:
@@ -100,14 +100,14 @@ class _Blocks(Queue[Any]):
         self.put(item)
 
     def give_up(self) -> None:
-        """Have nobody wait any more: nothing will be read."""
+        """Release a transfer that waits for the reader: nothing more will be read."""
         with self.mutex:
             self.maxsize = sys.maxsize
             self.not_full.notify_all()
 
 
 class _Answer(requests.Response):  # type: ignore[misc]
-    """One that can be left before its end."""
+    """A response that can be closed before its end, although its transfer may wait for the reader."""
 
     def close(self) -> None:
         self.queue.give_up()
@@ -115,14 +115,14 @@ class _Answer(requests.Response):  # type: ignore[misc]
 
 
 def _threads(port: int) -> ThreadPoolExecutor:
-    """Threads from which nothing can connect to any other port than `port`, nor from those they start."""
+    """Threads that, like those they start, can connect to no other TCP port than `port` (Landlock)."""
     ruleset = sandbox.one_tcp_port(port)
     enter = None if ruleset is None else partial(sandbox.enter, ruleset)
     return ThreadPoolExecutor(_MOST_AT_ONCE, "browser", enter)
 
 
 def _authorities(*, own: bool) -> dict[CurlOpt, Any]:
-    """Whose certificates are believed, as elsewhere: the operator's, else those that certifi has."""
+    """The CA certificates to trust, as for other requests: the operator's if `own`, else certifi's."""
     if not own:
         return {CurlOpt.CAINFO: certifi.where()}
     paths = ssl.get_default_verify_paths()
@@ -130,7 +130,7 @@ def _authorities(*, own: bool) -> dict[CurlOpt, Any]:
 
 
 def _insist() -> None:
-    """Raise `ImportError` where that is missing by which libcurl is kept to its way, and to a measure."""
+    """Raise `ImportError` if a name is missing that keeps libcurl to the proxy, or bounds its memory."""
     missing = borrowed.missing("browser")
     missing += [] if hasattr(requests.Session, "executor") else ["Session.executor"]
     missing += [] if hasattr(sessions.queue, "Queue") else ["Queue"]

@@ -1,4 +1,4 @@
-"""Lists as extractors give them: read as far as somebody asks for an entry."""
+"""Lists as extractors give them: lazy, read from the source only as far as an entry is asked for."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,16 +8,16 @@ from yt_dlp.utils import LazyList, PagedList
 AS_LISTS: Final = (list, PagedList, LazyList)
 
 EMBEDDED: Final = "_embedded"
-"""Marks what is no list, but a page with several films in it."""
+"""Key in an info dict: this playlist is no list, but a page with several films in it."""
 
 
 def as_list(entries: Any) -> Any:
-    """The same, of which each can be asked for by its place."""
+    """`entries` as a sequence, so that each can be read by its index."""
     return entries if isinstance(entries, AS_LISTS) else LazyList(entries)
 
 
 def has(entries: Any, at: int) -> bool:
-    """Whether there is an entry at that place, from 0 on; the source may have to be asked for it."""
+    """Whether there is an entry at index `at`; that may send a request to the source."""
     try:
         entries[at]
     except IndexError:
@@ -26,7 +26,7 @@ def has(entries: Any, at: int) -> bool:
 
 
 def is_list(playlist: Mapping[str, Any]) -> bool:
-    """Whether it is a list of several, and not one page that has several films in it, or just one."""
+    """Whether it is a list of several entries: not a page that has several films in it, nor a list of one."""
     if playlist.get(EMBEDDED):
         return False
     entries = playlist["entries"]

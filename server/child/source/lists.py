@@ -1,7 +1,7 @@
-"""What is in a list, told entry by entry as its source is read, and what is a list in the first place.
+"""Reads a list, and sends its entries to the server while the source is still being read.
 
-An entry has a link of its own, or is a place in the page of the list: extractors give films without a page,
-and links that they alone understand.
+An entry is identified by a link of its own, or else by its place in the page of the list: extractors give
+films without a page, and links that they alone understand.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,12 +19,12 @@ from server.child.source.indexed import as_list, has
 from server.jobs import Job
 
 BUNDLE: Final = 100
-"""Entries that are told together, if the source gives so many at once."""
+"""Most entries in one event to the server."""
 
 _MOST_HOPS: Final = 10
 _DEEPEST: Final = 3
 _OF_LISTS: Final = frozenset(("YoutubeTab",))
-"""Extractors of which an entry is always a list, although they also take links to videos."""
+"""Extractors whose entries are always lists, although they also accept links to videos."""
 
 _SAID: Final = ("title", "duration", "uploader")
 
@@ -44,7 +44,7 @@ class Expansion:
         self._truncated = False
 
     def run(self) -> dict[str, Any]:
-        """What has been found is told before the source is asked for more."""
+        """Found entries are sent before each further request; raises `JobFailed` if there are none."""
         self._engine.on_request = self._flush
         found = self._resolved(self._job.wishes.url)
         self._channel.send("described", video_info=describe.video_info(found))
@@ -59,7 +59,7 @@ class Expansion:
         return {"truncated": self._truncated}
 
     def _tell_all(self, found: Info) -> int:
-        """Return the place of the last entry, or the one behind it if there are too many."""
+        """Return the place of the last entry, 0 without any, and `max_playlist + 1` if there are too many."""
         last = 0
         for entry in self._all(found):
             last = next(self._places)
@@ -81,7 +81,7 @@ class Expansion:
             self._channel.send("found", entries=bundle)
 
     def _resolved(self, url: str, key: str | None = None) -> Info:
-        """What is at `url`, wherever it leads to, with what is said of it on the way."""
+        """What `url` leads to, unprocessed, with the fields that `url_transparent` results on the way set."""
         said: dict[str, Any] = {}
         for _ in range(_MOST_HOPS):
             found = self._engine.extract_info(url, download=False, ie_key=key, process=False)
@@ -104,7 +104,7 @@ class Expansion:
     def _entries(
         self, playlist: Info, url: str | None, items: str | None, depth: int
     ) -> Iterator[dict[str, Any]]:
-        """The entries of `playlist`, which is at `url`, and those of lists in it in their place."""
+        """The entries of `playlist`, which is at `url`; lists in it are replaced by their entries."""
         for place, entry in self._wanted(playlist, items):
             if not isinstance(entry, Mapping) or not entry:
                 continue
@@ -120,7 +120,7 @@ class Expansion:
 
     def _wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Any]]:
         entries = as_list(playlist.get("entries") or ())
-        if "-" in (items or ""):  # counted from its end, perhaps, which an endless one has not
+        if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
             entries = LazyList(self._first(entries))
         self._engine.params["playlist_items"] = items
         told: set[int] = set()
@@ -138,7 +138,7 @@ class Expansion:
         self._truncated = has(entries, most)
 
     def _list_in(self, entry: Info) -> Info | None:
-        """The list that `entry` is, or leads to, as far as that can be told without a look at it."""
+        """The list that `entry` is, or leads to; not extracted if its link may be that of a single video."""
         kind, key = entry.get("_type"), entry.get("ie_key")
         if kind == "playlist":
             return entry
@@ -152,7 +152,7 @@ class Expansion:
 
 
 def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
-    """Where `entry` is found by itself; None if that is only within the list at `url`."""
+    """The link of `entry` itself; None if only its place in the list at `url` identifies it."""
     if entry.get("_type") not in ("url", "url_transparent"):
         return None
     link = describe.link(sanitize_url(entry["url"], scheme="https"))
@@ -163,7 +163,7 @@ def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
 
 
 def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
-    """The same for those who only look, whatever is said there; of a list in the list its own."""
+    """`own_link` for info jobs: also the link of a list in the list; None if the entry is malformed."""
     if entry.get("_type") == "playlist":
         return _link_of(entry, url)
     try:

@@ -1,4 +1,4 @@
-"""What a link offers, as an info job tells it: bounded, in harmless words and in numbers that are some.
+"""What a link offers, as the result of an info job: bounded, with sanitized texts and plausible numbers.
 
 What is shown here can be asked for: ids of formats as `format`, the places of entries as `playlist_items`,
 languages of subtitles. So what a request could not name is left out.
@@ -19,10 +19,10 @@ from server.child.source.lists import link_of
 
 MOST: Final = 500  # formats, chapters, languages
 _SHORT: Final = 50  # characters
-_TITLE: Final = 200  # characters of one in a list
-_MOST_KINDS: Final = 8  # of files in one language
+_TITLE: Final = 200  # characters of the title of an entry or a chapter
+_MOST_KINDS: Final = 8  # types of files in one language
 _KIND: Final = 12  # characters
-_NO_ID: Final = re.compile(r"[\s,/+()\[\]]")  # what a request takes for something else
+_NO_ID: Final = re.compile(r"[\s,/+()\[\]]")  # what a request's `format` cannot contain
 _STATES: Final = ("is_live", "is_upcoming", "was_live", "post_live", "not_live")
 _OF_FILES: Final = ("width", "height", "filesize")
 
@@ -30,7 +30,7 @@ Info = Mapping[str, Any]
 
 
 def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
-    """The answer to an info job, of a list with a `page` of it; what is not known is left out."""
+    """The result of an info job, without unknown fields; `page` is what the function of that name returns."""
     told = {name: value for name, value in video_info(info).items() if name not in _OF_FILES}
     return told | known(
         thumbnail=thumbnail,
@@ -45,10 +45,9 @@ def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
 
 
 def page(engine: Engine, info: Info, last: int) -> dict[str, Any]:
-    """If `info` is a list: its entries from the place on that `engine` was told, up to `last`.
+    """If `info` is a list: its entries from the place in `playlist_items` of `engine` on, up to `last`.
 
-    `more`: there are others behind them. None is looked into: whatever is wrong with one costs the others
-    nothing.
+    `more`: there are entries behind them. None is extracted, so a broken one does not affect the others.
     """
     if info.get("_type") != "playlist":
         return {}
@@ -75,7 +74,7 @@ def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
 
 
 def _begins_at(info: Info) -> str | None:
-    """Of a broadcast: when it begins, or began."""
+    """When a broadcast begins, or began, in UTC (ISO 8601); None for other films."""
     seconds = moment(info.get("release_timestamp"))
     if seconds is None or info.get("live_status") in (None, "not_live"):
         return None
@@ -83,12 +82,12 @@ def _begins_at(info: Info) -> str | None:
 
 
 def _last(formats: Any) -> list[Info]:
-    """Of too many the best, which come last."""
+    """At most `MOST` formats: the best, which yt-dlp puts last."""
     return list(formats or ())[-MOST:]
 
 
 def _can_be_chosen(offered: Info) -> bool:
-    """Pictures of the whole film on one sheet have neither picture nor sound."""
+    """Storyboards (sheets with many pictures of the film) are left out: no `vcodec`, no `acodec`."""
     name = text(offered.get("format_id"))
     is_sheet = offered.get("vcodec") == "none" and offered.get("acodec") == "none"
     return name is not None and not _NO_ID.search(name) and not is_sheet
@@ -117,7 +116,7 @@ def _fraction(value: object) -> float | None:
 
 
 def _languages(tracks: Any) -> dict[str, list[str]] | None:
-    """Language -> types of files."""
+    """Language -> types of files; None if there are none."""
     if not isinstance(tracks, Mapping):
         return None
     kinds = {

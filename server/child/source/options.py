@@ -1,4 +1,4 @@
-"""A request -> what yt-dlp is told. Only what is named here reaches it.
+"""A request -> yt-dlp's parameters. Only what is named here reaches yt-dlp.
 
 Left out on purpose: programs to run, netrc, cookies of browsers, link files, other downloaders, output
 templates, headers and raw parameters.
@@ -39,7 +39,7 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "logger": log,
         "quiet": True,
         "noprogress": True,
-        "progress_delta": 1e9,  # seconds between the progress lines of its own, which nobody reads
+        "progress_delta": 1e9,  # seconds between yt-dlp's own progress lines, which nobody reads
         "no_color": True,
         "cachedir": False,
         "enable_file_urls": False,
@@ -62,9 +62,7 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "file_access_retries": 1,
         "retry_sleep_functions": {
             "http": tries.pause(0.25, 10.0, log.alive),
-            "fragment": tries.pause(
-                0.05, 1.0, log.alive
-            ),  # which was refused: a failing connection is "http"
+            "fragment": tries.pause(0.05, 1.0, log.alive),  # for refusals; for connection faults "http"
             "extractor": tries.pause(0.25, 1.0, log.alive),
         },
         "wait_for_video": False,
@@ -82,7 +80,7 @@ def for_download(job: Job, log: Log) -> dict[str, Any]:
         "noplaylist": job.item is None,
         "playlist_items": "1",
         "ignore_no_formats_error": not wants_media(wishes),
-        # Some extractors look for them only then; which of them are taken is for `source.subtitles` to say.
+        # Some extractors look for subtitles only with these two; `source.subtitles` selects among them.
         "writesubtitles": wants_subtitles(wishes),
         "writeautomaticsub": wants_subtitles(wishes) and wishes.subtitles.automatic,
         "wait_for_video": wishes.live == "wait" and borrowed.fits("announcements"),
@@ -104,7 +102,7 @@ def for_info(job: Job, log: Log) -> dict[str, Any]:
 
 
 def selector(wishes: Wishes) -> str:
-    """yt-dlp's format selection: what meets every wish, then what meets fewer."""
+    """yt-dlp's format selector: formats that meet every wish, else formats that meet fewer."""
     if wants_only_audio(wishes):
         return _in_language("ba{0}/b[acodec!=?none]{0}", wishes)
     height, codec = _height(wishes), _CODECS.get(wishes.codec)
@@ -114,8 +112,10 @@ def selector(wishes: Wishes) -> str:
 
 
 def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:
-    """A format selection of the ids in `wanted`, as `describe` shows them: many cannot be said in yt-dlp's
-    language, and some mean something else there."""
+    """A format selector for the ids in `wanted`, joined by `+`, as `describe` shows them.
+
+    A function, because yt-dlp's syntax cannot express many ids, and some mean something else in it.
+    """
 
     def choose(context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         shown = {describe.text(offered["format_id"]): offered for offered in context["formats"]}
@@ -127,7 +127,7 @@ def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any
 
 
 def _together(chosen: list[dict[str, Any]]) -> dict[str, Any]:
-    """As yt-dlp's own selections yield them."""
+    """The format dict that yt-dlp's own selectors yield for several formats."""
     return {
         "requested_formats": chosen,
         "format_id": "+".join(one["format_id"] for one in chosen),
@@ -170,12 +170,12 @@ def _video(narrow: str, wishes: Wishes) -> str:
     plain = f"bv*{narrow}+ba/b{narrow}"
     if not wishes.audio_language:
         return plain
-    # bv, not bv*: beside a picture with sound of its own yt-dlp would leave out the sound that is asked for.
+    # bv, not bv*: if the picture has sound of its own, yt-dlp leaves out the sound that is asked for.
     return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", wishes, or_any=False) + f"/{plain}"
 
 
 def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:
-    """`spec` with `{0}` as a filter for `audio_language`; then, if any language will do, without it."""
+    """`spec` with `{0}` as a filter for `audio_language`; with `or_any` then `spec` without a filter."""
     language = wishes.audio_language
     wished = [spec.format(f"[language^={language}]")] if language else []
     return "/".join([*wished, spec.format("")] if or_any else wished)

@@ -1,5 +1,5 @@
-"""What some sources send in place of a part of a film, as if it were that: a page that says that a link has
-expired, or asks whether somebody is there.
+"""HTML pages that some sources send with success in place of a piece of media: they say that a link has
+expired, or ask whether the visitor is still there.
 """
 
 import re
@@ -10,9 +10,9 @@ _BEGINS: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|bod
 
 
 def is_one(response: Any) -> bool:
-    """Whether `response`, of which nothing was read yet, is one: by what it says, and by how it begins.
+    """Whether `response`, of which nothing was read yet, is a page: by its Content-Type and its first bytes.
 
-    Some call films pages, so that nobody looks at them.
+    The Content-Type is not enough: some sources call films HTML to hide them.
     """
     kind = response.headers.get("Content-Type") or ""
     return kind.lower().startswith("text/html") and bool(_BEGINS.match(response.look_ahead(_HEAD)))

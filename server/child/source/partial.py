@@ -1,6 +1,6 @@
-"""The beginning of a file, and what its source was then: ETag, Last-Modified and length, in a note beside it.
+"""A partial file, and a note beside it with the ETag, Last-Modified and length that its source had.
 
-Whether more bytes may follow those that are there is told by comparing that with what the source says now.
+The note is compared with what the source says now, to tell whether the download may be resumed.
 """
 
 import json
@@ -14,13 +14,13 @@ _NOTE = ".source"
 
 
 def note_of(filename: str) -> Path:
-    """The file that holds the `Source` of `filename`, once any of it has come."""
+    """The file that holds the `Source` of `filename`, once a download has begun."""
     return Path(filename + _NOTE)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What tells one version of a file at its source from another; None is what the source does not say."""
+    """What tells one version of a file at its source from another; None where the source does not say it."""
 
     etag: str | None = None
     modified: str | None = None
@@ -34,26 +34,26 @@ class Source:
 
     @property
     def condition(self) -> str | None:
-        """The value of `If-Range`, for which a weak entity tag is not good enough."""
+        """The value of `If-Range`, None if there is none: it must not be a weak ETag (RFC 9110, 13.1.5)."""
         strong = self.etag if self.etag and not self.etag.startswith("W/") else None
         return strong or self.modified
 
     def contradicts(self, other: "Source") -> bool:
-        """Whether `other` is certainly another version; an ETag alone proves nothing."""
+        """Whether `other` is certainly another version; a new ETag alone proves nothing."""
         return not (_agree(self.total, other.total) and _agree(self.modified, other.modified))
 
     def is_continued_by(self, other: "Source") -> bool:
-        """Whether bytes of `other` may follow those of this one; without ETag and date the length decides."""
+        """Whether bytes of `other` may follow those of this; without ETag and date the length decides."""
         if self.contradicts(other) or not _agree(self.etag, other.etag):
             return False
         pairs = ((self.etag, other.etag), (self.modified, other.modified))
         marked = self.etag or self.modified
-        # An answer need not have both, but at least one of those that the note has.
+        # The response need not have both, but at least one of those that the note has.
         return not marked or any(all(pair) for pair in pairs)
 
 
 class Partial:
-    """The beginning of a file, and the note about its source."""
+    """A partial file, and the note about its source."""
 
     def __init__(self, path: Path, note: Path) -> None:
         self.path = path
@@ -68,12 +68,12 @@ class Partial:
             return 0
 
     def begin(self, source: Source) -> None:
-        """In an order in which no kill leaves the bytes of one source beside the note of another."""
+        """Drop the old bytes before the new note is written: no kill leaves bytes beside another's note."""
         self.drop()
         self.goes_on_as(source)
 
     def goes_on_as(self, source: Source) -> None:
-        """The bytes are those of `source`, too."""
+        """Write a new note: the bytes are those of `source`, too."""
         self._note.write_text(json.dumps(asdict(source)))
         self.source = source
 

@@ -1,7 +1,7 @@
 """What is known of YouTube's players: in which order each of them puts the characters of a signature.
 
-This stands for the cache of yt-dlp, and takes nothing else that extractors keep there: tokens and log-ins are
-not for other jobs. Nothing is written anywhere; what is new goes to the server, which may believe it.
+This replaces the cache of yt-dlp, and stores nothing else that extractors keep there: tokens and log-ins must
+not reach other jobs. Nothing is written to disk; new orders are sent to the server, which validates them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,13 @@ _SECTION: Final = "youtube-sigfuncs"
 
 
 def remember(engine: Engine, known: Mapping[str, Sequence[int]], send: Callable[..., None]) -> None:
-    """Have `engine` ask what is `known`, and `send` the server what is new."""
+    """Have `engine` look up orders in `known`, and `send` new ones to the server."""
     if borrowed.fits("players"):
         engine.cache = Players(known, send)
 
 
 class Players:
-    """`known` by release of yt-dlp, player and number of characters."""
+    """`known`: release of yt-dlp, player and number of characters (see `_name`) -> order."""
 
     enabled = True
 

@@ -1,7 +1,7 @@
-"""HLS playlists as yt-dlp can read them: less the segments that were never there, and a byte order mark.
+"""HLS playlists as yt-dlp can read them: without segments that were never there, and a byte order mark.
 
-A broadcaster that lost something marks it (`EXT-X-GAP`: RFC 8216bis, 4.4.4.7), and nobody is to ask for it.
-yt-dlp does, and takes that for a film with a hole.
+A broadcaster marks a segment that it lost (`EXT-X-GAP`: RFC 8216bis, 4.4.4.7), and clients should not request
+it. yt-dlp does, and takes the failure for a hole in the film.
 """
 
 import codecs
@@ -20,7 +20,7 @@ def is_one(begin: bytes) -> bool:
 
 
 def readable(playlist: bytes) -> bytes:
-    """Where segments are left out, the next one is numbered: it may be encrypted with its number."""
+    """The segment after a gap gets its number written out: it may be its IV (RFC 8216, 5.2)."""
     page = playlist.removeprefix(codecs.BOM_UTF8)
     return b"\n".join(_lines(page)) + b"\n" if _GAP in page else page
 

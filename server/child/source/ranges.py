@@ -1,4 +1,4 @@
-"""A plain file of which only some bytes are fetched, each time by the range that is meant and no more."""
+"""A plain file of which only some bytes are fetched, each time by a request for exactly their range."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -20,7 +20,7 @@ _TRIES: Final = 4
 
 
 class Ranges:
-    """The file of `stream`; `on_bytes` hears how many bytes came, `alive` is called while it waits."""
+    """The file of `stream`; `on_bytes` gets the number of bytes that came, `alive` is called in pauses."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class Ranges:
         self.total = 0
 
     def understood(self) -> bool:
-        """Whether there is a part to be had; its first block is `head` then, and all is `total` bytes long.
+        """Whether the source serves ranges; then `head` is the first block, and the file has `total` bytes.
 
-        Raises nothing: why a file cannot be had at all is found out by those who fetch it whole.
+        Raises no error of yt-dlp: the download of the whole file, which follows, reports it.
         """
         try:
             with self._open(0, BLOCK) as response:
@@ -54,7 +54,7 @@ class Ranges:
         return True
 
     def blocks(self, first: int, count: int) -> list[bytes]:
-        """So many from number `first` on; raises what the source answers, and `JobFailed` if it changed."""
+        """`count` blocks from number `first` on; raises network errors, `JobFailed` if the file changed."""
         start, stop = first * BLOCK, min((first + count) * BLOCK, self.total)
         data = self.head if (start, stop) == (0, len(self.head)) else self._fetch(start, stop)
         return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
@@ -89,7 +89,7 @@ class Ranges:
             raise JobFailed("incomplete", f"bytes from {start} on were asked for, and others came")
 
     def _read(self, response: Response, count: int) -> bytes:
-        """At most `count` bytes; a connection that breaks off is seen by those who asked for more."""
+        """At most `count` bytes; fewer if the connection breaks, which is raised only if none came."""
         data = bytearray()
         try:
             while len(data) < count and (block := response.read(min(BLOCK, count - len(data)))):

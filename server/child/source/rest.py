@@ -1,7 +1,7 @@
-"""What is missing of a file, taken from an answer that begins earlier.
+"""What is missing of a partial file, taken from a response that begins earlier.
 
-Not every source understands what a part is, and some send all from the beginning. What is there already is
-read once more, and left out; the last of it tells whether that is the same file.
+Some sources do not support ranges, and send the whole file. The bytes that the partial file has already are
+then read again and dropped; the last of them tell whether it is the same file.
 """
 
 import copy
@@ -19,18 +19,18 @@ _BLOCK: Final = 256 * 1024
 
 
 class Another(Exception):
-    """What comes is not what is there."""
+    """The bytes that come are not those of the partial file."""
 
 
 def tail(path: Path) -> bytes:
-    """The last bytes of what is there."""
+    """The last `COMPARED` bytes at `path`, or fewer."""
     with path.open("rb") as file:
         file.seek(-min(COMPARED, path.stat().st_size), 2)
         return file.read()
 
 
 def skip(response: Response, count: int, last: bytes, on_bytes: Callable[[int], None]) -> None:
-    """Read `count` bytes, the last of which have to be `last`; raises `Another`, and what reading raises."""
+    """Drop `count` bytes; raises `Another` if they do not end with `last`, and what reading raises."""
     done, seen = 0, b""
     while done < count:
         block = response.read(min(_BLOCK, count - done))
@@ -44,9 +44,9 @@ def skip(response: Response, count: int, last: bytes, on_bytes: Callable[[int], 
 
 
 class Rest:
-    """`response`, which is at byte `start` now, as the answer to the request for that and the following ones.
+    """`response`, of which byte `start` is read next, as the response to a range request from there on.
 
-    It ends before byte `stop`, if there is one; `total` is the size of all of it, where that is known.
+    It ends before byte `stop`, if that is given; `total` is the size of the whole file, if that is known.
     """
 
     def __init__(self, response: Response, start: int, stop: int | None, total: int | None) -> None:
@@ -65,7 +65,7 @@ class Rest:
         return getattr(self._response, name)
 
     def read(self, amount: int) -> bytes:
-        """Raises `JobFailed` if nothing comes: to ask again at once would bring no more than that."""
+        """Raises `JobFailed` if no byte comes at all: an immediate retry would get no more, either."""
         data = self._read(amount if self._left is None else min(amount, self._left))
         self._nothing_yet = self._nothing_yet and not data
         if self._left is not None:

@@ -1,12 +1,12 @@
-"""A download goes on only at the source that it began with.
+"""A download is resumed only if the file at its source is still the one that it began with.
 
-yt-dlp asks for what is missing of a partial file and appends whatever comes. Here a note beside the file
-holds its source's ETag, Last-Modified and length (`partial.py`). What is missing is asked for under the
-condition that they are still the same (`If-Range`: RFC 9110, 13.1.5); not every server understands that, so
-the answer is compared with them, too. Only if they contradict what is there is that dropped, and the download
-begins anew within the attempt. A server that has a new ETag for each answer is known by its bytes. An empty
-answer, or one of another part, says nothing: the part is asked for again, and at last all, of which the rest
-is taken.
+yt-dlp requests what is missing of a partial file and appends whatever comes. Here a note beside the file
+holds its source's ETag, Last-Modified and length (`partial.py`). What is missing is requested on condition
+that they are still the same (`If-Range`: RFC 9110, 13.1.5); not every server supports that, so the response
+is compared with the note, too. Only if it contradicts the note is the partial file dropped, and the download
+begins anew within the attempt. If just the ETag differs, which some servers change with each response, the
+last bytes of the partial file are requested again and compared. An empty response, or one with another range,
+says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
 
 Each test of `tests/test_child_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 """
@@ -31,9 +31,9 @@ from server.child.source.rest import COMPARED, Another, Rest, skip, tail
 from server.child.source.tries import Tries
 
 _MOST_ODD: Final = 4
-"""Answers that say nothing, after which all of it is asked for."""
+"""Responses that say nothing, after which the whole file is requested instead of a range."""
 _CONDITION_REFUSED: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.PRECONDITION_FAILED)
-"""By servers to which `If-Range` is nothing, or another condition."""
+"""Statuses from servers that do not support `If-Range`, or take it for another condition."""
 
 _real_download = borrowed.original(HttpFD, "real_download")
 
@@ -45,19 +45,19 @@ def install() -> None:
 
 
 class _Contradicted(Exception):
-    """What the source has now does not belong to the partial file."""
+    """The file that the source has now is not the one that the partial file began with."""
 
 
 class _NothingMissing(Exception):
-    """The partial file is the whole one."""
+    """The partial file is complete already."""
 
 
 class _NoTotal(Exception):
-    """The source does not say how much there is, so nobody knows how many chunks."""
+    """The source does not say how long the file is, so the number of chunks is not known."""
 
 
 def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
-    """In place of `HttpFD.real_download`, which takes the first of an unknown number of chunks for all."""
+    """Replaces `HttpFD.real_download`, which takes the first of an unknown number of chunks for the file."""
     try:
         return _from_one_source(self, filename, info)
     except _NoTotal as reason:
@@ -80,7 +80,7 @@ def _from_one_source(self: Any, filename: str, info: dict[str, Any]) -> bool:
 
 
 def _attempt(self: Any, partial: Partial, filename: str, info: dict[str, Any]) -> bool:
-    asking, tries = copy.copy(self), Tries(filename)  # threads share a downloader of fragments
+    asking, tries = copy.copy(self), Tries(filename)  # copied: threads share a downloader of fragments
     asking.ydl = _Asking(self, partial, info)
     asking.report_retry = bound(_report_retry, self, tries, partial)
     try:
@@ -94,7 +94,10 @@ def _attempt(self: Any, partial: Partial, filename: str, info: dict[str, Any]) -
 
 
 def _all_of_it(self: Any, tries: Tries, filename: str, info: dict[str, Any]) -> bool:
-    """yt-dlp tries a file so many times; here that is in a row without a byte more."""
+    """Repeat yt-dlp's download when its retries are used up, until `_report_retry` raises.
+
+    yt-dlp limits all faults of a file; here only faults in a row without a new byte count.
+    """
     while True:
         faults = tries.faults
         if _real_download(self, filename, info):
@@ -108,7 +111,7 @@ def _report_retry(self: Any, tries: Tries, partial: Partial, error: object, _cou
 
 
 class _Asking:
-    """yt-dlp's `YoutubeDL` for one download: it looks at what is asked for and what is answered."""
+    """Stands for `YoutubeDL` in one download: it checks and changes requests and responses."""
 
     def __init__(self, downloader: Any, partial: Partial, info: dict[str, Any]) -> None:
         self._ydl = downloader.ydl
@@ -116,7 +119,7 @@ class _Asking:
         self._fragment = "frag_resume_len" in info
         self._chunked = bool((info.get("downloader_options") or {}).get("http_chunk_size"))
         first, last, _ = parse_http_range((info.get("http_headers") or {}).get("Range"))
-        self._first: int = first or 0  # at the source: a fragment may lie within a file
+        self._first: int = first or 0  # byte at the source: a fragment may be a range of a file
         self._stop: int | None = None if last is None else last + 1
         self._odd = 0
         self._on_bytes = bound(_tell_again, downloader, info)
@@ -128,7 +131,7 @@ class _Asking:
         try:
             return self._open(request)
         except HTTPError as error:
-            error.close()  # nobody reads what it says, and its socket would wait for a collection
+            error.close()  # its body is not read; else its socket stays open until a collection
             if self._fragment:
                 self._ydl.trail.note(error, fragment=True)
             raise
@@ -161,7 +164,7 @@ class _Asking:
         if begins not in (None, self._first):
             response.close()
             raise self._odd_answer()
-        if response.headers.get("Content-Encoding"):  # what is written has other positions than what is sent
+        if response.headers.get("Content-Encoding"):  # decoded bytes have other positions than those sent
             self._partial.drop()
             return response
         source = Source.of(response)
@@ -174,7 +177,7 @@ class _Asking:
         return Rest(response, self._first, self._stop, source.total)
 
     def _no_longer(self, response: Response, start: int, source: Source) -> Response | Rest:
-        """`response`, which begins with byte `start`, and ends where the range does, or else all of it."""
+        """`response`, which begins with byte `start`, cut off where the range, or else the file, ends."""
         length = int_or_none(response.headers.get("Content-Length"))
         end = source.total if self._stop is None else self._stop
         if length is None and self._stop is None:
@@ -204,7 +207,7 @@ class _Asking:
     def _go_on_with(
         self, response: Response, start: int, source: Source, overlap: int = 0
     ) -> Response | Rest:
-        """What `response` has from byte `start` on; it was asked for `overlap` bytes more."""
+        """What `response` has from byte `start` on; its request began `overlap` bytes earlier."""
         answer = Source.of(response)
         if source.contradicts(answer):
             response.close()
@@ -223,22 +226,21 @@ class _Asking:
         return Rest(response, start, self._stop, answer.total)
 
     def _compare(self, request: Request, start: int, source: Source) -> Response | Rest:
-        """Another ETag, or no answer to a condition: it is the same if the last bytes that are there come
-        again."""
+        """Where the ETag or `If-Range` does not tell: request the last bytes again, and compare them."""
         overlap = min(COMPARED, self._partial.size)
         request.headers.pop("If-Range", None)
         request.headers["Range"] = f"bytes={start - overlap}-{'' if self._stop is None else self._stop - 1}"
         return self._go_on_with(self._ask(request), start, source, overlap)
 
     def _odd_answer(self) -> Exception:
-        """For yt-dlp a connection that broke, after which it asks again."""
+        """Count a response that says nothing; return a broken connection, after which yt-dlp retries."""
         self._odd += 1
         error: Exception = IncompleteRead(0)
         self._ydl.trail.note(error, reading=True)
         return error
 
     def _ended(self, error: HTTPError, source: Source) -> Exception:
-        """There is nothing more to get, which may be as it should be."""
+        """What status 416 means: the file is complete, or another one, or nothing (an odd answer)."""
         answer, size = Source.of(error.response), self._first + self._partial.size
         if not error.response.headers.get("Content-Range") or answer.total is None:
             return self._odd_answer()
@@ -250,8 +252,8 @@ class _Asking:
 
 
 def _tell_again(downloader: Any, info: dict[str, Any], count: int) -> None:
-    """Bytes that were there have come once more: the limits hold for them, and they are no stall."""
-    if "frag_resume_len" in info:  # yt-dlp adds up what it is told of fragments
+    """Report bytes that came once more: the rate limit applies to them, and they are no stall."""
+    if "frag_resume_len" in info:  # yt-dlp would add these bytes to the progress
         downloader.ydl.params["logger"].alive()
     else:
         downloader._hook_progress({"status": "downloading", "downloaded_bytes": count}, info)

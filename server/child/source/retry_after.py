@@ -1,4 +1,4 @@
-"""When a source wants to be asked again."""
+"""When a source wants the next request, by its `Retry-After`."""
 
 import re
 import time
@@ -8,7 +8,7 @@ LONGEST_WAIT = 86_400.0
 
 
 def seconds(header: str | None) -> float | None:
-    """A `Retry-After` (RFC 9110, 10.2.3) as seconds from now, at most a day; None if it says nothing."""
+    """A `Retry-After` (RFC 9110, 10.2.3) as seconds from now, at most a day; None if it is malformed."""
     if header is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}\s*", header):

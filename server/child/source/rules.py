@@ -1,7 +1,7 @@
 """Which fault has which code: one table, of which the first rule that holds decides.
 
-A rule is about the class of an exception and what it says of itself, about an error number, or about yt-dlp's
-own words (see `server.child.source.wording`). What a link or a title is called decides nothing.
+A rule tests the class of an exception and its detail, an error number, or yt-dlp's own message (see
+`server.child.source.wording`), from which links and ids are removed: they decide nothing.
 """
 
 import re
@@ -25,9 +25,9 @@ ANY_STATUS: Final = "http"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Holds if the words match `says`, or else if all that is given is true of one exception.
+    """Holds if yt-dlp's message matches `says`; without `says`, if all other fields are true of one `Fact`.
 
-    `passes` says whether another attempt may help, where that is not as with the code itself.
+    `passes` says whether another attempt may help, where the code alone (`PASSING`) would say otherwise.
     """
 
     code: Code | Literal["http"]
@@ -52,7 +52,7 @@ class Rule:
         )
 
 
-# What yt-dlp and its extractors say, in small letters; the vague ones come last.
+# Patterns for messages of yt-dlp and its extractors, in lower case; the vague ones come last.
 _WORDS: tuple[tuple[Code, str], ...] = (
     ("drm_protected", r"\bdrm\b"),
     ("ffmpeg_missing", r"ffmpeg (is )?(not (found|installed)|missing|could not be found)"),
@@ -88,26 +88,26 @@ _WORDS: tuple[tuple[Code, str], ...] = (
     ("unsupported_url", r"(unsupported|invalid) url|is not a valid url|looks truncated|embed-only video"),
 )
 _NOTHING_CAME = r"did not get any data|fragment \d+ not found|file is empty|content too short"
-# What becomes of a TLS connection that others cut off.
+# OpenSSL's reasons where others cut off a TLS connection.
 _CUT = "UNEXPECTED_EOF|.*BAD_RECORD_MAC|RECORD_LAYER_FAILURE"
-# What Python says of what was to be a URL.
+# Python's messages for malformed URLs.
 _NO_URL = "Invalid IPv6 URL|Port (out of range|could not be cast)|netloc .* contains invalid|.* IPv4 or IPv6"
 
 RULES: Final[tuple[Rule, ...]] = (
-    # What was found out on this machine.
+    # Refusals of the guard, and faults of this machine.
     Rule("blocked_address", (guard.AddressBlocked,)),
     Rule("out_of_memory", (MemoryError,)),
     *(Rule(code, errno=number) for number, code in OF_ERRNO.items()),
-    # What yt-dlp has a class for, or says.
+    # yt-dlp's own exceptions and messages.
     Rule("geo_restricted", (utils.GeoRestrictedError,)),
     Rule("not_live", (utils.UserNotLive,)),
     Rule("unsupported_url", (utils.UnsupportedError, network.NoSupportingHandlers)),
     *(Rule(code, says=re.compile(pattern)) for code, pattern in _WORDS),
-    # What the source answers.
+    # HTTP responses.
     Rule("redirect_loop", (network.HTTPError,), detail="redirect loop"),
     Rule("bot_check", (network.HTTPError,), wall=True),
     Rule(ANY_STATUS, (network.HTTPError,)),
-    # What becomes of a connection.
+    # Connections, malformed URLs, and data that cannot be decrypted.
     Rule("proxy_error", (network.ProxyError,)),
     Rule("dns_error", (socket.gaierror,), errno=socket.EAI_AGAIN, passes=True),
     Rule("dns_error", (socket.gaierror,)),
@@ -121,12 +121,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("connection_failed", (network.TransportError, ConnectionError)),
     Rule("unsupported_url", (ValueError,), detail=_NO_URL),
     Rule("no_media", (ValueError,), detail="Incorrect AES key length"),
-    Rule(
-        "incomplete", (ValueError,), detail="Data must be padded"
-    ),  # the end of an encrypted piece is missing
+    Rule("incomplete", (ValueError,), detail="Data must be padded"),  # an encrypted segment is cut off
     Rule("unsupported_url", (UnicodeError,), detail=".*'idna' codec|label empty or too long"),
     Rule("unsupported_url", (network.RequestError,)),
-    # What remains.
+    # Everything else.
     Rule("conversion_failed", (utils.PostProcessingError,)),
     Rule("incomplete", says=re.compile(_NOTHING_CAME)),
     Rule("extraction_failed", (utils.YoutubeDLError, OSError)),

@@ -1,7 +1,7 @@
-"""Films that come in sections: the parts of a `multi_video`, the periods of a DASH.
+"""Films that come in sections: the parts of a `multi_video`, the periods of a DASH manifest.
 
-Of periods yt-dlp joins the bytes of those that are described alike, and leaves out the others. But each has
-its own beginning in time and its own initialization, so that joined bytes are no film: here each section is
+yt-dlp joins the bytes of periods that are described alike, and leaves out the others. But each period has its
+own start time and its own initialization segment, so that joined bytes are no film: here each section is
 fetched by itself, and `server.child.media.joining` puts them together.
 """
 
@@ -15,7 +15,7 @@ from server.child.process import borrowed
 from server.child.process.failed import JobFailed
 
 _PERIODS: Final = "clipwire_periods"
-"""In a format: where each period has it."""
+"""Key in a format dict: for each period the fields in `_WHERE`, None if the period lacks this format."""
 
 _WHERE: Final = ("url", "fragment_base_url", "fragments", "filesize", "has_drm")
 
@@ -27,13 +27,13 @@ Formats = list[dict[str, Any]]
 
 
 def install() -> None:
-    """For the rest of this process."""
+    """Replace yt-dlp's merging of DASH periods, for the rest of this process."""
     if borrowed.fits("periods"):
         InfoExtractor._merge_mpd_periods = _merge
 
 
 def as_one(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A video in parts as one: what is said of the whole, else of its first part."""
+    """A video in parts as one: fields of the whole, else of the first part; `JobFailed` if one is missing."""
     entries = list(info["entries"])
     if not entries or not all(entries):
         raise JobFailed("no_media", f"parts are missing: {[bool(entry) for entry in entries]}")
@@ -45,7 +45,10 @@ def as_one(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def streams_of(info: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
-    """The streams to fetch of each section; mostly there is one."""
+    """The streams to fetch of each section; most films have one section.
+
+    Raises `JobFailed` if picture and sound differ in periods, or a period has them with DRM only.
+    """
     if "entries" in info:
         return [section for entry in info["entries"] for section in streams_of(entry)]
     streams = parts.chosen(info)
@@ -61,7 +64,7 @@ def streams_of(info: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
 
 
 def _merge(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, dict[str, Any]]:
-    """The formats of the period with the largest choice, with what is most like them in the others."""
+    """The formats of the period with the largest choice; each notes the most similar of every period."""
     periods = list(periods)
     with_media = [period["formats"] for period in periods if period["formats"]]
     richest: Formats = max(with_media, key=len, default=[])
@@ -75,7 +78,7 @@ def _merge(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, di
 
 
 def _most_like(one: Mapping[str, Any], others: Formats) -> Mapping[str, Any] | None:
-    """None if there is nothing of that kind."""
+    """The format in `others` of the same kind that is most like `one`; None if there is none."""
 
     def unlike(other: Mapping[str, Any]) -> tuple[Any, ...]:
         differs = (other.get(name) != one.get(name) for name in ("format_id", "language", "vcodec", "acodec"))

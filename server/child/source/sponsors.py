@@ -1,7 +1,8 @@
 """What SponsorBlock's users have marked in a film (https://wiki.sponsor.ajay.app/w/API_Docs), as yt-dlp asks.
 
-The service is told four of 64 digits of a hash, and answers for all films whose hash begins so. Its answer is
-somebody else's: whatever in it is not as it should be is passed over, and without an answer nothing is cut.
+The service gets the first four of the 64 hex digits of a hash of the film's id, and answers for all films
+whose hash begins so. Its response is not trusted: malformed parts of it are ignored, and without a response
+nothing is cut.
 """
 
 import hashlib
@@ -25,11 +26,11 @@ from server.child.process.log import Log
 from server.child.source.engine import Engine
 
 _SERVICES: Final = {"Youtube": "YouTube"}
-"""yt-dlp's extractor -> SponsorBlock's name; the same that yt-dlp knows."""
+"""yt-dlp's extractor -> SponsorBlock's name, as in yt-dlp's `SponsorBlockPP.EXTRACTORS`."""
 
 _LONGEST: Final = 1e9  # seconds
 _LARGEST: Final = 4 * 1024 * 1024  # bytes of an answer
-_PATIENCE: Final = 20.0  # seconds
+_PATIENCE: Final = 20.0  # seconds for the whole response
 _SILENCE: Final = 10.0  # seconds without a byte
 _TICK: Final = 1.0  # seconds
 _BLOCK: Final = 64 * 1024
@@ -40,7 +41,7 @@ _BAD = (YoutubeDLError, JobFailed, OSError, ValueError, RecursionError)
 def marked(
     engine: Engine, info: Mapping[str, Any], categories: Sequence[str], api: str, log: Log
 ) -> list[Span]:
-    """The spans of the film in `info` that are marked as one of `categories`; none if nobody can tell."""
+    """The spans of the film in `info` that are marked as one of `categories`; [] without a response."""
     service, film = _SERVICES.get(info.get("extractor_key") or ""), str(info.get("id"))
     if not service:
         log.write(f"sponsorblock: it knows nothing of {info.get('extractor_key')}")
@@ -61,7 +62,7 @@ def marked(
 def spans_in(
     answer: object, film: str, categories: Sequence[str], duration: float | None
 ) -> tuple[list[Span], int]:
-    """The spans of the film, and how many segments were marked in one of another length."""
+    """The spans of the film, and how many segments are left out because its length was another one."""
     found = [one for one in map(_segment, _segments(answer, film)) if one and one.category in categories]
     spans = [span for one in found if (span := _span(one, duration))]
     return spans, len(found) - len(spans)
@@ -69,7 +70,7 @@ def spans_in(
 
 @contextmanager
 def _alive(log: Log) -> Iterator[None]:
-    """To wait for others is no stall."""
+    """Report progress every second: to wait for the service is no stall."""
     over = Event()
 
     def tell() -> None:
@@ -90,8 +91,8 @@ def _address(api: str, service: str, film: str, categories: Sequence[str]) -> st
 
 
 def _ask(engine: Engine, address: str, api: str) -> object:
-    """What the service says; the operator has named it, so it may be at a private address."""
-    # A connection that is kept would be there for others.
+    """The JSON of the service, [] for 404. The operator has named it, so its address may be private."""
+    # If kept alive, the connection could serve other requests, past the guard.
     request = Request(address, headers={"Connection": "close"}, extensions={"timeout": _SILENCE})
     try:
         with guard.going_to(api), engine.urlopen(request) as response:
@@ -119,7 +120,7 @@ def _refuse(word: str) -> NoReturn:
 
 
 def _segments(answer: object, film: str) -> list[Any]:
-    """Those of the film, of all that are in the answer."""
+    """The segments of `film`, of all films in the response; [] if it is malformed."""
     films = answer if isinstance(answer, list) else []
     found = next((one for one in films if isinstance(one, dict) and one.get("videoID") == film), {})
     segments = found.get("segments")
@@ -128,7 +129,7 @@ def _segments(answer: object, film: str) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """`of` is how long the film was for which that was said, 0 if that is not known."""
+    """Times in seconds; `of` is the length of the film in which it was marked, 0 if that is not known."""
 
     category: str
     start: float
@@ -154,8 +155,10 @@ def _is_time(value: object) -> bool:
 
 
 def _span(said: _Segment, duration: float | None) -> Span | None:
-    """As yt-dlp's `SponsorBlockPP`: what ends within a second of an end is meant to end there; None if it was
-    said of a film of another length."""
+    """As yt-dlp's `SponsorBlockPP`: a time within a second of the film's start or end is moved there.
+
+    None if the segment was marked in a film of another length.
+    """
     start, end = 0.0 if said.start <= 1 else said.start, said.end
     if duration and duration - end <= 1:
         end = max(start, duration)

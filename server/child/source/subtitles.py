@@ -1,6 +1,6 @@
-"""Which of a source's subtitles are wanted, as yt-dlp's `--sub-langs` says it, and how they come here.
+"""Selects among a source's subtitles, with patterns as in yt-dlp's `--sub-langs`, and fetches them.
 
-One that is not to be had costs its language alone, and the task's log says so.
+If one cannot be fetched, only its language is missing, and the task's log says so.
 """
 
 import re
@@ -25,10 +25,10 @@ from server.jobs import SubtitleWishes
 MOST: Final = 200
 """Languages of one film; each is a file in the task's payload."""
 
-LARGEST: Final = 16 * 1024 * 1024  # bytes of one
+LARGEST: Final = 16 * 1024 * 1024  # bytes of one file
 _TRIES: Final = 2  # after the first
 _PATIENCE, _PATIENCE_IN_ALL = 300.0, 900.0  # seconds
-_TO_MATCH: Final = 2.0  # seconds: some patterns take for ever
+_TO_MATCH: Final = 2.0  # seconds: some regular expressions take for ever
 _LONGEST: Final = 100  # characters of what a source calls a language
 _CAN_BE_MADE: Final = ("srt", "vtt", "ass", "ssa", "ttml", "dfxp", "tt")
 _PROTOCOLS: Final = ("http", "https", "m3u8_native", "http_dash_segments")
@@ -41,7 +41,7 @@ Offer = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """`language` is the source's word for it, `tag` a short and harmless one that no other has."""
+    """`language` is the source's name for it, `tag` a short, safe and unique one made of that."""
 
     language: str
     tag: str
@@ -54,7 +54,7 @@ class Chosen:
 
 
 def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str], None]) -> list[Chosen]:
-    """Of what `info` offers; what of it cannot be had is told to `say`."""
+    """Select among the subtitles in `info`; `say` gets a sentence for each wish that is not met."""
     offered = _offered(info, automatic=wishes.automatic)
     if wishes.languages:
         languages = _matching(tuple(offered), wishes.languages, say)
@@ -69,13 +69,13 @@ def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str],
 
 
 def name_of(info: Mapping[str, Any], chosen: Chosen) -> str:
-    """Of its file in the job's directory, the same in every attempt."""
+    """The name of its file in the job's directory, the same in every attempt."""
     ext = {"ext": chosen.track.get("ext"), "filesize": None}
     return parts.name_of({**info, "format_id": f"subtitle {chosen.language}", **ext})
 
 
 class Fetching:
-    """`pace` gets the bytes that have come in, `moved` is called when anything has."""
+    """`pace` gets the number of bytes that have come in, and may block to keep the rate limit."""
 
     def __init__(
         self, engine: Engine, info: Mapping[str, Any], log: Log, pace: Callable[[int], None]
@@ -86,10 +86,10 @@ class Fetching:
         self._pace = pace
         self._ends_at = time.monotonic() + _PATIENCE_IN_ALL
         self.met: Exception | None = None
-        """The first thing that went wrong."""
+        """The first error that was met."""
 
     def fetch(self, chosen: Chosen, path: Path) -> bool:
-        """Have it at `path`, as the source has it; False if it is not to be had."""
+        """Fetch it to `path`, as the source has it; False if that fails. Raises faults of this machine."""
         if path.is_file():  # an earlier attempt has fetched it
             return True
         try:
@@ -115,12 +115,12 @@ class Fetching:
         self._engine.on_progress = self._watch()
         with self._few_tries():
             self._engine.dl(str(path), {"http_headers": self._headers, **track}, subtitle=True)
-        if not path.is_file():  # of segmented WebVTT yt-dlp does not say that it is done
+        if not path.is_file():  # for segmented WebVTT `dl` does not return success
             raise JobFailed("incomplete", "yt-dlp gave up without a word")
 
     @contextmanager
     def _few_tries(self) -> Iterator[None]:
-        """The film waits: a source that is silent again and again is not asked as often as for that."""
+        """Fewer retries than for the film, which waits for its subtitles meanwhile."""
         params = self._engine.params
         usual = {name: params.get(name) for name in ("retries", "fragment_retries")}
         params.update(dict.fromkeys(usual, _TRIES))
@@ -140,21 +140,21 @@ class Fetching:
             if began > latest:
                 raise JobFailed("too_slow")
             self._pace(came_in)
-            held = time.monotonic() - began  # on our side
+            held = time.monotonic() - began  # by the rate limit: not the source's fault
             latest, self._ends_at = latest + held, self._ends_at + held
 
         return on_progress
 
 
 def _offered(info: Mapping[str, Any], *, automatic: bool) -> Offer:
-    """Those with a name that can be one. Of a language that has both the automatic captions are left out."""
+    """Subtitles by language, without long names; automatic captions only where there is nothing else."""
     found = {**((info.get("automatic_captions") or {}) if automatic else {}), **(info.get("subtitles") or {})}
     ordered = [*(info.get("subtitles") or ()), *found]  # those that are not automatic come first
     return {name: found[name] for name in ordered if found[name] and 0 < len(name) <= _LONGEST}
 
 
 def _usual(info: Mapping[str, Any], *, automatic: bool) -> list[str]:
-    """All that are not automatic; where there are none, captions of what is spoken, no translation."""
+    """All that are not automatic; without any, one automatic caption, of the spoken language if possible."""
     if (made := list(_offered(info, automatic=False))) or not automatic:
         return made
     captions = list(_offered(info, automatic=True))
@@ -181,7 +181,7 @@ def _match(offered: tuple[str, ...], patterns: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """`TimeoutError` after that time, also in the middle of a regular expression; for the main thread."""
+    """Raise `TimeoutError` after that time, even in a regular expression; in the main thread only."""
 
     def give_up(*_: object) -> None:
         raise TimeoutError
@@ -196,7 +196,7 @@ def _within(seconds: float) -> Iterator[None]:
 
 
 def _best(formats: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
-    """What needs the least to be `wanted`; of one kind the last is the best."""
+    """The format that is easiest to convert to `wanted`; of the same type the last is the best."""
     for kind in (wanted, *_CAN_BE_MADE):
         if found := [track for track in formats if track.get("ext") == kind]:
             return found[-1]
@@ -204,7 +204,7 @@ def _best(formats: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any
 
 
 def _tag(language: str, taken: Collection[str]) -> str:
-    """At most 30 letters, digits and hyphens."""
+    """At most 30 letters, digits and hyphens, different from all in `taken`."""
     tag = re.sub(r"[^A-Za-z0-9]+", "-", language)[:26].strip("-") or "und"
     others = {other.lower() for other in taken}
     numbered = (f"{tag}-{number}" for number in range(2, MOST + 2))

@@ -1,7 +1,7 @@
-"""yt-dlp's info dict -> what a file says about itself: the tags of its `--embed-metadata`, and chapters.
+"""yt-dlp's info dict -> metadata of a file: the tags of yt-dlp's `--embed-metadata`, and chapters.
 
-They have yt-dlp's names, which are ffmpeg's. A date is written as ISO 8601, which players understand; of
-yt-dlp's own form (20240131) they make a number, or nothing.
+Tags have ffmpeg's names, as in yt-dlp. A date is written as ISO 8601, which players understand; they show
+yt-dlp's own form (20240131) as a number, or not at all.
 """
 
 import re
@@ -16,7 +16,7 @@ from server.child.source import describe
 LONGEST: Final = 10_000  # characters of one tag
 _MOST_LOOKED_AT: Final = 2 * MOST
 
-# tag -> the fields of which the first that is known says it
+# tag -> fields of the info dict, of which the first known one is taken
 _TAGS: Final[dict[str, Sequence[str]]] = {
     "title": ("track", "title"),
     "date": ("upload_date",),
@@ -40,7 +40,7 @@ _DAY: Final = re.compile(r"(\d{4})(\d\d)(\d\d)")
 
 
 def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
-    """Those that are known."""
+    """The tags that are known."""
     found = {tag: _first(info, fields) for tag, fields in _TAGS.items()}
     if title := describe.video_info(info).get("title"):
         found["title"] = found["title"] if info.get("track") else title
@@ -50,7 +50,7 @@ def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def chapters_of(info: Mapping[str, Any]) -> list[Chapter]:
-    """As the source says them; those of a film in parts are of one part."""
+    """The source's chapters; [] for a film in parts, since its info dict has those of one part only."""
     said = info.get("chapters") if "entries" not in info else None
     looked_at = (one for one in islice(said or (), _MOST_LOOKED_AT) if isinstance(one, dict))
     found = (as_chapter(one, _title(one.get("title"))) for one in looked_at)
@@ -67,7 +67,7 @@ def _first(info: Mapping[str, Any], fields: Sequence[str]) -> str | None:
 
 
 def _words(value: object) -> str | None:
-    """Text of some lines, without what could disturb a reader."""
+    """`value` as text, with line breaks and tabs but without other control characters."""
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(_words, value[:100])))[:LONGEST] or None
     if isinstance(value, bool) or not isinstance(value, str | int | float):

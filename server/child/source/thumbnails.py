@@ -1,4 +1,4 @@
-"""The source's picture of the video: whole for those who asked for it, small for everybody."""
+"""The source's picture of the video: in full size if it is asked for, and a small preview for every task."""
 
 import base64
 import time
@@ -27,7 +27,7 @@ _KINDS = ((0, b"\xff\xd8\xff", "jpg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"W
 
 
 class Thumbnails:
-    """Pictures are a bonus: what goes wrong with them is logged and does no harm."""
+    """Pictures are a bonus: errors with them are logged, and do not fail the job."""
 
     def __init__(self, engine: Engine, ffmpeg: str, directory: Path, log: Log) -> None:
         self._engine = engine
@@ -36,10 +36,9 @@ class Thumbnails:
         self._log = log
 
     def fetch(self, info: Mapping[str, Any]) -> Path | None:
-        """The best picture that `info` names and ffmpeg can read, as the source has it; its preview is made.
+        """Fetch the best picture in `info` that ffmpeg can read, and make its preview; None if there is none.
 
-        Whatever is wrong with a picture costs that picture alone: links that are none, bytes that are no
-        picture, too many of them.
+        A picture that fails is skipped: its link is malformed, or its bytes are no picture or too many.
         """
         pictures = [picture for picture in info.get("thumbnails") or () if picture.get("url")]
         path, deadline = self._directory / "thumbnail.source", time.monotonic() + _PATIENCE
@@ -115,7 +114,7 @@ class Thumbnails:
         return bytes(data)
 
     def _make_preview(self, source: Path) -> None:
-        """Make the small JPEG of `source`, whole or not at all."""
+        """Make the small JPEG of `source`, atomically."""
         fresh = self._directory / "preview.new.jpg"
         shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
         self._convert(source, fresh, shrink)

@@ -1,7 +1,7 @@
-"""PO tokens, by which YouTube tells browsers from programs: where a program beside the service makes them.
+"""PO tokens, by which YouTube tells browsers from programs, from a provider that runs beside the service.
 
-The operator names it, and its plugin for yt-dlp is loaded, no other. Only what the plugin asks gets to its
-address. For everybody else that stays a private one: such a program believes whoever reaches it.
+The operator names the provider, and only its plugin for yt-dlp is loaded. Only the plugin's requests may go
+to the provider's address. The guard blocks it for all others, because such a provider trusts every client.
 """
 
 import functools
@@ -20,7 +20,7 @@ from server.jobs import Job
 
 @dataclass(frozen=True, slots=True)
 class _Plugin:
-    """`argument` of the extractor `key` is how it is told the provider's address."""
+    """`argument` of the extractor `key` is the extractor argument with the provider's address."""
 
     module: str
     key: str
@@ -33,7 +33,7 @@ _PLUGINS: Final = {
 
 
 def install(job: Job, log: Log) -> Job:
-    """Have YouTube's extractor ask the job's provider; returns `job` with what the plugin is to be told."""
+    """Have YouTube's extractor use the job's provider; returns `job` with the plugin's extractor argument."""
     if not job.pot_provider or not borrowed.fits("tokens"):
         return job
     name, _, address = job.pot_provider.partition(":")
@@ -61,7 +61,7 @@ def _providers(module: ModuleType) -> list[Any]:
 def _going_to(address: str, ask: Any) -> Any:
     @functools.wraps(ask)
     def asked(provider: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
-        request.headers["Connection"] = "close"  # one that is kept would be there for others, unjudged
+        request.headers["Connection"] = "close"  # if kept alive, it could serve others past the guard
         with guard.going_to(address):
             return ask(provider, request, *args, **kwargs)
 

@@ -1,7 +1,7 @@
-"""How often a source is asked again within an attempt, and after which pauses.
+"""How often a request to a source is retried within an attempt, and after which pauses.
 
-As often as yt-dlp does it, once anything of the stream has come. Before that the reason is told soon: it is
-for the server to make new attempts, which shows what it waits for.
+As often as yt-dlp does it, once any byte of the stream has come. Before that the attempt ends soon, with the
+reason: the server makes the next attempts, and shows clients what it waits for.
 """
 
 import time
@@ -21,7 +21,7 @@ _OF_FRAGMENTS: Final = "-Frag"
 
 
 class Tries:
-    """Of one stream, or of one of its fragments: `path` is where it goes."""
+    """The retries of one stream, or of one of its fragments, which is written to `path`."""
 
     def __init__(self, path: str) -> None:
         self._stream = Path(path.partition(_OF_FRAGMENTS)[0].removesuffix(".part"))
@@ -30,25 +30,25 @@ class Tries:
         self.faults = 0
 
     def in_a_row(self, size: int) -> int:
-        """Count a fault; return how many there were since the file has grown, to `size` now."""
+        """Count a fault; return how many there were since the file last grew; `size` is its size in bytes."""
         self.faults += 1
         self._in_a_row = 1 if size > self._size else self._in_a_row + 1
         self._size = max(self._size, size)
         return self._in_a_row
 
     def left(self, error: object, most: int) -> int:
-        """How often is asked again after `error`, of `most`."""
+        """How many retries to allow after `error`, at most `most`."""
         if isinstance(error, HTTPError) and error.response.headers.get("Retry-After"):
-            return 0  # the server sees to it
+            return 0  # the server waits that long
         if parts.has_begun(self._stream):
             return most
         return 0 if time.monotonic() - self._began > _SOON else min(most, _BEFORE_ANYTHING)
 
 
 def pause(first: float, longest: float, on_tick: Callable[[], None]) -> Callable[[int], float]:
-    """What yt-dlp calls before try `n`, from 0 on: pauses that double, in seconds.
+    """What yt-dlp calls before retry `n`, from 0 on: sleeps `first` seconds, doubled each time to `longest`.
 
-    `on_tick` is called meanwhile: a pause is no stall.
+    `on_tick` is called every second meanwhile: a pause is no stall.
     """
 
     def sleep(n: int) -> float:
@@ -56,6 +56,6 @@ def pause(first: float, longest: float, on_tick: Callable[[], None]) -> Callable
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _TICK))
             on_tick()
-        return 0.0  # more that yt-dlp should sleep
+        return 0.0  # seconds that yt-dlp is to sleep as well
 
     return sleep

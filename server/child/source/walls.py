@@ -1,4 +1,4 @@
-"""Walls: answers by which a source turns away whoever does not look like a browser, whatever is asked for."""
+"""Bot walls: responses by which a source refuses all requests of clients that do not look like a browser."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from yt_dlp.networking.common import Response
 
 _STATUSES: Final = (HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
 _MARK: Final = "wall"
-# Of Cloudflare (three; the last has more behind a bar), DDoS-Guard, Imperva and Akamai.
+# Cloudflare (three; after the bar of the last comes a site's name), DDoS-Guard, Imperva and Akamai.
 _TITLE: Final = re.compile(
     rb"<title[^>]*>\s*(just a moment|attention required! \| cloudflare|access denied \|"
     rb"|ddos-guard|pardon our interruption|access denied\s*</)",
@@ -18,11 +18,11 @@ _TITLE: Final = re.compile(
 )
 _HEAD: Final = 16 * 1024  # bytes of a page in which its title is looked for
 _OF_A_CHECK: Final = "__cf_bm"
-"""A cookie that Cloudflare gives to a client whom it took for a program."""
+"""A cookie that Cloudflare gives to a client that it took for a program."""
 
 
 class Walls:
-    """The hosts of this job behind walls. May be used from any thread."""
+    """The hosts that have answered this job with a wall. May be used from any thread."""
 
     def __init__(self) -> None:
         self._hosts: set[str | None] = set()
@@ -31,11 +31,11 @@ class Walls:
         return _host(url) in self._hosts
 
     def is_one(self, response: Response) -> bool:
-        """Whether a browser might have got another answer: once there was a wall, any 403 may be one."""
+        """Whether a browser might get another response: once the job has met a wall, any 403 may be one."""
         return is_marked(response) or bool(self._hosts and response.status == HTTPStatus.FORBIDDEN)
 
     def remember(self, urls: Iterable[str], jar: Any) -> None:
-        """There is one before each of `urls`; forget, in `jar`, for what their hosts took us before."""
+        """Note that the hosts of `urls` have walls, and delete their cookie `_OF_A_CHECK` from `jar`."""
         for url in urls:
             self._hosts.add(_host(url))
             for cookie in jar.get_cookies_for_url(url):

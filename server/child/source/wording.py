@@ -1,4 +1,4 @@
-"""yt-dlp's own words for what went wrong, without those of others: of links, ids, libraries and servers."""
+"""yt-dlp's own error messages, without words from elsewhere: links, ids, words of libraries and servers."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _APOSTROPHES = str.maketrans("‘’ʼ", "'''")
 
 
 def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
-    """What yt-dlp says in `errors`, in small letters; "" if it only hands on what others say."""
+    """What yt-dlp itself says in `errors`, in lower case; "" if it only repeats what others say."""
     told = (words.replace(trail.told_in(words)[0], "") for words in _told(errors))
     text = " / ".join(told).lower().translate(_APOSTROPHES)
     for name in _names(errors, trail.url):
@@ -29,7 +29,7 @@ def _told(errors: Sequence[BaseException]) -> Iterator[str]:
             case utils.ExtractorError():
                 yield "" if _hands_on(error) else error.orig_msg
             case utils.DownloadError() if extracting:
-                pass  # it repeats the other one, with more around it
+                pass  # it repeats the `ExtractorError`, with more around it
             case network.RequestError() if not _is_of_yt_dlp(error):
                 pass
             case utils.YoutubeDLError():
@@ -37,17 +37,17 @@ def _told(errors: Sequence[BaseException]) -> Iterator[str]:
 
 
 def _hands_on(error: utils.ExtractorError) -> bool:
-    """Whether it is what `_request_webpage` makes of a network's error: a note, and that error's words."""
+    """Whether `_request_webpage` made `error` of a network error: a note, and that error's message."""
     return isinstance(error.cause, network.RequestError) and (error.cause.msg or "") in error.orig_msg
 
 
 def _is_of_yt_dlp(error: network.RequestError) -> bool:
-    """Whether `YoutubeDL.urlopen` says why it can't do that, or else a library what it met."""
+    """Whether `YoutubeDL.urlopen` itself says why it cannot send a request, rather than a library."""
     return type(error) is network.RequestError and not isinstance(error.cause, OSError | ValueError)
 
 
 def _names(errors: Sequence[BaseException], url: str) -> list[str]:
-    """What the link and the video are called, longest first; two letters could be any word."""
+    """Names of the link and ids of the video, longest first; not those of two letters, which may be words."""
     names = {url.partition("?")[0].rstrip("/").rpartition("/")[2]}
     names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
     names |= {unquote(name) for name in names}
