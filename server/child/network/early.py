@@ -1,17 +1,17 @@
-"""Answers that come before the answer, such as `103 Early Hints`: clients have to take them (RFC 9110, 15.2).
+"""Skips interim (1xx) responses such as `103 Early Hints`, which clients have to accept (RFC 9110, 15.2).
 
-Python's `http.client`, which both of yt-dlp's handlers use, passes over `100 Continue` alone and takes any
-other for the answer itself.
+Python's `http.client`, which yt-dlp's handlers for urllib and requests use, skips `100 Continue` alone and
+takes any other interim response for the final one.
 """
 
 from http.client import HTTPResponse, parse_headers
 from typing import Any, Final
 
-_SWITCHING: Final = 101  # after which HTTP is over: an answer like any other
+_SWITCHING: Final = 101  # a final response: HTTP on this connection ends with it
 
 
 def pass_over() -> None:
-    """From now on, in this process, what is read as the status of an answer is that of the last one."""
+    """Make `http.client` return the status of the final response, for the rest of this process."""
     read = HTTPResponse._read_status  # type: ignore[attr-defined]
 
     def read_last(response: Any) -> tuple[str, int, str]:

@@ -1,9 +1,9 @@
-"""Where a child may connect to: public addresses, and what the operator has opened by name.
+"""Where a child may connect to: public addresses, and the private ones that the operator has allowed.
 
-The check stands where it can't be outwitted: an audit hook sees the numeric address of every connect of
-Python's sockets, after redirects and name resolution, whoever makes it, and can't be removed. Programs
-that a child starts are kept off the network by other means (`server.child.media.ffmpeg`), as is the one
-library that connects by itself (`server.child.source.impersonation`).
+The check is an audit hook, which can't be removed and sees the numeric address of every connect of Python's
+sockets, whoever makes it, after redirects and name resolution. The programs that a child starts are kept
+off the network by other means (`server.child.media.ffmpeg`), as is libcurl, which connects without Python's
+sockets (`server.child.source.impersonation`).
 """
 
 import errno
@@ -23,10 +23,10 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 refused: list[str] = []
-"""The last addresses that were refused, newest last: yt-dlp keeps only the text of some errors."""
+"""The last addresses that were refused, newest last: of some errors yt-dlp keeps only the text."""
 
 FAKE_IP: Final = IPv4Network("198.18.0.0/15")
-"""Benchmarks; proxy programs in fake-IP mode answer every name with an address from here."""
+"""The range for benchmarks (RFC 2544); proxy programs in fake-IP mode resolve every name to one of these."""
 
 _KEPT: Final = 20
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -64,7 +64,7 @@ _SPECIAL: Final[tuple[Network, ...]] = tuple(
 
 
 class AddressBlocked(PermissionError):
-    """The source, or what it refers to, is at an address that nobody may be sent to."""
+    """The source, or what it refers to, is at an address to which connections are not allowed."""
 
     def __init__(self, address: str) -> None:
         super().__init__(errno.EACCES, f"connections to {address} are blocked")
@@ -82,7 +82,7 @@ def is_fake_ip(address: str) -> bool:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What the operator has opened; `names` are allowed wherever they resolve to, at that port."""
+    """What the operator has allowed; a host in `names` at its port, whichever address it resolves to."""
 
     networks: tuple[Network, ...] = ()
     endpoints: frozenset[tuple[Address, int]] = frozenset()
@@ -119,10 +119,10 @@ def going_to(url: str) -> Iterator[None]:
 
 
 def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> None:
-    """Refuse, for the rest of this process, every connection that is not allowed; raises `AddressBlocked`.
+    """Make connections that are not allowed raise `AddressBlocked`, for the rest of this process.
 
-    With a proxy it is the proxy that resolves names and connects: then only addresses that stand in a
-    URL can be judged here, and the rest is up to the proxy.
+    A `proxy` resolves names and connects by itself: then only addresses that a URL contains can be checked
+    here, and the rest is up to the proxy.
     """
     guard = _Guard(parse_allowed(allowed_private_hosts, proxy), socket.getaddrinfo)
     socket.getaddrinfo = guard.getaddrinfo
@@ -133,7 +133,7 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
 
 
 class _Open:
-    """What is allowed, with the addresses of its names once these were asked for."""
+    """What is allowed, with the addresses that its names were resolved to so far."""
 
     def __init__(self, allowed: Allowed) -> None:
         self._allowed = allowed
@@ -162,14 +162,14 @@ class _Guard:
         if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
             return
         sock, address = arguments
-        if address is None:  # sendmsg on a connection, which was judged when it was made
+        if address is None:  # sendmsg on a connected socket, whose address was checked by the connect
             return
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise AddressBlocked(str(address))
         self.check(address[0], address[1])
 
     def check(self, host: object, port: int) -> None:
-        """A name is refused: the C library would resolve it where no one can see the outcome."""
+        """Raise `AddressBlocked` unless `host` is an allowed address: the C library would resolve a name."""
         text = host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
         try:
             address = _numeric(text)
@@ -179,7 +179,10 @@ class _Guard:
             raise AddressBlocked(text)
 
     def getaddrinfo(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        """Leave out what `connect` would refuse, so that a name with both kinds of addresses works."""
+        """Leave out what `connect` would refuse, so that a name with public and private addresses works.
+
+        Raises `AddressBlocked` if nothing is left.
+        """
         found = self._getaddrinfo(host, port, *args, **kwargs)
         by_name = _plain(host) if isinstance(host, str) else ""
         for *_, (address, number, *_) in found:
@@ -191,7 +194,7 @@ class _Guard:
         return good
 
     def check_literal(self, host: str | None, port: int) -> None:
-        """Judge a host in a URL as far as that is possible without resolving it."""
+        """Check the host of a URL as far as is possible without resolving it. Raises `AddressBlocked`."""
         name = _plain((host or "").strip("[]"))
         if not name or self._open.has(name, port):
             return
@@ -217,7 +220,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _numeric(text: str) -> Address:
-    """Read an address; one that is mapped to IPv6 is the IPv4 address that it stands for."""
+    """Parse an address, an IPv4-mapped IPv6 address as IPv4. Raises `ValueError`."""
     address = ip_address(text.partition("%")[0])
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
@@ -241,7 +244,10 @@ def _plain(name: str) -> str:
 
 
 def _entry(text: str) -> tuple[str, int | None]:
-    """`host:port` if there is a port: IPv6 addresses have one only in brackets."""
+    """Host and port; the port is None if there is none. IPv6 addresses have a port only after brackets.
+
+    Raises `ValueError`.
+    """
     host, _, port = text.rpartition(":")
     if text.count(":") == 1 or host.endswith("]"):
         if not (host and port.isdecimal() and int(port) < 65536):
@@ -258,14 +264,17 @@ def _endpoint_of(proxy: str | None) -> list[tuple[str, int]]:
 
 
 def _leave_out_curl() -> None:
-    """curl_cffi connects by itself, unseen by audit hooks; `server.child.source.browser` has another way."""
+    """Remove yt-dlp's handler for curl_cffi, which connects unseen by audit hooks.
+
+    `server.child.source.browser` has the handler that takes its place.
+    """
     from yt_dlp.networking.common import _REQUEST_HANDLERS
 
     _REQUEST_HANDLERS.pop("CurlCFFI", None)
 
 
 def _judge_what_the_proxy_is_asked_for(guard: _Guard) -> None:
-    """Look at the targets of all proxied requests, redirects among them: HTTP, tunnels and SOCKS."""
+    """Check the targets of all proxied requests, redirects among them: HTTP, CONNECT tunnels and SOCKS."""
     from yt_dlp.socks import sockssocket
 
     def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:

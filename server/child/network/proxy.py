@@ -1,8 +1,8 @@
-"""A forward proxy for what reaches the network by itself: ffmpeg, while it records, and libcurl.
+"""A forward proxy for the programs that would connect without Python's sockets: ffmpeg and libcurl.
 
-It connects with Python's sockets, so `server.child.network.guard` judges every address, resolved once: of the
-playlist, of segments, of keys, and of what any of them redirects to, because each request comes through
-here. It listens on loopback and wants a token that only those two of this job know.
+The proxy connects with Python's sockets, so `server.child.network.guard` checks every address, resolved once:
+of the playlist, of segments, of keys, and of what any of them redirects to, because each request comes
+through the proxy. It listens on loopback and requires a token that only this job's ffmpeg and libcurl know.
 """
 
 import base64
@@ -30,19 +30,20 @@ from server.child.process.failed import JobFailed
 
 Dial = Callable[[str, int], socket.socket]
 
-_TIMEOUT: Final = 20.0  # seconds to connect, and without a byte from either side
+_TIMEOUT: Final = 20.0  # seconds to connect, and to wait for the next byte from either side
 _BLOCK: Final = 64 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
 _OURS: Final = frozenset(("connection", "keep-alive", "proxy-authorization", "proxy-connection"))
 
 
 class Proxy(ThreadingTCPServer):
-    """Runs in threads while the block lasts; `pace` hears of all bytes that come in, and may hold them up.
+    """Runs in threads while the `with` block lasts; `pace` is called with each number of bytes received, and
+    may block to limit the rate.
 
-    `upstream` is the operator's proxy. `cookies` gives the `Cookie` header for a URL: what ffmpeg is told of
-    them it does not send to a proxy. `told` are the domains of those that it was told for TLS, with a dot in
-    front if they are also for hosts below. `refused` says where somebody was sent to and must not go,
-    `failed` why there was no connection the last time that there was none.
+    `upstream` is the operator's proxy. `cookies` returns the `Cookie` header for a plain HTTP request: ffmpeg
+    does not send its cookies to a proxy. `told` are the domains of the cookies that ffmpeg got for HTTPS,
+    with a leading dot if subdomains get them too. `refused` is why the last target was refused, `failed` the
+    error of the last connection that could not be made.
     """
 
     daemon_threads = True
@@ -98,10 +99,10 @@ class _Request(BaseHTTPRequestHandler):
             self._hand_on(upstream)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: what matters is in ffmpeg's own words."""
+        """Log nothing: ffmpeg's own output has what matters."""
 
     def _connect(self, url: str, scheme: str) -> socket.socket | None:
-        """A connection to the host of `url`; None after saying why not."""
+        """A connection to the host of `url`; None after an error response was sent instead."""
         status = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
         if self._is_ours():
             try:
@@ -130,14 +131,14 @@ class _Request(BaseHTTPRequestHandler):
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.send_response_only(status)
-            if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # ffmpeg has the token, but waits for this
+            if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # ffmpeg sends its token only when asked
                 self.send_header("Proxy-Authenticate", 'Basic realm="clipwire"')
             self.send_header("Content-Length", "0")
             self.send_header("Connection", "close")
             self.end_headers()
 
     def _head(self) -> bytes:
-        """The request as its host is to get it: without headers for this proxy, and for one connection."""
+        """The head of the request for its host: without the headers for this proxy, and with cookies."""
         parts = urlsplit(self.path)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
@@ -152,14 +153,18 @@ class _Request(BaseHTTPRequestHandler):
 
 
 def _overhears(host: str, domain: str) -> bool:
-    """Whether ffmpeg would send `host` a cookie of `domain` that is not its own: it looks how names end."""
+    """Whether ffmpeg, which compares only the ends of names, would send `host` another host's cookie."""
     itself = domain.removeprefix(".")
     below = domain.startswith(".") and host.endswith(domain)
     return host.endswith(itself) and host != itself and not below
 
 
 def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int], None]) -> None:
-    """Hand bytes on until either side has no more. The client is our own, and may take its time to read."""
+    """Copy bytes in both directions until a side ends, or both are silent for `_TIMEOUT` seconds.
+
+    `pace` is called with the number of bytes from `upstream`. Writes to the client have no timeout: it is a
+    program of this job, and may read slowly.
+    """
     upstream.settimeout(_TIMEOUT)
     client.settimeout(None)
     to = {upstream: client, client: upstream}
@@ -174,7 +179,7 @@ def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int]
 
 
 def _endpoint(url: str, scheme: str) -> tuple[str, int]:
-    """Host and port; raises `ValueError` if it is no URL, or of another scheme."""
+    """Host and port of `url`; raises `ValueError` if it has no host, or another scheme."""
     parts = urlsplit(url)
     if parts.scheme != scheme or not parts.hostname:
         raise ValueError(url)
@@ -182,13 +187,16 @@ def _endpoint(url: str, scheme: str) -> tuple[str, int]:
 
 
 def _ready(*sides: socket.socket) -> list[socket.socket]:
-    """Those with something to read, the end of it included; none if nothing comes for too long."""
+    """The sides with data or end of file to read; none after `_TIMEOUT` seconds without either."""
     read_already: list[socket.socket] = [s for s in sides if isinstance(s, ssl.SSLSocket) and s.pending()]
     return read_already or select.select(sides, [], [], _TIMEOUT)[0]
 
 
 def dialer(upstream: str | None) -> Dial:
-    """How to get a connection to a host: straight, or through the operator's proxy."""
+    """A function that connects to a host: directly, or through the operator's proxy.
+
+    Raises `JobFailed` for a SOCKS proxy that this version of yt-dlp cannot be used with.
+    """
     if upstream is None:
         return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
     parts = urlsplit(upstream if "://" in upstream else f"http://{upstream}")

@@ -1,7 +1,7 @@
-"""One port of loopback that leads to one host, for what ffmpeg fetches without asking a proxy: RTMP.
+"""A port of loopback that leads to one host, for RTMP, which ffmpeg cannot fetch through a proxy.
 
-As with `server.child.network.proxy`, Python connects, so the guard judges where to. ffmpeg may connect to
-this port and to no other, whatever the host tells it.
+As with `server.child.network.proxy`, Python connects, so the guard checks the address. ffmpeg may connect to
+this port and to no other, even if the host redirects it.
 """
 
 import socket
@@ -15,9 +15,9 @@ from server.child.network.proxy import dialer, hand_on
 
 
 class Relay(ThreadingTCPServer):
-    """Runs in threads while the block lasts; like a `Proxy`, but that it has no `url` for others to ask.
+    """Runs in threads while the `with` block lasts. Used in place of a `Proxy`, but has no proxy `url`.
 
-    `failed` is why there was no connection: ffmpeg only hears that there is none.
+    `failed` is the error of the last connection that could not be made: ffmpeg sees only a closed connection.
     """
 
     daemon_threads = True
@@ -42,7 +42,7 @@ class Relay(ThreadingTCPServer):
         self.server_close()
 
     def connect(self) -> socket.socket | None:
-        """A connection to the host; None if there is none, which ffmpeg sees as a connection that ends."""
+        """A connection to the host; None if it cannot be made. Then ffmpeg's own connection is closed."""
         try:
             return self._dial(*self._host)
         except AddressBlocked as error:

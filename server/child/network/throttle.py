@@ -1,7 +1,7 @@
 """A limit of bytes a second over all connections of this job, which can change at any time.
 
-yt-dlp's own limit works with the mean since the start: a lower limit would stop a running download for
-minutes. Here a debt is kept in bytes and paid at the rate of the moment.
+yt-dlp's own limit works with the mean rate since the start: a lower limit would stop a running download for
+minutes. Here received bytes are a debt, which is paid off at the current rate.
 """
 
 import threading
@@ -13,9 +13,9 @@ _LONGEST_NAP = 1.0
 
 
 class Throttle:
-    """`rate` are bytes a second; 0: nothing may come, None: as much as comes.
+    """`rate` is in bytes a second; 0 holds all downloads, None is no limit.
 
-    `on_nap` is called about once a second while it holds a download back.
+    `on_nap` is called about once a second while the throttle holds a download back.
     """
 
     def __init__(self, rate: int | None = None, on_nap: Callable[[], None] = lambda: None) -> None:
@@ -25,10 +25,10 @@ class Throttle:
         self._paid_at = time.monotonic()
         self._changed = threading.Condition()
         self.holds = int(rate == 0)
-        """How often it was stopped altogether."""
+        """How often the rate became 0."""
 
     def set_rate(self, bytes_per_second: int | None) -> bool:
-        """Say whether that is another one than before."""
+        """Return whether this changes the rate."""
         with self._changed:
             self._pay()
             before, self._rate = self._rate, bytes_per_second
@@ -37,9 +37,9 @@ class Throttle:
         return before != bytes_per_second
 
     def pace(self, count: int, *, stops: bool = True) -> None:
-        """Account for `count` bytes that came in, and return when more may come.
+        """Account for `count` received bytes; block until more may be received.
 
-        What is sent once and never again cannot wait until it is allowed: it `stops` for nothing.
+        With `stops` false a rate of 0 does not block: a broadcast that is being recorded is sent only once.
         """
         with self._changed:
             self._pay()
@@ -56,7 +56,7 @@ class Throttle:
         return min(self._debt / self._rate, _LONGEST_NAP) if self._rate else 0.0
 
     def block_size(self, wanted: int) -> int:
-        """How much to read at once: small enough that progress and the limit stay smooth."""
+        """How many bytes to read at once: few enough that progress and the limit stay smooth."""
         quarter_second = self._rate // 4 if self._rate else LARGEST_BLOCK
         return max(1024, min(wanted, quarter_second, LARGEST_BLOCK))
 

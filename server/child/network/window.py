@@ -1,8 +1,8 @@
-"""A file at its source of which only some is needed, as ffmpeg sees it: on a port of loopback, with ranges.
+"""An HTTP server on loopback, from which ffmpeg reads parts of a remote file by byte ranges.
 
-ffmpeg knows which bytes belong to which seconds, for MP4 and Matroska alike, but it asks for all from a byte
-on and leaves when it has enough. Here what it reads is fetched in blocks, each by a request of yt-dlp's, with
-its cookies, headers and walls, and judged by the guard. ffmpeg itself reaches nothing but this port.
+ffmpeg knows which bytes belong to which seconds, for MP4 and Matroska alike, but requests all bytes from an
+offset on and disconnects when it has enough. What ffmpeg reads is fetched in blocks by yt-dlp, with its
+cookies, headers and browser impersonation, under the guard. ffmpeg itself connects to this port alone.
 """
 
 import contextlib
@@ -19,20 +19,22 @@ from socketserver import ThreadingTCPServer
 from typing import Final, Self
 
 BLOCK: Final = 64 * 1024
-_MOST: Final = 128  # blocks that are asked for at once
-_KEPT: Final = 512  # blocks that are remembered: a film may be read at two places in turn
-_BUFFER: Final = 16 * 1024  # bytes that are on their way to ffmpeg
+_MOST: Final = 128  # blocks in one request
+_KEPT: Final = 512  # blocks in the cache: ffmpeg may read two places of a film in turn
+_BUFFER: Final = 16 * 1024  # bytes of the send buffer of each connection from ffmpeg
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-")
 
 Fetch = Callable[[int, int], list[bytes]]
 
 
 class Window(ThreadingTCPServer):
-    """Runs in threads while the block lasts. `fetch(first, count)` gives so many blocks from that one on; the
-    last of all `total` bytes is shorter. `failed` is what it has raised: then nothing more is answered.
+    """Runs in threads while the `with` block lasts.
 
-    A source is far away, so each answer of it costs time: `index` are bytes that will be read as a whole, and
-    wherever else something is read, some `expected` bytes are.
+    `fetch(first, count)` returns `count` blocks from block `first` on. The file has `total` bytes; its last
+    block is shorter. `failed` is the exception that `fetch` has raised; no more blocks are served then.
+
+    Each request costs a round trip to the source, so it covers what will be read next: `index` is a range of
+    bytes that will be read as a whole, and wherever else reading begins, about `expected` bytes will be read.
     """
 
     daemon_threads = True
@@ -65,10 +67,10 @@ class Window(ThreadingTCPServer):
         self.server_close()
 
     def asks(self, at: int) -> Iterator[int]:
-        """How many blocks to ask for, each time one is missing, where is read from byte `at` on.
+        """Yield, for each missing block, how many blocks to fetch for a reader that began at byte `at`.
 
-        As many as are expected, then first few and ever more. Who begins with the head or the index looks for
-        the place to go to, and is not there yet.
+        First as many as are expected to be read, then few, and twice as many each time. A reader that begins
+        in the head or the index is still looking for the place to seek to, so it gets one block first.
         """
         first = 1 if at == 0 or at in self._index else self._expected
         yield first
@@ -78,7 +80,10 @@ class Window(ThreadingTCPServer):
             more = min(2 * more, _MOST)
 
     def block(self, number: int, asks: Iterator[int]) -> bytes:
-        """The block of that number. If it is missing, as many are asked for as `asks` says."""
+        """Return block `number`; if it is missing, fetch the index from there on, or `next(asks)` blocks.
+
+        Raises `ConnectionError` if a fetch has failed.
+        """
         with self._one_at_a_time:
             if self.failed:
                 raise ConnectionError(self.failed)
@@ -87,7 +92,7 @@ class Window(ThreadingTCPServer):
             return self._blocks[number]
 
     def _left_of_index(self, number: int) -> int:
-        """Blocks of the index from that one on, and one into which its reader runs ahead."""
+        """The number of blocks left of the index, and one for ffmpeg's read-ahead; 0 outside the index."""
         first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
         return min(stop + 1 - number, _MOST) if first <= number < stop else 0
 
@@ -95,7 +100,7 @@ class Window(ThreadingTCPServer):
         count = min(wanted, math.ceil(self.total / BLOCK) - number)
         try:
             fetched = self._fetch(number, count)
-        except Exception as error:  # outermost in this thread: whoever has started ffmpeg raises it
+        except Exception as error:  # outermost in this thread: the thread that runs ffmpeg raises it
             self.failed = error
             raise ConnectionError(error) from error
         self._blocks.update(enumerate(fetched, number))
@@ -121,7 +126,7 @@ class _Request(BaseHTTPRequestHandler):
             self._send_from(int(asked[1]) if asked else 0)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: ffmpeg's own words are in the log."""
+        """Log nothing: the log has ffmpeg's own output."""
 
     def _send_from(self, at: int) -> None:
         total, asks = self.server.total, self.server.asks(at)
