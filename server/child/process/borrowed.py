@@ -1,8 +1,8 @@
-"""What is used of yt-dlp although it promises nothing about it, and what becomes of a job without that.
+"""The internals of yt-dlp that children use or replace, and what becomes of a job where one has changed.
 
 yt-dlp is updated by itself, every few weeks. So before anything of it is replaced, each name in `TABLE` is
-looked for: whether it is there, and takes what it took. A part of which a name does not fit is left as yt-dlp
-has it, where that is safe; without the others no job is begun. `/readyz` and `check` tell either.
+looked up: whether it exists, and has the parameters given there. A part with a name that does not fit is
+left as yt-dlp has it, where that is safe; else no job is begun. `/readyz` and `check` report both.
 """
 
 import ast
@@ -41,9 +41,9 @@ Part = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Borrowed:
-    """`names` says for each, as `module:name`, the parameters; None if it is no function.
+    """`names` maps each name, as `module:name`, to its parameters, or to None if it is no function.
 
-    `without` is what is noticed if one of them does not fit; None if then no job may be begun.
+    `without` says what changes for users if a name does not fit; None if no job may be begun then.
     """
 
     names: Mapping[str, str | None]
@@ -51,7 +51,7 @@ class Borrowed:
 
 
 _UNLOADED: Final = ("networking._curlcffi",)
-"""What a child imports when a source asks for it, because that takes long."""
+"""Modules that a child imports only when a source needs them, because their import is slow."""
 _DOWNLOADER: Final = "downloader.common:FileDownloader"
 _FRAGMENTS: Final = "downloader.fragment:FragmentFD"
 _EXTRACTOR: Final = "extractor.common:InfoExtractor"
@@ -211,16 +211,16 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
 
 
 class Unfit(Exception):
-    """Without what this yt-dlp lacks no job may be begun; the message says what that is."""
+    """This yt-dlp lacks names without which no job may be begun; the message lists them."""
 
 
 def fits(part: Part) -> bool:
-    """Whether everything of `part` is as it is known here. To be asked before any of it is replaced."""
+    """Whether all names of `part` are as in `TABLE`. Call it before replacing any of them."""
     return part not in _odd()
 
 
 def original(owner: object, name: str) -> Any:
-    """What `owner` has as `name`; None where it has no such thing, so that its part does not fit."""
+    """The attribute `name` of `owner`; None if there is none, in which case its part does not fit."""
     return getattr(owner, name, None)
 
 
@@ -244,7 +244,7 @@ def missing(part: Part) -> list[str]:
 
 @cache
 def _odd() -> dict[Part, list[str]]:
-    """What is `missing` of each part. Looked for once: later some of it is replaced."""
+    """The `missing` names of each part that has any. Computed once: later some of the names are replaced."""
     return {part: names for part in TABLE if (names := missing(part))}
 
 
@@ -258,14 +258,14 @@ def _is(name: str, takes: str | None) -> bool:
         for each in owners:
             owner = getattr(owner, each)
         if takes is None:
-            return hasattr(owner, last) or last in owner.__init__.__code__.co_names  # made by each instance
+            return hasattr(owner, last) or last in owner.__init__.__code__.co_names  # set by `__init__`
         return _parameters(getattr(owner, last)) == takes
     except (ImportError, AttributeError, TypeError, ValueError, OSError):
         return False
 
 
 def _as_written(module: str, *path: str) -> str | None:
-    """The parameters of a method, from the source of a `module` that is too dear to be imported for that."""
+    """The parameters of a method, read from the source of `module`, whose import is too slow for this."""
     spec = find_spec(module)
     level: list[ast.stmt] = ast.parse(Path(spec.origin or "").read_bytes()).body if spec else []
     for name in path:

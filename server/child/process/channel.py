@@ -11,12 +11,12 @@ from typing import Any
 
 
 def end_group() -> None:
-    """Kill this process and everything it started: nobody is left to work for."""
+    """Kill this process and everything it started: the server that wants the result is gone."""
     os.killpg(0, signal.SIGKILL)
 
 
 class Channel:
-    """A stream whose other end is the server; if that is gone, `on_gone` is called, which does not return."""
+    """A stream to the server. `on_gone` is called when the server is gone, and must not return."""
 
     def __init__(self, sock: socket.socket, on_gone: Callable[[], None] = end_group) -> None:
         self._sock = sock
@@ -53,7 +53,7 @@ class Channel:
                 on_command(_object(line))
         except ConnectionError:
             pass  # as good as the end of the file
-        except Exception:  # outermost: whatever it was, a child that hears nothing must not go on
+        except Exception:  # outermost: a child that no longer receives commands must not go on
             traceback.print_exc()
         finally:
             self._on_gone()

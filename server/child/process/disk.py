@@ -1,4 +1,4 @@
-"""A look at the disk: what others say about it is not believed."""
+"""Checks whether a disk is full by writing to it, since the error messages of programs are not reliable."""
 
 import errno
 import resource
@@ -9,7 +9,7 @@ _TRIED = 64 * 1024  # bytes
 
 
 def is_full(directory: Path) -> bool:
-    """Whether nothing more can be written there, by the quota of this user either."""
+    """Whether `directory` takes no more data, because the disk or this user's quota is full."""
     try:
         with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
             file.write(bytes(_TRIED))
@@ -19,7 +19,7 @@ def is_full(directory: Path) -> bool:
 
 
 def has_largest_file(directory: Path) -> bool:
-    """Whether a file there is as large as this process may make any (`sandbox.limit`)."""
+    """Whether a file below `directory` has the largest size that this process may write (`sandbox.limit`)."""
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if most == resource.RLIM_INFINITY:
         return False

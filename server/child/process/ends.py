@@ -1,4 +1,4 @@
-"""Of what floods us, the beginning and the end are kept: the end mostly says why."""
+"""Keeps the beginning and the end of long output: the end mostly says what went wrong."""
 
 import re
 from collections import deque
@@ -12,7 +12,7 @@ _MARKED: Final = re.compile(rb"^\((\d+) lines left out\)\n", re.MULTILINE)
 
 
 class Ends:
-    """Lines, of which so many are kept as they come and, when there are more, the last ones."""
+    """Keeps the first and the last `_LINES` of the lines that are added."""
 
     def __init__(self) -> None:
         self.first: list[str] = []
@@ -20,7 +20,7 @@ class Ends:
         self._others = 0
 
     def add(self, line: str) -> bool:
-        """Whether it is one of the first."""
+        """Add a line; return whether it is one of the first."""
         if len(self.first) < _LINES:
             self.first.append(line)
             return True
@@ -30,7 +30,7 @@ class Ends:
 
     @property
     def rest(self) -> list[str]:
-        """What came after the first ones: the last, and before them how many there were in between."""
+        """The last lines; if lines were left out before them, after a mark that says how many."""
         left_out = self._others - len(self._last)
         return [*([_MARK.format(left_out)] if left_out else []), *self._last]
 
@@ -40,14 +40,14 @@ class Ends:
 
 
 def lines_of(stream: TextIO) -> Iterator[str]:
-    """To the end of `stream`; what is too long for a line comes in several."""
+    """The lines up to the end of `stream`; one of more than `_LONGEST` characters is split."""
     while line := stream.readline(_LONGEST):
         yield line.rstrip("\n")
 
 
 def cut(text: bytes, kept: int) -> tuple[bytes, bytes]:
-    """The first lines of `text`, and a mark with the last ones: about `kept` bytes of each."""
-    earlier = _MARKED.search(text)  # it would stand between the lines that are kept
+    """The first lines of `text`, and its last lines with a mark in front: about `kept` bytes of each."""
+    earlier = _MARKED.search(text)  # the first lines end before it, so that the new mark includes its number
     begin = text.rfind(b"\n", 0, min(kept, earlier.start() if earlier else kept)) + 1
     end = text.find(b"\n", len(text) - kept) + 1
     middle = text[begin:end]

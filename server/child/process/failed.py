@@ -1,4 +1,4 @@
-"""How a job says that it found out by itself what is wrong."""
+"""The exceptions of failures whose code a job knows by itself."""
 
 import errno
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ OF_ERRNO: Final[dict[int, Code]] = {
     errno.EFBIG: "too_large",
     errno.ENOMEM: "out_of_memory",
 }
-"""What the system says of this machine, whoever asked it; of others it has more to say."""
+"""The errors that concern this machine, whatever raised them; `server.child.source.rules` has all others."""
 
 
 class JobFailed(Exception):
-    """The job knows the code; `detail` is for the log."""
+    """A failure with a known `code`; `detail` is for the log."""
 
     def __init__(self, code: Code, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -24,11 +24,14 @@ class JobFailed(Exception):
 
 
 class Expired(JobFailed):
-    """A link that was good leads elsewhere now; looked for anew, it may be another one."""
+    """A link that worked before has expired; another extraction may give a new one."""
 
 
 class NotLive(JobFailed):
-    """A broadcast is announced, of which `info` is known; `begins_at` is in seconds since 1970, if known."""
+    """A broadcast is announced and has not begun; `info` is what is known of the video.
+
+    `begins_at` is in seconds since the epoch, None if unknown.
+    """
 
     def __init__(self, begins_at: float | None, info: Mapping[str, Any]) -> None:
         super().__init__("not_live")

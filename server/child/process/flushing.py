@@ -1,4 +1,4 @@
-"""Having what was written on disk, so that it survives a power cut."""
+"""Flushes files and directories to the disk, so that they survive a power cut."""
 
 import hashlib
 import os
@@ -12,19 +12,19 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
-_BLOCK: Final = 256 * 1024  # bytes: what both sums read is in the processor's cache still for the second
+_BLOCK: Final = 256 * 1024  # bytes: still in the processor's cache when the second checksum reads them
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """`sha256` in hexadecimal digits; `crc32` is what archives say of their entries."""
+    """Checksums of a file: `sha256` in hexadecimal digits, and the `crc32` that a ZIP entry needs."""
 
     sha256: str
     crc32: int
 
 
 def flush(path: Path) -> Sums:
-    """Have a file's content on disk; returns its sums, which are computed while the disk works."""
+    """Flush a file's content to the disk; return its checksums, computed while the disk works."""
     with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
         flushing = pool.submit(os.fsync, file.fileno())
         sums = _sums_of(file)
@@ -41,7 +41,7 @@ def _sums_of(file: RawIOBase) -> Sums:
 
 
 def flush_names(folder: Path) -> None:
-    """Have the names in a directory on disk."""
+    """Flush the entries of a directory to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +51,7 @@ def flush_names(folder: Path) -> None:
 
 @contextmanager
 def meanwhile(moved: Callable[[], None]) -> Iterator[None]:
-    """Call `moved` each second while the block runs: a slow disk is no stall."""
+    """Call `moved` each second while the block runs, so that a slow disk is not taken for a stall."""
     over = Event()
 
     def tell() -> None:

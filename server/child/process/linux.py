@@ -33,7 +33,7 @@ def adopt_orphans() -> None:
 
 
 def give_up_new_privileges() -> None:
-    """No set-user-id program can raise this process any more; Landlock asks for it."""
+    """Keep set-user-id programs from giving this process more privileges; Landlock requires that."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 

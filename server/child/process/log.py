@@ -1,7 +1,7 @@
-"""The task's log: what yt-dlp and ffmpeg say, with the time, without secrets, and not too much of it.
+"""The task's log: the output of yt-dlp and ffmpeg, with the time, without secrets, and limited in size.
 
-The child's standard output is the log file; it is appended to over attempts. When it is full it is cut in the
-middle: how it began and how it ended are worth most.
+The child's standard output is the log file, to which each attempt appends. A full log loses lines in the
+middle: its beginning and its end are worth most.
 """
 
 import os
@@ -14,13 +14,13 @@ from server.child.process.ends import cut
 from server.redaction import clean
 
 LIMIT = 1024 * 1024
-_SPARE = 8 * 1024  # for what the server adds
-_KEPT = 320 * 1024  # of each end
+_SPARE = 8 * 1024  # bytes left for what the server appends
+_KEPT = 320 * 1024  # bytes of the beginning, and of the end
 _LINE_END = re.compile(r"[\r\n]+")
 
 
 class Log:
-    """What yt-dlp takes as its logger; `on_line` is called for each line of yt-dlp: work goes on."""
+    """The logger for yt-dlp; `on_line` is called for each of its messages, as a sign of life."""
 
     def __init__(self, descriptor: int = 1, on_line: Callable[[], None] = lambda: None) -> None:
         self.on_line = on_line
@@ -33,7 +33,7 @@ class Log:
         self.on_line()
 
     def alive(self) -> None:
-        """Work goes on, without a word."""
+        """Give a sign of life without writing anything."""
         self.on_line()
 
     info = debug
@@ -60,9 +60,9 @@ class Log:
             _write(self._descriptor, data)
 
     def _cut(self, data: bytes) -> bytes:
-        """Shorten the file; return what is to follow then, of which `data` is the end."""
+        """Cut the file after its first lines; return what to append then: the last lines, up to `data`."""
         whole = _read(self._descriptor, self._size) + data
-        if len(whole) <= 2 * _KEPT:  # it is no file that can be read
+        if len(whole) <= 2 * _KEPT:  # not a file that can be read
             return data[-_KEPT:]
         first, last = cut(whole, _KEPT)
         os.ftruncate(self._descriptor, min(self._size, len(first)))

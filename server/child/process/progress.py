@@ -1,6 +1,7 @@
-"""One number for everything: 20 when the download starts, then the bytes of all streams, then ffmpeg, 99.
+"""One percentage for a whole job: 20 when the download starts, then by the bytes of all streams, then by
+ffmpeg's work, up to 99.
 
-`Meter` is arithmetic, `Reporter` decides what is said and when. yt-dlp's hooks come from several threads.
+`Meter` does the arithmetic, `Reporter` decides what is sent and when. Several threads call yt-dlp's hooks.
 """
 
 import threading
@@ -13,10 +14,10 @@ from typing import Any, Protocol
 START, END = 20.0, 99.0
 SHORTEST_PAUSE = 0.25
 ALIVE_AFTER = 2.0
-_LEAST_PASSED = 1.0  # seconds from which a speed is more than chance
+_LEAST_PASSED = 1.0  # seconds to measure before a speed is reported
 _LARGEST = 1 << 60  # bytes
 _GUESS = 32_000_000
-"""Of a stream without a known length: the bytes at which it counts as half done."""
+"""The bytes at which a stream of unknown length counts as half done."""
 
 
 class Sender(Protocol):
@@ -38,12 +39,12 @@ class Stream:
         finished = hook.get("status") == "finished"
         size = hook.get("total_bytes")
         before, self.done = self.done, hook.get("downloaded_bytes") or (finished and size) or self.done
-        # A size that the bytes that came exceed is wrong.
+        # A size below the number of bytes received is wrong.
         self.size = self.done if finished else size or self.size
         if self.size is not None and self.size < self.done:
             self.size = None
         self.share = max(self.share, 1.0 if finished else self._share(hook))
-        # The first report counts what an earlier attempt left, which did not come in now.
+        # The first report includes the bytes that an earlier attempt left on the disk.
         came_in, self._began = (self.done - before if self._began else 0), True
         return max(0, came_in)
 
@@ -56,7 +57,7 @@ class Stream:
 
 
 class Meter:
-    """`convert` is the part of the work that ffmpeg has, 0-1."""
+    """`convert` is ffmpeg's share of the work, 0-1."""
 
     def __init__(self, streams: list[Stream], convert: float = 0.0) -> None:
         self.streams = streams
@@ -69,18 +70,18 @@ class Meter:
 
     @property
     def at_least(self) -> int:
-        """What all of it comes to, as far as that is known by now."""
+        """The bytes of all streams, as far as they are known by now."""
         return sum(max(stream.done, stream.size or 0) for stream in self.streams)
 
     @property
     def total(self) -> int | None:
-        """The bytes of all streams, only if all are known."""
+        """The bytes of all streams; None unless all sizes are known."""
         sizes = self.sizes
         return sum(size for size in sizes if size) if sizes and None not in sizes else None
 
     @property
     def sizes(self) -> list[int | None]:
-        """Of each stream, where it is known."""
+        """The bytes of each stream; None where unknown."""
         return [stream.size for stream in self.streams]
 
     def of_download(self) -> float:
@@ -104,14 +105,14 @@ def expected(formats: Iterable[Mapping[str, Any]], duration: float | None) -> li
 
 
 def weight(chosen: Mapping[str, Any], duration: float | None) -> float:
-    """Bytes, at least about; 0 if nobody can tell, or what is told is no size of a file."""
+    """The bytes of a format, perhaps estimated; 0 if unknown, or too large for a file."""
     size = chosen.get("filesize") or chosen.get("filesize_approx")
     told = size or (chosen.get("tbr") or 0) * 125 * (duration or 0)
     return float(told) if 0 < told < _LARGEST else 0.0
 
 
 class Speed:
-    """yt-dlp's is the mean since the start; here it is that since the pace was changed."""
+    """The mean speed since the rate limit last changed; yt-dlp's own is the mean since the start."""
 
     def __init__(self) -> None:
         self._came_in = 0
@@ -121,7 +122,7 @@ class Speed:
         self._came_in, self._changed_at = 0, time.monotonic()
 
     def of(self, hook: Mapping[str, Any], came_in: int) -> float | None:
-        """Bytes a second, of which so many more came in; None if nobody can tell yet."""
+        """Bytes a second, after `came_in` more bytes; None while it is too early to tell."""
         self._came_in += came_in
         if self._changed_at is None:
             return hook.get("speed")
@@ -130,7 +131,7 @@ class Speed:
 
 
 class Reporter:
-    """Tells the server, at most four times a second; never a lower number than before."""
+    """Sends progress to the server, at most four times a second and never a lower percentage than before."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -146,20 +147,20 @@ class Reporter:
         self._say("download_started")
 
     def download(self, meter: Meter, hook: Mapping[str, Any]) -> None:
-        """What is not due yet is told a little later, if nothing newer is."""
+        """Send this report now or, if none is due yet, a little later, unless a newer one replaces it."""
         with self._lock:
             self._news = (meter, hook)
             self._tell_when_due()
 
     def hold(self, held: bool) -> None:
-        """Nothing more may be fetched, or it may go on; that is told of what is fetched."""
+        """Note whether downloads are held; the server is told only while something is being fetched."""
         with self._lock:
             self._held = held
             self._tell_hold()
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
-        """While the block runs there is something to hold."""
+        """While the block runs, something is being fetched that can be held."""
         try:
             self._set_fetching(True)
             yield
@@ -178,12 +179,12 @@ class Reporter:
             self._say("held", held=held)
 
     def last(self) -> None:
-        """Tell what was not due yet: what follows a fault depends on the bytes."""
+        """Send the pending report: what follows a failure depends on the number of bytes received."""
         with self._lock:
             self._tell_news()
 
     def convert(self, value: float, downloaded_bytes: int | None = None) -> None:
-        """The first one is always sent: the change of stage must not wait."""
+        """Report ffmpeg's progress. The first report is sent at once: the change of stage must not wait."""
         with self._lock:
             if self._converting and not self._is_due():
                 return
@@ -217,7 +218,7 @@ class Reporter:
         )
 
     def moved(self) -> None:
-        """Something moves, though there is nothing new to say: the server must not take it for a stall."""
+        """Send a sign of life if nothing was sent for `ALIVE_AFTER` seconds: the server must see no stall."""
         with self._lock:
             if time.monotonic() - self._said_at >= ALIVE_AFTER:
                 self._say("alive")
@@ -236,12 +237,12 @@ class Reporter:
 
 
 def _speed(hook: Mapping[str, Any]) -> float:
-    """0 where it is not known: of fragments that are gone on with, yt-dlp takes off what was never there."""
+    """Bytes a second; 0 if unknown, or negative, as yt-dlp can report for resumed fragments."""
     return float(max(0.0, hook.get("speed") or 0.0))
 
 
 def _eta(meter: Meter, hook: Mapping[str, Any]) -> int | None:
-    """Seconds for what is left of all streams; None where either is not known."""
+    """Seconds for what is left of all streams; None if the speed or the total is unknown."""
     speed, total = _speed(hook), meter.total
     if not speed or total is None:
         return None

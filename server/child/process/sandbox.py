@@ -1,7 +1,7 @@
-"""What a child may touch and use up: Landlock for files and sockets, limits for the rest.
+"""What a child may access and use up: Landlock for files and sockets, resource limits for the rest.
 
 Both are inherited by everything the child starts and can't be undone. Landlock is best effort: an old
-kernel, or a container that forbids it, is reported (`abi`), and the other fences still stand.
+kernel, or a container that forbids it, is reported (`abi`), and all other protection still works.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ _BIND, _CONNECT = 1, 2
 _ALL_TCP = _BIND | _CONNECT
 _ALL_SCOPES = 1 | 2  # abstract Unix sockets and signals to processes outside
 
-# ABI 1 can't rename between directories, which children do: there it is left out.
+# ABI 1 allows no renames between directories, which children need: Landlock is not used there.
 _FIRST_ABI, _TCP_ABI, _SCOPE_ABI = 2, 4, 6
-_FILE_RIGHTS: Final = {2: 14, 3: 15, 4: 15, 5: 16}  # how many there are, from that ABI on
+_FILE_RIGHTS: Final = {2: 14, 3: 15, 4: 15, 5: 16}  # number of rights, from that ABI on
 
 # What the interpreter, TLS, name resolution, ffmpeg and deno read. /etc as a whole may hold secrets.
 _SYSTEM: Final = (
@@ -53,7 +53,7 @@ def abi() -> int:
 
 
 def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
-    """From now on write below `directory` only, and read there, in the system's files and in `read_only`.
+    """Allow writes only below `directory`, and reads only there, in system files and in `read_only`.
 
     Holds for the calling thread, for threads started later and for programs started by them, not for
     threads that run already. Returns the ABI in force, 0 for none.
@@ -77,7 +77,7 @@ def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
 
 
 def knows_tcp() -> bool:
-    """Whether the kernel can keep a program from connecting to where it wants."""
+    """Whether the kernel's Landlock can restrict TCP connections."""
     return abi() >= _TCP_ABI
 
 
@@ -90,7 +90,7 @@ def no_tcp() -> int | None:
 
 
 def one_tcp_port(port: int) -> int | None:
-    """Like `no_tcp`, but that connections to `port` are possible."""
+    """Like `no_tcp`, but with connections to `port` allowed."""
     ruleset = no_tcp()
     if ruleset is not None:
         linux.syscall(_ADD_RULE, ruleset, _TO_PORT, struct.pack("=QQ", _CONNECT, port), 0)
@@ -104,11 +104,11 @@ def enter(ruleset: int) -> None:
 
 
 def limit(max_filesize: int | None = None) -> None:
-    """Bound what this process and each one that it starts may use; be last in line for the processor.
+    """Limit what this process and each one that it starts may use, and lower their CPU priority.
 
-    There is no RLIMIT_AS (deno reserves far more addresses than it uses) and no RLIMIT_NPROC (it counts
-    all processes of the user, also those that are not ours). A file that grows beyond `max_filesize`
-    is EFBIG: Python ignores SIGXFSZ.
+    There is no RLIMIT_AS (deno reserves far more address space than it uses) and no RLIMIT_NPROC (it counts
+    all processes of the user, also those that are not ours). Writing beyond `max_filesize` bytes of a file
+    fails with EFBIG: Python ignores SIGXFSZ.
     """
     os.umask(0o077)
     os.nice(5)
