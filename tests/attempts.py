@@ -1,4 +1,4 @@
-"""Attempts that last as long as a test wants, over a real store: what the tests of dispatchers run."""
+"""Attempts that run until a test ends them, on a real store, for the tests of dispatchers."""
 
 import asyncio
 from collections import Counter
@@ -21,18 +21,18 @@ from tests.examples import new_task
 
 WITHIN = 10  # seconds
 
-Ending = Event | TaskStatus | None  # a status was recorded before; None: its task is gone
+Ending = Event | TaskStatus | None  # an event to record, or a status already recorded; None: the task is gone
 
 
 class Attempts:
-    """In the place of a runner; the hub of `recorder` is where whatever happens is heard of."""
+    """Takes the place of a runner; its events are published on the hub of `recorder`."""
 
     def __init__(self, store: Store, recorder: Recorder) -> None:
         self._store = store
         self.recorder = recorder
         self.begun: list[str] = []
-        self.told: list[str] = []  # to finish
-        self.most: Counter[str] = Counter()  # at once, of each host, and of all under ""
+        self.told: list[str] = []  # tasks that were told to finish
+        self.most: Counter[str] = Counter()  # most attempts at once, by host; "" is for all hosts
         self._running: dict[str, tuple[str, asyncio.Future[Ending]]] = {}
         self._changed = asyncio.Event()
 
@@ -80,18 +80,18 @@ class Attempts:
                 await self._changed.wait()
 
     async def have_begun(self, *task_ids: str) -> None:
-        """These, in this order, and no others."""
+        """Wait until these attempts have begun, in this order; fail if others have."""
         await self.until(lambda: len(self.begun) >= len(task_ids))
         assert self.begun == list(task_ids)
 
     async def have_begun_together(self, *task_ids: str) -> None:
-        """These and no others: of two that may begin at once either can be first."""
+        """Wait until these attempts have begun, in any order; fail if others have."""
         await self.until(lambda: len(self.begun) >= len(task_ids))
         assert sorted(self.begun) == sorted(task_ids)
 
 
 class Scene:
-    """A dispatcher at work. `close` is its own end, which a test may want before the scene's."""
+    """A running dispatcher. A test may `close` the dispatcher alone, before the scene ends."""
 
     def __init__(self, store: Store, recorder: Recorder, attempts: Attempts, dispatcher: Dispatcher) -> None:
         self.store = store

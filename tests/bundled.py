@@ -1,9 +1,9 @@
-"""Puts the ffmpeg that comes with a package before the system's on the `PATH`, for tests and what they start.
+"""Puts the ffmpeg of a Python package before the system's on the `PATH`, for tests and what they start.
 
-It starts in 14 ms. Debian's is linked with two hundred libraries and takes 70, and tests start it some six
-hundred times. What jobs do with ffmpeg is tested with the system's as well, by `make test-long`.
+The package's ffmpeg starts in 14 ms. Debian's is linked with two hundred libraries and takes 70 ms, and tests
+start ffmpeg some six hundred times. `make test-long` tests what jobs do with the system's ffmpeg as well.
 
-To be imported for this, before anything looks for an ffmpeg.
+Import this module for its effect, before anything looks for an ffmpeg.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from typing import Final
 
 from server.tasks.tools import _bundled_ffmpeg
 
-# The workers of pytest-xdist inherit the PATH that is changed here: they are told what it was.
+# The workers of pytest-xdist inherit the changed PATH, so the original is kept in a variable for them.
 SYSTEMS_PATH: Final = os.environ.setdefault("PATH_BEFORE_TESTS", os.environ["PATH"])
 SYSTEMS: Final = shutil.which("ffmpeg", path=SYSTEMS_PATH)
 

@@ -1,6 +1,6 @@
-"""A film whose pictures say their number, in the forms in which sources have one, on a site that counts.
+"""A film whose frames show their number, in the formats that sources offer, on a site that records requests.
 
-The number stands in sixteen fields from left to right, black for 0, which survive any encoder.
+The number is drawn as sixteen fields, the lowest bit on the left, black for 0, which survive any encoder.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from Cryptodome.Util.Padding import pad
 
 from tests.tools import BUNDLED
 
-RATE, SECONDS, BETWEEN_KEYS = 25, 40, 2  # pictures a second; seconds; seconds from key frame to key frame
+RATE, SECONDS, BETWEEN_KEYS = 25, 40, 2  # frames a second; seconds; seconds from key frame to key frame
 KEY = bytes(range(16))
 _FIELD, _HEIGHT = 8, 32
 _WIDTH = 16 * _FIELD
@@ -25,7 +25,7 @@ _BITS = f"if(mod(floor(N/pow(2,floor(X/{_FIELD}))),2),235,16)"
 _PICTURE = (
     f"color=black:size={_WIDTH}x{_HEIGHT}:rate={RATE}:duration={SECONDS},geq=lum='{_BITS}':cb=128:cr=128"
 )
-_NOISE = ",noise=alls=12:allf=t"  # so that a second has some bytes
+_NOISE = ",noise=alls=12:allf=t"  # so that each second of the film takes some bytes
 _GROUP = str(RATE * BETWEEN_KEYS)
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-g", _GROUP, "-keyint_min", _GROUP)
 _VOD = ("-c", "copy", "-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod", "-hls_list_size", "0")
@@ -42,7 +42,7 @@ _DASH = (
 
 
 def make(folder: Path) -> Path:
-    """Fill `folder` once; several processes may ask for it at the same time."""
+    """Fill `folder` once; several processes may call this at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,7 +84,7 @@ def _make(folder: Path) -> None:
 
 
 def numbers(path: Path, *reading: str) -> list[int]:
-    """Of the pictures in a film, in the order in which they are shown."""
+    """The numbers of a film's frames, in the order in which they are shown; `reading` are input options."""
     command = (BUNDLED, "-v", "error", *reading, "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough")
     raw = subprocess.run(
         (*command, "-f", "rawvideo", "-pix_fmt", "gray", "-"), capture_output=True, check=True, timeout=60
@@ -94,7 +94,7 @@ def numbers(path: Path, *reading: str) -> list[int]:
 
 
 def times(path: Path) -> dict[int, float]:
-    """When each picture is shown, by its number."""
+    """When each frame is shown, in seconds, by its number."""
     command = (BUNDLED, "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough")
     said = subprocess.run(
         (*command, "-f", "framecrc", "-"), capture_output=True, check=True, timeout=60, text=True
@@ -107,15 +107,15 @@ def times(path: Path) -> dict[int, float]:
 
 
 def shown(start: float, end: float) -> list[int]:
-    """The numbers of the pictures between two times of the film."""
+    """The numbers of the frames between two times of the film, in seconds."""
     return [number for number in range(RATE * SECONDS) if start <= number / RATE < end]
 
 
 @dataclass
 class ClipSite:
-    """`asked` are the paths that were asked for, each with its range, if any.
+    """`asked` are the requested paths, each with its `Range` header, if any.
 
-    From the request of that number on there is something `instead` of a file, or it is `refusing`.
+    From its N-th request on, a path in `instead` has another body, and one in `refusing` is a 403.
     """
 
     port: int = 0
@@ -131,14 +131,14 @@ class ClipSite:
         return sorted({path for path in paths if path.endswith((".ts", ".m4s"))})
 
     def bytes_of(self, path: str) -> int:
-        """How many were asked for by ranges."""
+        """How many bytes of `path` were requested by ranges."""
         ranges = [wanted for asked, wanted in self.asked if asked == f"/{path}" and wanted]
         return sum(end - begin + 1 for begin, end in map(_limits, ranges))
 
 
 @asynccontextmanager
 async def open_site(folder: Path) -> AsyncIterator[ClipSite]:
-    """Of each file, below `/whole/` without ranges."""
+    """A site with the files of `folder`; below `/whole/` it has them without support for ranges."""
     site, app = ClipSite(), web.Application()
 
     async def give(request: web.Request) -> web.StreamResponse:
@@ -181,7 +181,7 @@ def _run(folder: Path, *arguments: str) -> None:
 
 
 def _encrypt(source: Path, target: Path) -> None:
-    """As a playlist has it that says no IV: it is the number of the segment, here from 7 on."""
+    """Encrypt as for a playlist without an IV: the IV is the media sequence number, here from 7 on."""
     (target / "key.bin").write_bytes(KEY)
     for number in range(SECONDS // 2):
         cipher = AES.new(KEY, AES.MODE_CBC, (number + 7).to_bytes(16))

@@ -1,4 +1,4 @@
-"""What tests lean on: media, a site that serves them, and the real service."""
+"""The fixtures that tests share: media, a site that serves them, and the real service."""
 
 import asyncio
 import gc
@@ -14,8 +14,8 @@ import pytest
 from server.backends import embedded
 from server.backends.dispatcher import LocalDispatcher
 from server.commands import check
-from tests import scratch  # noqa: F401  # before all that make a folder
-from tests.bundled import SYSTEMS  # before all that look for an ffmpeg
+from tests import scratch  # noqa: F401  # before modules that make a folder
+from tests.bundled import SYSTEMS  # before modules that look for an ffmpeg
 from tests.clips import make as make_films
 from tests.cluster.postgres import clear, database, make_tables
 from tests.cluster.s3 import S3
@@ -31,20 +31,20 @@ from tests.tools import FFMPEG, without
 hypothesis.settings.register_profile("tests", deadline=None)  # it would measure the machine, not the code
 hypothesis.settings.load_profile("tests")
 
-# What is collected stays until the end: looking through it for garbage, again and again while it grows, would
-# take two fifths of the time that collecting takes.
+# Collected tests stay until the end: the garbage collector's passes over them would take two fifths of the
+# time of the collection.
 gc.disable()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """A worker is about to be started, here in the process above it."""
+    """Runs in the controller before it starts a worker: tell the worker where to borrow servers."""
     node.workerinput[DOOR] = lender_of(node.config).door
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes is where a worker begins: each has a part of the tests, in this order."""
+    """Spread the tests that take minutes, so that the share of tests of each worker begins with one."""
     slow = [item for item in items if item.get_closest_marker("minutes")]
     every = len(items) // max(1, len(slow))
     items[:] = [item for item in items if item not in slow]
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """From here on the garbage collector looks at what tests make, and not at what was there before them."""
+    """From here on the garbage collector looks only at objects that the tests make."""
     gc.freeze()
     gc.enable()
 
@@ -71,14 +71,14 @@ def media(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Those whose pictures say their number; made once a session as well."""
+    """The films of `tests.clips`; made once a session as well."""
     base = tmp_path_factory.getbasetemp()
     return make_films((base if worker_id == "master" else base.parent) / "films")
 
 
 @pytest.fixture
 def nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers within the test's process hold their queues from the start on, until they are released."""
+    """Servers in the test's process start with a held queue, until the test releases it."""
     original = LocalDispatcher.__init__
 
     def held(self: LocalDispatcher, *arguments: Any, **named: Any) -> None:
@@ -108,7 +108,7 @@ async def shelf() -> AsyncIterator[Shelf]:
     ],
 )
 def ffmpeg(request: pytest.FixtureRequest) -> str:
-    """That of a package, and then, for those who have time, the system's."""
+    """The ffmpeg of the package, and in long test runs the system's as well."""
     found: str = request.param or without("ffmpeg", "apt-get install ffmpeg")
     return found
 
@@ -121,7 +121,7 @@ def jobs(ffmpeg: str) -> Iterator[Jobs]:
 
 @pytest.fixture(scope="session", autouse=True)
 def fork_servers() -> Iterator[None]:
-    """Applications within this process take turns with one; elsewhere each starts its own."""
+    """Lend warm fork servers to the applications in this process; in other processes each starts its own."""
     with closing(ForkServers()) as owner, pytest.MonkeyPatch.context() as patch:
         for module in (embedded, check):
             patch.setattr(module, "ForkServer", owner.lend)
@@ -137,7 +137,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    """Those that other servers need."""
+    """The PostgreSQL and S3 servers of this run."""
     with closing(servers_of(request.config)) as servers:
         yield servers
 
@@ -149,7 +149,7 @@ def postgres(servers: Servers) -> str:
 
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
-    """The address of a database of the test's own, in which nothing is."""
+    """The URL of an empty database for this test alone."""
     with database(postgres) as url:
         yield url
 
@@ -157,33 +157,33 @@ def empty_database(postgres: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tables(postgres: str) -> Iterator[str]:
     with database(postgres) as url:
-        with ThreadPoolExecutor(1) as aside:  # where a test asks for this, its event loop runs
+        with ThreadPoolExecutor(1) as aside:  # this thread may already run the event loop of a test
             aside.submit(asyncio.run, make_tables(url)).result()
         yield url
 
 
 @pytest.fixture
 def clean_database(tables: str) -> str:
-    """The address of a database with this server's tables, all empty, whose columns no test changes."""
+    """The URL of a shared database with this server's tables, all empty; tests must not change the schema."""
     clear(tables)
     return tables
 
 
 @pytest.fixture
 async def service(services: Services) -> AsyncIterator[Service]:
-    """One that runs and has no tasks, with the settings of `Service`; for others a test asks `services`."""
+    """A running service without tasks, with the default settings; for others a test uses `services`."""
     async with services.lend() as service:
         yield service
 
 
 @pytest.fixture(scope="session")
 def s3(servers: Servers) -> S3:
-    """Tests share the bucket; each has a place of its own in it."""
+    """Tests share the bucket; each uses a prefix of its own."""
     return servers.s3()
 
 
 @pytest.fixture
 async def mortal(services: Services) -> AsyncIterator[Service]:
-    """One that can be told when to die: `Moment.comes`."""
+    """A service that can be told when to kill itself: `Moment.comes`."""
     async with services.lend(**MORTAL) as service:
         yield service

@@ -1,4 +1,4 @@
-"""Lists, batches, subtitles, clips and sponsors for `tests.kills`: more than a film as it is."""
+"""Lists, batches, subtitles, clips and SponsorBlock for `tests.kills`, in addition to plain films."""
 
 import asyncio
 import itertools
@@ -56,7 +56,7 @@ KINDS = (
 
 
 class Crowd(Rampage):
-    """Kills while lists are read and while batches are taken."""
+    """Also kills the server while it reads a list or accepts a batch."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -74,7 +74,7 @@ class Crowd(Rampage):
             await super().settle(within)
 
     async def _fill(self) -> None:
-        """With a batch, if there is room for one."""
+        """Also submit a batch, if the queue has room for one."""
         self._adopt()
         if sum(not witness.done for witness in self.witnesses) <= WAITING - _AT_ONCE:
             await self._submit_batch()
@@ -92,7 +92,7 @@ class Crowd(Rampage):
         await self._kill_server()
 
     async def _kill_server_while_it_takes_a_batch(self) -> None:
-        """Whoever got no answer asks again."""
+        """The batch is sent again with the same key; all answers must name the same tasks."""
         kinds, body, key = await self._batch()
         asking = asyncio.create_task(self._ask_for(body, key), name=key)
         await asyncio.sleep(self._random.uniform(0, 0.03))
@@ -125,7 +125,7 @@ class Crowd(Rampage):
             self._accepted(task, kind)
 
     def _adopt(self) -> None:
-        """Watch the entries that have become tasks."""
+        """Watch the entries of lists that have become tasks."""
         known = {witness.task_id: witness for witness in self.witnesses}
         for task_id, playlist_id, index in self._entries():
             if task_id not in known:
@@ -138,7 +138,7 @@ class Crowd(Rampage):
             )
 
     def check(self) -> None:
-        """Also that each entry of a list is there once, in its place."""
+        """Also check that each entry of a list became one task, with the right index."""
         self._adopt()
         super().check()
         kinds = {witness.task_id: witness.kind for witness in self.witnesses}

@@ -1,4 +1,4 @@
-"""Tasks to test with."""
+"""Example tasks and statuses for tests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +35,7 @@ def downloading(status: TaskStatus) -> TaskStatus:
 
 
 def finished(status: TaskStatus, *, hours_ago: float = 0, title: str | None = None) -> TaskStatus:
-    """With a video and an audio file, whose names no other task has."""
+    """Completed, with a video and an audio file whose names no other task has."""
     short = new_short()
     files = {
         kind: StoredFile(

@@ -1,6 +1,6 @@
-"""The application within the test's own process, served as `python -m server` serves it.
+"""The application in the test's own process, served as `python -m server` serves it.
 
-aiohttp's own test server cancels the handlers of clients that leave, which the service does not do.
+aiohttp's own test server cancels the handlers of clients that disconnect, which the service does not do.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from server.events import Completed, ProducedFile
 from server.models import VideoInfo
 from server.settings import DownloadSettings, Settings, StorageSettings
 
-TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # paused: nothing is fetched
+TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # starts paused, so nothing is fetched
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Inside:
             return task_id
 
     async def finished(self, content: bytes) -> str:
-        """The link of a new finished file."""
+        """The link of a file with `content`, of a new completed task."""
         task_id, files = await self.submit(), self.app[keys.FILES]
         out = self.work(task_id) / "out"
         out.mkdir(parents=True)
@@ -51,7 +51,7 @@ class Inside:
         return f"/api/download/{manifest.files['video'].name}"
 
     def work(self, task_id: str) -> Path:
-        """Where the child of a task works."""
+        """The work folder of a task's child."""
         return self.app[keys.SETTINGS].storage.data_dir / "work" / task_id
 
     async def status(self, task_id: str) -> dict[str, Any]:
@@ -60,23 +60,23 @@ class Inside:
             return found
 
     async def reached(self, task_id: str, stage: str) -> dict[str, Any]:
-        """The first payload that is seen in `stage`."""
+        """The first payload seen in `stage`."""
         async with asyncio.timeout(20):
             while (found := await self.status(task_id))["stage"] != stage:
                 await asyncio.sleep(0.01)
         return found
 
     async def all_gone(self, within: float = 10) -> None:
-        """Return when only the polite client is left, and no handler works for those who have left."""
+        """Return when only `client` is connected, and no handler still runs for a client that has left."""
         async with asyncio.timeout(within):
             async with self.client.get("/healthz", headers={"Connection": "close"}) as last:
-                await last.read()  # all that connected before it have been accepted now
+                await last.read()  # by now all earlier connections have been accepted
             while len(self.server.connections) > 1 or self.app[CONNECTIONS]._answering:
                 await asyncio.sleep(0.01)
 
     @asynccontextmanager
     async def connected(self, takes: int = 4096) -> AsyncIterator[socket.socket]:
-        """A socket whose system takes no more than about `takes` bytes that its owner has not read."""
+        """A connected socket whose kernel buffers about `takes` unread bytes at most."""
         with socket.socket() as sock:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes // 2)

@@ -1,6 +1,6 @@
-"""Interpreters for scripts that change what cannot be changed back: forks of one that has imported yt-dlp.
+"""Runs scripts that change their process for good in forks of an interpreter that has imported yt-dlp.
 
-An import takes a third of a second of CPU, and there are dozens of such scripts.
+The import takes a third of a second of CPU, and there are dozens of such scripts.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-# For each line that comes in: fork, run its script, say how that ended. Nothing of ours is imported before.
+# For each line on stdin: fork, run its script, print its exit status. It imports no module of this project.
 _FORKING = """
 import json, os, sys, traceback
 import yt_dlp
@@ -42,7 +42,7 @@ for line in sys.stdin:
 
 
 async def run(script: str, argument: object) -> Any:
-    """What `script` prints, as JSON; in `sys.argv` it finds the checkout and, as JSON, `argument`."""
+    """What `script` prints, parsed as JSON; its `sys.argv[1:]` is the checkout and, as JSON, `argument`."""
     async with asyncio.timeout(60):
         return await asyncio.to_thread(_forking().run, script, [str(ROOT), json.dumps(argument)])
 
@@ -63,7 +63,7 @@ class _Forking:
             return json.load(said)
 
     def close(self) -> None:
-        self._process.communicate()  # the end of its input
+        self._process.communicate()  # closes its stdin, which ends it
 
 
 @functools.cache

@@ -33,7 +33,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "YTDLP_NO_PLUGINS"
 
 @dataclass
 class Outcome:
-    """What a job said, and where it worked."""
+    """The events and the exit code of a job, and the directory in which it worked."""
 
     directory: Path
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -45,17 +45,17 @@ class Outcome:
 
     @property
     def kinds(self) -> list[str]:
-        """Of its events but "alive", which comes wherever the machine is slow."""
+        """The kinds of its events, without "alive", which a job sends whenever the machine is slow."""
         return [event["kind"] for event in self.events if event["kind"] != "alive"]
 
     @property
     def described(self) -> dict[str, Any]:
-        """What it said of the source before it began."""
+        """What it said about the source before the download began."""
         return next(event["video_info"] for event in self.events if event["kind"] == "described")
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """Those of a list, as they were told."""
+        """The entries of a list, in the order of their events."""
         return [entry for event in self.events if event["kind"] == "found" for entry in event["entries"]]
 
     @property
@@ -63,7 +63,7 @@ class Outcome:
         return self.directory.with_suffix(".log").read_text()
 
     def file(self, kind: str) -> Path:
-        """The finished file, after a look that it is as large as was said."""
+        """The finished file; fails unless its size is as the event said."""
         assert self.last["kind"] == "produced", self.last
         said: dict[str, Any] = self.last["files"][kind]
         path: Path = self.directory / "out" / said["path"]
@@ -72,7 +72,7 @@ class Outcome:
 
 
 class Job:
-    """A running one; `outcome` is what is known of it so far. Leave the context, and it is gone."""
+    """A running job; `outcome` is what is known of it so far. Leaving the context kills it."""
 
     def __init__(self, jobs: "Jobs", name: str, sock: socket.socket, outcome: Outcome) -> None:
         self._jobs, self._name, self._sock, self.outcome = jobs, name, sock, outcome
@@ -87,7 +87,7 @@ class Job:
             self.kill()
 
     async def run(self) -> Outcome:
-        """Hear it out, each event as the server would understand it, and wait until the process is gone."""
+        """Read all events, validated as the server does, and wait for the end of the process."""
         async for _ in self.events():
             pass
         return await self.end()
@@ -112,7 +112,7 @@ class Job:
 
 
 class Jobs:
-    """A fork server, and jobs that use `ffmpeg`; close it, and nothing of it is left."""
+    """A fork server whose jobs use `ffmpeg`; `close` ends it and all of its jobs."""
 
     def __init__(self, ffmpeg: str = FFMPEG, **environment: str) -> None:
         self._ffmpeg = ffmpeg
@@ -137,7 +137,7 @@ class Jobs:
         return self.send(directory, jobs.to_message(job))
 
     def send(self, directory: Path, message: dict[str, Any]) -> Job:
-        """Have a child read `message` first."""
+        """Start a child whose first message is `message`."""
         ours, theirs = socket.socketpair()
         log = os.open(directory.with_suffix(".log"), os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         name = next(self._names)
@@ -176,13 +176,13 @@ class Jobs:
     async def expand(
         self, directory: Path, url: str, *, known: int = 0, seconds: float = 20, **wishes: Any
     ) -> Outcome:
-        """Have the entries of a list told; `wishes` as for a download."""
+        """List the entries of a list; `wishes` as for a download."""
         job = list_job(directory, url, self._ffmpeg, known=known, **wishes)
         async with asyncio.timeout(seconds), self.start(directory, job) as running:
             return await running.run()
 
     def look(self, directory: Path, url: str, cookies: str | None = None) -> Job:
-        """Begin to look at what `url` offers."""
+        """Begin an info job for `url`."""
         lock = directory.with_suffix(".lock")
         job = _maker(self._ffmpeg).info(InfoRequest(url=url), directory, lock, cookies)
         return self.start(directory, job)
@@ -193,7 +193,7 @@ class Jobs:
 
 
 async def run_by_exec(program: Path, directory: Path, job: jobs.Job, **environment: str) -> Outcome:
-    """Run `job` in a child that is started as `program`, without a fork server, and hear it out."""
+    """Run `job` to its end in a child that is started as `program`, without a fork server."""
     ours, theirs = socket.socketpair()
     log = os.open(directory.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     outcome = Outcome(directory)
@@ -219,7 +219,7 @@ async def told(
     environment: Mapping[str, str] = MappingProxyType({}),
     **wishes: Any,
 ) -> Outcome:
-    """Download what an extractor gives as `result`: see `tests.fakes.told`."""
+    """Download what an extractor returns as `result`: see `tests.fakes.told`."""
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
     job = download_job(directory, url, **wishes)
     if environment:
@@ -228,13 +228,13 @@ async def told(
 
 
 async def told_list(directory: Path, shelf: Shelf, result: dict[str, Any], **wishes: Any) -> Outcome:
-    """Expand it; what it leads to is on the shelf, too."""
+    """List the entries of `result`, as returned by an extractor; `shelf` also serves what they link to."""
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
     return await _run(directory, list_job(directory, url, **wishes))
 
 
 async def told_info(directory: Path, shelf: Shelf, result: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    """What an info job says of it; `asked` are fields of the request, or settings for downloads."""
+    """What an info job says of `result`; `asked` are fields of the request, or settings for downloads."""
     maker = _maker(FFMPEG, **_limits(asked))
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
     job = maker.info(InfoRequest(url=url, **asked), directory, directory.with_suffix(".lock"))
@@ -251,7 +251,7 @@ async def _run(directory: Path, job: jobs.Job) -> Outcome:
 
 @functools.cache
 def _common() -> "Jobs":
-    """One for all in this process who ask for nothing of their own."""
+    """The fork server that all tests in this process share, unless they need special settings."""
     jobs = Jobs()
     atexit.register(jobs.close)
     return jobs
@@ -260,9 +260,9 @@ def _common() -> "Jobs":
 def download_job(
     directory: Path, url: str = "http://a.test/", ffmpeg: str = FFMPEG, **wishes: Any
 ) -> jobs.Job:
-    """As the service makes it; `wishes` are fields of the request, or settings for downloads.
+    """The job that the service makes; `wishes` are fields of the request, or settings for downloads.
 
-    `text` is that of the cookie file, `item` the entry of a list.
+    In `wishes`, `text` is the content of the cookie file, and `item` the entry of a list.
     """
     maker, text, item = _maker(ffmpeg, **_limits(wishes)), wishes.pop("text", None), wishes.pop("item", None)
     request = ProcessRequest(url=url, **wishes)
@@ -270,7 +270,7 @@ def download_job(
 
 
 def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:
-    """The same for the entries of a list, of which so many are `known`."""
+    """The job that lists the entries of a list; `known` is how many of them earlier attempts have told."""
     maker = _maker(ffmpeg, **_limits(wishes))
     request = ProcessRequest(url=url, playlist=True, **wishes)
     return maker.expand(request, directory, directory.with_suffix(".lock"), known=known)
@@ -281,12 +281,12 @@ def _limits(wishes: dict[str, Any]) -> dict[str, Any]:
 
 
 def wished(**wishes: Any) -> jobs.Wishes:
-    """What a child is told of a request with these fields."""
+    """The wishes that a child gets for a request with these fields."""
     return download_job(Path("/nowhere"), **wishes).wishes
 
 
 def line(message: dict[str, Any]) -> bytes:
-    """What the server writes first."""
+    """`message` as the line that the server writes first."""
     return json.dumps(message).encode() + b"\n"
 
 
@@ -308,7 +308,7 @@ def running_jobs(ffmpeg: str = FFMPEG, **environment: str) -> Iterator[Jobs]:
 
 
 def probe(path: Path) -> str:
-    """What ffmpeg says about a file while it decodes all of it; fails if that is not without fault."""
+    """What ffmpeg prints while it decodes all of a file; fails on any error."""
     command = [FFMPEG, "-hide_banner", "-xerror", "-i", str(path), "-f", "null", "-"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert result.returncode == 0, result.stderr
@@ -316,6 +316,6 @@ def probe(path: Path) -> str:
 
 
 def broken(outcome: Outcome) -> tuple[str, bool, float | None]:
-    """The code, whether another attempt may help, and after how many seconds."""
+    """The code of a failed job, whether it may be retried, and after how many seconds."""
     assert outcome.last["kind"] == "broken", outcome.last
     return outcome.last["code"], outcome.last["retryable"], outcome.last.get("retry_after")

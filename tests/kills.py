@@ -1,7 +1,7 @@
-"""A queue of all kinds of downloads, people who watch each, and a hand that kills at random.
+"""Kills processes of a service at random, while it runs all kinds of downloads and clients watch each task.
 
-`test_kills` runs it for as long as CI can wait, `bench.kills` for as long as one likes. Everything that
-happens follows from a seed, except what the machine does meanwhile.
+`test_kills` runs it for as long as CI can wait, `bench.kills` for as long as one likes. All random choices
+follow from a seed; the timing of the machine does not.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from tests.site import SECONDS, Film, Site, probe, sha256
 from tests.subtitles import cues, streams
 from tests.tools import FFMPEG
 
-LONG = 30  # times the four seconds of the site's film: enough for an encoder to be caught at work
+LONG = 30  # repetitions of the site's film of four seconds: long enough to kill an encoder at work
 FRAMES = 25  # a second
-A_SECOND = 110_000  # bytes of it, at most
-WAITING = 8  # tasks on their way at any time
+A_SECOND = 110_000  # bytes of a second of film, at most
+WAITING = 8  # unfinished tasks at any time
 WORDS = [(0.0, 3.0, "Words")]
-"""What the site's subtitles say."""
+"""The cues of the site's subtitles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of download, and what must come out of it: a file to the byte, or a film of some length.
+    """One kind of download and its expected result: an exact file (`same_as`), or a film of some `seconds`.
 
-    Of a broadcast, that is what was `recorded`: so many seconds at most, and one more at each interruption.
-    One without an end is finished when it has `finish_at` bytes. `link` opens a source for each task; in
-    `path`, where another host than the site's may stand, its link is `{link}`, and `{n}` the task's number.
-    A list has `entries`, and no files. A film has `texts` beside it in these languages, or `within`.
+    A broadcast has at most `recorded` seconds, and one more for each interruption. One without an end is
+    finished by the test once it has `finish_at` bytes. `link` opens a source for each task; `path` may be a
+    full URL, in which `{link}` is the link of that source and `{n}` the number of the task. A list has
+    `entries` and no files. `texts` are the languages of subtitle files, `within` of subtitles in the film.
     """
 
     path: str
@@ -85,7 +85,7 @@ KINDS = (
 
 
 def make_film(media: Path, folder: Path) -> Path:
-    """The site's media, and a film that is long enough."""
+    """Copy the site's media, and add `long.mp4`."""
     shutil.copytree(media, folder)
     command = [FFMPEG, "-v", "error", "-nostdin", "-y", "-stream_loop", str(LONG - 1), "-i", "video.mp4"]
     subprocess.run([*command, "-c", "copy", "-movflags", "+faststart", "long.mp4"], cwd=folder, check=True)
@@ -93,13 +93,13 @@ def make_film(media: Path, folder: Path) -> Path:
 
 
 class Witness:
-    """What one task looked like to all who watched it."""
+    """All payloads of one task that any client received."""
 
     def __init__(self, task_id: str, kind: Kind) -> None:
         self.task_id = task_id
         self.kind = kind
         self.texts: dict[int, str] = {}
-        self.most = 0  # bytes that it was said to have
+        self.most = 0  # largest `downloaded_bytes` that was reported
         self.newest: Payload = {"revision": 0, "attempt": 0, "stage": "queued"}
 
     @property
@@ -107,7 +107,7 @@ class Witness:
         return self.newest["stage"] in FINAL
 
     def saw(self, text: str, floor: int) -> Payload:
-        """`floor` is the newest revision that anybody had seen when this was asked for."""
+        """Take in a payload; fail if it is older than `floor`, the newest revision before the request."""
         payload: Payload = json.loads(text)
         revision = payload["revision"]
         self.most = max(self.most, payload.get("downloaded_bytes", 0))
@@ -118,7 +118,7 @@ class Witness:
         return payload
 
     def check(self) -> None:
-        """It completed; progress never fell within an attempt, and attempts only grew."""
+        """Fail unless the task completed, progress never fell within an attempt, and attempts only grew."""
         assert self.newest["stage"] == "completed", self.newest
         seen = [json.loads(self.texts[revision]) for revision in sorted(self.texts)]
         for before, after in itertools.pairwise(seen):
@@ -130,7 +130,7 @@ class Witness:
 
 @dataclass
 class Toll:
-    """How many of each have been killed."""
+    """How many processes of each kind were killed."""
 
     killed: dict[str, int] = field(default_factory=dict)
 
@@ -163,19 +163,19 @@ class Rampage:
         self._up.set()
 
     async def run(self, kills: int) -> None:
-        """Strike once in each way, and on until so many are killed, with the queue always full."""
+        """Strike once in each way, then on until `kills` processes are killed. The queue is always full."""
         for strike in self._random.sample(list(self.ways), len(self.ways)):
             await self._strike(strike)
         while self.toll.total < kills:
             await self._strike(self._random.choices(list(self.ways), list(self.ways.values()))[0])
 
     async def settle(self, within: float) -> None:
-        """Wait until every task has ended, and everybody has heard of it."""
+        """Wait until every task has ended, and all its watchers have seen that."""
         async with asyncio.timeout(within):
             await asyncio.gather(*self._watchers)
 
     def check(self) -> None:
-        """Of all that has ended."""
+        """Check all tasks; call it when all have ended."""
         for witness in self.witnesses:
             witness.check()
 
@@ -205,7 +205,7 @@ class Rampage:
         self._kill("child", [child for child, task in children if self._may_be_lost(task)])
 
     async def _kill_fork_server(self) -> None:
-        """All that run are lost with it."""
+        """All running children die with the fork server."""
         await self._until_all_may_be_lost()
         self._kill("fork server", self._fork_servers())
 
@@ -217,7 +217,7 @@ class Rampage:
         self._up.set()
 
     async def _kill_server_and_others(self) -> None:
-        """In no order: the kernel decides who hears of whose death first."""
+        """Kill them at the same time: the kernel decides which process notices which death first."""
         await self._until_all_may_be_lost()
         processes = self.service.processes()
         self._kill("others", self._random.sample(processes, min(2, len(processes))))
@@ -228,7 +228,7 @@ class Rampage:
         await self._kill_server()
 
     async def _kill_ffmpeg(self) -> None:
-        """While it converts, which it soon does if one waits."""
+        """Kill an ffmpeg at work, if one starts within two seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 while not (programs := self._programs()):
@@ -243,13 +243,13 @@ class Rampage:
                 process.kill()
                 self.toll.add(victim)
 
-    # --- who there is ---
+    # --- which processes there are ---
 
     def _fork_servers(self) -> list[psutil.Process]:
         return [process for process in self.service.processes() if _is(process, "forkserver.py", fork=False)]
 
     def _children(self) -> Iterator[tuple[psutil.Process, Witness]]:
-        """Each child whose task we know: its log is its standard output."""
+        """Each child whose task is known, from its standard output, which is the task's log file."""
         by_id = {witness.task_id: witness for witness in self.witnesses}
         for process in self.service.processes():
             with suppress(OSError, psutil.Error):
@@ -274,9 +274,9 @@ class Rampage:
                 await asyncio.sleep(0.05)
 
     def _may_be_lost(self, task: Witness) -> bool:
-        """Whether another loss, of the attempt that runs or is about to, still ends in no error.
+        """Whether the task survives one more lost child, of its current or next attempt.
 
-        Clients are not told how many there were, so this looks at the row.
+        The API does not tell how many children were lost, so this reads the database.
         """
         with closing(sqlite3.connect(self.service.data / "clipwire.db")) as database:
             sql = "SELECT status FROM tasks WHERE task_id = ?"
@@ -290,7 +290,7 @@ class Rampage:
                 await self._fill()
                 await asyncio.sleep(0.02)
 
-    # --- who watches ---
+    # --- the clients that watch ---
 
     async def _fill(self) -> None:
         while sum(not witness.done for witness in self.witnesses) < WAITING:
@@ -301,7 +301,7 @@ class Rampage:
         self._accepted(await self.service.submit(**request), kind)
 
     async def _next(self) -> tuple[Kind, dict[str, Any]]:
-        """What is to be asked for now, and how."""
+        """The next kind, and the request for it."""
         kind = next(self._kinds)
         link = await self._sources.enter_async_context(kind.link(self._media)) if kind.link else ""
         path = kind.path.format(n=next(self._numbers), link=link)
@@ -328,7 +328,7 @@ class Rampage:
                 await self._finish_if_enough(witness, payload)
 
     async def _finish_if_enough(self, witness: Witness, payload: Payload) -> None:
-        """The wish is gone with the child that had it, and is said again."""
+        """Ask to finish the task again and again: the wish is lost when the child is killed."""
         enough = witness.kind.finish_at
         if enough is not None and payload.get("downloaded_bytes", 0) >= enough:
             async with self.service.client.post(f"/api/tasks/{witness.task_id}/finish") as answer:
@@ -353,7 +353,7 @@ class Rampage:
             await asyncio.sleep(0.05)
 
 
-Strike = Callable[[Any], Awaitable[None]]  # of a rampage
+Strike = Callable[[Any], Awaitable[None]]  # a method of `Rampage`
 _ODDS: dict[Strike, int] = {
     Rampage._kill_child: 30,
     Rampage._kill_children: 5,
@@ -366,17 +366,17 @@ _ODDS: dict[Strike, int] = {
 
 
 def _is(process: psutil.Process, program: str, *, fork: bool | None) -> bool:
-    """A child has the command line of the fork server, and a fork server as its parent."""
+    """Whether `process` runs `program`, and, unless `fork` is None, whether as a fork of one that does."""
     try:
         if not any(word.endswith(program) for word in process.cmdline()):
             return False
         return fork is None or fork is any(word.endswith(program) for word in process.parent().cmdline())
-    except (psutil.Error, AttributeError):  # it, or its parent, is gone
+    except (psutil.Error, AttributeError):  # the process or its parent is gone
         return False
 
 
 async def check_files(rampage: Rampage, folder: Path) -> None:
-    """Every file of every task is whole."""
+    """Fail unless every file of every task is complete and correct."""
     for witness in rampage.witnesses:
         kind, done = witness.kind, witness.newest
         assert done["stage"] == "completed", f"{done}\n" + "\n".join(rampage.service.log[-40:])
@@ -397,12 +397,12 @@ async def check_files(rampage: Rampage, folder: Path) -> None:
                 assert sha256(file) == sha256(rampage._media / kind.same_as), done
             else:
                 assert film.duration == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
-            if name == "video":  # a piece that is missing, or there twice, shows in no other way
+            if name == "video":  # nothing else shows a segment that is missing or duplicated
                 assert film.pictures == kind.seconds * FRAMES, done
 
 
 def check_recording(witness: Witness, most: float, film: Film, size: int) -> None:
-    """Of what it had, all but a second at each interruption is there; at each a second may be there twice."""
+    """Fail if more than a second for each interruption is missing, or more than that is there twice."""
     attempts = witness.newest["attempt"]
     assert 0.5 < film.duration < most + attempts + 0.5, witness.newest
     assert film.pictures >= FRAMES * (film.duration - attempts - 1), witness.newest
@@ -410,7 +410,7 @@ def check_recording(witness: Witness, most: float, film: Film, size: int) -> Non
 
 
 async def swept(data: Path, within: float = 10) -> None:
-    """What killed processes could not tidy up goes soon after a start."""
+    """Wait until the service has removed what killed processes left, which it does soon after its start."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within):
             while list((data / "work").iterdir()):
@@ -418,7 +418,7 @@ async def swept(data: Path, within: float = 10) -> None:
 
 
 async def check_end(running: Rampage) -> None:
-    """Nobody complained, and of all that was killed nothing is left."""
+    """Fail if the log has complaints, or if anything is left of killed processes."""
     service = running.service
     assert service.complaints() == []
     await service.restart()
@@ -428,7 +428,7 @@ async def check_end(running: Rampage) -> None:
 
 
 def check_data(data: Path, witnesses: Sequence[Witness]) -> None:
-    """Nothing but what belongs to a task is left, and the database is in order."""
+    """Fail if there are files of no task, or if the database is damaged."""
     ids = {witness.task_id for witness in witnesses}
     lists = {witness.task_id for witness in witnesses if witness.kind.entries}
     assert list((data / "work").iterdir()) == []

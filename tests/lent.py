@@ -1,7 +1,8 @@
-"""Warm fork servers with which the applications within a test's own process take turns.
+"""Warm fork servers that the applications in a test's own process borrow in turn.
 
-Most of these never start a job, and would pay half a second of CPU for the fork server all the same. What
-is between server and fork server is real; a fork server that is lost, or keeps a child, is lent to nobody.
+Most of these applications never start a job, and would still pay half a second of CPU for a fork server. The
+protocol between server and fork server is real. A fork server that has died, or still has children, is not
+lent again.
 """
 
 import asyncio
@@ -21,14 +22,14 @@ _CHILDREN_GONE_WITHIN = 5.0  # seconds
 
 @dataclass
 class Running:
-    """`ready` is what it says once it is warm."""
+    """A fork server; `ready` is the message that it sends once it is warm."""
 
     process: "subprocess.Popen[bytes]"
     control: socket.socket
     ready: dict[str, Any] | None = None
 
     async def warm(self) -> dict[str, Any]:
-        """May be cancelled, and asked again on another event loop."""
+        """Return the "ready" message. May be cancelled, and called again on another event loop."""
         if self.ready is None:
             await _readable(self.control)
             self.ready = json.loads(self.control.recv(1 << 16))
@@ -45,7 +46,7 @@ class ForkServers:
         self._free: defaultdict[str, list[Running]] = defaultdict(list)
 
     def lend(self, ffmpeg: str | None, deno: str | None) -> ForkServer:
-        """In the place of `server.tasks.forkserver.ForkServer`."""
+        """Takes the place of `server.tasks.forkserver.ForkServer`."""
         return _Lent(self, ffmpeg, deno)
 
     def take(self, config: str) -> Running:
@@ -91,7 +92,7 @@ class _Lent(ForkServer):
         return True
 
     async def _is_without_children(self, running: Running) -> bool:
-        """Kill those that there are."""
+        """Kill all children; return whether they ended in time and the fork server still runs."""
         with contextlib.suppress(TimeoutError, OSError):
             for job_id in self._children:
                 await self.kill(job_id)
@@ -104,7 +105,7 @@ class _Lent(ForkServer):
 
 
 def _start(config: str) -> Running:
-    """From the main thread: it would die with any other."""
+    """Call this from the main thread: a fork server dies with the thread that started it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:
@@ -117,7 +118,7 @@ def _start(config: str) -> Running:
 
 
 async def _readable(sock: socket.socket) -> None:
-    """A `sock_recv` that is cancelled may have taken what nobody gets then."""
+    """Wait until `sock` can be read. A cancelled `loop.sock_recv` might lose the message that it has read."""
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sock, readable.set)
     try:

@@ -1,4 +1,4 @@
-"""Servers that are killed at a moment that chance would hardly find: just before a call of their own.
+"""Servers that are killed at a moment that random kills would hardly hit: just before one of their own calls.
 
     async def test_...(mortal: Service) -> None:
         await PRODUCED.comes(mortal)
@@ -6,7 +6,7 @@
         await died(mortal)
         await mortal.start()      # and lives on
 
-Tests take turns with one such server as they do with others.
+Tests share such a server in turn, as they do others.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _WITHIN = 20  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Just before `method` of `owner` is called with `args` for which `when` is true.
+    """The moment just before `method` of `owner` is called with `args` for which `when` is true.
 
     `when` is an expression that may name `server.events`; `owner` is a class or module in `module`.
     """
@@ -34,7 +34,7 @@ class Moment:
     when: str = "True"
 
     async def comes(self, service: Service) -> None:
-        """Have `service`, which was started with `MORTAL`, die when it next comes to this."""
+        """Make `service`, which was started with `MORTAL`, kill itself when it next comes to this moment."""
         order = service.folder / "order"
         order.write_text(json.dumps(astuple(self)))
         os.kill(service.pid, signal.SIGUSR1)
@@ -44,7 +44,7 @@ class Moment:
 
 
 async def died(service: Service) -> None:
-    """Return when the server has killed itself, and all that it had started is gone."""
+    """Return when the server has killed itself, and all processes that it had started are gone."""
     started = service.processes()
     async with asyncio.timeout(_WITHIN):
         while service.runs:

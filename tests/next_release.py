@@ -1,11 +1,11 @@
-"""What the next release might be: this one's source with a column, a field and an announcement more."""
+"""A possible next release: this one's source with one more column, field and kind of announcement."""
 
 import shutil
 from pathlib import Path
 
 from tests.service import ROOT, Service
 
-# A file, what stands in it, and what stands there in the next release.
+# A file, a text in it, and the text that replaces it in the next release.
 CHANGES = (
     (
         "models.py",
@@ -36,7 +36,7 @@ SCRIPT = """
 
 
 class NextRelease(Service):
-    """`oldest_server` is what its newest script says, see `server.backends.postgresql.migrations`."""
+    """`oldest_server` goes into its newest script: see `server.backends.postgresql.migrations`."""
 
     def __init__(self, folder: Path, oldest_server: int, /, **settings: str) -> None:
         super().__init__(folder, **settings)

@@ -1,5 +1,5 @@
-"""Sources that take more than a plain request, for `tests.kills`: in parts, live, announced, behind a wall,
-or for ffmpeg alone.
+"""Sources that take more than a plain request, for `tests.kills`: films in parts, live and announced
+broadcasts, a site that answers only browsers, and streams that only ffmpeg can fetch.
 """
 
 import asyncio
@@ -22,12 +22,15 @@ SESSION = "s3cr3t-of-a-session"
 COOKIES = f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\t{SESSION}\n"
 _PAGE = '<html><head><title>A film</title></head><body><video src="/film.mp4"></video></body></html>'
 _LENGTH = 8  # seconds of a broadcast
-_ENOUGH = 150_000  # bytes of one without an end
+_ENOUGH = 150_000  # bytes of a broadcast without an end
 
 
 @asynccontextmanager
 async def all_kinds(folder: Path, film: Path, seed: int, *, reached: bool) -> AsyncIterator[Rampage]:
-    """Of these sources if they are to be `reached`, else of the usual ones; `film` are the site's media."""
+    """A `Rampage` on the sources of this module if `reached`, else on the usual ones.
+
+    `film` is the folder of the site's media.
+    """
     async with AsyncExitStack() as stack:
         kinds, settings = list(KINDS), {}
         if reached:
@@ -54,7 +57,7 @@ async def _store_cookies(service: Service) -> None:
 
 
 def _kinds(site: Site, page: str, live: str) -> list[Kind]:
-    """`{n}` in a path is another one for each task: a broadcast goes on with each look at it."""
+    """`{n}` gives each task a broadcast of its own: the site's broadcasts go on with each request."""
     wanted = f"end={_LENGTH}&over=7&n={{n}}"
     with_cookies = {"live": "record", "cookies": "main"}
     kinds = [
@@ -81,7 +84,7 @@ def _behind(walled: Walled, film: Path) -> str:
 
 
 def _seal(film: Path) -> None:
-    """A film whose samples alone are encrypted, and its playlist: ffmpeg has to fetch it."""
+    """Add a film with SAMPLE-AES encryption, which yt-dlp leaves to ffmpeg, and its playlist."""
     key = ["-encryption_key", KEY.hex(), "-encryption_kid", KEY.hex()]
     scheme = ["-encryption_scheme", "cenc-aes-ctr", *key]
     parts = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"]
@@ -102,7 +105,7 @@ def _seal(film: Path) -> None:
 
 @asynccontextmanager
 async def _live_dash(film: Path, folder: Path) -> AsyncIterator[str]:
-    """One that goes on for as long as the block lasts."""
+    """The URL of a live DASH stream that goes on while the block lasts."""
     (folder / "dash").mkdir(parents=True)
     endless = ["-re", "-stream_loop", "-1", "-i", str(film / "video.mp4"), "-c", "copy"]
     sets = ["-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a"]
@@ -115,7 +118,7 @@ async def _live_dash(film: Path, folder: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _rtmp(film: Path) -> AsyncIterator[str]:
-    """The link of a server that sends a film to one after the other."""
+    """The quoted link of an RTMP server that sends a film to one client after another."""
     with contextlib.closing(await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)) as server:
         link = f"rtmp://127.0.0.1:{server.sockets[0].getsockname()[1]}/live/film"
     sending = asyncio.create_task(_send_again_and_again(film / "video.mp4", link), name=link)

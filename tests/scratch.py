@@ -1,9 +1,9 @@
-"""Where tests write: into memory, if the machine has plenty.
+"""Puts the temporary files of tests into memory, if the machine has plenty.
 
-A fifth of their time were waits for a disk that had nothing to keep: tests show what happens when processes
-end, and none what happens when the power does. `TMPDIR` names another place.
+On a disk, tests would spend a fifth of their time waiting for it, for nothing: they kill processes, but none
+cuts the power. If `TMPDIR` is set, it is used instead.
 
-To be imported for this, before any test makes a folder.
+Import this module for its effect, before any test makes a folder.
 """
 
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 _MEMORY = Path("/dev/shm")
-_NEEDED = 4 << 30  # bytes, in a file system of which the tests take less than half a gigabyte
+_NEEDED = 4 << 30  # bytes that must be free; the tests use less than half a gigabyte
 
 
 def _fits(place: Path) -> bool:
-    """Containers often have one of 64 MiB, from which nothing can be run."""
+    """Whether `place` has room and allows execution; containers often have 64 MiB, mounted `noexec`."""
     if not os.access(place, os.W_OK):
         return False
     found = os.statvfs(place)
@@ -26,5 +26,5 @@ def _fits(place: Path) -> bool:
 
 
 if "TMPDIR" not in os.environ and _fits(_MEMORY):
-    os.environ["TMPDIR"] = str(_MEMORY)  # all that is started from here has it as well
-    tempfile.tempdir = None  # it was asked already, by pytest
+    os.environ["TMPDIR"] = str(_MEMORY)  # inherited by all processes that tests start
+    tempfile.tempdir = None  # the cached answer: pytest has already called `gettempdir`

@@ -1,7 +1,7 @@
-"""The real service in a process of its own, as `make run` starts it, and its client.
+"""The real service in a process of its own, as `make run` starts it, and a client for it.
 
-A start takes more than a second of CPU, most of it for the fork server to get warm. So tests take turns with
-a running service (`Services`), unless what they ask for is its start or its end.
+A start takes more than a second of CPU, most of it for warming the fork server. So tests share a running
+service in turn (`Services`), unless they test its start or its end.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ import psutil  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
-# The debug mode of asyncio, in which tests run it, tells which steps took long: that is the machine's affair.
+# asyncio's debug mode, in which tests run the service, warns of slow steps: that depends on the machine.
 _SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _PATIENCE = 30
@@ -34,16 +34,16 @@ Payload = dict[str, Any]
 
 
 class Service:
-    """`async with Service(folder) as service`: started, answering, and gone without a trace afterwards.
+    """`async with Service(folder) as service`: started and answering; ended when the block is left.
 
-    `settings` are environment variables over what a test needs: a free port, data under `folder`,
+    `settings` are environment variables that override the tests' defaults: a free port, data under `folder`,
     and loopback as the only private address that may be fetched.
-    The process belongs to no event loop, so that the next test can go on with it; its client does.
+    The client belongs to an event loop, the process does not: the next test can go on with the process.
     """
 
     command: tuple[str, ...] = (sys.executable, "-X", "dev", "-m", "server")
     cwd = ROOT
-    patience = _PATIENCE  # seconds in which it has to start, and to end
+    patience = _PATIENCE  # seconds that a start, and an end, may take
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class Service:
     # --- the process ---
 
     async def start(self) -> None:
-        """Return when it answers; a restarted service has its earlier port.
+        """Return when the service listens; a restarted one has the same port.
 
         Raises `RuntimeError` with the end of its log if it ends instead.
         """
@@ -81,15 +81,15 @@ class Service:
         self.connect()
 
     async def stop(self) -> int:
-        """SIGTERM; return the exit status. Fails if anything of it is left afterwards."""
+        """Send SIGTERM; return the exit status. Fails if a process of the service is left afterwards."""
         return await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """SIGKILL, as a crash would; its children must go as well, by themselves."""
+        """Send SIGKILL, as in a crash; its child processes must end by themselves."""
         await self._end(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """`stop`, where no event loop runs."""
+        """Like `stop`, for when no event loop runs. Fails unless the exit status is 0."""
         assert self._process is not None
         assert self._reader is not None
         self._process.terminate()
@@ -97,7 +97,7 @@ class Service:
         self._reader.join(_PATIENCE)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To the server alone: SIGSTOP and SIGCONT."""
+        """Send a signal, such as SIGSTOP or SIGCONT, to the server process alone."""
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -106,7 +106,7 @@ class Service:
         await self.start()
 
     async def ended(self) -> int:
-        """Wait until it ends by itself, or by whoever ended it; return the exit status."""
+        """Wait until the service has ended, for whatever reason; return the exit status."""
         assert self._process is not None
         async with asyncio.timeout(self.patience):
             return await _exit_status(self._process)
@@ -121,17 +121,17 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def processes(self) -> list[psutil.Process]:
-        """All that the running service has started, and what these have."""
+        """All child processes of the running service, and their descendants."""
         return descendants(self.pid)
 
     def complaints(self) -> list[str]:
-        """Lines of the log that no healthy run has."""
+        """Lines of the log that a healthy run does not have."""
         return [line for line in self.log if re.search(r"Traceback|\w+Warning:|never awaited", line)]
 
     # --- its client ---
 
     def connect(self) -> None:
-        """Have a client on the event loop that runs; `start` does."""
+        """Open a client on the running event loop; `start` calls this."""
         if self._client is None:
             self._client = aiohttp.ClientSession(self.url, timeout=aiohttp.ClientTimeout(_PATIENCE))
 
@@ -142,19 +142,19 @@ class Service:
 
     @property
     def client(self) -> aiohttp.ClientSession:
-        """With the service as its base: `service.client.get("/api/tasks")`."""
+        """The client, whose base URL is the service: `service.client.get("/api/tasks")`."""
         assert self._client is not None, "the service was never started"
         return self._client
 
     async def submit(self, url: str, **body: object) -> Payload:
-        """The payload of a task that was accepted."""
+        """Submit a task, which must be accepted; return its payload."""
         async with self.client.post("/api/process", json={"url": url, **body}) as answer:
             assert answer.status == 202, await answer.text()
             payload: Payload = await answer.json()
             return payload
 
     async def ready(self, within: float = _PATIENCE) -> None:
-        """Return when it has all that it needs: it answers before its fork server is warm."""
+        """Return when `/readyz` is OK: the service answers before its fork server is warm."""
         async with asyncio.timeout(within):
             while not await self._is_ready():
                 await asyncio.sleep(0.05)
@@ -179,7 +179,7 @@ class Service:
         return payload
 
     async def clear(self) -> None:
-        """Remove all tasks. Fails if anything of them is left, or if the service has ever complained."""
+        """Delete all tasks. Fails if any of their files is left, or if the log has complaints."""
         async with asyncio.timeout(_PATIENCE):
             while ids := await self._task_ids():
                 await asyncio.gather(*map(self._delete, ids))
@@ -188,18 +188,18 @@ class Service:
         self.log.clear()
 
     async def listen(self, task_id: str, within: float = _PATIENCE) -> list[str]:
-        """All messages of `/ws/<task_id>`, as they came, until the service closes it."""
+        """All messages of `/ws/<task_id>`, as received, until the service closes the socket."""
         async with asyncio.timeout(within), self.client.ws_connect(f"/ws/{task_id}") as socket:
             return [message.data async for message in socket]
 
     async def fetch(self, link: str, target: Path) -> Path:
-        """What lies at `link`, in a file."""
+        """Download `link` to `target`."""
         async with self.client.get(link) as answer:
             assert answer.status == 200, await answer.text()
             target.write_bytes(await answer.read())
         return target
 
-    # --- within ---
+    # --- internals ---
 
     async def _is_ready(self) -> bool:
         async with self.client.get("/readyz") as answer:
@@ -210,7 +210,7 @@ class Service:
             return [task["task_id"] for task in (await answer.json())["tasks"]]
 
     async def _swept(self, within: float = 5) -> None:
-        """What tidies up after an attempt may be a little behind its last word."""
+        """Wait until no files of tasks are left: they are removed a little after an attempt ends."""
         try:
             async with asyncio.timeout(within):
                 while self._files():
@@ -219,12 +219,12 @@ class Service:
             raise AssertionError(f"left behind: {self._files()}") from None
 
     def files_of(self, task_id: str) -> list[Path]:
-        """What is there of a task on disk, at this moment: what goes meanwhile is passed over."""
+        """The files on disk whose names begin with a task's id; those that vanish meanwhile are skipped."""
         names = ((at, name) for at, *names in os.walk(self.data) for name in itertools.chain(*names))
         return [Path(at, name) for at, name in names if name.startswith(task_id)]
 
     def _files(self) -> list[Path]:
-        """Of tasks, those that there are."""
+        """All files and folders of tasks."""
         return [path for folder in ("work", "files", "logs") for path in (self.data / folder).glob("*")]
 
     async def _delete(self, task_id: str) -> None:
@@ -260,7 +260,7 @@ class Service:
         self._reader.start()
 
     def _read_log(self, lines: IO[bytes], listening: Future[str]) -> None:
-        """To its end, which comes when the service and all its children are gone."""
+        """Read to end of file, which comes when the service and all its children have ended."""
         with lines:
             for line in (each.decode(errors="replace").rstrip() for each in lines):
                 if _SLOW_STEP.search(line):
@@ -290,15 +290,15 @@ class Service:
 
 
 class Told(Service):
-    """Its children know one site more, whose pages say in JSON what is in them: see `tests.fakes.told`."""
+    """A service whose children have one more extractor: see `tests.fakes.told`."""
 
     command = (sys.executable, "-X", "dev", str(ROOT / "tests" / "fakes" / "telling.py"))
 
 
 class Services:
-    """Running services with which tests take turns, one for each set of settings.
+    """Running services that tests share in turn, one for each set of settings.
 
-    A test may do to one what it likes, also end it: then the next test gets a new one.
+    A test may do anything to a service, even end it: then the next test gets a new one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -307,7 +307,7 @@ class Services:
 
     @asynccontextmanager
     async def lend(self, **settings: str) -> AsyncIterator[Service]:
-        """One that runs with `settings` and has no tasks; see `Service.clear` for what it may not leave."""
+        """A running service with `settings` and no tasks; see `Service.clear` for what may not be left."""
         key = frozenset(settings.items())
         service = self._free.pop(key, None) or Service(next(self._folders), **settings)
         async with AsyncExitStack() as stack:
@@ -338,7 +338,7 @@ async def _exit_status(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _port() -> int:
-    """A free one, and none that the system hands out: a service that starts again finds it free again."""
+    """A free port outside the ephemeral range, so that it is still free when the service restarts."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(10_000, first)
@@ -347,16 +347,16 @@ def _port() -> int:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """All that a process has started, and what these have, nearest first."""
+    """All descendants of a process, its own children first."""
     found = children_of(pid)
     return found + [process for child in found for process in descendants(child.pid)]
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    """Tests ask many times a second, and `psutil` would look at each process of the machine."""
+    """The children of a process. Called many times a second, and `psutil` would look at all processes."""
     numbers: list[str] = []
     found: list[psutil.Process] = []
-    with suppress(OSError):  # it is gone
+    with suppress(OSError):  # the process has ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
             numbers += (thread / "children").read_text().split()
     for number in numbers:
@@ -366,7 +366,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 async def gone(processes: list[psutil.Process], within: float = 20) -> None:
-    """Return when none of `processes` runs any more; whether somebody has reaped it does not matter."""
+    """Return when none of `processes` runs any more; zombies count as ended."""
     try:
         async with asyncio.timeout(within):
             while any(_runs(process) for process in processes):

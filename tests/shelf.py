@@ -1,4 +1,4 @@
-"""A site of the things that a test puts on it, whatever they are said to be."""
+"""A site that serves what a test puts on it, with any Content-Type."""
 
 from collections import Counter
 from collections.abc import AsyncIterator

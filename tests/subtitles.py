@@ -1,4 +1,4 @@
-"""Looks for subtitles as players do: which streams a file has, and what is shown when."""
+"""Reads subtitles as players do: which streams a file has, and which text is shown when."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def streams(path: Path) -> list[tuple[str, str]]:
 
 
 def cues(path: Path, number: int = 0) -> list[Cue]:
-    """What is shown from when to when, decoded; of a film by its subtitles of that `number`."""
+    """The decoded cues of subtitle stream `number` of a file: start and end in seconds, and the text."""
     command = [FFMPEG, "-v", "error", "-i", str(path), "-map", f"0:s:{number}", "-f", "srt", "-"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [_cue(block) for block in re.split(r"\n\n+(?=\d+\n\d)", shown.strip()) if block]

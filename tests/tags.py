@@ -1,4 +1,4 @@
-"""What a file says about itself, as players read it: tags, chapters, and the bytes of its cover."""
+"""The metadata of a file, as players read it: tags, chapters, and the bytes of its cover."""
 
 import re
 import subprocess
@@ -13,14 +13,14 @@ _OGG = (".opus", ".ogg")
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """`tags` by their names in small letters; a chapter is its beginning, its end and its title."""
+    """`tags` by their names in lower case; a chapter is its start and end in seconds, and its title."""
 
     tags: dict[str, str]
     chapters: list[tuple[float, float, str]]
 
     @property
     def description(self) -> str | None:
-        """ffmpeg calls that of Vorbis a comment."""
+        """The description; ffmpeg calls that of Vorbis comments `comment`."""
         return self.tags.get("description") or self.tags.get("comment")
 
     @property
@@ -37,7 +37,7 @@ def about(path: Path) -> About:
 
 
 def cover(path: Path) -> bytes:
-    """Its bytes as they lie in the file, which has a film beside it or not."""
+    """The bytes of the cover as stored: in a video file it is the second video stream, else the first."""
     at = int(path.suffix in (".mp4", ".mkv", ".mov"))
     command = [
         FFMPEG,

@@ -1,4 +1,4 @@
-"""The programs that tests run: the service's own ffmpeg, and what may be there or not."""
+"""The programs that tests run: the service's own ffmpeg, and programs that may be missing."""
 
 import os
 import shutil
@@ -29,13 +29,13 @@ def find_chromium() -> str | None:
 
 
 def driver_runs() -> bool:
-    """Whether Playwright's does, by which tests speak to Chromium: it wants a library of the system."""
+    """Whether Playwright's driver, which controls Chromium, runs here: it needs a system library."""
     node = compute_driver_executable()[0]
     return subprocess.run([node, "--version"], capture_output=True, check=False).returncode == 0
 
 
 def without(what: str, remedy: str) -> NoReturn:
-    """Skip the test that needs `what`, which is not there; where everything has to be, fail."""
+    """Skip the test, because `what` is missing; in CI, where nothing may be missing, fail it."""
     said = f"NOT TESTED, for want of {what}: {remedy}"
     if os.environ.get("CI"):
         pytest.fail(said, pytrace=False)

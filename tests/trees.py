@@ -1,4 +1,4 @@
-"""Python's sources as trees, for the tests that read them."""
+"""Python sources as syntax trees, for the tests that inspect them."""
 
 import ast
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def nodes(path: Path) -> Iterator[ast.AST]:
-    """All of a module, which comes first. Whoever keeps those of many has the garbage collector at work."""
+    """All nodes of a module, itself first. Keeping those of many modules slows the garbage collector down."""
     return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
 @cache
 def imports(path: Path) -> tuple[str, ...]:
-    """Full names; also those inside functions and under TYPE_CHECKING."""
+    """The full names that a module imports, also inside functions and under TYPE_CHECKING."""
     return tuple(_imported(path))
 
 

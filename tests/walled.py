@@ -1,7 +1,7 @@
-"""A site behind a wall: over TLS, with an authority of its own, and closed to whoever is no browser.
+"""A site behind a wall: it uses TLS with a certificate authority of its own, and turns away all but browsers.
 
-Who asks is told by the first words of the handshake: Chrome, and what looks like it, names ciphers that do
-not exist (GREASE: RFC 8701).
+Browsers are recognised by their ClientHello: Chrome, and what imitates it, offers reserved cipher values
+(GREASE: RFC 8701).
 """
 
 import socket
@@ -20,12 +20,12 @@ from typing import Any
 import trustme
 
 HASHED = "00dbd3e4.0"
-"""The name by which OpenSSL finds the site's authority in a folder."""
+"""The file name, a hash of the subject, by which OpenSSL finds the site's authority in a folder."""
 
 CHALLENGE = {"cf-mitigated": "challenge"}
 _PEEKED = 8192
 _PIECE = 64 * 1024
-_BEFORE_CIPHERS = 43  # bytes of a record's head, a message's head, version and random; then the session's id
+_BEFORE_CIPHERS = 43  # bytes of record header, message header, version and random; the session ID follows
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Seen:
 
 @dataclass
 class Walled:
-    """`things` by path; what others than browsers get; whether browsers get it, too.
+    """`things` are type and content by path. Clients other than browsers get `status`, `headers` and `wall`
+    instead; with `for_all`, browsers do too.
 
-    `asides` are headers of what is theirs alone. `pause` are seconds between pieces of what is sent.
+    `asides` are additional headers of `things`. `pause` is the time in seconds before each piece of a body.
     """
 
     authority: Path
@@ -62,7 +63,7 @@ class Walled:
         return f"https://127.0.0.1:{self.port}{path}"
 
     def asked(self, path: str) -> list[bool]:
-        """Of each request for `path`, whether it was a browser's."""
+        """For each request for `path`, whether a browser sent it."""
         return [seen.browser for seen in self.seen if seen.path == path]
 
 
@@ -101,7 +102,7 @@ class _Server(ThreadingTCPServer):
             with self._context.wrap_socket(request, server_side=True) as wrapped:
                 wrapped.browser = _is_browsers(hello)  # type: ignore[attr-defined]
                 _Request(wrapped, client_address, self)
-        except OSError:  # who asks does not trust us, or has enough
+        except OSError:  # the client does not trust the authority, or has disconnected
             return
 
 
@@ -120,7 +121,7 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, walled.asides, *walled.things[path])
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: tests look at what was seen."""
+        """Log nothing: tests look at `Walled.seen`."""
 
     def _answer(self, status: int, headers: dict[str, str], kind: str, content: bytes) -> None:
         self.send_response(status)
