@@ -1,1 +1,1 @@
-"""What a cluster stands on, for tests: real servers out of packages, which nobody has to prepare."""
+"""Clusters for tests, on real PostgreSQL and S3 servers from packages that need no preparation."""

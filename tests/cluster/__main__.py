@@ -1,7 +1,8 @@
-"""`make run-cluster`: two nodes that answer clients and two that download: many machines, on one.
+"""`make run-cluster`: runs two web nodes and two workers on this machine, each with its own data directory.
 
-PostgreSQL and an S3 server come from packages. All of it lies in a temporary folder and is gone after Ctrl-C.
-`CLIPWIRE_*` of the environment is every node's, but for what makes it a node.
+PostgreSQL and an S3 server come from packages. All data is in a temporary folder, which Ctrl-C removes.
+Each node gets the `CLIPWIRE_*` variables of the environment, except those for its host, port, roles, data
+directory, database and files.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ HELLO = "clipwire: the first two answer clients, the others download; Ctrl-C end
 
 
 class Node(Service):
-    """One that goes with whoever started it, however that ends."""
+    """A node that gets SIGTERM when the process that started it ends, even by a kill."""
 
     command = ("setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "server")
 
@@ -52,7 +53,8 @@ def main() -> int:
 
 
 def _told_to_end() -> threading.Event:
-    """Set by a signal, whose exception may come at a moment in which Python has to drop it."""
+    """An event that SIGINT and SIGTERM set. Their `KeyboardInterrupt` can be lost: in some places, such as a
+    finalizer, Python ignores exceptions."""
     told = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -65,7 +67,7 @@ def _told_to_end() -> threading.Event:
 
 
 async def _run(nodes: list[Node], told: threading.Event) -> None:
-    """Until a signal comes, or if one has come."""
+    """Run the nodes until a signal comes; return at once if one has come already."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
@@ -80,7 +82,7 @@ async def _run(nodes: list[Node], told: threading.Event) -> None:
 
 
 async def _start(nodes: list[Node], stop: asyncio.Event) -> None:
-    """Say where they are once all of them are ready."""
+    """Start all nodes; print their URLs once all are ready."""
     starting = asyncio.gather(*map(_ready, nodes))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -96,7 +98,7 @@ async def _start(nodes: list[Node], stop: asyncio.Event) -> None:
 
 
 async def _ready(node: Node) -> None:
-    """What is missing after `READY_WITHIN` seconds, `/readyz` says to whoever asks."""
+    """Start a node and wait `READY_WITHIN` seconds at most: after that, `/readyz` says what is missing."""
     await node.start()
     with suppress(TimeoutError):
         await node.ready(READY_WITHIN)

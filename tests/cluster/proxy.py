@@ -1,4 +1,4 @@
-"""A proxy before an S3 server that spoils answers as a test says.
+"""A proxy in front of an S3 server that spoils answers as a test says.
 
 async with open_proxy(s3.endpoint) as proxy:
     proxy.spoil = lambda request: Spoiled(status=503) if request.method == "PUT" else None
@@ -21,8 +21,8 @@ _PIECE = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """An answer: at once and of this `status`; `silent`, so none at all; `cut` off after as many bytes of its
-    body; or at a `rate` of bytes a second.
+    """How an answer is spoiled: this `status` at once; `silent`, so none at all; `cut` off after that many
+    bytes of its body; or sent at a `rate` in bytes a second.
     """
 
     status: int | None = None
@@ -41,7 +41,7 @@ class Proxy:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def spoils(self) -> None:
-        """Return when it next does."""
+        """Return when the proxy next spoils an answer."""
         self.arrived.clear()
         await self.arrived.wait()
 
@@ -54,7 +54,7 @@ async def open_proxy(endpoint: str) -> AsyncIterator[Proxy]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await _handle(request, proxy, client, endpoint)
 
-        # Handlers end with their client: a silent answer must not outlive who waits for it.
+        # A handler is cancelled when its client disconnects: a silent one must not wait for ever.
         server = web.Server(handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
@@ -85,7 +85,7 @@ async def _handle(
 
 
 async def _all_of(body: aiohttp.StreamReader) -> bytes:
-    """`read` of a request takes a megabyte at most."""
+    """The whole body: `request.read` refuses more than a megabyte."""
     return b"".join([chunk async for chunk in body.iter_any()])
 
 

