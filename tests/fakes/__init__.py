@@ -1,1 +1,1 @@
-"""Stand-ins for what cannot be had, or cannot be brought into a wanted state, in a test."""
+"""Stand-ins for things that tests cannot have, or cannot bring into the state that they need."""

@@ -1,6 +1,6 @@
-"""The API as the page sees it, with tasks that are in whatever state a test wants.
+"""A fake of the API for tests of the page, with tasks in any state that a test wants.
 
-For states that the real service reaches only with luck or by hours of work: 500 tasks, a lost
+For states that the real service reaches only by luck or after hours of work: 500 tasks, a lost
 socket, a refused link, a log-in. It serves the real page under the real Content-Security-Policy.
 """
 
@@ -38,24 +38,24 @@ MESSAGES = {
     "failed": ("处理失败: 无法下载视频", "Failed: the video could not be downloaded"),
     "cancelled": ("已取消", "Cancelled"),
 }
-PAGE_OF_ENTRIES = 500  # of `POST /api/info`
-ELSEWHERE = "clips.test"  # as if the page were another machine's
-FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"  # what a Chromium is told for that
+PAGE_OF_ENTRIES = 500  # entries in one answer of `POST /api/info`
+ELSEWHERE = "clips.test"  # a name under which the page seems to be on another machine
+FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"  # Chromium's option for that name
 ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued"}
 _EPOCH = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
 class FakeApi:
-    """`put` makes or changes a task, `remove` takes it away; sockets hear of both, unless they are dead."""
+    """`put` adds or changes a task, `remove` deletes it; both are sent to all sockets that are not dead."""
 
     def __init__(self) -> None:
         self.url = ""
         self.tasks: dict[str, Task] = {}
         self.requests: list[str] = []
-        self.refuses: dict[str, str] = {}  # link -> why
-        self.looks: dict[str, Any] = {}  # link -> what `POST /api/info` says of it
+        self.refuses: dict[str, str] = {}  # link -> message
+        self.looks: dict[str, Any] = {}  # link -> answer of `POST /api/info`
         self.hidden_from_search: set[str] = set()
-        self.pictures: dict[str, bytes] = {}  # task -> what its `thumbnail` leads to
+        self.pictures: dict[str, bytes] = {}  # task -> content of its thumbnail
         self.keys: dict[str, str] = {}  # Idempotency-Key -> task
         self.token = ""
         self.is_paused = False
@@ -71,7 +71,7 @@ class FakeApi:
 
     @property
     def url_elsewhere(self) -> str:
-        """The same, by a name that is not this machine's own."""
+        """`url` with a host name that is not loopback's."""
         return self.url.replace("127.0.0.1", ELSEWHERE)
 
     async def put(self, task_id: str = "", stage: str = "queued", **fields: Any) -> Task:
@@ -84,7 +84,7 @@ class FakeApi:
         return self.tasks[task_id]
 
     async def put_many(self, count: int, stage: str = "completed", **fields: Any) -> None:
-        """As if they had been there before anybody listened."""
+        """Add tasks without sending them to sockets, as if they had been there before."""
         for _ in range(count):
             number = next(self._numbers)
             task = new_task(f"task-{number:04}", number) | {
@@ -98,16 +98,16 @@ class FakeApi:
         await self._tell({"task_id": task_id, "removed": True})
 
     async def lose_sockets(self) -> None:
-        """Close all and take no new ones, as a proxy that knows no WebSockets."""
+        """Close all sockets and accept no new ones, like a proxy without support for WebSockets."""
         self.takes_sockets = False
         await self._close_sockets(WSCloseCode.GOING_AWAY)
 
     def kill_sockets(self) -> None:
-        """Leave them open, with nothing coming through any more, as a proxy that has forgotten them."""
+        """Leave the sockets open but send nothing more through them, like a proxy that has forgotten them."""
         self._dead.update(self._sockets)
 
     async def end_session(self) -> None:
-        """The token is another one now: sessions that began with the old one are over."""
+        """Change the token, which ends all sessions that began with the old one."""
         self.token += "!"
         await self._close_sockets(WSCloseCode.POLICY_VIOLATION)
 
@@ -115,7 +115,7 @@ class FakeApi:
         await asyncio.gather(*(socket.close(code=code) for socket in self._sockets))
 
     async def tell_again(self, task: Task) -> None:
-        """Send a payload of earlier: what a slow path would bring."""
+        """Send an older payload again, as if it had been delayed on the way."""
         await self._tell(task)
 
     async def _tell(self, message: Task) -> None:
@@ -228,7 +228,7 @@ class FakeApi:
         return web.Response(body=qr.drawn(f"http://{request.host}{link}"), content_type=qr.SVG)
 
     async def download(self, _: web.Request) -> web.Response:
-        """Whatever the file is called: players look at what is in it."""
+        """The same sound for every file name: players look at the content."""
         return web.Response(body=_silence(), content_type="audio/wav")
 
     async def presets(self, _: web.Request) -> web.Response:
@@ -352,7 +352,7 @@ def new_task(task_id: str, number: int) -> Task:
 
 
 def localized(task: Task, language: str) -> Task:
-    """The sentence of the stage; `request` is not for the wire."""
+    """The payload of a task with the message in `language`, and without `request`, which is internal."""
     if "stage" not in task:
         return task
     message = MESSAGES.get(task["stage"], ("", ""))[language == "en"]
@@ -360,7 +360,7 @@ def localized(task: Task, language: str) -> Task:
 
 
 def _place(query: Any) -> Callable[[Task], tuple[int, ...]]:
-    """The key of the order: newest first, the queue in its own."""
+    """The sort key of a listing: newest first, but the queue in its own order."""
     if query.get("stage") == "queued":
         return lambda task: (-task.get("rank", 0), -task["priority"], task["number"])
     return lambda task: (0, -task["number"])
@@ -372,7 +372,7 @@ def _problem(status: int, code: str, detail: str, **more: object) -> web.Respons
 
 
 def _silence() -> bytes:
-    """A second of it."""
+    """A WAV file with one second of silence."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)

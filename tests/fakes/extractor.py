@@ -1,6 +1,6 @@
-"""One site more for yt-dlp: what its pages say in JSON is what is extracted from them.
+"""One more extractor for yt-dlp: it returns the JSON of a page as its result.
 
-A list that is `endless` goes through its `entries` again and again, and asks the site before each round.
+A list that is `endless` yields its `entries` again and again, with a request before each repetition.
 """
 
 from collections.abc import Iterator

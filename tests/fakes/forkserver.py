@@ -1,4 +1,4 @@
-"""The fork server, whose children know one site more: see `tests.fakes.told`."""
+"""The fork server, with one more extractor for its children: see `tests.fakes.told`."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ _load = preload.load
 
 def load(job: str) -> object:
     module = _load(job)
-    import tests.fakes.told  # noqa: F401  only now: yt-dlp is to be imported as it is for the service
+    import tests.fakes.told  # noqa: F401  only now, so that `load` imports yt-dlp first, as in the service
 
     return module
 

@@ -1,4 +1,4 @@
-"""The service, whose children know one site more: see `tests.fakes.told`."""
+"""The service, with one more extractor for its children: see `tests.fakes.told`."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""A child whose yt-dlp knows one site more: what its pages say in JSON is what is extracted from them.
+"""A child whose yt-dlp has one more extractor, which returns the JSON of a page as its result.
 
 `python -I -B tests/fakes/told.py FD`, as `server/child/job.py` runs by itself. So a test can have any result
-that one of the many extractors may give, with real media behind it.
+that a real extractor may return, with real media behind it.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The fork server of `tests.fakes.forkserver`, with all that a page needs in its memory.
+"""The fork server of `tests.fakes.forkserver`, with all extractors of yt-dlp loaded in advance.
 
-A child that reads a page loads each of yt-dlp's extractors, for which the service has no memory to spare: a
-third of a second of CPU that tests would pay a hundred times.
+A child that reads a web page loads each extractor: a third of a second of CPU, which tests would pay a
+hundred times. The service does not load them in advance, to save memory.
 """
 
 import sys
@@ -11,7 +11,7 @@ from types import ModuleType
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import forkserver, preload
-from tests.fakes import forkserver as telling  # noqa: F401  its children know one site more
+from tests.fakes import forkserver as telling  # noqa: F401  adds the extractor
 
 _warm = preload.warm
 
