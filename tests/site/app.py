@@ -1,4 +1,4 @@
-"""The site as a whole: its routes, its memory of requests, and how a test opens it."""
+"""The site as a whole: its routes, the requests that it has seen, and how a test opens it."""
 
 import ssl
 from collections import Counter
@@ -43,11 +43,11 @@ class Site:
         return [request for request in self.requests if request.path == path]
 
     async def stalled(self) -> None:
-        """Return once somebody hangs at a `stall=`."""
+        """Return once an answer has stopped at its `stall=`."""
         await self.gate.reached.wait()
 
     def release(self) -> None:
-        """Let go all that hang, now and later."""
+        """Let all stalled answers go on, now and later."""
         self.gate.opened.set()
 
 
@@ -58,7 +58,7 @@ async def open_site(
     """Serve `media` (see `make_media`) on one port of 127.0.0.1, or of all `hosts`; with `tls` by HTTPS."""
     site = Site(port, Gate(), scheme="https" if tls else "http")
     app = _app(media, site)
-    # Handlers end with their client: a stalled answer must not outlive who waits for it.
+    # A handler is cancelled when its client disconnects: a stalled one must not wait for ever.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:
@@ -71,7 +71,7 @@ async def open_site(
 
 
 def wears(request: web.Request) -> str | None:
-    """Who asks, by the cookie that the site knows."""
+    """The client's `session` cookie, if any."""
     return request.cookies.get("session")
 
 
@@ -93,7 +93,7 @@ def _app(media: Path, site: Site) -> web.Application:
     async def renew(request: web.Request, response: web.StreamResponse) -> None:
         if "renew" in request.query:
             renewed = f"session={request.query['renew']}; Max-Age=3600; Path=/"
-            response.headers.add("Set-Cookie", renewed)  # its own cookies are in the headers by now
+            response.headers.add("Set-Cookie", renewed)  # aiohttp has added its own cookies already
 
     app = web.Application(middlewares=[remember])
     app.on_response_prepare.append(renew)

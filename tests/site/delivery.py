@@ -1,4 +1,4 @@
-"""How a body gets to the client: quickly, slowly, in part, or not at all."""
+"""Sends bodies to the client: quickly, slowly, in part, or not at all."""
 
 import asyncio
 import mimetypes
@@ -53,13 +53,13 @@ class Manner(BaseModel):
     type: str | None = None
     attached: str | None = None
     etag: bool = False
-    login: str | None = None  # of `tests.site.app`, as the next
+    login: str | None = None  # this and the next three are for `tests.site.app`
     renew: str | None = None
     referer: str | None = None
     ticket: str | None = None
 
     def at(self, hit: int) -> "Manner":
-        """The same without its faults, if they are not due at request number `hit` (from 0) of its URL."""
+        """This manner, without its faults if they are not due at request number `hit` (from 0) of its URL."""
         last = self.after + self.times if self.times is not None else hit + 1
         if self.after <= hit < last:
             return self
@@ -131,7 +131,7 @@ async def send(
 async def _write(
     request: web.Request, response: web.StreamResponse, pieces: Iterable[bytes], manner: Manner
 ) -> bool:
-    """Say whether all was written; the client sees the same bytes, however the pieces fall."""
+    """Return whether all was written. Faults come at exact bytes, however the body is split into pieces."""
     sent, stalls_at = 0, manner.stall
     for piece in pieces:
         if stalls_at is not None and sent + len(piece) > stalls_at:
@@ -154,13 +154,13 @@ async def _stall(gate: Gate) -> None:
 
 
 def _hang_up(request: web.Request) -> None:
-    """Close once what was written is gone: the client gets it all, and then nothing."""
+    """Close the connection after all that was written has been sent."""
     if request.transport is not None:
         request.transport.close()
 
 
 def _pieces(path: Path, part: range, rate: int | None) -> Iterator[bytes]:
-    """Only what is asked for is read: of an hour, as of a second, a part costs what a part costs."""
+    """Read only the requested part, so that a small part of a large file costs little."""
     size = min(_PIECE, max(1, rate // 20)) if rate else _PIECE
     with path.open("rb") as file:
         file.seek(part.start)

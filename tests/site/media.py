@@ -1,6 +1,6 @@
-"""The media that the site serves: four seconds of test picture and tone, made by ffmpeg in two.
+"""The media that the site serves: four seconds of test picture and tone, which ffmpeg makes in two seconds.
 
-One encode; everything else is copied out of it, so that durations and streams of all of them agree.
+The film is encoded once and everything else is copied from it, so that all durations and streams agree.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from tests.tools import FFMPEG
 
 SECONDS = 4
 SEGMENTS = SECONDS
-BROADCAST = 20  # seconds, and segments
+BROADCAST = 20  # seconds, and segments of one second
 KEY = bytes(range(16))
 
 _MADE = "made"
@@ -29,7 +29,7 @@ _HLS = ("-f", "hls", "-hls_time", "1", "-hls_playlist_type", "vod", "-hls_list_s
 
 
 def make_media(folder: Path) -> Path:
-    """Fill `folder` once; several processes may ask for it at the same time."""
+    """Fill `folder` once; several processes may call this at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -43,7 +43,7 @@ def make_media(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What is in a file: seconds, the codec of each stream, and how many pictures there are."""
+    """What is in a file: its duration in seconds, the codec of each stream, and the number of frames."""
 
     duration: float
     codecs: list[str]
@@ -51,9 +51,9 @@ class Film:
 
 
 async def probe(path: Path) -> Film:
-    """Raises `CalledProcessError` when this is no film.
+    """Raises `CalledProcessError` if `path` is no media file.
 
-    ffmpeg lists all packets; its `framecrc` is meant for programs: times in units of each stream's `tb`.
+    ffmpeg lists all packets in its `framecrc` format, with times in units of each stream's `tb`.
     """
     command = (FFMPEG, "-v", "error", "-nostdin", "-i", f"file:{path}", *_PACKETS)
     result = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
@@ -70,7 +70,7 @@ async def probe(path: Path) -> Film:
         ends.append((int(shown) + int(lasts)) * unit)
         pictures += about[stream]["media_type"] == "video"
     codecs = sorted(stream["codec_id"] for stream in about.values())
-    # What a codec needs to get going lies before 0 and is not heard.
+    # Packets before 0 are an encoder's priming samples, which are not played.
     return Film(float(max(ends) - max(Fraction(), min(begins))), codecs, pictures)
 
 

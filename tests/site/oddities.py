@@ -1,4 +1,4 @@
-"""What no honest site does: redirects, bodies without end, a bomb, garbage."""
+"""Redirects, and what no honest site does: endless redirects and bodies, a gzip bomb, garbage."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ async def redirect(request: web.Request) -> web.Response:
 
 
 async def redirect_for_ever(request: web.Request) -> web.Response:
-    """Each time to another address, so that no loop detection helps."""
+    """Redirect to a new URL each time, so that no loop detection helps."""
     step = int(request.query.get("step", "0")) + 1
     raise web.HTTPFound(f"/redirect/endless?step={step}")
 
@@ -35,9 +35,9 @@ async def bomb(request: web.Request) -> web.StreamResponse:
 
 
 def _gzipped_zeros(mib: int) -> Iterator[bytes]:
-    """Begins as HTML, so that it is read to its end.
+    """`mib` MiB of zeros as gzip, after a beginning of HTML, which makes clients read all of it.
 
-    A MiB of zeros is a kilobyte, after a full flush always the same one: many cost nothing.
+    A MiB of zeros is a kilobyte of gzip, the same bytes after each full flush: repeating it costs nothing.
     """
     deflate = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     yield deflate.compress(b"<!doctype html><html>".ljust(_MIB, b"\0")) + deflate.flush(zlib.Z_FULL_FLUSH)

@@ -1,4 +1,4 @@
-"""Web pages with a video in them, and titles that nobody should trust."""
+"""Web pages with a video, and titles that need escaping or shortening."""
 
 import asyncio
 import html
@@ -35,7 +35,7 @@ async def playlist_page(request: web.Request) -> web.Response:
 
 
 async def feed(request: web.Request) -> web.Response:
-    """One entry for each `entry` of the query, or `count` times the film, after `delay` seconds."""
+    """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds."""
     await asyncio.sleep(float(request.query.get("delay", 0)))
     count = int(request.query.get("count", 0))
     links = [*request.query.getall("entry", []), *(f"/video.mp4?times={n}" for n in range(1, count + 1))]
@@ -77,7 +77,7 @@ def _tracks(request: web.Request) -> str:
 
 
 def _link(request: web.Request, name: str, default: str) -> str:
-    """The absolute link that the query has under `name`: JSON-LD knows no relative ones."""
+    """The link in the query's `name`, made absolute, because JSON-LD has no relative links."""
     return str(request.url.join(URL(request.query.get(name, default))))
 
 

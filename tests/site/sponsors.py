@@ -1,4 +1,4 @@
-"""A film that is said to be YouTube's, and SponsorBlock's word that its third second is a sponsor's."""
+"""A film that claims to be YouTube's, and SponsorBlock's API, which marks its third second as a sponsor's."""
 
 import hashlib
 
@@ -12,14 +12,14 @@ _DIGITS = hashlib.sha256(FILM.encode()).hexdigest()[:4]
 
 
 async def film(request: web.Request) -> web.Response:
-    """The film at the path `src=`, as YouTube's extractor tells of it. For `tests.fakes.told` alone."""
+    """The film at the path `src=`, as a result of YouTube's extractor, for `tests.fakes.told`."""
     link = str(request.url.origin().join(URL(request.query["src"], encoded=True)))
     told = {"id": FILM, "extractor_key": "Youtube", "title": "A film", "url": link, "ext": "mp4"}
     return web.json_response(told)
 
 
 async def segments(_request: web.Request) -> web.Response:
-    """SponsorBlock's answer for all films whose hash begins so."""
+    """SponsorBlock's answer for the films whose hash begins with the four digits of the path."""
     marked = {"segment": CUT, "category": "sponsor", "actionType": "skip", "videoDuration": 0}
     return web.json_response([{"videoID": FILM, "segments": [marked]}])
 

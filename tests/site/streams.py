@@ -1,4 +1,4 @@
-"""HLS and DASH: playlists that hand their query on to their segments."""
+"""HLS, DASH, SMIL and Smooth Streaming; playlists pass their query on to their segments."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ def passing_on(request: web.Request, text: str) -> str:
 
 
 async def live_playlist(request: web.Request) -> web.Response:
-    """The newest segments of a broadcast that shows the same four for ever."""
+    """The newest segments of a broadcast that repeats the same four segments for ever."""
     newest, add = int(asyncio.get_running_loop().time()), _adder(request)
     oldest = newest - _WINDOW
     lines = [
@@ -51,7 +51,7 @@ async def live_playlist(request: web.Request) -> web.Response:
 
 
 class Broadcast(BaseModel):
-    """What the query asks for; the rest of it is for the segments."""
+    """The parameters of a broadcast in the query (see `tests.site`); all others are for the segments."""
 
     step: int = 1
     end: int = BROADCAST
@@ -66,7 +66,7 @@ class Broadcast(BaseModel):
 
 
 async def master(request: web.Request) -> web.Response:
-    """Qualities of a stream, the best first; each is a link."""
+    """A master playlist with a variant for each link in the query, the best first."""
     links = {"best": "../ts/index.m3u8", "next": "../fmp4/index.m3u8"} | dict(request.query)
     lines = ["#EXTM3U"]
     for at, (name, link) in enumerate(links.items()):
@@ -76,7 +76,7 @@ async def master(request: web.Request) -> web.Response:
 
 
 async def ranges(request: web.Request) -> web.Response:
-    """A film that is one file, in three pieces."""
+    """A playlist of one file in three byte ranges."""
     size = (request.app[MEDIA] / "hls" / "ts" / "0.ts").stat().st_size
     third = size // 188 // 3 * 188
     pieces = ((third, 0), (third, third), (size - 2 * third, 2 * third))
@@ -107,7 +107,7 @@ async def smooth(_request: web.Request) -> web.Response:
 
 
 async def broadcast(request: web.Request) -> web.Response:
-    """What has been sent so far of a film; each request for it lets it go on."""
+    """The playlist of a broadcast so far; each request for it adds `step` segments."""
     wanted = Broadcast.model_validate(dict(request.query))
     request.app[SENT][request.path_qs] += wanted.step
     sent = request.app[SENT][request.path_qs]
@@ -121,7 +121,7 @@ async def broadcast(request: web.Request) -> web.Response:
     query = request.rel_url.without_query_params(*Broadcast.model_fields).query_string
     for number in range(min(sent, wanted.end, wanted.quiet)):
         link = f"{wanted.segments}{number}.ts"
-        # They take a second; told less, who follows it looks again sooner.
+        # Segments last a second; with a shorter duration clients reload the playlist sooner.
         lines += ["#EXTINF:0.200000,", f"{link}?{query}" if query else link]
     if wanted.over is None:
         is_over = wanted.end < sent and wanted.end <= wanted.quiet
@@ -133,9 +133,9 @@ async def broadcast(request: web.Request) -> web.Response:
 
 
 async def announced(request: web.Request) -> web.Response:
-    """A broadcast that begins so many seconds after the first look, as an extractor would tell of it.
+    """A broadcast that begins `in=` seconds after the first request, as an extractor's result.
 
-    The rest of the query is for what is broadcast then. For `tests.fakes.told` alone.
+    The rest of the query is for the broadcast itself. For `tests.fakes.told`.
     """
     after, unsaid = float(request.query.get("in", "0")), "unsaid" in request.query
     begins_at = request.app[BEGINS].setdefault(request.path_qs, time.time() + after)
@@ -150,7 +150,7 @@ async def announced(request: web.Request) -> web.Response:
 
 
 async def parts(request: web.Request) -> web.Response:
-    """A film in two parts, as an extractor tells of it. For `tests.fakes.told` alone."""
+    """A film in two parts, as an extractor's result, for `tests.fakes.told`."""
     link = str(request.url.origin().join(URL(f"/1mb.mp4?{request.query_string}", encoded=True)))
     entries = [
         {"id": str(at), "title": f"Part {at}", "formats": [{"format_id": "0", "url": link}]} for at in (1, 2)
@@ -159,14 +159,14 @@ async def parts(request: web.Request) -> web.Response:
 
 
 async def link(request: web.Request) -> web.Response:
-    """The film at `url=`, as an extractor tells of it. For `tests.fakes.told` alone."""
+    """The film at `url=`, as an extractor's result, for `tests.fakes.told`."""
     formats = [{"format_id": "0", "url": request.query["url"], "ext": "flv"}]
     told = {"id": "link", "title": "A film", "duration": SECONDS, "formats": formats}
     return web.json_response(told)
 
 
 async def broadcast_apart(request: web.Request) -> web.Response:
-    """The same with a sound that has a playlist of its own."""
+    """The broadcast, with a playlist of its own for the sound."""
     link = f"index.m3u8?{request.query_string}"
     lines = [
         "#EXTM3U",
@@ -201,12 +201,15 @@ def _with_a_broken_one(picture: re.Match[str]) -> str:
 
 
 def _with_another_period(period: re.Match[str]) -> str:
-    """The same film once more, of which its encoder says another rate."""
+    """The period twice, the second time with another bandwidth."""
     return period[0] + re.sub(r'bandwidth="(\d+)"', r'bandwidth="1\1"', period[0])
 
 
 def _adder(request: web.Request) -> Callable[[str], str]:
-    """Adds the query to a link, or to that of one segment; breaks that of the one that shall be missing."""
+    """A function that adds the query to a link, or with `only=N` to that of segment N alone.
+
+    With `missing=N` the link of segment N leads nowhere.
+    """
     missing, only = request.query.get("missing"), request.query.get("only")
     query = request.rel_url.without_query_params("missing", "only").query_string
 

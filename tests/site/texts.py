@@ -1,6 +1,6 @@
-"""Pages, playlists and manifests as they are written, in the folder `texts`, and the media in `more/`.
+"""Serves the pages, playlists and manifests of the folder `texts`, and the media in `more/`.
 
-A text names other things of the site by their path; where a full link is needed, `{origin}` is its address.
+A text links to other things on the site by path; `{origin}` is replaced by the site's URL, for full links.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Links that expire: a ticket is good for so many requests."""
+"""Links that expire: a ticket is valid for a number of requests."""
 
 from itertools import count
 
