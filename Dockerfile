@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Everything that runs comes from Debian and from requirements/run.txt, an ffmpeg and a JavaScript runtime among it.
+# Everything comes from Debian and from requirements/run.txt, which includes an ffmpeg and a JavaScript runtime.
 
 FROM debian:trixie-slim AS base
 # hadolint ignore=DL3008
@@ -19,11 +19,11 @@ RUN .venv/bin/pip install --no-cache-dir --require-hashes --requirement requirem
     && rm -rf requirements .venv/lib/python3.*/site-packages/pip .venv/lib/python3.*/site-packages/pip-*
 COPY static static
 COPY server server
-# The root of a container can be read-only: bytecode is made here or never.
+# Compile here: with a read-only root filesystem, Python cannot write bytecode at run time.
 RUN python3 -m compileall -q server
 
 FROM base
-# The one folder that is written to; a new volume takes its owner over.
+# The only folder that the server writes to; a new volume that is mounted here takes over this owner.
 RUN useradd --system --user-group --uid 10001 --home-dir /data --shell /usr/sbin/nologin clipwire \
     && install --directory --owner=clipwire --group=clipwire --mode=0700 /data
 COPY --from=build /srv/clipwire /srv/clipwire

@@ -1,8 +1,8 @@
-# Each target brings the checkout to where it can run by itself; the second time that costs nothing.
+# Each target first installs what it needs; if everything is installed already, that step does nothing.
 
 PYTHON = .venv/bin/python
 INSTALL = @sh requirements/install.sh
-# Came with yt-dlp, which runs sites' scripts in it; it knows the page's language as well.
+# deno is installed with yt-dlp, which runs sites' scripts in it; here it checks the page's JavaScript.
 DENO = DENO_DIR=.venv/deno .venv/bin/deno
 
 help:
@@ -18,27 +18,27 @@ help:
 	@echo 'make install    set up what the service needs, and do not start it'
 	@echo 'make lock       write requirements/*.txt anew from pyproject.toml'
 
-# exec: signals reach the server and no shell in between.
+# exec replaces the shell, so that signals reach the server.
 run: install
 	@exec $(PYTHON) -m server $(ARGS)
 
-# PostgreSQL and an S3 server come with the packages of the tests.
+# The test packages bring PostgreSQL and an S3 server.
 run-cluster: packages
 	@exec $(PYTHON) -m tests.cluster
 
 install:
 	$(INSTALL) run
 
-# For the workers and the servers that tests start, which do not inherit -X dev: the allocator of the development
-# mode looks after extensions in C and costs a tenth of the time; bytecode is kept whatever the machine prefers, or
-# each of them compiles everything anew.
+# Environment variables, because pytest's workers and the servers that tests start do not inherit `-X dev`. The debug
+# allocator of the development mode, which checks C extensions, is off: it costs a tenth of the time. Bytecode is
+# written even if the machine disables that; otherwise each process compiles everything again.
 MODE = PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE=
 PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
 test: tools
 	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
 
-# Fewer at a time: these look at how a service bears what is done to it, not at a busy machine.
+# Fewer workers: these tests examine how the service survives faults, and a busy machine would disturb them.
 test-long: tools
 	$(PYTEST) --numprocesses 4 -o faulthandler_timeout=480 -m long $(ARGS)
 
@@ -57,7 +57,7 @@ format: packages
 bench: tools
 	$(PYTHON) -m tests.bench $(ARGS)
 
-# What a designer looks at: every state of the page, and every part of it on one page.
+# For designers: pictures of every state of the page, and every part of the page on one sheet (design).
 pictures: tools
 	$(PYTHON) -m tests.pictures $(ARGS)
 
@@ -71,8 +71,8 @@ packages:
 tools: packages
 	$(INSTALL) tools
 
-# For every platform and every Python that we support, and without the address of any index. Versions stay where
-# they are unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest ones.
+# Locks for every supported platform and Python version, without the address of a package index. Locked versions stay
+# unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest ones.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header pyproject.toml
 

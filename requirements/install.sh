@@ -1,12 +1,12 @@
 #!/bin/sh
-# Brings this checkout to where it can run, and does nothing when it is there already.
+# Installs what this checkout needs, and does nothing if everything is installed already.
 #
-#   install.sh run     .venv with what the service needs
-#   install.sh test    .venv with what the tests and checks need as well
-#   install.sh tools   the programs that some tests need and no package brings: ffprobe, a Chromium
+#   install.sh run     .venv with the packages of the service
+#   install.sh test    .venv with the packages of the tests and checks as well
+#   install.sh tools   programs that some tests need and no Python package brings: ffprobe, a Chromium
 #
-# Where packages come from is left to pip's and apt's own configuration; what they are is fixed by the
-# hashes in run.txt and test.txt.
+# pip's and apt's own configuration says where packages come from; the hashes in run.txt and test.txt fix
+# their content.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,9 +27,9 @@ say() { echo "clipwire: $*" >&2; }
 
 # --- Python packages ---------------------------------------------------------------------------------
 
-# .venv/.made says by which interpreter and for which folder it was made (a virtual environment that was
-# moved or copied, or whose Python was upgraded, only half works); .venv/.run and .venv/.test say which
-# lock is installed. Each is written when its work is done: what was interrupted is done again.
+# .venv/.made records the interpreter and the folder of the virtual environment (one that was moved or
+# copied, or whose Python was upgraded, only half works); .venv/.run and .venv/.test record the digest of
+# the installed lock. Each file is written after its step, so that an interrupted step is repeated.
 install_packages() {
     lock="requirements/$1.txt"
     if is_current ".venv/.$1"; then return; fi
@@ -39,18 +39,19 @@ install_packages() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
         --require-hashes --requirement "$lock"
     digest "$lock" | put ".venv/.$1"
-    # The tests' packages are the service's and some more, in the same versions.
+    # test.txt contains all packages of run.txt, in the same versions.
     if [ "$1" = test ]; then digest requirements/run.txt | put .venv/.run; fi
 }
 
-# Without an argument: whether the virtual environment itself is.
+# Whether the lock that the file $1 records is installed; without an argument, whether the virtual
+# environment itself is intact.
 is_current() {
     [ -f .venv/.made ] || return 1
     if [ $# -eq 0 ]; then [ "$(interpreter)" = "$(cat .venv/.made)" ]; return; fi
     [ -f "$1" ] && [ "$(interpreter "$lock")" = "$(cat .venv/.made "$1")" ]
 }
 
-# Where the virtual environment is and what runs in it; then, of a file that is named, its digest.
+# Prints the folder and the interpreter of the virtual environment, then the SHA-256 of each named file.
 interpreter() {
     .venv/bin/python -I -S -c '
 import hashlib, os, sys
@@ -90,7 +91,8 @@ find_python() {
         "Debian 12, Ubuntu 24.04 and newer have it: apt-get install python3 python3-venv"
 }
 
-# Debian keeps pip in a package of its own. Only root may install it, but anybody may fetch and unpack it.
+# Debian ships pip in a separate package. Only root may install packages, but any user may download and
+# unpack one.
 bring_pip() (
     say "fetching pip from the system's packages ..."
     folder=$(mktemp -d)
@@ -100,11 +102,11 @@ bring_pip() (
     .venv/bin/python "$wheel/pip" --quiet install --no-index "$wheel"
 )
 
-# A package without what it needs, into a folder.
+# Unpacks the package $1, without its dependencies, into the folder $2.
 unpack() (
     has apt-get && has dpkg-deb && cd "$2" || exit 1
     apt-get -qq download "$1" 2>/dev/null || {
-        # The system's lists of packages are missing or old, and not ours to renew.
+        # The system's package lists are missing or outdated: leave them alone and download separate ones.
         mkdir -p lists/partial cache/archives/partial
         own="-o Dir::State::lists=./lists -o Dir::Cache=./cache"
         apt-get -qq $own update >/dev/null && apt-get -qq $own download "$1" >/dev/null
@@ -115,7 +117,7 @@ unpack() (
 
 install_tools() {
     has ffprobe || apt_install ffmpeg || expect ffprobe ffmpeg
-    # The shell is the same browser without windows: smaller, and quicker to start.
+    # chromium-headless-shell is Chromium without windows: smaller, and starts faster.
     has_chromium || apt_install chromium-headless-shell || { apt_install chromium && has_chromium; } ||
         has_own_chromium || expect Chromium chromium
     driver_runs || { apt_install libatomic1 && driver_runs; } || expect "Playwright's driver" libatomic1
@@ -130,13 +132,14 @@ has_chromium() {
     return 1
 }
 
-# What needs it is not tested, and pytest says so at its end; but in CI everything is tested.
+# The program $1 is missing: pytest skips the tests that need it and says so at the end. In CI that is an
+# error.
 expect() {
     [ -z "${CI-}" ] || fail "in CI no test may be left out, and some need $1: apt-get install $2"
 }
 
-# Playwright's, if it can be fetched and the system has the libraries that it needs. Tried once for each
-# lock: .venv/.browser says for which.
+# Playwright's Chromium, if it can be downloaded and the system has its libraries. Tried once per lock, whose
+# digest is recorded in .venv/.browser.
 has_own_chromium() {
     lock=requirements/test.txt
     if ! is_current .venv/.browser; then
@@ -147,7 +150,8 @@ has_own_chromium() {
     [ -d .venv/browsers ]
 }
 
-# Playwright brings a Node.js, and that wants a library which Debian 12's Chromium does not.
+# Playwright's driver runs on its own Node.js, which needs a library (libatomic1) that Debian 12's Chromium
+# does not pull in.
 driver_runs() {
     for node in .venv/lib/python*/site-packages/playwright/driver/node; do
         [ ! -e "$node" ] || "$node" --version >/dev/null 2>&1 || return 1
@@ -160,7 +164,7 @@ fetch_chromium() {
         "$PLAYWRIGHT_BROWSERS_PATH"/chromium*/*/*headless[-_]shell --version
 }
 
-# Only as root, who would do the same.
+# Only root may install packages.
 apt_install() {
     [ "$(id -u)" -eq 0 ] && has apt-get || return 1
     say "installing the system's package $1 ..."
