@@ -110,7 +110,7 @@ class Storm:
         self._chance = random.Random(seed)
         self._submitting = random.Random(seed + 2)
         self._calm = calm  # seconds between strikes: at least, at most
-        self._accepted = 0
+        self._submitted = self._accepted = 0
         self._is_over = False
         self._aside: set[asyncio.Task[None]] = set()
 
@@ -149,13 +149,14 @@ class Storm:
 
     async def _submit(self) -> Witness:
         """Submit a task, repeatedly until there is an answer; its idempotency key must give one task only."""
-        number, chance = self._accepted, self._submitting
-        self._accepted += 1
+        number, chance = self._submitted, self._submitting
+        self._submitted += 1
         kind, host = _KINDS[number % len(_KINDS)], chance.choice(HOSTS)
         fate = chance.choices(list(_FATES), list(_FATES.values()))[0]
         body = {"url": self._site.url(kind.path, host), "outputs": list(kind.outputs)}
         key = {"Idempotency-Key": f"storm-{number}"}
         answer = await self.crowd.insist("POST", "/api/process", 202, json=body, headers=key)
+        self._accepted += 1
         witness = Witness(answer.payload["task_id"], kind, fate)
         witness.saw(answer.text, 1)
         self.crowd.watch(witness)
@@ -206,7 +207,7 @@ class Storm:
         await asyncio.gather(*map(_start, nodes))
 
     async def _kill_after_202(self) -> None:
-        """Kill three random nodes just after the submission of a task has begun."""
+        """Kill three random nodes just after a task was accepted."""
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 accepted = self._accepted
