@@ -125,4 +125,4 @@ def docstring(module: ast.AST) -> str | None:
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
-            yield node.name, node.end_lineno - node.lineno + 1
+            yield f"{node.name}, line {node.lineno}", node.end_lineno - node.lineno + 1

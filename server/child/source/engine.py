@@ -305,53 +305,62 @@ def _is_ours(error: Exception) -> bool:
     return last.startswith("server.")
 
 
+class _Bounded(Response):  # type: ignore[misc]
+    """Refuses to read a page of more than `LARGEST_PAGE` bytes at once; downloads read block by block.
+
+    `head` are the first bytes that were read, `ahead` those that were peeked and not read yet.
+    """
+
+    trail: Trail
+    head: bytearray
+    ahead: bytes
+
+    def look_ahead(self, amount: int) -> bytes:
+        """Peek at the first bytes before anything is read; empty if they cannot be read."""
+        with suppress(RequestError):
+            self.ahead = super().read(amount)
+        return self.ahead
+
+    def read(self, amt: int | None = None) -> bytes:
+        whole = amt is None or amt < 0
+        data = self._read(LARGEST_PAGE + 1 if whole else amt)
+        if whole:
+            self._refuse_too_large(data)
+        if not self.head and playlists.is_one(data):
+            data = self._readable(data, None if whole else amt)
+        self.head += data[: probe.HEAD - len(self.head)]
+        return data
+
+    def _readable(self, begin: bytes, amount: int | None) -> bytes:
+        """The HLS playlist that starts with `begin`, as yt-dlp can read it: `amount` bytes, or all."""
+        data = begin + self._read(LARGEST_PAGE + 1)
+        self._refuse_too_large(data)
+        page = playlists.readable(data)
+        size = len(page) if amount is None else amount
+        self.ahead = page[size:]
+        return page[:size]
+
+    def _refuse_too_large(self, data: bytes) -> None:
+        if len(data) > LARGEST_PAGE and self.status < HTTPStatus.BAD_REQUEST:
+            raise JobFailed("page_too_large", f"more than {LARGEST_PAGE} bytes at {self.url}")
+
+    def _read(self, amount: int | None) -> bytes:
+        seen = self.ahead[:amount]
+        self.ahead = self.ahead[len(seen) :]
+        if len(seen) == amount:
+            return seen
+        left = None if amount is None else amount - len(seen)
+        try:
+            return seen + bytes(super().read(left))
+        except RequestError as error:
+            self.trail.note(error, reading=True)
+            raise
+
+
 @functools.cache
 def _bounded(kind: type[Response]) -> type[Response]:
-    """`kind`, but `read` refuses a page of more than `LARGEST_PAGE` bytes; downloads read block by block.
+    """`kind` that is `_Bounded` as well.
 
     A subclass: a function stored in the instance would be a reference cycle, which keeps its socket open.
     """
-
-    class Bounded(kind):  # type: ignore[misc]
-        """`head` are the first bytes that were read, `ahead` those that were peeked and not read yet."""
-
-        trail: Trail
-        head: bytearray
-        ahead: bytes
-
-        def look_ahead(self, amount: int) -> bytes:
-            """Peek at the first bytes before anything is read; empty if they cannot be read."""
-            with suppress(RequestError):
-                self.ahead = super().read(amount)
-            return self.ahead
-
-        def read(self, amt: int | None = None) -> bytes:
-            whole = amt is None or amt < 0
-            data = self._read(LARGEST_PAGE + 1 if whole else amt)
-            if whole and len(data) > LARGEST_PAGE and self.status < HTTPStatus.BAD_REQUEST:
-                raise JobFailed("page_too_large", f"more than {LARGEST_PAGE} bytes at {self.url}")
-            if not self.head and playlists.is_one(data):
-                data = self._readable(data, None if whole else amt)
-            self.head += data[: probe.HEAD - len(self.head)]
-            return data
-
-        def _readable(self, begin: bytes, amount: int | None) -> bytes:
-            """The HLS playlist that starts with `begin`, as yt-dlp can read it: `amount` bytes, or all."""
-            page = playlists.readable(begin + self._read(LARGEST_PAGE + 1))
-            size = len(page) if amount is None else amount
-            self.ahead = page[size:]
-            return page[:size]
-
-        def _read(self, amount: int | None) -> bytes:
-            seen = self.ahead[:amount]
-            self.ahead = self.ahead[len(seen) :]
-            if len(seen) == amount:
-                return seen
-            left = None if amount is None else amount - len(seen)
-            try:
-                return seen + bytes(super().read(left))
-            except RequestError as error:
-                self.trail.note(error, reading=True)
-                raise
-
-    return Bounded
+    return type("Bounded", (_Bounded, kind), {})
