@@ -41,10 +41,7 @@ log = logging.getLogger(__name__)
 async def open_embedded(
     settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
 ) -> AsyncIterator[Backend]:
-    """Open all parts, in the order in which they need each other.
-
-    Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`.
-    """
+    """Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
         workplace = LocalWorkplace(data_dir)
