@@ -7,11 +7,14 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from server.child.media import handed
+from server.child.network.guard import AddressBlocked
 from tests.jobs import Jobs, broken, probe, told
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site, open_site
@@ -152,6 +155,12 @@ async def test_rtmp_does_not_lead_inside(shelf: Shelf, media: Path, tmp_path: Pa
     async with sending(media / "video.mp4", "127.0.0.2") as link:
         outcome = await told(tmp_path / "t", shelf, rtmp(link, is_live=live), live="record", **VIDEO)
     assert broken(outcome) == ("blocked_address", False, None)
+
+
+def test_a_refusal_counts_also_where_ffmpeg_has_ended_over_it(tmp_path: Path) -> None:
+    ended, server = SimpleNamespace(poll=lambda: 1), SimpleNamespace(refused=AddressBlocked("127.0.0.2"))
+    with pytest.raises(AddressBlocked):
+        handed._watch(None, ended, tmp_path / "none", {}, server)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

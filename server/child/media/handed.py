@@ -109,12 +109,17 @@ def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], se
     while program.poll() is None:
         with suppress(subprocess.TimeoutExpired):
             program.wait(_TICK)
-        if server.refused:
-            raise server.refused
+        _insist(server)
         before, size = size, path.stat().st_size if path.exists() else 0
         if size > before:
             event = {"status": "downloading", "downloaded_bytes": size, "paced": True}
             downloader._hook_progress(event | {"filename": str(path)}, stream)
+    _insist(server)  # ffmpeg may have ended over it before the first look
+
+
+def _insist(server: guarded.Server) -> None:
+    if server.refused:
+        raise server.refused
 
 
 def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
