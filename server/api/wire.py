@@ -50,8 +50,11 @@ async def send_file(request: web.BaseRequest, file: BinaryIO, part: range) -> No
     Raises `ConnectionError` if the client disconnects, another `OSError` if the file cannot be read to its
     end.
     """
-    with _lent(await _drained(request)) as sock:
-        await _Copy(file, part, sock).run()
+    transport = await _drained(request)
+    left = _send(_socket(transport), file, part)  # mostly all of it: the kernel's buffer holds megabytes
+    if left:
+        with _lent(transport) as sock:
+            await _Copy(file, left, sock).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ async def _drained(request: web.BaseRequest) -> asyncio.Transport:
     transport.set_write_buffer_limits(high=0)
     await request.writer.drain()
     transport.set_write_buffer_limits()
+    if transport.is_closing():
+        raise ConnectionResetError("the client left")
     return transport
 
 
@@ -90,8 +95,6 @@ def _lent(transport: asyncio.Transport) -> Iterator[socket.socket]:
 
     Reading is paused meanwhile; a disconnect shows when writing fails.
     """
-    if transport.is_closing():
-        raise ConnectionResetError("the client left")
     was_reading = transport.is_reading()
     transport.pause_reading()
     try:
@@ -125,26 +128,27 @@ class _Copy:
         if self.done.done():
             return
         try:
-            self._send()
-        except BlockingIOError:
-            return
+            self._left = _send(self._sock, self._file, self._left)
         except OSError as exc:
             self.done.set_exception(exc)
         else:
             if not self._left:
                 self.done.set_result(None)
 
-    def _send(self) -> None:
-        left = self._left
-        try:
-            sent = os.sendfile(self._sock.fileno(), self._file.fileno(), left.start, len(left))
-        except OSError as exc:
-            if isinstance(exc, BlockingIOError) or _is_connected(self._sock):
-                raise
-            raise ConnectionResetError("the client left") from exc
-        if sent == 0:
-            raise OSError(EIO, "the file has become shorter")
-        self._left = left[sent:]
+
+def _send(sock: socket.socket, file: BinaryIO, part: range) -> range:
+    """Copy as much of `part` as the kernel takes at once; return the rest. Raises what `send_file` does."""
+    try:
+        sent = os.sendfile(sock.fileno(), file.fileno(), part.start, len(part))
+    except BlockingIOError:
+        return part
+    except OSError as exc:
+        if _is_connected(sock):
+            raise
+        raise ConnectionResetError("the client left") from exc
+    if sent == 0:
+        raise OSError(EIO, "the file has become shorter")
+    return part[sent:]
 
 
 def _is_connected(sock: socket.socket) -> bool:
