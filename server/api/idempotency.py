@@ -7,7 +7,7 @@ requests are the same if either the fields that were sent or all fields with the
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +27,9 @@ _FIRST = (
 
 # Fields that do not change the result: they say when a task begins, or how it was requested.
 _NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at")
+_PLAIN = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
+_FIRST_ONES = frozenset(_FIRST)
+_NOTHING: Mapping[str, object] = {}
 
 
 def key_of(request: web.Request) -> str | None:
@@ -50,16 +53,18 @@ def idempotency(key: str | None, wanted: ProcessRequest, sent: Collection[str]) 
 
 def wish_of(request: web.Request, wanted: ProcessRequest) -> str:
     """The token's scope and a hash of the fields that determine the result."""
-    plain = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
-    return f"{request.get(SCOPE, '')}:{hash_of(wanted.model_copy(update=plain))}"
+    return f"{request.get(SCOPE, '')}:{hash_of(wanted, _PLAIN)}"
 
 
-def hash_of(wanted: ProcessRequest) -> str:
-    """The hash of the first release's fields, and of later fields that are not at their default."""
-    fields = wanted.model_dump(mode="json")
-    later = wanted.model_dump(mode="json", exclude_defaults=True)  # also in nested models
-    names = sorted(later.keys() - set(_FIRST))
-    return _hash({name: fields[name] for name in _FIRST} | {name: later[name] for name in names})
+def hash_of(wanted: ProcessRequest, instead: Mapping[str, object] = _NOTHING) -> str:
+    """The hash of the first release's fields, and of later fields that are not at their default.
+
+    `instead` has values, in JSON's types, that take the place of the request's.
+    """
+    fields = {**wanted.model_dump(mode="json"), **instead}
+    sent = wanted.model_fields_set - _FIRST_ONES - instead.keys()
+    later = wanted.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
+    return _hash({name: fields[name] for name in _FIRST} | dict(sorted(later.items())))
 
 
 def hash_of_sent(wanted: ProcessRequest, sent: Collection[str]) -> str:
