@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from server.clock import Clock
-from server.errors import DatabaseAway, StorageAway
+from server.errors import DatabaseAway, DatabaseBusy, StorageAway
 from server.events import Completed, Failed, Needs, Paused, Requeued, Resumed, Started
 from server.models import DISK_FULL, Manifest, Stage, TaskStatus
 from server.tasks.hub import Hub
@@ -247,6 +247,22 @@ async def test_a_connection_that_is_lost_over_a_word_of_the_engine_is_lost_as_ov
             await node.dispatcher.withdraw("a")
         await node.dispatcher.withdraw("a")
         assert node.attempts.running() == []
+
+
+async def test_a_transaction_that_is_ended_before_a_word_of_the_engine_is_ended_as_before_any_other(
+    clean_database: str,
+) -> None:
+    """As of a node that stood still."""
+
+    async def stand_still(node: Node) -> None:
+        async with node.database.transaction() as db:
+            await db.execute("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+            await asyncio.sleep(0.5)
+            await node.sweeper._admission._drop(db, 1)
+
+    async with open_node(clean_database) as node:
+        with pytest.raises(DatabaseBusy):
+            await stand_still(node)
 
 
 async def test_an_attempt_waits_for_a_bucket_that_cannot_say_what_was_published(

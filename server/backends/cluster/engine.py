@@ -134,7 +134,7 @@ def _unwrapped() -> Iterator[None]:
     try:
         yield
     except ConnectorException as exc:
-        if isinstance(exc.__cause__, (psycopg.OperationalError, psycopg.InterfaceError)):
+        if isinstance(exc.__cause__, (psycopg.OperationalError, psycopg.InterfaceError, *STOOD_STILL)):
             raise exc.__cause__ from None
         raise
 
