@@ -298,6 +298,18 @@ async def test_the_second_step_of_a_search_goes_through_the_index_of_trigrams(th
         assert "Bitmap Index Scan on tasks_grams" in plan
 
 
+async def test_a_search_that_takes_too_long_costs_no_connection(there: PostgresStore) -> None:
+    names = "'statement_timeout', 'transaction_timeout'"
+    sql = f"SELECT name, setting::int FROM pg_settings WHERE name IN ({names})"
+
+    async def work(db: AsyncConnection) -> dict[str, int]:
+        return dict(await (await db.execute(sql.encode())).fetchall())
+
+    limits = await there._searches.do(work)
+    # With a shorter or equal limit of the transaction, PostgreSQL ignores the one of the statement.
+    assert 0 < limits["statement_timeout"] < limits.get("transaction_timeout", store.SEARCH_WITHIN * 1000)
+
+
 def explain(sql: str, values: list[object]) -> Any:
     async def work(db: AsyncConnection) -> list[Any]:
         return await (await db.execute(b"EXPLAIN " + sql.encode(), values)).fetchall()

@@ -102,7 +102,8 @@ async def open_store(
                 await clock.look(db)
         enter = stack.enter_async_context
         lists = await enter(open_links(url, LISTS))
-        search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 500:.0f}")
+        # Less than the limit of a transaction (see `link`), or the database would end the connection as well.
+        search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 1000:.0f}")
         patience = {"within": SEARCH_WITHIN, "free_within": SEARCH_WITHIN}
         searches = await enter(open_links(url, SEARCHES, *search, **patience))
         writer = await enter(Writer(await enter(Link(url)), Changes(max_queued, admits).write))
