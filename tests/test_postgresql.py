@@ -349,6 +349,27 @@ async def test_a_commit_that_never_arrives_is_known_not_to_have_been_made(clean_
         assert (await there.get(task.status.task_id)).status == task.status
 
 
+async def test_a_commit_that_was_made_counts_though_the_database_ends_its_connection_over_the_time(
+    there: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit may be reached while the database commits, which it finishes before it says so."""
+    execute, late = AsyncConnection.execute, [b"COMMIT"]
+
+    async def execute_late(db: AsyncConnection, sql: Any, *arguments: Any, **options: Any) -> Any:
+        answer = await execute(db, sql, *arguments, **options)
+        if sql in late:
+            late.remove(sql)
+            await db.close()
+            raise psycopg.errors.TransactionTimeout
+        return answer
+
+    monkeypatch.setattr(AsyncConnection, "execute", execute_late)
+    task = await there.add(new_task())
+    late.append(b"COMMIT")
+    assert await there.save(started(task.status))
+    assert late == []
+
+
 async def test_connections_that_were_lost_meanwhile_are_made_anew_without_a_word(
     clean_database: str, there: PostgresStore
 ) -> None:

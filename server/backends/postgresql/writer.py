@@ -22,6 +22,7 @@ from psycopg.rows import TupleRow
 
 from server.backends.grouping import Change, GroupWriter
 from server.backends.postgresql.announcing import News, announce
+from server.backends.postgresql.connection import STOOD_STILL
 from server.backends.postgresql.link import Link
 from server.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 
@@ -91,7 +92,8 @@ class Writer(GroupWriter):
             raise
         try:
             await db.execute(b"COMMIT")
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, *STOOD_STILL) as error:
+            # The time may have been up while the database committed: it says so only afterwards.
             raise AnswerLost(transaction) from error
 
     async def _ask_about(self, lost: AnswerLost) -> None:
