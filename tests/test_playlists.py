@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from server.api import keys
+from server.backends.sqlite import SqliteStore
+from server.errors import DiskFull
 from server.events import Resumed, Started
 from server.models import Entry
 from server.settings import DownloadSettings
@@ -175,6 +177,22 @@ async def test_an_entry_that_is_removed_or_retried_by_itself_is_counted(
         while (found := await opened.status(playlist_id))["entries"]["completed"] < 7:
             await asyncio.sleep(0.02)
     assert (found["stage"], found["entries"]["failed"]) == ("completed", 1)
+
+
+async def test_an_entry_whose_removal_is_not_saved_goes_on(
+    opened: Inside, site: Site, stalling: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await entries(opened, stalling["task_id"], stage="download")
+
+    async def full(*_: Any) -> None:
+        raise DiskFull
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "save_together", full)
+        async with opened.client.delete(f"/api/tasks/{running[0]['task_id']}") as answer:
+            assert answer.status == 507
+    site.release()
+    assert (await ended(opened, stalling["task_id"]))["entries"]["completed"] == 8
 
 
 async def test_a_new_priority_is_that_of_all_that_wait(opened: Inside, stalling: dict[str, Any]) -> None:

@@ -288,10 +288,9 @@ class Tasks:
     async def _count_out(self, task_id: str) -> None:
         """Cancel an entry before its removal unless it has ended: else its list would wait for ever."""
         with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
-            status = await self.status(task_id)
-            if status.playlist_id and not status.stage.is_final:
-                await self._dispatcher.withdraw(task_id)
-                await self._recorder.record(task_id, Cancelled())
+            entry = await self._store.get(task_id)
+            if entry.status.playlist_id and not entry.status.stage.is_final:
+                await self._stop(entry, Cancelled())
 
     async def carry_out_removal(self, task_id: str) -> None:
         """Finish the removal of a task that is marked as removed."""
@@ -334,15 +333,19 @@ class Tasks:
                 raise TaskAlreadyFinal
             if before.status.is_list:
                 return await self._playlists.stop(task_id, event)
-            await self._dispatcher.withdraw(task_id)
-            try:
-                after = await self._recorder.record(task_id, event)
-            except StoreUnavailable:
-                self._dispatcher.submit(before)  # `event` is not recorded: the task goes on
-                raise
+            after = await self._stop(before, event)
             if after.stage is not wanted:
                 raise TaskAlreadyFinal
             return after
+
+    async def _stop(self, task: Task, event: Event) -> TaskStatus:
+        """Stop the child, then record `event`. Raises `StoreUnavailable`; then the task goes on."""
+        await self._dispatcher.withdraw(task.status.task_id)
+        try:
+            return await self._recorder.record(task.status.task_id, event)
+        except StoreUnavailable:
+            self._dispatcher.submit(task)
+            raise
 
     async def _record(self, task: Task, event: Event, *stages: Stage) -> TaskStatus:
         """Record `event` for the task; if it is a list, also for its entries in `stages`.
