@@ -1,6 +1,7 @@
 """Room that is kept for deletions on a full disk."""
 
 import shutil
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,20 @@ def test_it_is_not_taken_on_where_room_is_scarce_and_looked_after_again(
     assert not kept.is_due
     monkeypatch.setattr(ballast, "LOOK_EVERY", 0)
     assert kept.is_due
+
+
+def test_it_is_not_of_zeros_which_some_file_systems_do_not_store(tmp_path: Path) -> None:
+    Ballast(tmp_path).take_on()
+    assert len(zlib.compress((tmp_path / "ballast").read_bytes(), 1)) >= SIZE
+
+
+def test_what_a_link_leads_to_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"mine")
+    (tmp_path / "ballast").symlink_to("other")
+    kept = Ballast(tmp_path)
+    kept.take_on()
+    assert (tmp_path / "other").read_bytes() == b"mine"
+    assert not kept.drop()
 
 
 def test_what_an_earlier_process_has_left_is_dropped_as_well(tmp_path: Path) -> None:

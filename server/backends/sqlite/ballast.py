@@ -14,6 +14,7 @@ from pathlib import Path
 SIZE = 4 << 20  # bytes: what the write-ahead log takes for the deletion of a few hundred tasks
 LEAVES_FREE = 16 << 20  # bytes: on a disk with less room than that the file would only be in the way
 LOOK_EVERY = 10.0  # seconds
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
 class Ballast:
@@ -33,9 +34,11 @@ class Ballast:
         with suppress(OSError):
             if shutil.disk_usage(self._path.parent).free < SIZE + LEAVES_FREE:
                 return
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            descriptor = os.open(self._path, _NEW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, SIZE)
+                file.write(os.urandom(SIZE))  # ZFS reserves nothing for `fallocate`, and nothing for zeros
+                file.flush()
+                os.fsync(descriptor)
             self._is_there = True
 
     def drop(self) -> bool:
