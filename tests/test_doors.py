@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, make_mocked_request
+from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from server.api.auth import MAX_WRONG
@@ -178,6 +179,20 @@ def test_a_proxy_may_tell_the_port_of_a_client_too(one: str, other: str) -> None
 
     assert client(one) == client(one.replace(":1000", ":2000"))
     assert len({client(one), client(other), "127.0.0.1"}) == 3
+
+
+def test_the_last_line_of_a_header_is_the_trusted_proxys() -> None:
+    doors = Doors(ServerSettings(trusted_proxies=("127.0.0.1",)))
+    headers = CIMultiDict(
+        [
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "evil.test"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Host", "c.test"),
+        ]
+    )
+    request = make_mocked_request("GET", "/", headers=headers).clone(remote="127.0.0.1")
+    assert doors.origin(request) == "http://c.test"
 
 
 async def test_a_trusted_proxy_says_who_asks_and_for_whom(aiohttp_client: Connect, tmp_path: Path) -> None:

@@ -60,10 +60,8 @@ class Doors:
         A trusted proxy names it in `X-Forwarded-Host`; a request target in absolute form takes precedence
         over the `Host` header (RFC 9112, section 3.2.2).
         """
-        if self._proxies and self._is_trusted(request.remote):
-            forwarded = request.headers.get(hdrs.X_FORWARDED_HOST)
-            if forwarded:
-                return forwarded.split(",")[-1].strip()
+        if self._is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
+            return forwarded
         if not request.raw_path.startswith("/") and (authority := urlsplit(request.raw_path).netloc):
             return authority
         return request.headers.get(hdrs.HOST, "")
@@ -101,7 +99,7 @@ class Doors:
 
     def is_https(self, request: web.Request) -> bool:
         if self._is_trusted(request.remote):
-            return request.headers.get("X-Forwarded-Proto", "").split(",")[-1].strip().lower() == "https"
+            return _last(request, "X-Forwarded-Proto").lower() == "https"
         return False
 
     def is_forwarded(self, request: web.Request) -> bool:
@@ -129,6 +127,11 @@ class Doors:
             raise OriginForbidden
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and origin not in self._origins:
             raise OriginForbidden
+
+
+def _last(request: web.Request, name: str) -> str:
+    """What the proxy has added last, to the header or in a line of its own; "" if there is nothing."""
+    return ",".join(request.headers.getall(name, ())).split(",")[-1].strip()
 
 
 def _without_port(hop: str) -> str:
