@@ -8,8 +8,8 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import pytest
 
+from server.backends.sqlite.ballast import SIZE
 from server.child.process.disk import is_full
 from tests.service import ROOT, Payload, Service, gone
 from tests.site import Site, sha256
@@ -267,14 +268,11 @@ async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop
 async def test_on_a_disk_without_a_byte_left_tasks_can_be_deleted_which_makes_room(
     small: Volume, site: Site
 ) -> None:
-    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
-    async with Service(small.folder / "service", **settings) as service:
+    async with crowded(small) as service:
         finished = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
         await service.wait(finished["task_id"])
         with small.full():
-            async with asyncio.timeout(20):
-                while await post(service, site.url("/video.mp4")) != HTTPStatus.INSUFFICIENT_STORAGE:
-                    pass  # what the log of the database has room for
+            await submit_until_refused(service, site)
             async with service.client.delete(f"/api/tasks/{finished['task_id']}") as answer:
                 assert answer.status == HTTPStatus.NO_CONTENT
             assert service.files_of(finished["task_id"]) == []
@@ -282,6 +280,33 @@ async def test_on_a_disk_without_a_byte_left_tasks_can_be_deleted_which_makes_ro
             await service.kill()
             await service.start()
         assert service.complaints() == []
+
+
+@pytest.mark.long
+async def test_on_a_disk_without_a_byte_left_tasks_can_be_cancelled(small: Volume, site: Site) -> None:
+    async with crowded(small) as service:
+        waits = await service.submit(site.url("/video.mp4"), auto_start=False)
+        with small.full():
+            await submit_until_refused(service, site)
+            async with service.client.post(f"/api/tasks/{waits['task_id']}/cancel") as answer:
+                assert answer.status == HTTPStatus.OK
+        assert (await service.status(waits["task_id"]))["stage"] == "cancelled"
+
+
+@asynccontextmanager
+async def crowded(volume: Volume) -> AsyncIterator[Service]:
+    """A service that keeps nothing free but its ballast, which is there."""
+    settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
+    async with Service(volume.folder / "service", **settings) as service, asyncio.timeout(60):
+        while not (ballast := service.data / "ballast").exists() or ballast.stat().st_size < SIZE:
+            await asyncio.sleep(0.02)
+        yield service
+
+
+async def submit_until_refused(service: Service, site: Site) -> None:
+    """The log of the database has room for some."""
+    while await post(service, site.url("/video.mp4")) != HTTPStatus.INSUFFICIENT_STORAGE:
+        pass
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """Opening a database: numbered scripts, and files that cannot be used."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -79,6 +80,9 @@ def test_a_script_is_what_is_named_like_one(tmp_path: Path) -> None:
 async def test_only_the_owner_can_read_the_files(path: Path) -> None:
     async with open_store(path, max_queued=10, find_short=short_of) as store:
         await store.add(new_task())
+        async with asyncio.timeout(10):
+            while not path.with_name("ballast").exists():
+                await asyncio.sleep(0.01)
         found = sorted(path.parent.iterdir())
         assert [file.name for file in found] == [
             "ballast", "clipwire.db", "clipwire.db-shm", "clipwire.db-wal"

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE = 4 << 20  # bytes: what the write-ahead log takes for the deletion of a few hundred tasks
+BLOCK = 64 << 10  # bytes
 LEAVES_FREE = 16 << 20  # bytes: on a disk with less room than that the file would only be in the way
 LOOK_EVERY = 10.0  # seconds
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
@@ -31,15 +32,12 @@ class Ballast:
     def take_on(self) -> None:
         """Make the file, if the disk has room for it. Touches the disk."""
         self._looked = time.monotonic()
-        with suppress(OSError):
-            if shutil.disk_usage(self._path.parent).free < SIZE + LEAVES_FREE:
-                return
-            descriptor = os.open(self._path, _NEW, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(os.urandom(SIZE))  # ZFS reserves nothing for `fallocate`, and nothing for zeros
-                file.flush()
-                os.fsync(descriptor)
-            self._is_there = True
+        try:
+            if shutil.disk_usage(self._path.parent).free >= SIZE + LEAVES_FREE:
+                _write(self._path)
+                self._is_there = True
+        except OSError:
+            self.drop()
 
     def drop(self) -> bool:
         """Delete the file; return whether that made room. Touches the disk."""
@@ -47,3 +45,12 @@ class Ballast:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
         return was_there
+
+
+def _write(path: Path) -> None:
+    """Random bytes: ZFS keeps no room for `fallocate`, and needs none for zeros."""
+    descriptor = os.open(path, _NEW, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for _ in range(SIZE // BLOCK):
+            file.write(os.urandom(BLOCK))
+        os.fsync(descriptor)

@@ -17,7 +17,7 @@ from server.backends.grouping import Change, all_touched
 from server.backends.rows import read_task
 from server.backends.sqlite.memory import Memory
 from server.errors import IdempotencyMismatch, QueueFull
-from server.models import Task, TaskStatus
+from server.models import Stage, Task, TaskStatus
 from server.ports import Submission
 
 TASKS_BY_ID = """
@@ -86,6 +86,8 @@ class Save(Change[bool]):
 
     def __post_init__(self) -> None:
         self.touches = (self.status.task_id,)
+        # The partial files of cancelled tasks are given up if others need their room.
+        self.makes_room = self.status.stage is Stage.CANCELLED
 
     def row(self) -> tuple[object, ...]:
         return *self.values, self.status.task_id, self.status.revision - 1
@@ -110,6 +112,7 @@ class Together(Change["list[Task] | None"]):
 
     def __post_init__(self) -> None:
         self.touches = tuple(all_touched((*self.saves, *self.adds)))
+        self.makes_room = any(save.makes_room for save in self.saves)
 
 
 @dataclass(eq=False)

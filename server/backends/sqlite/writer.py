@@ -4,6 +4,7 @@ import asyncio
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import aiosqlite
@@ -36,10 +37,18 @@ class Writer(GroupWriter):
         self._patience = PATIENCE
         self._held_since: float | None = None  # by another program
         self._ballast = ballast
+        self._taking_on: asyncio.Task[None] | None = None  # aside: no answer waits for it
 
     async def __aenter__(self) -> Self:
         await self._db.execute_fetchall(f"PRAGMA busy_timeout = {_TRY_FOR * 1000:.0f}")
         return await super().__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self._taking_on:
+            await asyncio.wait([self._taking_on])
 
     def hurry(self) -> None:
         self._patience = 0.0
@@ -52,8 +61,8 @@ class Writer(GroupWriter):
                 raise
             await self._transaction(changes)
         self._committed(changes)
-        if self._ballast.is_due:
-            await to_thread(self._ballast.take_on)
+        if self._ballast.is_due and (self._taking_on is None or self._taking_on.done()):
+            self._taking_on = asyncio.create_task(to_thread(self._ballast.take_on), name="ballast")
 
     async def _transaction(self, changes: Sequence[Change[Any]]) -> None:
         with available(self._path):
