@@ -120,10 +120,18 @@ class Link:
             raise psycopg.OperationalError("the server goes away")
         if self._db is None or self._db.closed:
             async with asyncio.timeout(self._within):
-                self._db = await connect(self._url, *LETS_GO, *self._settings)
-                longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
-                await self._db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
+                self._db = await self._connect()
         return self._db
+
+    async def _connect(self) -> AsyncConnection:
+        db = await connect(self._url, *LETS_GO, *self._settings)
+        try:
+            longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
+            await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
+        except BaseException:
+            await db.close()
+            raise
+        return db
 
 
 class Links:
