@@ -112,6 +112,22 @@ async def test_what_a_late_attempt_wrote_after_the_end_is_gone_within_a_minute(
     keeping.cancel()
 
 
+async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node that the task ended on may have died before it looked again."""
+    monkeypatch.setattr(house, "LATE", 0.1)
+    monkeypatch.setattr(house, "LOOK_EVERY", 0.01)
+    await put(bucket, *OF_ATTEMPTS[:2])
+    keeping = asyncio.create_task(
+        House(bucket).keep(Known(at(Stage.COMPLETED, 2)), sweeps=False, ended=[TASK])
+    )
+    async with asyncio.timeout(5):
+        while await left(bucket) != {OF_ATTEMPTS[1]}:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+
+
 async def test_what_a_late_attempt_wrote_after_a_removal_is_gone_within_a_minute(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +155,7 @@ async def test_what_an_attempt_wrote_in_its_last_moments_of_a_removed_task_is_go
         await workplace.note(TASK, "so far")
         await House(bucket).remove(TASK)
     assert await left(bucket) == {f"logs/{TASK}"}
-    keeping = asyncio.create_task(files.look_after_ends(Known()))
+    keeping = asyncio.create_task(files.look_after_ends(Known(), []))
     async with asyncio.timeout(5):
         while await left(bucket):
             await asyncio.sleep(0.01)

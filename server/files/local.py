@@ -9,7 +9,7 @@ Entries of `files/` with other names are not Clipwire's, and are left alone.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -124,10 +124,10 @@ class LocalFiles:
         workplace = self.workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs, self._files)
 
-    async def look_after_ends(self, tasks: Known) -> None:
+    async def look_after_ends(self, tasks: Known, ended: Sequence[str]) -> None:
         """Nothing to do: a late attempt cannot publish, since `remove` has deleted its work directory."""
 
-    async def sweep_here(self, tasks: Known) -> None:
+    async def sweep_here(self, tasks: Known, ended: Sequence[str]) -> None:
         """What each node of a cluster sweeps when it starts."""
         await self.sweep(tasks)
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 3  # of `Database`, which the engine uses as well
+ENDED_LATELY = 120.0  # seconds: in so long a late attempt has written what it may still write
 SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks become due without any event
 
 
@@ -117,7 +118,7 @@ async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) ->
         if worker:
             await _begin_work(stack, common, worker, tasks, dispatcher)
         else:
-            looking = common.files.look_after_ends(store)
+            looking = common.files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await stack.enter_async_context(in_background(looking, "late attempts"))
         own = Readiness(store.ping, common.disk, common.fork_server, common.jobs.tools, common.files.ping)
         yield Backend(
@@ -267,7 +268,8 @@ async def _begin_work(
     await enter(in_background(carry_out_wishes(worker.jobs, common.runner.finish, common.said), "wishes"))
     watch = DiskWatch(common.runner.reserve, tasks, dispatcher, Room(common.workplace, store).make)
     await enter(in_background(watch.watch(), "disk"))
-    await enter(in_background(common.files.sweep_here(store), "sweep"))
+    sweeping = common.files.sweep_here(store, await store.recent(ENDED_LATELY))
+    await enter(in_background(sweeping, "sweep"))
     if common.leftovers:
         await enter(in_background(common.leftovers.clear(), "leftovers"))
     await enter(_chores(common, tasks))

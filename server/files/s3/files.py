@@ -10,7 +10,7 @@ object that no row names is waste, and is deleted.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -198,18 +198,18 @@ class S3Files:
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
         await self._house.keep(tasks)
 
-    async def look_after_ends(self, tasks: Known) -> None:
+    async def look_after_ends(self, tasks: Known, ended: Sequence[str]) -> None:
         """For a node that runs no tasks: late attempts may write objects of tasks that it has removed.
 
-        Runs until cancelled.
+        Also looks after tasks that `ended` shortly before. Runs until cancelled.
         """
-        await self._house.keep(tasks, sweeps=False)
+        await self._house.keep(tasks, sweeps=False, ended=ended)
 
-    async def sweep_here(self, tasks: Known) -> None:
+    async def sweep_here(self, tasks: Known, ended: Sequence[str]) -> None:
         """`sweep` for one node of a cluster: orphans in the bucket are left to `remove_orphans`."""
         workplace = self._workplace
         await Sweep(self, workplace, tasks).through(workplace.works, workplace.logs)
-        await self._house.keep(tasks, sweeps=False)
+        await self._house.keep(tasks, sweeps=False, ended=ended)
 
     async def remove_orphans(self, tasks: Known) -> None:
         """Delete orphans in the bucket: one node does that for the whole cluster."""

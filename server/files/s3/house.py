@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 
 from server.errors import AppError
@@ -49,8 +49,13 @@ class House:
         found = [each.key async for each in self._bucket.keys(place.rstrip("/"))]
         await self._bucket.delete(key for key in found if _is_waste(key.removeprefix(place), status))
 
-    async def keep(self, tasks: Known, *, sweeps: bool = True) -> None:
-        """Look after the bucket until cancelled; what fails is retried at the next look."""
+    async def keep(self, tasks: Known, *, sweeps: bool = True, ended: Iterable[str] = ()) -> None:
+        """Look after the bucket until cancelled; what fails is retried at the next look.
+
+        `ended` are tasks that ended shortly before: whoever looked after them may have died since.
+        """
+        late = time.monotonic() + LATE
+        self._ended = dict.fromkeys(ended, late) | self._ended
         sweep_at = 0.0 if sweeps else math.inf
         while True:
             try:
