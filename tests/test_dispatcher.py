@@ -56,11 +56,11 @@ async def test_a_host_gets_no_more_than_its_share(open_scene: OpenScene) -> None
     async with open_scene(at_once=4, per_host=1) as scene:
         for name, host in (("a", "one"), ("b", "one:81"), ("c", "two"), ("d", "ONE")):
             await scene.queue(name, host)
-        await scene.attempts.have_begun("a", "c")
+        await scene.attempts.have_begun_together("a", "c")
         scene.attempts.end("a", DONE)
-        await scene.attempts.have_begun("a", "c", "b")
+        await scene.attempts.have_begun_together("a", "c", "b")
         scene.attempts.end("b", Failed(code="http_404"))
-        await scene.attempts.have_begun("a", "c", "b", "d")
+        await scene.attempts.have_begun_together("a", "c", "b", "d")
         assert scene.attempts.most["one"] == 1
 
 
@@ -68,7 +68,7 @@ async def test_a_host_whose_place_is_taken_holds_up_no_other(open_scene: OpenSce
     async with open_scene(at_once=2, per_host=1) as scene:
         for name, host in (("a", "one"), ("b", "one"), ("c", "two")):
             await scene.queue(name, host)
-        await scene.attempts.have_begun("a", "c")
+        await scene.attempts.have_begun_together("a", "c")
 
 
 @pytest.mark.parametrize("per_host", [0, 1])
