@@ -412,6 +412,25 @@ async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     assert "Resource temporarily unavailable" in caplog.text
 
 
+async def test_a_fork_server_that_ends_just_before_the_service_does_is_reaped(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    (program := tmp_path / "ends.py").write_text("")
+    monkeypatch.setattr(forkserver, "PROGRAM", program)
+    waited_for: list[asyncio.subprocess.Process] = []
+    waits, wait = asyncio.Event(), asyncio.subprocess.Process.wait
+
+    async def and_says_so(process: asyncio.subprocess.Process) -> int:
+        waited_for.append(process)
+        waits.set()
+        return await wait(process)
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "wait", and_says_so)
+    async with asyncio.timeout(20), ForkServer(None, None):
+        await waits.wait()
+    assert all(process.returncode is not None for process in waited_for)
+
+
 async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> None:
     lost = TaskStatus.model_validate(
         {"task_id": "t", "url": "http://media.test/", "created_at": "2024-01-01T00:00:00Z", "lost": 2}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from server.jobs import Job, to_message
+from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,8 @@ class ForkServer:
                 self._control = None
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()  # it may be busy warming; its children die with it
-                await process.wait()
+                # A fork server may end by itself just before the service does.
+                await to_the_end(process.wait())
                 for job_id in list(self._children):
                     self._lose(job_id)
 
