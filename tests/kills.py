@@ -175,8 +175,10 @@ class Rampage:
             await asyncio.gather(*self._watchers)
 
     def check(self) -> None:
-        """Check all tasks; call it when all have ended."""
+        """Check all tasks; call it when all have ended. The log of a task that failed is shown."""
         for witness in self.witnesses:
+            if witness.newest["stage"] == "failed":
+                print(_log_of(self.service, witness.task_id))
             witness.check()
 
     async def close(self) -> None:
@@ -351,6 +353,10 @@ class Rampage:
                         payload = witness.saw(message.data, floor)
                         floor = payload["revision"] + 1
             await asyncio.sleep(0.05)
+
+
+def _log_of(service: Service, task_id: str) -> str:
+    return (service.data / "logs" / f"{task_id}.log").read_text(errors="replace")
 
 
 Strike = Callable[[Any], Awaitable[None]]  # a method of `Rampage`
