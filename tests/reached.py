@@ -57,8 +57,12 @@ async def _store_cookies(service: Service) -> None:
 
 
 def _kinds(site: Site, page: str, live: str) -> list[Kind]:
-    """`{n}` gives each task a broadcast of its own: the site's broadcasts go on with each request."""
-    wanted = f"end={_LENGTH}&over=7&n={{n}}"
+    """`{n}` gives each task a broadcast of its own: the site's broadcasts go on with each request.
+
+    They stay there however often they are asked for: else a task whose attempts were all killed early would
+    find nothing left to record.
+    """
+    wanted = f"end={_LENGTH}&over=7&gone=100000&n={{n}}"
     with_cookies = {"live": "record", "cookies": "main"}
     kinds = [
         Kind(site.url("/told/parts?rate=900000"), seconds=2 * SECONDS),
