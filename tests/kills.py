@@ -12,7 +12,14 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,11 +182,19 @@ class Rampage:
             await asyncio.gather(*self._watchers)
 
     def check(self) -> None:
-        """Check all tasks; call it when all have ended. The log of a task that failed is shown."""
+        """Check all tasks; call it when all have ended."""
         for witness in self.witnesses:
-            if witness.newest["stage"] == "failed":
-                print(_log_of(self.service, witness.task_id))
-            witness.check()
+            with self.explaining(witness):
+                witness.check()
+
+    @contextmanager
+    def explaining(self, witness: Witness) -> Iterator[None]:
+        """Show the log of the task where a check of it fails."""
+        try:
+            yield
+        except AssertionError:
+            print((self.service.data / "logs" / f"{witness.task_id}.log").read_text(errors="replace"))
+            raise
 
     async def close(self) -> None:
         for watcher in self._watchers:
@@ -355,10 +370,6 @@ class Rampage:
             await asyncio.sleep(0.05)
 
 
-def _log_of(service: Service, task_id: str) -> str:
-    return (service.data / "logs" / f"{task_id}.log").read_text(errors="replace")
-
-
 Strike = Callable[[Any], Awaitable[None]]  # a method of `Rampage`
 _ODDS: dict[Strike, int] = {
     Rampage._kill_child: 30,
@@ -384,28 +395,35 @@ def _is(process: psutil.Process, program: str, *, fork: bool | None) -> bool:
 async def check_files(rampage: Rampage, folder: Path) -> None:
     """Fail unless every file of every task is complete and correct."""
     for witness in rampage.witnesses:
-        kind, done = witness.kind, witness.newest
-        assert done["stage"] == "completed", f"{done}\n" + "\n".join(rampage.service.log[-40:])
-        assert sorted(done["files"]) == kind.files
-        for name, link in done["files"].items():
-            file = await rampage.service.fetch(link, folder / "fetched")
-            if name.startswith("subtitle."):
-                assert await asyncio.to_thread(cues, file) == WORDS, done
-                continue
-            film = await probe(file)
-            if kind.within:
-                found = await asyncio.to_thread(streams, file)
-                assert [language for language, _ in found] == list(kind.within), done
-            if kind.recorded is not None:
-                pieces = await pieces_of(rampage.service, done["task_id"])
-                check_recording(witness, kind.recorded, film, file.stat().st_size, pieces)
-                continue
-            if name == "video" and kind.same_as:
-                assert sha256(file) == sha256(rampage._media / kind.same_as), done
-            else:
-                assert film.duration == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
-            if name == "video":  # nothing else shows a segment that is missing or duplicated
-                assert film.pictures == kind.seconds * FRAMES, done
+        done = witness.newest
+        with rampage.explaining(witness):
+            assert done["stage"] == "completed", f"{done}\n" + "\n".join(rampage.service.log[-40:])
+            assert sorted(done["files"]) == witness.kind.files
+            for name, link in done["files"].items():
+                await _check_file(
+                    rampage, witness, name, await rampage.service.fetch(link, folder / "fetched")
+                )
+
+
+async def _check_file(rampage: Rampage, witness: Witness, name: str, file: Path) -> None:
+    kind, done = witness.kind, witness.newest
+    if name.startswith("subtitle."):
+        assert await asyncio.to_thread(cues, file) == WORDS, done
+        return
+    film = await probe(file)
+    if kind.within:
+        found = await asyncio.to_thread(streams, file)
+        assert [language for language, _ in found] == list(kind.within), done
+    if kind.recorded is not None:
+        pieces = await pieces_of(rampage.service, done["task_id"])
+        check_recording(witness, kind.recorded, film, file.stat().st_size, pieces)
+        return
+    if name == "video" and kind.same_as:
+        assert sha256(file) == sha256(rampage._media / kind.same_as), done
+    else:
+        assert film.duration == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
+    if name == "video":  # nothing else shows a segment that is missing or duplicated
+        assert film.pictures == kind.seconds * FRAMES, done
 
 
 async def pieces_of(service: Service, task_id: str) -> int:
