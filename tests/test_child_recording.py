@@ -198,6 +198,22 @@ async def test_what_is_recorded_of_a_broadcast_that_has_ended_meanwhile_is_not_t
     assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
 
 
+@pytest.mark.parametrize(("recorded", "kept"), [(1, 8), (4, 16)], ids=["all of it", "its last part alone"])
+async def test_what_was_recorded_is_not_there_twice_if_the_broadcast_ends_while_ffmpeg_begins(
+    shelf: Shelf, site: Site, media: Path, tmp_path: Path, recorded: int, kept: int
+) -> None:
+    """Its playlist has no end when the child looks, and one when ffmpeg does: it has 8 s then."""
+    stream = {"url": site.url(f"{BROADCAST}?step=5&end=8"), "protocol": "m3u8_native", "ext": "mp4"}
+    live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
+    (tmp_path / "t").mkdir()
+    repeated = ["-stream_loop", str(recorded - 1), "-i", str(media / "video.mp4")]
+    command = ["-v", "error", "-nostdin", *repeated, "-c", "copy", str(tmp_path / "t/recorded-0001.mkv")]
+    assert await (await asyncio.create_subprocess_exec(FFMPEG, *command)).wait() == 0
+    outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
+    assert "recorded-0002.mkv" in outcome.log
+    assert (await film(outcome.file("video"))).duration == pytest.approx(kept, abs=0.3)
+
+
 async def test_a_piece_that_holds_nothing_keeps_nobody_from_what_there_is(
     shelf: Shelf, site: Site, tmp_path: Path
 ) -> None:

@@ -310,9 +310,10 @@ class Download:
         def again() -> list[dict[str, Any]] | None:
             return self._still_live(engine, streams)
 
-        if self._has_recorded() and broadcasts.have_ended(engine, streams):
+        has_ended = partial(broadcasts.have_ended, engine)
+        if self._has_recorded() and has_ended(streams):
             return
-        Recording(self._directory, self._job, self._log, on_size, again, engine.cookiejar).run(
+        Recording(self._directory, self._job, self._log, on_size, again, has_ended, engine.cookiejar).run(
             streams, self._finish_asked, partial(self.throttle.pace, stops=False)
         )
 

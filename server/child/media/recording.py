@@ -73,7 +73,7 @@ class Recording:
 
     What `on_size` raises ends the recording; so does a piece as large as a file may be, which is kept.
     `again` is called after an interruption, and returns the streams to go on with, or None if the broadcast
-    is over. `jar` are yt-dlp's cookies.
+    is over. `has_ended` says whether streams have an end by now. `jar` are yt-dlp's cookies.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Recording:
         log: Log,
         on_size: Callable[[int, int], None],
         again: Callable[[], Streams | None],
+        has_ended: Callable[[Streams], bool],
         jar: Any,
     ) -> None:
         self._directory = directory
@@ -90,9 +91,12 @@ class Recording:
         self._log = log
         self._on_size = on_size
         self._again = again
+        self._has_ended = has_ended
         self._jar = jar
         self._size = self._earlier = self._measure()
         self._grew = False
+        self._goes_on_with: Streams | None = None
+        self._is_in_doubt = False
 
     def run(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> None:
         """Return when the broadcast is over, or `finish` is set and there is something to keep."""
@@ -111,11 +115,13 @@ class Recording:
         earlier = pieces(self._directory)
         path = self._directory / f"{PIECE}{len(earlier) + 1:04}.mkv"
         self._log.write(f"recording into {path.name}")
-        self._grew = False
+        self._goes_on_with, self._is_in_doubt, self._grew = streams if earlier else None, False, False
         with guarded.way_to(streams, pace, self._job.proxy, self._jar) as server:
             command = self._command(streams, path, server, goes_on=bool(earlier))
             with guarded.running(command, server, self._log) as run:
                 self._watch(run, finish, server)
+        if self._is_in_doubt:
+            _keep_once(earlier, path, is_whole=run.program.returncode == 0)
         return self._is_over(run) or finish.is_set()
 
     def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server) -> None:
@@ -141,6 +147,8 @@ class Recording:
         size = self._measure()
         if size <= self._size:
             return False
+        if not self._grew and self._goes_on_with:
+            self._is_in_doubt = self._has_ended(self._goes_on_with)
         self._grew = True
         self._size = size
         self._on_size(size, size - self._earlier)
@@ -180,6 +188,20 @@ class Recording:
         """Have ffmpeg align the second input with the first: they may begin at different moments."""
         known = at and "-isync" in programs.help_on(self._job.ffmpeg, "long")
         return ["-isync", "0"] if known else []
+
+
+def _keep_once(earlier: list[Path], last: Path, *, is_whole: bool) -> None:
+    """Where the broadcast ended while ffmpeg began with the piece `last`: ffmpeg goes on with the newest
+    segment of a broadcast, but begins with the first of one that has ended.
+
+    `is_whole`: the last piece was recorded to its end.
+    """
+    if not is_whole or last.stat().st_size < sum(piece.stat().st_size for piece in earlier):
+        last.unlink()  # a second of the end may be missing then; else everything might be there twice
+        return
+    for piece in earlier[1:]:
+        piece.unlink()
+    last.replace(earlier[0])
 
 
 def _mapped(at: int, stream: Mapping[str, Any], usual: str) -> list[str]:
