@@ -188,6 +188,31 @@ async def test_what_is_the_same_is_gone_on_with(
         }
 
 
+@pytest.mark.parametrize(
+    "is_known", [True, False], ids=["and says how long it is", "and does not say how long it is"]
+)
+async def test_a_file_that_has_come_whole_is_kept_if_its_source_knows_no_parts(
+    jobs: Jobs, film: bytes, tmp_path: Path, is_known: bool
+) -> None:
+    """A child was killed between the last byte and the file's new name."""
+
+    async def whole(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "video/mp4"})
+        response.content_length = len(film) if is_known else None
+        await response.prepare(request)
+        await response.write(film)
+        return response
+
+    async with opened(Shelf(film)) as shelf:
+        await begin_and_kill(jobs, shelf, tmp_path / "t")
+        [partial] = (tmp_path / "t").glob("*.part")
+        partial.write_bytes(film)
+        shelf.part = whole
+        outcome = await again(jobs, shelf, tmp_path / "t")
+        assert outcome.file("video").read_bytes() == film
+        assert len(shelf.ranges) == 2
+
+
 @pytest.mark.parametrize("deaf", [False, True], ids=["knows If-Range", "does not know If-Range"])
 @pytest.mark.parametrize(
     ("path", "before", "after"),

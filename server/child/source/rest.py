@@ -22,6 +22,10 @@ class Another(Exception):
     """The bytes that come are not those of the partial file."""
 
 
+class NothingMissing(Exception):
+    """The partial file is complete already."""
+
+
 def tail(path: Path) -> bytes:
     """The last `COMPARED` bytes at `path`, or fewer."""
     with path.open("rb") as file:
@@ -64,8 +68,15 @@ class Rest:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._response, name)
 
+    @property
+    def is_empty(self) -> bool:
+        return self._left == 0
+
     def read(self, amount: int) -> bytes:
-        """Raises `JobFailed` if no byte comes at all: an immediate retry would get no more, either."""
+        """Raises `JobFailed` if no byte comes at all: an immediate retry would get no more, either.
+
+        Raises `NothingMissing` if none comes and nobody has said that there are more.
+        """
         data = self._read(amount if self._left is None else min(amount, self._left))
         self._nothing_yet = self._nothing_yet and not data
         if self._left is not None:
@@ -80,5 +91,7 @@ class Rest:
                 raise
             raise JobFailed("incomplete", f"what is there comes again, and no more: {error}") from error
         if not data and amount and self._nothing_yet:
+            if self._left is None:
+                raise NothingMissing
             raise JobFailed("incomplete", "what is there comes again, and no more")
         return data

@@ -27,7 +27,7 @@ from server.child.process import borrowed
 from server.child.process.failed import Expired, JobFailed
 from server.child.source import lengths, pages
 from server.child.source.partial import Partial, Source, note_of
-from server.child.source.rest import COMPARED, Another, Rest, skip, tail
+from server.child.source.rest import COMPARED, Another, NothingMissing, Rest, skip, tail
 from server.child.source.tries import Tries
 
 _MOST_ODD: Final = 4
@@ -46,10 +46,6 @@ def install() -> None:
 
 class _Contradicted(Exception):
     """The file that the source has now is not the one that the partial file began with."""
-
-
-class _NothingMissing(Exception):
-    """The partial file is complete already."""
 
 
 class _NoTotal(Exception):
@@ -85,7 +81,7 @@ def _attempt(self: Any, partial: Partial, filename: str, info: dict[str, Any]) -
     asking.report_retry = bound(_report_retry, self, tries, partial)
     try:
         return _all_of_it(asking, tries, filename, info)
-    except _NothingMissing:
+    except NothingMissing:
         self.try_rename(str(partial.path), filename)
         size = Path(filename).stat().st_size
         finished = {"status": "finished", "downloaded_bytes": size, "total_bytes": size}
@@ -223,7 +219,11 @@ class _Asking:
         last = tail(self._partial.path)
         skip(response, start - begins, last, self._on_bytes if begins == 0 else lambda _: None)
         self._partial.goes_on_as(answer)
-        return Rest(response, start, self._stop, answer.total)
+        rest = Rest(response, start, self._stop, answer.total)
+        if rest.is_empty:
+            response.close()
+            raise NothingMissing
+        return rest
 
     def _compare(self, request: Request, start: int, source: Source) -> Response | Rest:
         """Where the ETag or `If-Range` does not tell: request the last bytes again, and compare them."""
@@ -248,7 +248,7 @@ class _Asking:
             return _Contradicted("the source has become shorter")
         if size < answer.total:
             return self._odd_answer()
-        return _NothingMissing()
+        return NothingMissing()
 
 
 def _tell_again(downloader: Any, info: dict[str, Any], count: int) -> None:
