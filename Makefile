@@ -29,10 +29,12 @@ run-cluster: packages
 install:
 	$(INSTALL) run
 
-# Environment variables, because pytest's workers and the servers that tests start do not inherit `-X dev`. The debug
-# allocator of the development mode, which checks C extensions, is off: it costs a tenth of the time. Bytecode is
-# written even if the machine disables that; otherwise each process compiles everything again.
-MODE = PYTHONDEVMODE=1 PYTHONMALLOC=default PYTHONDONTWRITEBYTECODE=
+# Environment variables, because pytest's workers and the servers that tests start do not inherit `-X` and `-W`.
+# Bytecode is written even if the machine disables that; otherwise each process compiles everything again.
+MODE = PYTHONWARNINGS=default PYTHONFAULTHANDLER=1 PYTHONDONTWRITEBYTECODE=
+# With asyncio's checks, which cost a twentieth of the time. Without the debug allocator, which checks C extensions
+# and costs a tenth.
+THOROUGH = PYTHONDEVMODE=1 PYTHONMALLOC=default
 PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
 test: tools
@@ -40,7 +42,7 @@ test: tools
 
 # Fewer workers: these tests examine how the service survives faults, and a busy machine would disturb them.
 test-long: tools
-	$(PYTEST) --numprocesses 4 -o faulthandler_timeout=480 -m long $(ARGS)
+	$(THOROUGH) $(PYTEST) --numprocesses 4 -o faulthandler_timeout=480 -m long $(ARGS)
 
 check: packages
 	$(PYTHON) -m ruff check

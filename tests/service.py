@@ -26,7 +26,8 @@ import psutil  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
-# asyncio's debug mode, in which tests run the service, warns of slow steps: that depends on the machine.
+# asyncio's debug mode, in which `make test-long` runs the service, warns of slow steps: that depends on the
+# machine.
 _SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _PATIENCE = 30
@@ -41,7 +42,7 @@ class Service:
     The client belongs to an event loop, the process does not: the next test can go on with the process.
     """
 
-    command: tuple[str, ...] = (sys.executable, "-X", "dev", "-m", "server")
+    command: tuple[str, ...] = (sys.executable, "-W", "default", "-m", "server")
     cwd = ROOT
     patience = _PATIENCE  # seconds that a start, and an end, may take
 
@@ -292,7 +293,7 @@ class Service:
 class Told(Service):
     """A service whose children have one more extractor: see `tests.fakes.told`."""
 
-    command = (sys.executable, "-X", "dev", str(ROOT / "tests" / "fakes" / "telling.py"))
+    command = (sys.executable, "-W", "default", str(ROOT / "tests" / "fakes" / "telling.py"))
 
 
 class Services:
