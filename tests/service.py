@@ -7,10 +7,8 @@ service in turn (`Services`), unless they test its start or its end.
 import asyncio
 import itertools
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +21,8 @@ from typing import IO, Any, Self
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
@@ -240,7 +240,7 @@ class Service:
         inherited.pop("PORT", None)
         ours = {
             "CLIPWIRE_CONFIG": str(configuration),
-            "CLIPWIRE_SERVER__PORT": self.url.rpartition(":")[2] or str(_port()),
+            "CLIPWIRE_SERVER__PORT": self.url.rpartition(":")[2] or str(free_port()),
             "CLIPWIRE_STORAGE__DATA_DIR": str(self.data),
             "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1"]',
         }
@@ -336,15 +336,6 @@ async def _exit_status(process: "subprocess.Popen[bytes]") -> int:
             loop.remove_reader(pidfd)
             os.close(pidfd)
     return process.wait()
-
-
-def _port() -> int:
-    """A free port outside the ephemeral range, so that it is still free when the service restarts."""
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(10_000, first)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def descendants(pid: int) -> list[psutil.Process]:

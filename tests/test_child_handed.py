@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import pytest
 from server.child.media import handed
 from server.child.network.guard import AddressBlocked
 from tests.jobs import Jobs, broken, probe, told
+from tests.ports import free_port
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site, open_site
 from tests.site import probe as look_into
@@ -119,13 +119,6 @@ async def running(command: list[str]) -> AsyncIterator[asyncio.subprocess.Proces
         await program.wait()
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def rtmp(link: str, **more: object) -> dict[str, Any]:
     return {"id": "a", "title": "Film", "formats": [{"format_id": "0", "url": link, "ext": "flv"}], **more}
 
@@ -145,7 +138,7 @@ async def test_rtmp_is_recorded(shelf: Shelf, media: Path, tmp_path: Path) -> No
 
 
 async def test_rtmp_that_nobody_serves_has_a_code(shelf: Shelf, tmp_path: Path) -> None:
-    link = f"rtmp://127.0.0.1:{free_port('127.0.0.1')}/live/film"
+    link = f"rtmp://127.0.0.1:{free_port()}/live/film"
     outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
     assert broken(outcome)[:2] == ("connection_failed", True)
 

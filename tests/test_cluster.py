@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.nodes import Cluster
-from tests.cluster.postgres import PostgreSQL, database, free_port, own_postgres
+from tests.cluster.postgres import PostgreSQL, database, own_postgres
+from tests.ports import free_port
 from tests.service import Payload, Service
 from tests.site import Site, sha256
 from tests.test_live import ENDLESS, recording

@@ -34,7 +34,7 @@ def database(service: Inside) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """For writing: it can still be read."""
-    other = sqlite3.connect(path, isolation_level=None)
+    other = sqlite3.connect(path, timeout=60, isolation_level=None)  # a busy server is waited for
     other.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -104,7 +104,7 @@ async def test_what_waits_in_the_queue_begins_when_the_lock_is_gone(
 async def test_a_read_that_another_program_holds_up_is_a_busy_database(tmp_path: Path) -> None:
     """With a log that takes ten seconds to show; without one it does at once."""
     path = tmp_path / "plain.db"
-    other = sqlite3.connect(path, isolation_level=None)
+    other = sqlite3.connect(path, timeout=60, isolation_level=None)  # a busy server is waited for
     other.execute("CREATE TABLE tasks (number)")
     other.execute("BEGIN EXCLUSIVE")
     async with aiosqlite.connect(path, timeout=0.05) as db:

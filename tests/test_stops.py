@@ -95,16 +95,15 @@ async def test_a_request_that_is_complete_too_late_makes_no_task(service: Servic
         assert (await listed.json())["tasks"] == []
 
 
-async def test_an_idle_server_answers_a_long_poll_and_stops_at_once(service: Service, site: Site) -> None:
+async def test_a_stop_answers_a_long_poll_and_does_not_wait_for_its_end(service: Service, site: Site) -> None:
     task = await service.submit(site.url(SLOW), outputs=["video"], auto_start=False)
     async with service.client.get(f"/api/status/{task['task_id']}") as answer:
         tag = answer.headers["ETag"]
     polling = asyncio.create_task(poll(service, task["task_id"], tag))
     await asyncio.sleep(0.2)
-    before = asyncio.get_running_loop().time()
     assert await service.stop() == 0
-    assert asyncio.get_running_loop().time() - before < 2
     assert await polling == 304
+    assert not any("took longer" in line for line in service.log), "it had to be ended by force"
     assert not any(path.suffix in ("-wal", "-shm") for path in service.data.iterdir())
 
 
@@ -126,7 +125,10 @@ async def test_a_stop_in_any_stage_takes_nothing_back(
     assert sorted(done["files"]) == sorted(outputs)
 
 
-async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(service: Service, site: Site) -> None:
+@pytest.mark.parametrize("each", [1, pytest.param(5, marks=pytest.mark.long)])
+async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(
+    service: Service, site: Site, each: int
+) -> None:
     """They read nothing, say nothing, say half of something, wait for what does not come, and ask on."""
     done = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
     waiting = await service.submit(site.url("/1mb.mp4"), auto_start=False)
@@ -135,20 +137,20 @@ async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(service: Servi
     link = (await service.wait(done["task_id"]))["files"]["video"]
     look = json.dumps({"url": site.url("/1mb.mp4?wait=60")}).encode()
     requests = {
-        get(link): 100,
-        get(link) * 20: 20,
-        get(link)[:-2]: 20,
-        get("/api/openapi.json") * 30: 20,
-        get(f"/api/status/{waiting['task_id']}?wait=50", "If-None-Match: *"): 50,
-        post("/api/process", "Content-Length: 100", body=b"{"): 50,
-        post("/api/info", f"Content-Length: {len(look)}", body=look): 20,
-        b"": 20,
+        get(link): 20,
+        get(link) * 20: 4,
+        get(link)[:-2]: 4,
+        get("/api/openapi.json") * 30: 4,
+        get(f"/api/status/{waiting['task_id']}?wait=50", "If-None-Match: *"): 10,
+        post("/api/process", "Content-Length: 100", body=b"{"): 10,
+        post("/api/info", f"Content-Length: {len(look)}", body=look): 4,
+        b"": 4,
     }
     async with AsyncExitStack() as clients:
         for request, times in requests.items():
-            for _ in range(times):
+            for _ in range(times * each):
                 await (await clients.enter_async_context(Raw(service.url))).write(request)
-        for _ in range(20):
+        for _ in range(4 * each):
             await clients.enter_async_context(MuteSocket(service.url, "/ws"))
         async with asyncio.timeout(20):
             while len(inspected(service)) < 4:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cluster.folders import own_folder
-from tests.cluster.postgres import as_somebody, free_port
+from tests.cluster.postgres import as_somebody
+from tests.ports import free_port
 
 READY_WITHIN = 10.0  # seconds
 _SETTINGS = """

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from psycopg import sql
 from server.backends.postgresql import open_store
 from server.files.names import short_of
 from tests.cluster.folders import own_folder
+from tests.ports import free_port
 from tests.tools import without
 
 NOBODY = 65534
@@ -270,9 +270,3 @@ def _is_open(path: Path) -> bool:
     """Whether every user may read and execute `path`, and reach it."""
     file = path.resolve()
     return bool(file.stat().st_mode & 0o005) and all(above.stat().st_mode & 0o001 for above in file.parents)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

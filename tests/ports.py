@@ -1,0 +1,17 @@
+"""Ports on loopback for programs that have to be told one."""
+
+import random
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A free port outside the ephemeral range: no connection, and no server that takes any port, gets it
+    before the program listens there, or while it restarts.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, first)
+        with suppress(OSError), socket.create_server((host, port)):
+            return port
