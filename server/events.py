@@ -247,6 +247,12 @@ class EntriesMoved(_Event):
     failed: int = 0
 
 
+class Waits(_Event):
+    """A queued task waits for more than its turn; `because` is a code for `waiting`."""
+
+    because: str
+
+
 class Paused(_Event):
     pass
 
@@ -292,6 +298,7 @@ _OfTask = (
     | Pictured
     | Completed
     | Failed
+    | Waits
     | Paused
     | Resumed
     | Cancelled
@@ -375,12 +382,22 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, obje
             return _ended(Stage.FAILED, now) | {"error_code": code, "hint": hint}
         case Cancelled():
             return _ended(Stage.CANCELLED, now) | {"error_code": "cancelled"}
-        case Paused():
-            return _STILL | {"stage": Stage.PAUSED, "waiting": None} if stage is not Stage.PAUSED else None
-        case Resumed():
-            return _resumed(status, now) if stage is Stage.PAUSED else None
+        case Waits() | Paused() | Resumed():
+            return _halted(status, event, now)
         case _:
             assert_never(event)
+
+
+def _halted(status: TaskStatus, event: Waits | Paused | Resumed, now: datetime) -> dict[str, object] | None:
+    is_paused = status.stage is Stage.PAUSED
+    match event:
+        case Waits(because=because):
+            is_new = status.stage is Stage.QUEUED and status.waiting is None and not status.awaits_entries
+            return {"waiting": because} if is_new else None
+        case Paused():
+            return None if is_paused else _STILL | {"stage": Stage.PAUSED, "waiting": None}
+        case Resumed():
+            return _resumed(status, now) if is_paused else None
 
 
 def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:

@@ -478,6 +478,8 @@ SCHEDULED = "scheduled"
 """`TaskStatus.waiting` of a task until its `start_at`."""
 DISK_FULL = "disk_full"
 """`TaskStatus.waiting` of a task while the disk has no room for it."""
+HOST_BUSY = "host_busy"
+"""`TaskStatus.waiting` of the next task of a host while `max_per_host` of its tasks run."""
 RATE_WINDOW = "rate_window"
 """`TaskStatus.waiting` of a running download while `rate_windows` allow no bytes."""
 

@@ -42,6 +42,12 @@ async def withdrawn(scene: Scene, *names: str) -> None:
             await scene.dispatcher.withdraw(name)
 
 
+async def says(scene: Scene, name: str, waiting: str) -> None:
+    async with asyncio.timeout(WITHIN):
+        while (await scene.store.get(name)).status.waiting != waiting:
+            await asyncio.sleep(0.01)
+
+
 async def test_no_more_run_at_once_than_allowed(open_scene: OpenScene) -> None:
     async with open_scene(at_once=3) as scene:
         for name in "abcde":
@@ -69,6 +75,19 @@ async def test_a_host_whose_place_is_taken_holds_up_no_other(open_scene: OpenSce
         for name, host in (("a", "one"), ("b", "one"), ("c", "two")):
             await scene.queue(name, host)
         await scene.attempts.have_begun_together("a", "c")
+
+
+async def test_the_next_task_of_a_busy_host_says_that_it_waits_for_a_place(open_scene: OpenScene) -> None:
+    async with open_scene(at_once=3, per_host=1) as scene:
+        for name, host in (("a", "one"), ("b", "one"), ("c", "one"), ("d", "two")):
+            await scene.queue(name, host)
+        await scene.attempts.have_begun_together("a", "d")
+        await says(scene, "b", "host_busy")
+        assert (await scene.store.get("c")).status.revision == 1, "it waits for b"
+        scene.attempts.end("a", DONE)
+        await scene.attempts.have_begun_together("a", "d", "b")
+        assert (await scene.store.get("b")).status.waiting is None
+        await says(scene, "c", "host_busy")
 
 
 @pytest.mark.parametrize("per_host", [0, 1])
@@ -379,7 +398,7 @@ async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch
     async def keep(_: bool) -> None: ...
 
     clock = Clock(steady=lambda: slept)
-    dispatcher = LocalDispatcher(run, 1, 0, lambda _: None, clock, keep, paused=False)
+    dispatcher = LocalDispatcher(run, 1, 0, lambda _: None, clock, keep, run, paused=False)
     task = new_task()
     waits = task.status.model_copy(update={"not_before": clock.now() + timedelta(hours=1)})
     dispatcher.submit(replace(task, status=waits))

@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from server.clock import Clock
-from server.errors import StoreUnavailable
+from server.errors import StoreUnavailable, TaskNotFound
 from server.models import Stage, Task, TaskStatus
 from server.tasks.queue import Queue
 
@@ -31,6 +32,7 @@ class LocalDispatcher:
     """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
 
     `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
+    `host_is_busy` records of a queued task that it waits for a place of its host.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class LocalDispatcher:
         finish: Callable[[str], None],
         clock: Clock,
         keep_paused: Callable[[bool], Awaitable[None]],
+        host_is_busy: Callable[[str], Awaitable[object]],
         *,
         paused: bool,
     ) -> None:
@@ -54,6 +57,9 @@ class LocalDispatcher:
         self._running: dict[str, Running] = {}
         self._held = False
         self._keep_paused = keep_paused
+        self._host_is_busy = host_is_busy
+        self._told: set[str] = set()  # queued tasks of which it was recorded that their host is busy
+        self._telling: set[asyncio.Task[None]] = set()
         self._paused = paused
         self._draining = False
         self._drained = asyncio.Event()
@@ -120,7 +126,7 @@ class LocalDispatcher:
         self.hold()
         for timer in self._delayed.values():
             timer.cancel()
-        jobs = [running.job for running in self._running.values()]
+        jobs = [*(running.job for running in self._running.values()), *self._telling]
         for job in jobs:
             job.cancel()
         if jobs:
@@ -133,6 +139,7 @@ class LocalDispatcher:
 
     def _withdraw_from_queue(self, task_id: str) -> None:
         self._queue.discard(task_id)
+        self._told.discard(task_id)
         if timer := self._delayed.pop(task_id, None):
             timer.cancel()
 
@@ -142,15 +149,33 @@ class LocalDispatcher:
                 self._drained.set()
             return
         while not (self._held or self._paused) and len(self._running) < self._max_concurrent:
-            busy = Counter(running.host for running in self._running.values())
-            entry = self._queue.pop(busy, self._max_per_host)
+            entry = self._queue.pop(self._places_taken(), self._max_per_host)
             if entry is None:
-                return
+                break
             task, host = entry
             task_id = task.status.task_id
+            self._told.discard(task_id)
             job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
             self._running[task_id] = Running(job, host)
             job.add_done_callback(partial(self._ended, task_id))
+        if self._max_per_host and not (self._held or self._paused):
+            self._tell_who_is_held_up()
+
+    def _places_taken(self) -> Counter[str]:
+        return Counter(running.host for running in self._running.values())
+
+    def _tell_who_is_held_up(self) -> None:
+        busy = (host for host, count in self._places_taken().items() if count >= self._max_per_host)
+        for task_id in (task.status.task_id for task in self._queue.next_of(busy)):
+            if task_id not in self._told:
+                self._told.add(task_id)
+                telling = asyncio.create_task(self._tell(task_id), name=f"tell {task_id}")
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
+
+    async def _tell(self, task_id: str) -> None:
+        with suppress(TaskNotFound, StoreUnavailable):  # the task is gone, or it stays without a reason
+            await self._host_is_busy(task_id)
 
     async def _run_in_its_turn(self, task: Task) -> Task | None:
         """Make an attempt; return the task if it is to be queued again, without another read of the store."""

@@ -13,12 +13,12 @@ from server.backends.sqlite import DATABASE, SqliteStore, explained, open_lock, 
 from server.backends.turns import LocalTurns
 from server.clock import Clock, wall
 from server.errors import StorageAway
-from server.events import Completed, Event, Requeued
+from server.events import Completed, Event, Requeued, Waits
 from server.files.cookies import LocalCookies
 from server.files.names import short_of
 from server.files.room import Room
 from server.files.workplace import LocalWorkplace
-from server.models import SCHEDULED, Stage, Task, TaskStatus
+from server.models import HOST_BUSY, SCHEDULED, Stage, Task, TaskStatus
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings, Settings
 from server.tasks.disk import Disk, Reserve
@@ -58,7 +58,7 @@ async def open_embedded(
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
         runner = Runner(store, recorder, fork_server, *own)
         await stack.enter_async_context(_kept_to_the_hours(downloads, runner))
-        dispatcher = _new_dispatcher(stack, runner, store, downloads, clock)
+        dispatcher = _new_dispatcher(stack, runner, recorder, store, downloads, clock)
         tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
@@ -85,7 +85,12 @@ def _kept_to_the_hours(downloads: DownloadSettings, runner: Runner) -> AbstractA
 
 
 def _new_dispatcher(
-    stack: AsyncExitStack, runner: Runner, store: SqliteStore, downloads: DownloadSettings, clock: Clock
+    stack: AsyncExitStack,
+    runner: Runner,
+    recorder: Recorder,
+    store: SqliteStore,
+    downloads: DownloadSettings,
+    clock: Clock,
 ) -> LocalDispatcher:
     dispatcher = LocalDispatcher(
         runner.run,
@@ -94,6 +99,7 @@ def _new_dispatcher(
         runner.finish,
         clock,
         store.keep_paused,
+        lambda task_id: recorder.record(task_id, Waits(because=HOST_BUSY)),
         paused=store.was_paused,
     )
     runner.submit = dispatcher.submit

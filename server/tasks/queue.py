@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from server.models import Task
 
@@ -42,6 +42,11 @@ class Queue:
         task = self._tasks[place[2]]
         self.discard(place[2])
         return task, host
+
+    def next_of(self, hosts: Iterable[str]) -> list[Task]:
+        """The next task of each of `hosts` that has one."""
+        heads = [self._head(host) for host in hosts if host in self._heaps]
+        return [self._tasks[head[2]] for head in heads if head]
 
     def _head(self, host: str) -> Place | None:
         heap = self._heaps[host]

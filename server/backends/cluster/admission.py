@@ -41,8 +41,11 @@ _WAITING = """
 _ADMITTED = """
     UPDATE tasks SET job_id = job
     FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
-# Their new status is stored, so the withdrawal is over: they may be admitted again.
-_KEPT = "UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL"
+# Their new status is stored, so the withdrawal is over: they may be admitted again. But that a host is busy
+# may be recorded after a withdrawal, and does not end it.
+_KEPT = """
+    UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL
+      AND coalesce(status::json ->> 'waiting', '') <> 'host_busy'"""
 _FREED = "UPDATE tasks SET job_id = NULL WHERE job_id = %s"
 # Only of jobs that have not begun: after that the priority no longer matters.
 _OUTDATED = """
@@ -62,6 +65,15 @@ _TAKE_BACK = """
     )
     UPDATE tasks SET job_id = NULL FROM waiting JOIN gone USING (id) WHERE tasks.task_id = waiting.task_id"""
 _RESUME = "DELETE FROM pauses"
+_HELD_UP = """
+    SELECT head.task_id FROM unnest(%(hosts)s::text[]) AS busy(host) CROSS JOIN LATERAL (
+        SELECT task_id FROM tasks, due(status, %(longest)s) AS due
+        WHERE tasks.host = busy.host AND stage = 'queued' AND job_id IS NULL AND NOT removed
+          AND withdrawn_at IS NULL
+          AND coalesce(at <= now() OR at > latest + make_interval(secs => %(differ)s), true)
+        ORDER BY priority DESC, number LIMIT 1) AS head
+    WHERE NOT EXISTS (SELECT FROM pauses)
+      AND (SELECT count(*) FROM tasks WHERE tasks.host = busy.host AND job_id IS NOT NULL) >= %(limit)s"""
 _HOSTS = "SELECT DISTINCT host FROM tasks WHERE stage = 'queued' AND job_id IS NULL AND NOT removed"
 
 Waiting = tuple[str, int, datetime | None, str | None]  # id, priority, not before, node
@@ -131,6 +143,14 @@ class Admission:
 
     async def waited_for(self, db: AsyncConnection) -> list[str]:
         return [host for (host,) in await (await db.execute(_HOSTS)).fetchall()]
+
+    async def held_up(self, db: AsyncConnection, hosts: Sequence[str]) -> list[str]:
+        """The next task of each of `hosts` whose places are all taken."""
+        if not self.max_per_host:
+            return []
+        values = {"hosts": hosts, "longest": MAX_RETRY_AFTER, "differ": CLOCKS_DIFFER}
+        rows = await db.execute(_HELD_UP, values | {"limit": self.max_per_host})
+        return [task_id for (task_id,) in await rows.fetchall()]
 
     async def _drop(self, db: AsyncConnection, job_id: int) -> bool:
         """Delete a job that has not begun; say whether there was one."""

@@ -9,6 +9,7 @@ action is under way is left to that action.
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from psycopg import AsyncConnection
 
@@ -18,8 +19,8 @@ from server.backends.cluster.engine import DOWNLOADS
 from server.backends.cluster.turns import try_turn
 from server.backends.postgresql.locks import OURS
 from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
-from server.events import Requeued
-from server.models import Stage
+from server.events import Requeued, Waits
+from server.models import HOST_BUSY, Stage
 from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -88,13 +89,15 @@ class Sweeper:
         # Seconds that the database must have been there before any worker is judged.
         self._contact = lost_after + min(lost_after / 2, MOST_GRACE)
         self._in_contact_since: float | None = None
+        self._held_up: set[str] = set()  # the next tasks of busy hosts, at the last look
+        self._told: set[str] = set()  # those of them of which that is recorded
         self._damaged: set[str] = set()  # tasks whose rows cannot be read, which has been logged
 
     async def look(self) -> None:
         """Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(max(LOOKS_WITHIN, self._lost_after / 2)):
-                stalled, lost = await self._find()
+                stalled, lost, held_up = await self._find()
         except (StoreUnavailable, TimeoutError) as exc:
             self._in_contact_since = None
             raise DatabaseAway from exc
@@ -102,6 +105,7 @@ class Sweeper:
             await self._take_over(task_id, job_id, self._lost_after)
         for task_id in lost:
             await self._recover(task_id)
+        await self._tell(set(held_up))
 
     async def give_back(self, job_id: int) -> None:
         """End a job that its worker does not run; its task gets another one."""
@@ -114,30 +118,45 @@ class Sweeper:
         for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
             await self._take_over(task_id, job_id, None)
 
-    async def _find(self) -> tuple[list[tuple[str, int]], list[str]]:
-        """Stalled jobs, as task and job, and lost tasks; none while another node sweeps, or it is too early.
+    async def _find(self) -> tuple[list[tuple[str, int]], list[str], list[str]]:
+        """Stalled jobs, as task and job; lost tasks; tasks that wait for a place of their host.
 
-        Admits tasks that wait although there is room.
+        None of them while another node sweeps; only the last while it is too early to judge a worker. Admits
+        tasks that wait although there is room.
         """
         async with self._database.transaction() as db:
             may_judge = self._may_judge()
             if not await _is_first(db):
-                return [], []
-            await self._admission.admit(db, await self._admission.waited_for(db))
+                return [], [], []
+            hosts = await self._admission.waited_for(db)
+            await self._admission.admit(db, hosts)
+            held_up = await self._admission.held_up(db, hosts)
             if not may_judge:
-                return [], []
+                return [], [], held_up
             await db.execute(_MOVE, (DOWNLOADS, self._lost_after))
             await db.execute(_FORGOTTEN, (self._lost_after,))
             await db.execute(_GONE)
             stalled = await (await db.execute(_STALLED, (self._lost_after,))).fetchall()
             lost = await (await db.execute(_LOST)).fetchall()
-            return [(task_id, job_id) for task_id, job_id in stalled], [task_id for (task_id,) in lost]
+            found = [(task_id, job_id) for task_id, job_id in stalled]
+            return found, [task_id for (task_id,) in lost], held_up
 
     def _may_judge(self) -> bool:
         now = asyncio.get_running_loop().time()
         if self._in_contact_since is None:
             self._in_contact_since = now
         return now - self._in_contact_since >= self._contact
+
+    async def _tell(self, held_up: set[str]) -> None:
+        """Record once of each task that it waits for a place of its host, and did so at the last look.
+
+        While that is written, an admission passes over the task.
+        """
+        wait = held_up & self._held_up
+        for task_id in wait - self._told - self._damaged:
+            with suppress(TaskNotFound, ValueError):  # ValueError: its row is damaged, which `_attempt` logs
+                await self._recorder.record(task_id, Waits(because=HOST_BUSY))
+        self._held_up, self._told = held_up, wait
 
     async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
         """End the job and queue its task again, unless the job has ended meanwhile.
