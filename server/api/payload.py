@@ -110,13 +110,13 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "thumbnail": f"{base_path}/api/tasks/{status.task_id}/thumbnail" if status.thumbnail else None,
         "waiting": status.waiting if waits else None,
         "not_before": _instant(_begins(status)) if waits else None,
-        "error_code": status.error_code,
-        "hint": words.hint(status.hint or status.error_code, status.cookies) if status.error_code else None,
-        "cookies": status.cookies,
-        "rank": status.rank or None,
         "playlist_id": status.playlist_id,
         "entries": _entries(status.entries) if status.entries else None,
+        "error_code": status.error_code,
+        "hint": words.hint(status.hint or status.error_code, status.cookies) if status.error_code else None,
         "remedies": offered(status) or None,
+        "cookies": status.cookies,
+        "rank": status.rank or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
