@@ -1,6 +1,7 @@
 """Recordings as a child makes them: what is kept of them, and where ffmpeg may not go meanwhile."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,45 @@ async def test_what_was_recorded_is_not_there_twice_if_the_broadcast_ends_while_
     outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
     assert "recorded-0002.mkv" in outcome.log
     assert (await film(outcome.file("video"))).duration == pytest.approx(kept, abs=0.3)
+
+
+async def test_a_kill_does_not_join_a_recording_to_what_may_repeat_it(
+    jobs: Jobs, shelf: Shelf, site: Site, media: Path, tmp_path: Path
+) -> None:
+    """The broadcast ends while ffmpeg begins with the second piece, which a kill cuts off."""
+    most = (media / "hls/long/0.ts").stat().st_size  # of the segments that come; a later one is larger
+    link = site.url(f"{BROADCAST}?step=5&end=8&stall={most}")
+    stream = {"url": link, "protocol": "m3u8_native", "ext": "mp4", "format_id": "0"}
+    live = {"id": "a", "title": "A", "is_live": True, "formats": [stream]}
+    url = shelf.put("told/it", json.dumps(live).encode(), "application/json")
+    (tmp_path / "t").mkdir()
+    first = tmp_path / "t/recorded-0001.mkv"
+    command = ["-v", "error", "-nostdin", "-i", str(media / "video.mp4"), "-c", "copy", str(first)]
+    assert await (await asyncio.create_subprocess_exec(FFMPEG, *command)).wait() == 0
+    assert (await cut_short(jobs, tmp_path / "t", url, after=first.stat().st_size)).code == -9
+    outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
+    assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        (["0001", "0002", "in-doubt"], ["0001", "0002"]),
+        (["0001", "0002", "whole"], ["whole"]),
+        (["0002", "whole"], ["whole"]),
+        (["whole"], ["whole"]),
+    ],
+    ids=["undecided", "decided", "half deleted", "deleted"],
+)
+def test_whenever_a_kill_comes_nothing_is_kept_twice(
+    tmp_path: Path, left: list[str], kept: list[str]
+) -> None:
+    for name in left:
+        suffix = ".mkv" if name.isdigit() else ""
+        (tmp_path / f"recorded-{name}{suffix}").write_text(name.ljust(20_000))
+    recording.settle(tmp_path)
+    assert [piece.read_text().strip() for piece in recording.pieces(tmp_path)] == kept
+    assert len(list(tmp_path.iterdir())) == len(kept)
 
 
 async def test_a_piece_that_holds_nothing_keeps_nobody_from_what_there_is(

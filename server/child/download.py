@@ -171,6 +171,7 @@ class Download:
 
     def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
         """None if the broadcast is over and what earlier attempts recorded is all there will be."""
+        recording.settle(self._directory)
         recorded = self._has_recorded()
         try:
             info = self._extract(engine)

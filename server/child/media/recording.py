@@ -3,6 +3,10 @@
 A piece is a Matroska file, which takes every codec, and loses only its last second when ffmpeg is killed.
 There is more than one piece if the broadcast or this process was interrupted; what was sent meanwhile is
 missing, and between two pieces a segment may come twice.
+
+ffmpeg goes on with the newest segment of a broadcast, but begins with the first of one that has ended. So a
+further piece is in doubt, and does not count, until the broadcast is known to go on. If it has ended instead,
+either that piece is kept or the earlier ones. One rename decides, since a kill may come at any moment.
 """
 
 import subprocess
@@ -28,6 +32,8 @@ PIECE: Final = "recorded-"
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each new try of a broadcast that broke off; after the last it is taken to be over."""
 
+_IN_DOUBT: Final = f"{PIECE}in-doubt"  # the piece that may repeat the earlier ones
+_WHOLE: Final = f"{PIECE}whole"  # the piece that is kept instead of all others
 _LIST: Final = "recorded.ffconcat"
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds; longer than the reporter's pause, which defers reports
 _GRACE: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
@@ -51,6 +57,16 @@ def pieces(directory: Path) -> list[Path]:
     """What was recorded so far, in this attempt and earlier ones."""
     found = sorted(directory.glob(f"{PIECE}*.mkv"))
     return [piece for piece in found if piece.stat().st_size > _HEADER]
+
+
+def settle(directory: Path) -> None:
+    """Finish what a kill interrupted, before pieces are counted: delete what is not kept."""
+    (directory / _IN_DOUBT).unlink(missing_ok=True)
+    whole = directory / _WHOLE
+    if whole.exists():
+        for piece in directory.glob(f"{PIECE}*.mkv"):
+            piece.unlink()
+        whole.rename(_next(directory))
 
 
 def is_anything(directory: Path, executable: str) -> bool:
@@ -96,7 +112,6 @@ class Recording:
         self._size = self._earlier = self._measure()
         self._grew = False
         self._goes_on_with: Streams | None = None
-        self._is_in_doubt = False
 
     def run(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> None:
         """Return when the broadcast is over, or `finish` is set and there is something to keep."""
@@ -112,16 +127,16 @@ class Recording:
 
     def _record(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> bool:
         """Record one piece; returns whether the broadcast has ended, or `finish` is set."""
-        earlier = pieces(self._directory)
-        path = self._directory / f"{PIECE}{len(earlier) + 1:04}.mkv"
-        self._log.write(f"recording into {path.name}")
-        self._goes_on_with, self._is_in_doubt, self._grew = streams if earlier else None, False, False
+        goes_on, piece = bool(pieces(self._directory)), _next(self._directory)
+        path = self._directory / _IN_DOUBT if goes_on else piece
+        self._log.write(f"recording into {piece.name}")
+        self._goes_on_with = streams if goes_on else None
+        self._size, self._grew = self._measure(), False
         with guarded.way_to(streams, pace, self._job.proxy, self._jar) as server:
-            command = self._command(streams, path, server, goes_on=bool(earlier))
+            command = self._command(streams, path, server, goes_on=goes_on)
             with guarded.running(command, server, self._log) as run:
                 self._watch(run, finish, server)
-        if self._is_in_doubt:
-            _keep_once(earlier, path, is_whole=run.program.returncode == 0)
+        _keep_once(self._directory, is_whole=run.program.returncode == 0)
         return self._is_over(run) or finish.is_set()
 
     def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server) -> None:
@@ -147,15 +162,17 @@ class Recording:
         size = self._measure()
         if size <= self._size:
             return False
-        if not self._grew and self._goes_on_with:
-            self._is_in_doubt = self._has_ended(self._goes_on_with)
+        if not self._grew and self._goes_on_with and not self._has_ended(self._goes_on_with):
+            (self._directory / _IN_DOUBT).rename(_next(self._directory))  # ffmpeg goes on writing into it
         self._grew = True
         self._size = size
         self._on_size(size, size - self._earlier)
         return True
 
     def _measure(self) -> int:
-        return sum(piece.stat().st_size for piece in pieces(self._directory))
+        """The bytes of all pieces, with the one in doubt."""
+        sizes = (path.stat().st_size for path in self._directory.glob(f"{PIECE}*"))
+        return sum(size for size in sizes if size > _HEADER)
 
     def _is_over(self, run: guarded.Run) -> bool:
         """Whether the broadcast ended regularly; raises errors that another piece would meet as well."""
@@ -190,18 +207,20 @@ class Recording:
         return ["-isync", "0"] if known else []
 
 
-def _keep_once(earlier: list[Path], last: Path, *, is_whole: bool) -> None:
-    """Where the broadcast ended while ffmpeg began with the piece `last`: ffmpeg goes on with the newest
-    segment of a broadcast, but begins with the first of one that has ended.
+def _keep_once(directory: Path, *, is_whole: bool) -> None:
+    """Decide on the piece in doubt, if there is one; `is_whole`: it was recorded to its end.
 
-    `is_whole`: the last piece was recorded to its end.
+    Without it a second of the end may be missing; with the others as well everything might be there twice.
     """
-    if not is_whole or last.stat().st_size < sum(piece.stat().st_size for piece in earlier):
-        last.unlink()  # a second of the end may be missing then; else everything might be there twice
-        return
-    for piece in earlier[1:]:
-        piece.unlink()
-    last.replace(earlier[0])
+    doubtful, earlier = directory / _IN_DOUBT, sum(piece.stat().st_size for piece in pieces(directory))
+    if is_whole and doubtful.exists() and doubtful.stat().st_size >= earlier:
+        doubtful.rename(directory / _WHOLE)
+    settle(directory)
+
+
+def _next(directory: Path) -> Path:
+    """Where the piece after those that count belongs."""
+    return directory / f"{PIECE}{len(pieces(directory)) + 1:04}.mkv"
 
 
 def _mapped(at: int, stream: Mapping[str, Any], usual: str) -> list[str]:
