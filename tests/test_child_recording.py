@@ -16,6 +16,7 @@ from tests.jobs import Jobs, Outcome, broken, told
 from tests.shelf import Shelf
 from tests.site import Site, open_site
 from tests.site import probe as film
+from tests.tags import about, cover
 from tests.tools import FFMPEG
 
 BROADCAST = "/hls/broadcast/index.m3u8"
@@ -44,6 +45,16 @@ async def cut_short(jobs: Jobs, folder: Path, url: str, after: int) -> Outcome:
             if event.get("downloaded_bytes", 0) > after:
                 job.kill()
         return await job.end()
+
+
+async def leave_recorded(source: Path, folder: Path, times: int = 1) -> Path:
+    """Make `folder` as a killed child leaves it that has recorded `source` so many times."""
+    folder.mkdir()
+    piece = folder / "recorded-0001.mkv"
+    command = ["-stream_loop", str(times - 1), "-i", str(source), "-c", "copy", str(piece)]
+    ffmpeg = await asyncio.create_subprocess_exec(FFMPEG, "-v", "error", "-nostdin", *command)
+    assert await ffmpeg.wait() == 0
+    return piece
 
 
 async def test_what_is_asked_for_is_made_of_a_recording(jobs: Jobs, site: Site, tmp_path: Path) -> None:
@@ -191,10 +202,7 @@ async def test_what_is_recorded_of_a_broadcast_that_has_ended_meanwhile_is_not_t
     """Its extractor does not know yet, and its playlist has all of it."""
     stream = {"url": site.url(f"{BROADCAST}?step=4&end=8&over=-1"), "protocol": "m3u8_native", "ext": "mp4"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
-    (tmp_path / "t").mkdir()
-    piece = ["-i", str(media / "video.mp4"), "-c", "copy", str(tmp_path / "t/recorded-0001.mkv")]
-    quiet = ["-v", "error", "-nostdin"]
-    assert await (await asyncio.create_subprocess_exec(FFMPEG, *quiet, *piece)).wait() == 0
+    await leave_recorded(media / "video.mp4", tmp_path / "t")
     outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
     assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
 
@@ -206,10 +214,7 @@ async def test_what_was_recorded_is_not_there_twice_if_the_broadcast_ends_while_
     """Its playlist has no end when the child looks, and one when ffmpeg does: it has 8 s then."""
     stream = {"url": site.url(f"{BROADCAST}?step=5&end=8"), "protocol": "m3u8_native", "ext": "mp4"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
-    (tmp_path / "t").mkdir()
-    repeated = ["-stream_loop", str(recorded - 1), "-i", str(media / "video.mp4")]
-    command = ["-v", "error", "-nostdin", *repeated, "-c", "copy", str(tmp_path / "t/recorded-0001.mkv")]
-    assert await (await asyncio.create_subprocess_exec(FFMPEG, *command)).wait() == 0
+    await leave_recorded(media / "video.mp4", tmp_path / "t", times=recorded)
     outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
     assert "recorded-0002.mkv" in outcome.log
     assert (await film(outcome.file("video"))).duration == pytest.approx(kept, abs=0.3)
@@ -224,13 +229,37 @@ async def test_a_kill_does_not_join_a_recording_to_what_may_repeat_it(
     stream = {"url": link, "protocol": "m3u8_native", "ext": "mp4", "format_id": "0"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream]}
     url = shelf.put("told/it", json.dumps(live).encode(), "application/json")
-    (tmp_path / "t").mkdir()
-    first = tmp_path / "t/recorded-0001.mkv"
-    command = ["-v", "error", "-nostdin", "-i", str(media / "video.mp4"), "-c", "copy", str(first)]
-    assert await (await asyncio.create_subprocess_exec(FFMPEG, *command)).wait() == 0
+    first = await leave_recorded(media / "video.mp4", tmp_path / "t")
     assert (await cut_short(jobs, tmp_path / "t", url, after=first.stat().st_size)).code == -9
     outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
     assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+
+
+async def test_what_a_killed_child_has_recorded_gets_all_that_the_page_still_says_of_it(
+    shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    picture = (media / "thumbnail.jpg").read_bytes()
+    over: dict[str, Any] = {"id": "a", "title": "A", "uploader": "Someone", "live_status": "was_live"}
+    over["thumbnails"] = [{"url": shelf.put("thumbnail.jpg", picture)}]
+    over["formats"] = [{"format_id": "0", "url": shelf.put("rerun.mp4", b"")}]
+    await leave_recorded(media / "video.mp4", tmp_path / "t")
+    outputs = ["video", "thumbnail"]
+    outcome = await told(tmp_path / "t", shelf, over, live="record", outputs=outputs, embed_metadata=True)
+    assert about(outcome.file("video")).tags["artist"] == "Someone"
+    assert cover(outcome.file("video")) == outcome.file("thumbnail").read_bytes() == picture
+    assert outcome.described["live"] is outcome.last["video_info"]["live"] is True
+    assert not shelf.asked["rerun.mp4"]
+
+
+async def test_what_a_killed_child_has_recorded_stays_a_recording_though_its_page_is_gone(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    await leave_recorded(media / "video.mp4", tmp_path / "t")
+    wishes: dict[str, Any] = {"outputs": ["video", "thumbnail"], "embed_metadata": True}
+    outcome = await record(jobs, tmp_path / "t", shelf.url("told/gone"), **wishes)
+    assert list(outcome.last["files"]) == ["video"]
+    assert outcome.last["video_info"]["live"] is True
+    assert "described" not in outcome.kinds
 
 
 @pytest.mark.parametrize(

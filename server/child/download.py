@@ -107,11 +107,11 @@ class Download:
         self._finish_asked.set()
 
     def run(self, engine: Engine) -> dict[str, Any]:
-        info = self._extract_or_recall(engine)
-        if info is None:
-            parts.prepare(self._directory, [recording.PIECE])
-            self._reporter.download_started()
-            return self._keep_recorded({}, {})
+        recording.settle(self._directory)
+        recorded = self._has_recorded()
+        info = self._extract_or_recall(engine, recorded=recorded)
+        if recorded and not recording.is_live(info):
+            return self._keep_earlier(engine, info)
         try:
             return self._load_some(engine, info)
         except Exception:
@@ -169,17 +169,14 @@ class Download:
         about |= self._true_length(main, files, kept)
         return self._produced(about, main, files, cut=kept != ALL)
 
-    def _extract_or_recall(self, engine: Engine) -> dict[str, Any] | None:
-        """None if the broadcast is over and what earlier attempts recorded is all there will be."""
-        recording.settle(self._directory)
-        recorded = self._has_recorded()
+    def _extract_or_recall(self, engine: Engine, *, recorded: bool) -> dict[str, Any]:
+        """Empty if the page is gone, and what earlier attempts recorded is all there will be."""
         try:
-            info = self._extract(engine)
+            return self._extract(engine)
         except (DownloadError, JobFailed) as error:
             if not recorded or classify(error, engine.trail).retryable:
                 raise
-            return None
-        return None if recorded and not recording.is_live(info) else info
+            return {}
 
     def _has_recorded(self) -> bool:
         return recording.is_anything(self._directory, self._job.ffmpeg)
@@ -296,6 +293,16 @@ class Download:
             return self._produced(info, None, pictures)
         self._listen_to(engine, streams)
         return self._keep_recorded(info, pictures, cover)
+
+    def _keep_earlier(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
+        """Keep what earlier attempts recorded: the broadcast is over. `info` is empty if its page is gone."""
+        about = info | {"is_live": True}  # as is said of every recording
+        if info:
+            self._channel.send("described", video_info=describe.video_info(about))
+        parts.prepare(self._directory, [recording.PIECE])
+        pictures, cover = self._pictures(engine, about)
+        self._reporter.download_started()
+        return self._keep_recorded(about, pictures, cover)
 
     def _listen_to(self, engine: Engine, streams: list[dict[str, Any]]) -> None:
         counted, began, most = Stream(), time.monotonic(), self._job.max_filesize
