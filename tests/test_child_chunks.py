@@ -13,22 +13,33 @@ from tests.shelf import Shelf
 
 @dataclass
 class Source:
-    """Answers each range, of an unknown whole. The answer of that number breaks off in its middle."""
+    """Answers each range, of an unknown whole unless it `says_total`. The answer of the number `breaks`
+    breaks off in its middle, and after `last` answers the film is gone. With `changes` each has another ETag.
+    """
 
     film: bytes
     says_length: bool = True
+    says_total: bool = False
+    knows_ranges: bool = True
+    changes: bool = False
     breaks: int | None = None
+    last: int | None = None
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
     async def give(self, request: web.Request) -> web.StreamResponse:
-        wanted = request.headers.get("Range")
-        self.asked.append(wanted)
+        wanted = request.headers.get("Range") if self.knows_ranges else None
+        self.asked.append(request.headers.get("Range"))
+        if self.last is not None and len(self.asked) > self.last:
+            raise web.HTTPNotFound
         first, _, last = (wanted or "bytes=0-").removeprefix("bytes=").partition("-")
         data = self.film[int(first) : int(last) + 1 if last else None]
+        total = len(self.film) if self.says_total else "*"
         answer = web.StreamResponse(status=206 if wanted else 200, headers={"Content-Type": "video/mp4"})
         if wanted:
-            answer.headers["Content-Range"] = f"bytes {first}-{int(first) + len(data) - 1}/*"
+            answer.headers["Content-Range"] = f"bytes {first}-{int(first) + len(data) - 1}/{total}"
+        if self.changes:
+            answer.headers["ETag"] = f'"{len(self.asked)}"'
         if self.says_length or wanted:
             answer.content_length = len(data)
         await answer.prepare(request)
@@ -75,3 +86,22 @@ async def test_a_film_comes_whole_though_nobody_says_how_many_chunks_it_has(
     assert outcome.file("video").read_bytes() == source.film
     assert source.asked[0], "it was not asked for in chunks"
     assert len(source.asked) == (2 if breaks is None else 3)
+
+
+@pytest.mark.parametrize(
+    ("knows_ranges", "changes"), [(False, False), (True, True)], ids=["knows no ranges", "changes its ETag"]
+)
+async def test_what_follows_a_partial_file_is_not_taken_for_the_film(
+    source: Source, shelf: Shelf, tmp_path: Path, knows_ranges: bool, changes: bool
+) -> None:
+    """Such a source sends more than the chunk that is asked for, from an earlier byte on."""
+    source.says_total, source.knows_ranges, source.changes = True, knows_ranges, changes
+    source.breaks = source.last = 1
+    film = {"id": "a", "title": "Film", "url": source.url, "ext": "mp4"}
+    await told(tmp_path / "t", shelf, film, outputs=["video"])
+    [partial] = (tmp_path / "t").glob("*.part")
+    assert 0 < partial.stat().st_size < len(source.film)
+    source.breaks = source.last = None
+    chunked = film | {"downloader_options": {"http_chunk_size": 200_000}}
+    outcome = await told(tmp_path / "t", shelf, chunked, outputs=["video"])
+    assert outcome.file("video").read_bytes() == source.film

@@ -48,15 +48,17 @@ class _Contradicted(Exception):
     """The file that the source has now is not the one that the partial file began with."""
 
 
-class _NoTotal(Exception):
-    """The source does not say how long the file is, so the number of chunks is not known."""
+class _Unchunked(Exception):
+    """The source gives no chunks that yt-dlp can follow on: the file is to be fetched without them."""
 
 
 def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
-    """Replaces `HttpFD.real_download`, which takes the first of an unknown number of chunks for the file."""
+    """Replaces `HttpFD.real_download`, which takes the first of an unknown number of chunks for the file, and
+    what follows a partial file for all of it if it is more than the chunk that was asked for.
+    """
     try:
         return _from_one_source(self, filename, info)
-    except _NoTotal as reason:
+    except _Unchunked as reason:
         self.to_screen(f"[download] Without chunks: {reason}")
     return _from_one_source(self, filename, info | {"downloader_options": {}})
 
@@ -152,7 +154,7 @@ class _Asking:
         lengths.put_right(response.headers, request.headers.get("Range"))
         if self._chunked and Source.of(response).total is None:
             response.close()
-            raise _NoTotal("the source does not say how much there is")
+            raise _Unchunked("the source does not say how much there is")
         return response
 
     def _begin(self, response: Response) -> Response | Rest:
@@ -216,6 +218,9 @@ class _Asking:
             raise self._odd_answer()
         if begins == start:
             return self._no_longer(response, start, answer)
+        if self._chunked:
+            response.close()
+            raise _Unchunked("what comes begins before what was asked for")
         last = tail(self._partial.path)
         skip(response, start - begins, last, self._on_bytes if begins == 0 else lambda _: None)
         self._partial.goes_on_as(answer)
