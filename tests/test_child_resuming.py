@@ -15,11 +15,13 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from aiohttp import web
 from yt_dlp import YoutubeDL
-from yt_dlp.downloader.fragment import FragmentFD
+from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.downloader.http import HttpFD
+from yt_dlp.downloader.ism import IsmFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError
 
+from server.child.media import parts
 from server.child.network.throttle import LARGEST_BLOCK
 from server.child.process.log import Log
 from server.child.source import fragments, lengths, options, resuming
@@ -605,7 +607,7 @@ async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp
 
 def test_a_note_counts_what_is_written_and_not_what_other_threads_have_fetched(tmp_path: Path) -> None:
     """yt-dlp counts in one place for both."""
-    downloader: Any = FragmentFD(YoutubeDL(), {})
+    downloader: Any = HlsFD(YoutubeDL(), {})
     ctx: dict[str, Any] = {
         "filename": str(tmp_path / "a.mp4"),
         "total_frags": 4,
@@ -622,6 +624,50 @@ def test_a_note_counts_what_is_written_and_not_what_other_threads_have_fetched(t
         note = json.loads((tmp_path / "a.mp4.ytdl").read_text())["downloader"]
         assert (note["current_fragment"], note["size"]) == ({"index": number}, 5 * number)
     ctx["dest_stream"].close()
+
+
+def test_a_note_counts_what_is_written_where_a_fragment_is_named_before_it_is_counted(tmp_path: Path) -> None:
+    """The files of Smooth Streaming's fragments are numbered from 0 on."""
+    downloader: Any = IsmFD(YoutubeDL(), {})
+    ctx: dict[str, Any] = {
+        "filename": str(tmp_path / "a.ismv"),
+        "total_frags": 4,
+        "ad_frags": 0,
+        "live": False,
+    }
+    fragments._prepare_frag_download(downloader, ctx)
+    for number in (1, 2):
+        fragment = tmp_path / f"a.ismv.part-Frag{number - 1}"
+        fragment.write_bytes(b"12345")
+        ctx |= {"fragment_filename_sanitized": str(fragment), "fragment_index": number}
+        fragments._append_fragment(downloader, ctx, fragment.read_bytes())
+        note = json.loads((tmp_path / "a.ismv.ytdl").read_text())["downloader"]
+        assert (note["current_fragment"], note["size"]) == ({"index": number}, 5 * number)
+    ctx["dest_stream"].close()
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+async def test_a_fragment_that_a_power_cut_has_shortened_is_fetched_to_its_end(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path, left: int
+) -> None:
+    """It had come whole, and was not joined to the others yet."""
+    directory, url = tmp_path / "t", site.url("/hls/ts/index.m3u8?only=0&stall=20000&times=1")
+    async with asyncio.timeout(20), jobs.begin(directory, url, outputs=["video"]) as job:
+        hearing = asyncio.create_task(job.run())
+        while not (whole := [one for one in directory.glob("*-Frag*") if one.name[-1].isdecimal()]):
+            await asyncio.sleep(0.01)
+        job.kill()
+        await hearing
+    os.truncate(whole[0], left)
+    outcome = await jobs.download(directory, url, outputs=["video"])
+    assert (await film_of(outcome.file("video"))).pictures == SECONDS * 25
+
+
+def test_a_note_without_a_byte_of_its_fragment_is_no_beginning(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4.part-Frag1.source").write_text("{}")
+    assert not parts.has_begun(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4.part-Frag1.part").write_text("{}")
+    assert parts.has_begun(tmp_path / "a.mp4")
 
 
 async def test_fragments_leave_no_notes(jobs: Jobs, site: Site, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from server.jobs import Clip
 OUT = "out"
 _MOVED = ".moved"
 _WHOLE = ".whole"
+SOURCE = ".source"
+"""The suffix of the note about the source of an unfinished part, or of one of its fragments."""
 _KEPT = frozenset(("preview.jpg",))
 
 
@@ -86,7 +88,7 @@ def begin_anew(directory: Path, names: Iterable[str]) -> None:
 
 def has_begun(path: Path) -> bool:
     """Whether anything of the part at `path` has come, in this attempt or an earlier one."""
-    return any(map(_size, path.parent.glob(f"{path.name}.part*")))
+    return any(_size(each) for each in path.parent.glob(f"{path.name}.part*") if each.suffix != SOURCE)
 
 
 def _size(path: Path) -> int:
@@ -123,12 +125,12 @@ def lay_aside(path: Path) -> Path:
 
 def _is_vouched_for(path: Path) -> bool:
     note = path.with_name(path.name + _WHOLE)
-    return note.is_file() and note.read_text() == str(path.stat().st_size)
+    return note.is_file() and note.read_text(errors="replace") == str(path.stat().st_size)
 
 
 def _move_back(directory: Path) -> None:
     for note in directory.glob(f"*{_MOVED}"):
-        target = directory / OUT / Path(note.read_text()).name
+        target = directory / OUT / Path(note.read_text(errors="replace")).name
         if target.is_file():
             target.rename(note.with_name(note.name.removesuffix(_MOVED)))
         note.unlink()

@@ -21,11 +21,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from yt_dlp.downloader.dash import DashSegmentsFD
 from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
 
 from server.child.process import borrowed
-from server.child.source.partial import note_of
+from server.child.source.partial import Partial, note_of
 from server.child.source.tries import Tries
 
 _prepare = borrowed.original(FragmentFD, "_prepare_frag_download")
@@ -50,7 +51,8 @@ def _append_fragment(self: Any, ctx: dict[str, Any], content: bytes) -> None:
     ctx["dest_stream"].flush()
     fragment = ctx.pop("fragment_filename_sanitized")
     if self._FragmentFD__do_ytdl_file(ctx):
-        _write_note(self, ctx, int(fragment.rpartition("-Frag")[2]))
+        in_threads = isinstance(self, HlsFD | DashSegmentsFD)  # others name a fragment before they count it
+        _write_note(self, ctx, int(fragment.rpartition("-Frag")[2]) if in_threads else None)
     self.try_remove(fragment)
     note_of(fragment).unlink(missing_ok=True)
 
@@ -86,14 +88,25 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
 def _tidy(part: Path, note: Path, total: int | None) -> None:
     """Truncate `part` to the length in `note`, and delete files of single fragments of another playlist."""
     size, same = _vouched(note, total)
-    if not same:
-        for fragment in part.parent.glob(f"{part.name}-Frag*"):
+    for fragment in part.parent.glob(f"{part.name}-Frag*"):
+        if not same:
             fragment.unlink()
+        elif fragment.name.rpartition("-Frag")[2].isdecimal():
+            _look_at(fragment)
     if size and part.exists() and part.stat().st_size >= size:
         os.truncate(part, size)
     else:
         part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
+
+
+def _look_at(fragment: Path) -> None:
+    """Make a fetched fragment an unfinished one if it has not the length that its source told: a power cut
+    may have truncated it.
+    """
+    partial = Partial(fragment, note_of(str(fragment)))
+    if partial.source is None or partial.source.total != partial.size:
+        fragment.rename(fragment.with_name(fragment.name + ".part"))
 
 
 def _vouched(note: Path, total: int | None) -> tuple[int, bool]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from yt_dlp.networking.common import Response
 from yt_dlp.utils import int_or_none
 
-_NOTE = ".source"
+from server.child.media.parts import SOURCE
 
 
 def note_of(filename: str) -> Path:
     """The file that holds the `Source` of `filename`, once a download has begun."""
-    return Path(filename + _NOTE)
+    return Path(filename + SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ class Partial:
 
     def goes_on_as(self, source: Source) -> None:
         """Write a new note: the bytes are those of `source`, too."""
-        self._note.write_text(json.dumps(asdict(source)))
+        fresh = self._note.with_name(self._note.name + ".new")
+        fresh.write_text(json.dumps(asdict(source)))
+        fresh.replace(self._note)
         self.source = source
 
     def drop(self) -> None:
