@@ -1,11 +1,15 @@
 """Only whole files are published: of what the source has told, nothing is missing."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.jobs import Jobs, broken, probe
+from server.child.fetching import Fetching
+from server.child.process.log import Log
+from tests.jobs import Jobs, broken, download_job, probe
+from tests.shelf import Shelf
 from tests.site import Site, sha256
 from tests.site import probe as look_into
 
@@ -62,7 +66,38 @@ async def test_what_has_come_is_kept_if_it_does_not_come_once_more(
     assert "what has come is kept" in outcome.log
 
 
+def test_what_has_come_is_kept_if_there_is_no_media_in_what_comes_then(media: Path, tmp_path: Path) -> None:
+    film, path = (media / "video.mp4").read_bytes(), tmp_path / "a.mp4"
+    engine = Sending([film, bytes(len(film))])
+    fetching = Fetching(engine, download_job(tmp_path), Log(os.open(os.devnull, os.O_WRONLY)))  # type: ignore[arg-type]
+    part = fetching.fetch({"protocol": "https", "duration": 60}, path, lambda _: None)
+    assert not engine.bodies
+    assert part.path.read_bytes() == film
+
+
+class Sending:
+    """An engine to which a source sends one body after another."""
+
+    def __init__(self, bodies: list[bytes]) -> None:
+        self.bodies = bodies
+
+    def dl(self, name: str, stream: dict[str, Any]) -> tuple[bool, bool]:
+        Path(name).write_bytes(self.bodies.pop(0))
+        return True, True
+
+
 async def test_a_few_frames_less_than_announced_are_nothing(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/page?duration=5"), **VIDEO)
     assert outcome.kinds[-1] == "produced"
     assert len(site.seen("/video.mp4")) == 2
+
+
+async def test_what_is_no_media_is_fetched_anew_by_the_next_attempt(
+    jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    film = (media / "video.mp4").read_bytes()
+    url = shelf.put("a.mp4", bytes(len(film)), "video/mp4")
+    assert broken(await jobs.download(tmp_path / "t", url, **VIDEO)) == ("no_media", False, None)
+    shelf.put("a.mp4", film, "video/mp4")
+    outcome = await jobs.download(tmp_path / "t", url, **VIDEO)
+    assert outcome.file("video").read_bytes() == film

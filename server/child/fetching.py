@@ -65,6 +65,7 @@ class Fetching:
         except JobFailed as error:
             if error.code != "no_media":
                 raise
+            parts.drop(path)  # else the next attempt would find it whole, and never ask the source again
             raise Refused(stream) from error
 
     def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:

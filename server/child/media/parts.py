@@ -18,6 +18,7 @@ from server.jobs import Clip
 OUT = "out"
 _MOVED = ".moved"
 _WHOLE = ".whole"
+_ASIDE = ".aside"
 SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
 _KEPT = frozenset(("preview.jpg",))
@@ -118,9 +119,20 @@ def back_to_unfinished(path: Path) -> None:
 
 def lay_aside(path: Path) -> Path:
     """Rename the part at `path` while it is fetched anew; returns where it is."""
+    _drop_notes(path)
+    return path.rename(path.with_name(path.name + _ASIDE))
+
+
+def drop(path: Path) -> None:
+    """Delete the complete part at `path`, so that it is fetched anew; what is laid aside of it stays."""
+    path.unlink()
+    _drop_notes(path)
+
+
+def _drop_notes(path: Path) -> None:
     for note in path.parent.glob(f"{path.name}.*"):
-        note.unlink()
-    return path.rename(path.with_name(path.name + ".aside"))
+        if not note.name.startswith(path.name + _ASIDE):
+            note.unlink()
 
 
 def _is_vouched_for(path: Path) -> bool:
