@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from server.child.fetching import Fetching
+from server.child.media import parts
 from server.child.process.log import Log
-from tests.jobs import Jobs, broken, download_job, probe
+from tests.jobs import Jobs, broken, download_job, probe, told
 from tests.shelf import Shelf
 from tests.site import Site, sha256
 from tests.site import probe as look_into
@@ -73,6 +74,31 @@ def test_what_has_come_is_kept_if_there_is_no_media_in_what_comes_then(media: Pa
     part = fetching.fetch({"protocol": "https", "duration": 60}, path, lambda _: None)
     assert not engine.bodies
     assert part.path.read_bytes() == film
+
+
+async def test_what_was_laid_aside_when_it_was_killed_is_kept_if_its_source_refuses_now(
+    shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    film = (media / "video.mp4").read_bytes()
+    result = {"id": "a", "title": "A film", "url": shelf.url("a.mp4"), "ext": "mp4", "duration": 60}
+    shelf.put("a.mp4", film)
+    assert (await told(tmp_path / "t", shelf, result, **VIDEO)).last["kind"] == "produced"
+    [note] = (tmp_path / "t").glob("*.mp4.moved")
+    part = (tmp_path / "t/out/video.mp4").rename(note.with_suffix(""))
+    note.unlink()
+    parts.lay_aside(part)  # as if it was killed while it fetched the film once more
+    outcome = await told(tmp_path / "t", shelf, result | {"url": shelf.url("gone.mp4")}, **VIDEO)
+    assert "what has come is kept" in outcome.log
+    assert outcome.file("video").read_bytes() == film
+
+
+def test_what_a_power_cut_has_shortened_is_not_what_was_laid_aside(tmp_path: Path) -> None:
+    part = tmp_path / "a.mp4"
+    part.write_bytes(bytes(2000))
+    parts.lay_aside(part)
+    assert parts.is_laid_aside(part)
+    os.truncate(parts.aside_of(part), 1000)
+    assert not parts.is_laid_aside(part)
 
 
 class Sending:

@@ -33,20 +33,27 @@ class Fetching:
 
         A stream shorter than announced is fetched once more, then taken as it is: pages may be wrong.
         """
-        part = self._fetch_once(stream, path, hook)
-        if not _is_short(part, stream):
-            return part
-        self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
-        aside = parts.lay_aside(path)
+        if not parts.is_laid_aside(path):
+            part = self._fetch_once(stream, path, hook)
+            if not _is_short(part, stream):
+                return part
+            self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
+            parts.lay_aside(path)
+        part = self._fetch_once_more(stream, path, hook)
+        if _is_short(part, stream):
+            has, announced = part.media.duration, stream["duration"]
+            self._log.write(f"the source has {has} s, although it announces {announced} s")
+        return part
+
+    def _fetch_once_more(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        """Fetch what is laid aside anew; if that fails, it is kept."""
         try:
             part = self._fetch_once(stream, path, hook)
         except (YoutubeDLError, BrokeOff, JobFailed, Refused) as error:
             self._log.write(f"what has come is kept: {error}")
-            aside.replace(path)
-            parts.vouch_for(path)
-        if _is_short(part, stream):
-            has, announced = part.media.duration, stream["duration"]
-            self._log.write(f"the source has {has} s, although it announces {announced} s")
+            parts.take_back(path)
+            return self._inspect(path, stream)
+        parts.drop(parts.aside_of(path))
         return part
 
     def _fetch_once(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:

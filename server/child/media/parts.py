@@ -117,10 +117,27 @@ def back_to_unfinished(path: Path) -> None:
     path.with_name(path.name + _WHOLE).unlink(missing_ok=True)
 
 
-def lay_aside(path: Path) -> Path:
-    """Rename the part at `path` while it is fetched anew; returns where it is."""
+def aside_of(path: Path) -> Path:
+    """Where the part at `path` is while it is fetched anew."""
+    return path.with_name(path.name + _ASIDE)
+
+
+def lay_aside(path: Path) -> None:
+    """Rename the part at `path` while it is fetched anew."""
     _drop_notes(path)
-    return path.rename(path.with_name(path.name + _ASIDE))
+    vouch_for(path.rename(aside_of(path)))
+
+
+def is_laid_aside(path: Path) -> bool:
+    """Whether the part at `path` was being fetched anew, complete as it had been, when its attempt ended."""
+    aside = aside_of(path)
+    return aside.is_file() and _is_vouched_for(aside) and not path.exists()
+
+
+def take_back(path: Path) -> None:
+    """Undo `lay_aside`."""
+    aside_of(path).replace(path)
+    vouch_for(path)
 
 
 def drop(path: Path) -> None:
