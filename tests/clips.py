@@ -130,6 +130,9 @@ class ClipSite:
         paths = (path.removeprefix(f"/{folder}/") for path, _ in self.asked if path.startswith(f"/{folder}/"))
         return sorted({path for path in paths if path.endswith((".ts", ".m4s"))})
 
+    def requests_for(self, path: str) -> int:
+        return sum(asked == f"/{path}" for asked, _ in self.asked)
+
     def bytes_of(self, path: str) -> int:
         """How many bytes of `path` were requested by ranges."""
         ranges = [wanted for asked, wanted in self.asked if asked == f"/{path}" and wanted]

@@ -266,6 +266,33 @@ async def test_a_source_that_refuses_meanwhile_is_told_of(
     assert broken(outcome)[0] == "http_403"
 
 
+async def test_segments_that_are_there_are_not_the_whole_stream_because_a_playlist_is_refused(
+    jobs: Jobs, films_site: ClipSite, tmp_path: Path
+) -> None:
+    url = films_site.url("ts/index.m3u8")
+    assert (await clipped(jobs, tmp_path, url, COPIED)).last["kind"] == "produced"
+    films_site.refusing = {"/ts/index.m3u8": 2 * films_site.requests_for("ts/index.m3u8")}
+    outcome = await clipped(jobs, tmp_path, url, COPIED)
+    assert broken(outcome)[0] == "http_403"
+    assert outcome.last["expired"]
+    films_site.refusing = {}
+    outcome = await clipped(jobs, tmp_path, url, COPIED)
+    assert numbers(outcome.file("video"))[0] in shown(10, 10.6)
+
+
+async def test_the_whole_stream_is_not_fetched_because_its_playlist_is_refused(
+    jobs: Jobs, films_site: ClipSite, tmp_path: Path
+) -> None:
+    """Another attempt, which can read the playlist, would take it for the segments."""
+    url = films_site.url("ts/index.m3u8")
+    assert (await clipped(jobs, tmp_path, url, COPIED)).last["kind"] == "produced"
+    films_site.refusing = {"/ts/index.m3u8": 2 * films_site.requests_for("ts/index.m3u8")}
+    (tmp_path / "other").mkdir()
+    outcome = await clipped(jobs, tmp_path / "other", url, COPIED)
+    assert broken(outcome)[0] == "http_403"
+    assert "the whole stream is fetched" not in outcome.log
+
+
 async def test_a_playlist_that_is_called_a_film_opens_nothing(
     jobs: Jobs, films_site: ClipSite, films: Path, tmp_path: Path
 ) -> None:

@@ -13,12 +13,13 @@ from yt_dlp.networking import Request
 from yt_dlp.utils import YoutubeDLError, determine_protocol
 
 from server.child.fetching import Fetching
-from server.child.media import cutting, guarded, mp4, probe, programs
+from server.child.media import cutting, guarded, mp4, parts, probe, programs
 from server.child.media.parts import Part
 from server.child.network.window import Window
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.source import clips
+from server.child.source.alternatives import Refused
 from server.child.source.clips import Narrowed
 from server.child.source.engine import Engine, Hook
 from server.child.source.failures import BrokeOff
@@ -49,7 +50,7 @@ class Clipping:
 
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
         """Like `Fetching.fetch`; also raises `JobFailed` if the stream is known to end before the clip."""
-        if narrowed := self._narrowed(stream):
+        if narrowed := self._narrowed(stream, path):
             self._log.write(f"clip: segments from {narrowed.begins:.3f} s on, of {narrowed.total:.3f} s")
             only = narrowed.stream | {"duration": None}
             part = self._fetching.fetch(only, path, hook)
@@ -65,12 +66,15 @@ class Clipping:
 
     # Segments.
 
-    def _narrowed(self, stream: dict[str, Any]) -> Narrowed | None:
+    def _narrowed(self, stream: dict[str, Any], path: Path) -> Narrowed | None:
+        """Raises if the playlist cannot be read: the part at `path` is called the same whether it is the
+        segments or the whole stream, so the next attempt would take one for the other."""
         try:
             return clips.narrow(stream, self._clip, self._playlist)
         except YoutubeDLError as error:
-            self._log.write(f"clip: its playlist cannot be read: {error}")
-            return None  # fetching the whole stream will raise the cause
+            if path.exists() or parts.has_begun(path):
+                raise BrokeOff(str(error)) from error
+            raise Refused(stream) from error
 
     def _playlist(self, stream: Mapping[str, Any]) -> tuple[str, str]:
         if given := stream.get("hls_media_playlist_data"):
