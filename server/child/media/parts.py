@@ -21,7 +21,8 @@ _WHOLE = ".whole"
 _ASIDE = ".aside"
 SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
-_KEPT = frozenset(("preview.jpg",))
+REFUSED = "refused.json"
+_KEPT = frozenset(("preview.jpg", REFUSED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = Non
 
 
 def prepare(directory: Path, names: Iterable[str]) -> None:
-    """Delete all but the preview and the parts called `names`, and make an empty `out`.
+    """Delete all but the preview, `REFUSED` and the parts called `names`, and make an empty `out`.
 
     A complete part whose length is not the one noted was truncated by a power cut: it becomes unfinished.
     """
