@@ -28,7 +28,7 @@ from server.files.names import short_of
 from server.models import Stage, Task
 from server.ports import Filter
 from tests.cluster.breaking import once, proxied
-from tests.cluster.postgres import PostgreSQL, own_postgres
+from tests.cluster.postgres import PostgreSQL, own_postgres, read_only
 from tests.examples import finished, new_task, started, utc_now
 from tests.test_store import test_pages_show_each_task_once_and_in_order as pages_are_whole
 from tests.test_store import test_search_finds_what_a_plain_comparison_finds as search_is_whole
@@ -427,6 +427,18 @@ async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(
             await asyncio.to_thread(mortal_postgres.start)
             assert await there.get(task.status.task_id) == task
             await there.ping()
+
+
+async def test_a_database_that_is_read_only_is_read_and_takes_changes_once_it_is_not(
+    clean_database: str, there: PostgresStore
+) -> None:
+    task = await there.add(new_task())
+    with read_only(clean_database):
+        assert await there.get(task.status.task_id) == task
+        for change in (there.add(new_task()), there.save(started(task.status))):
+            with pytest.raises(DatabaseAway):
+                await change
+    assert await there.save(started(task.status))
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from server.tasks.recorder import Recorder
 from tests.attempts import WITHIN
 from tests.cluster.breaking import once, proxied
 from tests.cluster.node import Node, NoFiles, open_node, queue
+from tests.cluster.postgres import read_only
 
 DONE = Completed(files={})
 
@@ -233,6 +234,25 @@ async def test_what_a_dead_node_ran_and_has_ended_meanwhile_is_left_alone(
         monkeypatch.setattr(new.sweeper, "_attempt", ends_meanwhile)
         await new.sweeper.take_over(old.name)
         assert (await new.store.get("a")).status.stage is Stage.COMPLETED
+
+
+async def test_a_database_that_is_read_only_for_a_while_ends_no_download(
+    clean_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "server.backends.cluster.engine")
+    async with open_node(clean_database, at_once=2, heartbeat=0.1, lost_after=60) as node:
+        await queue(node, "a")
+        await node.attempts.have_begun("a")
+        with read_only(clean_database):
+            async with asyncio.timeout(WITHIN):
+                while "the engine waits for the database: cannot execute" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            with pytest.raises(DatabaseAway):
+                await queue(node, "b")
+        await queue(node, "b")
+        await node.attempts.have_begun("a", "b")
+        assert node.attempts.running() == ["a", "b"]
+    assert "worker ended" not in caplog.text
 
 
 async def test_a_connection_that_is_lost_over_a_word_of_the_engine_is_lost_as_over_any_other(

@@ -231,6 +231,24 @@ def clear(url: str) -> None:
         db.execute("SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences")
 
 
+@contextmanager
+def read_only(url: str) -> Iterator[None]:
+    """End all connections to the database at `url`; those that are made within the block are read-only.
+
+    They stay so after the block, like connections to a server that has become a standby.
+    """
+    words = "-c default_transaction_read_only=off"
+    name = sql.Identifier(urlsplit(url).path[1:])
+    setting = sql.SQL("ALTER DATABASE {} {} default_transaction_read_only")
+    with psycopg.connect(url, autocommit=True, options=words) as db:
+        db.execute(setting.format(name, sql.SQL("SET")) + sql.SQL(" = on"))
+        try:
+            db.execute(_OTHERS)
+            yield
+        finally:
+            db.execute(setting.format(name, sql.SQL("RESET")))
+
+
 def _plain(options: str) -> str:
     """Options of `CREATE DATABASE`, which only tests write, so they are not escaped."""
     return options

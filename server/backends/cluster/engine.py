@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from server.backends.cluster.database import Database
-from server.backends.postgresql.connection import ALWAYS, SETTINGS, STOOD_STILL
+from server.backends.postgresql.connection import ALWAYS, OUTAGE, SETTINGS
 from server.backends.postgresql.link import LETS_GO
 from server.errors import StoreUnavailable
 
@@ -134,7 +134,7 @@ def _unwrapped() -> Iterator[None]:
     try:
         yield
     except ConnectorException as exc:
-        if isinstance(exc.__cause__, (psycopg.OperationalError, psycopg.InterfaceError, *STOOD_STILL)):
+        if isinstance(exc.__cause__, (*OUTAGE, psycopg.InterfaceError)):
             raise exc.__cause__ from None
         raise
 
@@ -144,7 +144,7 @@ async def _patiently(query: Callable[[], Awaitable[T]]) -> T:
         try:
             return await query()
         except ConnectorException as exc:
-            if not isinstance(exc.__cause__, (psycopg.OperationalError, *STOOD_STILL)):
+            if not isinstance(exc.__cause__, OUTAGE):
                 raise
             log.info("the engine waits for the database: %s", exc.__cause__)
         except StoreUnavailable as exc:

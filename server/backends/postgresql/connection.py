@@ -43,6 +43,15 @@ SETTINGS = (
 )
 # The database ended a transaction of this process, which took too long; see `LETS_GO` in `link`.
 STOOD_STILL = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
+# This server is a standby, as another machine has taken over; or it takes no changes for now, as its disk is
+# full. The connection may stay read-only when that is over, so another one is needed.
+READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
+# The database is away, or this process was; the same statement may succeed later, on another connection.
+OUTAGE = (
+    psycopg.OperationalError,  # also: too many connections, starting up, shutting down
+    READ_ONLY,
+    *STOOD_STILL,
+)
 # Errors that do not mean that the database is away.
 _OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     psycopg.errors.DiskFull: DiskFull,
@@ -54,10 +63,8 @@ _OTHERWISE: dict[type[psycopg.Error], type[StoreUnavailable]] = {
     **dict.fromkeys(STOOD_STILL, DatabaseBusy),
 }
 _AWAY = (
-    psycopg.OperationalError,  # also: too many connections, starting up, shutting down
+    *OUTAGE,
     psycopg.InterfaceError,  # a connection is used after it was lost
-    psycopg.errors.ReadOnlySqlTransaction,  # this server is a standby: another machine has taken over
-    *STOOD_STILL,
     OSError,
     TimeoutError,
 )

@@ -12,6 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from server.backends.postgresql.connection import (
     ANSWER_WITHIN,
+    READ_ONLY,
     Unanswered,
     answering,
     available,
@@ -74,10 +75,8 @@ class Link:
         await self.do(_answer)
         db = self._db
         assert db
-        try:
+        async with self._kept_if_sound(db):
             yield db
-        finally:
-            await self._keep_if_sound(db)
 
     async def do(self, work: Work[Result]) -> Result:
         """What `work` returns, which changes nothing or all in one transaction; raises `StoreUnavailable`.
@@ -99,15 +98,20 @@ class Link:
         return await self._use(await self._open(), work)
 
     async def _use(self, db: AsyncConnection, work: Work[Result]) -> Result:
-        try:
+        async with self._kept_if_sound(db):
             with answering(db, self._within):
                 return await work(db)
-        finally:
-            await self._keep_if_sound(db)
 
-    async def _keep_if_sound(self, db: AsyncConnection) -> None:
-        if db.closed or db.info.transaction_status is not TransactionStatus.IDLE:
+    @asynccontextmanager
+    async def _kept_if_sound(self, db: AsyncConnection) -> AsyncIterator[None]:
+        try:
+            yield
+        except READ_ONLY:
             await self.lose()
+            raise
+        finally:
+            if db.closed or db.info.transaction_status is not TransactionStatus.IDLE:
+                await self.lose()
 
     async def lose(self) -> None:
         if db := self._db:
