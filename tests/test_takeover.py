@@ -214,6 +214,32 @@ async def test_a_worker_that_was_taken_for_dead_ends_nothing_of_its_successor(
     assert "Traceback" not in caplog.text
 
 
+async def test_a_worker_that_was_cut_off_before_an_attempt_leaves_the_task_to_its_successor(
+    clean_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.backends.cluster.worker.AGAIN", 0.01)
+    async with open_node(clean_database) as old, open_node(clean_database) as new:
+
+        async def cut_off(task_id: str) -> TaskStatus | None:
+            old.jobs.run = old.attempts.run
+            [(job_id,)] = await new.database.rows("SELECT id FROM procrastinate_jobs")
+            await new.sweeper.give_back(job_id)
+            new.supervisor.release()
+            await new.attempts.have_begun(task_id)
+            raise DatabaseAway
+
+        old.jobs.run = cut_off
+        new.supervisor.hold()
+        await queue(old, "a")
+        await new.attempts.have_begun("a")
+        async with asyncio.timeout(WITHIN):
+            while old.jobs.running():
+                await asyncio.sleep(0.01)
+        assert old.attempts.begun == []
+        new.attempts.end("a", DONE)
+        await until(new, "a", Stage.COMPLETED, attempt=1)
+
+
 async def test_what_a_dead_node_ran_and_has_ended_meanwhile_is_left_alone(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,6 @@ from typing import Protocol, TypeVar
 
 from procrastinate import JobContext
 from procrastinate.job_context import AbortReason
-from procrastinate.jobs import Job
 
 from server.backends.cluster.admission import Admission
 from server.backends.cluster.database import Database
@@ -95,7 +94,7 @@ class Jobs:
         assert me is not None
         running = self._running[job.id] = Running(task_id, me)
         try:
-            if not self.held and await self._begins(job) and not context.should_abort():
+            if not self.held and await self._begins(task_id, job.id) and not context.should_abort():
                 await self._attempt(task_id, job.id)
         except asyncio.CancelledError:
             if not running.withdrawn and context.abort_reason() is not AbortReason.USER_REQUEST:
@@ -126,10 +125,9 @@ class Jobs:
         for running in self._running.values():
             running.work.cancel()
 
-    async def _begins(self, job: Job) -> bool:
+    async def _begins(self, task_id: str, job_id: int) -> bool:
         """Whether the task is still this job's, and may begin."""
-        task_id = job.task_kwargs["task_id"]
-        return bool(await _surely(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job.id)))
+        return bool(await _surely(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job_id)))
 
     async def _attempt(self, task_id: str, job_id: int) -> None:
         """Make an attempt. If none can be made, delay the task's next job, which would else come at once."""
@@ -145,6 +143,8 @@ class Jobs:
             except (StoreUnavailable, StorageAway) as exc:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
                 await asyncio.sleep(AGAIN)
+                if not await self._begins(task_id, job_id):  # another worker may have it by now
+                    return
             except Exception:  # its row may be damaged
                 log.exception("download %s ended unexpectedly", task_id)
                 await self._let_be(task_id, job_id)
