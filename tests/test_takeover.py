@@ -175,6 +175,23 @@ async def test_what_a_draining_worker_runs_is_left_to_it_and_all_else_goes_to_ot
             await draining
 
 
+async def test_a_node_whose_fork_server_is_not_warm_leaves_all_tasks_to_others(clean_database: str) -> None:
+    warm = asyncio.Event()
+    async with (
+        open_node(clean_database, warm=asyncio.Event().wait),  # and it can be closed all the same
+        open_node(clean_database, warm=warm.wait) as cold,
+        open_node(clean_database) as other,
+    ):
+        await queue(cold, "a")
+        await queue(cold, "b")
+        await other.attempts.have_begun("a")
+        other.attempts.end("a", DONE)
+        await other.attempts.have_begun("a", "b")
+        await queue(cold, "c")
+        warm.set()
+        await cold.attempts.have_begun("c")
+
+
 async def test_a_job_that_its_worker_never_heard_of_is_given_back(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

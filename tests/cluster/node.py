@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +50,10 @@ class Node:
     sweeper: Sweeper
 
 
+async def is_warm() -> None:
+    """Stands for a fork server that is warm."""
+
+
 @asynccontextmanager
 async def open_node(
     url: str,
@@ -59,6 +63,7 @@ async def open_node(
     heartbeat: float = 1,
     lost_after: float = 4,
     node_alive: float = 0,
+    warm: Callable[[], Awaitable[object]] = is_warm,
 ) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(url, 3))
@@ -75,7 +80,8 @@ async def open_node(
         jobs = Jobs(name, attempts.run, store, recorder, NoFiles(), database, admission)
         register(app, jobs.download)
         sweeper = Sweeper(database, recorder, admission, lost_after)
-        supervisor = Supervisor(app, jobs, [DOWNLOADS, queue_of(name)], at_once, heartbeat, sweeper.give_back)
+        queues = [DOWNLOADS, queue_of(name)]
+        supervisor = Supervisor(app, jobs, queues, at_once, heartbeat, warm, sweeper.give_back)
         dispatcher = SharedDispatcher(database, app.job_manager, admission, supervisor, jobs)
         tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, ""))
         await tell()

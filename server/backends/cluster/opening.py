@@ -203,8 +203,8 @@ def _new_worker(common: _Common) -> _Worker:
     register(common.app, jobs.download)
     heartbeat, at_once = settings.workers.heartbeat, settings.downloads.max_concurrent
     queues = [DOWNLOADS, queue_of(common.me.node_id)]
-    give_back, drain = common.sweeper.give_back, settings.downloads.drain
-    supervisor = Supervisor(common.app, jobs, queues, at_once, heartbeat, give_back, drain)
+    warm, give_back, drain = common.fork_server.warm, common.sweeper.give_back, settings.downloads.drain
+    supervisor = Supervisor(common.app, jobs, queues, at_once, heartbeat, warm, give_back, drain)
     return _Worker(jobs, supervisor)
 
 

@@ -33,8 +33,9 @@ START_AGAIN = 1.0  # seconds before a worker that failed is replaced
 class Supervisor:
     """Runs jobs of `queues`, `concurrency` at once.
 
-    `stranded` is called with the number of a job that is assigned to this worker and not run. `drain` is how
-    many seconds more than `GRACE` running jobs have to end when the worker stops.
+    `warm` returns once this node can run jobs; until then it leaves them to other nodes. `stranded` is called
+    with the number of a job that is assigned to this worker and not run. `drain` is how many seconds more
+    than `GRACE` running jobs have to end when the worker stops.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Supervisor:
         queues: Sequence[str],
         concurrency: int,
         heartbeat: float,
+        warm: Callable[[], Awaitable[object]],
         stranded: Callable[[int], Awaitable[object]],
         drain: float = 0,
     ) -> None:
@@ -52,6 +54,7 @@ class Supervisor:
         self._queues = queues
         self._concurrency = concurrency
         self._heartbeat = heartbeat
+        self._warm = warm
         self._stranded = stranded
         self._grace = GRACE + drain
         self._worker: Worker | None = None
@@ -95,17 +98,18 @@ class Supervisor:
         self._closing = True
         self.hold()
         self._jobs.stop()
-        self._released.set()
         if self._task:
+            if not self._worker:
+                self._task.cancel()
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         async with in_background(self._beat(), "heartbeat"):
-            while True:
+            while not self._closing:
                 await self._released.wait()
-                if self._closing:
-                    return
-                await self._run_worker()
+                await self._warm()
+                if self._released.is_set():
+                    await self._run_worker()
 
     async def _run_worker(self) -> None:
         self._worker = worker = self._new_worker()
