@@ -19,7 +19,7 @@ from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import SqliteStore
 from server.clock import Clock
 from server.errors import DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
-from server.events import Broken
+from server.events import Broken, ChildEvent, DownloadStarted, Progress
 from server.files.local import LocalFiles
 from server.models import Output, ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
@@ -273,6 +273,49 @@ async def test_a_start_that_finds_no_room_is_one_clear_line(
     with pytest.raises(DatabaseUnusable, match="the disk is full: make room"):
         async with backend(tmp_path):
             pass
+
+
+# --- a server that stands still ---
+
+
+class Scripted:
+    """A child that says what the test lets it say."""
+
+    def __init__(self) -> None:
+        self._said = asyncio.StreamReader()
+
+    def say(self, event: ChildEvent) -> None:
+        self._said.feed_data(event.model_dump_json().encode() + b"\n")
+
+    async def read_line(self) -> bytes:
+        return await self._said.readline()
+
+    def command(self, command: str, **_: object) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+async def test_an_attempt_outlasts_a_standstill_of_the_server(tmp_path: Path, monkeypatch: Patch) -> None:
+    """Its timers are overdue when it wakes, and in all that time few bytes have come."""
+    child, loop, stood_still = Scripted(), asyncio.get_running_loop(), 0.0
+
+    async def start(*_: object) -> Scripted:
+        return child
+
+    monkeypatch.setattr(ForkServer, "start", start)
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood_still)
+    async with backend(tmp_path, retries=0) as opened:
+        task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        child.say(DownloadStarted())
+        await reached(opened, task_id, Stage.DOWNLOAD)
+        stood_still = 3600.0
+        await asyncio.sleep(0.01)  # what is overdue comes first
+        child.say(Progress(progress=21, downloaded_bytes=1))
+        child.say(Broken(code="drm_protected"))
+        ended = await reached(opened, task_id, Stage.FAILED)
+    assert (ended.attempt, ended.error_code) == (1, "drm_protected")
 
 
 # --- races ---

@@ -55,7 +55,13 @@ log = logging.getLogger(__name__)
 NEWER_RELEASE = "newer_release"  # one that understands the request
 STORAGE_AWAY = "storage_away"  # the bucket of finished files
 
+LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
+
 LastWord = Produced | Expanded | Broken | None  # None: the child ended without one
+
+
+class StoodStill:
+    """Heard in place of an event: this process was stopped for a while, perhaps with all of the machine."""
 
 
 def _nobody(_: Task, /) -> None:
@@ -252,11 +258,11 @@ class Runner:
         pace, is_after_hold = Pace(asyncio.get_running_loop().time()), False
         while True:
             match await self._hear(status, child):
-                case None:
-                    return None
+                case StoodStill():
+                    pace = Pace(asyncio.get_running_loop().time())
                 case Broken() as broken:
                     return broken.model_copy(update={"after_hold": is_after_hold and not status.gained})
-                case Produced() | Expanded() as last_word:
+                case Produced() | Expanded() | None as last_word:
                     return last_word
                 case Found(entries=found):
                     joining = self._recorder.join_surely(Task(request, status), found, self.submit)
@@ -283,12 +289,16 @@ class Runner:
                 case event:
                     status = await self._record_surely(status, event)
 
-    async def _hear(self, status: TaskStatus, child: Child) -> ChildEvent | None:
+    async def _hear(self, status: TaskStatus, child: Child) -> ChildEvent | StoodStill | None:
         """The child's next event, `Broken` if it is silent for `stall_timeout`, or None if it is gone."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.stall_timeout
         try:
-            async with asyncio.timeout(self._settings.stall_timeout):
+            async with asyncio.timeout_at(until):
                 line = await child.read_line()
         except TimeoutError:
+            if loop.time() > until + LATE:  # what the child wrote meanwhile is not read yet
+                return StoodStill()
             log.warning("%s stalled for %s s", status.task_id, self._settings.stall_timeout)
             code = "conversion_stalled" if status.stage is Stage.CONVERT else "timeout"
             return Broken(code=code, retryable=True)
