@@ -18,14 +18,14 @@ from server.backends import Backend, DatabaseUnusable, open_backend
 from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import SqliteStore
 from server.clock import Clock
-from server.errors import DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
+from server.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
 from server.events import Broken, ChildEvent, DownloadStarted, Progress
 from server.files.local import LocalFiles
 from server.models import Output, ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks import forkserver, janitor, recorder
 from server.tasks.forkserver import ForkServer
-from server.tasks.hub import Hub
+from server.tasks.hub import Hub, Subscription
 from server.tasks.patience import after_failure
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import find_tools
@@ -275,11 +275,11 @@ async def test_a_start_that_finds_no_room_is_one_clear_line(
             pass
 
 
-# --- a server that stands still ---
+# --- with a child that says what the test lets it say ---
 
 
 class Scripted:
-    """A child that says what the test lets it say."""
+    """Says the same to all attempts: each goes on where the last has stopped to listen."""
 
     def __init__(self) -> None:
         self._said = asyncio.StreamReader()
@@ -297,14 +297,23 @@ class Scripted:
         pass
 
 
-async def test_an_attempt_outlasts_a_standstill_of_the_server(tmp_path: Path, monkeypatch: Patch) -> None:
-    """Its timers are overdue when it wakes, and in all that time few bytes have come."""
-    child, loop, stood_still = Scripted(), asyncio.get_running_loop(), 0.0
+@pytest.fixture
+async def child(monkeypatch: Patch) -> Scripted:
+    """The child of all attempts."""
+    scripted = Scripted()
 
     async def start(*_: object) -> Scripted:
-        return child
+        return scripted
 
     monkeypatch.setattr(ForkServer, "start", start)
+    return scripted
+
+
+async def test_an_attempt_outlasts_a_standstill_of_the_server(
+    child: Scripted, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Its timers are overdue when it wakes, and in all that time few bytes have come."""
+    loop, stood_still = asyncio.get_running_loop(), 0.0
     monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood_still)
     async with backend(tmp_path, retries=0) as opened:
         task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
@@ -316,6 +325,33 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(tmp_path: Path, mo
         child.say(Broken(code="drm_protected"))
         ended = await reached(opened, task_id, Stage.FAILED)
     assert (ended.attempt, ended.error_code) == (1, "drm_protected")
+
+
+async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_counts_once(
+    child: Scripted, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The database saves it, and goes away before it can say so."""
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    original, saved, hub, subscription = SqliteStore.save, list[TaskStatus](), Hub(), Subscription()
+
+    async def save(store: SqliteStore, status: TaskStatus) -> bool:
+        done = await original(store, status)
+        if not status.stage.is_running:
+            saved.append(status)
+            raise DatabaseAway(perhaps_done=True)
+        return done
+
+    monkeypatch.setattr(SqliteStore, "save", save)
+    async with backend(tmp_path, hub, retries=1) as opened:
+        task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        with hub.watch(task_id, subscription):
+            child.say(Broken(code="http_503", retryable=True))
+            child.say(Broken(code="http_404"))
+            ended = await reached(opened, task_id, Stage.FAILED)
+            while opened.tasks._dispatcher.running():
+                await asyncio.sleep(0.01)
+            assert subscription.take() == [ended]
+    assert [(status.stage, status.retries) for status in saved] == [(Stage.QUEUED, 1), (Stage.FAILED, 1)]
 
 
 # --- races ---

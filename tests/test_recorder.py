@@ -9,7 +9,7 @@ import pytest
 from server.backends.sqlite import SqliteStore, open_store
 from server.clock import Clock
 from server.errors import DatabaseAway
-from server.events import Completed, Started
+from server.events import Completed, Event, Failed, Requeued, Started
 from server.files.names import short_of
 from server.models import Stage, Task, TaskStatus
 from server.tasks import recorder
@@ -45,6 +45,52 @@ async def test_what_was_perhaps_saved_is_recorded_once(
         assert (after.attempt, after.revision) == (1, 2)
         assert (await store.get(after.task_id)).status == after
         assert subscription.take() == [after]
+
+
+@pytest.mark.parametrize("reads", [1, 2, 3])
+@pytest.mark.parametrize("event", [Requeued(counts_as_retry=True), Failed(code="http_404")])
+async def test_a_commit_that_shows_only_later_is_published_and_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Event, reads: int
+) -> None:
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    original_save, original_get = SqliteStore.save, SqliteStore.get
+    under_way: list[TaskStatus] = []
+    left = 0
+
+    async def show(store: SqliteStore) -> None:
+        nonlocal left
+        left = 0
+        await original_save(store, under_way[0])
+
+    async def save(store: SqliteStore, status: TaskStatus) -> bool:
+        nonlocal left
+        if left:  # who writes the same row waits for the commit
+            await show(store)
+        if under_way or status.stage is Stage.INFO:
+            return await original_save(store, status)
+        under_way.append(status)
+        left = reads
+        raise DatabaseAway(perhaps_done=True)
+
+    async def get(store: SqliteStore, task_id: str) -> Task:
+        nonlocal left
+        left -= left > 0
+        if under_way and not left:
+            await show(store)
+        return await original_get(store, task_id)
+
+    monkeypatch.setattr(SqliteStore, "save", save)
+    monkeypatch.setattr(SqliteStore, "get", get)
+    hub, subscription = Hub(), Subscription()
+    async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
+        task_id = (await store.add(new_task())).status.task_id
+        recording = recorder.Recorder(store, hub, Clock())
+        before = await recording.record(task_id, Started())
+        with hub.watch(task_id, subscription):
+            async with asyncio.timeout(5):
+                after = await recording.record_surely(task_id, event, before.attempt)
+        assert [after] == under_way == subscription.take()
+        assert (await store.get(task_id)).status == after
 
 
 async def test_who_does_not_wait_is_told_that_it_is_not_known(

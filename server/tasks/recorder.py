@@ -25,6 +25,12 @@ T = TypeVar("T")
 
 SAVE_AGAIN = 1.0  # seconds between retries while the store is unavailable
 
+Perhaps = list[tuple[TaskStatus, TaskStatus | None]]
+"""What one event has perhaps led to: saves whose outcome is unknown, of a task and of its list.
+
+If a later read finds one of them, the event is not applied again: an attempt must not count twice.
+"""
+
 
 class Recorder:
     """Changes statuses, one event at a time.
@@ -38,24 +44,22 @@ class Recorder:
         self._publisher = publisher
         self._clock = clock
 
-    async def record(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
+    async def record(
+        self, task_id: str, event: Event, attempt: int | None = None, perhaps: Perhaps | None = None
+    ) -> TaskStatus:
         """Return the status after `event`, which may be the one before: not every event changes it.
 
         If `attempt` is given and is not the task's, nothing is changed. Raises `TaskNotFound`,
-        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed or published.
+        `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed or published. But see
+        `DatabaseAway`: what was perhaps changed is added to `perhaps`, for the next try with this event.
         """
-        return await self._record(task_id, event, attempt, self._save)
-
-    async def _record(
-        self,
-        task_id: str,
-        event: Event,
-        attempt: int | None,
-        save: Callable[[TaskStatus, TaskStatus | None], Awaitable[bool]],
-    ) -> TaskStatus:
+        perhaps = [] if perhaps is None else perhaps
         while True:
             task = await self._store.get(task_id)
             before = task.status
+            for after, playlist in perhaps:
+                if after == before:
+                    return self._published(event, after, playlist)
             if attempt is not None and attempt != before.attempt:
                 return before
             after = apply(before, event, self._clock.now())
@@ -63,12 +67,15 @@ class Recorder:
                 return before
             after = with_remedies(after, task.wanted)
             playlist = await self._counted(before, after)
-            if await save(after, playlist):
-                self._publisher.publish(after)
-                _log(event, after)
-                if playlist:
-                    self._publisher.publish(playlist)
-                return after
+            if await self._save(after, playlist, perhaps):
+                return self._published(event, after, playlist)
+
+    def _published(self, event: Event, after: TaskStatus, playlist: TaskStatus | None) -> TaskStatus:
+        self._publisher.publish(after)
+        _log(event, after)
+        if playlist:
+            self._publisher.publish(playlist)
+        return after
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> TaskStatus | None:
         """The new status of the task's list if this entry ends, or waits again; None if there is none."""
@@ -84,30 +91,29 @@ class Recorder:
             return None
         return apply(playlist, event, self._clock.now())
 
-    async def _save(self, after: TaskStatus, playlist: TaskStatus | None) -> bool:
-        if playlist is None:
-            return await self._store.save(after)
-        return await self._store.save_together([after, playlist]) is not None
+    async def _save(self, after: TaskStatus, playlist: TaskStatus | None, perhaps: Perhaps) -> bool:
+        try:
+            if playlist is None:
+                return await self._store.save(after)
+            return await self._store.save_together([after, playlist]) is not None
+        except DatabaseAway as error:
+            if error.perhaps_done:
+                perhaps.append((after, playlist))
+            raise
 
-    async def record_surely(self, task_id: str, event: Event, attempt: int | None = None) -> TaskStatus:
+    async def record_surely(
+        self, task_id: str, event: Event, attempt: int | None = None, perhaps: Perhaps | None = None
+    ) -> TaskStatus:
         """Like `record`, but retry once a second until the status is saved. Raises `TaskNotFound` only.
 
-        A cancel ends the retries. It never falls between saving and publishing: sockets would wait for ever
-        for a final status that is not published.
+        A cancel ends the retries. It never falls between saving and publishing, if the outcome of the save is
+        known: sockets would wait for ever for a final status that is not published.
         """
+        perhaps = [] if perhaps is None else perhaps
         return await _until_done(
-            lambda: to_the_end(self._record(task_id, event, attempt, self._save_surely)),
+            lambda: to_the_end(self.record(task_id, event, attempt, perhaps)),
             f"a status of {task_id} waits to be saved",
         )
-
-    async def _save_surely(self, after: TaskStatus, playlist: TaskStatus | None) -> bool:
-        """If the outcome of a commit is unknown, read the row to know: an attempt must not count twice."""
-        try:
-            return await self._save(after, playlist)
-        except DatabaseAway as error:
-            if error.perhaps_done and await self.read_surely(after.task_id) == after:
-                return True
-            raise
 
     async def join_surely(
         self,

@@ -46,7 +46,7 @@ from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
 from server.tasks.pace import Pace
 from server.tasks.patience import DISK_DELAY, NEXT_ATTEMPT, after_failure, after_loss
-from server.tasks.recorder import Recorder
+from server.tasks.recorder import Perhaps, Recorder
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
@@ -166,14 +166,14 @@ class Runner:
             child.command("finish")
 
     async def _attempt(self, status: TaskStatus, request: ProcessRequest, given: Given) -> TaskStatus:
-        began = asyncio.get_running_loop().time()
+        began, perhaps = asyncio.get_running_loop().time(), Perhaps()
         try:
             last_word = await self._work(status, request, given)
             lasted = asyncio.get_running_loop().time() - began
             newest = _still_ours(status, await self._recorder.read_surely(status.task_id))
             ending = await self._ending(newest, request, last_word, lasted)
             # A cancel in between would leave a task whose files are published, but which is not completed.
-            ended = await to_the_end(self._conclude(newest, ending))
+            ended = await to_the_end(self._conclude(newest, ending, perhaps))
         except TaskNotFound:
             raise
         except Superseded as exc:
@@ -183,14 +183,16 @@ class Runner:
             ended = await self._after_fault(status, exc)
         if isinstance(ended, TaskStatus):
             return ended
-        after = await self._recorder.record_surely(status.task_id, ended, status.attempt)
+        after = await self._recorder.record_surely(status.task_id, ended, status.attempt, perhaps)
         return await to_the_end(self._tidied(after, ended))
 
-    async def _conclude(self, status: TaskStatus, ending: Manifest | Event) -> TaskStatus | Event:
+    async def _conclude(
+        self, status: TaskStatus, ending: Manifest | Event, perhaps: Perhaps
+    ) -> TaskStatus | Event:
         """The status that the attempt led to, or the event that could not be saved yet."""
         event = await self._published(status.task_id, ending) if isinstance(ending, Manifest) else ending
         try:
-            after = await self._recorder.record(status.task_id, event, status.attempt)
+            after = await self._recorder.record(status.task_id, event, status.attempt, perhaps)
         except StoreUnavailable:
             return event
         return await self._tidied(after, event)
