@@ -287,6 +287,10 @@ class Prioritized(_Event):
     rank: int | None = None
 
 
+class FinishAsked(_Event):
+    """A live recording is to end now, and to be kept, by this attempt or the next."""
+
+
 _OfTask = (
     Described
     | Needs
@@ -305,6 +309,7 @@ _OfTask = (
     | Retried
     | Repaired
     | Prioritized
+    | FinishAsked
 )
 _OfList = Joined | Expanded | EntriesMoved
 Event = _OfTask | _OfList
@@ -334,7 +339,9 @@ _UNTRIED: dict[str, object] = {
     "reached": (0, 0),
 }
 _UNANNOUNCED: dict[str, object] = {"looks": 0, "begins_at": None}
-_RETRIED: dict[str, object] = _FRESH | _UNTRIED | _UNANNOUNCED | {"stage": Stage.QUEUED, "rank": 0}
+_ASKED_ANEW: dict[str, object] = {"stage": Stage.QUEUED, "rank": 0, "finish_asked": False}
+_RETRIED: dict[str, object] = _FRESH | _UNTRIED | _UNANNOUNCED | _ASKED_ANEW
+_PAUSED: dict[str, object] = _STILL | {"stage": Stage.PAUSED, "waiting": None, "finish_asked": False}
 _RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
 
 
@@ -357,10 +364,10 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, obje
     match event:
         case Retried() | Repaired():
             return _again(status, event, now) if stage.is_final else None
-        case Prioritized():
-            return _moved(status, event) if not stage.is_final else None
         case _ if stage.is_final:
             return None
+        case Prioritized() | FinishAsked():
+            return _wished(status, event)
         case Started(cookies=cookies):
             begins = stage is not Stage.PAUSED and not status.awaits_entries
             return _started(status) | {"cookies": cookies} if begins else None
@@ -395,9 +402,16 @@ def _halted(status: TaskStatus, event: Waits | Paused | Resumed, now: datetime) 
             is_new = status.stage is Stage.QUEUED and status.waiting is None and not status.awaits_entries
             return {"waiting": because} if is_new else None
         case Paused():
-            return None if is_paused else _STILL | {"stage": Stage.PAUSED, "waiting": None}
+            return None if is_paused else _PAUSED
         case Resumed():
             return _resumed(status, now) if is_paused else None
+
+
+def _wished(status: TaskStatus, event: Prioritized | FinishAsked) -> dict[str, object] | None:
+    if isinstance(event, Prioritized):
+        return _moved(status, event)
+    is_recorded = status.video_info.live and status.stage in (Stage.DOWNLOAD, Stage.CONVERT)
+    return {"finish_asked": True} if is_recorded and not status.finish_asked else None
 
 
 def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:
@@ -477,7 +491,7 @@ def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, o
 
 
 def _ended(stage: Stage, now: datetime) -> dict[str, object]:
-    return _FRESH | {"stage": stage, "completed_at": now}
+    return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False}
 
 
 def _completed(event: Completed, now: datetime) -> dict[str, object]:

@@ -541,6 +541,9 @@ class TaskStatus(Stored):
     )
     entries: Entries | None = Field(default=None, description="of a list")
     expanded: bool = Field(default=False, description="all entries of the list are tasks")
+    finish_asked: bool = Field(
+        default=False, description="a client has ended its recording: no later attempt goes on with it"
+    )
     reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
     remedies: tuple[str, ...] | None = Field(
         default=None, description="names of what could be done about its failure; None: nobody has looked"

@@ -15,6 +15,7 @@ from server.events import (
     Event,
     Expanded,
     Failed,
+    FinishAsked,
     Held,
     Joined,
     Needs,
@@ -212,6 +213,27 @@ def test_whether_its_files_are_only_a_part_is_known_anew_in_each_attempt() -> No
     cut = after(Started(), DownloadStarted(), Completed(files={}, video_info=VideoInfo(title="t", cut=True)))
     assert cut.video_info.cut
     assert apply(apply(cut, Retried(), NOW), Started(), NOW).video_info == VideoInfo(title="t")
+
+
+LIVE = (Started(), Described(video_info=VideoInfo(live=True)), DownloadStarted())
+
+
+@pytest.mark.parametrize("then", [(), (Requeued(),), (Requeued(), Started()), (FinishAsked(),)])
+def test_a_recording_that_is_to_be_finished_stays_so_until_it_has_ended(then: tuple[Event, ...]) -> None:
+    assert after(*LIVE, FinishAsked(), *then).finish_asked
+    assert not after(*LIVE, FinishAsked(), *then, Failed(code="no_media"), Retried()).finish_asked
+
+
+def test_a_client_that_pauses_a_recording_wants_more_of_it() -> None:
+    assert not after(*LIVE, FinishAsked(), Paused(), Resumed()).finish_asked
+
+
+@pytest.mark.parametrize(
+    "course", [LIVE[:2], (Started(), DownloadStarted()), (*LIVE, Requeued()), (*LIVE, Completed(files={}))]
+)
+def test_only_a_running_recording_is_finished(course: tuple[Event, ...]) -> None:
+    before = after(*course)
+    assert apply(before, FinishAsked(), NOW) is before
 
 
 def test_whether_a_source_is_live_is_known_anew_in_each_attempt() -> None:

@@ -19,9 +19,9 @@ from server.backends.dispatcher import LocalDispatcher
 from server.backends.sqlite import SqliteStore
 from server.clock import Clock
 from server.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
-from server.events import Broken, ChildEvent, DownloadStarted, Progress
+from server.events import Broken, ChildEvent, Described, DownloadStarted, Progress
 from server.files.local import LocalFiles
-from server.models import Output, ProcessRequest, Stage, TaskStatus
+from server.models import Output, ProcessRequest, Stage, TaskStatus, VideoInfo
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks import forkserver, janitor, recorder
 from server.tasks.forkserver import ForkServer
@@ -282,16 +282,20 @@ class Scripted:
     """Says the same to all attempts: each goes on where the last has stopped to listen."""
 
     def __init__(self) -> None:
-        self._said = asyncio.StreamReader()
+        self._said = asyncio.Queue[bytes]()
+        self.told = asyncio.Queue[str]()
 
     def say(self, event: ChildEvent) -> None:
-        self._said.feed_data(event.model_dump_json().encode() + b"\n")
+        self._said.put_nowait(event.model_dump_json().encode())
+
+    def die(self) -> None:
+        self._said.put_nowait(b"")
 
     async def read_line(self) -> bytes:
-        return await self._said.readline()
+        return await self._said.get()
 
     def command(self, command: str, **_: object) -> None:
-        pass
+        self.told.put_nowait(command)
 
     async def stop(self) -> None:
         pass
@@ -352,6 +356,33 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
                 await asyncio.sleep(0.01)
             assert subscription.take() == [ended]
     assert [(status.stage, status.retries) for status in saved] == [(Stage.QUEUED, 1), (Stage.FAILED, 1)]
+
+
+async def test_a_recording_that_is_to_be_finished_is_finished_by_the_next_child(
+    child: Scripted, tmp_path: Path
+) -> None:
+    """The child is lost while it puts the pieces together, and the client has gone."""
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        task_id = (
+            await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/", live="record"))
+        ).task_id
+        child.say(Described(video_info=VideoInfo(live=True)))
+        child.say(DownloadStarted())
+        await reached(opened, task_id, Stage.DOWNLOAD)
+        finishing = asyncio.create_task(opened.tasks.finish(task_id))
+        assert await child.told.get() == "finish"
+        child.die()
+        assert (await finishing).attempt == 1
+        assert await child.told.get() == "finish"
+        assert (await opened.tasks.status(task_id)).attempt == 2
+        again = asyncio.create_task(opened.tasks.finish(task_id))
+        assert await child.told.get() == "finish"
+        child.say(Broken(code="drm_protected"))
+        assert (await again).stage is Stage.FAILED
+        await opened.tasks.retry(task_id)
+        child.say(DownloadStarted())
+        await reached(opened, task_id, Stage.DOWNLOAD)
+        assert child.told.empty()
 
 
 # --- races ---

@@ -241,6 +241,8 @@ class Runner:
             # Shielded: a cancel during the start would leave a child that nobody stops.
             child = self._children[task_id] = await asyncio.shield(starting)
             self._share_rate()
+            if status.finish_asked:  # of an earlier child, which did not come to its end
+                child.command("finish")
             return await self._listen(status, request, child, given)
         finally:
             self._children.pop(task_id, None)

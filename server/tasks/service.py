@@ -20,7 +20,7 @@ from server.errors import (
     TaskNotFound,
     WrongStage,
 )
-from server.events import Cancelled, Event, Paused, Prioritized, Requeued, Resumed, Retried
+from server.events import Cancelled, Event, FinishAsked, Paused, Prioritized, Requeued, Resumed, Retried
 from server.models import OF_ONE_RANK, ProcessRequest, Stage, StoredFile, Task, TaskStatus
 from server.ports import (
     Dispatcher,
@@ -255,16 +255,16 @@ class Tasks:
         return await self._store.count()
 
     async def finish(self, task_id: str) -> TaskStatus:
-        """End a live recording and keep it.
+        """End a live recording and keep it, also if its child is lost meanwhile.
 
         If its pieces take longer than `LONGEST_FINISH` to be put together, the status so far is returned.
         """
         async with self._turn(task_id):
-            before = await self.status(task_id)
-            if before.stage.is_final:
+            after = await self._recorder.record(task_id, FinishAsked())
+            if after.stage.is_final:
                 raise TaskAlreadyFinal
-            if not (before.video_info.live and before.stage in (Stage.DOWNLOAD, Stage.CONVERT)):
-                raise WrongStage(before.stage)
+            if not after.finish_asked:
+                raise WrongStage(after.stage)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_FINISH):
                 await self._dispatcher.finish(task_id)
