@@ -74,6 +74,23 @@ async def test_a_list_none_of_whose_entries_succeeds_has_failed(opened: Inside, 
     assert (playlist["progress"], playlist["entries"]["failed"]) == (0, 2)
 
 
+async def test_a_list_whose_failed_entries_are_removed_cannot_be_retried(opened: Inside, site: Site) -> None:
+    playlist_id = await submit(opened, site.url("/feed?entry=/gone.mp4&entry=/lost.mp4"))
+    failed = await ended(opened, playlist_id)
+    gone, kept = [entry["task_id"] for entry in await entries(opened, playlist_id)]
+    async with opened.client.delete(f"/api/tasks/{gone}") as answer:
+        assert answer.status == 204
+    status, again = await act(opened, playlist_id, "retry")
+    assert (status, again["stage"], again["entries"]["failed"]) == (200, "download", 1)
+    assert (await ended(opened, playlist_id))["entries"] == failed["entries"]
+    async with opened.client.delete(f"/api/tasks/{kept}") as answer:
+        assert answer.status == 204
+    before = await opened.status(playlist_id)
+    status, problem = await act(opened, playlist_id, "retry")
+    assert (status, problem["code"]) == (409, "wrong_stage")
+    assert await opened.status(playlist_id) == before
+
+
 async def test_a_list_without_playlist_is_refused_with_a_hint(opened: Inside, site: Site) -> None:
     failed = await ended(opened, await opened.submit(url=site.url("/feed?count=2"), auto_start=True))
     assert failed["error_code"] == "is_playlist"

@@ -217,11 +217,18 @@ class Tasks:
             return await self._record(task, Resumed(), Stage.PAUSED)
 
     async def retry(self, task_id: str) -> TaskStatus:
+        """Begin the task anew. Of a list that was read to its end, only entries can begin anew.
+
+        Raises `WrongStage`, also for such a list if it has failed and no entry is left that did.
+        """
         async with self._turn(task_id):
             task = await self._store.get(task_id)
             if not task.status.stage.is_final:
                 raise WrongStage(task.status.stage)
-            return await self._record(task, Retried(), Stage.FAILED, Stage.CANCELLED)
+            after = await self._record(task, Retried(), Stage.FAILED, Stage.CANCELLED)
+            if after.stage in (Stage.FAILED, Stage.CANCELLED):
+                raise WrongStage(after.stage)
+            return after
 
     async def repair(self, task_id: str, remedy: str, given: dict[str, Any]) -> TaskStatus:
         """Begin the task anew as the remedy says, with the wishes `given` by the client in addition.
