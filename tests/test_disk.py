@@ -324,10 +324,10 @@ async def test_what_ended_long_enough_ago_is_removed_with_its_files_and_nothing_
     site: Site, media: Path, tmp_path: Path
 ) -> None:
     sooner = patched(tmp_path / "patch", "import server.tasks.janitor as j; j.LOOK_FOR_EXPIRED = 0.2")
-    settings = {"CLIPWIRE_DOWNLOADS__RETENTION_HOURS": str(2 / 3600)}
+    settings = {"CLIPWIRE_DOWNLOADS__RETENTION_HOURS": str(4 / 3600)}
     async with Service(tmp_path / "service", **settings, **sooner) as service:
         paused = await service.submit(site.url("/video.mp4"), auto_start=False)
-        running = await service.submit(site.url("/8mb.mp4?rate=1500000"), outputs=["video"])
+        running = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
         task = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
         done = await service.wait(task["task_id"])
         async with service.client.get(done["files"]["video"]) as slow_reader:

@@ -177,7 +177,7 @@ async def test_a_later_attempt_waits_until_its_time_and_holds_up_no_other(open_s
         for name in "abc":
             await scene.queue(name)
         await scene.attempts.have_begun("a")
-        scene.attempts.end("a", Requeued(because="next_attempt", after=0.3))
+        scene.attempts.end("a", Requeued(because="next_attempt", after=1.5))
         await scene.attempts.have_begun("a", "b")
         scene.attempts.end("b", Requeued(because="next_attempt", after=3600))
         await scene.attempts.until(lambda: len(scene.attempts.begun) == 3)

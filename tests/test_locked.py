@@ -2,8 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiosqlite
@@ -16,6 +15,7 @@ from server.errors import DatabaseBusy
 from server.tasks import recorder
 from tests.inside import TASK, Inside, inside
 from tests.site import Site
+from tests.test_writer import held_by_another_program
 
 
 @pytest.fixture
@@ -31,21 +31,9 @@ def database(service: Inside) -> Path:
     return service.app[keys.SETTINGS].storage.data_dir / DATABASE
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """For writing: it can still be read."""
-    other = sqlite3.connect(path, timeout=60, isolation_level=None)  # a busy server is waited for
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
-
-
 async def test_a_change_is_refused_as_busy_and_can_be_made_afterwards(service: Inside) -> None:
     task_id = await service.submit()
-    with locked(database(service)):
+    async with held_by_another_program(database(service)):
         for method, path, body in (
             ("POST", "/api/process", TASK),
             ("PATCH", f"/api/tasks/{task_id}", {"priority": 3}),
@@ -71,7 +59,7 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
         url=site.url("/8mb.mp4?rate=6000000"), outputs=["video", "audio"], auto_start=True
     )
     before = await service.reached(task_id, "download")
-    with locked(database(service)):
+    async with held_by_another_program(database(service)):
         out = service.work(task_id) / "out"
         async with asyncio.timeout(20):
             while len(list(out.glob("*"))) < 2:  # the child has got to its end
@@ -92,7 +80,7 @@ async def test_what_waits_in_the_queue_begins_when_the_lock_is_gone(
     dispatcher = service.app[keys.TASKS]._dispatcher
     dispatcher.hold()
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
-    with locked(database(service)):
+    async with held_by_another_program(database(service)):
         dispatcher.release()
         async with asyncio.timeout(20):
             while "cannot begin yet" not in caplog.text:

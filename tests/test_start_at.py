@@ -116,7 +116,7 @@ async def test_a_restart_shortens_no_wait_for_a_time_and_lengthens_none(tmp_path
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
     async with inside(tmp_path) as server:
-        later, soon = [await server.submit(auto_start=True, start_at=at(wait)) for wait in (86400 * 3, 1.5)]
+        later, soon = [await server.submit(auto_start=True, start_at=at(wait)) for wait in (86400 * 3, 3.5)]
         before = await server.status(later)
         assert (before["stage"], before["waiting"]) == ("queued", "scheduled")
     async with inside(tmp_path) as server:

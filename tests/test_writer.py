@@ -240,7 +240,8 @@ async def test_a_deletion_on_a_full_disk_has_the_room_that_was_kept_for_it(
 
 @asynccontextmanager
 async def held_by_another_program(path: Path) -> AsyncIterator[None]:
-    async with aiosqlite.connect(path, isolation_level=None) as other:
+    """For writing: it can still be read. Waits for a server that writes, on whichever loop that runs."""
+    async with aiosqlite.connect(path, timeout=60, isolation_level=None) as other:
         await other.execute_fetchall("BEGIN IMMEDIATE")
         yield
         await other.execute_fetchall("ROLLBACK")
