@@ -224,8 +224,8 @@ async def test_no_secret_gets_into_the_log(jobs: Jobs, site: Site, tmp_path: Pat
 @pytest.mark.parametrize(
     ("path", "moment"),
     [
-        pytest.param("/8mb.mp4?rate=4000000", 1, marks=pytest.mark.long),
-        ("/8mb.mp4?rate=4000000", 4),
+        pytest.param("/8mb.mp4?rate=2000000", 1, marks=pytest.mark.long),
+        ("/8mb.mp4?stall=5000000&after=1&times=1", 1),
         ("/hls/ts/index.m3u8?rate=150000", 3),
         pytest.param("/dash/manifest.mpd?rate=100000", 4, marks=pytest.mark.long),
     ],
@@ -351,8 +351,10 @@ def long_sound(media: Path) -> Path:
     """Sound enough to catch an encoder at work."""
     target = media / "long.m4a"
     if not target.exists():
+        part = media / f"long-{os.getpid()}.m4a"  # others who run beside this one may make it as well
         command = [FFMPEG, "-v", "error", "-nostdin", "-stream_loop", "80", "-i", str(media / "audio.m4a")]
-        subprocess.run([*command, "-c", "copy", str(target)], check=True)
+        subprocess.run([*command, "-c", "copy", str(part)], check=True)
+        part.rename(target)
     return target
 
 
@@ -399,8 +401,9 @@ async def test_a_stop_ends_it_and_a_stall_is_silent(jobs: Jobs, site: Site, tmp_
     async with asyncio.timeout(20), begun as job:
         hearing = asyncio.create_task(job.run())
         await site.stalled()
+        before = len(job.outcome.events)  # a job on a slow machine may have said it already
         await asyncio.sleep(3)  # long enough for an "alive", if anything were alive
-        assert not any(event["kind"] == "alive" for event in job.outcome.events)
+        assert not any(event["kind"] == "alive" for event in job.outcome.events[before:])
         job.command("stop")
         assert (await hearing).code == -9
 

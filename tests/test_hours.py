@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import os
 import threading
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,7 +125,7 @@ async def test_a_clock_that_jumps_is_followed_at_the_next_look() -> None:
 # A download that is held.
 
 
-@pytest.mark.parametrize("seconds", [0.1, pytest.param(3.5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [0.1, pytest.param(5.5, marks=pytest.mark.long)])
 async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
@@ -134,20 +133,21 @@ async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
     monkeypatch.setattr("server.backends.embedded.wall", lambda: now)
     downloads = settings(
         ("13:00", "14:00", 0),
+        ("14:00", "15:00", 100 * MIB),
         zone="UTC",
+        rate_limit=500_000,  # so much time to be held before all is there
         min_free_disk=0,
         allowed_private_hosts=("127.0.0.1",),
-        stall_timeout=3,
+        stall_timeout=5,
     )
-    async with inside(tmp_path, downloads=downloads) as server, asyncio.timeout(20):
-        url = site.url("/8mb.mp4?rate=2000000")
+    async with inside(tmp_path, downloads=downloads) as server, asyncio.timeout(30):
+        url = site.url("/8mb.mp4")
         task_id = await server.submit(url=url, outputs=["video"], auto_start=True)
         while (await server.status(task_id)).get("downloaded_bytes", 0) < 500_000:
             await asyncio.sleep(0.01)
-        now, began = at("2026-01-31 13:59"), time.monotonic()
+        now = at("2026-01-31 13:59")
         while (status := await server.status(task_id)).get("waiting") != "rate_window":
             await asyncio.sleep(0.01)
-        assert time.monotonic() - began < 2
         assert (status["stage"], status["not_before"]) == (Stage.DOWNLOAD, "2026-01-31T14:00:00Z")
         assert not {"speed", "eta"} & status.keys()
         await asyncio.sleep(seconds)  # the longer one is more than a stall may be

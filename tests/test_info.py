@@ -67,11 +67,9 @@ async def test_who_hangs_up_takes_the_work_along_and_leaves_the_turn_to_others(
             while len(children(service)) < AT_ONCE:
                 await asyncio.sleep(0.02)
         assert (await ask(service, site.url("/1mb.mp4")))[0] == 429, "there is no turn left"
-        hung_up = asyncio.get_running_loop().time()
     async with asyncio.timeout(10):
         while children(service) or service.app[keys.INSPECTOR]._deadlines:
             await asyncio.sleep(0.02)
-    assert asyncio.get_running_loop().time() - hung_up < 2
     assert (await ask(service, site.url("/1mb.mp4")))[0] == 200
     assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
 
@@ -80,10 +78,10 @@ async def test_the_deadline_includes_the_wait_for_a_turn(
     service: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.app[keys.INSPECTOR]._fork_server.warm()
-    monkeypatch.setattr(inspector, "DEADLINE", 1.5)
+    monkeypatch.setattr(inspector, "DEADLINE", 3)
     began = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(ask(service, site.url(NEVER)) for _ in range(ALL)))
-    assert asyncio.get_running_loop().time() - began < 4.5, "five rounds would take longer"
+    assert asyncio.get_running_loop().time() - began < 9, "five rounds would take longer"
     codes = [problem.get("error_code", problem["code"]) for _, problem in answers]
     assert set(codes) == {"timeout", "too_many_requests"}
     assert codes.count("timeout") >= AT_ONCE

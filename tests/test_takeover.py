@@ -156,8 +156,8 @@ async def test_what_a_draining_worker_runs_is_left_to_it_and_all_else_goes_to_ot
     clean_database: str,
 ) -> None:
     async with (
-        open_node(clean_database, heartbeat=0.2, lost_after=1) as one,
-        open_node(clean_database, heartbeat=0.2, lost_after=1) as other,
+        open_node(clean_database, heartbeat=0.2, lost_after=2.5) as one,
+        open_node(clean_database, heartbeat=0.2, lost_after=2.5) as other,
     ):
         other.jobs.run = one.attempts.run
         other.supervisor.hold()
@@ -167,7 +167,7 @@ async def test_what_a_draining_worker_runs_is_left_to_it_and_all_else_goes_to_ot
         draining = asyncio.create_task(one.supervisor.drain())
         other.supervisor.release()
         await one.attempts.have_begun("a", "b")
-        await asyncio.sleep(1.5)  # longer than a silent worker is waited for
+        await asyncio.sleep(3.5)  # longer than a silent worker is waited for
         assert one.attempts.begun == ["a", "b"]
         assert not draining.done()
         async with asyncio.timeout(WITHIN):
