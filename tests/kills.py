@@ -440,7 +440,7 @@ def check_recording(witness: Witness, most: float, film: Film, size: int, pieces
     assert size > 0.9 * witness.most - begun * A_SECOND, f"{size} of {witness.most}: {witness.newest}"
 
 
-async def swept(data: Path, within: float = 10) -> None:
+async def swept(data: Path, within: float = 20) -> None:
     """Wait until the service has removed what killed processes left, which it does soon after its start."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within):

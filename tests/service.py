@@ -44,7 +44,7 @@ class Service:
 
     command: tuple[str, ...] = (sys.executable, "-W", "default", "-m", "server")
     cwd = ROOT
-    patience = _PATIENCE  # seconds that a start, and an end, may take
+    patience = 60.0  # seconds that a start, and an end, may take
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -94,7 +94,7 @@ class Service:
         assert self._process is not None
         assert self._reader is not None
         self._process.terminate()
-        assert self._process.wait(_PATIENCE) == 0, self._end_of_log()
+        assert self._process.wait(self.patience) == 0, self._end_of_log()
         self._reader.join(_PATIENCE)
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -210,7 +210,7 @@ class Service:
         async with self.client.get("/api/tasks?limit=200") as answer:
             return [task["task_id"] for task in (await answer.json())["tasks"]]
 
-    async def _swept(self, within: float = 5) -> None:
+    async def _swept(self, within: float = 20) -> None:
         """Wait until no files of tasks are left: they are removed a little after an attempt ends."""
         try:
             async with asyncio.timeout(within):

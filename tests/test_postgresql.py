@@ -19,7 +19,7 @@ from server.backends.postgresql import PostgresStore, link, open_store, pages, s
 from server.backends.postgresql.announcing import Changed, Gone, LoggedOut, News, packed, unpacked
 from server.backends.postgresql.changes import Admits
 from server.backends.postgresql.clock import DatabaseClock
-from server.backends.postgresql.connection import available
+from server.backends.postgresql.connection import CONNECT_WITHIN, available
 from server.backends.postgresql.link import Link
 from server.backends.unusable import DatabaseUnusable
 from server.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
@@ -117,10 +117,10 @@ async def test_three_nodes_never_take_more_than_fit_and_number_them_in_order(cle
 
 async def test_it_holds_whatever_the_database_is_set_to(clean_database: str) -> None:
     """A transaction that had begun to wait for its turn would else not see who had theirs before."""
-    words = quote("-c default_transaction_isolation=repeatable\\ read -c idle_session_timeout=500ms")
+    words = quote("-c default_transaction_isolation=repeatable\\ read -c idle_session_timeout=2s")
     odd = f"{clean_database}?client_encoding=latin1&options={words}"
     async with open_at(odd, 100) as store:
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(2.5)
         task = await store.add(new_task(url="https://media.test/视频"))
         assert (await store.get(task.status.task_id)).status == task.status
         await store.mark_removed(task.status.task_id)
@@ -200,7 +200,7 @@ async def test_a_task_is_admitted_in_the_transaction_that_queues_it(clean_databa
 async def test_those_who_were_answered_together_are_answered_together_again(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "PATIENCE", 1)
+    monkeypatch.setattr(writer, "PATIENCE", 10)
     groups: list[int] = []
 
     async def follow(db: AsyncConnection, changes: Sequence[Change[Any]]) -> list[News]:
@@ -222,7 +222,7 @@ async def test_those_who_were_answered_together_are_answered_together_again(
             await writing.submit(Change())
     assert groups[0] == 8
     assert groups[1] >= 6
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 # Announcements.
@@ -408,7 +408,7 @@ async def test_a_node_that_stands_still_in_the_middle_of_a_submit_keeps_nobody_e
     async with open_at(clean_database, admits=node) as one, open_at(clean_database) as other:
         adding = asyncio.create_task(one.add(new_task()))
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 await node.stands.wait()
                 await other.add(new_task())
         finally:
@@ -423,7 +423,7 @@ async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(
         task = await there.add(new_task())
         for how in (signal.SIGINT, signal.SIGQUIT):
             await asyncio.to_thread(mortal_postgres.stop, how)
-            assert await fails_within(2, there, task)
+            assert await fails_within(CONNECT_WITHIN, there, task)
             await asyncio.to_thread(mortal_postgres.start)
             assert await there.get(task.status.task_id) == task
             await there.ping()
