@@ -36,7 +36,7 @@ def let_time_pass(client: Client, seconds: float) -> None:
 
 async def is_cut(reader: asyncio.StreamReader) -> bool:
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             return await reader.read(1) == b""
     except ConnectionError:
         return True

@@ -58,23 +58,23 @@ hosts, port, allowed = json.loads(sys.argv[2])
 guard.install(allowed)
 
 def by_name(host):
-    socket.create_connection((host, port), 1).close()
+    socket.create_connection((host, port), 10).close()
 
 def by_connect(host):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
-        sock.settimeout(1)
+        sock.settimeout(10)
         sock.connect((host, port))
 
 def by_connect_ex(host):
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.settimeout(1)
+        sock.settimeout(10)
         if number := sock.connect_ex((host, port)):
             raise OSError(number, "")
 
 def by_bytes(host):
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.settimeout(1)
+        sock.settimeout(10)
         sock.connect((host.encode(), port))
 
 def by_datagram(host):
@@ -93,7 +93,7 @@ def by_asyncio(host):
 
 def by_handler(name):
     def fetch(host):
-        with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 1}) as ydl:
+        with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 10}) as ydl:
             handler = ydl._request_director.handlers[name]
             handler.send(Request(f"http://{f'[{host}]' if ':' in host else host}:{port}/")).close()
     return fetch
@@ -134,7 +134,7 @@ def fetch(url):
         text = str(exc)
     return {"text": text, "refused": guard.refused[:]}
 
-with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 2, "proxy": proxy or ""}) as ydl:
+with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 10, "proxy": proxy or ""}) as ydl:
     director = ydl._request_director
     director.add_handler(browser.beside(director.handlers["Urllib"], proxy))
     print(json.dumps([fetch(url) for url in urls]))

@@ -44,8 +44,9 @@ async def settled(service: Inside, sock: socket.socket) -> asyncio.Transport:
         for connection in service.server.connections
         if connection.transport and port_of(connection) == sock.getsockname()[1]
     ]
-    before = None
-    while before != (before := (wire.taken(transport), wire.outstanding(transport))):
+    looks: list[tuple[int, int]] = []
+    while len(looks) < 5 or len(set(looks[-5:])) > 1:
+        looks.append((wire.taken(transport), wire.outstanding(transport)))
         await asyncio.sleep(0.05)
     return transport
 
