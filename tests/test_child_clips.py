@@ -230,7 +230,7 @@ async def test_an_ffmpeg_that_is_killed_while_it_reads_is_no_fault_of_the_film(
 ) -> None:
     wishes: dict[str, Any] = {"clip": EXACT, "outputs": ["video"]}
     url = films_site.url("film.mp4")
-    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, **wishes, rate_limit=100_000) as job:
+    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, **wishes, rate_limit=50_000) as job:
         hearing = asyncio.create_task(job.run())
         (await reader()).kill()
         assert broken(await hearing)[:2] == ("worker_lost", True)

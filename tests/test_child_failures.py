@@ -239,7 +239,7 @@ def test_a_retry_after_is_seconds(header: str | None, expected: float | None) ->
 
 def test_a_retry_after_may_be_a_date() -> None:
     in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
-    assert seconds(in_a_minute) == pytest.approx(60, abs=2)
+    assert seconds(in_a_minute) == pytest.approx(60, abs=20)
     assert seconds("Mon, 01 Jan 2001 00:00:00 GMT") == 0
 
 

@@ -343,7 +343,7 @@ say(code=code, lines=log[1].splitlines(), took=time.monotonic() - began,
     assert told["lines"][-1] == "the reason"
     assert "(696001 lines left out)" in told["lines"]
     assert told["memory"] < 300_000  # KiB
-    assert told["took"] < 15
+    assert told["took"] < 60
 
 
 async def test_a_line_without_an_end_is_read_in_pieces(start: Any, tmp_path: Path) -> None:

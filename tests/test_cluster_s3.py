@@ -55,7 +55,7 @@ async def log_of(node: Service, task_id: str) -> str:
         return await answer.text() if answer.status == 200 else ""
 
 
-async def nothing_of(task_id: str, *nodes: Service, within: float = 5) -> None:
+async def nothing_of(task_id: str, *nodes: Service, within: float = 20) -> None:
     async with asyncio.timeout(within):
         while any(node.files_of(task_id) for node in nodes):
             await asyncio.sleep(0.02)
@@ -179,7 +179,7 @@ async def test_partial_files_of_a_finished_task_go_on_the_worker_that_did_not_fi
 
 
 async def nothing_of_work(task_id: str, *nodes: Service) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while any("work" in path.parts for node in nodes for path in node.files_of(task_id)):
             await asyncio.sleep(0.02)
 

@@ -225,7 +225,7 @@ async def test_what_will_not_fit_waits_long_before_the_disk_is_full_and_gets_the
             task = await service.submit(site.url("/8mb.mp4?rate=2000000"), outputs=["video"])
             await waits_for_room(service, task["task_id"])
             assert shutil.disk_usage(small.folder).free > 4 * MIB
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while (again := await service.status(task["task_id"]))["revision"] < 12:
                     await asyncio.sleep(0.02)
             assert (again["attempt"], again["waiting"]) == (1, "disk_full"), "its source was asked again"
@@ -252,8 +252,8 @@ async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop
             assert answers[-1] == HTTPStatus.INSUFFICIENT_STORAGE  # the log of the database had some room
             assert set(answers) <= {HTTPStatus.ACCEPTED, HTTPStatus.INSUFFICIENT_STORAGE}
             site.release()
-            async with asyncio.timeout(5):
-                assert await service.stop() == 0
+            assert await service.stop() == 0
+        assert not any("took longer" in line for line in service.log), "it had to be ended by force"
         await service.start()
         done = await service.wait(task["task_id"])
         fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")

@@ -220,7 +220,7 @@ async def test_a_stream_of_pieces_that_is_interrupted_twice_lacks_none_and_has_n
 async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and_can_be_retried(
     service: Service, site: Site
 ) -> None:
-    task = await service.submit(site.url("/1mb.mp4?wait=2"), outputs=["video"])
+    task = await service.submit(site.url("/1mb.mp4?stall=0"), outputs=["video"])
     for attempt in (1, 2, 3):
         await attempted(service, task["task_id"], attempt)
         [child] = await children(service)
@@ -228,6 +228,7 @@ async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and
     failed = await service.wait(task["task_id"], "failed")
     assert (failed["error_code"], failed["attempt"]) == ("worker_lost", 3)
     assert failed["hint"]
+    site.release()
     async with service.client.post(f"/api/tasks/{task['task_id']}/retry") as answer:
         assert answer.status == 200
     assert (await service.wait(task["task_id"]))["attempt"] == 4

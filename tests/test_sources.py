@@ -15,7 +15,7 @@ from tests.site import SECONDS, Site, probe, sha256
 from tests.site.pages import TITLES
 
 SETTINGS = {
-    "CLIPWIRE_DOWNLOADS__STALL_TIMEOUT": "3",
+    "CLIPWIRE_DOWNLOADS__STALL_TIMEOUT": "5",
     "CLIPWIRE_DOWNLOADS__RETRIES": "1",
     "CLIPWIRE_DOWNLOADS__PATIENCE": "2",
     "CLIPWIRE_DOWNLOADS__MAX_FILESIZE": "7 MiB",

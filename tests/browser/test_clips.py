@@ -72,7 +72,8 @@ async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alon
         await expect(go).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(link_box(page)).to_have_value("")
-        (clip,) = await page.locator(f".row:not([data-id='{whole['task_id']}'])").all()
+        clip = page.locator(f".row:not([data-id='{whole['task_id']}'])")
+        await expect(clip).to_have_count(1)
         clip_id = await clip.get_attribute("data-id") or ""
         assert (await service.wait(clip_id))["video_info"]["cut"] is True
         await row(page, clip_id).get_by_role("button", name="Play").click()

@@ -70,7 +70,8 @@ async def test_a_link_goes_in_and_a_video_is_played_and_saved(
         task_id = await card.get_attribute("data-id") or ""
         await expect(card.get_by_role("heading")).to_have_text("示例视频")
         await expect(card.locator("img")).to_be_visible()
-        assert await card.locator("img").evaluate("image => image.naturalWidth") > 1
+        while await card.locator("img").evaluate("image => image.naturalWidth") <= 1:
+            await asyncio.sleep(0.02)
 
         await card.get_by_role("button", name="播放").click()
         video = page.get_by_role("dialog").locator("video")
