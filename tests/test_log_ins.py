@@ -320,7 +320,7 @@ async def test_a_session_that_ends_by_itself_ends_its_sockets(
 
 
 async def test_a_reader_who_takes_nothing_is_cut_off_at_a_log_out(guarded: Client) -> None:
-    assert push.CLOSE_WITHIN < CONTRACT, "which it would never answer in"
+    assert push.CLOSE_WITHIN < CONTRACT, "its answer to the close frame is waited for"
     status = await guarded.app[keys.TASKS].submit(REQUEST)
     session, server = await log_in(guarded), guarded.server.runner.server  # type: ignore[union-attr]
     assert server

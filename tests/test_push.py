@@ -120,7 +120,7 @@ async def test_one_who_does_not_read_holds_up_nobody(client: Client) -> None:
 
 async def test_one_who_is_behind_is_not_waited_for_when_the_server_goes_away(client: Client) -> None:
     status = await client.app[keys.TASKS].submit(REQUEST)
-    assert (push.CLOSE_WITHIN <= 1, push.LINGER >= 60) == (True, True)
+    assert push.CLOSE_WITHIN <= 1 < push.LINGER
     async with asyncio.timeout(30):
         with closing(await slow_reader(client, f"/ws/{status.task_id}")):
             await flood(client, status, 5_000)

@@ -77,25 +77,25 @@ class TaskPayload(Answer):
         description="while `queued` or held: when it may begin or go on, or its broadcast begins",
         json_schema_extra=ADDED,
     )
-    error_code: str | None = Field(None, description="with `error`: a stable word", json_schema_extra=ADDED)
-    hint: str | None = Field(None, description="what the reader can do about it", json_schema_extra=ADDED)
-    cookies: str | None = Field(
-        None, description="the name of the cookies that its last attempt was given", json_schema_extra=ADDED
-    )
-    rank: int | None = Field(
-        None,
-        description="where it was moved: the queue goes by `rank` (0 if it is left out), then by `priority`",
-        json_schema_extra=ADDED,
-    )
     playlist_id: str | None = Field(
         None, description="of an entry: the `task_id` of its list", json_schema_extra=ADDED
     )
     entries: EntryCounts | None = Field(
         None, description="of a list: how far its entries are", json_schema_extra=ADDED
     )
+    error_code: str | None = Field(None, description="with `error`: a stable word", json_schema_extra=ADDED)
+    hint: str | None = Field(None, description="what the reader can do about it", json_schema_extra=ADDED)
     remedies: list[str] | None = Field(
         None,
         description="with `error`: what the service itself can do about it, the likeliest first",
+        json_schema_extra=ADDED,
+    )
+    cookies: str | None = Field(
+        None, description="the name of the cookies that its last attempt was given", json_schema_extra=ADDED
+    )
+    rank: int | None = Field(
+        None,
+        description="where it was moved: the queue goes by `rank` (0 if it is left out), then by `priority`",
         json_schema_extra=ADDED,
     )
 
