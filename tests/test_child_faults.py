@@ -7,15 +7,13 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.jobs import Jobs, broken, probe, told
+from tests.jobs import Jobs, broken, probe
 from tests.service import descendants
-from tests.shelf import Shelf
 from tests.site import SECONDS, Site, sha256
 from tests.tools import FFMPEG
 
@@ -251,61 +249,6 @@ async def test_a_killed_download_goes_on_and_ends_whole(
         assert "Duration: 00:00:04.0" in probe(outcome.file("video"))
         assert _frames(outcome.file("video")) == SECONDS * 25
         assert first - {seen.path for seen in site.requests}  # fragments that were not fetched again
-
-
-async def test_what_is_fetched_instead_of_a_refused_stream_goes_on_too(
-    jobs: Jobs, site: Site, media: Path, tmp_path: Path
-) -> None:
-    url = site.url(f"/smil?best={refused(404)}&next={quote('/8mb.mp4?stall=4000000&times=1')}")
-    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", url, outputs=["video"]) as job:
-        hearing = asyncio.create_task(job.run())
-        while not _partial(tmp_path / "t"):
-            await asyncio.sleep(0.01)
-        job.kill()
-        assert (await hearing).code == -9
-    left = _partial(tmp_path / "t")
-    site.requests.clear()
-    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
-    assert sha256(outcome.file("video")) == sha256(media / "8mb.mp4")
-    assert not site.seen("/video.mp4")
-    assert site.requests[-1].range == f"bytes={left}-"
-
-
-def _partial(directory: Path) -> int:
-    return sum(part.stat().st_size for part in directory.glob("*.part"))
-
-
-GOOD, GONE = {"format_id": "good", "height": 180}, {"format_id": "gone", "height": 360}
-
-
-def told_of(*formats: dict[str, Any]) -> dict[str, Any]:
-    return {"id": "a", "title": "A film", "formats": list(formats)}
-
-
-@pytest.mark.parametrize("note", [None, "", "5", '[["gone"], [1]]'])
-async def test_a_stream_that_was_refused_is_asked_again_where_there_is_nothing_else(
-    shelf: Shelf, media: Path, tmp_path: Path, note: str | None
-) -> None:
-    film, gone = shelf.put("film.mp4", (media / "video.mp4").read_bytes()), shelf.url("gone.mp4")
-    both = told_of(GOOD | {"url": film}, GONE | {"url": gone})
-    assert (await told(tmp_path / "t", shelf, both, outputs=["video"])).last["kind"] == "produced"
-    if note is not None:
-        (tmp_path / "t/refused.json").write_text(note)
-    only = told_of(GONE | {"url": film})
-    assert (await told(tmp_path / "t", shelf, only, outputs=["video"])).last["kind"] == "produced"
-
-
-async def test_a_stream_that_was_refused_is_asked_again_where_the_next_best_is_refused_now(
-    shelf: Shelf, media: Path, tmp_path: Path
-) -> None:
-    film, gone = shelf.put("film.mp4", (media / "video.mp4").read_bytes()), shelf.url("gone.mp4")
-    before = told_of(GOOD | {"url": film}, GONE | {"url": gone})
-    spoilt = (await told(tmp_path / "t", shelf, before, outputs=["video"])).file("video")
-    spoilt.write_bytes(bytes(spoilt.stat().st_size))
-    now = told_of(GOOD | {"url": gone}, GONE | {"url": film})
-    outcome = await told(tmp_path / "t", shelf, now, outputs=["video"])
-    assert sha256(outcome.file("video")) == sha256(media / "video.mp4")
-    assert "format good is refused (no_media)" in outcome.log
 
 
 async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(

@@ -1,7 +1,7 @@
 """One download from the link to the finished files: extract, fetch, put together, flush."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -107,7 +107,6 @@ class Download:
         self._finish_asked.set()
 
     def run(self, engine: Engine) -> dict[str, Any]:
-        self._alternatives = Alternatives(engine, lambda: self._extract(engine), self._log, self._directory)
         recording.settle(self._directory)
         recorded = self._has_recorded()
         info = self._extract_or_recall(engine, recorded=recorded)
@@ -120,13 +119,14 @@ class Download:
             raise
 
     def _load_some(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
+        alternatives = Alternatives(engine, lambda: self._extract(engine), self._log)
         while True:
             try:
                 return self._load(engine, info)
             except Refused as refused:
                 if info.get("live_status") == "is_upcoming":
                     raise not_yet(info) from refused
-                info = self._alternatives.instead_of(refused)
+                info = alternatives.instead_of(refused)
 
     def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Fetch the streams chosen in `info`; raises `Refused` if nothing usable of a stream comes."""
@@ -143,7 +143,9 @@ class Download:
             streams = [stream for section in parted for stream in section]
         self._refuse_too_large(streams)
         subtitling = Subtitling(self._job, info, self._log)
-        self._prepare(names, subtitling.names)
+        parts.prepare(self._directory, [*names, *subtitling.names])
+        if not (borrowed.fits("fragments") and borrowed.fits("resuming")):
+            parts.begin_anew(self._directory, names)
         pictures, cover = self._pictures(engine, info)
         self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
         self._needs = Needs(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
@@ -167,17 +169,10 @@ class Download:
         about |= self._true_length(main, files, kept)
         return self._produced(about, main, files, cut=kept != ALL)
 
-    def _prepare(self, names: Sequence[str], others: Iterable[str]) -> None:
-        """Keep of earlier attempts only the parts called `names`, and the files called `others`."""
-        self._alternatives.remember(names)
-        parts.prepare(self._directory, [*names, *others])
-        if not (borrowed.fits("fragments") and borrowed.fits("resuming")):
-            parts.begin_anew(self._directory, names)
-
     def _extract_or_recall(self, engine: Engine, *, recorded: bool) -> dict[str, Any]:
         """Empty if the page is gone, and what earlier attempts recorded is all there will be."""
         try:
-            return self._alternatives.first()
+            return self._extract(engine)
         except (DownloadError, JobFailed) as error:
             if not recorded or classify(error, engine.trail).retryable:
                 raise

@@ -21,8 +21,7 @@ _WHOLE = ".whole"
 _ASIDE = ".aside"
 SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
-REFUSED = "refused.json"
-_KEPT = frozenset(("preview.jpg", REFUSED))
+_KEPT = frozenset(("preview.jpg",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = Non
 
 
 def prepare(directory: Path, names: Iterable[str]) -> None:
-    """Delete all but the preview, `REFUSED` and the parts called `names`, and make an empty `out`.
+    """Delete all but the preview and the parts called `names`, and make an empty `out`.
 
     A complete part whose length is not the one noted was truncated by a power cut: it becomes unfinished.
     """

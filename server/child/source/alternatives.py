@@ -2,18 +2,14 @@
 or else the next entry of a page that has several.
 
 Only failures of this one stream count (an HTTP status, a blocked address, DRM and the like). A stream of
-which any byte has arrived is resumed instead, in the next attempt as well: a note in the job's directory has
-the formats that were refused.
+which any byte has arrived is resumed instead.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 from yt_dlp.utils import DownloadError
 
-from server.child.media import parts
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.source.engine import Engine
@@ -45,36 +41,13 @@ class Refused(Exception):
 
 
 class Alternatives:
-    """`extract` extracts the video and returns its info dict; the note is in `directory`."""
+    """`extract` extracts the video again and returns its info dict."""
 
-    def __init__(
-        self, engine: Engine, extract: Callable[[], dict[str, Any]], log: Log, directory: Path
-    ) -> None:
+    def __init__(self, engine: Engine, extract: Callable[[], dict[str, Any]], log: Log) -> None:
         self._engine = engine
         self._extract = extract
         self._log = log
         self._met: list[BaseException] = []
-        self._note = directory / parts.REFUSED
-        self._recalled = False
-
-    def first(self) -> dict[str, Any]:
-        """The video; without the formats refused earlier, if parts of what was chosen instead are there."""
-        self._engine.refused |= self._recall()
-        self._recalled = bool(self._engine.refused)
-        try:
-            return self._extract()
-        except (DownloadError, JobFailed) as error:
-            if not self._recalled or classify(error, self._engine.trail).code not in _NOTHING_ELSE:
-                raise
-        self._forget()
-        return self._extract()
-
-    def remember(self, names: Sequence[str]) -> None:
-        """Note what is refused, if anything is, before the parts called `names` are fetched instead."""
-        if self._engine.refused:
-            fresh = self._note.with_suffix(".new")
-            fresh.write_text(json.dumps([list(self._engine.refused), names]))
-            fresh.replace(self._note)
 
     def instead_of(self, refused: Refused) -> dict[str, Any]:
         """The video with the next best streams chosen.
@@ -85,7 +58,6 @@ class Alternatives:
         error = refused.__cause__ or refused
         failure = classify(error, self._engine.trail)
         self._met.append(error)
-        self._forget()
         if not _is_of_one_stream(failure) or len(self._met) >= MOST:
             raise self._worst()
         if self._has_others(refused.stream):
@@ -99,20 +71,6 @@ class Alternatives:
             if classify(other, self._engine.trail).code in _NOTHING_ELSE:
                 raise self._worst() from None
             raise
-
-    def _recall(self) -> set[str]:
-        try:
-            refused, names = json.loads(self._note.read_text())
-            is_left = any(path.name.startswith(tuple(names)) for path in self._note.parent.iterdir())
-            return set(refused) if is_left else set()
-        except (OSError, ValueError, TypeError):
-            return set()
-
-    def _forget(self) -> None:
-        self._note.unlink(missing_ok=True)
-        if self._recalled:
-            self._recalled = False
-            self._engine.refused.clear()
 
     def _has_others(self, stream: dict[str, Any]) -> bool:
         return self._engine.offered > len(self._engine.refused) + 1 and "format_id" in stream
