@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,13 @@ async def test_a_piece_that_holds_nothing_keeps_nobody_from_what_there_is(
     (tmp_path / "t/recorded-0001.mkv").write_bytes(b"\x1aE\xdf\xa3".ljust(20_000, b"\0"))
     outcome = await told(tmp_path / "t", shelf, live, live="record", outputs=["video"])
     assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+
+
+def test_an_ffmpeg_that_has_just_ended_is_asked_to_end_without_a_fault() -> None:
+    command = [FFMPEG, "-version"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as program:
+        program.wait()
+        recording._ask_to_end(program)
 
 
 def test_an_ffmpeg_that_is_killed_while_it_looks_does_not_make_a_recording_empty(

@@ -237,9 +237,14 @@ def _runs(program: Any) -> bool:
 
 
 def _ask_to_end(program: Any) -> None:
-    with suppress(OSError):
+    try:
         program.stdin.write("q")
         program.stdin.flush()
+    except (
+        OSError
+    ):  # it has just ended; what was not written would be flushed, and fail, once more at its close
+        with suppress(OSError):
+            program.stdin.close()
 
 
 def _look_into(piece: Path, executable: str) -> Media | None:
