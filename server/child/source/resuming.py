@@ -152,10 +152,20 @@ class _Asking:
             response.close()
             raise Expired("incomplete", "a page comes in place of what is missing")
         lengths.put_right(response.headers, request.headers.get("Range"))
-        if self._chunked and Source.of(response).total is None:
-            response.close()
-            raise _Unchunked("the source does not say how much there is")
+        if self._chunked:
+            self._insist_on_chunks(request, response)
         return response
+
+    def _insist_on_chunks(self, request: Request, response: Response) -> None:
+        """Raise `_Unchunked` where yt-dlp would take what follows the partial file for another file."""
+        _, asked, _ = parse_http_range(request.headers.get("Range"))
+        _, last, _ = parse_http_range(response.headers.get("Content-Range"))
+        more = last is not None and asked is not None and last > asked
+        if more or Source.of(response).total is None:
+            response.close()
+            raise _Unchunked(
+                "more than the chunk comes" if more else "the source does not say how much there is"
+            )
 
     def _begin(self, response: Response) -> Response | Rest:
         begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
