@@ -170,11 +170,14 @@ class Download:
         return self._produced(about, main, files, cut=kept != ALL)
 
     def _extract_or_recall(self, engine: Engine, *, recorded: bool) -> dict[str, Any]:
-        """Empty if the page is gone, and what earlier attempts recorded is all there will be."""
+        """Empty if what earlier attempts recorded is all there will be: the page is gone, or does not answer
+        and the recording is to be finished.
+        """
         try:
             return self._extract(engine)
         except (DownloadError, JobFailed) as error:
-            if not recorded or classify(error, engine.trail).retryable:
+            may_come = classify(error, engine.trail).retryable and not self._finish_asked.is_set()
+            if may_come or not recorded:
                 raise
             return {}
 
@@ -333,7 +336,8 @@ class Download:
         try:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
-            return streams if classify(error, engine.trail).retryable else None
+            may_go_on = classify(error, engine.trail).retryable and not broadcasts.have_ended(engine, streams)
+            return streams if may_go_on else None
         following = parts.chosen(info)
         is_over = not recording.is_live(info) or broadcasts.have_ended(engine, following)
         return None if is_over else following
