@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAd
 
 from server.jobs import MOST_OF_AN_ORDER
 from server.models import (
+    HOST_BUSY,
     RATE_WINDOW,
     Entries,
     Entry,
@@ -248,9 +249,9 @@ class EntriesMoved(_Event):
 
 
 class Waits(_Event):
-    """A queued task waits for more than its turn; `because` is a code for `waiting`."""
+    """A queued task waits for a place of its host, or, if not `busy`, for its turn alone."""
 
-    because: str
+    busy: bool = True
 
 
 class Paused(_Event):
@@ -398,9 +399,10 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, obje
 def _halted(status: TaskStatus, event: Waits | Paused | Resumed, now: datetime) -> dict[str, object] | None:
     is_paused = status.stage is Stage.PAUSED
     match event:
-        case Waits(because=because):
-            is_new = status.stage is Stage.QUEUED and status.waiting is None and not status.awaits_entries
-            return {"waiting": because} if is_new else None
+        case Waits(busy=busy):
+            before, after = (None, HOST_BUSY) if busy else (HOST_BUSY, None)
+            is_new = status.stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
+            return {"waiting": after} if is_new else None
         case Paused():
             return None if is_paused else _PAUSED
         case Resumed():

@@ -13,7 +13,7 @@ from server.clock import Clock
 from server.errors import TaskNotFound
 from server.events import Event, Started, Waits
 from server.files.names import short_of
-from server.models import HOST_BUSY, Stage, Task, TaskStatus
+from server.models import Stage, Task, TaskStatus
 from server.ports import Dispatcher, Store
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
@@ -132,7 +132,7 @@ def local_scenes(folder: Path) -> OpenScene:
             attempts = Attempts(store, recorder)
             dispatcher = LocalDispatcher(
                 attempts.run, at_once, per_host, attempts.finish, clock, store.keep_paused,
-                lambda task_id: recorder.record(task_id, Waits(because=HOST_BUSY)), paused=store.was_paused,
+                lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)), paused=store.was_paused,
             )  # fmt: skip
             try:
                 yield _Local(store, recorder, attempts, dispatcher)

@@ -42,7 +42,7 @@ async def withdrawn(scene: Scene, *names: str) -> None:
             await scene.dispatcher.withdraw(name)
 
 
-async def says(scene: Scene, name: str, waiting: str) -> None:
+async def says(scene: Scene, name: str, waiting: str | None) -> None:
     async with asyncio.timeout(WITHIN):
         while (await scene.store.get(name)).status.waiting != waiting:
             await asyncio.sleep(0.01)
@@ -88,6 +88,16 @@ async def test_the_next_task_of_a_busy_host_says_that_it_waits_for_a_place(open_
         await scene.attempts.have_begun_together("a", "d", "b")
         assert (await scene.store.get("b")).status.waiting is None
         await says(scene, "c", "host_busy")
+
+
+async def test_a_task_waits_for_its_turn_alone_once_its_host_has_a_place(tmp_path: Path) -> None:
+    async with local_scenes(tmp_path)(at_once=2, per_host=1) as scene:
+        for name, host in (("a", "one"), ("b", "two"), ("first", "three"), ("c", "one")):
+            await scene.queue(name, host)
+        await says(scene, "c", "host_busy")
+        scene.attempts.end("a", DONE)
+        await scene.attempts.have_begun_together("a", "b", "first")
+        await says(scene, "c", None)
 
 
 @pytest.mark.parametrize("per_host", [0, 1])
@@ -395,10 +405,12 @@ async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch
     async def run(_: str) -> None:
         begun.set()
 
+    async def say(_: str, __: bool) -> None: ...
+
     async def keep(_: bool) -> None: ...
 
     clock = Clock(steady=lambda: slept)
-    dispatcher = LocalDispatcher(run, 1, 0, lambda _: None, clock, keep, run, paused=False)
+    dispatcher = LocalDispatcher(run, 1, 0, lambda _: None, clock, keep, say, paused=False)
     task = new_task()
     waits = task.status.model_copy(update={"not_before": clock.now() + timedelta(hours=1)})
     dispatcher.submit(replace(task, status=waits))

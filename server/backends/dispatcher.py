@@ -32,7 +32,7 @@ class LocalDispatcher:
     """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
 
     `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
-    `host_is_busy` records of a queued task that it waits for a place of its host.
+    `host_is_busy` records whether a queued task waits for a place of its host.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LocalDispatcher:
         finish: Callable[[str], None],
         clock: Clock,
         keep_paused: Callable[[bool], Awaitable[None]],
-        host_is_busy: Callable[[str], Awaitable[object]],
+        host_is_busy: Callable[[str, bool], Awaitable[object]],
         *,
         paused: bool,
     ) -> None:
@@ -166,16 +166,17 @@ class LocalDispatcher:
 
     def _tell_who_is_held_up(self) -> None:
         busy = (host for host, count in self._places_taken().items() if count >= self._max_per_host)
-        for task_id in (task.status.task_id for task in self._queue.next_of(busy)):
-            if task_id not in self._told:
-                self._told.add(task_id)
-                telling = asyncio.create_task(self._tell(task_id), name=f"tell {task_id}")
-                self._telling.add(telling)
-                telling.add_done_callback(self._telling.discard)
+        held_up = {task.status.task_id for task in self._queue.next_of(busy)}
+        for task_id in held_up ^ self._told:
+            telling = asyncio.create_task(self._tell(task_id, task_id in held_up), name=f"tell {task_id}")
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+        self._told = held_up
 
-    async def _tell(self, task_id: str) -> None:
-        with suppress(TaskNotFound, StoreUnavailable):  # the task is gone, or it stays without a reason
-            await self._host_is_busy(task_id)
+    async def _tell(self, task_id: str, busy: bool) -> None:
+        # The task is gone, or it stays without a reason; ValueError: its row is damaged.
+        with suppress(TaskNotFound, StoreUnavailable, ValueError):
+            await self._host_is_busy(task_id, busy)
 
     async def _run_in_its_turn(self, task: Task) -> Task | None:
         """Make an attempt; return the task if it is to be queued again, without another read of the store."""

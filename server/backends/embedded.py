@@ -18,7 +18,7 @@ from server.files.cookies import LocalCookies
 from server.files.names import short_of
 from server.files.room import Room
 from server.files.workplace import LocalWorkplace
-from server.models import HOST_BUSY, SCHEDULED, Stage, Task, TaskStatus
+from server.models import SCHEDULED, Stage, Task, TaskStatus
 from server.ports import FileStore, Store
 from server.settings import DownloadSettings, Settings
 from server.tasks.disk import Disk, Reserve
@@ -99,7 +99,7 @@ def _new_dispatcher(
         runner.finish,
         clock,
         store.keep_paused,
-        lambda task_id: recorder.record(task_id, Waits(because=HOST_BUSY)),
+        lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)),
         paused=store.was_paused,
     )
     runner.submit = dispatcher.submit

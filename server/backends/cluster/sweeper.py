@@ -20,7 +20,7 @@ from server.backends.cluster.turns import try_turn
 from server.backends.postgresql.locks import OURS
 from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
 from server.events import Requeued, Waits
-from server.models import HOST_BUSY, Stage
+from server.models import Stage
 from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class Sweeper:
         wait = held_up & self._held_up
         for task_id in wait - self._told - self._damaged:
             with suppress(TaskNotFound, ValueError):  # ValueError: its row is damaged, which `_attempt` logs
-                await self._recorder.record(task_id, Waits(because=HOST_BUSY))
+                await self._recorder.record(task_id, Waits())
         self._held_up, self._told = held_up, wait
 
     async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
