@@ -78,7 +78,7 @@ async def test_a_conversion_that_gets_on_however_slowly_is_none(
 
 @pytest.mark.long
 async def test_a_remux_of_a_plain_file_has_its_share_of_the_bar(service: Service, site: Site) -> None:
-    task = await service.submit(site.url("/video.mp4?rate=800000"), outputs=["video"], video_format="mkv")
+    task = await service.submit(site.url("/video.mp4?rate=250000"), outputs=["video"], video_format="mkv")
     await service.wait(task["task_id"], "download")
     highest = 0
     while (payload := await service.status(task["task_id"]))["stage"] == "download":
