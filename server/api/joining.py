@@ -42,12 +42,14 @@ def join_scripts(modules: Mapping[str, str], entry: str) -> tuple[str, str]:
     parts = [*(_function(name, modules[name]) for name in first[:-1]), _body(entry, modules[entry])]
     if not later:
         return "\n".join(parts), ""
-    load = f'import("./{LATER}").then(({{ default: make }}) => make({{ {shared} }}))'
-    again = "(error) => { $rest = undefined; throw error }"  # after a failed load the next import retries
+    load = f'import("./{LATER}" + $again).then(({{ default: make }}) => make({{ {shared} }}))'
+    # After a failed load the next import retries, by another URL: some browsers remember that one has failed.
+    again = '(error) => { $rest = undefined; $again += "&"; throw error }'
     return (
         "\n".join(
             [
-                f"let $rest\nconst $later = async (name) => (await ($rest ??= {load}.catch({again})))[name]",
+                'let $rest, $again = ""',
+                f"const $later = async (name) => (await ($rest ??= {load}.catch({again})))[name]",
                 *parts,
             ]
         ),
