@@ -73,7 +73,7 @@ def test_what_is_imported_on_demand_comes_in_a_file_of_its_own() -> None:
     }
     first, later = join_scripts(modules, "main")
     assert 'const { b } = await $later("two")' in first
-    assert f'import("./{LATER}").then(({{ default: make }}) => make({{ $one }}))' in first
+    assert f'import("./{LATER}" + $again).then(({{ default: make }}) => make({{ $one }}))' in first
     assert "$three" not in first
     assert later == (
         "export default async ({ $one }) => {\nconst $three = (() => {\nconst c = 2\nreturn { c }\n})()\n"

@@ -234,6 +234,7 @@ async def test_a_stage_of_a_later_release_does_not_hide_the_others(api: FakeApi,
         await api.put("c", "queued")
         await expect(row(page, "b")).to_contain_text("Archiving")
         await leave(page)
+        await expect(row(page, "c")).to_be_visible()
         assert sorted(await shown(page)) == ["a", "b", "c"]
 
 
