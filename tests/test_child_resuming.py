@@ -605,43 +605,27 @@ async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp
     log.close()
 
 
-def test_a_note_counts_what_is_written_and_not_what_other_threads_have_fetched(tmp_path: Path) -> None:
-    """yt-dlp counts in one place for both."""
-    downloader: Any = HlsFD(YoutubeDL(), {})
-    ctx: dict[str, Any] = {
-        "filename": str(tmp_path / "a.mp4"),
-        "total_frags": 4,
-        "ad_frags": 0,
-        "live": False,
-    }
+@pytest.mark.parametrize(
+    ("kind", "first", "counted"),
+    [
+        pytest.param(HlsFD, 1, (4, 4), id="other threads have fetched all of them"),
+        pytest.param(IsmFD, 0, (1, 2), id="a fragment is named before it is counted"),
+    ],
+)
+def test_a_note_counts_what_is_written(
+    tmp_path: Path, kind: Any, first: int, counted: tuple[int, int]
+) -> None:
+    """The names of the fragments' files begin with `first`; yt-dlp's own count may be ahead."""
+    downloader: Any = kind(YoutubeDL(), {})
+    name = str(tmp_path / "a.mp4")
+    ctx: dict[str, Any] = {"filename": name, "total_frags": 4, "ad_frags": 0, "live": False}
     fragments._prepare_frag_download(downloader, ctx)
-    for number in (1, 2):
-        fragment = tmp_path / f"a.mp4.part-Frag{number}"
+    for number, count in enumerate(counted, 1):
+        fragment = tmp_path / f"a.mp4.part-Frag{first + number - 1}"
         fragment.write_bytes(b"12345")
-        ctx |= {"fragment_filename_sanitized": str(fragment), "fragment_index": number}
-        ctx["fragment_index"] = 4  # all of them have come meanwhile
+        ctx |= {"fragment_filename_sanitized": str(fragment), "fragment_index": count}
         fragments._append_fragment(downloader, ctx, fragment.read_bytes())
         note = json.loads((tmp_path / "a.mp4.ytdl").read_text())["downloader"]
-        assert (note["current_fragment"], note["size"]) == ({"index": number}, 5 * number)
-    ctx["dest_stream"].close()
-
-
-def test_a_note_counts_what_is_written_where_a_fragment_is_named_before_it_is_counted(tmp_path: Path) -> None:
-    """The files of Smooth Streaming's fragments are numbered from 0 on."""
-    downloader: Any = IsmFD(YoutubeDL(), {})
-    ctx: dict[str, Any] = {
-        "filename": str(tmp_path / "a.ismv"),
-        "total_frags": 4,
-        "ad_frags": 0,
-        "live": False,
-    }
-    fragments._prepare_frag_download(downloader, ctx)
-    for number in (1, 2):
-        fragment = tmp_path / f"a.ismv.part-Frag{number - 1}"
-        fragment.write_bytes(b"12345")
-        ctx |= {"fragment_filename_sanitized": str(fragment), "fragment_index": number}
-        fragments._append_fragment(downloader, ctx, fragment.read_bytes())
-        note = json.loads((tmp_path / "a.ismv.ytdl").read_text())["downloader"]
         assert (note["current_fragment"], note["size"]) == ({"index": number}, 5 * number)
     ctx["dest_stream"].close()
 

@@ -240,9 +240,8 @@ def _ask_to_end(program: Any) -> None:
     try:
         program.stdin.write("q")
         program.stdin.flush()
-    except (
-        OSError
-    ):  # it has just ended; what was not written would be flushed, and fail, once more at its close
+    except OSError:
+        # It has just ended. What was not written would be flushed, and fail, once more at the close.
         with suppress(OSError):
             program.stdin.close()
 
