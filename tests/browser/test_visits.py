@@ -42,7 +42,10 @@ async def test_a_first_visit_is_small_and_a_second_one_comes_from_the_cache(
 
 @asynccontextmanager
 async def _early(page: Page, url: str) -> AsyncIterator[None]:
-    """The page is there, and its scripts come afterwards."""
+    """The page is there, and its scripts come afterwards.
+
+    The route stays: a request that comes while one is taken away may never be answered.
+    """
     may_come = asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -54,7 +57,6 @@ async def _early(page: Page, url: str) -> AsyncIterator[None]:
     await page.locator("#links").focus()
     yield
     may_come.set()
-    await page.unroute_all(behavior="wait")
 
 
 async def test_what_is_typed_before_the_scripts_are_there_is_kept(api: FakeApi, open_page: OpenPage) -> None:
