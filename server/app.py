@@ -37,11 +37,11 @@ from server.api.openapi import document
 from server.api.openapi import page as openapi_page
 from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
-from server.api.route import Route, undescribed
+from server.api.route import Access, Route, undescribed
 from server.api.wrapping import wrapped
 from server.backends import open_backend
 from server.clock import Clock
-from server.settings import ServerSettings, Settings
+from server.settings import ConfigurationError, ServerSettings, Settings
 from server.tasks.hub import Hub
 
 ROUTES: list[Route] = [
@@ -75,7 +75,7 @@ ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> web.Application:
-    """The application, not started. Starting it opens the backend and raises what `open_backend` raises."""
+    """The application, not started; starting it raises what `open_backend` raises."""
     doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
     admit = admission(doors, gate, settings.limits)
@@ -117,11 +117,32 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
 
 
 def _routes(settings: ServerSettings) -> list[Route]:
-    """The routes with and without `base_path`; a server without the role `web` has only the health checks."""
+    """The routes with and without `base_path`; a server without the role `web` has only the health checks.
+
+    Raises `ConfigurationError`.
+    """
+    check_base_path(settings.base_path)
     ours = ROUTES if "web" in settings.roles else health.ROUTES
     base_path = settings.base_path  # both, because a reverse proxy may or may not strip its prefix
     return [*ours, *_under(base_path, ours)] if base_path else ours
 
 
 def _under(base_path: str, routes: list[Route]) -> list[Route]:
-    return [undescribed(web.get(base_path, page.moved)), *(route.below(base_path) for route in routes)]
+    return [
+        undescribed(web.get(base_path, page.moved), Access.PAGE),
+        *(route.below(base_path) for route in routes),
+    ]
+
+
+def check_base_path(base_path: str) -> None:
+    """Refuse a prefix that begins like a path of our own: both would be the address of one thing.
+
+    Below `/static`, for example, `/static/api/tasks` is the API and a file of the page. Raises
+    `ConfigurationError`.
+    """
+    first = base_path.strip("/").partition("/")[0]
+    ours = {route.path.split("/")[1] for route in ROUTES} - {""}
+    if first in ours:
+        raise ConfigurationError(
+            f"server.base_path: /{first} is a path of Clipwire's own; one like /clipwire is expected"
+        )

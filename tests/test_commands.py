@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.__main__ import main
+from server.app import ROUTES, check_base_path
 from tests.service import ROOT, Service
 from tests.site import Site
 
@@ -84,6 +85,7 @@ def test_a_wrong_configuration_gets_one_line_and_status_2(
         ("CLIPWIRE_SERVER__HOST", "nope.invalid", "server.host"),
         ("CLIPWIRE_SERVER__HOST", "203.0.113.1", "server.host"),
         ("CLIPWIRE_STORAGE__DATA_DIR", "/dev/null", "storage.data_dir"),
+        ("CLIPWIRE_SERVER__BASE_PATH", "/static/clip", "server.base_path"),
     ],
 )
 def test_what_only_shows_when_it_is_used_gets_one_line_and_status_2(
@@ -93,6 +95,24 @@ def test_what_only_shows_when_it_is_used_gets_one_line_and_status_2(
     assert (status, out) == (2, "")
     [line] = err.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize("first", sorted({route.path.split("/")[1] for route in ROUTES} - {""}))
+@pytest.mark.parametrize("more", ["", "/", "/clip", "/api/tasks"])
+def test_a_prefix_that_begins_like_a_path_of_our_own_starts_nothing(
+    command: Command, data: dict[str, str], first: str, more: str
+) -> None:
+    for arguments in ((), ("check",)):
+        status, out, err = command(*arguments, **data, CLIPWIRE_SERVER__BASE_PATH=f"/{first}{more}")
+        assert (status, out) == (2, "")
+        [line] = err.splitlines()
+        assert f"server.base_path: /{first} is a path of Clipwire's own" in line
+    assert not Path(data["CLIPWIRE_STORAGE__DATA_DIR"]).exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "/clipwire", "/statics", "/my/static", "/API", "/clip/api"])
+def test_any_other_prefix_is_taken(prefix: str) -> None:
+    check_base_path(prefix)
 
 
 @pytest.mark.long

@@ -16,6 +16,7 @@ from server.api.auth import MAX_WRONG
 from server.api.connections import CONNECTIONS
 from server.api.log_ins import COOKIE
 from server.api.rate import Minute
+from server.api.route import Access
 from server.api.security import Doors
 from server.app import ROUTES, create_app
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
@@ -124,6 +125,12 @@ async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) ->
 
 
 OPEN = {"/", "/healthz", "/api/session", "/static/{path}"}
+
+
+def test_the_page_the_probe_and_the_log_in_are_all_that_is_open() -> None:
+    assert {route.path for route in ROUTES if route.access is not Access.TOKEN} == OPEN
+
+
 GUARDED = [
     *(
         (route.definition.method, re.sub(r"{\w+}", "x", route.path))
@@ -145,6 +152,21 @@ async def test_every_route_but_the_log_in_needs_a_token(guarded: Client, method:
 @pytest.mark.parametrize("path", ["/", "/healthz", "/static/index.html"])
 async def test_the_log_in_page_and_the_probe_are_open(guarded: Client, path: str) -> None:
     assert (await guarded.get(path)).status == 200
+
+
+@pytest.mark.parametrize("base_path", ["/static", "/static/clip", "/clipwire", "/clipwire/static"])
+async def test_what_is_open_is_decided_by_the_route_and_not_by_the_text_of_a_path(
+    aiohttp_client: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_path: str
+) -> None:
+    monkeypatch.setattr("server.app.check_base_path", lambda _: None)  # which refuses the first two
+    client = await opened(aiohttp_client, tmp_path, tokens=(SecretStr(TOKEN),), base_path=base_path)
+    for method, path in GUARDED:
+        response = await client.request(method, base_path + path, allow_redirects=False)
+        assert response.status == 401 or (method == "GET" and response.status == 404), (method, path)
+    assert (await client.get(base_path + "/api/tasks")).status == 401
+    assert (await client.post(base_path + "/api/process", json=BODY)).status == 401
+    for path in ("/", "/healthz", "/api/session", "/static/index.html"):
+        assert (await client.get(base_path + path)).status == 200
 
 
 async def test_after_ten_wrong_tokens_more_are_told_to_wait_but_the_right_one_is_not(guarded: Client) -> None:

@@ -22,6 +22,7 @@ from server.api import files as downloads
 from server.api import keys, security
 from server.api.connections import Connections
 from server.api.files import disposition, filename_of, filename_stem, part_of
+from server.api.route import Access
 from server.api.wrapping import wrapped
 from server.errors import FileNotFound, RangeNotSatisfiable
 from server.events import ProducedFile
@@ -38,7 +39,7 @@ TITLE = "示例视频"
 Client = TestClient[web.Request, web.Application]
 
 
-async def let_in(_: web.Request) -> None:
+async def let_in(_: web.Request, __: Access) -> None:
     """Everybody."""
 
 

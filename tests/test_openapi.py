@@ -21,6 +21,7 @@ from server.api.openapi import page as docs
 from server.api.openapi.document import DESCRIPTION, Description, describe
 from server.api.openapi.operation import OF_CHANGES
 from server.api.openapi.page import every_error
+from server.api.route import Access
 from server.api.wrapping import wrapped
 from server.app import ROUTES, create_app
 from server.errors import AppError, MethodNotAllowed, NotFound
@@ -36,7 +37,7 @@ DESCRIBED = [
 OPERATIONS = [operation for _, operation in DESCRIBED]
 
 
-async def let_in(_: web.Request) -> None:
+async def let_in(_: web.Request, __: Access) -> None:
     """Everybody."""
 
 

@@ -7,6 +7,7 @@ from aiohttp import web
 from server.api import cors
 from server.api.auth import Gate
 from server.api.rate import Minute
+from server.api.route import Access
 from server.api.security import Doors
 from server.api.wrapping import Admit
 from server.errors import TooManyRequests
@@ -15,15 +16,15 @@ from server.settings import LimitSettings
 
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     """A function that checks host name, origin, rate and token, in this order, and raises the first error."""
-    asked, limit, paths = Minute(time.monotonic), limits.requests_per_minute, doors.paths
+    asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
-    async def admit(request: web.Request) -> web.Response | None:
-        doors.check(request)
-        if limit and not (paths.is_probe(request.path) or paths.is_page(request.path)):
+    async def admit(request: web.Request, access: Access) -> web.Response | None:
+        doors.check(request, access)
+        if limit and access in (Access.TOKEN, Access.LOG_IN):
             slow_down(doors.client(request))
         if cors.is_preflight(request):  # browsers send preflights without a token
             return cors.answer_preflight() if doors.is_allowed_origin(request) else None
-        if gate.is_locked:
+        if gate.is_locked and access is Access.TOKEN:
             await gate.admit(request, doors.client(request))
         return None
 

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from server.api.keys import SCOPE
 from server.api.log_ins import LOG_INS, SESSION
-from server.api.paths import OpenPaths
 from server.api.rate import Minute
 from server.api.security import SAFE
 from server.errors import OriginForbidden, TokenRequired, TooManyRequests
@@ -26,7 +25,7 @@ MAX_WRONG = 10  # tokens a minute from one address
 class Gate:
     """Accepts requests with a token or a session cookie; all requests if no tokens are set (not `is_locked`).
 
-    The page and its files, `/healthz` and the log-in need neither.
+    `admission` does not ask it about routes that need neither.
     """
 
     def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,15 +33,12 @@ class Gate:
         self.is_locked = bool(self._hashes)
         self.scopes = [_scope(known) for known in self._hashes]
         self._wrong = Minute(clock)
-        self._paths = OpenPaths(settings)
 
     async def admit(self, request: web.Request, address: str) -> None:
         """Authenticate the request and set its `SCOPE`, and with a cookie its `SESSION`.
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
         """
-        if self._paths.is_open(request.path):
-            return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
             request[SCOPE] = self.check(token.strip(), address)

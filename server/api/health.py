@@ -8,7 +8,7 @@ from server.api.bodies import respond_json
 from server.api.keys import READINESS, TASKS
 from server.api.openapi.operation import JSON, Operation, Reply
 from server.api.openapi.schemas import Health, ReadinessReport
-from server.api.route import get
+from server.api.route import Access, get
 from server.errors import InternalError
 from server.tasks.readiness import Check
 
@@ -39,6 +39,7 @@ ROUTES = [
             {200: Reply("Alive", {JSON: Health})},
             always=(InternalError,),
         ),
+        access=Access.PROBE,
     ),
     get(
         "/readyz",

@@ -11,7 +11,7 @@ from server.api.assets import Asset, Assets, read_assets
 from server.api.bodies import docs_path, language
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
-from server.api.route import get, undescribed
+from server.api.route import Access, get, undescribed
 from server.errors import NotFound
 
 _PACKAGE = Path(__file__).parent.parent
@@ -87,6 +87,7 @@ ROUTES = [
         "/",
         index,
         Operation("page", "Service", "The web page", {200: Reply("HTML", {"text/html": TEXT})}),
+        access=Access.PAGE,
     ),
-    undescribed(web.get("/static/{path:.+}", static)),
+    undescribed(web.get("/static/{path:.+}", static), Access.PAGE),
 ]

@@ -3,11 +3,27 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.openapi.operation import Operation
+
+
+class Access(Enum):
+    """What a request needs to reach a route's handler. It belongs to the route that was matched: a rule about
+    the text of a path would also hold for another route that is reached below the same text.
+    """
+
+    TOKEN = auto()
+    """A token, where tokens are set."""
+    LOG_IN = auto()
+    """No token: here one is exchanged for a session."""
+    PAGE = auto()
+    """No token, and it does not count for the rate limit, since one page load requests several files."""
+    PROBE = auto()
+    """No token, not counted, and any host name: load balancers use their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +32,7 @@ class Route:
 
     definition: web.RouteDef
     operations: Mapping[str, Operation]
+    access: Access = Access.TOKEN
 
     @property
     def path(self) -> str:
@@ -26,17 +43,23 @@ class Route:
         """The same route with `prefix` before its path."""
         known = self.definition
         moved = web.RouteDef(known.method, prefix + known.path, known.handler, known.kwargs)
-        return Route(moved, self.operations)
+        return Route(moved, self.operations, self.access)
 
 
-def get(path: str, handler: Handler, operation: Operation, head: Operation | None = None) -> Route:
+def get(
+    path: str,
+    handler: Handler,
+    operation: Operation,
+    head: Operation | None = None,
+    access: Access = Access.TOKEN,
+) -> Route:
     """A GET route, which also answers HEAD; `head` describes HEAD where it differs."""
     operations = {"get": operation} if head is None else {"get": operation, "head": head}
-    return Route(web.get(path, handler), operations)
+    return Route(web.get(path, handler), operations, access)
 
 
-def post(path: str, handler: Handler, operation: Operation) -> Route:
-    return Route(web.post(path, handler), {"post": operation})
+def post(path: str, handler: Handler, operation: Operation, access: Access = Access.TOKEN) -> Route:
+    return Route(web.post(path, handler), {"post": operation}, access)
 
 
 def patch(path: str, handler: Handler, operation: Operation) -> Route:
@@ -47,10 +70,10 @@ def put(path: str, handler: Handler, operation: Operation) -> Route:
     return Route(web.put(path, handler), {"put": operation})
 
 
-def delete(path: str, handler: Handler, operation: Operation) -> Route:
-    return Route(web.delete(path, handler), {"delete": operation})
+def delete(path: str, handler: Handler, operation: Operation, access: Access = Access.TOKEN) -> Route:
+    return Route(web.delete(path, handler), {"delete": operation}, access)
 
 
-def undescribed(definition: web.RouteDef) -> Route:
+def undescribed(definition: web.RouteDef, access: Access) -> Route:
     """A route without an OpenAPI description: the page's files and redirects."""
-    return Route(definition, {})
+    return Route(definition, {}, access)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from server.api import cors
-from server.api.paths import OpenPaths
+from server.api.route import Access
 from server.errors import HostForbidden, OriginForbidden
 from server.settings import ServerSettings
 
@@ -43,13 +43,12 @@ class Doors:
         self._origins = frozenset(settings.allowed_origins)
         self._hosts = frozenset((settings.host.lower(), *settings.allowed_hosts))
         self._knows = lru_cache(MAX_KNOWN)(self._is_ours)
-        self.paths = OpenPaths(settings)
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
 
-    def check(self, request: web.Request) -> None:
+    def check(self, request: web.Request, access: Access) -> None:
         """Raises `HostForbidden` or `OriginForbidden`."""
         host = self._host(request)
-        if not self._knows(host) and not self.paths.is_probe(request.path):
+        if not self._knows(host) and access is not Access.PROBE:
             raise HostForbidden
         if request.method not in SAFE or hdrs.UPGRADE in request.headers:
             self._check_origin(request, host)

@@ -11,7 +11,7 @@ from server.api.keys import SETTINGS
 from server.api.log_ins import COOKIE, LOG_INS, carries_cookie
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import SessionState
-from server.api.route import delete, get, post
+from server.api.route import Access, delete, get, post
 from server.api.security import DOORS
 from server.models import Frozen
 from server.ports import SESSION_LASTS
@@ -82,6 +82,7 @@ ROUTES = [
             "For the page, before it asks for anything else: never 401, and a token is not looked at.",
             parameters=READER,
         ),
+        access=Access.LOG_IN,
     ),
     post(
         "/api/session",
@@ -95,6 +96,7 @@ ROUTES = [
             body=LogIn,
             errors=OF_CHANGES,
         ),
+        access=Access.LOG_IN,
     ),
     delete(
         "/api/session",
@@ -107,5 +109,6 @@ ROUTES = [
             parameters=READER,
             errors=OF_CHANGES,
         ),
+        access=Access.LOG_IN,
     ),
 ]

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from server.api.bodies import docs_path
 from server.api.connections import Connections
 from server.api.problems import problem
-from server.api.route import Route
+from server.api.route import Access, Route
 from server.errors import (
     AppError,
     FileNotFound,
@@ -27,7 +27,7 @@ from server.errors import (
 
 log = logging.getLogger(__name__)
 
-Admit = Callable[[web.Request], Awaitable[web.Response | None]]
+Admit = Callable[[web.Request, Access], Awaitable[web.Response | None]]
 AddHeaders = Callable[[web.Request, web.StreamResponse], None]
 
 
@@ -36,22 +36,25 @@ def wrapped(
 ) -> list[web.AbstractRouteDef]:
     """`routes`, and a catch-all route, with every handler wrapped.
 
-    `admit` raises an error to refuse the request; if it returns a response, the handler is not called.
+    `admit` raises an error to refuse a request to a route of this `Access`; if it returns a response, the
+    handler is not called.
     `add_headers` adds the headers of every response. Handlers that send their response themselves (files,
     WebSockets) must call it, too.
     """
 
-    def answering(handler: Handler) -> Handler:
-        return _answering(handler, admit, add_headers, connections)
+    def answering(handler: Handler, access: Access) -> Handler:
+        return _answering(handler, access, admit, add_headers, connections)
 
-    known = [route.definition for route in routes]
+    known = [(route.definition, answering(route.definition.handler, route.access)) for route in routes]
     return [
-        *(web.route(each.method, each.path, answering(each.handler), **_OPTIONS) for each in known),
-        EverythingElse(answering(unknown)),
+        *(web.route(each.method, each.path, handler, **_OPTIONS) for each, handler in known),
+        EverythingElse(answering(unknown, Access.TOKEN)),
     ]
 
 
-def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connections: Connections) -> Handler:
+def _answering(
+    handler: Handler, access: Access, admit: Admit, add_headers: AddHeaders, connections: Connections
+) -> Handler:
     """Wraps one handler: aiohttp's middlewares and signals would cost four more coroutines a request."""
 
     @wraps(handler)
@@ -59,7 +62,7 @@ def _answering(handler: Handler, admit: Admit, add_headers: AddHeaders, connecti
         connection = request.protocol
         connections.begin(connection)
         try:
-            response = await admit(request) or await handler(request)
+            response = await admit(request, access) or await handler(request)
         except ConnectionError:
             response = NobodyThere()
         except Exception as exc:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 from pathlib import Path
 
+from server.app import check_base_path
 from server.backends import DatabaseUnusable, FilesUnusable, check_database, check_files
 from server.settings import Settings
 from server.tasks.disk import Disk
@@ -18,7 +19,8 @@ WARM_WITHIN = 20.0  # seconds
 
 
 async def check(settings: Settings) -> int:
-    """Print one line for each check; exit status 1 if a needed one failed."""
+    """Print one line for each check; exit status 1 if a needed one failed. Raises `ConfigurationError`."""
+    check_base_path(settings.server.base_path)
     checks = [Check("configuration", ok=True, detail="valid"), *await _checks(settings)]
     for found in checks:
         mark = "ok  " if found.ok else "FAIL" if found.needed else "warn"
