@@ -164,6 +164,41 @@ def test_words_of_an_id_decide_nothing(name: str, text: str, code: str) -> None:
     assert classify(extracted(said), Trail(f"http://a.test/{name}")).code == code
 
 
+@pytest.mark.parametrize(
+    ("link", "text", "code"),
+    [
+        ("/drm.m3u8", "This video is DRM protected", "drm_protected"),
+        ("/drm", "The page says that it uses DRM", "drm_protected"),
+        ("/private.mp4", "This video is private", "private"),
+        (
+            "/private",
+            "Private video. Sign in if you've been granted access to this video. --cookies",
+            "private",
+        ),
+        ("/private", "The playlist is set to private, or empty", "private"),
+        ("/offline", "Stream is offline.", "not_live"),
+        ("/offline/", "The channel is now offline; come back", "not_live"),
+        ("/captcha", "Solve the captcha challenge first", "bot_check"),
+        ("/sign%20in", "Sign in to watch", "login_required"),
+        ("/unavailable?a=b", "Video unavailable", "unavailable"),
+        ("/deleted.mp4", "dailymotion said: Content deleted.", "unavailable"),
+        ("/geo-restricted", "This video may be deleted or geo-restricted. Try a VPN", "geo_restricted"),
+        ("/channel", 'Channel "somebody" not found', "unavailable"),
+        ("/private", 'Unable to understand "private"', "extraction_failed"),
+        ("/drm.m3u8", "Unable to extract the title of drm", "extraction_failed"),
+        ("/captcha", "captcha: Unable to extract the title", "extraction_failed"),
+    ],
+)
+def test_an_error_keeps_its_words_though_the_link_is_called_like_them(
+    link: str, text: str, code: str
+) -> None:
+    """Whether the extractor takes the id from the link, or has none."""
+    name = link.strip("/").partition("?")[0].removesuffix(".mp4").removesuffix(".m3u8")
+    for video_id in (None, name):
+        said = utils.ExtractorError(text, expected=True, video_id=video_id)
+        assert classify(extracted(said), Trail(f"http://a.test{link}")).code == code, video_id
+
+
 def test_words_of_a_servers_reason_decide_nothing() -> None:
     error = refusal(403)
     error.msg = "HTTP Error 403: Sign in with captcha, private video"

@@ -11,6 +11,15 @@ from server.child.source.facts import Trail
 
 _URL = re.compile(r"\S+://\S+")
 _APOSTROPHES = str.maketrans("‘’ʼ", "'''")
+_QUOTES = frozenset("\"'`“”«»")
+_ENDS_CLAUSE = re.compile(r"\s*([.,;!?)\]](\s|$)|/ |$)")
+_NAMES_SUBJECT = re.compile(r":(\s|$)|\s+does not exist")
+_BEFORE_CLAUSE = re.compile(r"[.,:;!?(\[/](?=\s)")
+_LINKING = frozenset(
+    "a an and are as be been being by currently either has have is likely longer needs no not now or "
+    "requires still the to uses was were with".split()
+)
+"""What follows one of these words says something, and names nothing: "is private", "set to private"."""
 
 
 def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
@@ -18,8 +27,25 @@ def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
     told = (words.replace(trail.told_in(words)[0], "") for words in _told(errors))
     text = " / ".join(told).lower().translate(_APOSTROPHES)
     for name in _names(errors, trail.url):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "", text)
+        pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
+        text = re.sub(pattern, lambda found: "" if _names_something(found) else found[0], text)
     return _URL.sub("", text)
+
+
+def _names_something(found: re.Match[str]) -> bool:
+    """Whether a name of the link or an id is mentioned there, and not a word that happens to be the same.
+
+    A film at `/private.mp4` may be private, and a stream at `/offline` offline. So a name counts only where
+    extractors put names: in quotes, before a colon or "does not exist", and at the end of a clause
+    ("Unable to extract <name>"), unless it is what that clause says ("Stream is offline", "Video private").
+    """
+    before, after = found.string[: found.start()], found.string[found.end() :]
+    if before and after and before[-1] in _QUOTES and after[0] in _QUOTES:
+        return True
+    if _NAMES_SUBJECT.match(after):
+        return True
+    clause = _BEFORE_CLAUSE.split(before)[-1].split()
+    return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and clause[-1] not in _LINKING
 
 
 def _told(errors: Sequence[BaseException]) -> Iterator[str]:
