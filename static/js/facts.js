@@ -7,18 +7,13 @@ import { hostOf, isFinal, isRunning } from "./task.js"
 /** @typedef {import("./i18n.js").I18n} I18n */
 
 /**
- * How far the task is: a share from 0 to 1; null: it runs, the share is unknown; undefined: there is none to show.
+ * How far the task is, in percent; undefined: there is nothing to show. It is the payload's one number, in the bar and
+ * in the text alike: a share of bytes beside it would be another scale, so the bar would jump between the two.
  * @param {Task} task
- * @returns {number | null | undefined}
  */
-export function shareOf({ stage, progress, downloaded_bytes: done, total_bytes: total, entries }) {
-  if (stage === "paused" || stage === "queued") return progress ? progress / 100 : undefined
-  if (stage === "info") return entries ? progress / 100 : null
-  if (stage === "convert") return progress / 100
-  if (stage !== "download") return undefined
-  if (entries) return progress / 100
-  if (done !== undefined && total) return Math.min(done / total, 1)
-  return done === undefined ? progress / 100 : null
+export function percentOf({ status, stage, progress }) {
+  const hasNotBegun = (stage === "queued" || stage === "paused") && !progress
+  return status !== "processing" || hasNotBegun ? undefined : progress
 }
 
 /**
@@ -41,16 +36,14 @@ export function factsOf(task, i18n) {
 function runningFacts(task, i18n) {
   const { format } = i18n
   const { downloaded_bytes: done, total_bytes: total, speed, eta } = task
-  if (task.stage !== "download") return [task.message, `${task.progress}%`]
+  if (task.stage !== "download") return [task.message, `${percentOf(task)}%`]
   const facts = [...(task.waiting ? [reasonOf(task, i18n)] : []), ...listFacts(task, i18n)]
   if (done !== undefined) {
     facts.push(total ? `${format.size(done)} / ${format.size(total)}` : format.size(done))
   }
   if (speed !== undefined) facts.push(format.speed(speed))
   if (eta !== undefined) facts.push(i18n.t("card.eta", { time: format.clock(eta) }))
-  const share = shareOf(task)
-  if (done !== undefined && typeof share === "number") facts.push(`${Math.floor(share * 100)}%`)
-  return facts.length ? facts : [task.message, `${task.progress}%`]
+  return [...(facts.length ? facts : [task.message]), `${percentOf(task)}%`]
 }
 
 /**

@@ -1,8 +1,8 @@
 // @ts-check
-// The line along the lower edge of a row: how much is there, or only that something comes.
+// The line along the lower edge of a row: how far its task is.
 
 import { setAttribute } from "./dom.js"
-import { shareOf } from "./facts.js"
+import { percentOf } from "./facts.js"
 
 export class Progress {
   #bar
@@ -16,13 +16,11 @@ export class Progress {
 
   /** @param {import("./task.js").Task} task */
   show(task) {
-    const [bar, share] = [this.#bar, shareOf(task)]
-    bar.hidden = share === undefined
-    if (share === undefined) return
-    bar.toggleAttribute("data-unknown", share === null)
-    if (share === null) bar.removeAttribute("aria-valuenow")
-    else setAttribute(bar, "aria-valuenow", String(Math.floor(share * 100)))
-    const transform = share === null ? "" : `scaleX(${share.toFixed(4)})`
+    const percent = percentOf(task)
+    this.#bar.hidden = percent === undefined
+    if (percent === undefined) return
+    setAttribute(this.#bar, "aria-valuenow", String(percent))
+    const transform = `scaleX(${percent / 100})`
     if (this.#fill.style.transform !== transform) this.#fill.style.transform = transform
   }
 }

@@ -48,7 +48,7 @@ async def whole_rows(page: Page) -> int:
 async def test_things_are_called_what_they_are_for_those_who_listen(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    loading = {"downloaded_bytes": 1, "total_bytes": 4}
+    loading = {"progress": 25, "downloaded_bytes": 1, "total_bytes": 4}
     await api.put("a", "download", video_info={"title": "Bread"}, **loading)
     film = {"files": {"video": "/v.mp4"}, "file_info": {"video": {"size": 1, "type": "video/mp4"}}}
     ended = "2024-02-10T12:00:00Z"

@@ -29,8 +29,8 @@ async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, op
         await api.put("a", "download", progress=52, video_info=info, **numbers)
         await expect(row(page, "a").get_by_role("heading")).to_have_text("面包")
         bar = row(page, "a").get_by_role("progressbar", name="面包")
-        await expect(bar).to_have_attribute("aria-valuenow", "45")
-        await expect(row(page, "a")).to_contain_text("18 MB / 40 MB · 3.1 MB/秒 · 剩余 1:21 · 45%")
+        await expect(bar).to_have_attribute("aria-valuenow", "52")
+        await expect(row(page, "a")).to_contain_text("18 MB / 40 MB · 3.1 MB/秒 · 剩余 1:21 · 52%")
         await api.put("a", "convert", progress=95)
         await expect(row(page, "a")).to_contain_text("正在转换... · 95%")
         await api.put("a", "completed", file_info={"video": {"size": 1_000_000, "type": "video/mp4"}})
@@ -145,6 +145,29 @@ async def test_what_ends_is_announced_once_and_not_what_was_over_before(
         await api.put("a", "download", progress=60)
         await api.put("a", "completed", progress=100)
         await expect(page.locator("#news")).to_have_text("Bread: Completed!")
+
+
+async def test_bar_and_text_show_the_payloads_progress_and_never_go_back(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """Two streams and a merge: each stream counts its bytes from nothing."""
+    told = [
+        ("info", {"progress": 10}),
+        ("download", {"progress": 20}),
+        ("download", {"progress": 31, "downloaded_bytes": 11, "total_bytes": 100}),
+        ("download", {"progress": 62, "downloaded_bytes": 95, "total_bytes": 100}),
+        ("download", {"progress": 64, "downloaded_bytes": 1, "total_bytes": 20}),
+        ("convert", {"progress": 79}),
+        ("convert", {"progress": 99}),
+    ]
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        for stage, fields in told:
+            await api.put("a", stage, **fields)
+            bar = row(page, "a").get_by_role("progressbar")
+            await expect(bar).to_have_attribute("aria-valuenow", str(fields["progress"]))
+            await expect(row(page, "a").locator(".facts")).to_contain_text(f" · {fields['progress']}%")
+            fill = f"scaleX({fields['progress'] / 100:g})"
+            assert await bar.locator(".fill").evaluate("fill => fill.style.transform") == fill
 
 
 @pytest.mark.long

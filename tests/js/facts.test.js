@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { menuOf, primaryOf } from "../../static/js/choices.js"
-import { factsOf, shareOf } from "../../static/js/facts.js"
+import { factsOf, percentOf } from "../../static/js/facts.js"
 import { Format } from "../../static/js/format.js"
 import { titleOf } from "../../static/js/task.js"
 import { newTask } from "./payloads.js"
@@ -18,29 +18,55 @@ const i18n = {
 /** @param {Partial<import("../../static/js/task.js").Task>} fields */
 const facts = (fields) => factsOf(newTask(1, fields), i18n).join(" · ")
 /** @param {Partial<import("../../static/js/task.js").Task>} fields */
-const share = (fields) => shareOf(newTask(1, fields))
+const percent = (fields) => percentOf(newTask(1, fields))
 
-test("while it downloads, bytes, speed and time left lead, and the percent is the share of bytes", () => {
+test("while it downloads, bytes, speed and time left lead, and the percent is the payload's progress", () => {
   const fields = { progress: 50, downloaded_bytes: 10e6, total_bytes: 40e6, speed: 2e6, eta: 15 }
-  assert.equal(facts({ stage: "download", ...fields }), "10 MB / 40 MB · 2 MB/s · card.eta 0:15 · 25%")
-  assert.equal(share({ stage: "download", ...fields }), 0.25)
+  assert.equal(facts({ stage: "download", ...fields }), "10 MB / 40 MB · 2 MB/s · card.eta 0:15 · 50%")
+  assert.equal(percent({ stage: "download", ...fields }), 50)
 })
 
-test("of an unknown size there are bytes, and no percent", () => {
-  assert.equal(facts({ stage: "download", downloaded_bytes: 10e6, speed: 2e6 }), "10 MB · 2 MB/s")
-  assert.equal(share({ stage: "download", downloaded_bytes: 10e6 }), null)
-  assert.equal(share({ stage: "info", progress: 10 }), null)
+test("of an unknown size there are bytes, and the same percent as ever", () => {
+  assert.equal(
+    facts({ stage: "download", progress: 20, downloaded_bytes: 10e6, speed: 2e6 }),
+    "10 MB · 2 MB/s · 20%",
+  )
+  assert.equal(percent({ stage: "download", progress: 20, downloaded_bytes: 10e6 }), 20)
+  assert.equal(percent({ stage: "info", progress: 10 }), 10)
+})
+
+test("what waits shows how far it came before, and nothing if it has not begun", () => {
+  assert.equal(percent({ stage: "paused", progress: 40 }), 40)
+  assert.equal(percent({ stage: "queued" }), undefined)
+})
+
+test("bar and text of an attempt never go back, whatever the bytes of its streams do", () => {
+  const told = [
+    { stage: /** @type {const} */ ("info"), progress: 10 },
+    { stage: /** @type {const} */ ("download"), progress: 20 },
+    { stage: /** @type {const} */ ("download"), progress: 28, downloaded_bytes: 11, total_bytes: 100 },
+    { stage: /** @type {const} */ ("download"), progress: 57, downloaded_bytes: 47, total_bytes: 100 },
+    { stage: /** @type {const} */ ("download"), progress: 71, downloaded_bytes: 95, total_bytes: 100 },
+    { stage: /** @type {const} */ ("download"), progress: 72, downloaded_bytes: 2, total_bytes: 50 },
+    { stage: /** @type {const} */ ("convert"), progress: 79 },
+    { stage: /** @type {const} */ ("convert"), progress: 99 },
+  ]
+  assert.deepEqual(told.map(percent), [10, 20, 28, 57, 71, 72, 79, 99])
+  assert.deepEqual(
+    told.map((fields) => facts(fields).split(" · ").at(-1)),
+    told.map((each) => `${each.progress}%`),
+  )
 })
 
 test("a download that is held says why", () => {
-  const fields = { downloaded_bytes: 10e6, total_bytes: 40e6, waiting: "rate_window" }
-  assert.equal(facts({ stage: "download", ...fields }), "waiting.rate_window · 10 MB / 40 MB · 25%")
+  const fields = { progress: 30, downloaded_bytes: 10e6, total_bytes: 40e6, waiting: "rate_window" }
+  assert.equal(facts({ stage: "download", ...fields }), "waiting.rate_window · 10 MB / 40 MB · 30%")
 })
 
 test("what has failed is one sentence", () => {
   const fields = { stage: /** @type {const} */ ("failed"), status: /** @type {const} */ ("error") }
   assert.equal(facts({ ...fields, error: "Not there.", hint: "Look elsewhere." }), "Not there.")
-  assert.equal(share(fields), undefined)
+  assert.equal(percent(fields), undefined)
 })
 
 test("a title comes before the link, of which the host is read first", () => {

@@ -57,7 +57,7 @@ async def everything(api: FakeApi) -> None:
     )
     await api.put("loading", "download", progress=45, video_info={"title": TITLES[0]}, speed=3.14e6, eta=81,
                   downloaded_bytes=12_300_000, total_bytes=40_000_000)  # fmt: skip
-    await api.put("unknown", "download", progress=45, video_info={"title": TITLES[1]}, speed=3.14e6,
+    await api.put("unknown", "download", progress=20, video_info={"title": TITLES[1]}, speed=3.14e6,
                   downloaded_bytes=12_300_000)  # fmt: skip
     await api.put("converting", "convert", progress=95, video_info={"title": TITLES[4]})
     await api.put("looking", "info", progress=10, url="https://films.example/watch/9")
