@@ -272,12 +272,13 @@ class Retried(_Event):
 
 class Repaired(_Event):
     """A remedy restarts the task: with `wishes` in place of fields of its request, as a list, as the entry
-    `item` of a list, or not before `after` seconds.
+    `item` of a list, without the segments that its source lacks, or not before `after` seconds.
     """
 
     wishes: dict[str, Any] = Field(default_factory=dict)
     as_list: bool = False
     item: int | None = Field(default=None, ge=1)
+    accept_gaps: bool = False
     after: NonNegativeFloat | None = None
 
 
@@ -535,6 +536,8 @@ def _repaired(status: TaskStatus, event: Repaired, now: datetime) -> dict[str, o
         change["entries"] = Entries()
     if event.item is not None:
         change["item"] = event.item
+    if event.accept_gaps:
+        change["accept_gaps"] = True
     again = _retried(status.model_copy(update=change), now)
     return None if again is None else change | again
 

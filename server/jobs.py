@@ -62,6 +62,7 @@ class Job:
     the text of a cookie file, `extractor_args` maps extractor and argument name to values, `pot_provider` is
     `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
     puts the characters of a signature, see `server.tasks.players`.
+    With `accept_gaps` segments that the source lacks are left out of the film.
     `item` is the place of the one list entry to download. `expand` reports the entries after the first
     `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
     """
@@ -77,6 +78,7 @@ class Job:
     rate_limit: int | None
     max_filesize: int | None
     item: int | None
+    accept_gaps: bool = False
     known: int
     max_playlist: int
     cookies: str | None = field(repr=False)

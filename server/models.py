@@ -548,6 +548,9 @@ class TaskStatus(Stored):
     remedies: tuple[str, ...] | None = Field(
         default=None, description="names of what could be done about its failure; None: nobody has looked"
     )
+    accept_gaps: bool = Field(
+        default=False, description="a remedy: segments that its source lacks are left out of the film"
+    )
     amended: dict[str, Any] = Field(
         default_factory=dict, description="fields of its request that remedies have changed, as in JSON"
     )

@@ -14,12 +14,12 @@ from server.app import ROUTES
 from server.locales import LANGUAGES
 from server.models import ProcessRequest
 from server.settings import Settings
+from tests.test_codes import BETTER_HINTS
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
-BETTER_HINTS = {"blocked_address_fake_ip", "renew_cookies", "too_large_for_disk"}
 DOCUMENTED = {(route.definition.method, route.path) for route in ROUTES}
 
 

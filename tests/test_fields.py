@@ -24,7 +24,7 @@ from tests.examples import utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
 KEPT_FROM_CLIENTS = {  # the past, in short, what is shown as `not_before`, and what is asked for
-    "amended", "begins_at", "delay", "expanded", "faults", "fetched", "finish_asked",
+    "accept_gaps", "amended", "begins_at", "delay", "expanded", "faults", "fetched", "finish_asked",
     "got", "got_before", "item", "looks", "lost",
     "lost_in_all", "needs", "playlist_index", "published_at", "quiet", "reached", "retries", "start_at",
 }  # fmt: skip

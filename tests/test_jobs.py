@@ -77,6 +77,7 @@ def test_settings_and_tools_are_handed_on() -> None:
         "rate_limit": 5,
         "max_filesize": 6,
         "item": None,
+        "accept_gaps": False,
         "known": 0,
         "max_playlist": 7,
         "cookies": "text",

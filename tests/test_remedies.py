@@ -142,6 +142,19 @@ def test_what_would_change_nothing_is_not_offered() -> None:
     assert offered(failed("format_unavailable").status) == []
 
 
+def test_gaps_are_accepted_once_and_only_where_segments_are_missing() -> None:
+    assert offered(failed("http_404").status) == []
+    missing = Failed(code="http_404", hint="missing_segments")
+    started = apply(failed("http_404").status, Retried(), NOW)
+    task = Task(ProcessRequest(url="http://a/"), with_remedies(apply(started, missing, NOW), None))
+    assert offered(task.status) == ["accept_gaps"]
+    event = event_of("accept_gaps", task)
+    assert event
+    again = apply(task.status, event, NOW)
+    assert again.accept_gaps
+    assert offered(with_remedies(apply(again, missing, NOW), None)) == []
+
+
 def test_a_list_and_its_entries_have_only_what_makes_sense_there() -> None:
     assert offered(failed("out_of_memory", playlist=True).status) == ["retry_later"]
     assert offered(failed("entries_failed", playlist=True).status) == []

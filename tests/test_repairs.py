@@ -141,6 +141,16 @@ async def test_any_format(opened: Inside, site: Site) -> None:
     await repaired(opened, task, "any_format")
 
 
+async def test_accept_gaps(opened: Inside, site: Site, tmp_path: Path) -> None:
+    task = await failed(opened, "http_404", site.url("/hls/ts/index.m3u8?missing=2"))
+    assert task["remedies"] == ["accept_gaps"]
+    done = await repaired(opened, task, "accept_gaps")
+    film = await probe(await file(opened, done, "video", tmp_path))
+    assert film.pictures == 75, "of 100: the film less a second"
+    async with opened.client.get(f"/api/tasks/{task['task_id']}/log") as log:
+        assert "fragment 3 is left out: the source does not have it" in await log.text()
+
+
 async def test_keep_original(opened: Inside, tmp_path: Path) -> None:
     """No encoder takes 23 channels of which nobody knows where they are."""
     folder = tmp_path / "odd"

@@ -35,7 +35,7 @@ class Fetching:
         """
         if not parts.is_laid_aside(path):
             part = self._fetch_once(stream, path, hook)
-            if not _is_short(part, stream):
+            if self._job.accept_gaps or not _is_short(part, stream):
                 return part
             self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
             parts.lay_aside(path)

@@ -28,8 +28,10 @@ class JobMaker:
         lock: Path,
         cookies: str | None = None,
         item: int | None = None,
+        *,
+        accept_gaps: bool = False,
     ) -> Job:
-        return self._job("download", request, directory, lock, cookies, item=item)
+        return self._job("download", request, directory, lock, cookies, item=item, accept_gaps=accept_gaps)
 
     def expand(
         self, request: ProcessRequest, directory: Path, lock: Path, cookies: str | None = None, known: int = 0
@@ -50,6 +52,7 @@ class JobMaker:
         lock: Path,
         cookies: str | None,
         item: int | None = None,
+        accept_gaps: bool = False,
         known: int = 0,
         most: int | None = None,
     ) -> Job:
@@ -65,6 +68,7 @@ class JobMaker:
             rate_limit=self.settings.rate_limit,
             max_filesize=self.settings.max_filesize,
             item=item,
+            accept_gaps=accept_gaps,
             known=known,
             max_playlist=self.settings.max_playlist if most is None else most,
             cookies=cookies,

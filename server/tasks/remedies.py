@@ -49,10 +49,15 @@ OF_CODE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "worker_lost": ("lower_quality", "retry_later"),
         "http_401": ("use_cookies",),
         "http_403": ("use_cookies", "retry_later"),
+        "http_404": ("accept_gaps",),
+        "http_410": ("accept_gaps",),
         **{f"http_{status}": ("retry_later",) for status in sorted(PASSING_STATUSES)},
     }
 )
 """Error code -> names of its remedies, the likeliest to help first. A code that is not here has none."""
+
+MISSING_SEGMENTS: Final = "missing_segments"
+"""The hint of a failure for which a film lacks some of its segments."""
 
 NEEDS_COOKIES: Final = "use_cookies"
 _OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))  # if reading a list failed
@@ -102,6 +107,13 @@ def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
 
 def _without_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
     return Repaired(wishes={"cookies": None})
+
+
+def _accept_gaps(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
+    """Only if segments are what is missing, and not the page or all of the film."""
+    if status.hint != MISSING_SEGMENTS or status.accept_gaps:
+        return None
+    return Repaired(accept_gaps=True)
 
 
 def _without_clip(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
@@ -200,6 +212,7 @@ def _wants_media(asked: ProcessRequest) -> bool:
 Remedy = Callable[[TaskStatus, ProcessRequest | None], Repaired | None]
 REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
     {
+        "accept_gaps": _accept_gaps,
         "use_cookies": _use_cookies,
         "without_cookies": _without_cookies,
         "without_clip": _without_clip,

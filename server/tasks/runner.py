@@ -253,7 +253,9 @@ class Runner:
         self, status: TaskStatus, request: ProcessRequest, work: Path, lock: Path, cookies: str | None
     ) -> Job:
         if status.entries is None:
-            return self._jobs.download(request, work, lock, cookies, status.item)
+            return self._jobs.download(
+                request, work, lock, cookies, status.item, accept_gaps=status.accept_gaps
+            )
         return self._jobs.expand(request, work, lock, cookies, status.entries.total)
 
     async def _listen(

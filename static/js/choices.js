@@ -6,6 +6,7 @@
 
 /** Remedies for which the page has words; others are left to other clients. */
 const REMEDIES = [
+  "accept_gaps",
   "any_format",
   "automatic_subtitles",
   "keep_original",

@@ -101,6 +101,7 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             f"{_FRAGMENTS}._write_ytdl_file": "self, ctx",
             f"{_FRAGMENTS}._prepare_frag_download": "self, ctx",
             f"{_FRAGMENTS}._FragmentFD__do_ytdl_file": "self, ctx",
+            f"{_FRAGMENTS}.report_skip_fragment": "self, frag_index, err",
             f"{_FRAGMENTS}.report_retry": "self, err, count, retries, frag_index, fatal",
             f"{_DOWNLOADER}._hook_progress": "self, status, info_dict",
             f"{_DOWNLOADER}.ytdl_filename": "self, filename",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from server.child.network import guard
 from server.child.process.failed import Expired, JobFailed, NotLive
 from server.child.source.facts import Fact, Trail, chain
+from server.child.source.fragments import MISSING
 from server.child.source.retry_after import seconds
 from server.child.source.rules import ANY_STATUS, RULES, Rule
 from server.child.source.wording import own_words
@@ -51,21 +52,24 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
         facts += trail.told_in(str(link))[1]
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
     # A link that has given bytes, and that of a fragment, were valid once.
-    once_good = any(isinstance(link, BrokeOff) for link in errors) or any(fact.fragment for fact in facts)
-    return _ruled(rule, facts, once_good) if rule else Failure("internal")
+    has_begun = any(isinstance(link, BrokeOff) for link in errors)
+    return _ruled(rule, facts, has_begun) if rule else Failure("internal")
 
 
-def _ruled(rule: Rule, facts: Sequence[Fact], once_good: bool) -> Failure:
+def _ruled(rule: Rule, facts: Sequence[Fact], has_begun: bool) -> Failure:
     if rule.code == ANY_STATUS:
-        return _refused(next(fact for fact in facts if rule.fits(fact)), once_good)
+        of_fragment = any(fact.fragment for fact in facts)
+        return _refused(next(fact for fact in facts if rule.fits(fact)), has_begun, of_fragment)
     return _failure(rule.code, rule.passes)
 
 
-def _refused(fact: Fact, once_good: bool) -> Failure:
+def _refused(fact: Fact, has_begun: bool, of_fragment: bool) -> Failure:
     """What the source's own HTTP status says."""
     code = f"http_{fact.status}"
     if fact.status not in PASSING_STATUSES:
-        return Failure(code, expired=once_good and fact.status in EXPIRED_STATUSES)
+        expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
+        gap = of_fragment and fact.status in MISSING
+        return Failure(code, expired=expired, hint="missing_segments" if gap else None)
     return Failure(code, retryable=True, retry_after=seconds(fact.retry_after))
 
 

@@ -10,20 +10,25 @@ Moreover, yt-dlp's HLS downloader does not count the fragments that it has alrea
 initialization fragment again, and media sequence numbers, which decryption needs, begin at the first missing
 fragment. So it is told that it has none, and those that it has are filtered out afterwards.
 
+A job that accepts gaps leaves out the fragments that the source says it does not have (`MISSING`). yt-dlp
+would leave out every fragment that fails, also where the connection breaks or a server is busy for a while.
+
 Tests that need this: for the notes `test_a_killed_download_goes_on_and_ends_whole` and the kills at
 random, for their totals `test_fragments_of_another_playlist_are_not_kept`, for the size that is known before
-`test_what_is_known_to_be_too_large_is_not_fetched`.
+`test_what_is_known_to_be_too_large_is_not_fetched`, for gaps `tests/test_child_gaps.py`.
 """
 
 import json
 import os
 from collections.abc import Iterable
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from yt_dlp.downloader.dash import DashSegmentsFD
 from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
+from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.process import borrowed
 from server.child.source.partial import Partial, note_of
@@ -35,6 +40,10 @@ _report = borrowed.original(FragmentFD, "report_retry")
 _download_and_append = borrowed.original(HlsFD, "download_and_append_fragments")
 
 
+MISSING: Final = frozenset((HTTPStatus.NOT_FOUND, HTTPStatus.GONE))
+"""Without 403, by which sources also refuse links that have expired."""
+
+
 def install() -> None:
     if not borrowed.fits("fragments"):
         return
@@ -42,6 +51,7 @@ def install() -> None:
     FragmentFD._write_ytdl_file = _write_note
     FragmentFD._prepare_frag_download = _prepare_frag_download
     FragmentFD.report_retry = _report_retry
+    FragmentFD.report_skip_fragment = _report_skip_fragment
     HlsFD._prepare_and_start_frag_download = _prepare_to_count_all
     HlsFD.download_and_append_fragments = _download_the_missing
 
@@ -74,13 +84,26 @@ def _write_note(self: Any, ctx: dict[str, Any], written: int | None = None) -> N
     fresh.replace(path)
 
 
-def _report_retry(self: Any, error: object, count: int, most: int, *of: Any, **fragment: Any) -> None:
-    _report(self, error, count, self.tries.left(error, most), *of, **fragment)
+def _report_retry(
+    self: Any, error: object, count: int, most: int, frag_index: int, fatal: bool = True
+) -> None:
+    """`fatal` is False if the fragment may be left out."""
+    is_missing = isinstance(error, HTTPError) and error.status in MISSING
+    if is_missing and not fatal and count > most:
+        self.missing.add(frag_index)
+    left = most if is_missing and not fatal else self.tries.left(error, most)
+    _report(self, error, count, left, frag_index, fatal or not is_missing)
+
+
+def _report_skip_fragment(self: Any, frag_index: int, err: object = None) -> None:
+    if frag_index not in self.missing:
+        self.report_error(f"fragment {frag_index} not found, unable to continue")
+    self.report_warning(f"fragment {frag_index} is left out: the source does not have it")
 
 
 def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     name = ctx["filename"]
-    self.tries = Tries(name)
+    self.tries, self.missing = Tries(name), set()
     _tidy(Path(self.temp_name(name)), Path(self.ytdl_filename(name)), ctx.get("total_frags"))
     _prepare(self, ctx)
 

@@ -53,11 +53,12 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "external_downloader": {"default": "native"},
         "continuedl": borrowed.fits("fragments") and borrowed.fits("resuming"),
         "nopart": False,
-        "skip_unavailable_fragments": False,  # yt-dlp's default leaves silent holes
-        "concurrent_fragment_downloads": _CONNECTIONS,
+        "skip_unavailable_fragments": job.accept_gaps,  # yt-dlp's default leaves silent holes
+        # yt-dlp's threads share what they note of a fragment: one that is missing might pass for another.
+        "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
         "retries": tries.MOST,
-        "fragment_retries": tries.MOST,
+        "fragment_retries": tries.OF_GAPS if job.accept_gaps else tries.MOST,
         "extractor_retries": 1,
         "file_access_retries": 1,
         "retry_sleep_functions": {

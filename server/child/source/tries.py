@@ -14,6 +14,9 @@ from yt_dlp.networking.exceptions import HTTPError
 from server.child.media import parts
 
 MOST: Final = 10
+OF_GAPS: Final = 2
+"""Of a fragment, where those that its source lacks are left out: a film may lack many."""
+
 _BEFORE_ANYTHING: Final = 2
 _SOON: Final = 15.0  # seconds
 _TICK: Final = 1.0  # seconds

@@ -15,9 +15,9 @@ _QUOTES = frozenset("\"'`“”«»")
 _ENDS_CLAUSE = re.compile(r"\s*([.,;!?)\]](\s|$)|/ |$)")
 _NAMES_SUBJECT = re.compile(r":(\s|$)|\s+does not exist")
 _BEFORE_CLAUSE = re.compile(r"[.,:;!?(\[/](?=\s)")
-_LINKING = frozenset(
-    "a an and are as be been being by currently either has have is likely longer needs no not now or "
-    "requires still the to uses was were with".split()
+_LINKING = re.compile(
+    r"(an?|and|are|as|be|been|being|by|currently|either|ha[sv]e?|is|likely|longer|needs|not?|now|or|requires"
+    r"|still|the|to|uses|was|were|with)"
 )
 """What follows one of these words says something, and names nothing: "is private", "set to private"."""
 
@@ -45,7 +45,7 @@ def _names_something(found: re.Match[str]) -> bool:
     if _NAMES_SUBJECT.match(after):
         return True
     clause = _BEFORE_CLAUSE.split(before)[-1].split()
-    return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and clause[-1] not in _LINKING
+    return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and not _LINKING.fullmatch(clause[-1])
 
 
 def _told(errors: Sequence[BaseException]) -> Iterator[str]:

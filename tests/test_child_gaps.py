@@ -1,0 +1,63 @@
+"""A film of which the source lacks segments: refused as it is, taken with gaps by a job that accepts them."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.jobs import Jobs, broken
+from tests.site import Site
+from tests.site import probe as look_into
+
+PICTURES = 25  # in a segment, of which a film has four
+
+
+@pytest.mark.parametrize("path", ["/missing.m3u8", "/hls/ts/index.m3u8?status=403", "/1mb.mp4?status=404"])
+async def test_what_is_missing_or_refused_altogether_has_no_gaps(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(f"/page?kind=og&src={quote(path)}"))
+    assert broken(outcome)[0] in ("http_404", "http_403")
+    assert "hint" not in outcome.last
+
+
+@pytest.mark.parametrize(
+    ("path", "pictures"),
+    [
+        ("/hls/ts/index.m3u8?missing=2", 3 * PICTURES),
+        ("/hls/ts/index.m3u8?missing=0", 3 * PICTURES),
+        ("/hls/ts/index.m3u8?missing=3", 3 * PICTURES),
+        ("/hls/fmp4/index.m3u8?missing=1", 3 * PICTURES),
+        ("/hls/aes/index.m3u8?missing=1", 3 * PICTURES),
+    ],
+)
+async def test_a_job_that_accepts_gaps_takes_the_segments_that_there_are(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str, pictures: int
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path), outputs=["video"], accept_gaps=True)
+    film = await look_into(outcome.file("video"))
+    assert film.pictures == pictures
+    assert "is left out: the source does not have it" in outcome.log
+
+
+@pytest.mark.parametrize("fault", ["status=503&retry_after=1", "status=403", "lie=1000"])
+async def test_a_segment_that_only_fails_is_no_gap(
+    jobs: Jobs, site: Site, tmp_path: Path, fault: str
+) -> None:
+    url = site.url(f"/hls/ts/index.m3u8?only=2&{fault}")
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], accept_gaps=True)
+    assert broken(outcome)[0] in ("http_503", "http_403", "incomplete")
+    assert "left out" not in outcome.log
+
+
+async def test_a_film_that_lacks_a_segment_says_so_and_goes_on_behind_it_once_gaps_are_accepted(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url("/hls/ts/index.m3u8?missing=2")
+    lacking = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert broken(lacking) == ("http_404", False, None)
+    assert lacking.last["hint"] == "missing_segments"
+    seen = len(site.seen("/hls/ts/0.ts"))
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], accept_gaps=True)
+    assert (await look_into(outcome.file("video"))).pictures == 3 * PICTURES
+    assert len(site.seen("/hls/ts/0.ts")) == seen, "what had come was kept"
