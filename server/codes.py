@@ -39,6 +39,7 @@ Lasting = Literal[
     "no_audio",
     "no_media",
     "no_subtitles",
+    "no_such_entry",
     "no_thumbnail",
     "no_video",
     "not_live",

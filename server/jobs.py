@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
 POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's name -> package of its plugin
+SMUGGLED: Final = "#__youtubedl_smuggle"  # before what extractors of yt-dlp add to a link for each other
 MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.players`
 
 
@@ -63,7 +64,8 @@ class Job:
     `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
     puts the characters of a signature, see `server.tasks.players`.
     With `accept_gaps` segments that the source lacks are left out of the film.
-    `item` is the place of the one list entry to download. `expand` reports the entries after the first
+    `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
+    `expand` reports the entries after the first
     `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
     """
 
@@ -79,6 +81,7 @@ class Job:
     max_filesize: int | None
     item: int | None
     accept_gaps: bool = False
+    says: Mapping[str, Any] = field(default_factory=dict)
     known: int
     max_playlist: int
     cookies: str | None = field(repr=False)

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from server.cookies import NAME as COOKIES_NAME
+from server.jobs import SMUGGLED
 
 MAX_URL = 4096
 # Sites choose their format ids; yt-dlp replaces the characters that are excluded here.
@@ -444,10 +445,25 @@ class Manifest(Stored):
     )
 
 
+class Says(Stored):
+    """What a list says of an entry that is to hold whatever the entry's own page says."""
+
+    title: str | None = None
+    uploader: str | None = None
+    description: str | None = None
+    thumbnail: str | None = None
+    timestamp: NonNegativeFloat | None = Field(default=None, description="of its publication")
+    series: str | None = None
+    season_number: NonNegativeInt | None = None
+    episode: str | None = None
+    episode_number: NonNegativeInt | None = None
+
+
 class Entry(Frozen):
     """An entry that a child found in a list; `index` counts the entries found.
 
-    `url` is the entry's own; or, with `item`, that of the list, of which the entry is number `item`.
+    `url` is the entry's own, with what its extractor is to know besides and no client; or, with `item`, that
+    of the list, of which the entry is number `item`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -458,6 +474,7 @@ class Entry(Frozen):
     title: str | None = None
     duration: NonNegativeInt | None = None
     uploader: str | None = None
+    says: Says | None = None
 
 
 class Entries(Stored):
@@ -539,6 +556,7 @@ class TaskStatus(Stored):
     item: NonNegativeInt | None = Field(
         default=None, description="which entry of what is at `url` it is; none: it is all of it"
     )
+    says: Says | None = Field(default=None, description="what its list says of it")
     entries: Entries | None = Field(default=None, description="of a list")
     expanded: bool = Field(default=False, description="all entries of the list are tasks")
     finish_asked: bool = Field(
@@ -642,7 +660,7 @@ class TaskStatus(Stored):
         """A new task for an entry `found` in `playlist`, with the list's priority and rank."""
         return cls(
             task_id=str(uuid4()),
-            url=without_password(found.url),
+            url=without_password(found.url.partition(SMUGGLED)[0]),
             priority=playlist.priority,
             rank=playlist.rank,
             created_at=now,
@@ -650,6 +668,7 @@ class TaskStatus(Stored):
             playlist_id=playlist.task_id,
             playlist_index=found.index,
             item=found.item,
+            says=found.says,
         )
 
 

@@ -1,9 +1,11 @@
 """Lists, as children tell them; and what is refused because it is one."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from yt_dlp.utils import smuggle_url
 
 from tests.jobs import Jobs, Outcome, broken, told, told_list
 from tests.shelf import Shelf
@@ -34,10 +36,35 @@ async def test_a_feed_is_told_in_its_order_and_what_it_is_called(
     assert outcome.last == {"kind": "expanded", "truncated": False}
     assert outcome.described["title"] == "Feed"
     assert outcome.entries == [
-        {"url": site.url("/video.mp4"), "title": "Entry 1", "index": 1},
-        {"url": site.url("/page"), "title": "Entry 2", "index": 2},
-        {"url": site.url("/1mb.mp4"), "title": "Entry 3", "index": 3},
+        {"url": site.url(path), "title": f"Entry {n}", "index": n, "says": {"title": f"Entry {n}"}}
+        for n, path in enumerate(("/video.mp4", "/page", "/1mb.mp4"), 1)
     ]
+
+
+async def test_what_a_feed_says_of_an_episode_is_told_with_it(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+    outcome = await jobs.expand(tmp_path / "1", site.url("/texts/podcast.rss"))
+    [episode] = outcome.entries
+    assert (episode["url"], episode["title"], episode["duration"]) == (site.url("/audio.mp3"), "The first", 4)
+    assert episode["says"] == {
+        "title": "The first",
+        "description": "How it began",
+        "thumbnail": site.url("/thumbnail.jpg"),
+        "timestamp": 1704103200.0,
+        "season_number": 2,
+        "episode_number": 7,
+    }
+
+
+async def test_what_only_extractors_understand_of_a_link_is_for_them_alone(
+    tmp_path: Path, shelf: Shelf
+) -> None:
+    """A feed's own id of an entry is no use to anybody; a Referer is, to the entry's extractor."""
+    one = smuggle_url("http://media.test/1.mp4", {"force_videoid": "x"})
+    two = smuggle_url("http://media.test/2.mp4", {"referer": "http://media.test/"})
+    listed = playlist(film(1) | {"url": one}, film(2) | {"url": two})
+    outcome = await told_list(tmp_path / "1", shelf, listed)
+    assert [entry["url"] for entry in outcome.entries] == ["http://media.test/1.mp4", two]
+    assert "smuggle" not in outcome.log
 
 
 async def test_what_is_no_list_is_a_list_of_one(jobs: Jobs, site: Site, tmp_path: Path) -> None:
@@ -59,7 +86,7 @@ async def test_one_place_of_a_list_can_be_downloaded(jobs: Jobs, site: Site, tmp
     assert site.seen("/silent.mp4")
     assert not site.seen("/video.mp4")
     gone = await jobs.download(tmp_path / "2", site.url("/page/playlist"), item=3)
-    assert broken(gone)[0] == "no_media"
+    assert broken(gone)[0] == "no_such_entry"
 
 
 @pytest.mark.parametrize(
@@ -84,8 +111,10 @@ async def test_entries_are_chosen_as_yt_dlp_does(
 
 async def test_entries_that_are_not_there_are_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=2"), playlist_items="3-5")
-    assert broken(outcome)[0] == "no_media"
-    assert broken(await jobs.expand(tmp_path / "2", site.url("/feed")))[0] == "no_media"
+    assert broken(outcome)[0] == "no_such_entry"
+    empty = await jobs.expand(tmp_path / "2", site.url("/feed"), playlist_items="3-5")
+    assert broken(empty)[0] == "no_media"
+    assert broken(await jobs.expand(tmp_path / "3", site.url("/feed")))[0] == "no_media"
 
 
 async def test_what_is_known_is_not_told_again(jobs: Jobs, site: Site, tmp_path: Path) -> None:
@@ -148,6 +177,17 @@ async def test_titles_are_harmless(tmp_path: Path, shelf: Shelf) -> None:
     assert entry["title"].startswith("ab cx")
     assert len(entry["title"]) == 500
     assert entry.keys() == {"url", "title", "index"}
+
+
+async def test_an_entry_is_fetched_with_what_was_added_to_its_link_and_tells_nobody(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    plain = site.url("/video.mp4?referer=own")
+    link = smuggle_url(plain, {"referer": site.url("/")})
+    outcome = await jobs.download(tmp_path / "1", link, outputs=["video"])
+    assert outcome.file("video").exists()
+    assert outcome.described["webpage_url"] == plain
+    assert "smuggle" not in json.dumps(outcome.events) + outcome.log
 
 
 # Refusing.

@@ -78,6 +78,7 @@ def test_settings_and_tools_are_handed_on() -> None:
         "max_filesize": 6,
         "item": None,
         "accept_gaps": False,
+        "says": {},
         "known": 0,
         "max_playlist": 7,
         "cookies": "text",

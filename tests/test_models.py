@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from server.models import ProcessRequest, Task, TaskStatus, without_password
+from server.models import Entry, ProcessRequest, Task, TaskStatus, without_password
 from tests.examples import utc_now
 
 GOOD = [
@@ -31,6 +31,12 @@ BAD = {
     "http://a:notaport/": "url_invalid",
     "http://[::1/": "url_invalid",
 }
+
+
+def test_an_entry_is_shown_by_the_link_that_anybody_could_send() -> None:
+    found = Entry(index=1, url="http://user:secret@a.test/v#__youtubedl_smuggle=%7B%22referer%22%3A+1%7D")
+    playlist = TaskStatus(task_id="l", url="http://a.test/", created_at=utc_now())
+    assert TaskStatus.of_entry(playlist, found, utc_now()).url == "http://a.test/v"
 
 
 @pytest.mark.parametrize("url", GOOD)

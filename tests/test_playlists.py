@@ -16,6 +16,7 @@ from server.models import Entry
 from server.settings import DownloadSettings
 from tests.inside import Inside, inside
 from tests.site import Site
+from tests.tags import about
 
 FINAL = ("completed", "error")
 
@@ -66,6 +67,27 @@ async def test_entries_become_tasks_in_order_and_the_list_counts_them(opened: In
     assert [sorted(entry["files"]) for entry in found] == [["video"], [], ["video"]]
     assert "playlist_id" not in playlist
     assert "entries" not in found[0]
+
+
+async def test_an_episode_keeps_what_its_feed_says_of_it(opened: Inside, site: Site, tmp_path: Path) -> None:
+    """Its own page is a sound file, of which the name is all that it says."""
+    playlist_id = await opened.submit(
+        url=site.url("/texts/podcast.rss"),
+        auto_start=True,
+        outputs=["audio"],
+        audio_format="best",
+        embed_metadata=True,
+        playlist=True,
+    )
+    assert (await ended(opened, playlist_id))["stage"] == "completed"
+    [episode] = await entries(opened, playlist_id)
+    assert episode["video_info"]["title"] == "The first"
+    assert "first" in episode["files"]["audio"].lower()
+    assert episode["thumbnail"]
+    async with opened.client.get(episode["files"]["audio"]) as answer:
+        (tmp_path / "episode.mp3").write_bytes(await answer.read())
+    tags = about(tmp_path / "episode.mp3").tags
+    assert (tags["title"], tags["date"], tags["episode_sort"]) == ("The first", "2024-01-01", "7")
 
 
 async def test_a_list_none_of_whose_entries_succeeds_has_failed(opened: Inside, site: Site) -> None:

@@ -186,7 +186,8 @@ class Download:
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         try:
-            return broadcasts.judged(engine, engine.first(self._wishes.url), self.moved)
+            info = broadcasts.judged(engine, engine.first(self._wishes.url), self.moved)
+            return describe.with_what_is_said(info, self._job.says)
         except NotLive as error:
             self._channel.send("described", video_info=describe.video_info(error.info))
             raise

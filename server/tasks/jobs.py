@@ -1,11 +1,11 @@
 """Makes jobs for children out of requests and settings."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 from server.jobs import Job, Wishes, wishes_from
-from server.models import InfoRequest, ProcessRequest
+from server.models import InfoRequest, ProcessRequest, Says
 from server.settings import DownloadSettings
 from server.tasks.players import Players
 from server.tasks.tools import Tools, find_tools
@@ -28,10 +28,12 @@ class JobMaker:
         lock: Path,
         cookies: str | None = None,
         item: int | None = None,
+        says: Says | None = None,
         *,
         accept_gaps: bool = False,
     ) -> Job:
-        return self._job("download", request, directory, lock, cookies, item=item, accept_gaps=accept_gaps)
+        job = self._job("download", request, directory, lock, cookies, item=item, accept_gaps=accept_gaps)
+        return replace(job, says=says.model_dump(exclude_none=True)) if says else job
 
     def expand(
         self, request: ProcessRequest, directory: Path, lock: Path, cookies: str | None = None, known: int = 0

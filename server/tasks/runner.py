@@ -254,7 +254,13 @@ class Runner:
     ) -> Job:
         if status.entries is None:
             return self._jobs.download(
-                request, work, lock, cookies, status.item, accept_gaps=status.accept_gaps
+                request,
+                work,
+                lock,
+                cookies,
+                status.item,
+                status.says,
+                accept_gaps=status.accept_gaps,
             )
         return self._jobs.expand(request, work, lock, cookies, status.entries.total)
 

@@ -3,12 +3,15 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from server.child.media.probe import Media
+from server.jobs import SMUGGLED
 
 LONGEST_TEXT = 500
+LONGEST_DESCRIPTION = 2000
 _LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
 _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -26,7 +29,16 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
 
 
 def link(value: object) -> str | None:
-    """An http(s) URL without user name and password; None if `value` is no such URL."""
+    """An http(s) URL without user name and password; None if `value` is no such URL.
+
+    Nor has it what extractors add for each other, which is none of a client's business.
+    """
+    found = whole_link(value)
+    return found.partition(SMUGGLED)[0] if found else None
+
+
+def whole_link(value: object) -> str | None:
+    """Like `link`, with what an extractor has added for the next one: a Referer, for instance."""
     if (
         not isinstance(value, str)
         or len(value) > 4096
@@ -79,6 +91,34 @@ def video_info(
         live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
         cut=cut or None,
     )
+
+
+def says(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list says of an entry that holds whatever the entry's own page says: yt-dlp's `url_transparent`.
+
+    A podcast's feed knows the title of an episode, of which the page is a sound file.
+    """
+    return known(
+        title=text(entry.get("title")),
+        uploader=text(entry.get("uploader") or entry.get("channel") or entry.get("creator")),
+        description=text(entry.get("description"), LONGEST_DESCRIPTION),
+        thumbnail=link(entry.get("thumbnail")),
+        timestamp=moment(entry.get("timestamp")),
+        series=text(entry.get("series")),
+        season_number=number(entry.get("season_number")),
+        episode=text(entry.get("episode")),
+        episode_number=number(entry.get("episode_number")),
+    )
+
+
+def with_what_is_said(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str, Any]:
+    """`info` of an entry with what its list `says` of it."""
+    told = {name: value for name, value in says.items() if name not in ("thumbnail", "timestamp")}
+    if (began := says.get("timestamp")) is not None:
+        told |= {"timestamp": began, "upload_date": datetime.fromtimestamp(began, UTC).strftime("%Y%m%d")}
+    if picture := says.get("thumbnail"):  # the last one is the best
+        told["thumbnails"] = [*(info.get("thumbnails") or ()), {"url": picture}]
+    return info | told
 
 
 def _title(info: Mapping[str, Any]) -> str | None:

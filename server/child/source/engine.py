@@ -240,6 +240,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
                 continue
             if not found or not found["entries"] or any(found["entries"]):
                 break
+        if item is not None and not (met or (found and found["entries"])):
+            raise JobFailed("no_such_entry", f"the list has no entry {item}")
         self._entry = at if outermost and item is None else self._entry
         if met and not (found and any(found["entries"])):
             raise met

@@ -51,8 +51,10 @@ class Expansion:
         with self._engine.reading():
             last = self._tell_all(found)
         self._flush()
+        if not last and self._job.wishes.playlist_items and has(as_list(found.get("entries") or ()), 0):
+            raise JobFailed("no_such_entry", "the list has none of the entries that were asked for")
         if not last:
-            raise JobFailed("no_media", "no entry is in the list, or none of those that were asked for")
+            raise JobFailed("no_media", "no entry is in the list")
         if self._truncated:
             most = self._job.max_playlist
             self._log.write(f"the list goes on, but is read no further: downloads.max_playlist is {most}")
@@ -152,14 +154,19 @@ class Expansion:
 
 
 def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
-    """The link of `entry` itself; None if only its place in the list at `url` identifies it."""
+    """The link of `entry` itself, with what its extractor is to know besides; None if only its place in the
+    list at `url` identifies it.
+    """
     if entry.get("_type") not in ("url", "url_transparent"):
         return None
-    link = describe.link(sanitize_url(entry["url"], scheme="https"))
-    if link is None or unsmuggle_url(link)[0] == url:
+    whole = describe.whole_link(sanitize_url(entry["url"], scheme="https"))
+    if whole is None or describe.link(whole) == url:
         return None
+    plain, added = unsmuggle_url(whole, {})
+    if not added.keys() - {"force_videoid"}:  # a feed's id of its entry, of which nothing depends here
+        whole = plain
     key = entry.get("ie_key")
-    return link if not key or engine.get_info_extractor(key).suitable(link) else None
+    return whole if not key or engine.get_info_extractor(key).suitable(whole) else None
 
 
 def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
@@ -167,7 +174,7 @@ def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
     if entry.get("_type") == "playlist":
         return _link_of(entry, url)
     try:
-        return own_link(engine, entry, url)
+        return describe.link(own_link(engine, entry, url))
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -181,4 +188,5 @@ def _entry(entry: Info, url: str, item: int | None = None) -> dict[str, Any]:
     known = describe.video_info(entry)
     told: dict[str, Any] = {name: known[name] for name in _SAID if name in known}
     place: dict[str, Any] = {"item": item} if item else {}
-    return {"url": url, **told, **place}
+    says = {"says": describe.says(entry)} if entry.get("_type") == "url_transparent" else {}
+    return {"url": url, **told, **place, **says}
