@@ -4,6 +4,10 @@ The texts are in `locales/*.toml` under `[problem.<code>]`. The failure of a *ta
 the `error_code` of a status, with its text under `[failure.<code>]`.
 
 AppError
+├── Unreadable               400  the request is not HTTP
+│   ├── TargetTooLong        414
+│   ├── HeadTooLarge         431
+│   └── VersionNotSupported  505  HTTP/2 and others
 ├── NotJson                  400  the body is not JSON
 ├── TokenRequired            401  tokens are set and none was sent, or a wrong one
 ├── OriginForbidden          403  the request comes from a page of another site
@@ -31,6 +35,8 @@ AppError
 ├── UpgradeRequired          426  a plain request on a WebSocket path
 ├── TooManyRequests          429
 ├── InternalError            500
+├── MethodUnknown            501  no route has such a method
+├── TransferCodingUnknown    501
 ├── SourceRefused            502  POST /api/info: the source could not be read
 ├── ShuttingDown             503
 ├── QueueFull                503
@@ -65,6 +71,24 @@ class AppError(Exception):
         self.values = values
         self.headers = headers or {}
         self.extra = extra or {}
+
+
+class Unreadable(AppError):
+    """What came is no request of HTTP/1: neither its host nor its token is known."""
+
+    status, code = HTTPStatus.BAD_REQUEST, "unreadable"
+
+
+class TargetTooLong(Unreadable):
+    status, code = HTTPStatus.REQUEST_URI_TOO_LONG, "target_too_long"
+
+
+class HeadTooLarge(Unreadable):
+    status, code = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"
+
+
+class VersionNotSupported(Unreadable):
+    status, code = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "version_not_supported"
 
 
 class NotJson(AppError):
@@ -227,6 +251,14 @@ class InternalError(AppError):
 
     def __init__(self, error_id: str) -> None:
         super().__init__(extra={"id": error_id}, id=error_id)
+
+
+class MethodUnknown(AppError):
+    status, code = HTTPStatus.NOT_IMPLEMENTED, "method_unknown"
+
+
+class TransferCodingUnknown(AppError):
+    status, code = HTTPStatus.NOT_IMPLEMENTED, "transfer_coding_unknown"
 
 
 class SourceRefused(AppError):

@@ -24,7 +24,17 @@ from server.api.openapi.page import every_error
 from server.api.route import Access
 from server.api.wrapping import wrapped
 from server.app import ROUTES, create_app
-from server.errors import AppError, MethodNotAllowed, NotFound
+from server.errors import (
+    AppError,
+    HeadTooLarge,
+    MethodNotAllowed,
+    MethodUnknown,
+    NotFound,
+    TargetTooLong,
+    TransferCodingUnknown,
+    Unreadable,
+    VersionNotSupported,
+)
 from server.locales import LANGUAGES
 from server.settings import ServerSettings, Settings
 
@@ -139,7 +149,10 @@ def test_path_parameters_are_those_of_the_path() -> None:
 
 def test_every_error_belongs_to_some_route() -> None:
     described = {error for operation in OPERATIONS for error in operation.all_errors}
-    of_no_route: set[type[AppError]] = {NotFound, MethodNotAllowed}
+    of_no_route: set[type[AppError]] = {
+        *(Unreadable, TargetTooLong, HeadTooLarge, VersionNotSupported),
+        *(NotFound, MethodNotAllowed, MethodUnknown, TransferCodingUnknown),
+    }
     assert described | of_no_route == set(every_error())
 
 

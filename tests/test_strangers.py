@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from server.api.protocol import HttpRunner
+from server.api.security import HEADERS
 from server.app import create_app
 from server.commands import logs
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
@@ -47,8 +50,15 @@ async def client(tmp_path: Path, section: dict[str, Any]) -> AsyncIterator[Clien
         "downloads": DownloadSettings(min_free_disk=0),
     }
     app = create_app(Settings(**defaults | section))
-    async with asyncio.timeout(60), TestClient(TestServer(app)) as client:
+    async with asyncio.timeout(60), TestClient(ServedAsOurs(app)) as client:
         yield client
+
+
+class ServedAsOurs(TestServer):
+    """With the connections that `python -m server` has."""
+
+    async def _make_runner(self, **options: Any) -> HttpRunner:
+        return HttpRunner(self.app, **options)
 
 
 def head(line: str, *headers: str) -> bytes:
@@ -57,6 +67,7 @@ def head(line: str, *headers: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    version: str
     status: int
     headers: dict[str, str]
     body: bytes
@@ -89,7 +100,7 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
         line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Answer(int(line.split()[1]), headers, body)
+    return Answer(line.split()[0], int(line.split()[1]), headers, body)
 
 
 # Under which name.
@@ -121,8 +132,36 @@ async def test_who_names_nobody_or_somebody_else_is_refused(client: Client) -> N
 
 async def test_http_1_1_without_a_host_is_no_request_at_all(client: Client) -> None:
     """RFC 9112, section 3.2: 400, whatever is asked for."""
-    assert (await ask(client, head("GET /healthz HTTP/1.1"))).status == 400
-    assert (await ask(client, head("GET /healthz HTTP/1.1", HOST, "Host: clip.example"))).status == 400
+    for fields in ((), (HOST, "Host: clip.example")):
+        answer = await ask(client, head("GET /healthz HTTP/1.1", *fields))
+        assert (answer.status, answer.code) == (400, "unreadable")
+
+
+LONG = "a" * 3700
+TOO_LONG = [
+    (f"Host: {LONG}",),
+    (f"Host: {LONG}.localhost",),
+    (f"Host: localhost:{'8' * 3700}",),
+    ("Host: localhost:65536",),
+    (f"Host: [fe80::1%{LONG}]",),
+    (HOST, f"X-Forwarded-Host: {LONG}"),
+    (HOST, f"X-Forwarded-Host: {LONG}.localhost"),
+    (HOST, f"X-Forwarded-Host: other, localhost:{'8' * 3700}"),
+]
+
+
+@pytest.fixture
+def behind_a_proxy(section: dict[str, Any]) -> None:
+    section["server"] = ServerSettings(trusted_proxies=("127.0.0.1",))
+
+
+@pytest.mark.usefixtures("behind_a_proxy")
+async def test_a_host_that_is_longer_than_any_name_is_refused(client: Client) -> None:
+    for fields in TOO_LONG:
+        for target in ("/api/tasks", "/api/tasks/any/files/video/qr.svg"):
+            answer = await ask(client, head(f"GET {target} HTTP/1.1", *fields))
+            assert (answer.status, answer.code) == (403, "host_forbidden"), fields
+    assert (await ask(client, head("GET /api/tasks HTTP/1.1", "Host: localhost:65535"))).status == 200
 
 
 A_PROBE_OR_A_NAME_OF_OURS = [
@@ -187,6 +226,15 @@ async def test_a_body_may_be_announced(client: Client) -> None:
 
 
 TARGETS = [
+    ("GET http://localhost HTTP/1.1", 200, None),
+    ("GET http://localhost?lang=en HTTP/1.1", 200, None),
+    ("GET http://evil.example HTTP/1.1", 403, "host_forbidden"),
+    ("CONNECT localhost:443 HTTP/1.1", 501, "method_unknown"),
+    ("CONNECT evil.example:443 HTTP/1.1", 403, "host_forbidden"),
+    ("PURGE /api/tasks HTTP/1.1", 501, "method_unknown"),
+    ("FOO /api/tasks HTTP/1.1", 501, "method_unknown"),
+    ("FOO http://evil.example/api/tasks HTTP/1.1", 403, "host_forbidden"),
+    ("get /healthz HTTP/1.1", 400, "unreadable"),
     ("OPTIONS * HTTP/1.1", 404, "not_found"),
     ("GET //api/tasks HTTP/1.1", 404, "not_found"),
     ("GET http://localhost/ HTTP/1.1", 200, None),
@@ -205,13 +253,87 @@ async def test_every_target_gets_an_answer_of_ours(client: Client) -> None:
         answer = await ask(client, head(line, HOST))
         assert answer.status == status, line
         assert code is None or answer.code == code
-        assert answer.headers["x-frame-options"] == "DENY"
+        assert_has_all_headers(answer)
+
+
+def assert_has_all_headers(answer: Answer) -> None:
+    for name in HEADERS.keys() - {"Cache-Control"}:
+        assert answer.headers[name.lower()] == HEADERS[name]
+    assert answer.headers["x-request-id"]
+    if answer.status >= 400:
+        assert json.loads(answer.body)["request_id"] == answer.headers["x-request-id"]
+
+
+NO_REQUEST = [
+    (head("GET"), 400, "unreadable"),
+    (head("GET api HTTP/1.1", HOST), 400, "unreadable"),
+    (head("GET / HTTP/1.1", HOST, "no colon"), 400, "unreadable"),
+    (head("GET / HTTP/1.1", HOST, "X: a\0b"), 400, "unreadable"),
+    (head("GET / HTTP/1.1", HOST, "Content-Length: -5"), 400, "unreadable"),
+    (head("POST / HTTP/1.1", HOST, "Content-Length: 5", "Transfer-Encoding: chunked"), 400, "unreadable"),
+    (head("POST / HTTP/1.1", HOST, "Transfer-Encoding: gzip") + b"{}", 400, "unreadable"),
+    (b"\x16\x03\x01\x02\x00\x01\x00", 400, "unreadable"),
+    (head("GET /" + "a" * 9000 + " HTTP/1.1", HOST), 414, "target_too_long"),
+    (head("FOO / HTTP/1.1", HOST, "X: " + "a" * 9000), 431, "head_too_large"),
+    (head("GET / HTTP/1.1", HOST, "X: " + "a" * 9000), 431, "head_too_large"),
+    (head("GET / HTTP/1.1", HOST, *(f"X{number}: a" for number in range(200))), 431, "head_too_large"),
+    (head("GET /healthz HTTP/2.0", HOST), 505, "version_not_supported"),
+    (head("PRI * HTTP/2.0") + b"SM\r\n\r\n", 505, "version_not_supported"),
+    (head("GET /healthz HTTP/9.9", HOST), 505, "version_not_supported"),
+]
+
+
+async def test_what_is_no_request_gets_a_problem_in_http_1_1_and_a_close(client: Client) -> None:
+    for request, status, code in NO_REQUEST:
+        answer = await ask(client, request)
+        assert (answer.status, answer.code, answer.version) == (status, code, "HTTP/1.1"), request
+        assert answer.headers["connection"] == "close"
+        assert_has_all_headers(answer)
+
+
+async def test_a_body_that_turns_out_to_be_none_is_answered_at_once(client: Client) -> None:
+    fields = (*JSON, "Transfer-Encoding: chunked")
+    for answer in (
+        await ask(client, head("POST /api/process HTTP/1.1", *fields), b"no chunk\r\n"),
+        await ask(client, head("POST /nowhere HTTP/1.1", *fields), b"no chunk\r\n"),
+    ):
+        assert answer.code in ("not_json", "not_found")
+
+
+async def test_a_body_is_not_taken_for_a_request_because_an_unknown_method_follows_it(client: Client) -> None:
+    smuggled = head("DELETE /api/tasks/any HTTP/1.1", HOST)
+    asked = head("POST /nowhere HTTP/1.1", HOST, f"Content-Length: {len(smuggled)}")
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(asked)
+    await asyncio.sleep(0.01)  # so that the body comes by itself
+    writer.write(smuggled + head("FOO / HTTP/1.1", HOST))
+    codes = [(await _answer(reader)).code, (await _answer(reader)).code]
+    assert codes == ["not_found", "unreadable"]
+    assert await reader.read() == b""
+    writer.close()
 
 
 async def test_an_upgrade_that_nobody_can_read_is_none(client: Client) -> None:
     for place, name in ((1, "Upgrade"), (3, "Sec-WebSocket-Version"), (4, "Sec-WebSocket-Key")):
         fields = [*SOCKET[:place], f"{name}: \xff", *SOCKET[place + 1 :]]
         assert (await ask(client, head("GET /ws HTTP/1.1", *fields))).code == "upgrade_required"
+
+
+# Whose request it was.
+
+
+async def test_every_answer_names_its_request(client: Client) -> None:
+    taken, passed_over = ("a", "A.b_c-9", "x" * 64), ("", "x" * 65, "a b", "ä", "a\tb", "a/b")
+    for target in ("/", "/static/none", "/healthz", "/api/tasks", "/api/status/none", "/ws/none"):
+        for own in (*taken, *passed_over):
+            answer = await ask(client, head(f"GET {target} HTTP/1.1", HOST, f"X-Request-Id: {own}"))
+            name = answer.headers["x-request-id"]
+            assert (name == own) == (own in taken)
+            assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name)
+            if answer.status >= 400:
+                assert json.loads(answer.body)["request_id"] == name
+    handshake = await ask(client, head("GET /ws HTTP/1.1", *SOCKET, "X-Request-Id: mine"))
+    assert (handshake.status, handshake.headers["x-request-id"]) == (101, "mine")
 
 
 # What counts.
@@ -231,6 +353,12 @@ async def test_the_page_and_its_files_do_not_count(client: Client) -> None:
     answers = [(await client.get(path)).status for path in ("/api/tasks", "/clip/api/tasks", "/readyz")]
     assert answers == [200, 200, 429]
     assert (await client.get("/")).status == 200
+
+
+@pytest.mark.usefixtures("limited")
+async def test_what_is_no_request_counts_as_well(client: Client) -> None:
+    lines = ("GET / HTTP/2.0", "FOO / HTTP/1.1", "GET api HTTP/1.1")
+    assert [(await ask(client, head(line, HOST))).status for line in lines] == [505, 501, 429]
 
 
 # What stands in the log.

@@ -6,11 +6,12 @@ from aiohttp import web
 
 from server.api import cors
 from server.api.auth import Gate
+from server.api.protocol import REFUSAL
 from server.api.rate import Minute
 from server.api.route import Access
 from server.api.security import Doors
 from server.api.wrapping import Admit
-from server.errors import TooManyRequests
+from server.errors import TooManyRequests, Unreadable
 from server.settings import LimitSettings
 
 
@@ -19,6 +20,11 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
+        refusal = request.get(REFUSAL)
+        if isinstance(refusal, Unreadable):
+            if limit:
+                slow_down(doors.client(request))
+            raise refusal
         doors.check(request, access)
         if limit and access in (Access.TOKEN, Access.LOG_IN):
             slow_down(doors.client(request))
@@ -26,6 +32,8 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
             return cors.answer_preflight() if doors.is_allowed_origin(request) else None
         if gate.is_locked and access is Access.TOKEN:
             await gate.admit(request, doors.client(request))
+        if refusal:
+            raise refusal
         return None
 
     def slow_down(address: str) -> None:

@@ -5,8 +5,8 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range"
-EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range, X-Request-Id"
+EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After, X-Request-Id"
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 
 

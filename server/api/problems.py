@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from server.api.bodies import docs_path, language, respond_json
+from server.api.request_id import request_id
 from server.errors import AppError, InvalidRequest, NotStreamable, SourceRefused
 from server.locales import LANGUAGES, Catalogue
 
@@ -27,6 +28,7 @@ def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str
         "status": int(error.status),
         "detail": detail,
         "code": error.code,
+        "request_id": request_id(request),
     }
     return body | error.extra | _members(error, words)
 

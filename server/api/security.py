@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from server.api import cors
+from server.api.request_id import X_REQUEST_ID, request_id
 from server.api.route import Access
 from server.errors import HostForbidden, OriginForbidden
 from server.settings import ServerSettings
@@ -31,6 +32,7 @@ HEADERS = {  # of all responses; `add_headers` takes X-Frame-Options as a sign t
     "Cache-Control": "no-cache",  # also for the page's modules: old and new ones together break the page
 }
 _HOST = re.compile(r"[^/?#@\\\s]+")  # without characters that end the host in a URL
+MAX_HOST = 253 + len(":65535")  # characters: of a name in DNS, and a port
 MAX_KNOWN = 1024  # Host headers whose check is cached
 _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -61,7 +63,9 @@ class Doors:
         """
         if self._is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
             return forwarded
-        if not request.raw_path.startswith("/") and (authority := urlsplit(request.raw_path).netloc):
+        if request.method == hdrs.METH_CONNECT:
+            return request.raw_path
+        if not request.raw_path.startswith("/") and (authority := _authority_in(request.raw_path)):
             return authority
         return request.headers.get(hdrs.HOST, "")
 
@@ -72,6 +76,7 @@ class Doors:
     def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every response that `response` does not set itself."""
         headers = response.headers
+        headers[X_REQUEST_ID] = request_id(request)
         if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
@@ -112,9 +117,12 @@ class Doors:
         return any(peer in network for network in self._proxies)
 
     def _is_ours(self, host: str) -> bool:
+        if len(host) > MAX_HOST or not _HOST.fullmatch(host):
+            return False
         try:
-            name = urlsplit(f"//{host}").hostname if _HOST.fullmatch(host) else None
-        except ValueError:
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname, parts.port
+        except ValueError:  # among others for a port beyond 65535
             return False
         if not name:
             return False
@@ -146,6 +154,14 @@ def _is_literal(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _authority_in(target: str) -> str:
+    """The host and port of a request target in absolute form; "" for `*`."""
+    try:
+        return urlsplit(target).netloc
+    except ValueError:
+        return "?"  # a host that nobody has
 
 
 def _authority(origin: str) -> str:

@@ -20,6 +20,7 @@ from server.errors import (
     FileNotFound,
     InternalError,
     MethodNotAllowed,
+    MethodUnknown,
     NotFound,
     StorageAway,
     StorageFailed,
@@ -102,11 +103,16 @@ async def go_on(request: web.Request) -> None:
         request.writer.output_size = 0  # the final response has not begun
 
 
+_METHODS = hdrs.METH_ALL - {hdrs.METH_CONNECT}  # others are 501, not 405 (RFC 9110, section 9.1)
 _OPTIONS: dict[str, Any] = {"expect_handler": go_on}
 
 
 async def unknown(request: web.Request) -> web.StreamResponse:
-    """The catch-all handler. Raises `MethodNotAllowed` if another method has this path, else `NotFound`."""
+    """The catch-all handler. Raises `MethodUnknown`, `MethodNotAllowed` if another method has this path, else
+    `NotFound`.
+    """
+    if request.method not in _METHODS:
+        raise MethodUnknown
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         _, methods = await resource.resolve(request)

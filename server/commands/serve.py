@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.api.connections import CONNECTIONS
 from server.api.keys import TASKS
+from server.api.protocol import HttpRunner
 from server.app import create_app
 from server.backends import DatabaseUnusable, DataDirInUse, FilesUnusable
 from server.commands import logs
@@ -57,7 +58,7 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(Complaints().handle)
     stop = Stop()
-    runner = web.AppRunner(create_app(settings), access_log=None, shutdown_timeout=LET_HANDLERS_END)
+    runner = HttpRunner(create_app(settings), access_log=None, shutdown_timeout=LET_HANDLERS_END)
     try:
         if await _done_before(stop.asked, runner.setup()):
             await listen(runner, settings.server)

@@ -23,7 +23,9 @@ TITLE = "Clipwire"
 INTRODUCTION = (
     "Fetches a video from a link and tells everybody who waits, truthfully and at once, how far it is. "
     "Make a task, then poll its status or listen on a WebSocket: both give the same payload. "
-    "A field that does not apply is left out, never `null`."
+    "A field that does not apply is left out, never `null`. "
+    "Every answer has an `X-Request-Id`, the client's own if it is 1-64 characters of `[A-Za-z0-9._-]`. "
+    "The target of a request, and each of at most 128 headers, has at most 8,190 bytes."
 )
 _REF = "#/components/schemas/{model}"
 

@@ -216,6 +216,7 @@ class Problem(Answer):
     status: int = Field(ge=400, le=599)
     detail: str
     code: str
+    request_id: str = Field(description="`X-Request-Id` of this response")
     errors: list[WrongField] | None = Field(None, description="`invalid_request`: all that is wrong")
     id: str | None = Field(None, description="`internal`: stands in the log beside the cause")
     error_code: str | None = Field(None, description="`source_refused`: what a task would have ended with")

@@ -1,0 +1,172 @@
+"""Serves the application over HTTP/1: it also answers what aiohttp would refuse by itself or pass over.
+
+aiohttp answers a request that its parser refuses with a text of its own, without asking the application. Here
+such a request reaches the catch-all route with its `REFUSAL`, which `admission` raises: so it counts for the
+rate limit, and its answer is a problem with the headers of every response.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+from aiohttp.http_parser import HttpRequestParserPy
+from aiohttp.http_websocket import WebSocketReader
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import ERROR, _ErrInfo
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from server.errors import (
+    AppError,
+    HeadTooLarge,
+    TargetTooLong,
+    TransferCodingUnknown,
+    Unreadable,
+    VersionNotSupported,
+)
+
+REFUSAL = web.RequestKey("why HTTP itself does not allow the request", AppError)
+
+_OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/(?!1\.[01]\r?\n)[0-9.]+\r?\n")
+_NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+_INVALID_FRAME = b"\xf0\x80"  # reserved bits, which nothing was agreed on
+
+
+class HttpRunner(web.AppRunner):
+    """Like aiohttp's, but with connections of this module."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=_request_of(made), **made._kwargs)  # noqa: SLF001
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+def _request_of(server: web.Server) -> Callable[..., web.BaseRequest]:
+    """The server's function that makes requests from what was parsed, with what its parser passes over."""
+    make_request = server.request_factory
+
+    def make(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
+        refusal: AppError | None = None
+        if message is ERROR:  # aiohttp's stand-in for a request that was not understood
+            message = message._replace(version=HttpVersion11, headers=_NO_HEADERS)
+        elif message.version.major > 1:
+            message = message._replace(version=HttpVersion11, should_close=True)
+            refusal = VersionNotSupported()
+        elif message.chunked and message.headers[hdrs.TRANSFER_ENCODING].strip().lower() != "chunked":
+            message, refusal = message._replace(should_close=True), TransferCodingUnknown()
+        elif message.method == hdrs.METH_CONNECT:  # what follows is for the host that it names, not for us
+            message = message._replace(url=message.url.with_path("/"), should_close=True)
+        elif message.url.absolute and not message.url.relative().raw_path:  # RFC 9110, section 4.2.3
+            message = message._replace(url=message.url.with_path("/", keep_query=True))
+        request = make_request(message, *others)
+        if refusal:
+            request[REFUSAL] = refusal
+        return request
+
+    return make
+
+
+class Connection(web.RequestHandler):
+    """A client's connection."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):
+            return
+        refused, asked = self._messages[-1][0], self._current_request
+        if (
+            asked and not asked.content.is_eof()
+        ):  # it is the rest of this body: aiohttp would let the handler wait
+            self._messages.pop()
+            asked.content.set_exception(web.RequestPayloadError(refused.message))
+            asked.content.feed_eof()
+            self.close()
+            return
+        exc, known = refused.exc, None
+        if isinstance(exc, BadHttpMethod):
+            try:
+                known = self._with_any_method(data)
+            except HttpProcessingError as other:
+                exc = other
+        refusal = _ErrInfo(400, _refusal_of(exc, data), refused.message)
+        self._messages[-1] = known or refusal, EMPTY_PAYLOAD
+
+    def _with_any_method(self, data: bytes) -> RawRequestMessage | None:
+        """The request that `data` begins with, if its method is one that aiohttp's fast parser does not know.
+
+        Nothing is read from the connection any more after it: only the fast parser knew whether `data` begins
+        with a request at all, or with the body of the one before. So a method of ours is refused here. Raises
+        `HttpProcessingError`.
+        """
+        head, end, _ = data.partition(b"\r\n\r\n")
+        if not end:
+            return None
+        messages, _, _ = HttpRequestParserPy(self, self._loop).feed_data(head + end)
+        for message, _ in messages[:1]:
+            if message.method not in hdrs.METH_ALL:
+                return message._replace(should_close=True)
+        return None
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[Any], Awaitable[web.StreamResponse]]:
+        async def refuse(request: web.Request) -> web.StreamResponse:
+            request[REFUSAL] = _refusal_of(err_info.exc)
+            assert self._request_handler is not None
+            return await self._request_handler(request)
+
+        return refuse
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        super().set_parser(_Masked(parser), data_received_cb)  # type: ignore[arg-type]  # has what is used
+
+
+def _refusal_of(exc: BaseException, data: bytes = b"") -> Unreadable:
+    """Why `data`, in which aiohttp's parser has found `exc`, is no request."""
+    if isinstance(exc, Unreadable):
+        return exc
+    if _OTHER_VERSION.match(data):
+        return VersionNotSupported()
+    if isinstance(exc, LineTooLong):  # aiohttp collects the target in a bytearray, a header in bytes
+        return TargetTooLong() if isinstance(exc.args[0], bytearray) else HeadTooLarge()
+    return HeadTooLarge() if "Too many headers" in str(exc) else Unreadable()
+
+
+class _Masked:
+    """Passes what a WebSocket's client sends on to aiohttp's reader, up to the first frame without a mask.
+
+    aiohttp would take such a frame. A server must close the connection then (RFC 6455, section 5.1): in place
+    of the frame the reader gets an invalid one, on which it closes with 1002.
+    """
+
+    __slots__ = ("_begun", "_left", "_reader")
+
+    def __init__(self, reader: WebSocketReader) -> None:
+        self._reader = reader
+        self._begun = b""  # the beginning of a frame, too short to say where the next one begins
+        self._left = 0  # bytes of the current frame that are still to come
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        data, next_frame = self._begun + data, self._left
+        while next_frame + 2 <= len(data):
+            if not data[next_frame + 1] & 0x80:
+                return self._reader.feed_data(data[:next_frame] + _INVALID_FRAME)
+            length = data[next_frame + 1] & 0x7F
+            payload = next_frame + 2 + {126: 2, 127: 8}.get(length, 0)  # or its mask
+            if payload > len(data):
+                break
+            if length > 125:
+                length = int.from_bytes(data[next_frame + 2 : payload], "big")
+            next_frame = payload + 4 + length
+        data, self._begun = data[:next_frame], data[next_frame:]
+        self._left = next_frame - len(data)
+        return self._reader.feed_data(data)
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
