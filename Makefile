@@ -80,7 +80,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 \
 
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pipx install uv' >&2; exit 1; }
-	$(LOCK) --output-file requirements/run.txt $(ARGS)
-	$(LOCK) --extra test --constraint requirements/run.txt --output-file requirements/test.txt $(ARGS)
+	$(LOCK) --extra notify --output-file requirements/run.txt $(ARGS)
+	$(LOCK) --extra notify --extra test --constraint requirements/run.txt --output-file requirements/test.txt $(ARGS)
 
 .PHONY: help run run-cluster install test test-long check format bench pictures design packages tools lock

@@ -30,7 +30,7 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", match[0]).lower()
 
 
-SERVICE = {plain(name) for name in PROJECT["dependencies"]}
+SERVICE = {plain(name) for name in (*PROJECT["dependencies"], *EXTRAS["notify"])}
 TESTS = SERVICE | {plain(name) for name in EXTRAS["test"]}
 
 
