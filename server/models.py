@@ -303,7 +303,9 @@ class ProcessRequest(Frozen):
     reuse: bool = Field(
         default=False, description="a task with the same request that runs, or is finished, will do"
     )
-    preset: str | None = Field(default=None, max_length=64, description="a named set from the configuration")
+    preset: str | None = Field(
+        default=None, min_length=1, max_length=64, description="a named set from the configuration"
+    )
     priority: Whole = Field(default=0, ge=-10, le=10, description="higher first")
 
     @field_validator("live")
@@ -327,6 +329,7 @@ class ProcessRequest(Frozen):
         )
 
 
+MAX_ID = 500  # characters; ours have 36
 MOST_AT_ONCE = 500  # tasks that one request makes or acts on
 
 
@@ -350,10 +353,16 @@ class ActionRequest(Frozen):
     model_config = ConfigDict(strict=True)
 
     action: Literal["cancel", "pause", "resume", "retry", "delete"]
-    ids: tuple[str, ...] | None = Field(
-        default=None, min_length=1, max_length=MOST_AT_ONCE, strict=False, description="of tasks"
+    ids: tuple[Annotated[str, Field(min_length=1, max_length=MAX_ID)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_AT_ONCE,
+        strict=False,
+        description="of tasks; equal ones count once",
     )
-    playlist_id: str | None = Field(default=None, max_length=500, description="all entries of that list")
+    playlist_id: str | None = Field(
+        default=None, min_length=1, max_length=MAX_ID, description="all entries of that list"
+    )
     stage: Stage | None = Field(default=None, strict=False, description="all that are there")
     error_code: str | None = Field(
         default=None, pattern="^[a-z0-9_]{1,64}$", description="all that ended with it"
@@ -369,7 +378,7 @@ class InfoRequest(Frozen):
     cookies: str | None = Field(
         default=None, pattern=f"^{COOKIES_NAME}$", description="the name of a stored cookie file"
     )
-    preset: str | None = Field(default=None, max_length=64)
+    preset: str | None = Field(default=None, min_length=1, max_length=64)
     limit: Whole = Field(default=500, ge=1, le=500, description="entries of a list on one page")
     cursor: str | None = Field(
         default=None, pattern=r"^[1-9][0-9]{0,6}$", description="`next_cursor` of the page before"

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from server.app import ROUTES
 from server.models import Entry, ProcessRequest, Task, TaskStatus, without_password
 from tests.examples import utc_now
 
@@ -97,6 +98,20 @@ def test_a_wrong_or_unknown_field_is_refused_by_name(field: str, value: object) 
     with pytest.raises(ValidationError) as refused:
         ProcessRequest.model_validate({"url": "http://a/", field: value})
     assert {str(error["loc"][0]) for error in refused.value.errors()} == {field}
+
+
+BODIES = {operation.body for route in ROUTES for operation in route.operations.values() if operation.body}
+
+
+@pytest.mark.parametrize("model", sorted(BODIES, key=repr))
+@pytest.mark.parametrize("empty", ["", [""]])
+def test_what_is_empty_names_nothing_in_every_field_of_every_body(
+    model: type[BaseModel], empty: object
+) -> None:
+    for name in model.model_fields.keys() - {"requests"}:  # each of a batch is looked at by itself
+        with pytest.raises(ValidationError) as refused:
+            model.model_validate({name: empty})
+        assert name in {error["loc"][0] for error in refused.value.errors()}
 
 
 def test_every_other_entry_of_thousands_can_be_chosen() -> None:

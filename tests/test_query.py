@@ -1,6 +1,7 @@
 """Query parameters: numbers are read one way, and what is wrong is named all at once."""
 
 import asyncio
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from yarl import URL
 
 from server.api.query import Query
 from server.api.status import MAX_WAIT, wanted_wait
-from server.app import create_app
+from server.app import ROUTES, create_app
 from server.errors import InvalidQuery
 from server.settings import DownloadSettings, Settings, StorageSettings
 
@@ -38,9 +39,9 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
         yield client
 
 
-async def wrong(client: Client, link: str) -> set[str]:
+async def wrong(client: Client, link: str, method: str = "GET") -> set[str]:
     """The parameters that are said to be wrong."""
-    answer = await client.get(URL(link, encoded=True))
+    answer = await client.request(method, URL(link, encoded=True))
     if answer.status != 422:
         return set()
     body: dict[str, Any] = await answer.json()
@@ -66,7 +67,7 @@ async def test_numbers_within_a_cursor_are_read_the_same_way(client: Client) -> 
 
 
 async def test_what_fits_is_answered(client: Client) -> None:
-    for query in ("limit=1", "limit=200", "status=&stage=&q=&cursor=", "new=1&new=2"):
+    for query in ("limit=1", "limit=200", "q=", "new=1&new=2", "new="):
         assert (await client.get(f"/api/tasks?{query}")).status == 200
 
 
@@ -74,6 +75,30 @@ async def test_all_that_is_wrong_is_named_at_once(client: Client) -> None:
     names = {"limit": "x", "status": "x", "stage": "x", "q": "%00"}
     link = "/api/tasks?" + "&".join(f"{name}={value}" for name, value in names.items())
     assert await wrong(client, link) == set(names)
+
+
+async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(client: Client) -> None:
+    checked = set[str]()
+    for route in ROUTES:
+        parameters = [each for operation in route.operations.values() for each in operation.parameters]
+        for name in {each.name for each in parameters if each.place == "query"} - {"q", "inline"}:
+            link = re.sub(r"{\w+}", "x", route.path)
+            for query in (f"{name}=", name, f"new=1&{name}="):
+                said = await wrong(client, f"{link}?{query}", route.definition.method)
+                assert said == {name}, (route.definition.method, link, query)
+            checked.add(name)
+    assert checked == {"lang", "wait", "status", "stage", "playlist_id", "limit", "cursor", "ids"}
+
+
+@pytest.mark.parametrize("ids", [",", "x,", ",x", "x,,y"])
+async def test_an_empty_id_among_others_is_refused(client: Client, ids: str) -> None:
+    assert await wrong(client, f"/api/tasks?ids={ids}") == {"ids"}
+    assert await wrong(client, f"/api/download.zip?ids={ids}") == {"ids"}
+
+
+async def test_the_page_is_shown_whatever_language_is_asked_for(client: Client) -> None:
+    for query in ("?lang=", "?lang=xx", "?lang"):
+        assert (await client.get(f"/{query}")).status == 200
 
 
 async def test_a_parameter_is_given_once(client: Client) -> None:

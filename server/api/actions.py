@@ -31,14 +31,14 @@ async def act(request: web.Request) -> web.Response:
     """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`."""
     body = await read_object(request)
     wanted = validated(ActionRequest, body, *_unclear(body))
-    ids = wanted.ids or await _found(request, wanted)
+    ids = await _found(request, wanted) if wanted.ids is None else list(dict.fromkeys(wanted.ids))
     outcomes = await act_on_all(request.app[TASKS], wanted.action, ids[:MOST_AT_ONCE])
     return respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
 
 
 async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
     """The ids of matching tasks; `MOST_AT_ONCE` + 1 if there are more than are acted on."""
-    if wanted.playlist_id:
+    if wanted.playlist_id is not None:
         return await _entries(request, wanted.playlist_id, wanted.action)
     stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
     return await request.app[TASKS].ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)

@@ -11,12 +11,15 @@ from server.api.rate import Minute
 from server.api.route import Access
 from server.api.security import Doors
 from server.api.wrapping import Admit
-from server.errors import TooManyRequests, Unreadable
+from server.errors import InvalidQuery, TooManyRequests, Unreadable
 from server.settings import LimitSettings
 
 
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
-    """A function that checks host name, origin, rate and token, in this order, and raises the first error."""
+    """A function that checks host name, origin, rate and token, in this order, and raises the first error.
+
+    Last it checks `lang`, the one parameter that every route has.
+    """
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
     async def admit(request: web.Request, access: Access) -> web.Response | None:
@@ -34,6 +37,8 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
             await gate.admit(request, doors.client(request))
         if refusal:
             raise refusal
+        if access is not Access.PAGE and request.query_string and request.query.get("lang") == "":
+            raise InvalidQuery("lang")  # every route has this parameter; the page is shown in any case
         return None
 
     def slow_down(address: str) -> None:

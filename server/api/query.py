@@ -1,7 +1,8 @@
 """Reads query parameters, by the same rules for all routes.
 
 A number is written in ASCII digits, without a sign, leading zeros or surrounding characters. A repeated
-parameter is an error, because it is ambiguous.
+parameter is an error, because it is ambiguous, and so is one that is empty: it names nothing, and a client
+whose variable is empty by mistake must not get everything. Only a text that is searched for may be empty.
 """
 
 import re
@@ -28,23 +29,37 @@ class Query:
         self._wrong: list[str] = []
 
     def get(self, name: str) -> str | None:
-        """The value as sent; None if the parameter is missing."""
+        """The value as sent, not empty; None if the parameter is missing."""
         values = self._query.getall(name, ())
-        if len(values) > 1:
-            self._is_wrong(name, None)
-        return values[0] if len(values) == 1 else None
+        if not values:
+            return None
+        return values[0] if len(values) == 1 and values[0] else self._is_wrong(name, None)
 
-    def text(self, name: str, longest: int) -> str:
-        """At most `longest` characters, without NUL, which PostgreSQL text cannot hold; "" if missing."""
-        value = self.get(name) or ""
-        if len(value) <= longest and "\0" not in value:
+    def text(self, name: str, longest: int) -> str | None:
+        """At most `longest` characters, without NUL, which PostgreSQL text cannot hold; None if missing."""
+        value = self.get(name)
+        if value is None or (len(value) <= longest and "\0" not in value):
             return value
-        return self._is_wrong(name, "")
+        return self._is_wrong(name, None)
 
-    def one_of(self, name: str, choices: Collection[str]) -> str:
-        """One of `choices`; "" if missing."""
-        value = self.get(name) or ""
-        return value if not value or value in choices else self._is_wrong(name, "")
+    def search(self, name: str, longest: int) -> str:
+        """Like `text`, but may be empty, as if it were missing: that finds everything."""
+        return "" if self._query.getall(name, ()) == [""] else self.text(name, longest) or ""
+
+    def one_of(self, name: str, choices: Collection[str]) -> str | None:
+        """One of `choices`; None if missing."""
+        value = self.get(name)
+        return value if value is None or value in choices else self._is_wrong(name, None)
+
+    def ids(self, name: str, most: int) -> list[str] | None:
+        """From 1 to `most` different ids, comma-separated, in the order of their first mention; None if
+        missing.
+        """
+        value = self.get(name)
+        if value is None:
+            return None
+        found = list(dict.fromkeys(value.split(",")))
+        return found if len(found) <= most and all(found) else self._is_wrong(name, None)
 
     def whole(self, name: str, least: int, most: int, default: int) -> int:
         value = self.get(name)
@@ -61,7 +76,7 @@ class Query:
         return min(float(value), most) if _DECIMAL.fullmatch(value) else self._is_wrong(name, None)
 
     def flag(self, name: str) -> bool:
-        """True for `1`; False for `0`, an empty value or a missing parameter."""
+        """True for `1`; False for `0` or a missing parameter."""
         return self.one_of(name, ("0", "1")) == "1"
 
     def check(self) -> None:

@@ -11,6 +11,7 @@ from server.api.bodies import language, read_object, respond, validated
 from server.api.files import CONDITIONS, disposition, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
+    IDS,
     IF_NONE_MATCH,
     JSON,
     OF_CHANGES,
@@ -63,10 +64,8 @@ async def list_tasks(request: web.Request) -> web.Response:
 async def _named(request: web.Request) -> Page:
     """The tasks of `ids` that exist, in this order; all other parameters are ignored."""
     query = Query(request)
-    ids = [task_id for task_id in (query.get("ids") or "").split(",") if task_id]
+    ids = query.ids("ids", LARGEST_PAGE) or []
     query.check()
-    if not 1 <= len(ids) <= LARGEST_PAGE:
-        raise InvalidQuery("ids")
     return Page(await request.app[TASKS].statuses(ids), None)
 
 
@@ -75,16 +74,16 @@ async def _page(request: web.Request) -> Page:
     wanted, cursor = _filter(query), query.text("cursor", MAX_CURSOR)
     limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
     query.check()
-    return await request.app[TASKS].page(wanted, cursor or None, limit) if wanted else Page([], None)
+    return await request.app[TASKS].page(wanted, cursor, limit) if wanted else Page([], None)
 
 
 def _filter(query: Query) -> Filter | None:
     """The filter of the query; None if no task can match, such as for a `stage` of another `status`."""
-    text = query.text("q", MAX_TEXT).strip()
+    text = query.search("q", MAX_TEXT).strip()
     status = query.one_of("status", STATUSES)
     stage = query.one_of("stage", tuple(Stage))
-    playlist_id = query.text("playlist_id", MAX_TEXT) or None
-    stages = tuple(each for each in Stage if status in ("", each.status) and stage in ("", each))
+    playlist_id = query.text("playlist_id", MAX_TEXT)
+    stages = tuple(each for each in Stage if status in (None, each.status) and stage in (None, each))
     if not stages:
         return None
     return Filter(() if len(stages) == len(Stage) else stages, text, playlist_id)
@@ -189,16 +188,26 @@ ROUTES = [
             parameters=(
                 Parameter("status", "only these", {"enum": ["processing", "completed", "error"]}),
                 Parameter("stage", "only these", {"enum": [stage.value for stage in Stage]}),
-                Parameter("playlist_id", "only the entries of this list"),
                 Parameter(
-                    "q", "a text in title, uploader or URL, literally", {"type": "string", "maxLength": 500}
+                    "playlist_id",
+                    "only the entries of this list",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+                ),
+                Parameter(
+                    "q",
+                    "a text in title, uploader or URL, literally; empty: all",
+                    {"type": "string", "maxLength": MAX_TEXT},
                 ),
                 Parameter("limit", "50 if not said", {"type": "integer", "minimum": 1, "maximum": 200}),
-                Parameter("cursor", "`next_cursor` of the page before"),
+                Parameter(
+                    "cursor",
+                    "`next_cursor` of the page before",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR},
+                ),
                 Parameter(
                     "ids",
-                    "up to 200, comma-separated: those of them that exist, in this order",
-                    {"type": "string", "pattern": "[^,]"},
+                    "up to 200 different ones, comma-separated: those of them that exist, in this order",
+                    {"type": "string", "pattern": IDS},
                 ),
                 *READER,
             ),

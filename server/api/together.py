@@ -10,7 +10,7 @@ from server.api import wire
 from server.api.archive import Member, archive, length_of
 from server.api.files import SANDBOX_POLICY, beginning_with, filename_of
 from server.api.keys import FILES, TASKS
-from server.api.openapi.operation import BINARY, READER, Operation, Parameter, Reply
+from server.api.openapi.operation import BINARY, IDS, READER, Operation, Parameter, Reply
 from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
@@ -41,9 +41,9 @@ async def download_all(request: web.Request) -> web.StreamResponse:
 
 async def _statuses(request: web.Request) -> list[TaskStatus]:
     query = Query(request)
-    ids = list(dict.fromkeys(filter(None, (query.get("ids") or "").split(","))))
+    ids = query.ids("ids", MOST)
     query.check()
-    if not 1 <= len(ids) <= MOST:
+    if ids is None:
         raise InvalidQuery("ids")
     statuses = await request.app[TASKS].statuses(ids)
     if len(statuses) != len(ids):
@@ -79,8 +79,8 @@ _DESCRIBED = {"Accept-Ranges": "`none`: a `Range` gets the whole", "Content-Disp
 _PARAMETERS = (
     Parameter(
         "ids",
-        "of 1 to 200 tasks, comma-separated",
-        {"type": "string", "pattern": "[^,]"},
+        "of 1 to 200 different tasks, comma-separated",
+        {"type": "string", "pattern": IDS},
         is_required=True,
     ),
     *READER,

@@ -48,9 +48,11 @@ def header(name: str, text: str, schema: Schema = TEXT) -> Parameter:
     return Parameter(name, text, schema, "header")
 
 
+IDS = "^[^,]+(,[^,]+)*$"
+"""The pattern of comma-separated ids, none of them empty."""
 TASK_ID = Parameter("task_id", "as `POST /api/process` gave it", place="path")
 READER = (
-    Parameter("lang", "`zh` or `en`; outranks `Accept-Language`"),
+    Parameter("lang", "`zh` or `en`; outranks `Accept-Language`", {"type": "string", "minLength": 1}),
     header("Accept-Language", "the language of texts"),
 )
 IF_NONE_MATCH = header("If-None-Match", "ETags of what the client has")
@@ -84,4 +86,5 @@ class Operation:
 
     @property
     def all_errors(self) -> Errors:
-        return tuple(dict.fromkeys(self.errors + (OF_BODIES if self.body else ()) + self.always))
+        of_queries = (errors.InvalidQuery,) if READER[0] in self.parameters else ()
+        return tuple(dict.fromkeys(self.errors + of_queries + (OF_BODIES if self.body else ()) + self.always))

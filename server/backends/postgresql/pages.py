@@ -53,7 +53,9 @@ _INDEXED = """
 def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
     """The query for a page of `wanted`, which looks for the folded `text` in each task that it reads."""
     if wanted.is_queue:
-        narrow, of_list = (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id else ("", [])
+        narrow, of_list = (
+            (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id is not None else ("", [])
+        )
         return _merged(
             [
                 _part(" AND stage = 'queued' AND priority = %s AND number > %s" + narrow, text, _QUEUE_ORDER,
@@ -64,7 +66,7 @@ def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
             _QUEUE_ORDER,
             limit,
         )  # fmt: skip
-    if wanted.playlist_id:
+    if wanted.playlist_id is not None:
         where = " AND playlist_id = %s AND number < %s AND stage || '' = ANY(%s)"
         stages = _values(wanted.stages or tuple(Stage))
         return _part(where, text, _NEWEST, limit, wanted.playlist_id, after.number, stages)

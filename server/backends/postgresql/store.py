@@ -223,7 +223,7 @@ class PostgresStore:
         text = folded(wanted.text)
         if not is_text(text) or not is_text(wanted.playlist_id or ""):
             return Page([], None)
-        is_list = wanted.is_queue or wanted.playlist_id
+        is_list = wanted.is_queue or wanted.playlist_id is not None
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
             rows = await self._search(wanted.stages or tuple(Stage), text, after.number, limit + 1)
         else:

@@ -53,10 +53,10 @@ def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: in
 def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
     playlist_id = wanted.playlist_id
     if wanted.is_queue:
-        narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id else ("", [])
+        narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id is not None else ("", [])
         yield _containing(text, _QUEUE_SAME + narrow, [after.priority, after.number, *value])
         yield _containing(text, _QUEUE_LOWER + narrow, [after.priority, *value])
-    elif playlist_id:
+    elif playlist_id is not None:
         stages = json.dumps([stage.value for stage in wanted.stages or Stage])
         yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])
     elif match is not Unindexed.READ:  # the index knows final tasks only

@@ -176,7 +176,7 @@ class SqliteStore:
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, is_queue=wanted.is_queue)
         text = folded(wanted.text)
-        asked = "" if wanted.playlist_id else text  # the entries of a list are read without the index
+        asked = text if wanted.playlist_id is None else ""  # the entries of a list are read without the index
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = await self._lists.fetch(*query) if query else []
