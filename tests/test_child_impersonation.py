@@ -85,14 +85,43 @@ async def test_a_wall_is_known_by_its_title(
     assert outcome.file("video").stat().st_size > 100_000
 
 
+async def test_a_bare_403_of_a_page_is_asked_for_as_a_browser_does(
+    trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
+) -> None:
+    walled.headers, walled.wall = {}, b"Forbidden"
+    film(walled, media)
+    page = walled.put("/watch", PAGE.format("/film.mp4").encode(), "text/html")
+    outcome = await trusting.download(tmp_path / "job", page)
+    assert outcome.file("video").stat().st_size > 100_000
+    assert walled.asked("/watch") == [False, True]
+    assert all(walled.asked("/film.mp4"))
+
+
 @pytest.mark.parametrize("title", ["The film 'Just a moment'", "Access denied to members of the free plan"])
-async def test_what_is_refused_for_another_reason_is_not_asked_for_twice(
+async def test_a_bare_403_stays_one_if_a_browser_is_refused_too_and_is_asked_for_twice_only_once(
     trusting: Jobs, walled: Walled, media: Path, tmp_path: Path, title: str
 ) -> None:
-    walled.headers, walled.wall = {}, f"<title>{title}</title>".encode()
+    walled.headers, walled.wall, walled.for_all = {}, f"<title>{title}</title>".encode(), True
     outcome = await trusting.download(tmp_path / "job", film(walled, media))
     assert broken(outcome)[:2] == ("http_403", False)
-    assert walled.asked("/film.mp4") == [False]
+    assert walled.asked("/film.mp4") == [False, True]
+
+
+async def test_a_wall_that_only_a_browser_meets_leaves_a_bare_403_what_it_is(
+    trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
+) -> None:
+    walled.headers, walled.wall, walled.challenges_browsers = {}, b"Forbidden", True
+    outcome = await trusting.download(tmp_path / "job", film(walled, media))
+    assert broken(outcome)[:2] == ("http_403", False)
+
+
+async def test_what_is_busy_for_another_reason_than_a_wall_is_not_asked_for_twice(
+    trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
+) -> None:
+    walled.headers, walled.wall, walled.status = {"Retry-After": "1"}, b"<title>Busy</title>", 503
+    outcome = await trusting.download(tmp_path / "job", film(walled, media))
+    assert broken(outcome)[:2] == ("http_503", True)
+    assert True not in walled.asked("/film.mp4")
 
 
 async def test_a_wall_that_stands_before_a_browser_too_is_a_bot_check(

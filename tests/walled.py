@@ -38,7 +38,7 @@ class Seen:
 @dataclass
 class Walled:
     """`things` are type and content by path. Clients other than browsers get `status`, `headers` and `wall`
-    instead; with `for_all`, browsers do too.
+    instead; with `for_all`, browsers do too. With `challenges_browsers` they get a challenge.
 
     `asides` are additional headers of `things`. `pause` is the time in seconds before each piece of a body.
     """
@@ -50,6 +50,7 @@ class Walled:
     wall: bytes = b"<title>no</title>"
     status: int = HTTPStatus.FORBIDDEN
     for_all: bool = False
+    challenges_browsers: bool = False
     asides: dict[str, str] = field(default_factory=dict)
     hangs_up: bool = False
     pause: float = 0.0
@@ -115,6 +116,8 @@ class _Request(BaseHTTPRequestHandler):
         walled.seen.append(Seen(path, browser, dict(self.headers.items())))
         if walled.for_all or not browser:
             self._answer(walled.status, walled.headers, "text/html", walled.wall)
+        elif walled.challenges_browsers:
+            self._answer(HTTPStatus.FORBIDDEN, CHALLENGE, "text/html", b"<title>Just a moment...</title>")
         elif path not in walled.things:
             self._answer(HTTPStatus.NOT_FOUND, {}, "text/html", b"")
         else:

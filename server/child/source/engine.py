@@ -66,6 +66,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             self.add_info_extractor(extractor)
         self.add_info_extractor(generic.extractor())
         self._walls = Walls()
+        self._extracting = 0
+        self._tried_as_browser = False
         plain = self._request_director.handlers["Urllib"]
         if borrowed.fits("schemes"):
             plain._SUPPORTED_URL_SCHEMES = _SCHEMES
@@ -75,7 +77,11 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._request_director.add_handler(self._browser)
 
     def urlopen(self, req: Any) -> Response:
-        """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once."""
+        """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once.
+
+        A 403 of a page that does not look like a wall may be one all the same: the first one of each attempt is
+        asked for again, too, and stays what it is if that does not help.
+        """
         self.on_request()
         request = Request(req) if isinstance(req, str) else req
         if not isinstance(request, Request) or request.extensions.get(browser.WANTED):
@@ -85,9 +91,23 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         try:
             return self._open(request)
         except HTTPError as error:
-            if not self._walls.is_one(error.response) or not self._browser.is_supported_target(browser.ANY):
+            is_wall, hosts = self._walls.is_one(error.response), (request.url, error.response.url)
+            may_be_one = (
+                error.status == HTTPStatus.FORBIDDEN and self._extracting and not self._tried_as_browser
+            )
+            if not (is_wall or may_be_one) or not self._browser.is_supported_target(browser.ANY):
                 raise
-            self._walls.remember((request.url, error.response.url), self.cookiejar)
+            if not is_wall:
+                self._tried_as_browser = True
+                try:
+                    response = self._bounded(super().urlopen(_as_browser(request)))
+                except RequestError as other:
+                    self.params["logger"].write(f"asked as a browser does, too: {other}")
+                    raise error from None
+                self._walls.remember(hosts, self.cookiejar)
+                error.close()
+                return response
+            self._walls.remember(hosts, self.cookiejar)
             error.close()
         return self._open(_as_browser(request))
 
@@ -103,8 +123,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             raise
 
     def extract_info(self, *args: Any, **kwargs: Any) -> Any:
-        with self.reading():
-            return super().extract_info(*args, **kwargs)
+        self._extracting += 1
+        try:
+            with self.reading():
+                return super().extract_info(*args, **kwargs)
+        finally:
+            self._extracting -= 1
 
     def dl(self, *args: Any, **kwargs: Any) -> Any:
         """Downloaders parse what sources send, too: the playlists of fragments."""
