@@ -31,6 +31,7 @@ AppError
 ├── InvalidRequest           422  well-formed and wrong; names the fields
 ├── InvalidQuery             422  a query parameter or a header is invalid; names it
 ├── InvalidCookies           422  the body is not a cookie file; names the line
+├── NoCookies                422  the cookie file contains no cookies
 ├── IdempotencyMismatch      422  the key was used with another request
 ├── UpgradeRequired          426  a plain request on a WebSocket path
 ├── TooManyRequests          429
@@ -200,6 +201,10 @@ class InvalidCookies(AppError):
         super().__init__(line=line, extra={"line": line})
 
 
+class NoCookies(AppError):
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "no_cookies"
+
+
 class RangeNotSatisfiable(AppError):
     status, code = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable"
 
@@ -262,13 +267,18 @@ class TransferCodingUnknown(AppError):
 
 
 class SourceRefused(AppError):
-    """`error_code` is the one with which a task would have failed; `error` and `hint` follow from it."""
+    """`error_code` is the one with which a task would have failed; `error` and `hint` follow from it.
+
+    `hint` is the key of a hint that fits better; `cookies` is the name of those that were used.
+    """
 
     status, code = HTTPStatus.BAD_GATEWAY, "source_refused"
 
-    def __init__(self, error_code: str) -> None:
+    def __init__(self, error_code: str, hint: str | None = None, cookies: str | None = None) -> None:
         super().__init__(error_code=error_code)
         self.error_code = error_code
+        self.hint = hint
+        self.cookies = cookies
 
 
 class ShuttingDown(AppError):

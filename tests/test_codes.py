@@ -15,7 +15,16 @@ from tests.trees import nodes
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Failed tasks")[2]
 SAYING = {"JobFailed", "Failure", "Rule", "Broken", "Failed", "Requeued", "SourceRefused"}
-BETTER_HINTS = {"blocked_address_fake_ip", "missing_segments", "renew_cookies", "too_large_for_disk"}
+BETTER_HINTS = {
+    "blocked_address_fake_ip",
+    "missing_segments",
+    "renew_cookies",
+    "seen_age",
+    "seen_captcha",
+    "seen_login",
+    "seen_removed",
+    "too_large_for_disk",
+}
 
 
 def named(path: Path) -> Iterator[str]:

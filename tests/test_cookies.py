@@ -256,6 +256,16 @@ async def test_what_is_no_cookie_file_is_refused(
         assert (await answer.json()) == {"cookies": []}
 
 
+@pytest.mark.parametrize("text", ["", "\n \n", "# Netscape HTTP Cookie File\n\n", "\ufeff# a comment"])
+async def test_a_file_without_cookies_is_refused_and_replaces_none(served: Inside, text: str) -> None:
+    async with served.client.put("/api/cookies/main", data=FILE, headers=PLAIN) as answer:
+        assert answer.status == 204
+    async with served.client.put("/api/cookies/main", data=text.encode(), headers=PLAIN) as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (422, "no_cookies")
+    async with served.client.get("/api/cookies") as answer:
+        assert [file["count"] for file in (await answer.json())["cookies"]] == [1]
+
+
 async def test_a_body_that_does_not_unpack_is_no_cookie_file(served: Inside) -> None:
     headers = PLAIN | {"Content-Encoding": "gzip"}
     async with served.client.put("/api/cookies/main", data=FILE.encode(), headers=headers) as answer:

@@ -17,7 +17,15 @@ from server.api.keys import COOKIES
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.openapi.schemas import CookieList
 from server.api.route import delete, get, put
-from server.errors import BodyTooLarge, BodyTooSlow, CookiesNotFound, InvalidCookies, NotTextType, WrongField
+from server.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    CookiesNotFound,
+    InvalidCookies,
+    NoCookies,
+    NotTextType,
+    WrongField,
+)
 from server.ports import Cookies
 
 _NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookies.NAME}$"}, "path")
@@ -40,6 +48,8 @@ async def put_cookies(request: web.Request) -> web.Response:
         found = await asyncio.to_thread(cookies.parse, text)
     except cookies.WrongLine as exc:
         raise InvalidCookies(exc.number) from None
+    if not found:
+        raise NoCookies
     await request.app[COOKIES].put(_name(request), cookies.written(found))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
@@ -131,7 +141,15 @@ ROUTES = [
             "Netscape format, UTF-8, at most 1 MiB.",
             parameters=(_NAME, *READER),
             text_body=True,
-            errors=(CookiesNotFound, InvalidCookies, NotTextType, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
+            errors=(
+                CookiesNotFound,
+                InvalidCookies,
+                NoCookies,
+                NotTextType,
+                BodyTooLarge,
+                BodyTooSlow,
+                *OF_CHANGES,
+            ),
         ),
     ),
     delete(

@@ -40,8 +40,8 @@ def _members(error: AppError, words: Catalogue) -> dict[str, object]:
             return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}
         case NotStreamable(reason=reason):
             return {"hint": words.no_stream(reason)}
-        case SourceRefused(error_code=code):
-            hint = words.hint(code)
+        case SourceRefused(error_code=code, hint=better, cookies=cookies):
+            hint = words.hint(better or code, cookies)
             told = {"error_code": code, "error": words.error(code), "hint": hint}
             return {name: value for name, value in told.items() if value}
     return {}

@@ -18,6 +18,7 @@ from server.tasks.cookies import CookieChoice, Given
 from server.tasks.disk import found_no_room
 from server.tasks.forkserver import Child, ForkServer, stopped
 from server.tasks.jobs import JobMaker
+from server.tasks.patience import hint_of
 from server.tasks.shielding import to_the_end
 
 DEADLINE = 45.0  # seconds, over all of it
@@ -102,7 +103,7 @@ class Inspector:
                 case {"kind": "learned"}:
                     self._jobs.players.learn(url, Learned.model_validate(message))
                 case _:
-                    return _answer(message)
+                    return _answer(message, given)
 
     def _paged(self, info: dict[str, Any], wanted: InfoRequest) -> dict[str, Any]:
         """`info`, with `next_cursor` if there is a next page, or `truncated` if lists are cut off here."""
@@ -130,11 +131,11 @@ def _message(line: bytes) -> dict[str, Any]:
     return message
 
 
-def _answer(message: dict[str, Any]) -> dict[str, Any]:
+def _answer(message: dict[str, Any], given: Given) -> dict[str, Any]:
     if message["kind"] == "extracted":
         info: dict[str, Any] = message["info"]
         return info
     broken = Broken.model_validate(message)
     if broken.code == "internal":
         faults.tell("a look at a link", broken.fault)
-    raise SourceRefused(broken.code)
+    raise SourceRefused(broken.code, hint_of(broken, given.name), given.name)

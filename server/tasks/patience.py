@@ -27,7 +27,9 @@ _OUT_OF_REACH: Final = frozenset(
 _WAS_ANOTHER: Final = frozenset(("http_403", "http_404", "http_410", "unsupported_url"))
 """What a page may answer for a moment: retried if bytes of the task have come before."""
 
-_WANTS_A_LOG_IN = frozenset(("age_restricted", "bot_check", "login_required", "members_only", "private"))
+_WANTS_A_LOG_IN: Final = frozenset(
+    ("age_restricted", "bot_check", "login_required", "members_only", "private", "http_401", "http_403")
+)
 
 
 def after_loss(status: TaskStatus) -> Event:
@@ -50,8 +52,7 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
     free = _is_waited_out(status, broken, settings.patience) or (broken.expired and status.gained)
     free = free or (may_pass and broken.after_hold)  # links expire and connections close during a hold
     if not free and not (may_pass and status.retries_in_a_row < settings.retries):
-        renew = "renew_cookies" if status.cookies and broken.code in _WANTS_A_LOG_IN else None
-        return Failed(code=broken.code, hint=broken.hint or renew, fault=broken.fault)
+        return Failed(code=broken.code, hint=hint_of(broken, status.cookies), fault=broken.fault)
     delay = _delay(status, broken)
     return Requeued(
         because=NEXT_ATTEMPT,
@@ -60,6 +61,12 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
         in_vain=delay + (0 if broken.after_hold else lasted),
         crept=crept,
     )
+
+
+def hint_of(broken: Broken, cookies: str | None) -> str | None:
+    """A better hint than the code's own; `cookies` is the name of those that did not help to log in."""
+    refuses = broken.hint == "seen_login" or (broken.hint is None and broken.code in _WANTS_A_LOG_IN)
+    return "renew_cookies" if cookies and refuses else broken.hint
 
 
 def _is_waited_out(status: TaskStatus, broken: Broken, patience: float) -> bool:

@@ -47,6 +47,7 @@ OF_CODE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "unavailable": ("use_cookies",),
         "unsupported_stream": ("lower_quality", "take_audio"),
         "worker_lost": ("lower_quality", "retry_later"),
+        "unsupported_url": ("use_cookies", "retry_later"),
         "http_401": ("use_cookies",),
         "http_403": ("use_cookies", "retry_later"),
         "http_404": ("accept_gaps",),
@@ -58,6 +59,11 @@ OF_CODE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 MISSING_SEGMENTS: Final = "missing_segments"
 """The hint of a failure for which a film lacks some of its segments."""
+
+UNSUPPORTED: Final = "unsupported_url"
+"""The code of pages without a film; what such a page says instead, if anything, is the hint."""
+
+_WANT_COOKIES: Final = ("seen_age", "seen_captcha", "seen_login", "renew_cookies")
 
 NEEDS_COOKIES: Final = "use_cookies"
 _OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))  # if reading a list failed
@@ -100,8 +106,13 @@ def _fitting(status: TaskStatus, asked: ProcessRequest | None) -> list[str]:
 # known for it. `asked` is None if the request cannot be read.
 
 
-def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    """The client names the cookies. The same name may help, too: the cookies may have been renewed."""
+def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
+    """The client names the cookies. The same name may help, too: the cookies may have been renewed.
+
+    A page without a film has to say that it wants them.
+    """
+    if status.error_code == UNSUPPORTED and status.hint not in _WANT_COOKIES:
+        return None
     return Repaired()
 
 
@@ -120,7 +131,9 @@ def _without_clip(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
     return Repaired(wishes={"clip": None})
 
 
-def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
+def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
+    if status.error_code == UNSUPPORTED and status.hint != "seen_captcha":
+        return None
     return Repaired(after=LATER)
 
 

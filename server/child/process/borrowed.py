@@ -116,6 +116,8 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             "extractor.generic:GenericIE._real_extract": "self, url",
             "extractor.generic:GenericIE._request_webpage": "self, url_or_request, video_id, note, errnote, "
             "fatal, data, headers, query, expected_status, impersonate, require_impersonation",
+            "extractor.generic:GenericIE._webpage_read_content": "self, urlh, url_or_request, video_id, "
+            "note, errnote, fatal, prefix, encoding, data",
             "extractor.generic:GenericIE._extract_embeds": "self, url, webpage, urlh, info_dict",
             "extractor.generic:GenericIE._extra_manifest_info": "self, info, manifest_url",
         },

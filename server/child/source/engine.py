@@ -79,8 +79,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     def urlopen(self, req: Any) -> Response:
         """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once.
 
-        A 403 of a page that does not look like a wall may be one all the same: the first one of each attempt is
-        asked for again, too, and stays what it is if that does not help.
+        A 403 of a page that does not look like a wall may be one all the same: the first one of each attempt
+        is asked for again, too, and stays what it is if that does not help.
         """
         self.on_request()
         request = Request(req) if isinstance(req, str) else req

@@ -52,10 +52,14 @@ class Fact:
 
 
 class Trail:
-    """The link that a job began with, and its last `_REMEMBERED` network errors, oldest first."""
+    """The link that a job began with, and its last `_REMEMBERED` network errors, oldest first.
+
+    `seen` is what the last page says that has no film, see `server.child.source.seen`.
+    """
 
     def __init__(self, url: str = "") -> None:
         self.url = url
+        self.seen: str | None = None
         self._met: deque[tuple[str, tuple[Fact, ...]]] = deque(maxlen=_REMEMBERED)
 
     def note(self, error: network.RequestError, **known: bool) -> None:

@@ -1,7 +1,7 @@
 """What went wrong, as a code: exceptions and messages of yt-dlp, ffmpeg and the network -> `error_code`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.child.network import guard
 from server.child.process.failed import Expired, JobFailed, NotLive
@@ -53,7 +53,8 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
     # A link that has given bytes, and that of a fragment, were valid once.
     has_begun = any(isinstance(link, BrokeOff) for link in errors)
-    return _ruled(rule, facts, has_begun) if rule else Failure("internal")
+    failure = _ruled(rule, facts, has_begun) if rule else Failure("internal")
+    return replace(failure, hint=trail.seen) if failure.code == "unsupported_url" else failure
 
 
 def _ruled(rule: Rule, facts: Sequence[Fact], has_begun: bool) -> Failure:

@@ -14,6 +14,7 @@ from yt_dlp.utils import UnsupportedError, determine_protocol
 
 from server.child.media import probe
 from server.child.process import borrowed
+from server.child.source import seen
 from server.child.source.formats import lose_something
 from server.child.source.indexed import EMBEDDED
 
@@ -29,8 +30,14 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
     """Named like yt-dlp's class, because other extractors ask for it by that name."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
-        self._has_embeds = False
-        info: dict[str, Any] = super()._real_extract(url)
+        self._has_embeds, self._page = False, ""
+        trail = self._downloader.trail
+        trail.seen = None
+        try:
+            info: dict[str, Any] = super()._real_extract(url)
+        except UnsupportedError:
+            trail.seen = seen.what_it_says(self._page)
+            raise
         guessed = info.get("direct") and "formats" not in info
         if guessed and probe.is_something_else(self._kind, bytes(self._head)):
             raise UnsupportedError(url)
@@ -42,6 +49,12 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         """Note that the page has embedded players: unlike a feed it is no list, even if there are several."""
         self._has_embeds = True
         yield from super()._extract_embeds(*args, **kwargs)
+
+    def _webpage_read_content(self, *args: Any, **kwargs: Any) -> Any:
+        """Keep the page, which may say why there is no film in it."""
+        page = super()._webpage_read_content(*args, **kwargs)
+        self._page = page or ""
+        return page
 
     def _request_webpage(self, *args: Any, **kwargs: Any) -> Response | bool:
         """Keep the head of the last page, by which yt-dlp guesses; False is a failure that is not fatal."""

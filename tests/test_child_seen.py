@@ -1,0 +1,65 @@
+"""Pages with the status 200 and no film, which say why there is none."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from server.child.source.seen import what_it_says
+from tests.jobs import Jobs, broken
+from tests.shelf import Shelf
+
+WORDS = "<p>" + "All about films and where they are shown. " * 80 + "</p>"
+SAYING = {
+    "seen_removed": "<title>Oops</title><h1>This video has been removed by its uploader</h1>",
+    "seen_login": "<title>Members</title><form><input type=text><input type='password'></form>",
+    "seen_age": "<title>A site</title><p>You must be over 18 to watch this.</p><a href=/>Leave</a>",
+    "seen_captcha": "<title>Verify that you are human</title><div class='g-recaptcha'></div>",
+}
+
+
+@pytest.mark.parametrize(("seen", "page"), SAYING.items())
+async def test_a_page_without_a_film_stays_unsupported_and_says_what_was_seen(
+    jobs: Jobs, shelf: Shelf, tmp_path: Path, seen: str, page: str
+) -> None:
+    link = shelf.put("page", f"<html><head></head><body>{page}</body></html>".encode(), "text/html")
+    outcome = await jobs.download(tmp_path / "t", link)
+    assert broken(outcome) == ("unsupported_url", False, None)
+    assert outcome.last["hint"] == seen
+
+
+async def test_a_page_that_says_nothing_of_it_has_no_such_hint(
+    jobs: Jobs, shelf: Shelf, tmp_path: Path
+) -> None:
+    link = shelf.put("page", f"<html><title>Films</title><a>Log in</a>{WORDS}</html>".encode(), "text/html")
+    outcome = await jobs.download(tmp_path / "t", link)
+    assert broken(outcome) == ("unsupported_url", False, None)
+    assert "hint" not in outcome.last
+
+
+@pytest.mark.parametrize(
+    ("page", "seen"),
+    [
+        ("<title>Sign in - Films</title>", "seen_login"),
+        ("<title>\u767b\u5f55</title>", "seen_login"),
+        ("<h1>404</h1>", "seen_removed"),
+        ("<p>\u8be5\u89c6\u9891\u5df2\u88ab\u5220\u9664</p>", "seen_removed"),
+        ("<h2>Age verification</h2><input type=password>", "seen_age"),
+        ("<title>Robot Check</title><p>Sign in</p>", "seen_captcha"),
+        ("<title>Removed</title>", None),
+        ("<nav><a>Log in</a></nav><p>Nothing is on today.</p>", None),
+        ("<script>captcha('has been removed')</script><style>h1::after{content:'404'}</style>", None),
+        (f"<p>This site has a captcha.</p>{WORDS}", None),
+        (f"{WORDS}<input type=password>", "seen_login"),
+        ("", None),
+    ],
+)
+def test_what_a_page_says(page: str, seen: str | None) -> None:
+    assert what_it_says(f"<html>{page}</html>") == seen
+
+
+@pytest.mark.parametrize("piece", ["<script>", "<", "<h1>captch", "<!--", "<a b=", "&#", "</", "your age"])
+def test_no_page_takes_long_to_read(piece: str) -> None:
+    began = time.process_time()
+    what_it_says(piece * (4_000_000 // len(piece)))
+    assert time.process_time() - began < 2
