@@ -45,6 +45,23 @@ def test_a_passing_fault_is_tried_again_later_each_time() -> None:
     assert (waits[0], waits[-1]) == (1, 60)
 
 
+@pytest.mark.parametrize(
+    ("broken", "hint"),
+    [
+        (Broken(code="http_401"), "renew_cookies"),
+        (Broken(code="http_403"), "renew_cookies"),
+        (Broken(code="login_required"), "renew_cookies"),
+        (Broken(code="unsupported_url", hint="seen_login"), "renew_cookies"),
+        (Broken(code="unsupported_url", hint="seen_removed"), "seen_removed"),
+        (Broken(code="http_404", hint="missing_segments"), "missing_segments"),
+        (Broken(code="http_404"), None),
+    ],
+)
+def test_a_refusal_says_to_renew_the_cookies_if_there_were_any(broken: Broken, hint: str | None) -> None:
+    assert after_failure(status(cookies="main"), broken, TWICE) == Failed(code=broken.code, hint=hint)
+    assert after_failure(status(), broken, TWICE) == Failed(code=broken.code, hint=broken.hint)
+
+
 def test_a_task_says_that_it_waits_for_its_next_attempt() -> None:
     for event in (
         after_failure(status(), Broken(code="http_500", retryable=True), TWICE),

@@ -155,6 +155,24 @@ def test_gaps_are_accepted_once_and_only_where_segments_are_missing() -> None:
     assert offered(with_remedies(apply(again, missing, NOW), None)) == []
 
 
+@pytest.mark.parametrize(
+    ("hint", "names"),
+    [
+        (None, []),
+        ("seen_removed", []),
+        ("seen_login", ["use_cookies"]),
+        ("seen_age", ["use_cookies"]),
+        ("seen_captcha", ["use_cookies", "retry_later"]),
+        ("renew_cookies", ["use_cookies"]),
+    ],
+)
+def test_a_page_without_a_film_has_remedies_if_it_asks_for_something(
+    hint: str | None, names: list[str]
+) -> None:
+    ended = apply(new_task().status, Failed(code="unsupported_url", hint=hint), NOW)
+    assert offered(with_remedies(ended, None)) == names
+
+
 def test_a_list_and_its_entries_have_only_what_makes_sense_there() -> None:
     assert offered(failed("out_of_memory", playlist=True).status) == ["retry_later"]
     assert offered(failed("entries_failed", playlist=True).status) == []
