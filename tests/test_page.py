@@ -60,14 +60,53 @@ def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
     assert all(list(catalogue) == sorted(catalogue) for catalogue in CATALOGUES.values())
 
 
+def words(name: str, start: str, end: str) -> set[str]:
+    """The quoted words of a module from `start` to the next `end`."""
+    text = code(STATIC / "js" / name)
+    text = text[text.index(start) :]
+    return set(re.findall(r'"([\w.]+)"', text[: text.index(end)]))
+
+
+# All names of which the page composes a label (`t(`menu.${name}`)`), taken from where the page has them.
+COMPOSED = {
+    "action": words("choices.js", "const MENU = {", "\n}") - {"save"}  # always first, as a link (`file.save`)
+    | words("choices.js", "return [...others,", "]")
+    | words("choices.js", "const isList = ", "] : [])") - {"is_playlist"}
+    | {f"remedy.{name}" for name in words("choices.js", "const REMEDIES = [", "]")},
+    "connection": words("connection.js", "const state = ", "\n"),
+    "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js" / "details.js"), re.MULTILINE)),
+    "keys": set(re.findall(r'^ +\["(\w+)", \[', code(STATIC / "js" / "keylist.js"), re.MULTILINE)),
+    "kind": set(Output) - {"video", "audio"},
+    "menu": words("mainmenu.js", "const names = ", "menu.open("),
+    "notice": words("notices.js", "const why = ", "\n"),
+    "wish": words("wishes.js", '...["automatic"', "]")
+    | words("wishes.js", '...["embed_metadata"', "]")
+    | set(re.findall(r'<option value="(\w+)" data-t="quality\.', INDEX)),
+}
+
+
 def test_each_text_is_used_and_each_used_text_is_there() -> None:
     scripts = "".join(code(module) for module in MODULES)
     used = set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', INDEX)) | set(re.findall(r'\bt\("([^"]+)"', scripts))
     used |= {key for key in CATALOGUES["en"] if f'"{key}"' in scripts}  # t(many ? "card.some" : "card.one")
-    composed = tuple(re.findall(r"\bt\(`([^$`]+)\$", scripts))  # t(`kind.${kind}`)
+    used |= {f"{start}.{name}" for start, names in COMPOSED.items() for name in names}
+    with_fallback = tuple(re.findall(r"\bt\(`([^$`]+)\$\{\w+\}`, \{\}, ", scripts))
     known = set(CATALOGUES["en"])
-    assert used <= known
-    assert {key for key in known - used if not key.startswith(composed)} == set()
+    assert used <= known, used - known
+    assert {key for key in known - used if not key.startswith(with_fallback)} == set()
+
+
+def test_the_names_of_every_composed_label_are_known_unless_it_has_a_fallback() -> None:
+    composed = {
+        start
+        for module in MODULES
+        for start in re.findall(r"\bt\(`(\w+)\.[^`]*\$\{[^`]*`(?!, \{\}, )", code(module))
+    }
+    assert composed == set(COMPOSED)
+    for catalogue in CATALOGUES.values():
+        for start, names in COMPOSED.items():
+            assert names, start
+            assert {name for name in names if f"{start}.{name}" not in catalogue} == set(), start
 
 
 def test_no_text_of_a_module_goes_over_several_lines() -> None:
