@@ -23,10 +23,9 @@ def code(module: Path) -> str:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
-def test_a_module_is_short_checked_and_writes_text_only(module: Path) -> None:
+def test_a_module_is_checked_and_writes_text_only(module: Path) -> None:
     text = code(module)
     assert text.startswith("// @ts-check\n")
-    assert len(text.splitlines()) < 150
     markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML|DOMParser|\beval\b|new Function"
     assert not re.search(markup, text)
 

@@ -58,6 +58,39 @@ export class Box extends EventTarget {
     this.fill([this.#area.value.trimEnd(), text.trim()].filter(Boolean).join("\n"))
   }
 
+  /**
+   * Take these links out; all else stays, with the caret in it.
+   * @param {string[]} links
+   */
+  take(links) {
+    const { value } = this.#area
+    let end = value.length
+    for (const line of value.split("\n").reverse()) {
+      const from = end - line.length
+      const found = linksIn(line)
+      const stays = found.filter((link) => !links.includes(link))
+      if (stays.length < found.length) {
+        const isWhole = !stays.length && end < value.length // with its line feed
+        this.#area.setRangeText(stays.join("\n"), from, end + Number(isWhole), "preserve")
+      }
+      end = from - 1
+    }
+    if (!this.#area.value.trim()) this.#area.value = ""
+    this.#refused.clear()
+    this.#changed()
+  }
+
+  /**
+   * Put links back above what was typed meanwhile, where the caret stays.
+   * @param {string[]} links
+   */
+  putBack(links) {
+    const lines = links.filter((link) => !this.links.includes(link))
+    if (this.#area.value) lines.push("")
+    this.#area.setRangeText(lines.join("\n"), 0, 0, this.#area.value ? "preserve" : "end")
+    this.#changed()
+  }
+
   focus() {
     this.#area.focus()
   }
@@ -67,12 +100,6 @@ export class Box extends EventTarget {
     this.#go.focus()
   }
 
-  /** @param {boolean} isBusy */
-  busy(isBusy) {
-    this.#form.ariaBusy = String(isBusy)
-    this.#area.readOnly = isBusy // the answer replaces the text, and would discard what is typed now
-  }
-
   /** @param {string} text  a note that is no error */
   say(text) {
     setText(this.#note, text)
@@ -80,7 +107,7 @@ export class Box extends EventTarget {
 
   /** @param {Map<string, string>} refused  line -> reason; "": for all lines */
   complain(refused) {
-    this.#refused = refused
+    this.#refused = new Map([...this.#refused, ...refused])
     this.#showProblems()
   }
 

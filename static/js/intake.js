@@ -34,12 +34,11 @@ export class Intake {
     this.#i18n = i18n
     this.box = new Box(i18n)
     this.options = new Options(byId("submit", HTMLFormElement), i18n)
-    this.submit = new Submit(this.box, this.options, api, i18n)
+    this.submit = new Submit(this.box, this.options, api, i18n, () => !this.#asks())
     this.#has = has
     this.preview = new Preview(this.box, api, i18n)
     on(this.preview, "info", (info) => this.#looked(info))
     on(this.preview, "ask", (ask) => this.#answered(ask))
-    on(this.submit, "done", ({ refused }) => refused || this.options.forget())
     on(this.options, "open", () => this.#offer())
   }
 
@@ -73,7 +72,15 @@ export class Intake {
     this.box.focusGo()
     if (!others) return
     this.box.say(this.#i18n.t("clip.others"))
-    this.submit.addEventListener("done", () => this.box.add(others), { once: true })
+    this.submit.addEventListener("taken", () => this.box.add(others), { once: true })
+  }
+
+  /** Whether it is open which entries of a list are meant, without which the request would fail: lead there. */
+  #asks() {
+    if (!this.#info?.entries?.length || this.options.isOfLists) return false
+    this.box.say(this.#i18n.t("list.ask"))
+    this.preview.ask()
+    return true
   }
 
   /** @param {import("./preview.js").Info | null} info */

@@ -57,6 +57,13 @@ export class Options extends EventTarget {
     return preset in this.#presets ? besidePreset(wishes, preset, this.#presets[preset]) : wishes
   }
 
+  /** Whether a link to a list gives all its entries. */
+  get isOfLists() {
+    /** @type {Record<string, any>} */
+    const { playlist, preset = "" } = this.request
+    return Boolean(playlist ?? this.#presets[preset]?.playlist)
+  }
+
   get isWithoutOutputs() {
     return !wishesOf(this.#fields).outputs.length
   }
@@ -80,13 +87,26 @@ export class Options extends EventTarget {
     this.describe()
   }
 
-  /** Reset the fields that apply to one request: it was sent. */
+  /** Reset the fields that apply to one request, which is being sent; return what was chosen in them. */
   forget() {
+    const chosen = this.#fields
     for (const name of ONCE) {
       const field = this.#field(name)
       if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = false
       else field.value = ""
     }
+    this.describe()
+    return Object.fromEntries(ONCE.map((name) => [name, chosen[name] ?? ""]))
+  }
+
+  /**
+   * Put back what `forget` has returned, unless the reader has chosen something for other links meanwhile.
+   * @param {import("./wishes.js").Fields} chosen
+   */
+  restore(chosen) {
+    const fields = this.#fields
+    if (ONCE.some((name) => fields[name])) return
+    fill(this.#form, ONCE, chosen)
     this.describe()
   }
 

@@ -44,6 +44,11 @@ export class Preview extends EventTarget {
     return this.#link
   }
 
+  /** Lead to the question which entries of the list are meant. */
+  ask() {
+    this.#part("asks").querySelector("button")?.focus()
+  }
+
   /** @param {string[]} links */
   #changed(links) {
     const link = links.length === 1 && /^https?:/i.test(links[0]) ? links[0] : ""

@@ -1,6 +1,6 @@
 // @ts-check
-// Sends what is in the box: several links as one batch. A line that is refused stays there, with its reason, and
-// what could not be sent is sent once the server answers again.
+// Sends what is in the box: several links as one batch. A link that is refused comes back, with its reason, and
+// what could not be sent is sent once the server answers again. Meanwhile the box takes the next links.
 
 import { byId } from "./dom.js"
 import { Problem } from "./problem.js"
@@ -16,25 +16,32 @@ const LINK_REFUSED = [400, 413, 422]
 /** @typedef {{task?: Task, problem?: Problem}} Result */
 /** @typedef {{refused: Map<string, Problem>, rest: string[], problem: Problem | null}} Outcome  `rest` was not taken, for this problem */
 
-/** Fires "task" with a payload in `detail`, and "done" with how many were taken and how many stayed. */
+/**
+ * Fires "taken" when links have left the box, "task" with a payload in `detail`, and "done" with how many were accepted
+ * and how many came back.
+ */
 export class Submit extends EventTarget {
   #form = byId("submit", HTMLFormElement)
   #box
   #options
   #api
   #i18n
-  /** What is in the box could not be sent: it is sent once the server answers again. */
-  #isWaiting = false
+  /** Links that no server answered to, with the fields beside the options: sent once it answers again. */
+  #waiting = { links: /** @type {string[]} */ ([]), more: {} }
   /** Idempotency keys of unanswered requests: a retry of the same body has the same key. @type {Map<string, string>} */
   #keys = new Map()
+  /** What was sent last: the next links wait for it, so that tasks are in the order of the links. */
+  #last = Promise.resolve()
+  #underWay = 0
 
   /**
    * @param {import("./box.js").Box} box
    * @param {import("./options.js").Options} options
    * @param {import("./api.js").Api} api
    * @param {import("./i18n.js").I18n} i18n
+   * @param {() => boolean} isComplete  false: the reader has to answer a question first
    */
-  constructor(box, options, api, i18n) {
+  constructor(box, options, api, i18n, isComplete) {
     super()
     this.#box = box
     this.#options = options
@@ -42,27 +49,65 @@ export class Submit extends EventTarget {
     this.#i18n = i18n
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault()
-      this.send()
+      if (isComplete()) this.send()
     })
-    box.addEventListener("change", () => (this.#isWaiting = false)) // a text that was edited is not sent by itself
   }
 
-  /** The server answers again. */
+  /** The server answers again: what waits is sent, unless it was edited meanwhile. */
   back() {
-    if (this.#isWaiting) this.send()
+    const { links, more } = this.#waiting
+    const left = links.filter((link) => this.#box.links.includes(link))
+    if (left.length) this.#send(left, more)
   }
 
-  /** @param {object} [more]  fields of the request beside the options */
+  /**
+   * Send all that is in the box.
+   * @param {object} [more]  fields of the request beside the options
+   */
   async send(more = {}) {
-    const links = this.#box.links
-    if (!links.length || this.#form.ariaBusy === "true") return this.#box.focus()
+    const { links } = this.#box
+    if (!links.length) return this.#box.focus()
     if (this.#options.isWithoutOutputs) {
       this.#box.complain(new Map([["", this.#i18n.t("problem.outputs")]]))
       return this.#options.askForOutputs()
     }
-    this.#box.busy(true)
-    const outcome = await this.#sendAll(links, more).finally(() => this.#box.busy(false))
-    this.#ended(links, outcome)
+    await this.#send(links, more)
+  }
+
+  /**
+   * The links leave the box, which is free for the next ones; those that are not accepted come back into it.
+   * @param {string[]} links
+   * @param {object} more
+   */
+  async #send(links, more) {
+    const request = { ...this.#options.request, ...more }
+    const chosen = this.#options.forget()
+    this.#waiting = { links: [], more: {} }
+    if (this.#box.hasFocus) this.#box.focus() // from the button, or a question that is gone
+    this.#box.take(links)
+    this.dispatchEvent(new Event("taken"))
+    this.#form.ariaBusy = String(++this.#underWay > 0)
+    const sending = this.#last.then(() => this.#sendAll(links, request))
+    this.#last = sending.then(() => {}, () => {})
+    const { refused, rest, problem } = await sending.finally(() => {
+      this.#form.ariaBusy = String(--this.#underWay > 0)
+    })
+    const back = [...refused.keys(), ...rest]
+    if (back.length) {
+      this.#box.putBack(back)
+      this.#options.restore(chosen)
+    }
+    const isUnanswered = problem?.status === 0
+    const reasons = new Map([...refused].map(([link, { message }]) => [link, message]))
+    if (problem && !isUnanswered) reasons.set("", problem.message)
+    if (reasons.size) this.#box.complain(reasons)
+    if (isUnanswered) {
+      this.#waiting = { links: rest, more }
+      this.#box.say(this.#i18n.t("submit.kept"))
+      setTimeout(() => this.back(), AGAIN_MS)
+    }
+    const detail = { taken: links.length - back.length, refused: back.length }
+    this.dispatchEvent(new CustomEvent("done", { detail }))
   }
 
   /**
@@ -76,36 +121,16 @@ export class Submit extends EventTarget {
 
   /**
    * @param {string[]} links
-   * @param {Outcome} outcome
-   */
-  #ended(links, { refused, rest, problem }) {
-    const stayed = [...refused.keys(), ...rest]
-    this.#box.fill(stayed.join("\n"))
-    const reasons = new Map([...refused].map(([link, { message }]) => [link, message]))
-    if (problem) reasons.set("", problem.message)
-    this.#box.complain(reasons)
-    this.#isWaiting = problem?.status === 0
-    if (this.#isWaiting) {
-      this.#box.say(this.#i18n.t("submit.kept"))
-      setTimeout(() => this.back(), AGAIN_MS)
-    }
-    const detail = { taken: links.length - stayed.length, refused: stayed.length }
-    this.dispatchEvent(new CustomEvent("done", { detail }))
-    if (this.#box.hasFocus) this.#box.focus() // the reader may be elsewhere by now
-  }
-
-  /**
-   * @param {string[]} links
-   * @param {object} more
+   * @param {object} request  without the link
    * @returns {Promise<Outcome>}
    */
-  async #sendAll(links, more) {
+  async #sendAll(links, request) {
     /** @type {Map<string, Problem>} */
     const refused = new Map()
     for (let from = 0; from < links.length; from += BATCH) {
       const part = links.slice(from, from + BATCH)
       try {
-        const results = await this.#sendPart(part.map((url) => ({ url, ...this.#options.request, ...more })))
+        const results = await this.#sendPart(part.map((url) => ({ url, ...request })))
         for (const [at, { task, problem }] of results.entries()) {
           if (task) this.dispatchEvent(new CustomEvent("task", { detail: task }))
           if (problem) refused.set(part[at], problem)

@@ -13,6 +13,12 @@ from tests.fakes.api import FakeApi, open_api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+_PASTE = """(text) => {
+    const data = new DataTransfer()
+    data.setData("text/plain", text)
+    document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, clipboardData: data }))
+}"""
+
 
 async def send(page: Page, text: str) -> None:
     await page.get_by_role("textbox", name="链接").fill(text)
@@ -55,7 +61,7 @@ async def test_links_wait_in_the_box_while_the_server_does_not_answer_and_are_se
     async with asyncio.timeout(PATIENCE), open_api() as api, open_page(api.url) as page:
         await page.context.set_offline(True)
         await send(page, "https://a.example/1\nhttps://a.example/2")
-        await expect(page.locator("#problems")).to_contain_text("服务器没有应答")
+        await expect(page.locator("#note")).to_contain_text("已保留")
         box = page.get_by_role("textbox", name="链接")
         await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
         await page.context.set_offline(False)  # and they go by themselves
@@ -71,13 +77,105 @@ async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await page.route("**/api/process?*", lose, times=1)
         await send(page, "https://a.example/1")
-        await expect(page.locator("#problems")).to_contain_text("服务器没有应答")
+        await expect(page.locator("#note")).to_contain_text("已保留")
         box = page.get_by_role("textbox", name="链接")
         await box.press("Enter")
         await expect(box).to_have_value("")
         assert len(api.tasks) == 1
         await send(page, "https://a.example/1")  # asked for once more, and meant so
         await expect(page.locator(".row")).to_have_count(2)
+
+
+async def test_links_that_come_while_others_are_sent_are_kept_and_sent_in_their_turn(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link")
+        await box.fill("https://a.example/1")
+        api.answers.clear()
+        async with page.expect_request("**/api/process?*"):
+            await box.press("Enter")
+        await box.press_sequentially("https://a.example/2")
+        await box.press("Enter")
+        await page.evaluate(_PASTE, "https://a.example/3")
+        await box.press("Enter")
+        await box.press_sequentially("https://a.ex")
+        async with page.expect_response("**/api/process?*"):
+            api.answers.set()
+        await expect(page.locator(".row")).to_have_count(3)
+        await expect(box).to_have_value("https://a.ex")
+        await box.press_sequentially("ample/4")
+        await expect(box).to_have_value("https://a.example/4")
+        assert [task["url"] for task in api.tasks.values()] == [f"https://a.example/{n}" for n in (1, 2, 3)]
+
+
+async def test_a_link_that_is_refused_comes_back_beside_what_is_being_typed(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.refuses["https://a.example/1"] = "Not this one."
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link")
+        await page.locator("summary").first.click()
+        await page.get_by_role("textbox", name="Clip from").fill("0:05")
+        await box.fill("https://a.example/1")
+        api.answers.clear()
+        async with page.expect_request("**/api/process?*"):
+            await box.press("Enter")
+        await expect(page.get_by_role("textbox", name="Clip from")).to_have_value(
+            ""
+        )  # it was for that link alone
+        await box.press_sequentially("https://a.ex")
+        api.answers.set()
+        await expect(page.locator("#problems")).to_contain_text("Not this one.")
+        await box.press_sequentially("ample/2")
+        await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
+        await expect(page.get_by_role("textbox", name="Clip from")).to_have_value("0:05")
+
+
+async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    link = "https://a.example/list"
+    api.looks[link] = {"title": "Films", "entries": [{"index": 1, "title": "Film 1"}]}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link")
+        await box.fill(link)
+        await expect(page.get_by_role("button", name="All 1")).to_be_visible()
+        await page.context.set_offline(True)
+        await page.get_by_role("button", name="All 1").click()
+        await expect(page.locator("#note")).to_contain_text("will be sent")
+        await box.press("Control+End")
+        await box.press("Shift+Enter")
+        await box.press_sequentially("https://a.example/2")
+        await page.context.set_offline(False)
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(box).to_have_value("https://a.example/2")
+        [task] = api.tasks.values()
+        assert task["request"]["playlist"] is True
+
+
+async def test_enter_beside_an_open_question_leads_to_the_question(api: FakeApi, open_page: OpenPage) -> None:
+    link = "https://a.example/list"
+    api.looks[link] = {"title": "Films", "entries": [{"index": n, "title": f"{n}"} for n in (1, 2)]}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        box = page.get_by_role("textbox", name="Link")
+        await box.fill(link)
+        await expect(page.get_by_role("button", name="All 2")).to_be_visible()
+        await box.press("Enter")
+        question = page.get_by_role("group", name="This is a list: choose what to download.")
+        await expect(question.get_by_role("button", name="This video")).to_be_focused()
+        assert not api.tasks
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(1)
+        await expect(box).to_be_focused()
+        await box.fill(link)
+        await page.locator("summary").first.click()
+        await page.get_by_label("All entries, if it is a list").check()
+        await expect(page.get_by_role("button", name="All 2")).to_be_visible()
+        await box.press("Enter")  # which entries are meant has been said
+        await expect(page.locator(".row")).to_have_count(2)
+    assert [task["request"]["playlist"] for task in api.tasks.values()] == [True, True]
 
 
 async def test_several_links_go_out_as_one_batch_each_once(api: FakeApi, open_page: OpenPage) -> None:

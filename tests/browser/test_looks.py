@@ -86,6 +86,25 @@ async def test_a_phone_shows_all_without_scrolling_sideways(
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("width", [320, 360, 1280])
+async def test_the_button_covers_no_link_however_many_there_are(
+    api: FakeApi, open_page: OpenPage, width: int
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_page(api.url, viewport={"width": width, "height": 740}) as page,
+    ):
+        for count in (1, 3, 12):
+            links = [f"https://a.example/{n}/{'x' * 100}" for n in range(count)]
+            await page.locator("textarea").fill("\n".join(links))
+            box = await page.locator("textarea").bounding_box()
+            button = await page.locator(".entry [data-part=go]").bounding_box()
+            assert box
+            assert button
+            assert box["x"] + box["width"] <= button["x"]
+            assert button["x"] + button["width"] <= width
+
+
 async def test_the_page_lives_under_a_prefix(open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_api("/tools/clipwire") as api, open_page(api.url) as page:
         await api.put("a", "completed", files={"video": "/tools/clipwire/api/download/video_x.mp4"})
