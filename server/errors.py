@@ -316,6 +316,8 @@ class WorkerSilent(AppError):
 class StoreUnavailable(AppError):
     """Nothing was changed (but see `DatabaseAway`); `__cause__` says why. Callers may retry."""
 
+    is_told = False  # whether the cause is in the log already: then no other line repeats it
+
 
 class DatabaseBusy(StoreUnavailable):
     status, code = HTTPStatus.SERVICE_UNAVAILABLE, "database_busy"

@@ -352,6 +352,10 @@ class Workplace(Protocol):
         """The playable file of a running download. Raises `NotStreamable`. Blocks on disk I/O."""
         ...
 
+    async def trouble(self) -> str | None:
+        """What keeps children from working here, in one sentence; None if nothing does."""
+        ...
+
     async def note(self, task_id: str, text: str) -> None:
         """Append a line to the task's log; no child may write to it any more. Raises nothing."""
         ...

@@ -115,6 +115,36 @@ def test_any_other_prefix_is_taken(prefix: str) -> None:
     check_base_path(prefix)
 
 
+def of_somebody_else(folder: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root may give a folder away")
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+
+
+def a_file(folder: Path) -> None:
+    folder.write_bytes(b"")
+
+
+def a_link_to_nowhere(folder: Path) -> None:
+    folder.symlink_to(folder.with_name("nowhere"))
+
+
+@pytest.mark.parametrize("folder", ["work", "logs", "files", "cookies", "scratch"])
+@pytest.mark.parametrize("make", [of_somebody_else, a_file, a_link_to_nowhere])
+def test_a_folder_that_the_server_cannot_work_in_ends_the_start_with_a_line_that_names_it(
+    command: Command, data: dict[str, str], tmp_path: Path, folder: str, make: Callable[[Path], None]
+) -> None:
+    (tmp_path / "data").mkdir()
+    make(tmp_path / "data" / folder)
+    status, out, err = command(**data)
+    assert (status, out) == (1, "")
+    [line] = err.splitlines()
+    assert line.startswith(f"clipwire: {tmp_path / 'data' / folder} ")
+    status, out, _ = command("check", **data)
+    assert (status, line.replace("clipwire: ", "FAIL  data_dir: ") in out.splitlines()) == (1, True)
+
+
 @pytest.mark.long
 async def test_a_port_that_is_taken_is_named(data: dict[str, str], service: Service) -> None:
     status, _, err = await run(**data | {"CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2]})

@@ -48,7 +48,7 @@ def children(service: Inside) -> list[psutil.Process]:
 async def test_a_link_is_looked_at_and_nothing_is_kept(service: Inside, site: Site) -> None:
     status, found = await ask(service, site.url("/1mb.mp4"))
     assert (status, found["formats"][0]["ext"]) == (200, "mp4")
-    assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
+    assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []
 
 
 async def test_what_the_source_refuses_is_said(service: Inside, site: Site) -> None:
@@ -71,7 +71,7 @@ async def test_who_hangs_up_takes_the_work_along_and_leaves_the_turn_to_others(
         while children(service) or service.app[keys.INSPECTOR]._deadlines:
             await asyncio.sleep(0.02)
     assert (await ask(service, site.url("/1mb.mp4")))[0] == 200
-    assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
+    assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []
 
 
 async def test_the_deadline_includes_the_wait_for_a_turn(
@@ -118,7 +118,7 @@ async def test_a_full_disk_is_no_fault_of_ours(
     monkeypatch.setattr(forkserver, "_open_log", no_room)
     status, problem = await ask(service, site.url("/1mb.mp4"))
     assert (status, problem["code"]) == (507, "disk_full")
-    assert list(service.app[keys.INSPECTOR]._directory.iterdir()) == []
+    assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []
 
 
 async def test_a_list_is_told_page_by_page_and_what_was_chosen_is_downloaded(

@@ -210,6 +210,21 @@ async def test_a_commit_that_fails_takes_everything_back(opened: tuple[Rows, Wri
     assert await answers(submit(writer, *range(1, 50))) == list(range(2, 51))
 
 
+async def test_an_outage_is_logged_once_and_the_next_one_again(
+    opened: tuple[Rows, Writer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = opened
+    await answers(submit(writer, 0))
+    for outage in (1, 2):
+        with no_file_larger_than((tmp_path / "rows.db-wal").stat().st_size + 5000):
+            for _ in range(3):
+                assert are(StorageFailed, await answers(submit(writer, *range(1, 50))))
+        assert await answers(submit(writer, 100 + outage)) == [outage + 1]
+        assert [record.getMessage().startswith("the database did not take") for record in caplog.records] == [
+            True
+        ] * outage
+
+
 async def test_an_input_output_error_of_a_full_disk_is_a_full_disk(
     opened: tuple[Rows, Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,8 @@ class NobodyThere(web.Response):
 
 
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
-    if isinstance(exc, StorageFailed):  # log here, because failed reads are logged nowhere else
+    # Log here, because failed reads are logged nowhere else.
+    if isinstance(exc, StorageFailed) and not exc.is_told:
         log.error("%s %s: the storage fails: %s", request.method, request.raw_path, exc.__cause__ or exc)
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)

@@ -9,7 +9,7 @@ from server.backends.files import check_files
 from server.backends.moving import Copied, copy
 from server.backends.opening import Backend
 from server.backends.sqlite import DataDirInUse
-from server.backends.unusable import DatabaseUnusable, FilesUnusable
+from server.backends.unusable import DatabaseUnusable, DataDirUnusable, FilesUnusable
 from server.clock import Clock
 from server.settings import Settings
 from server.tasks.hub import Hub
@@ -18,6 +18,7 @@ __all__ = [
     "Backend",
     "Copied",
     "DataDirInUse",
+    "DataDirUnusable",
     "DatabaseUnusable",
     "FilesUnusable",
     "back_up",
@@ -33,7 +34,8 @@ def open_backend(
 ) -> AbstractAsyncContextManager[Backend]:
     """Open the backend, and end log-ins whose scope is none of `scopes`.
 
-    Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable` when entered.
+    Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable` when
+    entered.
     """
     if settings.storage.database == "sqlite":
         return embedded.open_embedded(settings, hub, clock, scopes)

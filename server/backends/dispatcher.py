@@ -184,7 +184,8 @@ class LocalDispatcher:
         try:
             status = await self._run(task_id)
         except StoreUnavailable as exc:
-            log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
+            if not exc.is_told:
+                log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
             await asyncio.sleep(AGAIN)
             return task
         except Exception:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from server.backends.dispatcher import LocalDispatcher
 from server.backends.files import open_files
-from server.backends.opening import Backend, in_background, make, paced, prepare
-from server.backends.sqlite import DATABASE, SqliteStore, explained, open_lock, open_store
+from server.backends.opening import Backend, data_dir_of, empty, in_background, make, paced, prepare
+from server.backends.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.backends.turns import LocalTurns
 from server.clock import Clock, wall
 from server.errors import StorageAway
@@ -41,18 +41,21 @@ log = logging.getLogger(__name__)
 async def open_embedded(
     settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
 ) -> AsyncIterator[Backend]:
-    """Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`."""
+    """Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
     async with AsyncExitStack() as stack:
-        workplace = LocalWorkplace(data_dir)
+        data = data_dir_of(settings.storage)
+        workplace = LocalWorkplace(data_dir, data=data)
         await asyncio.to_thread(make, data_dir)
         await stack.enter_async_context(open_lock(data_dir))
-        await asyncio.to_thread(prepare, workplace)
+        await asyncio.to_thread(prepare, data)
+        await asyncio.to_thread(empty, workplace)
+        await asyncio.to_thread(data.keep_watch_of, data.path / LOCK)
         files = await open_files(settings.storage, workplace)
         store = await stack.enter_async_context(
-            open_store(data_dir / DATABASE, max_queued=downloads.max_queued, find_short=short_of)
+            open_store(data.path / DATABASE, max_queued=downloads.max_queued, find_short=short_of, data=data)
         )
-        jobs, cookies = JobMaker(downloads), LocalCookies(workplace.root / "cookies")
+        jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
         fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
         recorder, disk = Recorder(store, hub, clock), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
@@ -63,7 +66,8 @@ async def open_embedded(
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
-        watch = DiskWatch(runner.reserve, tasks, dispatcher, Room(workplace, store).make)
+        room = Room(workplace, store)
+        watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
         for work, name in ((files.sweep(store), "sweep"), (watch.watch(), "disk")):
             await stack.enter_async_context(in_background(work, name))
         if downloads.retention_hours:
@@ -73,7 +77,9 @@ async def open_embedded(
             tasks=tasks,
             files=files,
             inspector=Inspector(fork_server, workplace, downloads, jobs, cookies),
-            readiness=Readiness(store.ping, disk, fork_server, jobs.tools, files.ping),
+            readiness=Readiness(
+                store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
+            ),
             sessions=store.sessions,
             cookies=cookies,
             workplace=workplace,

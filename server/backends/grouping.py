@@ -53,6 +53,7 @@ class GroupWriter(ABC):
         self._waiting: deque[Bundle] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self._failed_by: type[StoreUnavailable] | None = None  # the last group: an outage is logged once
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="store writer")
@@ -147,8 +148,10 @@ class GroupWriter(ABC):
         try:
             await self.commit(changes)
         except StoreUnavailable as error:
-            level = logging.ERROR if isinstance(error, StorageFailed) else logging.WARNING
-            log.log(level, "the database did not take %d changes: %s", len(changes), error.__cause__)
+            if not error.is_told and self._failed_by is not type(error):
+                level = logging.ERROR if isinstance(error, StorageFailed) else logging.WARNING
+                log.log(level, "the database did not take %d changes: %s", len(changes), error.__cause__)
+            self._failed_by = type(error)
             for change in changes:
                 _fail(change, _like(error))
         except Exception as error:
@@ -159,6 +162,7 @@ class GroupWriter(ABC):
                 for change in changes:
                     _fail(change, error)
         else:
+            self._failed_by = None
             for change in changes:
                 _answer(change)
 

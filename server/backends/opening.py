@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.backends.unusable import DatabaseUnusable
+from server.backends.unusable import DataDirUnusable
+from server.files.data_dir import DataDir
 from server.files.workplace import LocalWorkplace
 from server.ports import Cookies, FileStore, Sessions, Workplace
-from server.settings import ConfigurationError
+from server.settings import ConfigurationError, StorageSettings
 from server.tasks.hours import LOOK_EVERY, Pacer
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
@@ -42,13 +43,35 @@ def make(data_dir: Path) -> None:
         raise ConfigurationError(f"storage.data_dir: {data_dir}: {exc.strerror}") from None
 
 
-def prepare(workplace: LocalWorkplace) -> None:
-    """Create the directories, and empty the scratch one. Touches the disk; raises `DatabaseUnusable`."""
-    try:
-        workplace.prepare()
+def data_dir_of(storage: StorageSettings) -> DataDir:
+    """The data directory, with the folders that a server with these settings needs."""
+    is_alone = storage.database == "sqlite"
+    files = ("files",) if storage.files == "local" else ()
+    folders = ("work", "logs", *files, "scratch", *(() if is_alone else ("nodes",)))
+    return DataDir(storage.data_dir, folders, later=("cookies",) if is_alone else ())
+
+
+def prepare(data: DataDir) -> None:
+    """Make the folders of the data directory. Touches the disk; raises `DataDirUnusable`."""
+    with explained(data.path):
+        data.make()
+    for folder, why in data.unusable():
+        raise DataDirUnusable(folder, why)
+
+
+def empty(workplace: LocalWorkplace) -> None:
+    """Empty the scratch directory. Touches the disk; raises `DataDirUnusable`."""
+    with explained(workplace.root):
         workplace.empty_scratch()
+
+
+@contextmanager
+def explained(data_dir: Path) -> Iterator[None]:
+    """Turn an `OSError` of the disk into `DataDirUnusable`, which names the file."""
+    try:
+        yield
     except OSError as exc:
-        raise DatabaseUnusable(workplace.root, f"cannot be written ({exc.strerror})") from exc
+        raise DataDirUnusable(exc.filename or data_dir, f"cannot be written ({exc.strerror})") from exc
 
 
 @asynccontextmanager

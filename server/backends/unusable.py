@@ -15,5 +15,9 @@ class DatabaseUnusable(_Unusable):
     """The database cannot be worked with."""
 
 
+class DataDirUnusable(_Unusable):
+    """A folder of the data directory cannot be worked with."""
+
+
 class FilesUnusable(_Unusable):
     """Finished files cannot be stored where the settings say."""

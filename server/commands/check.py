@@ -9,6 +9,8 @@ from pathlib import Path
 
 from server.app import check_base_path
 from server.backends import DatabaseUnusable, FilesUnusable, check_database, check_files
+from server.backends.opening import data_dir_of
+from server.files.data_dir import DataDir
 from server.settings import Settings
 from server.tasks.disk import Disk
 from server.tasks.forkserver import ForkServer
@@ -36,7 +38,7 @@ async def _checks(settings: Settings) -> list[Check]:
         ready = fork_server.ready
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
-        await asyncio.to_thread(_data_dir, data_dir),
+        *await asyncio.to_thread(_data_dir, settings),
         await _database(settings),
         *await _files(settings),
         disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
@@ -65,14 +67,16 @@ async def _files(settings: Settings) -> list[Check]:
     return [Check("files", ok=True, detail=found)] if found else []
 
 
-def _data_dir(data_dir: Path) -> Check:
-    place = _existing(data_dir)
-    ok = os.access(place, os.W_OK | os.X_OK) and place.is_dir()
-    return Check(
-        "data_dir",
-        ok,
-        f"{data_dir}{'' if place == data_dir else ' (will be made)'}" if ok else f"{place} is not writable",
-    )
+def _data_dir(settings: Settings) -> list[Check]:
+    """One check, or one for each folder that the server cannot work in."""
+    data_dir = settings.storage.data_dir
+    if os.path.lexists(data_dir):
+        unusable = data_dir_of(settings.storage).unusable(made=False)
+    else:
+        unusable = DataDir(_existing(data_dir), (), ()).unusable()
+    if unusable:
+        return [Check("data_dir", ok=False, detail=f"{folder} {why}") for folder, why in unusable]
+    return [Check("data_dir", ok=True, detail=f"{data_dir}{'' if data_dir.exists() else ' (will be made)'}")]
 
 
 def _existing(path: Path) -> Path:

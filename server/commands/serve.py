@@ -17,7 +17,7 @@ from server.api.connections import CONNECTIONS
 from server.api.keys import TASKS
 from server.api.protocol import HttpRunner
 from server.app import create_app
-from server.backends import DatabaseUnusable, DataDirInUse, FilesUnusable
+from server.backends import DatabaseUnusable, DataDirInUse, DataDirUnusable, FilesUnusable
 from server.commands import logs
 from server.commands.listening import AddressInUse, listen
 from server.settings import Settings
@@ -46,7 +46,7 @@ def serve(settings: Settings) -> int:
     except DataDirInUse as exc:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 3
-    except (DatabaseUnusable, FilesUnusable) as exc:
+    except (DatabaseUnusable, DataDirUnusable, FilesUnusable) as exc:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 1
     except AddressInUse as exc:

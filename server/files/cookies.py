@@ -18,6 +18,7 @@ from typing import Final
 
 from server import cookies
 from server.errors import DiskFull, StorageFailed
+from server.files.data_dir import DataDir
 from server.ports import StoredCookies
 
 log = logging.getLogger(__name__)
@@ -28,15 +29,21 @@ _NAME: Final = re.compile(cookies.NAME)
 
 
 class LocalCookies:
-    """A lock serialises all changes."""
+    """A lock serialises all changes.
 
-    def __init__(self, folder: Path) -> None:
+    Nothing counts as stored or deleted while `folder` is not in the data directory that was opened.
+    """
+
+    def __init__(self, folder: Path, data: DataDir | None = None) -> None:
         self._folder = folder
+        self._data = data or DataDir(folder.parent)
         self._changing = asyncio.Lock()
 
     async def put(self, name: str, text: str) -> None:
         async with self._changing:
+            await self._data.must_be_there()
             await asyncio.to_thread(self._write, name, f"{_PUT}{secrets.token_hex(8)}\n{text}")
+            await self._data.must_be_there()
 
     async def get(self, name: str) -> StoredCookies | None:
         return await asyncio.to_thread(self._read, name)
@@ -46,6 +53,7 @@ class LocalCookies:
 
     async def delete(self, name: str) -> bool:
         async with self._changing:
+            await self._data.must_be_there()
             return await asyncio.to_thread(self._delete, name)
 
     async def renew(self, name: str, given: StoredCookies, back: str) -> None:
@@ -79,12 +87,13 @@ class LocalCookies:
         return []
 
     def _delete(self, name: str) -> bool:
-        self._fresh(name).unlink(missing_ok=True)  # left by a server that was killed while writing
-        try:
-            self._path(name).unlink()
-        except FileNotFoundError:
-            return False
-        self._flush()
+        with _explained():
+            self._fresh(name).unlink(missing_ok=True)  # left by a server that was killed while writing
+            try:
+                self._path(name).unlink()
+            except FileNotFoundError:
+                return False
+            self._flush()
         return True
 
     def _write(self, name: str, content: str) -> None:

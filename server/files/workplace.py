@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from server.errors import TaskNotFound
+from server.files.data_dir import DataDir
 from server.files.growing import Growing, open_growing
 from server.files.publishing import delete
 from server.redaction import clean
@@ -33,18 +34,20 @@ class LocalWorkplace:
     Servers that share a data directory pass their `node`: each has a scratch directory of its own.
     """
 
-    def __init__(self, data_dir: Path, node: str = "") -> None:
-        self.root = data_dir.absolute()
+    def __init__(self, data_dir: Path, node: str = "", data: DataDir | None = None) -> None:
+        self.data = data or DataDir(data_dir)
+        self.root = self.data.path
         self.works = self.root / "work"
         self.logs = self.root / "logs"
         self.scratch = self.root / "scratch" / node
 
     def prepare(self) -> None:
         """Make the directories, readable by this user alone. Touches the disk."""
-        for directory in (self.root, self.works, self.logs):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(PermissionError):  # a mounted volume may belong to somebody else
-            self.root.chmod(0o700)
+        self.data.make()
+
+    async def trouble(self) -> str | None:
+        """What keeps children from working here, in one sentence; None if nothing does."""
+        return await self.data.look()
 
     def empty_scratch(self) -> None:
         """Delete what a crash of this server has left in its scratch directory. Touches the disk."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from server.errors import DiskFull, ShuttingDown, SourceRefused, TooManyRequests
+from server.errors import DiskFull, ShuttingDown, SourceRefused, StorageFailed, TooManyRequests
 from server.events import Broken, Learned, Renewed
 from server.models import InfoRequest
 from server.ports import Cookies, Workplace
@@ -41,7 +41,7 @@ class Inspector:
         self._cookies = CookieChoice(cookies, settings.cookies)
         self._fork_server = fork_server
         self._max_playlist = settings.max_playlist
-        self._directory = workplace.scratch
+        self._workplace = workplace
         self._jobs = jobs
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._deadlines: set[asyncio.Timeout] = set()
@@ -80,7 +80,7 @@ class Inspector:
                 deadline.reschedule(0)
 
     async def _extract(self, wanted: InfoRequest) -> dict[str, Any]:
-        folder = self._directory / f"info.{uuid4()}"
+        folder = self._workplace.scratch / f"info.{uuid4()}"
         given = await self._cookies.made_for(wanted.url, wanted.cookies)
         if given.are_missing:
             raise SourceRefused("cookies_missing")
@@ -89,9 +89,9 @@ class Inspector:
             child = await asyncio.shield(starting)
             return self._paged(await self._heard(child, wanted.url, given), wanted)
         except OSError as exc:
-            if found_no_room(exc):
-                raise DiskFull from exc
-            raise
+            error = DiskFull() if found_no_room(exc) else StorageFailed()
+            error.is_told = await self._workplace.trouble() is not None
+            raise error from exc
         finally:
             await to_the_end(_leave_nothing(starting, folder))
 

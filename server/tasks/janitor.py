@@ -26,23 +26,43 @@ MakeRoom = Callable[[Callable[[], bool]], Awaitable[None]]
 class DiskWatch:
     """While less than the floor is free, no task begins, and running tasks go back into the queue.
 
+    While `trouble` says that something is wrong with the data directory, no task begins either. Running ones
+    are left alone: an attempt that fails by it is made again once all is in order.
+
     If tasks wait for room, `make_room` deletes what can be spared until the function that it is given
     returns True.
     """
 
-    def __init__(self, reserve: Reserve, tasks: Tasks, dispatcher: Dispatcher, make_room: MakeRoom) -> None:
+    def __init__(
+        self,
+        reserve: Reserve,
+        tasks: Tasks,
+        dispatcher: Dispatcher,
+        make_room: MakeRoom,
+        trouble: Callable[[], Awaitable[str | None]],
+    ) -> None:
         self._disk = reserve.disk
         self._reserve = reserve
         self._tasks = tasks
         self._dispatcher = dispatcher
         self._make_room = make_room
+        self._trouble = trouble
         self._low = False
+        self._in_trouble = False
         self._made_at = -MAKE_ROOM_EVERY
 
     async def watch(self) -> None:
         await for_ever(self._look, LOOK_AT_DISK)
 
     async def _look(self) -> None:
+        if await self._trouble():
+            self._in_trouble = True
+            self._dispatcher.hold()
+            return  # the room on whatever is in its place says nothing
+        if self._in_trouble:
+            self._in_trouble = False
+            if not self._low:
+                self._dispatcher.release()
         if self._disk.is_low():
             await self._stop()
         if not self._has_room():
@@ -95,7 +115,7 @@ async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
         try:
             await tasks.carry_out_removal(task_id)
         except (AppError, OSError) as exc:
-            log.error("%s could not be removed altogether: %s", task_id, exc)
+            log.error("%s could not be removed altogether: %s", task_id, exc.__cause__ or exc)
 
 
 async def for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
@@ -105,7 +125,7 @@ async def for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
         try:
             await look()
         except StoreUnavailable as exc:
-            if not waits:  # log an outage once
+            if not waits and not exc.is_told:  # log an outage once
                 log.warning("looking after the service is put off: %s", exc.__cause__ or exc)
             waits = True
         except Exception:

@@ -38,8 +38,8 @@ class Ready(Protocol):
 class Readiness:
     """Looks at all that a running service needs.
 
-    `ping` raises if the database does not take writes, `reach_files` if the bucket does not answer; it is
-    None if there is no bucket.
+    `trouble` says what is wrong with the data directory; `ping` raises if the database does not take writes,
+    `reach_files` if the bucket does not answer; it is None if there is no bucket.
     """
 
     def __init__(
@@ -49,9 +49,12 @@ class Readiness:
         fork_server: ForkServer,
         tools: Tools,
         reach_files: Ping | None = None,
+        *,
+        trouble: Callable[[], Awaitable[str | None]],
     ) -> None:
         self._ping = ping
         self._reach_files = reach_files
+        self._trouble = trouble
         self._disk = disk
         self._fork_server = fork_server
         self._tools = tools
@@ -60,6 +63,7 @@ class Readiness:
         """All checks, always the same ones in the same order, within some seconds. Raises nothing."""
         ready, reach = self._fork_server.ready, self._reach_files
         return [
+            await data_dir_check(self._trouble),
             await _answers("database", self._ping, "answers and takes writes"),
             *([await _answers("files", reach, "the bucket answers")] if reach else []),
             disk_check(self._disk),
@@ -69,6 +73,15 @@ class Readiness:
             Check("fork_server", ready is not None, f"pid {ready.pid}" if ready else "not warm yet"),
             sandbox_check(ready.landlock if ready else 0),
         ]
+
+
+async def data_dir_check(trouble: Callable[[], Awaitable[str | None]]) -> Check:
+    try:
+        async with asyncio.timeout(5):
+            found = await trouble()
+    except TimeoutError:
+        found = "the disk does not answer"
+    return Check("data_dir", found is None, found or "there, and its folders can be written")
 
 
 async def _answers(name: str, ping: Ping, detail: str) -> Check:

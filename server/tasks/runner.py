@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 # What tasks wait for:
 NEWER_RELEASE = "newer_release"  # one that understands the request
-STORAGE_AWAY = "storage_away"  # the bucket of finished files
+STORAGE_AWAY = "storage_away"  # the bucket of finished files, or the data directory
 
 LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
 
@@ -209,7 +209,7 @@ class Runner:
             return after_failure(status, Broken(code="disk_full"), self._settings)
         if isinstance(error, StoreUnavailable):
             return Requeued(because=NEXT_ATTEMPT)
-        if isinstance(error, StorageAway):
+        if isinstance(error, StorageAway) or await self._workplace.trouble():
             return Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
         fault = fault_of(error)
         await self._workplace.note(status.task_id, f"internal: error {fault.id}, {error!r}")
@@ -354,6 +354,8 @@ class Runner:
     ) -> Manifest | Event:
         """What the attempt ends in after `lasted` seconds: files to be published, or an event."""
         match last_word:
+            case None | Broken() if await self._workplace.trouble():  # no fault of the source or the child
+                return Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
             case None:
                 return after_loss(status)
             case Expanded():

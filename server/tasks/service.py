@@ -15,6 +15,7 @@ from server.errors import (
     IdempotencyMismatch,
     RemedyNotOffered,
     ShuttingDown,
+    StorageFailed,
     StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFound,
@@ -133,7 +134,9 @@ class Tasks:
         """Why nothing new is accepted now."""
         if self._closing:
             return ShuttingDown()
-        return DiskFull() if self._disk.is_low() else None
+        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
+            return DiskFull() if self._disk.is_low() else None
+        return None
 
     async def _known_or(self, refusal: AppError, idempotency: Idempotency | None) -> TaskStatus | AppError:
         try:
@@ -315,7 +318,10 @@ class Tasks:
     async def _carry_out(self, task_id: str, places: asyncio.Semaphore) -> None:
         """Delete the files first, then the row, which says that there is something to delete."""
         async with places:
-            await self._files.remove(task_id)
+            try:
+                await self._files.remove(task_id)
+            except OSError as exc:  # such as a folder that belongs to another user
+                raise StorageFailed from exc
             await self._store.forget(task_id)
 
     async def send_back(self, task_id: str) -> None:

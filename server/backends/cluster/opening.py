@@ -16,7 +16,7 @@ from server.backends.cluster.cookies import SharedCookies
 from server.backends.cluster.database import Database, open_database
 from server.backends.cluster.dispatcher import SharedDispatcher
 from server.backends.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
-from server.backends.cluster.identity import dead_neighbours, name_of, own_name
+from server.backends.cluster.identity import FOLDER, dead_neighbours, name_of, own_name
 from server.backends.cluster.leftovers import Leftovers
 from server.backends.cluster.nodes import Node, Nodes, shared
 from server.backends.cluster.presence import LOOK_AT_NODES, Presence, RoomAnywhere
@@ -26,11 +26,12 @@ from server.backends.cluster.sweeper import Sweeper
 from server.backends.cluster.turns import open_turns
 from server.backends.cluster.worker import Jobs, carry_out_wishes
 from server.backends.files import open_files
-from server.backends.opening import Backend, in_background, make, paced, prepare
+from server.backends.opening import Backend, data_dir_of, empty, in_background, make, paced, prepare
+from server.backends.opening import explained as explained_files
 from server.backends.postgresql.connection import PLACE, explained, one_line
 from server.backends.postgresql.relay import Relay, relayed
 from server.backends.postgresql.store import PostgresStore, open_store
-from server.backends.sqlite.lock import open_lock
+from server.backends.sqlite.lock import LOCK, open_lock
 from server.backends.unusable import DatabaseUnusable, FilesUnusable
 from server.errors import StoreUnavailable
 from server.files.names import short_of
@@ -95,7 +96,7 @@ class _Worker:
 
 @asynccontextmanager
 async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) -> AsyncIterator[Backend]:
-    """Raises `ConfigurationError`, `DataDirInUse`, `DatabaseUnusable` and `FilesUnusable`."""
+    """Raises what `server.backends.open_backend` does."""
     async with AsyncExitStack() as stack:
         common = await _open_common(stack, settings, hub)
         worker = _new_worker(common) if common.me.is_worker else None
@@ -120,7 +121,14 @@ async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) ->
         else:
             looking = common.files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await stack.enter_async_context(in_background(looking, "late attempts"))
-        own = Readiness(store.ping, common.disk, common.fork_server, common.jobs.tools, common.files.ping)
+        own = Readiness(
+            store.ping,
+            common.disk,
+            common.fork_server,
+            common.jobs.tools,
+            common.files.ping,
+            trouble=common.workplace.trouble,
+        )
         yield Backend(
             tasks=tasks,
             files=common.files,
@@ -179,13 +187,17 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
 async def _own_place(stack: AsyncExitStack, settings: Settings) -> tuple[LocalWorkplace, Node]:
     """Open the data directory, which several nodes may share, and take a name for this node in it."""
     data_dir = settings.storage.data_dir
+    data = data_dir_of(settings.storage)
     await asyncio.to_thread(make, data_dir)
     await stack.enter_async_context(open_lock(data_dir, shared=True))
-    name = await asyncio.to_thread(stack.enter_context, own_name(data_dir))
-    workplace = LocalWorkplace(data_dir, name)
-    await asyncio.to_thread(prepare, workplace)
+    await asyncio.to_thread(prepare, data)
     is_local = settings.storage.files == "local"
-    folder = await asyncio.to_thread(name_of, data_dir) if is_local else None
+    with explained_files(data.path):
+        name = await asyncio.to_thread(stack.enter_context, own_name(data_dir))
+        folder = await asyncio.to_thread(name_of, data_dir) if is_local else None
+    workplace = LocalWorkplace(data_dir, name, data)
+    await asyncio.to_thread(empty, workplace)
+    await asyncio.to_thread(data.keep_watch_of, data.path / LOCK, data.path / FOLDER / name)
     return workplace, Node(name, settings.server.roles, 0, False, folder, shared(settings))
 
 
@@ -266,7 +278,8 @@ async def _begin_work(
     pause = min(settings.workers.heartbeat, SWEEP_AT_MOST) if limited else settings.workers.heartbeat
     await enter(in_background(for_ever(common.sweeper.look, pause), "takeover"))
     await enter(in_background(carry_out_wishes(worker.jobs, common.runner.finish, common.said), "wishes"))
-    watch = DiskWatch(common.runner.reserve, tasks, dispatcher, Room(common.workplace, store).make)
+    room, trouble = Room(common.workplace, store), common.workplace.trouble
+    watch = DiskWatch(common.runner.reserve, tasks, dispatcher, room.make, trouble)
     await enter(in_background(watch.watch(), "disk"))
     sweeping = common.files.sweep_here(store, await store.recent(ENDED_LATELY))
     await enter(in_background(sweeping, "sweep"))
@@ -283,7 +296,12 @@ def _chores(common: _Common, tasks: Tasks) -> Chores:
         await carry_out_removals(tasks, await store.removed())
 
     chores.add("removals", EVERY_20_SECONDS, remove)
-    chores.add("orphans", EVERY_6_HOURS, partial(common.files.remove_orphans, store))
+
+    async def remove_orphans() -> None:
+        if not await common.workplace.trouble():  # the files of another installation may be in its place
+            await common.files.remove_orphans(store)
+
+    chores.add("orphans", EVERY_6_HOURS, remove_orphans)
     if hours := settings.downloads.retention_hours:
         expire = partial(remove_expired, store, tasks, store.clock, hours)
         chores.add("retention", EVERY_20_SECONDS, expire)

@@ -26,7 +26,9 @@ class SharedReadiness:
     async def checks(self) -> list[Check]:
         own = await self._own.checks()
         if not self._me.is_worker:
-            own = [replace(check, needed=False) if check.name in OF_WORKERS else check for check in own]
+            # Finished files are in the data directory, or in a bucket.
+            spared = OF_WORKERS if self._me.folder else ("data_dir", *OF_WORKERS)
+            own = [replace(check, needed=False) if check.name in spared else check for check in own]
         return [*own, self._listener(), self._workers(), self._settings(), self._own_clock()]
 
     def _listener(self) -> Check:

@@ -5,11 +5,12 @@ A server enters `open_lock`, then `open_store`; `backup` and `check` also work w
 
 from server.backends.sqlite.backup import backup, check, is_there
 from server.backends.sqlite.connection import DATABASE, explained
-from server.backends.sqlite.lock import DataDirInUse, open_lock
+from server.backends.sqlite.lock import LOCK, DataDirInUse, open_lock
 from server.backends.sqlite.store import SqliteStore, open_store
 
 __all__ = [
     "DATABASE",
+    "LOCK",
     "DataDirInUse",
     "SqliteStore",
     "backup",

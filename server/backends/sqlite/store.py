@@ -30,6 +30,7 @@ from server.backends.sqlite.search import match_expression
 from server.backends.sqlite.sessions import SqliteSessions, load_sessions
 from server.backends.sqlite.writer import Writer
 from server.errors import AppError, IdempotencyMismatch, TaskNotFound
+from server.files.data_dir import DataDir
 from server.models import Stage, StoredFile, Task, TaskStatus
 from server.ports import Filter, Idempotency, Page, Submission
 from server.stored import known_stage
@@ -71,18 +72,23 @@ _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, max_queued: int, find_short: FindShort) -> AsyncIterator["SqliteStore"]:
+async def open_store(
+    path: Path, *, max_queued: int, find_short: FindShort, data: DataDir | None = None
+) -> AsyncIterator["SqliteStore"]:
     """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
-    `find_short` finds the unique part in a file's public name; two tasks never share one.
+    `find_short` finds the unique part in a file's public name; two tasks never share one. Nothing counts as
+    stored any more once the files of the database are not in the data directory, `data`.
     """
     async with AsyncExitStack() as stack:
         with explained(path):
-            store = await _open(stack, path, max_queued, find_short)
+            store = await _open(stack, path, max_queued, find_short, data or DataDir(path.parent))
         yield store
 
 
-async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort) -> "SqliteStore":
+async def _open(
+    stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort, data: DataDir
+) -> "SqliteStore":
     ballast = Ballast(path.parent)
     await asyncio.to_thread(ballast.drop)
     db = await stack.enter_async_context(connect_writer(path))
@@ -92,10 +98,15 @@ async def _open(stack: AsyncExitStack, path: Path, max_queued: int, find_short: 
     memory = await _load(reads)
     [(last_number,)] = await reads.fetch(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued)
-    writer = await stack.enter_async_context(Writer(db, path, ballast, changes.write, changes.committed))
+    opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
+    await asyncio.to_thread(data.keep_watch_of, *opened)
+    writer = await stack.enter_async_context(
+        Writer(db, path, ballast, changes.write, changes.committed, data.must_be_there)
+    )
     sessions = await load_sessions(reads, writer)
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
-    return SqliteStore(writer, reads, lists, memory, find_short, version, sessions, was_paused=was_paused)
+    own = (writer, reads, lists, memory, data, find_short, version, sessions)
+    return SqliteStore(*own, was_paused=was_paused)
 
 
 async def _load(reads: Reader) -> Memory:
@@ -115,6 +126,7 @@ class SqliteStore:
         reads: Reader,
         lists: Reader,
         memory: Memory,
+        data: DataDir,
         find_short: FindShort,
         version: int,
         sessions: SqliteSessions,
@@ -127,6 +139,7 @@ class SqliteStore:
         self._reads = reads
         self._lists = lists
         self._memory = memory
+        self._data = data
         self._find_short = find_short
         # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
@@ -142,11 +155,15 @@ class SqliteStore:
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
-                return await self.get(task_id)
+                task = await self.get(task_id)
+                await self._data.must_be_there()  # the client takes it for accepted
+                return task
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
-        return list(readable(read_task, await self._reads.fetch(_OF_WISH, (wish,))))
+        found = list(readable(read_task, await self._reads.fetch(_OF_WISH, (wish,))))
+        await self._data.must_be_there()  # the client takes one of them for accepted
+        return found
 
     async def get(self, task_id: str) -> Task:
         if task := self._memory.get(task_id):

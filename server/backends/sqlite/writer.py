@@ -19,7 +19,12 @@ _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wai
 
 
 class Writer(GroupWriter):
-    """`write` writes a group's changes within a transaction; `committed` is called after the COMMIT."""
+    """`write` writes a group's changes within a transaction; `committed` is called after the COMMIT.
+
+    `must_be_there` raises `StorageFailed` if the file is no longer where the next start looks for it. It is
+    asked before the COMMIT, so that mostly nothing is written in vain, and after it, so that nobody is told
+    that a change is stored which is lost.
+    """
 
     def __init__(
         self,
@@ -28,12 +33,14 @@ class Writer(GroupWriter):
         ballast: Ballast,
         write: Callable[[Sequence[Change[Any]]], Awaitable[None]],
         committed: Callable[[Sequence[Change[Any]]], None],
+        must_be_there: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
         self._db = db
         self._path = path
         self._write = write
         self._committed = committed
+        self._must_be_there = must_be_there
         self._patience = PATIENCE
         self._held_since: float | None = None  # by another program
         self._ballast = ballast
@@ -63,12 +70,16 @@ class Writer(GroupWriter):
         self._committed(changes)
         if self._ballast.is_due and (self._taking_on is None or self._taking_on.done()):
             self._taking_on = asyncio.create_task(to_thread(self._ballast.take_on), name="ballast")
+        if self._must_be_there:
+            await self._must_be_there()
 
     async def _transaction(self, changes: Sequence[Change[Any]]) -> None:
         with available(self._path):
             await self._begin()
             try:
                 await self._write(changes)
+                if self._must_be_there:
+                    await self._must_be_there()
                 await self._db.execute_fetchall("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # after some errors SQLite has rolled back by itself

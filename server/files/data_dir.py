@@ -1,0 +1,133 @@
+"""The data directory: whether this server can work in it, and whether it is still the one it has opened.
+
+Under a running server it may be deleted, emptied, unmounted or exchanged for another one. The files that are
+open go on taking writes then, although no later start will find them. So a change counts as stored only
+after a look at the directory: `must_be_there`.
+"""
+
+import asyncio
+import logging
+import os
+import pwd
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from server.errors import StorageFailed
+
+log = logging.getLogger(__name__)
+
+FOLDERS = ("work", "logs", "files", "scratch")  # the server makes them when it starts
+LATER = ("cookies",)  # it makes these once they are needed
+
+_Identity = tuple[int, int]  # of a file: its device and inode
+
+
+class DataDir:
+    """Whoever touches the disk here does it in a thread. An outage is logged once, and so is its end."""
+
+    def __init__(
+        self, path: Path, folders: tuple[str, ...] = FOLDERS, later: tuple[str, ...] = LATER
+    ) -> None:
+        self.path = path.absolute()
+        self.folders = [self.path / name for name in folders]
+        self._later = [self.path / name for name in later]
+        self._opened: dict[Path, _Identity] = {}
+        self._trouble: str | None = None  # as it was logged
+
+    def make(self) -> None:
+        """Make the folders, readable by this user alone. Touches the disk; raises `OSError`."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(PermissionError):  # a mounted volume may belong to somebody else
+            self.path.chmod(0o700)
+        for folder in self.folders:
+            with suppress(FileExistsError):  # perhaps it is no folder, see `unusable`
+                folder.mkdir(mode=0o700)
+
+    def unusable(self, *, made: bool = True) -> list[tuple[Path, str]]:
+        """What the server cannot work in, and why, in words that follow the path. Touches the disk.
+
+        Folders that are missing count unless they are not `made` yet.
+        """
+        if why := _unusable(self.path, of_others=True):
+            return [(self.path, why)]
+        there = [path for path in (*self.folders, *self._later) if os.path.lexists(path)]
+        expected = list(dict.fromkeys((*self.folders, *there))) if made else there
+        return [(path, why) for path in expected if (why := _unusable(path))]
+
+    def keep_watch_of(self, *paths: Path) -> None:
+        """From now on the directory counts as lost without these files. Touches the disk."""
+        self._opened |= {path: identity for path in paths if (identity := _identity(path))}
+
+    async def look(self) -> str | None:
+        """What is wrong with the directory, in one sentence; None if the server can work in it."""
+        trouble = await asyncio.to_thread(self._look)
+        self._tell(trouble)
+        return trouble
+
+    async def must_be_there(self) -> None:
+        """Raise `StorageFailed` if what this server has opened is no longer in the data directory."""
+        if lost := await asyncio.to_thread(self._lost):
+            self._tell(lost)
+            error = StorageFailed()
+            error.is_told = True
+            raise error from OSError(lost)
+
+    def _look(self) -> str | None:
+        if lost := self._lost():
+            return lost
+        return next((f"{path} {why}" for path, why in self.unusable()), None)
+
+    def _lost(self) -> str | None:
+        for path, identity in self._opened.items():
+            found = _identity(path)
+            if found is None:
+                return f"{self.path} was deleted or moved away: {path.name} is not there"
+            if found != identity:
+                return f"{self.path} was exchanged for another one: {path.name} is not the one that is open"
+        return None
+
+    def _tell(self, trouble: str | None) -> None:
+        before, self._trouble = self._trouble, trouble
+        if trouble and not before:
+            log.error(
+                "%s. Until that is undone, or the server is started anew, nothing begins and the server is "
+                "not ready",
+                trouble,
+            )
+        elif before and not trouble:
+            log.warning("%s is in order again: the service goes on", self.path)
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
+    """Why the server cannot work in `folder`, which may belong to somebody else if `of_others`.
+
+    What children write there, and cookies, must be out of reach of other users, and they own their folders.
+    """
+    try:
+        found = folder.stat()
+    except OSError as error:
+        return f"cannot be used ({error.strerror})"
+    me = os.geteuid()
+    if not stat.S_ISDIR(found.st_mode):
+        return "is not a folder: move it away"
+    if found.st_uid != me and not of_others:
+        owner = f"belongs to {_name(found.st_uid)}, and the server runs as {_name(me)}"
+        return f"{owner}: chown -R {me} {folder}"
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return f"cannot be written: give write access to {_name(me)}, as whom the server runs"
+    return None
+
+
+def _name(uid: int) -> str:
+    with suppress(KeyError):
+        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
+    return f"user {uid}"
