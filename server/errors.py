@@ -8,6 +8,7 @@ AppError
 │   ├── TargetTooLong        414
 │   ├── HeadTooLarge         431
 │   └── VersionNotSupported  505  HTTP/2 and others
+├── AmbiguousHeader          400  it was sent twice, with different values
 ├── NotJson                  400  the body is not JSON
 ├── TokenRequired            401  tokens are set and none was sent, or a wrong one
 ├── OriginForbidden          403  the request comes from a page of another site
@@ -94,6 +95,13 @@ class VersionNotSupported(Unreadable):
 
 class NotJson(AppError):
     status, code = HTTPStatus.BAD_REQUEST, "not_json"
+
+
+class AmbiguousHeader(AppError):
+    status, code = HTTPStatus.BAD_REQUEST, "ambiguous_header"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
 
 
 class TokenRequired(AppError):

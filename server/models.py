@@ -213,6 +213,11 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 HttpUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(check_url)]
 
 
+SHORTEST_CLIP = 0.1  # seconds; a shorter one may hold no frame at all
+OF_A_CLIENT = {"of": "a client"}
+"""The context in which what a client sends is validated: it may be held to more than what is stored."""
+
+
 class SubtitleWishes(Frozen):
     """Which subtitles, for the output `subtitles` and for `embed`."""
 
@@ -237,7 +242,9 @@ class Clip(Frozen):
     model_config = ConfigDict(strict=True, title="Clip")
 
     start: Seconds = Field(description='in seconds, or like "1:02:03.5"')
-    end: Seconds = Field(description="the same; what is behind the film's end means its end")
+    end: Seconds = Field(
+        description="the same, at least 0.1 s behind `start`; what is behind the film's end means its end"
+    )
     exact: bool = Field(
         default=False, description="cut to the frame and encoded anew; else copied, from a key frame on"
     )
@@ -245,7 +252,9 @@ class Clip(Frozen):
     @field_validator("end")
     @classmethod
     def _behind_the_start(cls, end: float, clip: ValidationInfo) -> float:
-        if end <= clip.data.get("start", -1.0):
+        """Clips that earlier releases have stored may be shorter than `SHORTEST_CLIP`."""
+        start = clip.data.get("start", -1.0)
+        if end <= start or (clip.context is OF_A_CLIENT and round(end - start, 6) < SHORTEST_CLIP):
             raise PydanticCustomError("clip_end", "the end must lie behind the start")
         return end
 

@@ -12,6 +12,7 @@ import pytest
 import yarl
 from aiohttp import ClientResponse, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient
+from multidict import CIMultiDict
 
 from server.api import keys
 from server.app import create_app
@@ -101,6 +102,27 @@ async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
             assert (answer["status"], answer["code"]) == (422, "invalid_request")
             assert {error["field"] for error in answer["errors"]} == set(sent)
             assert all(error["message"] for error in answer["errors"])
+
+
+async def test_a_clip_lasts_a_tenth_of_a_second_at_least(client: Client) -> None:
+    for end, status in ((5.09, 422), (5.1, 202)):
+        body = {"url": "http://a.test/", "auto_start": False, "clip": {"start": 5, "end": end}}
+        response = await client.post("/api/process", json=body)
+        assert response.status == status
+    batch = {"requests": [{"url": "http://a.test/", "clip": {"start": 5, "end": 5.09}}]}
+    [result] = (await (await client.post("/api/process/batch", json=batch)).json())["results"]
+    assert [error["field"] for error in result["problem"]["errors"]] == ["clip.end"]
+
+
+async def test_of_two_idempotency_keys_neither_is_taken(client: Client) -> None:
+    body = {"url": "http://a.test/", "auto_start": False}
+    for path, sent in (("/api/process", body), ("/api/process/batch", {"requests": [body]})):
+        keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "other")]
+        answer = await problem(await client.post(path, json=sent, headers=CIMultiDict(keys)))
+        assert (answer["status"], answer["code"]) == (400, "ambiguous_header")
+    keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "one")]
+    first, again = [await client.post("/api/process", json=body, headers=CIMultiDict(keys)) for _ in range(2)]
+    assert (await first.json())["task_id"] == (await again.json())["task_id"]
 
 
 async def test_wrong_times_of_a_clip_are_named_with_their_place(client: Client) -> None:

@@ -40,7 +40,7 @@ async def client(aiohttp_client: Connect, tmp_path: Path) -> Client:
 
 
 async def batch(client: Client, *requests: Any, key: str | None = None) -> list[dict[str, Any]]:
-    headers = {"Idempotency-Key": key} if key else {}
+    headers = {"X-Request-Id": "same"} | ({"Idempotency-Key": key} if key else {})
     response = await client.post("/api/process/batch", json={"requests": requests}, headers=headers)
     assert response.status == 200, await response.text()
     results: list[dict[str, Any]] = (await response.json())["results"]

@@ -100,6 +100,16 @@ async def test_changes_are_for_our_own_page(open_house: Client, headers: dict[st
         await (await open_house.ws_connect("/ws", headers=headers)).close()
 
 
+@pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site"])
+async def test_who_names_two_origins_comes_from_none_of_ours(open_house: Client, name: str) -> None:
+    ours, foreign = ("http://clip.example", "http://evil.example")
+    if name == "Sec-Fetch-Site":
+        ours, foreign = "same-origin", "cross-site"
+    for values in ((ours, foreign), (foreign, ours)):
+        headers = CIMultiDict([("Host", "clip.example"), *((name, value) for value in values)])
+        assert (await open_house.post("/api/process", json=BODY, headers=headers)).status == 403
+
+
 async def test_another_origin_can_be_allowed(aiohttp_client: Connect, tmp_path: Path) -> None:
     client = await opened(aiohttp_client, tmp_path, allowed_origins=("https://tools.example",))
     headers = {"Origin": "https://tools.example", "Sec-Fetch-Site": "cross-site"}

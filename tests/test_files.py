@@ -16,6 +16,7 @@ from aiohttp import ClientPayloadError, ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from yarl import URL
 
 from server.api import files as downloads
@@ -354,6 +355,15 @@ async def test_what_is_not_one_range_of_bytes_gives_the_whole(client: Client, li
     assert answer.status == 200
     assert body == CONTENT
     assert "Content-Range" not in answer.headers
+
+
+async def test_two_ranges_in_two_headers_give_the_whole(client: Client, link: str) -> None:
+    ours = f'"{link.rpartition("/")[2]}"'
+    for name, values in (("Range", ("bytes=0-1", "bytes=5-6")), ("If-Range", (ours, '"other"'))):
+        headers = CIMultiDict([(name, value) for value in values])
+        headers.setdefault("Range", "bytes=0-1")
+        async with client.get(link, headers=headers) as answer:
+            assert (answer.status, await answer.read()) == (200, CONTENT)
 
 
 async def test_head_takes_no_range(client: Client, link: str) -> None:

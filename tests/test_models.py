@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server.app import ROUTES
-from server.models import Entry, ProcessRequest, Task, TaskStatus, without_password
+from server.models import OF_A_CLIENT, Entry, ProcessRequest, Task, TaskStatus, without_password
+from server.stored import read_request
 from tests.examples import utc_now
 
 GOOD = [
@@ -172,6 +173,19 @@ def test_a_clip_ends_behind_its_start(clip: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as refused:
         ProcessRequest.model_validate({"url": "http://a/", "clip": clip})
     assert [error["loc"] for error in refused.value.errors()] == [("clip", "end")]
+
+
+def test_a_client_gets_no_clip_shorter_than_a_tenth_of_a_second() -> None:
+    """What an earlier release has stored may be shorter."""
+    for start, end in ((5, 5.09), ("1:00.5", "1:00.599")):
+        body = {"url": "http://a/", "clip": {"start": start, "end": end}}
+        with pytest.raises(ValidationError) as refused:
+            ProcessRequest.model_validate(body, context=OF_A_CLIENT)
+        assert [error["loc"] for error in refused.value.errors()] == [("clip", "end")]
+        assert read_request(ProcessRequest.model_validate(body).model_dump_json())
+    for start, end in ((5, 5.1), (0.2, 0.3), (1e5, 100000.1)):  # 0.3 - 0.2 is a little less than 0.1
+        body = {"url": "http://a/", "clip": {"start": start, "end": end}}
+        assert ProcessRequest.model_validate(body, context=OF_A_CLIENT).clip
 
 
 def test_a_broadcast_has_no_clips() -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import SO_LINGER, SOL_SOCKET
+from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET, TCP_NODELAY
 from typing import Any
 
 import pytest
@@ -317,6 +317,53 @@ async def test_an_upgrade_that_nobody_can_read_is_none(client: Client) -> None:
     for place, name in ((1, "Upgrade"), (3, "Sec-WebSocket-Version"), (4, "Sec-WebSocket-Key")):
         fields = [*SOCKET[:place], f"{name}: \xff", *SOCKET[place + 1 :]]
         assert (await ask(client, head("GET /ws HTTP/1.1", *fields))).code == "upgrade_required"
+
+
+CODED = [
+    ("gzip, chunked", 501, "transfer_coding_unknown"),
+    ("GZIP,chunked", 501, "transfer_coding_unknown"),
+    ("Chunked", 422, "invalid_request"),
+]
+
+
+async def test_no_body_is_read_with_a_transfer_coding_that_nobody_has_undone(client: Client) -> None:
+    """RFC 9112, section 6.1."""
+    for coding, status, code in CODED:
+        request = head("POST /api/process HTTP/1.1", *JSON, f"Transfer-Encoding: {coding}")
+        answer = await ask(client, request + b"2\r\n{}\r\n0\r\n\r\n")
+        assert (answer.status, answer.code) == (status, code)
+    foreign = head("POST / HTTP/1.1", "Host: evil.example", "Transfer-Encoding: gzip, chunked")
+    assert (await ask(client, foreign)).code == "host_forbidden"
+
+
+MASKED = b"\x81\x83" + NO_MASK + b"abc"
+LONG_MASKED = b"\x82\xfe\x01\x00" + NO_MASK + bytes(256)
+
+
+async def test_a_frame_without_a_mask_closes_the_socket_with_1002(client: Client) -> None:
+    """RFC 6455, section 5.1. However the frames before it are cut into pieces."""
+    for unmasked in (b"\x81\x02", b"\x88\x00", b"\x89\x00", b"\x82\x7e"):
+        sent = MASKED + LONG_MASKED + MASKED + unmasked
+        for step in (1, 7, 130, len(sent)):
+            pieces = [sent[at : at + step] for at in range(0, len(sent), step)]
+            assert await closed_with(client, pieces) == 1002, (unmasked, step)
+    assert await closed_with(client, [MASKED, LONG_MASKED, b"\x88\x82" + NO_MASK + b"\x03\xe8"]) == 1000
+
+
+async def closed_with(client: Client, pieces: Sequence[bytes]) -> int:
+    """The close code that the server sends when it gets `pieces` on a socket, each by itself."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    async with asyncio.timeout(10):
+        writer.write(head("GET /ws HTTP/1.1", *SOCKET))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0)
+        begin = await reader.readexactly(4)
+    writer.transport.abort()
+    assert begin[0] == 0x88
+    return int.from_bytes(begin[2:], "big")
 
 
 # Whose request it was.

@@ -14,7 +14,7 @@ from server.api.openapi.schemas import Results
 from server.api.process import IDEMPOTENCY_KEY, Asked, read_all, shared_task
 from server.api.results import Result, respond_results
 from server.api.route import post
-from server.errors import AppError, IdempotencyMismatch, InvalidQuery, InvalidRequest
+from server.errors import AmbiguousHeader, AppError, IdempotencyMismatch, InvalidQuery, InvalidRequest
 from server.models import Batch, TaskStatus
 
 MAX_BATCH = 4 << 20  # bytes
@@ -76,7 +76,7 @@ ROUTES = [
             "Each is taken or refused by itself; those that are taken are on disk, all in one transaction.",
             parameters=(IDEMPOTENCY_KEY, *READER),
             body=Batch,
-            errors=(InvalidQuery, *OF_CHANGES),
+            errors=(AmbiguousHeader, InvalidQuery, *OF_CHANGES),
         ),
     )
 ]

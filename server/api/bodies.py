@@ -15,7 +15,7 @@ from server.api.payload import dumps
 from server.api.security import HEADERS
 from server.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType, WrongField
 from server.locales import LANGUAGES, negotiate
-from server.models import TaskStatus
+from server.models import OF_A_CLIENT, TaskStatus
 
 MAX_BODY = 64 * 1024
 BODY_WITHIN = 20.0  # seconds
@@ -28,7 +28,7 @@ def language(request: web.Request) -> str:
     asked = request.query.get("lang") if "?" in request.raw_path else None
     if asked and asked in LANGUAGES:
         return asked
-    return negotiate(request.headers.get(hdrs.ACCEPT_LANGUAGE), request.app[LANGUAGE])
+    return negotiate(",".join(request.headers.getall(hdrs.ACCEPT_LANGUAGE, ())), request.app[LANGUAGE])
 
 
 def docs_path(request: web.Request) -> str:
@@ -63,7 +63,7 @@ async def read_object(request: web.Request, most: int = MAX_BODY) -> dict[str, A
 def validated(model: type[M], body: dict[str, Any], *known: WrongField) -> M:
     """`body` as `model`. Raises `InvalidRequest` with every wrong field, including those in `known`."""
     try:
-        found = model.model_validate(body)
+        found = model.model_validate(body, context=OF_A_CLIENT)
     except ValidationError as exc:
         raise InvalidRequest([*map(_wrong, _true_errors(exc)), *known]) from None
     if known:

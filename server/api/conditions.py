@@ -19,13 +19,13 @@ def has(request: web.Request, etag: str, modified: datetime | None = None) -> bo
     known = request.headers.getall(hdrs.IF_NONE_MATCH, ())
     if known:
         return any(_names(header, etag) for header in known)
-    since = http_date(request.headers.get(hdrs.IF_MODIFIED_SINCE)) if modified else None
+    since = http_date(",".join(request.headers.getall(hdrs.IF_MODIFIED_SINCE, ()))) if modified else None
     return since is not None and modified is not None and modified <= since
 
 
 def has_part(request: web.Request, etag: str, modified: datetime | None) -> bool:
     """Whether `If-Range` allows a part: no such header, or the same ETag or the exact date (13.1.5)."""
-    header = request.headers.get(hdrs.IF_RANGE, "").strip()
+    header = ",".join(request.headers.getall(hdrs.IF_RANGE, ())).strip()
     if not header or header == etag:
         return True
     return modified is not None and http_date(header) == modified

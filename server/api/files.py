@@ -189,10 +189,10 @@ def _wants_inline(request: web.Request) -> bool:
 def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -> range | None:
     """The requested range of bytes; None for the whole file.
 
-    The whole file is also sent for several ranges, another unit or a malformed range (RFC 9110, 14.2), and if
-    `If-Range` names another version. Raises `RangeNotSatisfiable`.
+    The whole file is also sent for several ranges, in one header or in several, another unit or a malformed
+    range (RFC 9110, 14.2), and if `If-Range` names another version. Raises `RangeNotSatisfiable`.
     """
-    asked = _RANGE.fullmatch(request.headers.get("Range", "").strip())
+    asked = _RANGE.fullmatch(",".join(request.headers.getall("Range", ())).strip())
     if request.method != "GET" or not asked or not conditions.has_part(request, _etag(stored), modified):
         return None
     return part_of(stored.size, *asked.groups())

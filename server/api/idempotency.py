@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from server.api.keys import SCOPE
-from server.errors import InvalidQuery
+from server.errors import AmbiguousHeader, InvalidQuery
 from server.models import ProcessRequest
 from server.ports import Idempotency
 
@@ -33,10 +33,13 @@ _NOTHING: Mapping[str, object] = {}
 
 
 def key_of(request: web.Request) -> str | None:
-    """The key with the token's scope before it; None without a key. Raises `InvalidQuery`."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
+    """The key with the token's scope before it, or None. Raises `AmbiguousHeader`, `InvalidQuery`."""
+    keys = set(request.headers.getall("Idempotency-Key", ()))
+    if not keys:
         return None
+    if len(keys) > 1:
+        raise AmbiguousHeader("Idempotency-Key")
+    [key] = keys
     if not _KEY.fullmatch(key):
         raise InvalidQuery("Idempotency-Key")
     return f"{request.get(SCOPE, '')}:{key}"

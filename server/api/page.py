@@ -59,7 +59,7 @@ async def static(request: web.Request) -> web.Response:
 
 def _answer(request: web.Request, asset: Asset) -> web.Response:
     """The file, with gzip if the client accepts that, or 304 if the client has it."""
-    packed = asset.is_packable and _takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    packed = asset.is_packable and _takes_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())))
     etag = f'"{asset.tag}-gzip"' if packed else f'"{asset.tag}"'
     if conditions.has(request, etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED)

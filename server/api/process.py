@@ -13,7 +13,15 @@ from server.api.keys import COOKIES, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.openapi.schemas import TaskPayload
 from server.api.route import post
-from server.errors import AppError, IdempotencyMismatch, InvalidQuery, InvalidRequest, QueueFull, WrongField
+from server.errors import (
+    AmbiguousHeader,
+    AppError,
+    IdempotencyMismatch,
+    InvalidQuery,
+    InvalidRequest,
+    QueueFull,
+    WrongField,
+)
 from server.models import ProcessRequest, TaskStatus
 from server.ports import Idempotency
 
@@ -127,7 +135,7 @@ ROUTES = [
                 *READER,
             ),
             body=ProcessRequest,
-            errors=(InvalidQuery, IdempotencyMismatch, QueueFull, *OF_CHANGES),
+            errors=(AmbiguousHeader, InvalidQuery, IdempotencyMismatch, QueueFull, *OF_CHANGES),
         ),
     )
 ]

@@ -85,7 +85,7 @@ class Doors:
 
     def is_allowed_origin(self, request: web.Request) -> bool:
         """Whether the request comes from a page of an origin in `server.allowed_origins`."""
-        return request.headers.get("Origin", "").lower() in self._origins
+        return _origin(request) in self._origins
 
     def client(self, request: web.Request) -> str:
         """The client's address; behind trusted proxies, the last one in the chain that is not a proxy's."""
@@ -129,16 +129,21 @@ class Doors:
         return name in self._hosts or name == "localhost" or name.endswith(".localhost") or _is_literal(name)
 
     def _check_origin(self, request: web.Request, host: str) -> None:
-        origin = request.headers.get("Origin", "").lower()
+        origin = _origin(request)
         if origin and origin not in self._origins and _authority(origin) != _bare(host.lower()):
             raise OriginForbidden
-        if request.headers.get("Sec-Fetch-Site") == "cross-site" and origin not in self._origins:
+        if "cross-site" in request.headers.getall("Sec-Fetch-Site", ()) and origin not in self._origins:
             raise OriginForbidden
 
 
 def _last(request: web.Request, name: str) -> str:
     """What the proxy has added last, to the header or in a line of its own; "" if there is nothing."""
     return ",".join(request.headers.getall(name, ())).split(",")[-1].strip()
+
+
+def _origin(request: web.Request) -> str:
+    """The value of `Origin`; several in one that is nobody's."""
+    return ",".join(request.headers.getall("Origin", ())).lower()
 
 
 def _without_port(hop: str) -> str:
