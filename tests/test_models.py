@@ -183,8 +183,8 @@ def test_a_client_gets_no_clip_shorter_than_a_tenth_of_a_second() -> None:
             ProcessRequest.model_validate(body, context=OF_A_CLIENT)
         assert [error["loc"] for error in refused.value.errors()] == [("clip", "end")]
         assert read_request(ProcessRequest.model_validate(body).model_dump_json())
-    for start, end in ((5, 5.1), (0.2, 0.3), (1e5, 100000.1)):  # 0.3 - 0.2 is a little less than 0.1
-        body = {"url": "http://a/", "clip": {"start": start, "end": end}}
+    for span in ((5, 5.1), (0.2, 0.3), (1e5, 100000.1)):  # 0.3 - 0.2 is a little less than 0.1
+        body = {"url": "http://a/", "clip": dict(zip(("start", "end"), span, strict=True))}
         assert ProcessRequest.model_validate(body, context=OF_A_CLIENT).clip
 
 
