@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from server.errors import AppError
 from server.events import ProducedFile
@@ -43,18 +43,29 @@ class Submission:
         return bool(self.wish and self.task.request and self.task.request.reuse)
 
 
+Sorting = Literal["newest", "oldest", "queue", "ended"]
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Selects the tasks of a page; `text` is a literal search in title, uploader and URL."""
+    """Selects the tasks of a page, and their order; `text` is a literal search in title, uploader and URL.
+
+    `oldest` and `ended` (the last ended first) need `stages`, for `ended` final ones.
+    """
 
     stages: tuple[Stage, ...] = ()
     text: str = ""
     playlist_id: str | None = None
+    order: Sorting = "newest"
 
     @property
-    def is_queue(self) -> bool:
-        """Only queued tasks are in queue order; all other pages are newest first."""
-        return self.stages == (Stage.QUEUED,)
+    def sorting(self) -> Sorting:
+        """Queued tasks alone are in queue order."""
+        return "queue" if self.stages == (Stage.QUEUED,) else self.order
+
+    def only(self, *stages: Stage) -> tuple[Stage, ...]:
+        """Those of these stages that are selected."""
+        return tuple(stage for stage in stages if stage in self.stages or not self.stages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from server.api import keys
 from server.app import create_app
 from server.errors import DiskFull
 from server.events import Cancelled, Completed, Event, Failed, Resumed
+from server.models import Stage
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]
@@ -156,6 +158,11 @@ async def test_wrong_times_of_a_clip_are_named_with_their_place(client: Client) 
         ("GET", "/ws", 426, "upgrade_required"),
         ("GET", "/api/tasks?status=done", 422, "invalid_query"),
         ("GET", "/api/tasks?stage=done", 422, "invalid_query"),
+        ("GET", "/api/tasks?stage=paused,done", 422, "invalid_query"),
+        ("GET", "/api/tasks?sort=size", 422, "invalid_query"),
+        ("GET", "/api/tasks?sort=state&cursor=4.", 422, "invalid_query"),
+        ("GET", "/api/tasks?sort=state&cursor=0.x", 422, "invalid_query"),
+        ("GET", "/api/tasks?sort=state&cursor=bjE", 422, "invalid_query"),
         ("GET", "/api/tasks?limit=201", 422, "invalid_query"),
         ("GET", "/api/tasks?limit=0", 422, "invalid_query"),
         ("GET", "/api/tasks?cursor=%00", 422, "invalid_query"),
@@ -515,6 +522,13 @@ async def test_a_position_beats_every_priority(client: Client) -> None:
     assert "rank" not in await (await client.post(f"/api/tasks/{a}/retry")).json()
 
 
+async def changed(client: Client, task_id: str, **fields: Any) -> None:
+    """Change what is stored of a task, as no event does."""
+    status = await client.app[keys.TASKS].status(task_id)
+    update = {**fields, "revision": status.revision + 1}
+    assert await client.app[keys.TASKS]._store.save(status.model_copy(update=update))
+
+
 async def listed(client: Client, query: str) -> list[str]:
     """The ids of all pages."""
     ids: list[str] = []
@@ -540,6 +554,37 @@ async def test_lists_are_newest_first_and_the_queue_in_its_order(client: Client)
     assert await listed(client, "stage=queued&limit=1") == [third, first, second]
     assert await listed(client, "status=completed&stage=failed") == []
     assert await listed(client, "playlist_id=none") == []
+
+
+async def test_a_list_by_state_goes_on_from_what_runs_to_what_waits_and_to_what_ended_last(
+    client: Client,
+) -> None:
+    stages = ("cancelled", "paused", "queued", "download", "info", "completed")
+    made = {stage: [await in_stage(client, stage) for _ in range(3)] for stage in stages}
+    for stage in (Stage.DOWNLOAD, Stage.INFO):
+        for task_id in made[stage]:
+            await changed(client, task_id, stage=stage)
+    running, ended = made["download"] + made["info"], (made["cancelled"] + made["completed"])[::-1]
+    await client.patch(f"/api/tasks/{made['queued'][2]}", json={"priority": 1})
+    first, second, third = made["queued"]
+    waiting = [third, first, second, *made["paused"][::-1]]
+    everything = [*running, *waiting, *ended]
+    for limit in (1, 2, 3, 6, 7, 17, 18, 200):
+        assert await listed(client, f"sort=state&limit={limit}") == everything
+    assert await listed(client, "sort=state&limit=2&status=processing") == [*running, *waiting]
+    assert await listed(client, "sort=state&limit=2&stage=paused,queued") == waiting
+    assert await listed(client, "sort=state&limit=2&status=error") == made["cancelled"][::-1]
+    assert await listed(client, "sort=state&limit=2&q=video") == everything
+    assert await listed(client, "stage=paused,queued&limit=4") == (made["paused"] + made["queued"])[::-1]
+
+
+async def test_what_ended_again_is_listed_by_its_last_end(client: Client) -> None:
+    """Its number stays, so a list by numbers would have it far down."""
+    old, new = [await in_stage(client, "failed") for _ in range(2)]
+    await client.app[keys.TASKS].retry(old)
+    await client.app[keys.TASKS].cancel(old)
+    await changed(client, old, completed_at=datetime.now(UTC) + timedelta(seconds=5))
+    assert await listed(client, "sort=state&limit=1") == [old, new]
 
 
 async def test_the_tasks_that_are_named_come_in_that_order_whatever_else_is_asked_for(client: Client) -> None:

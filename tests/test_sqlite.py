@@ -38,6 +38,8 @@ FILTERS = [
     Filter((Stage.FAILED, Stage.CANCELLED)),
     Filter(LIVE),
     Filter(tuple(Stage)),
+    Filter((Stage.INFO, Stage.DOWNLOAD), order="oldest"),
+    Filter((Stage.COMPLETED, Stage.FAILED), order="ended"),
 ]
 WRITER = """
 import asyncio, sys
@@ -107,7 +109,7 @@ def assert_follows_indexes(steps: list[str]) -> None:
 async def test_every_page_is_read_in_the_order_of_an_index(
     store: SqliteStore, path: Path, wanted: Filter, match: Match, text: str
 ) -> None:
-    query = page_query(wanted, text, match, Cursor.read(None, is_queue=wanted.is_queue), 50)
+    query = page_query(wanted, text, match, Cursor.read(None, wanted.sorting), 50)
     if query is not None:
         assert_follows_indexes(plan(path, *query))
 
@@ -165,9 +167,9 @@ async def test_a_page_far_in_costs_what_the_first_page_costs(
     store: SqliteStore, path: Path, wanted: Filter
 ) -> None:
     insert_many(path, 20_000)
-    first = cost(path, wanted, Cursor.read(None, is_queue=wanted.is_queue))
-    for number, priority in ((10_000, 2), (1_000, 1), (19_000, 1)):
-        assert cost(path, wanted, Cursor(number, priority if wanted.is_queue else None)) <= first * 1.2 + 1
+    first = cost(path, wanted, Cursor.read(None, wanted.sorting))
+    for number, rank in ((10_000, 2), (1_000, 1), (19_000, 1)):
+        assert cost(path, wanted, Cursor(wanted.sorting, number, rank)) <= first * 1.2 + 1
 
 
 # Faults.

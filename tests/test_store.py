@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from pathlib import Path
 from uuid import uuid4
@@ -699,6 +699,46 @@ async def test_pages_show_each_task_once_and_in_order(store: Store) -> None:
         expected = [task.status.task_id for task in tasks if not stages or task.status.stage in stages]
         found = await all_pages(store, Filter(stages, text), limit)
         assert found == expected, (stages, text, limit)
+
+
+async def test_pages_show_what_is_oldest_or_what_ended_last_first(store: Store) -> None:
+    tasks, final = await many(store), (Stage.COMPLETED, *ERRORS.stages)
+    second = 0
+    for task in random.Random(2).sample(tasks, len(tasks)):
+        if task.status.stage is Stage.QUEUED and second < 20:
+            moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second // 2)  # two in each second
+            status = await saved(store, apply(task.status, Cancelled(), moment))
+            tasks[tasks.index(task)] = replace(task, status=status)
+            second += 1
+    ids = {
+        "oldest": [task.status.task_id for task in sorted(tasks, key=lambda task: task.number)],
+        "ended": [
+            task.status.task_id
+            for task in sorted(
+                (task for task in tasks if task.status.completed_at),
+                key=lambda task: (int(task.status.completed_at.timestamp()), task.number),  # type: ignore[union-attr]
+                reverse=True,
+            )
+        ],
+    }
+    stage_of = {task.status.task_id: task.status.stage for task in tasks}
+    wanted = [
+        *(
+            Filter(stages, text, order="oldest")
+            for stages in (PROCESSING.stages, ERRORS.stages)
+            for text in ("", "ex")
+        ),
+        *(
+            Filter(stages, text, order="ended")
+            for stages in (final, ERRORS.stages, (Stage.CANCELLED,))
+            for text in ("", "ex")
+        ),
+    ]
+    for each, limit in product(wanted, (1, 7, 200)):
+        expected = [task_id for task_id in ids[each.order] if stage_of[task_id] in each.stages]
+        assert expected
+        found = await all_pages(store, each, limit)
+        assert found == expected, (each, limit)
 
 
 async def test_a_page_goes_on_where_the_last_one_ended_though_tasks_come_and_go(store: Store) -> None:

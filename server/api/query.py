@@ -61,6 +61,14 @@ class Query:
         found = list(dict.fromkeys(value.split(",")))
         return found if len(found) <= most and all(found) else self._is_wrong(name, None)
 
+    def some_of(self, name: str, choices: Collection[str]) -> frozenset[str] | None:
+        """Some of `choices`, comma-separated; None if missing."""
+        value = self.get(name)
+        if value is None:
+            return None
+        values = frozenset(value.split(","))
+        return values if values <= set(choices) else self._is_wrong(name, None)
+
     def whole(self, name: str, least: int, most: int, default: int) -> int:
         value = self.get(name)
         if value is None:

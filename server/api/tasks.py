@@ -45,13 +45,16 @@ from server.ports import Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
 STATUSES = frozenset(stage.status for stage in Stage)
+SORTS = ("added", "state")
 MAX_TEXT = 500  # characters of a search
 MAX_CURSOR = 100  # characters
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
 
 
 async def list_tasks(request: web.Request) -> web.Response:
-    """One page of tasks, newest first, or queued ones in queue order; or the tasks that `ids` names."""
+    """One page of tasks, newest first, by their state, or queued ones in queue order; or the tasks that `ids`
+    names.
+    """
     page = await (_named(request) if "ids" in request.query else _page(request))
     encoder, chosen = request.app[ENCODER], language(request)
     tasks = b",".join(encoder.encode(status, chosen).body for status in page.tasks)
@@ -73,17 +76,23 @@ async def _page(request: web.Request) -> Page:
     query = Query(request)
     wanted, cursor = _filter(query), query.text("cursor", MAX_CURSOR)
     limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
+    by_state = query.one_of("sort", SORTS) == "state"
     query.check()
-    return await request.app[TASKS].page(wanted, cursor, limit) if wanted else Page([], None)
+    if wanted is None:
+        return Page([], None)
+    tasks = request.app[TASKS]
+    return await (tasks.page_by_state if by_state else tasks.page)(wanted, cursor, limit)
 
 
 def _filter(query: Query) -> Filter | None:
     """The filter of the query; None if no task can match, such as for a `stage` of another `status`."""
     text = query.search("q", MAX_TEXT).strip()
     status = query.one_of("status", STATUSES)
-    stage = query.one_of("stage", tuple(Stage))
+    named = query.some_of("stage", tuple(Stage))
     playlist_id = query.text("playlist_id", MAX_TEXT)
-    stages = tuple(each for each in Stage if status in (None, each.status) and stage in (None, each))
+    stages = tuple(
+        each for each in Stage if status in (None, each.status) and (named is None or each in named)
+    )
     if not stages:
         return None
     return Filter(() if len(stages) == len(Stage) else stages, text, playlist_id)
@@ -173,6 +182,7 @@ def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type
     return post(f"/api/tasks/{{task_id}}/{name}", handler, operation)
 
 
+_STAGE_NAMES = "|".join(Stage)
 _PICTURE = {"ETag": "for `If-Range` and `If-None-Match`", "Accept-Ranges": "`bytes`"}
 ROUTES = [
     get(
@@ -187,7 +197,18 @@ ROUTES = [
             "page, whatever else is asked for.",
             parameters=(
                 Parameter("status", "only these", {"enum": ["processing", "completed", "error"]}),
-                Parameter("stage", "only these", {"enum": [stage.value for stage in Stage]}),
+                Parameter(
+                    "stage",
+                    "only these, one or more, comma-separated",
+                    {"type": "string", "pattern": f"^({_STAGE_NAMES})(,({_STAGE_NAMES}))*$"},
+                ),
+                Parameter(
+                    "sort",
+                    "`added` (if not said): newest first. `state`: what runs, the queue in its order, what "
+                    "is paused, then what has ended, the last ended first; with `q` or `playlist_id` the "
+                    "newest of those first",
+                    {"enum": list(SORTS)},
+                ),
                 Parameter(
                     "playlist_id",
                     "only the entries of this list",

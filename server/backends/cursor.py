@@ -6,33 +6,41 @@ from dataclasses import dataclass
 from typing import Self
 
 from server.errors import InvalidQuery
+from server.ports import Sorting
 
-_BY_NUMBER = re.compile(r"n(?P<number>[0-9]{1,18})")
-_IN_QUEUE = re.compile(r"q(?P<priority>-?[0-9]{1,9}),(?P<number>[0-9]{1,18})")
 _END = (1 << 63) - 1
+_FORMS = {
+    "newest": re.compile(r"n(?P<number>[0-9]{1,18})"),
+    "oldest": re.compile(r"o(?P<number>[0-9]{1,18})"),
+    "queue": re.compile(r"q(?P<rank>-?[0-9]{1,9}),(?P<number>[0-9]{1,18})"),
+    "ended": re.compile(r"e(?P<rank>-?[0-9]{1,12}),(?P<number>[0-9]{1,18})"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last task of a page: its number and, in the queue, its priority."""
+    """The last task of a page: its number, and what outranks the number: the priority in the queue, or the
+    second in which it ended.
+    """
 
+    sorting: Sorting
     number: int
-    priority: int | None = None
+    rank: int = 0
 
     @classmethod
-    def read(cls, text: str | None, *, is_queue: bool) -> Self:
+    def read(cls, text: str | None, sorting: Sorting) -> Self:
         """Decode `text`, after which the next page begins; None: the first page. Raises `InvalidQuery`."""
         if text is None:
-            return cls(0, _END) if is_queue else cls(_END)
-        found = (_IN_QUEUE if is_queue else _BY_NUMBER).fullmatch(_decoded(text))
-        cursor = found and cls(**{name: int(value) for name, value in found.groupdict().items()})
+            return cls(sorting, 0 if sorting in ("queue", "oldest") else _END, _END)
+        found = _FORMS[sorting].fullmatch(_decoded(text))
+        cursor = found and cls(sorting, **{name: int(value) for name, value in found.groupdict().items()})
         if not cursor or str(cursor) != text:  # the decoder ignores characters that are not base64
             raise InvalidQuery("cursor")
         return cursor
 
     def __str__(self) -> str:
-        plain = f"n{self.number}" if self.priority is None else f"q{self.priority},{self.number}"
-        return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+        rank = f"{self.rank}," if self.sorting in ("queue", "ended") else ""
+        return urlsafe_b64encode(f"{self.sorting[0]}{rank}{self.number}".encode()).decode().rstrip("=")
 
 
 def _decoded(cursor: str) -> str:

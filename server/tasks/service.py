@@ -13,6 +13,7 @@ from server.errors import (
     DiskFull,
     FileNotFound,
     IdempotencyMismatch,
+    InvalidQuery,
     RemedyNotOffered,
     ShuttingDown,
     StorageFailed,
@@ -30,6 +31,7 @@ from server.ports import (
     Idempotency,
     Page,
     Publisher,
+    Sorting,
     Store,
     Stream,
     Submission,
@@ -171,6 +173,36 @@ class Tasks:
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         return await self._store.page(wanted, cursor, limit)
+
+    async def page_by_state(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+        """A page of what `wanted` selects, in the order in which people read a list: what runs, what waits in
+        the order of the queue, what is paused, and what has ended, the last ended first.
+
+        Each of the four is a listing of its own; the cursor names the one in which the page ended, and where.
+        What has ended is newest first in a search and in a list: no index has those by the time of their end.
+        """
+        by_end = not wanted.text and wanted.playlist_id is None
+        orders: list[tuple[tuple[Stage, ...], Sorting]] = [
+            (wanted.only(Stage.INFO, Stage.DOWNLOAD, Stage.CONVERT), "oldest"),
+            (wanted.only(Stage.QUEUED), "newest"),
+            (wanted.only(Stage.PAUSED), "newest"),
+            (wanted.only(Stage.COMPLETED, Stage.FAILED, Stage.CANCELLED), "ended" if by_end else "newest"),
+        ]
+        parts = [replace(wanted, stages=stages, order=order) for stages, order in orders if stages]
+        at, mark, after = (cursor or "0.").partition(".")
+        if not mark or at not in {str(index) for index in range(len(parts))}:
+            raise InvalidQuery("cursor")
+        tasks: list[TaskStatus] = []
+        for index in range(int(at), len(parts)):
+            left = limit - len(tasks)
+            page = await self._store.page(parts[index], after or None, left or 1)
+            if not left and page.tasks:
+                return Page(tasks, f"{index}.")
+            tasks += page.tasks[:left]
+            if left and page.next_cursor:
+                return Page(tasks, f"{index}.{page.next_cursor}")
+            after = ""
+        return Page(tasks, None)
 
     async def any_queued(self) -> bool:
         return bool((await self._store.page(Filter(stages=(Stage.QUEUED,)), None, 1)).tasks)

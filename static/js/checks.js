@@ -41,9 +41,8 @@ export class Checks {
   async look(signal) {
     const [before, how] = [[...this.#list.tasks], { signal, patience: PATIENCE_MS }]
     const page = await this.#source.page({ limit: FIRST_PAGE }, how)
-    const running = page.next_cursor ? await this.#source.pinned(how) : []
     const seen = [...idsOf(before.filter(isRunning)), ...this.#inSight()]
-    return this.#compare(before, page, running, seen, how)
+    return this.#compare(before, page, seen, how)
   }
 
   /**
@@ -54,9 +53,9 @@ export class Checks {
     await this.look(signal) // what the reader sees comes first
     const before = [...this.#list.tasks]
     const edge = this.#list.edge ?? this.#list.order.last(before)
-    const page = await this.#source.pages({}, this.#reaches(edge), { signal })
+    const page = await this.#source.pages(this.#reaches(edge), { signal })
     this.#pages.reached(page)
-    await this.#compare(before, page, [], idsOf([...before, ...this.#tasks.unfinished]), { signal })
+    await this.#compare(before, page, idsOf([...before, ...this.#tasks.unfinished]), { signal })
   }
 
   /**
@@ -66,13 +65,9 @@ export class Checks {
   async judge(signal) {
     const doubtful = this.#list.doubts.flatMap((id) => this.#tasks.get(id) ?? [])
     if (!doubtful.length) return
-    const others = doubtful.filter((task) => !isRunning(task))
-    const running = others.length < doubtful.length ? await this.#source.pinned({ signal }) : []
-    const reaches = this.#reaches(this.#list.order.last(others))
-    const page = others.length ? await this.#source.pages({}, reaches, { signal }) : { tasks: [] }
-    const listed = [...page.tasks, ...running]
-    this.#list.rule.missed(without(doubtful, listed))
-    this.#tasks.mergeAll(listed)
+    const page = await this.#source.pages(this.#reaches(this.#list.order.last(doubtful)), { signal })
+    this.#list.rule.missed(without(doubtful, page.tasks))
+    this.#tasks.mergeAll(page.tasks)
     this.#tasks.flush()
     for (const { task_id } of doubtful) {
       const task = this.#tasks.get(task_id)
@@ -84,12 +79,11 @@ export class Checks {
    * Take in the listed tasks, and ask by id for those that are missing: they do not match any more, or were removed.
    * @param {Task[]} before  what was shown when the server was asked
    * @param {Page} page
-   * @param {Task[]} running
    * @param {string[]} known  ids to ask for unless they were listed
    * @param {How} how
    */
-  async #compare(before, page, running, known, how) {
-    const listed = [...page.tasks, ...running]
+  async #compare(before, page, known, how) {
+    const listed = page.tasks
     const last = page.next_cursor ? page.tasks.at(-1) : undefined
     const missing = without(this.#list.order.asFarAs(last, before), listed)
     this.#list.rule.missed(missing.filter((task) => this.#list.get(task.task_id) === task))
@@ -108,7 +102,7 @@ export class Checks {
    * @param {Task | undefined} task  undefined: any listing is enough
    */
   #reaches(task) {
-    return (/** @type {Task} */ last) => !task || this.#list.order.comparePages(last, task) >= 0
+    return (/** @type {Task} */ last) => !task || this.#list.order.compare(last, task) >= 0
   }
 }
 

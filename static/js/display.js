@@ -16,7 +16,6 @@ export class Display extends EventTarget {
   #rows
   #hold
   #summary
-  #pages
   #list
   #agenda
   #i18n
@@ -28,26 +27,24 @@ export class Display extends EventTarget {
    * @param {import("./rows.js").Rows} parts.rows
    * @param {import("./hold.js").Hold} parts.hold
    * @param {import("./summary.js").Summary} parts.summary
-   * @param {import("./pages.js").Pages} parts.pages
    * @param {import("./list.js").TaskList} parts.list
    * @param {import("./tasks.js").Tasks} parts.tasks
    * @param {import("./agenda.js").Agenda} parts.agenda
    * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor({ root, view, rows, hold, summary, pages, list, tasks, agenda, i18n }) {
+  constructor({ root, view, rows, hold, summary, list, tasks, agenda, i18n }) {
     super()
     this.#root = root
     this.#view = view
     this.#rows = rows
     this.#hold = hold
     this.#summary = summary
-    this.#pages = pages
     this.#list = list
     this.#agenda = agenda
     this.#i18n = i18n
     on(tasks, "change", (changes) => this.#changed(changes))
     on(tasks, "removed", (ids) => this.#removed(ids))
-    on(agenda, "answered", ({ question }) => this.#answered(question))
+    on(agenda, "answered", (answer) => this.#answered(answer))
     on(hold, "hold", () => view.hold())
     on(hold, "release", () => this.#release())
     this.#due.addEventListener("click", () => hold.end())
@@ -75,15 +72,15 @@ export class Display extends EventTarget {
 
   show() {
     this.#rows.render(() => void this.#view.refresh())
-    this.#summary.show(!this.#pages.hasMore)
+    this.#summary.show(this.#list)
     this.#tell()
     if (this.#list.doubts.length) setTimeout(() => this.#agenda.add("judge"), DOUBT_MS)
   }
 
-  /** @param {string} question */
-  #answered(question) {
+  /** @param {{question: string, result: any}} answer */
+  #answered({ question, result }) {
     if (question === "first") return this.begin()
-    if (question === "more" && this.#view.isHeld) this.#rows.render(() => this.#view.extend())
+    if (question === "more") this.#rows.render(() => this.#view.extend(result))
     this.show()
   }
 

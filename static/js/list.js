@@ -1,6 +1,6 @@
 // @ts-check
-// The tasks that belong to what the reader chose, in their order: those of the pages that were loaded, and what
-// works or waits.
+// The tasks that belong to what the reader chose, in their order, as far down as pages were loaded: nothing below the
+// last of them is listed, so what is loaded next moves nothing.
 
 import { Order } from "./order.js"
 import { Rule } from "./rule.js"
@@ -12,7 +12,7 @@ import { Sequence } from "./sequence.js"
 export class TaskList {
   rule = new Rule()
   order = new Order()
-  /** The last task of the last page that was loaded; null: there are no more pages. @type {Task | null} */
+  /** The last task that was loaded, as it was then; null: there are no more pages. @type {Task | null} */
   edge = null
   /** @type {Sequence<Task>} */
   #shown = this.#inOrder()
@@ -44,7 +44,7 @@ export class TaskList {
   consider(task) {
     const isShown = this.#shown.get(task.task_id) !== undefined
     const fits = this.rule.matches(task)
-    if (fits === false || !(isShown || this.#isLoaded(task))) return this.drop(task.task_id)
+    if (fits === false || !this.#isLoaded(task)) return this.drop(task.task_id)
     if (fits === undefined) this.#doubts.add(task.task_id)
     else this.#doubts.delete(task.task_id)
     if (fits || isShown) this.#shown.put(task)
@@ -63,10 +63,21 @@ export class TaskList {
    */
   reset(rule, tasks) {
     this.rule = rule
-    this.order = new Order(new Sections(new Date(), rule.sort))
+    this.order = new Order(new Sections(new Date(), rule.sort, rule.text !== ""))
     this.#shown = this.#inOrder()
     this.#doubts.clear()
     for (const task of tasks) this.consider(task)
+  }
+
+  /**
+   * The list is loaded as far as these tasks go.
+   * @param {Task[]} tasks
+   * @param {boolean} hasMore
+   */
+  reach(tasks, hasMore) {
+    const [before, last] = [this.edge, this.order.last(tasks)]
+    if (!hasMore) this.edge = null
+    else if (last && (!before || this.order.compare(last, before) > 0)) this.edge = last
   }
 
   #inOrder() {
@@ -76,7 +87,6 @@ export class TaskList {
 
   /** @param {Task} task */
   #isLoaded(task) {
-    if (this.rule.pinned.includes(task.stage)) return true
-    return this.edge === null || this.order.comparePages(task, this.edge) <= 0
+    return this.edge === null || this.order.compare(task, this.edge) <= 0
   }
 }

@@ -33,6 +33,7 @@ import {
   session,
   settings,
   submit,
+  summary,
   tasks,
   together,
   undo,
@@ -89,7 +90,10 @@ on(tasks, "removed", (ids) => {
   counts.stale()
 })
 on(selection, "change", () => rows.ids.forEach((id) => rows.row(id)?.select(selection.has(id))))
-on(counts, "change", () => showLines())
+on(counts, "change", () => {
+  showLines()
+  summary.show(list)
+})
 on(agenda, "answered", ({ question }) => {
   if (question !== "first") return
   counts.stale()

@@ -41,26 +41,29 @@ export class Pages {
     const { rule } = this.#filter
     this.#tasks.listen()
     const page = await this.#source.page({ limit: FIRST_PAGE }, { signal })
-    const pinned = page.next_cursor ? await this.#source.pinned({ signal }) : []
-    this.#tasks.mergeAll([...page.tasks, ...pinned])
+    this.#tasks.mergeAll(page.tasks)
+    this.#list.reset(rule, [])
+    this.#list.edge = null
     this.reached(page)
-    this.#list.reset(rule, this.#tasks.heard) // with what came meanwhile over the feed
+    for (const task of this.#tasks.heard) this.#list.consider(task) // with what came meanwhile over the feed
     this.#tasks.flush()
   }
 
   /**
-   * The next page that holds anything new: what is pinned is shown already.
+   * The next page that holds anything new: a task that has moved meanwhile may be on two. Returns the ids on it.
    * @param {AbortSignal} signal
    */
   async more(signal) {
-    let hasNews = false
-    while (this.hasMore && !hasNews) {
+    /** @type {string[]} */
+    let news = []
+    while (this.hasMore && !news.length) {
       const page = await this.#source.page({ limit: LARGEST_PAGE, cursor: this.#cursor }, { signal })
-      hasNews = page.tasks.some((task) => !this.#list.get(task.task_id))
+      news = page.tasks.map((task) => task.task_id).filter((id) => !this.#list.get(id))
       this.reached(page)
       this.#tasks.mergeAll(page.tasks)
     }
     this.#tasks.flush()
+    return news
   }
 
   /**
@@ -69,7 +72,7 @@ export class Pages {
    */
   reached({ tasks, next_cursor }) {
     this.#cursor = next_cursor
-    this.#list.edge = next_cursor ? (tasks.at(-1) ?? null) : null
+    this.#list.reach(tasks, next_cursor !== undefined)
   }
 
   /** Show nothing any more. */

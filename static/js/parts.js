@@ -84,13 +84,13 @@ export const intake = new Intake(
 )
 export const { box, submit } = intake
 export const notices = new Notices(i18n)
-export const summary = new Summary(tasks, i18n, notices)
+export const counts = new Counts(api, filterForm, i18n)
+export const summary = new Summary(tasks, counts, i18n, notices)
 export const refusals = new Refusals()
 export const announcer = new Announcer(byId("news", HTMLElement), i18n)
 export const menu = new Menu(i18n)
 export const readiness = new Readiness(api, i18n)
 export const selection = new Selection()
-export const counts = new Counts(api, filterForm, i18n)
 export const together = new Together({ selection, tasks, undo, api, actions, rows, i18n })
 const remedies = async () => {
   const { Remedies } = await fetched(import("./remedies.js"), i18n)
@@ -116,7 +116,6 @@ export const display = new Display({
   rows,
   hold,
   summary,
-  pages,
   list,
   tasks,
   agenda,

@@ -7,15 +7,15 @@ import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** @typedef {{query: {status?: string}, stages?: readonly import("./task.js").Stage[]}} Choice */
+/** @typedef {{status?: string, stages?: readonly import("./task.js").Stage[]}} Choice */
 
-/** The query of each choice, and which stages of the answer belong to it. @type {Record<string, Choice>} */
+/** What each choice asks for. @type {Record<string, Choice>} */
 export const CHOICES = {
-  all: { query: {} },
-  active: { query: { status: "processing" }, stages: RUNNING_STAGES },
-  waiting: { query: { status: "processing" }, stages: WAITING_STAGES },
-  completed: { query: { status: "completed" } },
-  failed: { query: { status: "error" } },
+  all: {},
+  active: { stages: RUNNING_STAGES },
+  waiting: { stages: WAITING_STAGES },
+  completed: { status: "completed" },
+  failed: { status: "error" },
 }
 
 export class Rule {
@@ -53,17 +53,12 @@ export class Rule {
 
   /** As the query of `GET /api/tasks`. */
   get query() {
-    return { ...CHOICES[this.#choice].query, q: this.#text }
+    const { status, stages } = CHOICES[this.#choice]
+    return { sort: this.sort, status, stage: stages?.join(","), q: this.#text }
   }
 
   get isAll() {
     return this.#choice === "all" && !this.#text
-  }
-
-  /** The stages whose tasks are shown although they are older than the pages that were loaded. */
-  get pinned() {
-    if (this.#choice === "all") return [...RUNNING_STAGES, ...WAITING_STAGES]
-    return CHOICES[this.#choice].stages ?? []
   }
 
   /**
@@ -71,7 +66,7 @@ export class Rule {
    * @param {Task} task
    */
   matches(task) {
-    const { query: { status }, stages } = CHOICES[this.#choice]
+    const { status, stages } = CHOICES[this.#choice]
     if ((status && task.status !== status) || (stages && !stages.includes(task.stage))) return false
     return this.#text ? this.#findings.has(task) : true
   }

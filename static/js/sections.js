@@ -1,7 +1,7 @@
 // @ts-check
 // Which section of the list a task stands in, by what it does or by the day on which it ended.
 
-import { isFinal, isRunning } from "./task.js"
+import { endOf, isFinal, isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
@@ -18,14 +18,19 @@ export class Sections {
   /** Dates are expensive to parse, and sorting needs them again and again. @type {WeakMap<Task, number>} */
   #known = new WeakMap()
 
-  #isByState
+  /** Whether what runs and what waits stands above what has ended. */
+  isByState
+  /** Whether what has ended stands by the time of its end. */
+  isByEnd
 
   /**
    * @param {Date} now
    * @param {string} sort
+   * @param {boolean} isSearched  what is found stands by the day on which it was added: so the server lists it
    */
-  constructor(now = new Date(), sort = SORTS[0]) {
-    this.#isByState = sort === SORTS[0]
+  constructor(now = new Date(), sort = SORTS[0], isSearched = false) {
+    this.isByState = sort === SORTS[0]
+    this.isByEnd = this.isByState && !isSearched
     this.#today = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime()
     this.#yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).getTime()
   }
@@ -37,8 +42,8 @@ export class Sections {
 
   /** @param {Task} task */
   of(task) {
-    if (this.#isByState && isRunning(task)) return NOW
-    if (this.#isByState && !isFinal(task)) return WAITING
+    if (this.isByState && isRunning(task)) return NOW
+    if (this.isByState && !isFinal(task)) return WAITING
     let section = this.#known.get(task)
     if (section === undefined) this.#known.set(task, section = this.#dayOf(task))
     return section
@@ -68,8 +73,8 @@ export class Sections {
   }
 
   /** @param {Task} task */
-  #dayOf({ completed_at, created_at }) {
-    const ended = new Date(this.#isByState ? (completed_at ?? created_at) : created_at)
+  #dayOf(task) {
+    const ended = new Date(this.isByEnd ? endOf(task) : task.created_at)
     if (ended.getTime() >= this.#today) return this.#today // clocks differ: nothing ended tomorrow
     if (ended.getTime() >= this.#yesterday) return this.#yesterday
     return new Date(ended.getFullYear(), ended.getMonth(), 1).getTime()

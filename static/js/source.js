@@ -1,8 +1,6 @@
 // @ts-check
 // Where lists come from: `GET /api/tasks`, as the filter asks for it, or by name.
 
-import { WAITING_STAGES } from "./task.js"
-
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
 /** @typedef {{signal: AbortSignal, patience?: number}} How */
@@ -38,32 +36,18 @@ export class Source {
 
   /**
    * The first pages as one, until they hold enough.
-   * @param {import("./api.js").Query} query
    * @param {(last: Task) => boolean} isEnough
    * @param {How} how
    */
-  async pages(query, isEnough, how) {
+  async pages(isEnough, how) {
     /** @type {Page} */
     const whole = { tasks: [] }
     do {
-      const page = await this.page({ ...query, limit: LARGEST_PAGE, cursor: whole.next_cursor }, how)
+      const page = await this.page({ limit: LARGEST_PAGE, cursor: whole.next_cursor }, how)
       whole.tasks.push(...page.tasks)
       whole.next_cursor = page.next_cursor
     } while (whole.next_cursor && !whole.tasks.slice(-1).some(isEnough))
     return whole
-  }
-
-  /**
-   * What is shown although it may be older than the pages that were loaded: all that runs, and what of the queue
-   * comes next.
-   * @param {How} how
-   */
-  async pinned(how) {
-    const asked = this.#filter.rule.pinned.map((stage) => {
-      const isEnough = () => WAITING_STAGES.includes(stage) // thousands may wait
-      return this.pages({ status: undefined, stage }, isEnough, how)
-    })
-    return (await Promise.all(asked)).flatMap((page) => page.tasks)
   }
 
   /**

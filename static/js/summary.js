@@ -2,39 +2,59 @@
 // How much is going on: in the header, and in the tab's title for those who look elsewhere.
 
 import { byId, setText } from "./dom.js"
-import { isRunning } from "./task.js"
+import { isFinal, isRunning, isWaitingInQueue, RUNNING_STAGES } from "./task.js"
 
 export class Summary {
-  #counts = byId("summary", HTMLElement)
+  #element = byId("summary", HTMLElement)
   #speed = byId("speed", HTMLElement)
   #tasks
+  #counts
   #i18n
   #notices
 
   /**
    * @param {import("./tasks.js").Tasks} tasks
+   * @param {{stages: Record<string, number>}} counts  as the server last said
    * @param {import("./i18n.js").I18n} i18n
    * @param {{text: string}} notices  what ended while the reader looked elsewhere
    */
-  constructor(tasks, i18n, notices) {
+  constructor(tasks, counts, i18n, notices) {
     this.#notices = notices
     this.#tasks = tasks
+    this.#counts = counts
     this.#i18n = i18n
   }
 
-  /** @param {boolean} knowsAll  false: there are pages that were not loaded, so more may be waiting */
-  show(knowsAll) {
-    const tasks = this.#tasks.unfinished
-    const running = tasks.filter(isRunning)
-    const waiting = tasks.filter((task) => task.stage === "queued").length
+  /** @param {import("./list.js").TaskList} list  where it was not loaded to its end, the server's counts stand in */
+  show({ edge, order }) {
+    const running = this.#tasks.unfinished.filter(isRunning)
+    const waiting = this.#tasks.unfinished.filter(isWaitingInQueue)
     const speed = running.reduce((sum, task) => sum + (task.speed ?? 0), 0)
-    const texts = []
-    if (running.length) texts.push(this.#i18n.t("summary.running", { n: running.length }))
-    if (waiting) texts.push(this.#i18n.t("summary.waiting", { n: knowsAll ? waiting : `${waiting}+` }))
+    const isByState = order.sections.isByState
+    const [knowsRunning, knowsWaiting] = [
+      !edge || (isByState && !isRunning(edge)),
+      !edge || (isByState && isFinal(edge)),
+    ]
+    const texts = [
+      ["summary.running", this.#count(running, knowsRunning, RUNNING_STAGES)],
+      ["summary.waiting", this.#count(waiting, knowsWaiting, ["queued"])],
+    ].flatMap(([key, n]) => (n ? [this.#i18n.t(String(key), { n })] : []))
     document.title = [this.#notices.text || texts.join(" · "), this.#i18n.t("app.name")].filter(Boolean).join(
       " – ",
     )
-    setText(this.#counts, texts.join(" · "))
+    setText(this.#element, texts.join(" · "))
     setText(this.#speed, speed ? this.#i18n.format.speed(speed) : "")
+  }
+
+  /**
+   * How many there are, by the list or by the server.
+   * @param {import("./task.js").Task[]} listed
+   * @param {boolean} isAll  false: there may be more of them below
+   * @param {readonly string[]} stages
+   */
+  #count(listed, isAll, stages) {
+    if (isAll) return listed.length
+    const counted = stages.reduce((sum, stage) => sum + (this.#counts.stages[stage] ?? 0), 0)
+    return counted >= listed.length ? counted : `${listed.length}+` // they are not here yet, or out of date
   }
 }

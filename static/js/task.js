@@ -50,6 +50,12 @@ export const isWaitingInQueue = (task) => task.stage === "queued"
 /** @param {Task} task */
 export const isFinal = (task) => task.status !== "processing"
 
+/**
+ * When it ended, as a text whose order is that of time.
+ * @param {Task} task
+ */
+export const endOf = ({ completed_at, created_at }) => completed_at ?? created_at
+
 /** Matches a visible character: some titles are nothing but blanks. */
 const VISIBLE = /[^\s\p{C}]/u
 

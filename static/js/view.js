@@ -48,13 +48,14 @@ export class View {
     return true
   }
 
-  /** The reader has come to the end of held rows: append the rows that follow. */
-  extend() {
+  /**
+   * More was loaded, all of it below: append it at once, also to rows that are held.
+   * @param {string[]} ids
+   */
+  extend(ids) {
     if (!this.isHeld) return void this.refresh()
-    const tasks = this.#list.tasks
-    const last = this.items.findLast((task) => this.#list.get(task.task_id))
-    const rest = tasks.slice(last ? this.#list.indexOf(last.task_id) + 1 : 0)
-    for (const task of rest.filter(({ task_id }) => !this.#held.has(task_id))) {
+    const rows = ids.flatMap((id) => (this.#held.has(id) ? [] : this.#list.get(id) ?? []))
+    for (const task of rows.sort((a, b) => this.#list.order.compare(a, b))) {
       this.#held.set(task.task_id, this.items.push(task) - 1)
       this.#due.delete(task.task_id)
       this.#lengthen(this.#list.order.sections.of(task))
@@ -85,10 +86,10 @@ export class View {
     return this.isHeld ? (this.#held.get(id) ?? -1) : this.#list.indexOf(id)
   }
 
-  /** @param {number} key */
+  /** @param {number} key  a row of a section that is there already stands in the last one until rows are released */
   #lengthen(key) {
     const last = this.sections.at(-1)
-    if (last?.key === key) last.to += 1
+    if (last && this.sections.some((section) => section.key <= key)) last.to += 1
     else this.sections.push({ key, from: this.items.length - 1, to: this.items.length })
   }
 }

@@ -65,7 +65,7 @@ def _starter(folder: Path) -> Callable[[], Awaitable[float]]:
 
 
 def _page(number: int) -> str:
-    return f"/api/tasks?limit={PAGE}&cursor={Cursor(number)}"
+    return f"/api/tasks?limit={PAGE}&cursor={Cursor('newest', number)}"
 
 
 def search(text: str) -> Callable[[int], list[str]]:

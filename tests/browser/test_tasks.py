@@ -121,6 +121,8 @@ async def test_all_that_runs_is_shown_and_counted_however_many_there_are(
         await load_all(page)
         running, others = list(api.tasks)[:250], list(api.tasks)[250:]
         assert await scroll_through(page) == [*running, *reversed(others)]
+        await api.put("task-0001", "completed")
+        await expect(page).to_have_title("249 个进行中 – Clipwire")
 
 
 @pytest.mark.long

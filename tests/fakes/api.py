@@ -265,7 +265,9 @@ class FakeApi:
         return socket
 
     def _fits(self, task: Task, query: Any) -> bool:
-        if any(task[name] != query[name] for name in ("status", "stage") if name in query):
+        if query.get("status", task["status"]) != task["status"]:
+            return False
+        if task["stage"] not in query.get("stage", task["stage"]).split(","):
             return False
         if "q" in query and task["task_id"] in self.hidden_from_search:
             return False
@@ -360,10 +362,30 @@ def localized(task: Task, language: str) -> Task:
 
 
 def _place(query: Any) -> Callable[[Task], tuple[int, ...]]:
-    """The sort key of a listing: newest first, but the queue in its own order."""
+    """The sort key of a listing: newest first, but the queue in its own order, or by state."""
     if query.get("stage") == "queued":
-        return lambda task: (-task.get("rank", 0), -task["priority"], task["number"])
-    return lambda task: (0, -task["number"])
+        return _in_queue
+    if query.get("sort") != "state":
+        return lambda task: (0, -task["number"])
+
+    def by_state(task: Task) -> tuple[int, ...]:
+        match task["stage"]:
+            case "info" | "download" | "convert":
+                return (0, task["number"])
+            case "queued":
+                return (1, *_in_queue(task))
+            case "paused":
+                return (2, -task["number"])
+        if "q" in query:
+            return (3, -task["number"])
+        ended = datetime.fromisoformat(task.get("completed_at") or task["created_at"])
+        return (3, -int(ended.timestamp()), -task["number"])
+
+    return by_state
+
+
+def _in_queue(task: Task) -> tuple[int, ...]:
+    return (-task.get("rank", 0), -task["priority"], task["number"])
 
 
 def _problem(status: int, code: str, detail: str, **more: object) -> web.Response:

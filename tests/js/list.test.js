@@ -28,16 +28,28 @@ test("a list holds what fits, and lets go what fits no more", () => {
   assert.deepEqual(numbers(list), [2])
 })
 
-test("below the last page that was loaded there is only what works or waits", () => {
-  const ended = (/** @type {number} */ number) => newTask(number, { stage: "completed" })
-  const list = listOf(new Rule(), ended(9), ended(5))
-  list.edge = ended(5)
-  list.consider(ended(3))
-  list.consider(newTask(2, { stage: "download" }))
-  list.consider(newTask(1))
-  assert.deepEqual(numbers(list), [2, 1, 9, 5])
-  list.consider(ended(2))
-  assert.deepEqual(numbers(list), [1, 9, 5, 2]) // it does not vanish before the eyes of who watched it
+test("below the last task that was loaded nothing is listed: what is loaded next would come above it", () => {
+  const list = listOf(new Rule(), newTask(1), newTask(2))
+  list.reach([newTask(2)], true)
+  list.consider(newTask(3))
+  list.consider(newTask(4, { stage: "paused" }))
+  list.consider(newTask(5, { stage: "completed" }))
+  list.consider(newTask(6, { stage: "download" })) // stands above
+  assert.deepEqual(numbers(list), [6, 1, 2])
+  list.reach([newTask(3), newTask(4, { stage: "paused" })], true)
+  list.consider(newTask(3))
+  list.consider(newTask(4, { stage: "paused" }))
+  assert.deepEqual(numbers(list), [6, 1, 2, 3, 4])
+  list.reach([], false)
+  list.consider(newTask(5, { stage: "completed" }))
+  assert.deepEqual(numbers(list), [6, 1, 2, 3, 4, 5])
+})
+
+test("what moves below the last task that was loaded is loaded with what stands there", () => {
+  const list = listOf(new Rule(), newTask(1, { stage: "download" }), newTask(2))
+  list.reach([newTask(2)], true)
+  list.consider(newTask(1, { stage: "completed" }))
+  assert.deepEqual(numbers(list), [2])
 })
 
 test("only the server says what holds a text: until it does, nothing comes or goes", () => {
@@ -72,5 +84,5 @@ test("what does not have the wanted status is judged without the server", () => 
   const rule = new Rule("failed", "bread")
   assert.equal(rule.matches(newTask(1)), false)
   assert.equal(rule.matches(newTask(1, { stage: "cancelled" })), undefined)
-  assert.deepEqual(rule.query, { status: "error", q: "bread" })
+  assert.deepEqual(rule.query, { sort: "state", status: "error", stage: undefined, q: "bread" })
 })

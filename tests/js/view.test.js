@@ -58,23 +58,28 @@ test("what came and went again, or moved and moved back, is not due", () => {
   assert.equal(view.due, 0)
 })
 
-test("whoever scrolls to the end of a held list is shown what follows, and what belongs above waits", () => {
-  const old = { stage: /** @type {const} */ ("completed"), status: /** @type {const} */ ("completed") }
-  const at = (/** @type {string} */ completed_at) => ({ ...old, completed_at })
-  const { list, view } = viewOf(
-    newTask(9, at("2020-02-01T00:00:00Z")),
-    newTask(8, at("2020-02-01T00:00:00Z")),
-  )
+test("what is loaded below held rows is appended at once, and what belongs above waits", () => {
+  const at = (/** @type {number} */ number, /** @type {string} */ completed_at) =>
+    newTask(number, { stage: "completed", completed_at })
+  const { list, view } = viewOf(at(9, "2020-02-03T00:00:00Z"), at(8, "2020-02-02T00:00:00Z"))
   view.hold()
-  for (const task of [newTask(7, at("2020-02-02T12:00:00Z")), newTask(6, at("2020-01-02T12:00:00Z"))]) {
+  const loaded = [at(7, "2020-02-01T12:00:00Z"), at(6, "2020-01-02T12:00:00Z")]
+  for (const task of [...loaded, at(10, "2020-03-02T12:00:00Z")]) {
     list.consider(task)
     view.changed(task.task_id)
   }
-  const above = newTask(10, at("2020-03-02T12:00:00Z"))
-  list.consider(above)
-  view.changed(above.task_id)
-  view.extend()
+  view.extend(["task-6", "task-7"])
   assert.deepEqual(numbers(view), [9, 8, 7, 6])
   assert.deepEqual(view.sections.map(({ from, to }) => [from, to]), [[0, 3], [3, 4]])
   assert.equal(view.due, 1)
+})
+
+test("what is loaded comes last although its section is above by now: nothing that is held moves", () => {
+  const { list, view, change } = viewOf(newTask(1), newTask(2))
+  view.hold()
+  change(newTask(2, { stage: "completed" }))
+  list.consider(newTask(3))
+  view.extend(["task-3"])
+  assert.deepEqual(numbers(view), [1, 2, 3])
+  assert.equal(view.sections.length, 1)
 })

@@ -32,7 +32,16 @@ Row = Sequence[Any]  # number, priority, status
 
 _COLUMNS = "SELECT number, priority, status FROM tasks WHERE NOT removed"
 _NEWEST = " ORDER BY number DESC LIMIT %s"
+_OLDEST = " ORDER BY number LIMIT %s"
 _QUEUE_ORDER = " ORDER BY priority DESC, number LIMIT %s"
+_ENDED = """
+    SELECT number, extract(epoch FROM ended_at)::bigint AS rank, status FROM tasks WHERE NOT removed
+        AND stage = %s AND ended_at IS NOT NULL"""
+_SAME_SECOND = " AND ended_at = to_timestamp(%s) AND number < %s"  # thousands may have ended in one
+_EARLIER = " AND ended_at < to_timestamp(%s)"
+_ENDED_ORDER = " ORDER BY ended_at DESC, number DESC LIMIT %s"
+_ENDED_MERGED = " ORDER BY rank DESC, number DESC LIMIT %s"
+_LATEST = 253_402_300_799  # the last second of the year 9999
 _CONTAINING = " AND position(%s IN search) > 0"
 _MERGED = "SELECT * FROM ({}) AS merged"
 LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM tasks"
@@ -52,20 +61,43 @@ _INDEXED = """
 
 def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
     """The query for a page of `wanted`, which looks for the folded `text` in each task that it reads."""
-    if wanted.is_queue:
-        narrow, of_list = (
-            (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id is not None else ("", [])
-        )
+    narrow, of_list = (
+        (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id is not None else ("", [])
+    )
+    if wanted.sorting == "queue":
         return _merged(
             [
                 _part(" AND stage = 'queued' AND priority = %s AND number > %s" + narrow, text, _QUEUE_ORDER,
-                      limit, after.priority, after.number, *of_list),
+                      limit, after.rank, after.number, *of_list),
                 _part(" AND stage = 'queued' AND priority < %s" + narrow, text, _QUEUE_ORDER, limit,
-                      after.priority, *of_list),
+                      after.rank, *of_list),
             ],
             _QUEUE_ORDER,
             limit,
         )  # fmt: skip
+    if wanted.sorting == "ended":
+        rank = min(after.rank, _LATEST)
+        end = narrow + (_CONTAINING if text else "") + _ENDED_ORDER
+        bound = [*of_list, *([text] if text else []), limit]
+        ended: list[Query] = [
+            part
+            for stage in wanted.stages
+            for part in (
+                (_ENDED + _SAME_SECOND + end, [stage.value, rank, after.number, *bound]),
+                (_ENDED + _EARLIER + end, [stage.value, rank, *bound]),
+            )
+        ]
+        return _merged(ended, _ENDED_MERGED, limit)
+    if wanted.sorting == "oldest":
+        where = " AND stage = %s AND number > %s" + narrow
+        return _merged(
+            [
+                _part(where, text, _OLDEST, limit, stage.value, after.number, *of_list)
+                for stage in wanted.stages
+            ],
+            _OLDEST,
+            limit,
+        )
     if wanted.playlist_id is not None:
         where = " AND playlist_id = %s AND number < %s AND stage || '' = ANY(%s)"
         stages = _values(wanted.stages or tuple(Stage))

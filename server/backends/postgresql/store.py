@@ -37,7 +37,7 @@ from server.backends.rows import (
 )
 from server.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.models import Stage, StoredFile, Task, TaskStatus
-from server.ports import Filter, Idempotency, Page, Submission
+from server.ports import Filter, Idempotency, Page, Sorting, Submission
 from server.stored import known_stage
 
 log = logging.getLogger(__name__)
@@ -219,16 +219,16 @@ class PostgresStore:
         return list(readable(read_task, await self._fetch(_UNFINISHED)))
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
-        after = Cursor.read(cursor, is_queue=wanted.is_queue)
+        after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
         if not is_text(text) or not is_text(wanted.playlist_id or ""):
             return Page([], None)
-        is_list = wanted.is_queue or wanted.playlist_id is not None
+        is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
             rows = await self._search(wanted.stages or tuple(Stage), text, after.number, limit + 1)
         else:
             rows = await self._query(pages.page_query(wanted, text, after, limit + 1))
-        return _page(rows, limit, is_queue=wanted.is_queue)
+        return _page(rows, limit, wanted.sorting)
 
     async def _search(self, stages: Sequence[Stage], text: str, end: int, limit: int) -> Sequence[pages.Row]:
         [(last,)] = await self._fetch(pages.LAST_NUMBER)
@@ -337,10 +337,10 @@ async def _rows(sql: str, values: Sequence[object], db: AsyncConnection) -> list
     return await (await db.execute(sql.encode(), values)).fetchall()
 
 
-def _page(rows: Sequence[pages.Row], limit: int, *, is_queue: bool) -> Page:
+def _page(rows: Sequence[pages.Row], limit: int, sorting: Sorting) -> Page:
     shown = rows[:limit]
     tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
     if len(rows) <= limit:
         return Page(tasks, None)
-    number, priority, _ = shown[-1]
-    return Page(tasks, str(Cursor(number, priority if is_queue else None)))
+    number, rank, _ = shown[-1]
+    return Page(tasks, str(Cursor(sorting, number, rank)))

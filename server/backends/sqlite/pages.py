@@ -30,32 +30,53 @@ _MATCHING = (
     "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
     "ON tasks.number = tasks_text.rowid WHERE tasks_text MATCH ? AND tasks_text.rowid < ? AND removed = 0"
 )
+_OLDER = _COLUMNS + "WHERE stage = ? AND removed = 0 AND number > ?"
+_ENDED = (
+    "SELECT number, ended_at, status FROM tasks INDEXED BY tasks_stage_ended WHERE stage = ? "
+    "AND ended_at IS NOT NULL AND removed = 0 AND "
+)
 _CONTAINING = " AND instr(search, ?) > 0"
-_NEWEST = " ORDER BY number DESC LIMIT ?"
-_QUEUE_ORDER = " ORDER BY priority DESC, number LIMIT ?"
+_ORDERS = {
+    "newest": " ORDER BY number DESC LIMIT ?",
+    "oldest": " ORDER BY number LIMIT ?",
+    "queue": " ORDER BY priority DESC, number LIMIT ?",
+    "ended": " ORDER BY ended_at DESC, number DESC LIMIT ?",
+}
 
 Query = tuple[str, list[object]]  # SQL, and the values bound to it
 
 
 def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: int) -> Query | None:
-    """The SQL and its values, for rows of number, priority and status; None if there is nothing to find.
+    """The SQL and its values, for rows of number, rank and status; None if there is nothing to find.
 
     `text` is folded; `match` is what `search.match_expression` made of it.
     """
-    order = _QUEUE_ORDER if wanted.is_queue else _NEWEST
     queries = list(_queries(wanted, text, match, after))
     if not queries:
         return None
     values = [value for _, bound in queries for value in bound]
-    return " UNION ALL ".join(sql for sql, _ in queries) + order, [*values, limit]
+    return " UNION ALL ".join(sql for sql, _ in queries) + _ORDERS[wanted.sorting], [*values, limit]
 
 
 def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
     playlist_id = wanted.playlist_id
-    if wanted.is_queue:
-        narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id is not None else ("", [])
-        yield _containing(text, _QUEUE_SAME + narrow, [after.priority, after.number, *value])
-        yield _containing(text, _QUEUE_LOWER + narrow, [after.priority, *value])
+    narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id is not None else ("", [])
+    if wanted.sorting == "queue":
+        yield _containing(text, _QUEUE_SAME + narrow, [after.rank, after.number, *value])
+        yield _containing(text, _QUEUE_LOWER + narrow, [after.rank, *value])
+    elif wanted.sorting == "ended":
+        for stage in wanted.stages:
+            same: list[object] = [
+                stage.value,
+                after.rank,
+                after.number,
+                *value,
+            ]  # thousands may have ended in one second
+            yield _containing(text, _ENDED + "ended_at = ? AND number < ?" + narrow, same)
+            yield _containing(text, _ENDED + "ended_at < ?" + narrow, [stage.value, after.rank, *value])
+    elif wanted.sorting == "oldest":
+        for stage in wanted.stages:
+            yield _containing(text, _OLDER + narrow, [stage.value, after.number, *value])
     elif playlist_id is not None:
         stages = json.dumps([stage.value for stage in wanted.stages or Stage])
         yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])

@@ -32,7 +32,7 @@ from server.backends.sqlite.writer import Writer
 from server.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.files.data_dir import DataDir
 from server.models import Stage, StoredFile, Task, TaskStatus
-from server.ports import Filter, Idempotency, Page, Submission
+from server.ports import Filter, Idempotency, Page, Sorting, Submission
 from server.stored import known_stage
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
@@ -191,13 +191,13 @@ class SqliteStore:
         return self._memory.unfinished()
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
-        after = Cursor.read(cursor, is_queue=wanted.is_queue)
+        after = Cursor.read(cursor, wanted.sorting)
         text = folded(wanted.text)
         asked = text if wanted.playlist_id is None else ""  # the entries of a list are read without the index
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = await self._lists.fetch(*query) if query else []
-        return _page(rows, limit, is_queue=wanted.is_queue)
+        return _page(rows, limit, wanted.sorting)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = {task_id: self._memory.get(task_id) for task_id in task_ids}
@@ -272,10 +272,10 @@ class SqliteStore:
         return None
 
 
-def _page(rows: Sequence[sqlite3.Row], limit: int, *, is_queue: bool) -> Page:
+def _page(rows: Sequence[sqlite3.Row], limit: int, sorting: Sorting) -> Page:
     shown = rows[:limit]
     tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
     if len(rows) <= limit:
         return Page(tasks, None)
-    number, priority, _ = shown[-1]
-    return Page(tasks, str(Cursor(number, priority if is_queue else None)))
+    number, rank, _ = shown[-1]
+    return Page(tasks, str(Cursor(sorting, number, rank)))
