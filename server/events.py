@@ -236,9 +236,28 @@ class Failed(_Event):
 
 
 class Joined(_Event):
-    """`count` more entries of a list have become tasks."""
+    """`count` more entries of a list have become tasks; `truncated`: there were more than it may have."""
 
     count: NonNegativeInt
+    truncated: bool = False
+
+
+class Unfolded(_Event):
+    """An entry of a list is a list itself: it becomes the first of `entries`, and the others join its list.
+
+    `truncated`: there are more than a list may have, which is `most`.
+    """
+
+    entries: tuple[Entry, ...] = Field(min_length=1)
+    truncated: bool
+    most: int
+
+
+class Grown(_Event):
+    """`count` more entries have joined a list in place of one that was a list itself."""
+
+    count: NonNegativeInt
+    truncated: bool
 
 
 class EntriesMoved(_Event):
@@ -312,8 +331,9 @@ _OfTask = (
     | Repaired
     | Prioritized
     | FinishAsked
+    | Unfolded
 )
-_OfList = Joined | Expanded | EntriesMoved
+_OfList = Joined | Expanded | EntriesMoved | Grown
 Event = _OfTask | _OfList
 
 _STILL: dict[str, object] = {"downloaded_bytes": None, "total_bytes": None, "speed": None, "eta": None}
@@ -393,6 +413,8 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, obje
             return _ended(Stage.CANCELLED, now) | {"error_code": "cancelled"}
         case Waits() | Paused() | Resumed():
             return _halted(status, event, now)
+        case Unfolded(entries=entries):
+            return _become(status, entries[0]) if stage.is_running else None
         case _:
             assert_never(event)
 
@@ -507,8 +529,10 @@ def _completed(event: Completed, now: datetime) -> dict[str, object]:
 
 def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[str, object] | None:
     match event:
-        case Joined(count=count):
-            return _joined(status, count) if status.stage is Stage.INFO else None
+        case Joined(count=count, truncated=truncated):
+            return _joined(status, count, truncated=truncated) if status.stage is Stage.INFO else None
+        case Grown(count=count, truncated=truncated):
+            return _grown(status, count, now, truncated=truncated)
         case Expanded(truncated=truncated):
             return _expanded(status, now, truncated=truncated) if status.stage is Stage.INFO else None
         case EntriesMoved(completed=completed, failed=failed):
@@ -548,13 +572,45 @@ def _resumed(status: TaskStatus, now: datetime) -> dict[str, object]:
     return _RESUMED | status.until_its_start(now)
 
 
-def _joined(status: TaskStatus, count: int) -> dict[str, object]:
+def _joined(status: TaskStatus, count: int, *, truncated: bool) -> dict[str, object] | None:
     known = status.entries or Entries()
-    return {"entries": known.model_copy(update={"total": known.total + count})}
+    change = {"total": known.total + count, "truncated": known.truncated or truncated}
+    joined = known.model_copy(update=change)
+    return {"entries": joined} if joined != known else None
+
+
+def _grown(status: TaskStatus, count: int, now: datetime, *, truncated: bool) -> dict[str, object] | None:
+    """The list may still be read, or may have failed while it was: its entries count all the same."""
+    grown = _joined(status, count, truncated=truncated)
+    if grown is None:
+        return None
+    grown["unfolded"] = status.unfolded + count
+    return grown | _led_to(status.model_copy(update=grown), now) if status.expanded else grown
+
+
+def _become(status: TaskStatus, first: Entry) -> dict[str, object]:
+    """How the task of an entry that is a list becomes that of this list's `first` entry."""
+    return (
+        _FRESH
+        | _UNTRIED
+        | _UNANNOUNCED
+        | {
+            "stage": Stage.QUEUED,
+            "url": first.shown_url,
+            "amended": status.amended | {"url": first.url},
+            "item": first.item,
+            "says": first.says,
+            "video_info": first.video_info,
+            "lists": (*status.lists, status.url),
+            "thumbnail": None,
+            "needs": None,
+        }
+    )
 
 
 def _expanded(status: TaskStatus, now: datetime, *, truncated: bool) -> dict[str, object]:
-    known = (status.entries or Entries()).model_copy(update={"truncated": truncated})
+    known = status.entries or Entries()
+    known = known.model_copy(update={"truncated": known.truncated or truncated})
     begun: dict[str, object] = {
         "stage": Stage.DOWNLOAD,
         "progress": DOWNLOAD,

@@ -65,6 +65,8 @@ class Job:
     puts the characters of a signature, see `server.tasks.players`.
     With `accept_gaps` segments that the source lacks are left out of the film.
     `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
+    `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that
+    turns out to be a list is not refused, but reported by its entries, as by `expand`.
     `expand` reports the entries after the first
     `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
     """
@@ -82,6 +84,7 @@ class Job:
     item: int | None
     accept_gaps: bool = False
     says: Mapping[str, Any] = field(default_factory=dict)
+    lists: tuple[str, ...] | None = None
     known: int
     max_playlist: int
     cookies: str | None = field(repr=False)

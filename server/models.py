@@ -494,6 +494,14 @@ class Entry(Frozen):
     uploader: str | None = None
     says: Says | None = None
 
+    @property
+    def shown_url(self) -> str:
+        return without_password(self.url.partition(SMUGGLED)[0])
+
+    @property
+    def video_info(self) -> VideoInfo:
+        return VideoInfo(title=self.title, duration=self.duration, uploader=self.uploader)
+
 
 class Entries(Stored):
     """Counts of a list's entries; `failed` counts all that have ended without being completed."""
@@ -577,6 +585,12 @@ class TaskStatus(Stored):
     says: Says | None = Field(default=None, description="what its list says of it")
     entries: Entries | None = Field(default=None, description="of a list")
     expanded: bool = Field(default=False, description="all entries of the list are tasks")
+    unfolded: NonNegativeInt = Field(
+        default=0, description="how many of a list's entries came from lists in it, rather than from itself"
+    )
+    lists: tuple[str, ...] = Field(
+        default=(), description="the links of the lists that led to an entry, its own list's first"
+    )
     finish_asked: bool = Field(
         default=False, description="a client has ended its recording: no later attempt goes on with it"
     )
@@ -646,6 +660,16 @@ class TaskStatus(Stored):
         return self.expanded and not self.stage.is_final
 
     @property
+    def host(self) -> str:
+        """The host name in lower case, without the port, by which `max_per_host` counts."""
+        return (urlsplit(self.url).hostname or "").lower()
+
+    @property
+    def read(self) -> int:
+        """How many entries a list's own child has reported so far."""
+        return self.entries.total - self.unfolded if self.entries else 0
+
+    @property
     def is_list(self) -> bool:
         return self.entries is not None
 
@@ -674,17 +698,28 @@ class TaskStatus(Stored):
         return status.model_copy(update=waits) if waits else status
 
     @classmethod
-    def of_entry(cls, playlist: "TaskStatus", found: Entry, now: datetime) -> Self:
-        """A new task for an entry `found` in `playlist`, with the list's priority and rank."""
+    def of_entry(
+        cls,
+        playlist: "TaskStatus",
+        found: Entry,
+        now: datetime,
+        index: int | None = None,
+        lists: tuple[str, ...] = (),
+    ) -> Self:
+        """A new task for an entry `found` in `playlist`, with the list's priority and rank.
+
+        `index` is its place among the list's tasks, `lists` are the lists in `playlist` that led to it.
+        """
         return cls(
             task_id=str(uuid4()),
-            url=without_password(found.url.partition(SMUGGLED)[0]),
+            url=found.shown_url,
             priority=playlist.priority,
             rank=playlist.rank,
             created_at=now,
-            video_info=VideoInfo(title=found.title, duration=found.duration, uploader=found.uploader),
+            video_info=found.video_info,
             playlist_id=playlist.task_id,
-            playlist_index=found.index,
+            playlist_index=found.index if index is None else index,
+            lists=lists or (playlist.url,),
             item=found.item,
             says=found.says,
         )
@@ -709,8 +744,7 @@ class Task:
 
     @property
     def host(self) -> str:
-        """The host name in lower case, without the port, by which `max_per_host` counts."""
-        return (urlsplit(self.status.url).hostname or "").lower()
+        return self.status.host
 
     @property
     def number(self) -> int:

@@ -123,6 +123,7 @@ class Store(Protocol):
 
         Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
         the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.
+        Unlike with `save`, a status may have another link than the task had.
         Raises `QueueFull` as `save` does.
         """
         ...

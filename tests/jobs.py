@@ -262,14 +262,14 @@ def download_job(
 ) -> jobs.Job:
     """The job that the service makes; `wishes` are fields of the request, or settings for downloads.
 
-    In `wishes`, `text` is the content of the cookie file, `item` the entry of a list, and `accept_gaps` what
-    the remedy of that name changes.
+    In `wishes`, `text` is the content of the cookie file, `item` the entry of a list, `lists` what led to it,
+    and `accept_gaps` what the remedy of that name changes.
     """
     maker, text, item = _maker(ffmpeg, **_limits(wishes)), wishes.pop("text", None), wishes.pop("item", None)
-    gaps = wishes.pop("accept_gaps", False)
+    gaps, lists = wishes.pop("accept_gaps", False), wishes.pop("lists", None)
     request = ProcessRequest(url=url, **wishes)
     lock = directory.with_suffix(".lock")
-    return maker.download(request, directory, lock, text, item, accept_gaps=gaps)
+    return maker.download(request, directory, lock, text, item, lists=lists, accept_gaps=gaps)
 
 
 def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:

@@ -190,6 +190,48 @@ async def test_an_entry_is_fetched_with_what_was_added_to_its_link_and_tells_nob
     assert "smuggle" not in json.dumps(outcome.events) + outcome.log
 
 
+# An entry that turns out to be a list.
+
+LIST = "http://media.test/list"
+
+
+async def test_an_entry_that_turns_out_to_be_a_list_is_told_by_its_entries(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await jobs.download(tmp_path / "1", site.url("/feed?count=3"), lists=(LIST,))
+    assert outcome.last == {"kind": "expanded", "truncated": False}
+    assert links(outcome) == [f"video.mp4?times={n}" for n in (1, 2, 3)]
+    assert "this entry of a list is a list itself" in outcome.log
+
+
+async def test_an_entry_without_a_link_is_told_by_its_entries_too(tmp_path: Path, shelf: Shelf) -> None:
+    inner = playlist(film(1), film(2), webpage_url="http://media.test/inner")
+    listed = playlist(FILM, inner)
+    outcome = await told(tmp_path / "1", shelf, listed, item=2, lists=(shelf.url("told/it"),))
+    assert links(outcome) == ["1.mp4", "2.mp4"]
+
+
+async def test_a_list_that_leads_back_to_one_that_it_is_in_ends(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outer, inner = site.url("/feed?entry=/a"), "/feed?entry=/feed%3Fentry%3D/a&entry=/video.mp4"
+    outcome = await jobs.download(tmp_path / "1", site.url(inner), lists=(outer,))
+    assert links(outcome) == ["video.mp4"]
+    alone = await jobs.download(tmp_path / "2", site.url(inner), lists=(outer, site.url("/video.mp4")))
+    assert broken(alone) == ("no_media", False, None)
+    assert "it leads back to a list that it is in" in alone.log
+
+
+async def test_lists_in_lists_are_followed_three_deep_and_then_refused(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url = site.url("/feed?count=2")
+    outcome = await jobs.download(tmp_path / "1", url, lists=(LIST, f"{LIST}/1", f"{LIST}/2"))
+    assert outcome.last["kind"] == "expanded"
+    refused = await jobs.download(tmp_path / "2", url, lists=(LIST, f"{LIST}/1", f"{LIST}/2", f"{LIST}/3"))
+    assert broken(refused)[0] == "is_playlist"
+
+
 # Refusing.
 
 

@@ -79,6 +79,7 @@ def test_settings_and_tools_are_handed_on() -> None:
         "item": None,
         "accept_gaps": False,
         "says": {},
+        "lists": None,
         "known": 0,
         "max_playlist": 7,
         "cookies": "text",

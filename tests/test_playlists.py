@@ -11,8 +11,8 @@ import pytest
 from server.api import keys
 from server.backends.sqlite import SqliteStore
 from server.errors import DiskFull
-from server.events import Resumed, Started
-from server.models import Entry
+from server.events import Resumed, Started, Unfolded
+from server.models import Entries, Entry, Stage, Task
 from server.settings import DownloadSettings
 from tests.inside import Inside, inside
 from tests.site import Site
@@ -128,6 +128,101 @@ async def test_an_endless_list_ends_where_the_operator_says(tmp_path: Path, site
         assert playlist["entries"] == {"total": 2, "completed": 2, "failed": 0, "truncated": True}
         async with opened.client.get(f"/api/tasks/{playlist_id}/log") as answer:
             assert "downloads.max_playlist is 2" in await answer.text()
+
+
+# An entry that turns out to be a list.
+
+
+async def test_an_entry_that_is_a_list_is_replaced_by_its_entries(opened: Inside, site: Site) -> None:
+    inner = "/feed%3Fcount%3D2%26entry%3D/page"
+    playlist_id = await submit(opened, site.url(f"/feed?entry=/silent.mp4&entry={inner}&entry=/1mb.mp4"))
+    playlist = await ended(opened, playlist_id)
+    assert (playlist["stage"], playlist["entries"]) == (
+        "completed",
+        {"total": 5, "completed": 5, "failed": 0},
+    )
+    found = await entries(opened, playlist_id)
+    paths = ("/silent.mp4", "/page", "/1mb.mp4", "/video.mp4?times=1", "/video.mp4?times=2")
+    assert [entry["url"] for entry in found] == [site.url(path) for path in paths]
+    assert [entry["stage"] for entry in found] == ["completed"] * 5
+    assert found[1]["video_info"]["title"] == "Entry 1"
+    again = await act(opened, found[1]["task_id"], "retry")
+    assert again[1]["url"] == site.url("/page")
+    assert (await ended(opened, found[1]["task_id"]))["stage"] == "completed"
+
+
+async def test_lists_in_a_list_take_no_more_than_the_operator_says(tmp_path: Path, site: Site) -> None:
+    downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=4)
+    inner = "/feed%3Fcount%3D3"
+    async with inside(tmp_path, downloads=downloads) as opened:
+        playlist_id = await submit(opened, site.url(f"/feed?entry=/silent.mp4&entry={inner}&entry={inner}1"))
+        playlist = await ended(opened, playlist_id)
+        assert playlist["entries"] == {"total": 4, "completed": 4, "failed": 0, "truncated": True}
+        assert len(await entries(opened, playlist_id)) == 4
+
+
+async def test_lists_that_lead_to_each_other_end(opened: Inside, site: Site) -> None:
+    """And each holds itself."""
+    playlist_id = await submit(opened, site.url("/texts/loop.rss"))
+    playlist = await ended(opened, playlist_id)
+    assert playlist["entries"] == {"total": 2, "completed": 2, "failed": 0}
+    found = [entry["url"] for entry in await entries(opened, playlist_id)]
+    assert found == [site.url("/video.mp4"), site.url("/silent.mp4")]
+
+
+async def test_a_list_that_is_still_read_loses_and_doubles_nothing_when_one_of_its_entries_is_a_list(
+    opened: Inside, site: Site
+) -> None:
+    """The places of what replaced an entry come from the same row of numbers as those still to be found."""
+    tasks = opened.app[keys.TASKS]
+    recorder, store = tasks._recorder, tasks._store
+    playlist_id = await opened.submit(url=site.url("/feed?count=3"), playlist=True, outputs=["video"])
+    await recorder.record(playlist_id, Resumed())
+    reading = replace(await store.get(playlist_id), status=await recorder.record(playlist_id, Started()))
+
+    def found(*numbers: int) -> list[Entry]:
+        return [Entry(index=n, url=site.url(f"/silent.mp4?times={n}")) for n in numbers]
+
+    joined: list[Task] = []
+    await recorder.join_surely(reading, found(1, 2), 9, joined.append)
+    entry = await recorder.record(joined[0].status.task_id, Started())
+    inner = Unfolded(entries=tuple(found(11, 12, 13)), truncated=False, most=9)
+    await recorder.record(entry.task_id, inner, entry.attempt, accepted=joined.append)
+    assert (await store.get(playlist_id)).status.read == 2
+    await recorder.join_surely(reading, found(1, 2, 3), 9, joined.append)
+    listed = (await store.get(playlist_id)).status
+    assert (listed.entries, listed.read) == (Entries(total=5), 3)
+    rows = await store.entries(playlist_id, list(Stage))
+    assert [row.status.playlist_index for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.status.url.rpartition("=")[2] for row in rows] == ["11", "2", "12", "13", "3"]
+    assert (rows[0].wanted or rows[0].request).url == rows[0].status.url  # type: ignore[union-attr]
+
+
+async def test_an_entry_becomes_a_list_and_its_list_is_cancelled_in_the_same_moment(
+    opened: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = opened.app[keys.TASKS]
+    recorder, store = tasks._recorder, tasks._store
+    playlist_id = await opened.submit(url=site.url("/feed?count=3"), playlist=True, outputs=["video"])
+    await recorder.record(playlist_id, Resumed())
+    reading = replace(await store.get(playlist_id), status=await recorder.record(playlist_id, Started()))
+    joined: list[Task] = []
+    one = [Entry(index=1, url=site.url("/silent.mp4"))]
+    await recorder.join_surely(reading, one, 9, joined.append)
+    entry = await recorder.record(joined[0].status.task_id, Started())
+    save_together = SqliteStore.save_together
+
+    async def cancelled_before(self: SqliteStore, *wanted: Any) -> list[Task] | None:
+        monkeypatch.undo()
+        assert (await act(opened, playlist_id, "cancel"))[0] == 200
+        return await save_together(self, *wanted)
+
+    monkeypatch.setattr(SqliteStore, "save_together", cancelled_before)
+    inner = Unfolded(entries=(*one, *one), truncated=False, most=9)
+    after = await recorder.record(entry.task_id, inner, entry.attempt, accepted=joined.append)
+    assert after.stage is Stage.CANCELLED
+    assert len(await entries(opened, playlist_id)) == len(joined) == 1
+    assert (await opened.status(playlist_id))["entries"] == {"total": 1, "completed": 0, "failed": 1}
 
 
 # What is done to a list is done to all of it. The entries stall, so that some run and some wait.
@@ -267,7 +362,7 @@ async def test_what_was_accepted_before_a_kill_is_neither_lost_nor_doubled(
         playlist = replace(await tasks._store.get(playlist_id), status=started)
         found = [Entry(index=n, url=site.url(f"/video.mp4?times={n}")) for n in (1, 2)]
         for _ in range(2):  # the second time changes nothing
-            await tasks._recorder.join_surely(playlist, found, lambda _: None)
+            await tasks._recorder.join_surely(playlist, found, 5, lambda _: None)
         assert (await opened.status(playlist_id))["entries"]["total"] == 2
     async with inside(tmp_path) as opened:
         done = await ended(opened, playlist_id)
@@ -285,5 +380,5 @@ async def test_nothing_joins_a_list_of_a_later_attempt(opened: Inside, site: Sit
     )
     now = await tasks._recorder.record(playlist_id, Started())
     found = [Entry(index=1, url=site.url("/video.mp4"))]
-    assert await tasks._recorder.join_surely(late, found, lambda _: None) == now
+    assert await tasks._recorder.join_surely(late, found, 5, lambda _: None) == now
     assert await entries(opened, playlist_id) == []

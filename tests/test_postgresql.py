@@ -23,9 +23,9 @@ from server.backends.postgresql.connection import CONNECT_WITHIN, available
 from server.backends.postgresql.link import Link
 from server.backends.unusable import DatabaseUnusable
 from server.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
-from server.events import Paused, Resumed, Retried, apply
+from server.events import Paused, Resumed, Retried, Started, Unfolded, apply
 from server.files.names import short_of
-from server.models import Stage, Task
+from server.models import Entry, Stage, Task
 from server.ports import Filter
 from tests.cluster.breaking import once, proxied
 from tests.cluster.postgres import PostgreSQL, own_postgres, read_only
@@ -195,6 +195,37 @@ async def test_a_task_is_admitted_in_the_transaction_that_queues_it(clean_databa
         with pytest.raises(TaskNotFound):
             await there.get(lost.status.task_id)
     assert admitted == [["a.test"], ["a.test"], ["broken.test"]]
+
+
+async def test_a_task_that_gets_another_link_leaves_its_host_and_comes_to_the_other(
+    clean_database: str,
+) -> None:
+    """As an entry does that was a list. Places of both may be free now."""
+    admitted: list[Collection[str]] = []
+
+    class Doorman:
+        async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
+            return [None for _ in tasks]
+
+        async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
+            admitted.append(hosts)
+
+    async with open_at(clean_database, admits=Doorman()) as there:
+        task = await there.add(new_task("https://a.test/1"))
+        playlist = await there.add(new_task("https://a.test/list", playlist=True))
+        reading = apply(playlist.status, Started(), utc_now())
+        assert await there.save_together([reading]) == []
+        found = Entry(index=1, url="https://b.test/1")
+        entry = apply(task.status, Started(), utc_now())
+        assert await there.save(entry)
+        admitted.clear()
+        unfolded = apply(entry, Unfolded(entries=(found,), truncated=False, most=9), utc_now())
+        assert await there.save_together([unfolded]) == []
+        assert (await there.get(entry.task_id)).host == "b.test"
+    assert admitted == [["a.test", "b.test"]]
+    with psycopg.connect(clean_database) as db:
+        rows = db.execute("SELECT host FROM tasks ORDER BY number").fetchall()
+    assert [host for (host,) in rows] == ["b.test", "a.test"]
 
 
 async def test_those_who_were_answered_together_are_answered_together_again(

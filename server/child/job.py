@@ -32,7 +32,7 @@ from server.child.source import broadcasts, cookies, offers, options, players, t
 from server.child.source.engine import Engine, share_certificates
 from server.child.source.facts import Trail
 from server.child.source.failures import Failure, classify
-from server.child.source.lists import Expansion
+from server.child.source.lists import DEEPEST, Expansion
 from server.child.source.thumbnails import Thumbnails
 from server.jobs import Job, SubtitleWishes, Wishes, from_message
 from server.redaction import trace_of
@@ -147,8 +147,15 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
     _enter_sandbox(job, work.on_time, work.moved)
     download.install(job, log, work.throttle)
     link.watch(lambda command: _obey(command, work))
-    with _engine(options.for_download, job, link, log, trail) as engine:
-        return "produced", work.run(engine)
+    try:
+        with _engine(options.for_download, job, link, log, trail) as engine:
+            return "produced", work.run(engine)
+    except JobFailed as error:
+        if error.code != "is_playlist" or job.lists is None or len(job.lists) > DEEPEST:
+            raise
+    log.write("this entry of a list is a list itself: its entries take its place")
+    with _engine(options.for_list_in_list, job, link, log, trail) as engine:
+        return "expanded", Expansion(job, engine, link, log).run()
 
 
 def _obey(command: Mapping[str, Any], work: download.Download) -> None:

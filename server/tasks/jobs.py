@@ -29,11 +29,12 @@ class JobMaker:
         cookies: str | None = None,
         item: int | None = None,
         says: Says | None = None,
+        lists: tuple[str, ...] | None = None,
         *,
         accept_gaps: bool = False,
     ) -> Job:
         job = self._job("download", request, directory, lock, cookies, item=item, accept_gaps=accept_gaps)
-        return replace(job, says=says.model_dump(exclude_none=True)) if says else job
+        return replace(job, says=says.model_dump(exclude_none=True) if says else {}, lists=lists)
 
     def expand(
         self, request: ProcessRequest, directory: Path, lock: Path, cookies: str | None = None, known: int = 0

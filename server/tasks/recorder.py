@@ -7,13 +7,24 @@ status which somebody saw is still there after a power cut.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import TypeVar
 
 from server.clock import Clock
 from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
-from server.events import Cancelled, Completed, Event, Failed, Joined, Requeued, Started, apply, moved
-from server.models import Entry, ProcessRequest, Task, TaskStatus
+from server.events import (
+    Cancelled,
+    Completed,
+    Event,
+    Failed,
+    Grown,
+    Joined,
+    Requeued,
+    Started,
+    Unfolded,
+    apply,
+    moved,
+)
+from server.models import Entry, Task, TaskStatus
 from server.ports import Publisher, Store
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
@@ -24,6 +35,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SAVE_AGAIN = 1.0  # seconds between retries while the store is unavailable
+
+
+def _nobody(_: Task, /) -> None:
+    """The default of `accepted`."""
+
 
 Perhaps = list[tuple[TaskStatus, TaskStatus | None]]
 """What one event has perhaps led to: saves whose outcome is unknown, of a task and of its list.
@@ -45,13 +61,19 @@ class Recorder:
         self._clock = clock
 
     async def record(
-        self, task_id: str, event: Event, attempt: int | None = None, perhaps: Perhaps | None = None
+        self,
+        task_id: str,
+        event: Event,
+        attempt: int | None = None,
+        perhaps: Perhaps | None = None,
+        accepted: Callable[[Task], None] = _nobody,
     ) -> TaskStatus:
         """Return the status after `event`, which may be the one before: not every event changes it.
 
         If `attempt` is given and is not the task's, nothing is changed. Raises `TaskNotFound`,
         `StoreUnavailable` and, for a retry, `QueueFull`; then nothing was changed or published. But see
         `DatabaseAway`: what was perhaps changed is added to `perhaps`, for the next try with this event.
+        `accepted` is called with each new task, see `Unfolded`.
         """
         perhaps = [] if perhaps is None else perhaps
         while True:
@@ -66,8 +88,15 @@ class Recorder:
             if after is before:
                 return before
             after = with_remedies(after, task.wanted)
-            playlist = await self._counted(before, after)
-            if await self._save(after, playlist, perhaps):
+            if isinstance(event, Unfolded):
+                playlist, new = await self._unfolded(task, event)
+            else:
+                playlist, new = await self._counted(before, after), None
+            added = await self._save(after, playlist, new, perhaps)
+            if added is not None:
+                for entry in added:
+                    self._publisher.publish(entry.status)
+                    accepted(entry)
                 return self._published(event, after, playlist)
 
     def _published(self, event: Event, after: TaskStatus, playlist: TaskStatus | None) -> TaskStatus:
@@ -91,18 +120,49 @@ class Recorder:
             return None
         return apply(playlist, event, self._clock.now())
 
-    async def _save(self, after: TaskStatus, playlist: TaskStatus | None, perhaps: Perhaps) -> bool:
+    async def _unfolded(self, task: Task, event: Unfolded) -> tuple[TaskStatus | None, list[Task]]:
+        """The new status of the list of `task`, if that changes it, and the tasks that join it.
+
+        As many as it has room for: lists in lists would else multiply without end.
+        """
+        before, request = task.status, task.wanted
+        if before.playlist_id is None or request is None:
+            return None, []
         try:
-            if playlist is None:
-                return await self._store.save(after)
-            return await self._store.save_together([after, playlist]) is not None
+            playlist = (await self._store.get(before.playlist_id)).status
+        except (TaskNotFound, ValueError):  # see `_counted`
+            return None, []
+        total, now = playlist.entries.total if playlist.entries else 0, self._clock.now()
+        others = event.entries[1:]
+        joining = others[: max(0, event.most - total)]
+        grown = Grown(count=len(joining), truncated=event.truncated or len(joining) < len(others))
+        lists = (*before.lists, before.url)
+        after = apply(playlist, grown, now)
+        return after if after is not playlist else None, [
+            Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now, total + n, lists))
+            for n, entry in enumerate(joining, 1)
+        ]
+
+    async def _save(
+        self, after: TaskStatus, playlist: TaskStatus | None, new: list[Task] | None, perhaps: Perhaps
+    ) -> list[Task] | None:
+        """The new tasks with their numbers; None if nothing was saved, because somebody else was first."""
+        try:
+            if playlist is None and new is None:
+                return [] if await self._store.save(after) else None
+            return await self._store.save_together([after, playlist] if playlist else [after], new or ())
         except DatabaseAway as error:
             if error.perhaps_done:
                 perhaps.append((after, playlist))
             raise
 
     async def record_surely(
-        self, task_id: str, event: Event, attempt: int | None = None, perhaps: Perhaps | None = None
+        self,
+        task_id: str,
+        event: Event,
+        attempt: int | None = None,
+        perhaps: Perhaps | None = None,
+        accepted: Callable[[Task], None] = _nobody,
     ) -> TaskStatus:
         """Like `record`, but retry once a second until the status is saved. Raises `TaskNotFound` only.
 
@@ -111,7 +171,7 @@ class Recorder:
         """
         perhaps = [] if perhaps is None else perhaps
         return await _until_done(
-            lambda: to_the_end(self.record(task_id, event, attempt, perhaps)),
+            lambda: to_the_end(self.record(task_id, event, attempt, perhaps, accepted)),
             f"a status of {task_id} waits to be saved",
         )
 
@@ -119,31 +179,37 @@ class Recorder:
         self,
         playlist: Task,
         found: Sequence[Entry],
+        most: int,
         accepted: Callable[[Task], None],
     ) -> TaskStatus:
         """Make tasks of the entries that the list's attempt has found, in one transaction.
 
-        Entries that are tasks already are passed over. `accepted` is called with each new task. Retries and
+        Entries that are tasks already are passed over, and those behind the `most` that a list may have.
+        `accepted` is called with each new task. Retries and
         cancels are as with `record_surely`. Returns the list's status.
         """
         return await _until_done(
-            lambda: to_the_end(self._join(playlist, found, accepted)),
+            lambda: to_the_end(self._join(playlist, found, most, accepted)),
             f"entries of {playlist.status.task_id} wait to be saved",
         )
 
     async def _join(
-        self, playlist: Task, found: Sequence[Entry], accepted: Callable[[Task], None]
+        self, playlist: Task, found: Sequence[Entry], most: int, accepted: Callable[[Task], None]
     ) -> TaskStatus:
         request, attempt = playlist.request, playlist.status.attempt
         assert request
         while True:
             before = (await self._store.get(playlist.status.task_id)).status
-            known = before.entries.total if before.entries else 0
-            fresh = [entry for entry in found if entry.index > known]
-            after = apply(before, Joined(count=len(fresh)), self._clock.now())
-            if attempt != before.attempt or after is before or not fresh:
+            total, now = before.entries.total if before.entries else 0, self._clock.now()
+            fresh = [entry for entry in found if entry.index > before.read]
+            joining = fresh[: max(0, most - total)]
+            after = apply(before, Joined(count=len(joining), truncated=len(joining) < len(fresh)), now)
+            if attempt != before.attempt or after is before:
                 return before
-            new = [_task_of(entry, request, before, self._clock.now()) for entry in fresh]
+            new = [
+                Task(request.of_entry(entry.url), TaskStatus.of_entry(before, entry, now, total + n))
+                for n, entry in enumerate(joining, 1)
+            ]
             added = await self._store.save_together([after], new)
             if added is not None:
                 for task in added:
@@ -156,10 +222,6 @@ class Recorder:
         """The newest status; retries until it can be read. Raises `TaskNotFound` only."""
         reading = f"the status of {task_id} waits to be read"
         return (await _until_done(lambda: self._store.get(task_id), reading)).status
-
-
-def _task_of(entry: Entry, request: ProcessRequest, playlist: TaskStatus, now: datetime) -> Task:
-    return Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now))
 
 
 async def _until_done(work: Callable[[], Awaitable[T]], waiting: str) -> T:

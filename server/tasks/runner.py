@@ -6,6 +6,7 @@ the shutdown, after which the task goes on) says what it means.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -32,10 +33,11 @@ from server.events import (
     Renewed,
     Requeued,
     Started,
+    Unfolded,
     merged,
 )
 from server.jobs import Job
-from server.models import DISK_FULL, Manifest, ProcessRequest, Stage, Task, TaskStatus
+from server.models import DISK_FULL, Entry, Manifest, ProcessRequest, Stage, Task, TaskStatus
 from server.ports import Cookies, FileStore, Store, Workplace
 from server.settings import DownloadSettings
 from server.tasks.announced import after_look
@@ -57,7 +59,7 @@ STORAGE_AWAY = "storage_away"  # the bucket of finished files, or the data direc
 
 LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
 
-LastWord = Produced | Expanded | Broken | None  # None: the child ended without one
+LastWord = Produced | Expanded | Unfolded | Broken | None  # None: the child ended without one
 
 
 class StoodStill:
@@ -183,7 +185,9 @@ class Runner:
             ended = await self._after_fault(status, exc)
         if isinstance(ended, TaskStatus):
             return ended
-        after = await self._recorder.record_surely(status.task_id, ended, status.attempt, perhaps)
+        after = await self._recorder.record_surely(
+            status.task_id, ended, status.attempt, perhaps, self.submit
+        )
         return await to_the_end(self._tidied(after, ended))
 
     async def _conclude(
@@ -192,7 +196,7 @@ class Runner:
         """The status that the attempt led to, or the event that could not be saved yet."""
         event = await self._published(status.task_id, ending) if isinstance(ending, Manifest) else ending
         try:
-            after = await self._recorder.record(status.task_id, event, status.attempt, perhaps)
+            after = await self._recorder.record(status.task_id, event, status.attempt, perhaps, self.submit)
         except StoreUnavailable:
             return event
         return await self._tidied(after, event)
@@ -220,7 +224,7 @@ class Runner:
 
         Files that were published too late, so that no status will ever name them, are deleted as well.
         """
-        if status.needs_no_child or isinstance(event, Completed):
+        if status.needs_no_child or isinstance(event, Completed | Unfolded):
             await self._files.tidy_up(status)
         return status
 
@@ -260,25 +264,31 @@ class Runner:
                 cookies,
                 status.item,
                 status.says,
+                None if status.playlist_id is None else status.lists,
                 accept_gaps=status.accept_gaps,
             )
-        return self._jobs.expand(request, work, lock, cookies, status.entries.total)
+        return self._jobs.expand(request, work, lock, cookies, status.read)
 
     async def _listen(
         self, status: TaskStatus, request: ProcessRequest, child: Child, given: Given
     ) -> LastWord:
         pace, is_after_hold = Pace(asyncio.get_running_loop().time()), False
+        inner: list[Entry] = []  # the entries of an entry that is a list
         while True:
             match await self._hear(status, child):
                 case StoodStill():
                     pace = Pace(asyncio.get_running_loop().time())
                 case Broken() as broken:
                     return broken.model_copy(update={"after_hold": is_after_hold and not status.gained})
+                case Expanded(truncated=truncated) if inner:
+                    most = self._settings.max_playlist
+                    return Unfolded(entries=tuple(inner), truncated=truncated, most=most)
                 case Produced() | Expanded() | None as last_word:
                     return last_word
+                case Found(entries=found) if status.entries is None:
+                    inner += found
                 case Found(entries=found):
-                    joining = self._recorder.join_surely(Task(request, status), found, self.submit)
-                    status = _still_ours(status, await joining)
+                    status = await self._join_surely(Task(request, status), found)
                 case Alive():
                     pass
                 case Learned() | Renewed() as news:
@@ -341,6 +351,11 @@ class Runner:
         after = await self._recorder.record_surely(status.task_id, event, status.attempt)
         return _still_ours(status, after)
 
+    async def _join_surely(self, playlist: Task, found: Sequence[Entry]) -> TaskStatus:
+        most = self._settings.max_playlist
+        joining = self._recorder.join_surely(playlist, found, most, self.submit)
+        return _still_ours(playlist.status, await joining)
+
     async def _show_thumbnail(self, status: TaskStatus) -> TaskStatus:
         thumbnail = await to_the_end(self._files.publish_thumbnail(status.task_id))
         if thumbnail is None:
@@ -358,7 +373,7 @@ class Runner:
                 return Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
             case None:
                 return after_loss(status)
-            case Expanded():
+            case Expanded() | Unfolded():
                 return last_word
             case Broken():
                 wait = self._after_look(status, last_word, lasted) if request.live == "wait" else None

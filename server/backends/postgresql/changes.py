@@ -68,8 +68,12 @@ _ENDED = b"""
 
 # Locks the rows in the order of their ids, so that two transactions that lock the same rows cannot deadlock.
 _FOLLOWED = b"""
-    SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
+    SELECT task_id, host FROM tasks
+    JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND NOT removed ORDER BY task_id FOR UPDATE OF tasks"""
+_MOVED = b"""
+    UPDATE tasks SET host = new.host FROM unnest(%s::text[], %s::text[]) AS new (task_id, host)
+    WHERE tasks.task_id = new.task_id"""
 
 
 @dataclass(eq=False)
@@ -107,10 +111,14 @@ class Save(Change[bool]):
 
 @dataclass(eq=False)
 class Together(Change["list[Task] | None"]):
-    """Makes all of its saves and adds, or none; its outcome is None if a save does not follow."""
+    """Makes all of its saves and adds, or none; its outcome is None if a save does not follow.
+
+    `hosts` are those that a task has left or come to: an entry of a list got another link.
+    """
 
     saves: Sequence[Save]
     adds: Sequence[Add]
+    hosts: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.touches = tuple(all_touched((*self.saves, *self.adds)))
@@ -168,7 +176,8 @@ class Changes:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 told += await _execute(db, change)
         waiting = [task for task in added if task.status.task_id not in have_jobs]
-        if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values()}):
+        moved = {host for each in whole for host in each.hosts}
+        if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values(), *moved}):
             await self._admits.follow(db, sorted(hosts), list(saved))
         return told
 
@@ -302,6 +311,11 @@ async def _do_together(
         change.outcome = QueueFull()
     else:
         hosts = await _save(db, change.saves)
+        before: dict[str, str] = dict(found)
+        moved = [save.status for save in change.saves if save.status.host != before[save.status.task_id]]
+        change.hosts = {host for status in moved for host in (status.host, before[status.task_id])}
+        if moved:
+            await db.execute(_MOVED, _columns((status.task_id, status.host) for status in moved))
         # These tasks get their jobs in `Admits.follow`, as all waiting tasks do.
         change.outcome = await _insert(db, change.adds, [None] * len(change.adds)) if change.adds else []
         return hosts

@@ -21,8 +21,10 @@ from server.jobs import Job
 BUNDLE: Final = 100
 """Most entries in one event to the server."""
 
+DEEPEST: Final = 3
+"""How many lists deep the lists in a list are replaced by their entries."""
+
 _MOST_HOPS: Final = 10
-_DEEPEST: Final = 3
 _OF_LISTS: Final = frozenset(("YoutubeTab",))
 """Extractors whose entries are always lists, although they also accept links to videos."""
 
@@ -42,11 +44,16 @@ class Expansion:
         self._places = count(1)
         self._bundle: list[dict[str, Any]] = []
         self._truncated = False
+        self._url: str | None = job.wishes.url
+        # A list that leads back to one of these would go on for ever.
+        self._led_here = {*(job.lists or ()), describe.link(job.wishes.url)} if job.lists else set()
 
     def run(self) -> dict[str, Any]:
         """Found entries are sent before each further request; raises `JobFailed` if there are none."""
         self._engine.on_request = self._flush
         found = self._resolved(self._job.wishes.url)
+        if self._job.lists is not None and self._job.item is not None:
+            found = self._at_place(found, self._job.item)
         self._channel.send("described", video_info=describe.video_info(found))
         with self._engine.reading():
             last = self._tell_all(found)
@@ -97,11 +104,10 @@ class Expansion:
         raise JobFailed("no_media", "the link leads nowhere")
 
     def _all(self, found: Info) -> Iterator[dict[str, Any]]:
-        url = self._job.wishes.url
         if found.get("_type") != "playlist":  # a list of one
-            yield _entry(found, url)
+            yield _entry(found, self._job.wishes.url)
             return
-        yield from self._entries(found, url, self._job.wishes.playlist_items, _DEEPEST)
+        yield from self._entries(found, self._url, self._job.wishes.playlist_items, DEEPEST)
 
     def _entries(
         self, playlist: Info, url: str | None, items: str | None, depth: int
@@ -113,12 +119,21 @@ class Expansion:
             inner = self._list_in(entry) if depth else None
             if inner:
                 yield from self._entries(inner, _link_of(inner, url), None, depth - 1)
+            elif self._leads_back(entry, url):
+                self._log.write("an entry is passed over: it leads back to a list that it is in")
             elif link := own_link(self._engine, entry, url):
                 yield _entry(entry, link)
             elif url:
                 yield _entry(entry, url, place)
             else:
                 self._log.write("an entry is passed over: it has no link")
+
+    def _leads_back(self, entry: Info, url: str | None) -> bool:
+        if entry.get("_type") not in ("url", "url_transparent"):
+            return False
+        link = describe.link(sanitize_url(entry["url"], scheme="https"))
+        # With a key it is for another extractor than the list was.
+        return link is not None and (link in self._led_here or (link == url and not entry.get("ie_key")))
 
     def _wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Any]]:
         entries = as_list(playlist.get("entries") or ())
@@ -138,6 +153,20 @@ class Expansion:
                 return
             yield entries[at]
         self._truncated = has(entries, most)
+
+    def _at_place(self, outer: Info, item: int) -> Info:
+        """The list that is entry `item` of `outer`."""
+        entries = as_list(outer.get("entries") or ())
+        if not has(entries, item - 1):
+            raise JobFailed("no_such_entry", f"the list has no entry {item}")
+        entry = entries[item - 1]
+        if entry.get("_type") in ("url", "url_transparent"):
+            entry = self._resolved(sanitize_url(entry["url"], scheme="https"), entry.get("ie_key"))
+        leads_to = describe.link(entry.get("webpage_url") or entry.get("original_url"))
+        self._url = leads_to if leads_to != self._url else None
+        if entry.get("_type") != "playlist" or leads_to in self._led_here:
+            raise JobFailed("is_playlist", "the list leads back to one that it is in")
+        return dict(entry)
 
     def _list_in(self, entry: Info) -> Info | None:
         """The list that `entry` is, or leads to; not extracted if its link may be that of a single video."""

@@ -92,6 +92,11 @@ def for_list(job: Job, log: Log) -> dict[str, Any]:
     return build(job, log) | {"noplaylist": False, "lazy_playlist": True}
 
 
+def for_list_in_list(job: Job, log: Log) -> dict[str, Any]:
+    """For an entry that has turned out to be a list, when it was looked at as in `for_download`."""
+    return for_list(job, log) | {"noplaylist": job.item is None}
+
+
 def for_info(job: Job, log: Log) -> dict[str, Any]:
     return build(job, log) | {
         "format": "bv*+ba/b/bv*/ba",
