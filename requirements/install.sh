@@ -3,7 +3,8 @@
 #
 #   install.sh run     .venv with the packages of the service
 #   install.sh test    .venv with the packages of the tests and checks as well
-#   install.sh tools   programs that some tests need and no Python package brings: ffprobe, a Chromium
+#   install.sh tools   programs that some tests need and no Python package brings: ffprobe, a Chromium,
+#                      Squid (a proxy)
 #
 # pip's and apt's own configuration says where packages come from; the hashes in run.txt and test.txt fix
 # their content.
@@ -121,6 +122,7 @@ install_tools() {
     has_chromium || apt_install chromium-headless-shell || { apt_install chromium && has_chromium; } ||
         has_own_chromium || expect Chromium chromium
     driver_runs || { apt_install libatomic1 && driver_runs; } || expect "Playwright's driver" libatomic1
+    has squid || apt_install squid || expect Squid squid
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

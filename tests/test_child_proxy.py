@@ -181,7 +181,8 @@ async def test_it_leads_nobody_to_an_address_that_is_not_public(host: Host, name
         ("CONNECT 127.0.0.1:http", 400),
         ("CONNECT :1", 400),
         ("CONNECT 127.0.0.1:1", 502),
-        ("POST http://127.0.0.1/", 501),
+        ("POST http://127.0.0.1:1/", 502),
+        ("BREW http://127.0.0.1/", 501),
     ],
 )
 async def test_what_it_does_not_do_has_a_status(line: str, status: int) -> None:

@@ -400,11 +400,15 @@ async def test_what_looks_like_a_browser_can_connect_to_nothing_but_its_proxy(ca
 async def test_what_looks_like_a_browser_goes_through_the_operators_proxy(canary: Canary) -> None:
     canary.answer = b"HTTP/1.1 200 OK\r\n\r\n"
     private = ["127.0.0.1", "127.1", "2130706433", "localhost", "[::1]", "10.0.0.1"]
-    urls = ["http://public.invalid/", *(f"http://{host}:9/" for host in private)]
-    through, *refused = await run(FETCH, [urls, f"http://127.0.0.2:{canary.port}", [], "browser"])
-    assert through["refused"] == []
+    urls = [f"{scheme}://public.invalid/" for scheme in ("http", "https")]
+    urls += [f"{scheme}://{host}:9/" for scheme in ("http", "https") for host in private]
+    plain, tunnel, *refused = await run(FETCH, [urls, f"http://127.0.0.2:{canary.port}", [], "browser"])
+    assert (plain["refused"], tunnel["refused"]) == ([], [])
     assert all(each["refused"] for each in refused), refused
-    assert [hit.partition(b" HTTP")[0] for hit in canary.hits] == [b"CONNECT public.invalid:80"]
+    assert [hit.partition(b" HTTP")[0] for hit in canary.hits] == [
+        b"GET http://public.invalid/",
+        b"CONNECT public.invalid:443",
+    ]
 
 
 def test_a_unix_socket_is_refused(tmp_path: Path) -> None:

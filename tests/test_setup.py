@@ -67,7 +67,7 @@ def test_no_file_speaks_of_the_machine_it_was_made_on() -> None:
 
 def test_no_test_starts_by_its_name_what_may_be_missing() -> None:
     """`tests.tools` knows which programs there are."""
-    named = re.compile(r'"(ffmpeg|ffprobe|curl|chromium)",\s*"-|"/usr/bin/')
+    named = re.compile(r'"(ffmpeg|ffprobe|curl|chromium|squid)",\s*"-|"/usr/bin/')
     tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
     assert not [path for path in tests if named.search(path.read_text())]
 
@@ -239,8 +239,8 @@ def test_without_a_python_that_is_new_enough_nothing_is_begun(machine: Machine) 
 
 
 def test_programs_that_are_there_are_not_installed(machine: Machine) -> None:
-    machine.put("ffprobe")
-    machine.put("google-chrome")
+    for program in ("ffprobe", "google-chrome", "squid"):
+        machine.put(program)
     assert machine.install("tools", CI="true") == ""
 
 
@@ -250,11 +250,13 @@ def test_root_is_brought_the_programs_of_the_tests(machine: Machine) -> None:
     said = machine.install("tools")
     assert "the system's package ffmpeg" in said
     assert "the system's package chromium-headless-shell" in said
+    assert "the system's package squid" in said
 
 
 def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Machine) -> None:
     machine.put("id", "echo 0")
     machine.put("ffprobe")
+    machine.put("squid")
     machine.put("apt-get", f'[ "$5" = chromium ] && cp $(command -v id) {machine.programs}/$5')
     assert "the system's package chromium " in machine.install("tools", CI="true")
 
@@ -266,12 +268,15 @@ def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
     assert "some need ffprobe: apt-get install ffmpeg" in ready.refuse("tools", CI="true")
     ready.put("ffprobe")
     assert "some need Chromium: apt-get install chromium" in ready.refuse("tools", CI="true")
+    ready.put("chromium")
+    assert "some need Squid: apt-get install squid" in ready.refuse("tools", CI="true")
 
 
 @pytest.mark.parametrize("status", [0, 127])
 def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path: Path, status: int) -> None:
     machine.install("test")
     machine.put("ffprobe")
+    machine.put("squid")
     put(tmp_path / "shell", f'[ "$1" != --version ] || exit {status}')
     [packages] = machine.checkout.glob(".venv/lib/*/site-packages")
     (packages / "playwright").mkdir()
@@ -288,7 +293,7 @@ def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path
 
 def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) -> None:
     machine.install("test")
-    for program in ("ffprobe", "chromium"):
+    for program in ("ffprobe", "chromium", "squid"):
         machine.put(program)
     driver = machine.checkout / ".venv/lib/python3.11/site-packages/playwright/driver"
     driver.mkdir(parents=True)

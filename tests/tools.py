@@ -18,6 +18,7 @@ FFMPEG: Final = _FOUND
 BUNDLED: Final = _bundled_ffmpeg() or FFMPEG
 """Has every encoder, and starts faster than a distribution's."""
 FFPROBE: Final = shutil.which("ffprobe")
+SQUID: Final = shutil.which("squid", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def find_chromium() -> str | None:

@@ -3,6 +3,9 @@
 The proxy connects with Python's sockets, so `server.child.network.guard` checks every address, resolved once:
 of the playlist, of segments, of keys, and of what any of them redirects to, because each request comes
 through the proxy. It listens on loopback and requires a token that only this job's ffmpeg and libcurl know.
+
+HTTPS goes through a tunnel (CONNECT). Plain HTTP goes on as a request: to its host, or to the operator's HTTP
+proxy as yt-dlp sends it there, because many proxies, such as Squid as it is shipped, tunnel to port 443 only.
 """
 
 import base64
@@ -29,11 +32,25 @@ from server.child.process import borrowed
 from server.child.process.failed import JobFailed
 
 Dial = Callable[[str, int], socket.socket]
+Headers = list[tuple[str, str]]
 
 _TIMEOUT: Final = 20.0  # seconds to connect, and to wait for the next byte from either side
 _BLOCK: Final = 64 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
-_OURS: Final = frozenset(("connection", "keep-alive", "proxy-authorization", "proxy-connection"))
+_OURS: Final = frozenset(
+    (
+        "connection",
+        "expect",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "upgrade",
+    )
+)
+REFUSED_BY_US: Final = "Clipwire-Refused"
+"""A header with `Proxy.sign` in responses that come from the proxy itself, and not from a source."""
 
 
 class Proxy(ThreadingTCPServer):
@@ -42,8 +59,8 @@ class Proxy(ThreadingTCPServer):
 
     `upstream` is the operator's proxy. `cookies` returns the `Cookie` header for a plain HTTP request: ffmpeg
     does not send its cookies to a proxy. `told` are the domains of the cookies that ffmpeg got for HTTPS,
-    with a leading dot if subdomains get them too. `refused` is why the last target was refused, `failed` the
-    error of the last connection that could not be made.
+    with a leading dot if subdomains get them too. `sign` is what no source knows. `refused` is why the last
+    target was refused, `failed` the error of the last connection that could not be made.
     """
 
     daemon_threads = True
@@ -64,6 +81,8 @@ class Proxy(ThreadingTCPServer):
         self.authorization = _basic("clipwire", token)
         self.pace = pace
         self.dial = dialer(upstream)
+        self.way = _http_proxy(upstream)
+        self.sign = secrets.token_urlsafe(24)
         self.refused: AddressBlocked | JobFailed | None = None
         self.failed: Exception | None = None
 
@@ -82,7 +101,7 @@ class _Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_CONNECT(self) -> None:
-        upstream = self._connect(f"https://{self.path}", "https")
+        upstream = self._connect(f"https://{self.path}", "https", self._dial)
         if upstream is None:
             return
         with upstream, contextlib.suppress(OSError):
@@ -91,22 +110,28 @@ class _Request(BaseHTTPRequestHandler):
             self._hand_on(upstream)
 
     def do_GET(self) -> None:
-        upstream = self._connect(self.path, "http")
+        """Plain HTTP, whatever the method."""
+        upstream = self._connect(self.path, "http", self._ask)
         if upstream is None:
             return
         with upstream, contextlib.suppress(OSError):
-            upstream.sendall(self._head())
+            left = int(self.headers.get("Content-Length") or 0)
+            while left > 0 and (data := self.rfile.read(min(left, _BLOCK))):
+                upstream.sendall(data)
+                left -= len(data)
             self._hand_on(upstream)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - as `http.server` says
 
     def log_message(self, *_: Any) -> None:
         """Log nothing: ffmpeg's own output has what matters."""
 
-    def _connect(self, url: str, scheme: str) -> socket.socket | None:
-        """A connection to the host of `url`; None after an error response was sent instead."""
+    def _connect(self, url: str, scheme: str, way: Dial) -> socket.socket | None:
+        """A connection to the host of `url`, by `way`; None after an error response was sent instead."""
         status = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
         if self._is_ours():
             try:
-                return self._dial(*_endpoint(url, scheme), in_tunnel=scheme == "https")
+                return way(*_endpoint(url, scheme))
             except (AddressBlocked, JobFailed) as error:
                 self.server.refused = error
                 status = HTTPStatus.FORBIDDEN
@@ -118,10 +143,29 @@ class _Request(BaseHTTPRequestHandler):
         self._refuse(status)
         return None
 
-    def _dial(self, host: str, port: int, *, in_tunnel: bool) -> socket.socket:
-        if in_tunnel and any(_overhears(host, domain) for domain in self.server.told):
+    def _dial(self, host: str, port: int) -> socket.socket:
+        if any(_overhears(host, domain) for domain in self.server.told):
             raise JobFailed("unsupported_stream", f"ffmpeg would send {host} cookies of another host")
         return self.server.dial(host, port)
+
+    def _ask(self, host: str, port: int) -> socket.socket:
+        """A connection to the host, or to the operator's proxy, with the head of the request sent on it."""
+        if self.headers.get("Transfer-Encoding"):
+            raise ValueError("a body of unknown length")
+        parts = urlsplit(self.path)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if self.server.way is None:
+            connection = HTTPConnection(host, port)
+            connection.sock = self.server.dial(host, port)
+        else:
+            connection = self.server.way.connection()
+            target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
+        connection.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in self._handed_on():
+            connection.putheader(name, value)
+        connection.endheaders()
+        sent: socket.socket = connection.sock
+        return sent
 
     def _is_ours(self) -> bool:
         shown = self.headers.get("Proxy-Authorization", "").encode()
@@ -131,21 +175,19 @@ class _Request(BaseHTTPRequestHandler):
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.send_response_only(status)
+            self.send_header(REFUSED_BY_US, self.server.sign)
             if status is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # ffmpeg sends its token only when asked
                 self.send_header("Proxy-Authenticate", 'Basic realm="clipwire"')
             self.send_header("Content-Length", "0")
             self.send_header("Connection", "close")
             self.end_headers()
 
-    def _head(self) -> bytes:
-        """The head of the request for its host: without the headers for this proxy, and with cookies."""
-        parts = urlsplit(self.path)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    def _handed_on(self) -> Headers:
+        """The headers of the request without those for this proxy; with cookies, and a log-in at the next."""
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
         if "Cookie" not in self.headers and (cookies := self.server.cookies(self.path)):
             headers.append(("Cookie", cookies))
-        lines = [f"{name}: {value}" for name, value in (*headers, ("Connection", "close"))]
-        return "\r\n".join((f"GET {target} HTTP/1.1", *lines, "", "")).encode("latin-1")
+        return [*headers, *(self.server.way.login if self.server.way else ()), ("Connection", "close")]
 
     def _hand_on(self, upstream: socket.socket) -> None:
         self.close_connection = True
@@ -199,12 +241,45 @@ def dialer(upstream: str | None) -> Dial:
     """
     if upstream is None:
         return lambda host, port: socket.create_connection((host, port), _TIMEOUT)
+    if way := _http_proxy(upstream):
+        return way.tunnel
+    if not borrowed.fits("socks"):
+        raise JobFailed("proxy_error", "\n".join(borrowed.report()))
+    return partial(_through_socks, networking.make_socks_proxy_opts(upstream))
+
+
+class _HttpProxy:
+    """The operator's HTTP proxy at `parts`; `login` are the headers that it wants to see."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        self._parts = parts
+        login = unquote(parts.username or ""), unquote(parts.password or "")
+        self.login: Headers = [("Proxy-Authorization", _basic(*login))] if any(login) else []
+
+    def connection(self) -> HTTPConnection:
+        """Connects with its first request; `guard` looks at the URL of each request that is sent on it."""
+        parts = self._parts
+        connection = HTTPConnection(
+            parts.hostname or "", parts.port or _PORTS[parts.scheme], timeout=_TIMEOUT
+        )
+        if parts.scheme == "https":
+            connection._create_connection = partial(_over_tls, parts.hostname)  # type: ignore[attr-defined]
+        return connection
+
+    def tunnel(self, host: str, port: int) -> socket.socket:
+        connection = self.connection()
+        connection.set_tunnel(host, port, dict(self.login))
+        connection.connect()
+        tunnel: socket.socket = connection.sock
+        return tunnel
+
+
+def _http_proxy(upstream: str | None) -> _HttpProxy | None:
+    """None without a proxy, and for a SOCKS proxy."""
+    if upstream is None:
+        return None
     parts = urlsplit(upstream if "://" in upstream else f"http://{upstream}")
-    if parts.scheme.startswith("socks"):
-        if not borrowed.fits("socks"):
-            raise JobFailed("proxy_error", "\n".join(borrowed.report()))
-        return partial(_through_socks, networking.make_socks_proxy_opts(parts.geturl()))
-    return partial(_through_http, parts)
+    return None if parts.scheme.startswith("socks") else _HttpProxy(parts)
 
 
 def _through_socks(options: dict[str, Any], host: str, port: int) -> socket.socket:
@@ -212,16 +287,6 @@ def _through_socks(options: dict[str, Any], host: str, port: int) -> socket.sock
     address = options["addr"], options["port"]
     connection: socket.socket = networking.create_connection(address, _TIMEOUT, _create_socket_func=connect)
     return connection
-
-
-def _through_http(proxy: SplitResult, host: str, port: int) -> socket.socket:
-    connection = HTTPConnection(proxy.hostname or "", proxy.port or _PORTS[proxy.scheme], timeout=_TIMEOUT)
-    if proxy.scheme == "https":
-        connection._create_connection = partial(_over_tls, proxy.hostname)  # type: ignore[attr-defined]
-    login = unquote(proxy.username or ""), unquote(proxy.password or "")
-    connection.set_tunnel(host, port, {"Proxy-Authorization": _basic(*login)} if any(login) else {})
-    connection.connect()
-    return connection.sock
 
 
 def _over_tls(name: str | None, *address: Any) -> socket.socket:

@@ -10,6 +10,7 @@ import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from http.cookiejar import CookieJar
 from queue import Queue
 from types import SimpleNamespace
@@ -20,9 +21,9 @@ from curl_cffi import CurlECode, CurlOpt, ffi, requests
 from curl_cffi.requests import session as sessions
 from yt_dlp.networking._curlcffi import CurlCFFIRH
 from yt_dlp.networking.common import Request, Response
-from yt_dlp.networking.exceptions import ProxyError, RequestError, SSLError, TransportError
+from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError, SSLError, TransportError
 
-from server.child.network.proxy import Proxy
+from server.child.network.proxy import REFUSED_BY_US, Proxy
 from server.child.process import borrowed, sandbox
 
 _MOST_AHEAD: Final = 64  # blocks of at most 16 KiB that have arrived and are not read yet
@@ -53,7 +54,6 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         options = {
             CurlOpt.PROXY: self._proxy.url,
             CurlOpt.NOPROXY: "",  # else the environment's would apply
-            CurlOpt.HTTPPROXYTUNNEL: 1,
             CurlOpt.PROTOCOLS_STR: "http,https",
             CurlOpt.REDIR_PROTOCOLS_STR: "http,https",
         }
@@ -70,6 +70,14 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
             response: Response = super()._send(request)
         except TransportError as error:
             raise self._as_met(error) from None  # else its whole chain would be classified
+        except HTTPError as error:
+            if error.response.headers.get(REFUSED_BY_US) != self._proxy.sign:
+                raise
+            error.close()
+            refused = error.status == HTTPStatus.FORBIDDEN and self._proxy.refused
+            if refused:
+                raise TransportError(cause=refused) from None
+            raise self._kind(cause=self._proxy.failed) from None
         return response
 
     def _as_met(self, error: TransportError) -> RequestError:
