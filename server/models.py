@@ -734,11 +734,15 @@ class Task:
 
     @property
     def wanted(self) -> ProcessRequest | None:
-        """The request with the fields that remedies have changed; None if this release does not know them."""
+        """The request with what remedies have changed; None if this release cannot say what it asks.
+
+        Fields that only a newer release knows are passed over; their values are kept with the status.
+        """
         if self.request is None or not self.status.amended:
             return self.request
         try:
-            return ProcessRequest.model_validate(self.request.model_dump(mode="json") | self.status.amended)
+            amended = self.request.model_dump(mode="json") | self.status.amended
+            return ProcessRequest.model_validate(amended, extra="ignore")
         except ValidationError:
             return None
 

@@ -30,6 +30,7 @@ FILE = {"name": "video_a_abcdefghijklm.mp4", "path": "1/video.mp4", "size": 5, "
 # What a next release might add to a request, to a status, and to what lies in a status.
 MORE_REQUEST = {"posters": {"languages": ["de"]}, "webhook": "http://a/"}
 MORE_STATUS: dict[str, Any] = {"omens": ["dark"], "webhooks": [{"at": 1.5, "ok": None}]}
+MORE_AMENDED = {"speed_of_tape": 19, "subtitles": {"languages": ["en"], "karaoke": True}}
 MORE_INFO = {"likes": 7, "chapters": [{"start": 0}]}
 MORE_FILE = {"sha512": "ab"}
 
@@ -134,6 +135,22 @@ async def test_what_the_next_release_added_is_passed_over_kept_and_not_shown(set
     neighbour.write(add_fields)
     async with this_release(settings) as client:
         assert (await shown(client, new["task_id"]))["stage"] == "queued"
+
+
+async def test_what_the_next_release_would_do_otherwise_about_a_failure_is_passed_over_and_kept(
+    settings: Settings,
+) -> None:
+    async with this_release(settings) as client:
+        ids = await some_tasks(client)
+    neighbour = NextRelease(settings)
+    neighbour.write(lambda request, status: status.update(amended=MORE_AMENDED))
+    async with this_release(settings) as client:
+        client.app[keys.TASKS]._dispatcher.release()
+        async with asyncio.timeout(10):
+            while (payload := await shown(client, ids["queued"]))["stage"] != "failed":
+                assert payload.get("waiting") != "newer_release"
+                await asyncio.sleep(0.01)
+    assert [status["amended"] for _, status in neighbour.read().values()] == [MORE_AMENDED] * 5
 
 
 async def test_a_request_that_is_not_understood_waits_for_who_does(settings: Settings) -> None:

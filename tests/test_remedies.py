@@ -203,7 +203,13 @@ def test_what_the_next_release_offers_and_calls_its_failures_is_passed_over() ->
     assert offered(status) == ["retry_later"]
     assert present(status, LANGUAGES["en"])["remedies"] == ["retry_later"]
     assert offered(status.model_copy(update={"remedies": None})) == []
-    strange = status.model_copy(update={"amended": {"speed_of_tape": 19}})
+    amended: dict[str, Any] = {"speed_of_tape": 19, "subtitles": {"languages": ["en"], "karaoke": True}}
+    task = Task(ProcessRequest(url="http://a/"), status.model_copy(update={"amended": amended}))
+    assert task.wanted is not None
+    assert task.wanted.subtitles.languages == ("en",)
+    again = apply(task.status, event_of("retry_later", task) or Retried(), NOW)
+    assert again.amended == amended, "it is kept"
+    strange = status.model_copy(update={"amended": {"quality": "4320"}})
     assert Task(ProcessRequest(url="http://a/"), strange).wanted is None, "it is not guessed at"
 
 
