@@ -568,8 +568,31 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
         while len(list((tmp_path / "data" / "files").iterdir())) > 1:
             await asyncio.sleep(0.01)
     assert (full.left, stuck.left) == (0, 0)
-    async with backend(tmp_path):  # the start finishes what was begun
-        assert list((tmp_path / "data" / "files").iterdir()) == []
+    async with asyncio.timeout(20), backend(tmp_path):  # the next run finishes what was begun
+        while list((tmp_path / "data" / "files").iterdir()):
+            await asyncio.sleep(0.01)
+
+
+async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monkeypatch: Patch) -> None:
+    async with backend(tmp_path) as opened:
+        removed = await opened.tasks.submit_all([(waiting(), None, None)] * 30)
+        for status in removed:
+            assert isinstance(status, TaskStatus)
+            await opened.tasks._store.mark_removed(status.task_id)
+    may, remove = asyncio.Event(), LocalFiles.remove
+
+    async def when_it_may(files: LocalFiles, task_id: str) -> None:
+        await may.wait()
+        await remove(files, task_id)
+
+    monkeypatch.setattr(LocalFiles, "remove", when_it_may)
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        store = opened.tasks._store
+        assert len(await store.removed()) == 30
+        assert (await opened.tasks.submit(waiting())).stage is Stage.PAUSED
+        may.set()
+        while await store.removed():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatch: Patch) -> None:

@@ -26,7 +26,7 @@ from server.tasks.forkserver import ForkServer
 from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
-from server.tasks.janitor import DiskWatch, carry_out_removals, keep_removing_expired
+from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
 from server.tasks.jobs import JobMaker
 from server.tasks.patience import MAX_RETRY_AFTER
 from server.tasks.readiness import Readiness
@@ -68,7 +68,12 @@ async def open_embedded(
             await store.sessions.end_others(scopes)
         room = Room(workplace, store)
         watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
-        for work, name in ((files.sweep(store), "sweep"), (watch.watch(), "disk")):
+        removing = finish_removals(store, tasks)
+        for work, name in (
+            (removing, "removals"),
+            (files.sweep(store), "sweep"),
+            (watch.watch(), "disk"),
+        ):
             await stack.enter_async_context(in_background(work, name))
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
@@ -121,18 +126,21 @@ async def carry_on(
     tasks: Tasks,
     clock: Clock,
 ) -> None:
-    """Finish what a stop or a crash has left: removals, publications, downloads."""
+    """Finish what a stop or a crash has left: publications, downloads."""
     await store.none_ended_after(clock.now())
-    await carry_out_removals(tasks, await store.removed())
-    for task in await store.unfinished():
+    unfinished = await store.unfinished()
+    for task in unfinished:
         if task.status.stage.is_running:
             after = await recorder.record(task.status.task_id, await _what_became_of(task, files))
             if after.stage is Stage.COMPLETED:
                 await files.tidy_up(after)
+    # All together, in few commits: after a clock that was ahead, each of thousands may wait too long.
+    waiting = (task.status for task in unfinished if task.status.stage is Stage.QUEUED)
+    await asyncio.gather(*(_shorten_wait(status, recorder, clock) for status in waiting))
+    for task in unfinished:
         now = await store.get(task.status.task_id)
         if now.status.stage is Stage.QUEUED:
-            await _shorten_wait(now.status, recorder, clock)
-            dispatcher.submit(await store.get(task.status.task_id))
+            dispatcher.submit(now)
 
 
 async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> None:

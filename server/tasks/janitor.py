@@ -109,6 +109,17 @@ async def remove_expired(store: Store, tasks: Tasks, clock: Clock, hours: float)
         more = len(expired) == AT_ONCE
 
 
+async def finish_removals(store: Store, tasks: Tasks) -> None:
+    """Finish what a stop or a crash has left; thousands of removals delay nobody who is served meanwhile."""
+    while True:
+        try:
+            left = await store.removed()
+        except StoreUnavailable:
+            await asyncio.sleep(LOOK_FOR_EXPIRED)
+        else:
+            return await carry_out_removals(tasks, left)
+
+
 async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
     """Finish removals. One that fails stops no other: its task stays marked, and the next start retries."""
     for task_id in task_ids:
