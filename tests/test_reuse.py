@@ -13,8 +13,9 @@ from server.settings import ServerSettings
 from tests.inside import TASK, Inside, inside
 
 
-async def asked(server: Inside, token: str = "", **fields: Any) -> tuple[int, str]:
+async def asked(server: Inside, token: str = "", key: str = "", **fields: Any) -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers |= {"Idempotency-Key": key} if key else {}
     body = TASK | {"reuse": True} | fields
     async with server.client.post("/api/process", json=body, headers=headers) as answer:
         return answer.status, (await answer.json())["task_id"]
@@ -60,7 +61,16 @@ async def test_a_finished_one_is_of_use_as_long_as_its_files_are_there(tmp_path:
 async def test_of_many_that_ask_at_once_one_makes_the_task(tmp_path: Path) -> None:
     async with inside(tmp_path) as server:
         answers = await asyncio.gather(*(asked(server) for _ in range(20)))
+        assert sorted(status for status, _ in answers) == [*[200] * 19, 202]
         assert len({task_id for _, task_id in answers}) == 1
+
+
+async def test_a_key_gives_the_answer_that_it_gave_also_to_who_would_share(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        [one, *others] = await asyncio.gather(*(asked(server, key="k") for _ in range(5)))
+        assert [one, *others] == [(202, one[1])] * 5
+        assert await asked(server, key="other") == (200, one[1])
+        assert await asked(server, key="k") == (202, one[1])
 
 
 async def test_within_a_batch_too(tmp_path: Path) -> None:
@@ -69,7 +79,7 @@ async def test_within_a_batch_too(tmp_path: Path) -> None:
         requests = [TASK | {"reuse": True}] * 3 + [TASK | {"reuse": True, "quality": "720"}]
         async with server.client.post("/api/process/batch", json={"requests": requests}) as answer:
             results = (await answer.json())["results"]
-        assert [result["status"] for result in results] == [202, 202, 202, 200]
+        assert [result["status"] for result in results] == [202, 200, 200, 200]
         assert len({result["task"]["task_id"] for result in results[:3]}) == 1
         assert results[3]["task"]["task_id"] == first
 

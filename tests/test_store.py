@@ -178,6 +178,17 @@ async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Stor
     assert len(await store.of_wish("a")) == 1
 
 
+async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_it(store: Store) -> None:
+    asked = [shared_task() for _ in range(20)]
+    one_by_one = (store.add(task, wish="a") for task in asked[:10])
+    together = store.add_all([Submission(task, None, "a") for task in asked[10:]])
+    some, rest = await asyncio.gather(asyncio.gather(*one_by_one), together)
+    given = [task for task in (*some, *rest) if isinstance(task, Task)]
+    assert len({task.number for task in given}) == 1
+    ids = [task.status.task_id for task in given]
+    assert [task.status.task_id == own for task, own in zip(asked, ids, strict=True)].count(True) == 1
+
+
 async def test_tasks_are_counted_by_stage(store: Store) -> None:
     for _ in range(2):
         await store.add(new_task())

@@ -11,11 +11,12 @@ from server.api.idempotency import key_of
 from server.api.keys import TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import Results
-from server.api.process import IDEMPOTENCY_KEY, Asked, read_all, shared_task
+from server.api.process import IDEMPOTENCY_KEY, Asked, read_all
 from server.api.results import Result, respond_results
 from server.api.route import post
-from server.errors import AmbiguousHeader, AppError, IdempotencyMismatch, InvalidQuery, InvalidRequest
-from server.models import Batch, TaskStatus
+from server.errors import AmbiguousHeader, AppError, InvalidQuery, InvalidRequest
+from server.models import Batch
+from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes
 
@@ -28,19 +29,10 @@ async def submit_batch(request: web.Request) -> web.Response:
     """
     key = key_of(request)
     batch = validated(Batch, await read_object(request, MAX_BATCH))
-    asked = [await _or_shared(request, each) for each in await _read_all(request, batch.requests, key)]
+    asked = await _read_all(request, batch.requests, key)
     possible = [each for each in asked if isinstance(each, tuple)]
-    accepted = iter(await request.app[TASKS].submit_all(possible))
+    accepted = iter(await request.app[TASKS].accept_all(possible))
     return respond_results(request, _results(asked, accepted))
-
-
-async def _or_shared(request: web.Request, asked: Asked | AppError) -> Asked | AppError | TaskStatus:
-    if isinstance(asked, AppError):
-        return asked
-    try:
-        return await shared_task(request, asked) or asked
-    except IdempotencyMismatch as mismatch:
-        return mismatch
 
 
 async def _read_all(request: web.Request, bodies: tuple[Any, ...], key: str | None) -> list[Asked | AppError]:
@@ -53,15 +45,13 @@ async def _read_all(request: web.Request, bodies: tuple[Any, ...], key: str | No
     ]
 
 
-def _results(
-    asked: list[Asked | AppError | TaskStatus], accepted: Iterator[TaskStatus | AppError]
-) -> Iterator[Result]:
+def _results(asked: list[Asked | AppError], accepted: Iterator[Accepted | AppError]) -> Iterator[Result]:
     for each in asked:
-        if isinstance(each, TaskStatus):
-            yield HTTPStatus.OK, each
-            continue
         outcome = each if isinstance(each, AppError) else next(accepted)
-        yield (HTTPStatus.ACCEPTED, outcome) if isinstance(outcome, TaskStatus) else outcome
+        if isinstance(outcome, AppError):
+            yield outcome
+        else:
+            yield HTTPStatus.OK if outcome.is_shared else HTTPStatus.ACCEPTED, outcome.status
 
 
 ROUTES = [

@@ -22,7 +22,7 @@ from server.errors import (
     QueueFull,
     WrongField,
 )
-from server.models import ProcessRequest, TaskStatus
+from server.models import ProcessRequest
 from server.ports import Idempotency
 
 Presets = Mapping[str, dict[str, Any]]
@@ -35,23 +35,13 @@ async def submit(request: web.Request) -> web.Response:
     [asked] = await read_all(request, [body], [key])
     if isinstance(asked, AppError):
         raise asked
-    shared = await shared_task(request, asked)
-    if shared:
-        return respond(request, shared)
-    status = await request.app[TASKS].submit(*asked)
-    response = respond(request, status, HTTPStatus.ACCEPTED)
+    accepted = await request.app[TASKS].accept(*asked)
+    if accepted.is_shared:
+        return respond(request, accepted.status)
+    response = respond(request, accepted.status, HTTPStatus.ACCEPTED)
     base_path = request.app[SETTINGS].server.base_path
-    response.headers["Location"] = f"{base_path}/api/status/{status.task_id}"
+    response.headers["Location"] = f"{base_path}/api/status/{accepted.status.task_id}"
     return response
-
-
-async def shared_task(request: web.Request, asked: Asked) -> TaskStatus | None:
-    """With `reuse`, an existing task with the same wish; None if the request's key has made a task itself."""
-    wanted, key, wish = asked
-    tasks = request.app[TASKS]
-    if not wanted.reuse or (key and await tasks.is_known(key)):
-        return None
-    return await tasks.shared(wish)
 
 
 async def read_all(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from server.clock import Clock
@@ -44,6 +44,15 @@ from server.tasks.remedies import event_of, offered
 
 REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The task that a request has led to; `is_shared`: by `reuse` one that another request has made."""
+
+    status: TaskStatus
+    is_shared: bool = False
+
 
 QUEUE = "queue"  # the queue has turns as a task has; no task has this id
 
@@ -93,61 +102,85 @@ class Tasks:
     async def submit(
         self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
     ) -> TaskStatus:
+        """`accept`, for those who ask for no `reuse`."""
+        return (await self.accept(request, idempotency, wish)).status
+
+    async def accept(
+        self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
+    ) -> "Accepted":
         """Accept a download; its row is on disk when this returns, and nothing was fetched yet.
 
-        A task that was accepted before with the same key is returned even if a new one would be refused (full
-        disk, full queue, shutdown).
+        A task that was accepted before with the same key, or that may be shared, is returned even if a new
+        one would be refused (full disk, full queue, shutdown). Raises `IdempotencyMismatch` and what the
+        store raises.
         """
         if idempotency and (known := await self._store.known(idempotency)):
-            return known.status
+            return Accepted(known.status)
+        if request.reuse and wish and (shared := await self._shared(wish)):
+            return Accepted(shared, is_shared=True)
         if refusal := self._refusal():
             raise refusal
         fresh = self._fresh(request)
-        task = await self._store.add(fresh, idempotency, wish)
-        return self._accepted(fresh, task)
+        return await self._accepted(fresh, await self._store.add(fresh, idempotency, wish), idempotency)
 
-    async def submit_all(
+    async def accept_all(
         self, requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]]
-    ) -> list[TaskStatus | AppError]:
-        """Like `submit`, for all `requests` in one transaction; an error stands for each that is refused.
+    ) -> "list[Accepted | AppError]":
+        """Like `accept`, for all `requests` in one transaction; an error stands for each that is refused.
 
         No two of them may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
-        if refusal := self._refusal():
-            return [await self._known_or(refusal, idempotency) for _, idempotency, _ in requests]
-        submissions = [Submission(self._fresh(request), key, wish) for request, key, wish in requests]
-        added = await self._store.add_all(submissions)
-        return [
-            task if isinstance(task, AppError) else self._accepted(submission.task, task)
-            for submission, task in zip(submissions, added, strict=True)
+        refusal = self._refusal()
+        outcomes: list[Accepted | AppError | None] = []
+        for request, idempotency, wish in requests:
+            outcome: Accepted | AppError | None = None
+            if refusal or request.reuse:  # else the store finds the key by itself
+                try:
+                    known = await self._store.known(idempotency) if idempotency else None
+                    shared = await self._shared(wish) if request.reuse and wish and not known else None
+                except IdempotencyMismatch as mismatch:
+                    outcome = mismatch
+                else:
+                    outcome = Accepted(known.status) if known else None
+                    outcome = Accepted(shared, is_shared=True) if shared else outcome or refusal
+            outcomes.append(outcome)
+        submissions = [
+            Submission(self._fresh(request), key, wish)
+            for (request, key, wish), outcome in zip(requests, outcomes, strict=True)
+            if outcome is None
         ]
+        added = iter(zip(submissions, await self._store.add_all(submissions), strict=True))
+        answers: list[Accepted | AppError] = []
+        for outcome in outcomes:
+            if outcome is not None:
+                answers.append(outcome)
+                continue
+            submission, task = next(added)
+            if isinstance(task, AppError):
+                answers.append(task)
+            else:
+                answers.append(await self._accepted(submission.task, task, submission.idempotency))
+        return answers
 
     def _fresh(self, request: ProcessRequest) -> Task:
         return Task(request=request, status=TaskStatus.new(request, self._clock.now()))
 
-    def _accepted(self, fresh: Task, task: Task) -> TaskStatus:
+    async def _accepted(self, fresh: Task, task: Task, idempotency: Idempotency | None) -> "Accepted":
         """Submit and publish `task`, which the store has returned for `fresh`, unless it was there before."""
         if task.status.task_id == fresh.status.task_id:
             self._publisher.publish(task.status)
             self._submit_if_queued(task)
-        return task.status
+            return Accepted(task.status)
+        has_the_key = idempotency and await self._store.known(idempotency)
+        return Accepted(task.status, is_shared=not has_the_key)
 
     def _refusal(self) -> AppError | None:
         """Why nothing new is accepted now."""
         if self._closing:
             return ShuttingDown()
-        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
-            return DiskFull() if self._disk.is_low() else None
-        return None
+        return DiskFull() if self._disk.is_low() else None
 
-    async def _known_or(self, refusal: AppError, idempotency: Idempotency | None) -> TaskStatus | AppError:
-        try:
-            known = await self._store.known(idempotency) if idempotency else None
-        except IdempotencyMismatch as mismatch:
-            return mismatch
-        return known.status if known else refusal
-
-    async def shared(self, wish: str) -> TaskStatus | None:
+    async def _shared(self, wish: str) -> TaskStatus | None:
         """The newest task of this wish that has not ended, or is completed and has all its files."""
         for task in await self._store.of_wish(wish):
             if task.status.stage is not Stage.COMPLETED or await self._has_its_files(task.status):
