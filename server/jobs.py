@@ -66,8 +66,8 @@ class Job:
     With `accept_gaps` segments that the source lacks are left out of the film.
     `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
     `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that
-    turns out to be a list is not refused, but reported by its entries, as by `expand`.
-    `expand` reports the entries after the first
+    turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
+    an entry is found again in its list if its link has expired. `expand` reports the entries after the first
     `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
     """
 
@@ -85,6 +85,7 @@ class Job:
     accept_gaps: bool = False
     says: Mapping[str, Any] = field(default_factory=dict)
     lists: tuple[str, ...] | None = None
+    title: str | None = None
     known: int
     max_playlist: int
     cookies: str | None = field(repr=False)

@@ -267,9 +267,10 @@ def download_job(
     """
     maker, text, item = _maker(ffmpeg, **_limits(wishes)), wishes.pop("text", None), wishes.pop("item", None)
     gaps, lists = wishes.pop("accept_gaps", False), wishes.pop("lists", None)
+    title = wishes.pop("title", None)
     request = ProcessRequest(url=url, **wishes)
     lock = directory.with_suffix(".lock")
-    return maker.download(request, directory, lock, text, item, lists=lists, accept_gaps=gaps)
+    return maker.download(request, directory, lock, text, item, lists=lists, title=title, accept_gaps=gaps)
 
 
 def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:

@@ -26,6 +26,59 @@ def links(outcome: Outcome) -> list[str]:
     return [entry["url"].rpartition("/")[2] for entry in outcome.entries]
 
 
+# An entry whose link has expired.
+
+
+def feed(shelf: Shelf, *links: tuple[str, str]) -> str:
+    """A feed of titles and links."""
+    items = "".join(f"<item><title>{title}</title><link>{link}</link></item>" for title, link in links)
+    text = f'<rss version="2.0"><channel><title>Feed</title>{items}</channel></rss>'
+    return shelf.put("feed", text.encode(), "application/rss+xml")
+
+
+async def test_it_is_the_entry_with_its_title_and_at_its_place_that_is_taken_anew(
+    jobs: Jobs, site: Site, shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    listed = feed(
+        shelf,
+        ("Part 1", site.url("/silent.mp4?n=1")),
+        ("Part 2", site.url("/silent.mp4?wait=0")),
+        ("Part 2", site.url("/1mb.mp4?wait=0")),
+    )
+    link = site.url("/1mb.mp4?ticket=old")
+    outcome = await jobs.download(tmp_path / "t", link, lists=(listed,), title="Part 2", outputs=["video"])
+    assert outcome.file("video").read_bytes() == (media / "1mb.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("title", "asked"),
+    [
+        ("Part 1", 1),  # its link is as it was
+        ("Part 2", 1),  # there are two
+        ("Part 3", 1),  # there is none
+        (None, 0),
+    ],
+)
+async def test_what_cannot_be_told_for_sure_stays_refused(
+    jobs: Jobs, site: Site, shelf: Shelf, tmp_path: Path, title: str | None, asked: int
+) -> None:
+    link = site.url("/1mb.mp4?ticket=old")
+    film = site.url("/silent.mp4")
+    listed = feed(shelf, ("Part 1", link), ("Part 2", f"{film}?wait=0"), ("Part 2", film))
+    outcome = await jobs.download(tmp_path / "t", link, lists=(listed,), title=title)
+    assert broken(outcome) == ("http_403", False, None)
+    assert shelf.asked["feed"] == asked
+    assert not site.seen("/silent.mp4")
+
+
+async def test_a_list_that_does_not_answer_any_more_changes_nothing_of_the_reason(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    link, listed = site.url("/1mb.mp4?status=410"), site.url("/1mb.mp4?status=500")
+    outcome = await jobs.download(tmp_path / "t", link, lists=(listed,), title="Part 1")
+    assert broken(outcome) == ("http_410", False, None)
+
+
 # Expanding.
 
 

@@ -80,6 +80,7 @@ def test_settings_and_tools_are_handed_on() -> None:
         "accept_gaps": False,
         "says": {},
         "lists": None,
+        "title": None,
         "known": 0,
         "max_playlist": 7,
         "cookies": "text",

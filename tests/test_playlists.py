@@ -15,7 +15,7 @@ from server.events import Resumed, Started, Unfolded
 from server.models import Entries, Entry, Stage, Task
 from server.settings import DownloadSettings
 from tests.inside import Inside, inside
-from tests.site import Site
+from tests.site import Site, sha256
 from tests.tags import about
 
 FINAL = ("completed", "error")
@@ -128,6 +128,21 @@ async def test_an_endless_list_ends_where_the_operator_says(tmp_path: Path, site
         assert playlist["entries"] == {"total": 2, "completed": 2, "failed": 0, "truncated": True}
         async with opened.client.get(f"/api/tasks/{playlist_id}/log") as answer:
             assert "downloads.max_playlist is 2" in await answer.text()
+
+
+async def test_entries_whose_links_have_expired_are_read_anew_from_their_list(
+    opened: Inside, site: Site, media: Path, tmp_path: Path
+) -> None:
+    """And those at the end of a link that is gone for good say why, as ever."""
+    url = site.url("/feed?stale=1&entry=/1mb.mp4&entry=/silent.mp4&entry=/gone.mp4")
+    playlist = await ended(opened, await submit(opened, url))
+    assert playlist["entries"] == {"total": 3, "completed": 2, "failed": 1}
+    first, second, third = await entries(opened, playlist["task_id"])
+    async with opened.client.get(first["files"]["video"]) as answer:
+        (tmp_path / "first").write_bytes(await answer.read())
+    assert sha256(tmp_path / "first") == sha256(media / "1mb.mp4")
+    assert (first["attempt"], second["attempt"]) == (1, 1)
+    assert third["error_code"] == "http_404"
 
 
 # An entry that turns out to be a list.

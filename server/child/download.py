@@ -56,7 +56,8 @@ from server.child.source import (
 )
 from server.child.source.alternatives import Alternatives, Refused
 from server.child.source.engine import Engine, not_yet
-from server.child.source.failures import classify
+from server.child.source.failures import EXPIRED, classify
+from server.child.source.lists import link_anew
 from server.child.source.thumbnails import PREVIEW, Thumbnails
 from server.child.subtitling import Subtitling
 from server.jobs import Job
@@ -74,6 +75,7 @@ class Download:
     def __init__(self, job: Job, channel: Channel, log: Log) -> None:
         self._job = job
         self._wishes = job.wishes
+        self._url = job.wishes.url
         self._directory = Path(job.directory)
         self._channel = channel
         self._log = log
@@ -186,7 +188,7 @@ class Download:
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         try:
-            info = broadcasts.judged(engine, engine.first(self._wishes.url), self.moved)
+            info = broadcasts.judged(engine, self._first(engine), self.moved)
             return describe.with_what_is_said(info, self._job.says)
         except NotLive as error:
             self._channel.send("described", video_info=describe.video_info(error.info))
@@ -196,6 +198,20 @@ class Download:
             if only_audio and classify(error, engine.trail).code == "format_unavailable":
                 raise JobFailed("no_audio") from error
             raise
+
+    def _first(self, engine: Engine) -> dict[str, Any]:
+        """What is at the link; if that has expired, and is of a list, at the link that the list has now."""
+        try:
+            return engine.first(self._url)
+        except DownloadError as error:
+            if self._job.item is not None or classify(error, engine.trail).code not in EXPIRED:
+                raise
+            link = link_anew(self._job, engine, self._channel, self._log)
+            if link is None:
+                raise
+        self._log.write("the link has expired: this is what its list has for it now")
+        self._url = link
+        return engine.first(link)
 
     def _is_to_be_recorded(self, info: Mapping[str, Any]) -> bool:
         live = recording.is_live(info)

@@ -30,11 +30,12 @@ class JobMaker:
         item: int | None = None,
         says: Says | None = None,
         lists: tuple[str, ...] | None = None,
+        title: str | None = None,
         *,
         accept_gaps: bool = False,
     ) -> Job:
         job = self._job("download", request, directory, lock, cookies, item=item, accept_gaps=accept_gaps)
-        return replace(job, says=says.model_dump(exclude_none=True) if says else {}, lists=lists)
+        return replace(job, says=says.model_dump(exclude_none=True) if says else {}, lists=lists, title=title)
 
     def expand(
         self, request: ProcessRequest, directory: Path, lock: Path, cookies: str | None = None, known: int = 0

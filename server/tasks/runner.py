@@ -265,6 +265,7 @@ class Runner:
                 status.item,
                 status.says,
                 None if status.playlist_id is None else status.lists,
+                None if status.playlist_id is None else status.video_info.title,
                 accept_gaps=status.accept_gaps,
             )
         return self._jobs.expand(request, work, lock, cookies, status.read)

@@ -38,7 +38,8 @@
 |                                           | `kind=video`: `<video>` and og:title, `kind=og`: og:video;   |
 |                                           | with a `<track>` for each `track=LINK:LANGUAGE`              |
 | `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |
-| `/feed?entry=&count=`                      | a list: these entries, then `count=` films; after `delay=` s  |
+| `/feed?entry=&count=`                      | a list: these entries, then `count=` films; after `delay=` s; |
+|                                           | `stale=N`: the links of its first N answers have expired      |
 | `/page/playlist`, `/page/blank`           | two videos by relative links (`first=`); no video at all     |
 | `/texts/<name>`                           | a file of the folder `texts`; `type=`: its Content-Type      |
 | `/more/<path>`                            | files that `tests.corpus.media` has added                    |

@@ -7,6 +7,9 @@ import json
 from aiohttp import web
 from yarl import URL
 
+from tests.site import tickets
+from tests.site.delivery import HITS
+
 TITLES = {
     "long": "A very long title " * 16 + "of 300 chars",
     "traversal": "../../etc/passwd",
@@ -35,10 +38,17 @@ async def playlist_page(request: web.Request) -> web.Response:
 
 
 async def feed(request: web.Request) -> web.Response:
-    """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds."""
+    """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds.
+
+    With `stale=N` each link has a ticket, and those of the first N answers have expired.
+    """
     await asyncio.sleep(float(request.query.get("delay", 0)))
     count = int(request.query.get("count", 0))
     links = [*request.query.getall("entry", []), *(f"/video.mp4?times={n}" for n in range(1, count + 1))]
+    if "stale" in request.query:
+        request.app[HITS][request.path_qs] += 1
+        good = 99 if request.app[HITS][request.path_qs] > int(request.query["stale"]) else 0
+        links = [str(URL(link).update_query(ticket=tickets.new(request.app, good))) for link in links]
     items = "".join(
         f"<item><title>Entry {n}</title><link>{html.escape(str(request.url.join(URL(link))))}</link></item>"
         for n, link in enumerate(links, 1)

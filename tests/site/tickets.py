@@ -9,9 +9,15 @@ TICKETS = web.AppKey("TICKETS", dict[str, int])
 _numbers = map(str, count(1))
 
 
-async def give(request: web.Request) -> web.Response:
+def new(app: web.Application, good: int) -> str:
+    """A ticket that is valid for `good` requests."""
     ticket = next(_numbers)
-    request.app[TICKETS][ticket] = int(request.query["good"])
+    app[TICKETS][ticket] = good
+    return ticket
+
+
+async def give(request: web.Request) -> web.Response:
+    ticket = new(request.app, int(request.query["good"]))
     raise web.HTTPFound(URL(request.query["to"]).update_query(ticket=ticket))
 
 

@@ -13,6 +13,7 @@ from server.child.source.wording import own_words
 from server.codes import CODES, PASSING, PASSING_STATUSES
 
 EXPIRED_STATUSES = frozenset((403, 404, 410))
+EXPIRED = frozenset(f"http_{status}" for status in EXPIRED_STATUSES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ films without a page, and links that they alone understand.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import count
+from dataclasses import replace
+from itertools import count, islice
 from typing import Any, Final
 
-from yt_dlp.utils import LazyList, PlaylistEntries, sanitize_url, unsmuggle_url
+from yt_dlp.utils import LazyList, PlaylistEntries, YoutubeDLError, sanitize_url, unsmuggle_url
 
 from server.child.process.channel import Channel
 from server.child.process.failed import JobFailed
@@ -66,6 +67,12 @@ class Expansion:
             most = self._job.max_playlist
             self._log.write(f"the list goes on, but is read no further: downloads.max_playlist is {most}")
         return {"truncated": self._truncated}
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """What `run` would report, without reporting it."""
+        found = self._resolved(self._job.wishes.url)
+        with self._engine.reading():
+            yield from self._all(found)
 
     def _tell_all(self, found: Info) -> int:
         """Return the place of the last entry, 0 without any, and `max_playlist + 1` if there are too many."""
@@ -180,6 +187,36 @@ class Expansion:
             return None
         found = self._resolved(url, key)
         return found if found.get("_type") == "playlist" else None
+
+
+def link_anew(job: Job, engine: Engine, channel: Channel, log: Log) -> str | None:
+    """The link that its list has now for the entry that `job` is for; None if that cannot be told for sure.
+
+    Links in lists may be signed, and expire. An entry has to be the only one with its title; of several with
+    the same title, the only one at the same place but for what follows a question mark.
+    """
+    if not job.lists or not job.title:
+        return None
+    wishes = replace(job.wishes, url=job.lists[-1], playlist_items=None)
+    anew = replace(job, wishes=wishes, lists=None, known=0)
+    before = dict(engine.params)
+    engine.params |= {"noplaylist": False, "lazy_playlist": True}
+    try:
+        entries = [*islice(Expansion(anew, engine, channel, log).entries(), job.max_playlist)]
+    except (YoutubeDLError, JobFailed) as error:
+        log.write(f"its list could not be read anew: {error}")
+        return None
+    finally:
+        engine.params.clear()
+        engine.params |= before
+    links = [entry["url"] for entry in entries if entry.get("title") == job.title and "item" not in entry]
+    if len(links) > 1:
+        links = [link for link in links if _place(link) == _place(job.wishes.url)]
+    return links[0] if len(links) == 1 and links[0] != job.wishes.url else None
+
+
+def _place(link: str) -> str:
+    return link.partition("#")[0].partition("?")[0]
 
 
 def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
