@@ -27,6 +27,7 @@ from server.tasks import forkserver, janitor, recorder
 from server.tasks.forkserver import ForkServer
 from server.tasks.hub import Hub, Subscription
 from server.tasks.patience import after_failure
+from server.tasks.service import Accepted
 from server.tasks.shielding import to_the_end
 from server.tasks.tools import find_tools
 from tests.jobs import download_job
@@ -575,10 +576,10 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
 
 async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monkeypatch: Patch) -> None:
     async with backend(tmp_path) as opened:
-        removed = await opened.tasks.submit_all([(waiting(), None, None)] * 30)
-        for status in removed:
-            assert isinstance(status, TaskStatus)
-            await opened.tasks._store.mark_removed(status.task_id)
+        removed = await opened.tasks.accept_all([(waiting(), None, None)] * 30)
+        for accepted in removed:
+            assert isinstance(accepted, Accepted)
+            await opened.tasks._store.mark_removed(accepted.status.task_id)
     may, remove = asyncio.Event(), LocalFiles.remove
 
     async def when_it_may(files: LocalFiles, task_id: str) -> None:
