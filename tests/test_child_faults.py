@@ -14,6 +14,7 @@ import pytest
 
 from tests.jobs import Jobs, broken, probe
 from tests.service import descendants
+from tests.shelf import Shelf
 from tests.site import SECONDS, Site, sha256
 from tests.tools import FFMPEG
 
@@ -173,6 +174,18 @@ async def test_an_address_has_a_code_too(
     jobs: Jobs, tmp_path: Path, url: str, expected: tuple[str, bool, float | None]
 ) -> None:
     assert broken(await jobs.download(tmp_path / "t", url)) == expected
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_an_address_that_is_blocked_in_a_segment_is_not_tried_again(
+    jobs: Jobs, site: Site, shelf: Shelf, tmp_path: Path, begun: bool
+) -> None:
+    """Whether or not anything of the film has come: another try would meet the same."""
+    first = f"#EXTINF:1,\n{site.url('/hls/ts/0.ts')}\n" * begun
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n{first}#EXTINF:1,\nhttp://10.0.0.1/1.ts\n#EXT-X-ENDLIST\n"
+    outcome = await jobs.download(tmp_path / "t", shelf.put("a.m3u8", playlist.encode()))
+    assert broken(outcome) == ("blocked_address", False, None)
+    assert "Retrying" not in outcome.log
 
 
 @pytest.mark.parametrize("path", ["/1mb.mp4", "/1mb.mp4?chunked=yes", "/endless.mp4", "/hls/ts/index.m3u8"])

@@ -10,6 +10,7 @@ from server.child.media import handed, parts, probe
 from server.child.media.parts import Part
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
+from server.child.source import broadcasts, ranges
 from server.child.source.alternatives import Refused
 from server.child.source.engine import Engine, Hook
 from server.child.source.failures import BrokeOff
@@ -31,19 +32,30 @@ class Fetching:
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
         """Fetch the stream to `path`; `hook` gets yt-dlp's progress dicts.
 
-        A stream shorter than announced is fetched once more, then taken as it is: pages may be wrong.
+        A stream shorter than its page announces is fetched once more, unless the stream itself says that
+        this is all of it, then taken as it is: pages may be wrong.
         """
         if not parts.is_laid_aside(path):
             part = self._fetch_once(stream, path, hook)
-            if self._job.accept_gaps or not _is_short(part, stream):
+            if self._job.accept_gaps or not _is_short(part, stream.get("duration")):
+                return part
+            if self._is_all_there_is(part, stream):
+                self._log.write(f"{part.media.duration} s are all of it: {stream['duration']} s is wrong")
                 return part
             self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
             parts.lay_aside(path)
         part = self._fetch_once_more(stream, path, hook)
-        if _is_short(part, stream):
+        if _is_short(part, stream.get("duration")):
             has, announced = part.media.duration, stream["duration"]
             self._log.write(f"the source has {has} s, although it announces {announced} s")
         return part
+
+    def _is_all_there_is(self, part: Part, stream: Mapping[str, Any]) -> bool:
+        """Whether the stream is no longer than `part` by its own index, its manifest, or its source."""
+        if not part.plain:
+            length = broadcasts.length_of(self._engine, stream)
+            return length is not None and not _is_short(part, length)
+        return probe.has_index(part.path) or ranges.ends_at(self._engine, stream, part.path.stat().st_size)
 
     def _fetch_once_more(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
         """Fetch what is laid aside anew; if that fails, it is kept."""
@@ -85,9 +97,9 @@ class Fetching:
         return Part(path, seen, plain, _READING.get(seen.container, ()))
 
 
-def _is_short(part: Part, stream: Mapping[str, Any]) -> bool:
-    """Whether clearly less has come than was announced."""
-    has, announced = part.media.duration, stream.get("duration")
+def _is_short(part: Part, announced: float | None) -> bool:
+    """Whether clearly less has come than was announced, in seconds."""
+    has = part.media.duration
     if not (has and announced):
         return False
     return bool(announced - has > max(_SHORT, _SHORT_SHARE * announced))

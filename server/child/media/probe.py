@@ -146,6 +146,12 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
     return media
 
 
+def has_index(path: Path) -> bool:
+    """Whether it is an MP4 whose index lists all of its samples, so that nothing can be behind them."""
+    movie = mp4.read(path) if _container(path) in _MP4 else None
+    return movie is not None and not movie.fragmented
+
+
 def length(path: Path) -> float | None:
     """The duration in seconds by the index of an MP4; None for other files."""
     movie = mp4.read(path) if _container(path) in _MP4 else None

@@ -20,6 +20,7 @@ _LIVE: Final = "clipwire_live"
 """Key in a format dict: its DASH manifest is that of a broadcast."""
 
 _HLS: Final = ("m3u8", "m3u8_native")
+_LENGTHS: Final = re.compile(r"^#EXTINF:\s*(\d+(?:\.\d+)?)", re.MULTILINE)
 _GOES_ON_WITHIN: Final = 1.5  # target durations: then a live playlist has grown (RFC 8216, 6.2.1)
 _LONGEST: Final = 20.0  # seconds that a playlist is given to grow
 _LIVES: Final[dict[str, Any]] = {"is_live": True, "live_status": "is_live"}
@@ -53,7 +54,21 @@ def have_ended(engine: Engine, streams: Sequence[Info]) -> bool:
     return any(_has_end(_read(engine, stream)[0]) for stream in streams if _is_hls(stream))
 
 
-def _is_hls(stream: Info) -> bool:
+def length_of(engine: Engine, stream: Mapping[str, Any]) -> float | None:
+    """The seconds of a fragmented stream by its manifest; None if that does not say it."""
+    if _is_hls(stream):
+        playlist = stream.get("hls_media_playlist_data") or _read(engine, stream)[0]
+        lengths = [float(each) for each in _LENGTHS.findall(playlist)]
+    else:
+        fragments = stream.get("fragments")
+        listed = fragments if isinstance(fragments, list) else []
+        lengths = [each.get("duration") or 0.0 for each in listed]
+        if lengths and not lengths[0]:  # the initialization segment
+            del lengths[0]
+    return sum(lengths) if lengths and all(lengths) else None
+
+
+def _is_hls(stream: Mapping[str, Any]) -> bool:
     return "url" in stream and determine_protocol(stream) in _HLS
 
 
@@ -71,7 +86,7 @@ def _goes_on(engine: Engine, stream: Info, on_tick: Callable[[], None]) -> bool:
     return False
 
 
-def _read(engine: Engine, stream: Info) -> tuple[str, str]:
+def _read(engine: Engine, stream: Mapping[str, Any]) -> tuple[str, str]:
     """The HLS playlist and its URL; empty if it cannot be read: the download that follows reports why."""
     try:
         response = engine.urlopen(Request(stream["url"], headers=stream.get("http_headers") or {}))

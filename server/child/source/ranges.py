@@ -68,7 +68,7 @@ class Ranges:
                     self._check(response, start + before)
                     data += self._read(response, stop - start - before)
             except (TransportError, HTTPError) as error:
-                if in_vain == _TRIES or not _passes(error):
+                if in_vain == _TRIES or not _passes(error) or tries.are_in_vain(error):
                     raise
             in_vain = 0 if len(data) > before else in_vain + 1
             if in_vain > _TRIES:
@@ -99,6 +99,22 @@ class Ranges:
             if not data:
                 raise
         return bytes(data)
+
+
+def ends_at(engine: Engine, stream: Mapping[str, Any], size: int) -> bool:
+    """Whether the source says that the file of `stream` has just `size` bytes: it is asked for the next."""
+    headers = {**(stream.get("http_headers") or {}), "Range": f"bytes={size}-{size}"}
+    try:
+        with engine.urlopen(Request(stream["url"], headers=headers)) as response:
+            return Source.of(response).total == size
+    except HTTPError as error:
+        with error.response:
+            return (
+                error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+                and Source.of(error.response).total == size
+            )
+    except (YoutubeDLError, ValueError):
+        return False
 
 
 def _is_from(response: Response, start: int) -> bool:

@@ -12,6 +12,8 @@ from typing import Final
 from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.media import parts
+from server.child.network import guard
+from server.child.source.facts import chain
 
 MOST: Final = 10
 OF_GAPS: Final = 2
@@ -43,9 +45,16 @@ class Tries:
         """How many retries to allow after `error`, at most `most`."""
         if isinstance(error, HTTPError) and error.response.headers.get("Retry-After"):
             return 0  # the server waits that long
+        if isinstance(error, Exception) and are_in_vain(error):
+            return 0
         if parts.has_begun(self._stream):
             return most
         return 0 if time.monotonic() - self._began > _SOON else min(most, _BEFORE_ANYTHING)
+
+
+def are_in_vain(error: Exception) -> bool:
+    """Whether another try would meet the same error: the address is blocked on this side."""
+    return any(isinstance(link, guard.AddressBlocked) for link in chain(error))
 
 
 def pause(first: float, longest: float, on_tick: Callable[[], None]) -> Callable[[int], float]:
