@@ -129,6 +129,14 @@ def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     return outputs
 
 
+def _once(ids: object) -> object:
+    """`ids` without those that are equal to an earlier one."""
+    if not isinstance(ids, list):
+        return ids
+    first = {each: place for place, each in reversed(list(enumerate(ids))) if isinstance(each, str)}
+    return [each for place, each in enumerate(ids) if not isinstance(each, str) or first[each] == place]
+
+
 def _whole(value: object) -> object:
     """`1.0` becomes 1: it is an integer by JSON Schema (Validation, 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -362,7 +370,9 @@ class ActionRequest(Frozen):
     model_config = ConfigDict(strict=True)
 
     action: Literal["cancel", "pause", "resume", "retry", "delete"]
-    ids: tuple[Annotated[str, Field(min_length=1, max_length=MAX_ID)], ...] | None = Field(
+    ids: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=MAX_ID)], ...] | None, BeforeValidator(_once)
+    ] = Field(
         default=None,
         min_length=1,
         max_length=MOST_AT_ONCE,

@@ -38,9 +38,9 @@ class Inside:
             task_id: str = (await answer.json())["task_id"]
             return task_id
 
-    async def finished(self, content: bytes) -> str:
-        """The link of a file with `content`, of a new completed task."""
-        task_id, files = await self.submit(), self.app[keys.FILES]
+    async def finished(self, content: bytes, task_id: str | None = None) -> str:
+        """The link of a file with `content`, of a task that completes, a new one if none is named."""
+        task_id, files = task_id or await self.submit(), self.app[keys.FILES]
         out = self.work(task_id) / "out"
         out.mkdir(parents=True)
         (out / "video.mp4").write_bytes(content)

@@ -97,7 +97,7 @@ async def test_every_action_can_be_done_to_many(
 
 async def test_a_task_that_is_named_twice_is_acted_on_once(client: Client) -> None:
     task_id = await task_in(client, "paused")
-    assert shown(await act(client, "delete", ids=[task_id, task_id])) == [(204, None)]
+    assert shown(await act(client, "delete", ids=[task_id] * 501)) == [(204, None)]
 
 
 @pytest.mark.usefixtures("nothing_begins")
@@ -124,6 +124,19 @@ async def test_the_entries_of_a_list_are_acted_on_and_no_others(client: Client) 
     answer = await act(client, "cancel", playlist_id="a list")
     assert [each["task"]["task_id"] for each in answer["results"]] == [ids[1], ids[0]]
     assert shown(await act(client, "cancel", playlist_id="no list")) == []
+
+
+@pytest.mark.usefixtures("nothing_begins")
+async def test_a_retry_of_the_entries_of_a_list_leaves_what_is_completed(client: Client) -> None:
+    store, ids = client.app[keys.TASKS]._store, []
+    for stage in (Stage.COMPLETED, Stage.FAILED, Stage.PAUSED, Stage.CANCELLED):
+        task = new_task()
+        entry = task.status.model_copy(update={"playlist_id": "a list", "stage": stage})
+        ids.append((await store.add(replace(task, status=entry))).status.task_id)
+    answer = await act(client, "retry", playlist_id="a list")
+    assert shown(answer) == [(200, "queued"), (409, "wrong_stage"), (200, "queued")]
+    assert (await (await client.get(f"/api/status/{ids[0]}")).json())["stage"] == "completed"
+    assert shown(await act(client, "retry", ids=ids[:1])) == [(200, "queued")]
 
 
 @pytest.mark.usefixtures("nothing_begins")
@@ -164,7 +177,7 @@ async def test_more_says_that_others_fit_as_well(client: Client, monkeypatch: py
         ({"action": "cancel"}, {"ids"}),
         ({"action": "cancel", "ids": None}, {"ids"}),
         ({"action": "cancel", "ids": []}, {"ids"}),
-        ({"action": "cancel", "ids": ["a"] * 501}, {"ids"}),
+        ({"action": "cancel", "ids": [f"{number}" for number in range(501)]}, {"ids"}),
         ({"action": "cancel", "ids": ["a", 1]}, {"ids.1"}),
         ({"action": "cancel", "ids": [None]}, {"ids.0"}),
         ({"action": "cancel", "ids": ["a", ""]}, {"ids.1"}),

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,13 +18,13 @@ import pytest
 from pydantic import SecretStr
 
 from server.api import archive as making
-from server.api import keys, zipformat
+from server.api import keys, together, zipformat
 from server.api.archive import Member, archive, length_of
 from server.api.together import named
 from server.api.wire import FilePart
 from server.api.zipformat import Entry
 from server.errors import FileNotFound
-from server.models import StoredFile, TaskStatus, VideoInfo
+from server.models import Stage, StoredFile, TaskStatus, VideoInfo
 from server.ports import Stream
 from server.settings import ServerSettings
 from tests.examples import finished, new_task
@@ -94,6 +95,31 @@ async def test_one_unknown_task_or_no_file_at_all_is_a_404(tmp_path: Path) -> No
         answer, body = await fetched(server, without)
         assert (answer.status, b"file_not_found" in body) == (404, True)
         assert list(opened((await fetched(server, without, one))[1]).values()) == [b"x"]
+
+
+async def entry(server: Inside, playlist_id: str, content: bytes | None) -> str:
+    """The id of a new entry of a list, with a finished file if there is `content`."""
+    task, store = new_task(), server.app[keys.TASKS]._store
+    status = task.status.model_copy(update={"playlist_id": playlist_id, "stage": Stage.PAUSED})
+    task_id = (await store.add(replace(task, status=status))).status.task_id
+    if content is not None:
+        await server.finished(content, task_id)
+    return task_id
+
+
+async def test_a_list_is_packed_as_its_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with inside(tmp_path) as server:
+        playlist = await server.submit(playlist=True)
+        for content in (b"one", None, b"two", b"three"):
+            await entry(server, playlist, content)
+        alone, empty = await film(server, b"alone"), await server.submit(playlist=True)
+        for ids in ((playlist, alone, empty), (playlist, alone, playlist)):
+            _, whole = await fetched(server, *ids)
+            assert list(opened(whole).values()) == [b"one", b"two", b"three", b"alone"]
+        assert (await fetched(server, empty))[0].status == 404
+        monkeypatch.setattr(together, "MOST", 3)
+        assert (await fetched(server, playlist, playlist))[0].status == 200
+        assert (await fetched(server, playlist, alone))[0].status == 422
 
 
 async def test_it_has_the_doors_of_a_file(tmp_path: Path) -> None:

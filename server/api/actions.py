@@ -31,7 +31,7 @@ async def act(request: web.Request) -> web.Response:
     """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`."""
     body = await read_object(request)
     wanted = validated(ActionRequest, body, *_unclear(body))
-    ids = await _found(request, wanted) if wanted.ids is None else list(dict.fromkeys(wanted.ids))
+    ids = await _found(request, wanted) if wanted.ids is None else list(wanted.ids)
     outcomes = await act_on_all(request.app[TASKS], wanted.action, ids[:MOST_AT_ONCE])
     return respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
 
@@ -47,11 +47,13 @@ async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
 async def _entries(request: web.Request, playlist_id: str, action: str) -> list[str]:
     """All entries of a list; of one with more than `MOST_AT_ONCE`, those on which the action has an effect.
 
-    So a client that asks again, while there are `more`, comes to the others.
+    So a client that asks again, while there are `more`, comes to the others. A retry of a list leaves what is
+    completed: only who names such a task wants it anew.
     """
-    page = await request.app[TASKS].page(Filter(playlist_id=playlist_id), None, MOST_AT_ONCE + 1)
-    if len(page.tasks) > MOST_AT_ONCE and (stages := _EFFECTIVE.get(action)):
-        entries = Filter(stages, playlist_id=playlist_id)
+    stages = tuple(stage for stage in Stage if action != "retry" or stage is not Stage.COMPLETED)
+    page = await request.app[TASKS].page(Filter(stages, playlist_id=playlist_id), None, MOST_AT_ONCE + 1)
+    if len(page.tasks) > MOST_AT_ONCE and (effective := _EFFECTIVE.get(action)):
+        entries = Filter(effective, playlist_id=playlist_id)
         page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
     return [status.task_id for status in page.tasks]
 

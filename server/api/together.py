@@ -16,6 +16,7 @@ from server.api.route import get
 from server.api.security import DOORS
 from server.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
 from server.models import TaskStatus
+from server.ports import Filter
 
 MOST = 200  # tasks
 
@@ -45,10 +46,28 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
     query.check()
     if ids is None:
         raise InvalidQuery("ids")
-    statuses = await request.app[TASKS].statuses(ids)
-    if len(statuses) != len(ids):
+    named = await request.app[TASKS].statuses(ids)
+    if len(named) != len(ids):
         raise TaskNotFound
-    return statuses
+    found: dict[str, TaskStatus] = {}
+    for status in named:
+        entries = await _entries(request, status.task_id) if status.is_list else [status]
+        found |= {each.task_id: each for each in entries if each.files}
+        if len(found) > MOST:
+            raise InvalidQuery("ids")
+    return list(found.values())
+
+
+async def _entries(request: web.Request, playlist_id: str) -> list[TaskStatus]:
+    """The entries of a list, in its order; of a long one not all, but more than `MOST` that have files."""
+    found: list[TaskStatus] = []
+    cursor = None
+    while True:
+        page = await request.app[TASKS].page(Filter(playlist_id=playlist_id), cursor, MOST)
+        found += (entry for entry in page.tasks if entry.files)
+        cursor = page.next_cursor
+        if not cursor or len(found) > MOST:
+            return found[::-1]
 
 
 def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:
@@ -79,7 +98,7 @@ _DESCRIBED = {"Accept-Ranges": "`none`: a `Range` gets the whole", "Content-Disp
 _PARAMETERS = (
     Parameter(
         "ids",
-        "of 1 to 200 different tasks, comma-separated",
+        "of 1 to 200 different tasks, comma-separated; a list means its entries, up to 200 with files in all",
         {"type": "string", "pattern": IDS},
         is_required=True,
     ),
