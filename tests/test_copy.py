@@ -128,6 +128,7 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
         assert await store.removed() == [house.removed.status.task_id]
         assert (await store.add(new_task())).number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
+    assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"
 
 
 async def test_finished_tasks_are_found_by_their_text(

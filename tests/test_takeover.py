@@ -321,7 +321,7 @@ async def test_a_transaction_that_is_ended_before_a_word_of_the_engine_is_ended_
         async with node.database.transaction() as db:
             await db.execute("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
             await asyncio.sleep(0.5)
-            await node.sweeper._admission._drop(db, 1)
+            await node.sweeper._admission._make(db, [("a", 0, None, None)])
 
     async with open_node(clean_database) as node:
         with pytest.raises(DatabaseBusy):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 class Proxy:
     """`cut_before` and `cut_after` are called with what clients send; if one is true, all connections break,
-    before or after the data was passed on."""
+    before or after the data was passed on. Each round trip takes `delay` seconds more."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -19,6 +19,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self.cut_before: Callable[[bytes], bool] = lambda _: False
         self.cut_after: Callable[[bytes], bool] = lambda _: False
+        self.delay = 0.0
         self._hushed: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self.url = url
@@ -68,6 +69,8 @@ class Proxy:
     async def _forth(self, reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while sent := await reader.read(1 << 16):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 if self.cut_before(sent):
                     self.cut()
                     return

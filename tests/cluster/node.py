@@ -64,6 +64,8 @@ async def open_node(
     lost_after: float = 4,
     node_alive: float = 0,
     warm: Callable[[], Awaitable[object]] = is_warm,
+    max_queued: int = 100,
+    sweep_every: float = 0.5,
 ) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(url, 3))
@@ -71,7 +73,7 @@ async def open_node(
         app = new_app(url, said.set)
         admission = Admission(app.job_manager, per_host, node_alive)
         store = await stack.enter_async_context(
-            open_store(url, max_queued=100, find_short=short_of, admits=admission)
+            open_store(url, max_queued=max_queued, find_short=short_of, admits=admission)
         )
         await stack.enter_async_context(app.open_async(Shared(database)))
         recorder = Recorder(store, Hub(), store.clock)
@@ -82,12 +84,12 @@ async def open_node(
         sweeper = Sweeper(database, recorder, admission, lost_after)
         queues = [DOWNLOADS, queue_of(name)]
         supervisor = Supervisor(app, jobs, queues, at_once, heartbeat, warm, sweeper.give_back)
-        dispatcher = SharedDispatcher(database, app.job_manager, admission, supervisor, jobs)
+        dispatcher = SharedDispatcher(database, admission, supervisor, jobs)
         tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, ""))
         await tell()
         await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
         await stack.enter_async_context(supervisor)
-        await stack.enter_async_context(in_background(for_ever(sweeper.look, min(heartbeat, 0.5)), "sweeper"))
+        await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))
         wishes = carry_out_wishes(jobs, attempts.finish, said)
         await stack.enter_async_context(in_background(wishes, "wishes"))
         yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper)

@@ -120,7 +120,7 @@ class PostgreSQL:
     def kill(self) -> None:
         """Send SIGKILL to all of the server's processes at once."""
         assert self._process
-        processes = self._processes()
+        processes = self.processes()
         self._signal_all(signal.SIGKILL)
         self._process.wait(READY_WITHIN)
         give_up = time.monotonic() + READY_WITHIN
@@ -142,11 +142,11 @@ class PostgreSQL:
             yield url
 
     def _signal_all(self, number: signal.Signals) -> None:
-        for pid in self._processes():
+        for pid in self.processes():
             with suppress(ProcessLookupError):  # a backend whose client has just disconnected
                 os.kill(pid, number)
 
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
         assert self._process
         main = self._process.pid
         return [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]

@@ -9,8 +9,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from procrastinate.manager import JobManager
-
 from server.backends.cluster.admission import Admission
 from server.backends.cluster.database import Database
 from server.backends.cluster.engine import WISHES
@@ -23,13 +21,15 @@ log = logging.getLogger(__name__)
 
 WITHIN = 2.0  # seconds that a worker has to end a job
 FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether a job is gone
-HOSTS_AT_ONCE = 20  # in one transaction
 LATER = 0.1  # the pause between two looks, as a part of the time waited so far
 
 _JOBS = "SELECT task_id, job_id, host FROM tasks WHERE task_id = ANY(%s) ORDER BY task_id FOR UPDATE"
 _DROP = "DELETE FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'todo'"
 # Until a new status is recorded (or ten seconds have passed) nobody admits these tasks again.
 _WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id = ANY(%s)"
+_ABORT = """
+    SELECT id, procrastinate_cancel_job_v1(id, true, false) FROM procrastinate_jobs
+    WHERE id = ANY(%s) AND status = 'doing'"""
 _ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
 _FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS NOT NULL RETURNING job_id"
 
@@ -40,13 +40,11 @@ class SharedDispatcher:
     def __init__(
         self,
         database: Database,
-        jobs: JobManager,
         admission: Admission,
         supervisor: Supervisor | None,
         ours: Jobs | None,
     ) -> None:
         self._database = database
-        self._jobs = jobs
         self._admission = admission
         self._supervisor = supervisor
         self._ours = ours
@@ -91,11 +89,10 @@ class SharedDispatcher:
 
     async def resume(self) -> None:
         async with self._database.transaction() as db:
-            hosts = await self._admission.resume(db)
+            await self._admission.resume(db)
         with suppress(StoreUnavailable):  # the pause has ended; a sweeper admits the tasks that are left
-            for start in range(0, len(hosts), HOSTS_AT_ONCE):
-                async with self._database.transaction() as db:
-                    await self._admission.admit(db, hosts[start : start + HOSTS_AT_ONCE])
+            async with self._database.transaction() as db:
+                await self._admission.admit_all(db)
 
     async def is_paused(self) -> bool:
         return bool(await self._database.look("SELECT queue FROM pauses"))
@@ -110,9 +107,7 @@ class SharedDispatcher:
             found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
             jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}
             await db.execute(_DROP, (list(jobs),))
-            doing = [job_id for (job_id,) in await (await db.execute(_ARE_DOING, (list(jobs),))).fetchall()]
-            for job_id in doing:
-                await self._jobs.cancel_job_by_id_async(job_id, abort=True, connection=db)
+            doing = [job_id for job_id, _ in await (await db.execute(_ABORT, (list(jobs),))).fetchall()]
             run = {jobs[job_id] for job_id in doing}
             await db.execute(_WITHDRAWN, ([task_id for task_id, *_ in found if task_id not in run],))
             await self._admission.admit(

@@ -78,14 +78,6 @@ class PatientConnector(PsycopgConnector):
             lambda: super(PatientConnector, self).execute_query_all_async(query, **arguments)
         )
 
-    async def execute_query_one_async_with_connection(
-        self, connection: AsyncConnection, query: Any, **arguments: Any
-    ) -> dict[str, Any]:
-        work = super().execute_query_one_async_with_connection
-        with _unwrapped():
-            found: dict[str, Any] = await work(connection, query, **arguments)
-        return found
-
     async def execute_query_all_async_with_connection(
         self, connection: AsyncConnection, query: Any, **arguments: Any
     ) -> list[dict[str, Any]]:

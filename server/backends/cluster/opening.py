@@ -102,7 +102,6 @@ async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) ->
         worker = _new_worker(common) if common.me.is_worker else None
         dispatcher = SharedDispatcher(
             common.database,
-            common.app.job_manager,
             common.admission,
             worker.supervisor if worker else None,
             worker.jobs if worker else None,

@@ -17,7 +17,7 @@ from server.backends.cluster.admission import Admission
 from server.backends.cluster.database import Database
 from server.backends.cluster.engine import DOWNLOADS
 from server.backends.cluster.turns import try_turn
-from server.backends.postgresql.locks import OURS
+from server.backends.postgresql.locks import OURS, SWEEP
 from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
 from server.events import Requeued, Waits
 from server.models import Stage
@@ -25,9 +25,10 @@ from server.tasks.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-SWEEP = 3  # an advisory lock: one node at a time sweeps
 LOOKS_WITHIN = 2.0  # seconds that a look may always take, on a busy machine, however short `lost_after` is
 MOST_GRACE = 5.0  # seconds, at most half of `lost_after`: other nodes may reconnect that much later
+ADMITS_FOR = 1.0  # seconds in which a look begins to admit another `AT_ONCE` tasks
+TOLD_AT_ONCE = 100  # tasks of which it is recorded together that their host is busy
 NEXT_ATTEMPT = "next_attempt"
 
 _STALLED = """
@@ -94,10 +95,14 @@ class Sweeper:
         self._damaged: set[str] = set()  # tasks whose rows cannot be read, which has been logged
 
     async def look(self) -> None:
-        """Raises `StoreUnavailable`."""
+        """Raises `StoreUnavailable`.
+
+        Dead workers are judged first, in a transaction of its own: however many tasks wait for a place, and
+        whatever becomes of them, what a dead worker ran is taken over.
+        """
         try:
             async with asyncio.timeout(max(LOOKS_WITHIN, self._lost_after / 2)):
-                stalled, lost, held_up = await self._find()
+                stalled, lost = await self._judge()
         except (StoreUnavailable, TimeoutError) as exc:
             self._in_contact_since = None
             raise DatabaseAway from exc
@@ -105,7 +110,8 @@ class Sweeper:
             await self._take_over(task_id, job_id, self._lost_after)
         for task_id in lost:
             await self._recover(task_id)
-        await self._tell(set(held_up))
+        if (held_up := await self._admit()) is not None:
+            await self._tell(set(held_up))
 
     async def give_back(self, job_id: int) -> None:
         """End a job that its worker does not run; its task gets another one."""
@@ -118,28 +124,34 @@ class Sweeper:
         for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
             await self._take_over(task_id, job_id, None)
 
-    async def _find(self) -> tuple[list[tuple[str, int]], list[str], list[str]]:
-        """Stalled jobs, as task and job; lost tasks; tasks that wait for a place of their host.
-
-        None of them while another node sweeps; only the last while it is too early to judge a worker. Admits
-        tasks that wait although there is room.
-        """
+    async def _judge(self) -> tuple[list[tuple[str, int]], list[str]]:
+        """Stalled jobs, as task and job, and lost tasks; none if it is too early or another node sweeps."""
         async with self._database.transaction() as db:
-            may_judge = self._may_judge()
-            if not await _is_first(db):
-                return [], [], []
-            hosts = await self._admission.waited_for(db)
-            await self._admission.admit(db, hosts)
-            held_up = await self._admission.held_up(db, hosts)
-            if not may_judge:
-                return [], [], held_up
+            if not self._may_judge() or not await _is_first(db):
+                return [], []
             await db.execute(_MOVE, (DOWNLOADS, self._lost_after))
             await db.execute(_FORGOTTEN, (self._lost_after,))
             await db.execute(_GONE)
             stalled = await (await db.execute(_STALLED, (self._lost_after,))).fetchall()
             lost = await (await db.execute(_LOST)).fetchall()
-            found = [(task_id, job_id) for task_id, job_id in stalled]
-            return found, [task_id for (task_id,) in lost], held_up
+            return [(task_id, job_id) for task_id, job_id in stalled], [task_id for (task_id,) in lost]
+
+    async def _admit(self) -> list[str] | None:
+        """Admit tasks that wait although there is room; return those that wait for a place of their host.
+
+        None while another node sweeps.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ADMITS_FOR
+        while True:
+            async with self._database.transaction() as db:
+                if not await self._admission.are_waiting(db):
+                    return []
+                if not await _is_first(db):
+                    return None
+                are_more, held_up = await self._admission.admit_all(db)
+            if not are_more or loop.time() >= until:
+                return held_up
 
     def _may_judge(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -148,15 +160,20 @@ class Sweeper:
         return now - self._in_contact_since >= self._contact
 
     async def _tell(self, held_up: set[str]) -> None:
-        """Record once of each task that it waits for a place of its host, and did so at the last look.
-
-        While that is written, an admission passes over the task.
-        """
+        """Record once of each task that it waits for a place of its host, and did so at the last look."""
         wait = held_up & self._held_up
-        for task_id in wait - self._told - self._damaged:
-            with suppress(TaskNotFound, ValueError):  # ValueError: its row is damaged, which `_attempt` logs
-                await self._recorder.record(task_id, Waits())
-        self._held_up, self._told = held_up, wait
+        untold = sorted(wait - self._told - self._damaged)
+        self._held_up, self._told = held_up, self._told & wait
+        for start in range(0, len(untold), TOLD_AT_ONCE):
+            some = untold[start : start + TOLD_AT_ONCE]
+            for outcome in await asyncio.gather(*map(self._tell_one, some), return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            self._told.update(some)
+
+    async def _tell_one(self, task_id: str) -> None:
+        with suppress(TaskNotFound, ValueError):  # ValueError: its row is damaged, which `_attempt` logs
+            await self._recorder.record(task_id, Waits())
 
     async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
         """End the job and queue its task again, unless the job has ended meanwhile.

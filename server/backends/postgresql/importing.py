@@ -43,6 +43,7 @@ _INSERT_COOKIES = """
 _COOKIES = "SELECT name, put, content FROM cookies ORDER BY name"
 _INSERT_PAUSES = "INSERT INTO pauses (queue) SELECT queue FROM unnest(%s::text[]) AS old (queue)"
 _PAUSES = "SELECT queue FROM pauses ORDER BY queue"
+_FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"  # none of the queued tasks has a job yet
 _IS_EMPTY = """
     SELECT NOT EXISTS (SELECT FROM tasks) AND NOT EXISTS (SELECT FROM sessions)
         AND NOT EXISTS (SELECT FROM cookies) AND NOT EXISTS (SELECT FROM pauses)"""
@@ -94,6 +95,7 @@ async def _insert(db: AsyncConnection, source: Source) -> None:
             await db.execute(_INSERT.encode(), _columns([(_host(row), *row) for row in rows]))
     await db.execute(_ROOM_FOR_INDEX)
     await db.execute(index.encode())  # takes minutes for millions of rows
+    await db.execute(_FALL_BEHIND)
     if sessions := await source.sessions():
         await db.execute(_INSERT_SESSIONS, _columns(sessions))
         await db.execute(_GO_ON, ("sessions", sessions[-1].number))

@@ -8,6 +8,8 @@ from psycopg import AsyncConnection
 OURS = 0x436C7077  # "Clpw"
 MIGRATE = 1
 ADD = 2  # held while numbers are given and places in the queue are counted
+SWEEP = 3  # one node at a time sweeps
+ADMIT = 4  # held while waiting tasks are given jobs
 
 
 @asynccontextmanager
