@@ -1,8 +1,11 @@
 """The server's own clock.
 
-The system clock is read once, at the start; from then on a monotonic clock measures the time that passes.
-So setting the system clock changes neither the age of a task nor the length of a wait. The server takes
-over a corrected system clock at its next start.
+`now`: the system clock is read once, at the start; from then on a monotonic clock measures the time that
+passes. So setting the system clock changes neither the age of a task nor the length of a wait. The server
+takes over a corrected system clock at its next start.
+
+`wall`: the system clock as it is. It is asked again and again where people, or a source, name a moment: for
+`start_at`, `rate_windows` and the announced beginning of a broadcast.
 """
 
 import time
@@ -19,20 +22,20 @@ def stopwatch() -> float:
     return time.monotonic()
 
 
-def wall() -> datetime:
-    """The system clock's time, in UTC: for settings that mean the time of day, such as `rate_windows`."""
-    return datetime.now(UTC)
-
-
 class Clock:
     """`wall` returns seconds since 1970 and may jump; `steady` returns seconds and is monotonic."""
 
     def __init__(
         self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = stopwatch
     ) -> None:
+        self._wall = wall
         self._steady = steady
         self._began = wall() - steady()
 
     def now(self) -> datetime:
         """The time in UTC; never earlier than a time that it returned before."""
         return datetime.fromtimestamp(self._began + self._steady(), UTC)
+
+    def wall(self) -> datetime:
+        """The time in UTC as the system's clock shows it now; it may jump, forward and back."""
+        return datetime.fromtimestamp(self._wall(), UTC)

@@ -367,25 +367,30 @@ _PAUSED: dict[str, object] = _STILL | {"stage": Stage.PAUSED, "waiting": None, "
 _RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
 
 
-def apply(status: TaskStatus, event: Event, now: datetime) -> TaskStatus:
+def apply(status: TaskStatus, event: Event, now: datetime, wall: datetime | None = None) -> TaskStatus:
     """Return the status after `event`, or `status` itself if the event changes nothing.
+
+    `now` is the time for ages and waits, `wall` that by which `start_at` goes (see `server.clock`): `now` if
+    it is left out.
 
     Within one attempt `progress` never falls, except to 0 with an error; a final status changes
     only by `Retried` and `Repaired`.
     """
     change = (
-        _change_of_list(status, event, now) if isinstance(event, _OfList) else _change(status, event, now)
+        _change_of_list(status, event, now)
+        if isinstance(event, _OfList)
+        else _change(status, event, now, wall or now)
     )
     if change is None:
         return status
     return status.model_copy(update=change | {"revision": status.revision + 1})
 
 
-def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, object] | None:
+def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -> dict[str, object] | None:
     stage = status.stage
     match event:
         case Retried() | Repaired():
-            return _again(status, event, now) if stage.is_final else None
+            return _again(status, event, wall) if stage.is_final else None
         case _ if stage.is_final:
             return None
         case Prioritized() | FinishAsked():
@@ -412,14 +417,14 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime) -> dict[str, obje
         case Cancelled():
             return _ended(Stage.CANCELLED, now) | {"error_code": "cancelled"}
         case Waits() | Paused() | Resumed():
-            return _halted(status, event, now)
+            return _halted(status, event, wall)
         case Unfolded(entries=entries):
             return _become(status, entries[0]) if stage.is_running else None
         case _:
             assert_never(event)
 
 
-def _halted(status: TaskStatus, event: Waits | Paused | Resumed, now: datetime) -> dict[str, object] | None:
+def _halted(status: TaskStatus, event: Waits | Paused | Resumed, wall: datetime) -> dict[str, object] | None:
     is_paused = status.stage is Stage.PAUSED
     match event:
         case Waits(busy=busy):
@@ -429,7 +434,7 @@ def _halted(status: TaskStatus, event: Waits | Paused | Resumed, now: datetime) 
         case Paused():
             return None if is_paused else _PAUSED
         case Resumed():
-            return _resumed(status, now) if is_paused else None
+            return _resumed(status, wall) if is_paused else None
 
 
 def _wished(status: TaskStatus, event: Prioritized | FinishAsked) -> dict[str, object] | None:
@@ -541,35 +546,35 @@ def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[s
             assert_never(event)
 
 
-def _retried(status: TaskStatus, now: datetime) -> dict[str, object] | None:
+def _retried(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
     """None for a list whose entries are all tasks: it continues when one of its entries is retried."""
-    return None if status.expanded else _RETRIED | status.until_its_start(now)
+    return None if status.expanded else _RETRIED | status.until_its_start(wall)
 
 
-def _again(status: TaskStatus, event: Retried | Repaired, now: datetime) -> dict[str, object] | None:
+def _again(status: TaskStatus, event: Retried | Repaired, wall: datetime) -> dict[str, object] | None:
     if isinstance(event, Retried):
-        return _retried(status, now)
-    return _repaired(status, event, now) if status.stage is Stage.FAILED else None
+        return _retried(status, wall)
+    return _repaired(status, event, wall) if status.stage is Stage.FAILED else None
 
 
-def _repaired(status: TaskStatus, event: Repaired, now: datetime) -> dict[str, object] | None:
+def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, object] | None:
     change: dict[str, object] = {"amended": status.amended | event.wishes}
     if event.after is not None:
-        change["start_at"] = now + timedelta(seconds=event.after)
+        change["start_at"] = wall + timedelta(seconds=event.after)
     if event.as_list:
         change["entries"] = Entries()
     if event.item is not None:
         change["item"] = event.item
     if event.accept_gaps:
         change["accept_gaps"] = True
-    again = _retried(status.model_copy(update=change), now)
+    again = _retried(status.model_copy(update=change), wall)
     return None if again is None else change | again
 
 
-def _resumed(status: TaskStatus, now: datetime) -> dict[str, object]:
+def _resumed(status: TaskStatus, wall: datetime) -> dict[str, object]:
     if status.expanded:
         return _RESUMED | {"stage": Stage.DOWNLOAD}
-    return _RESUMED | status.until_its_start(now)
+    return _RESUMED | status.until_its_start(wall)
 
 
 def _joined(status: TaskStatus, count: int, *, truncated: bool) -> dict[str, object] | None:

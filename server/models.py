@@ -658,9 +658,11 @@ class TaskStatus(Stored):
         """Whether the source has announced a broadcast that has not begun."""
         return self.looks > 0
 
-    def until_its_start(self, now: datetime) -> dict[str, object]:
-        """The changes to a queued status while `start_at` is in the future; empty afterwards."""
-        if self.start_at is None or self.start_at <= now:
+    def until_its_start(self, wall: datetime) -> dict[str, object]:
+        """The changes to a queued status while `start_at` is in the future, by the clock on the wall; empty
+        afterwards.
+        """
+        if self.start_at is None or self.start_at <= wall:
             return {}
         return {"waiting": SCHEDULED, "not_before": self.start_at}
 
@@ -694,7 +696,8 @@ class TaskStatus(Stored):
         return [*self.files.values(), *([self.thumbnail] if self.thumbnail else [])]
 
     @classmethod
-    def new(cls, request: ProcessRequest, now: datetime) -> Self:
+    def new(cls, request: ProcessRequest, now: datetime, wall: datetime | None = None) -> Self:
+        """`wall` is the time by which `start_at` goes, `now` if it is left out."""
         status = cls(
             task_id=str(uuid4()),
             url=without_password(request.url),
@@ -704,7 +707,7 @@ class TaskStatus(Stored):
             start_at=request.start_at,
             entries=Entries() if request.playlist else None,
         )
-        waits = status.until_its_start(now) if request.auto_start else {}
+        waits = status.until_its_start(wall or now) if request.auto_start else {}
         return status.model_copy(update=waits) if waits else status
 
     @classmethod

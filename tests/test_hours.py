@@ -15,6 +15,7 @@ from server.child.media.handed import until_not_held
 from server.child.network.throttle import Throttle
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
+from server.clock import Clock
 from server.models import Stage
 from server.settings import DownloadSettings
 from server.tasks.hours import Hours, Pacer
@@ -130,7 +131,7 @@ async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     now = at("2026-01-31 12:00")
-    monkeypatch.setattr("server.backends.embedded.wall", lambda: now)
+    monkeypatch.setattr(Clock, "wall", lambda _: now)
     downloads = settings(
         ("13:00", "14:00", 0),
         ("14:00", "15:00", 100 * MIB),

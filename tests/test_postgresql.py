@@ -576,5 +576,7 @@ async def test_a_clock_follows_the_database_and_never_runs_back() -> None:
     database.now = 1900.0
     await clock.look(database)  # type: ignore[arg-type]
     assert clock.now().timestamp() == 2000.0
+    assert clock.wall().timestamp() == 1900.0
     steady += 101
     assert clock.now().timestamp() == 2001.0
+    assert clock.wall().timestamp() == 2001.0

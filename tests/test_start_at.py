@@ -1,6 +1,7 @@
 """`start_at`: a task that may not begin yet stays in the queue, whatever happens meanwhile."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from server.backends import Backend
+from server.backends.dispatcher import LocalDispatcher
 from server.clock import Clock
-from server.events import Cancelled, Paused, Requeued, Resumed, Retried, apply
+from server.events import Cancelled, Failed, Paused, Requeued, Resumed, Retried, apply
 from server.models import ProcessRequest, Stage, TaskStatus
+from server.tasks.remedies import LATER
 from tests.attempts import OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
 from tests.examples import new_task
 from tests.inside import inside
+from tests.test_clock import Hands
+from tests.test_faults import backend, reached
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 SOON = NOW + timedelta(hours=5)
@@ -109,6 +115,90 @@ async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
         await scene.attempts.have_begun("at_once")
         await scene.attempts.have_begun("at_once", "in_a_moment")
         assert asyncio.get_running_loop().time() - began > 1.9
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    monkeypatch.setattr("server.backends.dispatcher.LOOK_AT_WALL", 0.01)
+    return Hands()
+
+
+async def scheduled_at(opened: Backend, hands: Hands, seconds: float) -> TaskStatus:
+    """A new task that may begin so many seconds after the time that the machine's clock shows now."""
+    start_at = datetime.fromtimestamp(hands.wall + seconds, UTC)
+    request = ProcessRequest(url="http://127.0.0.9:9/v.mp4", start_at=start_at.isoformat())  # type: ignore[arg-type]
+    return await opened.tasks.submit(request)
+
+
+async def test_a_clock_that_is_set_right_starts_what_is_due_and_nothing_else(
+    tmp_path: Path, hands: Hands
+) -> None:
+    async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
+        due, later = [await scheduled_at(opened, hands, seconds) for seconds in (1800, 7200)]
+        assert [status.waiting for status in (due, later)] == ["scheduled"] * 2
+        hands.jump(3600)
+        await reached(opened, due.task_id, Stage.FAILED)
+        assert await opened.tasks.status(later.task_id) == later
+        at_once = await scheduled_at(opened, hands, -1)
+        await reached(opened, at_once.task_id, Stage.FAILED)
+        assert await opened.tasks.status(later.task_id) == later
+
+
+async def test_a_clock_that_was_set_back_starts_nothing_early(tmp_path: Path, hands: Hands) -> None:
+    async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
+        hands.jump(-3600)
+        soon = await scheduled_at(opened, hands, 1800)
+        assert soon.waiting == "scheduled"
+        stopped = await opened.tasks.pause((await scheduled_at(opened, hands, 1800)).task_id)
+        assert (await opened.tasks.resume(stopped.task_id)).waiting == "scheduled"
+        cancelled = await opened.tasks.cancel((await scheduled_at(opened, hands, 1800)).task_id)
+        assert (await opened.tasks.retry(cancelled.task_id)).waiting == "scheduled"
+        at_once = await scheduled_at(opened, hands, -1)
+        await reached(opened, at_once.task_id, Stage.FAILED)
+        assert (await opened.tasks.status(soon.task_id)).attempt == 0
+        hands.go_on(1801)
+        for status in (soon, stopped, cancelled):
+            await reached(opened, status.task_id, Stage.FAILED)
+
+
+async def test_a_remedy_that_waits_goes_by_the_same_clock(tmp_path: Path, hands: Hands) -> None:
+    async with backend(tmp_path, clock=hands.clock(), retries=0) as opened:
+        task = await scheduled_at(opened, hands, 7200)
+        await opened.tasks._recorder.record(task.task_id, Failed(code="timeout"))
+        hands.jump(3600)
+        later = await opened.tasks.repair(task.task_id, "retry_later", {})
+        assert later.start_at == datetime.fromtimestamp(hands.wall, UTC) + timedelta(seconds=LATER)
+        assert (later.waiting, later.not_before) == ("scheduled", later.start_at)
+
+
+async def test_a_broadcast_is_looked_at_when_its_time_comes_by_the_clock_on_the_wall(hands: Hands) -> None:
+    begun, clock = list[str](), hands.clock()
+
+    async def run(task_id: str) -> None:
+        begun.append(task_id)
+
+    async def say(_: str, __: bool) -> None: ...
+
+    async def keep(_: bool) -> None: ...
+
+    dispatcher = LocalDispatcher(run, 1, 0, lambda _: None, clock, keep, say, paused=False)
+    for name, begins_in in (("late", -60), ("soon", 1800), ("later", 7200)):
+        fresh = new_task()
+        waits: dict[str, Any] = {
+            "task_id": name,
+            "waiting": "not_live_yet",
+            "not_before": clock.now() + timedelta(seconds=900),
+            "begins_at": datetime.fromtimestamp(hands.wall + begins_in, UTC),
+        }
+        dispatcher.submit(replace(fresh, status=fresh.status.model_copy(update=waits)))
+    hands.jump(3600)
+    async with asyncio.timeout(10):
+        while not begun:
+            await asyncio.sleep(0.01)
+    await dispatcher.withdraw("soon")
+    await asyncio.sleep(0.05)
+    assert begun == ["soon"]
+    await dispatcher.aclose()
 
 
 async def test_a_restart_shortens_no_wait_for_a_time_and_lengthens_none(tmp_path: Path) -> None:

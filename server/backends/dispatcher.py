@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from server.clock import Clock
 from server.errors import StoreUnavailable, TaskNotFound
-from server.models import Stage, Task, TaskStatus
+from server.models import SCHEDULED, Stage, Task, TaskStatus
 from server.tasks.queue import Queue
 
 log = logging.getLogger(__name__)
 
+LOOK_AT_WALL = 0.5  # seconds between looks at the clock on the wall, which may be set at any moment
 NAP = 60.0  # seconds between looks at the clock: asyncio's timers stand still while the machine sleeps
+LAST_DATE = datetime.max.replace(tzinfo=UTC)
 AGAIN = 5.0  # seconds before an attempt is retried that could not begin because the store is unavailable
 
 
@@ -54,6 +57,9 @@ class LocalDispatcher:
         self._clock = clock
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
+        self._dated: dict[str, tuple[datetime, Task]] = {}  # they begin when the clock on the wall says so
+        self._first_date = LAST_DATE  # of `_dated`, or earlier
+        self._looking: asyncio.TimerHandle | None = None
         self._running: dict[str, Running] = {}
         self._held = False
         self._keep_paused = keep_paused
@@ -73,12 +79,20 @@ class LocalDispatcher:
         if running := self._running.get(task_id):
             running.again = task
             return
-        wait = (not_before - self._clock.now()).total_seconds() if not_before else 0
         self._withdraw_from_queue(task_id)
+        # A delay goes by the time that passes, a date that a client or a source has named by the clock on the
+        # wall. A task whose broadcast is announced waits for both: it looks again at whichever comes first.
+        is_scheduled = task.status.waiting == SCHEDULED
+        date = not_before if is_scheduled else task.status.begins_at
+        wait = (not_before - self._clock.now()).total_seconds() if not_before and not is_scheduled else 0
+        if date and date > self._clock.wall() and (is_scheduled or wait > 0):
+            self._dated[task_id] = date, task
+            self._first_date = min(self._first_date, date)
+            self._look_again(LOOK_AT_WALL)
         if wait > 0:
             loop = asyncio.get_running_loop()
             self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, task)
-        else:
+        elif task_id not in self._dated:
             self._enqueue(task)
 
     async def withdraw(self, *task_ids: str) -> None:
@@ -124,6 +138,8 @@ class LocalDispatcher:
     async def aclose(self) -> None:
         """Cancel all attempts at once; their tasks go on at the next start."""
         self.hold()
+        if self._looking:
+            self._looking.cancel()
         for timer in self._delayed.values():
             timer.cancel()
         jobs = [*(running.job for running in self._running.values()), *self._telling]
@@ -131,6 +147,24 @@ class LocalDispatcher:
             job.cancel()
         if jobs:
             await asyncio.wait(jobs)
+
+    def _look_again(self, within: float) -> None:
+        """Look at the clock on the wall, once at a time and only while tasks wait for a date."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(within, self._look_at_wall)
+
+    def _look_at_wall(self) -> None:
+        self._looking = None
+        wall = self._clock.wall()
+        if wall >= self._first_date:
+            due = [each for each in self._dated.values() if each[0] <= wall]
+            for _, task in due:
+                self._withdraw_from_queue(task.status.task_id)
+            self._first_date = min((date for date, _ in self._dated.values()), default=LAST_DATE)
+            for _, task in sorted(due, key=lambda each: each[0]):
+                self._enqueue(task)
+        if self._dated:
+            self._look_again(min((self._first_date - wall).total_seconds(), LOOK_AT_WALL))
 
     def _enqueue(self, task: Task) -> None:
         self._delayed.pop(task.status.task_id, None)
@@ -140,6 +174,7 @@ class LocalDispatcher:
     def _withdraw_from_queue(self, task_id: str) -> None:
         self._queue.discard(task_id)
         self._told.discard(task_id)
+        self._dated.pop(task_id, None)
         if timer := self._delayed.pop(task_id, None):
             timer.cancel()
 

@@ -11,7 +11,7 @@ from server.backends.files import open_files
 from server.backends.opening import Backend, data_dir_of, empty, in_background, make, paced, prepare
 from server.backends.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.backends.turns import LocalTurns
-from server.clock import Clock, wall
+from server.clock import Clock
 from server.errors import StorageAway
 from server.events import Completed, Event, Requeued, Waits
 from server.files.cookies import LocalCookies
@@ -60,7 +60,7 @@ async def open_embedded(
         recorder, disk = Recorder(store, hub, clock), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
         runner = Runner(store, recorder, fork_server, *own)
-        await stack.enter_async_context(_kept_to_the_hours(downloads, runner))
+        await stack.enter_async_context(_kept_to_the_hours(downloads, runner, clock))
         dispatcher = _new_dispatcher(stack, runner, recorder, store, downloads, clock)
         tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
         with explained(data_dir / DATABASE):
@@ -91,8 +91,10 @@ async def open_embedded(
         )
 
 
-def _kept_to_the_hours(downloads: DownloadSettings, runner: Runner) -> AbstractAsyncContextManager[None]:
-    return paced(Pacer(downloads, runner, wall)) if downloads.rate_windows else nullcontext()
+def _kept_to_the_hours(
+    downloads: DownloadSettings, runner: Runner, clock: Clock
+) -> AbstractAsyncContextManager[None]:
+    return paced(Pacer(downloads, runner, clock.wall)) if downloads.rate_windows else nullcontext()
 
 
 def _new_dispatcher(

@@ -25,7 +25,7 @@ def after_look(
     """The wait after an attempt of `lasted` seconds that found no broadcast yet; None after other failures.
 
     Once a broadcast is announced, a source that is out of reach is taken for one that has not begun: until
-    the announced time, and for `patience` seconds more.
+    the announced time, and for `patience` seconds more. `now` is the time on the wall, as `begins_at` is.
     """
     if broken.code == "not_live":
         begins_at = None if broken.begins_at is None else datetime.fromtimestamp(broken.begins_at, UTC)

@@ -72,7 +72,7 @@ class Playlists:
     async def _changed(self, entries: list[Task], event: Event) -> list[Change]:
         changed: list[Change] = []
         for at, entry in enumerate(entries):
-            after = apply(entry.status, event, self.clock.now())
+            after = apply(entry.status, event, self.clock.now(), self.clock.wall())
             if after is not entry.status:
                 changed.append((entry, after))
             if at % AT_ONCE == AT_ONCE - 1:
@@ -81,7 +81,7 @@ class Playlists:
 
     def _of_list(self, before: TaskStatus, changed: list[Change], event: Event) -> TaskStatus:
         """The list's status after `event` and the new counts of its entries, as one revision."""
-        after = apply(before, event, self.clock.now())
+        after = apply(before, event, self.clock.now(), self.clock.wall())
         if counted := moved((entry.status, status) for entry, status in changed):
             after = apply(after, counted, self.clock.now())
         return before if after is before else after.model_copy(update={"revision": before.revision + 1})

@@ -84,7 +84,7 @@ class Recorder:
                     return self._published(event, after, playlist)
             if attempt is not None and attempt != before.attempt:
                 return before
-            after = apply(before, event, self._clock.now())
+            after = apply(before, event, self._clock.now(), self._clock.wall())
             if after is before:
                 return before
             after = with_remedies(after, task.wanted)

@@ -385,7 +385,7 @@ class Runner:
                 return manifest.model_copy(update={"fetched": fetched})
 
     def _after_look(self, status: TaskStatus, broken: Broken, lasted: float) -> Requeued | None:
-        return after_look(status, broken, self._settings.patience, self._clock.now(), lasted)
+        return after_look(status, broken, self._settings.patience, self._clock.wall(), lasted)
 
     async def _published(self, task_id: str, manifest: Manifest) -> Completed:
         await self._files.publish(task_id, manifest)

@@ -163,7 +163,7 @@ class Tasks:
         return answers
 
     def _fresh(self, request: ProcessRequest) -> Task:
-        return Task(request=request, status=TaskStatus.new(request, self._clock.now()))
+        return Task(request=request, status=TaskStatus.new(request, self._clock.now(), self._clock.wall()))
 
     async def _accepted(self, fresh: Task, task: Task, idempotency: Idempotency | None) -> "Accepted":
         """Submit and publish `task`, which the store has returned for `fresh`, unless it was there before."""

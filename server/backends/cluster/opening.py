@@ -237,7 +237,7 @@ async def _join(stack: AsyncExitStack, common: _Common, worker: _Worker | None) 
     pause = min(LOOK_AT_NODES, settings.workers.heartbeat)
     await stack.enter_async_context(in_background(for_ever(presence.tell, pause), "presence"))
     if worker and (settings.downloads.rate_limit or settings.downloads.rate_windows):
-        pacer = Pacer(settings.downloads, common.runner, common.store.clock.now, presence.share)
+        pacer = Pacer(settings.downloads, common.runner, common.store.clock.wall, presence.share)
         await stack.enter_async_context(paced(pacer))
 
 

@@ -30,3 +30,7 @@ class DatabaseClock(Clock):
     def now(self) -> datetime:
         self._latest = max(self._latest, self._began + self._steady())
         return datetime.fromtimestamp(self._latest, UTC)
+
+    def wall(self) -> datetime:
+        """As the last `look` found it: it goes back if the database's clock was set back."""
+        return datetime.fromtimestamp(self._began + self._steady(), UTC)
