@@ -94,6 +94,7 @@ class ProducedFile(Frozen):
     path: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9]{1,8}$")
     size: NonNegativeInt
     type: str
+    title: str | None = Field(default=None, max_length=1000, description="of a chapter")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     crc32: int | None = Field(default=None, ge=0, lt=1 << 32)
 

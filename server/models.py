@@ -454,6 +454,7 @@ class StoredFile(Stored):
     path: str
     size: NonNegativeInt
     type: str
+    title: str | None = Field(default=None, description="of a chapter")
     sha256: str | None = Field(
         default=None, description="of the content; files of the first releases lack it"
     )

@@ -39,6 +39,29 @@ async def test_each_chapter_is_a_film_with_a_title_of_its_own(
         assert cover(path) == (media / "thumbnail.jpg").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"outputs": ["video"]},
+        {"outputs": ["video"], "video_format": "mkv"},
+        {"outputs": ["audio"], "audio_format": "mp3"},
+        {"outputs": ["audio"], "audio_format": "opus"},
+    ],
+)
+async def test_each_chapter_has_its_title_also_without_other_tags(
+    wishes: dict[str, Any], shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    outcome = await told(tmp_path / "t", shelf, film(shelf, media), **SPLIT, **wishes)
+    for number, (_, _, title) in enumerate(CHAPTERS, 1):
+        tags = about(outcome.file(f"chapter.{number}")).tags
+        assert (tags["title"], tags["track"]) == (title, f"{number}/2")
+        assert "artist" not in tags
+        assert outcome.last["files"][f"chapter.{number}"]["title"] == title
+    [whole] = wishes["outputs"]
+    assert "title" not in outcome.last["files"][whole]
+    assert about(outcome.file(whole)).tags.get("title") != CHAPTERS[0][2]
+
+
 async def test_a_film_without_chapters_stays_whole(shelf: Shelf, media: Path, tmp_path: Path) -> None:
     outcome = await told(tmp_path / "t", shelf, film(shelf, media, chapters=[]), outputs=["video"], **SPLIT)
     assert list(outcome.last["files"]) == ["video"]

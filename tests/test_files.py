@@ -594,6 +594,21 @@ def test_of_files_of_one_kind_each_has_a_name_of_its_own(name: str, filename: st
     assert filename_of(name, None) == name
 
 
+@pytest.mark.parametrize(
+    ("title", "chapter", "filename"),
+    [
+        ("Film", "Opening", "Film - 007 Opening.mp4"),
+        ("Film", "a/b: \u202ec", "Film - 007 a b c.mp4"),
+        ("Film", "...", "Film.chapter-007.mp4"),
+        ("Film", None, "Film.chapter-007.mp4"),
+        ("\u89c6" * 300, "\u9891" * 300, "\u89c6" * 30 + " - 007 " + "\u9891" * 30 + ".mp4"),
+        (None, "Opening", "chapter-7_film_abcdefghijklm.mp4"),
+    ],
+)
+def test_a_chapter_is_called_by_its_title(title: str | None, chapter: str | None, filename: str) -> None:
+    assert filename_of("chapter-7_film_abcdefghijklm.mp4", title, chapter) == filename
+
+
 @given(st.text())
 def test_no_title_breaks_the_header(title: str) -> None:
     header = disposition("video_abcdefghijklm.mp4", title, inline=False)

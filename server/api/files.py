@@ -56,7 +56,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     is_plain = not _wants_inline(request)
     inline = not is_plain and bool(PLAYABLE.fullmatch(stored.type))
     published = status.published_at or status.completed_at or status.created_at
-    named = disposition(stored.name, status.video_info.title, inline=inline)
+    named = disposition(stored.name, status.video_info.title, inline=inline, chapter=stored.title)
     modified = published.replace(microsecond=0)
     return await send(request, status.task_id, stored, named, modified, may_redirect=is_plain)
 
@@ -216,10 +216,10 @@ def part_of(size: int, first: str, last: str) -> range | None:
     return range(start, stop)
 
 
-def disposition(name: str, title: str | None, *, inline: bool) -> str:
+def disposition(name: str, title: str | None, *, inline: bool, chapter: str | None = None) -> str:
     """`Content-Disposition` (RFC 6266) with the title as file name, and an ASCII name for old clients."""
     kind = "inline" if inline else "attachment"
-    filename = filename_of(name, title)
+    filename = filename_of(name, title, chapter)
     if filename == name:
         return f'{kind}; filename="{name}"'
     plain = filename if filename.isascii() and "%" not in filename else name
@@ -227,16 +227,24 @@ def disposition(name: str, title: str | None, *, inline: bool) -> str:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
 
-def filename_of(name: str, title: str | None) -> str:
+def filename_of(name: str, title: str | None, chapter: str | None = None) -> str:
     """The name under which a client saves the file that is published as `name`.
 
-    Subtitles become `Film.en.srt`, since players look for that name beside `Film.mp4`.
+    Subtitles become `Film.en.srt`, since players look for that name beside `Film.mp4`. A chapter with a title
+    is called as by yt-dlp: `Film - 001 Opening.mp4`.
     """
     stem = filename_stem(title or "")
     what, _, which = name.partition("_")[0].partition("-")
-    if what == "chapter":
+    if what == "chapter" and stem and (named := filename_stem(chapter or "")):
+        # Half of the room for each, so that the number is always there.
+        stem, which = f"{_cut(stem)} - {which:>03} {_cut(named)}", ""
+    elif what == "chapter":
         which = f"chapter-{which:>03}"
     return ".".join(filter(None, (stem, which, name.rpartition(".")[2]))) if stem else name
+
+
+def _cut(stem: str) -> str:
+    return stem.encode()[: MAX_FILENAME // 2].decode(errors="ignore").strip(". ")
 
 
 def filename_stem(title: str) -> str:

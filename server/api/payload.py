@@ -132,8 +132,8 @@ def _begins(status: TaskStatus) -> datetime | None:
 
 
 def _file_info(file: StoredFile) -> dict[str, Any]:
-    info: dict[str, Any] = {"size": file.size, "type": file.type}
-    return info | {"sha256": file.sha256} if file.sha256 else info
+    info = {"size": file.size, "type": file.type, "sha256": file.sha256, "title": file.title}
+    return {name: value for name, value in info.items() if value is not None}
 
 
 def _entries(entries: Entries) -> dict[str, Any]:

@@ -22,6 +22,19 @@ from server.ports import Growing, Growth
 
 PIECE: Final = 256 * 1024  # bytes
 SOON, LATE = 0.25, 1.0  # seconds between two looks at the file: at first, and at most while it does not grow
+_SUFFIXES: Final = {
+    "audio/aac": "aac",
+    "audio/mp4": "m4a",
+    "audio/mpeg": "mp3",
+    "audio/x-matroska": "mka",
+    "video/mp2t": "ts",
+    "video/mpeg": "mpg",
+    "video/quicktime": "mov",
+    "video/x-flv": "flv",
+    "video/x-matroska": "mkv",
+}
+"""Media type -> suffix, where that is not the type's own name."""
+
 MISSED_FOR: Final = 60.0  # seconds that the file may be missing: between attempts, or while it is published
 
 
@@ -118,7 +131,7 @@ class _Following:
 
 
 def _headers(status: TaskStatus, growing: Growing) -> dict[str, str]:
-    name = f"{status.task_id}.{growing.type.rpartition('/')[2].removeprefix('x-')}"
+    name = f"stream_{status.task_id}.{_SUFFIXES.get(growing.type, growing.type.rpartition('/')[2])}"
     return {
         "Accept-Ranges": "none",
         "Cache-Control": "private, no-store",

@@ -75,7 +75,7 @@ def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:
     taken: set[str] = set()
     for status in statuses:
         for stored in status.files.values():
-            name = filename_of(stored.name, status.video_info.title)
+            name = filename_of(stored.name, status.video_info.title, stored.title)
             if name.casefold() in taken:  # many file systems ignore case
                 name = stored.name
             taken.add(name.casefold())

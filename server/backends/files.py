@@ -97,5 +97,5 @@ def _reason(error: Exception) -> str:
     return reason if "AWS_ACCESS_KEY_ID" in os.environ else f"AWS_ACCESS_KEY_ID is not set; {reason}"
 
 
-def attachment(name: str, title: str | None) -> str:
-    return disposition(name, title, inline=False)
+def attachment(name: str, title: str | None, chapter: str | None = None) -> str:
+    return disposition(name, title, inline=False, chapter=chapter)

@@ -66,6 +66,9 @@ _ENCODING, _COPYING = 0.25, 0.05
 _ESTIMATED: Final = ("aac", "mp3", "mpg", "ts")
 """Containers without a reliable duration: ffmpeg estimates it from their size, or their timestamps jump."""
 
+LONGEST_TITLE: Final = 300
+"""Characters of a chapter's title that the server is told; its tags have all of it."""
+
 _FULL = 0.9  # of `max_filesize`: a recording ends there, so that the file made of it stays below the limit
 
 
@@ -87,6 +90,7 @@ class Download:
         self._reporter.hold(job.rate_limit == 0)
         self._speed = Speed()
         self._fetched: int | None = None
+        self._titles: dict[str, str] = {}  # of the chapters, by the kinds of their files
 
     def moved(self) -> None:
         self._reporter.moved()
@@ -394,6 +398,7 @@ class Download:
             return {}
         self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
         path = self._directory / parts.OUT / whole
+        self._titles = {f"chapter.{n}": one.title for n, one in enumerate(said, 1) if one.title}
         tags = extras.tagged.tags if extras.tagged else None
         return splitting.split(path, said, extras.subtitles, tags, self._convert, self._log.write)
 
@@ -460,6 +465,7 @@ class Download:
                     "type": outputs.type_of(name),
                     "sha256": sums[name].sha256,
                     "crc32": sums[name].crc32,
+                    **({"title": title[:LONGEST_TITLE]} if (title := self._titles.get(kind)) else {}),
                 }
                 for kind, name in files.items()
             },

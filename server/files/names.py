@@ -28,6 +28,7 @@ def named(produced: dict[str, ProducedFile], attempt: int, title: str | None) ->
             path=f"{folder_of(attempt)}/{file.path}",
             size=file.size,
             type=file.type,
+            title=file.title,
             sha256=file.sha256,
             crc32=file.crc32,
         )

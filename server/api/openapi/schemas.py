@@ -28,6 +28,7 @@ class FileInfo(Answer):
     size: Bytes
     type: str = Field(description="media type")
     sha256: str | None = Field(None, description="of the content, in hexadecimal digits, where it is known")
+    title: str | None = Field(None, description="of a chapter, where it has one")
 
 
 class EntryCounts(Answer):

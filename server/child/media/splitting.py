@@ -43,8 +43,8 @@ def split(
 ) -> dict[str, str]:
     """Make the files beside `whole` and return them, kind -> name; a chapter that fails is left out.
 
-    `subtitles` are those embedded in `whole`. With `tags` each file has its own title and number. Raises
-    `JobFailed` for faults of the machine.
+    `subtitles` are those embedded in `whole`. Each file has its own title and number, beside `tags` if there
+    are any. Raises `JobFailed` for faults of the machine.
     """
     if len(chapters) > MOST:
         log(f"WARNING: chapters: the first {MOST} of {len(chapters)} become files")
@@ -77,9 +77,10 @@ def _recipe(
         "-t",
         f"{chapter.end - chapter.start:.3f}",
     ]  # an output option: as an input option it would let all subtitles through
-    if tags and suffix in embedding.TAGGED:
+    if suffix in embedding.TAGGED:
         of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
-        own = replace(tags, values={**tags.values, **of_chapter}, chapters=())
+        all_of_it = tags or Tags({})
+        own = replace(all_of_it, values={**all_of_it.values, **of_chapter}, chapters=())
         words += _tagged(own, whole.parent.parent, source, in_stream=suffix in embedding.OGG)
     front = ["-movflags", "+faststart"] if suffix in ("mp4", "m4a", "mov") else []
     return Recipe(f"chapter-{int(number.partition('/')[0]):03}.{suffix}", [*words, *front])
@@ -114,7 +115,8 @@ def _tagged(tags: Tags, directory: Path, source: Part, *, in_stream: bool) -> li
     """Options for the chapter's own tags, and for the other tags of `source`."""
     written = tagging.write(tags, directory)
     if in_stream:
-        return ["-map_metadata:s:a:0", Of(written.ogg, "g")]
+        of_stream = "-map_metadata:s:a:0"  # what is set first stays
+        return [of_stream, Of(written.ogg, "g"), of_stream, Of(source, "s:a:0")]
     words: list[Word] = ["-map_metadata", Of(written.plain, "g"), "-map_metadata", Of(source, "g")]
     if source.media.container == "mkv":
         words += embedding.attached(written)

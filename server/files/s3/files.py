@@ -38,7 +38,8 @@ LAST_SHARE_WITHIN = 10.0  # seconds
 END_WITHIN = 0.8  # seconds for the cleanup after a cancel, since a client waits for the cancel
 MAX_SHARED = 512 << 10  # bytes of a log: the child's lines and some of the server's
 
-Disposition = Callable[[str, str | None], str]
+Disposition = Callable[..., str]
+"""Of a public name, the film's title and, of a chapter that has one, its own."""
 
 
 class S3Files:
@@ -219,7 +220,7 @@ class S3Files:
         return folder(checked(task_id)) + path
 
     async def _upload(self, task_id: str, stored: StoredFile, info: VideoInfo) -> None:
-        named = self._disposition(stored.name, info.title)
+        named = self._disposition(stored.name, info.title, *filter(None, [stored.title]))
         attributes = {"Content-Type": stored.type, "Content-Disposition": named}
         with await asyncio.to_thread(open_out, self._workplace.work(task_id), stored) as file:
             await self._bucket.upload(self._key(task_id, stored.path), file, stored.size, attributes)

@@ -82,7 +82,7 @@ class IntoBucket:
     def _attributes(self, path: str, stored: StoredFile | None, status: TaskStatus | None) -> dict[str, str]:
         """The same as if `S3Files` had published the file; other objects are read by servers alone."""
         if stored and status:
-            named = self._disposition(stored.name, status.video_info.title)
+            named = self._disposition(stored.name, status.video_info.title, *filter(None, [stored.title]))
             return {"Content-Type": stored.type, "Content-Disposition": named}
         return {"Content-Type": _JSON} if path.endswith(MANIFEST) else {}
 
