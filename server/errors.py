@@ -224,12 +224,17 @@ class RangeNotSatisfiable(AppError):
 WrongField = tuple[str, str, dict[str, object]]
 
 
+MOST_NAMED = 20  # fields in the sentence of `InvalidRequest`
+
+
 class InvalidRequest(AppError):
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"
 
     def __init__(self, wrong: list[WrongField]) -> None:
-        super().__init__(fields=", ".join(sorted({field for field, _, _ in wrong})))
         self.wrong = wrong
+        names = sorted({field for field, _, _ in wrong})
+        more = ", …" if len(names) > MOST_NAMED else ""
+        super().__init__(fields=", ".join(names[:MOST_NAMED]) + more)
 
 
 class InvalidQuery(InvalidRequest):

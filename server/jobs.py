@@ -12,6 +12,10 @@ MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
 POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's name -> package of its plugin
 SMUGGLED: Final = "#__youtubedl_smuggle"  # before what extractors of yt-dlp add to a link for each other
 MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.players`
+LANGUAGE: Final = r"-?[^\x00-\x20\x7f.,()\\^$*+?{}\[\]|-][^\x00-\x1f\x7f,\\^$*+?{}\[\]|]*(\.\*)?"
+"""The pattern of a word that names languages of subtitles: no regular expression, but what sources call a
+language, such as `zh-Hans` or `English (UK)`, with `.*` for all that begin so, or after `-` for not these.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,10 @@ clients. A status holds codes, not sentences: the payload has the texts in the c
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -29,9 +28,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from server.cookies import NAME as COOKIES_NAME
-from server.jobs import SMUGGLED
+from server.jobs import LANGUAGE, SMUGGLED
 
 MAX_URL = 4096
+MOST_LANGUAGES = 100  # of subtitles, that one request names
 # Sites choose their format ids; yt-dlp replaces the characters that are excluded here.
 _FORMAT_ID = r"[^\x00-\x20\x7f-\x9f\xa0,/+()\[\]]+"
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -168,15 +168,26 @@ def _items(items: str) -> str:
     return items
 
 
-def _pattern(language: str) -> str:
-    """Checks the syntax of yt-dlp's `--sub-langs`: a regular expression; a leading `-` excludes languages."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            re.compile(language.removeprefix("-"), re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError):
-        words = 'write languages like "en", "en.*" or "-live_chat"'
-        raise PydanticCustomError("language_form", words) from None
+def _language(language: str, request: ValidationInfo) -> str:
+    """`name`, `name.*` for all that begin so, or `all`; a leading `-` excludes.
+
+    No client's regular expression is compiled: a short one can take seconds. What earlier releases have
+    stored may be one; only children read it.
+    """
+    if request.context is OF_A_CLIENT and not re.fullmatch(LANGUAGE, language):
+        raise PydanticCustomError("language_form", 'write languages like "en", "en.*" or "-live_chat"')
     return language
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """Refuses a longer list before its elements are looked at, each of which could have its own error."""
+
+    def check(value: object) -> object:
+        if isinstance(value, list) and len(value) > most:
+            raise PydanticCustomError("too_long", "at most {max_length} items", {"max_length": most})
+        return value
+
+    return BeforeValidator(check)
 
 
 _CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,2}):)?(\d{1,7}(?:\.\d{1,9})?)", re.ASCII)
@@ -231,13 +242,19 @@ class SubtitleWishes(Frozen):
 
     model_config = ConfigDict(strict=True)
 
-    languages: tuple[Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_pattern)], ...] = (
-        Field(
-            default=(),
-            max_length=100,
-            strict=False,
-            description='patterns like "en.*", "-live_chat", "all"; none: all that are not automatic',
-        )
+    languages: Annotated[
+        tuple[
+            Annotated[
+                str,
+                Field(min_length=1, max_length=100, json_schema_extra={"pattern": f"^{LANGUAGE}$"}),
+                AfterValidator(_language),
+            ],
+            ...,
+        ],
+        Field(max_length=MOST_LANGUAGES, strict=False),
+        _at_most(MOST_LANGUAGES),
+    ] = Field(
+        default=(), description='like "en", "en.*", "-live_chat", "all"; none: all that are not automatic'
     )
     automatic: bool = Field(default=False, description="captions that the source has made by itself, too")
     embed: bool = Field(default=False, description="into the video")
@@ -275,8 +292,9 @@ class ProcessRequest(Frozen):
     url: HttpUrl = Field(description="http or https, kept as it was sent")
     outputs: Annotated[
         tuple[Annotated[Output, Field(strict=False)], ...],
-        Field(strict=False, json_schema_extra={"minItems": 1, "uniqueItems": True}),
+        Field(strict=False, max_length=len(Output), json_schema_extra={"minItems": 1, "uniqueItems": True}),
         AfterValidator(_distinct),
+        _at_most(len(Output)),
     ] = Field(default=(Output.VIDEO, Output.AUDIO), description="all from one download")
     quality: Literal["best", "2160", "1440", "1080", "720", "480", "360", "worst"] = Field(
         default="best", description="height at most; if there is only higher, the lowest"
@@ -301,16 +319,17 @@ class ProcessRequest(Frozen):
     clip: Clip | None = Field(default=None, strict=False, description="only a part of the film")
     sponsorblock: Annotated[
         tuple[Category, ...],
-        Field(strict=False, json_schema_extra={"uniqueItems": True}),
+        Field(strict=False, max_length=len(get_args(Category)), json_schema_extra={"uniqueItems": True}),
         AfterValidator(_categories),
+        _at_most(len(get_args(Category))),
     ] = Field(default=(), description="what is cut out, by SponsorBlock's categories")
     split_chapters: bool = Field(default=False, description="a file for each chapter beside the whole")
     live: Literal["reject", "record", "wait"] = Field(
         default="reject", description="wait: for one that is announced, then record"
     )
     playlist: bool = Field(default=False, description="each entry of a list becomes a task")
-    playlist_items: Annotated[str, AfterValidator(_items)] | None = Field(
-        default=None, max_length=10_000, description="which entries, like `1-20,25,-1`; with `playlist`"
+    playlist_items: Annotated[str, Field(max_length=10_000), AfterValidator(_items)] | None = Field(
+        default=None, description="which entries, like `1-20,25,-1`; with `playlist`"
     )
     cookies: str | None = Field(
         default=None, pattern=f"^{COOKIES_NAME}$", description="the name of a stored cookie file"
@@ -371,7 +390,9 @@ class ActionRequest(Frozen):
 
     action: Literal["cancel", "pause", "resume", "retry", "delete"]
     ids: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=MAX_ID)], ...] | None, BeforeValidator(_once)
+        tuple[Annotated[str, Field(min_length=1, max_length=MAX_ID)], ...] | None,
+        _at_most(MOST_AT_ONCE),
+        BeforeValidator(_once),  # first
     ] = Field(
         default=None,
         min_length=1,

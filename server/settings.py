@@ -37,7 +37,7 @@ from pydantic_settings import (
 from server.cookies import NAME as COOKIES_NAME
 from server.jobs import POT_PLUGINS
 from server.locales import LANGUAGES
-from server.models import Frozen, ProcessRequest
+from server.models import OF_A_CLIENT, Frozen, ProcessRequest
 
 Role = Literal["web", "worker"]
 
@@ -534,7 +534,7 @@ def _check_plugin(settings: Settings) -> None:
 
 def _check_preset(name: str, preset: dict[str, Any]) -> None:
     try:
-        ProcessRequest.model_validate({"url": "https://preset.invalid/", **preset})
+        ProcessRequest.model_validate({"url": "https://preset.invalid/", **preset}, context=OF_A_CLIENT)
     except ValidationError as exc:
         raise ConfigurationError(f"presets.{name}.{_first_problem(exc)}") from None
     if refused := preset.keys() & {"url", "preset"}:

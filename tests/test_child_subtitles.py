@@ -81,6 +81,24 @@ def test_patterns_mean_what_they_mean_to_yt_dlp(patterns: list[str], automatic: 
 
 
 @pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("a.en", ["a.en"]),
+        ("a.en.*", ["a.en", "a.en-US"]),
+        ("English (UK)", ["English (UK)"]),
+        ("English (.*", ["English (UK)"]),
+        ("a[.x]en", ["a.en", "axen"]),  # a regular expression that an earlier release has stored
+    ],
+)
+def test_a_name_is_taken_as_it_is_and_a_stored_pattern_as_a_pattern(
+    language: str, expected: list[str]
+) -> None:
+    offer = {"subtitles": dict.fromkeys(("a.en", "axen", "a.en-US", "English (UK)"), OFFER["en"])}
+    wishes = SubtitleWishes(languages=(language,))
+    assert [one.language for one in choose(offer, wishes, print)] == expected
+
+
+@pytest.mark.parametrize(
     ("offer", "automatic", "expected"),
     [
         ({"subtitles": OFFER, "automatic_captions": CAPTIONS}, False, list(OFFER)),

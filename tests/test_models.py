@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
         ("subtitles", None),
         ("subtitles", {"languages": "en"}),
         ("subtitles", {"languages": [""]}),
-        ("subtitles", {"languages": ["en("]}),
+        ("subtitles", {"languages": ["en["]}),
         ("subtitles", {"languages": ["a" * 101]}),
         ("subtitles", {"languages": ["en"] * 101}),
         ("subtitles", {"embed": 1}),
@@ -97,8 +98,45 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
 )
 def test_a_wrong_or_unknown_field_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refused:
-        ProcessRequest.model_validate({"url": "http://a/", field: value})
+        ProcessRequest.model_validate({"url": "http://a/", field: value}, context=OF_A_CLIENT)
     assert {str(error["loc"][0]) for error in refused.value.errors()} == {field}
+
+
+@pytest.mark.parametrize(
+    "language",
+    [
+        "en",
+        "-en",
+        "all",
+        "-all",
+        "en.*",
+        "-en.*",
+        "zh-Hans",
+        "live_chat",
+        "a.en",
+        "English (UK)",
+        "中文（简体）",
+    ],
+)
+def test_languages_of_subtitles_are_names_beginnings_or_all(language: str) -> None:
+    body = {"url": "http://a/", "subtitles": {"languages": [language]}}
+    assert ProcessRequest.model_validate(body, context=OF_A_CLIENT).subtitles.languages == (language,)
+
+
+NO_LANGUAGES = [
+    "[a-\uffff]" * 18, "(a+)+$", "en|de", "en*", "en+", "e?n", "^en", "en$", r"\w\w", "en{2}", ".*", ".", "-",
+    "--en", "-.*", "en,de", " en", "en\n", "(en", "en.*x[", "*",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", NO_LANGUAGES)
+def test_no_regular_expression_is_taken_from_a_client_but_stored_ones_stay(pattern: str) -> None:
+    body = {"url": "http://a/", "subtitles": {"languages": [pattern]}}
+    with pytest.raises(ValidationError, match="language_form"):
+        ProcessRequest.model_validate(body, context=OF_A_CLIENT)
+    stored = read_request(json.dumps(body))
+    assert stored
+    assert stored.subtitles.languages == (pattern,)
 
 
 BODIES = {operation.body for route in ROUTES for operation in route.operations.values() if operation.body}

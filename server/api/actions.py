@@ -33,7 +33,7 @@ async def act(request: web.Request) -> web.Response:
     wanted = validated(ActionRequest, body, *_unclear(body))
     ids = await _found(request, wanted) if wanted.ids is None else list(wanted.ids)
     outcomes = await act_on_all(request.app[TASKS], wanted.action, ids[:MOST_AT_ONCE])
-    return respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
+    return await respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
 
 
 async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:

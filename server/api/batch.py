@@ -1,21 +1,23 @@
 """`POST /api/process/batch`: many links in one request, each with its own result."""
 
+import asyncio
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from server.api.bodies import read_object, validated
+from server.api.bodies import MAX_BODY, read_json, uncollected, validated
 from server.api.idempotency import key_of
 from server.api.keys import TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import Results
-from server.api.process import IDEMPOTENCY_KEY, Asked, read_all
+from server.api.pieces import pieces
+from server.api.process import IDEMPOTENCY_KEY, Asked, Reading
 from server.api.results import Result, respond_results
 from server.api.route import post
 from server.errors import AmbiguousHeader, AppError, InvalidQuery, InvalidRequest
-from server.models import Batch
+from server.models import MOST_AT_ONCE, Batch
 from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes
@@ -28,21 +30,31 @@ async def submit_batch(request: web.Request) -> web.Response:
     batch returns the same tasks.
     """
     key = key_of(request)
-    batch = validated(Batch, await read_object(request, MAX_BATCH))
-    asked = await _read_all(request, batch.requests, key)
+    asked = await _read_all(request, await read_json(request, MAX_BATCH), key)
     possible = [each for each in asked if isinstance(each, tuple)]
     accepted = iter(await request.app[TASKS].accept_all(possible))
-    return respond_results(request, _results(asked, accepted))
+    return await respond_results(request, _results(asked, accepted))
 
 
-async def _read_all(request: web.Request, bodies: tuple[Any, ...], key: str | None) -> list[Asked | AppError]:
-    objects = [body if isinstance(body, dict) else {} for body in bodies]
-    keys = [f"{key} {place}" if key else None for place in range(len(bodies))]
-    read = await read_all(request, objects, keys)
-    return [
-        each if isinstance(body, dict) else InvalidRequest([("body", "dict_type", {})])
-        for body, each in zip(bodies, read, strict=True)
-    ]
+async def _read_all(request: web.Request, body: bytes, key: str | None) -> list[Asked | AppError]:
+    """What each request of the batch asks for, or its error.
+
+    The event loop turns after each, and of what was wrong only the little that is told is kept.
+    """
+    reading, asked, others = Reading(request), list[Asked | AppError](), dict[str, Any]()
+    with uncollected():
+        for name, place, value in pieces(body, "requests", MAX_BODY):
+            if place is None:
+                others[name] = value
+            elif not isinstance(value, dict):
+                asked[place:] = [InvalidRequest([("body", "dict_type", {})])]
+            else:
+                asked[place:] = [await reading.read(value, f"{key} {place}" if key else None)]
+            if len(asked) > MOST_AT_ONCE:
+                break  # which is too many, whatever else there is
+            await asyncio.sleep(0)
+    validated(Batch, {"requests": asked, **others} if asked else others)
+    return asked
 
 
 def _results(asked: list[Asked | AppError], accepted: Iterator[Accepted | AppError]) -> Iterator[Result]:

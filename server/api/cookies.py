@@ -50,7 +50,7 @@ async def put_cookies(request: web.Request) -> web.Response:
         raise InvalidCookies(exc.number) from None
     if not found:
         raise NoCookies
-    await request.app[COOKIES].put(_name(request), cookies.written(found))
+    await request.app[COOKIES].put(_name(request), await asyncio.to_thread(cookies.written, found))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 

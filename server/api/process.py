@@ -1,6 +1,6 @@
 """`POST /api/process`: a link goes in, a task comes out."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -32,7 +32,7 @@ Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, 
 async def submit(request: web.Request) -> web.Response:
     """Accept a download. The response is sent once the task is on disk, before anything is fetched."""
     body, key = await read_object(request), key_of(request)
-    [asked] = await read_all(request, [body], [key])
+    asked = await Reading(request).read(body, key)
     if isinstance(asked, AppError):
         raise asked
     accepted = await request.app[TASKS].accept(*asked)
@@ -44,37 +44,26 @@ async def submit(request: web.Request) -> web.Response:
     return response
 
 
-async def read_all(
-    request: web.Request, bodies: Sequence[dict[str, Any]], keys: Sequence[str | None]
-) -> list[Asked | AppError]:
-    """For each of `bodies` its request, with the key at the same place of `keys`, or its error."""
-    presets = request.app[SETTINGS].presets
-    wholes = [with_preset(body, presets) for body in bodies]
-    cookies = await cookies_named(wholes, request.app[COOKIES])
-    return [
-        await _read(request, body, whole, cookies, key)
-        for body, whole, key in zip(bodies, wholes, keys, strict=True)
-    ]
+class Reading:
+    """Reads the bodies that come with one `request`."""
 
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._presets = request.app[SETTINGS].presets
+        self._cookies: Collection[str] = ()  # the names of stored cookie files, once a body has named one
 
-async def _read(
-    request: web.Request,
-    body: dict[str, Any],
-    whole: dict[str, Any],
-    cookies: Collection[str],
-    key: str | None,
-) -> Asked | AppError:
-    """`whole` is `body` with its preset."""
-    unknown = unknown_cookies(whole, cookies)
-    try:
-        if unknown and await _was_accepted(request, body, whole, key):
-            unknown = []  # a retry, whose cookie file was deleted since
-        wanted = validated(
-            ProcessRequest, whole, *unknown_preset(body, request.app[SETTINGS].presets), *unknown
-        )
-    except (InvalidRequest, IdempotencyMismatch) as wrong:
-        return wrong
-    return wanted, idempotency(key, wanted, body.keys()), wish_of(request, wanted)
+    async def read(self, body: dict[str, Any], key: str | None) -> Asked | AppError:
+        """What `body` asks for, with its idempotency key; or its error."""
+        whole = with_preset(body, self._presets)
+        self._cookies = self._cookies or await cookies_named([whole], self._request.app[COOKIES])
+        unknown = unknown_cookies(whole, self._cookies)
+        try:
+            if unknown and await _was_accepted(self._request, body, whole, key):
+                unknown = []  # a retry, whose cookie file was deleted since
+            wanted = validated(ProcessRequest, whole, *unknown_preset(body, self._presets), *unknown)
+        except (InvalidRequest, IdempotencyMismatch) as wrong:
+            return wrong
+        return wanted, idempotency(key, wanted, body.keys()), wish_of(self._request, wanted)
 
 
 async def _was_accepted(

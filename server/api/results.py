@@ -3,6 +3,7 @@
 Each result has the HTTP status and the body that a request for this one thing would have got.
 """
 
+import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -18,19 +19,36 @@ from server.models import TaskStatus
 Result = tuple[HTTPStatus, TaskStatus | None] | AppError  # None: no task to show, such as after a deletion
 
 
-def respond_results(request: web.Request, results: Iterable[Result], *, more: bool = False) -> web.Response:
-    """The response; `more` says that more tasks match than were acted on."""
-    chosen = language(request)
-    encoded = b",".join(_encoded(request, result, chosen) for result in results)
+MOST_OF_PROBLEMS = 256 * 1024  # bytes
+AT_ONCE = 20  # results that are encoded before the event loop turns
+
+
+async def respond_results(
+    request: web.Request, results: Iterable[Result], *, more: bool = False
+) -> web.Response:
+    """The response; `more` says that more tasks match than were acted on.
+
+    Once its problems have `MOST_OF_PROBLEMS` bytes, the others come without their `errors`: a few bytes that
+    are wrong in many ways must not make megabytes.
+    """
+    chosen, encoded, of_problems = language(request), list[bytes](), 0
+    for number, result in enumerate(results, 1):
+        encoded.append(_encoded(request, result, chosen, in_full=of_problems < MOST_OF_PROBLEMS))
+        of_problems += len(encoded[-1]) if isinstance(result, AppError) else 0
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
-    body = b'{"results":[' + encoded + b"]" + (b',"more":true' if more else b"") + b"}"
+    body = b'{"results":[' + b",".join(encoded) + b"]" + (b',"more":true' if more else b"") + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
-def _encoded(request: web.Request, result: Result, chosen: str) -> bytes:
+def _encoded(request: web.Request, result: Result, chosen: str, *, in_full: bool) -> bytes:
     match result:
         case AppError() as error:
-            shown = b',"problem":' + dumps(problem_body(request, error, chosen))
+            told = problem_body(request, error, chosen)
+            if not in_full:
+                told.pop("errors", None)
+            shown = b',"problem":' + dumps(told)
             return b'{"status":%d' % error.status + shown + b"}"
         case status, None:
             return b'{"status":%d}' % status

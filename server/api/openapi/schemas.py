@@ -218,7 +218,9 @@ class Problem(Answer):
     detail: str
     code: str
     request_id: str = Field(description="`X-Request-Id` of this response")
-    errors: list[WrongField] | None = Field(None, description="`invalid_request`: all that is wrong")
+    errors: list[WrongField] | None = Field(
+        None, description="`invalid_request`: what is wrong, of elements and unknown fields the first 20"
+    )
     id: str | None = Field(None, description="`internal`: stands in the log beside the cause")
     error_code: str | None = Field(None, description="`source_refused`: what a task would have ended with")
     error: str | None = Field(None, description="`source_refused`: the cause in one short sentence")

@@ -16,6 +16,7 @@ from server.child.source.describe import known, link, moment, number, text, vide
 from server.child.source.engine import Engine
 from server.child.source.indexed import as_list
 from server.child.source.lists import link_of
+from server.jobs import LANGUAGE
 
 MOST: Final = 500  # formats, chapters, languages
 _SHORT: Final = 50  # characters
@@ -122,7 +123,7 @@ def _languages(tracks: Any) -> dict[str, list[str]] | None:
     kinds = {
         language: list(dict.fromkeys(islice(_types(found), _MOST_KINDS)))
         for language, found in islice(tracks.items(), MOST)
-        if language == text(language, _SHORT)
+        if language == text(language, _SHORT) and re.fullmatch(LANGUAGE, language)
     }
     return {language: types for language, types in kinds.items() if types} or None
 

@@ -1,4 +1,4 @@
-"""Selects among a source's subtitles, with patterns as in yt-dlp's `--sub-langs`, and fetches them.
+"""Selects among a source's subtitles, in the order of yt-dlp's `--sub-langs`, and fetches them.
 
 If one cannot be fetched, only its language is missing, and the task's log says so.
 """
@@ -20,7 +20,7 @@ from server.child.process.log import Log
 from server.child.process.progress import Stream
 from server.child.source.engine import Engine
 from server.child.source.failures import classify
-from server.jobs import SubtitleWishes
+from server.jobs import LANGUAGE, SubtitleWishes
 
 MOST: Final = 200
 """Languages of one film; each is a file in the task's payload."""
@@ -176,7 +176,17 @@ def _matching(offered: tuple[str, ...], patterns: Sequence[str], say: Callable[[
 
 
 def _match(offered: tuple[str, ...], patterns: Sequence[str]) -> list[str]:
-    return list(orderedSet_from_options(patterns, {"all": offered}, use_regex=True))
+    return list(orderedSet_from_options(map(_literal, patterns), {"all": offered}, use_regex=True))
+
+
+def _literal(pattern: str) -> str:
+    """As yt-dlp takes it. A `pattern` that is none of today's words is a regular expression of a task that an
+    earlier release has accepted.
+    """
+    if not re.fullmatch(LANGUAGE, pattern):
+        return pattern
+    name = pattern.removeprefix("-").removesuffix(".*")
+    return f"{'-' * pattern.startswith('-')}{re.escape(name)}{'.*' * pattern.endswith('.*')}"
 
 
 @contextmanager
