@@ -43,6 +43,9 @@ class Described(_Event):
 
     kind: Literal["described"] = "described"
     video_info: VideoInfo
+    hint: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_]{1,64}$", description="what is left out, for when it is completed"
+    )
 
 
 class Previewed(_Event):
@@ -412,7 +415,9 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
             waits = stage is not Stage.PAUSED and not status.awaits_entries
             return _requeued(status, event, now) if waits else None
         case Completed():
-            return _completed(event, now) | {"video_info": merged(status.video_info, event.video_info)}
+            return _completed(status, event, now) | {
+                "video_info": merged(status.video_info, event.video_info)
+            }
         case Failed(code=code, hint=hint):
             return _ended(Stage.FAILED, now) | {"error_code": code, "hint": hint}
         case Cancelled():
@@ -466,8 +471,12 @@ def _started(status: TaskStatus) -> dict[str, object]:
 def _described(status: TaskStatus, event: Described | Needs) -> dict[str, object] | None:
     if isinstance(event, Needs):
         return {"needs": event.needs} if event.needs != status.needs else None
-    known = merged(status.video_info, event.video_info)
-    return {"video_info": known} if known != status.video_info else None
+    change: dict[str, object] = {
+        "video_info": merged(status.video_info, event.video_info),
+        "hint": event.hint,
+    }
+    known = {"video_info": status.video_info, "hint": status.hint}
+    return change if change != known else None
 
 
 def _came_on(status: TaskStatus, event: Progress | Held) -> dict[str, object] | None:
@@ -525,9 +534,9 @@ def _ended(stage: Stage, now: datetime) -> dict[str, object]:
     return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False}
 
 
-def _completed(event: Completed, now: datetime) -> dict[str, object]:
+def _completed(status: TaskStatus, event: Completed, now: datetime) -> dict[str, object]:
     done = {"progress": DONE, "files": event.files, "published_at": now, "fetched": event.fetched}
-    return _ended(Stage.COMPLETED, now) | done
+    return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint}
 
 
 # Lists: the list's own child finds the entries, then the list waits until all of them have ended.

@@ -582,7 +582,10 @@ class TaskStatus(Stored):
     speed: NonNegativeFloat | None = Field(default=None, description="bytes a second")
     eta: NonNegativeInt | None = Field(default=None, description="seconds")
     error_code: str | None = None
-    hint: str | None = Field(default=None, description="key of a hint that fits better than the code's own")
+    hint: str | None = Field(
+        default=None,
+        description="key of a hint: better than the error code's own, or what a completed task leaves out",
+    )
     cookies: str | None = Field(default=None, description="the name of those that its last attempt was given")
     waiting: str | None = Field(default=None, description="why it waits in the queue, or is held; a code")
     not_before: datetime | None = Field(

@@ -175,6 +175,14 @@ async def test_of_a_page_with_several_videos_the_first_is_taken(
     outcome = await jobs.download(tmp_path / "t", site.url("/page/playlist"), outputs=["video"])
     assert sha256(outcome.file("video")) == sha256(media / "video.mp4")
     assert outcome.last["video_info"]["title"] == "Two videos"
+    assert hints(outcome) == {"first_of_several"}
+    alone = await jobs.download(tmp_path / "alone", site.url("/page/cjk"), outputs=["video"])
+    assert hints(alone) == {None}
+
+
+def hints(outcome: Outcome) -> set[str | None]:
+    """What is said to be left out."""
+    return {event.get("hint") for event in outcome.events if event["kind"] == "described"}
 
 
 @pytest.mark.parametrize("first", ["/missing.mp4", "/garbage.mp4", "http://127.0.0.2:9/video.mp4"])
@@ -184,6 +192,7 @@ async def test_if_the_first_cannot_be_had_the_next_is_taken(
     url = site.url(f"/page/playlist?first={first}")
     outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
     assert sha256(outcome.file("video")) == sha256(media / "silent.mp4")
+    assert hints(outcome) == {"first_of_several"}
 
 
 async def test_if_none_can_be_had_the_first_says_why(shelf: Shelf, site: Site, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Fai
 SAYING = {"JobFailed", "Failure", "Rule", "Broken", "Failed", "Requeued", "SourceRefused"}
 BETTER_HINTS = {
     "blocked_address_fake_ip",
+    "first_of_several",
     "missing_segments",
     "renew_cookies",
     "seen_age",

@@ -46,6 +46,14 @@ COMPLETED = status(
 FAILED = status(stage="failed", error_code="http_404", completed_at=LATER)
 
 
+def test_a_hint_says_what_a_completed_task_leaves_out_once_it_is_completed() -> None:
+    key = {"hint": "first_of_several"}
+    for language, words in (("zh", "第一个"), ("en", "the first")):
+        assert words in decoded(COMPLETED.model_copy(update=key), language)["hint"]
+    assert "hint" not in decoded(COMPLETED)
+    assert "hint" not in decoded(PROCESSING.model_copy(update=key))
+
+
 def test_a_task_in_progress_reads_as_in_the_document() -> None:
     assert {name: value for name, value in decoded(PROCESSING).items() if name in NINE} == {
         "task_id": TASK_ID,

@@ -113,12 +113,20 @@ def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[s
         "playlist_id": status.playlist_id,
         "entries": _entries(status.entries) if status.entries else None,
         "error_code": status.error_code,
-        "hint": words.hint(status.hint or status.error_code, status.cookies) if status.error_code else None,
+        "hint": _hint(status, words),
         "remedies": offered(status) or None,
         "cookies": status.cookies,
         "rank": status.rank or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _hint(status: TaskStatus, words: Catalogue) -> str | None:
+    """With an error what can be done about it; of a completed task what was left out."""
+    key = status.hint or status.error_code
+    if not key or not (status.error_code or status.stage is Stage.COMPLETED):
+        return None
+    return words.hint(key, status.cookies)
 
 
 def link_to(file: StoredFile, base: str) -> str:

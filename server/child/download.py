@@ -138,7 +138,8 @@ class Download:
         """Fetch the streams chosen in `info`; raises `Refused` if nothing usable of a stream comes."""
         clip = self._wishes.clip
         about = clips.described(info, clip) if clip else dict(info)
-        self._channel.send("described", video_info=describe.video_info(about))
+        hint = {"hint": "first_of_several"} if engine.left_others else {}
+        self._channel.send("described", video_info=describe.video_info(about), **hint)
         parted = sections.streams_of(info) if options.wants_media(self._wishes) else []
         streams = [stream for section in parted for stream in section]
         if self._is_to_be_recorded(info):

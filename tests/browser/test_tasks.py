@@ -63,6 +63,16 @@ async def test_a_failure_is_one_sentence_and_the_rest_is_in_the_opened_row(
 
 
 @pytest.mark.long
+async def test_what_a_completed_task_leaves_out_is_in_the_opened_row(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "completed", hint="该页面有多个视频，这里只下载了第一个。")
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await row(page, "a").get_by_role("heading").click()
+        await expect(row(page, "a").get_by_text("这里只下载了第一个")).to_be_visible()
+
+
+@pytest.mark.long
 async def test_an_older_payload_never_replaces_a_newer_one(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         old = await api.put("a", "download", progress=30)

@@ -85,7 +85,11 @@ class TaskPayload(Answer):
         None, description="of a list: how far its entries are", json_schema_extra=ADDED
     )
     error_code: str | None = Field(None, description="with `error`: a stable word", json_schema_extra=ADDED)
-    hint: str | None = Field(None, description="what the reader can do about it", json_schema_extra=ADDED)
+    hint: str | None = Field(
+        None,
+        description="with `error`: what the reader can do about it; with `completed`: what was left out",
+        json_schema_extra=ADDED,
+    )
     remedies: list[str] | None = Field(
         None,
         description="with `error`: what the service itself can do about it, the likeliest first",

@@ -56,6 +56,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self.on_progress: Hook = _nobody
         self._is_live = False
         self._entry: int | None = None
+        self.left_others = False  # the page has several videos, of which this is one that nobody has chosen
         self._begin = 0
         self.wants_one = params.get("playlist_items") == "1"
         self._only_looks = bool(params.get("extract_flat"))
@@ -266,7 +267,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
                 break
         if item is not None and not (met or (found and found["entries"])):
             raise JobFailed("no_such_entry", f"the list has no entry {item}")
-        self._entry = at if outermost and item is None else self._entry
+        if outermost and item is None:
+            self._entry, self.left_others = at, at > 0 or _has_second(playlist["entries"])
         if met and not (found and any(found["entries"])):
             raise met
         return found
@@ -290,6 +292,15 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         known = {"title": "a", "webpage_url": "http://warm.invalid/a", "extractor": "a", "extractor_key": "A"}
         self.get_info_extractor("Generic")._generic_title("http://warm.invalid/a.mp4")
         self.process_ie_result(known | {"id": "a", "formats": [stream | {"acodec": "mp4a"}]}, download=False)
+
+
+def _has_second(entries: Any) -> bool:
+    """Whether there are two, which are not the same twice."""
+    try:
+        one, other = entries[0], entries[1]
+    except (IndexError, YoutubeDLError):
+        return False
+    return bool(other) and not (one and one.get("url") and one["url"] == other.get("url"))
 
 
 def _as_browser(request: Request) -> Request:
