@@ -402,7 +402,10 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """Read file and environment. Raises `ConfigurationError` for the first invalid setting."""
-    path = Path(os.environ.get("CLIPWIRE_CONFIG", "config.toml"))
+    name = os.environ.get("CLIPWIRE_CONFIG", "config.toml")
+    if not name.strip():
+        raise ConfigurationError("CLIPWIRE_CONFIG: the name of a file is expected; it is empty")
+    path = Path(name)
     content = _read(path)
     _check_environment()
     if "PORT" in os.environ:
@@ -422,14 +425,18 @@ def load() -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a BOM
     except FileNotFoundError:
         if "CLIPWIRE_CONFIG" in os.environ:
             raise ConfigurationError(f"{path}: there is no such file (CLIPWIRE_CONFIG names it)") from None
         return {}
     except OSError as exc:
         raise ConfigurationError(f"{path}: {exc.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{path}: not UTF-8: {exc.reason} at byte {exc.start}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as exc:  # of `tomllib`, and of an integer with thousands of digits
         raise ConfigurationError(f"{path}: not valid TOML: {exc}") from None
     for section, values in content.items():
         if not isinstance(values, dict):
@@ -489,7 +496,7 @@ def _check_json(section: str, key: str, value: str) -> None:
     if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
         try:
             json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigurationError(f"{section}.{key}: a JSON {example}") from None
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from server.__main__ import main
@@ -212,6 +215,62 @@ async def test_get_says_why_a_link_fails(command: Command, service: Service, sit
 async def test_get_says_what_is_wrong_with_a_request(command: Command, service: Service) -> None:
     status, _, err = await asyncio.to_thread(command, "get", "ftp://media.test/", **of(service))
     assert (status, "url: " in err) == (1, True)
+
+
+HTML = b"<!doctype html><title>Something else</title>"
+OF_OTHERS = {
+    "a page": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(HTML), HTML),
+    "a page for what it does not know": b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\r\n" + HTML,
+    "nothing": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "accepted": b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
+    "other JSON": b'HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n\r\n{"task_id": 7}',
+    "a list": b"HTTP/1.1 422 X\r\nContent-Type: application/json\r\n\r\n[1]",
+    "deep JSON": b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000,
+    "no UTF-8": b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe",
+    "a redirect": b"HTTP/1.1 307 X\r\nLocation: https://media.test/\r\nContent-Length: 0\r\n\r\n",
+    "too much": b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (3 << 20),
+    "another protocol": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x46",
+    "half an answer": b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{",
+    "an escape": b"HTTP/1.1 301 X\r\nLocation: /\x1b[2J\r\nContent-Length: 0\r\n\r\n",
+    "silence": b"",
+}
+
+
+@pytest.mark.parametrize("answer", OF_OTHERS.values(), ids=OF_OTHERS)
+async def test_get_says_in_one_line_that_something_else_answers(
+    command: Command, data: dict[str, str], answer: bytes
+) -> None:
+    async def be_another(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(be_another, "127.0.0.1", 0) as other:
+        port = str(other.sockets[0].getsockname()[1])
+        environment = data | {"CLIPWIRE_SERVER__PORT": port}
+        async with asyncio.timeout(30):
+            status, out, err = await asyncio.to_thread(command, "get", "http://media.test/", **environment)
+    assert (status, out) == (1, "")
+    [line] = err.splitlines()
+    assert line.startswith("clipwire: ")
+    assert f"http://127.0.0.1:{port}" in line
+    assert "\x1b" not in line
+
+
+async def test_get_waits_for_no_one_who_listens_and_says_nothing(
+    command: Command, data: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.commands.get.ANSWER_WITHIN", aiohttp.ClientTimeout(total=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = data | {"CLIPWIRE_SERVER__PORT": str(silent.getsockname()[1])}
+        async with asyncio.timeout(30):
+            status, _, err = await asyncio.to_thread(command, "get", "http://media.test/", **environment)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "is the server running?" in err
 
 
 def test_get_says_when_nobody_answers(command: Command, data: dict[str, str]) -> None:

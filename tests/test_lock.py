@@ -1,6 +1,7 @@
 """One server a data directory."""
 
 import asyncio
+import errno
 import os
 import stat
 import sys
@@ -35,6 +36,21 @@ async def test_a_second_server_is_told_who_holds_the_directory(tmp_path: Path) -
     line = str(caught.value)
     assert str(os.getpid()) in line
     assert str(tmp_path) in line
+    assert "\n" not in line
+
+
+async def test_a_file_system_without_locks_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int, __: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(DatabaseUnusable) as caught:
+        async with open_lock(tmp_path):
+            pass
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path / LOCK} cannot be locked (No locks available): ")
     assert "\n" not in line
 
 

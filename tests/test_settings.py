@@ -97,6 +97,37 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert load().server.language == "en"
 
 
+def test_a_file_as_editors_of_windows_write_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_bytes('\ufeff[server]\r\nlanguage = "en"\r\n'.encode())
+    monkeypatch.setenv("CLIPWIRE_CONFIG", str(other))
+    assert load().server.language == "en"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[server]\nlanguage = "en"\n'.encode("utf-16"), "not UTF-8"),
+        ("[server]\nhost = 'ü'".encode("latin-1"), "not UTF-8"),
+        (b"\0" * 100, "not valid TOML"),
+        (b"a = " + b"[" * 100_000, "not valid TOML"),
+        (b"a = " + b"9" * 5000, "not valid TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_gets_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, said: str
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_bytes(content)
+    monkeypatch.setenv("CLIPWIRE_CONFIG", str(other))
+    with pytest.raises(ConfigurationError) as refused:
+        load()
+    assert str(refused.value).startswith(f"{other}: {said}")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -194,6 +225,12 @@ def test_a_wrong_file_gets_one_line_that_names_the_key_or_the_file(text: str, sa
         ("CLIPWIRE_SERVER_PORT", "9000", "CLIPWIRE_SERVER_PORT"),
         ("CLIPWIRE_FOO", "1", "CLIPWIRE_FOO"),
         ("CLIPWIRE_CONFIG", "/nowhere.toml", "/nowhere.toml"),
+        ("CLIPWIRE_CONFIG", "", "CLIPWIRE_CONFIG"),
+        ("CLIPWIRE_CONFIG", " ", "CLIPWIRE_CONFIG"),
+        ("CLIPWIRE_CONFIG", "/", "/: Is a directory"),
+        ("CLIPWIRE_CONFIG", "/dev/null/x.toml", "/dev/null/x.toml: Not a directory"),
+        ("CLIPWIRE_CONFIG", "/" + 300 * "x", "File name too long"),
+        ("CLIPWIRE_SERVER__TOKENS", 100_000 * "[", "server.tokens"),
         ("PORT", "http", "server.port"),
     ],
 )

@@ -47,7 +47,7 @@ async def open_lock(
 async def _acquire(descriptor: int, data_dir: Path, patience: float, kind: int) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    while not _try_lock(descriptor, kind):
+    while not _try_lock(descriptor, data_dir / LOCK, kind):
         if loop.time() >= deadline:
             raise DataDirInUse(data_dir, _read_pid(descriptor))
         await asyncio.sleep(_PAUSE)
@@ -62,11 +62,14 @@ def _open(data_dir: Path) -> int:
         raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, path: Path, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # such as ENOLCK of a network file system whose lock server does not run
+        advice = "choose a storage.data_dir on a file system that has locks"
+        raise DatabaseUnusable(path, f"cannot be locked ({error.strerror}): {advice}") from error
     return True
 
 
