@@ -39,13 +39,19 @@ class _Event(Frozen):
 
 
 class Described(_Event):
-    """What the source says of itself; fields of `video_info` that are None change nothing."""
+    """What the source says of itself; fields of `video_info` that are None change nothing.
+
+    `film_duration` is in seconds, of all of the film if `video_info` is of a clip. `sound_apart`: the sound
+    can be fetched without the picture; None if nobody knows.
+    """
 
     kind: Literal["described"] = "described"
     video_info: VideoInfo
     hint: str | None = Field(
         default=None, pattern=r"^[a-z0-9_]{1,64}$", description="what is left out, for when it is completed"
     )
+    film_duration: NonNegativeInt | None = None
+    sound_apart: bool | None = None
 
 
 class Previewed(_Event):
@@ -419,9 +425,9 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
                 "video_info": merged(status.video_info, event.video_info)
             }
         case Failed(code=code, hint=hint):
-            return _ended(Stage.FAILED, now) | {"error_code": code, "hint": hint}
+            return _ended(Stage.FAILED, now) | _unclipped(status) | {"error_code": code, "hint": hint}
         case Cancelled():
-            return _ended(Stage.CANCELLED, now) | {"error_code": "cancelled"}
+            return _ended(Stage.CANCELLED, now) | _unclipped(status) | {"error_code": "cancelled"}
         case Waits() | Paused() | Resumed():
             return _halted(status, event, wall)
         case Unfolded(entries=entries):
@@ -465,6 +471,8 @@ def _started(status: TaskStatus) -> dict[str, object]:
         "got_before": status.got,
         "progress": INFO,
         "video_info": info,
+        "film_duration": None,
+        "sound_apart": None,
     }
 
 
@@ -474,9 +482,11 @@ def _described(status: TaskStatus, event: Described | Needs) -> dict[str, object
     change: dict[str, object] = {
         "video_info": merged(status.video_info, event.video_info),
         "hint": event.hint,
+        "film_duration": status.film_duration if event.film_duration is None else event.film_duration,
+        "sound_apart": status.sound_apart if event.sound_apart is None else event.sound_apart,
     }
-    known = {"video_info": status.video_info, "hint": status.hint}
-    return change if change != known else None
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
 
 
 def _came_on(status: TaskStatus, event: Progress | Held) -> dict[str, object] | None:
@@ -532,6 +542,13 @@ def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, o
 
 def _ended(stage: Stage, now: datetime) -> dict[str, object]:
     return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False}
+
+
+def _unclipped(status: TaskStatus) -> dict[str, object]:
+    """Nothing was made of the clip that was wished for: what is known is the length of the film."""
+    if status.film_duration is None:
+        return {}
+    return {"video_info": status.video_info.model_copy(update={"duration": status.film_duration})}
 
 
 def _completed(status: TaskStatus, event: Completed, now: datetime) -> dict[str, object]:

@@ -630,6 +630,12 @@ class TaskStatus(Stored):
         default=False, description="a client has ended its recording: no later attempt goes on with it"
     )
     reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
+    film_duration: NonNegativeInt | None = Field(
+        default=None, description="seconds of all of the film, where `video_info` is of a clip"
+    )
+    sound_apart: bool | None = Field(
+        default=None, description="whether its source has the sound without the picture, too"
+    )
     remedies: tuple[str, ...] | None = Field(
         default=None, description="names of what could be done about its failure; None: nobody has looked"
     )

@@ -405,6 +405,21 @@ async def test_a_huge_file_costs_its_language_alone(shelf: Shelf, media: Path, t
     assert f"no subtitles in de: page_too_large: more than {LARGEST} bytes" in outcome.log
 
 
+async def test_a_huge_file_is_too_large_if_nothing_else_was_asked_for(
+    shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    for name, huge in (
+        ("file", track(shelf, "de.srt", b"1" * (LARGEST + 1))),
+        ("data", [{"ext": "srt", "data": "1" * (LARGEST + 1)}]),
+    ):
+        told_of = film(shelf, media, subtitles={"de": huge})
+        alone = await told(tmp_path / name, shelf, told_of, outputs=["subtitles"])
+        assert broken(alone) == ("page_too_large", False, None)
+        beside = await told(tmp_path / f"{name}-beside", shelf, told_of, outputs=ALL)
+        assert kinds(beside) == {"video"}
+        assert f"no subtitles in de: page_too_large: more than {LARGEST} bytes" in beside.log
+
+
 @pytest.mark.long
 async def test_a_source_that_lies_about_them_does_no_harm(shelf: Shelf, media: Path, tmp_path: Path) -> None:
     tracks: dict[str, Any] = {

@@ -25,7 +25,7 @@ from tests.test_database_faults import refused
 
 MIB = 1 << 20
 HANGS_ONCE = "/8mb.mp4?stall=5000000&after=1&times=1"
-NO_ROOM = "Waiting... the disk is full"
+NO_ROOM = "Waiting... there is not room enough on the disk"
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,16 @@ def test_an_event_changes_a_task_only_where_the_table_says(name: str, stage: Sta
         assert status is before
 
 
+@pytest.mark.parametrize("end", [Failed(code="timeout"), Cancelled()])
+def test_a_task_that_ends_without_its_clip_tells_the_length_of_the_film(end: Event) -> None:
+    clip = Described(video_info=VideoInfo(title="t", duration=2), film_duration=60)
+    assert after(Started(), clip).video_info.duration == 2
+    assert after(Started(), clip, end).video_info == VideoInfo(title="t", duration=60)
+    assert after(Started(), clip, Requeued(), Started(), end).video_info.duration == 2, "not said anew"
+    whole = Described(video_info=VideoInfo(duration=60))
+    assert after(Started(), whole, end).video_info.duration == 60
+
+
 def test_the_phases_are_the_documents() -> None:
     assert (new().stage, new().progress) == ("queued", 0)
     assert (after(Started()).stage, after(Started()).progress) == ("info", 10)

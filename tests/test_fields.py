@@ -24,9 +24,11 @@ from tests.examples import utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
 KEPT_FROM_CLIENTS = {  # the past, in short, what is shown as `not_before`, and what is asked for
-    "accept_gaps", "amended", "begins_at", "delay", "expanded", "faults", "fetched", "finish_asked",
+    "accept_gaps", "amended", "begins_at", "delay", "expanded", "faults", "fetched", "film_duration",
+    "finish_asked",
     "got", "got_before", "item", "lists", "looks", "lost",
-    "lost_in_all", "needs", "playlist_index", "published_at", "quiet", "reached", "retries", "says",
+    "lost_in_all", "needs", "playlist_index", "published_at", "quiet", "reached", "retries",
+    "sound_apart", "says",
     "start_at", "unfolded",
 }  # fmt: skip
 PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True, Any: 1}

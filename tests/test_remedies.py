@@ -142,6 +142,24 @@ def test_what_would_change_nothing_is_not_offered() -> None:
     assert offered(failed("format_unavailable").status) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "apart", "is_offered"),
+    [
+        ("too_large", True, True),
+        ("too_large", False, False),
+        ("too_large", None, True),
+        ("unsupported_stream", False, False),
+        ("no_video", False, True),
+    ],
+)
+def test_the_sound_is_offered_only_where_it_can_be_fetched_alone(
+    code: str, apart: bool | None, is_offered: bool
+) -> None:
+    ended = failed(code).status.model_copy(update={"sound_apart": apart})
+    told = offered(with_remedies(ended, ProcessRequest(url="http://a/")))
+    assert ("take_audio" in told) is is_offered
+
+
 def test_gaps_are_accepted_once_and_only_where_segments_are_missing() -> None:
     assert offered(failed("http_404").status) == []
     missing = Failed(code="http_404", hint="missing_segments")

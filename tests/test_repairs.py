@@ -111,7 +111,8 @@ async def test_without_cookies(opened: Inside, site: Site) -> None:
 
 async def test_without_clip(opened: Inside, site: Site, media: Path, tmp_path: Path) -> None:
     clip = {"start": 100, "end": 101}
-    task = await failed(opened, "clip_out_of_range", site.url("/1mb.mp4"), clip=clip)
+    task = await failed(opened, "clip_out_of_range", site.url("/page?src=/1mb.mp4&duration=4"), clip=clip)
+    assert task["video_info"]["duration"] == SECONDS, "the film's, of which there is no such part"
     done = await repaired(opened, task, "without_clip")
     assert sha256(await file(opened, done, "video", tmp_path)) == sha256(media / "1mb.mp4")
 
@@ -127,6 +128,29 @@ async def test_retry_later(opened: Inside, site: Site, monkeypatch: pytest.Monke
     done = await ended(opened, task["task_id"])
     assert done["stage"] == "completed"
     assert len(site.requests) > asked
+
+
+async def test_take_audio_of_what_is_too_large_is_offered_only_if_less_is_fetched(
+    opened: Inside, shelf: Shelf, site: Site, media: Path, tmp_path: Path
+) -> None:
+    muxed = await failed(opened, "too_large", site.url("/8mb.mp4"))
+    assert muxed["remedies"] == ["lower_quality"]
+    picture, sound = (
+        '<AdaptationSet mimeType="video/mp4">{}</AdaptationSet>',
+        '<AdaptationSet mimeType="audio/mp4">{}</AdaptationSet>',
+    )
+    one = '<Representation id="{}" bandwidth="{}" codecs="{}"><BaseURL>{}</BaseURL></Representation>'
+    manifest = (
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT4S"><Period>'
+        + picture.format(one.format("v", 900000, "avc1.42c00d", site.url("/8mb.mp4")))
+        + sound.format(one.format("a", 90000, "mp4a.40.2", site.url("/audio.m4a")))
+        + "</Period></MPD>"
+    )
+    url = shelf.put("film.mpd", manifest.encode(), "application/dash+xml")
+    apart = await failed(opened, "too_large", url)
+    assert apart["remedies"] == ["lower_quality", "take_audio"]
+    done = await repaired(opened, apart, "take_audio")
+    assert (await probe(await file(opened, done, "audio", tmp_path))).codecs == ["mp3"]
 
 
 async def test_lower_quality(opened: Inside, site: Site) -> None:

@@ -139,7 +139,9 @@ class Download:
         clip = self._wishes.clip
         about = clips.described(info, clip) if clip else dict(info)
         hint = {"hint": "first_of_several"} if engine.left_others else {}
-        self._channel.send("described", video_info=describe.video_info(about), **hint)
+        self._channel.send(
+            "described", video_info=describe.video_info(about), **self._about_film(info), **hint
+        )
         parted = sections.streams_of(info) if options.wants_media(self._wishes) else []
         streams = [stream for section in parted for stream in section]
         if self._is_to_be_recorded(info):
@@ -175,6 +177,15 @@ class Download:
         main = next((part.media for part in kept_of), None)
         about |= self._true_length(main, files, kept)
         return self._produced(about, main, files, cut=kept != ALL)
+
+    def _about_film(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """What the server is told for the case that nothing comes of the wishes."""
+        offered = None if "entries" in info else info.get("formats") or [info]
+        alone = offered and any(
+            each.get("vcodec") == "none" and each.get("acodec") != "none" for each in offered
+        )
+        duration = describe.number(info.get("duration")) if self._wishes.clip else None
+        return describe.known(film_duration=duration, sound_apart=alone)
 
     def _extract_or_recall(self, engine: Engine, *, recorded: bool) -> dict[str, Any]:
         """Empty if what earlier attempts recorded is all there will be: the page is gone, or does not answer

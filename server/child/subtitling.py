@@ -54,7 +54,7 @@ class Subtitling:
         """Fetch and convert the chosen subtitles; `pace` gets the number of bytes that have come.
 
         A language that fails is left out. Raises `JobFailed` for faults of the machine; if subtitles are the
-        only output and none came, raises yt-dlp's error or `JobFailed`.
+        only output and none came, raises yt-dlp's error or `JobFailed`, also if they are too large.
         """
         directory = Path(self._job.directory)
         folder, fetching = directory / _FOLDER, Fetching(engine, self._info, self._log, pace)
@@ -64,7 +64,9 @@ class Subtitling:
             if fetching.fetch(chosen, directory / name) and (path := self._convert(chosen, directory / name)):
                 made.append(Subtitle(path, chosen.tag, describe.text(chosen.title)))
         if not made and self._job.wishes.outputs == ("subtitles",):
-            raise fetching.met if isinstance(fetching.met, YoutubeDLError) else JobFailed("no_subtitles")
+            too_large = isinstance(fetching.met, JobFailed) and fetching.met.code == "page_too_large"
+            told = fetching.met if too_large or isinstance(fetching.met, YoutubeDLError) else None
+            raise told or JobFailed("no_subtitles")
         return made
 
     def follow(self, made: list[Subtitle], kept: Kept) -> list[Subtitle]:

@@ -185,6 +185,9 @@ def _subtitles(asked: ProcessRequest, **changed: bool) -> dict[str, Any]:
 
 
 def _take_audio(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
+    """Where there is a picture, only if the sound can be fetched without it: else as much would come."""
+    if status.sound_apart is False and status.error_code != "no_video":
+        return None
     return _with_output(Output.AUDIO, Output.VIDEO, asked)
 
 

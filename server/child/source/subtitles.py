@@ -105,7 +105,10 @@ class Fetching:
 
     def _load(self, track: Mapping[str, Any], path: Path) -> None:
         if isinstance(text := track.get("data"), str):
-            path.write_bytes(text.encode(errors="replace")[:LARGEST])
+            content = text.encode(errors="replace")
+            if len(content) > LARGEST:
+                raise JobFailed("page_too_large", f"more than {LARGEST} bytes")
+            path.write_bytes(content)
             return
         protocol = determine_protocol(track)
         if protocol not in _PROTOCOLS or track.get("ext") == "json":
