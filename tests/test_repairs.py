@@ -135,17 +135,14 @@ async def test_take_audio_of_what_is_too_large_is_offered_only_if_less_is_fetche
 ) -> None:
     muxed = await failed(opened, "too_large", site.url("/8mb.mp4"))
     assert muxed["remedies"] == ["lower_quality"]
-    picture, sound = (
-        '<AdaptationSet mimeType="video/mp4">{}</AdaptationSet>',
-        '<AdaptationSet mimeType="audio/mp4">{}</AdaptationSet>',
+    streams = (("video", "avc1.42c00d", site.url("/8mb.mp4")), ("audio", "mp4a.40.2", site.url("/audio.m4a")))
+    sets = "".join(
+        f'<AdaptationSet mimeType="{kind}/mp4"><Representation id="{kind}" bandwidth="90000" codecs="{codec}">'
+        f"<BaseURL>{link}</BaseURL></Representation></AdaptationSet>"
+        for kind, codec, link in streams
     )
-    one = '<Representation id="{}" bandwidth="{}" codecs="{}"><BaseURL>{}</BaseURL></Representation>'
-    manifest = (
-        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT4S"><Period>'
-        + picture.format(one.format("v", 900000, "avc1.42c00d", site.url("/8mb.mp4")))
-        + sound.format(one.format("a", 90000, "mp4a.40.2", site.url("/audio.m4a")))
-        + "</Period></MPD>"
-    )
+    length = 'type="static" mediaPresentationDuration="PT4S"'
+    manifest = f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" {length}><Period>{sets}</Period></MPD>'
     url = shelf.put("film.mpd", manifest.encode(), "application/dash+xml")
     apart = await failed(opened, "too_large", url)
     assert apart["remedies"] == ["lower_quality", "take_audio"]
