@@ -137,7 +137,7 @@ async def test_take_audio_of_what_is_too_large_is_offered_only_if_less_is_fetche
     assert muxed["remedies"] == ["lower_quality"]
     streams = (("video", "avc1.42c00d", site.url("/8mb.mp4")), ("audio", "mp4a.40.2", site.url("/audio.m4a")))
     sets = "".join(
-        f'<AdaptationSet mimeType="{kind}/mp4"><Representation id="{kind}" bandwidth="90000" codecs="{codec}">'
+        f'<AdaptationSet mimeType="{kind}/mp4"><Representation id="{kind}" bandwidth="9" codecs="{codec}">'
         f"<BaseURL>{link}</BaseURL></Representation></AdaptationSet>"
         for kind, codec, link in streams
     )
