@@ -44,7 +44,7 @@ export class Display extends EventTarget {
     this.#i18n = i18n
     on(tasks, "change", (changes) => this.#changed(changes))
     on(tasks, "removed", (ids) => this.#removed(ids))
-    on(agenda, "answered", (answer) => this.#answered(answer))
+    on(agenda, "answered", ({ question }) => this.#answered(question))
     on(hold, "hold", () => view.hold())
     on(hold, "release", () => this.#release())
     this.#due.addEventListener("click", () => hold.end())
@@ -77,10 +77,10 @@ export class Display extends EventTarget {
     if (this.#list.doubts.length) setTimeout(() => this.#agenda.add("judge"), DOUBT_MS)
   }
 
-  /** @param {{question: string, result: any}} answer */
-  #answered({ question, result }) {
+  /** @param {string} question */
+  #answered(question) {
     if (question === "first") return this.begin()
-    if (question === "more") this.#rows.render(() => this.#view.extend(result))
+    this.#rows.render(() => this.#view.extend())
     this.show()
   }
 

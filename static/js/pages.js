@@ -50,20 +50,18 @@ export class Pages {
   }
 
   /**
-   * The next page that holds anything new: a task that has moved meanwhile may be on two. Returns the ids on it.
+   * The next page that holds anything new: a task that has moved meanwhile may be on two.
    * @param {AbortSignal} signal
    */
   async more(signal) {
-    /** @type {string[]} */
-    let news = []
-    while (this.hasMore && !news.length) {
+    let hasNews = false
+    while (this.hasMore && !hasNews) {
       const page = await this.#source.page({ limit: LARGEST_PAGE, cursor: this.#cursor }, { signal })
-      news = page.tasks.map((task) => task.task_id).filter((id) => !this.#list.get(id))
+      hasNews = page.tasks.some((task) => !this.#list.get(task.task_id))
       this.reached(page)
       this.#tasks.mergeAll(page.tasks)
     }
     this.#tasks.flush()
-    return news
   }
 
   /**

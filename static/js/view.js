@@ -14,6 +14,8 @@ export class View {
   #list
   /** Id -> index of each row, while rows are held. @type {Map<string, number>} */
   #held = new Map()
+  /** The last task that was loaded when rows were held, or appended. @type {Task | null} */
+  #edge = null
   /** Ids of tasks that would come, go or move. @type {Set<string>} */
   #due = new Set()
 
@@ -30,6 +32,7 @@ export class View {
   hold() {
     if (this.isHeld) return
     this.isHeld = true
+    this.#edge = this.#list.edge
     this.#held = new Map(this.items.map((task, index) => [task.task_id, index]))
   }
 
@@ -48,18 +51,19 @@ export class View {
     return true
   }
 
-  /**
-   * More was loaded, all of it below: append it at once, also to rows that are held.
-   * @param {string[]} ids
-   */
-  extend(ids) {
+  /** More was loaded: append what lies below all that was loaded before, at once, also to rows that are held. */
+  extend() {
     if (!this.isHeld) return void this.refresh()
-    const rows = ids.flatMap((id) => (this.#held.has(id) ? [] : this.#list.get(id) ?? []))
-    for (const task of rows.sort((a, b) => this.#list.order.compare(a, b))) {
+    const { tasks, order, edge } = this.#list
+    let from = this.#edge ? tasks.length : Infinity
+    while (from > 0 && this.#edge && order.compare(tasks[from - 1], this.#edge) > 0) from -= 1
+    for (const task of tasks.slice(from)) {
+      if (this.#held.has(task.task_id)) continue
       this.#held.set(task.task_id, this.items.push(task) - 1)
       this.#due.delete(task.task_id)
-      this.#lengthen(this.#list.order.sections.of(task))
+      this.#lengthen(order.sections.of(task))
     }
+    this.#edge = edge
   }
 
   /**

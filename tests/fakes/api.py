@@ -97,6 +97,11 @@ class FakeApi:
         del self.tasks[task_id]
         await self._tell({"task_id": task_id, "removed": True})
 
+    def in_order(self, **query: str) -> list[str]:
+        """Ids of the tasks that a listing has, as it has them."""
+        fits = [task for task in self.tasks.values() if self._fits(task, query)]
+        return [task["task_id"] for task in sorted(fits, key=_place(query))]
+
     async def lose_sockets(self) -> None:
         """Close all sockets and accept no new ones, like a proxy without support for WebSockets."""
         self.takes_sockets = False

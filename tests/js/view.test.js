@@ -58,28 +58,44 @@ test("what came and went again, or moved and moved back, is not due", () => {
   assert.equal(view.due, 0)
 })
 
-test("what is loaded below held rows is appended at once, and what belongs above waits", () => {
-  const at = (/** @type {number} */ number, /** @type {string} */ completed_at) =>
-    newTask(number, { stage: "completed", completed_at })
-  const { list, view } = viewOf(at(9, "2020-02-03T00:00:00Z"), at(8, "2020-02-02T00:00:00Z"))
+const at = (/** @type {number} */ number, /** @type {string} */ completed_at) =>
+  newTask(number, { stage: "completed", completed_at })
+
+test("what is loaded below held rows is appended at once, by whatever request, and what belongs above waits", () => {
+  const shown = [at(9, "2020-02-03T00:00:00Z"), at(8, "2020-02-02T00:00:00Z")]
+  const { list, view, change } = viewOf(...shown)
+  list.reach(shown, true)
   view.hold()
   const loaded = [at(7, "2020-02-01T12:00:00Z"), at(6, "2020-01-02T12:00:00Z")]
-  for (const task of [...loaded, at(10, "2020-03-02T12:00:00Z")]) {
-    list.consider(task)
-    view.changed(task.task_id)
-  }
-  view.extend(["task-6", "task-7"])
+  list.reach(loaded, true)
+  for (const task of [...loaded, at(10, "2020-03-02T12:00:00Z")]) change(task)
+  view.extend()
   assert.deepEqual(numbers(view), [9, 8, 7, 6])
   assert.deepEqual(view.sections.map(({ from, to }) => [from, to]), [[0, 3], [3, 4]])
+  assert.equal(view.due, 1)
+  list.reach([], false)
+  change(at(5, "2020-01-01T12:00:00Z"))
+  view.extend()
+  assert.deepEqual(numbers(view), [9, 8, 7, 6, 5])
+})
+
+test("what comes at the very end of a held list that was loaded whole waits as all else", () => {
+  const { view, change } = viewOf(at(9, "2020-02-03T00:00:00Z"))
+  view.hold()
+  change(at(8, "2020-02-02T00:00:00Z"))
+  view.extend()
+  assert.deepEqual(numbers(view), [9])
   assert.equal(view.due, 1)
 })
 
 test("what is loaded comes last although its section is above by now: nothing that is held moves", () => {
   const { list, view, change } = viewOf(newTask(1), newTask(2))
+  list.reach([newTask(2)], true)
   view.hold()
-  change(newTask(2, { stage: "completed" }))
-  list.consider(newTask(3))
-  view.extend(["task-3"])
+  list.reach([newTask(3)], true)
+  change(newTask(3))
+  change(newTask(2, { stage: "download" }))
+  view.extend()
   assert.deepEqual(numbers(view), [1, 2, 3])
   assert.equal(view.sections.length, 1)
 })
