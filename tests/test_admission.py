@@ -35,13 +35,13 @@ async def holding(url: str, per_host: int = 0) -> AsyncIterator[Node]:
 
 async def admitted(node: Node) -> list[str]:
     """The tasks that have jobs, in the order in which the engine runs these."""
-    rows = await node.database.look("SELECT lock FROM procrastinate_jobs ORDER BY priority DESC, id")
+    rows = await node.database.rows("SELECT lock FROM procrastinate_jobs ORDER BY priority DESC, id")
     return [task_id for (task_id,) in rows]
 
 
 async def without_job(node: Node) -> list[str]:
     sql = "SELECT task_id FROM tasks WHERE job_id IS NULL ORDER BY priority DESC, number"
-    return [task_id for (task_id,) in await node.database.look(sql)]
+    return [task_id for (task_id,) in await node.database.rows(sql)]
 
 
 async def all_in_order(node: Node, expected: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ async def test_a_dead_workers_task_is_taken_over_though_many_hosts_wait_at_a_dis
             while len(await admitted(node)) < hosts:
                 await asyncio.sleep(0.05)
             await node.database.rows(DIES, "host0000-0")
-            while await node.database.look("SELECT FROM procrastinate_jobs WHERE status = 'doing'"):
+            while await node.database.rows("SELECT FROM procrastinate_jobs WHERE status = 'doing'"):
                 await asyncio.sleep(0.05)
             assert "host0000-0" in await admitted(node), "its place is taken by a new job"
 
@@ -176,7 +176,7 @@ async def test_a_dead_workers_task_is_taken_over_though_nobody_can_be_admitted(
         node.supervisor.hold()
         await node.database.rows(DIES, "a")
         async with asyncio.timeout(WITHIN):
-            while await node.database.look("SELECT FROM procrastinate_jobs WHERE status = 'doing'"):
+            while await node.database.rows("SELECT FROM procrastinate_jobs WHERE status = 'doing'"):
                 await asyncio.sleep(0.05)
 
 

@@ -50,7 +50,7 @@ async def all_fail(database: Database, turns: SharedTurns) -> float:
     asked = [
         one
         for number in range(CONNECTIONS)
-        for one in (database.rows("SELECT 1"), database.look("SELECT 1"), take(str(number)), take("a"))
+        for one in (database.rows("SELECT 1"), database.rows("SELECT 2"), take(str(number)), take("a"))
     ]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(answer) for answer in answers} == {DatabaseAway}
@@ -66,7 +66,7 @@ async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(mortal
                 assert await all_fail(database, turns) < CHECKED_WITHIN  # as nobody waits for an answer
             finally:
                 await asyncio.to_thread(mortal.start)
-            assert await database.look("SELECT 1") == [(1,)]
+            assert await database.rows("SELECT 1") == [(1,)]
             async with turns.turn("a"):
                 pass
 
@@ -83,7 +83,7 @@ async def test_a_silent_database_is_noticed_within_ten_seconds_and_found_again(m
         async with asyncio.timeout(10):
             while True:
                 with suppress(DatabaseAway):
-                    assert await database.look("SELECT 1") == [(1,)]
+                    assert await database.rows("SELECT 1") == [(1,)]
                     async with turns.turn("a"):
                         break
 

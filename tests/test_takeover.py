@@ -426,7 +426,7 @@ async def test_a_task_whose_partial_files_are_on_a_node_that_is_gone_begins_anew
         node.supervisor.release()
         await node.attempts.have_begun("a")
         async with asyncio.timeout(WITHIN):
-            while await node.database.look("SELECT node_id FROM nodes WHERE node_id = 'gone'"):
+            while await node.database.rows("SELECT node_id FROM nodes WHERE node_id = 'gone'"):
                 await asyncio.sleep(0.02)
 
 

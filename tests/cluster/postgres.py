@@ -105,9 +105,7 @@ class PostgreSQL:
         give_up = time.monotonic() + READY_WITHIN
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(
-                    f"PostgreSQL does not start: {Path(self._folder, 'log').read_text()[-2000:]}"
-                )
+                raise RuntimeError(f"PostgreSQL does not start: {self.log()[-2000:]}")
             time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
@@ -128,6 +126,9 @@ class PostgreSQL:
             assert time.monotonic() < give_up
             time.sleep(0.02)
         self._process = None
+
+    def log(self) -> str:
+        return Path(self._folder, "log").read_text(errors="replace")
 
     def pause(self) -> None:
         """Stop all its processes with SIGSTOP: connections stay open, and nothing answers."""

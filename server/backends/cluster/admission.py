@@ -18,6 +18,7 @@ from typing import NamedTuple
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from server.backends.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of
 from server.backends.postgresql.locks import ADD, ADMIT, OURS
@@ -32,9 +33,9 @@ _LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
 _WAITS = """
     stage = 'queued' AND job_id IS NULL AND NOT removed
         AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')"""
-_ARE_ANY = f"SELECT EXISTS (SELECT FROM tasks WHERE {_WAITS})"  # noqa: S608
-_MAY_NOT_BEGIN = f"""
-    SELECT EXISTS (SELECT FROM pauses) OR EXISTS (SELECT FROM tasks WHERE {_WAITS})"""  # noqa: S608
+# Has a row if any task lacks a job: for want of room, or since nobody has given it one yet.
+ANY_WAITING = f"SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1"  # noqa: S608
+_MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1)"  # noqa: S608
 # A task may begin at the `not_before` of its status, but its wait is capped at its delay, counted from now:
 # after the database's clock was set back, or after a failover, it would otherwise wait for as long as the
 # clocks differ. A scheduled task waits for its moment, without a cap.
@@ -174,7 +175,7 @@ class Admission:
         Return the job's number for each task, None for one that has no job yet.
         """
         may_begin = [task.status for task in tasks if self._begins_at_once(task.status)]
-        if may_begin and await _is_true(db, _MAY_NOT_BEGIN):
+        if may_begin and await _rows(db, _MAY_NOT_BEGIN):
             may_begin = []
         waiting: list[Waiting] = [(status.task_id, status.priority, None, None) for status in may_begin]
         made = dict(zip((status.task_id for status in may_begin), await self._make(db, waiting), strict=True))
@@ -203,12 +204,8 @@ class Admission:
         """Like `admit`, for the tasks of all hosts."""
         return await self._admit(db, hosts=[], all=True)
 
-    async def are_waiting(self, db: AsyncConnection) -> bool:
-        """Whether any task lacks a job: for want of room, or since nobody has given it one yet."""
-        return await _is_true(db, _ARE_ANY)
-
     async def _admit(self, db: AsyncConnection, **which: object) -> Admitted:
-        if not self.max_per_host and not await self.are_waiting(db):
+        if not self.max_per_host and not await _rows(db, ANY_WAITING):
             return Admitted(are_more=False, held_up=[])
         await db.execute(_LOCK, (OURS, ADMIT))
         # Without a limit a job may come early: the engine holds it until its time.
@@ -251,9 +248,8 @@ class Admission:
         return [job.id for job in made if job.id is not None]
 
 
-async def _is_true(db: AsyncConnection, sql: str) -> bool:
-    [(is_true,)] = await (await db.execute(sql.encode(), prepare=True)).fetchall()
-    return bool(is_true)
+async def _rows(db: AsyncConnection, sql: str) -> list[TupleRow]:
+    return await (await db.execute(sql.encode(), prepare=True)).fetchall()
 
 
 def _job(task_id: str, priority: int, not_before: datetime | None, node: str | None) -> Job:

@@ -24,7 +24,6 @@ EVERY_20_SECONDS = "* * * * * */20"
 EVERY_6_HOURS = "23 */6 * * *"
 POLL = 5.0  # seconds between looks for a chore
 START_AGAIN = 1.0  # seconds before a worker that failed is replaced
-STOP_AGAIN = 0.2  # seconds between calls of `stop`: a worker that is just starting loses the first one
 
 Chore = Callable[[], Awaitable[None]]
 
@@ -62,10 +61,9 @@ class Chores:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        while not self._running.done():
-            if self._worker:
-                self._worker.stop()  # type: ignore[no-untyped-call]
-            await asyncio.wait([self._running], timeout=STOP_AGAIN)
+        if self._worker:
+            self._worker.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait([self._running])
 
     async def _run(self) -> None:
         while not self._closing:

@@ -36,15 +36,11 @@ class Database:
             async with self.connection() as db, db.transaction():
                 yield db
 
-    async def rows(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
-        async with self.transaction() as db:
-            return await (await db.execute(sql.encode(), values)).fetchall()
-
-    async def look(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
-        """The rows of one statement, without a transaction."""
+    async def rows(self, sql: str, *values: object, **named: object) -> Sequence[tuple[Any, ...]]:
+        """The rows of one statement, which is a transaction by itself."""
         with available():
             async with self.connection() as db:
-                return await (await db.execute(sql.encode(), values)).fetchall()
+                return await (await db.execute(sql.encode(), named or values)).fetchall()
 
 
 @asynccontextmanager

@@ -95,7 +95,7 @@ class SharedDispatcher:
                 await self._admission.admit_all(db)
 
     async def is_paused(self) -> bool:
-        return bool(await self._database.look("SELECT queue FROM pauses"))
+        return bool(await self._database.rows("SELECT queue FROM pauses"))
 
     async def drain(self) -> None:
         if self._supervisor:
@@ -118,7 +118,7 @@ class SharedDispatcher:
     async def _are_gone(self, job_ids: Sequence[int], within: float | None) -> bool:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while await self._database.look(_ARE_DOING, list(job_ids)):
+        while await self._database.rows(_ARE_DOING, list(job_ids)):
             waited = loop.time() - began
             if within is not None and waited >= within:
                 return False

@@ -12,15 +12,18 @@ from server.settings import DownloadSettings, Role, Settings
 
 log = logging.getLogger(__name__)
 
+# Returns the other live nodes: what this statement writes it does not read.
 _TELL = """
-    INSERT INTO nodes (node_id, roles, running, low, folder, settings) VALUES (%s, %s, %s, %s, %s, %s)
-    ON CONFLICT (node_id) DO UPDATE SET heartbeat_at = now(), roles = excluded.roles,
-        running = excluded.running, low = excluded.low, folder = excluded.folder,
-        settings = excluded.settings"""
-_LIVE = """
+    WITH me AS (
+        INSERT INTO nodes (node_id, roles, running, low, folder, settings) VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT (node_id) DO UPDATE SET heartbeat_at = now(), roles = excluded.roles,
+            running = excluded.running, low = excluded.low, folder = excluded.folder,
+            settings = excluded.settings
+        RETURNING node_id
+    )
     SELECT node_id, roles, running, low, folder, settings FROM nodes
-    WHERE heartbeat_at > now() - make_interval(secs => %s)"""
-_LEAVE = "DELETE FROM nodes WHERE node_id = %s"
+    WHERE heartbeat_at > now() - make_interval(secs => %s) AND node_id NOT IN (SELECT node_id FROM me)"""
+_LEAVE = "DELETE FROM nodes WHERE node_id = %s RETURNING node_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,12 @@ class Nodes:
 
     async def tell(self, me: Node) -> None:
         """Write this node's row, and read those of the live nodes. Raises `StoreUnavailable`."""
-        async with self._database.transaction() as db:
-            values = (me.node_id, list(me.roles), me.running, me.low, me.folder, me.settings)
-            await db.execute(_TELL, values)
-            rows = await (await db.execute(_LIVE, (self._lost_after,))).fetchall()
-        self.live = [Node(name, tuple(roles), *rest) for name, roles, *rest in rows]
+        values = (me.node_id, list(me.roles), me.running, me.low, me.folder, me.settings)
+        others = await self._database.rows(_TELL, *values, self._lost_after)
+        self.live = [me, *(Node(name, tuple(roles), *rest) for name, roles, *rest in others)]
 
     async def leave(self, node_id: str) -> None:
-        async with self._database.transaction() as db:
-            await db.execute(_LEAVE, (node_id,))
+        await self._database.rows(_LEAVE, node_id)
 
     @property
     def workers(self) -> list[Node]:

@@ -126,7 +126,7 @@ class Supervisor:
             self._app,
             queues=self._queues,
             concurrency=self._concurrency,
-            update_heartbeat_interval=self._heartbeat,
+            update_heartbeat_interval=NEVER,  # `_beat` does it
             stalled_worker_timeout=NEVER,
             fetch_job_polling_interval=POLL,
             abort_job_polling_interval=POLL,

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from psycopg import AsyncConnection
 
-from server.backends.cluster.admission import Admission
+from server.backends.cluster.admission import ANY_WAITING, Admission
 from server.backends.cluster.database import Database
 from server.backends.cluster.engine import DOWNLOADS
 from server.backends.cluster.turns import try_turn
@@ -31,45 +31,49 @@ ADMITS_FOR = 1.0  # seconds in which a look begins to admit another `AT_ONCE` ta
 TOLD_AT_ONCE = 100  # tasks of which it is recorded together that their host is busy
 NEXT_ATTEMPT = "next_attempt"
 
-_STALLED = """
-    SELECT tasks.task_id, jobs.id FROM procrastinate_jobs AS jobs
-    LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id
-    JOIN tasks ON tasks.task_id = jobs.lock
-    WHERE jobs.status = 'doing'
-      AND (workers.id IS NULL OR workers.last_heartbeat < now() - make_interval(secs => %s))"""
 _IS_STALLED = """
     SELECT jobs.id FROM procrastinate_jobs AS jobs
     LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id
     WHERE jobs.id = %s AND jobs.status = 'doing'
       AND (workers.id IS NULL OR workers.last_heartbeat < now() - make_interval(secs => %s))
     FOR UPDATE OF jobs"""
-# A list that waits for its entries has no job, and is not lost.
-_LOST = """
-    SELECT task_id FROM tasks LEFT JOIN procrastinate_jobs AS jobs
-        ON jobs.id = tasks.job_id AND jobs.status IN ('todo', 'doing')
-    WHERE NOT removed AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')
-      AND (job_id IS NOT NULL OR stage IN ('info', 'download', 'convert')) AND jobs.id IS NULL
-      AND NOT (job_id IS NULL AND is_expanded(tasks.status))"""
 _IS_LOST = """
     SELECT job_id FROM tasks WHERE task_id = %s AND NOT EXISTS (
         SELECT FROM procrastinate_jobs AS jobs WHERE jobs.id = job_id AND jobs.status IN ('todo', 'doing')
     ) FOR UPDATE"""
 _IS_DOING = "SELECT id FROM procrastinate_jobs WHERE id = %s AND status = 'doing' FOR UPDATE"
-# Jobs of dead workers that belong to no task, or to a deleted one: no task needs a new job.
-_FORGOTTEN = """
-    DELETE FROM procrastinate_jobs AS jobs WHERE jobs.status = 'doing'
-      AND NOT EXISTS (SELECT FROM tasks WHERE task_id = jobs.lock)
-      AND NOT EXISTS (SELECT FROM procrastinate_workers AS workers WHERE workers.id = jobs.worker_id
-                      AND workers.last_heartbeat >= now() - make_interval(secs => %s))"""
-# Rows of nodes that have died and did not start again; nobody takes them for alive, they would only add up.
-_GONE = "DELETE FROM nodes WHERE heartbeat_at < now() - interval '1 day'"
-# A job that waits too long for the node with the partial files, or whose node is dead, goes to any worker.
-_MOVE = """
-    UPDATE procrastinate_jobs AS jobs SET queue_name = %s
-    WHERE status = 'todo' AND queue_name LIKE 'node-%%' AND (
-        (SELECT max(at) FROM procrastinate_events WHERE job_id = jobs.id) < now() - interval '60 s'
-        OR NOT EXISTS (SELECT FROM nodes WHERE queue_name = 'node-' || node_id AND 'worker' = ANY(roles)
-                       AND heartbeat_at > now() - make_interval(secs => %s)))"""
+# One statement, by one node at a time. What needs no second look under locks is done with it:
+# - jobs of dead workers that belong to no task, or to a deleted one, go: no task needs a new job;
+# - rows of nodes that have died and did not start again go: nobody takes them for alive;
+# - jobs that wait too long for the node with the partial files, or whose node is dead, go to any worker.
+# Its rows are stalled jobs, and tasks that are lost: not a list that waits for its entries, which has no job.
+_JUDGE = """
+    WITH one AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(%(ours)s, %(sweep)s) AS is_us),
+    alive AS MATERIALIZED (
+        SELECT id FROM procrastinate_workers
+        WHERE last_heartbeat >= now() - make_interval(secs => %(lost_after)s)
+    ), forgotten AS (
+        DELETE FROM procrastinate_jobs AS jobs WHERE jobs.status = 'doing' AND (SELECT is_us FROM one)
+          AND NOT EXISTS (SELECT FROM tasks WHERE task_id = jobs.lock)
+          AND NOT EXISTS (SELECT FROM alive WHERE alive.id = jobs.worker_id)
+    ), gone AS (
+        DELETE FROM nodes WHERE heartbeat_at < now() - interval '1 day' AND (SELECT is_us FROM one)
+    ), moved AS (
+        UPDATE procrastinate_jobs AS jobs SET queue_name = %(downloads)s
+        WHERE status = 'todo' AND queue_name LIKE 'node-%%' AND (SELECT is_us FROM one) AND (
+            (SELECT max(at) FROM procrastinate_events WHERE job_id = jobs.id) < now() - interval '60 s'
+            OR NOT EXISTS (SELECT FROM nodes WHERE queue_name = 'node-' || node_id AND 'worker' = ANY(roles)
+                           AND heartbeat_at > now() - make_interval(secs => %(lost_after)s)))
+    )
+    SELECT tasks.task_id, jobs.id FROM procrastinate_jobs AS jobs JOIN tasks ON tasks.task_id = jobs.lock
+    WHERE jobs.status = 'doing' AND NOT EXISTS (SELECT FROM alive WHERE alive.id = jobs.worker_id)
+        AND (SELECT is_us FROM one)
+    UNION ALL
+    SELECT task_id, NULL FROM tasks LEFT JOIN procrastinate_jobs AS jobs
+        ON jobs.id = tasks.job_id AND jobs.status IN ('todo', 'doing')
+    WHERE NOT removed AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')
+      AND (job_id IS NOT NULL OR stage IN ('info', 'download', 'convert')) AND jobs.id IS NULL
+      AND NOT (job_id IS NULL AND is_expanded(tasks.status)) AND (SELECT is_us FROM one)"""
 _FINISH = "SELECT procrastinate_finish_job_v1(%s, 'failed', true)"
 _FREE = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id IS NOT DISTINCT FROM %s RETURNING host"
 _OF_NODE = """
@@ -102,14 +106,15 @@ class Sweeper:
         """
         try:
             async with asyncio.timeout(max(LOOKS_WITHIN, self._lost_after / 2)):
-                stalled, lost = await self._judge()
+                judged = await self._judge()
         except (StoreUnavailable, TimeoutError) as exc:
             self._in_contact_since = None
             raise DatabaseAway from exc
-        for task_id, job_id in stalled:
-            await self._take_over(task_id, job_id, self._lost_after)
-        for task_id in lost:
-            await self._recover(task_id)
+        for task_id, job_id in judged:
+            if job_id is None:
+                await self._recover(task_id)
+            else:
+                await self._take_over(task_id, job_id, self._lost_after)
         if (held_up := await self._admit()) is not None:
             await self._tell(set(held_up))
 
@@ -124,17 +129,13 @@ class Sweeper:
         for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
             await self._take_over(task_id, job_id, None)
 
-    async def _judge(self) -> tuple[list[tuple[str, int]], list[str]]:
-        """Stalled jobs, as task and job, and lost tasks; none if it is too early or another node sweeps."""
-        async with self._database.transaction() as db:
-            if not self._may_judge() or not await _is_first(db):
-                return [], []
-            await db.execute(_MOVE, (DOWNLOADS, self._lost_after))
-            await db.execute(_FORGOTTEN, (self._lost_after,))
-            await db.execute(_GONE)
-            stalled = await (await db.execute(_STALLED, (self._lost_after,))).fetchall()
-            lost = await (await db.execute(_LOST)).fetchall()
-            return [(task_id, job_id) for task_id, job_id in stalled], [task_id for (task_id,) in lost]
+    async def _judge(self) -> list[tuple[str, int | None]]:
+        """Tasks with their stalled jobs, None if lost; nothing if it is too early or another node sweeps."""
+        if not self._may_judge():
+            await self._database.rows("SELECT 1")
+            return []
+        values = {"ours": OURS, "sweep": SWEEP, "lost_after": self._lost_after, "downloads": DOWNLOADS}
+        return [(task_id, job_id) for task_id, job_id in await self._database.rows(_JUDGE, **values)]
 
     async def _admit(self) -> list[str] | None:
         """Admit tasks that wait although there is room; return those that wait for a place of their host.
@@ -143,15 +144,14 @@ class Sweeper:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + ADMITS_FOR
-        while True:
+        while await self._database.rows(ANY_WAITING):
             async with self._database.transaction() as db:
-                if not await self._admission.are_waiting(db):
-                    return []
                 if not await _is_first(db):
                     return None
                 are_more, held_up = await self._admission.admit_all(db)
             if not are_more or loop.time() >= until:
                 return held_up
+        return []
 
     def _may_judge(self) -> bool:
         now = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """Connections that are made when they are needed, and made anew after they were lost."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
@@ -71,8 +72,9 @@ class Link:
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that has just answered. Raises `StoreUnavailable`, within `within` seconds."""
-        await self.do(_answer)
+        """A connection that is not known to be lost. Raises `StoreUnavailable`, within `within` seconds."""
+        if self._db is None or self._db.closed or _has_news(self._db):
+            await self.do(_answer)
         db = self._db
         assert db
         async with self._kept_if_sound(db):
@@ -182,6 +184,13 @@ async def open_links(
     async with AsyncExitStack() as stack:
         links = [Link(url, *settings, within=within) for _ in range(most)]
         yield Links([await stack.enter_async_context(link) for link in links], free_within)
+
+
+def _has_news(db: AsyncConnection) -> bool:
+    """Whether anything has come on a connection on which nobody waits for anything: mostly, its end."""
+    poll = select.poll()
+    poll.register(db.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _answer(db: AsyncConnection) -> None:

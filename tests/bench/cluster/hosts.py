@@ -40,7 +40,7 @@ async def hosts(lab: Lab) -> list[Figure]:
         sweeper = Sweeper(database, Recorder(store, Hub(), store.clock), admission, LOST_AFTER)
 
         async def have_jobs() -> int:
-            [(so_many,)] = await database.look("SELECT count(*) FROM tasks WHERE job_id IS NOT NULL")
+            [(so_many,)] = await database.rows("SELECT count(*) FROM tasks WHERE job_id IS NOT NULL")
             return int(so_many)
 
         began = time.monotonic()
