@@ -62,7 +62,7 @@ class Reading:
                 unknown = []  # a retry, whose cookie file was deleted since
             wanted = validated(ProcessRequest, whole, *unknown_preset(body, self._presets), *unknown)
         except (InvalidRequest, IdempotencyMismatch) as wrong:
-            return wrong
+            return wrong.with_traceback(None)  # which would keep all that was sent
         return wanted, idempotency(key, wanted, body.keys()), wish_of(self._request, wanted)
 
 

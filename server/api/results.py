@@ -20,7 +20,7 @@ Result = tuple[HTTPStatus, TaskStatus | None] | AppError  # None: no task to sho
 
 
 MOST_OF_PROBLEMS = 256 * 1024  # bytes
-AT_ONCE = 20  # results that are encoded before the event loop turns
+AT_ONCE = 5  # results that are encoded before the event loop turns
 
 
 async def respond_results(
