@@ -14,7 +14,7 @@ from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -73,8 +73,21 @@ def _private_host(value: str) -> str:
     return value
 
 
+def _parts(value: str) -> SplitResult:
+    """The parts of a URL, with a possible port or none. The error does not quote the URL, which may be a
+    secret.
+    """
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise ValueError("a URL is expected") from None
+    if not _has_sound_port(parts.netloc.rpartition("@")[2]):
+        raise ValueError("a port is a number from 1 to 65535, like https://example.org:8443")
+    return parts
+
+
 def _proxy(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _parts(value)
     if parts.scheme not in ("http", "https", "socks4", "socks4a", "socks5", "socks5h") or not parts.hostname:
         raise ValueError("an http(s):// or socks URL is expected")
     return value
@@ -87,7 +100,7 @@ def _files(value: str) -> str:
 
 
 def _endpoint(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _parts(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError("a URL like https://s3.example.org is expected")
     if parts.username or parts.password:
@@ -110,6 +123,7 @@ def _network(value: str) -> str:
 def _origin(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", value):
         raise ValueError(f"{value!r} is not an origin like https://example.org")
+    _parts(value)
     return value.lower()
 
 
@@ -122,7 +136,7 @@ def _host_name(value: str) -> str:
 def _pot_provider(value: str) -> str:
     """`<name>:<address>`; yt-dlp's plugin calls the same provider `bgutil:http`."""
     name, _, address = value.partition(":")
-    parts = urlsplit(address)
+    parts = _parts(address)
     if name not in POT_PLUGINS or parts.scheme not in ("http", "https") or not parts.hostname:
         known = ", ".join(POT_PLUGINS)
         raise ValueError(
@@ -134,7 +148,7 @@ def _pot_provider(value: str) -> str:
 
 
 def _sponsorblock(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _parts(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("a URL like https://sponsor.ajay.app is expected")
     if parts.username or parts.password:
@@ -192,7 +206,9 @@ def _database(value: str) -> str:
     is_postgresql = parts.scheme in ("postgresql", "postgres") and (parts.netloc or "host=" in parts.query)
     if value != "sqlite" and not is_postgresql:
         raise ValueError("sqlite, or postgresql://<user>@<host>/<database> is expected")
-    if is_postgresql and not all(map(_has_sound_port, parts.netloc.rpartition("@")[2].split(","))):
+    given = [port for name, ports in parse_qsl(parts.query) if name == "port" for port in ports.split(",")]
+    hosts = [*parts.netloc.rpartition("@")[2].split(","), *(f":{port}" for port in given)]
+    if is_postgresql and not all(map(_has_sound_port, hosts)):
         raise ValueError(
             "a port is a number from 1 to 65535, like postgresql://<user>@<host>:5432/<database>"
         )
@@ -200,7 +216,7 @@ def _database(value: str) -> str:
 
 
 def _has_sound_port(host: str) -> bool:
-    """Whether the port, if given, is valid; a start would wait without end for one that cannot exist."""
+    """Whether the port of `host`, if given, can exist; some connections to another one are tried for ever."""
     found = re.fullmatch(r"(\[[^]]*]|[^:]*)(:(?P<port>.*))?", host)
     port = (found["port"] or "5432") if found else ""
     return bool(re.fullmatch(r"[0-9]{1,5}", port)) and 0 < int(port) < 1 << 16
@@ -241,8 +257,19 @@ ExtractorArguments = Annotated[
 PrivateHosts = tuple[Annotated[str, AfterValidator(_private_host)], ...]
 
 
-class ServerSettings(Frozen):
-    host: str = Field(default="127.0.0.1", description="address to listen on")
+class Section(Frozen):
+    """A section of settings. TOML has numbers of its own, and true is none of them."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: object, field: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[field.field_name or ""].annotation is not bool:
+            raise ValueError("another value than true or false is expected")
+        return value
+
+
+class ServerSettings(Section):
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535)
     base_path: Annotated[str, AfterValidator(_base_path)] = Field(
         default="", description="prefix behind a reverse proxy"
@@ -268,7 +295,7 @@ class ServerSettings(Frozen):
     )
 
 
-class StorageSettings(Frozen):
+class StorageSettings(Section):
     data_dir: Path = Field(default=Path("data"), description="database, partial and finished files")
     database: Annotated[str, AfterValidator(_database)] = Field(
         default="sqlite",
@@ -286,7 +313,7 @@ class StorageSettings(Frozen):
     )
 
 
-class RateWindow(Frozen):
+class RateWindow(Section):
     """Each day from `begin` until just before `end`, in minutes of local time; may span midnight."""
 
     begin: Minute = Field(alias="from", lt=OF_A_DAY)
@@ -314,12 +341,14 @@ def _apart(windows: tuple[RateWindow, ...]) -> tuple[RateWindow, ...]:
     return windows
 
 
-class DownloadSettings(Frozen):
+class DownloadSettings(Section):
     max_concurrent: int = Field(default=4, ge=1, le=1000)
     max_per_host: int = Field(default=0, ge=0, description="0: no limit")
     max_queued: int = Field(default=10_000, ge=1)
     max_playlist: int = Field(default=5000, ge=1, le=100_000, description="entries of one list")
-    max_filesize: Size | None = Field(default=None, description="bytes of all streams of a task together")
+    max_filesize: Size | None = Field(
+        default=None, gt=0, description="bytes of all streams of a task together"
+    )
     min_free_disk: Size = Field(default=1 << 30, description="bytes")
     retention_hours: float | None = Field(
         default=None, gt=0, le=1_000_000, description="hours after the end; fractions too"
@@ -355,7 +384,7 @@ class DownloadSettings(Frozen):
     allowed_private_hosts: PrivateHosts = ()
 
 
-class WorkerSettings(Frozen):
+class WorkerSettings(Section):
     """With PostgreSQL: how workers watch each other."""
 
     heartbeat: float = Field(default=5, ge=0.1, le=3600, description="seconds")
@@ -364,12 +393,12 @@ class WorkerSettings(Frozen):
     )
 
 
-class LimitSettings(Frozen):
+class LimitSettings(Section):
     requests_per_minute: int = Field(default=0, ge=0, description="for each client address; 0: off")
     sockets_per_client: int = Field(default=10_000, ge=0, description="for each client address; 0: off")
 
 
-class LoggingSettings(Frozen):
+class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
@@ -409,6 +438,7 @@ def load() -> Settings:
     content = _read(path)
     _check_environment()
     if "PORT" in os.environ:
+        _refuse_empty("server.port", os.environ["PORT"], "PORT is set, but empty")
         content.setdefault("server", {})["port"] = os.environ["PORT"]
     try:
         settings = Settings(**content)
@@ -441,6 +471,7 @@ def _read(path: Path) -> dict[str, Any]:
     for section, values in content.items():
         if not isinstance(values, dict):
             raise ConfigurationError(f"{path}: {section}: a section like [{section}] is expected")
+        _refuse_empty(section, values, "it is empty")
     _refuse_secrets(path, content)
     return content
 
@@ -466,6 +497,20 @@ def _has_password(url: str) -> bool:
     return ":" in parts.netloc.rpartition("@")[0] or "password=" in parts.query
 
 
+def _refuse_empty(key: str, value: object, problem: str) -> None:
+    """Refuse an empty text, also within lists and tables: mostly it is a variable that somebody has not set,
+    and it would often be understood. An empty host is all addresses, an empty path the working directory.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_empty(f"{key}.{name}", inner, problem)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            _refuse_empty(f"{key}.{place}", inner, problem)
+    elif isinstance(value, str) and not value.strip() and key != "server.base_path":
+        raise ConfigurationError(f"{_printable(key)}: {problem}; leave it out for the default")
+
+
 # Variables that container platforms such as Kubernetes set for a service called clipwire.
 _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
 
@@ -477,7 +522,9 @@ def _check_environment() -> None:
             continue
         section, delimiter, key = name.removeprefix("CLIPWIRE_").lower().partition("__")
         if delimiter and section in Settings.model_fields:
-            _check_json(section, key, value)
+            said = f"{section}.{key.replace('__', '.')}"
+            _refuse_empty(said, value, f"{name} is set, but empty")
+            _refuse_empty(said, _check_json(section, key, value), f"a value of {name} is empty")
         elif delimiter or not _OF_PLATFORMS.fullmatch(name) or _is_a_slip(name):
             raise ConfigurationError(f"{name}: there is no such setting; they read CLIPWIRE_<SECTION>__<KEY>")
 
@@ -491,13 +538,15 @@ def _is_a_slip(name: str) -> bool:
 _EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is expected, such as {"a": "b"}'}
 
 
-def _check_json(section: str, key: str, value: str) -> None:
+def _check_json(section: str, key: str, value: str) -> object:
+    """The list or object that `value` is to be; None if a single value is meant."""
     field = _keys(section).get(key)
     if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
         try:
-            json.loads(value)
+            return json.loads(value)
         except (ValueError, RecursionError):
             raise ConfigurationError(f"{section}.{key}: a JSON {example}") from None
+    return None
 
 
 def _keys(section: str) -> dict[str, FieldInfo]:
@@ -509,10 +558,15 @@ def _keys(section: str) -> dict[str, FieldInfo]:
 def _first_problem(error: ValidationError) -> str:
     """The first error, with the key's name but not its value, which may be a secret."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    key = _printable(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no such setting"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _printable(key: str) -> str:
+    """`key` on one line: a key in quotes may hold anything."""
+    return key if key.isprintable() else ascii(key)[1:-1]
 
 
 def _check_cluster(settings: Settings) -> None:
@@ -540,9 +594,14 @@ def _check_plugin(settings: Settings) -> None:
 
 
 def _check_preset(name: str, preset: dict[str, Any]) -> None:
+    key = f"presets.{_printable(name)}"
+    try:
+        ProcessRequest.model_validate({"url": "https://preset.invalid/", "preset": name}, context=OF_A_CLIENT)
+    except ValidationError:
+        raise ConfigurationError(f"{key}: no request can name it; 1 to 64 characters are expected") from None
     try:
         ProcessRequest.model_validate({"url": "https://preset.invalid/", **preset}, context=OF_A_CLIENT)
     except ValidationError as exc:
-        raise ConfigurationError(f"presets.{name}.{_first_problem(exc)}") from None
+        raise ConfigurationError(f"{key}.{_first_problem(exc)}") from None
     if refused := preset.keys() & {"url", "preset"}:
-        raise ConfigurationError(f"presets.{name}.{refused.pop()}: not something a preset can set")
+        raise ConfigurationError(f"{key}.{refused.pop()}: not something a preset can set")

@@ -32,6 +32,8 @@ BAD = {
     "http://a/\x00": "url_characters",
     "http://a/\u2028": "url_characters",
     "http://a:notaport/": "url_invalid",
+    "http://a:65536/": "url_invalid",
+    "https://[::1]:99999/": "url_invalid",
     "http://[::1/": "url_invalid",
 }
 

@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_gets_one_line_that_names_it(
         ),
         ('[downloads]\ntime_zone = "Europe"\n', "downloads.time_zone: there is no time zone"),
         ('[downloads]\ntime_zone = "../etc/passwd"\n', "downloads.time_zone: there is no time zone"),
-        ('[downloads]\ntime_zone = ""\n', "downloads.time_zone: there is no time zone"),
+        ('[downloads]\ntime_zone = ""\n', "downloads.time_zone: it is empty"),
         (windows(("08:00", "08:00")), "downloads.rate_windows.0.to: another time than `from`"),
         (windows(("24:00", "08:00")), "downloads.rate_windows.0.from"),
         (windows(("8:00", "09:00")), "downloads.rate_windows.0.from: a time of the day like 08:30"),
@@ -198,6 +198,23 @@ def test_a_file_that_cannot_be_read_gets_one_line_that_names_it(
         ('[presets.phone]\nquality = "9"\n', "presets.phone.quality"),
         ('[presets.phone]\nurl = "http://a/"\n', "presets.phone.url"),
         ("[presets]\nphone = 1\n", "presets.phone"),
+        ('[presets.""]\nquality = "720"\n', "presets.: no request can name it"),
+        (f'[presets.{"a" * 65}]\nquality = "720"\n', "no request can name it; 1 to 64 characters"),
+        ('[presets.phone]\nsubtitles = {languages = ["[a-z]+"]}\n', "presets.phone.subtitles.languages.0"),
+        ('[presets."a\\nb"]\nquality = "9"\n', "presets.a\\nb.quality"),
+        ('[server]\n"a\\nb" = 1\n', "server.a\\nb: there is no such setting"),
+        ("[downloads]\nmax_filesize = 0\n", "downloads.max_filesize"),
+        ('[downloads]\nmax_filesize = "0 GiB"\n', "downloads.max_filesize"),
+        ('[downloads]\nproxy = "http://p:65536"\n', "downloads.proxy: a port is a number from 1 to 65535"),
+        ('[downloads]\nproxy = "socks5://p:0"\n', "downloads.proxy: a port"),
+        ('[downloads]\nproxy = "http://[::1"\n', "downloads.proxy: a URL is expected"),
+        ('[downloads]\npot_provider = "bgutil:http://a:65536"\n', "downloads.pot_provider: a port"),
+        ('[downloads]\nsponsorblock_api = "http://a:99999"\n', "downloads.sponsorblock_api: a port"),
+        ('[downloads]\nallowed_private_hosts = ["a:99999"]\n', "downloads.allowed_private_hosts.0"),
+        ('[storage]\ns3_endpoint = "http://a:99999"\n', "storage.s3_endpoint: a port"),
+        ('[storage]\ndatabase = "postgresql://db/c?port=99999"\n', "storage.database: a port"),
+        ('[storage]\ndatabase = "postgresql://a,b/c?port=5432,0"\n', "storage.database: a port"),
+        ('[server]\nallowed_origins = ["https://a:99999"]\n', "server.allowed_origins.0: a port"),
     ],
 )
 def test_a_wrong_file_gets_one_line_that_names_the_key_or_the_file(text: str, said: str) -> None:
@@ -232,6 +249,19 @@ def test_a_wrong_file_gets_one_line_that_names_the_key_or_the_file(text: str, sa
         ("CLIPWIRE_CONFIG", "/" + 300 * "x", "File name too long"),
         ("CLIPWIRE_SERVER__TOKENS", 100_000 * "[", "server.tokens"),
         ("PORT", "http", "server.port"),
+        ("PORT", "", "server.port: PORT is set, but empty"),
+        (
+            "CLIPWIRE_DOWNLOADS__EXTRACTOR_ARGS",
+            '{"youtube": {"a": ""}}',
+            "downloads.extractor_args.youtube.a",
+        ),
+        ("CLIPWIRE_DOWNLOADS__EXTRACTOR_ARGS", '{"youtube": {"a": ["b", ""]}}', "extractor_args.youtube.a.1"),
+        (
+            "CLIPWIRE_DOWNLOADS__RATE_WINDOWS",
+            '[{"from": "01:00", "to": "02:00", "rate": true}]',
+            "rate_windows.0.rate",
+        ),
+        ("CLIPWIRE_PRESETS__PHONE__QUALITY", "", "presets.phone.quality"),
     ],
 )
 def test_a_wrong_environment_gets_one_line(
@@ -277,6 +307,42 @@ def test_any_value_is_either_taken_or_refused_in_one_line_without_it(key: str, v
     section, _, name = key.removeprefix("CLIPWIRE_").lower().partition("__")
     assert said is None or f"{section}.{name}" in said
     assert said is None or len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "CLIPWIRE_SERVER__BASE_PATH"])
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+def test_an_empty_value_is_refused_by_name_and_never_understood(
+    monkeypatch: pytest.MonkeyPatch, key: str, empty: str
+) -> None:
+    section, _, name = key.removeprefix("CLIPWIRE_").lower().partition("__")
+    monkeypatch.setenv(key, empty)
+    assert complaint() == f"{section}.{name}: {key} is set, but empty; leave it out for the default"
+    monkeypatch.delenv(key)
+    for value in (empty, [empty]):
+        Path("config.toml").write_text(f"[{section}]\n{name} = {json.dumps(value)}\n")
+        said = complaint()
+        assert said
+        assert said.startswith(f"{section}.{name}")
+
+
+def test_only_the_prefix_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWIRE_SERVER__BASE_PATH", "")
+    assert configured('[server]\nbase_path = ""\n').server.base_path == ""
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_true_is_no_number(key: str) -> None:
+    section, _, name = key.removeprefix("CLIPWIRE_").lower().partition("__")
+    model = Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, Frozen)
+    Path("config.toml").write_text(f"[{section}]\n{name} = true\n")
+    said = complaint()
+    if model.model_fields[name].annotation is bool:
+        assert said is None
+    else:
+        assert said
+        assert f"{section}.{name}: " in said
 
 
 def complaint() -> str | None:
