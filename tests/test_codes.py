@@ -25,6 +25,7 @@ BETTER_HINTS = {
     "seen_login",
     "seen_removed",
     "too_large_for_disk",
+    "with_gaps",
 }
 
 

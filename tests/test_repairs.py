@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from server.locales import LANGUAGES
 from server.settings import DownloadSettings, StorageSettings
 from server.tasks import remedies
 from tests.inside import Inside, inside
@@ -168,6 +169,7 @@ async def test_accept_gaps(opened: Inside, site: Site, tmp_path: Path) -> None:
     done = await repaired(opened, task, "accept_gaps")
     film = await probe(await file(opened, done, "video", tmp_path))
     assert film.pictures == 75, "of 100: the film less a second"
+    assert done["hint"] == LANGUAGES["zh"].hint("with_gaps")
     async with opened.client.get(f"/api/tasks/{task['task_id']}/log") as log:
         assert "fragment 3 is left out: the source does not have it" in await log.text()
 

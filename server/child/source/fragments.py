@@ -98,6 +98,7 @@ def _report_retry(
 def _report_skip_fragment(self: Any, frag_index: int, err: object = None) -> None:
     if frag_index not in self.missing:
         self.report_error(f"fragment {frag_index} not found, unable to continue")
+    self.ydl.gaps += 1
     self.report_warning(f"fragment {frag_index} is left out: the source does not have it")
 
 
