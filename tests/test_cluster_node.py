@@ -1,8 +1,10 @@
 """One node in a process of its own, on a real PostgreSQL: what it costs, and what it says of itself."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -121,3 +123,30 @@ async def test_a_node_that_is_stopped_has_time_for_what_runs_and_is_no_worker_me
     assert await stopping == 0
     await node.start()
     assert (await node.wait(waits["task_id"]))["attempt"] == 1
+
+
+async def test_a_node_whose_data_directory_is_away_takes_nothing_and_goes_on_when_it_is_back(
+    node: Service, site: Site, tmp_path: Path
+) -> None:
+    stalls = site.url("/1mb.mp4?stall=300000&after=1&times=1")
+    running = (await node.submit(stalls, outputs=["video"]))["task_id"]
+    async with asyncio.timeout(20):
+        await site.stalled()
+    node.log.clear()
+    away = tmp_path / "away"
+    shutil.move(node.data, away)
+    async with asyncio.timeout(10):
+        while (await checks_of(node))[0] != 503:
+            await asyncio.sleep(0.05)
+    site.release()
+    waiting = (await node.submit(site.url("/video.mp4"), outputs=["video"]))["task_id"]
+    again = await node.wait(running, "queued")
+    assert again["waiting"] == "storage_away"
+    assert (await node.status(waiting))["attempt"] == 0, "it is in the database, and known to the next start"
+    complaints = [line for line in node.log if " INFO " not in line]
+    assert len([line for line in complaints if running not in line]) == 1, complaints
+    assert len(complaints) <= 2, complaints
+    shutil.move(away, node.data)
+    for task_id in (running, waiting):
+        assert (await node.wait(task_id, within=60))["files"]
+    await node.clear()

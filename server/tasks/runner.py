@@ -133,6 +133,8 @@ class Runner:
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
                 return None
+            if await self._workplace.trouble():  # the watch, which then begins nothing, looks once a second
+                return await self._recorder.record(task_id, Requeued(because=STORAGE_AWAY, after=DISK_DELAY))
             if not await self._has_room(task.status):
                 return await self._recorder.record(task_id, Requeued(because=DISK_FULL, after=DISK_DELAY))
             given = await self._cookies.made_for(request.url, request.cookies)

@@ -178,7 +178,9 @@ class Tasks:
         """Why nothing new is accepted now."""
         if self._closing:
             return ShuttingDown()
-        return DiskFull() if self._disk.is_low() else None
+        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
+            return DiskFull() if self._disk.is_low() else None
+        return None
 
     async def _shared(self, wish: str) -> TaskStatus | None:
         """The newest task of this wish that has not ended, or is completed and has all its files."""
