@@ -153,3 +153,21 @@ async def test_check_notices_that_announcements_do_not_arrive(
     deaf = f"{empty_database}?options=-c%20search_path%3Ddeaf,pg_catalog,public"
     with pytest.raises(DatabaseUnusable, match="pooler in transaction mode"):
         await checking.check(deaf)
+
+
+@pytest.mark.parametrize("folder", ["nodes", "scratch"])
+def test_a_node_names_the_folder_that_it_cannot_work_in(
+    command: Command, clean_database: str, tmp_path: Path, folder: str
+) -> None:
+    environment = {
+        "CLIPWIRE_STORAGE__DATABASE": clean_database,
+        "CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data"),
+    }
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / folder).write_bytes(b"")
+    status, out, err = command(**environment)
+    assert (status, out) == (1, "")
+    [line] = err.splitlines()
+    assert line.startswith(f"clipwire: {tmp_path / 'data' / folder} ")
+    status, out, _ = command("check", **environment)
+    assert (status, line.replace("clipwire: ", "FAIL  data_dir: ") in out.splitlines()) == (1, True)
