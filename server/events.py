@@ -246,10 +246,21 @@ class Failed(_Event):
 
 
 class Joined(_Event):
-    """`count` more entries of a list have become tasks; `truncated`: there were more than it may have."""
+    """`count` more entries of a list have become tasks; `truncated`: there were more than it may have.
+
+    `shared` are the ids of those that were there before, of which `completed` are completed.
+    """
 
     count: NonNegativeInt
+    shared: tuple[str, ...] = ()
+    completed: NonNegativeInt = 0
     truncated: bool = False
+
+
+class Shared(_Event):
+    """Another list counts the task as its entry."""
+
+    playlist_id: str
 
 
 class Unfolded(_Event):
@@ -342,6 +353,7 @@ _OfTask = (
     | Prioritized
     | FinishAsked
     | Unfolded
+    | Shared
 )
 _OfList = Joined | Expanded | EntriesMoved | Grown
 Event = _OfTask | _OfList
@@ -430,6 +442,8 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
             return _ended(Stage.CANCELLED, now) | _unclipped(status) | {"error_code": "cancelled"}
         case Waits() | Paused() | Resumed():
             return _halted(status, event, wall)
+        case Shared(playlist_id=playlist_id):
+            return {"counted_in": (*status.counted_in, playlist_id)}
         case Unfolded(entries=entries):
             return _become(status, entries[0]) if stage.is_running else None
         case _:
@@ -541,7 +555,7 @@ def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, o
 
 
 def _ended(stage: Stage, now: datetime) -> dict[str, object]:
-    return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False}
+    return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False, "counted_in": ()}
 
 
 def _unclipped(status: TaskStatus) -> dict[str, object]:
@@ -561,8 +575,11 @@ def _completed(status: TaskStatus, event: Completed, now: datetime) -> dict[str,
 
 def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[str, object] | None:
     match event:
-        case Joined(count=count, truncated=truncated):
-            return _joined(status, count, truncated=truncated) if status.stage is Stage.INFO else None
+        case Joined(count=count, shared=shared, completed=completed, truncated=truncated):
+            joined = _joined(status, count, completed, truncated=truncated)
+            if status.stage is not Stage.INFO or joined is None:
+                return None
+            return joined | {"shares": (*status.shares, *shared)}
         case Grown(count=count, truncated=truncated):
             return _grown(status, count, now, truncated=truncated)
         case Expanded(truncated=truncated):
@@ -604,9 +621,15 @@ def _resumed(status: TaskStatus, wall: datetime) -> dict[str, object]:
     return _RESUMED | status.until_its_start(wall)
 
 
-def _joined(status: TaskStatus, count: int, *, truncated: bool) -> dict[str, object] | None:
+def _joined(
+    status: TaskStatus, count: int, completed: int = 0, *, truncated: bool
+) -> dict[str, object] | None:
     known = status.entries or Entries()
-    change = {"total": known.total + count, "truncated": known.truncated or truncated}
+    change = {
+        "total": known.total + count,
+        "completed": known.completed + completed,
+        "truncated": known.truncated or truncated,
+    }
     joined = known.model_copy(update=change)
     return {"entries": joined} if joined != known else None
 
@@ -660,7 +683,9 @@ def _counted(status: TaskStatus, completed: int, failed: int, now: datetime) -> 
     known = status.entries or Entries()
     change = {"completed": known.completed + completed, "failed": known.failed + failed}
     counted: dict[str, object] = {"entries": known.model_copy(update=change)}
-    return counted | _led_to(status.model_copy(update=counted), now) if status.expanded else counted
+    if not status.expanded or (status.stage.is_final and completed + failed >= 0):
+        return counted  # an entry that it shared goes on although it was cancelled
+    return counted | _led_to(status.model_copy(update=counted), now)
 
 
 def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:

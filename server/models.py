@@ -337,7 +337,8 @@ class ProcessRequest(Frozen):
     auto_start: bool = Field(default=True, description="false: begins as paused")
     start_at: Instant | None = Field(default=None, description="it stays `queued` until then")
     reuse: bool = Field(
-        default=False, description="a task with the same request that runs, or is finished, will do"
+        default=False,
+        description="a task with the same request that runs, or is finished, will do; of a list each entry",
     )
     preset: str | None = Field(
         default=None, min_length=1, max_length=64, description="a named set from the configuration"
@@ -357,6 +358,11 @@ class ProcessRequest(Frozen):
         if items is not None and not request.data.get("playlist", True):
             raise PydanticCustomError("items_alone", "is for a playlist: set playlist to true")
         return items
+
+    @property
+    def may_be_shared(self) -> bool:
+        """Whether another task with the same wish may take its place; of a list only the entries may."""
+        return self.reuse and not self.playlist
 
     def of_entry(self, url: str) -> Self:
         """The request for the entry at `url`, made from this request for its list."""
@@ -611,6 +617,13 @@ class TaskStatus(Stored):
     lost: NonNegativeInt = Field(default=0, description="children lost since one got further than the last")
     lost_in_all: NonNegativeInt = 0
     playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
+    counted_in: tuple[str, ...] = Field(
+        default=(), description="other lists, made with `reuse`, that count it as their entry until it ends"
+    )
+    shares: tuple[str, ...] = Field(
+        default=(), description="of a list with `reuse`: tasks of others that it counts as its entries"
+    )
+    scope: str | None = Field(default=None, description="of a list: names the token whose tasks it may share")
     playlist_index: NonNegativeInt | None = Field(
         default=None, description="its place among those that were found, from 1 on: unique in its list"
     )
@@ -706,6 +719,11 @@ class TaskStatus(Stored):
     def host(self) -> str:
         """The host name in lower case, without the port, by which `max_per_host` counts."""
         return (urlsplit(self.url).hostname or "").lower()
+
+    @property
+    def in_lists(self) -> tuple[str, ...]:
+        """The lists of which it is an entry."""
+        return (self.playlist_id, *self.counted_in) if self.playlist_id else self.counted_in
 
     @property
     def read(self) -> int:

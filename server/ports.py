@@ -40,7 +40,7 @@ class Submission:
     @property
     def shares(self) -> bool:
         """Whether another task with the same wish may take its place (`reuse`)."""
-        return bool(self.wish and self.task.request and self.task.request.reuse)
+        return bool(self.wish and self.task.request and self.task.request.may_be_shared)
 
 
 Sorting = Literal["newest", "oldest", "queue", "ended"]
@@ -117,9 +117,13 @@ class Store(Protocol):
         ...
 
     async def save_together(
-        self, statuses: Sequence[TaskStatus], new: Sequence[Task] = ()
+        self,
+        statuses: Sequence[TaskStatus],
+        new: Sequence[Task] = (),
+        wishes: Sequence[str | None] | None = None,
     ) -> list[Task] | None:
-        """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order.
+        """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order, each
+        with its wish, if there are `wishes`.
 
         Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
         the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.

@@ -20,7 +20,7 @@ LAYERS = (
     {"api", "files"},  # neither knows the other, nor a backend
     {"tasks"},
     {"ports", "settings"},
-    {"events", "errors", "locales", "stored"},
+    {"events", "errors", "locales", "sameness", "stored"},
     {"models", "clock"},
     {"cookies"},
     {"codes", "jobs", "redaction"},  # also for children: see below

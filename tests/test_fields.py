@@ -26,7 +26,7 @@ GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="u
 KEPT_FROM_CLIENTS = {  # the past, in short, what is shown as `not_before`, and what is asked for
     "accept_gaps", "amended", "begins_at", "delay", "expanded", "faults", "fetched", "film_duration",
     "finish_asked",
-    "got", "got_before", "item", "lists", "looks", "lost",
+    "got", "got_before", "item", "lists", "counted_in", "scope", "shares", "looks", "lost",
     "lost_in_all", "needs", "playlist_index", "published_at", "quiet", "reached", "retries",
     "sound_apart", "says",
     "start_at", "unfolded",

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from server.api.idempotency import hash_of, hash_of_sent
 from server.models import Output, ProcessRequest, SubtitleWishes
+from server.sameness import hash_of, hash_of_sent
 
 URL = 'http://media.test/视频?a="1"&b=\\'
 PLAIN = ProcessRequest(url=URL)

@@ -1,17 +1,20 @@
 """Lists: their entries become tasks, and what is done to a list is done to all of them."""
 
 import asyncio
+import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from server.api import keys
 from server.backends.sqlite import SqliteStore
 from server.errors import DiskFull
-from server.events import Resumed, Started, Unfolded
+from server.events import Completed, Expanded, Failed, Resumed, Started, Unfolded
 from server.models import Entries, Entry, Stage, Task
 from server.settings import DownloadSettings
 from tests.inside import Inside, inside
@@ -88,6 +91,96 @@ async def test_an_episode_keeps_what_its_feed_says_of_it(opened: Inside, site: S
         (tmp_path / "episode.mp3").write_bytes(await answer.read())
     tags = about(tmp_path / "episode.mp3").tags
     assert (tags["title"], tags["date"], tags["episode_sort"]) == ("The first", "2024-01-01", "7")
+
+
+async def test_with_reuse_a_list_takes_what_is_there_and_fetches_the_rest(opened: Inside, site: Site) -> None:
+    """From a list or alone, but not what has failed or is wanted otherwise."""
+    one, two, three, gone = "/video.mp4", "/silent.mp4", "/1mb.mp4", "/gone.mp4"
+    first = await submit(opened, feed(site, one, gone))
+    assert (await ended(opened, first))["entries"] == {"total": 2, "completed": 1, "failed": 1}
+    alone = await opened.submit(url=site.url(two), auto_start=True, outputs=["video"])
+    await opened.reached(alone, "completed")
+    otherwise = await opened.submit(url=site.url(three), auto_start=True, outputs=["video"], quality="360")
+    await opened.reached(otherwise, "completed")
+    before = len(site.requests)
+    again = await submit(opened, feed(site, one, two, three, gone), reuse=True)
+    assert again != first
+    assert (await ended(opened, again))["entries"] == {"total": 4, "completed": 3, "failed": 1}
+    assert [entry["url"] for entry in await entries(opened, again)] == [site.url(three), site.url(gone)]
+    assert {seen.path for seen in site.requests[before:]} == {"/feed", three, gone}
+    last = await submit(opened, feed(site, one, two, three), reuse=True)
+    assert (await ended(opened, last))["entries"] == {"total": 3, "completed": 3, "failed": 0}
+    assert await entries(opened, last) == []
+    async with opened.client.get(f"/api/download.zip?ids={last}") as answer:
+        assert answer.status == 200
+        with zipfile.ZipFile(BytesIO(await answer.read())) as archive:
+            assert len(archive.namelist()) == 3
+
+
+def feed(site: Site, *links: str) -> str:
+    return site.url("/feed?" + "&".join(f"entry={quote(link)}" for link in links))
+
+
+@pytest.mark.usefixtures("nothing_begins")
+async def test_a_list_follows_what_it_shares_until_that_ends(opened: Inside, site: Site) -> None:
+    """However that ends: also if it is removed, by itself or with a list of its own."""
+    recorder = opened.app[keys.TASKS]._recorder
+    ways: dict[str, Any] = {"completed": 1, "failed": 0, "removed": 0, "removed_with_its_list": 0}
+    for way, completed in ways.items():
+        url = f"http://127.0.0.9:9/{way}"
+        owner = await opened.submit(url=f"{url}/list", playlist=True)
+        shared = await found(opened, owner, url)
+        playlist_id = await opened.submit(url=f"{url}/other", playlist=True, reuse=True)
+        assert await found(opened, playlist_id, url, f"{url}/own") != shared
+        await recorder.record(playlist_id, Expanded())
+        waiting = await opened.status(playlist_id)
+        assert (waiting["stage"], waiting["entries"]["total"]) == ("download", 2)
+        [own] = await entries(opened, playlist_id)
+        await recorder.record(own["task_id"], Failed(code="http_404"))
+        assert (await opened.status(playlist_id))["status"] == "processing"
+        match way:
+            case "completed":
+                await recorder.record(shared, Completed(files={}))
+            case "failed":
+                await recorder.record(shared, Failed(code="http_404"))
+            case _:
+                async with opened.client.delete(
+                    f"/api/tasks/{shared if way == 'removed' else owner}"
+                ) as answer:
+                    assert answer.status == 204
+        after = await opened.status(playlist_id)
+        assert after["entries"] == {"total": 2, "completed": completed, "failed": 2 - completed}, way
+        assert after["stage"] == ("completed" if completed else "failed")
+        if way == "completed":  # what comes later is another matter
+            assert (await act(opened, shared, "retry"))[1]["stage"] == "queued"
+            assert await opened.status(playlist_id) == after
+
+
+@pytest.mark.usefixtures("nothing_begins")
+async def test_what_is_done_to_a_list_is_not_done_to_what_it_shares(opened: Inside) -> None:
+    recorder, url = opened.app[keys.TASKS]._recorder, "http://127.0.0.9:9/v.mp4"
+    shared = await opened.submit(url=url, auto_start=False)
+    playlist_id = await opened.submit(url=f"{url}/list", playlist=True, reuse=True)
+    await found(opened, playlist_id, url, f"{url}/own")
+    await recorder.record(playlist_id, Expanded())
+    assert (await act(opened, playlist_id, "cancel"))[1]["stage"] == "cancelled"
+    assert (await opened.status(shared))["stage"] == "paused"
+    await recorder.record(shared, Completed(files={}))
+    after = await opened.status(playlist_id)
+    assert (after["stage"], after["entries"]) == ("cancelled", {"total": 2, "completed": 1, "failed": 1})
+
+
+async def found(opened: Inside, playlist_id: str, *links: str) -> str:
+    """The id of the last task that the list makes of these entries."""
+    tasks = opened.app[keys.TASKS]
+    if (await opened.status(playlist_id))["stage"] == "paused":
+        await tasks._recorder.record(playlist_id, Resumed())
+    await tasks._recorder.record(playlist_id, Started())
+    new: list[Task] = []
+    playlist = await tasks._store.get(playlist_id)
+    its_entries = [Entry(index=number, url=link) for number, link in enumerate(links, 1)]
+    await tasks._recorder.join_surely(playlist, its_entries, 100, new.append)
+    return new[-1].status.task_id
 
 
 async def test_a_list_none_of_whose_entries_succeeds_has_failed(opened: Inside, site: Site) -> None:

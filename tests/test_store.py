@@ -178,6 +178,15 @@ async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Stor
     assert len(await store.of_wish("a")) == 1
 
 
+async def test_an_entry_is_found_by_its_wish(store: Store) -> None:
+    playlist = await store.add(new_task())
+    entries = [entry_of(playlist, number) for number in (1, 2)]
+    added = await store.save_together([started(playlist.status)], entries, ["a", None])
+    assert added
+    assert await store.of_wish("a") == added[:1]
+    assert (await store.add(shared_task(), wish="a")).number == added[0].number
+
+
 async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_it(store: Store) -> None:
     asked = [shared_task() for _ in range(20)]
     one_by_one = (store.add(task, wish="a") for task in asked[:10])

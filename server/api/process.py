@@ -8,8 +8,8 @@ from aiohttp import web
 
 from server.api.bodies import read_object, respond, validated
 from server.api.cookies import cookies_named, unknown_cookies
-from server.api.idempotency import idempotency, key_of, wish_of
-from server.api.keys import COOKIES, SETTINGS, TASKS
+from server.api.idempotency import idempotency, key_of
+from server.api.keys import COOKIES, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.openapi.schemas import TaskPayload
 from server.api.route import post
@@ -24,6 +24,7 @@ from server.errors import (
 )
 from server.models import ProcessRequest
 from server.ports import Idempotency
+from server.sameness import wish_of
 
 Presets = Mapping[str, dict[str, Any]]
 Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish
@@ -63,7 +64,7 @@ class Reading:
             wanted = validated(ProcessRequest, whole, *unknown_preset(body, self._presets), *unknown)
         except (InvalidRequest, IdempotencyMismatch) as wrong:
             return wrong.with_traceback(None)  # which would keep all that was sent
-        return wanted, idempotency(key, wanted, body.keys()), wish_of(self._request, wanted)
+        return wanted, idempotency(key, wanted, body.keys()), wish_of(self._request.get(SCOPE, ""), wanted)
 
 
 async def _was_accepted(

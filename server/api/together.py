@@ -51,23 +51,31 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
         raise TaskNotFound
     found: dict[str, TaskStatus] = {}
     for status in named:
-        entries = await _entries(request, status.task_id) if status.is_list else [status]
+        entries = await _entries(request, status) if status.is_list else [status]
         found |= {each.task_id: each for each in entries if each.files}
         if len(found) > MOST:
             raise InvalidQuery("ids")
     return list(found.values())
 
 
-async def _entries(request: web.Request, playlist_id: str) -> list[TaskStatus]:
-    """The entries of a list, in its order; of a long one not all, but more than `MOST` that have files."""
+async def _entries(request: web.Request, playlist: TaskStatus) -> list[TaskStatus]:
+    """The entries of a list, in its order, then those that it shares with others; of a long one not all, but
+    more than `MOST` that have files.
+    """
     found: list[TaskStatus] = []
     cursor = None
     while True:
-        page = await request.app[TASKS].page(Filter(playlist_id=playlist_id), cursor, MOST)
+        page = await request.app[TASKS].page(Filter(playlist_id=playlist.task_id), cursor, MOST)
         found += (entry for entry in page.tasks if entry.files)
         cursor = page.next_cursor
         if not cursor or len(found) > MOST:
-            return found[::-1]
+            break
+    found.reverse()
+    for start in range(0, len(playlist.shares), MOST):
+        if len(found) <= MOST:
+            shared = await request.app[TASKS].statuses(playlist.shares[start : start + MOST])
+            found += (entry for entry in shared if entry.files)
+    return found
 
 
 def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:

@@ -57,7 +57,7 @@ async def open_embedded(
         )
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
         fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
-        recorder, disk = Recorder(store, hub, clock), Disk(data_dir, downloads.min_free_disk)
+        recorder, disk = Recorder(store, hub, clock, files), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
         runner = Runner(store, recorder, fork_server, *own)
         await stack.enter_async_context(_kept_to_the_hours(downloads, runner, clock))

@@ -3,10 +3,11 @@ meanwhile, all of it is done or nothing.
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 
 from server.clock import Clock
-from server.errors import StoreUnavailable
+from server.errors import StoreUnavailable, TaskNotFound
 from server.events import Event, apply, moved
 from server.models import Stage, Task, TaskStatus
 from server.ports import Dispatcher, Publisher, Store
@@ -62,12 +63,29 @@ class Playlists:
         after = self._of_list(playlist.status, changed, event)
         if after is not playlist.status:
             changed = [(playlist, after), *changed]
-        if changed and await self.store.save_together([status for _, status in changed]) is None:
+        others = await self._others(changed)
+        if changed and await self.store.save_together([*(s for _, s in changed), *others]) is None:
             return None
         for task, status in changed:
             self.publisher.publish(status)
             self._submit(replace(task, status=status))
+        for status in others:
+            self.publisher.publish(status)
         return after
+
+    async def _others(self, changed: list[Change]) -> list[TaskStatus]:
+        """The new statuses of other lists that share some of the entries."""
+        pairs: dict[str, list[tuple[TaskStatus, TaskStatus]]] = {}
+        for task, status in changed:
+            for playlist_id in task.status.counted_in:
+                pairs.setdefault(playlist_id, []).append((task.status, status))
+        others = []
+        for playlist_id, entries in pairs.items():
+            with contextlib.suppress(TaskNotFound, ValueError):  # see `Recorder._counted`
+                if event := moved(entries):
+                    other = (await self.store.get(playlist_id)).status
+                    others.append(apply(other, event, self.clock.now()))
+        return others
 
     async def _changed(self, entries: list[Task], event: Event) -> list[Change]:
         changed: list[Change] = []

@@ -5,6 +5,7 @@ status which somebody saw is still there after a power cut.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -19,15 +20,18 @@ from server.events import (
     Grown,
     Joined,
     Requeued,
+    Shared,
     Started,
     Unfolded,
     apply,
     moved,
 )
-from server.models import Entry, Task, TaskStatus
-from server.ports import Publisher, Store
+from server.models import Entry, ProcessRequest, Stage, Task, TaskStatus
+from server.ports import FileStore, Publisher, Store
+from server.sameness import wish_of_entry
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
+from server.tasks.sharing import shared_task
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
@@ -41,8 +45,8 @@ def _nobody(_: Task, /) -> None:
     """The default of `accepted`."""
 
 
-Perhaps = list[tuple[TaskStatus, TaskStatus | None]]
-"""What one event has perhaps led to: saves whose outcome is unknown, of a task and of its list.
+Perhaps = list[tuple[TaskStatus, list[TaskStatus]]]
+"""What one event has perhaps led to: saves whose outcome is unknown, of a task and of its lists.
 
 If a later read finds one of them, the event is not applied again: an attempt must not count twice.
 """
@@ -55,7 +59,11 @@ class Recorder:
     they were saved; of two writers the store lets one save, and the other applies its event anew.
     """
 
-    def __init__(self, store: Store, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, publisher: Publisher, clock: Clock, files: FileStore | None = None
+    ) -> None:
+        """Without `files` no list shares the tasks of others."""
+        self._files = files
         self._store = store
         self._publisher = publisher
         self._clock = clock
@@ -79,9 +87,9 @@ class Recorder:
         while True:
             task = await self._store.get(task_id)
             before = task.status
-            for after, playlist in perhaps:
+            for after, lists in perhaps:
                 if after == before:
-                    return self._published(event, after, playlist)
+                    return self._published(event, after, lists)
             if attempt is not None and attempt != before.attempt:
                 return before
             after = apply(before, event, self._clock.now(), self._clock.wall())
@@ -89,71 +97,69 @@ class Recorder:
                 return before
             after = with_remedies(after, task.wanted)
             if isinstance(event, Unfolded):
-                playlist, new = await self._unfolded(task, event)
+                lists, new = await self._unfolded(task, event)
             else:
-                playlist, new = await self._counted(before, after), None
-            added = await self._save(after, playlist, new, perhaps)
+                lists, new = await self._counted(before, after), None
+            added = await self._save(after, lists, new, perhaps)
             if added is not None:
                 for entry in added:
                     self._publisher.publish(entry.status)
                     accepted(entry)
-                return self._published(event, after, playlist)
+                return self._published(event, after, lists)
 
-    def _published(self, event: Event, after: TaskStatus, playlist: TaskStatus | None) -> TaskStatus:
+    def _published(self, event: Event, after: TaskStatus, lists: list[TaskStatus]) -> TaskStatus:
         self._publisher.publish(after)
         _log(event, after)
-        if playlist:
+        for playlist in lists:
             self._publisher.publish(playlist)
         return after
 
-    async def _counted(self, before: TaskStatus, after: TaskStatus) -> TaskStatus | None:
-        """The new status of the task's list if this entry ends, or waits again; None if there is none."""
+    async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[TaskStatus]:
+        """The new statuses of the lists that count this entry, if it ends or waits again."""
         event = moved([(before, after)])
-        if event is None or after.playlist_id is None:
-            return None
-        try:
-            playlist = (await self._store.get(after.playlist_id)).status
-        except (
-            TaskNotFound,
-            ValueError,
-        ):  # removed, and this entry with it; or too old; or its row is damaged
-            return None
-        return apply(playlist, event, self._clock.now())
+        if event is None:
+            return []
+        lists = []
+        for playlist_id in before.in_lists:
+            with contextlib.suppress(TaskNotFound, ValueError):  # removed; or too old, or its row is damaged
+                playlist = (await self._store.get(playlist_id)).status
+                lists.append(apply(playlist, event, self._clock.now()))
+        return lists
 
-    async def _unfolded(self, task: Task, event: Unfolded) -> tuple[TaskStatus | None, list[Task]]:
+    async def _unfolded(self, task: Task, event: Unfolded) -> tuple[list[TaskStatus], list[Task]]:
         """The new status of the list of `task`, if that changes it, and the tasks that join it.
 
         As many as it has room for: lists in lists would else multiply without end.
         """
         before, request = task.status, task.wanted
         if before.playlist_id is None or request is None:
-            return None, []
+            return [], []
         try:
             playlist = (await self._store.get(before.playlist_id)).status
         except (TaskNotFound, ValueError):  # see `_counted`
-            return None, []
+            return [], []
         total, now = playlist.entries.total if playlist.entries else 0, self._clock.now()
         others = event.entries[1:]
         joining = others[: max(0, event.most - total)]
         grown = Grown(count=len(joining), truncated=event.truncated or len(joining) < len(others))
         lists = (*before.lists, before.url)
         after = apply(playlist, grown, now)
-        return after if after is not playlist else None, [
+        return [after] if after is not playlist else [], [
             Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now, total + n, lists))
             for n, entry in enumerate(joining, 1)
         ]
 
     async def _save(
-        self, after: TaskStatus, playlist: TaskStatus | None, new: list[Task] | None, perhaps: Perhaps
+        self, after: TaskStatus, lists: list[TaskStatus], new: list[Task] | None, perhaps: Perhaps
     ) -> list[Task] | None:
         """The new tasks with their numbers; None if nothing was saved, because somebody else was first."""
         try:
-            if playlist is None and new is None:
+            if not lists and new is None:
                 return [] if await self._store.save(after) else None
-            return await self._store.save_together([after, playlist] if playlist else [after], new or ())
+            return await self._store.save_together([after, *lists], new or ())
         except DatabaseAway as error:
             if error.perhaps_done:
-                perhaps.append((after, playlist))
+                perhaps.append((after, lists))
             raise
 
     async def record_surely(
@@ -203,20 +209,57 @@ class Recorder:
             total, now = before.entries.total if before.entries else 0, self._clock.now()
             fresh = [entry for entry in found if entry.index > before.read]
             joining = fresh[: max(0, most - total)]
-            after = apply(before, Joined(count=len(joining), truncated=len(joining) < len(fresh)), now)
+            wishes = [
+                None if before.scope is None else wish_of_entry(before.scope, request, entry)
+                for entry in joining
+            ]
+            shared = await self._shared(before, request, wishes)
+            completed = sum(status.stage is Stage.COMPLETED for status in shared.values())
+            event = Joined(
+                count=len(joining),
+                shared=tuple(status.task_id for status in shared.values()),
+                completed=completed,
+                truncated=len(joining) < len(fresh),
+            )
+            after = apply(before, event, now)
             if attempt != before.attempt or after is before:
                 return before
-            new = [
-                Task(request.of_entry(entry.url), TaskStatus.of_entry(before, entry, now, total + n))
-                for n, entry in enumerate(joining, 1)
+            counted = [
+                apply(status, Shared(playlist_id=before.task_id), now)
+                for status in shared.values()
+                if not status.stage.is_final
             ]
-            added = await self._store.save_together([after], new)
+            new = [
+                Task(request.of_entry(entry.url), TaskStatus.of_entry(before, entry, now, total + n + 1))
+                for n, entry in enumerate(joining)
+                if n not in shared
+            ]
+            its_wishes = [wish for n, wish in enumerate(wishes) if n not in shared]
+            added = await self._store.save_together([after, *counted], new, its_wishes)
             if added is not None:
                 for task in added:
                     self._publisher.publish(task.status)
                     accepted(task)
-                self._publisher.publish(after)
+                for status in (*counted, after):
+                    self._publisher.publish(status)
                 return after
+
+    async def _shared(
+        self, playlist: TaskStatus, request: ProcessRequest, wishes: Sequence[str | None]
+    ) -> dict[int, TaskStatus]:
+        """By their place in `wishes`, tasks of others that count as entries of the list with `reuse`."""
+        if not request.reuse or self._files is None:
+            return {}
+        shared: dict[int, TaskStatus] = {}
+        taken: set[str] = set()  # one that goes on counts once: its end is told once to each list
+        for place, wish in enumerate(wishes):
+            task = await shared_task(self._store, self._files, wish) if wish else None
+            if task is None or playlist.task_id in task.status.in_lists or task.status.task_id in taken:
+                continue
+            shared[place] = task.status
+            if not task.status.stage.is_final:
+                taken.add(task.status.task_id)
+        return shared
 
     async def read_surely(self, task_id: str) -> TaskStatus:
         """The newest status; retries until it can be read. Raises `TaskNotFound` only."""

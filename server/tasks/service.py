@@ -33,14 +33,15 @@ from server.ports import (
     Publisher,
     Sorting,
     Store,
-    Stream,
     Submission,
     Turns,
 )
+from server.sameness import scope_of
 from server.tasks.disk import Disk
 from server.tasks.playlists import UNFINISHED, Playlists
 from server.tasks.recorder import Recorder
 from server.tasks.remedies import event_of, offered
+from server.tasks.sharing import shared_task
 
 REMOVED_AT_ONCE = 16  # entries of a list
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
@@ -116,11 +117,13 @@ class Tasks:
         """
         if idempotency and (known := await self._store.known(idempotency)):
             return Accepted(known.status)
-        if request.reuse and wish and (shared := await self._shared(wish)):
-            return Accepted(shared, is_shared=True)
+        if request.may_be_shared and wish:
+            shared = await shared_task(self._store, self._files, wish)
+            if shared:
+                return Accepted(shared.status, is_shared=True)
         if refusal := self._refusal():
             raise refusal
-        fresh = self._fresh(request)
+        fresh = self._fresh(request, wish)
         return await self._accepted(fresh, await self._store.add(fresh, idempotency, wish), idempotency)
 
     async def accept_all(
@@ -134,18 +137,20 @@ class Tasks:
         outcomes: list[Accepted | AppError | None] = []
         for request, idempotency, wish in requests:
             outcome: Accepted | AppError | None = None
-            if refusal or request.reuse:  # else the store finds the key by itself
+            if refusal or request.may_be_shared:  # else the store finds the key by itself
                 try:
                     known = await self._store.known(idempotency) if idempotency else None
-                    shared = await self._shared(wish) if request.reuse and wish and not known else None
+                    shared = None
+                    if request.may_be_shared and wish and not known:
+                        shared = await shared_task(self._store, self._files, wish)
                 except IdempotencyMismatch as mismatch:
                     outcome = mismatch
                 else:
                     outcome = Accepted(known.status) if known else None
-                    outcome = Accepted(shared, is_shared=True) if shared else outcome or refusal
+                    outcome = Accepted(shared.status, is_shared=True) if shared else outcome or refusal
             outcomes.append(outcome)
         submissions = [
-            Submission(self._fresh(request), key, wish)
+            Submission(self._fresh(request, wish), key, wish)
             for (request, key, wish), outcome in zip(requests, outcomes, strict=True)
             if outcome is None
         ]
@@ -162,8 +167,11 @@ class Tasks:
                 answers.append(await self._accepted(submission.task, task, submission.idempotency))
         return answers
 
-    def _fresh(self, request: ProcessRequest) -> Task:
-        return Task(request=request, status=TaskStatus.new(request, self._clock.now(), self._clock.wall()))
+    def _fresh(self, request: ProcessRequest, wish: str | None) -> Task:
+        status = TaskStatus.new(request, self._clock.now(), self._clock.wall())
+        if status.is_list and wish:
+            status = status.model_copy(update={"scope": scope_of(wish)})
+        return Task(request, status)
 
     async def _accepted(self, fresh: Task, task: Task, idempotency: Idempotency | None) -> "Accepted":
         """Submit and publish `task`, which the store has returned for `fresh`, unless it was there before."""
@@ -181,23 +189,6 @@ class Tasks:
         with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
             return DiskFull() if self._disk.is_low() else None
         return None
-
-    async def _shared(self, wish: str) -> TaskStatus | None:
-        """The newest task of this wish that has not ended, or is completed and has all its files."""
-        for task in await self._store.of_wish(wish):
-            if task.status.stage is not Stage.COMPLETED or await self._has_its_files(task.status):
-                return task.status
-        return None
-
-    async def _has_its_files(self, status: TaskStatus) -> bool:
-        for stored in status.files.values():
-            try:
-                file = await self._files.open(status.task_id, stored)
-            except FileNotFound:
-                return False
-            if not isinstance(file, Stream):
-                file.close()
-        return True
 
     async def is_known(self, idempotency: Idempotency) -> bool:
         """Whether a task with this key was accepted before; raises `IdempotencyMismatch`."""
@@ -363,11 +354,14 @@ class Tasks:
             await self._carry_out_removals(marked)
 
     async def _count_out(self, task_id: str) -> None:
-        """Cancel an entry before its removal unless it has ended: else its list would wait for ever."""
+        """Before a removal cancel what lists count and has not ended: they would wait for it for ever."""
         with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
-            entry = await self._store.get(task_id)
-            if entry.status.playlist_id and not entry.status.stage.is_final:
-                await self._stop(entry, Cancelled())
+            task = await self._store.get(task_id)
+            entries = await self._store.entries(task_id, UNFINISHED) if task.status.is_list else []
+            for entry in (task, *(entry for entry in entries if entry.status.counted_in)):
+                counts = entry.status.playlist_id or entry.status.counted_in
+                if counts and not entry.status.stage.is_final:
+                    await self._stop(entry, Cancelled())
 
     async def carry_out_removal(self, task_id: str) -> None:
         """Finish the removal of a task that is marked as removed."""

@@ -156,7 +156,11 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
     await enter(app.open_async(Shared(database)))
     leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
     relay = await enter(relayed(url, store, hub, leftovers))
-    recorder, jobs, cookies = Recorder(store, hub, store.clock), JobMaker(downloads), SharedCookies(database)
+    recorder, jobs, cookies = (
+        Recorder(store, hub, store.clock, files),
+        JobMaker(downloads),
+        SharedCookies(database),
+    )
     fork_server = await enter(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
     disk = Disk(settings.storage.data_dir, downloads.min_free_disk)
     own = (fork_server, workplace, files, downloads, jobs, cookies, store.clock)

@@ -205,10 +205,14 @@ class PostgresStore:
         return await self.writer.submit(Save(status, status_values(status, self._find_short)))
 
     async def save_together(
-        self, statuses: Sequence[TaskStatus], new: Sequence[Task] = ()
+        self,
+        statuses: Sequence[TaskStatus],
+        new: Sequence[Task] = (),
+        wishes: Sequence[str | None] | None = None,
     ) -> list[Task] | None:
         saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
-        adds = [self._adding(Submission(task)) for task in new]
+        wanted = zip(new, wishes or [None] * len(new), strict=True)
+        adds = [self._adding(Submission(task, None, wish)) for task, wish in wanted]
         return await self.writer.submit(Together(saves, adds))
 
     async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:

@@ -1,0 +1,24 @@
+"""`reuse`: which task may take the place of another one with the same wish."""
+
+from server.errors import FileNotFound
+from server.models import Stage, Task, TaskStatus
+from server.ports import FileStore, Store, Stream
+
+
+async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:
+    """The newest task of this wish that has not ended, or is completed and has all its files."""
+    for task in await store.of_wish(wish):
+        if task.status.stage is not Stage.COMPLETED or await _has_its_files(files, task.status):
+            return task
+    return None
+
+
+async def _has_its_files(files: FileStore, status: TaskStatus) -> bool:
+    for stored in status.files.values():
+        try:
+            file = await files.open(status.task_id, stored)
+        except FileNotFound:
+            return False
+        if not isinstance(file, Stream):
+            file.close()
+    return True
