@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
@@ -264,18 +265,24 @@ def test_a_stored_request_with_heavy_patterns_is_read_as_fast_as_any() -> None:
 
 @pytest.mark.long
 async def test_the_liveness_check_is_answered_beside_the_dearest_batches(tmp_path: Path) -> None:
-    """By the clock, beside another process: on a machine that does little else."""
+    """Counts what the thread of the event loop works while `/healthz` waits, not what else the machine does."""
     async with Service(tmp_path / "service") as service:
+        process = psutil.Process(service.pid)
+
+        def worked() -> float:
+            [loop] = [thread for thread in process.threads() if thread.id == service.pid]
+            return loop.user_time + loop.system_time  # in steps of 0.01 s
+
         for body in of_a_batch():
-            longest, asked = 0.0, 0
+            longest = 0.0
             posting = asyncio.create_task(posted(service, body))
             while not posting.done():
-                began = time.monotonic()
+                began = worked()
                 async with service.client.get("/healthz") as answer:
                     assert answer.status == 200
-                longest, asked = max(longest, time.monotonic() - began), asked + 1
+                longest = max(longest, worked() - began)
             await posting
-            assert longest < 3 * LONGEST_TURN, (body[:100], asked)
+            assert longest <= LONGEST_TURN, body[:100]
 
 
 async def posted(service: Service, body: bytes) -> int:

@@ -241,7 +241,7 @@ async def test_a_fault_with_one_is_told_once_all_others_are_done(
 
     async def failing(task_id: str) -> None:
         if task_id == ids[0]:
-            raise OSError("a fault")
+            raise RuntimeError("a fault")
         await remove(task_id)
 
     monkeypatch.setattr(files, "remove", failing)
