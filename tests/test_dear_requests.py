@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
@@ -265,13 +265,13 @@ def test_a_stored_request_with_heavy_patterns_is_read_as_fast_as_any() -> None:
 
 @pytest.mark.long
 async def test_the_liveness_check_is_answered_beside_the_dearest_batches(tmp_path: Path) -> None:
-    """Counts what the thread of the event loop works while `/healthz` waits, not what else the machine does."""
+    """Counts what the event loop's thread works while `/healthz` waits, not what else the machine does."""
     async with Service(tmp_path / "service") as service:
         process = psutil.Process(service.pid)
 
         def worked() -> float:
             [loop] = [thread for thread in process.threads() if thread.id == service.pid]
-            return loop.user_time + loop.system_time  # in steps of 0.01 s
+            return float(loop.user_time + loop.system_time)  # in steps of 0.01 s
 
         for body in of_a_batch():
             longest = 0.0
