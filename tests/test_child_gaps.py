@@ -1,12 +1,14 @@
 """A film of which the source lacks segments: refused as it is, taken with gaps by a job that accepts them."""
 
+import asyncio
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from tests.jobs import Jobs, broken
-from tests.site import Site
+from tests.site import Site, open_site
 from tests.site import probe as look_into
 
 PICTURES = 25  # in a segment, of which a film has four
@@ -38,6 +40,37 @@ async def test_a_job_that_accepts_gaps_takes_the_segments_that_there_are(
     film = await look_into(outcome.file("video"))
     assert film.pictures == pictures
     assert "is left out: the source does not have it" in outcome.log
+
+
+async def test_picture_and_sound_keep_their_times_around_a_gap(
+    jobs: Jobs, media: Path, tmp_path: Path
+) -> None:
+    """The picture lacks its third second, the sound nothing."""
+    folder = shutil.copytree(
+        media, tmp_path / "media", ignore=shutil.ignore_patterns("chunk-stream0-00003.m4s")
+    )
+    async with open_site(folder) as site:
+        url = site.url("/dash/manifest.mpd")
+        outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], accept_gaps=True)
+    film = await look_into(outcome.file("video"))
+    assert (film.pictures, film.duration) == (3 * PICTURES, pytest.approx(4, abs=0.2))
+
+
+async def test_what_was_left_out_is_said_although_the_child_was_killed_meanwhile(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    url, wishes = site.url("/hls/ts/index.m3u8?missing=1&only=3&stall=1000"), {"outputs": ["video"]}
+    async with asyncio.timeout(30), jobs.begin(tmp_path / "t", url, accept_gaps=True, **wishes) as job:
+        running = asyncio.create_task(job.run())
+        await site.stalled()
+        job.kill()
+        await running
+    site.release()
+    asked = len(site.seen("/hls/ts/missing-1.ts"))
+    outcome = await jobs.download(tmp_path / "t", url, accept_gaps=True, **wishes)
+    assert len(site.seen("/hls/ts/missing-1.ts")) == asked > 0, "it is not asked for again"
+    hints = [event.get("hint") for event in outcome.events if event["kind"] == "described"]
+    assert hints == [None, "with_gaps"]
 
 
 @pytest.mark.parametrize("fault", ["status=503&retry_after=1", "status=403", "lie=1000"])

@@ -19,6 +19,7 @@ from server.child.process import sandbox
 from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[1]
+Host = tuple[int, list[bytes]]
 
 # The guard can't be taken off again, so a proxy runs in a process of its own, until who asked for it says no
 # more: a fork of one for all, since the imports take a third of a second of CPU.
@@ -70,11 +71,14 @@ class Running:
         self._login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
         self._reader, self._writer = reader, writer
 
-    async def ask(self, line: str, *, then: bytes = b"", login: str | None = None) -> bytes:
-        """All that comes back for a request, or for what is sent `then` through its tunnel."""
+    async def ask(
+        self, line: str, *, then: bytes = b"", login: str | None = None, body: bytes | None = None
+    ) -> bytes:
+        """All that comes back for a request, with a `body`, or for what is sent `then` through its tunnel."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         header = f"Proxy-Authorization: Basic {self._login if login is None else login}"
-        writer.write(f"{line} HTTP/1.1\r\nHost: media.test\r\n{header}\r\n\r\n".encode())
+        header += "" if body is None else f"\r\nContent-Length: {len(body)}"
+        writer.write(f"{line} HTTP/1.1\r\nHost: media.test\r\n{header}\r\n\r\n".encode() + (body or b""))
         answer = await reader.readuntil(b"\r\n\r\n")
         if then:
             writer.write(then)
@@ -135,7 +139,6 @@ async def host() -> AsyncIterator[tuple[int, list[bytes]]]:
             yield port, heard
 
 
-Host = tuple[int, list[bytes]]
 HELLO = b"GET /hello HTTP/1.1\r\n\r\n"
 
 
@@ -147,6 +150,43 @@ async def test_requests_and_tunnels_get_through_and_are_counted(host: Host) -> N
         assert await proxy.end() == (False, 2 * len(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"))
     assert heard[0] == b"GET /a.ts?b=c HTTP/1.1\r\nHost: media.test\r\nConnection: close\r\n\r\n"
     assert heard[1] == HELLO
+
+
+async def test_a_request_arrives_with_its_method_and_its_body() -> None:
+    came = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set_result((await reader.readuntil(b"\r\n\r\n"), await reader.readexactly(200_000)))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with running("127.0.0.1") as proxy:
+            answer = await proxy.ask(f"POST http://127.0.0.1:{port}/form", body=b"x" * 200_000)
+    head, body = await came
+    assert answer.endswith(b"OK")
+    assert head.startswith(b"POST /form HTTP/1.1\r\n")
+    assert body == b"x" * 200_000
+
+
+async def test_plain_http_is_asked_of_the_operators_proxy_by_its_whole_url_and_with_its_log_in(
+    host: Host,
+) -> None:
+    """Our own proxy's log-in does not go there, nor the operator's to the host."""
+    port, heard = host
+    async with running("127.0.0.1", upstream=f"http://me:secret@127.0.0.1:{port}") as proxy:
+        assert (await proxy.ask("GET http://media.test/a.ts?b=c")).endswith(b"OK")
+    known = base64.b64encode(b"me:secret")
+    assert heard == [
+        b"GET http://media.test/a.ts?b=c HTTP/1.1\r\nHost: media.test\r\n"
+        b"Proxy-Authorization: Basic " + known + b"\r\nConnection: close\r\n\r\n"
+    ]
+    heard.clear()
+    async with running("127.0.0.1") as operators, running("127.0.0.1", upstream=operators.url) as proxy:
+        assert (await proxy.ask(f"GET http://127.0.0.1:{port}/hello")).endswith(b"OK")
+        assert (await proxy.ask("GET http://10.0.0.1/")).startswith(b"HTTP/1.1 403 ")
+    assert heard == [b"GET /hello HTTP/1.1\r\nHost: media.test\r\nConnection: close\r\n\r\n"]
 
 
 @pytest.mark.parametrize("login", ["", "Y2xpcHdpcmU6", "ü"])

@@ -165,7 +165,7 @@ class Download:
             left_out = self._marked(engine, info)
             spoken = subtitling.make(engine, self._on_bytes)
             came = self._fetch(self._way_to_fetch(engine, in_one=len(parted) == 1), streams, names)
-        if engine.gaps:
+        if any(parts.gaps_of(self._directory / name).exists() for name in names):
             self._channel.send("described", video_info={}, hint="with_gaps")
         fetched = self._join(came, [len(each) for each in parted])
         kept_of, kept = Keeping(self._job, left_out, self._log, self._convert).of(fetched)

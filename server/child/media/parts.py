@@ -19,6 +19,7 @@ OUT = "out"
 _MOVED = ".moved"
 _WHOLE = ".whole"
 _ASIDE = ".aside"
+_GAPS = ".gaps"
 SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
 _KEPT = frozenset(("preview.jpg",))
@@ -98,6 +99,16 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def note_gap(path: Path) -> None:
+    """Note that the source lacks a fragment of the part at `path`, for this attempt and those after it."""
+    gaps_of(path).touch()
+
+
+def gaps_of(path: Path) -> Path:
+    """The note that the part at `path` has gaps; there is none if it has no gaps."""
+    return path.with_name(path.name + _GAPS)
 
 
 def vouch_for(path: Path) -> None:

@@ -57,7 +57,6 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._is_live = False
         self._entry: int | None = None
         self.left_others = False  # the page has several videos, of which this is one that nobody has chosen
-        self.gaps = 0  # fragments that were left out because the source does not have them
         self._begin = 0
         self.wants_one = params.get("playlist_items") == "1"
         self._only_looks = bool(params.get("extract_flat"))

@@ -30,6 +30,7 @@ from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.networking.exceptions import HTTPError
 
+from server.child.media import parts
 from server.child.process import borrowed
 from server.child.source.partial import Partial, note_of
 from server.child.source.tries import Tries
@@ -98,13 +99,13 @@ def _report_retry(
 def _report_skip_fragment(self: Any, frag_index: int, err: object = None) -> None:
     if frag_index not in self.missing:
         self.report_error(f"fragment {frag_index} not found, unable to continue")
-    self.ydl.gaps += 1
+    parts.note_gap(self.stream)
     self.report_warning(f"fragment {frag_index} is left out: the source does not have it")
 
 
 def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     name = ctx["filename"]
-    self.tries, self.missing = Tries(name), set()
+    self.tries, self.missing, self.stream = Tries(name), set(), Path(name)
     _tidy(Path(self.temp_name(name)), Path(self.ytdl_filename(name)), ctx.get("total_frags"))
     _prepare(self, ctx)
 
@@ -122,6 +123,7 @@ def _tidy(part: Path, note: Path, total: int | None) -> None:
     else:
         part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
+        parts.gaps_of(part.with_suffix("")).unlink(missing_ok=True)
 
 
 def _look_at(fragment: Path) -> None:

@@ -53,7 +53,8 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "external_downloader": {"default": "native"},
         "continuedl": borrowed.fits("fragments") and borrowed.fits("resuming"),
         "nopart": False,
-        "skip_unavailable_fragments": job.accept_gaps,  # yt-dlp's default leaves silent holes
+        # yt-dlp's default leaves silent holes.
+        "skip_unavailable_fragments": job.accept_gaps and borrowed.fits("fragments"),
         # yt-dlp's threads share what they note of a fragment: one that is missing might pass for another.
         "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
