@@ -1,6 +1,8 @@
 """Nodes that share nothing but the database and a bucket: each has a disk of its own."""
 
 import asyncio
+import re
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -68,6 +70,19 @@ async def downloading(
     task_id = (await web.submit(url, outputs=["video"]))["task_id"]
     await web.wait(task_id, "download")
     return task_id, await cluster.runs_on(task_id)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("files", ["local", "s3://elsewhere/media"])
+async def test_a_node_with_another_place_for_its_files_is_refused(
+    smallest: Cluster, s3: S3, tmp_path: Path, files: str
+) -> None:
+    settings = {**s3.settings(PLACE), "CLIPWIRE_STORAGE__FILES": files}
+    stranger = Cluster(tmp_path, smallest.url, **settings).web[0]
+    refusal = rf"storage.files: {files} is not that of the other nodes \({re.escape(socket.gethostname())}\)"
+    with pytest.raises(RuntimeError, match=refusal):
+        await stranger.start()
+    assert await stranger.ended() == 1
 
 
 @pytest.mark.long

@@ -2,17 +2,20 @@
 
 import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from server.backends.cluster.identity import name_of, own_name
-from server.backends.cluster.nodes import Node, Nodes, shared
-from server.settings import DownloadSettings, Role, Settings, WorkerSettings
+from server.backends.cluster.nodes import SHARED, Node, Nodes, SetUp
+from server.settings import DownloadSettings, Role, ServerSettings, Settings, WorkerSettings
 
 
 def node(name: str, *, roles: tuple[Role, ...] = ("worker",), running: int = 0, low: bool = False) -> Node:
-    return Node(name, roles, running, low, "folder", "settings")
+    return Node(name, roles, running, low, "folder", None)
 
 
 def nodes(*live: Node) -> Nodes:
@@ -38,21 +41,79 @@ def test_there_is_no_room_only_if_every_worker_says_so() -> None:
     assert not nodes(web).all_low(), "a worker that comes may have room"
 
 
-def test_nodes_that_are_set_up_otherwise_are_named() -> None:
-    me, same = node("me"), node("same")
-    other = Node("other", ("web",), 0, False, "another folder", "other settings")
-    assert nodes(me, same).set_up_otherwise(me) == nodes(me, same).in_another_folder(me) == []
-    assert nodes(me, other).set_up_otherwise(me) == nodes(me, other).in_another_folder(me) == ["other"]
+def set_up(machine: str, **settings: str) -> SetUp:
+    return SetUp(machine=machine, settings={"storage.files": "f", "server.language": "l"} | settings)
+
+
+def on(machine: str, **fields: Any) -> Node:
+    return replace(node(machine), **{"set_up": set_up(machine)} | fields)
+
+
+def test_settings_that_differ_are_named_with_the_machine_where_they_do() -> None:
+    me = on("here")
+    assert nodes(me, on("same")).differences(me) == ""
+    one = on("one", set_up=set_up("one", **{"server.language": "x"}))
+    two = on("two", set_up=set_up("two", **{"server.language": "y", "storage.files": "z"}))
+    assert nodes(me, two, one, on("same")).differences(me) == (
+        "server.language on one; storage.files, server.language on two"
+    )
+    assert nodes(me, one, two).with_other_files(me) == ["two"]
+
+
+def test_a_node_of_another_release_is_compared_in_what_both_tell() -> None:
+    me, older = on("here"), on("older", set_up=SetUp.read("0123456789abcdef"))
+    newer = on("newer", set_up=SetUp(machine="newer", settings={"server.language": "l", "more": "m"}))
+    known = nodes(me, older, newer)
+    assert known.differences(me) == ""
+    assert known.with_other_files(me) == known.in_another_folder(me) == []
+
+
+def test_nodes_with_another_folder_are_named_by_their_machines() -> None:
+    me = on("here")
+    assert nodes(me, on("there", folder="another")).in_another_folder(me) == ["there"]
+
+
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "downloads.max_per_host": ({"max_per_host": 9}, {"max_per_host": 8}),
+    "downloads.stall_timeout": ({"stall_timeout": 9}, {"stall_timeout": 8}),
+    "downloads.proxy": ({"proxy": "http://me:sesame@proxy:1"}, {"proxy": "http://me:other@proxy:1"}),
+    "downloads.cookies": ({"cookies": {"one.test": "a"}}, {"cookies": {"one.test": "b"}}),
+    "downloads.extractor_args": (
+        {"extractor_args": {"youtube": {"token": "sesame"}}},
+        {"extractor_args": {"youtube": {"token": "other"}}},
+    ),
+    "downloads.rate_windows": (
+        {"rate_windows": [{"from": "08:00", "to": "09:00", "rate": 1}]},
+        {"rate_windows": [{"from": "08:00", "to": "09:00", "rate": 2}]},
+    ),
+}
+
+
+def of_downloads(fields: dict[str, Any]) -> SetUp:
+    return SetUp.by(Settings(downloads=DownloadSettings.model_validate(fields)))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_that_all_must_share_is_compared_and_never_told(name: str) -> None:
+    ours, theirs = map(of_downloads, SETTINGS[name])
+    assert ours.differing(theirs) == [name]
+    assert ours.differing(of_downloads(SETTINGS[name][0])) == []
+    assert "sesame" not in ours.model_dump_json()
 
 
 def test_only_what_all_must_have_in_common_is_compared() -> None:
-    ours = shared(Settings())
-    assert shared(Settings(downloads=DownloadSettings(max_concurrent=9))) == ours
-    assert shared(Settings(downloads=DownloadSettings(max_per_host=9))) != ours
-    assert shared(Settings(downloads=DownloadSettings(time_zone="Asia/Tokyo"))) == ours
-    hours = {"rate_windows": [{"from": "08:00", "to": "09:00", "rate": 1}]}
-    assert shared(Settings(downloads=DownloadSettings.model_validate(hours))) != ours
-    assert shared(Settings(workers=WorkerSettings(heartbeat=10))) != ours
+    ours = SetUp.by(Settings())
+    assert ours.differing(of_downloads({"max_concurrent": 9})) == []
+    assert ours.differing(of_downloads({"time_zone": "Asia/Tokyo"})) == [], "without hours"
+    assert ours.differing(SetUp.by(Settings(workers=WorkerSettings(heartbeat=10)))) == ["workers.heartbeat"]
+    tokens = [SetUp.by(Settings(server=ServerSettings(tokens=(SecretStr(one),)))) for one in ("a", "b")]
+    assert tokens[0].differing(tokens[1]) == ["server.tokens"]
+
+
+def test_the_handbook_names_all_that_must_be_the_same() -> None:
+    text = Path("docs/operations.md").read_text(encoding="utf-8")
+    listed = text[text.index("These must be the same on all nodes") :].partition("\n* ")[0]
+    assert {name for name in SHARED if f"`{name}`" not in listed} == set()
 
 
 def test_a_node_takes_the_name_of_one_that_is_dead_and_never_of_one_that_lives(tmp_path: Path) -> None:

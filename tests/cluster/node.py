@@ -85,7 +85,7 @@ async def open_node(
         queues = [DOWNLOADS, queue_of(name)]
         supervisor = Supervisor(app, jobs, queues, at_once, heartbeat, warm, sweeper.give_back)
         dispatcher = SharedDispatcher(database, admission, supervisor, jobs)
-        tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, ""))
+        tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, None))
         await tell()
         await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
         await stack.enter_async_context(supervisor)

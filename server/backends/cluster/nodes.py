@@ -3,14 +3,52 @@
 A node whose heartbeat is older than `lost_after` seconds counts as dead.
 """
 
-import hashlib
+import json
 import logging
+import socket
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from hashlib import blake2b, scrypt
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.backends.cluster.database import Database
-from server.settings import DownloadSettings, Role, Settings
+from server.settings import Role, Settings
 
 log = logging.getLogger(__name__)
+
+FILES = "storage.files"
+SHARED = (
+    "server.base_path",
+    "server.language",
+    "server.tokens",
+    "server.allowed_origins",
+    FILES,
+    "storage.redirect_downloads",
+    "downloads.max_per_host",
+    "downloads.max_queued",
+    "downloads.max_playlist",
+    "downloads.max_filesize",
+    "downloads.retention_hours",
+    "downloads.stall_timeout",
+    "downloads.retries",
+    "downloads.patience",
+    "downloads.rate_limit",
+    "downloads.rate_windows",
+    "downloads.time_zone",
+    "downloads.proxy",
+    "downloads.cookies",
+    "downloads.extractor_args",
+    "downloads.sponsorblock_api",
+    "downloads.allowed_private_hosts",
+    "workers.heartbeat",  # one that is slower than other nodes expect would look like a death
+    "workers.lost_after",
+    "presets",
+)
+"""What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
+SECRET = ("server.tokens", "downloads.proxy", "downloads.extractor_args")
 
 # Returns the other live nodes: what this statement writes it does not read.
 _TELL = """
@@ -26,16 +64,49 @@ _TELL = """
 _LEAVE = "DELETE FROM nodes WHERE node_id = %s RETURNING node_id"
 
 
+class SetUp(BaseModel):
+    """How a node is set up: the name of its machine, and a digest of each of the `SHARED` settings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    machine: str
+    settings: dict[str, str]
+
+    @classmethod
+    def by(cls, settings: Settings) -> Self:
+        """Takes some tenths of a second where there are secrets."""
+        digests = {name: _digest(name, _value(settings, name)) for name in SHARED}
+        return cls(machine=socket.gethostname(), settings=digests)
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """None for a node of a release that tells something else."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+    def differing(self, other: Self) -> list[str]:
+        """The settings of which both tell, and which are not the same."""
+        return [
+            name for name in self.settings if other.settings.get(name, "") not in ("", self.settings[name])
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`folder` is the id of the folder of its finished files, None for a bucket; `settings`: see `shared`."""
+    """`folder` is the id of the folder of its finished files, None for a bucket."""
 
     node_id: str
     roles: tuple[Role, ...]
     running: int
     low: bool
     folder: str | None
-    settings: str
+    set_up: SetUp | None
+
+    @property
+    def machine(self) -> str:
+        return self.set_up.machine if self.set_up else self.node_id
 
     @property
     def is_worker(self) -> bool:
@@ -52,9 +123,11 @@ class Nodes:
 
     async def tell(self, me: Node) -> None:
         """Write this node's row, and read those of the live nodes. Raises `StoreUnavailable`."""
-        values = (me.node_id, list(me.roles), me.running, me.low, me.folder, me.settings)
+        text = me.set_up.model_dump_json() if me.set_up else ""
+        values = (me.node_id, list(me.roles), me.running, me.low, me.folder, text)
         others = await self._database.rows(_TELL, *values, self._lost_after)
-        self.live = [me, *(Node(name, tuple(roles), *rest) for name, roles, *rest in others)]
+        told = ((node_id, tuple(roles), *rest, SetUp.read(text)) for node_id, roles, *rest, text in others)
+        self.live = [me, *(Node(*values) for values in told)]
 
     async def leave(self, node_id: str) -> None:
         await self._database.rows(_LEAVE, node_id)
@@ -73,34 +146,39 @@ class Nodes:
         return max(1, limit * max(1, me.running) // (elsewhere + max(1, me.running)))
 
     def in_another_folder(self, me: Node) -> list[str]:
-        """The nodes whose finished files this one does not see, or that do not see its own."""
-        return sorted(node.node_id for node in self.live if node.folder != me.folder)
+        """The machines of nodes whose finished files this one does not see, or that do not see its own."""
+        return _machines(node for node in self.live if node.folder != me.folder)
 
-    def set_up_otherwise(self, me: Node) -> list[str]:
-        """The nodes whose `shared` settings differ from this node's."""
-        return sorted(node.node_id for node in self.live if node.settings != me.settings)
+    def with_other_files(self, me: Node) -> list[str]:
+        """The machines of nodes whose `storage.files` is another one."""
+        return _machines(node for node, names in self._set_up_otherwise(me) if FILES in names)
 
+    def differences(self, me: Node) -> str:
+        """Which of the `SHARED` settings of other nodes differ from this node's, and on which machines."""
+        found = sorted({(node.machine, *names) for node, names in self._set_up_otherwise(me)})
+        return "; ".join(f"{', '.join(names)} on {machine}" for machine, *names in found)
 
-def shared(settings: Settings) -> str:
-    """A hash of what must be the same on all nodes, or clients would see different answers."""
-    texts = (
-        settings.server.base_path,
-        settings.server.language,
-        sorted(token.get_secret_value() for token in settings.server.tokens),
-        sorted(settings.presets.items()),
-        settings.storage.files,
-        settings.downloads.max_per_host,
-        settings.downloads.max_queued,
-        settings.downloads.retention_hours,
-        settings.downloads.rate_limit,
-        *_hours(settings.downloads),
-        settings.downloads.max_filesize,
-        settings.downloads.max_playlist,
-        settings.workers,  # a heartbeat slower than other nodes expect would look like a death
-    )
-    return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
+    def _set_up_otherwise(self, me: Node) -> list[tuple[Node, Sequence[str]]]:
+        found = [(node, me.set_up.differing(node.set_up)) for node in self.live if me.set_up and node.set_up]
+        return [(node, names) for node, names in found if names]
 
 
-def _hours(downloads: DownloadSettings) -> tuple[object, ...]:
-    """The rate windows and their time zone, which without windows does not matter."""
-    return (downloads.rate_windows, downloads.time_zone) if downloads.rate_windows else ()
+def _machines(nodes: Iterable[Node]) -> list[str]:
+    return sorted({node.machine for node in nodes})
+
+
+def _value(settings: Settings, name: str) -> Any:
+    if name == "downloads.time_zone" and not settings.downloads.rate_windows:
+        return None  # then it does not matter
+    value: Any = reduce(getattr, name.split("."), settings)
+    if name == "server.tokens":
+        return sorted(token.get_secret_value() for token in settings.server.tokens)
+    return value
+
+
+def _digest(name: str, value: Any) -> str:
+    """Equal for equal values. A secret's is slow to make: who reads the table finds no secret by trying."""
+    text = json.dumps(value, sort_keys=True, default=repr).encode()
+    if name in SECRET and value:
+        return scrypt(text, salt=name.encode(), n=1 << 14, r=8, p=1, dklen=8).hex()
+    return blake2b(text, digest_size=8).hexdigest()

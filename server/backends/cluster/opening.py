@@ -18,7 +18,7 @@ from server.backends.cluster.dispatcher import SharedDispatcher
 from server.backends.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
 from server.backends.cluster.identity import FOLDER, dead_neighbours, name_of, own_name
 from server.backends.cluster.leftovers import Leftovers
-from server.backends.cluster.nodes import Node, Nodes, shared
+from server.backends.cluster.nodes import Node, Nodes, SetUp
 from server.backends.cluster.presence import LOOK_AT_NODES, Presence, RoomAnywhere
 from server.backends.cluster.readiness import SharedReadiness
 from server.backends.cluster.supervisor import Supervisor
@@ -201,7 +201,8 @@ async def _own_place(stack: AsyncExitStack, settings: Settings) -> tuple[LocalWo
     workplace = LocalWorkplace(data_dir, name, data)
     await asyncio.to_thread(empty, workplace)
     await asyncio.to_thread(data.keep_watch_of, data.path / LOCK, data.path / FOLDER / name)
-    return workplace, Node(name, settings.server.roles, 0, False, folder, shared(settings))
+    set_up = await asyncio.to_thread(SetUp.by, settings)
+    return workplace, Node(name, settings.server.roles, 0, False, folder, set_up)
 
 
 def _new_worker(common: _Common) -> _Worker:
@@ -233,6 +234,11 @@ async def _join(stack: AsyncExitStack, common: _Common, worker: _Worker | None) 
     presence = Presence(me, nodes, common.disk, jobs)
     stack.push_async_callback(_leave, nodes, me)
     await presence.tell()
+    if others := nodes.with_other_files(me):
+        raise FilesUnusable(
+            f"storage.files: {settings.storage.files}",
+            f"is not that of the other nodes ({', '.join(others)}): all keep finished files in one place",
+        )
     if others := nodes.in_another_folder(me):
         raise FilesUnusable(
             f"storage.data_dir: {settings.storage.data_dir}",

@@ -22,12 +22,12 @@ class Presence:
     nodes: Nodes
     disk: Disk
     jobs: Jobs | None
-    _warned_of: tuple[str, ...] = ()
+    _warned_of: str = ""
 
     async def tell(self) -> None:
         """Raises `StoreUnavailable`."""
         await self.nodes.tell(replace(self._now(), roles=self._roles(), low=self._is_low()))
-        self._warn(tuple(self.nodes.set_up_otherwise(self.me)))
+        self._warn(self.nodes.differences(self.me))
 
     def share(self, rate: int) -> int:
         """This node's part of `rate`, by the downloads here now and those elsewhere at the last `tell`."""
@@ -46,10 +46,10 @@ class Presence:
             return self.disk.is_low()
         return True
 
-    def _warn(self, others: tuple[str, ...]) -> None:
-        if others and others != self._warned_of:
-            log.warning("the settings of this node are not those of %s", ", ".join(others))
-        self._warned_of = others
+    def _warn(self, differences: str) -> None:
+        if differences and differences != self._warned_of:
+            log.warning("settings that all nodes should share are not this node's: %s", differences)
+        self._warned_of = differences
 
 
 class RoomAnywhere(Disk):

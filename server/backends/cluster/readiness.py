@@ -41,9 +41,9 @@ class SharedReadiness:
         return Check("workers", count > 0, detail, needed=False)
 
     def _settings(self) -> Check:
-        others = self._nodes.set_up_otherwise(self._me)
-        detail = f"not those of {', '.join(others)}" if others else "the same on all nodes"
-        return Check("settings", not others, detail, needed=False)
+        differences = self._nodes.differences(self._me)
+        detail = f"not this node's: {differences}" if differences else "the same on all nodes"
+        return Check("settings", not differences, detail, needed=False)
 
     def _own_clock(self) -> Check:
         """Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong."""
