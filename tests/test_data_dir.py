@@ -270,6 +270,26 @@ async def test_a_folder_that_the_user_may_not_write_is_named_and_how_to_mend_it(
         assert [path for path, _ in data.unusable()] == [data.path]
 
 
+async def test_files_that_a_start_as_another_user_left_are_named(shared: Path) -> None:
+    data, task = DataDir(shared / "data"), "11111111-1111-4111-8111-111111111111"
+    data.make()
+    (data.path / "clipwire.lock").touch()
+    (data.path / "work" / task).mkdir()
+    (data.path / "logs" / f"{task}.log").touch()
+    (data.path / "work" / "lost+found").mkdir()
+    assert data.unusable_files() == []
+    data.path.chmod(0o755)
+    (data.path / "clipwire.lock").chmod(0o400)
+    with as_somebody_else():
+        found = [path.name for path, _ in data.unusable_files()]
+    assert found[0] == "clipwire.lock"
+    if not os.geteuid():
+        os.chown(data.path / "work" / "lost+found", NOBODY, NOBODY)
+        os.chown(data.path / "logs" / f"{task}.log", NOBODY, NOBODY)
+        [(path, why)] = data.unusable_files()
+        assert (path.name, why.endswith(f"chown -R 0 {path}")) == (f"{task}.log", True)
+
+
 async def test_what_cannot_be_deleted_is_the_storages_fault_and_not_the_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,15 +48,17 @@ def data_dir_of(storage: StorageSettings) -> DataDir:
     is_alone = storage.database == "sqlite"
     files = ("files",) if storage.files == "local" else ()
     folders = ("work", "logs", *files, "scratch", *(() if is_alone else ("nodes",)))
-    return DataDir(storage.data_dir, folders, later=("cookies",) if is_alone else ())
+    if is_alone:
+        return DataDir(storage.data_dir, folders)
+    return DataDir(storage.data_dir, folders, later=(), files=("clipwire.lock",))
 
 
 def prepare(data: DataDir) -> None:
     """Make the folders of the data directory. Touches the disk; raises `DataDirUnusable`."""
     with explained(data.path):
         data.make()
-    for folder, why in data.unusable():
-        raise DataDirUnusable(folder, why)
+    for path, why in data.unusable() or data.unusable_files():
+        raise DataDirUnusable(path, why)
 
 
 def empty(workplace: LocalWorkplace) -> None:

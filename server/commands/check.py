@@ -68,14 +68,15 @@ async def _files(settings: Settings) -> list[Check]:
 
 
 def _data_dir(settings: Settings) -> list[Check]:
-    """One check, or one for each folder that the server cannot work in."""
+    """One check, or one for each folder or file that the server cannot work in."""
     data_dir = settings.storage.data_dir
     if os.path.lexists(data_dir):
-        unusable = data_dir_of(settings.storage).unusable(made=False)
+        data = data_dir_of(settings.storage)
+        unusable = data.unusable(made=False) or data.unusable_files()
     else:
         unusable = DataDir(_existing(data_dir), (), ()).unusable()
     if unusable:
-        return [Check("data_dir", ok=False, detail=f"{folder} {why}") for folder, why in unusable]
+        return [Check("data_dir", ok=False, detail=f"{path} {why}") for path, why in unusable]
     return [Check("data_dir", ok=True, detail=f"{data_dir}{'' if data_dir.exists() else ' (will be made)'}")]
 
 

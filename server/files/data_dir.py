@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import pwd
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 FOLDERS = ("work", "logs", "files", "scratch")  # the server makes them when it starts
 LATER = ("cookies",)  # it makes these once they are needed
+FILES = ("clipwire.lock", "clipwire.db", "clipwire.db-wal", "clipwire.db-shm")
+_OF_A_TASK = re.compile(r"[0-9a-f-]{36}(\.lock)?")
 
 _Identity = tuple[int, int]  # of a file: its device and inode
 
@@ -27,11 +30,16 @@ class DataDir:
     """Whoever touches the disk here does it in a thread. An outage is logged once, and so is its end."""
 
     def __init__(
-        self, path: Path, folders: tuple[str, ...] = FOLDERS, later: tuple[str, ...] = LATER
+        self,
+        path: Path,
+        folders: tuple[str, ...] = FOLDERS,
+        later: tuple[str, ...] = LATER,
+        files: tuple[str, ...] = FILES,
     ) -> None:
         self.path = path.absolute()
         self.folders = [self.path / name for name in folders]
         self._later = [self.path / name for name in later]
+        self._files = [self.path / name for name in files]
         self._opened: dict[Path, _Identity] = {}
         self._trouble: str | None = None  # as it was logged
 
@@ -54,6 +62,20 @@ class DataDir:
         there = [path for path in (*self.folders, *self._later) if os.path.lexists(path)]
         expected = list(dict.fromkeys((*self.folders, *there))) if made else there
         return [(path, why) for path in expected if (why := _unusable(path))]
+
+    def unusable_files(self) -> list[tuple[Path, str]]:
+        """The same of the server's own files and of the partial files of tasks, of which the first is named.
+
+        A start as another user leaves such files. Touches the disk.
+        """
+        found = [(path, why) for path in self._files if (why := _unwritable(path))]
+        works, logs, me = self.path / "work", self.path / "logs", os.geteuid()
+        with suppress(OSError):  # deleted meanwhile, by another node
+            for name in sorted(filter(_OF_A_TASK.fullmatch, (path.name for path in works.iterdir()))):
+                for path in (works / name, logs / f"{name.removesuffix('.lock')}.log"):
+                    if os.path.lexists(path) and (owner := path.lstat().st_uid) != me:
+                        return [*found, (path, _ownership(owner, path))]
+        return found
 
     def keep_watch_of(self, *paths: Path) -> None:
         """From now on the directory counts as lost without these files. Touches the disk."""
@@ -120,11 +142,21 @@ def _unusable(folder: Path, *, of_others: bool = False) -> str | None:
     if not stat.S_ISDIR(found.st_mode):
         return "is not a folder: move it away"
     if found.st_uid != me and not of_others:
-        owner = f"belongs to {_name(found.st_uid)}, and the server runs as {_name(me)}"
-        return f"{owner}: chown -R {me} {folder}"
+        return _ownership(found.st_uid, folder)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         return f"cannot be written: give write access to {_name(me)}, as whom the server runs"
     return None
+
+
+def _unwritable(file: Path) -> str | None:
+    if not os.path.lexists(file) or os.access(file, os.R_OK | os.W_OK, effective_ids=True):
+        return None
+    return f"cannot be read and written: give access to {_name(os.geteuid())}, as whom the server runs"
+
+
+def _ownership(owner: int, path: Path) -> str:
+    me = os.geteuid()
+    return f"belongs to {_name(owner)}, and the server runs as {_name(me)}: chown -R {me} {path}"
 
 
 def _name(uid: int) -> str:

@@ -55,7 +55,10 @@ class LocalWorkplace:
             directory.mkdir(mode=0o700, exist_ok=True)
         for path in list(self.scratch.iterdir()):
             if _OF_A_LOOK.fullmatch(path.name):
-                delete(path)
+                try:
+                    delete(path)
+                except OSError as exc:  # it may name the path within the folder only
+                    raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
     def work(self, task_id: str) -> Path:
         return self.works / checked(task_id)
