@@ -178,6 +178,21 @@ async def test_the_dearest_bodies_hold_nobody_up_and_are_answered_briefly(client
         assert max(taken) <= LONGEST_TURN, (answer.status, len(body), body[:200])
 
 
+async def test_what_is_told_of_the_dearest_cookie_file_is_brief(client: Client) -> None:
+    [file, *_] = of_cookies()
+    long_one = f"{'h' * 10_000}.test\tTRUE\t/\tFALSE\t0\tn\tv\n".encode()
+    for name, text in (("many", file), ("long", long_one)):
+        answer = await client.put(
+            f"/api/cookies/{name}", data=BytesIO(text), headers={"Content-Type": "text/plain"}
+        )
+        assert answer.status == 204
+    answer = await client.get("/api/cookies")
+    told = {each["name"]: each for each in (await answer.json())["cookies"]}
+    assert told["many"]["count"] > 30_000
+    assert len(told["many"]["hosts"]) == 100
+    assert (told["long"]["count"], told["long"]["hosts"]) == (1, [])
+
+
 async def refused(client: Client, body: dict[str, Any]) -> list[str]:
     answer = await client.post("/api/process", json=body)
     assert answer.status == 422

@@ -28,6 +28,8 @@ from server.errors import (
 )
 from server.ports import Cookies
 
+MOST_HOSTS = 100  # that are told of one file, which has room for 40,000
+LONGEST_HOST = 253  # characters (RFC 1035, section 2.3.4)
 _NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookies.NAME}$"}, "path")
 _PATH = "/api/cookies/{name:[^/]+}"
 
@@ -108,7 +110,7 @@ def _shown(name: str, text: str) -> dict[str, object]:
     following = next((end for end in ends if end > now), ends[-1] if ends else None)
     shown: dict[str, object] = {
         "name": name,
-        "hosts": sorted({cookie.host for cookie in found}),
+        "hosts": sorted({cookie.host for cookie in found if len(cookie.host) <= LONGEST_HOST})[:MOST_HOSTS],
         "count": len(found),
         "expired": sum(end <= now for end in ends),
     }

@@ -1,5 +1,6 @@
 """`/api/tasks`: lists of tasks, actions on one task, its log and its thumbnail."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -44,6 +45,7 @@ from server.models import PlaceChange, Stage, TaskStatus
 from server.ports import Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
+AT_ONCE = 20  # tasks that are encoded before the event loop turns
 STATUSES = frozenset(stage.status for stage in Stage)
 SORTS = ("added", "state")
 MAX_TEXT = 500  # characters of a search
@@ -57,10 +59,14 @@ async def list_tasks(request: web.Request) -> web.Response:
     """
     page = await (_named(request) if "ids" in request.query else _page(request))
     encoder, chosen = request.app[ENCODER], language(request)
-    tasks = b",".join(encoder.encode(status, chosen).body for status in page.tasks)
+    tasks = list[bytes]()
+    for number, status in enumerate(page.tasks, 1):
+        tasks.append(encoder.encode(status, chosen).body)
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)  # tasks may have hundreds of files
     following = b',"next_cursor":' + dumps(page.next_cursor) if page.next_cursor else b""
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
-    body = b'{"tasks":[' + tasks + b"]" + following + b"}"
+    body = b'{"tasks":[' + b",".join(tasks) + b"]" + following + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 

@@ -1,5 +1,6 @@
 """`GET /api/download.zip`: all finished files of many tasks as one archive, made while it is sent."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -25,11 +26,12 @@ async def download_all(request: web.Request) -> web.StreamResponse:
     """Raises `InvalidQuery`, `TaskNotFound`, `FileNotFound`, `StorageAway`; a file that is removed meanwhile
     cuts the connection.
     """
-    members = list(named(await _statuses(request)))
+    statuses = await _statuses(request)
+    members = await asyncio.to_thread(lambda: list(named(statuses)))  # there may be tens of thousands
     if not members:
         raise FileNotFound
     response = web.StreamResponse(headers=_HEADERS)
-    response.content_length = length_of(members)
+    response.content_length = await asyncio.to_thread(length_of, members)
     request.app[DOORS].add_headers(request, response)
     async with aclosing(archive(request.app[FILES], members)) as pieces:
         first = await anext(pieces)  # before the headers: a missing first file can still be a 404
