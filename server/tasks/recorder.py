@@ -248,12 +248,12 @@ class Recorder:
         self, playlist: TaskStatus, request: ProcessRequest, wishes: Sequence[str | None]
     ) -> dict[int, TaskStatus]:
         """By their place in `wishes`, tasks of others that count as entries of the list with `reuse`."""
-        if not request.reuse or self._files is None:
+        if not request.reuse or playlist.scope is None or self._files is None:
             return {}
         shared: dict[int, TaskStatus] = {}
         taken: set[str] = set()  # one that goes on counts once: its end is told once to each list
-        for place, wish in enumerate(wishes):
-            task = await shared_task(self._store, self._files, wish) if wish else None
+        there = [shared_task(self._store, self._files, wish or "") for wish in wishes]
+        for place, task in enumerate(await asyncio.gather(*there)):
             if task is None or playlist.task_id in task.status.in_lists or task.status.task_id in taken:
                 continue
             shared[place] = task.status
