@@ -109,6 +109,32 @@ async def test_a_list_is_read_by_one_worker_and_its_entries_run_anywhere(
 
 
 @pytest.mark.long
+async def test_what_one_node_has_taken_another_shares_alone_and_in_a_list(
+    cluster: Cluster, site: Site
+) -> None:
+    one, other = cluster.web[0], cluster.web[-1]
+    body = {"url": site.url("/silent.mp4"), "outputs": ["video"], "reuse": True}
+
+    async def asked(node: Service) -> tuple[int, str]:
+        async with node.client.post("/api/process", json=body) as answer:
+            return answer.status, (await answer.json())["task_id"]
+
+    answers = await asyncio.gather(*(asked(node) for node in (one, other) * 10))
+    assert sorted(status for status, _ in answers) == [*[200] * 19, 202]
+    assert len({task_id for _, task_id in answers}) == 1
+    await one.wait(answers[0][1])
+    running = await one.submit(site.url(SLOW), outputs=["video"])
+    before = len(site.requests)
+    links = f"/silent.mp4&entry={SLOW}&entry=/video.mp4"
+    playlist = await other.submit(
+        site.url(f"/feed?entry={links}"), playlist=True, outputs=["video"], reuse=True
+    )
+    assert (await other.wait(playlist["task_id"]))["entries"] == {"total": 3, "completed": 3, "failed": 0}
+    assert (await one.status(running["task_id"]))["stage"] == "completed"
+    assert "/silent.mp4" not in {seen.path for seen in site.requests[before:]}
+
+
+@pytest.mark.long
 async def test_a_list_is_cancelled_and_retried_as_a_whole_from_any_node(cluster: Cluster, site: Site) -> None:
     one, other = cluster.web
     links = "".join(f"&entry=/video.mp4%3Fstall={1000 + n}" for n in range(12))
