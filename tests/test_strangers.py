@@ -232,6 +232,7 @@ TARGETS = [
     ("CONNECT localhost:443 HTTP/1.1", 501, "method_unknown"),
     ("CONNECT evil.example:443 HTTP/1.1", 403, "host_forbidden"),
     ("PURGE /api/tasks HTTP/1.1", 501, "method_unknown"),
+    ("QUERY /api/tasks HTTP/1.1", 405, "method_not_allowed"),
     ("FOO /api/tasks HTTP/1.1", 501, "method_unknown"),
     ("FOO http://evil.example/api/tasks HTTP/1.1", 403, "host_forbidden"),
     ("get /healthz HTTP/1.1", 400, "unreadable"),

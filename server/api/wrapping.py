@@ -103,7 +103,9 @@ async def go_on(request: web.Request) -> None:
         request.writer.output_size = 0  # the final response has not begun
 
 
-_METHODS = hdrs.METH_ALL - {hdrs.METH_CONNECT}  # others are 501, not 405 (RFC 9110, section 9.1)
+_METHODS = (hdrs.METH_ALL | {"QUERY"}) - {
+    hdrs.METH_CONNECT
+}  # others are 501, not 405 (RFC 9110, section 9.1)
 _OPTIONS: dict[str, Any] = {"expect_handler": go_on}
 
 
