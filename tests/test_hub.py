@@ -1,8 +1,11 @@
 import asyncio
+import time
 from datetime import UTC, datetime
 
+import pytest
+
 from server.models import TaskStatus
-from server.tasks.hub import Hub, Removed, Subscription, Waiter
+from server.tasks.hub import REMEMBERED, Hub, Removed, Subscription, Waiter
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -91,3 +94,22 @@ async def test_nothing_is_kept_for_tasks_without_subscribers() -> None:
         pass
     hub.publish(numbered("a", 1))
     assert not hub._subscriptions
+
+
+async def test_what_changed_lately_is_known_with_what_was_removed_although_nobody_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub, now = Hub(), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    hub.publish(numbered("a", 1))
+    hub.publish(numbered("b", 1))
+    now += 2
+    hub.publish(numbered("a", 2))
+    hub.note("c")
+    hub.removed("c")
+    assert hub.changed_within(1) == {"a": False, "c": True}
+    assert hub.changed_within(10) == {"b": False, "a": False, "c": True}
+    now += REMEMBERED
+    assert hub.changed_within(100) == {"a": False, "c": True}
+    now += 1
+    assert hub.changed_within(100) == {}

@@ -205,3 +205,23 @@ def numbered(task_id: str, revision: int) -> TaskStatus:
         {"task_id": task_id, "url": REQUEST.url, "created_at": "2024-01-01T00:00Z"}
     )
     return new.model_copy(update={"revision": revision})
+
+
+async def test_a_feed_begins_with_what_changed_since_the_list_was_asked_for(client: Client) -> None:
+    tasks = client.app[keys.TASKS]
+    old, gone, changed = [(await tasks.submit(REQUEST)).task_id for _ in range(3)]
+    client.app[keys.HUB]._changes.clear()  # as if that were long ago
+    listed = await (await client.get("/api/tasks?sort=state")).json()
+    assert len(listed["tasks"]) == 3
+    await tasks.cancel(changed)
+    await tasks.delete(gone)
+    new = (await tasks.submit(REQUEST)).task_id
+    async with asyncio.timeout(5), client.ws_connect("/ws?since=10&lang=en") as ws:
+        messages = [await ws.receive_json() for _ in range(3)]
+        found = {each["task_id"]: each.get("stage", "removed") for each in messages}
+        assert found == {changed: "cancelled", gone: "removed", new: "paused"}
+        await tasks.cancel(old)
+        assert (await ws.receive_json())["task_id"] == old
+    async with asyncio.timeout(5), client.ws_connect("/ws") as ws:
+        await tasks.cancel(new)
+        assert (await ws.receive_json())["stage"] == "cancelled"

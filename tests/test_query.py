@@ -87,7 +87,18 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
                 said = await wrong(client, f"{link}?{query}", route.definition.method)
                 assert said == {name}, (route.definition.method, link, query)
             checked.add(name)
-    assert checked == {"lang", "wait", "status", "stage", "sort", "playlist_id", "limit", "cursor", "ids"}
+    assert checked == {
+        "lang",
+        "wait",
+        "status",
+        "stage",
+        "sort",
+        "since",
+        "playlist_id",
+        "limit",
+        "cursor",
+        "ids",
+    }
 
 
 @pytest.mark.parametrize("ids", [",", "x,", ",x", "x,,y"])

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13). Malformed conditions are ignored."""
+"""Conditional requests (RFC 9110, section 13), whose malformed conditions are ignored, and gzip."""
 
 from datetime import UTC, datetime
 
@@ -45,3 +45,13 @@ def _names(header: str, etag: str) -> bool:
     if header in (etag, "*"):
         return True
     return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
+
+
+def takes_gzip(request: web.Request) -> bool:
+    """Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3): `gzip` takes precedence over `*`."""
+    weights = {}
+    for part in ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())).lower().split(","):
+        name, _, parameter = part.partition(";")
+        weights[name.strip()] = parameter.replace(" ", "").removeprefix("q=")
+    weight = weights.get("gzip", weights.get("*", "0"))
+    return weight.strip("0.") != "" or weight == ""

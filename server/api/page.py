@@ -59,7 +59,7 @@ async def static(request: web.Request) -> web.Response:
 
 def _answer(request: web.Request, asset: Asset) -> web.Response:
     """The file, with gzip if the client accepts that, or 304 if the client has it."""
-    packed = asset.is_packable and _takes_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())))
+    packed = asset.is_packable and conditions.takes_gzip(request)
     etag = f'"{asset.tag}-gzip"' if packed else f'"{asset.tag}"'
     if conditions.has(request, etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED)
@@ -70,16 +70,6 @@ def _answer(request: web.Request, asset: Asset) -> web.Response:
     response.headers[hdrs.ETAG] = etag
     response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
     return response
-
-
-def _takes_gzip(header: str) -> bool:
-    """Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3): `gzip` takes precedence over `*`."""
-    weights = {}
-    for part in header.lower().split(","):
-        name, _, parameter = part.partition(";")
-        weights[name.strip()] = parameter.replace(" ", "").removeprefix("q=")
-    weight = weights.get("gzip", weights.get("*", "0"))
-    return weight.strip("0.") != "" or weight == ""
 
 
 ROUTES = [

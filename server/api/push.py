@@ -17,12 +17,13 @@ from server.api.bodies import language
 from server.api.connections import CONNECTIONS, HeldSocket
 from server.api.keys import ENCODER, HUB, TASKS
 from server.api.log_ins import LOG_INS
-from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Reply
+from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Parameter, Reply
 from server.api.payload import dumps, text_frame
+from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
-from server.errors import TaskNotFound, UpgradeRequired
-from server.tasks.hub import Removed, Subscription, Update, outranks
+from server.errors import InvalidQuery, TaskNotFound, UpgradeRequired
+from server.tasks.hub import REMEMBERED, Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds
 CLOSE_WITHIN = 1.0  # seconds that a client has to answer a close frame
@@ -225,12 +226,22 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 
 async def watch_all(request: web.Request) -> web.WebSocketResponse:
     """A WebSocket for all tasks: sends the newest payload of each task that changes, and removals."""
+    query = Query(request)
+    since = query.seconds("since", REMEMBERED)
+    query.check()
     ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
     with (
         _counted(request),
         request.app[LOG_INS].hold(request, subscriber),
         request.app[HUB].watch(None, subscriber),
     ):
+        # It is subscribed: a change from now on is not lost, and no older status replaces a newer one.
+        changed = request.app[HUB].changed_within(since or 0)
+        for status in await request.app[TASKS].statuses([name for name, gone in changed.items() if not gone]):
+            subscriber.offer(status)
+        for task_id, gone in changed.items():
+            if gone:
+                subscriber.offer(Removed(task_id))
         await ws.prepare(request)
         await subscriber.serve(ws)
     return ws
@@ -284,9 +295,17 @@ ROUTES = [
             "Push",
             "WebSocket: all tasks",
             {101: Reply('Text messages: payloads, and `{"task_id": ..., "removed": true}`')},
-            "The newest payload of every task that changes from now on. No snapshot: connect, then list.",
-            parameters=READER,
-            errors=OF_SOCKETS,
+            "The newest payload of every task that changes from now on. No snapshot: connect, then list. "
+            "Or list, then connect with `since`.",
+            parameters=(
+                Parameter(
+                    "since",
+                    "seconds, at most 10: begins with the newest payload of each task that changed so lately",
+                    {"type": "number", "minimum": 0},
+                ),
+                *READER,
+            ),
+            errors=(InvalidQuery, *OF_SOCKETS),
         ),
     ),
 ]

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
+from server.api.conditions import takes_gzip
 from server.api.files import CONDITIONS, disposition, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
@@ -50,6 +51,7 @@ STATUSES = frozenset(stage.status for stage in Stage)
 SORTS = ("added", "state")
 MAX_TEXT = 500  # characters of a search
 MAX_CURSOR = 100  # characters
+IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
 
 
@@ -65,9 +67,18 @@ async def list_tasks(request: web.Request) -> web.Response:
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)  # tasks may have hundreds of files
     following = b',"next_cursor":' + dumps(page.next_cursor) if page.next_cursor else b""
-    headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
+    headers = {
+        "Content-Language": chosen,
+        "Vary": "Accept-Encoding, Accept-Language",
+        "Cache-Control": "private, no-cache",
+    }
     body = b'{"tasks":[' + b",".join(tasks) + b"]" + following + b"}"
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    response = web.Response(
+        body=body, content_type="application/json", headers=headers, zlib_executor_size=IN_A_THREAD
+    )
+    if takes_gzip(request):  # a tenth of the size: on a slow line a list is there in half the time
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
 
 
 async def _named(request: web.Request) -> Page:

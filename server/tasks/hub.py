@@ -6,6 +6,7 @@ publisher never waits for a socket, and the last word on a task is never lost.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import islice
@@ -84,10 +85,16 @@ class Waiter(Subscription):
         return self.take()[-1]
 
 
+REMEMBERED = 10.0  # seconds
+
+
 class Hub:
-    """Who watches what. All tasks are watched by subscribing to `None`."""
+    """Who watches what, and what changed lately. All tasks are watched by subscribing to `None`."""
 
     def __init__(self) -> None:
+        # When a task last changed and whether it was removed, the latest change last. Ids only: a page that
+        # connects reads their statuses anew.
+        self._changes: dict[str, tuple[float, bool]] = {}
         self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
         self._nobody_watches = asyncio.Event()
         self._closed = False
@@ -121,6 +128,21 @@ class Hub:
     def removed(self, task_id: str) -> None:
         self._offer(Removed(task_id))
 
+    def note(self, task_id: str, *, is_removed: bool = False) -> None:
+        """A task has changed, whether it is watched or not."""
+        now = time.monotonic()
+        self._changes.pop(task_id, None)
+        self._changes[task_id] = now, is_removed
+        for old, (changed_at, _) in list(islice(self._changes.items(), 2)):  # two for each that comes
+            if changed_at < now - REMEMBERED:
+                del self._changes[old]
+
+    def changed_within(self, seconds: float) -> dict[str, bool]:
+        """The tasks that changed in the last `seconds`, at most `REMEMBERED`: whether each was removed."""
+        now = time.monotonic()
+        self._changes = {name: each for name, each in self._changes.items() if each[0] >= now - REMEMBERED}
+        return {name: gone for name, (at, gone) in self._changes.items() if at >= now - seconds}
+
     def close(self) -> None:
         """End every subscription, also those that come later."""
         self._closed = True
@@ -135,6 +157,7 @@ class Hub:
             await self._nobody_watches.wait()
 
     def _offer(self, update: Update) -> None:
+        self.note(update.task_id, is_removed=isinstance(update, Removed))
         for key in (update.task_id, None):
             for subscription in self._subscriptions.get(key, ()):
                 subscription.offer(update)

@@ -38,9 +38,12 @@ export class Api extends EventTarget {
     return url
   }
 
-  /** The feed's address; like every other it carries the language. */
-  socketUrl() {
-    const url = this.url("ws")
+  /**
+   * The feed's address; like every other it carries the language.
+   * @param {string} since
+   */
+  socketUrl(since) {
+    const url = this.url("ws", { since })
     url.protocol = url.protocol.replace("http", "ws")
     return url
   }

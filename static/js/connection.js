@@ -10,6 +10,10 @@ const TICK_MS = 2_000
 const SILENCE_MS = 10_000
 /** The socket brings within this time what an answer of the server has told. */
 const LAG_MS = 1_000
+/** The socket begins with what has changed in these seconds, */
+const SINCE_S = 10
+/** so if it opens within this time after the list was asked for, nothing was missed in between. */
+const COVERED_MS = 8_000
 
 /** Fires "back" when the server answers again. */
 export class Connection extends EventTarget {
@@ -22,6 +26,7 @@ export class Connection extends EventTarget {
   #isRunning = false
   #isListed = false // a first page was loaded, which can be brought up to date
   #isTrue = false // nothing was missed since the socket opened
+  #askedAt = -Infinity // when the list was asked for that the socket is to go on from
   #isDown = false
   #checkedAt = 0 // when the silence of the open socket was last looked into
   #isChecking = false
@@ -46,11 +51,13 @@ export class Connection extends EventTarget {
     for (const type of ["visibilitychange", "resume"]) on(document, type, () => this.#check())
   }
 
-  /** Ask whether a log-in is needed, then list everything anew and keep it true. */
+  /** List everything anew and keep it true. Without a session the list is refused, and the log-in shows. */
   start() {
     this.#isRunning = true
     this.#isListed = false
-    this.#agenda.replace("session")
+    this.#askedAt = performance.now()
+    this.#agenda.replace("first")
+    this.#agenda.add("session") // for the menu: whether there is one to log out of
     this.#show()
   }
 
@@ -81,19 +88,22 @@ export class Connection extends EventTarget {
 
   #connect() {
     this.#isTrue = false
+    this.#askedAt = -Infinity
     this.#feed.start()
     this.#show()
   }
 
   #opened() {
     this.#isDown = false
-    this.#agenda.add(this.#isListed ? "deep" : "first")
+    if (performance.now() - this.#askedAt < COVERED_MS) this.#isTrue = true
+    else this.#agenda.add(this.#isListed ? "deep" : "first")
     this.#show()
   }
 
   #lost() {
     this.#isDown = true
     this.#isTrue = false
+    this.#askedAt = -Infinity
     this.#isChecking = false
     this.#check()
     this.#show()
@@ -108,20 +118,21 @@ export class Connection extends EventTarget {
 
   /** Ask for news that the socket may have missed: it is down, or may be dead. */
   #check() {
-    if (!this.#isRunning || this.#agenda.has("session")) return void this.#agenda.go()
+    if (!this.#isRunning || !this.#isListed) return void this.#agenda.go()
     this.#isChecking = this.#feed.isOpen
     this.#checkedAt = performance.now()
-    this.#agenda.add(this.#isListed ? "look" : "first")
+    this.#agenda.add("look")
   }
 
   /** @param {{question: string, result: unknown}} answer */
   #answered({ question, result }) {
     const isBack = this.#problem !== ""
     this.#problem = ""
-    if (question === "session") this.#feed.start()
+    const isFirst = question === "first" && !this.#isListed
+    if (isFirst) this.#isListed = true
+    if (isFirst) this.#feed.start(String(SINCE_S))
     else if (isBack) this.#feed.hurry()
     if (isBack) this.dispatchEvent(new Event("back"))
-    if (question === "first") this.#isListed = true
     if (question === "first" || question === "deep") {
       this.#isTrue = this.#feed.isOpen && !this.#agenda.has("deep")
     }

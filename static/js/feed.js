@@ -23,7 +23,10 @@ export class Feed extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} for the handshake, or for the next try */
   #timer
 
-  /** @param {() => URL} url  asked anew for each connection: the language may have changed */
+  /** Seconds: the socket is to begin with what changed so lately; "": with what changes from now on. */
+  #since = ""
+
+  /** @param {(since: string) => URL} url  asked anew for each connection: the language may have changed */
   constructor(url) {
     super()
     this.#url = url
@@ -33,9 +36,13 @@ export class Feed extends EventTarget {
     return this.#socket?.readyState === WebSocket.OPEN
   }
 
-  /** Connect, in place of a socket that may be open. */
-  start() {
+  /**
+   * Connect, in place of a socket that may be open.
+   * @param {string} [since]  for the first try
+   */
+  start(since = "") {
     this.stop()
+    this.#since = since
     this.#isRunning = true
     this.#failures = 0
     this.#connect()
@@ -55,7 +62,8 @@ export class Feed extends EventTarget {
   }
 
   #connect() {
-    const socket = new WebSocket(this.#url())
+    const socket = new WebSocket(this.#url(this.#since))
+    this.#since = ""
     this.#socket = socket
     const listen = (/** @type {string} */ type, /** @type {(event: any) => void} */ then) =>
       socket.addEventListener(type, (event) => this.#socket === socket && then(event))

@@ -68,14 +68,14 @@ export const source = new Source(api, filter)
 export const pages = new Pages(source, filter, tasks, list)
 export const checks = new Checks(source, pages, tasks, list, () => rows.ids)
 export const agenda = new Agenda({
-  session: (signal) => session.check(signal),
   first: (signal) => pages.first(signal),
+  session: (signal) => session.check(signal),
   deep: (signal) => checks.deep(signal),
   look: (signal) => checks.look(signal),
   judge: (signal) => checks.judge(signal),
   more: (signal) => pages.more(signal),
 })
-export const feed = new Feed(() => api.socketUrl())
+export const feed = new Feed((since) => api.socketUrl(since))
 export const connection = new Connection(feed, agenda, i18n)
 export const intake = new Intake(
   api,

@@ -35,6 +35,38 @@ def sockets(api: FakeApi) -> int:
     return len([request for request in api.requests if request.startswith("GET /ws")])
 
 
+async def test_the_list_is_asked_for_once_and_the_socket_brings_what_changed_meanwhile(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put_many(60)
+    for name in ("kept", "deleted"):
+        await api.put(name)
+    api.opens_sockets.clear()
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await expect(row(page, "deleted")).to_be_visible()
+        await api.remove("deleted")
+        await api.put("kept", "download", progress=30)
+        await api.put("new")
+        api.opens_sockets.set()
+        await is_live(page)
+        await expect(row(page, "kept")).to_contain_text("30%")
+        await expect(row(page, "new")).to_be_visible()
+        await expect(row(page, "deleted")).to_have_count(0)
+        assert len(listings(api)) == 1
+
+
+async def test_a_socket_that_opens_too_late_to_know_what_changed_lists_anew(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("kept")
+    api.opens_sockets.clear()
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True) as page:
+        await page.clock.run_for(9_000)
+        api.opens_sockets.set()
+        await is_live(page)
+        assert len(listings(api)) > 1
+
+
 async def test_without_the_socket_the_page_polls_says_so_and_comes_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -30,7 +30,7 @@ async def open_settings(page: Page) -> None:
     await page.get_by_role("menuitem", name="设置").click()
 
 
-async def test_before_a_log_in_nothing_is_asked_that_needs_one(api: FakeApi, open_page: OpenPage) -> None:
+async def test_before_a_log_in_nothing_but_the_list_is_asked_for(api: FakeApi, open_page: OpenPage) -> None:
     api.token = TOKEN
     await api.put("a", "download")
     async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
@@ -39,7 +39,7 @@ async def test_before_a_log_in_nothing_is_asked_that_needs_one(api: FakeApi, ope
         await log_in(page, "wrong")
         await expect(page.locator("#login-problem")).to_have_text("令牌不正确，请检查后重试。")
         asked = [request.split("?")[0] for request in api.requests if "/static/" not in request]
-        assert asked == ["GET /", "GET /api/session", "POST /api/session"]
+        assert asked == ["GET /", "GET /api/tasks", "POST /api/session"]
         await log_in(page, TOKEN)
         await expect(row(page, "a")).to_be_visible()
         await is_live(page)

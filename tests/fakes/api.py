@@ -64,6 +64,9 @@ class FakeApi:
         self.answers.set()
         self._sockets: dict[web.WebSocketResponse, str] = {}  # -> language
         self._dead: set[web.WebSocketResponse] = set()
+        self.opens_sockets = asyncio.Event()  # cleared: a handshake has to wait
+        self.opens_sockets.set()
+        self._told: dict[str, Task] = {}  # the last message about each task
         self.cookies: list[dict[str, Any]] = []
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
@@ -124,6 +127,7 @@ class FakeApi:
         await self._tell(task)
 
     async def _tell(self, message: Task) -> None:
+        self._told[message["task_id"]] = message
         for socket, language in tuple(self._sockets.items()):
             if socket not in self._dead:
                 await socket.send_str(json.dumps(localized(message, language)))
@@ -261,8 +265,12 @@ class FakeApi:
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
         if not self.takes_sockets:
             raise web.HTTPServiceUnavailable
+        await self.opens_sockets.wait()
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        if "since" in request.query:
+            for message in self._told.values():
+                await socket.send_str(json.dumps(localized(message, request.query["lang"])))
         self._sockets[socket] = request.query["lang"]
         async for _ in socket:
             pass

@@ -199,8 +199,9 @@ class Relay:
                         self._removals.removed(task_id)
                 case LoggedOut(session_id):
                     self._store.sessions.heard(session_id)
-                case Changed(task_id, revision) if self._hub.is_watched(task_id):
-                    if revision > self._read.get(task_id, 0):
+                case Changed(task_id, revision):
+                    self._hub.note(task_id)
+                    if self._hub.is_watched(task_id) and revision > self._read.get(task_id, 0):
                         self._due[task_id] = max(revision, self._due.get(task_id, 0))
                         self._wake.set()
 
