@@ -56,6 +56,30 @@ async def test_a_playlist_without_an_end_that_does_not_go_on_is_a_film(
     assert len(site.seen(BROADCAST)) == 3, "the playlist that was read for that goes along"
 
 
+async def test_a_film_whose_playlist_has_no_end_is_a_film_by_its_own_link_too(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
+    """All of it: a broadcast is recorded from its newest segments on, and refused unless it is asked for."""
+    outcome = await jobs.download(
+        tmp_path / "t", site.url(f"{BROADCAST}?step=20&quiet=20&gone=999"), outputs=["video"]
+    )
+    assert (await film(outcome.file("video"))).duration == pytest.approx(20, abs=0.3)
+    assert "live" not in outcome.last["video_info"]
+
+
+@pytest.mark.parametrize("page", [False, True])
+@pytest.mark.parametrize("live", ["reject", "record", "wait"])
+@pytest.mark.parametrize("tags", ["", "#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n"])
+async def test_a_playlist_that_is_empty_is_a_broadcast_that_has_not_begun(
+    jobs: Jobs, shelf: Shelf, tmp_path: Path, tags: str, live: str, page: bool
+) -> None:
+    url = shelf.put("a.m3u8", f"#EXTM3U\n{tags}".encode(), "application/vnd.apple.mpegurl")
+    if page:
+        body = '<html><head><title>A</title></head><body><video src="a.m3u8"></video></body></html>'
+        url = shelf.put("page", body.encode(), "text/html")
+    assert broken(await jobs.download(tmp_path / "t", url, live=live)) == ("not_live", False, None)
+
+
 async def test_a_playlist_that_has_an_end_is_read_no_more_often_for_that(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:

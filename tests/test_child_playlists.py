@@ -4,9 +4,11 @@ from pathlib import Path
 
 from server.child.source.playlists import is_one, readable
 from tests.jobs import Jobs
+from tests.shelf import Shelf
 from tests.site import Site, probe
 
 WITH_A_GAP = b"""#EXTM3U
+#EXT-X-TARGETDURATION:1
 #EXT-X-MEDIA-SEQUENCE:7
 #EXTINF:1.0,
 a.ts
@@ -19,6 +21,7 @@ c.ts
 #EXT-X-ENDLIST
 """
 WITHOUT = b"""#EXTM3U
+#EXT-X-TARGETDURATION:1
 #EXT-X-MEDIA-SEQUENCE:7
 #EXTINF:1.0,
 a.ts
@@ -39,6 +42,31 @@ def test_everything_else_is_left_as_it_is() -> None:
     assert readable(b"\xef\xbb\xbf" + WITHOUT) == WITHOUT
     assert is_one(b"\xef\xbb\xbf#EXTM3U")
     assert not is_one(b"\xef\xbb\xbf<html>")
+
+
+def test_a_list_of_segments_gets_the_target_duration_that_it_lacks() -> None:
+    listed = b"#EXTM3U\n#EXTINF:1.5,\na.ts\n#EXTINF:2.2,\nb.ts\n"
+    assert readable(listed) == listed.replace(b"#EXTM3U\n", b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n")
+    assert readable(b"#EXTM3U\n") == b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
+    ended = b"#EXTM3U\n#EXTINF:1,\na?b\n#EXT-X-ENDLIST\n"
+    assert b"#EXT-X-TARGETDURATION:1\n" in readable(ended)
+
+
+def test_a_list_of_files_or_of_lists_gets_none() -> None:
+    for page in (
+        b"#EXTM3U\n#EXTINF:123,An artist - A title\nhttp://a.test/a.mp3\n",
+        b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nb.m3u8\n",
+    ):
+        assert readable(page) == page
+
+
+async def test_a_film_whose_playlist_lacks_its_target_duration_is_downloaded(
+    jobs: Jobs, site: Site, shelf: Shelf, tmp_path: Path
+) -> None:
+    listed = "".join(f"#EXTINF:1,\n{site.url(f'/hls/ts/{n}.ts')}\n" for n in range(4))
+    url = shelf.put("a.m3u8", f"#EXTM3U\n#EXT-X-VERSION:3\n{listed}#EXT-X-ENDLIST\n".encode())
+    outcome = await jobs.download(tmp_path / "t", url, outputs=["video"])
+    assert (await probe(outcome.file("video"))).pictures == 100
 
 
 async def test_a_broadcast_with_a_gap_is_had_without_it(jobs: Jobs, site: Site, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +13,7 @@ import pytest
 
 from server.child.media import recording
 from server.child.process.failed import JobFailed
-from tests.jobs import Jobs, Outcome, broken, told
+from tests.jobs import Jobs, Outcome, broken, running_jobs, told
 from tests.shelf import Shelf
 from tests.site import Site, open_site
 from tests.site import probe as film
@@ -28,6 +28,13 @@ async def inside(media: Path) -> AsyncIterator[Site]:
     """A site that nobody may be sent to."""
     async with open_site(media, 0, "127.0.0.2") as site:
         yield site
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Jobs]:
+    """Jobs that look after three seconds of silence whether a broadcast goes on, and as long for that."""
+    with running_jobs(SILENT="3") as jobs:
+        yield jobs
 
 
 async def record(jobs: Jobs, folder: Path, url: str, **wishes: Any) -> Outcome:
@@ -65,6 +72,55 @@ async def test_what_is_asked_for_is_made_of_a_recording(jobs: Jobs, site: Site, 
     assert outcome.file("video").name == "video.mkv"
     assert (await film(outcome.file("audio"))).duration == pytest.approx(segments(site), abs=0.3)
     assert outcome.last["video_info"]["live"] is True
+
+
+async def test_a_broadcast_that_stops_without_an_end_is_recorded_once_and_ends_by_itself(
+    impatient: Jobs, site: Site, tmp_path: Path
+) -> None:
+    outcome = await record(
+        impatient, tmp_path / "t", site.url(f"{BROADCAST}?quiet=9&gone=999"), outputs=["video"]
+    )
+    assert (await film(outcome.file("video"))).duration == pytest.approx(segments(site), abs=0.3)
+    fetched = [request.path for request in site.requests if request.path.startswith("/hls/long/")]
+    assert len(fetched) == len(set(fetched)), "the newest segment is not there twice"
+    assert fetched[-1] == "/hls/long/8.ts"
+    assert "nothing has come for 3 s" in outcome.log
+
+
+async def test_nobody_is_believed_of_a_broadcast_that_has_fallen_silent(
+    impatient: Jobs, shelf: Shelf, site: Site, tmp_path: Path
+) -> None:
+    """Its extractor says that it is live, for as long as one asks it."""
+    stream = {"url": site.url(f"{BROADCAST}?quiet=9&gone=999"), "protocol": "m3u8_native", "ext": "mp4"}
+    live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
+    url = shelf.put("told/it", json.dumps(live).encode(), "application/json")
+    outcome = await record(impatient, tmp_path / "t", url, outputs=["video"])
+    fetched = [request.path for request in site.requests if request.path.startswith("/hls/long/")]
+    assert len(fetched) == len(set(fetched))
+    assert (await film(outcome.file("video"))).duration == pytest.approx(len(fetched), abs=0.3)
+
+
+async def test_a_recording_that_was_killed_in_a_silence_does_not_take_up_its_last_segment_again(
+    impatient: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    await leave_recorded(media / "video.mp4", tmp_path / "t")
+    outcome = await record(
+        impatient, tmp_path / "t", site.url(f"{BROADCAST}?step=9&quiet=9&gone=999"), outputs=["video"]
+    )
+    assert (await film(outcome.file("video"))).duration == pytest.approx(4, abs=0.3)
+    assert not segments(site)
+
+
+async def test_a_playlist_that_cannot_be_read_is_not_taken_for_ended(
+    impatient: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
+    await leave_recorded(media / "video.mp4", tmp_path / "t")
+    busy = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?busy=0&back=99')}")
+    assert broken(await record(impatient, tmp_path / "t", busy)) == ("extraction_failed", True, None)
+    busy = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?busy=1&back=99')}")  # when it is looked at
+    assert broken(await record(impatient, tmp_path / "t", busy)) == ("http_503", True, None)
+    gone = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?gone=0')}")
+    assert (await record(impatient, tmp_path / "t", gone)).last["kind"] == "produced"
 
 
 async def test_sound_alone_is_all_that_is_recorded_for_sound_alone(

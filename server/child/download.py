@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -68,8 +69,14 @@ _ESTIMATED: Final = ("aac", "mp3", "mpg", "ts")
 
 LONGEST_TITLE: Final = 300
 """Characters of a chapter's title that the server is told; its tags have all of it."""
+_NOTHING_THERE: Final = ("no_media", "unsupported_url")
+"""What extractors say of a page if they pass over a playlist that they cannot read."""
 
 _FULL = 0.9  # of `max_filesize`: a recording ends there, so that the file made of it stays below the limit
+
+
+class FinishAsked(Exception):
+    """A client ends the recording while it is waited for more of it."""
 
 
 class Download:
@@ -117,7 +124,9 @@ class Download:
         recorded = self._has_recorded()
         info = self._extract_or_recall(engine, recorded=recorded)
         if recorded and not recording.is_live(info):
-            return self._keep_earlier(engine, info)
+            if not (info and self._goes_on(engine, info, silent=True)):
+                return self._keep_earlier(engine, info)
+            info = broadcasts.as_live(info)
         try:
             return self._load_some(engine, info)
         except Exception:
@@ -193,13 +202,23 @@ class Download:
         """Empty if what earlier attempts recorded is all there will be: the page is gone, or does not answer
         and the recording is to be finished.
         """
+        before = engine.trail.passing
         try:
-            return self._extract(engine)
+            info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
-            may_come = classify(error, engine.trail).retryable and not self._finish_asked.is_set()
-            if may_come or not recorded:
-                raise
-            return {}
+            met: Exception | None = error
+        else:
+            met = broadcasts.unread(info) if recorded else None
+        if met is None:
+            return info
+        failure = classify(met, engine.trail)
+        if recorded and failure.code in _NOTHING_THERE and engine.trail.passing > before:
+            met = JobFailed("extraction_failed", "the playlist of the broadcast could not be read")
+            failure = classify(met)
+        may_come = failure.retryable and not self._finish_asked.is_set()
+        if may_come or not recorded:
+            raise met
+        return {}
 
     def _has_recorded(self) -> bool:
         return recording.is_anything(self._directory, self._job.ffmpeg)
@@ -353,8 +372,8 @@ class Download:
                 self._finish_asked.set()
             self._reporter.download(self._meter, {"speed": came_in / (time.monotonic() - began)})
 
-        def again() -> list[dict[str, Any]] | None:
-            return self._still_live(engine, streams)
+        def again(silent: bool) -> list[dict[str, Any]] | None:
+            return self._still_live(engine, streams, silent=silent)
 
         has_ended = partial(broadcasts.have_ended, engine)
         if self._has_recorded() and has_ended(streams):
@@ -363,19 +382,33 @@ class Download:
             streams, self._finish_asked, partial(self.throttle.pace, stops=False)
         )
 
-    def _still_live(self, engine: Engine, streams: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    def _still_live(
+        self, engine: Engine, streams: list[dict[str, Any]], *, silent: bool
+    ) -> list[dict[str, Any]] | None:
         """The streams to record after an interruption, None if the broadcast is over.
 
         `streams` again if the source cannot tell at the moment.
         """
+        before = engine.trail.passing
         try:
             info = self._extract(engine)
         except (DownloadError, JobFailed) as error:
-            may_go_on = classify(error, engine.trail).retryable and not broadcasts.have_ended(engine, streams)
-            return streams if may_go_on else None
-        following = parts.chosen(info)
-        is_over = not recording.is_live(info) or broadcasts.have_ended(engine, following)
-        return None if is_over else following
+            failure, missed = classify(error, engine.trail), engine.trail.passing > before
+            is_busy = failure.retryable or (failure.code in _NOTHING_THERE and missed)
+            return streams if is_busy and not broadcasts.have_ended(engine, streams) else None
+        if (unread := broadcasts.unread(info)) and not broadcasts.is_gone(unread):
+            return streams
+        return parts.chosen(info) if self._goes_on(engine, info, silent=silent) else None
+
+    def _goes_on(self, engine: Engine, info: dict[str, Any], *, silent: bool) -> bool:
+        def tick() -> None:
+            self.moved()
+            if self._finish_asked.is_set():
+                raise FinishAsked
+
+        with suppress(FinishAsked):
+            return broadcasts.may_go_on(engine, info, parts.chosen(info), tick, silent=silent)
+        return False
 
     def _keep_recorded(
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None = None

@@ -2,8 +2,12 @@
 
 A child that reads a web page loads each extractor: a third of a second of CPU, which tests would pay a
 hundred times. The service does not load them in advance, to save memory.
+
+`SILENT` in the environment is the seconds after which a recording looks whether its broadcast goes on, and
+for which it looks.
 """
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +26,11 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True, "cachedir": False, "js_runtimes": {}}) as ydl:
         for extractor in ydl._ies.values():
             list(extractor.extract_from_webpage(ydl, "http://warm.invalid/", ""))
+    if silent := os.environ.get("SILENT"):
+        from server.child.media import recording
+        from server.child.source import broadcasts
+
+        recording._SILENT = broadcasts._LONGEST_RECORDED = float(silent)  # type: ignore[misc]
     return _warm(job, ffmpeg, deno)
 
 

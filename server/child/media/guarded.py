@@ -52,6 +52,10 @@ def is_possible(stream: Mapping[str, Any]) -> bool:
     return protocol in (*_HLS, *_PLAIN) or stream["url"].startswith(_RTMP_WITHIN)
 
 
+def is_hls(stream: Mapping[str, Any]) -> bool:
+    return determine_protocol(stream) in _HLS
+
+
 def is_rtmp(stream: Mapping[str, Any]) -> bool:
     """Whether it is plain RTMP: other kinds use HTTP, TLS, or a cipher of their own."""
     return str(stream["url"]).startswith("rtmp://")

@@ -23,6 +23,7 @@ from server.child.media.guarded import Streams
 from server.child.media.joining import concatenation
 from server.child.media.parts import Part
 from server.child.media.probe import Media
+from server.child.network.proxy import Proxy
 from server.child.process.failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import SHORTEST_PAUSE
@@ -37,6 +38,7 @@ _WHOLE: Final = f"{PIECE}whole"  # the piece that is kept instead of all others
 _LIST: Final = "recorded.ffconcat"
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds; longer than the reporter's pause, which defers reports
 _GRACE: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
+_SILENT: Final = 45.0  # seconds without a byte of an HLS, after which nobody but its playlist is believed
 _MISSING: Final = 20  # segments in a row; ffmpeg 7 asks for the next for ever when a DASH is over
 _HEADER: Final = 8192  # bytes; a piece that is no larger is empty, and its name is used again
 # Messages of an ffmpeg whose broadcast broke off; its exit status is 0 all the same.
@@ -88,8 +90,9 @@ class Recording:
     """`on_size` gets the bytes of all pieces, and of this attempt's, whenever they grow.
 
     What `on_size` raises ends the recording; so does a piece as large as a file may be, which is kept.
-    `again` is called after an interruption, and returns the streams to go on with, or None if the broadcast
-    is over. `has_ended` says whether streams have an end by now. `jar` are yt-dlp's cookies.
+    `again` is called after an interruption, with whether nothing more came although ffmpeg ran, and returns
+    the streams to go on with, or None if the broadcast is over. `has_ended` says whether streams have an end
+    by now. `jar` are yt-dlp's cookies.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Recording:
         job: Job,
         log: Log,
         on_size: Callable[[int, int], None],
-        again: Callable[[], Streams | None],
+        again: Callable[[bool], Streams | None],
         has_ended: Callable[[Streams], bool],
         jar: Any,
     ) -> None:
@@ -111,6 +114,7 @@ class Recording:
         self._jar = jar
         self._size = self._earlier = self._measure()
         self._grew = False
+        self._fell_silent = False
         self._goes_on_with: Streams | None = None
 
     def run(self, streams: Streams, finish: Event, pace: Callable[[int], None]) -> None:
@@ -120,7 +124,7 @@ class Recording:
             fruitless = 0 if self._grew else fruitless + 1
             if fruitless == len(PAUSES) or finish.wait(PAUSES[fruitless]):
                 return
-            following = self._again()
+            following = self._again(self._fell_silent)
             if following is None:
                 return
             streams = following
@@ -131,28 +135,37 @@ class Recording:
         path = self._directory / _IN_DOUBT if goes_on else piece
         self._log.write(f"recording into {piece.name}")
         self._goes_on_with = streams if goes_on else None
-        self._size, self._grew = self._measure(), False
+        self._size, self._grew, self._fell_silent = self._measure(), False, False
         with guarded.way_to(streams, pace, self._job.proxy, self._jar) as server:
             command = self._command(streams, path, server, goes_on=goes_on)
             with guarded.running(command, server, self._log) as run:
-                self._watch(run, finish, server)
-        _keep_once(self._directory, is_whole=run.program.returncode == 0)
-        return self._is_over(run) or finish.is_set()
+                self._watch(run, finish, server, is_hls=any(map(guarded.is_hls, streams)))
+        _keep_once(self._directory, is_whole=run.program.returncode == 0 and not self._fell_silent)
+        return (self._is_over(run) and not self._fell_silent) or finish.is_set()
 
-    def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server) -> None:
-        """Return when ffmpeg has ended, or does not end after `finish`, or only misses segments."""
+    def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server, *, is_hls: bool) -> None:
+        """Return when ffmpeg has ended, or does not end after `finish`, or only misses segments.
+
+        Also when an HLS falls silent: ffmpeg would reload a playlist that no longer grows a thousand times.
+        """
         deadline: float | None = None
-        missing = 0
+        shut, missing, heard = False, 0, time.monotonic()
         while _runs(run.program):
             if self._look(server):
-                missing = run.missing
+                missing, heard = run.missing, time.monotonic()
             if run.missing - missing >= _MISSING:
                 return
-            if deadline is None and finish.is_set() and self._size:
-                deadline = time.monotonic() + _GRACE
-                _ask_to_end(run.program)
+            if is_hls and not self._fell_silent and time.monotonic() - heard > _SILENT:
+                self._log.write(f"nothing has come for {_SILENT:.0f} s")
+                self._fell_silent = True
+            if deadline is None and (self._fell_silent or (finish.is_set() and self._size)):
+                deadline = time.monotonic() + (0 if self._fell_silent else _GRACE)
+                _ask_to_end(run.program)  # it listens only when something comes
             elif deadline is not None and time.monotonic() > deadline:
-                return
+                if shut or not isinstance(server, Proxy):
+                    return
+                # Without its playlist ffmpeg ends, and writes what it has; a kill would cost the last second.
+                deadline, shut, server.ended = time.monotonic() + 3 * _GRACE, True, True
         self._look(server)
 
     def _look(self, server: guarded.Server) -> bool:

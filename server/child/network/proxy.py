@@ -60,7 +60,8 @@ class Proxy(ThreadingTCPServer):
     `upstream` is the operator's proxy. `cookies` returns the `Cookie` header for a plain HTTP request: ffmpeg
     does not send its cookies to a proxy. `told` are the domains of the cookies that ffmpeg got for HTTPS,
     with a leading dot if subdomains get them too. `sign` is what no source knows. `refused` is why the last
-    target was refused, `failed` the error of the last connection that could not be made.
+    target was refused, `failed` the error of the last connection that could not be made. Once it has `ended`
+    nothing more is asked for, and whoever asks is told that it is gone.
     """
 
     daemon_threads = True
@@ -85,6 +86,7 @@ class Proxy(ThreadingTCPServer):
         self.sign = secrets.token_urlsafe(24)
         self.refused: AddressBlocked | JobFailed | None = None
         self.failed: Exception | None = None
+        self.ended = False
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.1,), name="proxy", daemon=True).start()
@@ -129,7 +131,9 @@ class _Request(BaseHTTPRequestHandler):
     def _connect(self, url: str, scheme: str, way: Dial) -> socket.socket | None:
         """A connection to the host of `url`, by `way`; None after an error response was sent instead."""
         status = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
-        if self._is_ours():
+        if self.server.ended:
+            status = HTTPStatus.GONE
+        elif self._is_ours():
             try:
                 return way(*_endpoint(url, scheme))
             except (AddressBlocked, JobFailed) as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from yt_dlp.networking import exceptions as network
 
 from server.child.source import walls
+from server.codes import PASSING_STATUSES
 
 _REMEMBERED = 100
 
@@ -59,12 +60,19 @@ class Trail:
 
     def __init__(self, url: str = "") -> None:
         self.url = url
+        self.passing = 0
+        """How many network errors were met after which another attempt may help."""
+
         self.seen: str | None = None
         self._met: deque[tuple[str, tuple[Fact, ...]]] = deque(maxlen=_REMEMBERED)
 
     def note(self, error: network.RequestError, **known: bool) -> None:
         """`known` are fields of `Fact`. May be called from any thread."""
         self._met.append((str(error), tuple(Fact.of(link, **known) for link in chain(error))))
+        is_http = isinstance(error, network.HTTPError)
+        self.passing += (
+            error.status in PASSING_STATUSES if is_http else isinstance(error, network.TransportError)
+        )
 
     def told_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
         """The last error whose message is in `words`: that message, and the facts; empty if there is none."""

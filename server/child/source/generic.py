@@ -79,5 +79,6 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
             first = next(variant for variant in left if determine_protocol(variant) == "m3u8_native")
             left = [variant for variant in left if variant is not first]
         info["formats"] = whole if lose_something(left, whole) else left
-        if info.get("live_status") == "is_live" and b"#EXT-X-ENDLIST" in self._head:
-            del info["live_status"]  # an empty playlist that has ended
+        if self._configuration_arg("is_live", [None])[0] is None:
+            # yt-dlp's guess: films have no end either, and `source.broadcasts` looks whether it grows.
+            info.pop("live_status", None)

@@ -5,12 +5,22 @@ it. yt-dlp does, and takes the failure for a hole in the film.
 """
 
 import codecs
+import math
 import re
 from collections.abc import Iterator
 from typing import Final
 
 _HEAD: Final = b"#EXTM3U"
 _GAP: Final = b"#EXT-X-GAP"
+# Tags of media playlists alone (RFC 8216, 4.3.3); other programs write lists of files with #EXTINF.
+_OF_SEGMENTS: Final = re.compile(
+    rb"^#EXT-X-(?:MEDIA-SEQUENCE|DISCONTINUITY-SEQUENCE|ENDLIST|PLAYLIST-TYPE|MAP|BYTERANGE|KEY)"
+    rb"|^#EXTINF:[^\n]*\n(?:#[^\n]*\n)*[^#\n]*\.(?:ts|m4s)\b",
+    re.MULTILINE,
+)
+_OF_LISTS: Final = re.compile(rb"^#EXT-X-(?:TARGETDURATION|STREAM-INF|MEDIA:)", re.MULTILINE)
+_LINK: Final = re.compile(rb"^[^#\s]", re.MULTILINE)
+_LENGTH: Final = re.compile(rb"^#EXTINF:\s*(\d{1,6}(?:\.\d+)?)", re.MULTILINE)
 _NUMBER: Final = re.compile(rb"#EXT-X-MEDIA-SEQUENCE:\s*(\d+)")
 _OF_SEGMENT: Final = (b"#EXTINF", b"#EXT-X-BYTERANGE", b"#EXT-X-PROGRAM-DATE-TIME", _GAP)
 
@@ -20,8 +30,16 @@ def is_one(begin: bytes) -> bool:
 
 
 def readable(playlist: bytes) -> bytes:
-    """The segment after a gap gets its number written out: it may be its IV (RFC 8216, 5.2)."""
+    """The segment after a gap gets its number written out: it may be its IV (RFC 8216, 5.2).
+
+    A list of segments that lacks its target duration gets one, by which yt-dlp tells it from a list of lists.
+    So does an empty one: a broadcast that has not begun.
+    """
     page = playlist.removeprefix(codecs.BOM_UTF8)
+    if (_OF_SEGMENTS.search(page) or not _LINK.search(page)) and not _OF_LISTS.search(page):
+        lengths = [float(length) for length in _LENGTH.findall(page)]
+        target = b"\n#EXT-X-TARGETDURATION:%d" % max([1, *map(math.ceil, lengths)])
+        page = page.replace(_HEAD, _HEAD + target, 1)
     return b"\n".join(_lines(page)) + b"\n" if _GAP in page else page
 
 
