@@ -2,7 +2,7 @@
 // Compares what is shown with the server: after a gap in the feed, when the feed has been silent for long, and for
 // tasks of which only the server can say whether they match a search.
 
-import { FIRST_PAGE } from "./pages.js"
+import { FIRST_PAGE } from "./source.js"
 import { isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */

@@ -5,9 +5,6 @@ import { LARGEST_PAGE } from "./source.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
-/** Few tasks, so that the first page comes fast. */
-export const FIRST_PAGE = 50
-
 export class Pages {
   #source
   #filter
@@ -40,7 +37,7 @@ export class Pages {
   async first(signal) {
     const { rule } = this.#filter
     this.#tasks.listen()
-    const page = await this.#source.page({ limit: FIRST_PAGE }, { signal })
+    const page = await this.#source.first({ signal })
     this.#tasks.mergeAll(page.tasks)
     this.#list.reset(rule, [])
     this.#list.edge = null

@@ -41,14 +41,17 @@ import { View } from "./view.js"
 
 export const i18n = new I18n()
 await i18n.start()
-i18n.translate(document)
 
 export const api = new Api(i18n)
+export const filterForm = byId("filter", HTMLFormElement)
+export const filter = new Filter(filterForm)
+export const source = new Source(api, filter)
+source.begin()
+i18n.translate(document)
+
 export const session = new Session(api, i18n)
 export const settings = new Settings({ i18n, api, session })
 export const tasks = new Tasks()
-export const filterForm = byId("filter", HTMLFormElement)
-export const filter = new Filter(filterForm)
 export const list = new TaskList()
 export const view = new View(list)
 export const listRoot = byId("tasks", HTMLElement)
@@ -64,7 +67,6 @@ export const plane = new Plane(
 )
 /** @type {Rows} */
 export const rows = new Rows(listRoot, view, tasks, plane)
-export const source = new Source(api, filter)
 export const pages = new Pages(source, filter, tasks, list)
 export const checks = new Checks(source, pages, tasks, list, () => rows.ids)
 export const agenda = new Agenda({

@@ -3,14 +3,18 @@
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
-/** @typedef {{signal: AbortSignal, patience?: number}} How */
+/** @typedef {{signal?: AbortSignal, patience?: number}} How */
 
+/** Few tasks, so that the first page comes fast. */
+export const FIRST_PAGE = 50
 /** The most tasks that the server returns at once. */
 export const LARGEST_PAGE = 200
 
 export class Source {
   #api
   #filter
+  /** The first page, asked for by `begin`, and for which rule. @type {{rule: object, page: Promise<Page>} | null} */
+  #early = null
 
   /**
    * @param {import("./api.js").Api} api
@@ -19,6 +23,26 @@ export class Source {
   constructor(api, filter) {
     this.#api = api
     this.#filter = filter
+  }
+
+  /** Ask for the first page before anybody waits for it: while it is on its way, the parts of the page are made. */
+  begin() {
+    const page = this.page({ limit: FIRST_PAGE }, {})
+    page.catch(() => {}) // whoever waits for it is told
+    this.#early = { rule: this.#filter.rule, page }
+  }
+
+  /**
+   * The first page.
+   * @param {How} how
+   */
+  async first(how) {
+    const early = this.#early
+    this.#early = null
+    const isAsked = early?.rule === this.#filter.rule
+    const page = await (isAsked ? early?.page : undefined) ?? await this.page({ limit: FIRST_PAGE }, how)
+    how.signal?.throwIfAborted()
+    return page
   }
 
   /**

@@ -40,6 +40,28 @@ async def test_a_first_visit_is_small_and_a_second_one_comes_from_the_cache(
         await other.close()
 
 
+@pytest.mark.long
+async def test_a_second_visit_shows_the_list_after_two_round_trips_and_asks_for_it_once(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """So long a round trip that nothing else counts; `make bench` measures the milliseconds."""
+    await api.put_many(200)
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        session = await page.context.new_cdp_session(page)
+        await session.send("Network.enable")
+        slow = {"offline": False, "latency": 1_000, "downloadThroughput": 200_000, "uploadThroughput": -1}
+        await session.send("Network.emulateNetworkConditions", slow)
+        await page.goto("about:blank")
+        before = len(api.requests)
+        await page.goto(api.url, wait_until="commit")
+        await page.locator(".row").first.wait_for()
+        assert await page.evaluate("performance.now()") < 3_000
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        asked = [request.split("?")[0] for request in api.requests[before:]]
+        assert asked.count("GET /api/tasks") == 1
+        assert not [request for request in asked if "/static/" in request]
+
+
 @asynccontextmanager
 async def _early(page: Page, url: str) -> AsyncIterator[None]:
     """The page is there, and its scripts come afterwards.
