@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ import pytest
 from server.backends.sqlite import open_store
 from server.errors import StorageFailed
 from server.files.data_dir import DataDir
+from server.files.local import LocalFiles
 from server.files.names import short_of
+from server.files.workplace import LocalWorkplace
+from server.models import Stage, TaskStatus
 from server.tasks import janitor
 from tests.examples import new_task
 from tests.inside import TASK, Inside, inside
@@ -238,6 +241,31 @@ async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_ans
         with pytest.raises(StorageFailed):
             async with asyncio.timeout(10):
                 await store.add(new_task())
+
+
+async def test_nothing_is_swept_from_a_directory_that_took_the_place_of_another(folder: Folder) -> None:
+    task = "11111111-1111-4111-8111-111111111111"
+
+    class Nobodys:
+        async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+            return {}
+
+        async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+            return []
+
+    workplace = LocalWorkplace(folder.path)
+    workplace.prepare()
+    lock = folder.path / "clipwire.lock"
+    lock.touch()
+    workplace.data.keep_watch_of(lock)
+    folder.copy()
+    (folder.path / "files" / task).mkdir()
+    await LocalFiles(workplace).sweep(Nobodys())
+    assert (folder.path / "files" / task).exists()
+    folder.put_back()
+    (folder.path / "files" / task).mkdir()
+    await LocalFiles(workplace).sweep(Nobodys())
+    assert not (folder.path / "files" / task).exists()
 
 
 async def test_cookies_are_not_stored_in_a_directory_that_took_the_place_of_another(folder: Folder) -> None:

@@ -55,6 +55,8 @@ class Sweep:
                     await self._sweep(batch, partial=directory == self._workplace.works)
 
     async def _sweep(self, task_ids: list[str], *, partial: bool) -> None:
+        if await self._workplace.trouble():  # these may be the tasks of another server, which has its own
+            return
         stages = await self._tasks.stages(task_ids)
         for task_id in task_ids:
             try:

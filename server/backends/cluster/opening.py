@@ -306,11 +306,7 @@ def _chores(common: _Common, tasks: Tasks) -> Chores:
 
     chores.add("removals", EVERY_20_SECONDS, remove)
 
-    async def remove_orphans() -> None:
-        if not await common.workplace.trouble():  # the files of another installation may be in its place
-            await common.files.remove_orphans(store)
-
-    chores.add("orphans", EVERY_6_HOURS, remove_orphans)
+    chores.add("orphans", EVERY_6_HOURS, partial(common.files.remove_orphans, store))
     if hours := settings.downloads.retention_hours:
         expire = partial(remove_expired, store, tasks, store.clock, hours)
         chores.add("retention", EVERY_20_SECONDS, expire)
