@@ -58,7 +58,8 @@ function waitingFacts(task, i18n) {
   }
   if (task.priority) facts.push(i18n.t("card.priority", { n: signed(task.priority) }))
   if (task.downloaded_bytes) facts.push(i18n.format.size(task.downloaded_bytes))
-  return facts
+  const percent = percentOf(task)
+  return percent === undefined ? facts : [...facts, `${percent}%`]
 }
 
 /**

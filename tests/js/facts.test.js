@@ -37,6 +37,8 @@ test("of an unknown size there are bytes, and the same percent as ever", () => {
 
 test("what waits shows how far it came before, and nothing if it has not begun", () => {
   assert.equal(percent({ stage: "paused", progress: 40 }), 40)
+  const paused = { stage: /** @type {const} */ ("paused"), message: "Paused", downloaded_bytes: 99e6 }
+  assert.equal(facts({ ...paused, progress: 40 }), "Paused · 99 MB · 40%")
   assert.equal(percent({ stage: "queued" }), undefined)
 })
 
