@@ -126,7 +126,7 @@ async def test_a_node_that_is_stopped_has_time_for_what_runs_and_is_no_worker_me
 
 
 async def test_a_node_whose_data_directory_is_away_takes_nothing_and_goes_on_when_it_is_back(
-    node: Service, site: Site, tmp_path: Path
+    node: Service, url: str, site: Site, tmp_path: Path
 ) -> None:
     stalls = site.url("/1mb.mp4?stall=300000&after=1&times=1")
     running = (await node.submit(stalls, outputs=["video"]))["task_id"]
@@ -137,6 +137,11 @@ async def test_a_node_whose_data_directory_is_away_takes_nothing_and_goes_on_whe
     shutil.move(node.data, away)
     async with asyncio.timeout(10):
         while (await checks_of(node))[0] != 503:
+            await asyncio.sleep(0.05)
+    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
+        told = b"SELECT 1 FROM nodes WHERE heartbeat_at > %s"
+        [now] = await (await db.execute("SELECT now()")).fetchone() or ()
+        while not await (await db.execute(told, (now,))).fetchone():  # it has told of its disk since
             await asyncio.sleep(0.05)
     site.release()
     waiting = (await node.submit(site.url("/video.mp4"), outputs=["video"]))["task_id"]

@@ -42,9 +42,9 @@ class Presence:
         return tuple(role for role in self.me.roles if role != "worker") if draining else self.me.roles
 
     def _is_low(self) -> bool:
-        with suppress(OSError):
+        with suppress(OSError):  # it is gone, not full: tasks are accepted, and wait for a worker
             return self.disk.is_low()
-        return True
+        return False
 
     def _warn(self, differences: str) -> None:
         if differences and differences != self._warned_of:
