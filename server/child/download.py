@@ -17,6 +17,7 @@ from server.child.fetching import Fetching
 from server.child.keeping import Keeping
 from server.child.media import (
     chapters,
+    guarded,
     handed,
     joining,
     making,
@@ -375,6 +376,8 @@ class Download:
         def again(silent: bool) -> list[dict[str, Any]] | None:
             return self._still_live(engine, streams, silent=silent)
 
+        if any(map(guarded.is_dash, streams)):
+            recording.is_of_dash(self._directory)
         has_ended = partial(broadcasts.have_ended, engine)
         if self._has_recorded() and has_ended(streams):
             return
@@ -413,6 +416,7 @@ class Download:
     def _keep_recorded(
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None = None
     ) -> dict[str, Any]:
+        recording.check_order(self._directory, self._job.ffmpeg, self.moved)
         recorded = [recording.put_together(self._directory, self._job.ffmpeg)]
         tagged = self._tagged(info, [], (), cover)  # chapters have the broadcast's times, not the recording's
         files = self._produce(recorded, extras=Extras(tagged=tagged))

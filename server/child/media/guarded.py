@@ -52,6 +52,10 @@ def is_possible(stream: Mapping[str, Any]) -> bool:
     return protocol in (*_HLS, *_PLAIN) or stream["url"].startswith(_RTMP_WITHIN)
 
 
+def is_dash(stream: Mapping[str, Any]) -> bool:
+    return bool(determine_protocol(stream) == _DASH)
+
+
 def is_hls(stream: Mapping[str, Any]) -> bool:
     return determine_protocol(stream) in _HLS
 

@@ -87,6 +87,17 @@ def start(command: list[str], way: Way) -> Any:
     return postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, way=way)
 
 
+@contextmanager
+def listing(command: list[str]) -> Iterator[Iterator[str]]:
+    """Run `command` while the block reads the lines of its output, of which there may be any number."""
+    text = _TEXT | {"stderr": subprocess.DEVNULL}
+    with (
+        postprocessor.Popen(command, **text, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as program,
+        killed(program),
+    ):
+        yield lines_of(program.stdout)
+
+
 def help_on(ffmpeg: str, topic: str) -> str:
     """What this ffmpeg says about its options: not every release has all of them."""
     return run([ffmpeg, "-hide_banner", "-h", topic]).output

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-from server.child.media import guarded, probe, programs
+from server.child.media import disorder, guarded, probe, programs
 from server.child.media.guarded import Streams
 from server.child.media.joining import concatenation
 from server.child.media.parts import Part
@@ -35,6 +35,7 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 _IN_DOUBT: Final = f"{PIECE}in-doubt"  # the piece that may repeat the earlier ones
 _WHOLE: Final = f"{PIECE}whole"  # the piece that is kept instead of all others
+_OF_DASH: Final = f"{PIECE}of-dash"
 _LIST: Final = "recorded.ffconcat"
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds; longer than the reporter's pause, which defers reports
 _GRACE: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
@@ -74,6 +75,22 @@ def settle(directory: Path) -> None:
 def is_anything(directory: Path, executable: str) -> bool:
     """Whether any piece can be kept: one that was cut off at once holds no picture."""
     return any(_look_into(piece, executable) for piece in pieces(directory))
+
+
+def is_of_dash(directory: Path) -> None:
+    """Note that pieces are of a DASH: what ffmpeg makes of a live one is looked at before it is kept."""
+    (directory / _OF_DASH).touch()
+
+
+def check_order(directory: Path, executable: str, on_line: Callable[[], None]) -> None:
+    """Drop all pieces and raise `JobFailed` if a piece of a DASH is not what was sent: see `disorder`."""
+    if not (directory / _OF_DASH).exists():
+        return
+    for piece in pieces(directory):
+        if complaint := disorder.complaint(piece, executable, on_line):
+            for each in directory.glob(f"{PIECE}*"):
+                each.unlink()
+            raise JobFailed("incomplete", f"what was recorded is in disorder: {complaint}")
 
 
 def put_together(directory: Path, executable: str) -> Part:

@@ -1,0 +1,59 @@
+"""What ffmpeg makes of a live DASH is looked at before it is kept: it may repeat a segment without end."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from server.child.media import disorder, recording
+from server.child.process.failed import JobFailed
+from tests.tools import FFMPEG
+
+FRAME = 1024
+HEAD = "#tb 0: 1/1000\n#tb 1: 1/44100\n"
+
+
+def sound(times: list[int], lasts: int = FRAME) -> list[str]:
+    packets = [f"1, {time}, {time}, {lasts}, 300, 0x0" for time in times]
+    return [*HEAD.splitlines(), *packets]
+
+
+def test_packets_for_much_more_than_its_length_are_disorder() -> None:
+    """As it was seen: 13,094 frames of sound in 9.6 s of film."""
+    times = [int(n * 9.6 * 44100 / 13_094) for n in range(13_094)]
+    assert disorder.complaint_about(sound(times)) == "304.0 s of packets in 9.6 s"
+
+
+def test_packets_that_go_back_in_time_are_disorder() -> None:
+    once = [n * FRAME for n in range(200)]
+    assert disorder.complaint_about(sound(once * 3, lasts=1)) is None, "a jump or two are not"
+    flood = [n * FRAME - (n % 2) * 3 * FRAME for n in range(400)]
+    assert disorder.complaint_about(sound(flood)) == "200 of 400 packets go back in time"
+
+
+def test_gaps_and_an_overlap_at_a_seam_are_none() -> None:
+    times = [n * FRAME + (n > 100) * 900_000 for n in range(300)]
+    assert disorder.complaint_about(sound(times)) is None
+    assert disorder.complaint_about([]) is None
+
+
+@pytest.mark.parametrize("of_dash", [False, True])
+async def test_what_is_in_disorder_is_dropped_and_recorded_anew(tmp_path: Path, of_dash: bool) -> None:
+    """Twenty seconds of sound within half a second; pieces of other kinds are not looked at."""
+    piece = tmp_path / "recorded-0001.mkv"
+    crowded = ("-f", "lavfi", "-i", "sine=duration=20", "-c:a", "aac", "-bsf:a", "setts=ts=TS/40")
+    ffmpeg = await asyncio.create_subprocess_exec(FFMPEG, "-v", "error", "-nostdin", *crowded, str(piece))
+    assert await ffmpeg.wait() == 0
+    if not of_dash:
+        recording.check_order(tmp_path, FFMPEG, lambda: None)
+        return
+    recording.is_of_dash(tmp_path)
+    with pytest.raises(JobFailed, match=r"^incomplete: .*s of packets in") as failed:
+        recording.check_order(tmp_path, FFMPEG, lambda: None)
+    assert failed.value.code == "incomplete"
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_film_is_in_order(tmp_path: Path, media: Path) -> None:
+    assert disorder.complaint(media / "video.mp4", FFMPEG, lambda: None) is None
