@@ -236,9 +236,10 @@ class Sessions(Protocol):
         """End all sessions whose scope is not in `scopes`, and delete expired ones."""
         ...
 
-    def listen(self, ended: Callable[[str], None]) -> None:
+    def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         """Call `ended` with the id of each session that is ended from now on, on whichever node.
 
+        `held` returns the ids of those that matter: where ends may have been missed, these are looked up.
         Sessions that expire are not reported: `Session.ends_at` says when they do.
         """
         ...

@@ -113,3 +113,17 @@ async def test_what_changed_lately_is_known_with_what_was_removed_although_nobod
     assert hub.changed_within(100) == {"a": False, "c": True}
     now += 1
     assert hub.changed_within(100) == {}
+
+
+async def test_when_changes_may_have_been_missed_who_watches_all_is_sent_to_list_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub, now, feed, one = Hub(), 100.0, Woken(), Woken()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with hub.watch(None, feed), hub.watch("a", one):
+        hub.missed()
+        assert (feed.closed, one.closed) == (True, False)
+    now += 2
+    hub.publish(numbered("a", 1))
+    assert hub.changed_within(3) is None
+    assert hub.changed_within(1) == {"a": False}

@@ -17,7 +17,7 @@ from server.backends.unusable import DatabaseUnusable
 from server.errors import DatabaseAway
 from server.files.names import short_of
 from server.models import TaskStatus
-from server.tasks.hub import Hub, Removed, Subscription, Update
+from server.tasks.hub import Hub, Removed, Subscription, Update, Waiter
 from tests.cluster.breaking import Proxy, proxied
 from tests.cluster.pooler import pooled
 from tests.examples import downloading, finished, new_task, started
@@ -138,46 +138,61 @@ async def test_after_a_gap_all_that_is_watched_is_read_again(
     assert same.task_id not in {update.task_id for update in found}
 
 
-async def test_after_a_gap_a_feed_of_all_gets_what_is_live_and_what_ended_in_it(
+async def test_after_a_gap_in_which_a_task_was_removed_a_feed_of_all_is_closed(
     writing: PostgresStore, node: Node, proxy: Proxy
 ) -> None:
-    subscription = Subscription()
-    with node.hub.watch(None, subscription):
-        live, ending = [(await writing.add(new_task())).status for _ in range(2)]
-        await comes(subscription, is_at(ending))
+    """Nothing tells that it was removed: its row is gone."""
+    feed = Waiter()
+    with node.hub.watch(None, feed):
+        gone = (await writing.add(new_task())).status
+        await comes(feed, is_at(gone))
+        proxy.cut_before = lambda sent: b"LISTEN" in sent
         proxy.cut()
-        now, end = await save(writing, started(live)), await save(writing, finished(ending))
-        await comes_also(subscription, end, await comes(subscription, is_at(now)))
+        await writing.mark_removed(gone.task_id)
+        await writing.forget(gone.task_id)
+        proxy.cut_before = lambda _: False
+        async with asyncio.timeout(15):
+            assert [update async for update in feed] == []
+    assert feed.closed
+    assert node.hub.changed_within(10) is None, "whoever listed before the gap has to list again"
 
 
-@pytest.mark.parametrize("error", [DatabaseAway(), RuntimeError("a mistake")])
-async def test_a_gap_lasts_until_what_was_missed_has_been_read(
-    writing: PostgresStore, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, error: Exception
+async def test_a_gap_lasts_until_a_task_that_is_watched_can_be_read(
+    writing: PostgresStore, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It listens again at once, and cannot read for longer than is read beyond the gap."""
-    monkeypatch.setattr(relay, "SILENT", 1.5)  # instants are whole seconds
-    recent = node.store.recent
-    silences: list[float] = []
+    readable_statuses = node.store.readable_statuses
+    errors = [DatabaseAway(), RuntimeError("a mistake")]
 
-    async def fails_at_first(seconds: float) -> list[str]:
-        silences.append(node.relay.silence)
-        if silences[-1] < 2 * relay.SILENT:  # it listens, and knows nothing yet
-            raise error
-        return await recent(seconds)
+    async def fails_at_first(ids: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await readable_statuses(ids)
 
-    monkeypatch.setattr(node.store, "recent", fails_at_first)
-    subscription = Subscription()
-    with node.hub.watch(None, subscription):
-        status = (await writing.add(new_task())).status
-        await comes(subscription, is_at(status))
+    subscription, status = Subscription(), (await writing.add(new_task())).status
+    with node.hub.watch(status.task_id, subscription):
+        monkeypatch.setattr(node.store, "readable_statuses", fails_at_first)
         proxy.cut()
         await comes(subscription, is_at(await save(writing, finished(status))))
-    assert len(silences) > 2
+    assert errors == []
+
+
+async def test_a_log_out_in_a_gap_is_heard_after_it(writing: PostgresStore, node: Node, proxy: Proxy) -> None:
+    ended: asyncio.Queue[str] = asyncio.Queue()
+    for session_id in ("ends", "lasts"):
+        await writing.sessions.begin(session_id, "scope")
+    node.store.sessions.listen(ended.put_nowait, lambda: {"ends", "lasts"})
+    proxy.cut_before = lambda sent: b"LISTEN" in sent
+    proxy.cut()
+    await writing.sessions.end("ends")
+    proxy.cut_before = lambda _: False
+    async with asyncio.timeout(15):
+        assert await ended.get() == "ends"
+    assert ended.empty()
 
 
 async def test_a_log_out_is_heard_on_every_node(writing: PostgresStore, node: Node) -> None:
     heard = asyncio.Event()
-    node.store.sessions.listen(lambda session_id: heard.set() if session_id == "session" else None)
+    node.store.sessions.listen(lambda session_id: heard.set() if session_id == "session" else None, tuple)
     await writing.sessions.begin("session", "scope")
     assert await node.store.sessions.get("session")
     await writing.sessions.end("session")

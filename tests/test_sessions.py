@@ -123,7 +123,7 @@ async def test_sessions_end_with_their_token_for_good(open_any: OpenSessions) ->
 async def test_who_listens_hears_of_every_end(open_any: OpenSessions) -> None:
     ended: list[str] = []
     async with open_any() as there:
-        there.listen(ended.append)
+        there.listen(ended.append, tuple)
         for one in "abcd":
             await there.begin(one, "token")
         await there.end("c")

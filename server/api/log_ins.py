@@ -32,7 +32,7 @@ class LogIns:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._lines: defaultdict[str, set[Line]] = defaultdict(set)
-        sessions.listen(self._ended)
+        sessions.listen(self._ended, self._lines.keys)
 
     async def begin(self, scope: str) -> str:
         """Begin a session and return the value for its cookie. Raises `StoreUnavailable`."""

@@ -237,6 +237,9 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
     ):
         # It is subscribed: a change from now on is not lost, and no older status replaces a newer one.
         changed = request.app[HUB].changed_within(since or 0)
+        if changed is None:
+            subscriber.close()  # the client lists anew, and connects again
+            changed = {}
         for status in await request.app[TASKS].statuses([name for name, gone in changed.items() if not gone]):
             subscriber.offer(status)
         for task_id, gone in changed.items():
@@ -296,7 +299,9 @@ ROUTES = [
             "WebSocket: all tasks",
             {101: Reply('Text messages: payloads, and `{"task_id": ..., "removed": true}`')},
             "The newest payload of every task that changes from now on. No snapshot: connect, then list. "
-            "Or list, then connect with `since`.",
+            "Or list, then connect with `since`. The socket is closed with 1001 when the server goes away,"
+            " or may have missed what other nodes changed: connect and list again. It is closed with 1008 "
+            "when the session that opened it ends.",
             parameters=(
                 Parameter(
                     "since",

@@ -51,7 +51,7 @@ class Subscription:
         return [self._slots.pop(task_id) for task_id in list(islice(self._slots, limit))]
 
     def close(self) -> None:
-        """The server goes away; what is held can still be taken."""
+        """The server goes away, or does not know all that has changed; what is held can still be taken."""
         self.closed = True
         self.wake()
 
@@ -95,6 +95,7 @@ class Hub:
         # When a task last changed and whether it was removed, the latest change last. Ids only: a page that
         # connects reads their statuses anew.
         self._changes: dict[str, tuple[float, bool]] = {}
+        self._missed_at = float("-inf")
         self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
         self._nobody_watches = asyncio.Event()
         self._closed = False
@@ -137,9 +138,20 @@ class Hub:
             if changed_at < now - REMEMBERED:
                 del self._changes[old]
 
-    def changed_within(self, seconds: float) -> dict[str, bool]:
-        """The tasks that changed in the last `seconds`, at most `REMEMBERED`: whether each was removed."""
+    def missed(self) -> None:
+        """Changes and removals may have passed unheard until now: end the subscriptions to all tasks."""
+        self._missed_at = time.monotonic()
+        for subscription in self._subscriptions.get(None, ()):
+            subscription.close()
+
+    def changed_within(self, seconds: float) -> dict[str, bool] | None:
+        """The tasks that changed in the last `seconds`, at most `REMEMBERED`: whether each was removed.
+
+        None if changes of that time may have been missed.
+        """
         now = time.monotonic()
+        if now - seconds < self._missed_at:
+            return None
         self._changes = {name: each for name, each in self._changes.items() if each[0] >= now - REMEMBERED}
         return {name: gone for name, (at, gone) in self._changes.items() if at >= now - seconds}
 

@@ -2,8 +2,10 @@
 
 The relay first listens, then reads all tasks that are watched here, and from then on those that are
 announced: so no change is missed, and `revision` removes the overlap. After a gap in the listening it starts
-over. An announcement of a task that nobody watches here, or of a revision that was read already, needs no
-query. The other tasks are read by one query at a time, for all that was announced during the query before.
+over, and whoever watches all tasks is sent away to list them anew: the row of a task that was removed in the
+gap may be gone. An announcement of a task that nobody watches here, or of a revision that was read already,
+needs no query. The other tasks are read by one query at a time, for all that was announced during the query
+before.
 """
 
 import asyncio
@@ -156,7 +158,7 @@ class Relay:
                 await db.execute(f"LISTEN {CHANNEL}".encode())
             self._listens.set()
             began = time.monotonic()
-            await self._catch_up(began - self._heard)
+            await self._catch_up()
             self._complained = False
             self._heard = began  # only after catching up: if that fails, the gap goes on
             while True:
@@ -171,16 +173,14 @@ class Relay:
             self._listens.clear()
             await db.close()
 
-    async def _catch_up(self, gap: float) -> None:
-        """Read all watched tasks; where all are watched, those that have not ended, or ended in the gap."""
+    async def _catch_up(self) -> None:
+        """Make up for what was announced while nobody listened here."""
         if self._removals:
             self._removals.missed()
-        watched = self._hub.watched()
+        self._hub.missed()
+        await self._store.sessions.catch_up()
         self._read = {}
-        ids = [task_id for task_id in watched if task_id is not None]
-        if None in watched:
-            ids += await self._store.recent(gap + SILENT)
-        ids = list(dict.fromkeys(ids))
+        ids = [task_id for task_id in self._hub.watched() if task_id is not None]
         for start in range(0, len(ids), BATCH):
             await self._publish(ids[start : start + BATCH])
 

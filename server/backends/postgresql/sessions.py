@@ -42,6 +42,7 @@ class PostgresSessions:
         self._writer = writer
         self._reader = reader
         self.heard: Callable[[str], None] = lambda _: None
+        self._held: Callable[[], Collection[str]] = tuple
 
     async def begin(self, session_id: str, scope: str) -> None:
         await self._run(_BEGIN, session_id, scope, SESSION_LASTS, MAX_SESSIONS - 1)
@@ -55,9 +56,15 @@ class PostgresSessions:
     async def end_others(self, scopes: Collection[str]) -> None:
         await self._run(_END_OTHERS, list(scopes))
 
-    def listen(self, ended: Callable[[str], None]) -> None:
+    def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         """The relay calls `heard` as well, for sessions that were ended on other nodes."""
-        self.heard = ended
+        self.heard, self._held = ended, held
+
+    async def catch_up(self) -> None:
+        """Report those that were ended while nobody heard of it. Raises `StoreUnavailable`."""
+        for session_id in tuple(self._held()):
+            if await self.get(session_id) is None:
+                self.heard(session_id)
 
     async def _run(self, sql: bytes, *values: object) -> None:
         for session_id in await self._writer.submit(Execute(sql, values, tells=LoggedOut)):

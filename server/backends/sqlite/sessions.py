@@ -59,7 +59,7 @@ class SqliteSessions:
         ]
         await self._end(others)
 
-    def listen(self, ended: Callable[[str], None]) -> None:
+    def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
         self._ended = ended
 
     async def _end(self, session_ids: Sequence[str]) -> None:
