@@ -288,6 +288,10 @@ class Publisher(Protocol):
         """Tell subscribers that the task was removed; nothing about it follows."""
         ...
 
+    def queue_changed(self) -> None:
+        """Tell those who watch the queue that it was paused or resumed."""
+        ...
+
 
 class Turns(Protocol):
     """A lock for each task, shared by all nodes: actions on one task run one after the other."""

@@ -166,6 +166,19 @@ async def test_what_runs_elsewhere_is_paused_resumed_and_cancelled(cluster: Clus
     assert (cancelled["stage"], cancelled["attempt"]) == ("cancelled", 2)
 
 
+async def test_a_pause_of_the_queue_is_heard_on_every_node_by_those_who_wait_for_it(cluster: Cluster) -> None:
+    one, other = cluster.web
+    for known, action in (("false", "pause"), ("true", "resume")):
+        query = {"paused": known, "wait": "50"}
+        waiting = asyncio.create_task(other.client.get("/api/queue", params=query))
+        async with one.client.get("/api/queue", params=query | {"wait": "0.5"}) as before:
+            assert (await before.json())["paused"] is (known == "true")
+        assert not waiting.done()
+        async with asyncio.timeout(10), one.client.post(f"/api/queue/{action}") as done:
+            assert (await done.json())["paused"] is (known == "false")
+            assert (await (await waiting).json())["paused"] is (known == "false")
+
+
 async def test_a_recording_that_runs_elsewhere_is_finished_and_kept(cluster: Cluster, site: Site) -> None:
     one, other = cluster.web
     task_id = await recording(one, site.url(ENDLESS), at_least=200_000)

@@ -40,6 +40,49 @@ async def test_a_paused_queue_takes_tasks_and_begins_none_until_it_is_resumed(tm
         assert (await server.reached(waiting, "failed"))["attempt"] == 1
 
 
+async def test_a_client_that_waits_learns_of_a_pause_and_a_resume_at_once(tmp_path: Path) -> None:
+    async with asyncio.timeout(20), inside(tmp_path) as server:
+        for known, action in (("false", "/pause"), ("true", "/resume")):
+            waiting = asyncio.create_task(held(server, paused=known, wait="50"))
+            await watched(server, 1)
+            await server.submit()  # which changes the counts, but not what is waited for
+            assert not waiting.done()
+            assert await asked(server, action) == await waiting
+        now = asyncio.get_running_loop().time
+        began = now()
+        assert (await held(server, paused="true", wait="50"))["paused"] is False, "it was otherwise already"
+        assert (await held(server, wait="50"))["paused"] is False, "nothing was said that could change"
+        assert now() - began < 10
+        assert (await held(server, paused="false", wait="0.1"))["paused"] is False
+        for wrong in ({"paused": "0"}, {"wait": "x", "paused": "true"}):
+            async with server.client.get("/api/queue", params=wrong) as answer:
+                assert answer.status == 422
+
+
+async def test_a_wait_for_the_queue_ends_with_its_client_and_with_the_server(tmp_path: Path) -> None:
+    async with asyncio.timeout(20), inside(tmp_path) as server:
+        leaving = asyncio.create_task(held(server, paused="false", wait="50"))
+        await watched(server, 1)
+        leaving.cancel()
+        await watched(server, 0)
+        staying = asyncio.create_task(held(server, paused="false", wait="50"))
+        await watched(server, 1)
+        server.app[keys.HUB].close()
+        assert (await staying)["paused"] is False
+
+
+async def held(server: Inside, **query: str) -> dict[str, object]:
+    async with server.client.get("/api/queue", params=query) as answer:
+        assert answer.status == 200
+        found: dict[str, object] = await answer.json()
+        return found
+
+
+async def watched(server: Inside, count: int) -> None:
+    while len(server.app[keys.HUB]._of_queue) != count:
+        await asyncio.sleep(0.01)
+
+
 async def test_of_a_pause_and_a_resume_at_once_the_last_counts_here_and_after_a_restart(
     tmp_path: Path,
 ) -> None:

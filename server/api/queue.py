@@ -1,16 +1,70 @@
-"""`/api/queue`: how many tasks are in each stage, and pausing the whole queue."""
+"""`/api/queue`: how many tasks are in each stage, and pausing the whole queue, which clients can wait for."""
 
-from aiohttp import web
+import asyncio
+import contextlib
+
+from aiohttp import WSCloseCode, web
 
 from server.api.bodies import respond_json
-from server.api.keys import TASKS
-from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
+from server.api.connections import CONNECTIONS
+from server.api.keys import HUB, TASKS
+from server.api.log_ins import LOG_INS
+from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply, header
 from server.api.openapi.schemas import QueueState
+from server.api.query import Query
 from server.api.route import get, post
+from server.api.status import WAIT, wanted_wait
+from server.errors import InvalidQuery, TokenRequired
 from server.models import Stage
+from server.tasks.hub import Subscription
+
+
+class QueuePoll(Subscription):
+    """A long poll of the queue; it also ends when the session of its request ends."""
+
+    is_logged_out = False
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+        super().__init__()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def end(self, code: WSCloseCode) -> None:
+        self.is_logged_out = True
+        self.close()
+
+    async def news(self) -> None:
+        await self._woken.wait()
+        self._woken.clear()
 
 
 async def get_queue(request: web.Request) -> web.Response:
+    """The queue as it is; with `wait` once it is not, or no longer, `paused` as the client says."""
+    query, wait = Query(request), wanted_wait(request)
+    known = query.one_of("paused", ("false", "true"))
+    query.check()
+    if wait and known:
+        changed = _until_changed(request, known == "true", wait)
+        await request.app[CONNECTIONS].attended(request.protocol, changed)
+    return await _state(request)
+
+
+async def _until_changed(request: web.Request, paused: bool, wait: float) -> None:
+    """Return when the queue is not `paused` as given, or after `wait` seconds. Raises `TokenRequired`."""
+    tasks, poll = request.app[TASKS], QueuePoll()
+    with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch_queue(poll):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                # Watch, then look: a change in between has woken `poll`.
+                while not poll.closed and await tasks.is_paused() is paused:
+                    await poll.news()
+        if poll.is_logged_out:
+            raise TokenRequired
+
+
+async def _state(request: web.Request) -> web.Response:
     counts = await request.app[TASKS].count()
     stages = {stage.value: counts.get(stage, 0) for stage in Stage}
     return respond_json({"paused": await request.app[TASKS].is_paused(), "stages": stages})
@@ -19,17 +73,37 @@ async def get_queue(request: web.Request) -> web.Response:
 async def pause(request: web.Request) -> web.Response:
     """Begin no queued task until `resume`; running ones continue."""
     await request.app[TASKS].pause_queue()
-    return await get_queue(request)
+    return await _state(request)
 
 
 async def resume(request: web.Request) -> web.Response:
     await request.app[TASKS].resume_queue()
-    return await get_queue(request)
+    return await _state(request)
 
 
 _STATE = {200: Reply("The queue as it is now", {JSON: QueueState})}
 ROUTES = [
-    get("/api/queue", get_queue, Operation("queue", "Queue", "How many tasks are where", _STATE)),
+    get(
+        "/api/queue",
+        get_queue,
+        Operation(
+            "queue",
+            "Queue",
+            "How many tasks are where",
+            _STATE,
+            "With `wait` and `paused` held until the queue is paused or resumed; when the time is up, as it is.",
+            parameters=(
+                WAIT,
+                header("Prefer", "`wait=<seconds>`, like `wait`"),
+                Parameter(
+                    "paused",
+                    "what the client knows: held only while it is true",
+                    {"type": "string", "enum": ["false", "true"]},
+                ),
+            ),
+            errors=(InvalidQuery,),
+        ),
+    ),
     post(
         "/api/queue/pause",
         pause,

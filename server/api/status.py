@@ -116,6 +116,11 @@ def _payload(request: web.Request, status: TaskStatus) -> Payload:
     return request.app[ENCODER].encode(status, language(request))
 
 
+WAIT = Parameter(
+    "wait",
+    "seconds; more than 50 is 50",
+    {"type": "string", "pattern": r"^(0|[1-9][0-9]*)(\.[0-9]+)?$"},
+)
 _ETAG = {"ETag": "names the revision, its language and its wording"}
 ROUTES = [
     get(
@@ -136,11 +141,7 @@ ROUTES = [
             "With `wait` and `If-None-Match` held until the next change; when the time is up, `304`.",
             parameters=(
                 TASK_ID,
-                Parameter(
-                    "wait",
-                    "seconds; more than 50 is 50",
-                    {"type": "string", "pattern": r"^(0|[1-9][0-9]*)(\.[0-9]+)?$"},
-                ),
+                WAIT,
                 header("Prefer", "`wait=<seconds>`, like `wait`"),
                 IF_NONE_MATCH,
                 *READER,

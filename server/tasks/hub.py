@@ -8,6 +8,8 @@ publisher never waits for a socket, and the last word on a task is never lost.
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -97,6 +99,7 @@ class Hub:
         self._changes: dict[str, tuple[float, bool]] = {}
         self._missed_at = float("-inf")
         self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
+        self._of_queue: set[Subscription] = set()
         self._nobody_watches = asyncio.Event()
         self._closed = False
 
@@ -113,8 +116,21 @@ class Hub:
         self._subscriptions[task_id].discard(subscription)
         if not self._subscriptions[task_id]:
             del self._subscriptions[task_id]
-        if not self._subscriptions:
+        if not self._subscriptions and not self._of_queue:
             self._nobody_watches.set()
+
+    @contextmanager
+    def watch_queue(self, subscription: Subscription) -> Iterator[None]:
+        """While it is open, `subscription` is woken when the queue was paused or resumed, and offered nothing."""
+        if self._closed:
+            subscription.close()
+        self._of_queue.add(subscription)
+        try:
+            yield
+        finally:
+            self._of_queue.discard(subscription)
+            if not self._of_queue and not self._subscriptions:
+                self._nobody_watches.set()
 
     def watched(self) -> set[str | None]:
         """Ids of the tasks that are watched; None is one of them if a subscription watches all tasks."""
@@ -155,16 +171,20 @@ class Hub:
         self._changes = {name: each for name, each in self._changes.items() if each[0] >= now - REMEMBERED}
         return {name: gone for name, (at, gone) in self._changes.items() if at >= now - seconds}
 
+    def queue_changed(self) -> None:
+        for subscription in self._of_queue:
+            subscription.wake()
+
     def close(self) -> None:
         """End every subscription, also those that come later."""
         self._closed = True
-        for subscriptions in self._subscriptions.values():
+        for subscriptions in (*self._subscriptions.values(), self._of_queue):
             for subscription in subscriptions:
                 subscription.close()
 
     async def left_alone(self) -> None:
         """Return when nobody watches."""
-        while self._subscriptions:
+        while self._subscriptions or self._of_queue:
             self._nobody_watches.clear()
             await self._nobody_watches.wait()
 

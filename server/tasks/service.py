@@ -310,10 +310,12 @@ class Tasks:
         """Begin no queued task, on any node and over restarts, until `resume_queue`."""
         async with self._turn(QUEUE):
             await self._dispatcher.pause()
+        self._publisher.queue_changed()
 
     async def resume_queue(self) -> None:
         async with self._turn(QUEUE):
             await self._dispatcher.resume()
+        self._publisher.queue_changed()
 
     async def is_paused(self) -> bool:
         return await self._dispatcher.is_paused()

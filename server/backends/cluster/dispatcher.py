@@ -14,6 +14,7 @@ from server.backends.cluster.database import Database
 from server.backends.cluster.engine import WISHES
 from server.backends.cluster.supervisor import Supervisor
 from server.backends.cluster.worker import Jobs
+from server.backends.postgresql.announcing import QueueChanged, announce
 from server.errors import StoreUnavailable, WorkerSilent
 from server.models import Task
 
@@ -79,6 +80,7 @@ class SharedDispatcher:
     async def pause(self) -> None:
         async with self._database.transaction() as db:
             await self._admission.pause(db)
+            await announce(db, "", [QueueChanged()])
         with suppress(StoreUnavailable):  # the pause is stored: a worker that gets a job gives it back
             while await self._take_back_some():
                 pass
@@ -90,6 +92,7 @@ class SharedDispatcher:
     async def resume(self) -> None:
         async with self._database.transaction() as db:
             await self._admission.resume(db)
+            await announce(db, "", [QueueChanged()])
         with suppress(StoreUnavailable):  # the pause has ended; a sweeper admits the tasks that are left
             async with self._database.transaction() as db:
                 await self._admission.admit_all(db)

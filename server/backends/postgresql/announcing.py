@@ -1,4 +1,5 @@
-"""Announcements between nodes (NOTIFY): a task has changed or is removed, or a session has ended.
+"""Announcements between nodes (NOTIFY): a task has changed or is removed, a session has ended, or the
+queue is paused or resumed.
 
 An announcement holds ids and revisions only; a node that needs the content reads the row. It is sent within
 the transaction of the change and delivered after its COMMIT, in the order of commits.
@@ -46,6 +47,14 @@ class LoggedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """The queue was paused or resumed."""
+
+    def __str__(self) -> str:
+        return "~ queue"
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What a node sends to itself, to see whether announcements arrive."""
 
@@ -53,7 +62,7 @@ class Hello:
         return "? hello"
 
 
-News = Changed | Gone | LoggedOut | Hello
+News = Changed | Gone | LoggedOut | QueueChanged | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
@@ -95,6 +104,8 @@ def _read(lines: Iterable[str]) -> Iterator[News]:
                 yield Gone(rest)
             case "!":
                 yield LoggedOut(rest)
+            case "~":
+                yield QueueChanged()
             case "?":
                 yield Hello()
             case _ if rest.isdecimal():

@@ -18,7 +18,15 @@ from typing import Protocol
 import psycopg
 from psycopg import AsyncConnection, Notify
 
-from server.backends.postgresql.announcing import CHANNEL, Changed, Gone, Hello, LoggedOut, unpacked
+from server.backends.postgresql.announcing import (
+    CHANNEL,
+    Changed,
+    Gone,
+    Hello,
+    LoggedOut,
+    QueueChanged,
+    unpacked,
+)
 from server.backends.postgresql.connection import PLACE, answering, connect, one_line, sever
 from server.backends.postgresql.store import PostgresStore
 from server.backends.unusable import DatabaseUnusable
@@ -177,6 +185,7 @@ class Relay:
         """Make up for what was announced while nobody listened here."""
         if self._removals:
             self._removals.missed()
+        self._hub.queue_changed()  # perhaps: whoever watches it looks
         self._hub.missed()
         await self._store.sessions.catch_up()
         self._read = {}
@@ -199,6 +208,8 @@ class Relay:
                         self._removals.removed(task_id)
                 case LoggedOut(session_id):
                     self._store.sessions.heard(session_id)
+                case QueueChanged():
+                    self._hub.queue_changed()
                 case Changed(task_id, revision):
                     self._hub.note(task_id)
                     if self._hub.is_watched(task_id) and revision > self._read.get(task_id, 0):
