@@ -1,8 +1,8 @@
 // @ts-check
-// How many tasks there are of each kind, as the server counts them, and whether its queue is paused. Where it cannot
-// say, the filters have no numbers.
+// How many tasks there are of each kind, as the server counts them, and whether its queue is paused, which is known
+// as soon as it changes. Where the server cannot say, the filters have no numbers.
 
-import { setText } from "./dom.js"
+import { on, setText } from "./dom.js"
 import { Problem } from "./problem.js"
 import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
@@ -27,6 +27,7 @@ export class Counts extends EventTarget {
   #form
   #format
   #isStale = false
+  #watch
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
@@ -34,12 +35,15 @@ export class Counts extends EventTarget {
    * @param {import("./api.js").Api} api
    * @param {HTMLFormElement} form  of the filters
    * @param {import("./i18n.js").I18n} i18n
+   * @param {import("./queuewatch.js").QueueWatch} watch
    */
-  constructor(api, form, i18n) {
+  constructor(api, form, i18n, watch) {
     super()
     this.#api = api
     this.#form = form
     this.#format = (/** @type {number} */ n) => n.toLocaleString(i18n.language)
+    this.#watch = watch
+    on(watch, "answer", (answer) => this.#show(answer))
   }
 
   /** Counts are out of date: ask for them soon. */
@@ -56,6 +60,7 @@ export class Counts extends EventTarget {
   }
 
   clear() {
+    this.#watch.stop()
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#isStale = false
@@ -64,13 +69,17 @@ export class Counts extends EventTarget {
 
   /** @param {boolean} isPaused */
   async pause(isPaused) {
-    this.#show(await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`))
+    const answer = await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`)
+    this.#watch.start(answer.paused)
+    this.#show(answer)
   }
 
   async #ask() {
     this.#isStale = false
     try {
-      this.#show(await this.#api.get("api/queue"))
+      const answer = await this.#api.get("api/queue")
+      this.#watch.start(answer.paused)
+      this.#show(answer)
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       if (error.status === 404) this.isKnown = false

@@ -96,7 +96,7 @@ on(counts, "change", () => {
 })
 on(agenda, "answered", ({ question }) => {
   if (question !== "first") return
-  counts.stale()
+  counts.ask()
   readiness.start()
 })
 on(notices, "seen", () => display.show())

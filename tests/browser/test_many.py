@@ -145,6 +145,36 @@ async def test_a_paused_queue_says_so_until_it_is_resumed(api: FakeApi, open_pag
         assert not api.is_paused
 
 
+async def test_a_pause_by_anybody_is_said_in_every_tab_of_which_one_waits_for_it(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_page(api.url, locale="en-US") as page,
+        open_page(api.url, locale="en-US") as elsewhere,
+    ):
+        tabs = [
+            page,
+            *[await page.context.new_page() for _ in range(7)],
+        ]  # more than a browser has connections
+        for tab in tabs[1:]:
+            await tab.goto(api.url)
+            await tab.locator("#tasks[data-listed]").wait_for(state="attached")
+        while api.held != 2:
+            await asyncio.sleep(0.02)
+        for is_paused in (True, False):
+            await api.pause(is_paused)
+            for tab in (*tabs, elsewhere):
+                await expect(tab.locator("#paused")).to_be_visible(visible=is_paused)
+        await tabs.pop().close()  # the one that waited: another goes on
+        while api.held != 2:
+            await asyncio.sleep(0.02)
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Pause the queue").click()
+        for tab in (*tabs, elsewhere):
+            await expect(tab.locator("#paused")).to_be_visible()
+
+
 async def test_a_long_press_begins_a_selection_on_a_phone(api: FakeApi, open_page: OpenPage) -> None:
     for name in ("a", "b"):
         await api.put(name, "completed")

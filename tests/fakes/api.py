@@ -5,6 +5,7 @@ socket, a refused link, a log-in. It serves the real page under the real Content
 """
 
 import asyncio
+import contextlib
 import io
 import itertools
 import json
@@ -59,6 +60,9 @@ class FakeApi:
         self.keys: dict[str, str] = {}  # Idempotency-Key -> task
         self.token = ""
         self.is_paused = False
+        self.is_away = False
+        self.pauses = asyncio.Condition()
+        self._waiting: set[web.RequestHandler] = set()  # for a pause or its end
         self.takes_sockets = True
         self.answers = asyncio.Event()  # cleared: no request is answered
         self.answers.set()
@@ -71,6 +75,11 @@ class FakeApi:
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
+
+    @property
+    def held(self) -> int:
+        """How many requests of clients that are still there wait for a pause or its end."""
+        return sum(connection.transport is not None for connection in self._waiting)
 
     @property
     def url_elsewhere(self) -> str:
@@ -95,6 +104,18 @@ class FakeApi:
                 "status": STATUS.get(stage, "processing"),
             }
             self.tasks[task["task_id"]] = task | {"revision": next(self._revisions), **fields}
+
+    async def pause(self, is_paused: bool) -> None:
+        """Pause or resume the queue, and tell whoever waits for that."""
+        async with self.pauses:
+            self.is_paused = is_paused
+            self.pauses.notify_all()
+
+    async def leave(self) -> None:
+        """Answer what is held, and close all sockets: the server shuts down."""
+        self.is_away = True
+        await self.pause(self.is_paused)
+        await self.lose_sockets()
 
     async def remove(self, task_id: str) -> None:
         del self.tasks[task_id]
@@ -214,7 +235,16 @@ class FakeApi:
 
     async def queue(self, request: web.Request) -> web.Response:
         if request.method == "POST":
-            self.is_paused = request.path.endswith("/pause")
+            await self.pause(request.path.endswith("/pause"))
+        elif "wait" in request.query:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(float(request.query["wait"])), self.pauses:
+                    known = request.query["paused"] == "true"
+                    self._waiting.add(request.protocol)
+                    try:
+                        await self.pauses.wait_for(lambda: self.is_away or self.is_paused is not known)
+                    finally:
+                        self._waiting.discard(request.protocol)
         found = Counter(task["stage"] for task in self.tasks.values())
         return web.json_response({"paused": self.is_paused, "stages": found})
 
@@ -340,7 +370,7 @@ async def open_api(prefix: str = "", api: FakeApi | None = None) -> AsyncIterato
     app[page.ASSETS], app[LANGUAGE] = page.assets(), "zh"
     app.add_routes(api.routes(prefix))
     app.on_response_prepare.append(_secure)
-    app.on_shutdown.append(lambda _: api.lose_sockets())
+    app.on_shutdown.append(lambda _: api.leave())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
