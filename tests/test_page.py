@@ -78,6 +78,7 @@ COMPOSED = {
     "kind": set(Output) - {"video", "audio"},
     "menu": words("mainmenu.js", "const names = ", "menu.open("),
     "notice": words("notices.js", "const why = ", "\n"),
+    "selected": words("together.js", "const ACTIONS = ", "]"),
     "wish": words("wishes.js", '...["automatic"', "]")
     | words("wishes.js", '...["embed_metadata"', "]")
     | set(re.findall(r'<option value="(\w+)" data-t="quality\.', INDEX)),

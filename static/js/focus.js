@@ -41,6 +41,19 @@ export class Focus {
   }
 }
 
+/**
+ * Make a change that may hide the focused control. Who goes by the keyboard is led to `heir` then; who uses a pointer
+ * is not: a focus in the list would hold it.
+ * @param {HTMLElement | undefined} heir
+ * @param {() => void} change
+ */
+export function keepFocus(heir, change) {
+  const focused = document.activeElement
+  const isOfKeyboard = focused?.matches(":focus-visible") ?? false
+  change()
+  if (focused && isOfKeyboard && !isSeen(focused)) heir?.focus({ preventScroll: true })
+}
+
 /** @param {EventTarget | null} target */
 function actionOf(target) {
   const button = target instanceof Element ? target.closest("[data-action]") : null

@@ -3,6 +3,7 @@
 
 import { closeDialogs } from "./dialogs.js"
 import { byId, on } from "./dom.js"
+import { keepFocus } from "./focus.js"
 import { arrive } from "./home.js"
 import { Keys } from "./keys.js"
 import { listen } from "./listening.js"
@@ -49,9 +50,11 @@ const lines = {
 let isHidden = false
 
 function showLines() {
-  lines.filtered.hidden = !isHidden
-  lines.paused.hidden = !counts.isPaused
-  lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
+  keepFocus(listRoot, () => {
+    lines.filtered.hidden = !isHidden
+    lines.paused.hidden = !counts.isPaused
+    lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
+  })
 }
 
 new MainMenu({ menu, session, settings, counts, together, undo, i18n })
@@ -125,6 +128,7 @@ settings.addEventListener("language", () => {
   intake.describe()
   readiness.show()
   notices.show()
+  together.show()
   opening.clear()
   rows.renew()
   connection.renew() // the server's sentences come in the new language

@@ -68,6 +68,17 @@ export class Undo extends EventTarget {
     if (pending.kind === "cancel") await this.#actions.run("retry", task)
   }
 
+  /**
+   * Take back what was done with these tasks together.
+   * @param {string[]} ids
+   */
+  async takeBackAll(ids) {
+    const back = ids.filter((id) => this.#pending.get(id)?.isAsked === false)
+    const cancelled = back.filter((id) => this.#pending.get(id)?.kind === "cancel")
+    for (const id of back) this.#end(id)
+    for (const part of parts(cancelled)) await this.#actions.runMany({ action: "retry", ids: part })
+  }
+
   /** The page is left: send the pending deletions now. */
   finish() {
     const ids = this.#toAsk([...this.#pending.keys()])

@@ -25,7 +25,7 @@ async def test_several_are_selected_by_marks_by_shift_and_all_of_them_by_a_key(
         await row(page, "b").get_by_role("button", name="Select").click()
         await row(page, "d").get_by_role("button", name="Select").click(modifiers=["Shift"])
         await expect(bar).to_contain_text("3 selected")
-        link = bar.get_by_role("link", name="Save all as a zip")
+        link = bar.get_by_role("link", name="Save 3 as a zip")
         await expect(link).to_have_attribute("href", f"{api.url}api/download.zip?ids=b,c,d&lang=en")
         await bar.get_by_role("button", name="Delete").click()
         for name in "bcd":
@@ -173,6 +173,88 @@ async def test_a_pause_by_anybody_is_said_in_every_tab_of_which_one_waits_for_it
         await page.get_by_role("menuitem", name="Pause the queue").click()
         for tab in (*tabs, elsewhere):
             await expect(tab.locator("#paused")).to_be_visible()
+
+
+async def test_what_applies_to_the_selected_is_offered_with_how_many_it_applies_to(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    for name, stage in {
+        "a": "completed",
+        "b": "failed",
+        "c": "paused",
+        "d": "queued",
+        "e": "download",
+    }.items():
+        await api.put(name, stage)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        bar = page.get_by_role("toolbar", name="Selected tasks")
+        await page.locator("h1").click()
+        await page.keyboard.press("Control+a")
+        offered = bar.locator("[data-together]:visible:not(.icon-only)")
+        await expect(offered).to_have_text(["Pause 2", "Resume 1", "Try 1 again", "Cancel 3", "Delete 5"])
+        await api.put("e", "completed", files={"video": "/e.mp4"})
+        await expect(offered).to_have_text(["Pause 1", "Resume 1", "Try 1 again", "Cancel 2", "Delete 5"])
+        await expect(bar.get_by_role("link", name="Save 1 as a zip")).to_be_visible()
+        await bar.get_by_role("button", name="Resume 1").hover()
+        await api.put("c", "queued")  # and nothing moves below the pointer
+        await expect(bar.get_by_role("button", name="Resume 0")).to_be_disabled()
+        await bar.get_by_role("button", name="Pause 2").click()
+        await expect(page.locator(".row[data-stage=paused]")).to_have_count(2)
+        await expect(bar).to_be_hidden()
+    assert {name: task["stage"] for name, task in api.tasks.items()} == {
+        **{"a": "completed", "b": "failed"},
+        **{"c": "paused", "d": "paused", "e": "completed"},
+    }
+
+
+async def test_several_that_were_cancelled_are_taken_back_together_or_one_by_one(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    for name in "abc":
+        await api.put(name, "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        for _ in range(2):
+            await page.locator("h1").click()
+            await page.keyboard.press("Control+a")
+            await page.get_by_role("button", name="Cancel 3").focus()
+            await page.keyboard.press("Enter")
+            line = page.locator("#undone")
+            await expect(line).to_contain_text("3 cancelled.")
+            await expect(line.get_by_role("button", name="Undo")).to_be_focused()
+            await row(page, "b").get_by_role("button", name="Undo").click()
+            await expect(line).to_contain_text("2 cancelled.")
+            await expect(row(page, "b")).to_have_attribute("data-stage", "queued")
+            await line.get_by_role("button", name="Undo").focus()
+            await page.keyboard.press("Enter")
+            await expect(page.locator(".row[data-stage=queued]")).to_have_count(3)
+            await expect(line).to_be_hidden()
+            await expect(page.locator(".row:focus")).to_have_count(1)
+            await leave(page)
+
+
+async def test_the_undo_of_many_goes_when_it_is_too_late(api: FakeApi, open_page: OpenPage) -> None:
+    for name in "ab":
+        await api.put(name, "download")
+    async with (
+        asyncio.timeout(PATIENCE),
+        open_page(api.url, locale="en-US", has_clock=True) as page,
+    ):
+        await page.locator("h1").click()
+        await page.keyboard.press("Control+a")
+        await page.get_by_role("button", name="Cancel 2").click()
+        await expect(page.locator("#undone")).to_be_visible()
+        await page.clock.run_for(11_000)
+        await expect(page.locator("#undone")).to_be_hidden()
+        await expect(page.locator(".row[data-stage=cancelled]")).to_have_count(2)
+
+
+async def test_who_resumes_the_queue_by_the_keyboard_keeps_a_place(api: FakeApi, open_page: OpenPage) -> None:
+    await api.pause(True)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("button", name="Resume the queue").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#paused")).to_be_hidden()
+        await expect(page.locator("#tasks")).to_be_focused()
 
 
 async def test_a_long_press_begins_a_selection_on_a_phone(api: FakeApi, open_page: OpenPage) -> None:
