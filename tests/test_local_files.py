@@ -752,3 +752,19 @@ def test_a_lock_is_free_again_after_it_was_tried(files: LocalFiles) -> None:
     asyncio.run(files.sweep(Known({TASK: Stage.COMPLETED}, after={TASK: Stage.INFO})))
     with files.workplace.lock(TASK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_a_log_names_no_folder_of_the_machine(tmp_path: Path) -> None:
+    place = LocalWorkplace(tmp_path / "data")
+    place.logs.mkdir(parents=True)
+    line = (
+        f"[download] Destination: {place.work('task')}/video.mp4\n"
+        f"ffmpeg -i file:{tmp_path}/data/work/task/part '{sys.prefix}/bin/deno' {tmp_path}/data\n"
+        f"https://site.example{tmp_path}/data/work\n"
+    )
+    place.log("task").write_text(line)
+    assert place.read_log("task", 10_000).decode() == (
+        "[download] Destination: work/task/video.mp4\n"
+        "ffmpeg -i file:work/task/part 'bin/deno' \n"
+        f"https://site.example{tmp_path}/data/work\n"
+    )

@@ -12,9 +12,11 @@ import asyncio
 import fcntl
 import os
 import re
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Self
 
 from server.errors import TaskNotFound
@@ -38,6 +40,11 @@ class LocalWorkplace:
         self.data = data or DataDir(data_dir)
         self.root = self.data.path
         self.works = self.root / "work"
+        ours = (self.root, self.root.resolve(), Path(__file__).parents[2], sys.prefix, gettempdir())
+        names = sorted({bytes(Path(folder)) for folder in ours} - {b"/"}, key=len, reverse=True)
+        # Where a path begins: not within another one, nor in a URL.
+        folders = b"|".join(map(re.escape, names))
+        self._folders = re.compile(rb"(?<![\w./%-])(?:" + folders + rb")(?:/|(?![\w.-]))")
         self.logs = self.root / "logs"
         self.scratch = self.root / "scratch" / node
 
@@ -80,10 +87,13 @@ class LocalWorkplace:
             await asyncio.to_thread(_write, self.log(task_id), line.encode(errors="replace"), os.O_APPEND)
 
     def read_log(self, task_id: str, limit: int) -> bytes:
-        """The log's first `limit` bytes; empty while there is no log. Touches the disk."""
+        """The log's first `limit` bytes, without folders of this machine; empty while there is no log.
+
+        Touches the disk.
+        """
         try:
             with self.log(task_id).open("rb") as file:
-                return file.read(limit)
+                return self._folders.sub(b"", file.read(limit))
         except FileNotFoundError:
             return b""
 
