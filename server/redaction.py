@@ -21,6 +21,15 @@ _SECRET = re.compile(
 )
 
 
+# Not in a URL: there a name, a port or another slash stands before the first one.
+_FOLDERS = re.compile(r"(?<![\w./%~-])(?:/[^\s/:'\"<>,;()]+)+/(?=[^\s/:'\"<>,;()])")
+
+
+def without_folders(text: str) -> str:
+    """`text` with only the last name of each absolute path."""
+    return _FOLDERS.sub("", text)
+
+
 def clean(line: str) -> str:
     """One line, without secrets and at most `LONGEST_LINE` long."""
     line = _CONTROL.sub("", line[:LONGEST_LINE])

@@ -79,7 +79,7 @@ async def test_a_worker_says_how_it_is_and_nothing_else(cluster: Cluster) -> Non
 
 
 async def checks_of(node: Service) -> Payload:
-    async with node.client.get("/readyz") as answer:
+    async with node.client.get("/readyz?lang=en") as answer:
         checks: Payload = (await answer.json())["checks"]
         return checks
 

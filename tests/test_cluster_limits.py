@@ -163,7 +163,7 @@ async def test_a_node_says_that_its_clock_is_off_and_works_all_the_same(cluster:
     expected = {"web1": "600 seconds ahead of", "web2": "that of", "worker1": "600 seconds behind"}
     for node in cluster.nodes:
         await node.ready()
-        async with node.client.get("/readyz") as answer:
+        async with node.client.get("/readyz?lang=en") as answer:
             assert answer.status == 200
             check = (await answer.json())["checks"]["clock"]
         if detail := expected.get(node.folder.name):

@@ -164,7 +164,7 @@ async def test_without_its_data_directory_a_server_takes_nothing_and_says_so_onc
             assert answer.status == 503
         status, checks = await readiness(server)
         assert (status, checks["data_dir"]["ok"]) == (503, False)
-        assert str(folder.path) in checks["data_dir"]["detail"]
+        assert folder.path.name in checks["data_dir"]["detail"]
         await looks.again()
         [line] = complaints(caplog)
         assert str(folder.path) in line
@@ -217,7 +217,7 @@ async def test_nothing_begins_while_a_folder_is_missing_and_nothing_fails_by_it(
         task = await server.submit(url=site.url("/video.mp4"), outputs=["video"], auto_start=True)
         await looks.again()
         status, checks = await readiness(server)
-        assert (status, str(folder.path / "work") in checks["data_dir"]["detail"]) == (503, True)
+        assert (status, "work cannot be used" in checks["data_dir"]["detail"]) == (503, True)
         assert (await server.status(task))["status"] == "processing"
         assert len(complaints(caplog)) == 1
         (folder.path / "work").mkdir()

@@ -2,15 +2,16 @@
 
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from server.api.bodies import respond_json
+from server.api.bodies import language, respond_json
 from server.api.keys import READINESS, TASKS
-from server.api.openapi.operation import JSON, Operation, Reply
+from server.api.openapi.operation import JSON, READER, Operation, Reply
 from server.api.openapi.schemas import Health, ReadinessReport
 from server.api.route import Access, get
 from server.errors import InternalError
-from server.tasks.readiness import Check
+from server.locales import LANGUAGES
+from server.tasks.readiness import Check, Said
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -22,10 +23,15 @@ async def readyz(request: web.Request) -> web.Response:
     """Readiness: one entry for each check; 503 only if a needed one has failed."""
     checks = await request.app[READINESS].checks()
     if request.app[TASKS].is_draining:
-        checks = [*checks, Check("stopping", ok=False, detail="what runs is given time to end")]
+        checks = [*checks, Check("stopping", ok=False, detail=Said("stopping"))]
     ready = all(check.ok for check in checks if check.needed)
-    body = {"status": "ready" if ready else "not ready", "checks": {c.name: c.entry() for c in checks}}
-    return respond_json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+    chosen = language(request)
+    entries = {check.name: check.entry(LANGUAGES[chosen]) for check in checks}
+    body = {"status": "ready" if ready else "not ready", "checks": entries}
+    response = respond_json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+    response.headers[hdrs.CONTENT_LANGUAGE] = chosen
+    response.headers[hdrs.VARY] = hdrs.ACCEPT_LANGUAGE
+    return response
 
 
 ROUTES = [
@@ -52,6 +58,7 @@ ROUTES = [
                 200: Reply("Ready", {JSON: ReadinessReport}),
                 503: Reply("Something needed is missing", {JSON: ReadinessReport}),
             },
+            parameters=READER,
         ),
     ),
 ]

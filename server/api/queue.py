@@ -91,7 +91,7 @@ ROUTES = [
             "Queue",
             "How many tasks are where",
             _STATE,
-            "With `wait` and `paused` held until the queue is paused or resumed; when the time is up, as it is.",
+            "With `wait` and `paused` held until it is paused or resumed; when the time is up, as it is.",
             parameters=(
                 WAIT,
                 header("Prefer", "`wait=<seconds>`, like `wait`"),

@@ -26,7 +26,7 @@ async def check(settings: Settings) -> int:
     checks = [Check("configuration", ok=True, detail="valid"), *await _checks(settings)]
     for found in checks:
         mark = "ok  " if found.ok else "FAIL" if found.needed else "warn"
-        print(f"{mark}  {found.name}: {found.detail}")
+        print(f"{mark}  {found.name}: {found.place or found.detail}")
     return int(any(found.needed and not found.ok for found in checks))
 
 

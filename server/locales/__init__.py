@@ -37,6 +37,7 @@ class _Texts(Frozen):
     failure: dict[str, _FailureTexts]
     http_hint: dict[str, str]
     remedy: dict[str, str]
+    check: dict[str, str]
     stream: dict[str, str]
     problem: dict[str, _ProblemTexts]
     field: dict[str, str]
@@ -71,6 +72,10 @@ class Catalogue:
     def remedy(self, name: str) -> str:
         """What a remedy does."""
         return self.texts.remedy[name]
+
+    def check(self, key: str, values: Mapping[str, object]) -> str:
+        """What a check of `/readyz` has found."""
+        return self.texts.check[key].format_map(values)
 
     def no_stream(self, reason: str) -> str:
         """Why nothing of a task can be played now."""

@@ -121,7 +121,7 @@ class Hub:
 
     @contextmanager
     def watch_queue(self, subscription: Subscription) -> Iterator[None]:
-        """While it is open, `subscription` is woken when the queue was paused or resumed, and offered nothing."""
+        """While it is open, `subscription` is woken when the queue was paused or resumed."""
         if self._closed:
             subscription.close()
         self._of_queue.add(subscription)

@@ -2,11 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Protocol
 
+from server.locales import LANGUAGES, Catalogue
+from server.redaction import without_folders
 from server.tasks.disk import Disk
 from server.tasks.forkserver import ForkServer
 from server.tasks.tools import Tools
@@ -17,16 +19,40 @@ OLD = 60  # days after which sites have often changed more than yt-dlp knows
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """A text of the catalogues (`[check]`) with its values; as a string, for terminals, it is English."""
+
+    key: str
+    values: Mapping[str, int | str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return LANGUAGES["en"].check(self.key, self.values)
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """`needed`: without it the service does not work; the others are only reported."""
+    """`needed`: without it the service does not work; the others are only reported.
+
+    A `detail` that is no text of the catalogues is what another program has said. `place` is a path on this
+    machine, which only the operator's terminal shows.
+    """
 
     name: str
     ok: bool
-    detail: str
+    detail: Said | str
     needed: bool = True
+    place: str = ""
 
-    def entry(self) -> dict[str, object]:
-        return {"ok": self.ok, "needed": self.needed, "detail": self.detail}
+    def entry(self, words: Catalogue) -> dict[str, object]:
+        """As `/readyz` shows it to a reader of that language, without paths of this machine."""
+        if isinstance(self.detail, str):
+            return {"ok": self.ok, "needed": self.needed, "detail": without_folders(self.detail)}
+        values = dict(self.detail.values)
+        numbers = {name: value for name, value in values.items() if isinstance(value, int)}
+        detail = words.check(self.detail.key, values)
+        return {"ok": self.ok, "needed": self.needed, "detail": detail} | (
+            {"values": numbers} if numbers else {}
+        )
 
 
 class Ready(Protocol):
@@ -64,13 +90,13 @@ class Readiness:
         ready, reach = self._fork_server.ready, self._reach_files
         return [
             await data_dir_check(self._trouble),
-            await _answers("database", self._ping, "answers and takes writes"),
-            *([await _answers("files", reach, "the bucket answers")] if reach else []),
+            await _answers("database", self._ping, Said("database")),
+            *([await _answers("files", reach, Said("bucket"))] if reach else []),
             disk_check(self._disk),
             *tool_checks(self._tools),
             yt_dlp_check(ready.yt_dlp if ready else None),
             parts_check(ready is not None, self._fork_server.lacks),
-            Check("fork_server", ready is not None, f"pid {ready.pid}" if ready else "not warm yet"),
+            Check("fork_server", ready is not None, Said("warm") if ready else Said("cold")),
             sandbox_check(ready.landlock if ready else 0),
         ]
 
@@ -81,10 +107,10 @@ async def data_dir_check(trouble: Callable[[], Awaitable[str | None]]) -> Check:
             found = await trouble()
     except TimeoutError:
         found = "the disk does not answer"
-    return Check("data_dir", found is None, found or "there, and its folders can be written")
+    return Check("data_dir", found is None, found or Said("data_dir"))
 
 
-async def _answers(name: str, ping: Ping, detail: str) -> Check:
+async def _answers(name: str, ping: Ping, detail: Said) -> Check:
     try:
         async with asyncio.timeout(5):
             await ping()
@@ -98,18 +124,24 @@ def disk_check(disk: Disk) -> Check:
     try:
         free = disk.free()
     except OSError as exc:
-        return Check("disk", ok=False, detail=str(exc))
-    return Check("disk", free >= disk.floor, f"{free} bytes free, the floor is {disk.floor}")
+        return Check("disk", ok=False, detail=exc.strerror or type(exc).__name__)
+    return Check("disk", free >= disk.floor, Said("disk", {"free": free, "floor": disk.floor}))
 
 
 def tool_checks(tools: Tools) -> list[Check]:
     return [
-        Check("ffmpeg", tools.ffmpeg is not None, tools.ffmpeg or "not found: install ffmpeg"),
+        Check(
+            "ffmpeg",
+            tools.ffmpeg is not None,
+            Said("found") if tools.ffmpeg else Said("no_ffmpeg"),
+            place=tools.ffmpeg or "",
+        ),
         Check(
             "javascript_runtime",
             tools.deno is not None,
-            tools.deno or "not found: some sites will not work without deno",
+            Said("found") if tools.deno else Said("no_deno"),
             needed=False,
+            place=tools.deno or "",
         ),
     ]
 
@@ -117,22 +149,21 @@ def tool_checks(tools: Tools) -> list[Check]:
 def yt_dlp_check(version: str | None) -> Check:
     """A version is the day of its release: `2026.10.26`."""
     if not version or not (match := re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})", version)):
-        return Check("yt_dlp", ok=False, detail="version not known yet", needed=False)
+        return Check("yt_dlp", ok=False, detail=Said("unknown_version"), needed=False)
     age = (datetime.now(UTC).date() - date(*map(int, match.groups()))).days
-    advice = "" if age <= OLD else ": update it, sites change"
-    return Check("yt_dlp", age <= OLD, f"{version}, {age} days old{advice}", needed=False)
+    said = Said("version" if age <= OLD else "old_version", {"version": version, "days": age})
+    return Check("yt_dlp", age <= OLD, said, needed=False)
 
 
 def parts_check(works: bool, lacks: list[str]) -> Check:
     """Children patch private parts of yt-dlp, which any release may change."""
     if not lacks:
-        return Check("yt_dlp_parts", ok=True, detail="as they are known", needed=False)
-    advice = "; ".join(lacks) + ": use another release of yt-dlp, or update this program"
-    return Check("yt_dlp_parts", ok=False, detail=advice, needed=not works)
+        return Check("yt_dlp_parts", ok=True, detail=Said("parts"), needed=False)
+    return Check(
+        "yt_dlp_parts", ok=False, detail=Said("no_parts", {"lacks": "; ".join(lacks)}), needed=not works
+    )
 
 
 def sandbox_check(landlock: int) -> Check:
-    detail = (
-        f"Landlock ABI {landlock}" if landlock else "this kernel has no Landlock: children are less confined"
-    )
+    detail = Said("landlock", {"abi": landlock}) if landlock else Said("no_landlock")
     return Check("sandbox", landlock > 0, detail, needed=False)

@@ -9,8 +9,6 @@ import { DEFAULTS } from "./wishes.js"
 
 /** @typedef {import("./readiness.js").Check} Check */
 
-const BYTES = /^(\d+) bytes free.*?(\d+)$/
-
 export class About {
   #dialog = byId("settings", HTMLDialogElement)
   #i18n
@@ -42,13 +40,16 @@ export class About {
 
   /** Show how links get here from other pages; the bookmarklet contains the address of this page. */
   #offer() {
-    const link = this.#part("bookmarklet")
+    const link = document.createElement("a") // made here: a link without an address is none
     const page = new URL("./", document.baseURI).href
     link.setAttribute(
       "href",
       `javascript:location.href=${JSON.stringify(`${page}?url=`)}+encodeURIComponent(location.href)`,
     )
+    link.className = "button"
+    link.textContent = this.#i18n.t("elsewhere.bookmarklet")
     link.onclick = (event) => event.preventDefault() // the bookmarklet is for other pages
+    this.#part("bookmarklet").replaceChildren(link)
     setText(this.#part("install"), this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
   }
 
@@ -70,6 +71,11 @@ export class About {
       ["Clipwire", document.documentElement.dataset.version ?? ""],
       ...Object.entries(checks?.checks ?? {}).map(([name, check]) => this.#check(name, check)),
     ])
+  }
+
+  /** @param {string} host  of whose pages cookies are wanted */
+  askForCookies(host) {
+    this.#cookies.ask(host)
   }
 
   /** Empty the dialog: the next user of this browser may not be logged in. */
@@ -99,10 +105,9 @@ export class About {
    * @param {Check} check
    * @returns {[string, string, boolean]}
    */
-  #check(name, { ok, detail }) {
-    const [, free, floor] = BYTES.exec(detail) ?? []
+  #check(name, { ok, detail, values: { free, floor } = {} }) {
     const { format } = this.#i18n
-    const sizes = free && { free: format.size(Number(free)), floor: format.size(Number(floor)) }
+    const sizes = free !== undefined && { free: format.size(free), floor: format.size(floor) }
     return [
       this.#i18n.t(`check.${name}`, {}, name),
       sizes ? this.#i18n.t("settings.room", sizes) : detail,

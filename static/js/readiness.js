@@ -7,9 +7,8 @@ import { Problem } from "./problem.js"
 const AGAIN_MS = 300_000
 /** The first check waits this long: a service that has just started is not ready yet, and there is no hurry. */
 const FIRST_MS = 4_000
-const BYTES_FREE = /^(\d+) bytes free/
 
-/** @typedef {{ok: boolean, needed: boolean, detail: string}} Check */
+/** @typedef {{ok: boolean, needed: boolean, detail: string, values?: Record<string, number>}} Check */
 
 export class Readiness {
   /** @type {Record<string, Check>} */
@@ -59,8 +58,8 @@ export class Readiness {
 
   show() {
     const { disk } = this.checks
-    const free = BYTES_FREE.exec(disk?.detail ?? "")?.[1]
-    const size = free ? this.#i18n.format.size(Number(free)) : ""
+    const free = disk?.values?.free
+    const size = free === undefined ? "" : this.#i18n.format.size(free)
     setText(this.#space, size ? this.#i18n.t("space.free", { size }) : "")
     this.#line.hidden = !disk || disk.ok
     setText(this.#line, this.#i18n.t("space.low", { size }))

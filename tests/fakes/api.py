@@ -249,7 +249,8 @@ class FakeApi:
         return web.json_response({"paused": self.is_paused, "stages": found})
 
     async def ready(self, _: web.Request) -> web.Response:
-        disk = {"ok": True, "needed": True, "detail": "52000000000 bytes free, the floor is 1073741824"}
+        disk: dict[str, Any] = {"ok": True, "needed": True, "detail": "enough"}
+        disk["values"] = {"free": 52_000_000_000, "floor": 1_073_741_824}
         return web.json_response({"status": "ready", "checks": {"disk": disk}})
 
     async def delete(self, request: web.Request) -> web.Response:

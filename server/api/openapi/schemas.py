@@ -198,7 +198,8 @@ class Health(Answer):
 class CheckReport(Answer):
     ok: bool
     needed: bool = Field(description="without it the service does not work")
-    detail: str
+    detail: str = Field(description="in the reader's language")
+    values: dict[str, int] | None = Field(None, description="the numbers in `detail`, where there are any")
 
 
 class ReadinessReport(Answer):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from server.backends.cluster.nodes import Node, Nodes
 from server.backends.postgresql.relay import Relay
 from server.clock import Clock
-from server.tasks.readiness import Check, Readiness
+from server.tasks.readiness import Check, Readiness, Said
 
 SILENCE = 10.0  # seconds without a sign of life, after which the check of the listener fails
 CLOCK_OFF = 2.0  # seconds that the machine's clock may differ from the database's
@@ -33,23 +33,22 @@ class SharedReadiness:
 
     def _listener(self) -> Check:
         silence = self._relay.silence
-        return Check("listener", silence < SILENCE, f"heard of the other nodes {silence:.0f} seconds ago")
+        return Check("listener", silence < SILENCE, Said("listener", {"seconds": round(silence)}))
 
     def _workers(self) -> Check:
         count = len(self._nodes.workers)
-        detail = f"{count} alive" if count else "no_worker: nothing is downloaded until one is started"
+        detail = Said("workers", {"count": count}) if count else Said("no_worker")
         return Check("workers", count > 0, detail, needed=False)
 
     def _settings(self) -> Check:
         differences = self._nodes.differences(self._me)
-        detail = f"not this node's: {differences}" if differences else "the same on all nodes"
-        return Check("settings", not differences, detail, needed=False)
+        said = Said("other_settings", {"differences": differences}) if differences else Said("same_settings")
+        return Check("settings", not differences, said, needed=False)
 
     def _own_clock(self) -> Check:
         """Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong."""
         ahead = time.time() - self._clock.now().timestamp()
         if abs(ahead) <= CLOCK_OFF:
-            return Check("clock", ok=True, detail="that of the database", needed=False)
-        wrong = "ahead of" if ahead > 0 else "behind"
-        detail = f"{abs(ahead):.0f} seconds {wrong} the database's: set it, or have it set by NTP"
+            return Check("clock", ok=True, detail=Said("clock"), needed=False)
+        detail = Said("clock_ahead" if ahead > 0 else "clock_behind", {"seconds": round(abs(ahead))})
         return Check("clock", ok=False, detail=detail, needed=False)
