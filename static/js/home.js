@@ -3,7 +3,7 @@
 
 import { byId, on } from "./dom.js"
 
-/** By then the page is loaded: what is fetched after that is for later use. */
+/** By then the page is at rest: what is fetched after that is for later use. */
 const LATER_MS = 10_000
 /** Parameters of the address in which a shared link or text may come, the likeliest to hold a link first. */
 const SHARED = ["url", "text", "title", "links"]
@@ -22,7 +22,7 @@ export function arrive(box, submit, session) {
   begin(box)
   document.documentElement.toggleAttribute("data-ready", true)
   welcome()
-  setTimeout(keepReady, LATER_MS)
+  setTimeout(() => import("./details.js").catch(() => {}), LATER_MS) // it is fetched again on demand
 }
 
 /**
@@ -48,14 +48,11 @@ function sharedText() {
   return SHARED.map((name) => query.get(name)).find(Boolean) ?? ""
 }
 
-/** Fetch what is needed on demand before somebody waits for it, and keep the shell before the server is away. */
-function keepReady() {
-  import("./details.js").catch(() => {}) // it is fetched again on demand
-  keepShell()
-}
-
-/** Browsers allow service workers only on this machine and over HTTPS. */
-function keepShell() {
+/**
+ * Have the page kept for when the server is away, once the list is there, which comes first. Browsers allow service
+ * workers only on this machine and over HTTPS.
+ */
+export function keepShell() {
   if (!isSecureContext || !navigator.serviceWorker) return
   const script = new URL("static/js/sw.js", document.baseURI)
   const scope = new URL("./", document.baseURI).pathname

@@ -6,7 +6,10 @@ const CACHE = "clipwire"
 const worker = /** @type {any} */ (globalThis)
 const { pathname: ROOT } = new URL("../../", location.href)
 
-worker.addEventListener("install", () => worker.skipWaiting())
+worker.addEventListener("install", (/** @type {any} */ event) => {
+  worker.skipWaiting()
+  event.waitUntil(keepShell().catch(() => {})) // what is missing is kept when the page next asks for it
+})
 worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUntil(worker.clients.claim()))
 worker.addEventListener("fetch", (/** @type {any} */ event) => {
   const { pathname, origin } = new URL(event.request.url)
@@ -18,6 +21,22 @@ worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
   event.notification.close()
   event.waitUntil(showPage())
 })
+
+/** Keep the page and all that it is made of: the visit that is going on may be the only one before the server is away. */
+async function keepShell() {
+  const files = (await fetchAndKeep(ROOT)).matchAll(/(?:href|src)="(static\/[^"]*)/g)
+  const scripts = await Promise.all([...files].map(([, path]) => fetchAndKeep(ROOT + path)))
+  const later = scripts.join("").match(/later\.js\?\w+/) // what is imported on demand
+  if (later) await fetchAndKeep(`${ROOT}static/${later[0]}`)
+}
+
+/** @param {string} path */
+async function fetchAndKeep(path) {
+  const fresh = await fetch(path)
+  if (!fresh.ok) throw new Error(`${path}: ${fresh.status}`)
+  await keep(path, path.split("?")[0], fresh.clone())
+  return await fresh.text()
+}
 
 /** Focus a page that is open already, else open one. */
 async function showPage() {

@@ -68,7 +68,9 @@ async def open_page(browser: Browser) -> OpenPage:
     async def opened(
         url: str, *, is_listed: bool = True, has_clock: bool = False, **profile: Any
     ) -> AsyncIterator[Page]:
-        context = await browser.new_context(**{"locale": "zh-CN", **profile})
+        # What a service worker asks for passes by the routes of tests.
+        defaults: dict[str, Any] = {"locale": "zh-CN", "service_workers": "block"}
+        context = await browser.new_context(**{**defaults, **profile})
         context.set_default_timeout(PATIENCE_MS)
         try:
             page = await context.new_page()

@@ -7,7 +7,6 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.test_connection import is_live
 from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -41,14 +40,13 @@ async def test_the_page_opens_although_the_server_is_away(open_page: OpenPage) -
     async with (
         asyncio.timeout(PATIENCE),
         open_api("/clip") as api,
-        open_page(api.url, has_clock=True) as page,
+        open_page(api.url, service_workers="allow") as page,
     ):
-        await page.clock.run_for(11_000)
-        await page.evaluate("navigator.serviceWorker.ready")
-        await page.reload()
-        await is_live(page)
+        await page.evaluate("navigator.serviceWorker.ready")  # the first visit is enough
         kept = await page.evaluate(_KEPT)
-        assert {"/clip/", "/clip/static/page.js", "/clip/static/page.css"} <= set(kept)
+        assert {
+            f"/clip/{path}" for path in ("", "static/page.js", "static/page.css", "static/later.js")
+        } <= set(kept)
         assert [path for path in kept if "/static/" not in path] == ["/clip/"]
         await page.route("**/*", lambda route: route.abort())
         await page.context.route("**/*", lambda route: route.abort())
@@ -63,12 +61,13 @@ async def test_where_a_page_cannot_give_notice_the_worker_does_and_a_click_leads
     async with (
         asyncio.timeout(PATIENCE),
         open_api("/clip") as api,
-        open_page(api.url, has_clock=True, permissions=["notifications"], locale="en-US") as page,
+        open_page(
+            api.url, has_clock=True, permissions=["notifications"], locale="en-US", service_workers="allow"
+        ) as page,
     ):
         await api.put("a", "download")
         await page.evaluate(_AS_ON_A_PHONE)
         await page.locator("#notify").evaluate("box => { box.checked = true }")
-        await page.clock.run_for(11_000)
         await page.evaluate("navigator.serviceWorker.ready")
         await page.evaluate(_LOOK_AWAY)
         await api.put("a", "completed")
