@@ -15,7 +15,7 @@ const OF_PROXY = [502, 503, 504]
 const LINES = 6
 const LINE_MS = 2_000
 
-/** Fires "unauthorized" when the server wants a token. */
+/** Fires "unauthorized" when the server wants a token, and "unreachable" when there is no answer. */
 export class Api extends EventTarget {
   #i18n
 
@@ -127,7 +127,8 @@ export class Api extends EventTarget {
   }
 
   #unreachable() {
-    return new Problem(0, { code: "unreachable", detail: this.#i18n.t("problem.unreachable") })
+    this.dispatchEvent(new Event("unreachable"))
+    return new Problem(0, { code: "unreachable", detail: this.#i18n.t("problem.no_answer") })
   }
 }
 

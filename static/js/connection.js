@@ -3,7 +3,7 @@
 // without an error (a laptop that slept, a proxy that dropped it). So after a long silence the page asks the server:
 // no answer, or news that the socket did not bring, means that the socket is dead.
 
-import { byId, on, setText } from "./dom.js"
+import { byId, isAway, on, setText } from "./dom.js"
 import { Problem } from "./problem.js"
 
 const TICK_MS = 2_000
@@ -15,7 +15,7 @@ const SINCE_S = 10
 /** so if it opens within this time after the list was asked for, nothing was missed in between. */
 const COVERED_MS = 8_000
 
-/** Fires "back" when the server answers again. */
+/** Fires "back" when the server answers again, and "away" when `isAway` (dom.js) has changed. */
 export class Connection extends EventTarget {
   #element = byId("connection", HTMLElement)
   /** Says what is wrong, wherever the reader has scrolled to. */
@@ -77,6 +77,11 @@ export class Connection extends EventTarget {
   /** Load everything again, in another language. */
   renew() {
     if (this.#isRunning) this.#connect()
+  }
+
+  /** A request was not answered: look whether the server is there. */
+  doubt() {
+    if (!this.#problem) this.#check()
   }
 
   /** An answer of the server was news, which the socket has to bring, too; if it does not, it is dead. */
@@ -144,7 +149,7 @@ export class Connection extends EventTarget {
   #failed(error) {
     if (!(error instanceof Problem)) return reportError(error)
     if (error.status === 401) return // the log-in form shows that
-    this.#problem = error.message
+    this.#problem = error.status === 0 ? this.#i18n.t("problem.unreachable") : error.message
     if (error.status === 0 && this.#feed.isOpen) this.#connect() // what broke the request has broken the socket, too
     this.#show()
   }
@@ -154,6 +159,9 @@ export class Connection extends EventTarget {
     const state = this.#problem ? "unreachable" : isLive ? "live" : this.#isDown ? "polling" : "connecting"
     this.#element.dataset.state = state
     setText(this.#element, this.#i18n.t(`connection.${state}`))
+    const wasAway = isAway()
+    document.documentElement.toggleAttribute("data-away", state === "unreachable")
+    if (isAway() !== wasAway) this.dispatchEvent(new Event("away"))
     setText(this.#line, this.#problem || (state === "polling" ? this.#i18n.t("offline.polling") : ""))
   }
 }

@@ -12,6 +12,8 @@ export class CookieList {
   #root
   #list
   #problem
+  #file
+  #wanted
   #api
   #i18n
 
@@ -26,7 +28,8 @@ export class CookieList {
     this.#i18n = i18n
     this.#list = /** @type {HTMLElement} */ (root.querySelector("ul"))
     this.#problem = /** @type {HTMLElement} */ (root.querySelector(".problem"))
-    const file = /** @type {HTMLInputElement} */ (root.querySelector("input[type=file]"))
+    const file = this.#file = /** @type {HTMLInputElement} */ (root.querySelector("input[type=file]"))
+    this.#wanted = /** @type {HTMLElement} */ (root.querySelector("[data-part=wanted]"))
     file.addEventListener("change", async () => {
       const [chosen] = file.files ?? []
       if (chosen) await this.#try(() => this.#put(chosen))
@@ -46,7 +49,18 @@ export class CookieList {
     }
   }
 
+  /**
+   * Lead to the field for a file, and say what to do.
+   * @param {string} host
+   */
+  ask(host) {
+    setText(this.#wanted, this.#i18n.t("cookies.wanted", { host }))
+    this.#file.scrollIntoView({ block: "center" })
+    this.#file.focus()
+  }
+
   clear() {
+    setText(this.#wanted, "")
     this.#root.hidden = true
     this.#list.replaceChildren()
   }
@@ -97,7 +111,7 @@ export class CookieList {
       await act()
     } catch (error) {
       if (error instanceof Problem) setText(this.#problem, error.message)
-      else setText(this.#problem, this.#i18n.t("problem.unreachable"))
+      else setText(this.#problem, this.#i18n.t("problem.no_answer"))
     }
     await this.show()
   }

@@ -43,6 +43,9 @@ export function setText(element, text) {
  */
 export const isSeen = (element) => element.checkVisibility({ visibilityProperty: true })
 
+/** Whether the server does not answer: what the page shows is how things were. */
+export const isAway = () => document.documentElement.hasAttribute("data-away")
+
 /**
  * Listen for an event of one of the page's own classes; `then` gets its `detail`.
  * @param {EventTarget} target

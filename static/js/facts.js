@@ -19,21 +19,23 @@ export function percentOf({ status, stage, progress }) {
 /**
  * @param {Task} task
  * @param {I18n} i18n
+ * @param {boolean} [isAway]  the server does not answer: nobody knows how fast it goes
  */
-export function factsOf(task, i18n) {
+export function factsOf(task, i18n, isAway = false) {
   if (task.status === "error") return [task.error || task.message]
   if (task.stage === "completed") {
     return [...listFacts(task, i18n), ...mediaFacts(task, i18n), ...sourceFacts(task)]
   }
-  if (isRunning(task)) return runningFacts(task, i18n)
+  if (isRunning(task)) return runningFacts(task, i18n, isAway)
   return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...sourceFacts(task)]
 }
 
 /**
  * @param {Task} task
  * @param {I18n} i18n
+ * @param {boolean} isAway
  */
-function runningFacts(task, i18n) {
+function runningFacts(task, i18n, isAway) {
   const { format } = i18n
   const { downloaded_bytes: done, total_bytes: total, speed, eta } = task
   if (task.stage !== "download") return [task.message, `${percentOf(task)}%`]
@@ -41,8 +43,8 @@ function runningFacts(task, i18n) {
   if (done !== undefined) {
     facts.push(total ? `${format.size(done)} / ${format.size(total)}` : format.size(done))
   }
-  if (speed !== undefined) facts.push(format.speed(speed))
-  if (eta !== undefined) facts.push(i18n.t("card.eta", { time: format.clock(eta) }))
+  if (speed !== undefined && !isAway) facts.push(format.speed(speed))
+  if (eta !== undefined && !isAway) facts.push(i18n.t("card.eta", { time: format.clock(eta) }))
   return [...(facts.length ? facts : [task.message]), `${percentOf(task)}%`]
 }
 

@@ -4,7 +4,7 @@
 import { closeDialogs } from "./dialogs.js"
 import { byId, on } from "./dom.js"
 import { keepFocus } from "./focus.js"
-import { arrive } from "./home.js"
+import { arrive, keepShell } from "./home.js"
 import { Keys } from "./keys.js"
 import { listen } from "./listening.js"
 import { MainMenu } from "./mainmenu.js"
@@ -12,6 +12,7 @@ import {
   actions,
   agenda,
   announcer,
+  api,
   box,
   connection,
   counts,
@@ -99,11 +100,17 @@ on(counts, "change", () => {
 })
 on(agenda, "answered", ({ question }) => {
   if (question !== "first") return
+  keepShell()
   counts.ask()
   readiness.start()
 })
 on(notices, "seen", () => display.show())
 on(connection, "back", () => submit.back())
+on(connection, "away", () => {
+  for (const id of rows.ids) rows.row(id)?.refresh(tasks.has(id))
+  summary.show(list)
+})
+on(api, "unreachable", () => connection.doubt())
 
 // What the reader does.
 

@@ -1,6 +1,8 @@
 // @ts-check
 // Remedies that ask something first: which entries of a list, which cookies.
 
+import { hostOf } from "./task.js"
+
 /** @typedef {import("./row.js").Row} Row */
 
 export class Remedies {
@@ -50,7 +52,7 @@ export class Remedies {
     const names = cookies.map((/** @type {{name: string}} */ { name }) => name)
     const use = (/** @type {string} */ name) =>
       this.#actions.run("remedy.use_cookies", row.task, { cookies: name })
-    if (!names.length) return this.#settings.open()
+    if (!names.length) return await this.#settings.openCookies(hostOf(row.task))
     if (names.length === 1) return await use(names[0])
     const items = names.map((/** @type {string} */ name) => ({ name, text: name, icon: "remedy" }))
     this.#menu.open(row.moreButton, items, use)

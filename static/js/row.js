@@ -1,7 +1,7 @@
 // @ts-check
 // One task in the list. What is visible in which stage is the stylesheet's business (`data-stage`).
 
-import { fromTemplate, isSeen, setAttribute, setText } from "./dom.js"
+import { fromTemplate, isAway, isSeen, setAttribute, setText } from "./dom.js"
 import { factsOf } from "./facts.js"
 import { isPlayable } from "./files.js"
 import { Focus } from "./focus.js"
@@ -140,7 +140,7 @@ export class Row {
     element.dataset.parting = parting
     element.toggleAttribute("data-live", Boolean(task.video_info.live))
     setText(this.#parts.title, titleOf(task))
-    setText(this.#parts.facts, factsOf(task, this.#i18n).join(" · "))
+    setText(this.#parts.facts, factsOf(task, this.#i18n, isAway()).join(" · "))
     this.#parting.show(parting)
     this.#picture.show(task, isPlayable(task), hostOf(task))
     this.#progress.show(task)

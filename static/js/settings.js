@@ -60,6 +60,15 @@ export class Settings extends EventTarget {
     this.#dialog.querySelector("a")?.focus()
   }
 
+  /**
+   * Open where cookies are stored, since there are none that could be used, and say how they get there.
+   * @param {string} host
+   */
+  async openCookies(host) {
+    await this.open()
+    this.#about?.askForCookies(host)
+  }
+
   /** @param {string} theme */
   #choose(theme) {
     remember("theme", theme)

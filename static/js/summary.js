@@ -1,7 +1,7 @@
 // @ts-check
 // How much is going on: in the header, and in the tab's title for those who look elsewhere.
 
-import { byId, setText } from "./dom.js"
+import { byId, isAway, setText } from "./dom.js"
 import { isFinal, isRunning, isWaitingInQueue, RUNNING_STAGES } from "./task.js"
 
 export class Summary {
@@ -43,7 +43,7 @@ export class Summary {
       " – ",
     )
     setText(this.#element, texts.join(" · "))
-    setText(this.#speed, speed ? this.#i18n.format.speed(speed) : "")
+    setText(this.#speed, speed && !isAway() ? this.#i18n.format.speed(speed) : "")
   }
 
   /**

@@ -8,7 +8,7 @@ from playwright.async_api import Locator, Page, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.lines import open_relay
 from tests.browser.lists import leave, load_all, row, scroll_through, shown
-from tests.fakes.api import FakeApi
+from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 PATIENCE = 30
@@ -285,6 +285,34 @@ async def test_being_offline_is_said_at_once_and_so_is_its_end(api: FakeApi, ope
         await page.context.set_offline(False)
         await expect(row(page, "a")).to_be_visible()
         await is_live(page)
+
+
+async def test_while_the_server_is_away_nothing_pretends_to_move_and_each_sentence_is_said_once(
+    open_page: OpenPage,
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_api() as api, open_page(api.url, locale="en-US") as page:
+        moving = {"downloaded_bytes": 5_000_000, "total_bytes": 20_000_000, "speed": 1_500_000, "eta": 10}
+        await api.put("a", "download", progress=40, **moving)
+        facts = row(page, "a").locator("[data-part=facts]")
+        await expect(facts).to_have_text("5 MB / 20 MB · 1.5 MB/s · 0:10 left · 40%")
+        await expect(page.locator("#speed")).to_have_text("1.5 MB/s")
+        await page.context.set_offline(True)
+        await expect(facts).to_have_text("5 MB / 20 MB · 40%")
+        await expect(page.locator("#speed")).to_be_empty()
+        fill = row(page, "a").locator("[data-part=fill]")
+        await expect(fill).to_have_css("transition-duration", "0s")
+        sentence = "The server does not answer, trying again…"
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#note")).to_contain_text("will be sent")
+        await row(page, "a").get_by_role("button", name="Pause").click()
+        await expect(row(page, "a")).to_contain_text("this was not done")
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Pause the queue").click()
+        await expect(page.locator("#refused")).to_contain_text("this was not done")
+        await expect(page.get_by_text(sentence)).to_have_count(1)
+        await page.context.set_offline(False)
+        await expect(facts).to_have_text("5 MB / 20 MB · 1.5 MB/s · 0:10 left · 40%")
 
 
 async def test_a_first_visit_while_the_server_is_away_succeeds_later(

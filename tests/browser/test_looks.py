@@ -105,6 +105,29 @@ async def test_the_button_covers_no_link_however_many_there_are(
             assert button["x"] + button["width"] <= width
 
 
+@pytest.mark.parametrize("size", [(360, 740), (844, 390)], ids=["upright", "on its side"])
+async def test_no_field_is_so_small_that_a_phone_zooms_into_it(
+    api: FakeApi, open_page: OpenPage, size: tuple[int, int]
+) -> None:
+    phone = {"viewport": {"width": size[0], "height": size[1]}, "has_touch": True, "is_mobile": True}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **phone) as page:
+        small = await page.evaluate(
+            """() => [...document.querySelectorAll("input, select, textarea")]
+                .filter((field) => !["checkbox", "radio"].includes(field.type))
+                .filter((field) => parseFloat(getComputedStyle(field).fontSize) < 16)
+                .map((field) => field.outerHTML.slice(0, 80))"""
+        )
+        assert small == []
+
+
+async def test_every_link_leads_somewhere(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a", "completed", files={"video": "/api/download/a.mp4"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        await expect(row(page, "a")).to_be_visible()
+        assert await page.locator("a:not([href])").count() == 0
+        assert await page.locator("a[href='']").count() == 0
+
+
 async def test_the_page_lives_under_a_prefix(open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_api("/tools/clipwire") as api, open_page(api.url) as page:
         await api.put("a", "completed", files={"video": "/tools/clipwire/api/download/video_x.mp4"})

@@ -202,8 +202,11 @@ async def test_what_applies_to_the_selected_is_offered_with_how_many_it_applies_
         await expect(page.locator(".row[data-stage=paused]")).to_have_count(2)
         await expect(bar).to_be_hidden()
     assert {name: task["stage"] for name, task in api.tasks.items()} == {
-        **{"a": "completed", "b": "failed"},
-        **{"c": "paused", "d": "paused", "e": "completed"},
+        "a": "completed",
+        "b": "failed",
+        "c": "paused",
+        "d": "paused",
+        "e": "completed",
     }
 
 

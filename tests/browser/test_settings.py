@@ -1,6 +1,7 @@
 """The settings: cookie files, what the service says of itself, what is told to those who look elsewhere."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from playwright.async_api import expect
 
 from server import __version__
 from tests.browser.conftest import OpenPage
+from tests.browser.lists import row
 from tests.fakes.api import FakeApi
 from tests.service import Services
 
@@ -44,6 +46,22 @@ async def test_cookies_are_stored_and_deleted_and_the_service_says_how_it_is(
         await page.get_by_role("menuitem", name="Settings").click()
         await stored.get_by_role("button", name="Delete: my-site").click()
         await expect(stored).to_have_count(0)
+
+
+async def test_who_would_use_cookies_and_has_none_is_led_to_where_they_are_stored_and_told_how(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "failed", error_code="login_required", remedies=["use_cookies"])
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "a").get_by_role("button", name="Use cookies").click()
+        field = page.get_by_label("Add or replace one")
+        await expect(field).to_be_focused()
+        await expect(field).to_be_in_viewport()
+        await expect(field).to_have_accessible_description(re.compile("Log in to videos.example .*Netscape"))
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Menu").click()
+        await page.get_by_role("menuitem", name="Settings").click()
+        await expect(page.get_by_text("No cookies are stored yet")).to_be_hidden()
 
 
 async def test_the_title_tells_what_has_ended_meanwhile(api: FakeApi, open_page: OpenPage) -> None:
