@@ -51,8 +51,12 @@ def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
 
 
 def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
-    def shape(catalogue: dict[str, str]) -> dict[str, list[str]]:
-        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in catalogue.items()}
+    def shape(catalogue: dict[str, str | dict[str, str]]) -> dict[str, list[str]]:
+        forms = {key: text if isinstance(text, dict) else {"other": text} for key, text in catalogue.items()}
+        for key, texts in forms.items():
+            assert "other" in texts, key
+            assert len({tuple(sorted(re.findall(r"\{\w+\}", text))) for text in texts.values()}) == 1, key
+        return {key: sorted(re.findall(r"\{\w+\}", texts["other"])) for key, texts in forms.items()}
 
     assert set(CATALOGUES) == {"en", "zh"}
     assert shape(CATALOGUES["en"]) == shape(CATALOGUES["zh"])

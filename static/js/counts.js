@@ -27,6 +27,8 @@ export class Counts extends EventTarget {
   #form
   #format
   #isStale = false
+  #newWatch
+  /** Made once somebody may see the list: nothing of it is needed before. @type {Promise<import("./queuewatch.js").QueueWatch> | undefined} */
   #watch
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
@@ -35,15 +37,14 @@ export class Counts extends EventTarget {
    * @param {import("./api.js").Api} api
    * @param {HTMLFormElement} form  of the filters
    * @param {import("./i18n.js").I18n} i18n
-   * @param {import("./queuewatch.js").QueueWatch} watch
+   * @param {() => Promise<import("./queuewatch.js").QueueWatch>} newWatch
    */
-  constructor(api, form, i18n, watch) {
+  constructor(api, form, i18n, newWatch) {
     super()
     this.#api = api
     this.#form = form
     this.#format = (/** @type {number} */ n) => n.toLocaleString(i18n.language)
-    this.#watch = watch
-    on(watch, "answer", (answer) => this.#show(answer))
+    this.#newWatch = newWatch
   }
 
   /** Counts are out of date: ask for them soon. */
@@ -60,7 +61,7 @@ export class Counts extends EventTarget {
   }
 
   clear() {
-    this.#watch.stop()
+    this.#watch?.then((watch) => watch.stop(), () => {})
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#isStale = false
@@ -70,22 +71,31 @@ export class Counts extends EventTarget {
   /** @param {boolean} isPaused */
   async pause(isPaused) {
     const answer = await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`)
-    this.#watch.start(answer.paused)
     this.#show(answer)
+    this.#follow()
   }
 
   async #ask() {
     this.#isStale = false
     try {
       const answer = await this.#api.get("api/queue")
-      this.#watch.start(answer.paused)
       this.#show(answer)
+      this.#follow()
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       if (error.status === 404) this.isKnown = false
     }
     this.#timer = undefined
     if (this.#isStale) this.stale()
+  }
+
+  /** Learn of a pause, or of its end, as soon as it is there. */
+  #follow() {
+    this.#watch ??= this.#newWatch().then((watch) => {
+      on(watch, "answer", (answer) => this.#show(answer))
+      return watch
+    })
+    this.#watch.then((watch) => this.isKnown && watch.start(this.isPaused), () => (this.#watch = undefined))
   }
 
   /** @param {{paused: boolean, stages: Record<string, number>}} answer */

@@ -103,10 +103,10 @@ export class EntriesDialog {
 
   /** @param {number} [total]  if the source says so */
   #state(total) {
-    const { t, format } = { t: this.#i18n.t.bind(this.#i18n), format: this.#i18n.format }
-    const n = format.count(this.#ticks.count)
+    const t = this.#i18n.t.bind(this.#i18n)
+    const n = this.#ticks.count
     if (!this.#cursor) return t("preview.entries", { n })
-    return total ? t("entries.some", { n, total: format.count(total) }) : t("preview.entries_more", { n })
+    return total ? t("entries.some", { n, total }) : t("preview.entries_more", { n })
   }
 
   /**
@@ -129,7 +129,7 @@ export class EntriesDialog {
   #count() {
     const button = /** @type {HTMLButtonElement} */ (this.#part("go"))
     const n = this.#ticks.chosen.length
-    setText(button, this.#i18n.t("submit.go_many", { n: this.#i18n.format.count(n) }))
+    setText(button, this.#i18n.t("submit.go_many", { n }))
     button.disabled = n === 0
   }
 

@@ -13,7 +13,8 @@ const ATTRIBUTES = { label: "aria-label", placeholder: "placeholder", title: "ti
 export class I18n {
   language = ""
   format = new Format("zh")
-  /** @type {Record<string, string>} */
+  #plurals = new Intl.PluralRules("zh")
+  /** @type {Record<string, string | Record<string, string>>} */
   #texts = {}
 
   /** Load what was chosen here before, else the first of the browser's languages that we have. */
@@ -32,14 +33,20 @@ export class I18n {
   }
 
   /**
-   * The text for `key`, its {placeholders} filled; where there is none `otherwise`, or the key itself.
+   * The text for `key`, its {placeholders} filled, numbers as the reader writes them; where there is none `otherwise`,
+   * or the key itself. Of a text that depends on a count the form for `n` (Intl.PluralRules).
    * @param {string} key
    * @param {Record<string, string | number>} [values]
    * @param {string} [otherwise]
    */
   t(key, values = {}, otherwise = key) {
-    const text = this.#texts[key] ?? otherwise
-    return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole))
+    const found = this.#texts[key] ?? otherwise
+    const kind = typeof values.n === "number" ? this.#plurals.select(values.n) : "other"
+    const text = typeof found === "string" ? found : (found[kind] ?? found.other)
+    return text.replace(/\{(\w+)\}/g, (whole, name) => {
+      const value = values[name] ?? whole
+      return typeof value === "number" ? this.format.count(value) : value
+    })
   }
 
   /** @param {ParentNode} root */
@@ -57,6 +64,7 @@ export class I18n {
     this.#texts = textsInPage(language) ?? await fetchTexts(language)
     this.language = language
     this.format = new Format(language)
+    this.#plurals = new Intl.PluralRules(language)
     document.documentElement.lang = language
   }
 }

@@ -25,7 +25,6 @@ import { Opening } from "./opening.js"
 import { Pages } from "./pages.js"
 import { Plane } from "./plane.js"
 import { fetched } from "./problem.js"
-import { QueueWatch } from "./queuewatch.js"
 import { Readiness } from "./readiness.js"
 import { Refusals } from "./refusals.js"
 import { Row } from "./row.js"
@@ -87,7 +86,12 @@ export const intake = new Intake(
 )
 export const { box, submit } = intake
 export const notices = new Notices(i18n)
-export const counts = new Counts(api, filterForm, i18n, new QueueWatch(api))
+export const counts = new Counts(
+  api,
+  filterForm,
+  i18n,
+  async () => new (await import("./queuewatch.js")).QueueWatch(api),
+)
 export const summary = new Summary(tasks, counts, i18n, notices)
 export const refusals = new Refusals()
 export const announcer = new Announcer(byId("news", HTMLElement), i18n)

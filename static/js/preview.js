@@ -102,9 +102,7 @@ export class Preview extends EventTarget {
     const count = total_entries ?? (next_cursor ? 0 : entries.length)
     const words = {
       this: this.#i18n.t("list.this"),
-      all: count
-        ? this.#i18n.t("list.all", { n: this.#i18n.format.count(count) })
-        : this.#i18n.t("list.every"),
+      all: count ? this.#i18n.t("list.all", { n: count }) : this.#i18n.t("list.every"),
       choose: this.#i18n.t("list.choose"),
     }
     return Object.entries(words).map(([ask, textContent]) => {
@@ -132,7 +130,7 @@ function factsOf(
   i18n,
 ) {
   if (entries?.length) {
-    const n = i18n.format.count(total_entries ?? entries.length)
+    const n = total_entries ?? entries.length
     return [i18n.t(!total_entries && next_cursor ? "preview.entries_more" : "preview.entries", { n })]
   }
   const height = Math.max(0, ...formats.map((format) => format.height ?? 0))
@@ -142,7 +140,7 @@ function factsOf(
     begins_at && !live ? i18n.t("preview.upcoming", { time: i18n.format.moment(new Date(begins_at)) }) : "",
     duration ? i18n.format.clock(duration) : "",
     size ? i18n.t("preview.about", { size: i18n.format.size(size) }) : "",
-    height ? i18n.t("preview.qualities", { height }) : "",
+    height ? i18n.t("preview.qualities", { height: String(height) }) : "",
     uploader ?? "",
   ].filter(Boolean)
 }

@@ -141,6 +141,7 @@ async def test_what_waits_for_the_server_goes_alone_and_as_it_was_meant(
         box = page.get_by_role("textbox", name="Link")
         await box.fill(link)
         await expect(page.get_by_role("button", name="All 1")).to_be_visible()
+        await expect(page.locator("#preview [data-part=facts]")).to_have_text("1 entry")
         await page.context.set_offline(True)
         await page.get_by_role("button", name="All 1").click()
         await expect(page.locator("#note")).to_contain_text("will be sent")

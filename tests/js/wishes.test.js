@@ -6,7 +6,7 @@ import catalogue from "../../static/i18n/en.json" with { type: "json" }
 import { Format } from "../../static/js/format.js"
 import { besidePreset, DEFAULTS, sentenceOf, wishesOf } from "../../static/js/wishes.js"
 
-/** @type {Record<string, string>} */
+/** @type {Record<string, any>} */
 const texts = catalogue
 /** @type {any} */
 const i18n = {
