@@ -62,7 +62,7 @@ def spoil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoil:
 
 
 async def parts_of(service: Inside) -> tuple[int, dict[str, object]]:
-    async with service.client.get("/readyz") as answer:
+    async with service.client.get("/readyz?lang=en") as answer:
         return answer.status, (await answer.json())["checks"]["yt_dlp_parts"]
 
 

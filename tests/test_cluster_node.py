@@ -51,7 +51,7 @@ async def node(lent: Service) -> AsyncIterator[Service]:
 
 
 async def checks_of(node: Service) -> tuple[int, dict[str, Any]]:
-    async with node.client.get("/readyz") as answer:
+    async with node.client.get("/readyz?lang=en") as answer:
         return answer.status, (await answer.json())["checks"]
 
 

@@ -129,7 +129,7 @@ async def submitted(server: Inside, **headers: str) -> int:
 
 
 async def readiness(server: Inside) -> tuple[int, dict[str, Any]]:
-    async with server.client.get("/readyz") as answer:
+    async with server.client.get("/readyz?lang=en") as answer:
         return answer.status, (await answer.json())["checks"]
 
 

@@ -115,7 +115,7 @@ async def test_below_the_floor_all_waits_and_says_so_and_goes_on_by_itself(
             async with service.client.post("/api/process", json={"url": site.url("/video.mp4")}) as refused:
                 assert refused.status == HTTPStatus.INSUFFICIENT_STORAGE
                 assert (await refused.json())["code"] == "disk_full"
-            async with service.client.get("/readyz") as readiness:
+            async with service.client.get("/readyz?lang=en") as readiness:
                 assert readiness.status == HTTPStatus.SERVICE_UNAVAILABLE
                 assert not (await readiness.json())["checks"]["disk"]["ok"]
             assert (await service.status(task["task_id"]))["attempt"] == 1

@@ -45,7 +45,7 @@ async def test_a_change_is_refused_as_busy_and_can_be_made_afterwards(service: I
                 assert (answer.status, problem["code"]) == (503, "database_busy"), path
                 assert answer.headers["Retry-After"] == "5"
         assert (await service.status(task_id))["stage"] == "paused"
-        async with service.client.get("/readyz") as answer:
+        async with service.client.get("/readyz?lang=en") as answer:
             database_check = (await answer.json())["checks"]["database"]
             assert (answer.status, database_check["detail"]) == (503, "database is locked")
     async with service.client.post(f"/api/tasks/{task_id}/cancel") as answer:

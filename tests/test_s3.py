@@ -106,7 +106,7 @@ async def test_a_link_goes_in_and_files_come_out_of_the_bucket(
         "files/<id>/1/video.mp4", "files/<id>/1/audio.mp3", "files/<id>/1/manifest.json", "logs/<id>",
     }  # fmt: skip
     assert list((service.data / "work").iterdir()) == []
-    async with service.client.get("/readyz") as answer:
+    async with service.client.get("/readyz?lang=en") as answer:
         assert (await answer.json())["checks"]["files"]["ok"]
 
 
@@ -321,7 +321,7 @@ async def test_a_bucket_that_is_away_is_said_so(spoiled: Inside, proxy: Proxy, s
         async with spoiled.client.get(path, headers={"Accept-Language": "en"}) as answer:
             assert (answer.status, (await answer.json())["code"]) == (503, "storage_away")
             assert answer.headers["Retry-After"] == "5"
-    async with spoiled.client.get("/readyz") as answer:
+    async with spoiled.client.get("/readyz?lang=en") as answer:
         assert (answer.status, (await answer.json())["checks"]["files"]["ok"]) == (503, False)
 
 

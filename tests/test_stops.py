@@ -226,7 +226,7 @@ async def stopped_in_time(service: Service) -> int:
 
 
 async def readiness(service: Service) -> tuple[int, dict[str, dict[str, object]]]:
-    async with service.client.get("/readyz") as answer:
+    async with service.client.get("/readyz?lang=en") as answer:
         return answer.status, (await answer.json())["checks"]
 
 
