@@ -8,6 +8,8 @@ import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 /** Time between two requests, however much changes. */
 const PAUSE_MS = 2_000
+/** Time after the first answer, in which a first visit loads what it shows. */
+const CALM_MS = 1_500
 /** @type {Record<string, readonly string[]>} */
 const KINDS = {
   active: RUNNING_STAGES,
@@ -91,10 +93,12 @@ export class Counts extends EventTarget {
 
   /** Learn of a pause, or of its end, as soon as it is there. */
   #follow() {
-    this.#watch ??= this.#newWatch().then((watch) => {
-      on(watch, "answer", (answer) => this.#show(answer))
-      return watch
-    })
+    this.#watch ??= new Promise((resolve) => setTimeout(resolve, CALM_MS)).then(this.#newWatch).then(
+      (watch) => {
+        on(watch, "answer", (answer) => this.#show(answer))
+        return watch
+      },
+    )
     this.#watch.then((watch) => this.isKnown && watch.start(this.isPaused), () => (this.#watch = undefined))
   }
 
