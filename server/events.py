@@ -14,6 +14,7 @@ from server.jobs import MOST_OF_AN_ORDER
 from server.models import (
     HOST_BUSY,
     RATE_WINDOW,
+    STORAGE_AWAY,
     Entries,
     Entry,
     Frozen,
@@ -89,6 +90,12 @@ class Held(_Event):
     kind: Literal["held"] = "held"
     held: bool
     until: datetime | None = None
+
+
+class Uploading(_Event):
+    """The bucket that the finished files go to is away, or does answer. It is the server's word."""
+
+    away: bool
 
 
 class Alive(_Event):
@@ -339,6 +346,7 @@ _OfTask = (
     | DownloadStarted
     | Progress
     | Held
+    | Uploading
     | Started
     | Requeued
     | Pictured
@@ -427,6 +435,10 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
         case DownloadStarted():
             begun = _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD}
             return begun if stage is Stage.INFO else None
+        case Uploading(away=away):
+            if not stage.is_running or away == status.awaits_storage:
+                return None
+            return {"waiting": STORAGE_AWAY, "not_before": None} if away else _GOES_ON
         case Progress() | Held():
             return _came_on(status, event)
         case Requeued():

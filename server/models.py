@@ -563,6 +563,8 @@ HOST_BUSY = "host_busy"
 """`TaskStatus.waiting` of the next task of a host while `max_per_host` of its tasks run."""
 RATE_WINDOW = "rate_window"
 """`TaskStatus.waiting` of a running download while `rate_windows` allow no bytes."""
+STORAGE_AWAY = "storage_away"
+"""`TaskStatus.waiting` of a task while the bucket for finished files, or the data directory, is away."""
 
 
 class TaskStatus(Stored):
@@ -696,6 +698,11 @@ class TaskStatus(Stored):
     def is_held(self) -> bool:
         """Whether a running download may fetch no bytes because of `rate_windows`."""
         return self.stage is Stage.DOWNLOAD and self.waiting == RATE_WINDOW
+
+    @property
+    def awaits_storage(self) -> bool:
+        """Whether the files of a running task cannot be uploaded for now."""
+        return self.stage.is_running and self.waiting == STORAGE_AWAY
 
     @property
     def awaits_broadcast(self) -> bool:

@@ -1,7 +1,7 @@
 """The interfaces that differ between one machine and a cluster; everything else is the same on both."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -407,6 +407,10 @@ class Growing(Protocol):
     def close(self) -> None: ...
 
 
+TellAway = Callable[[bool], Awaitable[None]]
+"""Is told that the bucket is away, perhaps several times, and afterwards that it is not."""
+
+
 class FileStore(Protocol):
     """The published files of tasks, the same on every machine.
 
@@ -414,7 +418,12 @@ class FileStore(Protocol):
     """
 
     async def prepare(
-        self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
+        self,
+        task_id: str,
+        attempt: int,
+        produced: dict[str, ProducedFile],
+        video_info: VideoInfo,
+        away: TellAway | None = None,
     ) -> Manifest:
         """Name the files that the child produced, and do the slow steps of publishing them, such as uploads.
 
@@ -422,7 +431,7 @@ class FileStore(Protocol):
         """
         ...
 
-    async def publish(self, task_id: str, manifest: Manifest) -> None:
+    async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
         """Make the prepared files public, all of them or none. Raises `OSError`.
 
         Files of an earlier attempt, which the status still names, stay.

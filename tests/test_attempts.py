@@ -31,7 +31,7 @@ from server.files.cookies import LocalCookies
 from server.files.local import LocalFiles
 from server.files.names import short_of
 from server.files.workplace import LocalWorkplace
-from server.models import Manifest, Stage, TaskStatus
+from server.models import Stage, TaskStatus
 from server.settings import DownloadSettings
 from server.tasks.disk import Disk, Reserve
 from server.tasks.hub import Hub
@@ -222,10 +222,10 @@ async def publishing(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> async
     """Have the attempt get as far as its last step, which is made when the event is set."""
     publish, about_to, go = attempt.files.publish, asyncio.Event(), asyncio.Event()
 
-    async def wait(task_id: str, manifest: Manifest) -> None:
+    async def wait(*arguments: Any) -> None:
         about_to.set()
         await go.wait()
-        await publish(task_id, manifest)
+        await publish(*arguments)
 
     monkeypatch.setattr(attempt.files, "publish", wait)
     attempt.child.say(DownloadStarted(), Produced(files={"video": VIDEO}))

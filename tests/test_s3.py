@@ -5,14 +5,18 @@ import io
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import pytest
 from aiohttp import ClientPayloadError, web
 
+from server.api import keys as keys_of
 from server.backends.files import usable_bucket
 from server.backends.unusable import FilesUnusable
+from server.errors import StorageAway
+from server.files.s3 import bucket as s3_bucket
 from server.files.s3 import files as s3_files
 from server.files.s3.bucket import Bucket
 from server.settings import StorageSettings
@@ -267,9 +271,11 @@ async def test_a_bucket_that_stays_away_sends_the_task_back_and_costs_it_nothing
         monkeypatch.setattr(module, constant, value)
     proxy.spoil = lambda request: Spoiled(status=503) if is_upload(request) else None
     task_id = await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
-    waits = await spoiled.reached(task_id, "queued")
     async with asyncio.timeout(30):
-        while (waits := await spoiled.status(task_id)).get("waiting") != "storage_away":
+        while True:
+            waits = await spoiled.status(task_id)
+            if (waits["stage"], waits.get("waiting")) == ("queued", "storage_away"):
+                break
             await asyncio.sleep(0.01)
     (spoiled.work(task_id) / "out" / "old.mp4").write_bytes(b"of an earlier choice")
     proxy.spoil = lambda _: None
@@ -280,6 +286,77 @@ async def test_a_bucket_that_stays_away_sends_the_task_back_and_costs_it_nothing
     kept = {key for key in await keys(s3.bucket(name), task_id) if key.startswith("files/<id>/")}
     place = f"files/<id>/{done['attempt']}"
     assert {key for key in kept if "thumbnail" not in key} == {f"{place}/video.mp4", f"{place}/manifest.json"}
+
+
+@pytest.mark.parametrize("how", [Spoiled(status=503), pytest.param(Spoiled(silent=True), marks=LONG)])
+async def test_a_task_whose_files_cannot_be_uploaded_says_so_within_8_s_and_the_log_in_one_line(
+    spoiled: Inside, proxy: Proxy, site: Site, caplog: pytest.LogCaptureFixture, how: Spoiled
+) -> None:
+    caplog.set_level("INFO", "server")
+    proxy.spoil = lambda request: how if "logs" not in request.path else None
+    ids = [
+        await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True) for _ in range(3)
+    ]
+    async with asyncio.timeout(20):
+        await proxy.spoils()
+    async with asyncio.timeout(8):
+        for task_id in ids:
+            while (now := await spoiled.status(task_id)).get("waiting") != "storage_away":
+                await asyncio.sleep(0.05)
+            assert now["status"] == "processing"
+            assert now["stage"] != "queued", "what was downloaded is not given up"
+            assert now["message"] == "等待处理... 成品文件的存储没有响应"
+    proxy.spoil = lambda _: None
+    for task_id in ids:
+        assert (await spoiled.reached(task_id, "completed"))["attempt"] == 1
+    told = [each.message for each in caplog.records if "bucket" in each.message]
+    assert len(told) == 1, told
+    assert told[0].startswith("the bucket is away: ")
+    assert len(told[0]) < 300
+
+
+async def test_the_end_of_an_outage_is_told_once_no_request_has_failed_for_a_while(
+    spoiled: Inside, proxy: Proxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_bucket, "OVER_AFTER", 0.2)
+    caplog.set_level("INFO", "server.files.s3")
+    files: Any = spoiled.app[keys_of.FILES]
+    for _ in range(2):
+        proxy.spoil = lambda _: Spoiled(status=503)
+        for _ in range(3):
+            with pytest.raises(StorageAway):
+                await files.ping()
+        proxy.spoil = lambda _: None
+        async with asyncio.timeout(10):
+            while "answers again" not in caplog.records[-1].message:
+                await files.ping()
+                await asyncio.sleep(0.01)
+    assert [each.message.split(",")[0].split(":")[0] for each in caplog.records] == [
+        "the bucket is away", "the bucket answers again"
+    ] * 2  # fmt: skip
+
+
+async def test_an_upload_that_breaks_off_after_all_the_patience_is_tried_again(
+    spoiled: Inside, proxy: Proxy, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience is for the time without a bucket, and not for the length of an upload."""
+    monkeypatch.setattr(s3_files, "TRY_UPLOADS_FOR", 2.0)
+    files: Any = spoiled.app[keys_of.FILES]
+    uploads = 0
+    upload = files._bucket.upload
+
+    async def breaks_off_at_first(*arguments: Any) -> None:
+        nonlocal uploads
+        uploads += 1
+        if uploads == 1:
+            await asyncio.sleep(s3_files.TRY_UPLOADS_FOR)  # it takes so long
+            raise StorageAway
+        await upload(*arguments)
+
+    monkeypatch.setattr(files._bucket, "upload", breaks_off_at_first)
+    task_id = await spoiled.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
+    done = await spoiled.reached(task_id, "completed")
+    assert (done["attempt"], uploads) == (1, 2)
 
 
 async def test_a_cancel_in_the_middle_of_an_upload_acts_at_once_and_leaves_nothing(
@@ -416,7 +493,9 @@ async def test_a_task_that_is_deleted_while_the_bucket_is_away_is_gone_and_its_f
             assert answer.status == 404
         proxy.spoil = lambda _: None
         await service.restart()
-        assert await keys(s3.bucket(name), done["task_id"]) == set()
+        async with asyncio.timeout(20):
+            while await keys(s3.bucket(name), done["task_id"]):
+                await asyncio.sleep(0.05)
 
 
 # --- starts ---

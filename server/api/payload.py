@@ -84,7 +84,7 @@ def text_frame(body: bytes) -> bytes:
 
 def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
     """The fields of the payload of `status`, with texts in the language of `words`."""
-    waits = status.stage is Stage.QUEUED or status.is_held
+    waits = _waits(status)
     fields: dict[str, Any] = {
         "task_id": status.task_id,
         "status": status.stage.status,
@@ -152,9 +152,13 @@ def _entries(entries: Entries) -> dict[str, Any]:
 def _message(status: TaskStatus, words: Catalogue) -> str:
     if status.stage is Stage.FAILED:
         return words.failed(status.error_code or "internal")
-    if status.waiting and (status.stage is Stage.QUEUED or status.is_held):
+    if status.waiting and _waits(status):
         return words.waiting(status.waiting) or words.stage(status.stage)
     return words.stage(status.stage)
+
+
+def _waits(status: TaskStatus) -> bool:
+    return status.stage is Stage.QUEUED or status.is_held or status.awaits_storage
 
 
 def _instant(moment: datetime | None) -> str | None:

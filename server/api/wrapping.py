@@ -137,7 +137,7 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)
     if isinstance(exc, StorageAway):
-        log.warning("%s broke off, the bucket is away: %s", request.path, exc.__cause__ or exc)
+        log.info("%s broke off, the bucket is away", request.path)
         return NobodyThere()
     if isinstance(exc, FileNotFound):
         log.info("%s broke off, a file was removed meanwhile", request.path)

@@ -72,7 +72,8 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
             if tries >= PROBES and not is_for_now:
                 raise FilesUnusable(place, f"cannot be written and read: {_reason(exc)}") from exc
             if is_for_now:
-                log.warning("the bucket cannot be used yet: %s", _reason(exc))
+                if tries == 1:
+                    log.warning("the bucket cannot be used yet: %s", _reason(exc))
                 await asyncio.sleep(1)
         else:
             break

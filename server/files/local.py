@@ -30,6 +30,7 @@ from server.files.publishing import (
 from server.files.sweeping import Known, Sweep
 from server.files.workplace import LocalWorkplace, checked
 from server.models import Manifest, StoredFile, TaskStatus, VideoInfo
+from server.ports import TellAway
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +69,18 @@ class LocalFiles:
         return None
 
     async def prepare(
-        self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
+        self,
+        task_id: str,
+        attempt: int,
+        produced: dict[str, ProducedFile],
+        video_info: VideoInfo,
+        away: TellAway | None = None,
     ) -> Manifest:
         """Only name the files: they are on this disk already."""
         files = named(produced, attempt, video_info.title)
         return Manifest(attempt=attempt, files=files, video_info=video_info)
 
-    async def publish(self, task_id: str, manifest: Manifest) -> None:
+    async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
         """Move the child's files to their final place.
 
         The child must be gone. What earlier attempts published stays until `tidy_up`. Raises `UnsafeFile`,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from server.clock import Clock
-from server.errors import AppError, StoreUnavailable
+from server.errors import AppError, StorageAway, StoreUnavailable
 from server.ports import Dispatcher, Store
 from server.tasks.disk import Reserve
 from server.tasks.service import Tasks
@@ -125,6 +125,8 @@ async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
     for task_id in task_ids:
         try:
             await tasks.carry_out_removal(task_id)
+        except StorageAway:
+            pass
         except (AppError, OSError) as exc:
             log.error("%s could not be removed altogether: %s", task_id, exc.__cause__ or exc)
 

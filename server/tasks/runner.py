@@ -7,6 +7,7 @@ the shutdown, after which the task goes on) says what it means.
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -34,11 +35,12 @@ from server.events import (
     Requeued,
     Started,
     Unfolded,
+    Uploading,
     merged,
 )
 from server.jobs import Job
-from server.models import DISK_FULL, Entry, Manifest, ProcessRequest, Stage, Task, TaskStatus
-from server.ports import Cookies, FileStore, Store, Workplace
+from server.models import DISK_FULL, STORAGE_AWAY, Entry, Manifest, ProcessRequest, Stage, Task, TaskStatus
+from server.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.settings import DownloadSettings
 from server.tasks.announced import after_look
 from server.tasks.cookies import CookieChoice, Given
@@ -55,7 +57,6 @@ log = logging.getLogger(__name__)
 
 # What tasks wait for:
 NEWER_RELEASE = "newer_release"  # one that understands the request
-STORAGE_AWAY = "storage_away"  # the bucket of finished files, or the data directory
 
 LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
 
@@ -196,7 +197,7 @@ class Runner:
         self, status: TaskStatus, ending: Manifest | Event, perhaps: Perhaps
     ) -> TaskStatus | Event:
         """The status that the attempt led to, or the event that could not be saved yet."""
-        event = await self._published(status.task_id, ending) if isinstance(ending, Manifest) else ending
+        event = await self._published(status, ending) if isinstance(ending, Manifest) else ending
         try:
             after = await self._recorder.record(status.task_id, event, status.attempt, perhaps, self.submit)
         except StoreUnavailable:
@@ -206,7 +207,9 @@ class Runner:
     async def _remove(self, task_id: str) -> None:
         try:
             await self._files.remove(task_id)
-        except (OSError, StorageAway) as exc:  # a sweep deletes them later
+        except StorageAway:
+            pass  # a sweep deletes them later
+        except OSError as exc:
             log.warning("leftovers of the removed task %s could not be deleted: %s", task_id, exc)
 
     async def _after_fault(self, status: TaskStatus, error: Exception) -> Event:
@@ -383,15 +386,23 @@ class Runner:
                 return wait or after_failure(status, last_word, self._settings, lasted)
             case Produced(files=files, video_info=news, fetched=fetched):
                 info = merged(status.video_info, news)
-                manifest = await self._files.prepare(status.task_id, status.attempt, files, info)
+                away = self._tell_away(status)
+                manifest = await self._files.prepare(status.task_id, status.attempt, files, info, away)
                 return manifest.model_copy(update={"fetched": fetched})
 
     def _after_look(self, status: TaskStatus, broken: Broken, lasted: float) -> Requeued | None:
         return after_look(status, broken, self._settings.patience, self._clock.wall(), lasted)
 
-    async def _published(self, task_id: str, manifest: Manifest) -> Completed:
-        await self._files.publish(task_id, manifest)
+    async def _published(self, status: TaskStatus, manifest: Manifest) -> Completed:
+        await self._files.publish(status.task_id, manifest, self._tell_away(status))
         return Completed.by(manifest)
+
+    def _tell_away(self, status: TaskStatus) -> TellAway:
+        async def tell(away: bool) -> None:
+            with suppress(StoreUnavailable, TaskNotFound):
+                await to_the_end(self._recorder.record(status.task_id, Uploading(away=away), status.attempt))
+
+        return tell
 
     def limit_rate(self, bytes_per_second: int | None, until: datetime | None = None) -> None:
         """Set the bytes a second of all children here together; 0: none, `until` then, None: no limit."""

@@ -19,8 +19,9 @@ from server.backends.cluster.admission import Admission
 from server.backends.cluster.database import Database
 from server.errors import StorageAway, StoreUnavailable, TaskNotFound
 from server.events import Completed, Requeued
-from server.models import DISK_FULL, Manifest, TaskStatus
+from server.models import DISK_FULL, STORAGE_AWAY, Manifest, TaskStatus
 from server.ports import Store
+from server.tasks.patience import DISK_DELAY
 from server.tasks.recorder import Recorder
 from server.tasks.shielding import to_the_end
 
@@ -140,7 +141,12 @@ class Jobs:
                     await self._let_be(task_id, job_id)
                 if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
                     await _surely(lambda: self.database.rows(_LEAVE, task_id, job_id))
-            except (StoreUnavailable, StorageAway) as exc:
+            except StorageAway:  # a running task could not be taken over, as its bucket is away
+                after_delay = Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
+                with suppress(TaskNotFound):
+                    await self.recorder.record_surely(task_id, after_delay)
+                return
+            except StoreUnavailable as exc:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
                 await asyncio.sleep(AGAIN)
                 if not await self._begins(task_id, job_id):  # another worker may have it by now

@@ -122,7 +122,7 @@ async def _reached(url: str) -> AsyncIterator[AsyncConnection]:
 
     A database that answers, and refuses the connection, is not waited for.
     """
-    give_up = time.monotonic() + REACHED_WITHIN
+    give_up, waits = time.monotonic() + REACHED_WITHIN, False
     while True:
         try:
             db = await connect(url)
@@ -130,7 +130,9 @@ async def _reached(url: str) -> AsyncIterator[AsyncConnection]:
         except (psycopg.OperationalError, OSError) as error:
             if advice(error) or time.monotonic() > give_up:
                 raise
-            log.warning("the database cannot be reached yet: %s", one_line(error))
+            if not waits:
+                log.warning("the database cannot be reached yet: %s", one_line(error))
+            waits = True
             await asyncio.sleep(1)
     try:
         yield db

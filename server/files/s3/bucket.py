@@ -5,6 +5,8 @@ is visible only once it is complete.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from obstore.store import MemoryStore, S3Store
 
 from server.errors import StorageAway
 
+log = logging.getLogger(__name__)
+
 ANSWER_WITHIN = 4.5  # seconds: a client waits for two answers at most
 CHUNK_WITHIN = 60.0  # seconds
 PART_WITHIN = 120.0  # seconds for a part on its way to the bucket
@@ -29,6 +33,8 @@ MAX_PARTS: Final = 9_000  # S3 allows 10,000
 READ: Final = 1 << 20
 LINK_LASTS = timedelta(minutes=5)
 DELETED_AT_ONCE: Final = 500
+LONGEST_REASON: Final = 200  # characters of the log
+OVER_AFTER: Final = 45.0  # seconds without an error, after which the next answer ends an outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +45,25 @@ class Found:
 
 
 class Bucket:
-    """Keys are relative to the prefix of the store. Every method may raise `StorageAway`."""
+    """Keys are relative to the prefix of the store. Every method may raise `StorageAway`.
+
+    An outage is logged here, with one line when it begins and one when it is over: callers log nothing of it.
+    """
 
     def __init__(self, store: S3Store | MemoryStore) -> None:
         self._store = store
+        self._away_since: float | None = None
+        self._failed_at = 0.0
 
     async def size(self, key: str) -> int:
         """The object's size in bytes. Raises `FileNotFoundError`."""
-        with _told():
+        with self._told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 return (await obstore.head_async(self._store, key))["size"]
 
     async def get(self, key: str) -> bytes:
         """The content of a small object. Raises `FileNotFoundError`."""
-        with _told():
+        with self._told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 result = await obstore.get_async(self._store, key)
                 return bytes(await result.bytes_async())
@@ -77,7 +88,7 @@ class Bucket:
 
     async def put(self, key: str, content: bytes, media_type: str) -> None:
         """Write a small object, or replace it."""
-        with _told():
+        with self._told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 attributes = {"Content-Type": media_type}
                 await obstore.put_async(self._store, key, content, attributes=attributes, use_multipart=False)
@@ -87,7 +98,7 @@ class Bucket:
 
         Not for a large object: a conditional write is one request, with all of the content in memory.
         """
-        with _told():
+        with self._told():
             async with asyncio.timeout(ANSWER_WITHIN):
                 await obstore.put_async(self._store, key, content, mode="create")
 
@@ -102,7 +113,7 @@ class Bucket:
         )
         left = size
         try:
-            with _told():
+            with self._told():
                 async with writer:  # an error within the block leaves no object
                     while left:
                         chunk = await _next(file, min(READ, left))
@@ -118,7 +129,7 @@ class Bucket:
         """All objects below `prefix/`, in the order of their keys."""
         batches = obstore.list(self._store, prefix=prefix, chunk_size=1000)
         while True:
-            with _told():
+            with self._told():
                 async with asyncio.timeout(CHUNK_WITHIN):
                     batch = await anext(batches, None)
             if batch is None:
@@ -131,15 +142,47 @@ class Bucket:
         left = list(keys)
         while left:
             batch, left = left[:DELETED_AT_ONCE], left[DELETED_AT_ONCE:]
-            with _told():
+            with self._told():
                 async with asyncio.timeout(CHUNK_WITHIN):
                     await obstore.delete_async(self._store, batch)
 
     async def link(self, key: str) -> str:
         """A presigned URL: whoever has it can read the object for `LINK_LASTS`."""
         assert isinstance(self._store, S3Store), "other stores have no door of their own"
-        with _told():
+        with self._told():
             return await obstore.sign_async(self._store, "GET", key, LINK_LASTS)
+
+    def failed(self, error: BaseException) -> None:
+        """Note that the bucket did not do, or not in time, what it should."""
+        self._failed_at = time.monotonic()
+        if self._away_since is None:
+            self._away_since = self._failed_at
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            log.warning("the bucket is away: %s", said[0].strip()[:LONGEST_REASON])
+
+    def _answered(self) -> None:
+        """Note an answer. Where only uploads fail, say, other answers between them do not end the outage."""
+        now = time.monotonic()
+        if self._away_since is not None and now - self._failed_at > OVER_AFTER:
+            log.info("the bucket answers again, after %.0f s", now - self._away_since)
+            self._away_since = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise `FileNotFoundError` and `FileExistsError`, and `StorageAway` for all errors that may pass."""
+        try:
+            yield
+        except AlreadyExistsError as exc:
+            self._answered()
+            raise FileExistsError from exc
+        except FileNotFoundError:
+            self._answered()
+            raise
+        except (BaseError, OSError) as exc:  # a time-out is an OSError, and so is what a writer raises
+            self.failed(exc)
+            raise StorageAway from exc
+        else:
+            self._answered()
 
     async def _chunks(self, key: str, part: range) -> AsyncGenerator[memoryview, None]:
         """A small range first, so that a slow bucket answers in time, then the rest.
@@ -148,13 +191,13 @@ class Bucket:
         """
         for within, piece in ((ANSWER_WITHIN, part[:FIRST_PIECE]), (CHUNK_WITHIN, part[FIRST_PIECE:])):
             if piece:
-                with _told():
+                with self._told():
                     async with asyncio.timeout(within):
                         options: obstore.GetOptions = {"range": (piece.start, piece.stop)}
                         got = await obstore.get_async(self._store, key, options=options)
                 chunks = aiter(got.stream(min_chunk_size=CHUNK))
                 while piece:
-                    with _told():
+                    with self._told():
                         async with asyncio.timeout(within):
                             chunk = memoryview(await anext(chunks, b""))
                     if not chunk:
@@ -192,16 +235,3 @@ async def _next(file: BinaryIO, size: int) -> bytes:
     if not chunk:
         raise _Unreadable
     return chunk
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Translate errors: `FileNotFoundError`, `FileExistsError`, and `StorageAway` for all that may pass."""
-    try:
-        yield
-    except AlreadyExistsError as exc:
-        raise FileExistsError from exc
-    except FileNotFoundError:
-        raise
-    except (BaseError, OSError) as exc:  # a time-out is an OSError, and so is what a writer raises
-        raise StorageAway from exc

@@ -10,6 +10,7 @@ object that no row names is waste, and is deleted.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -25,7 +26,7 @@ from server.files.s3.house import House, Known, folder
 from server.files.sweeping import Sweep
 from server.files.workplace import LocalWorkplace, checked
 from server.models import Manifest, StoredFile, TaskStatus, VideoInfo
-from server.ports import Stream
+from server.ports import Stream, TellAway
 from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 TRY_UPLOADS_FOR = 300.0  # seconds
 TRY_MANIFEST_FOR = 20.0  # seconds: a cancel waits for it
 FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0  # seconds between tries, doubled each time
+LOOK_EVERY = 2.5  # seconds between looks whether the bucket answers, while something is uploaded
 SHARE_EVERY = 4.0  # seconds
 LAST_SHARE_WITHIN = 10.0  # seconds
 END_WITHIN = 0.8  # seconds for the cleanup after a cancel, since a client waits for the cancel
@@ -59,7 +61,12 @@ class S3Files:
         self._shared: set[str] = set()  # tasks whose log grows on this machine
 
     async def prepare(
-        self, task_id: str, attempt: int, produced: dict[str, ProducedFile], video_info: VideoInfo
+        self,
+        task_id: str,
+        attempt: int,
+        produced: dict[str, ProducedFile],
+        video_info: VideoInfo,
+        away: TellAway | None = None,
     ) -> Manifest:
         """Upload the child's files; retry each upload for `TRY_UPLOADS_FOR` seconds while the bucket is away.
 
@@ -70,18 +77,19 @@ class S3Files:
         await asyncio.to_thread(check_out, self._workplace.work(task_id), manifest)
         try:
             # After the restore of a backup, attempt numbers come again.
-            await _patiently(partial(self._house.clear, task_id, attempt), TRY_UPLOADS_FOR)
+            await self._patiently(partial(self._house.clear, task_id, attempt), TRY_UPLOADS_FOR, away)
             for stored in files.values():
-                await _patiently(partial(self._upload, task_id, stored, video_info), TRY_UPLOADS_FOR)
+                upload = partial(self._upload, task_id, stored, video_info)
+                await self._patiently(upload, TRY_UPLOADS_FOR, away)
         except BaseException:
             await to_the_end(self._give_up(task_id, attempt))
             raise
         return manifest
 
-    async def publish(self, task_id: str, manifest: Manifest) -> None:
+    async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
         """Write the manifest, by which a worker that takes the task over finds the attempt complete."""
         key = self._key(task_id, f"{folder_of(manifest.attempt)}/{MANIFEST}")
-        await _patiently(partial(self._create, key, manifest), TRY_MANIFEST_FOR)
+        await self._patiently(partial(self._create, key, manifest), TRY_MANIFEST_FOR, away)
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
         """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
@@ -111,7 +119,9 @@ class S3Files:
         try:
             stored, picture = await asyncio.to_thread(picture_of, self._workplace.work(task_id))
             await self._bucket.put(self._key(task_id, stored.path), picture, stored.type)
-        except (UnsafeFile, OSError, StorageAway) as exc:
+        except StorageAway:
+            return None
+        except (UnsafeFile, OSError) as exc:
             log.warning("the thumbnail of task %s could not be published: %s", task_id, exc)
             return None
         return stored
@@ -175,7 +185,9 @@ class S3Files:
             with await asyncio.to_thread(self._workplace.claim, status.task_id) as lock:
                 if lock.held:
                     await self.finish(status)
-        except (OSError, StorageAway) as exc:  # the task is published all the same
+        except StorageAway:
+            pass
+        except OSError as exc:  # the task is published all the same
             log.warning("leftovers of task %s could not be deleted: %s", status.task_id, exc)
 
     async def finish(self, status: TaskStatus) -> None:
@@ -215,6 +227,44 @@ class S3Files:
     async def remove_orphans(self, tasks: Known) -> None:
         """Delete orphans in the bucket: one node does that for the whole cluster."""
         await self._house.sweep(tasks)
+
+    async def _patiently(
+        self, work: Callable[[], Awaitable[None]], patience: float, away: TellAway | None
+    ) -> None:
+        """Retry `work` while the bucket is away; raise `StorageAway` if that lasts for `patience` seconds.
+
+        The time that `work` took before it first failed does not count: an upload may take longer than that.
+        """
+        loop, pause, give_up_at = asyncio.get_running_loop(), FIRST_PAUSE, math.inf
+        while True:
+            looking = asyncio.create_task(self._look(away), name="bucket") if away else None
+            try:
+                await work()
+            except StorageAway:
+                give_up_at = min(give_up_at, loop.time() + patience)
+                if loop.time() + pause > give_up_at:
+                    raise
+            else:
+                if away:
+                    await away(False)
+                return
+            finally:
+                if looking:
+                    looking.cancel()
+                    await asyncio.wait([looking])
+            if away:
+                await away(True)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+
+    async def _look(self, away: TellAway) -> None:
+        """Tell as soon as the bucket is silent: an upload notices that only after minutes."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self.ping()
+            except StorageAway:
+                await away(True)
 
     def _key(self, task_id: str, path: str) -> str:
         return folder(checked(task_id)) + path
@@ -269,27 +319,12 @@ class _SharedLog:
         try:
             async with asyncio.timeout(within):
                 await self._bucket.put(_log_of(self._task_id), text, "text/plain; charset=utf-8")
-        except (StorageAway, TimeoutError) as exc:
-            log.warning("the log of task %s could not be shared: %r", self._task_id, exc.__cause__ or exc)
+        except StorageAway:
+            pass
+        except TimeoutError as exc:
+            self._bucket.failed(exc)
         else:
             self._known = text
-
-
-async def _patiently(work: Callable[[], Awaitable[None]], patience: float) -> None:
-    """Retry `work` while the bucket is away. Raises `StorageAway` after `patience` seconds."""
-    loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
-    deadline = loop.time() + patience
-    while True:
-        try:
-            await work()
-        except StorageAway as exc:
-            if loop.time() + pause > deadline:
-                raise
-            log.warning("the bucket is away, the next try is in %s s: %s", pause, exc.__cause__ or exc)
-        else:
-            return
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LAST_PAUSE)
 
 
 def _log_of(task_id: str) -> str:

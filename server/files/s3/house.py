@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 
-from server.errors import AppError
+from server.errors import AppError, StorageAway
 from server.files.s3.bucket import Bucket, Found
 from server.files.sweeping import OF_A_TASK, Known
 from server.models import TaskStatus
@@ -63,6 +63,8 @@ class House:
                 if time.monotonic() >= sweep_at:
                     sweep_at = time.monotonic() + SWEEP_EVERY
                     await self.sweep(tasks)
+            except StorageAway:
+                pass
             except AppError as exc:
                 log.warning("looking after the bucket is put off: %s", exc.__cause__ or exc)
             except Exception:
