@@ -12,7 +12,7 @@ from server.api import (
     batch,
     bodies,
     cookies,
-    files,
+    downloads,
     health,
     info,
     keys,
@@ -30,17 +30,17 @@ from server.api import (
     tasks,
     together,
 )
-from server.api.admission import admission
 from server.api.connections import CONNECTIONS, Connections
 from server.api.log_ins import LOG_INS, LogIns
+from server.api.middleware import wrapped
+from server.api.openapi import docs_page as openapi_page
 from server.api.openapi import document
-from server.api.openapi import page as openapi_page
 from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
+from server.api.request_checks import admission
 from server.api.route import Access, Route, undescribed
-from server.api.wrapping import wrapped
-from server.backends import open_backend
-from server.clock import Clock
+from server.assembly import open_backend
+from server.core.clock import Clock
 from server.settings import ConfigurationError, ServerSettings, Settings
 from server.tasks.hub import Hub
 
@@ -57,7 +57,7 @@ ROUTES: list[Route] = [
         queue,
         info,
         push,
-        files,
+        downloads,
         stream,
         qr,
         together,

@@ -34,10 +34,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from server.cookies import NAME as COOKIES_NAME
-from server.jobs import POT_PLUGINS
+from server.core.cookie_format import NAME as COOKIES_NAME
+from server.core.jobs import POT_PLUGINS
+from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest
 from server.locales import LANGUAGES
-from server.models import OF_A_CLIENT, Frozen, ProcessRequest
 
 Role = Literal["web", "worker"]
 

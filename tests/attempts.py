@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from server.backends.dispatcher import LocalDispatcher
-from server.backends.sqlite import open_store
-from server.clock import Clock
-from server.errors import TaskNotFound
-from server.events import Event, Started, Waits
-from server.files.names import short_of
-from server.models import Stage, Task, TaskStatus
-from server.ports import Dispatcher, Store
+from server.core.clock import Clock
+from server.core.errors import TaskNotFound
+from server.core.events import Event, Started, Waits
+from server.core.models import Stage, Task, TaskStatus
+from server.core.ports import Dispatcher, Store
+from server.files.public_names import short_of
+from server.storage.sqlite import open_store
+from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.examples import new_task

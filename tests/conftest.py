@@ -11,9 +11,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from server.backends import embedded
-from server.backends.dispatcher import LocalDispatcher
+from server.assembly import embedded
 from server.commands import check
+from server.tasks.dispatcher import LocalDispatcher
 from tests import scratch  # noqa: F401  # before modules that make a folder
 from tests.bundled import SYSTEMS  # before modules that look for an ffmpeg
 from tests.clips import make as make_films

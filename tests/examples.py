@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from server.events import Completed, DownloadStarted, Started, apply
-from server.files.names import new_short, public_name
-from server.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo
+from server.core.events import Completed, DownloadStarted, Started, apply
+from server.core.models import ProcessRequest, StoredFile, Task, TaskStatus, VideoInfo
+from server.files.public_names import new_short, public_name
 
 
 def utc_now() -> datetime:

@@ -17,8 +17,8 @@ from aiohttp import web
 from server.api import keys
 from server.api.connections import CONNECTIONS
 from server.app import create_app
-from server.events import Completed, ProducedFile
-from server.models import VideoInfo
+from server.core.events import Completed, ProducedFile
+from server.core.models import VideoInfo
 from server.settings import DownloadSettings, Settings, StorageSettings
 
 TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # starts paused, so nothing is fetched

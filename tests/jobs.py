@@ -17,13 +17,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from server import jobs
-from server.events import CHILD_EVENT
-from server.models import InfoRequest, ProcessRequest
+from server.core import jobs
+from server.core.events import CHILD_EVENT
+from server.core.models import InfoRequest, ProcessRequest
 from server.settings import DownloadSettings
-from server.tasks.forkserver import MAX_LINE
-from server.tasks.jobs import JobMaker
-from server.tasks.tools import Tools
+from server.tasks.children import MAX_LINE
+from server.tasks.job_builder import JobMaker
+from server.tasks.programs_found import Tools
 from tests.shelf import Shelf
 from tests.tools import FFMPEG
 

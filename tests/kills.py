@@ -28,8 +28,8 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.events import Requeued
-from server.models import TaskStatus
+from server.core.events import Requeued
+from server.core.models import TaskStatus
 from server.tasks.patience import after_loss
 from tests.service import FINAL, Payload, Service, Told, children_of
 from tests.site import SECONDS, Film, Site, probe, sha256

@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from server.tasks.forkserver import PROGRAM, ForkServer, _environment
+from server.tasks.children import PROGRAM, ForkServer, _environment
 
 _CHILDREN_GONE_WITHIN = 5.0  # seconds
 
@@ -46,7 +46,7 @@ class ForkServers:
         self._free: defaultdict[str, list[Running]] = defaultdict(list)
 
     def lend(self, ffmpeg: str | None, deno: str | None) -> ForkServer:
-        """Takes the place of `server.tasks.forkserver.ForkServer`."""
+        """Takes the place of `server.tasks.children.ForkServer`."""
         return _Lent(self, ffmpeg, deno)
 
     def take(self, config: str) -> Running:

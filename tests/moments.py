@@ -25,7 +25,7 @@ _WITHIN = 20  # seconds
 class Moment:
     """The moment just before `method` of `owner` is called with `args` for which `when` is true.
 
-    `when` is an expression that may name `server.events`; `owner` is a class or module in `module`.
+    `when` is an expression that may name `server.core.events`; `owner` is a class or module in `module`.
     """
 
     module: str

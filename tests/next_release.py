@@ -36,7 +36,7 @@ SCRIPT = """
 
 
 class NextRelease(Service):
-    """`oldest_server` goes into its newest script: see `server.backends.postgresql.migrations`."""
+    """`oldest_server` goes into its newest script: see `server.storage.postgresql.migrations`."""
 
     def __init__(self, folder: Path, oldest_server: int, /, **settings: str) -> None:
         super().__init__(folder, **settings)
@@ -48,6 +48,6 @@ class NextRelease(Service):
             text = path.read_text()
             assert text.count(old) == 1, f"{name} has changed: {old}"
             path.write_text(text.replace(old, new))
-        scripts = self.cwd / "server/backends/postgresql/sql"
+        scripts = self.cwd / "server/storage/postgresql/sql"
         script = scripts / f"{len(list(scripts.glob('*.sql'))) + 1:04}_mood.sql"
         script.write_text(f"-- oldest server: {oldest_server}\n{SCRIPT}")

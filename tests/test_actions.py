@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.tasks import forkserver
+from server.tasks import children
 from tests.service import FINAL, Payload, Service, gone
 from tests.site import Site, sha256
 from tests.test_child_faults import long_sound
@@ -91,7 +91,7 @@ async def test_a_cancelled_download_goes_on_from_where_it_was_when_it_is_retried
 
 
 async def test_a_child_that_does_not_listen_is_killed_in_time(service: Service, site: Site) -> None:
-    assert forkserver.GRACE < CONTRACT / 2
+    assert children.GRACE < CONTRACT / 2
     task = await begun(service, site, "download")
     [child] = service.processes()[1:]
     child.suspend()

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from server.errors import DatabaseAway
-from server.events import Prioritized
+from server.core.errors import DatabaseAway
+from server.core.events import Prioritized
 from tests.attempts import WITHIN
 from tests.cluster.breaking import proxied
 from tests.cluster.crowd import UNLIMITED, crowd, named, put, waiting
@@ -54,8 +54,8 @@ async def all_in_order(node: Node, expected: Sequence[str]) -> None:
 
 @pytest.fixture(params=[0, 1], ids=["no limit", "one of each host"])
 def per_host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr("server.backends.cluster.admission.AT_ONCE", 3)
-    monkeypatch.setattr("server.backends.cluster.sweeper.ADMITS_FOR", 0)
+    monkeypatch.setattr("server.cluster.admission.AT_ONCE", 3)
+    monkeypatch.setattr("server.cluster.sweeper.ADMITS_FOR", 0)
     return int(request.param)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from server.api.payload import present
-from server.child.source import describe
-from server.events import (
+from server.child.extract import video_info
+from server.core.events import (
     Broken,
     Cancelled,
     DownloadStarted,
@@ -19,8 +19,8 @@ from server.events import (
     Started,
     apply,
 )
+from server.core.models import Stage, TaskStatus
 from server.locales import LANGUAGES
-from server.models import Stage, TaskStatus
 from server.tasks.announced import LONGEST, LONGEST_WHEN_LATE, SOONEST, after_look, pause
 from tests.jobs import told
 from tests.shelf import Shelf
@@ -161,7 +161,7 @@ async def test_a_child_says_what_begins_and_when(shelf: Shelf, tmp_path: Path) -
 
 @pytest.mark.parametrize("when", [None, "soon", -1, 1e300, float("nan"), float("1e12")])
 def test_a_time_that_is_none_is_not_told(when: object) -> None:
-    assert describe.moment(when) is None
+    assert video_info.moment(when) is None
 
 
 async def test_who_does_not_wait_is_told_that_it_is_not_live(shelf: Shelf, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from multidict import CIMultiDict
 
 from server.api import keys
 from server.app import create_app
-from server.errors import DiskFull
-from server.events import Cancelled, Completed, Event, Failed, Resumed
-from server.models import Stage
+from server.core.errors import DiskFull
+from server.core.events import Cancelled, Completed, Event, Failed, Resumed
+from server.core.models import Stage
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from server.backends.sqlite import SqliteStore, open_store
-from server.clock import Clock
-from server.errors import DatabaseBusy
-from server.events import (
+from server.core.clock import Clock
+from server.core.errors import DatabaseBusy
+from server.core.events import (
     Broken,
     Cancelled,
     DownloadStarted,
@@ -27,18 +26,19 @@ from server.events import (
     Requeued,
     Started,
 )
-from server.files.cookies import LocalCookies
+from server.core.models import Stage, TaskStatus
+from server.files.cookie_folder import LocalCookies
 from server.files.local import LocalFiles
-from server.files.names import short_of
+from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
-from server.models import Stage, TaskStatus
 from server.settings import DownloadSettings
-from server.tasks.disk import Disk, Reserve
+from server.storage.sqlite import SqliteStore, open_store
+from server.tasks.disk_space import Disk, Reserve
 from server.tasks.hub import Hub
-from server.tasks.jobs import JobMaker
+from server.tasks.job_builder import JobMaker
+from server.tasks.programs_found import Tools
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
-from server.tasks.tools import Tools
 from tests.examples import new_task
 
 WITHIN = 5  # seconds

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from psycopg import AsyncConnection
 
-from server.backends.cluster.database import CHECKED_WITHIN, Database, open_database
-from server.backends.cluster.turns import SharedTurns, open_turns
-from server.backends.postgresql.link import Link
-from server.backends.postgresql.locks import ADD, OURS
-from server.backends.postgresql.store import open_store
-from server.errors import DatabaseAway
-from server.files.names import short_of
+from server.cluster.database import CHECKED_WITHIN, Database, open_database
+from server.cluster.shared_turns import SharedTurns, open_turns
+from server.core.errors import DatabaseAway
+from server.files.public_names import short_of
+from server.storage.postgresql.advisory_locks import ADD, OURS
+from server.storage.postgresql.link import Link
+from server.storage.postgresql.store import open_store
 from server.tasks.janitor import for_ever
 from tests.cluster.postgres import CARELESS, PostgreSQL, own_postgres
 from tests.examples import new_task

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.backends.sqlite import ballast
-from server.backends.sqlite.ballast import LEAVES_FREE, SIZE, Ballast
+from server.storage.sqlite import ballast
+from server.storage.sqlite.ballast import LEAVES_FREE, SIZE, Ballast
 
 
 def occupied(folder: Path) -> int:

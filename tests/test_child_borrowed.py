@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.backends import embedded
+from server.assembly import embedded
 from server.child.process import borrowed
 from server.commands import check
 from server.settings import Settings, StorageSettings
-from server.tasks import forkserver
+from server.tasks import children
 from tests.inside import Inside, inside
 from tests.service import ROOT
 from tests.site import SECONDS, Site, probe
@@ -54,9 +54,9 @@ def spoil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoil:
     def with_lines(lines: str) -> None:
         program = tmp_path / "spoiled.py"
         program.write_text(SPOILED.format(lines=lines))
-        monkeypatch.setattr(forkserver, "PROGRAM", program)
+        monkeypatch.setattr(children, "PROGRAM", program)
         for module in (embedded, check):
-            monkeypatch.setattr(module, "ForkServer", forkserver.ForkServer)
+            monkeypatch.setattr(module, "ForkServer", children.ForkServer)
 
     return with_lines
 

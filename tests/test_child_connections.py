@@ -14,12 +14,12 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import DownloadError
 
-from server.child.network import early
+from server.child.extract import options
+from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import classify
+from server.child.extract.youtube_dl import Engine
+from server.child.network import interim_responses
 from server.child.process.log import Log
-from server.child.source import options
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
-from server.child.source.failures import classify
 from tests.jobs import download_job
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n"
@@ -126,7 +126,7 @@ async def test_a_connection_that_goes_wrong_has_a_code(
 def passing_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a child, until the test is over."""
     monkeypatch.setattr(HTTPResponse, "_read_status", vars(HTTPResponse)["_read_status"])
-    early.pass_over()
+    interim_responses.pass_over()
 
 
 @pytest.mark.usefixtures("passing_over")

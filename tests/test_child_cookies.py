@@ -10,11 +10,11 @@ from urllib.parse import quote
 import pytest
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from server import cookies
+from server.child.extract.cookie_jar import given_back
 from server.child.media import guarded
 from server.child.network.proxy import Proxy
 from server.child.process.log import Log
-from server.child.source.cookies import given_back
+from server.core import cookie_format as cookies
 from tests.jobs import Jobs, Outcome, broken
 from tests.site import Site, open_site, sha256
 from tests.site import probe as film

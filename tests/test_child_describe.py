@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.child.extract import video_info
 from server.child.media import mp4
 from server.child.process.log import LIMIT, Log
-from server.child.source import describe
-from server.models import VideoInfo
-from server.redaction import clean
+from server.core.models import VideoInfo
+from server.core.redaction import clean
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -25,7 +25,7 @@ ANYTHING = st.recursive(
 
 @given(st.text(st.characters(), max_size=2000))
 def test_a_text_is_one_harmless_line(value: str) -> None:
-    text = describe.text(value)
+    text = video_info.text(value)
     assert text is None or (0 < len(text) <= 500 and text == text.strip())
     assert not set(text or "") & {
         *map(chr, range(32)),
@@ -39,7 +39,7 @@ def test_a_text_is_one_harmless_line(value: str) -> None:
     st.fixed_dictionaries(dict.fromkeys(("title", "duration", "uploader", "webpage_url", "width"), ANYTHING))
 )
 def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> None:
-    said = describe.video_info(info)
+    said = video_info.video_info(info)
     assert None not in said.values()
     VideoInfo.model_validate_json(json.dumps(said), extra="forbid")
 
@@ -49,7 +49,7 @@ def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> 
     [(3.5, 4), (3.4, 3), (0.4, 0), (-1, None), (inf, None), (nan, None), (2**53, None), ("3", None)],
 )
 def test_a_duration_is_in_whole_seconds_or_none_at_all(said: object, expected: int | None) -> None:
-    assert describe.video_info({"duration": said}).get("duration") == expected
+    assert video_info.video_info({"duration": said}).get("duration") == expected
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_duration_is_in_whole_seconds_or_none_at_all(said: object, expected: i
     ],
 )
 def test_a_link_is_http_and_knows_no_password(url: str | None, expected: str | None) -> None:
-    assert describe.link(url) == expected
+    assert video_info.link(url) == expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.child.media import disorder, recording
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from tests.tools import FFMPEG
 
 FRAME = 1024

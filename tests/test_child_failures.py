@@ -28,13 +28,13 @@ from yt_dlp.networking.exceptions import (
 )
 
 from server.child import job
+from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Failure, classify
 from server.child.network import guard
-from server.child.process.failed import Expired, JobFailed
+from server.child.network.retry_after import seconds
+from server.child.process.job_failed import Expired, JobFailed
 from server.child.process.log import Log
-from server.child.source.facts import Trail
-from server.child.source.failures import Failure, classify
-from server.child.source.retry_after import seconds
-from server.codes import CODES
+from server.core.codes import CODES
 
 
 def refusal(status: int, **headers: str) -> HTTPError:

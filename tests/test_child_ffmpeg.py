@@ -215,8 +215,8 @@ say(errors=errors, status=status, size=os.path.getsize("out.wav"))
 
 CONVERT = """
 from pathlib import Path
-from server.child.media import programs
-from server.child.process.failed import JobFailed
+from server.child.media import run_ffmpeg as programs
+from server.child.process.job_failed import JobFailed
 
 def converted(*arguments):
     log = []
@@ -276,7 +276,7 @@ sandbox.limit(max_filesize=100_000)
 open("out.mkv", "wb").write(bytes(100_000))
 found = [converted("-i", "file:a.mp4", "b.mp4")[0]]
 os.truncate("out.mkv", 99_999)
-from server.child.process import disk
+from server.child.process import disk_full as disk
 disk.is_full = lambda directory: directory.absolute() == Path.cwd()
 say(found=[*found, converted("-i", "file:a.mp4", "b.mp4")[0]])
 """

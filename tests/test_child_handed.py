@@ -12,7 +12,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.child.media import handed
+from server.child.fetch import by_ffmpeg
 from server.child.network.guard import AddressBlocked
 from tests.jobs import Jobs, broken, probe, told
 from tests.ports import free_port
@@ -153,7 +153,7 @@ async def test_rtmp_does_not_lead_inside(shelf: Shelf, media: Path, tmp_path: Pa
 def test_a_refusal_counts_also_where_ffmpeg_has_ended_over_it(tmp_path: Path) -> None:
     ended, server = SimpleNamespace(poll=lambda: 1), SimpleNamespace(refused=AddressBlocked("127.0.0.2"))
     with pytest.raises(AddressBlocked):
-        handed._watch(None, ended, tmp_path / "none", {}, server)  # type: ignore[arg-type]
+        by_ffmpeg._watch(None, ended, tmp_path / "none", {}, server)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -250,9 +250,9 @@ from yt_dlp.networking.common import Request
 from yt_dlp.networking.exceptions import RequestError
 from server.child.network import guard
 from server.child.process import borrowed
-from server.child.source import browser
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
+from server.child.network import browser
+from server.child.extract.youtube_dl import Engine
+from server.child.extract.exception_facts import Trail
 
 def held():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.child import needs
-from server.child.needs import STEPS, Film
+from server.child.fetch import disk_estimate
+from server.child.fetch.disk_estimate import STEPS, Film
 from tests.clips import SECONDS
 from tests.jobs import Outcome, told, wished
 from tests.shelf import Shelf
@@ -91,7 +91,7 @@ def test_each_step_that_writes_another_copy_counts(
     film = Film(wished(**{"outputs": ["video"], **wishes}), sections, 10, **known)
     found = {name: round(step(film)) for name, step in STEPS.items()}
     assert {name: size for name, size in found.items() if size} == {**_fetched(sections), **expected}
-    assert needs.in_all(film) == sum(found.values())
+    assert disk_estimate.in_all(film) == sum(found.values())
 
 
 def _fetched(sections: Any) -> dict[str, int]:
@@ -110,7 +110,7 @@ def _fetched(sections: Any) -> dict[str, int]:
     ],
 )
 def test_of_a_size_that_nobody_knows_nothing_is_said(sections: Any) -> None:
-    assert needs.in_all(Film(wished(outputs=["video"]), sections, 10)) is None
+    assert disk_estimate.in_all(Film(wished(outputs=["video"]), sections, 10)) is None
 
 
 # What a job really writes.

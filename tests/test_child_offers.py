@@ -13,9 +13,9 @@ from hypothesis import given
 
 from server.api.openapi.document import describe
 from server.app import ROUTES
-from server.child.source.offers import entry, extracted
-from server.models import ProcessRequest
-from server.tasks.forkserver import MAX_LINE
+from server.child.extract.offers import entry, extracted
+from server.core.models import ProcessRequest
+from server.tasks.children import MAX_LINE
 from tests.jobs import Jobs, broken, told_info, told_list
 from tests.shelf import Shelf
 from tests.site import Site

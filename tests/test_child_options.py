@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError
 
-from server import jobs
+from server.child.extract import options
+from server.child.extract.exception_facts import Trail
+from server.child.extract.youtube_dl import Engine
 from server.child.process.log import Log
-from server.child.source import options
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
+from server.core import jobs
 from tests.jobs import download_job
 
 NOWHERE = Path("/nowhere")

@@ -12,7 +12,7 @@ from server.child.media.making import Plan, carry_out
 from server.child.media.outputs import plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from tests.jobs import wished
 
 FOLDER = Path("/out")

@@ -52,7 +52,7 @@ with socket.socket(fileno=int(sys.argv[2])) as door:
 STRAY = """
 import os, sys
 sys.path.append(sys.argv[1])
-from server.child.media import ffmpeg, programs
+from server.child.media import ffmpeg, run_ffmpeg as programs
 os.environ["no_proxy"] = "*"
 ffmpeg.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print, print)
 command = [sys.argv[4], "-i", sys.argv[2], "-f", "null", "-"]

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from server.child.media import recording
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from tests.jobs import Jobs, Outcome, broken, running_jobs, told
 from tests.shelf import Shelf
 from tests.site import Site, open_site

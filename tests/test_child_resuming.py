@@ -21,14 +21,15 @@ from yt_dlp.downloader.ism import IsmFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError
 
+from server.child.extract import options
+from server.child.extract.exception_facts import Trail
+from server.child.extract.youtube_dl import Engine
+from server.child.fetch import content_length, fragments, resuming
+from server.child.fetch.missing_bytes import COMPARED
+from server.child.fetch.partial_files import Partial, Source
 from server.child.media import parts
 from server.child.network.throttle import LARGEST_BLOCK
 from server.child.process.log import Log
-from server.child.source import fragments, lengths, options, resuming
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
-from server.child.source.partial import Partial, Source
-from server.child.source.rest import COMPARED
 from tests.jobs import Jobs, Outcome, broken, download_job
 from tests.site import SECONDS, Film, Site, sha256
 from tests.site import probe as film_of
@@ -402,7 +403,7 @@ def test_what_an_answer_says_of_its_length_is_put_right(
     headers = Message()
     for name, value in said.items():
         headers[name] = value
-    lengths.put_right(headers, wanted)
+    content_length.put_right(headers, wanted)
     assert dict(headers) == means
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from server.child.media import splitting
 from server.child.media.chapters import Chapter
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from tests.jobs import probe, told
 from tests.shelf import Shelf
 from tests.site import probe as look_into

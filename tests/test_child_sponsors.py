@@ -15,7 +15,7 @@ from aiohttp import web
 from yt_dlp import YoutubeDL
 from yt_dlp.postprocessor import ModifyChaptersPP, SponsorBlockPP
 
-from server.child.source.sponsors import spans_in
+from server.child.extract.sponsorblock import spans_in
 from tests.clips import BETWEEN_KEYS, RATE, SECONDS, numbers, shown
 from tests.jobs import Outcome, told
 from tests.shelf import Shelf

@@ -10,16 +10,16 @@ import pytest
 from yt_dlp import YoutubeDL
 from yt_dlp.utils import DownloadError
 
+from server.child.extract import subtitle_selection as source
+from server.child.extract.exception_facts import Trail
+from server.child.extract.subtitle_selection import LARGEST, MOST, choose
+from server.child.fetch.subtitle_files import Subtitling
 from server.child.media import subtitles
 from server.child.media.embedding import MOST_SUBTITLES, language_code
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.source import subtitles as source
-from server.child.source.facts import Trail
-from server.child.source.subtitles import LARGEST, MOST, choose
-from server.child.subtitling import Subtitling
-from server.codes import Code
-from server.jobs import SubtitleWishes
+from server.core.codes import Code
+from server.core.jobs import SubtitleWishes
 from tests.jobs import Jobs, Outcome, broken, download_job, told
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site

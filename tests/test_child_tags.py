@@ -8,10 +8,10 @@ import mutagen
 import pytest
 from mutagen.flac import Picture
 
+from server.child.extract.tags import LONGEST, chapters_of, tags_of
 from server.child.media.chapters import Chapter, sensible
 from server.child.media.embedding import NOTHING, Extras, left_out
 from server.child.media.tagging import Tags, write
-from server.child.source.tags import LONGEST, chapters_of, tags_of
 from tests.jobs import broken, told
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site

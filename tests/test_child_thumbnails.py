@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from server.child.extract import options
+from server.child.extract.exception_facts import Trail
+from server.child.extract.youtube_dl import Engine
+from server.child.fetch import thumbnails
+from server.child.fetch.thumbnails import PREVIEW, Thumbnails
 from server.child.process.log import Log
-from server.child.source import options, thumbnails
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
-from server.child.source.thumbnails import PREVIEW, Thumbnails
 from tests.jobs import Jobs, broken, download_job, running_jobs
 from tests.site import Site
 from tests.tools import FFMPEG

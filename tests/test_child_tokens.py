@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from server import jobs
+from server.core import jobs
 from tests.jobs import ENVIRONMENT, ROOT, download_job, told
 from tests.shelf import Shelf
 
@@ -29,10 +29,10 @@ sys.path.append(root)
 from server.child import job, preload
 preload.load("server.child.job")
 exec(lines)
-from server.child.source import options, tokens
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
-from server.jobs import from_message
+from server.child.extract import options, po_tokens as tokens
+from server.child.extract.youtube_dl import Engine
+from server.child.extract.exception_facts import Trail
+from server.core.jobs import from_message
 from yt_dlp.extractor.youtube.pot._provider import BuiltinIEContentProvider
 from yt_dlp.extractor.youtube.pot._registry import _pot_providers
 from yt_dlp.extractor.youtube._base import INNERTUBE_CLIENTS

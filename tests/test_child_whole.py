@@ -9,7 +9,7 @@ import pytest
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import TransportError
 
-from server.child.fetching import Fetching
+from server.child.fetch.one_stream import Fetching
 from server.child.media import parts
 from server.child.process.log import Log
 from tests.jobs import Jobs, broken, download_job, probe, told

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.child.media import mp4
-from server.child.network.window import BLOCK, Window
+from server.child.network.range_server import BLOCK, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What the extractors of yt-dlp say, in their own words, and the code that it comes to.
 
 `child_wording.txt` holds texts of the extractors that are used most, from their sources. Whoever meets one
-that is not understood adds it there, and the rule for it in `server.child.source.rules`.
+that is not understood adds it there, and the rule for it in `server.child.extract.failure_rules`.
 """
 
 import json
@@ -15,11 +15,11 @@ from yt_dlp import utils
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
+from server.child.extract import options
+from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import classify
+from server.child.extract.youtube_dl import Engine
 from server.child.process.log import Log
-from server.child.source import options
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
-from server.child.source.failures import classify
 from tests.jobs import download_job
 from tests.test_child_failures import extracted, refusal
 
@@ -111,7 +111,7 @@ def test_what_an_extractor_raises_has_a_code(tmp_path: Path, link: str, code: st
 
 def test_a_fault_of_ours_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though an extractor was at work when it showed."""
-    monkeypatch.setattr("server.child.source.engine._bounded", lambda _: None)
+    monkeypatch.setattr("server.child.extract.youtube_dl._bounded", lambda _: None)
     log = Log(os.open(os.devnull, os.O_WRONLY))
     with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
         engine._ies = {}

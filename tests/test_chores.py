@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from server.backends.cluster.chores import Chores
-from server.backends.cluster.database import Database, open_database
-from server.backends.postgresql.store import open_store
-from server.errors import DatabaseAway
-from server.files.names import short_of
+from server.cluster.chores import Chores
+from server.cluster.database import Database, open_database
+from server.core.errors import DatabaseAway
+from server.files.public_names import short_of
+from server.storage.postgresql.store import open_store
 
 WITHIN = 20  # seconds
 EVERY_SECOND = "* * * * * *"

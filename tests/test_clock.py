@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from server.api.payload import Encoder
-from server.backends import Backend
-from server.backends.sqlite import SqliteStore
-from server.clock import Clock, stopwatch
-from server.errors import TaskNotFound
-from server.events import Completed, Requeued, Started
-from server.models import ProcessRequest, TaskStatus
-from server.ports import Filter
+from server.assembly import Backend
+from server.core.clock import Clock, stopwatch
+from server.core.errors import TaskNotFound
+from server.core.events import Completed, Requeued, Started
+from server.core.models import ProcessRequest, TaskStatus
+from server.core.ports import Filter
+from server.storage.sqlite import SqliteStore
 from server.tasks import janitor
 from tests.test_faults import backend
 

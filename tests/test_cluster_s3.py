@@ -272,7 +272,7 @@ async def test_what_finds_no_room_on_one_machine_comes_on_another(
     postgres: str, s3: S3, site: Site, media: Path, tmp_path: Path
 ) -> None:
     small = (
-        "import server.tasks.disk as disk, server.tasks.patience as patience\n"
+        "import server.tasks.disk_space as disk, server.tasks.patience as patience\n"
         f"disk.Disk.free = lambda self: {4 * MIB}\n"
         "patience.DISK_DELAY = 0.5\n"
     )

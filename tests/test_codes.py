@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
+from server.core.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
 from server.locales import LANGUAGES, Catalogue
 from tests.trees import nodes
 

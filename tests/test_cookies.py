@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from server import cookies
 from server.api.keys import COOKIES, SETTINGS
-from server.backends.cluster.cookies import SharedCookies
-from server.backends.cluster.database import open_database
-from server.backends.postgresql import open_store
-from server.files.cookies import LocalCookies
-from server.files.names import short_of
-from server.ports import Cookies, StoredCookies
+from server.cluster.database import open_database
+from server.cluster.shared_cookies import SharedCookies
+from server.core import cookie_format
+from server.core.ports import Cookies, StoredCookies
+from server.files.cookie_folder import LocalCookies
+from server.files.public_names import short_of
 from server.settings import DownloadSettings
-from server.tasks.cookies import CookieChoice
+from server.storage.postgresql import open_store
+from server.tasks.job_cookies import CookieChoice
 from tests.inside import Inside, inside
 from tests.service import Service, Services
 from tests.site import Site, sha256
@@ -40,10 +40,10 @@ FILE = f"# Netscape HTTP Cookie File\n\n#HttpOnly_{line('session', SECRET)}"
 
 def test_a_file_is_read_as_browsers_and_tools_write_it() -> None:
     text = f"\ufeff# a comment\r\n#HttpOnly_{line('a', '1', '.x.test', 7)}\r\n   \n{line('b', '')}"
-    first, second = cookies.parse(text.replace("\n\r\n", "\r\n"))
+    first, second = cookie_format.parse(text.replace("\n\r\n", "\r\n"))
     assert (first.domain, first.below, first.http_only, first.expires) == (".x.test", True, True, 7)
     assert (second.name, second.value, second.http_only, second.expires) == ("b", "", False, 0)
-    assert cookies.parse(cookies.written([first, second])) == [first, second]
+    assert cookie_format.parse(cookie_format.written([first, second])) == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_a_file_is_read_as_browsers_and_tools_write_it() -> None:
     ],
 )
 def test_the_flag_says_whether_hosts_below_have_a_cookie(domain: str, below: str, means: str) -> None:
-    [cookie] = cookies.parse(f"{domain}\t{below}\t/\tFALSE\t0\ta\t{SECRET}")
+    [cookie] = cookie_format.parse(f"{domain}\t{below}\t/\tFALSE\t0\ta\t{SECRET}")
     assert cookie.domain == means
-    YoutubeDLCookieJar(StringIO(cookies.written([cookie]))).load()  # it refuses what contradicts itself
+    YoutubeDLCookieJar(StringIO(cookie_format.written([cookie]))).load()  # it refuses what contradicts itself
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_the_flag_says_whether_hosts_below_have_a_cookie(domain: str, below: str
     ],
 )
 def test_the_first_wrong_line_is_named(wrong: str) -> None:
-    with pytest.raises(cookies.WrongLine) as caught:
-        cookies.parse(f"# a comment\n{line('a', '1')}{wrong}\n{wrong}\n")
+    with pytest.raises(cookie_format.WrongLine) as caught:
+        cookie_format.parse(f"# a comment\n{line('a', '1')}{wrong}\n{wrong}\n")
     assert caught.value.number == 3
 
 
@@ -86,7 +86,10 @@ def test_what_is_renewed_is_what_the_site_has_changed_for_hosts_of_the_file() ->
     given = line("a", "1") + line("b", "1") + line("c", "1", expires=5) + line("d", "1")
     back = line("a", "2") + line("d", "1") + line("new", "1") + line("ad", "1", "ads.test")
     meanwhile = line("a", "1") + line("b", "1") + line("c", "1", expires=5) + line("d", "other's")
-    kept = {one.name: one.value for one in cookies.parse(cookies.renewed(meanwhile, given, back, now=9))}
+    kept = {
+        one.name: one.value
+        for one in cookie_format.parse(cookie_format.renewed(meanwhile, given, back, now=9))
+    }
     assert kept == {"a": "2", "c": "1", "d": "other's", "new": "1"}
 
 
@@ -165,7 +168,7 @@ async def test_two_jobs_with_the_same_cookies_do_not_undo_each_others_changes(st
     await stored.renew("main", given, line("a", "1") + line("b", "2"))
     now = await stored.get("main")
     assert now
-    assert {one.name: one.value for one in cookies.parse(now.text)} == {"a": "2", "b": "2"}
+    assert {one.name: one.value for one in cookie_format.parse(now.text)} == {"a": "2", "b": "2"}
 
 
 @pytest.mark.parametrize(
@@ -282,14 +285,14 @@ async def test_a_file_of_a_megabyte_is_taken(served: Inside) -> None:
 async def test_many_large_files_do_not_hold_up_others(
     served: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, threads = cookies.parse, []
+    read, threads = cookie_format.parse, []
 
-    def parse(text: str) -> list[cookies.Cookie]:
+    def parse(text: str) -> list[cookie_format.Cookie]:
         threads.append(threading.current_thread())
         return read(text)
 
     await served.app[COOKIES].put("main", FILE)
-    monkeypatch.setattr(cookies, "parse", parse)
+    monkeypatch.setattr(cookie_format, "parse", parse)
     async with served.client.get("/api/cookies") as answer:
         assert len((await answer.json())["cookies"]) == 1
     assert threads

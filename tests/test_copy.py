@@ -17,19 +17,20 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from server.backends.cluster.cookies import SharedCookies
-from server.backends.cluster.database import open_database
-from server.backends.postgresql import importing, open_store
-from server.backends.sqlite import open_store as open_sqlite
-from server.backends.sqlite.export import PauseRow, Row, SessionRow
-from server.backends.unusable import DatabaseUnusable
-from server.files.cookies import LocalCookies
-from server.files.names import short_of
-from server.files.s3.files import S3Files
+from server.assembly import import_postgresql
+from server.assembly.export_sqlite import PauseRow, Row, SessionRow
+from server.cluster.database import open_database
+from server.cluster.shared_cookies import SharedCookies
+from server.core.models import Stage, StoredFile, Task, TaskStatus
+from server.core.ports import Filter, Idempotency, Stream
+from server.core.unusable import DatabaseUnusable
+from server.files.cookie_folder import LocalCookies
+from server.files.public_names import short_of
+from server.files.s3.object_store import S3Files
 from server.files.workplace import LocalWorkplace
-from server.models import Stage, StoredFile, Task, TaskStatus
-from server.ports import Filter, Idempotency, Stream
 from server.settings import StorageSettings
+from server.storage.postgresql import open_store
+from server.storage.sqlite import open_store as open_sqlite
 from tests.cluster.postgres import make_tables
 from tests.cluster.proxy import Spoiled, open_proxy
 from tests.cluster.s3 import BUCKET, S3
@@ -135,7 +136,7 @@ async def test_finished_tasks_are_found_by_their_text(
     house: House, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asyncio.to_thread(command, "copy", "--to", empty_database, **house.settings)
-    monkeypatch.setattr("server.backends.postgresql.pages.WINDOW", 1)  # then the index is asked
+    monkeypatch.setattr("server.storage.postgresql.pages.WINDOW", 1)  # then the index is asked
     async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
         found = await store.page(Filter(text="example.org", stages=(Stage.COMPLETED,)), None, 10)
         assert [status.number for status in found.tasks] == [3]
@@ -267,7 +268,9 @@ def test_all_tables_travel_with_all_columns(house: House) -> None:
 def test_rows_that_did_not_arrive_as_they_are_undo_the_copy(
     house: House, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "_INSERT", importing._INSERT.replace("removed = 1", "false"))
+    monkeypatch.setattr(
+        import_postgresql, "_INSERT", import_postgresql._INSERT.replace("removed = 1", "false")
+    )
     status, _, err = command("copy", "--to", empty_database, **house.settings)
     assert status == 1
     assert "task number 4" in err
@@ -278,7 +281,7 @@ def test_many_rows_are_copied_in_batches(
     house: House, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("sqlite.export", "postgresql.importing"):
-        monkeypatch.setattr(f"server.backends.{module}.BATCH", 2)
+        monkeypatch.setattr(f"server.assembly.{module}.BATCH", 2)
     assert command("copy", "--to", empty_database, **house.settings)[0] == 0
     assert rows(empty_database) == [(1,), (2,), (3,), (4,)]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from server.backends.sqlite import open_store
-from server.errors import StorageFailed
+from server.core.errors import StorageFailed
+from server.core.models import Stage, TaskStatus
 from server.files.data_dir import DataDir
 from server.files.local import LocalFiles
-from server.files.names import short_of
+from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
-from server.models import Stage, TaskStatus
+from server.storage.sqlite import open_store
 from server.tasks import janitor
 from tests.examples import new_task
 from tests.inside import TASK, Inside, inside

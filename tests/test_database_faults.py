@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from server.backends import sqlite
-from server.backends.sqlite import DATABASE, open_lock, open_store
-from server.backends.unusable import DatabaseUnusable
-from server.files.names import short_of
+from server.core.unusable import DatabaseUnusable
+from server.files.public_names import short_of
+from server.storage import sqlite
+from server.storage.sqlite import DATABASE, open_lock, open_store
 from tests.service import ROOT, Service
 from tests.site import Site, sha256
 from tests.test_commands import Command, command, of

@@ -15,13 +15,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server import cookies
 from server.api.batch import MAX_BATCH
 from server.api.bodies import MAX_BODY, MOST_TOLD
 from server.app import ROUTES, create_app
-from server.models import MOST_AT_ONCE, ProcessRequest
+from server.core import cookie_format
+from server.core.models import MOST_AT_ONCE, ProcessRequest
+from server.core.stored import read_request
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.stored import read_request
 from tests.service import Service
 
 Client = TestClient[web.Request, web.Application]
@@ -95,10 +95,10 @@ def of_a_batch() -> Iterator[bytes]:
 
 
 def of_cookies() -> Iterator[bytes]:
-    lines = (f"h{number}.test\tTRUE\t/\tFALSE\t0\tn\tv\n" for number in range(cookies.MAX_SIZE // 26))
-    yield "".join(lines).encode()[: cookies.MAX_SIZE].rpartition(b"\n")[0]
-    yield b"\n" * cookies.MAX_SIZE
-    yield b"\t" * cookies.MAX_SIZE
+    lines = (f"h{number}.test\tTRUE\t/\tFALSE\t0\tn\tv\n" for number in range(cookie_format.MAX_SIZE // 26))
+    yield "".join(lines).encode()[: cookie_format.MAX_SIZE].rpartition(b"\n")[0]
+    yield b"\n" * cookie_format.MAX_SIZE
+    yield b"\t" * cookie_format.MAX_SIZE
 
 
 JSON = "application/json"

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from server.backends.sqlite.ballast import SIZE
-from server.child.process.disk import is_full
+from server.child.process.disk_full import is_full
+from server.storage.sqlite.ballast import SIZE
 from tests.service import ROOT, Payload, Service, gone
 from tests.site import Site, sha256
 from tests.test_database_faults import refused

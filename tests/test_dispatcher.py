@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.backends.dispatcher import LocalDispatcher
-from server.clock import Clock
-from server.errors import DiskFull, StorageFailed
-from server.events import (
+from server.core.clock import Clock
+from server.core.errors import DiskFull, StorageFailed
+from server.core.events import (
     Cancelled,
     Completed,
     Event,
@@ -21,7 +20,8 @@ from server.events import (
     Resumed,
     Retried,
 )
-from server.models import Stage, Task
+from server.core.models import Stage, Task
+from server.tasks.dispatcher import LocalDispatcher
 from tests.attempts import WITHIN, OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
 from tests.examples import new_task
@@ -292,7 +292,7 @@ async def test_a_pause_outlasts_a_restart(open_scene: OpenScene) -> None:
 async def test_a_beginning_that_could_not_be_saved_is_tried_again(
     open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("server.backends.dispatcher", "server.backends.cluster.worker"):
+    for module in ("server.tasks.dispatcher", "server.cluster.worker"):
         monkeypatch.setattr(f"{module}.AGAIN", 0)
     async with open_scene() as scene:
         task = await scene.queue("a")
@@ -379,7 +379,7 @@ async def test_who_finishes_a_task_waits_for_the_end_of_its_attempt(open_scene: 
 async def test_a_task_waits_for_its_next_attempt_though_the_store_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0)
+    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0)
     async with local_scenes(tmp_path)(at_once=1) as scene:
         get = scene.store.get
         refused: list[str] = []
@@ -399,7 +399,7 @@ async def test_a_task_waits_for_its_next_attempt_though_the_store_cannot_be_read
 
 
 async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.backends.dispatcher.NAP", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.NAP", 0.01)
     slept, begun = 0.0, asyncio.Event()
 
     async def run(_: str) -> None:

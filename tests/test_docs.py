@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from server import errors
 from server.__main__ import USAGE
 from server.app import ROUTES
+from server.core import errors
+from server.core.models import ProcessRequest
 from server.locales import LANGUAGES
-from server.models import ProcessRequest
 from server.settings import Settings
 from tests.test_codes import BETTER_HINTS
 

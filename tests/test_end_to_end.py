@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from server.models import Output
+from server.core.models import Output
 from tests.bundled import SYSTEMS_PATH
 from tests.service import Payload, Service, Services
 from tests.site import SECONDS, Site, probe, sha256

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.events import (
+from server.core.events import (
     Cancelled,
     Completed,
     Described,
@@ -29,7 +29,7 @@ from server.events import (
     Started,
     apply,
 )
-from server.models import ProcessRequest, Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.models import ProcessRequest, Stage, StoredFile, TaskStatus, VideoInfo
 
 LIST = ProcessRequest(url="http://media.test/list", playlist=True)
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)

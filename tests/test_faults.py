@@ -14,22 +14,22 @@ from typing import IO, Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.backends import Backend, DatabaseUnusable, open_backend
-from server.backends.dispatcher import LocalDispatcher
-from server.backends.sqlite import SqliteStore
-from server.clock import Clock
-from server.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
-from server.events import Broken, ChildEvent, Described, DownloadStarted, Progress
+from server.assembly import Backend, DatabaseUnusable, open_backend
+from server.core.clock import Clock
+from server.core.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
+from server.core.events import Broken, ChildEvent, Described, DownloadStarted, Progress
+from server.core.models import Output, ProcessRequest, Stage, TaskStatus, VideoInfo
+from server.core.shielding import to_the_end
 from server.files.local import LocalFiles
-from server.models import Output, ProcessRequest, Stage, TaskStatus, VideoInfo
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.tasks import forkserver, janitor, recorder
-from server.tasks.forkserver import ForkServer
+from server.storage.sqlite import SqliteStore
+from server.tasks import children, janitor, recorder
+from server.tasks.children import ForkServer
+from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hub import Hub, Subscription
 from server.tasks.patience import after_failure
+from server.tasks.programs_found import find_tools
 from server.tasks.service import Accepted
-from server.tasks.shielding import to_the_end
-from server.tasks.tools import find_tools
 from tests.jobs import download_job
 from tests.site import Site
 from tests.test_kills import locked
@@ -185,7 +185,7 @@ async def test_a_stop_does_not_wait_for_a_full_disk_and_the_next_start_knows_wha
 async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.01)
     full = Once(SqliteStore.save, DiskFull(), times=3)
     monkeypatch.setattr(SqliteStore, "save", full.method())
     async with backend(tmp_path) as opened:
@@ -224,7 +224,7 @@ async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_canno
 
 def store_that_goes_away_after(monkeypatch: Patch, when: Callable[[TaskStatus], bool]) -> Once:
     """All reads fail as soon as a status for which `when` is true was saved, or was not."""
-    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.01)
     away, save = Once(SqliteStore.get, StorageFailed(), times=0), SqliteStore.save
 
     async def save_and_go(store: SqliteStore, status: TaskStatus) -> bool:
@@ -250,8 +250,8 @@ async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
             raise OSError(errno.ENOSPC, "No space left on device")
         return open_log(path)
 
-    open_log = forkserver._open_log
-    monkeypatch.setattr(forkserver, "_open_log", no_room)
+    open_log = children._open_log
+    monkeypatch.setattr(children, "_open_log", no_room)
     async with backend(tmp_path) as opened:
         task = await opened.tasks.submit(request(site))
         waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)
@@ -444,12 +444,12 @@ async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path
         assert replaced.wait(20)
         return open_log(path)
 
-    open_log = forkserver._open_log
+    open_log = children._open_log
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         await fork_server.warm()
         assert fork_server.ready
         first = fork_server.ready.pid
-        monkeypatch.setattr(forkserver, "_open_log", open_late)
+        monkeypatch.setattr(children, "_open_log", open_late)
         job = download_job(tmp_path / "work")
         with locked(tmp_path / "work.lock"):  # so the child waits
             starting = asyncio.create_task(fork_server.start("a", job, tmp_path / "log"))
@@ -466,7 +466,7 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(b'{"kind":"alive"}\n{"kind":"produ')
     reader.feed_eof()
-    child = forkserver.Child(ForkServer(None, None), "a")
+    child = children.Child(ForkServer(None, None), "a")
     child._reader = reader
     assert await child.read_line() == b'{"kind":"alive"}\n'
     assert await child.read_line() == b""
@@ -474,7 +474,7 @@ async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
 
 
 async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(forkserver, "ASK_EVERY", 0.01)
+    monkeypatch.setattr(children, "ASK_EVERY", 0.01)
     answers = heard(monkeypatch)
     tools = find_tools()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
@@ -484,7 +484,7 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
         while answers.count("pong") < 3:
             await asyncio.sleep(0.01)
         assert _pid(fork_server) == first  # one that answers stays
-        monkeypatch.setattr(forkserver, "ANSWER_WITHIN", 0.1)
+        monkeypatch.setattr(children, "ANSWER_WITHIN", 0.1)
         os.kill(first, signal.SIGSTOP)
         while _pid(fork_server) in (None, first):
             await asyncio.sleep(0.01)
@@ -493,7 +493,7 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
 
 @pytest.mark.long
 async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(forkserver, "WARM_WITHIN", 0.5)
+    monkeypatch.setattr(children, "WARM_WITHIN", 0.5)
     tools, before = find_tools(), psutil.Process().children()
     async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         while not (started := [each for each in psutil.Process().children() if each not in before]):
@@ -501,7 +501,7 @@ async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: 
         started[0].suspend()
         while started[0].is_running():
             await asyncio.sleep(0.01)
-        monkeypatch.setattr(forkserver, "WARM_WITHIN", 20.0)  # before the next one starts
+        monkeypatch.setattr(children, "WARM_WITHIN", 20.0)  # before the next one starts
         await fork_server.warm()
         assert _pid(fork_server) != started[0].pid
 
@@ -509,7 +509,7 @@ async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: 
 async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(forkserver, "START_AGAIN", (0.01, 0.02))
+    monkeypatch.setattr(children, "START_AGAIN", (0.01, 0.02))
     exhausted = Once(
         asyncio.create_subprocess_exec, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 3
     )
@@ -525,7 +525,7 @@ async def test_a_fork_server_that_ends_just_before_the_service_does_is_reaped(
     tmp_path: Path, monkeypatch: Patch
 ) -> None:
     (program := tmp_path / "ends.py").write_text("")
-    monkeypatch.setattr(forkserver, "PROGRAM", program)
+    monkeypatch.setattr(children, "PROGRAM", program)
     waited_for: list[asyncio.subprocess.Process] = []
     waits, wait = asyncio.Event(), asyncio.subprocess.Process.wait
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from server.api.openapi.document import describe
 from server.api.payload import present
 from server.app import ROUTES
+from server.core.models import Stage, TaskStatus, VideoInfo
 from server.locales import LANGUAGES
-from server.models import Stage, TaskStatus, VideoInfo
 from tests.examples import utc_now
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")

@@ -11,16 +11,16 @@ from uuid import uuid4
 
 import pytest
 
-from server.errors import FileNotFound, TaskNotFound
-from server.events import ProducedFile
+from server.core.errors import FileNotFound, TaskNotFound
+from server.core.events import ProducedFile
+from server.core.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.ports import Stream
 from server.files.local import LocalFiles
-from server.files.names import short_of
+from server.files.public_names import short_of
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile, delete
 from server.files.s3.bucket import Bucket
-from server.files.s3.files import S3Files
+from server.files.s3.object_store import S3Files
 from server.files.workplace import LocalWorkplace
-from server.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
-from server.ports import Stream
 from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"

@@ -19,18 +19,17 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
-from server.api import files as downloads
-from server.api import keys, security
+from server.api import downloads, keys, security
 from server.api.connections import Connections
-from server.api.files import disposition, filename_of, filename_stem, part_of
+from server.api.downloads import disposition, filename_of, filename_stem, part_of
+from server.api.middleware import wrapped
 from server.api.route import Access
-from server.api.wrapping import wrapped
-from server.errors import FileNotFound, RangeNotSatisfiable
-from server.events import ProducedFile
+from server.core.errors import FileNotFound, RangeNotSatisfiable
+from server.core.events import ProducedFile
+from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.ports import Stream
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
-from server.models import Stage, StoredFile, TaskStatus, VideoInfo
-from server.ports import Stream
 from server.settings import ServerSettings, Settings
 
 CONTENT = os.urandom(3000)

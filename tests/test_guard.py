@@ -120,7 +120,7 @@ sys.path.append(sys.argv[1])
 import yt_dlp
 from yt_dlp.networking.common import Request
 from server.child.network import guard
-from server.child.source import browser
+from server.child.network import browser
 
 urls, proxy, allowed, *way = json.loads(sys.argv[2])
 guard.install(allowed, proxy)
@@ -148,7 +148,7 @@ from yt_dlp.networking.common import Request
 from server.child.network import guard
 from server.child.process import sandbox
 from tests.interpreters import run
-from server.child.source import browser
+from server.child.network import browser
 
 url, leash = json.loads(sys.argv[2])
 guard.install([])

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from server.child.media.handed import until_not_held
+from server.child.fetch.by_ffmpeg import until_not_held
 from server.child.network.throttle import Throttle
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.clock import Clock
-from server.models import Stage
+from server.core.clock import Clock
+from server.core.models import Stage
 from server.settings import DownloadSettings
 from server.tasks.hours import Hours, Pacer
 from tests.inside import inside

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.models import TaskStatus
+from server.core.models import TaskStatus
 from server.tasks.hub import REMEMBERED, Hub, Removed, Subscription, Waiter
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

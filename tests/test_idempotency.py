@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from server.models import Output, ProcessRequest, SubtitleWishes
-from server.sameness import hash_of, hash_of_sent
+from server.core.models import Output, ProcessRequest, SubtitleWishes
+from server.core.sameness import hash_of, hash_of_sent
 
 URL = 'http://media.test/视频?a="1"&b=\\'
 PLAIN = ProcessRequest(url=URL)

@@ -13,7 +13,8 @@ import pytest
 
 from server.api import keys
 from server.settings import DownloadSettings
-from server.tasks import forkserver, inspector
+from server.tasks import children as forkserver
+from server.tasks import inspector
 from server.tasks.inspector import AT_ONCE, WAITING
 from tests.inside import Inside, inside, post
 from tests.site import Site

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from server import jobs
-from server.models import InfoRequest, ProcessRequest
+from server.core import jobs
+from server.core.models import InfoRequest, ProcessRequest
 from server.settings import DownloadSettings
-from server.tasks.jobs import JobMaker
-from server.tasks.tools import Tools
+from server.tasks.job_builder import JobMaker
+from server.tasks.programs_found import Tools
 from tests.jobs import Jobs, broken, download_job, running_jobs
 from tests.site import Site
 

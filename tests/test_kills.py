@@ -19,13 +19,13 @@ from tests.reached import all_kinds
 from tests.service import Payload, Service, children_of, descendants, gone
 from tests.site import SECONDS, Site, probe, sha256
 
-ACCEPTED = Moment("server.backends.dispatcher", "LocalDispatcher", "submit")
-STARTED = Moment("server.tasks.forkserver", "ForkServer", "start")
+ACCEPTED = Moment("server.tasks.dispatcher", "LocalDispatcher", "submit")
+STARTED = Moment("server.tasks.children", "ForkServer", "start")
 PRODUCED = Moment("server.files.local", "LocalFiles", "publish")
 PUBLISHED = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Completed)")
 STARTED_AGAIN = Moment("server.tasks.recorder", "Recorder", "record", "isinstance(args[2], Started)")
 MARKED = Moment("server.files.local", "LocalFiles", "remove")
-REMOVED = Moment("server.backends.sqlite.store", "SqliteStore", "forget")
+REMOVED = Moment("server.storage.sqlite.store", "SqliteStore", "forget")
 
 
 @pytest.mark.long

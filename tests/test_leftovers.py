@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from server.backends.cluster import leftovers
-from server.backends.cluster.leftovers import Leftovers
-from server.backends.opening import in_background
+from server.assembly.backend import in_background
+from server.cluster import leftovers
+from server.cluster.leftovers import Leftovers
+from server.core.models import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace
-from server.models import Stage, TaskStatus
 
 
 class Known:

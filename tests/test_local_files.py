@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import FileNotFound, TaskNotFound
-from server.events import ProducedFile
+from server.core.errors import FileNotFound, TaskNotFound
+from server.core.events import ProducedFile
+from server.core.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
 from server.files import publishing
 from server.files.local import LocalFiles
-from server.files.names import MAX_SLUG, new_short, public_name, short_of, slug
+from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
 from server.files.workplace import LocalWorkplace
-from server.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
 from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -694,7 +694,7 @@ def test_servers_that_share_a_directory_leave_the_looks_of_others_alone(tmp_path
 async def test_more_tasks_than_one_batch_are_swept(
     files: LocalFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.files.sweeping.SWEEP_BATCH", 3)
+    monkeypatch.setattr("server.files.orphans.SWEEP_BATCH", 3)
     for task_id in TASKS:
         leave(files, task_id)
     await files.sweep(Known({TASKS[4]: Stage.PAUSED}))
@@ -714,7 +714,7 @@ async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_direc
         return []
 
     leave(files)
-    monkeypatch.setattr("server.files.sweeping._some", slow)
+    monkeypatch.setattr("server.files.orphans._some", slow)
     sweep = asyncio.create_task(files.sweep(Known({})))
     async with asyncio.timeout(5):
         await asyncio.to_thread(reading.wait)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server import locales
-from server.api.openapi.page import every_error
-from server.errors import AppError, InvalidQuery, InvalidRequest
+from server.api.openapi.docs_page import every_error
+from server.core.errors import AppError, InvalidQuery, InvalidRequest
+from server.core.models import InfoRequest, PlaceChange, ProcessRequest, Stage
 from server.locales import LANGUAGES, Catalogue, catalogues_in, negotiate
-from server.models import InfoRequest, PlaceChange, ProcessRequest, Stage
 
 each_language = pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
 

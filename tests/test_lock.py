@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from server.backends.sqlite.lock import LOCK, DataDirInUse, open_lock
-from server.backends.unusable import DatabaseUnusable
+from server.core.unusable import DatabaseUnusable
+from server.storage.sqlite.data_dir_lock import LOCK, DataDirInUse, open_lock
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from server.backends.sqlite import open_lock
+from server.storage.sqlite import open_lock
 
 async def hold():
     async with open_lock(Path(sys.argv[1])):

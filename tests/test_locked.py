@@ -9,9 +9,9 @@ import aiosqlite
 import pytest
 
 from server.api import keys
-from server.backends.sqlite import DATABASE, writer
-from server.backends.sqlite.connection import Reader
-from server.errors import DatabaseBusy
+from server.core.errors import DatabaseBusy
+from server.storage.sqlite import DATABASE, writer
+from server.storage.sqlite.connection import Reader
 from server.tasks import recorder
 from tests.inside import TASK, Inside, inside
 from tests.site import Site
@@ -22,7 +22,7 @@ from tests.test_writer import held_by_another_program
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Inside]:
     monkeypatch.setattr(writer, "PATIENCE", 0.3)
     monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.05)
-    monkeypatch.setattr("server.backends.dispatcher.AGAIN", 0.05)
+    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.05)
     async with inside(tmp_path) as service:
         yield service
 

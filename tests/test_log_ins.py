@@ -17,10 +17,10 @@ from server.api import keys, push
 from server.api.auth import MAX_WRONG
 from server.api.log_ins import COOKIE, LOG_INS
 from server.app import create_app
-from server.backends import DatabaseUnusable
-from server.backends.sqlite import sessions
-from server.errors import DiskFull
+from server.assembly import DatabaseUnusable
+from server.core.errors import DiskFull
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
+from server.storage.sqlite import sessions
 from tests.test_push import REQUEST, flood, slow_reader
 
 Client = TestClient[web.Request, web.Application]

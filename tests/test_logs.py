@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from server.backends.sqlite import SqliteStore
+from server.child.extract.exception_facts import Trail
 from server.child.job import _told
 from server.child.process.log import Log
-from server.child.source.facts import Trail
 from server.commands.logs import JsonFormatter, TextFormatter
-from server.errors import StorageFailed
-from server.events import Broken
+from server.core.errors import StorageFailed
+from server.core.events import Broken
+from server.core.redaction import MAX_TRACE
 from server.files.local import LocalFiles
-from server.redaction import MAX_TRACE
+from server.storage.sqlite import SqliteStore
 from server.tasks.faults import fault_of
-from server.tasks.jobs import JobMaker
+from server.tasks.job_builder import JobMaker
 from tests.inside import Inside, inside
 from tests.site import Site
 
@@ -148,7 +148,7 @@ async def test_what_a_child_says_that_nobody_understands_is_a_fault(
     async def babble(_: object) -> bytes:
         return json.dumps({"kind": "progress", "progress": SECRETS}).encode() + b"\n"
 
-    monkeypatch.setattr("server.tasks.forkserver.Child.read_line", babble)
+    monkeypatch.setattr("server.tasks.children.Child.read_line", babble)
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     await service.reached(task_id, "failed")
     assert "ValidationError" in as_written(log)

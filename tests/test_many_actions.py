@@ -12,10 +12,10 @@ from aiohttp.test_utils import TestClient
 
 from server.api import keys
 from server.app import create_app
-from server.events import Cancelled, Failed, Resumed, Started
-from server.models import Stage
+from server.core.events import Cancelled, Failed, Resumed, Started
+from server.core.models import Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.tasks import many
+from server.tasks import bulk
 from tests.examples import new_task
 
 Client = TestClient[web.Request, web.Application]
@@ -217,7 +217,7 @@ async def test_what_waits_is_stopped_before_what_runs(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or the places that come free would be taken by what is to be stopped as well."""
-    monkeypatch.setattr(many, "AT_ONCE", 1)
+    monkeypatch.setattr(bulk, "AT_ONCE", 1)
     ids = [await task_in(client, stage) for stage in ("info", "queued", "paused")]
     stopped: list[str] = []
     withdraw = client.app[keys.TASKS]._dispatcher.withdraw

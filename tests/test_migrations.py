@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from server.backends.sqlite.backup import check
-from server.backends.sqlite.connection import connect_writer
-from server.backends.sqlite.migrations import Script, migrate, released_scripts, scripts_in
-from server.backends.sqlite.store import open_store
-from server.backends.unusable import DatabaseUnusable
-from server.files.names import short_of
+from server.core.unusable import DatabaseUnusable
+from server.files.public_names import short_of
+from server.storage.sqlite.connection import connect_writer
+from server.storage.sqlite.database_backup import check
+from server.storage.sqlite.migrations import Script, migrate, released_scripts, scripts_in
+from server.storage.sqlite.store import open_store
 from tests.examples import finished, new_task
 
 NOBODY = 65534

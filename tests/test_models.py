@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server.app import ROUTES
-from server.models import OF_A_CLIENT, Entry, ProcessRequest, Task, TaskStatus, without_password
-from server.stored import read_request
+from server.core.models import OF_A_CLIENT, Entry, ProcessRequest, Task, TaskStatus, without_password
+from server.core.stored import read_request
 from tests.examples import utc_now
 
 GOOD = [

@@ -14,12 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from server.api import keys
 from server.app import create_app
-from server.backends import DatabaseUnusable, check_database, open_backend
-from server.clock import Clock
-from server.events import Completed, Event, Failed, Paused, Started
-from server.models import Stage, StoredFile, VideoInfo
+from server.assembly import DatabaseUnusable, check_database, open_backend
+from server.core.clock import Clock
+from server.core.events import Completed, Event, Failed, Paused, Started
+from server.core.models import Stage, StoredFile, VideoInfo
+from server.core.stored import known_stage
 from server.settings import DownloadSettings, Settings, StorageSettings
-from server.stored import known_stage
 from server.tasks.hub import Hub
 
 pytestmark = pytest.mark.usefixtures("nothing_begins")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from server.backends.cluster.identity import name_of, own_name
-from server.backends.cluster.nodes import SHARED, Node, Nodes, SetUp
+from server.cluster.identity import name_of, own_name
+from server.cluster.nodes import SHARED, Node, Nodes, SetUp
 from server.settings import DownloadSettings, Role, ServerSettings, Settings, WorkerSettings
 
 

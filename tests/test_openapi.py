@@ -16,15 +16,15 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from server.api import keys, security
 from server.api.connections import Connections
+from server.api.middleware import wrapped
+from server.api.openapi import docs_page as docs
 from server.api.openapi import document
-from server.api.openapi import page as docs
+from server.api.openapi.docs_page import every_error
 from server.api.openapi.document import DESCRIPTION, Description, describe
 from server.api.openapi.operation import OF_CHANGES
-from server.api.openapi.page import every_error
 from server.api.route import Access
-from server.api.wrapping import wrapped
 from server.app import ROUTES, create_app
-from server.errors import (
+from server.core.errors import (
     AppError,
     HeadTooLarge,
     MethodNotAllowed,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.models import Output
+from server.core.models import Output
 
 STATIC = Path(__file__).parent.parent / "static"
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.events import (
+from server.core.events import (
     Broken,
     Cancelled,
     Event,
@@ -18,7 +18,7 @@ from server.events import (
     Started,
     apply,
 )
-from server.models import Stage, TaskStatus
+from server.core.models import Stage, TaskStatus
 from server.settings import DownloadSettings
 from server.tasks.patience import MAX_LOST_IN_ALL, MAX_RETRY_AFTER, after_failure, after_loss
 

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from yt_dlp.version import __version__
 
-from server.child.source import players
-from server.child.source.engine import Engine
-from server.child.source.facts import Trail
-from server.events import Learned
-from server.files.cookies import LocalCookies
+from server.child.extract import youtube_players
+from server.child.extract.exception_facts import Trail
+from server.child.extract.youtube_dl import Engine
+from server.core.events import Learned
+from server.core.models import InfoRequest
+from server.files.cookie_folder import LocalCookies
 from server.files.workplace import LocalWorkplace
-from server.models import InfoRequest
 from server.settings import DownloadSettings
-from server.tasks.cookies import Given
 from server.tasks.inspector import Inspector
-from server.tasks.jobs import JobMaker
-from server.tasks.players import MOST, Players
-from server.tasks.tools import Tools
+from server.tasks.job_builder import JobMaker
+from server.tasks.job_cookies import Given
+from server.tasks.player_cache import MOST, Players
+from server.tasks.programs_found import Tools
 from tests.jobs import told
 from tests.shelf import Shelf
 
@@ -58,7 +58,7 @@ def solve(engine: Engine) -> None:
 def job(known: Mapping[str, Sequence[int]], said: list[dict[str, Any]]) -> Iterator[Engine]:
     """Of a child that knows this, and notes what it says."""
     with Engine({"quiet": True}, Trail()) as engine:
-        players.remember(engine, known, lambda kind, **fields: said.append({"kind": kind} | fields))
+        youtube_players.remember(engine, known, lambda kind, **fields: said.append({"kind": kind} | fields))
         yield engine
 
 

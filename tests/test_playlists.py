@@ -12,11 +12,11 @@ from urllib.parse import quote
 import pytest
 
 from server.api import keys
-from server.backends.sqlite import SqliteStore
-from server.errors import DiskFull
-from server.events import Completed, Expanded, Failed, Resumed, Started, Unfolded
-from server.models import Entries, Entry, Stage, Task
+from server.core.errors import DiskFull
+from server.core.events import Completed, Expanded, Failed, Resumed, Started, Unfolded
+from server.core.models import Entries, Entry, Stage, Task
 from server.settings import DownloadSettings
+from server.storage.sqlite import SqliteStore
 from tests.inside import Inside, inside
 from tests.site import Site, sha256
 from tests.tags import about

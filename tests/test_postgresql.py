@@ -14,19 +14,19 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from server.backends.grouping import Change
-from server.backends.postgresql import PostgresStore, link, open_store, pages, store, writer
-from server.backends.postgresql.announcing import Changed, Gone, LoggedOut, News, packed, unpacked
-from server.backends.postgresql.changes import Admits
-from server.backends.postgresql.clock import DatabaseClock
-from server.backends.postgresql.connection import CONNECT_WITHIN, available
-from server.backends.postgresql.link import Link
-from server.backends.unusable import DatabaseUnusable
-from server.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
-from server.events import Paused, Resumed, Retried, Started, Unfolded, apply
-from server.files.names import short_of
-from server.models import Entry, Stage, Task
-from server.ports import Filter
+from server.core.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
+from server.core.events import Paused, Resumed, Retried, Started, Unfolded, apply
+from server.core.models import Entry, Stage, Task
+from server.core.ports import Filter
+from server.core.unusable import DatabaseUnusable
+from server.files.public_names import short_of
+from server.storage.group_commit import Change
+from server.storage.postgresql import PostgresStore, link, open_store, pages, store, writer
+from server.storage.postgresql.announcing import Changed, Gone, LoggedOut, News, packed, unpacked
+from server.storage.postgresql.changes import Admits
+from server.storage.postgresql.connection import CONNECT_WITHIN, available
+from server.storage.postgresql.database_clock import DatabaseClock
+from server.storage.postgresql.link import Link
 from tests.cluster.breaking import once, proxied
 from tests.cluster.postgres import PostgreSQL, own_postgres, read_only
 from tests.examples import finished, new_task, started, utc_now

@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from server.backends.postgresql import backup, checking, open_store
-from server.backends.unusable import DatabaseUnusable
-from server.files.names import short_of
-from server.models import Task
+from server.core.models import Task
+from server.core.unusable import DatabaseUnusable
+from server.files.public_names import short_of
+from server.storage.postgresql import checking, database_backup, open_store
 from tests.cluster.postgres import database, find_programs
 from tests.examples import new_task
 from tests.test_commands import Command, command
@@ -36,7 +36,7 @@ def pg_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     """The only one there is; it does what a test says."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    monkeypatch.setattr(backup, "_DEBIAN", tmp_path / "none")
+    monkeypatch.setattr(database_backup, "_DEBIAN", tmp_path / "none")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def make(script: str) -> Path:
@@ -67,7 +67,7 @@ async def test_what_was_backed_up_can_be_restored(
 ) -> None:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     task, copy = await filled(empty_database), tmp_path / "copy"
-    await backup.backup(empty_database, copy)
+    await database_backup.backup(empty_database, copy)
     assert copy.stat().st_mode & 0o777 == 0o600
     with database(postgres) as other:
         restore = (str(programs / "pg_restore"), "--no-owner", f"--dbname={other}", str(copy))

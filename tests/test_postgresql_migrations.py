@@ -6,9 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from server.backends.postgresql.connection import connected
-from server.backends.postgresql.migrations import Script, migrate, released_scripts, scripts_in
-from server.backends.unusable import DatabaseUnusable
+from server.core.unusable import DatabaseUnusable
+from server.storage.postgresql.connection import connected
+from server.storage.postgresql.migrations import Script, migrate, released_scripts, scripts_in
 from tests.cluster.postgres import database
 
 FIRST = Script(1, "CREATE TABLE tasks (number int); -- of a server")

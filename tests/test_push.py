@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient
 from server.api import keys, push
 from server.api.payload import text_frame
 from server.app import create_app
-from server.models import ProcessRequest, Stage, TaskStatus
+from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks.hub import Hub, Subscription
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from server.api.files import SANDBOX_POLICY
+from server.api.downloads import SANDBOX_POLICY
 from server.api.qr import SVG, drawn
 from server.settings import ServerSettings
 from tests.inside import Inside, inside

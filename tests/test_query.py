@@ -19,7 +19,7 @@ from yarl import URL
 from server.api.query import Query
 from server.api.status import MAX_WAIT, wanted_wait
 from server.app import ROUTES, create_app
-from server.errors import InvalidQuery
+from server.core.errors import InvalidQuery
 from server.settings import DownloadSettings, Settings, StorageSettings
 
 Client = TestClient[web.Request, web.Application]

@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from server.api import keys
-from server.events import Cancelled
-from server.models import Stage
+from server.core.events import Cancelled
+from server.core.models import Stage
 from tests.inside import Inside, inside
 
 NOTHING = dict.fromkeys((stage.value for stage in Stage), 0)

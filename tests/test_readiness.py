@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from server.core.redaction import without_folders
 from server.locales import LANGUAGES
-from server.redaction import without_folders
 from server.tasks.readiness import Check, Said
 from tests.inside import inside
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from server.backends.sqlite import SqliteStore, open_store
-from server.clock import Clock
-from server.errors import DatabaseAway
-from server.events import Completed, Event, Failed, Requeued, Started
-from server.files.names import short_of
-from server.models import Stage, Task, TaskStatus
+from server.core.clock import Clock
+from server.core.errors import DatabaseAway
+from server.core.events import Completed, Event, Failed, Requeued, Started
+from server.core.models import Stage, Task, TaskStatus
+from server.files.public_names import short_of
+from server.storage.sqlite import SqliteStore, open_store
 from server.tasks import recorder
 from server.tasks.hub import Hub, Subscription
 from tests.examples import new_task

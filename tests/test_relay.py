@@ -10,13 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from server.backends.postgresql import PostgresStore, open_store, relay
-from server.backends.postgresql.announcing import News
-from server.backends.postgresql.relay import Relay, relayed
-from server.backends.unusable import DatabaseUnusable
-from server.errors import DatabaseAway
-from server.files.names import short_of
-from server.models import TaskStatus
+from server.cluster import relay
+from server.cluster.relay import Relay, relayed
+from server.core.errors import DatabaseAway
+from server.core.models import TaskStatus
+from server.core.unusable import DatabaseUnusable
+from server.files.public_names import short_of
+from server.storage.postgresql import PostgresStore, open_store
+from server.storage.postgresql.announcing import News
 from server.tasks.hub import Hub, Removed, Subscription, Update, Waiter
 from tests.cluster.breaking import Proxy, proxied
 from tests.cluster.pooler import pooled

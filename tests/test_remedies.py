@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from server import stored
 from server.api import keys
 from server.api.payload import present
-from server.backends.rows import status_values
-from server.codes import CODES, OF_THE_SERVER
-from server.events import Failed, Repaired, Retried, Started, apply
+from server.core import stored
+from server.core.codes import CODES, OF_THE_SERVER
+from server.core.events import Failed, Repaired, Retried, Started, apply
+from server.core.models import ProcessRequest, Task, VideoInfo
 from server.locales import LANGUAGES
-from server.models import ProcessRequest, Task, VideoInfo
+from server.storage.rows import status_values
 from server.tasks import remedies
 from server.tasks.remedies import OF_CODE, REMEDIES, event_of, offered, with_remedies
 from tests.examples import new_task

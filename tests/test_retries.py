@@ -12,12 +12,12 @@ from aiohttp.test_utils import TestClient
 
 from server.api import keys
 from server.app import create_app
-from server.backends import Backend
-from server.backends.sqlite import SqliteStore
-from server.errors import DiskFull
-from server.models import Stage, StoredFile
-from server.ports import Stream
+from server.assembly import Backend
+from server.core.errors import DiskFull
+from server.core.models import Stage, StoredFile
+from server.core.ports import Stream
 from server.settings import DownloadSettings, Settings, StorageSettings
+from server.storage.sqlite import SqliteStore
 from tests.kills import swept
 from tests.moments import Moment, died
 from tests.service import Payload, Service

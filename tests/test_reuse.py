@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from server.api import keys
-from server.events import Cancelled, Failed
+from server.core.events import Cancelled, Failed
 from server.settings import ServerSettings
 from tests.inside import TASK, Inside, inside
 

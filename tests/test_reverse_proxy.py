@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from server.api.batch import MAX_BATCH
 from server.api.bodies import MAX_BODY
 from server.app import create_app
-from server.cookies import MAX_SIZE
+from server.core.cookie_format import MAX_SIZE
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.backends.postgresql.migrations import released_scripts
+from server.storage.postgresql.migrations import released_scripts
 from tests.next_release import NextRelease
 from tests.service import Payload, Service
 from tests.site import Site, sha256

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.tasks.disk import Disk, Reserve
+from server.tasks.disk_space import Disk, Reserve
 from tests.jobs import Jobs
 from tests.site import Site
 
@@ -62,7 +62,7 @@ async def test_nobody_is_helped_who_waits_no_more(
     disk.bytes = 11 * MIB
     assert not reserve.is_short()
     disk.bytes = 0
-    monkeypatch.setattr("server.tasks.disk.SHORT_FOR", 0)
+    monkeypatch.setattr("server.tasks.disk_space.SHORT_FOR", 0)
     assert not reserve.is_short()
 
 

@@ -13,11 +13,11 @@ import pytest
 from aiohttp import ClientPayloadError, web
 
 from server.api import keys as keys_of
-from server.backends.files import usable_bucket
-from server.backends.unusable import FilesUnusable
-from server.errors import StorageAway
+from server.assembly.file_store import usable_bucket
+from server.core.errors import StorageAway
+from server.core.unusable import FilesUnusable
 from server.files.s3 import bucket as s3_bucket
-from server.files.s3 import files as s3_files
+from server.files.s3 import object_store as s3_files
 from server.files.s3.bucket import Bucket
 from server.settings import StorageSettings
 from server.tasks import runner
@@ -529,7 +529,7 @@ async def test_a_start_waits_for_a_bucket_that_cannot_answer_now(
 ) -> None:
     for variable, value in s3.keys().items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setattr("server.backends.files.PROBES", 1)
+    monkeypatch.setattr("server.assembly.file_store.PROBES", 1)
     storage = StorageSettings(
         data_dir=tmp_path / "data", files=f"s3://{BUCKET}/{name}", s3_endpoint=proxy.url
     )

@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from obstore.store import MemoryStore
 
-from server.files.s3 import house
+from server.core.models import Stage, StoredFile, TaskStatus
+from server.files.s3 import bucket_sweeper
 from server.files.s3.bucket import Bucket
-from server.files.s3.files import S3Files
-from server.files.s3.house import House
+from server.files.s3.bucket_sweeper import House
+from server.files.s3.object_store import S3Files
 from server.files.workplace import LocalWorkplace
-from server.models import Stage, StoredFile, TaskStatus
 from tests.examples import utc_now
 
 TASK, OTHER = "123e4567-e89b-42d3-a456-426614174000", "123e4567-e89b-42d3-a456-426614174001"
@@ -99,9 +99,9 @@ async def test_a_task_whose_id_begins_like_another_s_keeps_its_files(bucket: Buc
 async def test_what_a_late_attempt_wrote_after_the_end_is_gone_within_a_minute(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert house.LATE + house.LOOK_EVERY < 60
-    monkeypatch.setattr(house, "LATE", 0.1)
-    monkeypatch.setattr(house, "LOOK_EVERY", 0.01)
+    assert bucket_sweeper.LATE + bucket_sweeper.LOOK_EVERY < 60
+    monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
+    monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     ended, keeper = at(Stage.COMPLETED, 2), House(bucket)
     await keeper.keep_named(ended)
     await put(bucket, *OF_ATTEMPTS[:2])
@@ -116,8 +116,8 @@ async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that the task ended on may have died before it looked again."""
-    monkeypatch.setattr(house, "LATE", 0.1)
-    monkeypatch.setattr(house, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
+    monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     await put(bucket, *OF_ATTEMPTS[:2])
     keeping = asyncio.create_task(
         House(bucket).keep(Known(at(Stage.COMPLETED, 2)), sweeps=False, ended=[TASK])
@@ -131,8 +131,8 @@ async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
 async def test_what_a_late_attempt_wrote_after_a_removal_is_gone_within_a_minute(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(house, "LATE", 0.1)
-    monkeypatch.setattr(house, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
+    monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     keeper = House(bucket)
     await keeper.remove(TASK)
     await put(bucket, f"logs/{TASK}", f"files/{TASK}/1/video.mp4", f"logs/{OTHER}")
@@ -147,7 +147,7 @@ async def test_what_an_attempt_wrote_in_its_last_moments_of_a_removed_task_is_go
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another node has removed the task, and may be gone itself before it looks again."""
-    monkeypatch.setattr(house, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     workplace = LocalWorkplace(tmp_path)
     workplace.prepare()
     files = S3Files(workplace, bucket, lambda name, _: name, redirect=False)
@@ -173,8 +173,8 @@ async def swept(bucket: Bucket, known: Known, until: set[str]) -> None:
 async def test_what_belongs_to_no_task_goes_after_a_day_and_nothing_else(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(house, "ORPHANED_FOR", timedelta(0))
-    monkeypatch.setattr(house, "AT_ONCE", 3)
+    monkeypatch.setattr(bucket_sweeper, "ORPHANED_FOR", timedelta(0))
+    monkeypatch.setattr(bucket_sweeper, "AT_ONCE", 3)
     gone = [str(uuid4()) for _ in range(10)]
     await put(bucket, *(f"{place}/{task_id}" for task_id in gone for place in ("logs", "files")))
     await put(bucket, *(f"files/{task_id}/1/video.mp4" for task_id in gone))

@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from server.backends import postgresql
-from server.backends.sqlite import open_store, sessions
-from server.files.names import short_of
-from server.ports import SESSION_LASTS, Sessions
+from server.core.ports import SESSION_LASTS, Sessions
+from server.files.public_names import short_of
+from server.storage import postgresql
+from server.storage.sqlite import open_store, sessions
 
 OpenSessions = Callable[[], AbstractAsyncContextManager[Sessions]]
 DAY = 24 * 3600.0

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.tasks.shielding import to_the_end
+from server.core.shielding import to_the_end
 
 
 async def test_work_goes_to_its_end_although_cancelled_and_the_cancel_goes_through() -> None:

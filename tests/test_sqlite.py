@@ -14,19 +14,19 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from server.backends.cursor import Cursor
-from server.backends.sqlite import SqliteStore, backup, changes, open_store
-from server.backends.sqlite import store as store_module
-from server.backends.sqlite.glance import connect_from_outside
-from server.backends.sqlite.memory import Memory
-from server.backends.sqlite.pages import page_query
-from server.backends.sqlite.search import Match, Unindexed
-from server.backends.unusable import DatabaseUnusable
-from server.errors import DatabaseBusy, DiskFull, TaskNotFound
-from server.events import Cancelled, Progress, Retried, apply
-from server.files.names import short_of
-from server.models import Stage, TaskStatus
-from server.ports import Filter, Idempotency
+from server.core.errors import DatabaseBusy, DiskFull, TaskNotFound
+from server.core.events import Cancelled, Progress, Retried, apply
+from server.core.models import Stage, TaskStatus
+from server.core.ports import Filter, Idempotency
+from server.core.unusable import DatabaseUnusable
+from server.files.public_names import short_of
+from server.storage.cursor import Cursor
+from server.storage.sqlite import SqliteStore, backup, changes, open_store
+from server.storage.sqlite import store as store_module
+from server.storage.sqlite.pages import page_query
+from server.storage.sqlite.read_only import connect_from_outside
+from server.storage.sqlite.search import Match, Unindexed
+from server.storage.sqlite.task_cache import Memory
 from tests.examples import downloading, finished, new_task, started, utc_now
 
 LIVE = tuple(stage for stage in Stage if not stage.is_final)
@@ -44,8 +44,8 @@ FILTERS = [
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from server.backends.sqlite import open_store
-from server.files.names import short_of
+from server.storage.sqlite import open_store
+from server.files.public_names import short_of
 from tests.examples import finished, new_task, utc_now
 
 async def live(store):
@@ -379,7 +379,7 @@ async def test_the_text_index_agrees_with_the_table(store: SqliteStore, path: Pa
 async def test_a_text_too_common_for_the_index_is_found_all_the_same(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.backends.sqlite.search.MOST_BEGINNINGS", 3)
+    monkeypatch.setattr("server.storage.sqlite.search.MOST_BEGINNINGS", 3)
     finals = [await ended(store, f"猫{index}") for index in range(9)]
     page = await store.page(Filter((Stage.COMPLETED,), "猫"), None, 5)
     assert page.tasks == finals[:3:-1]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from server.backends import Backend
-from server.backends.dispatcher import LocalDispatcher
-from server.clock import Clock
-from server.events import Cancelled, Failed, Paused, Requeued, Resumed, Retried, apply
-from server.models import ProcessRequest, Stage, TaskStatus
+from server.assembly import Backend
+from server.core.clock import Clock
+from server.core.events import Cancelled, Failed, Paused, Requeued, Resumed, Retried, apply
+from server.core.models import ProcessRequest, Stage, TaskStatus
+from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.remedies import LATER
 from tests.attempts import OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
@@ -106,7 +106,7 @@ async def queue(scene: Scene, name: str, seconds: float) -> None:
 async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
     open_scene: OpenScene, per_host: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.backends.dispatcher.NAP", 0.2)
+    monkeypatch.setattr("server.tasks.dispatcher.NAP", 0.2)
     async with open_scene(per_host=per_host, at_once=2) as scene:
         await queue(scene, "in_a_year", 365 * 86400)
         began = asyncio.get_running_loop().time()
@@ -119,7 +119,7 @@ async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
 
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
-    monkeypatch.setattr("server.backends.dispatcher.LOOK_AT_WALL", 0.01)
+    monkeypatch.setattr("server.tasks.dispatcher.LOOK_AT_WALL", 0.01)
     return Hands()
 
 

@@ -13,9 +13,8 @@ from uuid import uuid4
 
 import pytest
 
-from server.backends import postgresql, sqlite
-from server.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
-from server.events import (
+from server.core.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
+from server.core.events import (
     Cancelled,
     EntriesMoved,
     Failed,
@@ -27,9 +26,10 @@ from server.events import (
     Retried,
     apply,
 )
-from server.files.names import new_short, public_name, short_of
-from server.models import Entries, Entry, Stage, Task, TaskStatus
-from server.ports import Filter, Idempotency, Store, Submission
+from server.core.models import Entries, Entry, Stage, Task, TaskStatus
+from server.core.ports import Filter, Idempotency, Store, Submission
+from server.files.public_names import new_short, public_name, short_of
+from server.storage import postgresql, sqlite
 from tests.examples import downloading, finished, new_task, started, utc_now
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]

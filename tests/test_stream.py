@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from server.child.media.playing import kind_of
-from server.errors import NotStreamable
-from server.files.growing import open_growing
-from server.ports import Growth
+from server.core.errors import NotStreamable
+from server.core.ports import Growth
+from server.files.growing_file import open_growing
 from server.settings import ServerSettings
 from tests.inside import Inside, inside
 from tests.jobs import Jobs, probe

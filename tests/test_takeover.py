@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from server.clock import Clock
-from server.errors import DatabaseAway, DatabaseBusy, StorageAway
-from server.events import Completed, Failed, Needs, Paused, Requeued, Resumed, Started
-from server.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
+from server.core.clock import Clock
+from server.core.errors import DatabaseAway, DatabaseBusy, StorageAway
+from server.core.events import Completed, Failed, Needs, Paused, Requeued, Resumed, Started
+from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.attempts import WITHIN
@@ -195,7 +195,7 @@ async def test_a_node_whose_fork_server_is_not_warm_leaves_all_tasks_to_others(c
 async def test_a_job_that_its_worker_never_heard_of_is_given_back(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.backends.cluster.supervisor.UNKNOWN_FOR", 0.3)
+    monkeypatch.setattr("server.cluster.supervisor.UNKNOWN_FOR", 0.3)
     async with open_node(clean_database, heartbeat=0.2) as node:
         await queue(node, "first")
         await node.attempts.have_begun("first")
@@ -234,7 +234,7 @@ async def test_a_worker_that_was_taken_for_dead_ends_nothing_of_its_successor(
 async def test_a_worker_that_was_cut_off_before_an_attempt_leaves_the_task_to_its_successor(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.backends.cluster.worker.AGAIN", 0.01)
+    monkeypatch.setattr("server.cluster.worker.AGAIN", 0.01)
     async with open_node(clean_database) as old, open_node(clean_database) as new:
 
         async def cut_off(task_id: str) -> TaskStatus | None:
@@ -282,7 +282,7 @@ async def test_what_a_dead_node_ran_and_has_ended_meanwhile_is_left_alone(
 async def test_a_database_that_is_read_only_for_a_while_ends_no_download(
     clean_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "server.backends.cluster.engine")
+    caplog.set_level("INFO", "server.cluster.engine")
     async with open_node(clean_database, at_once=2, heartbeat=0.1, lost_after=60) as node:
         await queue(node, "a")
         await node.attempts.have_begun("a")
@@ -331,7 +331,7 @@ async def test_a_transaction_that_is_ended_before_a_word_of_the_engine_is_ended_
 async def test_an_attempt_waits_for_a_bucket_that_cannot_say_what_was_published(
     clean_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("server.backends.cluster.worker.DISK_DELAY", 1.0)
+    monkeypatch.setattr("server.cluster.worker.DISK_DELAY", 1.0)
     asked: list[int] = []
 
     class AwayAtFirst(NoFiles):

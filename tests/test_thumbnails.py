@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api.files import SANDBOX_POLICY
+from server.api.downloads import SANDBOX_POLICY
 from server.app import create_app
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings
 from tests.service import Payload

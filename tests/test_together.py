@@ -23,9 +23,9 @@ from server.api.archive import Member, archive, length_of
 from server.api.together import named
 from server.api.wire import FilePart
 from server.api.zipformat import Entry
-from server.errors import FileNotFound
-from server.models import Stage, StoredFile, TaskStatus, VideoInfo
-from server.ports import Stream
+from server.core.errors import FileNotFound
+from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.ports import Stream
 from server.settings import ServerSettings
 from tests.examples import finished, new_task
 from tests.inside import Inside, get, inside

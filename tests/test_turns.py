@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 from psycopg import AsyncConnection
 
-from server.backends.cluster.turns import open_turns
-from server.backends.turns import LocalTurns
-from server.ports import Turns
+from server.cluster.shared_turns import open_turns
+from server.core.ports import Turns
+from server.tasks.turns import LocalTurns
 
 WITHIN = 20  # seconds: longer than a turn is waited for, so that what hangs says so itself
 _END_ALL = b"""

@@ -14,11 +14,11 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from server.backends.grouping import Change
-from server.backends.sqlite.ballast import Ballast
-from server.backends.sqlite.connection import connect_writer
-from server.backends.sqlite.writer import Writer
-from server.errors import AppError, DatabaseBusy, DiskFull, QueueFull, ShuttingDown, StorageFailed
+from server.core.errors import AppError, DatabaseBusy, DiskFull, QueueFull, ShuttingDown, StorageFailed
+from server.storage.group_commit import Change
+from server.storage.sqlite.ballast import Ballast
+from server.storage.sqlite.connection import connect_writer
+from server.storage.sqlite.writer import Writer
 
 PAYLOAD = "x" * 500
 
@@ -104,7 +104,7 @@ async def test_what_waits_is_committed_together(opened: tuple[Rows, Writer]) -> 
 
 async def test_a_group_has_a_bound(opened: tuple[Rows, Writer], monkeypatch: pytest.MonkeyPatch) -> None:
     rows, writer = opened
-    monkeypatch.setattr("server.backends.grouping.GROUP", 10)
+    monkeypatch.setattr("server.storage.group_commit.GROUP", 10)
     await answers(submit(writer, *range(25)))
     assert rows.commits == 3
 
@@ -155,7 +155,7 @@ async def test_what_is_submitted_together_is_committed_together_however_much_it_
     opened: tuple[Rows, Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, writer = opened
-    monkeypatch.setattr("server.backends.grouping.GROUP", 2)
+    monkeypatch.setattr("server.storage.group_commit.GROUP", 2)
     found = await writer.submit_all([Put(2), Put("refused"), Put(3), Put(4, ("a",)), Put(5, ("a",))])
     assert [type(answer) for answer in found] == [int, QueueFull, int, int, int]
     assert (rows.commits, [key for key in rows.committed if key != "refused"]) == (1, [2, 3, 4, 5])

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
-from server.tasks.tools import _bundled_ffmpeg, find_tools
+from server.tasks.programs_found import _bundled_ffmpeg, find_tools
 
 _FOUND = find_tools().ffmpeg
 assert _FOUND, "there is no ffmpeg, neither on the PATH nor in the package imageio-ffmpeg"

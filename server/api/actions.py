@@ -12,10 +12,10 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Re
 from server.api.openapi.schemas import ActionResults
 from server.api.results import Result, respond_results
 from server.api.route import post
-from server.errors import AppError, WrongField
-from server.models import MOST_AT_ONCE, ActionRequest, Stage
-from server.ports import Filter
-from server.tasks.many import Outcome, act_on_all
+from server.core.errors import AppError, WrongField
+from server.core.models import MOST_AT_ONCE, ActionRequest, Stage
+from server.core.ports import Filter
+from server.tasks.bulk import Outcome, act_on_all
 
 _RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
 # A deletion makes its entries unknown, in whichever stage they are.

@@ -17,9 +17,9 @@ from typing import BinaryIO
 from server.api import zipformat
 from server.api.wire import FilePart
 from server.api.zipformat import Entry
-from server.models import StoredFile
-from server.ports import FileStore, Stream
-from server.tasks.shielding import to_the_end
+from server.core.models import StoredFile
+from server.core.ports import FileStore, Stream
+from server.core.shielding import to_the_end
 
 PIECE = 1 << 20  # bytes
 Piece = bytes | memoryview

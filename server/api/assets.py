@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from server import __version__
-from server.api.joining import LATER, join_scripts, join_sheets
+from server.api.page_bundle import LATER, join_scripts, join_sheets
 
 TYPES = {
     ".css": "text/css",

@@ -16,7 +16,7 @@ from server.api.keys import SCOPE
 from server.api.log_ins import LOG_INS, SESSION
 from server.api.rate import Minute
 from server.api.security import SAFE
-from server.errors import OriginForbidden, TokenRequired, TooManyRequests
+from server.core.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.settings import ServerSettings
 
 MAX_WRONG = 10  # tokens a minute from one address

@@ -16,8 +16,8 @@ from server.api.pieces import pieces
 from server.api.process import IDEMPOTENCY_KEY, Asked, Reading
 from server.api.results import Result, respond_results
 from server.api.route import post
-from server.errors import AmbiguousHeader, AppError, InvalidQuery, InvalidRequest
-from server.models import MOST_AT_ONCE, Batch
+from server.core.errors import AmbiguousHeader, AppError, InvalidQuery, InvalidRequest
+from server.core.models import MOST_AT_ONCE, Batch
 from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes

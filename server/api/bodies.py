@@ -16,9 +16,9 @@ from pydantic_core import ErrorDetails, from_json
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS
 from server.api.payload import dumps
 from server.api.security import HEADERS
-from server.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType, WrongField
+from server.core.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType, WrongField
+from server.core.models import OF_A_CLIENT, TaskStatus
 from server.locales import LANGUAGES, negotiate
-from server.models import OF_A_CLIENT, TaskStatus
 
 MAX_BODY = 64 * 1024
 MOST_TOLD = 20  # wrong elements, and unknown fields, that an answer names

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from server.api import wire
-from server.errors import TooManyRequests
+from server.core.errors import TooManyRequests
 
 log = logging.getLogger(__name__)
 

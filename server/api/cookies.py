@@ -11,13 +11,13 @@ from typing import Any
 
 from aiohttp import web
 
-from server import cookies
 from server.api.bodies import BODY_WITHIN, respond_json
 from server.api.keys import COOKIES
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.openapi.schemas import CookieList
 from server.api.route import delete, get, put
-from server.errors import (
+from server.core import cookie_format
+from server.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
     CookiesNotFound,
@@ -26,11 +26,11 @@ from server.errors import (
     NotTextType,
     WrongField,
 )
-from server.ports import Cookies
+from server.core.ports import Cookies
 
 MOST_HOSTS = 100  # that are told of one file, which has room for 40,000
 LONGEST_HOST = 253  # characters (RFC 1035, section 2.3.4)
-_NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookies.NAME}$"}, "path")
+_NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookie_format.NAME}$"}, "path")
 _PATH = "/api/cookies/{name:[^/]+}"
 
 
@@ -47,12 +47,12 @@ async def put_cookies(request: web.Request) -> web.Response:
         raise NotTextType
     text = await _read_text(request)
     try:
-        found = await asyncio.to_thread(cookies.parse, text)
-    except cookies.WrongLine as exc:
+        found = await asyncio.to_thread(cookie_format.parse, text)
+    except cookie_format.WrongLine as exc:
         raise InvalidCookies(exc.number) from None
     if not found:
         raise NoCookies
-    await request.app[COOKIES].put(_name(request), await asyncio.to_thread(cookies.written, found))
+    await request.app[COOKIES].put(_name(request), await asyncio.to_thread(cookie_format.written, found))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -65,7 +65,7 @@ async def delete_cookies(request: web.Request) -> web.Response:
 def _name(request: web.Request) -> str:
     """The name in the path. Raises `CookiesNotFound` if no cookie file can have it."""
     name = request.match_info["name"]
-    if not re.fullmatch(cookies.NAME, name):
+    if not re.fullmatch(cookie_format.NAME, name):
         raise CookiesNotFound
     return name
 
@@ -88,7 +88,7 @@ async def _read_text(request: web.Request) -> str:
         async with asyncio.timeout(BODY_WITHIN):
             async for block in request.content.iter_any():
                 body += block
-                if len(body) > cookies.MAX_SIZE:
+                if len(body) > cookie_format.MAX_SIZE:
                     raise BodyTooLarge
     except TimeoutError:
         raise BodyTooSlow from None
@@ -105,7 +105,7 @@ def _shown(name: str, text: str) -> dict[str, object]:
 
     A file of a megabyte takes 0.1 s: call this in a thread, not on the event loop.
     """
-    found, now = cookies.parse(text), time.time()
+    found, now = cookie_format.parse(text), time.time()
     ends = sorted(cookie.expires for cookie in found if cookie.expires)
     following = next((end for end in ends if end > now), ends[-1] if ends else None)
     shown: dict[str, object] = {

@@ -9,7 +9,7 @@ from server.api.keys import READINESS, TASKS
 from server.api.openapi.operation import JSON, READER, Operation, Reply
 from server.api.openapi.schemas import Health, ReadinessReport
 from server.api.route import Access, get
-from server.errors import InternalError
+from server.core.errors import InternalError
 from server.locales import LANGUAGES
 from server.tasks.readiness import Check, Said
 

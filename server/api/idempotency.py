@@ -6,10 +6,10 @@ from collections.abc import Collection
 from aiohttp import web
 
 from server.api.keys import SCOPE
-from server.errors import AmbiguousHeader, InvalidQuery
-from server.models import ProcessRequest
-from server.ports import Idempotency
-from server.sameness import hash_of, hash_of_sent
+from server.core.errors import AmbiguousHeader, InvalidQuery
+from server.core.models import ProcessRequest
+from server.core.ports import Idempotency
+from server.core.sameness import hash_of, hash_of_sent
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 

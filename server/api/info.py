@@ -10,8 +10,8 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Re
 from server.api.openapi.schemas import Info
 from server.api.process import unknown_preset, with_preset
 from server.api.route import post
-from server.errors import SourceRefused, TooManyRequests
-from server.models import InfoRequest
+from server.core.errors import SourceRefused, TooManyRequests
+from server.core.models import InfoRequest
 
 
 async def inspect(request: web.Request) -> web.Response:

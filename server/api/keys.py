@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from server.api.payload import Encoder
-from server.ports import Cookies, FileStore, Workplace
+from server.core.ports import Cookies, FileStore, Workplace
 from server.settings import Settings
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from aiohttp import WSCloseCode, hdrs, web
 
-from server.ports import Session, Sessions
+from server.core.ports import Session, Sessions
 
 COOKIE = "clipwire_session"
 SESSION = web.RequestKey("session", Session)  # only in requests that were authenticated by a cookie

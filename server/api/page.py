@@ -12,7 +12,7 @@ from server.api.bodies import docs_path, language
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed
-from server.errors import NotFound
+from server.core.errors import NotFound
 
 _PACKAGE = Path(__file__).parent.parent
 # In the package if it was installed from a wheel, beside the package in a checkout.

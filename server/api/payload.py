@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from server.core.models import Entries, Stage, StoredFile, TaskStatus, VideoInfo
 from server.locales import LANGUAGES, Catalogue
-from server.models import Entries, Stage, StoredFile, TaskStatus, VideoInfo
 from server.tasks.announced import NOT_LIVE_YET
 from server.tasks.remedies import offered
 

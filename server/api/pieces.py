@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from server.api.bodies import as_object, parsed
-from server.errors import BodyTooLarge, InvalidRequest, NotJson
+from server.core.errors import BodyTooLarge, InvalidRequest, NotJson
 
 MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
 

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from server.api.bodies import docs_path, language, respond_json
 from server.api.request_id import request_id
-from server.errors import AppError, InvalidRequest, NotStreamable, SourceRefused
+from server.core.errors import AppError, InvalidRequest, NotStreamable, SourceRefused
 from server.locales import LANGUAGES, Catalogue
 
 

@@ -13,7 +13,7 @@ from server.api.keys import COOKIES, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.openapi.schemas import TaskPayload
 from server.api.route import post
-from server.errors import (
+from server.core.errors import (
     AmbiguousHeader,
     AppError,
     IdempotencyMismatch,
@@ -22,9 +22,9 @@ from server.errors import (
     QueueFull,
     WrongField,
 )
-from server.models import ProcessRequest
-from server.ports import Idempotency
-from server.sameness import wish_of
+from server.core.models import ProcessRequest
+from server.core.ports import Idempotency
+from server.core.sameness import wish_of
 
 Presets = Mapping[str, dict[str, Any]]
 Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish

@@ -18,7 +18,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import ERROR, _ErrInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from server.errors import (
+from server.core.errors import (
     AppError,
     HeadTooLarge,
     TargetTooLong,

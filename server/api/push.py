@@ -22,7 +22,7 @@ from server.api.payload import dumps, text_frame
 from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
-from server.errors import InvalidQuery, TaskNotFound, UpgradeRequired
+from server.core.errors import InvalidQuery, TaskNotFound, UpgradeRequired
 from server.tasks.hub import REMEMBERED, Removed, Subscription, Update, outranks
 
 HEARTBEAT = 30.0  # seconds

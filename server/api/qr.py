@@ -9,13 +9,13 @@ from io import BytesIO
 
 from aiohttp import web
 
-from server.api.files import SANDBOX_POLICY
+from server.api.downloads import SANDBOX_POLICY
 from server.api.keys import SETTINGS, TASKS
 from server.api.openapi.operation import READER, TASK_ID, Operation, Parameter, Reply
 from server.api.payload import link_to
 from server.api.route import get
 from server.api.security import DOORS
-from server.errors import FileNotFound, TaskNotFound
+from server.core.errors import FileNotFound, TaskNotFound
 
 SVG = "image/svg+xml"
 QUIET_ZONE = 4  # modules of margin, which readers need to find the code (ISO/IEC 18004)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from server.errors import InvalidQuery
+from server.core.errors import InvalidQuery
 
 Default = TypeVar("Default")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")

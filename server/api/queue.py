@@ -14,8 +14,8 @@ from server.api.openapi.schemas import QueueState
 from server.api.query import Query
 from server.api.route import get, post
 from server.api.status import WAIT, wanted_wait
-from server.errors import InvalidQuery, TokenRequired
-from server.models import Stage
+from server.core.errors import InvalidQuery, TokenRequired
+from server.core.models import Stage
 from server.tasks.hub import Subscription
 
 

@@ -10,9 +10,9 @@ from server.api.keys import COOKIES, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, TASK_ID, Operation, Parameter, Reply
 from server.api.openapi.schemas import Remedies, TaskPayload
 from server.api.route import get, post
-from server.errors import QueueFull, RemedyNotFound, RemedyNotOffered, TaskNotFound, WrongField
+from server.core.errors import QueueFull, RemedyNotFound, RemedyNotOffered, TaskNotFound, WrongField
+from server.core.models import RemedyRequest
 from server.locales import LANGUAGES
-from server.models import RemedyRequest
 from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered
 
 

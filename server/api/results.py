@@ -13,8 +13,8 @@ from server.api.bodies import language
 from server.api.keys import ENCODER
 from server.api.payload import dumps
 from server.api.problems import problem_body
-from server.errors import AppError
-from server.models import TaskStatus
+from server.core.errors import AppError
+from server.core.models import TaskStatus
 
 Result = tuple[HTTPStatus, TaskStatus | None] | AppError  # None: no task to show, such as after a deletion
 

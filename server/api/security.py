@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from server.api import cors
 from server.api.request_id import X_REQUEST_ID, request_id
 from server.api.route import Access
-from server.errors import HostForbidden, OriginForbidden
+from server.core.errors import HostForbidden, OriginForbidden
 from server.settings import ServerSettings
 
 CONTENT_SECURITY_POLICY = (

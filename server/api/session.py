@@ -13,8 +13,8 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Re
 from server.api.openapi.schemas import SessionState
 from server.api.route import Access, delete, get, post
 from server.api.security import DOORS
-from server.models import Frozen
-from server.ports import SESSION_LASTS
+from server.core.models import Frozen
+from server.core.ports import SESSION_LASTS
 
 
 class LogIn(Frozen):

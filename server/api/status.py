@@ -28,8 +28,8 @@ from server.api.openapi.schemas import TaskPayload
 from server.api.payload import Payload
 from server.api.query import Query
 from server.api.route import get
-from server.errors import InvalidQuery, TaskNotFound, TokenRequired
-from server.models import TaskStatus
+from server.core.errors import InvalidQuery, TaskNotFound, TokenRequired
+from server.core.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
 
 MAX_WAIT = 50.0  # seconds

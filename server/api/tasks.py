@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
 from server.api.conditions import takes_gzip
-from server.api.files import CONDITIONS, disposition, replies, replies_to_head, send
+from server.api.downloads import CONDITIONS, disposition, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
     IDS,
@@ -28,7 +28,7 @@ from server.api.openapi.schemas import TaskPage, TaskPayload
 from server.api.payload import dumps
 from server.api.query import Query
 from server.api.route import Route, delete, get, patch, post
-from server.errors import (
+from server.core.errors import (
     AppError,
     FileNotFound,
     InvalidQuery,
@@ -42,8 +42,8 @@ from server.errors import (
     WrongField,
     WrongStage,
 )
-from server.models import PlaceChange, Stage, TaskStatus
-from server.ports import Filter, Page
+from server.core.models import PlaceChange, Stage, TaskStatus
+from server.core.ports import Filter, Page
 
 PAGE, LARGEST_PAGE = 50, 200
 AT_ONCE = 20  # tasks that are encoded before the event loop turns

@@ -9,15 +9,15 @@ from aiohttp import web
 
 from server.api import wire
 from server.api.archive import Member, archive, length_of
-from server.api.files import SANDBOX_POLICY, beginning_with, filename_of
+from server.api.downloads import SANDBOX_POLICY, beginning_with, filename_of
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import BINARY, IDS, READER, Operation, Parameter, Reply
 from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
-from server.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
-from server.models import TaskStatus
-from server.ports import Filter
+from server.core.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
+from server.core.models import TaskStatus
+from server.core.ports import Filter
 
 MOST = 200  # tasks
 

@@ -12,20 +12,27 @@ from typing import Any, Final
 from yt_dlp.downloader.common import FileDownloader
 from yt_dlp.utils import DownloadError
 
-from server.child.clipping import Clipping
-from server.child.fetching import Fetching
-from server.child.keeping import Keeping
+from server.child.extract import broadcasts, options, sections, sponsorblock, tags, video_info
+from server.child.extract.failures import EXPIRED, classify
+from server.child.extract.lists import link_anew
+from server.child.extract.youtube_dl import Engine, not_yet
+from server.child.fetch import by_ffmpeg, clip_segments, fragments, resuming
+from server.child.fetch.alternatives import Alternatives, Refused
+from server.child.fetch.clip_parts import Clipping
+from server.child.fetch.disk_estimate import Film, Needs
+from server.child.fetch.one_stream import Fetching
+from server.child.fetch.subtitle_files import Subtitling
+from server.child.fetch.thumbnails import PREVIEW, Thumbnails
 from server.child.media import (
     chapters,
+    concatenation,
     guarded,
-    handed,
-    joining,
     making,
     outputs,
     parts,
     probe,
-    programs,
     recording,
+    run_ffmpeg,
     splitting,
     tagging,
     timeline,
@@ -38,31 +45,14 @@ from server.child.media.probe import Media
 from server.child.media.recording import Recording
 from server.child.media.tagging import Tagged, Tags
 from server.child.media.timeline import ALL, Kept, Span
-from server.child.needs import Film, Needs
+from server.child.media.trimming import Keeping
 from server.child.network.throttle import Throttle
 from server.child.process import borrowed, flushing
 from server.child.process.channel import Channel
-from server.child.process.failed import JobFailed, NotLive
+from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.log import Log
 from server.child.process.progress import Meter, Reporter, Speed, Stream, expected
-from server.child.source import (
-    broadcasts,
-    clips,
-    describe,
-    fragments,
-    options,
-    resuming,
-    sections,
-    sponsors,
-    tags,
-)
-from server.child.source.alternatives import Alternatives, Refused
-from server.child.source.engine import Engine, not_yet
-from server.child.source.failures import EXPIRED, classify
-from server.child.source.lists import link_anew
-from server.child.source.thumbnails import PREVIEW, Thumbnails
-from server.child.subtitling import Subtitling
-from server.jobs import Job
+from server.core.jobs import Job
 
 _ENCODING, _COPYING = 0.25, 0.05
 _ESTIMATED: Final = ("aac", "mp3", "mpg", "ts")
@@ -147,10 +137,10 @@ class Download:
     def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Fetch the streams chosen in `info`; raises `Refused` if nothing usable of a stream comes."""
         clip = self._wishes.clip
-        about = clips.described(info, clip) if clip else dict(info)
+        about = clip_segments.described(info, clip) if clip else dict(info)
         hint = {"hint": "first_of_several"} if engine.left_others else {}
         self._channel.send(
-            "described", video_info=describe.video_info(about), **self._about_film(info), **hint
+            "described", video_info=video_info.video_info(about), **self._about_film(info), **hint
         )
         parted = sections.streams_of(info) if options.wants_media(self._wishes) else []
         streams = [stream for section in parted for stream in section]
@@ -158,7 +148,7 @@ class Download:
             return self._record(engine, info, streams)
         names = [parts.name_of(stream, at, clip) for at, section in enumerate(parted) for stream in section]
         if clip:
-            parted = [[clips.of_unknown_size(stream) for stream in section] for section in parted]
+            parted = [[clip_segments.of_unknown_size(stream) for stream in section] for section in parted]
             streams = [stream for section in parted for stream in section]
         self._refuse_too_large(streams)
         subtitling = Subtitling(self._job, info, self._log)
@@ -196,8 +186,8 @@ class Download:
         alone = offered and any(
             each.get("vcodec") == "none" and each.get("acodec") != "none" for each in offered
         )
-        duration = describe.number(info.get("duration")) if self._wishes.clip else None
-        return describe.known(film_duration=duration, sound_apart=alone)
+        duration = video_info.number(info.get("duration")) if self._wishes.clip else None
+        return video_info.known(film_duration=duration, sound_apart=alone)
 
     def _extract_or_recall(self, engine: Engine, *, recorded: bool) -> dict[str, Any]:
         """Empty if what earlier attempts recorded is all there will be: the page is gone, or does not answer
@@ -227,9 +217,9 @@ class Download:
     def _extract(self, engine: Engine) -> dict[str, Any]:
         try:
             info = broadcasts.judged(engine, self._first(engine), self.moved)
-            return describe.with_what_is_said(info, self._job.says)
+            return video_info.with_what_is_said(info, self._job.says)
         except NotLive as error:
-            self._channel.send("described", video_info=describe.video_info(error.info))
+            self._channel.send("described", video_info=video_info.video_info(error.info))
             raise
         except DownloadError as error:
             only_audio = options.wants_only_audio(self._wishes) and not self._wishes.format
@@ -285,7 +275,7 @@ class Download:
         wanted = self._wishes.sponsorblock
         if not wanted:
             return []
-        found = sponsors.marked(engine, info, wanted, self._job.sponsorblock_api, self._log)
+        found = sponsorblock.marked(engine, info, wanted, self._job.sponsorblock_api, self._log)
         self._needs.learn(left_out=found)
         return found
 
@@ -333,7 +323,7 @@ class Download:
             return fetched
         rest = iter(fetched)
         parted = [list(islice(rest, size)) for size in sizes]
-        return [joining.join(self._directory, parted, self._job.ffmpeg, self._convert)]
+        return [concatenation.join(self._directory, parted, self._job.ffmpeg, self._convert)]
 
     # Recording.
 
@@ -356,7 +346,7 @@ class Download:
         """Keep what earlier attempts recorded: the broadcast is over. `info` is empty if its page is gone."""
         about = info | {"is_live": True}  # as is said of every recording
         if info:
-            self._channel.send("described", video_info=describe.video_info(about))
+            self._channel.send("described", video_info=video_info.video_info(about))
         parts.prepare(self._directory, [recording.PIECE])
         pictures, cover = self._pictures(engine, about)
         self._reporter.download_started()
@@ -483,7 +473,7 @@ class Download:
         return making.carry_out(plan, self._directory / parts.OUT, self._convert, self._log.write)
 
     def _convert(self, arguments: list[str]) -> None:
-        programs.convert(self._job.ffmpeg, arguments, self._log.write)
+        run_ffmpeg.convert(self._job.ffmpeg, arguments, self._log.write)
 
     def _true_length(self, main: Media | None, files: Mapping[str, str], kept: Kept) -> dict[str, float]:
         """`duration` in seconds as measured on the file made: that on the page may be wrong."""
@@ -520,14 +510,14 @@ class Download:
                 }
                 for kind, name in files.items()
             },
-            "video_info": describe.video_info(info, main, size, cut=cut),
+            "video_info": video_info.video_info(info, main, size, cut=cut),
         }
 
 
 def install(job: Job, log: Log, throttle: Throttle) -> None:
     """Replace the functions of yt-dlp's downloaders that a download needs, for the rest of this process."""
     broadcasts.install()
-    handed.install(job, log, throttle)
+    by_ffmpeg.install(job, log, throttle)
     fragments.install()
     resuming.install()
     if borrowed.fits("blocks"):

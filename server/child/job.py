@@ -21,21 +21,21 @@ if __name__ == "__main__":  # isolated mode leaves the checkout out
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import download
+from server.child.extract import broadcasts, cookie_jar, offers, options, po_tokens, youtube_players
+from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Failure, classify
+from server.child.extract.lists import DEEPEST, Expansion
+from server.child.extract.youtube_dl import Engine, share_certificates
+from server.child.fetch.thumbnails import Thumbnails
 from server.child.media import ffmpeg
-from server.child.network import early, guard
+from server.child.network import guard, interim_responses
 from server.child.process import sandbox
 from server.child.process.channel import Channel, end_group
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Reporter
-from server.child.source import broadcasts, cookies, offers, options, players, tokens
-from server.child.source.engine import Engine, share_certificates
-from server.child.source.facts import Trail
-from server.child.source.failures import Failure, classify
-from server.child.source.lists import DEEPEST, Expansion
-from server.child.source.thumbnails import Thumbnails
-from server.jobs import Job, SubtitleWishes, Wishes, from_message
-from server.redaction import trace_of
+from server.core.jobs import Job, SubtitleWishes, Wishes, from_message
+from server.core.redaction import trace_of
 
 
 def main(channel: socket.socket) -> NoReturn:
@@ -194,15 +194,15 @@ def _engine(
 ) -> Iterator[Engine]:
     """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
     with (
-        Engine(params(tokens.install(job, log), log), trail, job.item) as engine,
+        Engine(params(po_tokens.install(job, log), log), trail, job.item) as engine,
         _cookies_of(job, engine, link, log),
     ):
-        players.remember(engine, job.players, link.send)
+        youtube_players.remember(engine, job.players, link.send)
         yield engine
 
 
 def _cookies_of(job: Job, engine: Engine, link: Channel, log: Log) -> AbstractContextManager[None]:
-    return cookies.given_back(engine, link, log) if job.cookies else nullcontext()
+    return cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext()
 
 
 def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Callable[[], None]) -> None:
@@ -216,7 +216,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
-    early.pass_over()
+    interim_responses.pass_over()
     sandbox.limit(job.max_filesize)
     sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
     ffmpeg.install(job.ffmpeg, lock, on_time, on_written)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from server.backends import DatabaseUnusable, back_up
+from server.assembly import DatabaseUnusable, back_up
 from server.settings import Settings
 
 

@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 from server.app import check_base_path
-from server.backends import DatabaseUnusable, FilesUnusable, check_database, check_files
-from server.backends.opening import data_dir_of
+from server.assembly import DatabaseUnusable, FilesUnusable, check_database, check_files
+from server.assembly.backend import data_dir_of
 from server.files.data_dir import DataDir
 from server.settings import Settings
-from server.tasks.disk import Disk
-from server.tasks.forkserver import ForkServer
+from server.tasks.children import ForkServer
+from server.tasks.disk_space import Disk
+from server.tasks.programs_found import find_tools
 from server.tasks.readiness import Check, disk_check, parts_check, sandbox_check, tool_checks, yt_dlp_check
-from server.tasks.tools import find_tools
 
 WARM_WITHIN = 20.0  # seconds
 

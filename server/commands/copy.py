@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from server.backends import Copied, DatabaseUnusable, DataDirInUse, FilesUnusable
-from server.backends import copy as copy_all
+from server.assembly import Copied, DatabaseUnusable, DataDirInUse, FilesUnusable
+from server.assembly import copy as copy_all
 from server.settings import ConfigurationError, Settings, StorageSettings, parts_of_database
 
 SHOWN = 10  # task numbers in a line

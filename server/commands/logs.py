@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from server.redaction import cleaned
+from server.core.redaction import cleaned
 from server.settings import LoggingSettings
 
 CLIENTS_FAULTS = (HttpProcessingError, web.RequestPayloadError)

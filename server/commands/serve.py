@@ -18,7 +18,7 @@ from server.api.connections import CONNECTIONS
 from server.api.keys import TASKS
 from server.api.protocol import HttpRunner
 from server.app import create_app
-from server.backends import DatabaseUnusable, DataDirInUse, DataDirUnusable, FilesUnusable
+from server.assembly import DatabaseUnusable, DataDirInUse, DataDirUnusable, FilesUnusable
 from server.commands import logs
 from server.commands.listening import AddressInUse, listen
 from server.settings import Settings

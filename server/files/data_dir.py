@@ -14,7 +14,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from server.errors import StorageFailed
+from server.core.errors import StorageFailed
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from server.errors import FileNotFound
-from server.events import ProducedFile
-from server.files.names import named
+from server.core.errors import FileNotFound
+from server.core.events import ProducedFile
+from server.core.models import Manifest, StoredFile, TaskStatus, VideoInfo
+from server.core.ports import TellAway
+from server.files.orphans import Known, Sweep
+from server.files.public_names import named
 from server.files.publishing import (
     UnsafeFile,
     delete,
@@ -27,10 +30,7 @@ from server.files.publishing import (
     publish_thumbnail,
     read_manifest,
 )
-from server.files.sweeping import Known, Sweep
 from server.files.workplace import LocalWorkplace, checked
-from server.models import Manifest, StoredFile, TaskStatus, VideoInfo
-from server.ports import TellAway
 
 log = logging.getLogger(__name__)
 

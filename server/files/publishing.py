@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from server.files.names import folder_of
-from server.models import Manifest, StoredFile, TaskStatus
+from server.core.models import Manifest, StoredFile, TaskStatus
+from server.files.public_names import folder_of
 
 MANIFEST, PREVIEW = "manifest.json", "preview.jpg"
 MAX_PREVIEW = 2 << 20

@@ -19,11 +19,11 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Self
 
-from server.errors import TaskNotFound
+from server.core.errors import TaskNotFound
+from server.core.redaction import clean
 from server.files.data_dir import DataDir
-from server.files.growing import Growing, open_growing
+from server.files.growing_file import Growing, open_growing
 from server.files.publishing import delete
-from server.redaction import clean
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from server.models import Frozen, Stage
+from server.core.models import Frozen, Stage
 
 
 class _FailureTexts(Frozen):

@@ -7,8 +7,8 @@ that is left, `LONGEST` at most, and each look goes by what is announced then.
 from datetime import UTC, datetime
 from typing import Final
 
-from server.events import Broken, Requeued
-from server.models import TaskStatus
+from server.core.events import Broken, Requeued
+from server.core.models import TaskStatus
 from server.tasks.patience import is_out_of_reach
 
 NOT_LIVE_YET: Final = "not_live_yet"

@@ -6,8 +6,8 @@ The id is in the task's log, too. Errors of a source, a client or the machine ar
 import logging
 import secrets
 
-from server.events import Fault
-from server.redaction import trace_of
+from server.core.events import Fault
+from server.core.redaction import trace_of
 
 log = logging.getLogger(__name__)
 

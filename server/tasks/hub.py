@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from server.models import TaskStatus
+from server.core.models import TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

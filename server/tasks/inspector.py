@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from server.errors import DiskFull, ShuttingDown, SourceRefused, StorageFailed, TooManyRequests
-from server.events import Broken, Learned, Renewed
-from server.models import InfoRequest
-from server.ports import Cookies, Workplace
+from server.core.errors import DiskFull, ShuttingDown, SourceRefused, StorageFailed, TooManyRequests
+from server.core.events import Broken, Learned, Renewed
+from server.core.models import InfoRequest
+from server.core.ports import Cookies, Workplace
+from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
 from server.tasks import faults
-from server.tasks.cookies import CookieChoice, Given
-from server.tasks.disk import found_no_room
-from server.tasks.forkserver import Child, ForkServer, stopped
-from server.tasks.jobs import JobMaker
+from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.disk_space import found_no_room
+from server.tasks.job_builder import JobMaker
+from server.tasks.job_cookies import CookieChoice, Given
 from server.tasks.patience import hint_of
-from server.tasks.shielding import to_the_end
 
 DEADLINE = 45.0  # seconds, over all of it
 AT_ONCE = 4  # inspections that run

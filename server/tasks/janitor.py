@@ -7,10 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from server.clock import Clock
-from server.errors import AppError, StorageAway, StoreUnavailable
-from server.ports import Dispatcher, Store
-from server.tasks.disk import Reserve
+from server.core.clock import Clock
+from server.core.errors import AppError, StorageAway, StoreUnavailable
+from server.core.ports import Dispatcher, Store
+from server.tasks.disk_space import Reserve
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)

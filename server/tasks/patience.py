@@ -7,8 +7,8 @@ Each new byte resets the counters: only faults in a row count.
 
 from typing import Final
 
-from server.events import Broken, Event, Failed, Requeued
-from server.models import DISK_FULL, TaskStatus
+from server.core.events import Broken, Event, Failed, Requeued
+from server.core.models import DISK_FULL, TaskStatus
 from server.settings import DownloadSettings
 
 MAX_LOST: Final = 3  # children lost in a row, none further than the one before, after which a task fails

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Protocol
 
+from server.core.redaction import without_folders
 from server.locales import LANGUAGES, Catalogue
-from server.redaction import without_folders
-from server.tasks.disk import Disk
-from server.tasks.forkserver import ForkServer
-from server.tasks.tools import Tools
+from server.tasks.children import ForkServer
+from server.tasks.disk_space import Disk
+from server.tasks.programs_found import Tools
 
 Ping = Callable[[], Awaitable[None]]
 

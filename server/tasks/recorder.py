@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from server.clock import Clock
-from server.errors import DatabaseAway, StoreUnavailable, TaskNotFound
-from server.events import (
+from server.core.clock import Clock
+from server.core.errors import DatabaseAway, StoreUnavailable, TaskNotFound
+from server.core.events import (
     Cancelled,
     Completed,
     Event,
@@ -26,13 +26,13 @@ from server.events import (
     apply,
     moved,
 )
-from server.models import Entry, ProcessRequest, Stage, Task, TaskStatus
-from server.ports import FileStore, Publisher, Store
-from server.sameness import wish_of_entry
+from server.core.models import Entry, ProcessRequest, Stage, Task, TaskStatus
+from server.core.ports import FileStore, Publisher, Store
+from server.core.sameness import wish_of_entry
+from server.core.shielding import to_the_end
 from server.tasks import faults
 from server.tasks.remedies import with_remedies
 from server.tasks.sharing import shared_task
-from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from server.codes import PASSING_STATUSES
-from server.events import Repaired
-from server.models import Output, ProcessRequest, Stage, Task, TaskStatus
+from server.core.codes import PASSING_STATUSES
+from server.core.events import Repaired
+from server.core.models import Output, ProcessRequest, Stage, Task, TaskStatus
 
 LATER: Final = 900.0  # seconds
 

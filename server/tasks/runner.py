@@ -12,9 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from server.clock import Clock
-from server.errors import DiskFull, StorageAway, StoreUnavailable, TaskNotFound
-from server.events import (
+from server.core.clock import Clock
+from server.core.errors import DiskFull, StorageAway, StoreUnavailable, TaskNotFound
+from server.core.events import (
     CHILD_EVENT,
     Alive,
     Broken,
@@ -38,20 +38,29 @@ from server.events import (
     Uploading,
     merged,
 )
-from server.jobs import Job
-from server.models import DISK_FULL, STORAGE_AWAY, Entry, Manifest, ProcessRequest, Stage, Task, TaskStatus
-from server.ports import Cookies, FileStore, Store, TellAway, Workplace
+from server.core.jobs import Job
+from server.core.models import (
+    DISK_FULL,
+    STORAGE_AWAY,
+    Entry,
+    Manifest,
+    ProcessRequest,
+    Stage,
+    Task,
+    TaskStatus,
+)
+from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
+from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
 from server.tasks.announced import after_look
-from server.tasks.cookies import CookieChoice, Given
-from server.tasks.disk import Reserve, found_no_room
+from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of
-from server.tasks.forkserver import Child, ForkServer, stopped
-from server.tasks.jobs import JobMaker
+from server.tasks.job_builder import JobMaker
+from server.tasks.job_cookies import CookieChoice, Given
 from server.tasks.pace import Pace
 from server.tasks.patience import DISK_DELAY, NEXT_ATTEMPT, after_failure, after_loss
 from server.tasks.recorder import Perhaps, Recorder
-from server.tasks.shielding import to_the_end
 
 log = logging.getLogger(__name__)
 

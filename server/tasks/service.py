@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from server.clock import Clock
-from server.errors import (
+from server.core.clock import Clock
+from server.core.errors import (
     AppError,
     DiskFull,
     FileNotFound,
@@ -22,9 +22,9 @@ from server.errors import (
     TaskNotFound,
     WrongStage,
 )
-from server.events import Cancelled, Event, FinishAsked, Paused, Prioritized, Requeued, Resumed, Retried
-from server.models import OF_ONE_RANK, ProcessRequest, Stage, StoredFile, Task, TaskStatus
-from server.ports import (
+from server.core.events import Cancelled, Event, FinishAsked, Paused, Prioritized, Requeued, Resumed, Retried
+from server.core.models import OF_ONE_RANK, ProcessRequest, Stage, StoredFile, Task, TaskStatus
+from server.core.ports import (
     Dispatcher,
     FileStore,
     Filter,
@@ -36,9 +36,9 @@ from server.ports import (
     Submission,
     Turns,
 )
-from server.sameness import scope_of
-from server.tasks.disk import Disk
-from server.tasks.playlists import UNFINISHED, Playlists
+from server.core.sameness import scope_of
+from server.tasks.disk_space import Disk
+from server.tasks.list_actions import UNFINISHED, Playlists
 from server.tasks.recorder import Recorder
 from server.tasks.remedies import event_of, offered
 from server.tasks.sharing import shared_task

@@ -1,8 +1,8 @@
 """`reuse`: which task may take the place of another one with the same wish."""
 
-from server.errors import FileNotFound
-from server.models import Stage, Task, TaskStatus
-from server.ports import FileStore, Store, Stream
+from server.core.errors import FileNotFound
+from server.core.models import Stage, Task, TaskStatus
+from server.core.ports import FileStore, Store, Stream
 
 
 async def shared_task(store: Store, files: FileStore, wish: str) -> Task | None:

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from server.api.keys import TASKS
 from server.app import create_app
-from server.events import DownloadStarted, Progress, Requeued, Resumed, Started
-from server.models import ProcessRequest
+from server.core.events import DownloadStarted, Progress, Requeued, Resumed, Started
+from server.core.models import ProcessRequest
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.bench.client import NEVER
 from tests.bench.references import serve

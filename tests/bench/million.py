@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from server.backends.cursor import Cursor
+from server.storage.cursor import Cursor
 from tests.bench.client import client_of
 from tests.bench.figures import Figure, alternate, middle
 from tests.bench.http_load import Load, get

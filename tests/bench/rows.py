@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from server.backends.rows import task_values
-from server.backends.sqlite import DATABASE, open_store
-from server.files.names import short_of
-from server.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, VideoInfo
+from server.core.models import ProcessRequest, Stage, StoredFile, Task, TaskStatus, VideoInfo
+from server.files.public_names import short_of
+from server.storage.rows import task_values
+from server.storage.sqlite import DATABASE, open_store
 
 COLUMNS = "task_id, request, revision, stage, priority, status, short, search, ended_at"
 WORDS = (

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from server.backends.postgresql.connection import connected
-from server.backends.postgresql.store import PostgresStore, open_store
-from server.files.names import short_of
-from server.models import Task
-from server.ports import Submission
+from server.core.models import Task
+from server.core.ports import Submission
+from server.files.public_names import short_of
+from server.storage.postgresql.connection import connected
+from server.storage.postgresql.store import PostgresStore, open_store
 from tests.examples import new_task
 
 AT_ONCE = 250

@@ -7,19 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from server.backends.cluster.admission import Admission
-from server.backends.cluster.database import Database, open_database
-from server.backends.cluster.dispatcher import SharedDispatcher
-from server.backends.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
-from server.backends.cluster.nodes import Node as Me
-from server.backends.cluster.nodes import Nodes
-from server.backends.cluster.supervisor import Supervisor
-from server.backends.cluster.sweeper import Sweeper
-from server.backends.cluster.worker import Jobs, carry_out_wishes
-from server.backends.opening import in_background
-from server.backends.postgresql.store import PostgresStore, open_store
-from server.files.names import short_of
-from server.models import Manifest, Task, TaskStatus
+from server.assembly.backend import in_background
+from server.cluster.admission import Admission
+from server.cluster.database import Database, open_database
+from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
+from server.cluster.job_dispatcher import SharedDispatcher
+from server.cluster.nodes import Node as Me
+from server.cluster.nodes import Nodes
+from server.cluster.supervisor import Supervisor
+from server.cluster.sweeper import Sweeper
+from server.cluster.worker import Jobs, carry_out_wishes
+from server.core.models import Manifest, Task, TaskStatus
+from server.files.public_names import short_of
+from server.storage.postgresql.store import PostgresStore, open_store
 from server.tasks.hub import Hub
 from server.tasks.janitor import for_ever
 from server.tasks.recorder import Recorder

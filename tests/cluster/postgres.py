@@ -23,8 +23,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from server.backends.postgresql import open_store
-from server.files.names import short_of
+from server.files.public_names import short_of
+from server.storage.postgresql import open_store
 from tests.cluster.folders import own_folder
 from tests.ports import free_port
 from tests.tools import without

@@ -19,9 +19,9 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from aiohttp import web
 
-from server.events import Requeued
+from server.core.events import Requeued
+from server.core.models import TaskStatus
 from server.files.s3.bucket import Bucket
-from server.models import TaskStatus
 from server.tasks.patience import after_loss
 from tests.cluster.breaking import Proxy, proxied
 from tests.cluster.nodes import LOST_AFTER, Cluster

@@ -6,9 +6,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from server.__main__ import run
-from server.tasks import forkserver
+from server.tasks import children
 
-forkserver.PROGRAM = Path(__file__).with_name("forkserver.py")
+children.PROGRAM = Path(__file__).with_name("forkserver.py")
 
 if __name__ == "__main__":
     sys.exit(run())

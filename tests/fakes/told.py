@@ -12,11 +12,11 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import job
-from server.child.source import engine
+from server.child.extract import youtube_dl
 from tests.fakes.extractor import ToldIE
 
-_all = engine._extractors
-engine._extractors = lambda: (ToldIE(), *_all())  # type: ignore[assignment]
+_all = youtube_dl._extractors
+youtube_dl._extractors = lambda: (ToldIE(), *_all())  # type: ignore[assignment]
 
 if __name__ == "__main__":
     os.setsid()

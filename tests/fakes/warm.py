@@ -27,8 +27,8 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
         for extractor in ydl._ies.values():
             list(extractor.extract_from_webpage(ydl, "http://warm.invalid/", ""))
     if silent := os.environ.get("SILENT"):
+        from server.child.extract import broadcasts
         from server.child.media import recording
-        from server.child.source import broadcasts
 
         recording._SILENT = broadcasts._LONGEST_RECORDED = float(silent)  # type: ignore[misc]
     return _warm(job, ffmpeg, deno)

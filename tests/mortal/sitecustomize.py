@@ -16,7 +16,7 @@ def take_order(*_: object) -> None:
     order = Path(os.environ["CLIPWIRE_STORAGE__DATA_DIR"]).with_name("order")
     module, owner_name, method, when = json.loads(order.read_text())
     owner = getattr(import_module(module), owner_name)
-    original, events = getattr(owner, method), vars(import_module("server.events"))
+    original, events = getattr(owner, method), vars(import_module("server.core.events"))
 
     def dying(*args: Any, **options: Any) -> Any:
         if eval(when, events, {"args": args}):

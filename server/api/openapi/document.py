@@ -16,7 +16,7 @@ from server.api.openapi.operation import JSON, TEXT, Operation, Parameter, Reply
 from server.api.openapi.schemas import Problem
 from server.api.payload import dumps
 from server.api.route import Route, get
-from server.errors import AppError
+from server.core.errors import AppError
 
 PROBLEM = "application/problem+json"
 TITLE = "Clipwire"

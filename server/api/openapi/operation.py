@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from server import errors
-from server.errors import AppError
+from server.core import errors
+from server.core.errors import AppError
 
 Schema = dict[str, Any]
 Errors = tuple[type[AppError], ...]

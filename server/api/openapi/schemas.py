@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.models import Stage, VideoInfo
+from server.core.models import Stage, VideoInfo
 
 # Marks the fields that were added to the nine that the first version of this API promised.
 ADDED: dict[str, Any] = {"x-added": True}

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from server.child.media import programs
+from server.child.media import run_ffmpeg
 
 MOST: Final = 1000
 _SHORTEST: Final = 0.001  # seconds: containers store times in milliseconds
@@ -44,7 +44,7 @@ def as_chapter(said: Mapping[str, Any], title: str | None) -> Chapter | None:
 
 def of_file(path: Path, ffmpeg: str) -> list[Chapter]:
     """The chapters in the file at `path`, as ffmpeg lists them: each with a time base of its own."""
-    said = programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", "-f", "ffmetadata", "-"]).output
+    said = run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", "-f", "ffmetadata", "-"]).output
     sections = said.split("\n[CHAPTER]\n")[1:]
     return [chapter for section in sections if (chapter := _of_section(section))]
 

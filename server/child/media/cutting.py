@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from server.child.media import programs
-from server.child.media.fitting import fits
+from server.child.media import run_ffmpeg
+from server.child.media.containers import fits
 from server.child.media.parts import Part
 from server.child.media.probe import inspect
 from server.child.media.timeline import Span
@@ -139,7 +139,7 @@ def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
     Both are copied, as in other runs, because ffmpeg counts some timestamps from whichever comes first.
     """
     a_second = (*_BARE, "-t", "1", "-f", "framecrc", "-")
-    said = programs.run([ffmpeg, "-hide_banner", *reading, *a_second]).output
+    said = run_ffmpeg.run([ffmpeg, "-hide_banner", *reading, *a_second]).output
     units = {number: int(over) / int(under) for number, over, under in _TIME_BASE.findall(said)}
     firsts = dict(reversed(_PACKET.findall(said)))
     return {number: int(first) * units[number] for number, first in firsts.items()}
@@ -165,7 +165,7 @@ def _only(kind: str, path: Path) -> tuple[str, ...]:
 
 def _extent(path: Path, ffmpeg: str) -> tuple[float, float | None]:
     """The first timestamp of a file (0 if it has none) and the last if known, in seconds."""
-    found = _BEGINS.search(programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"]).errors)
+    found = _BEGINS.search(run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}"]).errors)
     if not found:
         return 0.0, None
     begins = float(found[4])

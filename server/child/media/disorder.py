@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from server.child.media import programs
+from server.child.media import run_ffmpeg
 
 _MOST: Final = 1.2  # times its length that the packets of a stream may last together
 _SECONDS: Final = 2.0  # more than that they have to be apart, too: short recordings have ragged ends
@@ -61,5 +61,5 @@ def complaint(piece: Path, ffmpeg: str, on_line: Callable[[], None]) -> str | No
     """What is wrong with `piece`; `on_line` is called often meanwhile: a long recording takes its time."""
     outputs = ("-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framecrc", "-")
     command = [ffmpeg, "-v", "quiet", "-nostdin", "-i", f"file:{piece}", *outputs]
-    with programs.listing(command) as lines:
+    with run_ffmpeg.listing(command) as lines:
         return complaint_about(lines, on_line)

@@ -18,7 +18,7 @@ import certifi
 from yt_dlp import utils
 from yt_dlp.downloader.external import FFmpegFD
 
-from server.child.media import signs
+from server.child.media import ffmpeg_progress
 from server.child.process import borrowed, linux, sandbox
 
 # A hostile file may be a playlist that names URLs: without network protocols ffmpeg does not open them.
@@ -104,8 +104,8 @@ class _Program(utils.Popen):  # type: ignore[misc]
             raise
         finally:
             os.close(writing)
-        told = (reading, signs.outputs_of(args), self.settings.on_time, self.settings.on_written)
-        self._reporter = threading.Thread(target=signs.watch, args=told, name="ffmpeg", daemon=True)
+        told = (reading, ffmpeg_progress.outputs_of(args), self.settings.on_time, self.settings.on_written)
+        self._reporter = threading.Thread(target=ffmpeg_progress.watch, args=told, name="ffmpeg", daemon=True)
         self._reporter.start()
 
     def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:

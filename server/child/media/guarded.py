@@ -17,14 +17,14 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import determine_protocol
 
-from server.child.media import programs
+from server.child.media import run_ffmpeg
 from server.child.media.ffmpeg import Way
 from server.child.network.proxy import Proxy
-from server.child.network.relay import Relay
-from server.child.network.window import Window
+from server.child.network.range_server import Window
+from server.child.network.rtmp_relay import Relay
 from server.child.process import sandbox
-from server.child.process.ends import Ends, lines_of
-from server.child.process.failed import JobFailed
+from server.child.process.excerpt import Ends, lines_of
+from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 
 Streams = Sequence[Mapping[str, Any]]
@@ -110,12 +110,12 @@ class Run:
 @contextmanager
 def running(command: list[str], server: Server | Window, log: Log) -> Iterator[Run]:
     """Run ffmpeg while the block lasts. After it ffmpeg has ended or was killed, and its output is logged."""
-    with programs.start(command, Way(server.port, server.url)) as program:
+    with run_ffmpeg.start(command, Way(server.port, server.url)) as program:
         run = Run(program)
         listener = Thread(target=run.listen, args=(program.stderr, log), name="ffmpeg", daemon=True)
         listener.start()
         try:
-            with programs.killed(program):
+            with run_ffmpeg.killed(program):
                 yield run
         finally:
             listener.join()
@@ -151,7 +151,7 @@ def number_in(stream: Mapping[str, Any]) -> int | None:
 
 def hls_options(ffmpeg: str, *, goes_on: bool = False) -> list[str]:
     """The options for HLS, of those that this ffmpeg has; `goes_on`: begin with the newest segment."""
-    known = programs.help_on(ffmpeg, "demuxer=hls")
+    known = run_ffmpeg.help_on(ffmpeg, "demuxer=hls")
     wished = {"-extension_picky": "0", "-seg_max_retry": "3", "-http_persistent": "0"}
     start = ["-live_start_index", "-1"] if goes_on else []
     return ["-f", "hls", *start, *(word for item in wished.items() if item[0] in known for word in item)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from server.child.media import parts
 from server.child.media.parts import Part
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 
 _OF_MEDIA = "conversion_failed"
 """The fault that has fallbacks. Others are the machine's, and would meet every output."""

@@ -6,13 +6,13 @@ It encodes only sound, but for an exact clip the picture as well.
 """
 
 from server.child.media import embedding, exact
+from server.child.media.containers import fits, sort_out
 from server.child.media.embedding import NOTHING, Extras
-from server.child.media.fitting import fits, sort_out
 from server.child.media.making import Made, Plan, Recipe, recipe
 from server.child.media.parts import Part
 from server.child.media.timeline import ALL, Kept, Span
-from server.child.process.failed import JobFailed
-from server.jobs import Wishes
+from server.child.process.job_failed import JobFailed
+from server.core.jobs import Wishes
 
 # audio_format -> its codec, the containers that can be moved as they are, how ffmpeg encodes it
 _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from server.child.media.probe import Media
-from server.jobs import Clip
+from server.core.jobs import Clip
 
 OUT = "out"
 _MOVED = ".moved"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.child.media import matroska, mp4, programs
-from server.child.process.failed import JobFailed
+from server.child.media import matroska, mp4, run_ffmpeg
+from server.child.process.job_failed import JobFailed
 
 HEAD = 1024
 _GIF = b"GIF8"
@@ -179,12 +179,12 @@ def _of_movie(container: str, movie: mp4.Movie) -> Media:
     )
 
 
-def _look(path: Path, ffmpeg: str, *outputs: str) -> programs.Result:
+def _look(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.Result:
     """What ffmpeg says about its input, and a line about each picture and sound that it decodes of it."""
-    return programs.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
+    return run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
 
 
-def _decodes(result: programs.Result) -> bool:
+def _decodes(result: run_ffmpeg.Result) -> bool:
     """Whether ffmpeg decoded anything, or has no decoder for it: players may have one."""
     decoded = any(not line.startswith("#") for line in result.output.splitlines())
     return decoded or bool(_NO_DECODER.search(result.errors))

@@ -18,16 +18,16 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-from server.child.media import disorder, guarded, probe, programs
+from server.child.media import disorder, guarded, probe, run_ffmpeg
+from server.child.media.concatenation import concatenation
 from server.child.media.guarded import Streams
-from server.child.media.joining import concatenation
 from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.network.proxy import Proxy
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import SHORTEST_PAUSE
-from server.jobs import Job
+from server.core.jobs import Job
 
 PIECE: Final = "recorded-"
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -207,7 +207,7 @@ class Recording:
     def _is_over(self, run: guarded.Run) -> bool:
         """Whether the broadcast ended regularly; raises errors that another piece would meet as well."""
         status, words = run.program.returncode, run.words
-        code = programs.reason(status, self._directory) if status else None
+        code = run_ffmpeg.reason(status, self._directory) if status else None
         if code == "too_large" and self._size:
             return True
         if code:
@@ -233,7 +233,7 @@ class Recording:
 
     def _in_step(self, at: int) -> list[str]:
         """Have ffmpeg align the second input with the first: they may begin at different moments."""
-        known = at and "-isync" in programs.help_on(self._job.ffmpeg, "long")
+        known = at and "-isync" in run_ffmpeg.help_on(self._job.ffmpeg, "long")
         return ["-isync", "0"] if known else []
 
 

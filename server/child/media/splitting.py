@@ -18,7 +18,7 @@ from server.child.media.parts import Part
 from server.child.media.probe import Media
 from server.child.media.tagging import Tags
 from server.child.media.timeline import Kept
-from server.child.process.failed import OF_ERRNO, JobFailed
+from server.child.process.job_failed import OF_ERRNO, JobFailed
 
 MOST: Final = 200
 """Each is a file in the task's payload."""

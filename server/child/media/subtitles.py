@@ -12,8 +12,8 @@ from typing import Final
 
 from yt_dlp.utils import dfxp2srt
 
-from server.child.media import programs
-from server.child.process.failed import JobFailed
+from server.child.media import run_ffmpeg
+from server.child.process.job_failed import JobFailed
 
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -92,7 +92,7 @@ def _convert(text: str, kind: str | None, target: Path, ffmpeg: str, log: Callab
     known = ["-f", _DEMUXERS[kind]] if kind else ["-format_whitelist", _OTHERS]
     muxer = _MUXERS[target.suffix[1:]]
     try:
-        programs.convert(ffmpeg, [*known, "-i", f"file:{written}", "-f", muxer, f"file:{target}"], log)
+        run_ffmpeg.convert(ffmpeg, [*known, "-i", f"file:{written}", "-f", muxer, f"file:{target}"], log)
     except JobFailed:
         target.unlink(missing_ok=True)
         raise

@@ -3,7 +3,7 @@
 The check is an audit hook, which can't be removed and sees the numeric address of every connect of Python's
 sockets, whoever makes it, after redirects and name resolution. The programs that a child starts are kept
 off the network by other means (`server.child.media.ffmpeg`), as is libcurl, which connects without Python's
-sockets (`server.child.source.impersonation`).
+sockets (`server.child.network.impersonation`).
 """
 
 import errno
@@ -266,7 +266,7 @@ def _endpoint_of(proxy: str | None) -> list[tuple[str, int]]:
 def _leave_out_curl() -> None:
     """Remove yt-dlp's handler for curl_cffi, which connects unseen by audit hooks.
 
-    `server.child.source.browser` has the handler that takes its place.
+    `server.child.network.browser` has the handler that takes its place.
     """
     from yt_dlp.networking.common import _REQUEST_HANDLERS
 

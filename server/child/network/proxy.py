@@ -29,7 +29,7 @@ from yt_dlp.networking import _helper as networking
 
 from server.child.network.guard import AddressBlocked
 from server.child.process import borrowed
-from server.child.process.failed import JobFailed
+from server.child.process.job_failed import JobFailed
 
 Dial = Callable[[str, int], socket.socket]
 Headers = list[tuple[str, str]]

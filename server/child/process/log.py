@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from server.child.process.ends import cut
-from server.redaction import clean
+from server.child.process.excerpt import cut
+from server.core.redaction import clean
 
 LIMIT = 1024 * 1024
 _SPARE = 8 * 1024  # bytes left for what the server appends

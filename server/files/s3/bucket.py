@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import MemoryStore, S3Store
 
-from server.errors import StorageAway
+from server.core.errors import StorageAway
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 
 import psutil  # type: ignore[import-untyped]
 
-from server.backends.cluster.admission import Admission
-from server.backends.cluster.database import open_database
-from server.backends.cluster.engine import Shared, new_app
-from server.backends.cluster.sweeper import Sweeper
-from server.backends.postgresql.store import open_store
-from server.files.names import short_of
+from server.cluster.admission import Admission
+from server.cluster.database import open_database
+from server.cluster.engine import Shared, new_app
+from server.cluster.sweeper import Sweeper
+from server.files.public_names import short_of
+from server.storage.postgresql.store import open_store
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.bench.figures import Figure, middle

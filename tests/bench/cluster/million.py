@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from server.backends.postgresql.migrations import migrate, released_scripts
+from server.storage.postgresql.migrations import migrate, released_scripts
 from tests.bench.cluster.stage import node, postgres
 from tests.bench.figures import Figure, middle
 from tests.bench.lab import Lab

@@ -1,0 +1,149 @@
+"""Wraps every handler: admission before it, errors as problem details (RFC 9457) after it."""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.typedefs import Handler
+
+from server.api.bodies import docs_path
+from server.api.connections import Connections
+from server.api.problems import problem
+from server.api.route import Access, Route
+from server.core.errors import (
+    AppError,
+    FileNotFound,
+    InternalError,
+    MethodNotAllowed,
+    MethodUnknown,
+    NotFound,
+    StorageAway,
+    StorageFailed,
+)
+
+log = logging.getLogger(__name__)
+
+Admit = Callable[[web.Request, Access], Awaitable[web.Response | None]]
+AddHeaders = Callable[[web.Request, web.StreamResponse], None]
+
+
+def wrapped(
+    routes: Sequence[Route], admit: Admit, add_headers: AddHeaders, connections: Connections
+) -> list[web.AbstractRouteDef]:
+    """`routes`, and a catch-all route, with every handler wrapped.
+
+    `admit` raises an error to refuse a request to a route of this `Access`; if it returns a response, the
+    handler is not called.
+    `add_headers` adds the headers of every response. Handlers that send their response themselves (files,
+    WebSockets) must call it, too.
+    """
+
+    def answering(handler: Handler, access: Access) -> Handler:
+        return _answering(handler, access, admit, add_headers, connections)
+
+    known = [(route.definition, answering(route.definition.handler, route.access)) for route in routes]
+    return [
+        *(web.route(each.method, each.path, handler, **_OPTIONS) for each, handler in known),
+        EverythingElse(answering(unknown, Access.TOKEN)),
+    ]
+
+
+def _answering(
+    handler: Handler, access: Access, admit: Admit, add_headers: AddHeaders, connections: Connections
+) -> Handler:
+    """Wraps one handler: aiohttp's middlewares and signals would cost four more coroutines a request."""
+
+    @wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        connection = request.protocol
+        connections.begin(connection)
+        try:
+            response = await admit(request, access) or await handler(request)
+        except ConnectionError:
+            response = NobodyThere()
+        except Exception as exc:
+            response = _answer_to(request, exc)
+        finally:
+            connections.end(connection)
+        if not response.prepared:
+            add_headers(request, response)
+        return response
+
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingElse(web.AbstractRouteDef):
+    """The catch-all route, which also matches the request target `*` of `OPTIONS *`."""
+
+    handler: Handler
+
+    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        resource = _Anything("/")
+        router.register_resource(resource)
+        return [resource.add_route("*", self.handler, **_OPTIONS)]
+
+
+class _Anything(web.PlainResource):
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo, set[str]]:
+        [route] = self
+        return web.UrlMappingMatchInfo({}, route), {"*"}
+
+
+async def go_on(request: web.Request) -> None:
+    """Answer `Expect: 100-continue` with 100; any other expectation may be ignored (RFC 9110, 10.1.1)."""
+    is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if is_announced and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the final response has not begun
+
+
+_METHODS = (hdrs.METH_ALL | {"QUERY"}) - {
+    hdrs.METH_CONNECT
+}  # others are 501, not 405 (RFC 9110, section 9.1)
+_OPTIONS: dict[str, Any] = {"expect_handler": go_on}
+
+
+async def unknown(request: web.Request) -> web.StreamResponse:
+    """The catch-all handler. Raises `MethodUnknown`, `MethodNotAllowed` if another method has this path, else
+    `NotFound`.
+    """
+    if request.method not in _METHODS:
+        raise MethodUnknown
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        _, methods = await resource.resolve(request)
+        allowed |= methods
+    allowed.discard("*")  # of the catch-all route itself
+    raise MethodNotAllowed(", ".join(sorted(allowed))) if allowed else NotFound(docs_path(request))
+
+
+class NobodyThere(web.Response):
+    """Takes the place of a response that cannot be sent any more: aiohttp closes the connection silently."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        raise ConnectionResetError("the client left")
+
+
+def _answer_to(request: web.Request, exc: Exception) -> web.Response:
+    # Log here, because failed reads are logged nowhere else.
+    if isinstance(exc, StorageFailed) and not exc.is_told:
+        log.error("%s %s: the storage fails: %s", request.method, request.raw_path, exc.__cause__ or exc)
+    if isinstance(exc, AppError) and not request.writer.output_size:
+        return problem(request, exc)
+    if isinstance(exc, StorageAway):
+        log.info("%s broke off, the bucket is away", request.path)
+        return NobodyThere()
+    if isinstance(exc, FileNotFound):
+        log.info("%s broke off, a file was removed meanwhile", request.path)
+        return NobodyThere()
+    error_id = secrets.token_hex(8)
+    log.error("error %s in %s %s", error_id, request.method, request.raw_path, exc_info=exc)
+    if request.writer.output_size:  # the response has begun: cut the connection to show that it is incomplete
+        return NobodyThere()
+    return problem(request, InternalError(error_id))

@@ -1,0 +1,68 @@
+"""Opens, checks and backs up the backend that `storage.database` chooses."""
+
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from server.assembly import embedded
+from server.assembly.backend import Backend
+from server.assembly.copying import Copied, copy
+from server.assembly.file_store import check_files
+from server.core.clock import Clock
+from server.core.unusable import DatabaseUnusable, DataDirUnusable, FilesUnusable
+from server.settings import Settings
+from server.storage import sqlite
+from server.storage.sqlite import DataDirInUse
+from server.tasks.hub import Hub
+
+__all__ = [
+    "Backend",
+    "Copied",
+    "DataDirInUse",
+    "DataDirUnusable",
+    "DatabaseUnusable",
+    "FilesUnusable",
+    "back_up",
+    "check_database",
+    "check_files",
+    "copy",
+    "open_backend",
+]
+
+
+def open_backend(
+    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = ()
+) -> AbstractAsyncContextManager[Backend]:
+    """Open the backend, and end log-ins whose scope is none of `scopes`.
+
+    Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable` when
+    entered.
+    """
+    if settings.storage.database == "sqlite":
+        return embedded.open_embedded(settings, hub, clock, scopes)
+    from server.assembly.node import open_cluster  # 30 MB: only where PostgreSQL is used
+
+    return open_cluster(settings, hub, scopes)
+
+
+async def check_database(settings: Settings) -> str:
+    """Describe the database in a few words. Raises `DatabaseUnusable` if a server could not work with it."""
+    if settings.storage.database != "sqlite":
+        from server.storage.postgresql.checking import check as check_postgresql
+
+        return await check_postgresql(settings.storage.database)
+    path = settings.storage.data_dir / sqlite.DATABASE
+    if not sqlite.is_there(path):
+        return f"{path} will be made"
+    await sqlite.check(path)
+    return f"{path} is in order"
+
+
+async def back_up(settings: Settings, target: Path) -> None:
+    """Copy the database while a server may be running on it. Raises `DatabaseUnusable`."""
+    if settings.storage.database != "sqlite":
+        from server.storage.postgresql.database_backup import backup as back_up_postgresql
+
+        await back_up_postgresql(settings.storage.database, target)
+    else:
+        await sqlite.backup(settings.storage.data_dir / sqlite.DATABASE, target)

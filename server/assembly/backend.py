@@ -1,0 +1,102 @@
+"""What all backends share: the parts of an open one, and functions that help to open it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.core.ports import Cookies, FileStore, Sessions, Workplace
+from server.core.unusable import DataDirUnusable
+from server.files.data_dir import DataDir
+from server.files.workplace import LocalWorkplace
+from server.settings import ConfigurationError, StorageSettings
+from server.tasks.hours import LOOK_EVERY, Pacer
+from server.tasks.inspector import Inspector
+from server.tasks.janitor import for_ever
+from server.tasks.readiness import Ready
+from server.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
+
+CANCEL_AGAIN = 0.5  # seconds before a task that goes on is cancelled once more
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    tasks: Tasks
+    files: FileStore
+    inspector: Inspector
+    readiness: Ready
+    sessions: Sessions
+    cookies: Cookies
+    workplace: Workplace
+
+
+def make(data_dir: Path) -> None:
+    """Create the data directory. Touches the disk; raises `ConfigurationError`."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigurationError(f"storage.data_dir: {data_dir}: {exc.strerror}") from None
+
+
+def data_dir_of(storage: StorageSettings) -> DataDir:
+    """The data directory, with the folders that a server with these settings needs."""
+    is_alone = storage.database == "sqlite"
+    files = ("files",) if storage.files == "local" else ()
+    folders = ("work", "logs", *files, "scratch", *(() if is_alone else ("nodes",)))
+    if is_alone:
+        return DataDir(storage.data_dir, folders)
+    return DataDir(storage.data_dir, folders, later=(), files=("clipwire.lock",))
+
+
+def prepare(data: DataDir) -> None:
+    """Make the folders of the data directory. Touches the disk; raises `DataDirUnusable`."""
+    with explained(data.path):
+        data.make()
+    for path, why in data.unusable() or data.unusable_files():
+        raise DataDirUnusable(path, why)
+
+
+def empty(workplace: LocalWorkplace) -> None:
+    """Empty the scratch directory. Touches the disk; raises `DataDirUnusable`."""
+    with explained(workplace.root):
+        workplace.empty_scratch()
+
+
+@contextmanager
+def explained(data_dir: Path) -> Iterator[None]:
+    """Turn an `OSError` of the disk into `DataDirUnusable`, which names the file."""
+    try:
+        yield
+    except OSError as exc:
+        raise DataDirUnusable(exc.filename or data_dir, f"cannot be written ({exc.strerror})") from exc
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run `work` for as long as the block lasts; log an error that ends it."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        while not task.done():
+            task.cancel()  # more than once: Python 3.11's `wait_for` may swallow a cancel
+            await asyncio.wait([task], timeout=CANCEL_AGAIN)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+
+
+@asynccontextmanager
+async def paced(pacer: Pacer) -> AsyncIterator[None]:
+    """Apply the rate windows to running downloads: once before the block begins, then while it lasts."""
+    await pacer.look()
+    async with in_background(for_ever(pacer.look, LOOK_EVERY), "hours"):
+        yield

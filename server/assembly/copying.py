@@ -1,0 +1,109 @@
+"""Copies an installation on one machine to PostgreSQL, and its files to a bucket if there is one.
+
+The source is only read. The target database is checked first and written last, in one transaction: no task
+is there before its files are, and an interrupted copy can be repeated.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from server.assembly.export_sqlite import Row, Source, open_source
+from server.assembly.file_store import attachment, usable_bucket
+from server.core.errors import StorageAway
+from server.core.models import TaskStatus
+from server.core.stored import read_request
+from server.core.unusable import FilesUnusable
+from server.files.published import Moved, NotKept, WhereTheyAre
+from server.files.workplace import LocalWorkplace, is_name
+from server.settings import StorageSettings
+from server.storage.rows import read_status
+
+if TYPE_CHECKING:
+    from server.files.s3.uploading import IntoBucket
+
+
+@dataclass
+class Copied:
+    """What was copied; `were_there`: the rows had been copied before.
+
+    Tasks whose rows were `damaged`, of a `newer` release or `mended` (see `Source`) are copied as well; these
+    are their numbers.
+    """
+
+    were_there: bool
+    tasks: int = 0
+    sessions: int = 0
+    cookies: int = 0
+    files: Moved = field(default_factory=Moved)
+    damaged: list[int] = field(default_factory=list)
+    newer: list[int] = field(default_factory=list)
+    mended: list[int] = field(default_factory=list)
+
+
+async def copy(storage: StorageSettings, url: str) -> Copied:
+    """Copy what lies in `storage.data_dir` to the database `url`, and files to where `storage.files` says.
+
+    Raises `DataDirInUse`, `DatabaseUnusable`, `FilesUnusable`.
+    """
+    from server.assembly import import_postgresql  # 25 MB
+
+    async with open_source(storage.data_dir) as source:
+        copied = Copied(await import_postgresql.holds_already(url, source))
+        shelf = await _open_shelf(storage)
+        try:
+            await _bring_files(source, shelf, copied)
+        except (StorageAway, NotKept, OSError) as exc:
+            why = (
+                f"could not take all files, what is there stays: repeat the command ({exc.__cause__ or exc})"
+            )
+            raise FilesUnusable(f"storage.files: {storage.files}", " ".join(why.split())) from exc
+        await import_postgresql.bring(url, source)
+        copied.sessions, copied.cookies = len(await source.sessions()), len(await source.cookies())
+        copied.files, copied.mended = shelf.moved, sorted(source.mended)
+    return copied
+
+
+async def _open_shelf(storage: StorageSettings) -> "WhereTheyAre | IntoBucket":
+    if storage.files == "local":
+        return WhereTheyAre(storage.data_dir)
+    bucket = await usable_bucket(storage)
+    from server.files.s3.uploading import IntoBucket
+
+    return IntoBucket(LocalWorkplace(storage.data_dir), bucket, attachment)
+
+
+async def _bring_files(source: Source, shelf: "WhereTheyAre | IntoBucket", copied: Copied) -> None:
+    last = 0
+    while rows := await source.rows_after(last):
+        last = rows[-1].number
+        copied.tasks += len(rows)
+        known = [(row, _status(row, copied)) for row in rows]
+        await _at_once(
+            shelf.bring(row.task_id, status)
+            for row, status in known
+            if not row.removed and is_name(row.task_id)
+        )
+
+
+async def _at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run all of `works` at once; the first error cancels the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _status(row: Row, copied: Copied) -> TaskStatus | None:
+    """Read the row's status, None if it is damaged; note in `copied` what this release cannot fully read."""
+    try:
+        status = read_status(row.number, row.status)
+    except ValueError:
+        copied.damaged.append(row.number)
+        return None
+    if status.stage.value != row.stage or read_request(row.request) is None:
+        copied.newer.append(row.number)
+    return status

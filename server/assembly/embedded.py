@@ -1,0 +1,168 @@
+"""One machine: tasks in SQLite, downloads as asyncio tasks of the server process."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from datetime import timedelta
+
+from server.assembly.backend import Backend, data_dir_of, empty, in_background, make, paced, prepare
+from server.assembly.file_store import open_files
+from server.core.clock import Clock
+from server.core.errors import StorageAway
+from server.core.events import Completed, Event, Requeued, Waits
+from server.core.models import SCHEDULED, Stage, Task, TaskStatus
+from server.core.ports import FileStore, Store
+from server.files.cookie_folder import LocalCookies
+from server.files.free_space import Room
+from server.files.public_names import short_of
+from server.files.workplace import LocalWorkplace
+from server.settings import DownloadSettings, Settings
+from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
+from server.tasks.children import ForkServer
+from server.tasks.disk_space import Disk, Reserve
+from server.tasks.dispatcher import LocalDispatcher
+from server.tasks.hours import Pacer
+from server.tasks.hub import Hub
+from server.tasks.inspector import Inspector
+from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
+from server.tasks.job_builder import JobMaker
+from server.tasks.patience import MAX_RETRY_AFTER
+from server.tasks.readiness import Readiness
+from server.tasks.recorder import Recorder
+from server.tasks.runner import Runner
+from server.tasks.service import Tasks
+from server.tasks.turns import LocalTurns
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_embedded(
+    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
+) -> AsyncIterator[Backend]:
+    """Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable`."""
+    data_dir, downloads = settings.storage.data_dir, settings.downloads
+    async with AsyncExitStack() as stack:
+        data = data_dir_of(settings.storage)
+        workplace = LocalWorkplace(data_dir, data=data)
+        await asyncio.to_thread(make, data_dir)
+        await stack.enter_async_context(open_lock(data_dir))
+        await asyncio.to_thread(prepare, data)
+        await asyncio.to_thread(empty, workplace)
+        await asyncio.to_thread(data.keep_watch_of, data.path / LOCK)
+        files = await open_files(settings.storage, workplace)
+        store = await stack.enter_async_context(
+            open_store(data.path / DATABASE, max_queued=downloads.max_queued, find_short=short_of, data=data)
+        )
+        jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
+        fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
+        recorder, disk = Recorder(store, hub, clock, files), Disk(data_dir, downloads.min_free_disk)
+        own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
+        runner = Runner(store, recorder, fork_server, *own)
+        await stack.enter_async_context(_kept_to_the_hours(downloads, runner, clock))
+        dispatcher = _new_dispatcher(stack, runner, recorder, store, downloads, clock)
+        tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
+        with explained(data_dir / DATABASE):
+            await carry_on(store, recorder, dispatcher, files, tasks, clock)
+            await store.sessions.end_others(scopes)
+        room = Room(workplace, store)
+        watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
+        removing = finish_removals(store, tasks)
+        for work, name in (
+            (removing, "removals"),
+            (files.sweep(store), "sweep"),
+            (watch.watch(), "disk"),
+        ):
+            await stack.enter_async_context(in_background(work, name))
+        if downloads.retention_hours:
+            expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
+            await stack.enter_async_context(in_background(expiry, "retention"))
+        yield Backend(
+            tasks=tasks,
+            files=files,
+            inspector=Inspector(fork_server, workplace, downloads, jobs, cookies),
+            readiness=Readiness(
+                store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
+            ),
+            sessions=store.sessions,
+            cookies=cookies,
+            workplace=workplace,
+        )
+
+
+def _kept_to_the_hours(
+    downloads: DownloadSettings, runner: Runner, clock: Clock
+) -> AbstractAsyncContextManager[None]:
+    return paced(Pacer(downloads, runner, clock.wall)) if downloads.rate_windows else nullcontext()
+
+
+def _new_dispatcher(
+    stack: AsyncExitStack,
+    runner: Runner,
+    recorder: Recorder,
+    store: SqliteStore,
+    downloads: DownloadSettings,
+    clock: Clock,
+) -> LocalDispatcher:
+    dispatcher = LocalDispatcher(
+        runner.run,
+        downloads.max_concurrent,
+        downloads.max_per_host,
+        runner.finish,
+        clock,
+        store.keep_paused,
+        lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)),
+        paused=store.was_paused,
+    )
+    runner.submit = dispatcher.submit
+    stack.push_async_callback(dispatcher.aclose)
+    return dispatcher
+
+
+async def carry_on(
+    store: Store,
+    recorder: Recorder,
+    dispatcher: LocalDispatcher,
+    files: FileStore,
+    tasks: Tasks,
+    clock: Clock,
+) -> None:
+    """Finish what a stop or a crash has left: publications, downloads."""
+    await store.none_ended_after(clock.now())
+    unfinished = await store.unfinished()
+    for task in unfinished:
+        if task.status.stage.is_running:
+            after = await recorder.record(task.status.task_id, await _what_became_of(task, files))
+            if after.stage is Stage.COMPLETED:
+                await files.tidy_up(after)
+    # All together, in few commits: after a clock that was ahead, each of thousands may wait too long.
+    waiting = (task.status for task in unfinished if task.status.stage is Stage.QUEUED)
+    await asyncio.gather(*(_shorten_wait(status, recorder, clock) for status in waiting))
+    for task in unfinished:
+        now = await store.get(task.status.task_id)
+        if now.status.stage is Stage.QUEUED:
+            dispatcher.submit(now)
+
+
+async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> None:
+    """Cap the wait at the intended delay: `not_before` may come from a clock that was ahead of this one."""
+    if status.waiting == SCHEDULED:  # the client chose the moment: there is no delay to compare with
+        return
+    meant = MAX_RETRY_AFTER if status.delay is None else status.delay
+    if status.not_before and status.not_before - clock.now() > timedelta(seconds=meant):
+        await recorder.record(status.task_id, Requeued(because=status.waiting, after=meant))
+
+
+async def _what_became_of(task: Task, files: FileStore) -> Event:
+    """The event to record for a task that was running when the server stopped.
+
+    If its files had been published by then, only the event that says so is missing.
+    """
+    try:
+        published = await files.published(task.status.task_id, task.status.attempt)
+    except StorageAway:  # the bucket does not answer; another attempt is safe
+        return Requeued()
+    if published is None:
+        return Requeued()
+    return Completed.by(published)

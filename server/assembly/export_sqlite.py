@@ -1,0 +1,149 @@
+"""Reads all rows of a database, to be copied to another one; see `server.assembly.copying`.
+
+Rows are not parsed here: those that another release wrote, and damaged ones, are copied as they are.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiosqlite
+
+from server.core.unusable import DatabaseUnusable
+from server.files.cookie_folder import LocalCookies
+from server.storage.sqlite.connection import DATABASE, explained
+from server.storage.sqlite.data_dir_lock import LOCK, open_lock
+from server.storage.sqlite.database_backup import is_there
+from server.storage.sqlite.migrations import released_scripts, verify
+from server.storage.sqlite.read_only import connect_from_outside
+
+BATCH = 500  # rows
+_ROWS = """
+    SELECT number, task_id, revision, stage, priority, request, status, short, idempotency,
+        idempotency_request, search, ended_at, removed, playlist_id, playlist_index, wish
+    FROM tasks WHERE number > ? ORDER BY number LIMIT ?"""
+_SESSIONS = "SELECT number, session_id, scope, ends_at FROM sessions ORDER BY number"
+_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+
+
+class Row(NamedTuple):
+    """A task, column by column."""
+
+    number: int
+    task_id: str
+    revision: int
+    stage: str
+    priority: int
+    request: str
+    status: str
+    short: str | None
+    idempotency: str | None
+    idempotency_request: str | None
+    search: str
+    ended_at: int | None  # seconds since 1970
+    removed: int
+    playlist_id: str | None
+    playlist_index: int | None
+    wish: str | None
+
+
+class SessionRow(NamedTuple):
+    number: int
+    session_id: str
+    scope: str
+    ends_at: float  # seconds since 1970
+
+
+class CookieRow(NamedTuple):
+    """A cookie file; on one machine it lies on the disk, not in the database."""
+
+    name: str
+    put: str
+    content: str
+
+
+class PauseRow(NamedTuple):
+    queue: str
+
+
+class Source:
+    """The rows. `mended`: numbers of tasks in whose row U+FFFD replaces a NUL, or what is not UTF-8."""
+
+    def __init__(self, db: aiosqlite.Connection, cookies: Path) -> None:
+        self._db = db
+        self._cookies = cookies
+        self.mended: set[int] = set()
+
+    async def rows_after(self, number: int) -> list[Row]:
+        """Up to `BATCH` rows of greater numbers, in their order; none at the end."""
+        found = await self._db.execute_fetchall(_ROWS, (number, BATCH))
+        return [Row(*self._texts(row[0], row)) for row in found]
+
+    async def sessions(self) -> list[SessionRow]:
+        return [SessionRow(*self._texts(0, row)) for row in await self._db.execute_fetchall(_SESSIONS)]
+
+    async def cookies(self) -> list[CookieRow]:
+        """Raises `DatabaseUnusable` if one cannot be read."""
+        stored = LocalCookies(self._cookies)
+        try:
+            found = [(name, await stored.get(name)) for name in await stored.names()]
+        except (OSError, ValueError) as error:
+            raise DatabaseUnusable(self._cookies, f"cannot be read ({error})") from error
+        return [CookieRow(name, cookies.put, cookies.text) for name, cookies in found if cookies]
+
+    async def pauses(self) -> list[PauseRow]:
+        found = await self._db.execute_fetchall("SELECT queue FROM pauses ORDER BY queue")
+        return [PauseRow(*self._texts(0, row)) for row in found]
+
+    async def last_number(self) -> int:
+        """The greatest number that a task ever had: no number is given twice."""
+        [(last,)] = await self._db.execute_fetchall(_LAST_NUMBER)
+        return int(last)
+
+    def _texts(self, number: int, row: Sequence[Any]) -> list[Any]:
+        """The row with texts that PostgreSQL accepts."""
+        return [self._text(number, value) if isinstance(value, bytes) else value for value in row]
+
+    def _text(self, number: int, value: bytes) -> str:
+        text = value.decode(errors="replace").replace("\0", "\ufffd")
+        if text.encode() != value:
+            self.mended.add(number)
+        return text
+
+
+@asynccontextmanager
+async def open_source(data_dir: Path) -> AsyncIterator[Source]:
+    """Read the database of `data_dir` without changing a byte of it; no server can start on it meanwhile.
+
+    Raises `DataDirInUse`, at once if a server runs, and `DatabaseUnusable`.
+    """
+    path = data_dir / DATABASE
+    if not is_there(path):
+        raise DatabaseUnusable(path, "is not there: storage.data_dir names the installation that is copied")
+    async with _held(data_dir):
+        with explained(path):
+            async with connect_from_outside(path) as db:
+                await _must_be_of_this_release(db, path)
+                db.text_factory = bytes
+                yield Source(db, data_dir / "cookies")
+
+
+@asynccontextmanager
+async def _held(data_dir: Path) -> AsyncIterator[None]:
+    """Hold the lock, with our process id in its file, and afterwards restore the file's content."""
+    path = data_dir / LOCK
+    before = path.read_bytes() if path.exists() else b""
+    async with open_lock(data_dir, patience=0):
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
+
+async def _must_be_of_this_release(db: aiosqlite.Connection, path: Path) -> None:
+    newest = released_scripts()[-1].number
+    version = await verify(db, path, newest)
+    if version < newest:
+        why = f"is of an older release (schema {version}, this one writes {newest})"
+        raise DatabaseUnusable(path, f"{why}: start this server on it once, then stop it")

@@ -1,0 +1,153 @@
+"""Copies the rows of another database into this one, in one transaction: all of them, or none.
+
+The rows are compared with the source before the COMMIT, one by one. An interrupted copy can be repeated: it
+finds either an empty database or exactly the rows of the source.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from server.assembly.export_sqlite import BATCH, Row, SessionRow, Source
+from server.core.unusable import DatabaseUnusable
+from server.storage.postgresql.connection import PLACE, answering, connected, explained
+from server.storage.postgresql.migrations import migrate, released_scripts
+from server.storage.rows import read_task
+
+BATCH_WITHIN = 120.0  # seconds for a statement about one batch
+_NAMES = (
+    "number, task_id, revision, stage, priority, request, status, short, "
+    "idempotency, idempotency_request, search"
+)
+_INSERT = f"""
+    INSERT INTO tasks (host, {_NAMES}, ended_at, removed, playlist_id, playlist_index, wish)
+    SELECT host, {_NAMES}, to_timestamp(ended), removed = 1, playlist_id, playlist_index, wish
+    FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::text[], %s::integer[], %s::text[],
+                %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::integer[],
+                %s::text[], %s::integer[], %s::text[])
+        AS old (host, {_NAMES}, ended, removed, playlist_id, playlist_index, wish)"""  # noqa: S608
+_ROWS = f"""
+    SELECT {_NAMES}, extract(epoch FROM ended_at)::bigint, removed::integer, playlist_id, playlist_index, wish
+    FROM tasks WHERE number > %s ORDER BY number LIMIT %s"""  # noqa: S608
+_INSERT_SESSIONS = """
+    INSERT INTO sessions (number, session_id, scope, ends_at)
+    SELECT number, session_id, scope, to_timestamp(ends)
+    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::float8[])
+        AS old (number, session_id, scope, ends)"""
+_SESSIONS = """
+    SELECT number, session_id, scope, extract(epoch FROM ends_at)::float8 FROM sessions ORDER BY number"""
+_INSERT_COOKIES = """
+    INSERT INTO cookies (name, put, content) SELECT name, put, content
+    FROM unnest(%s::text[], %s::text[], %s::text[]) AS old (name, put, content)"""
+_COOKIES = "SELECT name, put, content FROM cookies ORDER BY name"
+_INSERT_PAUSES = "INSERT INTO pauses (queue) SELECT queue FROM unnest(%s::text[]) AS old (queue)"
+_PAUSES = "SELECT queue FROM pauses ORDER BY queue"
+_FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"  # none of the queued tasks has a job yet
+_IS_EMPTY = """
+    SELECT NOT EXISTS (SELECT FROM tasks) AND NOT EXISTS (SELECT FROM sessions)
+        AND NOT EXISTS (SELECT FROM cookies) AND NOT EXISTS (SELECT FROM pauses)"""
+_ALONE = "LOCK TABLE tasks, sessions, cookies, pauses IN EXCLUSIVE MODE"
+# The index of texts is dropped, and built at the end: updating it row by row takes most of the time.
+_INDEX = "SELECT pg_get_indexdef('tasks_grams'::regclass)"
+_WITHOUT_INDEX = "DROP INDEX tasks_grams"
+_ROOM_FOR_INDEX = "SET LOCAL maintenance_work_mem = '256MB'"
+_GO_ON = "SELECT setval(pg_get_serial_sequence(%s, 'number'), %s)"
+
+
+async def holds_already(url: str, source: Source) -> bool:
+    """Whether all of `source` is there; False if the database is empty.
+
+    Its tables are made if it has none. Raises `DatabaseUnusable`, also if there is anything else in it.
+    """
+    with explained():
+        async with connected(url) as db:
+            await migrate(db, released_scripts())
+            if await _is_empty(db):
+                return False
+            await _compare(db, source)
+            return True
+
+
+async def bring(url: str, source: Source) -> None:
+    """Bring all of `source` into the database `url`, unless it is there. Raises `DatabaseUnusable`."""
+    with explained():
+        async with connected(url) as db, db.transaction():
+            with answering(db, BATCH_WITHIN):
+                await db.execute(_ALONE)  # nodes that run wait for the COMMIT
+            if await _is_empty(db):
+                await _insert(db, source)
+            await _compare(db, source)
+
+
+async def _is_empty(db: AsyncConnection) -> bool:
+    row = await (await db.execute(_IS_EMPTY)).fetchone()
+    return bool(row and row[0])
+
+
+async def _insert(db: AsyncConnection, source: Source) -> None:
+    [(index,)] = await (await db.execute(_INDEX)).fetchall()
+    await db.execute(_WITHOUT_INDEX)
+    last = 0
+    while rows := await source.rows_after(last):
+        last = rows[-1].number
+        with answering(db, BATCH_WITHIN):
+            await db.execute(_INSERT.encode(), _columns([(_host(row), *row) for row in rows]))
+    await db.execute(_ROOM_FOR_INDEX)
+    await db.execute(index.encode())  # takes minutes for millions of rows
+    await db.execute(_FALL_BEHIND)
+    if sessions := await source.sessions():
+        await db.execute(_INSERT_SESSIONS, _columns(sessions))
+        await db.execute(_GO_ON, ("sessions", sessions[-1].number))
+    if cookies := await source.cookies():
+        await db.execute(_INSERT_COOKIES, _columns(cookies))
+    if pauses := await source.pauses():
+        await db.execute(_INSERT_PAUSES, _columns(pauses))
+    if number := max(last, await source.last_number()):
+        await db.execute(_GO_ON, ("tasks", number))
+
+
+async def _compare(db: AsyncConnection, source: Source) -> None:
+    """Raises `DatabaseUnusable` at the first difference."""
+    last, are_left = 0, True
+    while are_left:
+        ours = await source.rows_after(last)
+        with answering(db, BATCH_WITHIN):
+            theirs = [Row(*row) for row in await (await db.execute(_ROWS.encode(), (last, BATCH))).fetchall()]
+        if ours != theirs:
+            raise _other(f"task number {_first_difference(ours, theirs)}")
+        are_left = bool(ours)
+        last = ours[-1].number if ours else last
+    found = [SessionRow(*row) for row in await (await db.execute(_SESSIONS)).fetchall()]
+    if not _are_same(found, await source.sessions()):
+        raise _other("log-ins")
+    if [tuple(row) for row in await source.cookies()] != await (await db.execute(_COOKIES)).fetchall():
+        raise _other("cookies")
+    if [tuple(row) for row in await source.pauses()] != await (await db.execute(_PAUSES)).fetchall():
+        raise _other("a pause of the queue")
+
+
+def _other(what: str) -> DatabaseUnusable:
+    return DatabaseUnusable(PLACE, f"holds other rows than those that are copied ({what}): name an empty one")
+
+
+def _first_difference(ours: Sequence[Row], theirs: Sequence[Row]) -> int:
+    return min(row.number for row in {*ours} ^ {*theirs})
+
+
+def _are_same(ours: Sequence[SessionRow], theirs: Sequence[SessionRow]) -> bool:
+    """Equal but for the ends, which PostgreSQL rounds to microseconds."""
+    return [row[:3] for row in ours] == [row[:3] for row in theirs] and all(
+        abs(one.ends_at - other.ends_at) < 0.001 for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _host(row: Row) -> str:
+    try:
+        return read_task(row.number, row.request, row.status).host
+    except ValueError:  # the row is damaged: nothing will be fetched for it
+        return ""
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

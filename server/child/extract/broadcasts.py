@@ -1,0 +1,207 @@
+"""Whether a page leads to a live broadcast: many extractors do not check, and yt-dlp takes what is there.
+
+An HLS playlist of a broadcast has no end (RFC 8216, 4.3.3.4), and grows. A DASH manifest says so itself.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final
+
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.networking.common import Request
+from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.utils import ExtractorError, determine_protocol
+
+from server.child.extract.retries import pause
+from server.child.extract.youtube_dl import Engine
+from server.child.process import borrowed
+from server.child.process.job_failed import NotLive
+
+_LIVE: Final = "clipwire_live"
+"""Key in a format dict: its DASH manifest is that of a broadcast."""
+
+_UNREAD: Final = "clipwire_unread"
+_HLS: Final = ("m3u8", "m3u8_native")
+_LENGTHS: Final = re.compile(r"^#EXTINF:\s*(\d+(?:\.\d+)?)", re.MULTILINE)
+_GOES_ON_WITHIN: Final = 1.5  # target durations: then a live playlist has grown (RFC 8216, 6.2.1)
+_LONGEST: Final = 20.0  # seconds that a playlist is given to grow
+_LONGEST_RECORDED: Final = 75.0  # seconds that it is given if it has been growing before
+_BETWEEN_LOOKS: Final = 5.0  # seconds at most
+_SEEN: Final = "clipwire_seen"
+"""Key in an info dict: whether it is live was found out here; its extractor does not say it."""
+
+_LIVES: Final[dict[str, Any]] = {"is_live": True, "live_status": "is_live", _SEEN: True}
+
+_parse_periods = borrowed.original(InfoExtractor, "_parse_mpd_periods")
+
+Info = dict[str, Any]
+
+
+def install() -> None:
+    """Have yt-dlp mark formats of live DASH manifests, for the rest of this process."""
+    if borrowed.fits("periods"):
+        InfoExtractor._parse_mpd_periods = _parse
+
+
+def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
+    """`info`, marked as live if a chosen stream is that of a broadcast; unchanged if its extractor knows.
+
+    An HLS playlist that does not grow is stored in its stream, so that yt-dlp does not fetch it again. Of one
+    that cannot be read `unread` has the error. Raises `NotLive` for one that is empty and has no end.
+    `on_tick` is called every second while a playlist is given time to grow.
+    """
+    if info.get("live_status") or info.get("is_live") is not None or "entries" in info:
+        return info
+    streams = info.get("requested_formats") or [info]
+    try:
+        lives = any(stream.get(_LIVE) or _goes_on(engine, info, stream, on_tick) for stream in streams)
+    except Unread as error:
+        return info | {_UNREAD: error.__cause__}
+    return info | _LIVES if lives else info
+
+
+def unread(info: Info) -> Exception | None:
+    """Why nobody could see whether `info` is that of a broadcast; None if it was seen."""
+    error: Exception | None = info.get(_UNREAD)
+    return error
+
+
+def is_gone(error: BaseException | None) -> bool:
+    """Whether the source says that there is no such playlist any more."""
+    return isinstance(error, HTTPError) and error.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+
+
+def as_live(info: Info) -> Info:
+    return info | _LIVES
+
+
+def may_go_on(
+    engine: Engine, info: Info, streams: Sequence[Info], on_tick: Callable[[], None], *, silent: bool
+) -> bool:
+    """Whether more is to come of the broadcast in `info`, of which something is recorded already.
+
+    `silent`: nothing more came of it. Then nobody's word counts, but only that its playlist grows, for which
+    it is given some time. One that cannot be read is not taken for ended.
+    """
+    if have_ended(engine, streams):
+        return False
+    if error := unread(info):
+        return not is_gone(error)
+    if info.get(_SEEN):
+        return True
+    if not any(map(_is_hls, streams)):
+        return bool(info.get("is_live") or info.get("live_status") == "is_live")
+    if info.get("live_status") == "is_live" and not silent:
+        return True
+    if info.get("live_status") not in (None, "is_live"):
+        return False
+    until, before, read = time.monotonic() + _LONGEST_RECORDED, dict[str, str](), False
+    while time.monotonic() < until:
+        for stream in filter(_is_hls, streams):
+            try:
+                playlist, _ = _read(engine, stream)
+            except Unread as error:
+                if is_gone(error.__cause__):
+                    return False
+                continue
+            read = True
+            if _has_end(playlist):
+                return False
+            if before.setdefault(stream["url"], playlist) != playlist:
+                return True
+        target = max(map(_segment, before.values()), default=0.0)
+        pause(max(1.0, target / 2), _BETWEEN_LOOKS, on_tick)(0)
+    return not read
+
+
+def have_ended(engine: Engine, streams: Sequence[Info]) -> bool:
+    """Whether an HLS playlist of `streams` has an end: ffmpeg would record it from its first segment on."""
+    for stream in filter(_is_hls, streams):
+        with suppress(Unread):
+            if _has_end(_read(engine, stream)[0]):
+                return True
+    return False
+
+
+def length_of(engine: Engine, stream: Mapping[str, Any]) -> float | None:
+    """The seconds of a fragmented stream by its manifest; None if that does not say it."""
+    if _is_hls(stream):
+        try:
+            playlist = stream.get("hls_media_playlist_data") or _read(engine, stream)[0]
+        except Unread:
+            return None
+        lengths = [float(each) for each in _LENGTHS.findall(playlist)]
+    else:
+        fragments = stream.get("fragments")
+        listed = fragments if isinstance(fragments, list) else []
+        lengths = [each.get("duration") or 0.0 for each in listed]
+        if lengths and not lengths[0]:  # the initialization segment
+            del lengths[0]
+    return sum(lengths) if lengths and all(lengths) else None
+
+
+def _is_hls(stream: Mapping[str, Any]) -> bool:
+    return "url" in stream and determine_protocol(stream) in _HLS
+
+
+class Unread(Exception):
+    """A playlist could not be read; `__cause__` says why."""
+
+
+def _goes_on(engine: Engine, info: Info, stream: Info, on_tick: Callable[[], None]) -> bool:
+    if not _is_hls(stream) or "hls_media_playlist_data" in stream:
+        return False
+    playlist, address = _read(engine, stream)
+    if not _has_end(playlist):
+        if "#EXTINF" not in playlist:
+            raise NotLive(None, info)
+        pause(min(_segment(playlist) * _GOES_ON_WITHIN, _LONGEST), _LONGEST, on_tick)(0)
+        if _read(engine, stream)[0] != playlist:
+            return True
+    stream |= {"hls_media_playlist_data": playlist, "url": address}
+    return False
+
+
+def _read(engine: Engine, stream: Mapping[str, Any]) -> tuple[str, str]:
+    """The HLS playlist and its URL; raises `Unread`."""
+    try:
+        response = engine.urlopen(Request(stream["url"], headers=stream.get("http_headers") or {}))
+        text = response.read().decode(errors="replace")
+    except (RequestError, ValueError) as error:  # ValueError: the URL is malformed
+        raise Unread from error
+    if not text.startswith("#EXTM3U") or "#EXT-X-STREAM-INF" in text:
+        raise Unread from ExtractorError("What the source sent is no playlist.")
+    return text, response.url
+
+
+def _has_end(playlist: str) -> bool:
+    return bool(re.search(r"^#EXT-X-(ENDLIST|PLAYLIST-TYPE:VOD)", playlist, re.MULTILINE))
+
+
+def _segment(playlist: str) -> float:
+    """The target duration in seconds, which every playlist must state (RFC 8216, 4.3.3.1).
+
+    `server.child.extract.hls_playlists` states it for those that do not.
+    """
+    said = re.search(r"^#EXT-X-TARGETDURATION:(\d{1,6})", playlist, re.MULTILINE)
+    return float(said[1]) if said else 0.0
+
+
+def _parse(self: Any, mpd_doc: Any, *args: Any, **kwargs: Any) -> Any:
+    periods = list(_parse_periods(self, mpd_doc, *args, **kwargs))
+    if _is_broadcast(mpd_doc):
+        for period in periods:
+            for one in period["formats"]:
+                one[_LIVE] = True
+    return periods
+
+
+def _is_broadcast(manifest: Mapping[str, str]) -> bool:
+    """Manifests of ended broadcasts may stay `dynamic`, but are no longer updated or have a duration."""
+    is_dynamic = manifest.get("type") == "dynamic"
+    return bool(
+        is_dynamic and manifest.get("minimumUpdatePeriod") and not manifest.get("mediaPresentationDuration")
+    )

@@ -1,0 +1,64 @@
+"""The job's cookies: yt-dlp has them in memory, and changes by sources are sent back to the server.
+
+They are never written to a file here, because the job's directory outlives the job.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from server.child.extract.youtube_dl import Engine
+from server.child.process.channel import Channel
+from server.child.process.log import Log
+from server.core.jobs import MOST_COOKIES
+
+
+@contextmanager
+def given_back(engine: Engine, link: Channel, log: Log) -> Iterator[None]:
+    """Send the cookies to the server after each extraction, and at the end, if they have changed.
+
+    More than `MOST_COOKIES` bytes are not sent: the server would not store them.
+    """
+    said = written(engine)
+
+    def tell() -> None:
+        nonlocal said
+        text, before = written(engine), said
+        said = text
+        if len(text.encode(errors="replace")) > MOST_COOKIES:
+            log.write("the source sets more cookies than can be stored: those that it has renewed are lost")
+        elif text != before:
+            link.send("renewed", cookies=text)
+
+    engine.on_look = tell
+    try:
+        yield
+    finally:
+        tell()
+
+
+def written(engine: Engine) -> str:
+    """All cookies of `engine`, as the text of a Netscape cookie file.
+
+    yt-dlp's own `save` sets `expires` of session cookies to 0 in the jar, which then no longer sends them.
+    """
+    lines = "".join(filter(None, map(_line, engine.cookiejar)))
+    return f"# Netscape HTTP Cookie File\n{lines}"
+
+
+def _line(cookie: Any) -> str | None:
+    """None for a cookie with a control character, which a cookie file cannot hold."""
+    flags = {True: "TRUE", False: "FALSE"}
+    name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
+    below = flags[cookie.domain.startswith(".")]
+    fields = (
+        cookie.domain,
+        below,
+        cookie.path,
+        flags[bool(cookie.secure)],
+        str(cookie.expires or 0),
+        name,
+        value,
+    )
+    return None if any(re.search(r"[\x00-\x1f\x7f]", field) for field in fields) else "\t".join(fields) + "\n"

@@ -1,0 +1,258 @@
+"""Reads a list, and sends its entries to the server while the source is still being read.
+
+An entry is identified by a link of its own, or else by its place in the page of the list: extractors give
+films without a page, and links that they alone understand.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count, islice
+from typing import Any, Final
+
+from yt_dlp.utils import LazyList, PlaylistEntries, YoutubeDLError, sanitize_url, unsmuggle_url
+
+from server.child.extract import video_info
+from server.child.extract.lazy_list import as_list, has
+from server.child.extract.youtube_dl import Engine
+from server.child.process.channel import Channel
+from server.child.process.job_failed import JobFailed
+from server.child.process.log import Log
+from server.core.jobs import Job
+
+BUNDLE: Final = 100
+"""Most entries in one event to the server."""
+
+DEEPEST: Final = 3
+"""How many lists deep the lists in a list are replaced by their entries."""
+
+_MOST_HOPS: Final = 10
+_OF_LISTS: Final = frozenset(("YoutubeTab",))
+"""Extractors whose entries are always lists, although they also accept links to videos."""
+
+_SAID: Final = ("title", "duration", "uploader")
+
+Info = Mapping[str, Any]
+
+
+class Expansion:
+    """`run` returns the fields of `expanded`; whatever it raises is for `failures.classify`."""
+
+    def __init__(self, job: Job, engine: Engine, channel: Channel, log: Log) -> None:
+        self._job = job
+        self._engine = engine
+        self._channel = channel
+        self._log = log
+        self._places = count(1)
+        self._bundle: list[dict[str, Any]] = []
+        self._truncated = False
+        self._url: str | None = job.wishes.url
+        # A list that leads back to one of these would go on for ever.
+        self._led_here = {*(job.lists or ()), video_info.link(job.wishes.url)} if job.lists else set()
+
+    def run(self) -> dict[str, Any]:
+        """Found entries are sent before each further request; raises `JobFailed` if there are none."""
+        self._engine.on_request = self._flush
+        found = self._resolved(self._job.wishes.url)
+        if self._job.lists is not None and self._job.item is not None:
+            found = self._at_place(found, self._job.item)
+        self._channel.send("described", video_info=video_info.video_info(found))
+        with self._engine.reading():
+            last = self._tell_all(found)
+        self._flush()
+        if not last and self._job.wishes.playlist_items and has(as_list(found.get("entries") or ()), 0):
+            raise JobFailed("no_such_entry", "the list has none of the entries that were asked for")
+        if not last:
+            raise JobFailed("no_media", "no entry is in the list")
+        if self._truncated:
+            most = self._job.max_playlist
+            self._log.write(f"the list goes on, but is read no further: downloads.max_playlist is {most}")
+        return {"truncated": self._truncated}
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """What `run` would report, without reporting it."""
+        found = self._resolved(self._job.wishes.url)
+        with self._engine.reading():
+            yield from self._all(found)
+
+    def _tell_all(self, found: Info) -> int:
+        """Return the place of the last entry, 0 without any, and `max_playlist + 1` if there are too many."""
+        last = 0
+        for entry in self._all(found):
+            last = next(self._places)
+            if last > self._job.max_playlist:
+                self._truncated = True
+                break
+            self._tell(entry | {"index": last})
+        return last
+
+    def _tell(self, entry: dict[str, Any]) -> None:
+        if entry["index"] > self._job.known:
+            self._bundle.append(entry)
+        if len(self._bundle) >= BUNDLE:
+            self._flush()
+
+    def _flush(self) -> None:
+        bundle, self._bundle = self._bundle, []
+        if bundle:
+            self._channel.send("found", entries=bundle)
+
+    def _resolved(self, url: str, key: str | None = None) -> Info:
+        """What `url` leads to, unprocessed, with the fields that `url_transparent` results on the way set."""
+        said: dict[str, Any] = {}
+        for _ in range(_MOST_HOPS):
+            found = self._engine.extract_info(url, download=False, ie_key=key, process=False)
+            if not found:
+                break
+            if found.get("_type") not in ("url", "url_transparent"):
+                return {**found, **said}
+            if found["_type"] == "url_transparent":
+                said |= {name: found[name] for name in _SAID if found.get(name)}
+            url, key = sanitize_url(found["url"], scheme="https"), found.get("ie_key")
+        raise JobFailed("no_media", "the link leads nowhere")
+
+    def _all(self, found: Info) -> Iterator[dict[str, Any]]:
+        if found.get("_type") != "playlist":  # a list of one
+            yield _entry(found, self._job.wishes.url)
+            return
+        yield from self._entries(found, self._url, self._job.wishes.playlist_items, DEEPEST)
+
+    def _entries(
+        self, playlist: Info, url: str | None, items: str | None, depth: int
+    ) -> Iterator[dict[str, Any]]:
+        """The entries of `playlist`, which is at `url`; lists in it are replaced by their entries."""
+        for place, entry in self._wanted(playlist, items):
+            if not isinstance(entry, Mapping) or not entry:
+                continue
+            inner = self._list_in(entry) if depth else None
+            if inner:
+                yield from self._entries(inner, _link_of(inner, url), None, depth - 1)
+            elif self._leads_back(entry, url):
+                self._log.write("an entry is passed over: it leads back to a list that it is in")
+            elif link := own_link(self._engine, entry, url):
+                yield _entry(entry, link)
+            elif url:
+                yield _entry(entry, url, place)
+            else:
+                self._log.write("an entry is passed over: it has no link")
+
+    def _leads_back(self, entry: Info, url: str | None) -> bool:
+        if entry.get("_type") not in ("url", "url_transparent"):
+            return False
+        link = video_info.link(sanitize_url(entry["url"], scheme="https"))
+        # With a key it is for another extractor than the list was.
+        return link is not None and (link in self._led_here or (link == url and not entry.get("ie_key")))
+
+    def _wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Any]]:
+        entries = as_list(playlist.get("entries") or ())
+        if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
+            entries = LazyList(self._first(entries))
+        self._engine.params["playlist_items"] = items
+        told: set[int] = set()
+        for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
+            if place not in told:
+                told.add(place)
+                yield place, entry
+
+    def _first(self, entries: Any) -> Iterator[Any]:
+        most = self._job.max_playlist
+        for at in range(most):
+            if not has(entries, at):
+                return
+            yield entries[at]
+        self._truncated = has(entries, most)
+
+    def _at_place(self, outer: Info, item: int) -> Info:
+        """The list that is entry `item` of `outer`."""
+        entries = as_list(outer.get("entries") or ())
+        if not has(entries, item - 1):
+            raise JobFailed("no_such_entry", f"the list has no entry {item}")
+        entry = entries[item - 1]
+        if entry.get("_type") in ("url", "url_transparent"):
+            entry = self._resolved(sanitize_url(entry["url"], scheme="https"), entry.get("ie_key"))
+        leads_to = video_info.link(entry.get("webpage_url") or entry.get("original_url"))
+        self._url = leads_to if leads_to != self._url else None
+        if entry.get("_type") != "playlist" or leads_to in self._led_here:
+            raise JobFailed("is_playlist", "the list leads back to one that it is in")
+        return dict(entry)
+
+    def _list_in(self, entry: Info) -> Info | None:
+        """The list that `entry` is, or leads to; not extracted if its link may be that of a single video."""
+        kind, key = entry.get("_type"), entry.get("ie_key")
+        if kind == "playlist":
+            return entry
+        if kind not in ("url", "url_transparent") or not key:
+            return None
+        url = sanitize_url(entry["url"], scheme="https")
+        if key not in _OF_LISTS and self._engine.get_info_extractor(key).is_single_video(url) is not False:
+            return None
+        found = self._resolved(url, key)
+        return found if found.get("_type") == "playlist" else None
+
+
+def link_anew(job: Job, engine: Engine, channel: Channel, log: Log) -> str | None:
+    """The link that its list has now for the entry that `job` is for; None if that cannot be told for sure.
+
+    Links in lists may be signed, and expire. An entry has to be the only one with its title; of several with
+    the same title, the only one at the same place but for what follows a question mark.
+    """
+    if not job.lists or not job.title:
+        return None
+    wishes = replace(job.wishes, url=job.lists[-1], playlist_items=None)
+    anew = replace(job, wishes=wishes, lists=None, known=0)
+    before = dict(engine.params)
+    engine.params |= {"noplaylist": False, "lazy_playlist": True}
+    try:
+        entries = [*islice(Expansion(anew, engine, channel, log).entries(), job.max_playlist)]
+    except (YoutubeDLError, JobFailed) as error:
+        log.write(f"its list could not be read anew: {error}")
+        return None
+    finally:
+        engine.params.clear()
+        engine.params |= before
+    links = [entry["url"] for entry in entries if entry.get("title") == job.title and "item" not in entry]
+    if len(links) > 1:
+        links = [link for link in links if _place(link) == _place(job.wishes.url)]
+    return links[0] if len(links) == 1 and links[0] != job.wishes.url else None
+
+
+def _place(link: str) -> str:
+    return link.partition("#")[0].partition("?")[0]
+
+
+def own_link(engine: Engine, entry: Info, url: str | None) -> str | None:
+    """The link of `entry` itself, with what its extractor is to know besides; None if only its place in the
+    list at `url` identifies it.
+    """
+    if entry.get("_type") not in ("url", "url_transparent"):
+        return None
+    whole = video_info.whole_link(sanitize_url(entry["url"], scheme="https"))
+    if whole is None or video_info.link(whole) == url:
+        return None
+    plain, added = unsmuggle_url(whole, {})
+    if not added.keys() - {"force_videoid"}:  # a feed's id of its entry, of which nothing depends here
+        whole = plain
+    key = entry.get("ie_key")
+    return whole if not key or engine.get_info_extractor(key).suitable(whole) else None
+
+
+def link_of(engine: Engine, entry: Info, url: str | None) -> str | None:
+    """`own_link` for info jobs: also the link of a list in the list; None if the entry is malformed."""
+    if entry.get("_type") == "playlist":
+        return _link_of(entry, url)
+    try:
+        return video_info.link(own_link(engine, entry, url))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _link_of(playlist: Info, of_outer: str | None) -> str | None:
+    link = video_info.link(playlist.get("webpage_url") or playlist.get("original_url"))
+    return link if link != of_outer else None
+
+
+def _entry(entry: Info, url: str, item: int | None = None) -> dict[str, Any]:
+    known = video_info.video_info(entry)
+    told: dict[str, Any] = {name: known[name] for name in _SAID if name in known}
+    place: dict[str, Any] = {"item": item} if item else {}
+    says = {"says": video_info.says(entry)} if entry.get("_type") == "url_transparent" else {}
+    return {"url": url, **told, **place, **says}

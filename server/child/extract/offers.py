@@ -1,0 +1,150 @@
+"""What a link offers, as the result of an info job: bounded, with sanitized texts and plausible numbers.
+
+What is shown here can be asked for: ids of formats as `format`, the places of entries as `playlist_items`,
+languages of subtitles. So what a request could not name is left out.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final
+
+from yt_dlp.utils import PlaylistEntries
+
+from server.child.extract.lazy_list import as_list
+from server.child.extract.lists import link_of
+from server.child.extract.video_info import known, link, moment, number, text, video_info
+from server.child.extract.youtube_dl import Engine
+from server.core.jobs import LANGUAGE
+
+MOST: Final = 500  # formats, chapters, languages
+_SHORT: Final = 50  # characters
+_TITLE: Final = 200  # characters of the title of an entry or a chapter
+_MOST_KINDS: Final = 8  # types of files in one language
+_KIND: Final = 12  # characters
+_NO_ID: Final = re.compile(r"[\s,/+()\[\]]")  # what a request's `format` cannot contain
+_STATES: Final = ("is_live", "is_upcoming", "was_live", "post_live", "not_live")
+_OF_FILES: Final = ("width", "height", "filesize")
+
+Info = Mapping[str, Any]
+
+
+def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
+    """The result of an info job, without unknown fields; `page` is what the function of that name returns."""
+    told = {name: value for name, value in video_info(info).items() if name not in _OF_FILES}
+    return told | known(
+        thumbnail=thumbnail,
+        live_status=next((state for state in _STATES if state == info.get("live_status")), None),
+        begins_at=_begins_at(info),
+        formats=[_format(each) for each in _last(info.get("formats")) if _can_be_chosen(each)] or None,
+        subtitles=_languages(info.get("subtitles")),
+        automatic_subtitles=_languages(info.get("automatic_captions")),
+        chapters=_list(info.get("chapters"), _chapter),
+        **page,
+    )
+
+
+def page(engine: Engine, info: Info, last: int) -> dict[str, Any]:
+    """If `info` is a list: its entries from the place in `playlist_items` of `engine` on, up to `last`.
+
+    `more`: there are entries behind them. None is extracted, so a broken one does not affect the others.
+    """
+    if info.get("_type") != "playlist":
+        return {}
+    entries = info.get("entries") or ()
+    wanted = PlaylistEntries(engine, {"entries": as_list(entries)})
+    with engine.reading():
+        found = [(place, each) for place, each in wanted.get_requested_items() if each]
+    url = link(info.get("webpage_url"))
+    return known(
+        total_entries=number(info.get("playlist_count") or wanted.get_full_count()) or None,
+        entries=[entry(place, each, link_of(engine, each, url)) for place, each in found if place <= last],
+        more=True if any(place > last for place, _ in found) else None,
+    )
+
+
+def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
+    return known(
+        index=place,
+        title=text(said.get("title"), _TITLE),
+        url=url,
+        duration=number(said.get("duration")),
+        uploader=text(said.get("uploader") or said.get("channel"), _SHORT),
+    )
+
+
+def _begins_at(info: Info) -> str | None:
+    """When a broadcast begins, or began, in UTC (ISO 8601); None for other films."""
+    seconds = moment(info.get("release_timestamp"))
+    if seconds is None or info.get("live_status") in (None, "not_live"):
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+
+
+def _last(formats: Any) -> list[Info]:
+    """At most `MOST` formats: the best, which yt-dlp puts last."""
+    return list(formats or ())[-MOST:]
+
+
+def _can_be_chosen(offered: Info) -> bool:
+    """Storyboards (sheets with many pictures of the film) are left out: no `vcodec`, no `acodec`."""
+    name = text(offered.get("format_id"))
+    is_sheet = offered.get("vcodec") == "none" and offered.get("acodec") == "none"
+    return name is not None and not _NO_ID.search(name) and not is_sheet
+
+
+def _format(offered: Info) -> dict[str, Any]:
+    size = number(offered.get("filesize")) or None
+    return known(
+        format_id=text(offered.get("format_id")),
+        ext=text(offered.get("ext"), _SHORT),
+        width=number(offered.get("width")),
+        height=number(offered.get("height")),
+        fps=_fraction(offered.get("fps")),
+        vcodec=text(offered.get("vcodec"), _SHORT),
+        acodec=text(offered.get("acodec"), _SHORT),
+        language=text(offered.get("language"), _SHORT),
+        filesize=size,
+        filesize_approx=None if size else number(offered.get("filesize_approx")) or None,
+        tbr=_fraction(offered.get("tbr")),
+        note=text(offered.get("format_note"), _SHORT),
+    )
+
+
+def _fraction(value: object) -> float | None:
+    return round(float(value), 3) if isinstance(value, int | float) and 0 < value < 2**53 else None
+
+
+def _languages(tracks: Any) -> dict[str, list[str]] | None:
+    """Language -> types of files; None if there are none."""
+    if not isinstance(tracks, Mapping):
+        return None
+    kinds = {
+        language: list(dict.fromkeys(islice(_types(found), _MOST_KINDS)))
+        for language, found in islice(tracks.items(), MOST)
+        if language == text(language, _SHORT) and re.fullmatch(LANGUAGE, language)
+    }
+    return {language: types for language, types in kinds.items() if types} or None
+
+
+def _types(found: Iterable[Info]) -> Iterator[str]:
+    for kind in found or ():
+        if ext := text(kind.get("ext"), _KIND):
+            yield ext
+
+
+def _chapter(chapter: Info) -> dict[str, Any]:
+    return known(
+        title=text(chapter.get("title"), _TITLE),
+        start=_seconds(chapter.get("start_time")),
+        end=_seconds(chapter.get("end_time")),
+    )
+
+
+def _seconds(value: object) -> float | None:
+    return round(float(value), 3) if isinstance(value, int | float) and 0 <= value < 2**53 else None
+
+
+def _list(items: Any, shape: Callable[[Info], dict[str, Any]]) -> list[dict[str, Any]] | None:
+    return [shape(item) for item in islice((item for item in items or () if item), MOST)] or None

@@ -1,0 +1,192 @@
+"""A request -> yt-dlp's parameters. Only what is named here reaches yt-dlp.
+
+Left out on purpose: programs to run, netrc, cookies of browsers, link files, other downloaders, output
+templates, headers and raw parameters.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from yt_dlp import utils
+
+from server.child.extract import retries, video_info
+from server.child.process import borrowed
+from server.child.process.log import Log
+from server.core.jobs import Job, Wishes
+
+_SOCKET_TIMEOUT = 18.0  # seconds; three attempts at a source that never answers are over within a minute
+_CONNECTIONS = 3
+
+_CODECS = {
+    "h264": "^(avc|h264)",
+    "h265": "^(hev|hvc|h265)",
+    "vp9": "^vp0?9",
+    "av1": "^av0?1",
+}
+_CONTAINER_SORT = {"mp4": ["ext:mp4:m4a"], "webm": ["ext:webm:webm"]}
+_AUDIO_SORT = {
+    "mp3": ["acodec:mp3"],
+    "m4a": ["acodec:aac"],
+    "opus": ["acodec:opus"],
+}
+
+
+def build(job: Job, log: Log) -> dict[str, Any]:
+    """The parameters of `YoutubeDL` for any kind of job."""
+    return {
+        "logger": log,
+        "quiet": True,
+        "noprogress": True,
+        "progress_delta": 1e9,  # seconds between yt-dlp's own progress lines, which nobody reads
+        "no_color": True,
+        "cachedir": False,
+        "enable_file_urls": False,
+        "usenetrc": False,
+        "cookiefile": io.StringIO(job.cookies) if job.cookies else None,
+        "ignoreerrors": False,
+        "updatetime": False,
+        "ffmpeg_location": job.ffmpeg,
+        "js_runtimes": {"deno": {"path": job.deno}} if job.deno else {},
+        "extractor_args": job.extractor_args,
+        "external_downloader": {"default": "native"},
+        "continuedl": borrowed.fits("fragments") and borrowed.fits("resuming"),
+        "nopart": False,
+        # yt-dlp's default leaves silent holes.
+        "skip_unavailable_fragments": job.accept_gaps and borrowed.fits("fragments"),
+        # yt-dlp's threads share what they note of a fragment: one that is missing might pass for another.
+        "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
+        "socket_timeout": _SOCKET_TIMEOUT,
+        "retries": retries.MOST,
+        "fragment_retries": retries.OF_GAPS if job.accept_gaps else retries.MOST,
+        "extractor_retries": 1,
+        "file_access_retries": 1,
+        "retry_sleep_functions": {
+            "http": retries.pause(0.25, 10.0, log.alive),
+            "fragment": retries.pause(0.05, 1.0, log.alive),  # for refusals; for connection faults "http"
+            "extractor": retries.pause(0.25, 1.0, log.alive),
+        },
+        "wait_for_video": False,
+        "proxy": job.proxy,
+        # Without this yt-dlp would use certifi's certificates instead of those that the operator names.
+        "compat_opts": {"no-certifi"} if _own_certificates() else set(),
+    }
+
+
+def for_download(job: Job, log: Log) -> dict[str, Any]:
+    wishes = job.wishes
+    return build(job, log) | {
+        "format": exactly(wishes.format) if wishes.format else selector(wishes),
+        "format_sort": sorting(wishes),
+        "noplaylist": job.item is None,
+        "playlist_items": "1",
+        "ignore_no_formats_error": not wants_media(wishes),
+        # Some extractors look for subtitles only with these two; `source.subtitles` selects among them.
+        "writesubtitles": wants_subtitles(wishes),
+        "writeautomaticsub": wants_subtitles(wishes) and wishes.subtitles.automatic,
+        "wait_for_video": wishes.live == "wait" and borrowed.fits("announcements"),
+    }
+
+
+def for_list(job: Job, log: Log) -> dict[str, Any]:
+    return build(job, log) | {"noplaylist": False, "lazy_playlist": True}
+
+
+def for_list_in_list(job: Job, log: Log) -> dict[str, Any]:
+    """For an entry that has turned out to be a list, when it was looked at as in `for_download`."""
+    return for_list(job, log) | {"noplaylist": job.item is None}
+
+
+def for_info(job: Job, log: Log) -> dict[str, Any]:
+    return build(job, log) | {
+        "format": "bv*+ba/b/bv*/ba",
+        "extract_flat": "in_playlist",
+        "noplaylist": True,
+        "playlist_items": f"{job.known + 1}-{job.max_playlist + 1}",
+        "ignore_no_formats_error": True,
+    }
+
+
+def selector(wishes: Wishes) -> str:
+    """yt-dlp's format selector: formats that meet every wish, else formats that meet fewer."""
+    if wants_only_audio(wishes):
+        return _in_language("ba{0}/b[acodec!=?none]{0}", wishes)
+    height, codec = _height(wishes), _CODECS.get(wishes.codec)
+    cap = f"[height<=?{height}]" if height else ""
+    filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
+    return "/".join(_video(narrow, wishes) for narrow in dict.fromkeys(filters))
+
+
+def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:
+    """A format selector for the ids in `wanted`, joined by `+`, as `describe` shows them.
+
+    A function, because yt-dlp's syntax cannot express many ids, and some mean something else in it.
+    """
+
+    def choose(context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        shown = {video_info.text(offered["format_id"]): offered for offered in context["formats"]}
+        chosen = [shown[name] for name in wanted.split("+") if name in shown]
+        if len(chosen) == 1 + wanted.count("+"):
+            yield chosen[0] if len(chosen) == 1 else _together(chosen)
+
+    return choose
+
+
+def _together(chosen: list[dict[str, Any]]) -> dict[str, Any]:
+    """The format dict that yt-dlp's own selectors yield for several formats."""
+    return {
+        "requested_formats": chosen,
+        "format_id": "+".join(one["format_id"] for one in chosen),
+        "ext": chosen[0]["ext"],
+        "protocol": "+".join(utils.determine_protocol(one) for one in chosen),
+    }
+
+
+def sorting(wishes: Wishes) -> list[str]:
+    """yt-dlp's order of preference among what the selector lets through."""
+    if wants_only_audio(wishes):
+        worst = ["+abr"] if wishes.quality == "worst" else []
+        return ["lang", *worst, *_AUDIO_SORT.get(wishes.audio_format, [])]
+    container = _CONTAINER_SORT.get(wishes.video_format, [])
+    if wishes.quality == "worst":
+        return ["+height", "+br", *container]
+    height = _height(wishes)
+    size = [f"height:{height}"] if height else ["quality", "res"]
+    return ["lang", *size, "fps", "hdr:12", *container]
+
+
+def wants_media(wishes: Wishes) -> bool:
+    return "video" in wishes.outputs or "audio" in wishes.outputs
+
+
+def wants_subtitles(wishes: Wishes) -> bool:
+    return "subtitles" in wishes.outputs or wishes.subtitles.embed
+
+
+def wants_only_audio(wishes: Wishes) -> bool:
+    return "audio" in wishes.outputs and "video" not in wishes.outputs
+
+
+def _height(wishes: Wishes) -> int | None:
+    return int(wishes.quality) if wishes.quality.isdigit() else None
+
+
+def _video(narrow: str, wishes: Wishes) -> str:
+    """Best picture that passes `narrow`, with sound of its own or from another stream."""
+    plain = f"bv*{narrow}+ba/b{narrow}"
+    if not wishes.audio_language:
+        return plain
+    # bv, not bv*: if the picture has sound of its own, yt-dlp leaves out the sound that is asked for.
+    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", wishes, or_any=False) + f"/{plain}"
+
+
+def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:
+    """`spec` with `{0}` as a filter for `audio_language`; with `or_any` then `spec` without a filter."""
+    language = wishes.audio_language
+    wished = [spec.format(f"[language^={language}]")] if language else []
+    return "/".join([*wished, spec.format("")] if or_any else wished)
+
+
+def _own_certificates() -> bool:
+    return bool(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"))

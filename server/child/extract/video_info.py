@@ -1,0 +1,138 @@
+"""yt-dlp's info dict -> what clients get to see of it, with every text made harmless."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from server.child.media.probe import Media
+from server.core.jobs import SMUGGLED
+
+LONGEST_TEXT = 500
+LONGEST_DESCRIPTION = 2000
+_LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
+_LAST_MOMENT = 253_402_300_800  # the end of the year 9999
+_BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
+    """One line of at most `longest` characters, without control characters, bidi controls and surrogates."""
+    if not isinstance(value, str):
+        return None
+    spaced = re.sub(r"\s+", " ", value[: longest * _LOOKED_AT])
+    harmless = "".join(
+        letter for letter in _BIDI.sub("", spaced) if unicodedata.category(letter) not in ("Cc", "Cs")
+    )
+    return harmless.strip()[:longest].rstrip() or None
+
+
+def link(value: object) -> str | None:
+    """An http(s) URL without user name and password; None if `value` is no such URL.
+
+    Nor has it what extractors add for each other, which is none of a client's business.
+    """
+    found = whole_link(value)
+    return found.partition(SMUGGLED)[0] if found else None
+
+
+def whole_link(value: object) -> str | None:
+    """Like `link`, with what an extractor has added for the next one: a Referer, for instance."""
+    if (
+        not isinstance(value, str)
+        or len(value) > 4096
+        or re.search(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]", value)
+    ):
+        return None
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    return value.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)
+
+
+def number(value: object) -> int | None:
+    """A count that makes sense: rounded, not negative, not infinite."""
+    if isinstance(value, int | float) and 0 <= value < 2**53:
+        return round(value)
+    return None
+
+
+def moment(value: object) -> float | None:
+    """Seconds since 1970; None if that is before 1970 or after the year 9999."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < _LAST_MOMENT else None
+
+
+def video_info(
+    info: Mapping[str, Any],
+    media: Media | None = None,
+    filesize: int | None = None,
+    *,
+    cut: bool = False,
+) -> dict[str, Any]:
+    """The fields of `VideoInfo` that are known; `media` is what the finished file says, once it is there.
+
+    `filesize` is in bytes. `cut`: not all of the film is in its files.
+    """
+    duration = info.get("duration") or (media.duration if media else None)
+    return known(
+        title=_title(info),
+        duration=number(duration),
+        uploader=text(info.get("uploader") or info.get("channel") or info.get("creator")),
+        webpage_url=link(info.get("webpage_url")),
+        extractor=text(info.get("extractor")),
+        width=number((media and media.width) or info.get("width")),
+        height=number((media and media.height) or info.get("height")),
+        filesize=filesize or number(_size(info)),
+        live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
+        cut=cut or None,
+    )
+
+
+def says(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list says of an entry that holds whatever the entry's own page says: yt-dlp's `url_transparent`.
+
+    A podcast's feed knows the title of an episode, of which the page is a sound file.
+    """
+    return known(
+        title=text(entry.get("title")),
+        uploader=text(entry.get("uploader") or entry.get("channel") or entry.get("creator")),
+        description=text(entry.get("description"), LONGEST_DESCRIPTION),
+        thumbnail=link(entry.get("thumbnail")),
+        timestamp=moment(entry.get("timestamp")),
+        series=text(entry.get("series")),
+        season_number=number(entry.get("season_number")),
+        episode=text(entry.get("episode")),
+        episode_number=number(entry.get("episode_number")),
+    )
+
+
+def with_what_is_said(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str, Any]:
+    """`info` of an entry with what its list `says` of it."""
+    told = {name: value for name, value in says.items() if name not in ("thumbnail", "timestamp")}
+    if (began := says.get("timestamp")) is not None:
+        told |= {"timestamp": began, "upload_date": datetime.fromtimestamp(began, UTC).strftime("%Y%m%d")}
+    if picture := says.get("thumbnail"):  # the last one is the best
+        told["thumbnails"] = [*(info.get("thumbnails") or ()), {"url": picture}]
+    return info | told
+
+
+def _title(info: Mapping[str, Any]) -> str | None:
+    """yt-dlp numbers the <video> elements of a page, even if there is only one."""
+    title = text(info.get("title"))
+    return title.removesuffix(" (1)") if title and info.get("extractor") == "html5" else title
+
+
+def known(**fields: object) -> dict[str, Any]:
+    """`fields` without those that are None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _size(info: Mapping[str, Any]) -> int | None:
+    """The bytes of all chosen streams, if the source says so for all of them."""
+    sizes = [chosen.get("filesize") for chosen in info.get("requested_formats") or [info]]
+    return sum(sizes) if all(isinstance(size, int) for size in sizes) else None

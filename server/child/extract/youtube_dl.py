@@ -1,0 +1,404 @@
+"""yt-dlp, with what it lacks for our purpose: pages of bounded size, and a record of network errors.
+
+What takes long and is the same for every job is cached in the fork server; its children inherit the caches.
+"""
+
+import functools
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from yt_dlp import YoutubeDL, utils
+from yt_dlp.networking import common as networking
+from yt_dlp.networking.common import Request, Response
+from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.utils import ExtractorError, YoutubeDLError
+
+from server.child.extract import bot_walls, generic, hls_playlists, sections, video_info
+from server.child.extract.bot_walls import Walls
+from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import classify
+from server.child.extract.formats import lose_something
+from server.child.extract.lazy_list import AS_LISTS, is_list
+from server.child.extract.sections import as_one
+from server.child.media import guarded, probe, recording
+from server.child.network import browser
+from server.child.process import borrowed
+from server.child.process.job_failed import JobFailed, NotLive
+
+MOST_ENTRIES = 5
+"""Entries of a playlist that are tried in turn, while those before are not available."""
+
+Hook = Callable[[Mapping[str, Any]], None]
+
+LARGEST_PAGE = 32 * 1024 * 1024
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_SCHEMES = ("http", "https", "data")  # and no ftp
+
+
+class Engine(YoutubeDL):  # type: ignore[misc]
+    """`trail` records network errors, because yt-dlp keeps only the message of many of them.
+
+    `offered` is how many formats the last video has; those whose ids are in `refused` are not selected.
+    `on_look` is called after each extraction, `on_request` before each request, `on_progress` gets yt-dlp's
+    progress dicts. `item` is the place of the wanted entry of a list, from 1 on: see `first`.
+    """
+
+    def __init__(self, params: dict[str, Any], trail: Trail, item: int | None = None) -> None:
+        self.trail = trail
+        self._item = item
+        self.on_request = _nothing
+        self.refused: set[str] = set()
+        self.offered = 0
+        self.on_look = _nothing
+        self.on_progress: Hook = _nobody
+        self._is_live = False
+        self._entry: int | None = None
+        self.left_others = False  # the page has several videos, of which this is one that nobody has chosen
+        self._begin = 0
+        self.wants_one = params.get("playlist_items") == "1"
+        self._only_looks = bool(params.get("extract_flat"))
+        super().__init__(params, auto_init=False)
+        self.add_progress_hook(lambda event: self.on_progress(event))
+        sections.install()
+        for extractor in _extractors():
+            self.add_info_extractor(extractor)
+        self.add_info_extractor(generic.extractor())
+        self._walls = Walls()
+        self._extracting = 0
+        self._tried_as_browser = False
+        plain = self._request_director.handlers["Urllib"]
+        if borrowed.fits("schemes"):
+            plain._SUPPORTED_URL_SCHEMES = _SCHEMES
+        if not borrowed.fits("formats"):
+            self._select_formats = borrowed.original(super(), "_select_formats")  # type: ignore[method-assign]
+        self._browser = browser.beside(plain, params.get("proxy"))
+        self._request_director.add_handler(self._browser)
+
+    def urlopen(self, req: Any) -> Response:
+        """Repeat a request that meets a bot wall as a browser; later requests to its host do so at once.
+
+        A 403 of a page that does not look like a wall may be one all the same: the first one of each attempt
+        is asked for again, too, and stays what it is if that does not help.
+        """
+        self.on_request()
+        request = Request(req) if isinstance(req, str) else req
+        if not isinstance(request, Request) or request.extensions.get(browser.WANTED):
+            return self._open(request)
+        if self._walls.stand_before(request.url):
+            return self._open(_as_browser(request))
+        try:
+            return self._open(request)
+        except HTTPError as error:
+            is_wall, hosts = self._walls.is_one(error.response), (request.url, error.response.url)
+            may_be_one = (
+                error.status == HTTPStatus.FORBIDDEN and self._extracting and not self._tried_as_browser
+            )
+            if not (is_wall or may_be_one) or not self._browser.is_supported_target(browser.ANY):
+                raise
+            if not is_wall:
+                self._tried_as_browser = True
+                try:
+                    response = self._bounded(super().urlopen(_as_browser(request)))
+                except RequestError as other:
+                    self.params["logger"].write(f"asked as a browser does, too: {other}")
+                    raise error from None
+                self._walls.remember(hosts, self.cookiejar)
+                error.close()
+                return response
+            self._walls.remember(hosts, self.cookiejar)
+            error.close()
+        return self._open(_as_browser(request))
+
+    def _open(self, request: Any) -> Response:
+        try:
+            return self._bounded(super().urlopen(request))
+        except HTTPError as error:
+            bot_walls.mark(self._bounded(error.response))
+            self.trail.note(error)
+            raise
+        except RequestError as error:
+            self.trail.note(error)
+            raise
+
+    def extract_info(self, *args: Any, **kwargs: Any) -> Any:
+        self._extracting += 1
+        try:
+            with self.reading():
+                return super().extract_info(*args, **kwargs)
+        finally:
+            self._extracting -= 1
+
+    def dl(self, *args: Any, **kwargs: Any) -> Any:
+        """Downloaders parse what sources send, too: the playlists of fragments."""
+        with self.reading():
+            return super().dl(*args, **kwargs)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise `ExtractorError` where yt-dlp's code crashes: it has not understood what the source sent.
+
+        Exceptions of our own code are raised as they are. Also for what yt-dlp reads lazily, such as the
+        entries of a list.
+        """
+        try:
+            yield
+        except (YoutubeDLError, JobFailed, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if _is_ours(error):
+                raise
+            self.params["logger"].write("".join(traceback.format_exception(error)))
+            raise ExtractorError("What the source sent was not understood.", cause=error) from error
+
+    def _bounded(self, response: Response) -> Response:
+        response.__class__ = _bounded(type(response))  # type: ignore[arg-type]
+        response.trail, response.head, response.ahead = self.trail, bytearray(), b""
+        return response
+
+    def process_subtitles(self, *_: Any) -> None:
+        """Do nothing: `source.subtitles` selects them, logs what is missing, and limits pattern time."""
+
+    def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
+        if self.wants_one and info_dict.get("live_status") == "is_upcoming":
+            self._refuse_upcoming(info_dict)
+        self._is_live = recording.is_live(info_dict)
+        return super().process_video_result(info_dict, download)
+
+    def _refuse_upcoming(self, info: Mapping[str, Any]) -> None:
+        """Raise `NotLive` before yt-dlp complains that there are no formats.
+
+        A job that waits ignores formats that there are: they may be a trailer's.
+        """
+        if self.params.get("wait_for_video") or not (info.get("formats") or info.get("url")):
+            raise not_yet(info)
+
+    def _is_waited_for(self, error: Exception) -> bool:
+        return bool(self.params.get("wait_for_video")) and isinstance(error, NotLive)
+
+    def _wait_for_video(self, ie_result: Mapping[str, Any] = _NOTHING) -> None:
+        """Do nothing: the server waits, because a child that sleeps would take up one of its places."""
+
+    def _select_formats(self, formats: list[dict[str, Any]], selector: Any) -> list[dict[str, Any]]:
+        self.offered = len(formats)
+        left = [offered for offered in formats if offered.get("format_id") not in self.refused]
+        if lose_something(left, formats):
+            return []
+        if self._is_live:  # drop what cannot be recorded, if there are others
+            left = [offered for offered in left if guarded.is_possible(offered)] or left
+        chosen: list[dict[str, Any]] = super()._select_formats(left, selector)
+        return chosen
+
+    def first(self, url: str) -> dict[str, Any]:
+        """The info dict of the video at `url` with formats selected; of a page with several the first usable.
+
+        A video that comes in parts has them as its `entries`. Raises `JobFailed` for a list of several
+        entries, unless `item` names one of them, and if there is nothing to download.
+        """
+        try:
+            info = self._look(url)
+        finally:
+            self.on_look()
+        while info and info.get("_type") == "playlist":
+            info = next((entry for entry in info["entries"] if entry), None)
+        if not info:
+            raise JobFailed("no_media", "nothing to download there")
+        found: dict[str, Any] = as_one(info) if "entries" in info else info
+        return found
+
+    def _look(self, url: str) -> Any:
+        """Extract; without media, again without `wait_for_video`, with which extractors hide the reason."""
+        try:
+            return self.extract_info(url, download=False)
+        except YoutubeDLError as error:
+            if not self.params.get("wait_for_video") or classify(error, self.trail).code != "no_media":
+                raise
+        self.params["wait_for_video"] = False
+        try:
+            return self.extract_info(url, download=False)
+        finally:
+            self.params["wait_for_video"] = True
+
+    def process_ie_result(
+        self, ie_result: dict[str, Any], download: bool = True, extra_info: Any = None
+    ) -> Any:
+        """Take all parts of a video in parts, one entry of a playlist; an info job resolves no entries."""
+        if self._only_looks and ie_result.get("_type") == "playlist":
+            return ie_result
+        if self.wants_one and ie_result.get("_type") == "playlist" and borrowed.fits("entries"):
+            return self._first_usable(ie_result, extra_info)
+        if self.wants_one and ie_result.get("_type") == "multi_video":
+            self.params["playlist_items"] = None
+        return super().process_ie_result(ie_result, download, extra_info)
+
+    def pass_over(self) -> bool:
+        """Begin the next extraction after the entry that was taken; False if there is no such entry."""
+        if self._entry is None:
+            return False
+        self._begin = self._entry + 1
+        self.refused.clear()
+        return True
+
+    def _first_usable(self, playlist: dict[str, Any], extra_info: Any) -> Any:
+        """`playlist` with its first usable entry, or with entry `item`.
+
+        Raises the first error if none of `MOST_ENTRIES` entries is available, a retryable one at once.
+        """
+        outermost, found, met = not self._playlist_level, None, None
+        entries = playlist.get("entries") or ()
+        playlist["entries"] = entries if isinstance(entries, AS_LISTS) else utils.LazyList(entries)
+        item = self._item if outermost else None
+        if item is None and is_list(playlist):
+            raise JobFailed("is_playlist")
+        begin = self._begin if outermost else 0
+        for at in range(begin, begin + MOST_ENTRIES) if item is None else (item - 1,):
+            self.params["playlist_items"] = str(at + 1)
+            self._playlist_urls.discard(playlist.get("webpage_url"))  # else yt-dlp takes this for a loop
+            try:
+                found = super().process_ie_result(dict(playlist), False, extra_info)
+            except (YoutubeDLError, JobFailed) as error:
+                if classify(error, self.trail).retryable or self._is_waited_for(error):
+                    raise
+                met = met or error
+                continue
+            if not found or not found["entries"] or any(found["entries"]):
+                break
+        if item is not None and not (met or (found and found["entries"])):
+            raise JobFailed("no_such_entry", f"the list has no entry {item}")
+        if outermost and item is None:
+            self._entry, self.left_others = at, at > 0 or _has_second(playlist["entries"])
+        if met and not (found and any(found["entries"])):
+            raise met
+        return found
+
+    def rehearse(self) -> None:
+        """Process a made-up extraction without any network, to fill yt-dlp's caches.
+
+        That saves each job 40 ms; a download of 1 MB takes a hundred.
+        """
+        if not borrowed.fits("rehearsal"):
+            return
+        for handler in self._request_director.handlers.values():
+            handler._make_sslcontext()
+        stream = {
+            "format_id": "0",
+            "url": "http://warm.invalid/a.mp4",
+            "ext": "mp4",
+            "vcodec": "avc1",
+            "height": 1,
+        }
+        known = {"title": "a", "webpage_url": "http://warm.invalid/a", "extractor": "a", "extractor_key": "A"}
+        self.get_info_extractor("Generic")._generic_title("http://warm.invalid/a.mp4")
+        self.process_ie_result(known | {"id": "a", "formats": [stream | {"acodec": "mp4a"}]}, download=False)
+
+
+def _has_second(entries: Any) -> bool:
+    """Whether there are two, which are not the same twice."""
+    try:
+        one, other = entries[0], entries[1]
+    except (IndexError, YoutubeDLError):
+        return False
+    return bool(other) and not (one and one.get("url") and one["url"] == other.get("url"))
+
+
+def _as_browser(request: Request) -> Request:
+    wanted = request.copy()
+    wanted.extensions[browser.WANTED] = browser.ANY
+    return wanted
+
+
+def not_yet(info: Mapping[str, Any]) -> NotLive:
+    """The error for a broadcast that is announced and has not begun."""
+    return NotLive(video_info.moment(info.get("release_timestamp")), info)
+
+
+def _nothing() -> None:
+    """The default of `on_request` and `on_look`."""
+
+
+def _nobody(_: Mapping[str, Any]) -> None:
+    """The default of `on_progress`."""
+
+
+def share_certificates() -> None:
+    """Load the CA certificates once per process: it takes longer than a small download."""
+    if borrowed.fits("certificates") and not hasattr(networking.make_ssl_context, "cache_info"):
+        networking.make_ssl_context = functools.lru_cache(networking.make_ssl_context)
+
+
+@functools.cache
+def _extractors() -> tuple[Any, ...]:
+    """The extractors that yt-dlp enables by default; it takes 30 ms to list them."""
+    with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
+        return tuple(ydl._ies.values())
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it was raised in this package, or in a library that it called, rather than in yt-dlp."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    last: str = [name for name in modules if name.startswith(("yt_dlp.", "server."))][-1]
+    return last.startswith("server.")
+
+
+class _Bounded(Response):  # type: ignore[misc]
+    """Refuses to read a page of more than `LARGEST_PAGE` bytes at once; downloads read block by block.
+
+    `head` are the first bytes that were read, `ahead` those that were peeked and not read yet.
+    """
+
+    trail: Trail
+    head: bytearray
+    ahead: bytes
+
+    def look_ahead(self, amount: int) -> bytes:
+        """Peek at the first bytes before anything is read; empty if they cannot be read."""
+        with suppress(RequestError):
+            self.ahead = super().read(amount)
+        return self.ahead
+
+    def read(self, amt: int | None = None) -> bytes:
+        whole = amt is None or amt < 0
+        data = self._read(LARGEST_PAGE + 1 if whole else amt)
+        if whole:
+            self._refuse_too_large(data)
+        if not self.head and hls_playlists.is_one(data):
+            data = self._readable(data, None if whole else amt)
+        self.head += data[: probe.HEAD - len(self.head)]
+        return data
+
+    def _readable(self, begin: bytes, amount: int | None) -> bytes:
+        """The HLS playlist that starts with `begin`, as yt-dlp can read it: `amount` bytes, or all."""
+        data = begin + self._read(LARGEST_PAGE + 1)
+        self._refuse_too_large(data)
+        page = hls_playlists.readable(data)
+        size = len(page) if amount is None else amount
+        self.ahead = page[size:]
+        return page[:size]
+
+    def _refuse_too_large(self, data: bytes) -> None:
+        if len(data) > LARGEST_PAGE and self.status < HTTPStatus.BAD_REQUEST:
+            raise JobFailed("page_too_large", f"more than {LARGEST_PAGE} bytes at {self.url}")
+
+    def _read(self, amount: int | None) -> bytes:
+        seen = self.ahead[:amount]
+        self.ahead = self.ahead[len(seen) :]
+        if len(seen) == amount:
+            return seen
+        left = None if amount is None else amount - len(seen)
+        try:
+            return seen + bytes(super().read(left))
+        except RequestError as error:
+            self.trail.note(error, reading=True)
+            raise
+
+
+@functools.cache
+def _bounded(kind: type[Response]) -> type[Response]:
+    """`kind` that is `_Bounded` as well.
+
+    A subclass: a function stored in the instance would be a reference cycle, which keeps its socket open.
+    """
+    return type("Bounded", (_Bounded, kind), {})

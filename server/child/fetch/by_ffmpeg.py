@@ -1,0 +1,135 @@
+"""What yt-dlp leaves to ffmpeg, because it can't fetch that itself: SAMPLE-AES, RTMP, playlists of odd kinds.
+
+Such a download cannot be resumed: another attempt begins anew. yt-dlp refuses a playlist that repeats its
+initialization section (EXT-X-MAP: RFC 8216, 4.3.2.5), as some do at each discontinuity; ffmpeg plays it.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.downloader.external import FFmpegFD
+from yt_dlp.downloader.hls import HlsFD
+from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
+
+from server.child.media import guarded, run_ffmpeg
+from server.child.network.rtmp_relay import Relay
+from server.child.network.throttle import Throttle
+from server.child.process import borrowed
+from server.child.process.job_failed import JobFailed
+from server.child.process.log import Log
+from server.child.process.progress import SHORTEST_PAUSE
+from server.core.jobs import Job
+
+_TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
+# Messages of an ffmpeg that has left something out; its exit status is 0 all the same.
+_HOLES: Final = ("skipping", "failed to open segment", "failed to reload playlist")
+_BROKE_OFF: Final = "error during demuxing"
+_MAP: Final = re.compile(r"^#EXT-X-MAP:(.*?)\s*$", re.MULTILINE)
+_OUTPUT: Final = ("-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", "-f", "matroska")
+
+
+_yt_dlp_can = borrowed.original(HlsFD, "can_download")
+
+
+def install(job: Job, log: Log, throttle: Throttle) -> None:
+    """Have this module run yt-dlp's downloads by ffmpeg, for the rest of this process."""
+
+    def call(self: Any, name: str, info: dict[str, Any]) -> int:
+        return until_not_held(throttle, lambda: _fetch(self, Path(name), info, job, log, throttle.pace), log)
+
+    if borrowed.fits("handed"):
+        FFmpegFD._call_downloader = call
+        HlsFD.can_download = staticmethod(_can_download)
+
+
+def _can_download(playlist: str, stream: dict[str, Any], allow_unplayable_formats: bool = False) -> bool:
+    """In place of `HlsFD.can_download`: whether yt-dlp fetches the playlist itself, and not ffmpeg."""
+    return not _repeats_its_map(playlist, stream) and bool(
+        _yt_dlp_can(playlist, stream, allow_unplayable_formats)
+    )
+
+
+def _repeats_its_map(playlist: str, stream: Mapping[str, Any]) -> bool:
+    """Whether the playlist repeats one and the same EXT-X-MAP.
+
+    Different ones do not count: ffmpeg would ignore the second, and what follows it would be wrong. With
+    `format_index`, the segments between two discontinuities, yt-dlp handles EXT-X-MAP correctly.
+    """
+    maps = _MAP.findall(playlist)
+    return len(maps) > 1 == len(set(maps)) and stream.get("format_index") is None
+
+
+def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> int:
+    """Call `fetch`, and again if it failed after `throttle` stopped it: ffmpeg waits seconds for a byte."""
+    while True:
+        holds = throttle.holds
+        throttle.pace(0)
+        try:
+            return fetch()
+        except (YoutubeDLError, JobFailed, OSError) as error:
+            if throttle.holds == holds:
+                raise
+            log.write(f"it was held meanwhile, and begins anew: {error}")
+
+
+def by_ffmpeg(stream: dict[str, Any]) -> dict[str, Any]:
+    """`stream` with a protocol for which yt-dlp uses ffmpeg: for RTMP it would start rtmpdump."""
+    return stream | {"protocol": "rtmp_ffmpeg"} if determine_protocol(stream).startswith("rtmp") else stream
+
+
+def _fetch(
+    downloader: Any, path: Path, stream: dict[str, Any], job: Job, log: Log, pace: Callable[[int], None]
+) -> int:
+    if not guarded.is_possible(stream):
+        raise DownloadError("This stream needs a program that reaches the network by itself, which is off")
+    log.write(f"ffmpeg fetches this {determine_protocol(stream)} stream")
+    jar = downloader.ydl.cookiejar
+    with guarded.way_to([stream], pace, job.proxy, jar) as server:
+        source = guarded.source(stream, server, guarded.hls_options(job.ffmpeg), jar)
+        quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
+        command = [job.ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
+        with guarded.running(command, server, log) as run:
+            _watch(downloader, run.program, path, stream, server)
+        if isinstance(server, Relay) and server.failed:
+            raise server.failed
+        _check(run, path, stream)
+    return 0
+
+
+def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], server: guarded.Server) -> None:
+    """Report progress until ffmpeg ends. Only a growing file counts: ffmpeg keeps retrying a silent source.
+
+    Raises what the proxy or relay has `refused`.
+    """
+    size = 0
+    while program.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(_TICK)
+        _insist(server)
+        before, size = size, path.stat().st_size if path.exists() else 0
+        if size > before:
+            event = {"status": "downloading", "downloaded_bytes": size, "paced": True}
+            downloader._hook_progress(event | {"filename": str(path)}, stream)
+    _insist(server)  # ffmpeg may have ended over it before the first look
+
+
+def _insist(server: guarded.Server) -> None:
+    if server.refused:
+        raise server.refused
+
+
+def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
+    """Raises if ffmpeg failed or left something out. RTMP always ends like a broken connection; whether it is
+    complete, `Fetching` sees by its duration."""
+    status, words = run.program.returncode, run.words.lower()
+    if status and (code := run_ffmpeg.reason(status, path.parent)):
+        raise JobFailed(code, f"ffmpeg ended with status {status}")
+    if status or not path.exists():
+        raise guarded.why_nothing_came(run.words)
+    signs = _HOLES if guarded.is_rtmp(stream) else (*_HOLES, _BROKE_OFF)
+    if any(sign in words for sign in signs):
+        raise JobFailed("incomplete", "ffmpeg has left something out")

@@ -1,0 +1,112 @@
+"""One stream from its source to a whole part in the job's directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.utils import YoutubeDLError
+
+from server.child.extract import broadcasts
+from server.child.extract.failures import BrokeOff
+from server.child.extract.youtube_dl import Engine, Hook
+from server.child.fetch import by_ffmpeg, ranges
+from server.child.fetch.alternatives import Refused
+from server.child.media import parts, probe
+from server.child.media.parts import Part
+from server.child.process.job_failed import JobFailed
+from server.child.process.log import Log
+from server.core.jobs import Job
+
+_FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m", "rtmp")
+_SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and share of all: a larger gap is no rounding error
+_READING: Final = {"avi": ("-fflags", "+genpts")}  # AVI has no timestamps (PTS); other containers need them
+
+
+class Fetching:
+    """Raises `Refused` if it fails before anything usable of a stream has come, `BrokeOff` if after."""
+
+    def __init__(self, engine: Engine, job: Job, log: Log) -> None:
+        self._engine = engine
+        self._job = job
+        self._log = log
+
+    def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        """Fetch the stream to `path`; `hook` gets yt-dlp's progress dicts.
+
+        A stream shorter than its page announces is fetched once more, unless the stream itself says that
+        this is all of it, then taken as it is: pages may be wrong.
+        """
+        if not parts.is_laid_aside(path):
+            part = self._fetch_once(stream, path, hook)
+            if self._job.accept_gaps or not _is_short(part, stream.get("duration")):
+                return part
+            if self._is_all_there_is(part, stream):
+                self._log.write(f"{part.media.duration} s are all of it: {stream['duration']} s is wrong")
+                return part
+            self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
+            parts.lay_aside(path)
+        part = self._fetch_once_more(stream, path, hook)
+        if _is_short(part, stream.get("duration")):
+            has, announced = part.media.duration, stream["duration"]
+            self._log.write(f"the source has {has} s, although it announces {announced} s")
+        return part
+
+    def _is_all_there_is(self, part: Part, stream: Mapping[str, Any]) -> bool:
+        """Whether the stream is no longer than `part` by its own index, its manifest, or its source."""
+        if not part.plain:
+            length = broadcasts.length_of(self._engine, stream)
+            return length is not None and not _is_short(part, length)
+        return probe.has_index(part.path) or ranges.ends_at(self._engine, stream, part.path.stat().st_size)
+
+    def _fetch_once_more(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        """Fetch what is laid aside anew; if that fails, it is kept."""
+        try:
+            part = self._fetch_once(stream, path, hook)
+        except (YoutubeDLError, BrokeOff, JobFailed, Refused) as error:
+            self._log.write(f"what has come is kept: {error}")
+            parts.take_back(path)
+            return self._inspect(path, stream)
+        parts.drop(parts.aside_of(path))
+        return part
+
+    def _fetch_once(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
+        self._engine.on_progress = hook
+        try:
+            done, _ = self._engine.dl(str(path), by_ffmpeg.by_ffmpeg(stream))
+        except YoutubeDLError as error:
+            if parts.has_begun(path):
+                raise BrokeOff(str(error)) from error
+            raise Refused(stream) from error
+        if not done:
+            raise JobFailed("incomplete", "yt-dlp gave up without a word")
+        parts.vouch_for(path)
+        try:
+            return self._inspect(path, stream)
+        except JobFailed as error:
+            if error.code != "no_media":
+                raise
+            parts.drop(path)  # else the next attempt would find it whole, and never ask the source again
+            raise Refused(stream) from error
+
+    def _inspect(self, path: Path, stream: Mapping[str, Any]) -> Part:
+        plain = is_plain(stream)
+        if plain and probe.is_cut_off(path):  # sources may send no length, or a wrong one
+            parts.back_to_unfinished(path)
+            raise JobFailed("incomplete", "the source ended before the file did")
+        need_rate = bool(self._job.wishes.audio_quality)
+        seen = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
+        return Part(path, seen, plain, _READING.get(seen.container, ()))
+
+
+def _is_short(part: Part, announced: float | None) -> bool:
+    """Whether clearly less has come than was announced, in seconds."""
+    has = part.media.duration
+    if not (has and announced):
+        return False
+    return bool(announced - has > max(_SHORT, _SHORT_SHARE * announced))
+
+
+def is_plain(stream: Mapping[str, Any]) -> bool:
+    """Whether the stream comes as one file, not in fragments, by yt-dlp's protocol and container names."""
+    names = f"{stream.get('protocol')} {stream.get('container')}"
+    return not any(sign in names for sign in _FRAGMENTED)

@@ -1,0 +1,264 @@
+"""Decides which tasks get a job: as many of a host as `max_per_host` allows, by priority and then number.
+
+A task has a job (`tasks.job_id`) from its admission to the end of its attempt. So a host's jobs are its
+occupied places, and a task without a job costs the workers nothing. Everything here runs in the caller's
+transaction: a new job is committed together with the change that made room for it.
+
+The engine runs jobs of equal priority in the order in which they were made. So no task gets a job while an
+older one of the same priority, for which there is room, lacks one. Nodes admit one after the other: each
+holds the lock `ADMIT` to the end of its transaction. Lock order, against deadlocks: rows and the writer's
+`ADD` first, then `ADMIT`; whoever holds `ADMIT` waits for nothing more.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from itertools import takewhile
+from typing import NamedTuple
+
+from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of
+from server.core.models import Stage, Task, TaskStatus
+from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
+from server.tasks.patience import MAX_RETRY_AFTER
+
+AT_ONCE = 500  # jobs in one transaction; the other tasks wait for the next one that admits
+CLOCKS_DIFFER = 5.0  # seconds by which a node's estimate of the database's clock may be wrong
+
+_LOCK = "SELECT pg_advisory_xact_lock(%s, %s)"
+# A withdrawn task is left to the action that withdrew it; after ten seconds that action counts as dead.
+_WAITS = """
+    stage = 'queued' AND job_id IS NULL AND NOT removed
+        AND (withdrawn_at IS NULL OR withdrawn_at < now() - interval '10 s')"""
+# Has a row if any task lacks a job: for want of room, or since nobody has given it one yet.
+ANY_WAITING = f"SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1"  # noqa: S608
+_MAY_NOT_BEGIN = f"SELECT 1 FROM pauses UNION ALL (SELECT 1 FROM tasks WHERE {_WAITS} LIMIT 1)"  # noqa: S608
+# A task may begin at the `not_before` of its status, but its wait is capped at its delay, counted from now:
+# after the database's clock was set back, or after a failover, it would otherwise wait for as long as the
+# clocks differ. A scheduled task waits for its moment, without a cap.
+_IS_DUE = "coalesce(at <= now() OR at > latest + make_interval(secs => %(differ)s), true)"
+_NEXT_OF_ALL = f"""
+    SELECT number, task_id, priority, node, CASE WHEN at IS NOT NULL THEN least(at, latest) END AS begins
+    FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
+    WHERE {_WAITS} AND NOT EXISTS (SELECT FROM pauses)
+    ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
+# The hosts whose tasks are looked at: those given, or all of which tasks wait, each found by one step in an
+# index, if all are asked for or there is a backlog.
+_HOSTS = """
+    all_hosts AS MATERIALIZED (SELECT %(all)s OR EXISTS (SELECT FROM backlog) AS are_meant),
+    waiting(host) AS (
+        (SELECT host FROM tasks
+         WHERE stage = 'queued' AND job_id IS NULL AND NOT removed AND (SELECT are_meant FROM all_hosts)
+         ORDER BY host LIMIT 1)
+        UNION ALL
+        SELECT (SELECT tasks.host FROM tasks
+                WHERE stage = 'queued' AND job_id IS NULL AND NOT removed AND tasks.host > waiting.host
+                ORDER BY tasks.host LIMIT 1)
+        FROM waiting WHERE waiting.host IS NOT NULL
+    ),
+    hosts AS MATERIALIZED (
+        SELECT host, (SELECT count(*) FROM (
+            SELECT FROM tasks WHERE tasks.host = given.host AND job_id IS NOT NULL LIMIT %(per_host)s
+        ) AS admitted) AS taken
+        FROM (SELECT host FROM waiting WHERE host IS NOT NULL
+              UNION ALL
+              SELECT host COLLATE "C" FROM unnest(%(hosts)s::text[]) AS host
+              WHERE NOT (SELECT are_meant FROM all_hosts)) AS given
+    )"""
+# BETWEEN: said as an equation, the database may take the order from an index of the tasks of all hosts, and
+# look for this one's in all of them. So only `tasks_not_admitted` has the order.
+_OF_HOST = "tasks.host BETWEEN hosts.host AND hosts.host"
+_NEXT_OF_HOSTS = f"""
+    SELECT next.* FROM hosts CROSS JOIN LATERAL (
+        SELECT number, task_id, priority, node, CASE WHEN at IS NOT NULL THEN least(at, latest) END AS begins
+        FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
+        WHERE {_OF_HOST} AND {_WAITS} AND {_IS_DUE}
+        ORDER BY tasks.host, priority DESC, number LIMIT greatest(%(per_host)s - hosts.taken, 0)) AS next
+    WHERE NOT EXISTS (SELECT FROM pauses)
+    ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
+# SKIP LOCKED: to wait here for the transaction that changes a row could deadlock, as that one will want
+# `ADMIT`. The row is told to be not ours, and ends what is admitted: nothing after it must overtake it.
+# `stage || ''`: the rows are found by their numbers, and not through an index of all that wait.
+_TAKE = """
+    ours AS (
+        SELECT number FROM tasks WHERE number = ANY(ARRAY(SELECT number FROM next))
+            AND stage || '' = 'queued' AND job_id IS NULL AND NOT removed
+        FOR UPDATE SKIP LOCKED
+    )
+    SELECT number, task_id, priority, begins,
+        (SELECT node_id FROM nodes WHERE node_id = next.node AND NOT low AND 'worker' = ANY(roles)
+            AND heartbeat_at > now() - make_interval(secs => %(alive)s)),
+        ours.number IS NOT NULL
+    FROM next LEFT JOIN ours USING (number)"""
+_IN_ORDER = "ORDER BY priority DESC, number"
+# The next task of each host whose places were all taken before.
+_HELD_UP = f"""
+    SELECT head.number, head.task_id, head.priority, NULL, NULL, NULL FROM hosts CROSS JOIN LATERAL (
+        SELECT number, task_id, priority FROM tasks CROSS JOIN LATERAL due(status, %(longest)s) AS due
+        WHERE {_OF_HOST} AND stage = 'queued' AND job_id IS NULL AND NOT removed
+          AND withdrawn_at IS NULL AND {_IS_DUE}
+        ORDER BY tasks.host, priority DESC, number LIMIT 1) AS head
+    WHERE %(all)s AND hosts.taken >= %(per_host)s AND NOT EXISTS (SELECT FROM pauses)"""  # noqa: S608
+_ADMIT_ANY = f"WITH next AS MATERIALIZED ({_NEXT_OF_ALL}), {_TAKE} {_IN_ORDER}"
+_ADMIT = f"""
+    WITH RECURSIVE {_HOSTS}, next AS MATERIALIZED ({_NEXT_OF_HOSTS}), {_TAKE}
+    UNION ALL {_HELD_UP} {_IN_ORDER}"""
+_ADMITTED = """
+    UPDATE tasks SET job_id = job
+    FROM unnest(%s::text[], %s::bigint[]) AS made(id, job) WHERE task_id = id"""
+# Their new status is stored, so the withdrawal is over: they may be admitted again. But that a host is busy
+# may be recorded after a withdrawal, and does not end it.
+_KEPT = """
+    UPDATE tasks SET withdrawn_at = NULL WHERE task_id = ANY(%s) AND withdrawn_at IS NOT NULL
+      AND coalesce(status::json ->> 'waiting', '') <> 'host_busy'"""
+# Only jobs that have not begun: after that the priority no longer matters.
+_DROP_OUTDATED = """
+    WITH gone AS (
+        DELETE FROM procrastinate_jobs AS jobs USING tasks
+        WHERE jobs.id = tasks.job_id AND task_id = ANY(%s) AND stage = 'queued'
+            AND jobs.status = 'todo' AND jobs.priority <> tasks.priority
+        RETURNING jobs.id
+    )
+    UPDATE tasks SET job_id = NULL FROM gone WHERE job_id = gone.id"""
+_PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
+# The last in the queue first: if this ends halfway, those that have jobs are still the first.
+_TAKE_BACK = """
+    WITH last AS (
+        SELECT task_id, jobs.id FROM tasks JOIN procrastinate_jobs AS jobs ON jobs.id = job_id
+        WHERE jobs.status = 'todo' AND EXISTS (SELECT FROM pauses)
+        ORDER BY jobs.priority, jobs.id DESC LIMIT %s FOR UPDATE OF tasks SKIP LOCKED
+    ), gone AS (
+        DELETE FROM procrastinate_jobs AS jobs USING last
+        WHERE jobs.id = last.id AND jobs.status = 'todo' RETURNING jobs.id
+    )
+    UPDATE tasks SET job_id = NULL FROM last JOIN gone USING (id) WHERE tasks.task_id = last.task_id"""
+_RESUME = "DELETE FROM pauses"
+_FALL_BEHIND = "INSERT INTO backlog VALUES ('all') ON CONFLICT DO NOTHING"
+_CATCH_UP = "DELETE FROM backlog"
+
+Waiting = tuple[str, int, datetime | None, str | None]  # id, priority, not before, node
+
+
+class Admitted(NamedTuple):
+    """`are_more`: there may be room for more tasks than one transaction admits. `held_up`: the next task of
+    each host whose places were all taken, if all hosts were looked at.
+    """
+
+    are_more: bool
+    held_up: list[str]
+
+
+class Admission:
+    """`max_per_host` holds over all nodes; 0: no limit.
+
+    A task goes back to the node that has its partial files, if that node's disk has room and its heartbeat is
+    at most `node_alive` seconds old; 0: all nodes share the partial files.
+    """
+
+    def __init__(self, jobs: JobManager, max_per_host: int, node_alive: float = 0) -> None:
+        self._jobs = jobs
+        self.max_per_host = max_per_host
+        self._values = {
+            "per_host": max_per_host,
+            "alive": node_alive,
+            "longest": MAX_RETRY_AFTER,
+            "differ": CLOCKS_DIFFER,
+            "at_once": AT_ONCE,
+        }
+
+    async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
+        """Make the jobs of new tasks before their rows, where hosts have no limit: each row is written once.
+
+        Return the job's number for each task, None for one that has no job yet.
+        """
+        may_begin = [task.status for task in tasks if self._begins_at_once(task.status)]
+        if may_begin and await _rows(db, _MAY_NOT_BEGIN):
+            may_begin = []
+        waiting: list[Waiting] = [(status.task_id, status.priority, None, None) for status in may_begin]
+        made = dict(zip((status.task_id for status in may_begin), await self._make(db, waiting), strict=True))
+        return [made.get(task.status.task_id) for task in tasks]
+
+    def _begins_at_once(self, status: TaskStatus) -> bool:
+        return not self.max_per_host and status.stage is Stage.QUEUED and status.not_before is None
+
+    async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
+        """Adjust the jobs to a change after which tasks of `hosts` are queued; `changed` are the ids of those
+        tasks that are not new.
+        """
+        if changed:
+            await db.execute(_KEPT, (list(changed),))
+            await db.execute(_DROP_OUTDATED, (list(changed),))
+        await self.admit(db, hosts)
+
+    async def admit(self, db: AsyncConnection, hosts: Collection[str]) -> None:
+        """Give jobs to waiting tasks while there is room, to `AT_ONCE` at most: to those of `hosts`, but to
+        those of all hosts if these have no limit, or if there is a backlog.
+        """
+        if hosts:
+            await self._admit(db, hosts=list(hosts), all=False)
+
+    async def admit_all(self, db: AsyncConnection) -> Admitted:
+        """Like `admit`, for the tasks of all hosts."""
+        return await self._admit(db, hosts=[], all=True)
+
+    async def _admit(self, db: AsyncConnection, **which: object) -> Admitted:
+        if not self.max_per_host and not await _rows(db, ANY_WAITING):
+            return Admitted(are_more=False, held_up=[])
+        await db.execute(_LOCK, (OURS, ADMIT))
+        # Without a limit a job may come early: the engine holds it until its time.
+        sql = _ADMIT if self.max_per_host else _ADMIT_ANY
+        found = await (await db.execute(sql.encode(), self._values | which)).fetchall()
+        held_up = [task_id for _, task_id, *_, is_ours in found if is_ours is None]
+        room = [(*task, is_ours) for _, *task, is_ours in found if is_ours is not None]
+        ours = list(takewhile(lambda row: row[-1], room))
+        if ours:
+            jobs = await self._make(db, [(*task,) for *task, _ in ours])
+            await db.execute(_ADMITTED, ([task_id for task_id, *_ in ours], jobs))
+        are_all = len(ours) == len(room) < AT_ONCE
+        if self.max_per_host and (which["all"] or not are_all):
+            await db.execute(_CATCH_UP if are_all else _FALL_BEHIND)
+        return Admitted(len(ours) == AT_ONCE, held_up)
+
+    async def pause(self, db: AsyncConnection) -> None:
+        """Give no task a job until `resume`."""
+        # After that nobody is left who has not seen the pause, and has yet to give a job.
+        await db.execute(_LOCK, (OURS, ADD))
+        await db.execute(_LOCK, (OURS, ADMIT))
+        await db.execute(_PAUSE)
+
+    async def take_back(self, db: AsyncConnection) -> bool:
+        """Delete some jobs that have not begun, while the queue is paused; return whether there were any."""
+        return (await db.execute(_TAKE_BACK, (AT_ONCE,))).rowcount > 0
+
+    async def resume(self, db: AsyncConnection) -> None:
+        """End the pause. Those who wait get their jobs by `admit_all`, and by whoever admits anybody."""
+        await db.execute(_LOCK, (OURS, ADMIT))  # or one who still saw the pause might end the backlog
+        await db.execute(_RESUME)
+        await db.execute(_FALL_BEHIND)
+
+    async def _make(self, db: AsyncConnection, waiting: Sequence[Waiting]) -> list[int]:
+        """Make the jobs; return their numbers, in the order of `waiting`."""
+        if not waiting:
+            return []
+        wanted = [_job(*one) for one in waiting]
+        made = await self._jobs.batch_defer_jobs_async(jobs=wanted, connection=db)
+        return [job.id for job in made if job.id is not None]
+
+
+async def _rows(db: AsyncConnection, sql: str) -> list[TupleRow]:
+    return await (await db.execute(sql.encode(), prepare=True)).fetchall()
+
+
+def _job(task_id: str, priority: int, not_before: datetime | None, node: str | None) -> Job:
+    return Job(
+        queue=queue_of(node) if node else DOWNLOADS,
+        lock=task_id,  # one job at a time: no attempt begins while the one before still ends
+        queueing_lock=None,
+        task_name=DOWNLOAD,
+        task_kwargs={"task_id": task_id},
+        priority=priority,
+        scheduled_at=not_before,
+    )

@@ -1,0 +1,144 @@
+"""The engine: procrastinate, which hands jobs to workers, one job for each task that may begin.
+
+A task's job is made in the transaction that admits the task (see `admission`), is run by one worker, and is
+deleted at the end of the attempt. The state of a task is stored in `tasks` alone.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from server.cluster.database import Database
+from server.core.errors import StoreUnavailable
+from server.storage.postgresql.connection import ALWAYS, OUTAGE, SETTINGS
+from server.storage.postgresql.link import LETS_GO
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DOWNLOADS = "downloads"  # the queue of jobs that any worker may run
+DOWNLOAD = "download"  # the engine's task (a kind of job), which makes one attempt of a task of ours
+WISHES = "clipwire_wishes"  # the channel that tells workers to look for recordings to finish
+NEVER = 86_400  # seconds without a heartbeat after which the engine forgets a worker; `sweeper` is faster
+AGAIN = 0.5  # seconds between tries to reach the database
+
+Heard = Callable[[], None]
+
+
+class Shared(AsyncConnectionPool):
+    """The engine's pool, which lends connections of `Database`. The engine opens one more, to listen on."""
+
+    def __init__(self, database: Database) -> None:
+        # The engine passes `autocommit` itself when it connects; twice is an error.
+        settings = {name: value for name, value in ALWAYS.items() if name != "autocommit"}
+        super().__init__(database.url, kwargs=settings, open=False)
+        self._database = database
+
+    @asynccontextmanager
+    async def connection(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - a pool's
+    ) -> AsyncIterator[AsyncConnection]:
+        async with self._database.connection() as db:
+            yield db
+
+
+class PatientConnector(PsycopgConnector):
+    """Retries while the database is away: otherwise procrastinate's worker and its jobs would end."""
+
+    def __init__(self, heard: Heard, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._heard = heard
+
+    async def execute_query_async(self, query: Any, **arguments: Any) -> None:
+        try:
+            await _patiently(lambda: super(PatientConnector, self).execute_query_async(query, **arguments))
+        except ConnectorException as exc:
+            if not isinstance(exc.__cause__, psycopg.errors.RaiseException):
+                raise
+            # A worker that was taken for dead ends its job, which is gone: the task has a new one.
+            log.info("the engine refuses what comes too late: %s", exc.__cause__.diag.message_primary)
+
+    async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
+        return await _patiently(
+            lambda: super(PatientConnector, self).execute_query_one_async(query, **arguments)
+        )
+
+    async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
+        return await _patiently(
+            lambda: super(PatientConnector, self).execute_query_all_async(query, **arguments)
+        )
+
+    async def execute_query_all_async_with_connection(
+        self, connection: AsyncConnection, query: Any, **arguments: Any
+    ) -> list[dict[str, Any]]:
+        work = super().execute_query_all_async_with_connection
+        with _unwrapped():
+            found: list[dict[str, Any]] = await work(connection, query, **arguments)
+        return found
+
+    async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        """Listen to `WISHES` on the engine's connection as well, which saves another one."""
+
+        async def sort(*, channel: str, payload: str) -> None:
+            if channel == WISHES:
+                self._heard()
+            else:
+                await on_notification(channel=channel, payload=payload)
+
+        everything = [*channels, WISHES]
+        await _patiently(lambda: super(PatientConnector, self).listen_notify(sort, everything))
+
+
+def queue_of(node_id: str) -> str:
+    """The queue of jobs that only this node should run, as it has their partial files."""
+    return f"node-{node_id}"
+
+
+def new_app(url: str, heard: Heard = lambda: None) -> App:
+    """Open it with `Shared`. `heard` is called for each notification on `WISHES`, while a worker runs."""
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    return App(connector=PatientConnector(heard, conninfo=url, configure=_configure))
+
+
+def register(app: App, download: Callable[..., Awaitable[None]]) -> None:
+    """Have `download(context, task_id)` called with each job."""
+    app.task(name=DOWNLOAD, queue=DOWNLOADS, pass_context=True)(download)
+
+
+async def _configure(db: AsyncConnection) -> None:
+    await db.set_autocommit(True)
+    await db.execute("; ".join(f"SET {setting}" for setting in (*SETTINGS, *LETS_GO)).encode())
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise psycopg's own errors in the caller's transaction: the caller handles those, not the engine's."""
+    try:
+        yield
+    except ConnectorException as exc:
+        if isinstance(exc.__cause__, (*OUTAGE, psycopg.InterfaceError)):
+            raise exc.__cause__ from None
+        raise
+
+
+async def _patiently(query: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await query()
+        except ConnectorException as exc:
+            if not isinstance(exc.__cause__, OUTAGE):
+                raise
+            log.info("the engine waits for the database: %s", exc.__cause__)
+        except StoreUnavailable as exc:
+            log.info("the engine waits for a connection: %s", exc.__cause__ or exc)
+        await asyncio.sleep(AGAIN)

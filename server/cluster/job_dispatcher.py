@@ -1,0 +1,129 @@
+"""The `Dispatcher` of a cluster: what a task's worker is asked to do is asked through the database.
+
+A waiting task gets its job in the transaction that made it wait, so there is nothing to submit. `withdraw`
+has the job ended by whichever worker runs it, and polls until the job is gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from server.cluster.admission import Admission
+from server.cluster.database import Database
+from server.cluster.engine import WISHES
+from server.cluster.supervisor import Supervisor
+from server.cluster.worker import Jobs
+from server.core.errors import StoreUnavailable, WorkerSilent
+from server.core.models import Task
+from server.storage.postgresql.announcing import QueueChanged, announce
+
+log = logging.getLogger(__name__)
+
+WITHIN = 2.0  # seconds that a worker has to end a job
+FIRST_LOOK, LAST_LOOK = 0.005, 0.1  # seconds between looks whether a job is gone
+LATER = 0.1  # the pause between two looks, as a part of the time waited so far
+
+_JOBS = "SELECT task_id, job_id, host FROM tasks WHERE task_id = ANY(%s) ORDER BY task_id FOR UPDATE"
+_DROP = "DELETE FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'todo'"
+# Until a new status is recorded (or ten seconds have passed) nobody admits these tasks again.
+_WITHDRAWN = "UPDATE tasks SET job_id = NULL, withdrawn_at = now() WHERE task_id = ANY(%s)"
+_ABORT = """
+    SELECT id, procrastinate_cancel_job_v1(id, true, false) FROM procrastinate_jobs
+    WHERE id = ANY(%s) AND status = 'doing'"""
+_ARE_DOING = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%s) AND status = 'doing'"
+_FINISH = "UPDATE tasks SET finish_asked = true WHERE task_id = %s AND job_id IS NOT NULL RETURNING job_id"
+
+
+class SharedDispatcher:
+    """`supervisor` and `ours`, its jobs, are those of this node if it is a worker."""
+
+    def __init__(
+        self,
+        database: Database,
+        admission: Admission,
+        supervisor: Supervisor | None,
+        ours: Jobs | None,
+    ) -> None:
+        self._database = database
+        self._admission = admission
+        self._supervisor = supervisor
+        self._ours = ours
+
+    def submit(self, task: Task) -> None:
+        """Nothing to do: the transaction that stored the task has admitted it, if there was room."""
+
+    async def withdraw(self, *task_ids: str) -> None:
+        """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""
+        while job_ids := await self._take(task_ids):
+            if not await self._are_gone(job_ids, WITHIN):
+                raise WorkerSilent
+
+    async def finish(self, task_id: str) -> None:
+        async with self._database.transaction() as db:
+            rows = await (await db.execute(_FINISH, (task_id,))).fetchall()
+            if rows:
+                await db.execute("SELECT pg_notify(%s, '')", (WISHES,))
+        await self._are_gone([job_id for (job_id,) in rows], None)
+
+    def running(self) -> list[str]:
+        return self._ours.running() if self._ours else []
+
+    def hold(self) -> None:
+        if self._supervisor:
+            self._supervisor.hold()
+
+    def release(self) -> None:
+        if self._supervisor:
+            self._supervisor.release()
+
+    async def pause(self) -> None:
+        async with self._database.transaction() as db:
+            await self._admission.pause(db)
+            await announce(db, "", [QueueChanged()])
+        with suppress(StoreUnavailable):  # the pause is stored: a worker that gets a job gives it back
+            while await self._take_back_some():
+                pass
+
+    async def _take_back_some(self) -> bool:
+        async with self._database.transaction() as db:
+            return await self._admission.take_back(db)
+
+    async def resume(self) -> None:
+        async with self._database.transaction() as db:
+            await self._admission.resume(db)
+            await announce(db, "", [QueueChanged()])
+        with suppress(StoreUnavailable):  # the pause has ended; a sweeper admits the tasks that are left
+            async with self._database.transaction() as db:
+                await self._admission.admit_all(db)
+
+    async def is_paused(self) -> bool:
+        return bool(await self._database.rows("SELECT queue FROM pauses"))
+
+    async def drain(self) -> None:
+        if self._supervisor:
+            await self._supervisor.drain()
+
+    async def _take(self, task_ids: Sequence[str]) -> list[int]:
+        """Delete the jobs that have not begun; ask for the end of the others, and return their numbers."""
+        async with self._database.transaction() as db:
+            found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
+            jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}
+            await db.execute(_DROP, (list(jobs),))
+            doing = [job_id for job_id, _ in await (await db.execute(_ABORT, (list(jobs),))).fetchall()]
+            run = {jobs[job_id] for job_id in doing}
+            await db.execute(_WITHDRAWN, ([task_id for task_id, *_ in found if task_id not in run],))
+            await self._admission.admit(
+                db, sorted({host for task_id, _, host in found if task_id not in run})
+            )
+            return doing
+
+    async def _are_gone(self, job_ids: Sequence[int], within: float | None) -> bool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while await self._database.rows(_ARE_DOING, list(job_ids)):
+            waited = loop.time() - began
+            if within is not None and waited >= within:
+                return False
+            await asyncio.sleep(min(max(FIRST_LOOK, LATER * waited), LAST_LOOK))
+        return True

@@ -1,0 +1,70 @@
+"""Deletes partial files and logs on this machine of tasks that other nodes have removed or completed.
+
+Announcements of removals are acted on at once. As an announcement may be missed, and a task's completion on
+another node is not acted on, the directories are also searched now and then.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from server.core.errors import StoreUnavailable
+from server.files.orphans import Known, Sweep, Swept
+from server.files.workplace import LocalWorkplace
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 60.0  # seconds
+AGAIN = 1.0  # seconds before the next try, while a child of this node still works on a removed task
+
+
+class Leftovers:
+    """For nodes whose partial files no other node sees."""
+
+    def __init__(self, workplace: LocalWorkplace, files: Swept, tasks: Known) -> None:
+        self._workplace = workplace
+        self._sweep = Sweep(files, workplace, tasks)
+        self._removed: set[str] = set()
+        self._missed = False
+        self._look_at = time.monotonic() + LOOK_EVERY
+        self._wake = asyncio.Event()
+
+    def removed(self, task_id: str) -> None:
+        """Some node has removed the task."""
+        self._removed.add(task_id)
+        self._wake.set()
+
+    def missed(self) -> None:
+        """Announcements of removals may have been missed."""
+        self._missed = True
+        self._wake.set()
+
+    async def clear(self) -> None:
+        """Delete what is left over, again and again; never returns."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN if self._removed else LOOK_EVERY):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._clear_removed()
+                await self._look_through()
+            except StoreUnavailable as exc:
+                log.warning("what others have removed is looked for later: %s", exc.__cause__ or exc)
+            except Exception:
+                log.exception("what others have removed could not be cleared away")
+
+    async def _clear_removed(self) -> None:
+        for task_id in list(self._removed):
+            if await asyncio.to_thread(self._workplace.remove_unused, task_id):
+                self._removed.discard(task_id)
+
+    async def _look_through(self) -> None:
+        """Search the partial files; the logs, as many as tasks, only if announcements may be missing."""
+        now = time.monotonic()
+        if not self._missed and now < self._look_at:
+            return
+        missed, self._missed, self._look_at = self._missed, False, now + LOOK_EVERY
+        works, logs = self._workplace.works, self._workplace.logs
+        await self._sweep.through(*((works, logs) if missed else (works,)))

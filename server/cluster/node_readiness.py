@@ -1,0 +1,54 @@
+"""Whether a node is ready: what it needs, by its roles, and what it knows of the other nodes."""
+
+import time
+from dataclasses import replace
+
+from server.cluster.nodes import Node, Nodes
+from server.cluster.relay import Relay
+from server.core.clock import Clock
+from server.tasks.readiness import Check, Readiness, Said
+
+SILENCE = 10.0  # seconds without a sign of life, after which the check of the listener fails
+CLOCK_OFF = 2.0  # seconds that the machine's clock may differ from the database's
+OF_WORKERS = ("disk", "ffmpeg", "fork_server")  # checks that a node without downloads only reports
+
+
+class SharedReadiness:
+    """The checks of `own` and of the listener, and those of the cluster, which are only reported."""
+
+    def __init__(self, own: Readiness, nodes: Nodes, me: Node, relay: Relay, clock: Clock) -> None:
+        self._own = own
+        self._nodes = nodes
+        self._me = me
+        self._relay = relay
+        self._clock = clock
+
+    async def checks(self) -> list[Check]:
+        own = await self._own.checks()
+        if not self._me.is_worker:
+            # Finished files are in the data directory, or in a bucket.
+            spared = OF_WORKERS if self._me.folder else ("data_dir", *OF_WORKERS)
+            own = [replace(check, needed=False) if check.name in spared else check for check in own]
+        return [*own, self._listener(), self._workers(), self._settings(), self._own_clock()]
+
+    def _listener(self) -> Check:
+        silence = self._relay.silence
+        return Check("listener", silence < SILENCE, Said("listener", {"seconds": round(silence)}))
+
+    def _workers(self) -> Check:
+        count = len(self._nodes.workers)
+        detail = Said("workers", {"count": count}) if count else Said("no_worker")
+        return Check("workers", count > 0, detail, needed=False)
+
+    def _settings(self) -> Check:
+        differences = self._nodes.differences(self._me)
+        said = Said("other_settings", {"differences": differences}) if differences else Said("same_settings")
+        return Check("settings", not differences, said, needed=False)
+
+    def _own_clock(self) -> Check:
+        """Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong."""
+        ahead = time.time() - self._clock.now().timestamp()
+        if abs(ahead) <= CLOCK_OFF:
+            return Check("clock", ok=True, detail=Said("clock"), needed=False)
+        detail = Said("clock_ahead" if ahead > 0 else "clock_behind", {"seconds": round(abs(ahead))})
+        return Check("clock", ok=False, detail=detail, needed=False)

@@ -1,0 +1,184 @@
+"""The table of nodes: each node writes a row about itself, with a heartbeat.
+
+A node whose heartbeat is older than `lost_after` seconds counts as dead.
+"""
+
+import json
+import logging
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from hashlib import blake2b, scrypt
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from server.cluster.database import Database
+from server.settings import Role, Settings
+
+log = logging.getLogger(__name__)
+
+FILES = "storage.files"
+SHARED = (
+    "server.base_path",
+    "server.language",
+    "server.tokens",
+    "server.allowed_origins",
+    FILES,
+    "storage.redirect_downloads",
+    "downloads.max_per_host",
+    "downloads.max_queued",
+    "downloads.max_playlist",
+    "downloads.max_filesize",
+    "downloads.retention_hours",
+    "downloads.stall_timeout",
+    "downloads.retries",
+    "downloads.patience",
+    "downloads.rate_limit",
+    "downloads.rate_windows",
+    "downloads.time_zone",
+    "downloads.proxy",
+    "downloads.cookies",
+    "downloads.extractor_args",
+    "downloads.sponsorblock_api",
+    "downloads.allowed_private_hosts",
+    "workers.heartbeat",  # one that is slower than other nodes expect would look like a death
+    "workers.lost_after",
+    "presets",
+)
+"""What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
+SECRET = ("server.tokens", "downloads.proxy", "downloads.extractor_args")
+
+# Returns the other live nodes: what this statement writes it does not read.
+_TELL = """
+    WITH me AS (
+        INSERT INTO nodes (node_id, roles, running, low, folder, settings) VALUES (%s, %s, %s, %s, %s, %s)
+        ON CONFLICT (node_id) DO UPDATE SET heartbeat_at = now(), roles = excluded.roles,
+            running = excluded.running, low = excluded.low, folder = excluded.folder,
+            settings = excluded.settings
+        RETURNING node_id
+    )
+    SELECT node_id, roles, running, low, folder, settings FROM nodes
+    WHERE heartbeat_at > now() - make_interval(secs => %s) AND node_id NOT IN (SELECT node_id FROM me)"""
+_LEAVE = "DELETE FROM nodes WHERE node_id = %s RETURNING node_id"
+
+
+class SetUp(BaseModel):
+    """How a node is set up: the name of its machine, and a digest of each of the `SHARED` settings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    machine: str
+    settings: dict[str, str]
+
+    @classmethod
+    def by(cls, settings: Settings) -> Self:
+        """Takes some tenths of a second where there are secrets."""
+        digests = {name: _digest(name, _value(settings, name)) for name in SHARED}
+        return cls(machine=socket.gethostname(), settings=digests)
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """None for a node of a release that tells something else."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+    def differing(self, other: Self) -> list[str]:
+        """The settings of which both tell, and which are not the same."""
+        return [
+            name for name in self.settings if other.settings.get(name, "") not in ("", self.settings[name])
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`folder` is the id of the folder of its finished files, None for a bucket."""
+
+    node_id: str
+    roles: tuple[Role, ...]
+    running: int
+    low: bool
+    folder: str | None
+    set_up: SetUp | None
+
+    @property
+    def machine(self) -> str:
+        return self.set_up.machine if self.set_up else self.node_id
+
+    @property
+    def is_worker(self) -> bool:
+        return "worker" in self.roles
+
+
+class Nodes:
+    """The live nodes, this one among them, as they were at the last `tell`."""
+
+    def __init__(self, database: Database, lost_after: float) -> None:
+        self._database = database
+        self._lost_after = lost_after
+        self.live: list[Node] = []
+
+    async def tell(self, me: Node) -> None:
+        """Write this node's row, and read those of the live nodes. Raises `StoreUnavailable`."""
+        text = me.set_up.model_dump_json() if me.set_up else ""
+        values = (me.node_id, list(me.roles), me.running, me.low, me.folder, text)
+        others = await self._database.rows(_TELL, *values, self._lost_after)
+        told = ((node_id, tuple(roles), *rest, SetUp.read(text)) for node_id, roles, *rest, text in others)
+        self.live = [me, *(Node(*values) for values in told)]
+
+    async def leave(self, node_id: str) -> None:
+        await self._database.rows(_LEAVE, node_id)
+
+    @property
+    def workers(self) -> list[Node]:
+        return [node for node in self.live if node.is_worker]
+
+    def all_low(self) -> bool:
+        """Whether no worker has room for another download."""
+        return bool(self.workers) and all(node.low for node in self.workers)
+
+    def share(self, me: Node, limit: int) -> int:
+        """This node's part of `limit`, the rate of all nodes, in proportion to the downloads it runs."""
+        elsewhere = sum(node.running for node in self.live if node.node_id != me.node_id)
+        return max(1, limit * max(1, me.running) // (elsewhere + max(1, me.running)))
+
+    def in_another_folder(self, me: Node) -> list[str]:
+        """The machines of nodes whose finished files this one does not see, or that do not see its own."""
+        return _machines(node for node in self.live if node.folder != me.folder)
+
+    def with_other_files(self, me: Node) -> list[str]:
+        """The machines of nodes whose `storage.files` is another one."""
+        return _machines(node for node, names in self._set_up_otherwise(me) if FILES in names)
+
+    def differences(self, me: Node) -> str:
+        """Which of the `SHARED` settings of other nodes differ from this node's, and on which machines."""
+        found = sorted({(node.machine, *names) for node, names in self._set_up_otherwise(me)})
+        return "; ".join(f"{', '.join(names)} on {machine}" for machine, *names in found)
+
+    def _set_up_otherwise(self, me: Node) -> list[tuple[Node, Sequence[str]]]:
+        found = [(node, me.set_up.differing(node.set_up)) for node in self.live if me.set_up and node.set_up]
+        return [(node, names) for node, names in found if names]
+
+
+def _machines(nodes: Iterable[Node]) -> list[str]:
+    return sorted({node.machine for node in nodes})
+
+
+def _value(settings: Settings, name: str) -> Any:
+    if name == "downloads.time_zone" and not settings.downloads.rate_windows:
+        return None  # then it does not matter
+    value: Any = reduce(getattr, name.split("."), settings)
+    if name == "server.tokens":
+        return sorted(token.get_secret_value() for token in settings.server.tokens)
+    return value
+
+
+def _digest(name: str, value: Any) -> str:
+    """Equal for equal values. A secret's is slow to make: who reads the table finds no secret by trying."""
+    text = json.dumps(value, sort_keys=True, default=repr).encode()
+    if name in SECRET and value:
+        return scrypt(text, salt=name.encode(), n=1 << 14, r=8, p=1, dklen=8).hex()
+    return blake2b(text, digest_size=8).hexdigest()

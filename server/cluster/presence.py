@@ -1,0 +1,63 @@
+"""Keeps a node's row up to date, and tells the node's share of the rate limit."""
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from server.cluster.nodes import Node, Nodes
+from server.cluster.worker import Jobs
+from server.settings import Role
+from server.tasks.disk_space import Disk
+
+log = logging.getLogger(__name__)
+
+LOOK_AT_NODES = 2.0  # seconds, at most, between two heartbeats of a node
+
+
+@dataclass(eq=False, slots=True)
+class Presence:
+    """`me` is the part of this node's row that does not change; `jobs`: None if the node is no worker."""
+
+    me: Node
+    nodes: Nodes
+    disk: Disk
+    jobs: Jobs | None
+    _warned_of: str = ""
+
+    async def tell(self) -> None:
+        """Raises `StoreUnavailable`."""
+        await self.nodes.tell(replace(self._now(), roles=self._roles(), low=self._is_low()))
+        self._warn(self.nodes.differences(self.me))
+
+    def share(self, rate: int) -> int:
+        """This node's part of `rate`, by the downloads here now and those elsewhere at the last `tell`."""
+        return self.nodes.share(self._now(), rate)
+
+    def _now(self) -> Node:
+        return replace(self.me, running=len(self.jobs.running()) if self.jobs else 0)
+
+    def _roles(self) -> tuple[Role, ...]:
+        """A draining node takes no more jobs, so it does not tell the others that it is a worker."""
+        draining = self.jobs and self.jobs.draining
+        return tuple(role for role in self.me.roles if role != "worker") if draining else self.me.roles
+
+    def _is_low(self) -> bool:
+        with suppress(OSError):  # it is gone, not full: tasks are accepted, and wait for a worker
+            return self.disk.is_low()
+        return False
+
+    def _warn(self, differences: str) -> None:
+        if differences and differences != self._warned_of:
+            log.warning("settings that all nodes should share are not this node's: %s", differences)
+        self._warned_of = differences
+
+
+class RoomAnywhere(Disk):
+    """The check of room for new tasks: the disk counts as low if those of all workers are low."""
+
+    def __init__(self, own: Disk, nodes: Nodes) -> None:
+        super().__init__(own.directory, own.floor)
+        self._nodes = nodes
+
+    def is_low(self) -> bool:
+        return self._nodes.all_low()

@@ -1,0 +1,236 @@
+"""Tells this node's hub what other nodes have changed.
+
+The relay first listens, then reads all tasks that are watched here, and from then on those that are
+announced: so no change is missed, and `revision` removes the overlap. After a gap in the listening it starts
+over, and whoever watches all tasks is sent away to list them anew: the row of a task that was removed in the
+gap may be gone. An announcement of a task that nobody watches here, or of a revision that was read already,
+needs no query. The other tasks are read by one query at a time, for all that was announced during the query
+before.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+import psycopg
+from psycopg import AsyncConnection, Notify
+
+from server.core.errors import StoreUnavailable
+from server.core.unusable import DatabaseUnusable
+from server.storage.postgresql.announcing import (
+    CHANNEL,
+    Changed,
+    Gone,
+    Hello,
+    LoggedOut,
+    QueueChanged,
+    unpacked,
+)
+from server.storage.postgresql.connection import PLACE, answering, connect, one_line, sever
+from server.storage.postgresql.store import PostgresStore
+from server.tasks.hub import Hub
+
+log = logging.getLogger(__name__)
+
+SILENT = 5.0  # seconds without an announcement, after which the connection is tested
+ANSWER_WITHIN = 2.0  # seconds in which the connection has to answer the test
+AGAIN = 0.5  # seconds before the next try to listen, or to read
+LISTENS_WITHIN = 20.0  # seconds that a start waits for the relay to listen
+HEARD_WITHIN = 0.3  # seconds after which a node repeats an announcement to itself that has not arrived
+SAID = 8  # times, at most
+BATCH = 500  # tasks in one query
+POOLER = "leads through a pooler in transaction mode: use session mode or the server itself"
+
+
+class Removals(Protocol):
+    """Is told of removals by other nodes, also of tasks that nobody watches here."""
+
+    def removed(self, task_id: str) -> None: ...
+
+    def missed(self) -> None:
+        """Removals may have been missed: there was a gap in the listening."""
+        ...
+
+
+@asynccontextmanager
+async def relayed(
+    url: str, store: PostgresStore, hub: Hub, removals: "Removals | None" = None
+) -> AsyncIterator["Relay"]:
+    """Raises `DatabaseUnusable` if this node does not receive its own announcements."""
+    relay = Relay(url, store, hub, removals)
+    tasks = [
+        asyncio.create_task(relay.listen(), name="relay, listening"),
+        asyncio.create_task(relay.read(), name="relay, reading"),
+    ]
+    try:
+        await relay.hear_yourself()
+        yield relay
+    finally:
+        relay.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+class Relay:
+    """`silence` is for how long, in seconds, the connection gave no sign of life, or missed changes could not
+    be read.
+    """
+
+    def __init__(self, url: str, store: PostgresStore, hub: Hub, removals: Removals | None = None) -> None:
+        self._url = url
+        self._store = store
+        self._hub = hub
+        self._removals = removals
+        self._db: AsyncConnection | None = None
+        self._stopping = False
+        self._complained = False
+        self._heard = time.monotonic()
+        self._listens = asyncio.Event()
+        self._said = asyncio.Event()  # set when an announcement of this node has come back
+        self._due: dict[str, int] = {}  # tasks to be read, and the revision expected at least
+        self._read: dict[str, int] = {}  # revisions that were read of watched tasks
+        self._wake = asyncio.Event()
+
+    @property
+    def silence(self) -> float:
+        return time.monotonic() - self._heard
+
+    async def hear_yourself(self) -> None:
+        """Raises `DatabaseUnusable` if announcements of this node do not come back.
+
+        The time that sending one takes, on a busy machine, does not count.
+        """
+        for _ in range(SAID):
+            if not await _is_set(self._listens, LISTENS_WITHIN):
+                raise DatabaseUnusable(PLACE, "cannot be listened to: there is no answer")
+            await self._say_hello()
+            if await _is_set(self._said, HEARD_WITHIN):
+                return
+        raise DatabaseUnusable(PLACE, POOLER)
+
+    async def _say_hello(self) -> None:
+        try:
+            await self._store.say(Hello())
+        except StoreUnavailable as exc:
+            why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
+            raise DatabaseUnusable(PLACE, why) from exc
+
+    def stop(self) -> None:
+        self._stopping = True
+        if self._db:
+            sever(self._db)  # a cancelled wait would send the database a cancel request, and wait
+
+    async def listen(self) -> None:
+        """Listen until `stop`, with a new connection after each error."""
+        while not self._stopping:
+            try:
+                await self._listen()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                self._complain("the announcements of other nodes are not heard", error)
+            except StoreUnavailable as error:
+                self._complain("what was missed cannot be read yet", error.__cause__ or error)
+            except Exception:
+                log.exception("the listening begins anew")
+            await asyncio.sleep(AGAIN)
+
+    def _complain(self, what: str, why: BaseException) -> None:
+        """Log once per outage."""
+        if not self._stopping and not self._complained:
+            log.warning("%s: %s", what, one_line(why) or type(why).__name__)
+        self._complained = True
+
+    async def read(self) -> None:
+        """Read and publish announced tasks; never returns."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            due, self._due = self._due, {}
+            try:
+                await self._publish(list(due))
+            except StoreUnavailable:
+                self._due = due | self._due
+                self._wake.set()
+                await asyncio.sleep(AGAIN)
+            except Exception:
+                log.exception("a change of another node was not relayed")
+
+    async def _listen(self) -> None:
+        """Connect, catch up and listen, until the connection is lost."""
+        self._db = db = await connect(self._url)
+        try:
+            with answering(db):
+                await db.execute(f"LISTEN {CHANNEL}".encode())
+            self._listens.set()
+            began = time.monotonic()
+            await self._catch_up()
+            self._complained = False
+            self._heard = began  # only after catching up: if that fails, the gap goes on
+            while True:
+                async for notify in db.notifies(timeout=SILENT):
+                    self._heard = time.monotonic()
+                    self._take(notify)
+                with answering(db, ANSWER_WITHIN):
+                    await db.execute(b"SELECT 1")
+                self._heard = time.monotonic()
+        finally:
+            self._db = None
+            self._listens.clear()
+            await db.close()
+
+    async def _catch_up(self) -> None:
+        """Make up for what was announced while nobody listened here."""
+        if self._removals:
+            self._removals.missed()
+        self._hub.queue_changed()  # perhaps: whoever watches it looks
+        self._hub.missed()
+        await self._store.sessions.catch_up()
+        self._read = {}
+        ids = [task_id for task_id in self._hub.watched() if task_id is not None]
+        for start in range(0, len(ids), BATCH):
+            await self._publish(ids[start : start + BATCH])
+
+    def _take(self, notify: Notify) -> None:
+        sender, news = unpacked(notify.payload)
+        if sender == self._store.writer.name:  # the recorder has told the hub already
+            self._said.set()
+            return
+        for one in news:
+            match one:
+                case Gone(task_id):
+                    self._read.pop(task_id, None)
+                    self._due.pop(task_id, None)
+                    self._hub.removed(task_id)
+                    if self._removals:
+                        self._removals.removed(task_id)
+                case LoggedOut(session_id):
+                    self._store.sessions.heard(session_id)
+                case QueueChanged():
+                    self._hub.queue_changed()
+                case Changed(task_id, revision):
+                    self._hub.note(task_id)
+                    if self._hub.is_watched(task_id) and revision > self._read.get(task_id, 0):
+                        self._due[task_id] = max(revision, self._due.get(task_id, 0))
+                        self._wake.set()
+
+    async def _publish(self, task_ids: Collection[str]) -> None:
+        """Publish the tasks as they are stored; a damaged row is skipped."""
+        found = await self._store.readable_statuses(task_ids)
+        for task_id in task_ids:
+            if status := found.get(task_id):
+                self._read[task_id] = status.revision
+                self._hub.publish(status)
+            elif task_id not in found:
+                self._hub.removed(task_id)
+        if len(self._read) > 2 * BATCH:
+            self._read = {one: revision for one, revision in self._read.items() if self._hub.is_watched(one)}
+
+
+async def _is_set(event: asyncio.Event, within: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()

@@ -1,0 +1,173 @@
+"""Keeps one worker of the engine running on this node, and its heartbeat, for as long as the node runs.
+
+The engine's own heartbeat ends when its worker begins to stop, while downloads still come to their end: so
+the heartbeat is sent here. If the answer to a fetch is lost, a job is assigned to a worker that does not know
+of it: such jobs are given back here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Self
+
+from procrastinate import App
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job
+from procrastinate.worker import Worker
+
+from server.assembly.backend import in_background
+from server.cluster.engine import NEVER
+from server.cluster.worker import Jobs
+from server.core.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds between polls for jobs and abort requests, whose notification may be lost
+GRACE = 4.0  # seconds that jobs have to end when their worker stops
+UNKNOWN_FOR = 10.0  # seconds after which a job that is assigned to this worker, and not run, is given back
+WHILE_STOPPING = 0.25  # seconds between polls for abort requests, once the engine's worker stops polling
+START_AGAIN = 1.0  # seconds before a worker that failed is replaced
+
+
+class Supervisor:
+    """Runs jobs of `queues`, `concurrency` at once.
+
+    `warm` returns once this node can run jobs; until then it leaves them to other nodes. `stranded` is called
+    with the number of a job that is assigned to this worker and not run. `drain` is how many seconds more
+    than `GRACE` running jobs have to end when the worker stops.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        jobs: Jobs,
+        queues: Sequence[str],
+        concurrency: int,
+        heartbeat: float,
+        warm: Callable[[], Awaitable[object]],
+        stranded: Callable[[int], Awaitable[object]],
+        drain: float = 0,
+    ) -> None:
+        self._app = app
+        self._jobs = jobs
+        self._queues = queues
+        self._concurrency = concurrency
+        self._heartbeat = heartbeat
+        self._warm = warm
+        self._stranded = stranded
+        self._grace = GRACE + drain
+        self._worker: Worker | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._released = asyncio.Event()
+        self._released.set()
+        self._stopping = asyncio.Event()
+        self._unknown: dict[int, float] = {}
+
+    def hold(self) -> None:
+        """Take no more jobs until `release`."""
+        self._jobs.held = True
+        self._released.clear()
+        self._stopping.set()
+        if self._worker:
+            self._worker.stop()  # type: ignore[no-untyped-call]
+
+    def release(self) -> None:
+        if self._jobs.draining:
+            return
+        self._jobs.held = False
+        self._stopping.clear()
+        self._released.set()
+
+    async def drain(self) -> None:
+        """Take no more jobs, for good; return when none runs."""
+        self._jobs.draining = True
+        self.hold()
+        await self._jobs.all_ended()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="worker")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop all jobs at once; other workers go on with their tasks."""
+        self._closing = True
+        self.hold()
+        self._jobs.stop()
+        if self._task:
+            if not self._worker:
+                self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        async with in_background(self._beat(), "heartbeat"):
+            while not self._closing:
+                await self._released.wait()
+                await self._warm()
+                if self._released.is_set():
+                    await self._run_worker()
+
+    async def _run_worker(self) -> None:
+        self._worker = worker = self._new_worker()
+        try:
+            await worker.run()  # type: ignore[no-untyped-call]
+        except Exception as exc:
+            log.warning("the engine's worker ended, there will be another one: %s", exc)
+            await asyncio.sleep(START_AGAIN)
+        finally:
+            self._worker = None
+
+    def _new_worker(self) -> Worker:
+        return Worker(
+            self._app,
+            queues=self._queues,
+            concurrency=self._concurrency,
+            update_heartbeat_interval=NEVER,  # `_beat` does it
+            stalled_worker_timeout=NEVER,
+            fetch_job_polling_interval=POLL,
+            abort_job_polling_interval=POLL,
+            shutdown_graceful_timeout=self._grace,
+            delete_jobs="always",
+            install_signal_handlers=False,
+        )
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                if self._worker and self._worker.worker_id is not None:
+                    await self._look_after(self._worker.worker_id)
+            except (ConnectorException, StoreUnavailable) as exc:
+                log.info("no heartbeat: %s", exc.__cause__ or exc)
+            except Exception:
+                log.exception("looking after the engine's worker failed")
+            await self._pause()
+
+    async def _pause(self) -> None:
+        if self._stopping.is_set():
+            await asyncio.sleep(min(WHILE_STOPPING, self._heartbeat))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._heartbeat):
+                await self._stopping.wait()
+
+    async def _look_after(self, worker_id: int) -> None:
+        await self._app.job_manager.update_heartbeat(worker_id)
+        ours = list(await self._app.job_manager.list_jobs_async(status="doing", worker_id=worker_id))
+        for job in ours:
+            if job.abort_requested and job.id is not None:
+                self._jobs.withdraw(job.id)
+        await self._give_back_unknown(ours)
+
+    async def _give_back_unknown(self, ours: Sequence[Job]) -> None:
+        now, known = asyncio.get_running_loop().time(), self._jobs.known()
+        unknown = {job.id for job in ours if job.id is not None} - known
+        self._unknown = {job_id: self._unknown.get(job_id, now) for job_id in unknown}
+        for job_id, since in list(self._unknown.items()):
+            if now - since >= UNKNOWN_FOR:
+                log.warning("job %s was taken, and its beginning never heard of: it is given back", job_id)
+                await self._stranded(job_id)
+                del self._unknown[job_id]

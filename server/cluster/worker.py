@@ -1,0 +1,228 @@
+"""What a worker does with a job: one attempt of its task; then the place is free for the next task.
+
+A job is the right to run its task, for as long as `tasks.job_id` names the job. That is cleared at the end
+of the attempt, whatever its outcome. A worker that was taken for dead finds another job there, and changes
+nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from procrastinate import JobContext
+from procrastinate.job_context import AbortReason
+
+from server.cluster.admission import Admission
+from server.cluster.database import Database
+from server.core.errors import StorageAway, StoreUnavailable, TaskNotFound
+from server.core.events import Completed, Requeued
+from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, TaskStatus
+from server.core.ports import Store
+from server.core.shielding import to_the_end
+from server.tasks.patience import DISK_DELAY
+from server.tasks.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+AGAIN = 5.0  # seconds before an attempt is retried that could not begin
+GIVE_BACK_AGAIN = 0.5  # seconds between tries to give a job back
+LOOK_FOR_WISHES = 2.0  # seconds between polls for recordings to finish: a notification may be lost
+LET_BE = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
+
+_BEGIN = """
+    UPDATE tasks SET node = %s, finish_asked = false WHERE task_id = %s AND job_id = %s AND NOT removed
+        AND NOT EXISTS (SELECT FROM pauses)
+    RETURNING task_id"""
+_WISHES = "SELECT task_id, job_id FROM tasks WHERE job_id = ANY(%s) AND finish_asked"
+_LEAVE = "UPDATE tasks SET node = NULL WHERE task_id = %s AND job_id = %s RETURNING task_id"
+# A task counts as withdrawn for that time, so it is not admitted; any action on it ends that.
+_LET_BE = """
+    UPDATE tasks SET withdrawn_at = now() + make_interval(secs => %s)
+    WHERE task_id = %s AND job_id = %s AND stage = 'queued' RETURNING task_id"""
+_END = "UPDATE tasks SET job_id = NULL WHERE task_id = %s AND job_id = %s RETURNING host"
+
+
+class Published(Protocol):
+    """The part of `server.core.ports.FileStore` that is used here."""
+
+    async def published(self, task_id: str, attempt: int) -> Manifest | None: ...
+
+    async def tidy_up(self, status: TaskStatus) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    task_id: str
+    work: "asyncio.Task[None]"
+    withdrawn: bool = False  # whoever withdrew it decides what becomes of the task
+    told_to_finish: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Jobs:
+    """The jobs of this node. `run` makes an attempt, as `server.tasks.runner.Runner.run` does."""
+
+    node_id: str
+    run: Callable[[str], Awaitable[TaskStatus | None]]
+    store: Store
+    recorder: Recorder
+    files: Published
+    database: Database
+    admission: Admission
+    held: bool = False
+    draining: bool = False  # this node takes no more jobs: waiting tasks are left to others
+    _running: dict[int, Running] = field(default_factory=dict)
+
+    def running(self) -> list[str]:
+        return [running.task_id for running in self._running.values()]
+
+    async def all_ended(self) -> None:
+        while self._running:
+            await asyncio.wait([running.work for running in self._running.values()])
+
+    def known(self) -> set[int]:
+        return set(self._running)
+
+    async def download(self, context: JobContext, task_id: str) -> None:
+        """The engine's task. A cancel stops the child; `abort_reason` tells a request from a shutdown."""
+        job, me = context.job, asyncio.current_task()
+        assert job.id is not None
+        assert me is not None
+        running = self._running[job.id] = Running(task_id, me)
+        try:
+            if not self.held and await self._begins(task_id, job.id) and not context.should_abort():
+                await self._attempt(task_id, job.id)
+        except asyncio.CancelledError:
+            if not running.withdrawn and context.abort_reason() is not AbortReason.USER_REQUEST:
+                await to_the_end(self._stopped(task_id, job.id))
+            raise
+        finally:
+            try:
+                await to_the_end(self._end(task_id, job.id))
+            finally:
+                del self._running[job.id]
+
+    async def to_finish(self) -> list[str]:
+        """The tasks of this node whose recording a client has asked to finish; each is returned once."""
+        waiting = {job_id: each for job_id, each in self._running.items() if not each.told_to_finish}
+        found = await self.database.rows(_WISHES, list(waiting)) if waiting else []
+        for _, job_id in found:
+            waiting[job_id].told_to_finish = True
+        return [task_id for task_id, _ in found]
+
+    def withdraw(self, job_id: int) -> None:
+        """Stop what the job does; nothing is recorded."""
+        if running := self._running.get(job_id):
+            running.withdrawn = True
+            running.work.cancel()
+
+    def stop(self) -> None:
+        """Stop all that runs. Its tasks wait for another worker."""
+        for running in self._running.values():
+            running.work.cancel()
+
+    async def _begins(self, task_id: str, job_id: int) -> bool:
+        """Whether the task is still this job's, and may begin."""
+        return bool(await _surely(lambda: self.database.rows(_BEGIN, self.node_id, task_id, job_id)))
+
+    async def _attempt(self, task_id: str, job_id: int) -> None:
+        """Make an attempt. If none can be made, delay the task's next job, which would else come at once."""
+        while True:
+            try:
+                if await self._was_published(task_id):
+                    return
+                after = await self.run(task_id)
+                if after is None and await self._is_of_a_newer_server(task_id):
+                    await self._let_be(task_id, job_id)
+                if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
+                    await _surely(lambda: self.database.rows(_LEAVE, task_id, job_id))
+            except StorageAway:  # a running task could not be taken over, as its bucket is away
+                after_delay = Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
+                with suppress(TaskNotFound):
+                    await self.recorder.record_surely(task_id, after_delay)
+                return
+            except StoreUnavailable as exc:
+                log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
+                await asyncio.sleep(AGAIN)
+                if not await self._begins(task_id, job_id):  # another worker may have it by now
+                    return
+            except Exception:  # its row may be damaged
+                log.exception("download %s ended unexpectedly", task_id)
+                await self._let_be(task_id, job_id)
+                return
+            else:
+                return
+
+    async def _let_be(self, task_id: str, job_id: int) -> None:
+        await _surely(lambda: self.database.rows(_LET_BE, LET_BE, task_id, job_id))
+
+    async def _was_published(self, task_id: str) -> bool:
+        """Complete the task if its last attempt died after publishing its files, before that was recorded.
+
+        Return whether there is nothing left to attempt.
+        """
+        try:
+            status = (await self.store.get(task_id)).status
+        except TaskNotFound:
+            return True
+        found = await self.files.published(task_id, status.attempt) if status.attempt else None
+        if found is None or found.files == status.files:  # recorded already, and retried since
+            return False
+        word = Completed.by(found)
+        after = await self.recorder.record(task_id, word, status.attempt)
+        await self.files.tidy_up(after)
+        return True
+
+    async def _is_of_a_newer_server(self, task_id: str) -> bool:
+        try:
+            return (await self.store.get(task_id)).wanted is None
+        except TaskNotFound:
+            return False
+
+    async def _stopped(self, task_id: str, job_id: int) -> None:
+        """The worker shuts down: queue the task for another one, without counting a retry or a lost child."""
+        try:
+            status = (await self.store.get(task_id)).status
+            if await self.database.rows(_LEAVE, task_id, job_id) and status.stage.is_running:
+                await self.recorder.record(task_id, Requeued(), status.attempt)
+        except TaskNotFound:
+            pass
+        except StoreUnavailable as exc:  # a sweeper does it once this worker is missed
+            log.warning("%s could not be given back: %s", task_id, exc.__cause__ or exc)
+
+    async def _end(self, task_id: str, job_id: int) -> None:
+        try:
+            await _surely(lambda: self._give_back(task_id, job_id))
+        except Exception:
+            log.exception("the place of %s could not be given to another task", task_id)
+
+    async def _give_back(self, task_id: str, job_id: int) -> None:
+        async with self.database.transaction() as db:
+            rows = await (await db.execute(_END, (task_id, job_id))).fetchall()
+            await self.admission.admit(db, [host for (host,) in rows])
+
+
+async def carry_out_wishes(jobs: Jobs, finish: Callable[[str], None], said: asyncio.Event) -> None:
+    """Call `finish` with each task here whose recording a client has asked to finish; never returns."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_FOR_WISHES):
+                await said.wait()
+        said.clear()
+        with suppress(StoreUnavailable):
+            for task_id in await jobs.to_finish():
+                finish(task_id)
+
+
+async def _surely(work: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable as exc:
+            log.info("a job waits for the database: %s", exc.__cause__ or exc)
+            await asyncio.sleep(GIVE_BACK_AGAIN)

@@ -1,0 +1,729 @@
+"""The events of a task, and the state machine that applies them to its status.
+
+A child writes the events of `CHILD_EVENT` as JSON, one a line; the server makes the others.
+`apply` is pure: every transition can be tested without a process, a database or a clock.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, Self, assert_never
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
+
+from server.core.jobs import MOST_OF_AN_ORDER
+from server.core.models import (
+    HOST_BUSY,
+    RATE_WINDOW,
+    STORAGE_AWAY,
+    Entries,
+    Entry,
+    Frozen,
+    Manifest,
+    Stage,
+    StoredFile,
+    TaskStatus,
+    VideoInfo,
+)
+from server.core.redaction import MAX_TRACE
+
+INFO, DOWNLOAD, ALMOST, DONE = 10, 20, 99, 100
+LAST_MOMENT = 253_402_300_799  # the end of the year 9999
+
+
+class _Event(Frozen):
+    """Unknown fields are ignored: a child may be newer than the server, since yt-dlp is updated by itself."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+# Events of a child.
+
+
+class Described(_Event):
+    """What the source says of itself; fields of `video_info` that are None change nothing.
+
+    `film_duration` is in seconds, of all of the film if `video_info` is of a clip. `sound_apart`: the sound
+    can be fetched without the picture; None if nobody knows.
+    """
+
+    kind: Literal["described"] = "described"
+    video_info: VideoInfo
+    hint: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_]{1,64}$", description="what is left out, for when it is completed"
+    )
+    film_duration: NonNegativeInt | None = None
+    sound_apart: bool | None = None
+
+
+class Previewed(_Event):
+    """The thumbnail is in the job's directory."""
+
+    kind: Literal["previewed"] = "previewed"
+
+
+class Needs(_Event):
+    """The bytes that the job's directory will hold at most at one time, as far as the source gives sizes."""
+
+    kind: Literal["needs"] = "needs"
+    needs: NonNegativeInt
+
+
+class DownloadStarted(_Event):
+    kind: Literal["download_started"] = "download_started"
+
+
+class Progress(_Event):
+    """`progress` is one percentage (20-99) over all streams, merging and converting."""
+
+    kind: Literal["progress"] = "progress"
+    stage: Literal[Stage.DOWNLOAD, Stage.CONVERT] = Stage.DOWNLOAD
+    progress: NonNegativeFloat
+    downloaded_bytes: NonNegativeInt | None = None
+    total_bytes: NonNegativeInt | None = None
+    speed: NonNegativeFloat | None = None
+    eta: NonNegativeInt | None = None
+
+
+class Held(_Event):
+    """The download pauses because of `rate_windows` (`held`), or continues. The server adds `until`."""
+
+    kind: Literal["held"] = "held"
+    held: bool
+    until: datetime | None = None
+
+
+class Uploading(_Event):
+    """The bucket that the finished files go to is away, or does answer. It is the server's word."""
+
+    away: bool
+
+
+class Alive(_Event):
+    """A heartbeat without news, so that `stall_timeout` does not end the attempt."""
+
+    kind: Literal["alive"] = "alive"
+
+
+class ProducedFile(Frozen):
+    """A complete file, flushed to disk, in the job's `out` directory; `path` is relative to `out`."""
+
+    path: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9]{1,8}$")
+    size: NonNegativeInt
+    type: str
+    title: str | None = Field(default=None, max_length=1000, description="of a chapter")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    crc32: int | None = Field(default=None, ge=0, lt=1 << 32)
+
+
+class Found(_Event):
+    """The next entries of a list, in order; `Entry.index` counts on from the entries found before, from 1."""
+
+    kind: Literal["found"] = "found"
+    entries: tuple[Entry, ...]
+
+
+class Expanded(_Event):
+    """The last event of a list's child: all entries are reported or, `truncated`, as many as are allowed."""
+
+    kind: Literal["expanded"] = "expanded"
+    truncated: bool = False
+
+
+class Produced(_Event):
+    """The last event of a successful child."""
+
+    kind: Literal["produced"] = "produced"
+    files: dict[Annotated[str, Field(pattern=r"^[a-z]+(\.[A-Za-z0-9-]{1,30})?$")], ProducedFile]
+    video_info: VideoInfo = VideoInfo()
+    fetched: NonNegativeInt | None = Field(default=None, description="see `Manifest`")
+
+
+class Fault(Frozen):
+    """A bug of this program. The task's log has the same `id`; `trace` is a traceback without secrets."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    trace: str = Field(max_length=MAX_TRACE)
+
+
+class Renewed(_Event):
+    """The source has changed cookies; `cookies` is a cookie file with all that the job has now."""
+
+    kind: Literal["renewed"] = "renewed"
+    cookies: str = Field(repr=False)
+
+
+class Learned(_Event):
+    """The order in which a YouTube player puts the characters of a signature, see `server.tasks.player_cache`."""
+
+    kind: Literal["learned"] = "learned"
+    player: str
+    order: tuple[int, ...] = Field(max_length=MOST_OF_AN_ORDER)
+
+
+class Broken(_Event):
+    """The last event of a failed child; `code` is an `error_code`, `fault` describes an `internal` one."""
+
+    kind: Literal["broken"] = "broken"
+    code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
+    retryable: bool = False
+    expired: bool = Field(default=False, description="a link of the page's that does not lead there any more")
+    retry_after: NonNegativeFloat | None = Field(default=None, description="seconds the source asked for")
+    begins_at: NonNegativeFloat | None = Field(
+        default=None,
+        le=LAST_MOMENT,
+        description="of `not_live`: until when, in seconds since 1970",
+    )
+    hint: str | None = Field(
+        default=None, pattern=r"^[a-z0-9_]{1,64}$", description="a better one than the code's own"
+    )
+    fault: Fault | None = None
+    after_hold: bool = Field(
+        default=False, description="the server's: it was held, and brought nothing since"
+    )
+
+
+ChildEvent = (
+    Described
+    | Previewed
+    | Needs
+    | DownloadStarted
+    | Progress
+    | Held
+    | Alive
+    | Renewed
+    | Learned
+    | Found
+    | Expanded
+    | Produced
+    | Broken
+)
+CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(
+    Annotated[ChildEvent, Field(discriminator="kind")],
+    config=ConfigDict(hide_input_in_errors=True),  # an event may contain cookies
+)
+
+# Events of the server.
+
+
+class Started(_Event):
+    """Begins an attempt: a child is about to start, with the stored cookie file named `cookies`."""
+
+    cookies: str | None = None
+
+
+class Requeued(_Event):
+    """The task returns to the queue for another attempt; `because` is a code for what it waits for."""
+
+    because: str | None = None
+    after: NonNegativeFloat | None = None  # seconds
+    in_vain: NonNegativeFloat | None = Field(
+        default=None, description="after a fault: seconds that the attempt and the delay take"
+    )
+    begins_at: datetime | None = Field(
+        default=None, description="of a broadcast that was looked for in vain, where that is known"
+    )
+    looked: bool = Field(default=False, description="it was: nothing that went wrong before counts any more")
+    crept: bool = Field(default=False, description="what has come is next to nothing, and does not count")
+    counts_as_retry: bool = False
+    counts_as_lost: bool = False
+
+
+class Pictured(_Event):
+    """The thumbnail is published."""
+
+    thumbnail: StoredFile
+
+
+class Completed(_Event):
+    files: dict[str, StoredFile]
+    video_info: VideoInfo = VideoInfo()
+    fetched: NonNegativeInt | None = None
+
+    @classmethod
+    def by(cls, manifest: Manifest) -> Self:
+        return cls(files=manifest.files, video_info=manifest.video_info, fetched=manifest.fetched)
+
+
+class Failed(_Event):
+    """`fault` goes to the log, not into the status."""
+
+    code: str
+    hint: str | None = None
+    fault: Fault | None = None
+
+
+class Joined(_Event):
+    """`count` more entries of a list have become tasks; `truncated`: there were more than it may have.
+
+    `shared` are the ids of those that were there before, of which `completed` are completed.
+    """
+
+    count: NonNegativeInt
+    shared: tuple[str, ...] = ()
+    completed: NonNegativeInt = 0
+    truncated: bool = False
+
+
+class Shared(_Event):
+    """Another list counts the task as its entry."""
+
+    playlist_id: str
+
+
+class Unfolded(_Event):
+    """An entry of a list is a list itself: it becomes the first of `entries`, and the others join its list.
+
+    `truncated`: there are more than a list may have, which is `most`.
+    """
+
+    entries: tuple[Entry, ...] = Field(min_length=1)
+    truncated: bool
+    most: int
+
+
+class Grown(_Event):
+    """`count` more entries have joined a list in place of one that was a list itself."""
+
+    count: NonNegativeInt
+    truncated: bool
+
+
+class EntriesMoved(_Event):
+    """How the counts of a list's completed and failed entries change; negative if entries wait again."""
+
+    completed: int = 0
+    failed: int = 0
+
+
+class Waits(_Event):
+    """A queued task waits for a place of its host, or, if not `busy`, for its turn alone."""
+
+    busy: bool = True
+
+
+class Paused(_Event):
+    pass
+
+
+class Resumed(_Event):
+    pass
+
+
+class Cancelled(_Event):
+    pass
+
+
+class Retried(_Event):
+    pass
+
+
+class Repaired(_Event):
+    """A remedy restarts the task: with `wishes` in place of fields of its request, as a list, as the entry
+    `item` of a list, without the segments that its source lacks, or not before `after` seconds.
+    """
+
+    wishes: dict[str, Any] = Field(default_factory=dict)
+    as_list: bool = False
+    item: int | None = Field(default=None, ge=1)
+    accept_gaps: bool = False
+    after: NonNegativeFloat | None = None
+
+
+class Prioritized(_Event):
+    """A field that is None leaves the status as it is."""
+
+    priority: int | None = None
+    rank: int | None = None
+
+
+class FinishAsked(_Event):
+    """A live recording is to end now, and to be kept, by this attempt or the next."""
+
+
+_OfTask = (
+    Described
+    | Needs
+    | DownloadStarted
+    | Progress
+    | Held
+    | Uploading
+    | Started
+    | Requeued
+    | Pictured
+    | Completed
+    | Failed
+    | Waits
+    | Paused
+    | Resumed
+    | Cancelled
+    | Retried
+    | Repaired
+    | Prioritized
+    | FinishAsked
+    | Unfolded
+    | Shared
+)
+_OfList = Joined | Expanded | EntriesMoved | Grown
+Event = _OfTask | _OfList
+
+_STILL: dict[str, object] = {"downloaded_bytes": None, "total_bytes": None, "speed": None, "eta": None}
+_STANDS: dict[str, object] = {"speed": None, "eta": None}
+_GOES_ON: dict[str, object] = {"waiting": None, "not_before": None}
+_FRESH: dict[str, object] = _STILL | {
+    "progress": 0,
+    "completed_at": None,
+    "error_code": None,
+    "hint": None,
+    "remedies": None,
+    "waiting": None,
+    "not_before": None,
+    "delay": None,
+}
+# A retried task keeps its `files`: they can be downloaded until new ones replace them.
+_UNTRIED: dict[str, object] = {
+    "got": 0,
+    "got_before": 0,
+    "quiet": 0.0,
+    "faults": 0,
+    "retries": 0,
+    "lost": 0,
+    "lost_in_all": 0,
+    "reached": (0, 0),
+}
+_UNANNOUNCED: dict[str, object] = {"looks": 0, "begins_at": None}
+_ASKED_ANEW: dict[str, object] = {"stage": Stage.QUEUED, "rank": 0, "finish_asked": False}
+_RETRIED: dict[str, object] = _FRESH | _UNTRIED | _UNANNOUNCED | _ASKED_ANEW
+_PAUSED: dict[str, object] = _STILL | {"stage": Stage.PAUSED, "waiting": None, "finish_asked": False}
+_RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
+
+
+def apply(status: TaskStatus, event: Event, now: datetime, wall: datetime | None = None) -> TaskStatus:
+    """Return the status after `event`, or `status` itself if the event changes nothing.
+
+    `now` is the time for ages and waits, `wall` that by which `start_at` goes (see `server.core.clock`): `now` if
+    it is left out.
+
+    Within one attempt `progress` never falls, except to 0 with an error; a final status changes
+    only by `Retried` and `Repaired`.
+    """
+    change = (
+        _change_of_list(status, event, now)
+        if isinstance(event, _OfList)
+        else _change(status, event, now, wall or now)
+    )
+    if change is None:
+        return status
+    return status.model_copy(update=change | {"revision": status.revision + 1})
+
+
+def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -> dict[str, object] | None:
+    stage = status.stage
+    match event:
+        case Retried() | Repaired():
+            return _again(status, event, wall) if stage.is_final else None
+        case _ if stage.is_final:
+            return None
+        case Prioritized() | FinishAsked():
+            return _wished(status, event)
+        case Started(cookies=cookies):
+            begins = stage is not Stage.PAUSED and not status.awaits_entries
+            return _started(status) | {"cookies": cookies} if begins else None
+        case Described() | Needs():
+            return _described(status, event) if stage.is_running else None
+        case Pictured(thumbnail=picture):
+            return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
+        case DownloadStarted():
+            begun = _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD}
+            return begun if stage is Stage.INFO else None
+        case Uploading(away=away):
+            if not stage.is_running or away == status.awaits_storage:
+                return None
+            return {"waiting": STORAGE_AWAY, "not_before": None} if away else _GOES_ON
+        case Progress() | Held():
+            return _came_on(status, event)
+        case Requeued():
+            waits = stage is not Stage.PAUSED and not status.awaits_entries
+            return _requeued(status, event, now) if waits else None
+        case Completed():
+            return _completed(status, event, now) | {
+                "video_info": merged(status.video_info, event.video_info)
+            }
+        case Failed(code=code, hint=hint):
+            return _ended(Stage.FAILED, now) | _unclipped(status) | {"error_code": code, "hint": hint}
+        case Cancelled():
+            return _ended(Stage.CANCELLED, now) | _unclipped(status) | {"error_code": "cancelled"}
+        case Waits() | Paused() | Resumed():
+            return _halted(status, event, wall)
+        case Shared(playlist_id=playlist_id):
+            return {"counted_in": (*status.counted_in, playlist_id)}
+        case Unfolded(entries=entries):
+            return _become(status, entries[0]) if stage.is_running else None
+        case _:
+            assert_never(event)
+
+
+def _halted(status: TaskStatus, event: Waits | Paused | Resumed, wall: datetime) -> dict[str, object] | None:
+    is_paused = status.stage is Stage.PAUSED
+    match event:
+        case Waits(busy=busy):
+            before, after = (None, HOST_BUSY) if busy else (HOST_BUSY, None)
+            is_new = status.stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
+            return {"waiting": after} if is_new else None
+        case Paused():
+            return None if is_paused else _PAUSED
+        case Resumed():
+            return _resumed(status, wall) if is_paused else None
+
+
+def _wished(status: TaskStatus, event: Prioritized | FinishAsked) -> dict[str, object] | None:
+    if isinstance(event, Prioritized):
+        return _moved(status, event)
+    is_recorded = status.video_info.live and status.stage in (Stage.DOWNLOAD, Stage.CONVERT)
+    return {"finish_asked": True} if is_recorded and not status.finish_asked else None
+
+
+def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:
+    change = event.model_dump(exclude_none=True)
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
+
+
+def _started(status: TaskStatus) -> dict[str, object]:
+    # Of an earlier attempt: the broadcast may be over by now, and a remedy may have dropped the clip.
+    info = status.video_info.model_copy(update={"live": None, "cut": None})
+    return _FRESH | {
+        "stage": Stage.INFO,
+        "attempt": status.attempt + 1,
+        "got_before": status.got,
+        "progress": INFO,
+        "video_info": info,
+        "film_duration": None,
+        "sound_apart": None,
+    }
+
+
+def _described(status: TaskStatus, event: Described | Needs) -> dict[str, object] | None:
+    if isinstance(event, Needs):
+        return {"needs": event.needs} if event.needs != status.needs else None
+    change: dict[str, object] = {
+        "video_info": merged(status.video_info, event.video_info),
+        "hint": event.hint,
+        "film_duration": status.film_duration if event.film_duration is None else event.film_duration,
+        "sound_apart": status.sound_apart if event.sound_apart is None else event.sound_apart,
+    }
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
+
+
+def _came_on(status: TaskStatus, event: Progress | Held) -> dict[str, object] | None:
+    if isinstance(event, Held):
+        return _held(status, event)
+    return _progress(status, event) if status.stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
+
+
+def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
+    stage = Stage.CONVERT if status.stage is Stage.CONVERT else Stage(event.stage)
+    change: dict[str, object] = _STILL | {
+        "stage": stage,
+        "progress": max(status.progress, min(int(event.progress), ALMOST)),
+    }
+    if stage is Stage.DOWNLOAD:
+        change |= event.model_dump(include=set(_STILL)) | (_STANDS if status.is_held else {})
+    elif status.is_held:
+        change |= _GOES_ON
+    if event.downloaded_bytes:
+        change |= {"got": max(status.got, event.downloaded_bytes)}
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
+
+
+def _held(status: TaskStatus, event: Held) -> dict[str, object] | None:
+    """A held download keeps its byte counts, but has no speed and no ETA."""
+    if event.held == status.is_held or status.stage is not Stage.DOWNLOAD:
+        return None
+    waits = {"waiting": RATE_WINDOW, "not_before": event.until} if event.held else _GOES_ON
+    return waits | _STANDS
+
+
+def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, object] | None:
+    status = status.with_nothing_gained() if event.crept else status
+    change: dict[str, object] = _STILL | {
+        "stage": Stage.QUEUED,
+        "waiting": event.because,
+        "not_before": None if event.after is None else now + timedelta(seconds=event.after),
+        "delay": event.after,
+        "got_before": status.got,
+        "quiet": 0.0 if status.gained else status.quiet + (event.in_vain or 0.0),
+        "faults": status.faults_in_a_row + (event.in_vain is not None),
+        "retries": status.retries_in_a_row + event.counts_as_retry,
+        "lost": status.lost_in_a_row + event.counts_as_lost,
+        "lost_in_all": status.lost_in_all + event.counts_as_lost,
+        "reached": status.reach if status.stage.is_running else status.reached,
+    }
+    if event.looked:
+        change |= _UNTRIED | {"looks": status.looks + 1, "begins_at": event.begins_at}
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
+
+
+def _ended(stage: Stage, now: datetime) -> dict[str, object]:
+    return _FRESH | {"stage": stage, "completed_at": now, "finish_asked": False, "counted_in": ()}
+
+
+def _unclipped(status: TaskStatus) -> dict[str, object]:
+    """Nothing was made of the clip that was wished for: what is known is the length of the film."""
+    if status.film_duration is None:
+        return {}
+    return {"video_info": status.video_info.model_copy(update={"duration": status.film_duration})}
+
+
+def _completed(status: TaskStatus, event: Completed, now: datetime) -> dict[str, object]:
+    done = {"progress": DONE, "files": event.files, "published_at": now, "fetched": event.fetched}
+    return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint}
+
+
+# Lists: the list's own child finds the entries, then the list waits until all of them have ended.
+
+
+def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[str, object] | None:
+    match event:
+        case Joined(count=count, shared=shared, completed=completed, truncated=truncated):
+            joined = _joined(status, count, completed, truncated=truncated)
+            if status.stage is not Stage.INFO or joined is None:
+                return None
+            return joined | {"shares": (*status.shares, *shared)}
+        case Grown(count=count, truncated=truncated):
+            return _grown(status, count, now, truncated=truncated)
+        case Expanded(truncated=truncated):
+            return _expanded(status, now, truncated=truncated) if status.stage is Stage.INFO else None
+        case EntriesMoved(completed=completed, failed=failed):
+            return _counted(status, completed, failed, now)
+        case _:
+            assert_never(event)
+
+
+def _retried(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
+    """None for a list whose entries are all tasks: it continues when one of its entries is retried."""
+    return None if status.expanded else _RETRIED | status.until_its_start(wall)
+
+
+def _again(status: TaskStatus, event: Retried | Repaired, wall: datetime) -> dict[str, object] | None:
+    if isinstance(event, Retried):
+        return _retried(status, wall)
+    return _repaired(status, event, wall) if status.stage is Stage.FAILED else None
+
+
+def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, object] | None:
+    change: dict[str, object] = {"amended": status.amended | event.wishes}
+    if event.after is not None:
+        change["start_at"] = wall + timedelta(seconds=event.after)
+    if event.as_list:
+        change["entries"] = Entries()
+    if event.item is not None:
+        change["item"] = event.item
+    if event.accept_gaps:
+        change["accept_gaps"] = True
+    again = _retried(status.model_copy(update=change), wall)
+    return None if again is None else change | again
+
+
+def _resumed(status: TaskStatus, wall: datetime) -> dict[str, object]:
+    if status.expanded:
+        return _RESUMED | {"stage": Stage.DOWNLOAD}
+    return _RESUMED | status.until_its_start(wall)
+
+
+def _joined(
+    status: TaskStatus, count: int, completed: int = 0, *, truncated: bool
+) -> dict[str, object] | None:
+    known = status.entries or Entries()
+    change = {
+        "total": known.total + count,
+        "completed": known.completed + completed,
+        "truncated": known.truncated or truncated,
+    }
+    joined = known.model_copy(update=change)
+    return {"entries": joined} if joined != known else None
+
+
+def _grown(status: TaskStatus, count: int, now: datetime, *, truncated: bool) -> dict[str, object] | None:
+    """The list may still be read, or may have failed while it was: its entries count all the same."""
+    grown = _joined(status, count, truncated=truncated)
+    if grown is None:
+        return None
+    grown["unfolded"] = status.unfolded + count
+    return grown | _led_to(status.model_copy(update=grown), now) if status.expanded else grown
+
+
+def _become(status: TaskStatus, first: Entry) -> dict[str, object]:
+    """How the task of an entry that is a list becomes that of this list's `first` entry."""
+    return (
+        _FRESH
+        | _UNTRIED
+        | _UNANNOUNCED
+        | {
+            "stage": Stage.QUEUED,
+            "url": first.shown_url,
+            "amended": status.amended | {"url": first.url},
+            "item": first.item,
+            "says": first.says,
+            "video_info": first.video_info,
+            "lists": (*status.lists, status.url),
+            "thumbnail": None,
+            "needs": None,
+        }
+    )
+
+
+def _expanded(status: TaskStatus, now: datetime, *, truncated: bool) -> dict[str, object]:
+    known = status.entries or Entries()
+    known = known.model_copy(update={"truncated": known.truncated or truncated})
+    begun: dict[str, object] = {
+        "stage": Stage.DOWNLOAD,
+        "progress": DOWNLOAD,
+        "entries": known,
+        "expanded": True,
+    }
+    begun |= _UNANNOUNCED
+    return begun | _led_to(status.model_copy(update=begun), now)
+
+
+def _counted(status: TaskStatus, completed: int, failed: int, now: datetime) -> dict[str, object]:
+    """Entries are counted also for a list that has ended before them: it failed while it was read, or was
+    cancelled.
+    """
+    known = status.entries or Entries()
+    change = {"completed": known.completed + completed, "failed": known.failed + failed}
+    counted: dict[str, object] = {"entries": known.model_copy(update=change)}
+    if not status.expanded or (status.stage.is_final and completed + failed >= 0):
+        return counted  # an entry that it shared goes on although it was cancelled
+    return counted | _led_to(status.model_copy(update=counted), now)
+
+
+def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:
+    """How the counts change the status of a list whose entries are all tasks."""
+    entries = status.entries or Entries()
+    if entries.ended < entries.total:
+        progress = DOWNLOAD + (ALMOST - DOWNLOAD) * entries.ended // entries.total
+        if status.stage.is_final:  # an entry waits again
+            return _FRESH | {"stage": Stage.DOWNLOAD, "progress": progress}
+        return {"progress": max(status.progress, progress)}
+    if status.stage is Stage.CANCELLED:
+        return {}
+    if entries.completed:
+        return _ended(Stage.COMPLETED, now) | {"progress": DONE}
+    return _ended(Stage.FAILED, now) | {"error_code": "entries_failed"}
+
+
+def moved(pairs: Iterable[tuple[TaskStatus, TaskStatus]]) -> EntriesMoved | None:
+    """The event for a list, from entries' statuses before and after; None if its counts stay the same."""
+    completed = failed = 0
+    for before, after in pairs:
+        completed += (after.stage is Stage.COMPLETED) - (before.stage is Stage.COMPLETED)
+        failed += after.stage.has_failed - before.stage.has_failed
+    return EntriesMoved(completed=completed, failed=failed) if completed or failed else None
+
+
+def merged(known: VideoInfo, news: VideoInfo) -> VideoInfo:
+    """`known`, updated with the fields of `news` that are not None."""
+    return known.model_copy(update=news.model_dump(exclude_none=True))

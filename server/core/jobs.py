@@ -1,0 +1,140 @@
+"""The job that the server gives a child: the first line on the child's channel, one JSON object.
+
+Plain dataclasses, because children import no pydantic. `server.tasks.job_builder` makes them. Both sides must agree
+on every field: a child refuses a job with an unknown or a missing field instead of guessing what it means.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
+POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's name -> package of its plugin
+SMUGGLED: Final = "#__youtubedl_smuggle"  # before what extractors of yt-dlp add to a link for each other
+MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.player_cache`
+LANGUAGE: Final = r"-?[^\x00-\x20\x7f.,()\\^$*+?{}\[\]|-][^\x00-\x1f\x7f,\\^$*+?{}\[\]|]*(\.\*)?"
+"""The pattern of a word that names languages of subtitles: no regular expression, but what sources call a
+language, such as `zh-Hans` or `English (UK)`, with `.*` for all that begin so, or after `-` for not these.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleWishes:
+    """The fields of a request's `subtitles`."""
+
+    languages: tuple[str, ...] = ()
+    automatic: bool = False
+    embed: bool = False
+    format: Literal["srt", "vtt"] = "srt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """From `start` to `end`, in seconds of the film; unless `exact`, it begins at a key frame."""
+
+    start: float
+    end: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """The fields of a `ProcessRequest` that are for children."""
+
+    url: str
+    outputs: tuple[str, ...]
+    quality: str
+    video_format: str
+    codec: str
+    audio_format: str
+    audio_quality: int | None
+    audio_language: str | None
+    format: str | None
+    subtitles: SubtitleWishes
+    embed_metadata: bool
+    clip: Clip | None
+    sponsorblock: tuple[str, ...]
+    split_chapters: bool
+    live: Literal["reject", "record", "wait"]
+    playlist_items: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """`directory` is the job's own; whoever writes there holds the lock file `lock`.
+
+    `ffmpeg` and `deno` are paths, `rate_limit` is in bytes a second, `max_filesize` in bytes; `cookies` is
+    the text of a cookie file, `extractor_args` maps extractor and argument name to values, `pot_provider` is
+    `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
+    puts the characters of a signature, see `server.tasks.player_cache`.
+    With `accept_gaps` segments that the source lacks are left out of the film.
+    `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
+    `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that
+    turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
+    an entry is found again in its list if its link has expired. `expand` reports the entries after the first
+    `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
+    """
+
+    kind: Literal["download", "info", "expand"]
+    directory: str
+    lock: str
+    wishes: Wishes
+    ffmpeg: str
+    deno: str | None
+    allowed_private_hosts: tuple[str, ...]
+    proxy: str | None
+    rate_limit: int | None
+    max_filesize: int | None
+    item: int | None
+    accept_gaps: bool = False
+    says: Mapping[str, Any] = field(default_factory=dict)
+    lists: tuple[str, ...] | None = None
+    title: str | None = None
+    known: int
+    max_playlist: int
+    cookies: str | None = field(repr=False)
+    extractor_args: Mapping[str, Mapping[str, Sequence[str]]] = field(repr=False)
+    pot_provider: str | None
+    sponsorblock_api: str
+    players: Mapping[str, Sequence[int]] = field(repr=False)
+
+
+def to_message(job: Job) -> dict[str, Any]:
+    return asdict(job)
+
+
+def from_message(message: Mapping[str, Any]) -> Job:
+    """Raises `ValueError` unless the fields are exactly those of a job: then server and child are of
+    different releases.
+    """
+    _check(Job, message)
+    return Job(**_in_tuples(message) | {"wishes": wishes_from(message["wishes"])})
+
+
+def wishes_from(message: Mapping[str, Any]) -> Wishes:
+    """Like `from_message`, for the field `wishes` of a job."""
+    _check(Wishes, message)
+    _check(SubtitleWishes, message["subtitles"])
+    nested = {
+        "subtitles": SubtitleWishes(**_in_tuples(message["subtitles"])),
+        "clip": _clip_from(message["clip"]),
+    }
+    return Wishes(**_in_tuples(message) | nested)
+
+
+def _clip_from(message: Mapping[str, Any] | None) -> Clip | None:
+    if message is None:
+        return None
+    _check(Clip, message)
+    return Clip(**message)
+
+
+def _check(kind: type[Job | Wishes | SubtitleWishes | Clip], message: object) -> None:
+    known = {one.name for one in fields(kind)}
+    if not isinstance(message, Mapping) or message.keys() != known:
+        odd = known.symmetric_difference(message) if isinstance(message, Mapping) else ()
+        raise ValueError(f"server and child are of different releases: {kind.__name__} {sorted(odd)}")
+
+
+def _in_tuples(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in message.items()}

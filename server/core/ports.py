@@ -1,0 +1,478 @@
+"""The interfaces that differ between one machine and a cluster; everything else is the same on both."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol
+
+from server.core.errors import AppError
+from server.core.events import ProducedFile
+from server.core.models import Manifest, Stage, StoredFile, Task, TaskStatus, VideoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """`key` is unique over all tasks, since it includes the scope of the client's token.
+
+    `request` is one or more hashes of the request, separated by spaces.
+    """
+
+    key: str
+    request: str
+
+    def is_of(self, stored: str) -> bool:
+        """Whether this is the same request as the one with the hashes `stored`: one common hash is enough."""
+        return not set(self.request.split()).isdisjoint(stored.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A task to be added; `wish` is the token's scope and a hash of what is to be downloaded."""
+
+    task: Task
+    idempotency: Idempotency | None = None
+    wish: str | None = None
+
+    @property
+    def shares(self) -> bool:
+        """Whether another task with the same wish may take its place (`reuse`)."""
+        return bool(self.wish and self.task.request and self.task.request.may_be_shared)
+
+
+Sorting = Literal["newest", "oldest", "queue", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Selects the tasks of a page, and their order; `text` is a literal search in title, uploader and URL.
+
+    `oldest` and `ended` (the last ended first) need `stages`, for `ended` final ones.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    text: str = ""
+    playlist_id: str | None = None
+    order: Sorting = "newest"
+
+    @property
+    def sorting(self) -> Sorting:
+        """Queued tasks alone are in queue order."""
+        return "queue" if self.stages == (Stage.QUEUED,) else self.order
+
+    def only(self, *stages: Stage) -> tuple[Stage, ...]:
+        """Those of these stages that are selected."""
+        return tuple(stage for stage in stages if stage in self.stages or not self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    tasks: list[TaskStatus]
+    next_cursor: str | None
+
+
+class Store(Protocol):
+    """Durable tasks. A change is on disk when its method returns, and later reads see it.
+
+    Any method may raise `StoreUnavailable`, for a reason outside this program; then nothing is changed.
+    """
+
+    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
+        """Return `task` with its number, or the task that was made with the same key and request.
+
+        With `reuse` it may also be a task with the same wish that has not ended.
+
+        Raises `QueueFull`, `IdempotencyMismatch`, `StoreUnavailable`.
+        """
+        ...
+
+    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        """Like `add`, for all `submissions` in one transaction; the result has an error for each one refused.
+
+        No two submissions may have the same key. Raises `StoreUnavailable`; then none was added.
+        """
+        ...
+
+    async def known(self, idempotency: Idempotency) -> Task | None:
+        """The task that was made with this key. Raises `IdempotencyMismatch` if its request was another."""
+        ...
+
+    async def of_wish(self, wish: str) -> list[Task]:
+        """The newest tasks with this wish, newest first, without failed and cancelled ones."""
+        ...
+
+    async def get(self, task_id: str) -> Task:
+        """Raises `TaskNotFound`, also for a task that is being removed."""
+        ...
+
+    async def save(self, status: TaskStatus) -> bool:
+        """Compare-and-swap: store `status` if its `revision` directly follows the stored one, and return
+        whether that was so.
+
+        Raises `QueueFull` if a task that had ended would wait again and the queue is full.
+        """
+        ...
+
+    async def save_together(
+        self,
+        statuses: Sequence[TaskStatus],
+        new: Sequence[Task] = (),
+        wishes: Sequence[str | None] | None = None,
+    ) -> list[Task] | None:
+        """In one transaction save all `statuses` as `save` does and add the `new` tasks, in their order, each
+        with its wish, if there are `wishes`.
+
+        Return the new tasks with their numbers; or None, and change nothing, if a revision does not follow
+        the stored one. The `new` tasks are entries of an accepted list, so `max_queued` does not limit them.
+        Unlike with `save`, a status may have another link than the task had.
+        Raises `QueueFull` as `save` does.
+        """
+        ...
+
+    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
+        """The entries of a list that are in one of `stages`, in the order of the list."""
+        ...
+
+    async def unfinished(self) -> list[Task]:
+        """All tasks that have not ended, in queue order: the most urgent first, then the oldest."""
+        ...
+
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+        """A page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad cursor."""
+        ...
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        """The statuses of those tasks that exist, each once, in the order of `task_ids`."""
+        ...
+
+    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
+        """The ids of up to `limit` tasks in `stage`, and with `error_code` if given, the oldest first."""
+        ...
+
+    async def urgencies(self) -> tuple[int, int]:
+        """The lowest and the highest `urgency` of all queued tasks; zeros if none is queued."""
+        ...
+
+    async def count(self) -> dict[Stage, int]:
+        """How many tasks are in each stage; a stage without tasks may be missing."""
+        ...
+
+    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+        """The file with this public name, and the id of its task; None if there is none."""
+        ...
+
+    async def mark_removed(self, task_id: str) -> list[str]:
+        """Hide the task and all its entries from every reader, until `forget`; return their ids.
+
+        Raises `TaskNotFound`.
+        """
+        ...
+
+    async def forget(self, task_id: str) -> None:
+        """Delete the row of a task marked as removed, once its files are gone."""
+        ...
+
+    async def removed(self) -> list[str]:
+        """The ids of tasks marked as removed whose rows still exist."""
+        ...
+
+    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+        """Mark up to `limit` tasks that ended earlier than `before` as removed, the oldest first."""
+        ...
+
+    async def none_ended_after(self, moment: datetime) -> None:
+        """Set later ends of tasks to `moment`: a clock was ahead, so retention would delete them late."""
+        ...
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+        """The stages of those tasks that exist, including tasks that are being removed."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises an error if the database does not answer or does not accept writes."""
+        ...
+
+    def hurry(self) -> None:
+        """The server shuts down: from now on do not wait for other programs that lock the database."""
+        ...
+
+
+SESSION_LASTS = 30 * 24 * 3600.0  # seconds
+MAX_SESSIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A log-in of the page; `ends_at` is a time of `time.monotonic()`, so setting the clock has no effect."""
+
+    session_id: str
+    scope: str
+    ends_at: float
+
+
+class Sessions(Protocol):
+    """Log-ins of the page, which survive a restart. A change is on disk when its method returns.
+
+    A session lasts `SESSION_LASTS`; beyond `MAX_SESSIONS` the oldest sessions end. The id is a hash of the
+    cookie's value, the scope names the token used for the log-in: neither is a secret.
+    """
+
+    async def begin(self, session_id: str, scope: str) -> None:
+        """Raises `StoreUnavailable`; then there is no such session."""
+        ...
+
+    async def get(self, session_id: str) -> Session | None:
+        """The session; None once it has ended. Every request of the page asks, so answer from memory."""
+        ...
+
+    async def end(self, session_id: str) -> None:
+        """End the session for good. Raises `StoreUnavailable`; then the session stays valid."""
+        ...
+
+    async def end_others(self, scopes: Collection[str]) -> None:
+        """End all sessions whose scope is not in `scopes`, and delete expired ones."""
+        ...
+
+    def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
+        """Call `ended` with the id of each session that is ended from now on, on whichever node.
+
+        `held` returns the ids of those that matter: where ends may have been missed, these are looked up.
+        Sessions that expire are not reported: `Session.ends_at` says when they do.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCookies:
+    """`text` is a cookie file (`server.core.cookie_format`); `put` is a random word that each `Cookies.put` replaces."""
+
+    put: str
+    text: str = field(repr=False)
+
+
+class Cookies(Protocol):
+    """Cookie files by name; callers have validated the names. A change is on disk when its method returns."""
+
+    async def put(self, name: str, text: str) -> None:
+        """Store `text` under `name`, replacing an earlier file."""
+        ...
+
+    async def get(self, name: str) -> StoredCookies | None: ...
+
+    async def names(self) -> list[str]:
+        """All names, sorted."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """False if there is none."""
+        ...
+
+    async def renew(self, name: str, given: StoredCookies, back: str) -> None:
+        """Store the changes that a job made to the cookies it was `given`; `back` is its cookie file.
+
+        Changes are merged, so jobs that were given the same file do not undo each other's. If the file was
+        replaced or deleted since, nothing is changed.
+        """
+        ...
+
+
+class Publisher(Protocol):
+    """Passes statuses on to subscribers. Must not wait for them."""
+
+    def publish(self, status: TaskStatus) -> None: ...
+
+    def removed(self, task_id: str) -> None:
+        """Tell subscribers that the task was removed; nothing about it follows."""
+        ...
+
+    def queue_changed(self) -> None:
+        """Tell those who watch the queue that it was paused or resumed."""
+        ...
+
+
+class Turns(Protocol):
+    """A lock for each task, shared by all nodes: actions on one task run one after the other."""
+
+    def turn(self, task_id: str) -> AbstractAsyncContextManager[object]:
+        """Hold the task's lock while the block runs. Entering waits, and may raise `StoreUnavailable`."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Runs queued tasks in queue order, within the limits on concurrent downloads."""
+
+    def submit(self, task: Task) -> None:
+        """Add a queued task, or move it after its priority has changed."""
+        ...
+
+    async def withdraw(self, *task_ids: str) -> None:
+        """Return when no child works on any of the tasks, and none will until they are submitted again."""
+        ...
+
+    async def finish(self, task_id: str) -> None:
+        """Have the child of a live recording stop and keep it; return when no child works on the task."""
+        ...
+
+    def running(self) -> list[str]:
+        """The ids of the tasks that a child works on now."""
+        ...
+
+    def hold(self) -> None:
+        """Begin no new attempt until `release`; running ones continue."""
+        ...
+
+    def release(self) -> None: ...
+
+    async def pause(self) -> None:
+        """Begin no new attempt on any node until `resume`, also after restarts; running ones continue.
+
+        `pause` and `resume` raise `StoreUnavailable`; then nothing is changed.
+        """
+        ...
+
+    async def resume(self) -> None: ...
+
+    async def is_paused(self) -> bool: ...
+
+    async def drain(self) -> None:
+        """Begin no new attempt, even after `release`; return when no attempt runs any more."""
+        ...
+
+
+class Growth(Enum):
+    """The state of a file that is read while a child writes it."""
+
+    GOES_ON = "it is where it was"
+    WHOLE = "nothing will be added"
+    AWAY = "it was deleted, or moved before anybody saw it whole"
+    REPLACED = "another is in its place"
+
+
+class Workplace(Protocol):
+    """Where children of this machine work."""
+
+    @property
+    def scratch(self) -> Path:
+        """The directory for temporary work, such as that of `POST /api/info`; no other server uses it."""
+        ...
+
+    def work(self, task_id: str) -> Path:
+        """The task's work directory, which the child creates."""
+        ...
+
+    def lock(self, task_id: str) -> Path:
+        """The lock file; held by a process that writes to the work directory."""
+        ...
+
+    def log(self, task_id: str) -> Path: ...
+
+    def growing(self, task_id: str) -> "Growing":
+        """The playable file of a running download. Raises `NotStreamable`. Blocks on disk I/O."""
+        ...
+
+    async def trouble(self) -> str | None:
+        """What keeps children from working here, in one sentence; None if nothing does."""
+        ...
+
+    async def note(self, task_id: str, text: str) -> None:
+        """Append a line to the task's log; no child may write to it any more. Raises nothing."""
+        ...
+
+
+class Stream(ABC):
+    """A published file that is not on this machine."""
+
+    @abstractmethod
+    def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
+        """All bytes of `part`, in pieces. Raises an error if the file ends too soon."""
+
+
+class Growing(Protocol):
+    """A file that a child is still downloading. `type` is its media type. All methods block on disk I/O."""
+
+    type: str
+
+    @property
+    def size(self) -> int: ...
+
+    def look(self) -> tuple[Growth, int]:
+        """The state of the file, and how many bytes at its beginning are final."""
+        ...
+
+    def read(self, start: int, count: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+TellAway = Callable[[bool], Awaitable[None]]
+"""Is told that the bucket is away, perhaps several times, and afterwards that it is not."""
+
+
+class FileStore(Protocol):
+    """The published files of tasks, the same on every machine.
+
+    With a bucket, methods may raise `StorageAway`; `tidy_up` and `publish_thumbnail` raise nothing.
+    """
+
+    async def prepare(
+        self,
+        task_id: str,
+        attempt: int,
+        produced: dict[str, ProducedFile],
+        video_info: VideoInfo,
+        away: TellAway | None = None,
+    ) -> Manifest:
+        """Name the files that the child produced, and do the slow steps of publishing them, such as uploads.
+
+        No file is public yet, and a cancel leaves nothing behind. The child must be gone.
+        """
+        ...
+
+    async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
+        """Make the prepared files public, all of them or none. Raises `OSError`.
+
+        Files of an earlier attempt, which the status still names, stay.
+        """
+        ...
+
+    async def published(self, task_id: str, attempt: int) -> Manifest | None:
+        """The manifest that `publish` stored for this attempt before a crash; None if it did not."""
+        ...
+
+    async def open(self, task_id: str, stored: StoredFile) -> BinaryIO | Stream:
+        """Open a published file. Raises `FileNotFound`, also if it is no longer the published one."""
+        ...
+
+    async def link(self, task_id: str, stored: StoredFile) -> str | None:
+        """A link to the whole file in the bucket, valid for minutes; None if only the server sends it."""
+        ...
+
+    async def publish_thumbnail(self, task_id: str) -> StoredFile | None:
+        """Publish the thumbnail in the work directory; None if there is none that is safe to publish."""
+        ...
+
+    async def thumbnail(self, status: TaskStatus) -> StoredFile | None:
+        """The published thumbnail, for `open`; None if there is none."""
+        ...
+
+    async def read_log(self, task_id: str, limit: int) -> bytes:
+        """The first `limit` bytes of the task's log; empty if there is none."""
+        ...
+
+    def share(self, task_id: str, attempt: int) -> AbstractAsyncContextManager[None]:
+        """While the block runs, share the attempt's log with all machines; all of it once the block ends.
+
+        The log continues that of the attempt before, whichever machine made it.
+        """
+        ...
+
+    async def tidy_up(self, status: TaskStatus) -> None:
+        """Delete the files of a task that its newest `status` does not name."""
+        ...
+
+    async def remove(self, task_id: str) -> None:
+        """Delete all files of a task, including those in its work directory on this machine."""
+        ...

@@ -1,0 +1,64 @@
+"""What counts as the same request, for `Idempotency-Key` and for `reuse`.
+
+Hashes are stored with their tasks and outlast releases, so the hash of a request that an earlier release
+accepts must never change. A field sent with its default is the same as an omitted one. With a preset, two
+requests are the same if either the fields that were sent or all fields with the preset are the same.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from server.core.models import Entry, ProcessRequest
+
+# The fields of the first release, which hashed all of them in this order. A new one would change all hashes.
+_FIRST = (
+    "url", "outputs", "quality", "video_format", "codec", "audio_format", "audio_quality", "audio_language",
+    "format", "live", "auto_start", "preset", "priority",
+)  # fmt: skip
+
+# Fields that do not change the result: they say when a task begins, or how it was requested.
+_NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at")
+_PLAIN = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
+_FIRST_ONES = frozenset(_FIRST)
+_NOTHING: Mapping[str, object] = {}
+
+
+def wish_of(scope: str, wanted: ProcessRequest, item: int | None = None) -> str:
+    """The `scope` of the token, and a hash of the fields that determine the result.
+
+    `item`: only this entry of what is at the link is wanted.
+    """
+    of_item = "" if item is None else f"#{item}"
+    return f"{scope}:{hash_of(wanted, _PLAIN)}{of_item}"
+
+
+def wish_of_entry(scope: str, request: ProcessRequest, entry: Entry) -> str:
+    """The wish that an `entry` fulfils in the list of `request`: that of a request for its link alone."""
+    return wish_of(scope, request.of_entry(entry.shown_url), entry.item)
+
+
+def scope_of(wish: str) -> str:
+    return wish.partition(":")[0]
+
+
+def hash_of(wanted: ProcessRequest, instead: Mapping[str, object] = _NOTHING) -> str:
+    """The hash of the first release's fields, and of later fields that are not at their default.
+
+    `instead` has values, in JSON's types, that take the place of the request's.
+    """
+    fields = {**wanted.model_dump(mode="json"), **instead}
+    sent = wanted.model_fields_set - _FIRST_ONES - instead.keys()
+    later = wanted.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
+    return _hash({name: fields[name] for name in _FIRST} | dict(sorted(later.items())))
+
+
+def hash_of_sent(wanted: ProcessRequest, sent: Collection[str]) -> str:
+    fields = wanted.model_dump(mode="json", include=set(sent), exclude_unset=True)
+    return _hash(dict(sorted(fields.items())))
+
+
+def _hash(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json(fields)).hexdigest()

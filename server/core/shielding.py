@@ -1,0 +1,29 @@
+"""Work that is done to its end, even if its waiter is cancelled."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from server.core.errors import TaskNotFound
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Await `work` even if we are cancelled meanwhile, however often; then let the cancel through."""
+    task = asyncio.ensure_future(work)
+    cancel: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])  # unlike `await task`, this does not cancel `task`
+        except asyncio.CancelledError as exc:
+            cancel = exc
+    if cancel is None:
+        return task.result()
+    error = None if task.cancelled() else task.exception()
+    if error and not isinstance(error, TaskNotFound):  # expected: the removal of a task cancels its work
+        log.warning("failed after its waiter was cancelled: %r", error)
+    raise cancel

@@ -1,0 +1,141 @@
+"""Stored cookie files: one per name, in a folder that only this user can read.
+
+A file is replaced atomically, and is flushed to disk when `put` returns. Its first line holds a token that is
+new with each `put`, so that a job which was given an older file does not change the newer one.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from server.core import cookie_format
+from server.core.errors import DiskFull, StorageFailed
+from server.core.ports import StoredCookies
+from server.files.data_dir import DataDir
+
+log = logging.getLogger(__name__)
+
+_PUT: Final = "# put "
+_SUFFIX: Final = ".txt"
+_NAME: Final = re.compile(cookie_format.NAME)
+
+
+class LocalCookies:
+    """A lock serialises all changes.
+
+    Nothing counts as stored or deleted while `folder` is not in the data directory that was opened.
+    """
+
+    def __init__(self, folder: Path, data: DataDir | None = None) -> None:
+        self._folder = folder
+        self._data = data or DataDir(folder.parent)
+        self._changing = asyncio.Lock()
+
+    async def put(self, name: str, text: str) -> None:
+        async with self._changing:
+            await self._data.must_be_there()
+            await asyncio.to_thread(self._write, name, f"{_PUT}{secrets.token_hex(8)}\n{text}")
+            await self._data.must_be_there()
+
+    async def get(self, name: str) -> StoredCookies | None:
+        return await asyncio.to_thread(self._read, name)
+
+    async def names(self) -> list[str]:
+        return await asyncio.to_thread(self._names)
+
+    async def delete(self, name: str) -> bool:
+        async with self._changing:
+            await self._data.must_be_there()
+            return await asyncio.to_thread(self._delete, name)
+
+    async def renew(self, name: str, given: StoredCookies, back: str) -> None:
+        async with self._changing:
+            await asyncio.to_thread(self._renew, name, given, back)
+
+    def _renew(self, name: str, given: StoredCookies, back: str) -> None:
+        current = self._read(name)
+        if current is None or current.put != given.put:
+            return
+        text = cookie_format.renewed(current.text, given.text, back, time.time())
+        if text != current.text and len(text.encode()) <= cookie_format.MAX_SIZE:
+            self._write(name, f"{_PUT}{given.put}\n{text}")
+
+    def _read(self, name: str) -> StoredCookies | None:
+        """None if there is no file, or a damaged one: it can be stored again."""
+        try:
+            first, _, text = self._path(name).read_text(encoding="utf-8").partition("\n")
+            cookie_format.parse(text)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.error("cookies %s cannot be read, store them anew: %s", name, _without_content(error))
+            return None
+        return StoredCookies(first.removeprefix(_PUT), text)
+
+    def _names(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            found = (path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
+            return sorted(filter(_NAME.fullmatch, found))
+        return []
+
+    def _delete(self, name: str) -> bool:
+        with _explained():
+            self._fresh(name).unlink(missing_ok=True)  # left by a server that was killed while writing
+            try:
+                self._path(name).unlink()
+            except FileNotFoundError:
+                return False
+            self._flush()
+        return True
+
+    def _write(self, name: str, content: str) -> None:
+        with _explained():
+            self._replace(name, content)
+
+    def _replace(self, name: str, content: str) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        fresh = self._fresh(name)
+        fresh.unlink(missing_ok=True)  # left by a server that was killed while writing
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path(name))
+        self._flush()
+
+    def _flush(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _fresh(self, name: str) -> Path:
+        """The temporary file of a write."""
+        return self._folder / f"{name}.new"
+
+
+def _without_content(error: Exception) -> str:
+    """The message of a `UnicodeError` quotes the file, which is secret."""
+    return "no UTF-8" if isinstance(error, UnicodeError) else str(error)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (DiskFull() if full else StorageFailed()) from exc

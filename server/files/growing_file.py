@@ -1,0 +1,133 @@
+"""A file that a child still downloads, read from its beginning while it grows.
+
+The child writes a note that names the file (`server.child.media.playing`). The note is untrusted, like all
+that children write. Readers get only bytes that will not change: of joined fragments, only up to the length
+that the `.ytdl` file records, because an attempt after a kill truncates the rest before it goes on. A reader
+learns by `Growth.REPLACED` that another file has taken this one's place.
+"""
+
+import json
+import os
+import re
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field, NonNegativeInt, ValidationError
+
+from server.core.errors import NotStreamable
+from server.core.models import Frozen
+from server.core.ports import Growth
+from server.files.publishing import is_from_child, reached
+
+NOTE: Final = "stream.json"
+_LARGEST_NOTE: Final = 64 * 1024
+_OUTPUT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9]{1,8}")
+_NAME: Final = r"^[a-z0-9]{1,64}\.[a-z0-9]{1,8}$"
+
+
+class _Note(Frozen):
+    name: str | None = Field(default=None, pattern=_NAME)
+    type: str = Field(default="", pattern=r"^((video|audio)/[a-z0-9.+-]{1,100})?$")
+    fragments: bool = False
+    size: NonNegativeInt | None = Field(default=None, description="of all of it, once it is there")
+    why: str | None = Field(default=None, pattern=r"^(apart|not_before_the_end)$")
+
+
+class Growing:
+    """`type` is the file's media type. All methods touch the disk."""
+
+    def __init__(self, work: Path, file: FileIO, note: _Note) -> None:
+        self._work = work
+        self._file = file
+        self._name = note.name or ""
+        self._in_fragments = note.fragments
+        self._good = 0
+        self._has_all = False
+        self.type = note.type
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def look(self) -> tuple[Growth, int]:
+        """The state of the file, and how many of its bytes will not change."""
+        unfinished, *finished = [self._is_at(place) for place in _places(self._work, self._name)]
+        if unfinished or any(finished):
+            self._has_all = any(finished)
+            self._good = max(self._good, self._vouched() if unfinished and self._in_fragments else self.size)
+            return (Growth.WHOLE if self._is_said_to_be_whole() else Growth.GOES_ON), self._good
+        if unfinished is None and all(each is None for each in finished):
+            return (Growth.WHOLE, self.size) if self._has_all else (Growth.AWAY, self._good)
+        return Growth.REPLACED, self._good
+
+    def read(self, start: int, count: int) -> bytes:
+        return os.pread(self._file.fileno(), count, start)
+
+    def _is_at(self, place: str) -> bool | None:
+        """Whether `place` is the open file (same device and inode); None if nothing is there."""
+        try:
+            return os.path.samestat(os.lstat(self._work / place), os.fstat(self._file.fileno()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _is_said_to_be_whole(self) -> bool:
+        note = _read(self._work)
+        return note is not None and note.name == self._name and note.size == self.size
+
+    def _vouched(self) -> int:
+        """Bytes of joined fragments that a next attempt keeps (`server.child.fetch.fragments`)."""
+        match _json(self._work, f"{self._name}.ytdl"):
+            case {"downloader": {"size": int(size)}}:
+                return min(size, self.size)
+            case _:
+                return 0
+
+
+def open_growing(work: Path) -> Growing:
+    """Open the watchable file of the download in `work`. Raises `NotStreamable` if there is none."""
+    if not work.is_dir():
+        raise NotStreamable("elsewhere")
+    note = _read(work)
+    if note is None or note.why or note.name is None or not note.type:
+        raise NotStreamable((note and note.why) or "nothing_yet")
+    for place in _places(work, note.name):
+        with suppress(OSError):
+            file = reached(work, place)
+            if is_from_child(os.fstat(file.fileno())):
+                return Growing(work, file, note)
+            file.close()
+    raise NotStreamable("nothing_yet")
+
+
+def _places(work: Path, name: str) -> list[str]:
+    """Where the file may be: unfinished, finished, or as an output that is about to be published."""
+    moved = _text(work, f"{name}.moved")
+    return [f"{name}.part", name, *([f"out/{moved}"] if _OUTPUT.fullmatch(moved) else [])]
+
+
+def _read(work: Path) -> _Note | None:
+    try:
+        return _Note.model_validate(_json(work, NOTE))
+    except ValidationError:
+        return None
+
+
+def _json(work: Path, name: str) -> Any:
+    try:
+        return json.loads(_text(work, name))
+    except (ValueError, RecursionError):  # `RecursionError`: deeply nested lists
+        return None
+
+
+def _text(work: Path, name: str) -> str:
+    """The text of a small file; empty if it cannot be read."""
+    try:
+        with reached(work, name) as file:
+            return file.read(_LARGEST_NOTE).decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,86 @@
+"""Deletes what a crash has left in folders that have one or more entries for each task."""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from server.core.models import Stage, TaskStatus
+from server.core.shielding import to_the_end
+from server.files.workplace import UUID4, LocalWorkplace
+
+log = logging.getLogger(__name__)
+
+SWEEP_BATCH = 500
+OF_A_TASK = re.compile(rf"(?P<task_id>{UUID4})(\.lock|\.log)?")
+
+
+class Known(Protocol):
+    """What a sweep asks the store, see `server.core.ports.Store`."""
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]: ...
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]: ...
+
+
+class Swept(Protocol):
+    """What a sweep asks the file store."""
+
+    async def remove(self, task_id: str) -> None: ...
+
+    async def finish(self, status: TaskStatus) -> None:
+        """Delete the leftovers of a completed task; the caller holds its lock."""
+        ...
+
+
+class Sweep:
+    """Safe while tasks run. Entries not named after a task are not Clipwire's, and are left alone."""
+
+    def __init__(self, files: Swept, workplace: LocalWorkplace, tasks: Known) -> None:
+        self._files = files
+        self._workplace = workplace
+        self._tasks = tasks
+
+    async def through(self, *directories: Path) -> None:
+        """Delete what belongs to no task, and leftovers of completed tasks."""
+        for directory in directories:
+            with os.scandir(directory) as entries:  # needs no thread: only reading entries takes long
+                task_ids = _task_ids(entries)
+                # `to_the_end`: closing a directory while a thread reads it crashes the process.
+                while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
+                    await self._sweep(batch, partial=directory == self._workplace.works)
+
+    async def _sweep(self, task_ids: list[str], *, partial: bool) -> None:
+        if await self._workplace.trouble():  # these may be the tasks of another server, which has its own
+            return
+        stages = await self._tasks.stages(task_ids)
+        for task_id in task_ids:
+            try:
+                if task_id not in stages:
+                    await self._files.remove(task_id)
+                elif partial and stages[task_id] is Stage.COMPLETED:
+                    await self._finish(task_id)
+            except OSError as exc:
+                log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
+
+    async def _finish(self, task_id: str) -> None:
+        with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
+            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
+            for status in await self._tasks.statuses([task_id]) if lock.held else ():
+                if status.stage is Stage.COMPLETED:
+                    await self._files.finish(status)
+
+
+def _task_ids(entries: Iterator[os.DirEntry[str]]) -> Iterator[str]:
+    for entry in entries:
+        if ours := OF_A_TASK.fullmatch(entry.name):
+            yield ours["task_id"]
+
+
+def _some(task_ids: Iterator[str]) -> list[str]:
+    """The next batch of ids, each once: a directory and its lock are often neighbours."""
+    return list(dict.fromkeys(islice(task_ids, SWEEP_BATCH)))

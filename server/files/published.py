@@ -1,0 +1,56 @@
+"""Counts which published files are there when an installation is moved to many machines."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.core.models import StoredFile, TaskStatus
+from server.files.publishing import open_file
+
+
+class NotKept(Exception):
+    """An object of the bucket differs from the file that was sent."""
+
+
+@dataclass
+class Moved:
+    """Of the files that tasks name: how many are there, their bytes, how many are missing; objects sent."""
+
+    files: int = 0
+    bytes: int = 0
+    missing: int = 0
+    sent: int = 0
+
+    def count(self, is_there: bool, stored: StoredFile) -> None:
+        if is_there:
+            self.files += 1
+            self.bytes += stored.size
+        else:
+            self.missing += 1
+
+
+class WhereTheyAre:
+    """Leaves files in the data directory, and counts them."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._files = data_dir / "files"
+        self.moved = Moved()
+
+    async def bring(self, task_id: str, status: TaskStatus | None) -> None:
+        published = status.published if status else []
+        there = await asyncio.to_thread(_are_there, self._files / task_id, published)
+        for is_there, stored in zip(there, published, strict=True):
+            self.moved.count(is_there, stored)
+
+
+def _are_there(directory: Path, published: Sequence[StoredFile]) -> list[bool]:
+    return [_is_there(directory, stored) for stored in published]
+
+
+def _is_there(directory: Path, stored: StoredFile) -> bool:
+    try:
+        open_file(directory, stored).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Copies what is published of tasks, and their logs, from a data directory into a bucket.
+
+Each published file is read back and compared. Objects that are there already, from an interrupted run, are
+not sent again.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from server.core.models import StoredFile, TaskStatus
+from server.files.published import Moved, NotKept
+from server.files.publishing import MANIFEST
+from server.files.s3.bucket import Bucket
+from server.files.s3.bucket_sweeper import folder
+from server.files.s3.object_store import MAX_SHARED, Disposition
+from server.files.workplace import LocalWorkplace
+
+AT_ONCE = 8  # tasks
+_JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
+
+
+class IntoBucket:
+    """`bring` raises `StorageAway`, `NotKept`, and `OSError` of this disk."""
+
+    def __init__(self, workplace: LocalWorkplace, bucket: Bucket, disposition: Disposition) -> None:
+        self._workplace = workplace
+        self._bucket = bucket
+        self._disposition = disposition
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self.moved = Moved()
+
+    async def bring(self, task_id: str, status: TaskStatus | None) -> None:
+        """Copy all of a task, and count which files that its `status` names are there afterwards.
+
+        `status` is None if it cannot be read.
+        """
+        async with self._turns:
+            directory = self._workplace.root / "files" / task_id
+            named = {stored.path: stored for stored in status.published} if status else {}
+            for path in await asyncio.to_thread(lambda: sorted(_below(directory))):
+                attributes = self._attributes(path, named.get(path), status)
+                await self._send(folder(task_id) + path, directory / path, attributes)
+            for stored in named.values():
+                self.moved.count(await self._size(folder(task_id) + stored.path) == stored.size, stored)
+            await self._send_log(task_id)
+
+    async def _send(self, key: str, path: Path, attributes: dict[str, str]) -> None:
+        with await asyncio.to_thread(_open, path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if await self._has(key, file, size):
+                return
+            file.seek(0)
+            await self._bucket.upload(key, file, size, attributes)
+            self.moved.sent += 1
+            if not await self._has(key, file, size):
+                raise NotKept(f"{key} is not what was sent there")
+
+    async def _send_log(self, task_id: str) -> None:
+        key, text = f"logs/{task_id}", await asyncio.to_thread(self._workplace.read_log, task_id, MAX_SHARED)
+        if text and await self._size(key) != len(text):
+            await self._bucket.put(key, text, _TEXT)
+
+    async def _has(self, key: str, file: BinaryIO, size: int) -> bool:
+        """Whether the object is the file, byte for byte."""
+        if await self._size(key) != size:
+            return False
+        file.seek(0)
+        async for piece in self._bucket.read(key, range(size)):
+            if await asyncio.to_thread(file.read, len(piece)) != piece:
+                return False
+        return True
+
+    async def _size(self, key: str) -> int | None:
+        with suppress(FileNotFoundError):
+            return await self._bucket.size(key)
+        return None
+
+    def _attributes(self, path: str, stored: StoredFile | None, status: TaskStatus | None) -> dict[str, str]:
+        """The same as if `S3Files` had published the file; other objects are read by servers alone."""
+        if stored and status:
+            named = self._disposition(stored.name, status.video_info.title, *filter(None, [stored.title]))
+            return {"Content-Type": stored.type, "Content-Disposition": named}
+        return {"Content-Type": _JSON} if path.endswith(MANIFEST) else {}
+
+
+def _below(directory: Path, within: str = "") -> Iterator[str]:
+    """Paths of the files below `directory`, at most one folder down; no symbolic link is followed."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield within + entry.name
+            elif entry.is_dir(follow_symlinks=False) and not within:
+                yield from _below(directory / entry.name, f"{entry.name}/")
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")

@@ -1,0 +1,50 @@
+"""The cursor of keyset pagination: the sort key of the last task on a page, in base64url."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Self
+
+from server.core.errors import InvalidQuery
+from server.core.ports import Sorting
+
+_END = (1 << 63) - 1
+_FORMS = {
+    "newest": re.compile(r"n(?P<number>[0-9]{1,18})"),
+    "oldest": re.compile(r"o(?P<number>[0-9]{1,18})"),
+    "queue": re.compile(r"q(?P<rank>-?[0-9]{1,9}),(?P<number>[0-9]{1,18})"),
+    "ended": re.compile(r"e(?P<rank>-?[0-9]{1,12}),(?P<number>[0-9]{1,18})"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last task of a page: its number, and what outranks the number: the priority in the queue, or the
+    second in which it ended.
+    """
+
+    sorting: Sorting
+    number: int
+    rank: int = 0
+
+    @classmethod
+    def read(cls, text: str | None, sorting: Sorting) -> Self:
+        """Decode `text`, after which the next page begins; None: the first page. Raises `InvalidQuery`."""
+        if text is None:
+            return cls(sorting, 0 if sorting in ("queue", "oldest") else _END, _END)
+        found = _FORMS[sorting].fullmatch(_decoded(text))
+        cursor = found and cls(sorting, **{name: int(value) for name, value in found.groupdict().items()})
+        if not cursor or str(cursor) != text:  # the decoder ignores characters that are not base64
+            raise InvalidQuery("cursor")
+        return cursor
+
+    def __str__(self) -> str:
+        rank = f"{self.rank}," if self.sorting in ("queue", "ended") else ""
+        return urlsafe_b64encode(f"{self.sorting[0]}{rank}{self.number}".encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> str:
+    try:
+        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:  # not base64, not ASCII or not UTF-8
+        raise InvalidQuery("cursor") from None

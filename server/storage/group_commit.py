@@ -1,0 +1,204 @@
+"""Group commit: a writer commits all waiting changes in one transaction.
+
+A commit waits for the disk, so a hundred changes in one commit cost little more than one change. `submit`
+returns after the commit: what it returned is on disk. Changes that are submitted together (a bundle) are
+committed in one transaction: all of them are on disk, or none.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from server.core.errors import AppError, ShuttingDown, StorageFailed, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+GROUP = 256  # changes in one commit, or a few more: the last bundle is not split
+Result = TypeVar("Result")
+
+
+class Change(Generic[Result]):
+    """A change to be written once.
+
+    `touches` are the names of what the change reads or writes. No two bundles of a group touch the same name,
+    so each change can be decided by what was committed before the group. `outcome` is set while the change is
+    written, and becomes the result of `answer` once the change is on disk.
+    """
+
+    touches: tuple[str, ...] = ()
+    makes_room: bool = False  # a deletion, which has to be possible on a full disk
+    outcome: Result | AppError
+    answer: asyncio.Future[Result]
+
+
+Bundle = Sequence[Change[Any]]  # what was submitted together
+
+
+class GroupWriter(ABC):
+    """Collects changes into groups; a subclass commits them.
+
+    `patience` is how many seconds at most a group waits for more changes. Callers that were answered together
+    mostly submit again together: without the wait the first one would get a commit of its own, for which the
+    others would wait; that matters where a commit is expensive.
+    """
+
+    def __init__(self, patience: float = 0) -> None:
+        self.patience = patience
+        self._last = 0  # bundles in the last group
+        self._waiting: deque[Bundle] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._failed_by: type[StoreUnavailable] | None = None  # the last group: an outage is logged once
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="store writer")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the waiting changes, as far as the database accepts them, then end."""
+        self._closing = True
+        self.hurry()
+        self._wake.set()
+        await self._task
+
+    async def submit(self, change: Change[Result]) -> Result:
+        """Return the outcome of `change` once it is on disk, or raise it.
+
+        Raises `ShuttingDown`, and `StoreUnavailable` if the change could not be written; then nothing is
+        changed, unless the error has `perhaps_done`. If the caller is cancelled, the change may yet be made:
+        whole, or not at all.
+        """
+        self._append([change])
+        return await change.answer
+
+    async def submit_all(self, changes: Sequence[Change[Result]]) -> list[Result | AppError]:
+        """Return the outcome of each once all of them are on disk, in one transaction.
+
+        Raises what `submit` raises if they could not be written.
+        """
+        self._append(changes)
+        answers = await asyncio.gather(*(change.answer for change in changes), return_exceptions=True)
+        return [_outcome(answer) for answer in answers]
+
+    def _append(self, bundle: Bundle) -> None:
+        if self._closing:
+            raise ShuttingDown
+        loop = asyncio.get_running_loop()
+        for change in bundle:
+            change.answer = loop.create_future()
+        self._waiting.append(bundle)
+        self._wake.set()
+
+    @abstractmethod
+    async def commit(self, changes: Sequence[Change[Any]]) -> None:
+        """Set the outcome of each of the changes, in one transaction. Raises `StoreUnavailable`."""
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """From now on wait as briefly as possible for the database: the server shuts down."""
+
+    def give_up(self, error: StoreUnavailable) -> None:
+        """Fail all waiting changes with `error`: they were not made."""
+        waiting, self._waiting = self._waiting, deque()
+        for change in _all(waiting):
+            _fail(change, _like(error))
+
+    async def _run(self) -> None:
+        while not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                if self.patience:
+                    await self._gather()
+                if group := self._next_group():
+                    self._last = len(group)
+                    await self._settle(group)
+
+    async def _gather(self) -> None:
+        """Wait for three quarters as many bundles as the last group had; a single caller does not wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                while len(self._waiting) < self._last * 3 // 4:
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    def _next_group(self) -> list[Bundle]:
+        """The oldest bundles, up to the first that touches what another touches; without cancelled ones."""
+        group: list[Bundle] = []
+        touched: set[str] = set()
+        size = 0
+        while self._waiting and size < GROUP and touched.isdisjoint(all_touched(self._waiting[0])):
+            bundle = self._waiting.popleft()
+            if not all(change.answer.cancelled() for change in bundle):
+                touched |= all_touched(bundle)
+                group.append(bundle)
+                size += len(bundle)
+        return group
+
+    async def _settle(self, group: Sequence[Bundle]) -> None:
+        """Commit the group; if it fails though the store is available, commit each bundle by itself."""
+        changes = _all(group)
+        try:
+            await self.commit(changes)
+        except StoreUnavailable as error:
+            if not error.is_told and self._failed_by is not type(error):
+                level = logging.ERROR if isinstance(error, StorageFailed) else logging.WARNING
+                log.log(level, "the database did not take %d changes: %s", len(changes), error.__cause__)
+            self._failed_by = type(error)
+            for change in changes:
+                _fail(change, _like(error))
+        except Exception as error:
+            if len(group) > 1:
+                for bundle in group:
+                    await self._settle([bundle])
+            else:
+                for change in changes:
+                    _fail(change, error)
+        else:
+            self._failed_by = None
+            for change in changes:
+                _answer(change)
+
+
+def _all(bundles: Iterable[Bundle]) -> list[Change[Any]]:
+    return [change for bundle in bundles for change in bundle]
+
+
+def all_touched(bundle: Bundle) -> set[str]:
+    return {name for change in bundle for name in change.touches}
+
+
+def _outcome(answer: Result | BaseException) -> Result | AppError:
+    """Return the outcome of one change; raise an error that concerns the whole transaction."""
+    if isinstance(answer, StoreUnavailable) or (
+        isinstance(answer, BaseException) and not isinstance(answer, AppError)
+    ):
+        raise answer
+    return answer
+
+
+def _answer(change: Change[Any]) -> None:
+    if isinstance(change.outcome, AppError):
+        _fail(change, change.outcome)
+    elif not change.answer.cancelled():
+        change.answer.set_result(change.outcome)
+
+
+def _fail(change: Change[Any], error: Exception) -> None:
+    if not change.answer.cancelled():
+        change.answer.set_exception(error)
+
+
+def _like(error: StoreUnavailable) -> StoreUnavailable:
+    """A copy of `error` for one caller: raising an exception adds to its traceback."""
+    other = type(error)()
+    other.__dict__.update(error.__dict__)
+    other.__cause__ = error.__cause__
+    return other

@@ -1,0 +1,336 @@
+"""What is written to the tables, and how: one statement for all changes of a kind in a group."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from psycopg import AsyncConnection
+
+from server.core.errors import IdempotencyMismatch, QueueFull
+from server.core.models import Stage, Task, TaskStatus
+from server.core.ports import Submission
+from server.storage.group_commit import Change, all_touched
+from server.storage.postgresql.advisory_locks import ADD, OURS
+from server.storage.postgresql.announcing import Changed, News
+from server.storage.rows import read_task
+
+
+class Admits(Protocol):
+    """Gives tasks the jobs by which they run, within the transaction of a change."""
+
+    async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
+        """Make jobs for new tasks, which are not stored yet; return a job's number, or None, for each."""
+        ...
+
+    async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
+        """Adjust the jobs to a change after which tasks of `hosts` are queued; `changed` are the ids of those
+        tasks that are not new.
+        """
+        ...
+
+
+_LOCK = b"SELECT pg_advisory_xact_lock(%s, %s)"
+_WAITING = b"""
+    SELECT count(*) FILTER (WHERE stage IN ('queued', 'paused')), count(*)
+    FROM tasks WHERE ended_at IS NULL AND NOT removed"""
+_GIVEN = b"SELECT last_value - (NOT is_called)::int FROM tasks_number_seq"
+_GIVE_AWAY = b"SELECT max(nextval('tasks_number_seq')) FROM generate_series(1, %s)"
+_BY_KEY = b"""
+    SELECT idempotency, idempotency_request, number, request, status FROM tasks
+    WHERE idempotency = ANY(%s) AND NOT removed"""
+_BY_WISH = b"""
+    SELECT wish, number, request, status FROM tasks
+    WHERE wish = ANY(%s) AND NOT removed AND ended_at IS NULL ORDER BY number"""
+# Numbers are given in the order of the arrays.
+_INSERT = b"""
+    INSERT INTO tasks (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+                       task_id, request, revision, stage, priority, status, short, search, ended_at)
+    SELECT job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+           task_id, request, revision, stage, priority, status, short, search, to_timestamp(ended)
+    FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::integer[],
+                %b::text[], %b::text[],
+                %b::bigint[], %b::text[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::float8[])
+        AS new (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+                task_id, request,
+                revision, stage, priority, status, short, search, ended)
+    RETURNING task_id, number"""
+_UPDATE = b"""
+    UPDATE tasks SET revision = new.revision, stage = new.stage, priority = new.priority, status = new.status,
+        short = new.short, search = new.search, ended_at = to_timestamp(new.ended)
+    FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::integer[],
+                %b::text[], %b::text[], %b::text[], %b::float8[])
+        AS new (task_id, revision, stage, priority, status, short, search, ended)
+    WHERE tasks.task_id = new.task_id AND tasks.revision = new.revision - 1 AND NOT removed
+    RETURNING tasks.task_id, host"""
+_ENDED = b"""
+    SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
+    WHERE tasks.revision = new.revision - 1 AND ended_at IS NOT NULL AND NOT removed"""
+
+# Locks the rows in the order of their ids, so that two transactions that lock the same rows cannot deadlock.
+_FOLLOWED = b"""
+    SELECT task_id, host FROM tasks
+    JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
+    WHERE tasks.revision = new.revision - 1 AND NOT removed ORDER BY task_id FOR UPDATE OF tasks"""
+_MOVED = b"""
+    UPDATE tasks SET host = new.host FROM unnest(%s::text[], %s::text[]) AS new (task_id, host)
+    WHERE tasks.task_id = new.task_id"""
+
+
+@dataclass(eq=False)
+class Add(Change[Task]):
+    """`values`, the row's columns from `task_id` on, are made by the caller: an error fails only its call."""
+
+    wanted: Submission
+    values: tuple[object, ...]
+
+    def __post_init__(self) -> None:
+        key = self.wanted.idempotency
+        self.touches = (self.wanted.task.status.task_id, *([f"key {key.key}"] if key else []))
+
+    def row(self) -> tuple[object, ...]:
+        key = self.wanted.idempotency
+        keys = (key.key, key.request) if key else (None, None)
+        task, wish = self.wanted.task, self.wanted.wish
+        status = task.status
+        return task.host, *keys, wish, status.playlist_id, status.playlist_index, *self.values
+
+
+@dataclass(eq=False)
+class Save(Change[bool]):
+    """`values` are the columns of the status."""
+
+    status: TaskStatus
+    values: tuple[object, ...]
+
+    def __post_init__(self) -> None:
+        self.touches = (self.status.task_id,)
+
+    def row(self) -> tuple[object, ...]:
+        return self.status.task_id, *self.values
+
+
+@dataclass(eq=False)
+class Together(Change["list[Task] | None"]):
+    """Makes all of its saves and adds, or none; its outcome is None if a save does not follow.
+
+    `hosts` are those that a task has left or come to: an entry of a list got another link.
+    """
+
+    saves: Sequence[Save]
+    adds: Sequence[Add]
+    hosts: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.touches = tuple(all_touched((*self.saves, *self.adds)))
+
+
+@dataclass(eq=False)
+class Execute(Change[list[str]]):
+    """A single statement, which returns ids; `tells` makes of each id what is announced to other nodes."""
+
+    sql: bytes
+    values: tuple[object, ...] = ()
+    touches: tuple[str, ...] = field(default=())
+    tells: Callable[[str], News] | None = None
+
+
+class Changes:
+    """Writes groups for the `Writer`.
+
+    Counting the waiting tasks costs as much as there are unfinished ones. So `Changes` remembers how many
+    tasks were unfinished at the last count, and the last number given by then. Whatever any node adds or
+    queues again since then takes a number, so both together are an upper bound of the tasks that wait. They
+    are counted anew only when there might be no place under that bound.
+    """
+
+    def __init__(self, max_queued: int, admits: Admits | None) -> None:
+        self._max_queued = max_queued
+        self._admits = admits
+        self._most, self._given = max_queued, 0  # unfinished tasks at the last count, and the last number
+
+    async def write(self, db: AsyncConnection, group: Sequence[Change[Any]]) -> list[News]:
+        adds = [change for change in group if isinstance(change, Add)]
+        saves = [change for change in group if isinstance(change, Save)]
+        whole = [change for change in group if isinstance(change, Together)]
+        all_saves = [*saves, *(save for change in whole for save in change.saves)]
+        ended = await _ended(db, [save for save in all_saves if save.status.stage.is_waiting])
+        joining = sum(len(change.adds) for change in whole)
+        wanted = len(adds) + len(ended) + joining
+        free = await self._free_places(db, wanted) if wanted else 0
+        if ended:  # each wants a place as a new task does, so each takes a number
+            await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
+        added, have_jobs = await self._add(db, adds, free) if adds else ([], set())
+        free -= len([task for task in added if task.status.stage.is_waiting])
+        possible = _with_a_place(saves, ended, free)
+        saved = await _save(db, possible) if possible else {}
+        free -= _joining_again(possible, ended)
+        for each in whole:
+            saved |= await _do_together(db, each, ended, free)
+            if isinstance(each.outcome, list):
+                added += each.outcome
+                saves += each.saves
+                free -= _joining_again(each.saves, ended)
+        told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
+        told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
+        for change in group:
+            if isinstance(change, Execute):  # last: a task that this group retries must not expire
+                told += await _execute(db, change)
+        waiting = [task for task in added if task.status.task_id not in have_jobs]
+        moved = {host for each in whole for host in each.hosts}
+        if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values(), *moved}):
+            await self._admits.follow(db, sorted(hosts), list(saved))
+        return told
+
+    async def _free_places(self, db: AsyncConnection, wanted: int) -> int:
+        """How many places are free, or a lower bound that is at least `wanted`.
+
+        It holds until the end of the transaction: its advisory lock keeps other nodes from giving numbers.
+        """
+        await db.execute(_LOCK, (OURS, ADD), prepare=True)
+        given = await _row(db, _GIVEN)
+        free = self._max_queued - self._most - (given[0] - self._given)
+        if free >= wanted:
+            return free
+        waiting, self._most = await _row(db, _WAITING)
+        self._given = given[0]
+        return self._max_queued - waiting
+
+    async def _add(
+        self, db: AsyncConnection, adds: Sequence[Add], free: int
+    ) -> tuple[list[Task], Collection[str]]:
+        """Set the outcomes; return the new tasks, and which of them have jobs."""
+        submissions = [add.wanted for add in adds]
+        known = await _known(db, [each.idempotency.key for each in submissions if each.idempotency])
+        shared = await _shared(db, [each.wish for each in submissions if each.wish and each.shares])
+        new: list[Add] = []
+        sharing: list[tuple[Add, Add]] = []
+        for add in adds:
+            key, wish = add.wanted.idempotency, add.wanted.wish if add.wanted.shares else None
+            if key and key.key in known:
+                request, task = known[key.key]
+                add.outcome = task if key.is_of(request) else IdempotencyMismatch()
+            elif wish and isinstance(other := shared.get(wish), Task):
+                add.outcome = other
+            elif wish and isinstance(other, Add):
+                sharing.append((add, other))
+            elif len(new) < free:
+                new.append(add)
+                if wish:
+                    shared[wish] = add
+            else:
+                add.outcome = QueueFull()
+        if not new:
+            return [], set()
+        tasks = [add.wanted.task for add in new]
+        jobs = await self._admits.jobs_for(db, tasks) if self._admits else [None for _ in tasks]
+        have_jobs = {task.status.task_id for task, job in zip(tasks, jobs, strict=True) if job is not None}
+        added = await _insert(db, new, jobs)
+        for add, other in sharing:
+            add.outcome = other.outcome
+        return added, have_jobs
+
+
+async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:
+    [row] = await (await db.execute(sql, prepare=True)).fetchall()
+    return row
+
+
+async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int | None]) -> list[Task]:
+    columns = _columns((job, *add.row()) for add, job in zip(adds, jobs, strict=True))
+    numbers: dict[str, int] = dict(await (await db.execute(_INSERT, columns, prepare=True)).fetchall())
+    added = []
+    for add in adds:
+        task = add.wanted.task
+        number = numbers[task.status.task_id]
+        add.outcome = replace(task, status=task.status.model_copy(update={"number": number}))
+        added.append(add.outcome)
+    return added
+
+
+async def _known(db: AsyncConnection, keys: list[str]) -> dict[str, tuple[str, Task]]:
+    if not keys:
+        return {}
+    rows = await (await db.execute(_BY_KEY, (keys,), prepare=True)).fetchall()
+    return {key: (request, read_task(*row)) for key, request, *row in rows}
+
+
+async def _shared(db: AsyncConnection, wishes: list[str]) -> "dict[str, Task | Add]":
+    if not wishes:
+        return {}
+    rows = await (await db.execute(_BY_WISH, (wishes,), prepare=True)).fetchall()
+    return {wish: read_task(*row) for wish, *row in rows}
+
+
+async def _ended(db: AsyncConnection, saves: Sequence[Save]) -> set[str]:
+    """The ids of final tasks that are to wait again."""
+    if not saves:
+        return set()
+    columns = _columns((save.status.task_id, save.status.revision) for save in saves)
+    return {task_id for (task_id,) in await (await db.execute(_ENDED, columns, prepare=True)).fetchall()}
+
+
+def _with_a_place(saves: Sequence[Save], ended: Collection[str], free: int) -> list[Save]:
+    """The saves that need no place or get one; the outcome of the others is set to `QueueFull`."""
+    possible = []
+    for save in saves:
+        if save.status.task_id in ended:
+            free -= 1
+            if free < 0:
+                save.outcome = QueueFull()
+                continue
+        possible.append(save)
+    return possible
+
+
+def _joining_again(saves: Iterable[Save], ended: Collection[str]) -> int:
+    """How many places in the queue the retried ones take."""
+    return len([save for save in saves if save.status.task_id in ended])
+
+
+async def _save(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
+    """Set the outcomes; return the hosts of the tasks that are queued now, by id."""
+    if not saves:
+        return {}
+    columns = _columns(save.row() for save in saves)
+    hosts: dict[str, str] = dict(await (await db.execute(_UPDATE, columns, prepare=True)).fetchall())
+    for save in saves:
+        save.outcome = save.status.task_id in hosts
+    queued = {save.status.task_id for save in saves if save.status.stage is Stage.QUEUED}
+    return {task_id: host for task_id, host in hosts.items() if task_id in queued}
+
+
+async def _do_together(
+    db: AsyncConnection, change: Together, ended: Collection[str], free: int
+) -> dict[str, str]:
+    """Set the outcome; return the hosts of the saved tasks that are queued now, by id."""
+    followed = _columns((save.status.task_id, save.status.revision) for save in change.saves)
+    found = await (await db.execute(_FOLLOWED, followed, prepare=True)).fetchall() if change.saves else []
+    if len(found) < len(change.saves):
+        change.outcome = None
+    elif _joining_again(change.saves, ended) > max(free, 0):
+        change.outcome = QueueFull()
+    else:
+        hosts = await _save(db, change.saves)
+        before: dict[str, str] = dict(found)
+        moved = [save.status for save in change.saves if save.status.host != before[save.status.task_id]]
+        change.hosts = {host for status in moved for host in (status.host, before[status.task_id])}
+        if moved:
+            await db.execute(_MOVED, _columns((status.task_id, status.host) for status in moved))
+        # These tasks get their jobs in `Admits.follow`, as all waiting tasks do.
+        change.outcome = await _insert(db, change.adds, [None] * len(change.adds)) if change.adds else []
+        return hosts
+    return {}
+
+
+async def _execute(db: AsyncConnection, change: Execute) -> list[News]:
+    rows = await (await db.execute(change.sql, change.values)).fetchall()
+    change.outcome = [key for (key,) in rows]
+    return [change.tells(key) for key in change.outcome] if change.tells else []
+
+
+def _hosts_of_queued(tasks: Iterable[Task]) -> set[str]:
+    return {task.host for task in tasks if task.status.stage is Stage.QUEUED}
+
+
+def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

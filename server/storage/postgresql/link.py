@@ -1,0 +1,197 @@
+"""Connections that are made when they are needed, and made anew after they were lost."""
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from server.storage.postgresql.connection import (
+    ANSWER_WITHIN,
+    READ_ONLY,
+    Unanswered,
+    answering,
+    available,
+    connect,
+    sever,
+)
+
+FREE_WITHIN = 4.0  # seconds that a caller waits for a free connection
+SAYS_SO_BEFORE = 0.5  # seconds by which the database's own limit is shorter than ours
+Result = TypeVar("Result")
+Work = Callable[[AsyncConnection], Awaitable[Result]]
+# The database ends a transaction of a process that is stopped (or whose machine is off), and so releases its
+# locks before those who wait for them give up (`ANSWER_WITHIN`). A process that was only delayed tries again.
+LETS_GO = (
+    "idle_in_transaction_session_timeout = '3s'",
+    "tcp_keepalives_idle = 10",
+    "tcp_keepalives_interval = 3",
+    "tcp_keepalives_count = 3",
+)
+# The same for a process that stopped between a statement and its Sync, which the database does not count as
+# idle: PostgreSQL 17 and newer. A transaction that waits for its locks began later, and so is ended later.
+_LETS_GO_AT_LAST = """
+    SELECT set_config('transaction_timeout', %s, false)
+    WHERE current_setting('server_version_num')::int >= 170000"""
+
+
+class Link:
+    """A connection for one user at a time. `settings` are set on it; `within` is the limit of one piece of
+    work, in seconds.
+    """
+
+    def __init__(self, url: str, *settings: str, within: float = ANSWER_WITHIN) -> None:
+        self._url = url
+        self._settings = settings
+        self._within = within
+        self._db: AsyncConnection | None = None
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.lose()
+
+    def hurry(self) -> None:
+        """From now on give the database one second to answer, and no more: the server shuts down."""
+        self._within = min(self._within, 1.0)
+
+    def end(self) -> None:
+        """Cut the connection for good: whatever uses it, now or later, fails at once."""
+        self._ended = True
+        if self._db:
+            sever(self._db)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that is not known to be lost. Raises `StoreUnavailable`, within `within` seconds."""
+        if self._db is None or self._db.closed or _has_news(self._db):
+            await self.do(_answer)
+        db = self._db
+        assert db
+        async with self._kept_if_sound(db):
+            yield db
+
+    async def do(self, work: Work[Result]) -> Result:
+        """What `work` returns, which changes nothing or all in one transaction; raises `StoreUnavailable`.
+
+        `work` is tried once more where the connection was lost: mostly earlier, which shows only when the
+        connection is used, or while this process stood still.
+        """
+        with available():
+            db = await self._open()
+            try:
+                return await self._use(db, work)
+            except psycopg.OperationalError as error:
+                if self._db is not None or isinstance(error, Unanswered):
+                    raise
+            return await self.once(work)
+
+    async def once(self, work: Work[Result]) -> Result:
+        """Like `do`, without a second try; raises psycopg's errors."""
+        return await self._use(await self._open(), work)
+
+    async def _use(self, db: AsyncConnection, work: Work[Result]) -> Result:
+        async with self._kept_if_sound(db):
+            with answering(db, self._within):
+                return await work(db)
+
+    @asynccontextmanager
+    async def _kept_if_sound(self, db: AsyncConnection) -> AsyncIterator[None]:
+        try:
+            yield
+        except READ_ONLY:
+            await self.lose()
+            raise
+        finally:
+            if db.closed or db.info.transaction_status is not TransactionStatus.IDLE:
+                await self.lose()
+
+    async def lose(self) -> None:
+        if db := self._db:
+            self._db = None
+            with suppress(psycopg.Error, OSError):
+                await db.close()
+
+    async def _open(self) -> AsyncConnection:
+        if self._ended:
+            raise psycopg.OperationalError("the server goes away")
+        if self._db is None or self._db.closed:
+            async with asyncio.timeout(self._within):
+                self._db = await self._connect()
+        return self._db
+
+    async def _connect(self) -> AsyncConnection:
+        db = await connect(self._url, *LETS_GO, *self._settings)
+        try:
+            longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
+            await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
+        except BaseException:
+            await db.close()
+            raise
+        return db
+
+
+class Links:
+    """A pool of connections; a caller waits up to `free_within` seconds for a free one."""
+
+    def __init__(self, links: Sequence[Link], free_within: float = FREE_WITHIN) -> None:
+        self._links = links
+        self._free_within = free_within
+        self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
+        for link in links:
+            self._free.put_nowait(link)
+
+    def end(self) -> None:
+        """End all of the connections, see `Link.end`."""
+        for link in self._links:
+            link.end()
+
+    async def do(self, work: Work[Result]) -> Result:
+        async with self._free_link() as link:
+            return await link.do(work)
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[AsyncConnection]:
+        """See `Link.lent`."""
+        async with self._free_link() as link, link.lent() as db:
+            yield db
+
+    @asynccontextmanager
+    async def _free_link(self) -> AsyncIterator[Link]:
+        """Raises `DatabaseAway` if none becomes free in time: all of them wait for an answer."""
+        with available():
+            async with asyncio.timeout(self._free_within):
+                link = await self._free.get()
+        try:
+            yield link
+        finally:
+            self._free.put_nowait(link)
+
+
+@asynccontextmanager
+async def open_links(
+    url: str, most: int, *settings: str, within: float = ANSWER_WITHIN, free_within: float = FREE_WITHIN
+) -> AsyncIterator[Links]:
+    async with AsyncExitStack() as stack:
+        links = [Link(url, *settings, within=within) for _ in range(most)]
+        yield Links([await stack.enter_async_context(link) for link in links], free_within)
+
+
+def _has_news(db: AsyncConnection) -> bool:
+    """Whether anything has come on a connection on which nobody waits for anything: mostly, its end."""
+    poll = select.poll()
+    poll.register(db.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def _answer(db: AsyncConnection) -> None:
+    await db.execute(b"SELECT 1")

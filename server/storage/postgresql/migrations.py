@@ -1,0 +1,120 @@
+"""Brings a database to this server's schema, one node at a time, and refuses one that it cannot work with.
+
+A script that was released is never edited; the next number is added. Each is applied in one transaction
+together with its number. Servers of two neighbouring releases work on one schema: a release only adds to it,
+and the next one takes away what the release before still needed. A script that takes something away says
+`-- oldest server: <n>`: servers whose newest script has a lower number cannot work with the schema any more.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from psycopg import AsyncConnection, DatabaseError, ProgrammingError
+
+from server.core.unusable import DatabaseUnusable
+from server.storage.postgresql.advisory_locks import MIGRATE, locked
+from server.storage.postgresql.connection import PLACE, one_line
+
+NOT_OURS = "belongs to another program: name an empty database"
+_SCRIPT = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
+_OLDEST = re.compile(r"^-- oldest server: (?P<number>\d+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include (?P<package>\w+)/(?P<path>\S+)$", re.MULTILINE)
+_TABLE = """
+    CREATE TABLE IF NOT EXISTS schema (
+        version integer NOT NULL,
+        oldest_server integer NOT NULL,
+        is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one)
+    )"""
+_SET = """
+    INSERT INTO schema (version, oldest_server) VALUES (%(version)s, %(oldest)s)
+    ON CONFLICT (is_one) DO UPDATE SET
+        version = %(version)s, oldest_server = greatest(schema.oldest_server, %(oldest)s)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    number: int
+    sql: str
+
+    @property
+    def oldest_server(self) -> int:
+        found = _OLDEST.search(self.sql)
+        return int(found["number"]) if found else 0
+
+
+def released_scripts() -> list[Script]:
+    return scripts_in(resources.files("server.storage.postgresql") / "sql")
+
+
+def scripts_in(folder: Traversable) -> list[Script]:
+    """The scripts in their order, `0001_engine.sql` and on; other files in the folder are ignored."""
+    found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
+    scripts = [Script(int(name["number"]), _whole(file.read_text("utf-8"))) for name, file in found]
+    return sorted(scripts, key=lambda script: script.number)
+
+
+async def migrate(db: AsyncConnection, scripts: Sequence[Script]) -> int:
+    """Apply the scripts that this database has not had; return its version. Raises `DatabaseUnusable`."""
+    async with locked(db, MIGRATE):
+        version = await verify(db, newest=scripts[-1].number)
+        for script in scripts:
+            if script.number > version:
+                await _apply(db, script)
+    return max(version, scripts[-1].number)
+
+
+async def verify(db: AsyncConnection, newest: int) -> int:
+    """Return the version, 0 for an empty database. Raises `DatabaseUnusable` if a server cannot use it."""
+    row = await (await db.execute("SHOW server_encoding")).fetchone()
+    if not row or row[0] != "UTF8":
+        raise DatabaseUnusable(PLACE, f"is encoded in {row and row[0]}: make one with ENCODING 'UTF8'")
+    if db.info.server_version < 150000:
+        raise DatabaseUnusable(
+            PLACE, f"is PostgreSQL {db.info.server_version // 10000}: 15 or newer is needed"
+        )
+    return await _version(db, newest)
+
+
+async def _version(db: AsyncConnection, newest: int) -> int:
+    found = await (await db.execute("SELECT to_regclass('schema'), to_regclass('tasks')")).fetchone()
+    schema, tasks = found or (None, None)
+    version, oldest_server = await _recorded(db) if schema else (0, 0)
+    if oldest_server > newest:
+        raise DatabaseUnusable(
+            PLACE, f"is of a newer server (schema {version}, this one knows {newest}): update this one"
+        )
+    if tasks and not version:
+        raise DatabaseUnusable(PLACE, NOT_OURS)
+    return int(version)
+
+
+async def _recorded(db: AsyncConnection) -> tuple[int, int]:
+    try:
+        row = await (await db.execute("SELECT version, oldest_server FROM schema")).fetchone()
+    except ProgrammingError:
+        raise DatabaseUnusable(PLACE, NOT_OURS) from None
+    return row or (0, 0)
+
+
+async def _apply(db: AsyncConnection, script: Script) -> None:
+    try:
+        async with db.transaction():
+            await db.execute("SET LOCAL client_min_messages = warning")
+            await db.execute(_TABLE)
+            await db.execute(script.sql.encode())  # several statements: possible without values only
+            await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
+    except DatabaseError as error:
+        why = f"could not be brought to schema {script.number}, it is unchanged ({one_line(error)})"
+        raise DatabaseUnusable(PLACE, why) from error
+
+
+def _whole(script: str) -> str:
+    """The script with files of installed packages in the place of its `-- include` lines."""
+    return _INCLUDE.sub(lambda found: _file(found["package"], found["path"]), script)
+
+
+def _file(package: str, path: str) -> str:
+    return resources.files(package).joinpath(path).read_text("utf-8")

@@ -1,0 +1,71 @@
+"""The log-ins of the page, for all nodes: none is cached, so that a log-out ends one everywhere.
+
+How long a session lasts is measured by the database's clock.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
+from server.storage.postgresql.announcing import LoggedOut
+from server.storage.postgresql.changes import Execute
+from server.storage.postgresql.group_reader import GroupReader
+from server.storage.postgresql.writer import Writer
+
+BY_ID = """
+    SELECT session_id, session_id, scope, extract(epoch FROM ends_at - clock_timestamp())::float8
+    FROM sessions WHERE session_id = ANY(%s) AND ends_at > clock_timestamp()"""
+# The DELETE does not see the row that the INSERT makes, so it leaves one session less than there may be.
+_BEGIN = b"""
+    WITH new AS (
+        INSERT INTO sessions (session_id, scope, ends_at)
+        VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))
+    )
+    DELETE FROM sessions
+    WHERE number <= (SELECT number FROM sessions ORDER BY number DESC OFFSET %s LIMIT 1)
+    RETURNING session_id"""
+_END = b"DELETE FROM sessions WHERE session_id = %s RETURNING session_id"
+_END_OTHERS = b"""
+    DELETE FROM sessions WHERE scope <> ALL(%s::text[]) OR ends_at <= clock_timestamp()
+    RETURNING session_id"""
+
+
+def read_session(session_id: str, scope: str, lasts: float) -> Session:
+    """`lasts`: seconds from now on."""
+    return Session(session_id, scope, time.monotonic() + min(lasts, SESSION_LASTS))
+
+
+class PostgresSessions:
+    """See `server.core.ports.Sessions`."""
+
+    def __init__(self, writer: Writer, reader: GroupReader[Session]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self.heard: Callable[[str], None] = lambda _: None
+        self._held: Callable[[], Collection[str]] = tuple
+
+    async def begin(self, session_id: str, scope: str) -> None:
+        await self._run(_BEGIN, session_id, scope, SESSION_LASTS, MAX_SESSIONS - 1)
+
+    async def get(self, session_id: str) -> Session | None:
+        return await self._reader.get(session_id)
+
+    async def end(self, session_id: str) -> None:
+        await self._run(_END, session_id)
+
+    async def end_others(self, scopes: Collection[str]) -> None:
+        await self._run(_END_OTHERS, list(scopes))
+
+    def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
+        """The relay calls `heard` as well, for sessions that were ended on other nodes."""
+        self.heard, self._held = ended, held
+
+    async def catch_up(self) -> None:
+        """Report those that were ended while nobody heard of it. Raises `StoreUnavailable`."""
+        for session_id in tuple(self._held()):
+            if await self.get(session_id) is None:
+                self.heard(session_id)
+
+    async def _run(self, sql: bytes, *values: object) -> None:
+        for session_id in await self._writer.submit(Execute(sql, values, tells=LoggedOut)):
+            self.heard(session_id)

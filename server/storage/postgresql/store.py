@@ -1,0 +1,352 @@
+"""The `Store` on PostgreSQL: changes go through the node's one writer, reads through its group readers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
+from server.core.models import Stage, StoredFile, Task, TaskStatus
+from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
+from server.core.stored import known_stage
+from server.storage.cursor import Cursor
+from server.storage.postgresql import pages
+from server.storage.postgresql.announcing import Gone, News
+from server.storage.postgresql.changes import Add, Admits, Changes, Execute, Save, Together
+from server.storage.postgresql.connection import advice, connect, explained, one_line
+from server.storage.postgresql.database_clock import LOOK_EVERY, DatabaseClock
+from server.storage.postgresql.group_reader import GroupReader, is_text
+from server.storage.postgresql.link import Link, Links, open_links
+from server.storage.postgresql.migrations import migrate, released_scripts
+from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
+from server.storage.postgresql.sessions import PostgresSessions, read_session
+from server.storage.postgresql.writer import Writer
+from server.storage.rows import (
+    FindShort,
+    counted,
+    read_status,
+    read_task,
+    readable,
+    says_error,
+    status_values,
+    task_values,
+)
+from server.storage.search_text import folded
+
+log = logging.getLogger(__name__)
+
+REACHED_WITHIN = 60.0  # seconds that a start waits for the database
+READS, LISTS, SEARCHES = 2, 2, 1  # connections
+SEARCH_WITHIN = 8.0  # seconds
+_BY_ID = "SELECT task_id, number, request, status FROM tasks WHERE task_id = ANY(%s) AND NOT removed"
+_BY_SHORT = "SELECT short, number, request, status FROM tasks WHERE short = ANY(%s) AND NOT removed"
+_BY_KEY = """
+    SELECT task_id, idempotency_request FROM tasks WHERE idempotency = %s AND NOT removed"""
+_ENTRIES = """
+    SELECT number, request, status FROM tasks
+    WHERE playlist_id = %s AND stage || '' = ANY(%s) AND NOT removed ORDER BY number"""
+_UNFINISHED = """
+    SELECT number, request, status FROM tasks
+    WHERE ended_at IS NULL AND NOT removed ORDER BY priority DESC, number"""
+_RECENT = """
+    SELECT task_id FROM tasks WHERE ended_at IS NULL AND NOT removed
+    UNION ALL
+    SELECT task_id FROM tasks WHERE ended_at > now() - make_interval(secs => %s) AND NOT removed"""
+_REMOVED = "SELECT task_id FROM tasks WHERE removed ORDER BY number"
+_STAGES = "SELECT task_id, stage, ended_at IS NOT NULL FROM tasks WHERE task_id = ANY(%s)"
+_IN_STAGE = """
+    SELECT task_id FROM tasks WHERE stage = %s AND NOT removed AND position(%s IN status) > 0
+    ORDER BY number LIMIT %s"""
+_URGENCIES = """
+    SELECT coalesce(min(priority), 0), coalesce(max(priority), 0)
+    FROM tasks WHERE stage = 'queued' AND NOT removed"""
+_OF_WISH = """
+    SELECT number, request, status FROM tasks
+    WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 10"""
+_COUNT = "SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"
+# A removed task's idempotency key is free again; its row stays until its files are deleted.
+_MARK = b"""
+    UPDATE tasks SET removed = true, idempotency = NULL WHERE NOT removed AND (task_id = %s OR playlist_id = (
+        SELECT task_id FROM tasks WHERE task_id = %s AND NOT removed)) RETURNING task_id"""
+_FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
+_EXPIRE = b"""
+    UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
+        SELECT number FROM tasks WHERE ended_at < %s AND NOT removed
+        ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
+    ) RETURNING task_id"""
+_DATE_BACK = b"UPDATE tasks SET ended_at = %s WHERE ended_at > %s AND NOT removed RETURNING task_id"
+_NOTHING = b"SELECT '' WHERE false"
+
+
+@asynccontextmanager
+async def open_store(
+    url: str, *, max_queued: int, find_short: FindShort, admits: Admits | None = None
+) -> AsyncIterator["PostgresStore"]:
+    """Bring the database to this server's schema and open it. Raises `DatabaseUnusable`.
+
+    `find_short` finds the unique part in a file's public name; two tasks never share one. `admits` gives
+    queued tasks their jobs, in the transaction of the change.
+    """
+    async with AsyncExitStack() as stack:
+        clock = DatabaseClock()
+        with explained():
+            async with _reached(url) as db:
+                await migrate(db, released_scripts())
+                await clock.look(db)
+        enter = stack.enter_async_context
+        lists = await enter(open_links(url, LISTS))
+        # Less than the limit of a transaction (see `link`), or the database would end the connection as well.
+        search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 1000:.0f}")
+        patience = {"within": SEARCH_WITHIN, "free_within": SEARCH_WITHIN}
+        searches = await enter(open_links(url, SEARCHES, *search, **patience))
+        writer = await enter(Writer(await enter(Link(url)), Changes(max_queued, admits).write))
+        reads = await enter(open_links(url, READS))
+        by_id = await enter(GroupReader(reads, _BY_ID, read_task))
+        by_short = await enter(GroupReader(reads, _BY_SHORT, read_task))
+        log_ins = await enter(GroupReader(reads, SESSION_BY_ID, read_session))
+        await enter(_watched(clock, lists))
+        sessions = PostgresSessions(writer, log_ins)
+        yield PostgresStore(writer, by_id, by_short, lists, searches, find_short, sessions, clock)
+
+
+@asynccontextmanager
+async def _reached(url: str) -> AsyncIterator[AsyncConnection]:
+    """Connect, and retry for `REACHED_WITHIN` seconds: the database may be starting or restarting.
+
+    A database that answers, and refuses the connection, is not waited for.
+    """
+    give_up, waits = time.monotonic() + REACHED_WITHIN, False
+    while True:
+        try:
+            db = await connect(url)
+            break
+        except (psycopg.OperationalError, OSError) as error:
+            if advice(error) or time.monotonic() > give_up:
+                raise
+            if not waits:
+                log.warning("the database cannot be reached yet: %s", one_line(error))
+            waits = True
+            await asyncio.sleep(1)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+@asynccontextmanager
+async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            with suppress(StoreUnavailable):
+                await lists.do(clock.look)
+
+    task = asyncio.create_task(watch(), name="database's clock")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class PostgresStore:
+    """See `server.core.ports.Store`. No task is kept in memory: what is changed through one node is read through
+    all others.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        by_id: GroupReader[Task],
+        by_short: GroupReader[Task],
+        lists: Links,
+        searches: Links,
+        find_short: FindShort,
+        sessions: PostgresSessions,
+        clock: DatabaseClock,
+    ) -> None:
+        self.sessions = sessions
+        self.clock = clock
+        self.writer = writer
+        self._by_id = by_id
+        self._by_short = by_short
+        self._lists = lists
+        self._searches = searches
+        self._find_short = find_short
+
+    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
+        return await self.writer.submit(self._adding(Submission(task, idempotency, wish)))
+
+    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        return await self.writer.submit_all([self._adding(each) for each in submissions])
+
+    async def known(self, idempotency: Idempotency) -> Task | None:
+        for task_id, request in await self._fetch(_BY_KEY, idempotency.key):
+            if not idempotency.is_of(request):
+                raise IdempotencyMismatch
+            with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
+                return await self.get(task_id)
+        return None
+
+    async def of_wish(self, wish: str) -> list[Task]:
+        return list(readable(read_task, await self._fetch(_OF_WISH, wish)))
+
+    async def get(self, task_id: str) -> Task:
+        if task := await self._by_id.get(task_id):
+            return task
+        raise TaskNotFound
+
+    async def save(self, status: TaskStatus) -> bool:
+        return await self.writer.submit(Save(status, status_values(status, self._find_short)))
+
+    async def save_together(
+        self,
+        statuses: Sequence[TaskStatus],
+        new: Sequence[Task] = (),
+        wishes: Sequence[str | None] | None = None,
+    ) -> list[Task] | None:
+        saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
+        wanted = zip(new, wishes or [None] * len(new), strict=True)
+        adds = [self._adding(Submission(task, None, wish)) for task, wish in wanted]
+        return await self.writer.submit(Together(saves, adds))
+
+    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
+        rows = await self._fetch(_ENTRIES, playlist_id, [stage.value for stage in stages])
+        return list(readable(read_task, rows))
+
+    async def unfinished(self) -> list[Task]:
+        return list(readable(read_task, await self._fetch(_UNFINISHED)))
+
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+        after = Cursor.read(cursor, wanted.sorting)
+        text = folded(wanted.text)
+        if not is_text(text) or not is_text(wanted.playlist_id or ""):
+            return Page([], None)
+        is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
+        if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
+            rows = await self._search(wanted.stages or tuple(Stage), text, after.number, limit + 1)
+        else:
+            rows = await self._query(pages.page_query(wanted, text, after, limit + 1))
+        return _page(rows, limit, wanted.sorting)
+
+    async def _search(self, stages: Sequence[Stage], text: str, end: int, limit: int) -> Sequence[pages.Row]:
+        [(last,)] = await self._fetch(pages.LAST_NUMBER)
+        end = min(end, last + 1)
+        first = end - pages.WINDOW
+        rows = await self._query(pages.window_query(stages, text, first, end, limit))
+        if len(rows) >= limit or first <= 1:
+            return rows
+        older = pages.indexed_query(stages, text, min(first, end), limit - len(rows))
+        return [*rows, *await self._searches.do(partial(_rows, *older))]
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        found = await self.readable_statuses(list(dict.fromkeys(task_ids)))
+        return [status for status in found.values() if status]
+
+    async def readable_statuses(self, task_ids: Collection[str]) -> dict[str, TaskStatus | None]:
+        """By id, of the tasks that exist; None stands for one whose row is damaged, which is logged."""
+        answers = await asyncio.gather(*map(self._by_id.get, task_ids), return_exceptions=True)
+        found: dict[str, TaskStatus | None] = {}
+        for task_id, answer in zip(task_ids, answers, strict=True):
+            match answer:
+                case Task():
+                    found[task_id] = answer.status
+                case ValueError():
+                    log.error("task %s cannot be read, its row is damaged: %s", task_id, answer)
+                    found[task_id] = None
+                case BaseException():
+                    raise answer
+        return found
+
+    async def recent(self, seconds: float) -> list[str]:
+        """The ids of tasks that have not ended, or ended at most `seconds` ago."""
+        return [task_id for (task_id,) in await self._fetch(_RECENT, seconds)]
+
+    async def say(self, news: News) -> None:
+        """Announce `news` to all nodes, this one among them."""
+        await self.writer.submit(Execute(b"SELECT ''", tells=lambda _: news))
+
+    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
+        rows = await self._fetch(_IN_STAGE, stage.value, says_error(error_code), limit)
+        return [task_id for (task_id,) in rows]
+
+    async def urgencies(self) -> tuple[int, int]:
+        [(lowest, highest)] = await self._fetch(_URGENCIES)
+        return lowest, highest
+
+    async def count(self) -> dict[Stage, int]:
+        return counted(await self._fetch(_COUNT))
+
+    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+        short = self._find_short(name)
+        task = await self._by_short.get(short) if short else None
+        if task is None:
+            return None
+        found = (file for file in task.status.files.values() if file.name == name)
+        return next(((task.status.task_id, file) for file in found), None)
+
+    async def mark_removed(self, task_id: str) -> list[str]:
+        if not is_text(task_id):
+            raise TaskNotFound
+        marked = await self._run(_MARK, task_id, task_id, touches=task_id, is_gone=True)
+        if not marked:
+            raise TaskNotFound
+        return marked
+
+    async def forget(self, task_id: str) -> None:
+        await self._run(_FORGET, task_id, touches=task_id)
+
+    async def removed(self) -> list[str]:
+        return [task_id for (task_id,) in await self._fetch(_REMOVED)]
+
+    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+        return await self._run(_EXPIRE, before, limit, is_gone=True)
+
+    async def none_ended_after(self, moment: datetime) -> None:
+        now = moment.replace(microsecond=0)
+        await self._run(_DATE_BACK, now, now)
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+        rows = await self._fetch(_STAGES, list(filter(is_text, task_ids)))
+        return {task_id: known_stage(stage, ended=ended) for task_id, stage, ended in rows}
+
+    async def ping(self) -> None:
+        """Read, and write: a transaction that changes nothing is logged as well, as it gets a number."""
+        await self._fetch(pages.LAST_NUMBER)
+        await self._run(_NOTHING)
+
+    def hurry(self) -> None:
+        self.writer.hurry()
+
+    def _adding(self, wanted: Submission) -> Add:
+        return Add(wanted, task_values(wanted.task, self._find_short))
+
+    async def _run(self, sql: bytes, *values: object, touches: str = "", is_gone: bool = False) -> list[str]:
+        touched = (touches,) if touches else ()
+        return await self.writer.submit(Execute(sql, values, touched, Gone if is_gone else None))
+
+    async def _fetch(self, sql: str, *values: object) -> Sequence[pages.Row]:
+        return await self._query((sql, list(values)))
+
+    async def _query(self, query: pages.Query) -> Sequence[pages.Row]:
+        return await self._lists.do(partial(_rows, *query))
+
+
+async def _rows(sql: str, values: Sequence[object], db: AsyncConnection) -> list[tuple[Any, ...]]:
+    return await (await db.execute(sql.encode(), values)).fetchall()
+
+
+def _page(rows: Sequence[pages.Row], limit: int, sorting: Sorting) -> Page:
+    shown = rows[:limit]
+    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
+    if len(rows) <= limit:
+        return Page(tasks, None)
+    number, rank, _ = shown[-1]
+    return Page(tasks, str(Cursor(sorting, number, rank)))

@@ -1,0 +1,81 @@
+"""A task as a row and back."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from json import dumps
+from typing import Any, TypeVar
+
+from server.core import stored
+from server.core.models import Stage, Task, TaskStatus
+from server.storage.search_text import folded
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_STAGES = frozenset(stage.value for stage in Stage)
+FindShort = Callable[[str], str | None]
+
+
+def read_task(number: int, request: str, status: str) -> Task:
+    return Task(stored.read_request(request), read_status(number, status))
+
+
+def read_status(number: int, status: str) -> TaskStatus:
+    """Read a status; its number is a column of its own, as the JSON is made before the task has a number."""
+    return stored.read_status(status).model_copy(update={"number": number})
+
+
+def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:
+    """What `read` makes of each row; a damaged row is logged and skipped: it stops neither start nor list."""
+    for row in rows:
+        try:
+            yield read(*row)
+        except ValueError as error:
+            log.error("task number %s cannot be read, its row is damaged: %s", row[0], error)
+
+
+def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:
+    """The number of tasks by stage, without stages that this release does not know: no list shows these."""
+    return {Stage(stage): count for stage, count in rows if stage in _STAGES}
+
+
+def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
+    """The columns task_id and request, and those of `status_values`."""
+    assert task.request  # a new task's request is of this release
+    request = task.request.model_dump_json(exclude_none=True)
+    return task.status.task_id, request, *status_values(task.status, find_short)
+
+
+def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
+    """The columns revision, stage, priority (which holds the urgency), status, short, search and ended_at."""
+    return (
+        status.revision,
+        status.stage.value,
+        status.urgency,
+        status.model_dump_json(exclude_none=True, exclude={"number"}),
+        _short(status, find_short),
+        _search(status),
+        _ended_at(status),
+    )
+
+
+def says_error(error_code: str | None) -> str:
+    """A text that only the JSON of a status with this code contains; without a code the empty text."""
+    return f'"error_code":{dumps(error_code)}' if error_code else ""
+
+
+def _short(status: TaskStatus, find_short: FindShort) -> str | None:
+    """The unique part of the files' public names, which all files of a task share."""
+    found = (find_short(file.name) for file in status.files.values())
+    return next((short for short in found if short), None)
+
+
+def _search(status: TaskStatus) -> str:
+    texts = (status.video_info.title, status.video_info.uploader, status.url)
+    return "\n".join(folded(text) for text in texts if text)
+
+
+def _ended_at(status: TaskStatus) -> int | None:
+    if not status.stage.is_final:
+        return None
+    return int((status.completed_at or status.created_at).timestamp())

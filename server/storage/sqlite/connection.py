@@ -1,0 +1,131 @@
+"""Connections to the database file, and the errors that are raised where it cannot be used.
+
+One connection writes; others read, since the writing one sees its own changes before they are committed.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import aiosqlite
+
+from server.core.errors import DatabaseBusy, DiskFull, StorageFailed, StoreUnavailable
+from server.core.unusable import DatabaseUnusable
+
+DATABASE = "clipwire.db"
+BUSY_TIMEOUT = 5.0  # seconds that a start waits for another program, such as the sqlite3 shell
+READ_TIMEOUT = 1.0  # seconds that a read waits for a lock; in WAL mode readers normally wait for none
+FULL = 1 << 20  # bytes: a disk with less free space counts as full
+WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps after a checkpoint
+
+_ADVICE = {
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database: restore a backup, or move the file away to begin anew",
+    sqlite3.SQLITE_CORRUPT: "is damaged: restore a backup, or move the file away to begin anew",
+    sqlite3.SQLITE_READONLY: "cannot be written: give the server's user write access to it and to its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder is there and writable",
+    sqlite3.SQLITE_PERM: "cannot be opened: give the server's user access to it and to its folder",
+    sqlite3.SQLITE_BUSY: "is locked by another program: close that",
+    sqlite3.SQLITE_FULL: "cannot be written, the disk is full: make room",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: check the disk",
+}
+
+_UNAVAILABLE: dict[int, type[StoreUnavailable]] = {
+    sqlite3.SQLITE_BUSY: DatabaseBusy,
+    sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_PROTOCOL: DatabaseBusy,  # lost the race for the log's locks too often
+    sqlite3.SQLITE_FULL: DiskFull,
+    sqlite3.SQLITE_IOERR: StorageFailed,
+    sqlite3.SQLITE_READONLY: StorageFailed,
+    sqlite3.SQLITE_CANTOPEN: StorageFailed,
+    sqlite3.SQLITE_PERM: StorageFailed,
+    sqlite3.SQLITE_CORRUPT: StorageFailed,
+    sqlite3.SQLITE_NOTADB: StorageFailed,
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors on `path` into `DatabaseUnusable`: for a start, or a command."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise DatabaseUnusable(path, f"{_advice(_code(error))} ({error})") from error
+    except StoreUnavailable as error:
+        codes = [code for code, kind in _UNAVAILABLE.items() if isinstance(error, kind)]
+        known = _code(error.__cause__)
+        why = _advice(known if known in codes else codes[0])
+        raise DatabaseUnusable(path, f"{why} ({error.__cause__ or error})") from error
+
+
+def _advice(code: int) -> str:
+    return _ADVICE.get(code, "cannot be used: restore a backup, or move the file away to begin anew")
+
+
+@contextmanager
+def available(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors on `path` into `StoreUnavailable`, if their cause is outside this program."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        kind = _UNAVAILABLE.get(_code(error))
+        if kind is None:
+            raise
+        # On a full disk SQLite sometimes reports another error.
+        raise (DiskFull if kind is StorageFailed and _is_full(path.parent) else kind) from error
+
+
+def _is_full(folder: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < FULL
+    return False
+
+
+def _code(error: BaseException | None) -> int:
+    """The primary result code: the lower byte of SQLite's extended one; 0 if `error` has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+class Reader:
+    """A connection that cannot write."""
+
+    def __init__(self, db: aiosqlite.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """Fetch all rows: an open read would keep the log from being reset. Raises `StoreUnavailable`."""
+        with available(self._path):
+            return list(await self._db.execute_fetchall(sql, values))
+
+
+@asynccontextmanager
+async def connect_writer(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    """The connection that writes; makes the file if there is none. A commit survives a power cut."""
+    _create(path)
+    async with aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT) as db:
+        await db.execute_fetchall("PRAGMA journal_mode = WAL")
+        await db.execute_fetchall("PRAGMA synchronous = FULL")
+        await db.execute_fetchall(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        yield db
+
+
+@asynccontextmanager
+async def connect_reader(path: Path) -> AsyncIterator[Reader]:
+    async with aiosqlite.connect(path, isolation_level=None, timeout=READ_TIMEOUT) as db:
+        await db.execute_fetchall("PRAGMA query_only = ON")
+        yield Reader(db, path)
+
+
+def _create(path: Path) -> None:
+    """Create the file readable for this user alone: its `-wal` and `-shm` files take over its mode.
+
+    SQLite would make it readable for everybody. It would also open a file that this user may not write; the
+    first write would fail.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error

@@ -1,0 +1,44 @@
+"""Backs up and checks the database, also while a server runs on it."""
+
+from pathlib import Path
+
+from server.core.unusable import DatabaseUnusable
+from server.storage.atomic_file import new_file
+from server.storage.sqlite.connection import explained
+from server.storage.sqlite.migrations import released_scripts, verify
+from server.storage.sqlite.read_only import connect_from_outside
+
+
+async def backup(path: Path, target: Path) -> None:
+    """Write all that is committed in the database `path` to the new file `target`, whole or not at all.
+
+    Neither the database nor a log that a crash has left is changed. To restore, stop the server and put the
+    copy in the place of the database, without the old `-wal` and `-shm` files. Raises `DatabaseUnusable`.
+    """
+    _must_exist(path)
+    async with new_file(target) as part:
+        # One statement is one snapshot. SQLite's page-wise backup would begin anew with every commit.
+        with explained(path):
+            async with connect_from_outside(path) as db:
+                await db.execute_fetchall("VACUUM INTO ?", (str(part),))
+
+
+async def check(path: Path) -> None:
+    """Raise `DatabaseUnusable` if a server could not work with the database `path`; changes nothing."""
+    _must_exist(path)
+    with explained(path):
+        async with connect_from_outside(path) as db:
+            await verify(db, path, released_scripts()[-1].number)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a database `path`. Raises `DatabaseUnusable` if this user may not even look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DatabaseUnusable(path, f"cannot be opened ({error.strerror})") from error
+
+
+def _must_exist(path: Path) -> None:
+    if not is_there(path):
+        raise DatabaseUnusable(path, "is not there")

@@ -1,0 +1,94 @@
+"""Brings a database to this server's schema, and refuses one that it cannot read.
+
+A script that was released is never edited; the next number is added. Each is applied in one
+transaction together with its number, so a start that was cut off begins again where it stood.
+"""
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import aiosqlite
+
+from server.core.unusable import DatabaseUnusable
+
+APPLICATION_ID = 0x436C7077  # as the first script sets it
+# A check of every page takes about a second for a gigabyte; a small database gets one at each start.
+SMALL = 10_000  # pages
+_SCRIPT = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    number: int
+    sql: str
+
+
+def released_scripts() -> list[Script]:
+    return scripts_in(resources.files("server.storage.sqlite") / "sql")
+
+
+def scripts_in(folder: Traversable) -> list[Script]:
+    """The scripts in their order, `0001_tasks.sql` and on; other files in the folder are ignored."""
+    found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
+    scripts = [Script(int(name["number"]), file.read_text("utf-8")) for name, file in found]
+    return sorted(scripts, key=lambda script: script.number)
+
+
+async def migrate(db: aiosqlite.Connection, path: Path, scripts: Sequence[Script]) -> int:
+    """Apply the scripts that this database has not had; return its version. Raises `DatabaseUnusable`."""
+    version = await verify(db, path, newest=scripts[-1].number)
+    for script in scripts:
+        if script.number > version:
+            await _apply(db, path, script)
+    return scripts[-1].number
+
+
+async def verify(db: aiosqlite.Connection, path: Path, newest: int) -> int:
+    """Return the version, 0 for an empty file; raises `DatabaseUnusable` if it is not ours, newer or damaged.
+
+    A damaged header or schema, and a truncated file, SQLite itself refuses at the first read.
+    """
+    version = await _integer(db, "PRAGMA user_version")
+    if await _integer(db, "SELECT count(*) FROM sqlite_schema"):
+        if await _integer(db, "PRAGMA application_id") != APPLICATION_ID:
+            raise DatabaseUnusable(path, "belongs to another program: choose another storage.data_dir")
+        if version > newest:
+            raise DatabaseUnusable(
+                path, f"is of a newer server (schema {version}, this one knows {newest}): update this one"
+            )
+        if await _integer(db, "PRAGMA page_count") <= SMALL:
+            await _check_pages(db, path)
+    return version
+
+
+async def _check_pages(db: aiosqlite.Connection, path: Path) -> None:
+    [(verdict,)] = await db.execute_fetchall("PRAGMA quick_check(1)")
+    if verdict != "ok":
+        raise DatabaseUnusable(
+            path, f"is damaged: restore a backup, or move the file away to begin anew ({_line(verdict)})"
+        )
+
+
+async def _apply(db: aiosqlite.Connection, path: Path, script: Script) -> None:
+    step = f"BEGIN IMMEDIATE;\n{script.sql}\nPRAGMA user_version = {script.number};\nCOMMIT;"
+    try:
+        await db.executescript(step)
+    except sqlite3.DatabaseError as error:
+        if db.in_transaction:
+            await db.execute_fetchall("ROLLBACK")
+        why = f"could not be brought to schema {script.number}, it is unchanged ({error})"
+        raise DatabaseUnusable(path, why) from error
+
+
+async def _integer(db: aiosqlite.Connection, sql: str) -> int:
+    [(value,)] = await db.execute_fetchall(sql)
+    return int(value)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

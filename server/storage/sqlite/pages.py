@@ -1,0 +1,100 @@
+"""Builds the query for a page of tasks (keyset pagination).
+
+A page begins after the sort key of the last task of the page before. Each of the queries that make a page
+follows an index in the page's order, so the last page costs what the first does; SQLite merges them as it
+reads.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from server.core.models import Stage
+from server.core.ports import Filter
+from server.storage.cursor import Cursor
+from server.storage.sqlite.search import Match, Unindexed
+
+_COLUMNS = "SELECT number, priority, status FROM tasks "
+_ALL = _COLUMNS + "WHERE removed = 0 AND number < ?"
+_STAGE = _COLUMNS + "WHERE stage = ? AND removed = 0 AND number < ?"
+# Left to itself, SQLite would take the index of stages here and sort.
+_QUEUED = "SELECT number, priority, status FROM tasks INDEXED BY tasks_queue "
+_QUEUE_SAME = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority = ? AND number > ?"
+_QUEUE_LOWER = _QUEUED + "WHERE stage = 'queued' AND removed = 0 AND priority < ?"
+_PLAYLIST = (
+    "SELECT number, priority, status FROM tasks INDEXED BY tasks_playlist "
+    "WHERE playlist_id = ? AND removed = 0 AND number < ? AND stage IN (SELECT value FROM json_each(?))"
+)
+_OF_PLAYLIST = " AND playlist_id = ?"
+_MATCHING = (
+    # CROSS keeps SQLite from reading the table first. The index knows trigrams only: `instr` decides.
+    "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
+    "ON tasks.number = tasks_text.rowid WHERE tasks_text MATCH ? AND tasks_text.rowid < ? AND removed = 0"
+)
+_OLDER = _COLUMNS + "WHERE stage = ? AND removed = 0 AND number > ?"
+_ENDED = (
+    "SELECT number, ended_at, status FROM tasks INDEXED BY tasks_stage_ended WHERE stage = ? "
+    "AND ended_at IS NOT NULL AND removed = 0 AND "
+)
+_CONTAINING = " AND instr(search, ?) > 0"
+_ORDERS = {
+    "newest": " ORDER BY number DESC LIMIT ?",
+    "oldest": " ORDER BY number LIMIT ?",
+    "queue": " ORDER BY priority DESC, number LIMIT ?",
+    "ended": " ORDER BY ended_at DESC, number DESC LIMIT ?",
+}
+
+Query = tuple[str, list[object]]  # SQL, and the values bound to it
+
+
+def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: int) -> Query | None:
+    """The SQL and its values, for rows of number, rank and status; None if there is nothing to find.
+
+    `text` is folded; `match` is what `search.match_expression` made of it.
+    """
+    queries = list(_queries(wanted, text, match, after))
+    if not queries:
+        return None
+    values = [value for _, bound in queries for value in bound]
+    return " UNION ALL ".join(sql for sql, _ in queries) + _ORDERS[wanted.sorting], [*values, limit]
+
+
+def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
+    playlist_id = wanted.playlist_id
+    narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id is not None else ("", [])
+    if wanted.sorting == "queue":
+        yield _containing(text, _QUEUE_SAME + narrow, [after.rank, after.number, *value])
+        yield _containing(text, _QUEUE_LOWER + narrow, [after.rank, *value])
+    elif wanted.sorting == "ended":
+        for stage in wanted.stages:
+            same: list[object] = [
+                stage.value,
+                after.rank,
+                after.number,
+                *value,
+            ]  # thousands may have ended in one second
+            yield _containing(text, _ENDED + "ended_at = ? AND number < ?" + narrow, same)
+            yield _containing(text, _ENDED + "ended_at < ?" + narrow, [stage.value, after.rank, *value])
+    elif wanted.sorting == "oldest":
+        for stage in wanted.stages:
+            yield _containing(text, _OLDER + narrow, [stage.value, after.number, *value])
+    elif playlist_id is not None:
+        stages = json.dumps([stage.value for stage in wanted.stages or Stage])
+        yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])
+    elif match is not Unindexed.READ:  # the index knows final tasks only
+        live = [stage for stage in wanted.stages or tuple(Stage) if not stage.is_final]
+        yield from _of_stages(live, text, after)
+        if isinstance(match, str):
+            yield _containing(text, _MATCHING, [match, after.number])
+    elif wanted.stages:
+        yield from _of_stages(wanted.stages, text, after)
+    else:
+        yield _containing(text, _ALL, [after.number])
+
+
+def _of_stages(stages: Sequence[Stage], text: str, after: Cursor) -> Iterator[Query]:
+    for stage in dict.fromkeys(stages):
+        yield _containing(text, _STAGE, [stage.value, after.number])
+
+
+def _containing(text: str, sql: str, values: list[object]) -> Query:
+    return (sql + _CONTAINING, [*values, text]) if text else (sql, values)

@@ -1,0 +1,71 @@
+"""The log-ins of the page: a small table, all of which is in memory too.
+
+Memory is updated after the COMMIT, so what it says survives a crash. On disk a session's end is a time of the
+wall clock; at the start it is converted to the monotonic clock, which nobody can set. As the wall clock may
+have been wrong, no session is loaded with more than `SESSION_LASTS` seconds left.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
+from server.storage.sqlite.changes import Execute
+from server.storage.sqlite.connection import Reader
+from server.storage.sqlite.writer import Writer
+
+_ALL = "SELECT session_id, scope, ends_at FROM sessions ORDER BY number"
+_BEGIN = "INSERT INTO sessions (session_id, scope, ends_at) VALUES (?, ?, ?)"
+_END = "DELETE FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))"
+
+
+async def load_sessions(reads: Reader, writer: Writer) -> "SqliteSessions":
+    epoch, latest = time.time() - time.monotonic(), time.monotonic() + SESSION_LASTS
+    sessions = [
+        Session(session_id, scope, min(ends_at - epoch, latest))
+        for session_id, scope, ends_at in await reads.fetch(_ALL)
+    ]
+    return SqliteSessions(writer, sessions, epoch)
+
+
+class SqliteSessions:
+    """See `server.core.ports.Sessions`. `epoch`: when `time.monotonic()` was 0, in seconds since 1970."""
+
+    def __init__(self, writer: Writer, sessions: Collection[Session], epoch: float) -> None:
+        self._writer = writer
+        self._epoch = epoch
+        self._sessions = {session.session_id: session for session in sessions}  # oldest first
+        self._ended: Callable[[str], None] = lambda _: None
+
+    async def begin(self, session_id: str, scope: str) -> None:
+        session = Session(session_id, scope, time.monotonic() + SESSION_LASTS)
+        await self._writer.submit(Execute(_BEGIN, (session_id, scope, self._epoch + session.ends_at)))
+        self._sessions[session_id] = session
+        await self._end(list(self._sessions)[:-MAX_SESSIONS])
+
+    async def get(self, session_id: str) -> Session | None:
+        session = self._sessions.get(session_id)
+        return session if session and time.monotonic() < session.ends_at else None
+
+    async def end(self, session_id: str) -> None:
+        await self._end([session_id] if session_id in self._sessions else [])
+
+    async def end_others(self, scopes: Collection[str]) -> None:
+        now = time.monotonic()
+        others = [
+            session.session_id
+            for session in self._sessions.values()
+            if session.scope not in scopes or session.ends_at <= now
+        ]
+        await self._end(others)
+
+    def listen(self, ended: Callable[[str], None], held: Callable[[], Collection[str]]) -> None:
+        self._ended = ended
+
+    async def _end(self, session_ids: Sequence[str]) -> None:
+        if not session_ids:
+            return
+        await self._writer.submit(Execute(_END, (json.dumps(session_ids),)))
+        for session_id in session_ids:
+            if self._sessions.pop(session_id, None):  # else another call has ended it meanwhile
+                self._ended(session_id)

@@ -1,0 +1,285 @@
+"""The `Store` on SQLite: changes go through the one writer, reads through memory or their own connections."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
+from server.core.models import Stage, StoredFile, Task, TaskStatus
+from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
+from server.core.stored import known_stage
+from server.files.data_dir import DataDir
+from server.storage.cursor import Cursor
+from server.storage.rows import (
+    FindShort,
+    counted,
+    read_status,
+    read_task,
+    readable,
+    says_error,
+    status_values,
+    task_values,
+)
+from server.storage.search_text import folded
+from server.storage.sqlite.ballast import Ballast
+from server.storage.sqlite.changes import TASKS_BY_ID, Add, Changes, Execute, Save, Together
+from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
+from server.storage.sqlite.migrations import migrate, released_scripts
+from server.storage.sqlite.pages import page_query
+from server.storage.sqlite.search import match_expression
+from server.storage.sqlite.sessions import SqliteSessions, load_sessions
+from server.storage.sqlite.task_cache import Memory
+from server.storage.sqlite.writer import Writer
+
+_BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
+_BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"
+_BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
+_ENTRIES = """
+    SELECT number, request, status FROM tasks INDEXED BY tasks_playlist
+    WHERE playlist_id = ? AND removed = 0 AND stage IN (SELECT value FROM json_each(?)) ORDER BY number"""
+_BY_STAGE = """
+    SELECT number, request, status FROM tasks
+    WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
+# A removed task's idempotency key is free again; its row stays until its files are deleted.
+_MARK = """
+    UPDATE tasks SET removed = 1, idempotency = NULL
+    WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
+        SELECT task_id FROM tasks WHERE task_id = ?1 AND removed = 0)) RETURNING task_id"""
+_FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
+_EXPIRE = """
+    UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
+        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0 ORDER BY ended_at LIMIT ?
+    ) RETURNING task_id"""
+_DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
+_STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
+_IN_STAGE = """
+    SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 AND instr(status, ?) > 0
+    ORDER BY number LIMIT ?"""
+_COUNT = "SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"
+_URGENCIES = """
+    SELECT coalesce((SELECT min(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0),
+        coalesce((SELECT max(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0)"""
+_OF_WISH = """
+    SELECT number, request, status FROM tasks
+    WHERE wish = ? AND removed = 0 AND stage NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 10"""
+_PAUSE = "INSERT OR IGNORE INTO pauses VALUES ('all')"
+_RESUME = "DELETE FROM pauses"
+_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+
+
+@asynccontextmanager
+async def open_store(
+    path: Path, *, max_queued: int, find_short: FindShort, data: DataDir | None = None
+) -> AsyncIterator["SqliteStore"]:
+    """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
+
+    `find_short` finds the unique part in a file's public name; two tasks never share one. Nothing counts as
+    stored any more once the files of the database are not in the data directory, `data`.
+    """
+    async with AsyncExitStack() as stack:
+        with explained(path):
+            store = await _open(stack, path, max_queued, find_short, data or DataDir(path.parent))
+        yield store
+
+
+async def _open(
+    stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort, data: DataDir
+) -> "SqliteStore":
+    ballast = Ballast(path.parent)
+    await asyncio.to_thread(ballast.drop)
+    db = await stack.enter_async_context(connect_writer(path))
+    version = await migrate(db, path, released_scripts())
+    reads = await stack.enter_async_context(connect_reader(path))
+    lists = await stack.enter_async_context(connect_reader(path))
+    memory = await _load(reads)
+    [(last_number,)] = await reads.fetch(_LAST_NUMBER)
+    changes = Changes(db, memory, last_number, max_queued)
+    opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
+    await asyncio.to_thread(data.keep_watch_of, *opened)
+    writer = await stack.enter_async_context(
+        Writer(db, path, ballast, changes.write, changes.committed, data.must_be_there)
+    )
+    sessions = await load_sessions(reads, writer)
+    was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
+    own = (writer, reads, lists, memory, data, find_short, version, sessions)
+    return SqliteStore(*own, was_paused=was_paused)
+
+
+async def _load(reads: Reader) -> Memory:
+    memory = Memory()
+    live = [stage.value for stage in Stage if not stage.is_final]
+    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(live),))):
+        memory.put(task)
+    return memory
+
+
+class SqliteStore:
+    """See `server.core.ports.Store`. Long lists have a connection of their own: a search delays no status."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        reads: Reader,
+        lists: Reader,
+        memory: Memory,
+        data: DataDir,
+        find_short: FindShort,
+        version: int,
+        sessions: SqliteSessions,
+        *,
+        was_paused: bool,
+    ) -> None:
+        self.sessions = sessions  # in the same file, by the same writer
+        self.was_paused = was_paused  # the queue, when the store was opened
+        self._writer = writer
+        self._reads = reads
+        self._lists = lists
+        self._memory = memory
+        self._data = data
+        self._find_short = find_short
+        # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
+        self._rewrite_version = f"PRAGMA user_version = {version:d}"
+
+    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
+        return await self._writer.submit(self._adding(Submission(task, idempotency, wish)))
+
+    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        return await self._writer.submit_all([self._adding(each) for each in submissions])
+
+    async def known(self, idempotency: Idempotency) -> Task | None:
+        for task_id, request in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
+            if not idempotency.is_of(request):
+                raise IdempotencyMismatch
+            with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
+                task = await self.get(task_id)
+                await self._data.must_be_there()  # the client takes it for accepted
+                return task
+        return None
+
+    async def of_wish(self, wish: str) -> list[Task]:
+        found = list(readable(read_task, await self._reads.fetch(_OF_WISH, (wish,))))
+        await self._data.must_be_there()  # the client takes one of them for accepted
+        return found
+
+    async def get(self, task_id: str) -> Task:
+        if task := self._memory.get(task_id):
+            return task
+        if task := await self._read(_BY_ID, task_id):
+            return task
+        raise TaskNotFound
+
+    async def save(self, status: TaskStatus) -> bool:
+        values = status_values(status, self._find_short)
+        return await self._writer.submit(Save(status, values))
+
+    async def save_together(
+        self,
+        statuses: Sequence[TaskStatus],
+        new: Sequence[Task] = (),
+        wishes: Sequence[str | None] | None = None,
+    ) -> list[Task] | None:
+        saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
+        wanted = zip(new, wishes or [None] * len(new), strict=True)
+        adds = [self._adding(Submission(task, None, wish)) for task, wish in wanted]
+        return await self._writer.submit(Together(saves, adds))
+
+    async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
+        rows = await self._lists.fetch(_ENTRIES, (playlist_id, json.dumps([stage.value for stage in stages])))
+        return list(readable(read_task, rows))
+
+    async def unfinished(self) -> list[Task]:
+        return self._memory.unfinished()
+
+    async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
+        after = Cursor.read(cursor, wanted.sorting)
+        text = folded(wanted.text)
+        asked = text if wanted.playlist_id is None else ""  # the entries of a list are read without the index
+        match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
+        query = page_query(wanted, text, match, after, limit + 1)
+        rows = await self._lists.fetch(*query) if query else []
+        return _page(rows, limit, wanted.sorting)
+
+    async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+        found = {task_id: self._memory.get(task_id) for task_id in task_ids}
+        if missing := [task_id for task_id, task in found.items() if task is None]:
+            rows = await self._reads.fetch(TASKS_BY_ID, (json.dumps(missing),))
+            found |= {task.status.task_id: task for task in readable(read_task, rows)}
+        return [task.status for task in found.values() if task]
+
+    async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
+        rows = await self._lists.fetch(_IN_STAGE, (stage.value, says_error(error_code), limit))
+        return [task_id for (task_id,) in rows]
+
+    async def urgencies(self) -> tuple[int, int]:
+        [(lowest, highest)] = await self._reads.fetch(_URGENCIES)
+        return lowest, highest
+
+    async def count(self) -> dict[Stage, int]:
+        return counted(await self._lists.fetch(_COUNT))
+
+    async def find_file(self, name: str) -> tuple[str, StoredFile] | None:
+        task = self._memory.owner(name)
+        if task is None and (short := self._find_short(name)):
+            task = await self._read(_BY_SHORT, short)
+        if task is None:
+            return None
+        found = (file for file in task.status.files.values() if file.name == name)
+        return next(((task.status.task_id, file) for file in found), None)
+
+    async def mark_removed(self, task_id: str) -> list[str]:
+        marked = await self._writer.submit(Execute(_MARK, (task_id,), touches=(task_id,), makes_room=True))
+        if not marked:
+            raise TaskNotFound
+        return marked
+
+    async def forget(self, task_id: str) -> None:
+        await self._writer.submit(Execute(_FORGET, (task_id,), touches=(task_id,), makes_room=True))
+
+    async def removed(self) -> list[str]:
+        rows = await self._reads.fetch("SELECT task_id FROM tasks WHERE removed = 1 ORDER BY number")
+        return [task_id for (task_id,) in rows]
+
+    async def mark_expired(self, before: datetime, limit: int) -> list[str]:
+        return await self._writer.submit(Execute(_EXPIRE, (before.timestamp(), limit), makes_room=True))
+
+    async def none_ended_after(self, moment: datetime) -> None:
+        now = int(moment.timestamp())
+        await self._writer.submit(Execute(_DATE_BACK, (now, now)))
+
+    async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+        rows = await self._reads.fetch(_STAGES, (json.dumps(task_ids),))
+        return {task_id: known_stage(stage, ended=bool(ended)) for task_id, stage, ended in rows}
+
+    async def keep_paused(self, paused: bool) -> None:
+        await self._writer.submit(Execute(_PAUSE if paused else _RESUME))
+
+    async def ping(self) -> None:
+        await self._reads.fetch("SELECT number FROM tasks LIMIT 1")
+        await self._writer.submit(Execute(self._rewrite_version))
+
+    def hurry(self) -> None:
+        self._writer.hurry()
+
+    def _adding(self, wanted: Submission) -> Add:
+        return Add(wanted, task_values(wanted.task, self._find_short))
+
+    async def _read(self, sql: str, value: str) -> Task | None:
+        version = self._memory.version
+        for row in await self._reads.fetch(sql, (value,)):
+            task = read_task(*row)
+            self._memory.keep(task, version)
+            return task
+        return None
+
+
+def _page(rows: Sequence[sqlite3.Row], limit: int, sorting: Sorting) -> Page:
+    shown = rows[:limit]
+    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
+    if len(rows) <= limit:
+        return Page(tasks, None)
+    number, rank, _ = shown[-1]
+    return Page(tasks, str(Cursor(sorting, number, rank)))

@@ -1,0 +1,53 @@
+"""One action on many tasks: a few at a time, and an error with one task stops no other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+from server.core.errors import AppError
+from server.core.models import TaskStatus
+from server.tasks.service import Tasks
+
+AT_ONCE = 8  # tasks: few, so that other clients are served meanwhile
+
+Action = Literal["cancel", "pause", "resume", "retry", "delete"]
+Outcome = TaskStatus | AppError | None  # None: the task is deleted
+
+
+async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[Outcome]:
+    """The outcome of each task, in the order of `ids`; a task that is named twice is acted on once.
+
+    Running tasks come last: else the place of a running task that is stopped would go to a queued one that
+    is to be stopped as well.
+    """
+    act = _acts(tasks)[action]
+    running = {status.task_id for status in await tasks.statuses(ids) if status.stage.is_running}
+    places = asyncio.Semaphore(AT_ONCE)
+    outcomes: dict[str, Outcome | BaseException] = {}
+
+    async def act_on(task_id: str) -> None:
+        async with places:
+            try:
+                outcomes[task_id] = await act(task_id)
+            except Exception as exc:
+                outcomes[task_id] = exc
+
+    await asyncio.gather(*map(act_on, sorted(dict.fromkeys(ids), key=running.__contains__)))
+    return [_answered(outcomes[task_id]) for task_id in ids]
+
+
+def _acts(tasks: Tasks) -> dict[Action, Callable[[str], Awaitable[TaskStatus | None]]]:
+    return {
+        "cancel": tasks.cancel,
+        "pause": tasks.pause,
+        "resume": tasks.resume,
+        "retry": tasks.retry,
+        "delete": tasks.delete,
+    }
+
+
+def _answered(outcome: Outcome | BaseException) -> Outcome:
+    """Raises an unexpected error, only now that all tasks are done."""
+    if isinstance(outcome, BaseException) and not isinstance(outcome, AppError):
+        raise outcome
+    return outcome

@@ -1,0 +1,269 @@
+"""The server's side of the fork server: one warm process that forks a child for each job.
+
+The protocol is JSON: packets on the control socket, lines on each child's channel (see
+`docs/architecture.md`). The server itself never imports yt-dlp, and a child inherits nothing of it:
+the fork server is a fresh program with a scrubbed environment and two descriptors of its own.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from server.core.jobs import Job, to_message
+from server.core.shielding import to_the_end
+
+log = logging.getLogger(__name__)
+
+PROGRAM = Path(__file__).parent.parent / "child" / "forkserver.py"
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+MAX_PACKET = 64 * 1024
+MAX_LINE = 8 * 1024 * 1024
+GRACE = 0.7  # seconds a child has to end by itself before its group is killed
+WARM_WITHIN = 120.0  # seconds from its start
+ASK_EVERY = 30.0  # seconds between pings
+ANSWER_WITHIN = 30.0  # seconds
+START_AGAIN = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server: longer with each that never got warm
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a fork server says of itself once it is warm.
+
+    `unfit` has a sentence for each part of yt-dlp that is not as children expect and is not patched.
+    """
+
+    pid: int
+    yt_dlp: str
+    ffmpeg: str | None
+    deno: str | None
+    landlock: int
+    unfit: list[str]
+
+
+class Child:
+    """One job in a process of its own; `exited` resolves when it and all its descendants are gone."""
+
+    def __init__(self, server: "ForkServer", job_id: str) -> None:
+        self._server = server
+        self._id = job_id
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self, channel: socket.socket, job: Job) -> None:
+        self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=MAX_LINE)
+        self._writer.write(_line(to_message(job)))
+
+    async def read_line(self) -> bytes:
+        """The next event, or `b""` when there is no more. Raises `ValueError` if it exceeds `MAX_LINE`."""
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            return b""
+        return line if line.endswith(b"\n") else b""  # killed in the middle of a line
+
+    def command(self, command: str, **values: object) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(_line({"command": command, **values}))
+
+    async def stop(self) -> None:
+        """Ask the child to stop, and kill it after `GRACE`; return when all its processes are gone."""
+        if not self.exited.done():
+            self.command("stop")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self.exited), GRACE)
+        if not self.exited.done():
+            await self._server.kill(self._id)
+            await asyncio.shield(self.exited)
+        self._writer.close()
+
+
+async def stopped(starting: asyncio.Future[Child]) -> None:
+    """Stop a child, also one that is still about to start."""
+    await (await starting).stop()
+
+
+class ForkServer:
+    """Keeps one fork server running, and starts jobs in it.
+
+    `lacks` has a sentence for each part of yt-dlp that is not as children expect; if they cannot do without
+    one of them, `ready` stays None.
+    """
+
+    def __init__(self, ffmpeg: str | None, deno: str | None) -> None:
+        self._config = json.dumps({"ffmpeg": ffmpeg, "deno": deno})
+        self._children: dict[str, Child] = {}
+        self._control: socket.socket | None = None
+        self._warm = asyncio.Event()
+        self._known = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._supervision: asyncio.Task[None] | None = None
+        self.ready: Ready | None = None
+        self.lacks: list[str] = []
+
+    async def __aenter__(self) -> "ForkServer":
+        self._supervision = asyncio.create_task(self._supervise(), name="fork server")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._supervision
+        self._supervision.cancel()
+        await asyncio.wait([self._supervision])
+
+    async def warm(self) -> None:
+        """Return once jobs can be started."""
+        await self._warm.wait()
+
+    async def known(self) -> None:
+        """Return once jobs can be started, or it is known why not: see `lacks`."""
+        await self._known.wait()
+
+    async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
+        """Start `job` in a child that writes its output to `log_file`; if it cannot start, it has `exited`.
+
+        Raises `OSError` if there is no room for the log.
+        """
+        output = await asyncio.to_thread(_open_log, log_file)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        # No await from here to the send, so that the child is registered and sent to the same fork server:
+        # when that ends, `_run_once` reports all registered children as gone.
+        child = self._children[job_id] = Child(self, job_id)
+        with theirs, output:
+            try:
+                await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
+            except OSError:
+                self._lose(job_id)
+        await child.connect(ours, job)
+        return child
+
+    async def kill(self, job_id: str) -> None:
+        with contextlib.suppress(OSError):  # a dead fork server takes its children along
+            await self._send({"op": "kill", "id": job_id})
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            try:
+                failures = 0 if await self._run_once() else failures + 1
+            except OSError as exc:  # out of processes, memory or descriptors: try again later
+                log.error("no fork server can be started: %s", exc)
+                failures += 1
+            pause = START_AGAIN[min(failures, len(START_AGAIN) - 1)]
+            log.error("the fork server ended; a new one starts in %s s", pause)
+            await asyncio.sleep(pause)
+
+    async def _run_once(self) -> bool:
+        """Start a fork server and listen to it until it is gone, and with it all its children.
+
+        Return whether it ever was warm.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with ours:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), self._config,
+                    pass_fds=(theirs.fileno(),), env=_environment(),
+                    stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+            self._control = ours
+            watching = asyncio.create_task(self._kill_when_it_hangs(process), name="watchdog")
+            try:
+                await self._listen(ours)
+                return self._warm.is_set()
+            finally:
+                watching.cancel()
+                self._warm.clear()
+                self.ready = None
+                self._control = None
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()  # it may be busy warming; its children die with it
+                # A fork server may end by itself just before the service does.
+                await to_the_end(process.wait())
+                for job_id in list(self._children):
+                    self._lose(job_id)
+
+    async def _listen(self, control: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            while packet := await loop.sock_recv(control, MAX_PACKET):
+                self._heard(json.loads(packet))
+
+    async def _kill_when_it_hangs(self, process: asyncio.subprocess.Process) -> None:
+        """Else a fork server that was stopped, or waits for a dead disk, would block all tasks for ever."""
+        try:
+            async with asyncio.timeout(WARM_WITHIN):
+                await self._warm.wait()
+            while True:
+                await asyncio.sleep(ASK_EVERY)
+                self._answered.clear()
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    await self._send({"op": "ping"})
+                    await self._answered.wait()
+        except TimeoutError:  # before `OSError`, its base class
+            log.error("the fork server does not answer")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        except OSError:
+            pass  # the fork server is gone, which `_listen` notices
+
+    def _heard(self, message: dict[str, object]) -> None:
+        match message.pop("event"):
+            case "ready":
+                self.ready = Ready(**message)  # type: ignore[arg-type]
+                self.lacks = self.ready.unfit
+                self._warm.set()
+                self._known.set()
+            case "unfit":
+                self.lacks = [str(each) for each in message["unfit"]]  # type: ignore[attr-defined]
+                self._known.set()
+                log.error("this yt-dlp is of no use: %s", "; ".join(self.lacks))
+            case "pong":
+                self._answered.set()
+            case "exit":
+                self._lose(str(message["id"]))
+
+    def _lose(self, job_id: str) -> None:
+        child = self._children.pop(job_id, None)
+        if child and not child.exited.done():
+            child.exited.set_result(None)
+
+    async def _send(self, message: dict[str, object], *descriptors: int) -> None:
+        packet, control = json.dumps(message).encode(), self._control
+        if control is None:
+            raise ConnectionResetError("the fork server is gone")
+        while True:
+            try:
+                socket.send_fds(control, [packet], list(descriptors))
+            except BlockingIOError:  # the socket's buffer is full: hundreds of starts at once
+                await asyncio.sleep(0.005)
+            else:
+                return
+
+
+def _environment() -> dict[str, str]:
+    """Only what is in `PASSED_ON`: the server's own environment holds tokens and passwords."""
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return passed_on | {"YTDLP_NO_PLUGINS": "1", "HOME": "/nonexistent"}
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """Open the log for reading, too: a child cuts a log that gets too long."""
+    return open(path, "a+b", buffering=0, opener=_for_us)
+
+
+def _for_us(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _line(message: Mapping[str, object]) -> bytes:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,237 @@
+"""One machine: downloads run as asyncio tasks of the server process."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+from server.core.clock import Clock
+from server.core.errors import StoreUnavailable, TaskNotFound
+from server.core.models import SCHEDULED, Stage, Task, TaskStatus
+from server.tasks.task_queue import Queue
+
+log = logging.getLogger(__name__)
+
+LOOK_AT_WALL = 0.5  # seconds between looks at the clock on the wall, which may be set at any moment
+NAP = 60.0  # seconds between looks at the clock: asyncio's timers stand still while the machine sleeps
+LAST_DATE = datetime.max.replace(tzinfo=UTC)
+AGAIN = 5.0  # seconds before an attempt is retried that could not begin because the store is unavailable
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """An attempt of a task; `again` is the task as submitted during the attempt, perhaps for a retry."""
+
+    job: asyncio.Task[Task | None]
+    host: str
+    again: Task | None = None
+
+
+class LocalDispatcher:
+    """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
+
+    `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
+    `host_is_busy` records whether a queued task waits for a place of its host.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[str], Awaitable[TaskStatus | None]],
+        max_concurrent: int,
+        max_per_host: int,
+        finish: Callable[[str], None],
+        clock: Clock,
+        keep_paused: Callable[[bool], Awaitable[None]],
+        host_is_busy: Callable[[str, bool], Awaitable[object]],
+        *,
+        paused: bool,
+    ) -> None:
+        self._run = run
+        self._max_concurrent = max_concurrent
+        self._max_per_host = max_per_host
+        self._finish = finish
+        self._clock = clock
+        self._queue = Queue()
+        self._delayed: dict[str, asyncio.TimerHandle] = {}
+        self._dated: dict[str, tuple[datetime, Task]] = {}  # they begin when the clock on the wall says so
+        self._first_date = LAST_DATE  # of `_dated`, or earlier
+        self._looking: asyncio.TimerHandle | None = None
+        self._running: dict[str, Running] = {}
+        self._held = False
+        self._keep_paused = keep_paused
+        self._host_is_busy = host_is_busy
+        self._told: set[str] = set()  # queued tasks of which it was recorded that their host is busy
+        self._telling: set[asyncio.Task[None]] = set()
+        self._paused = paused
+        self._draining = False
+        self._drained = asyncio.Event()
+
+    def running(self) -> list[str]:
+        return list(self._running)
+
+    def submit(self, task: Task) -> None:
+        """Queue a task, or move it in the queue; one that runs already is queued again after its attempt."""
+        task_id, not_before = task.status.task_id, task.status.not_before
+        if running := self._running.get(task_id):
+            running.again = task
+            return
+        self._withdraw_from_queue(task_id)
+        # A delay goes by the time that passes, a date that a client or a source has named by the clock on the
+        # wall. A task whose broadcast is announced waits for both: it looks again at whichever comes first.
+        is_scheduled = task.status.waiting == SCHEDULED
+        date = not_before if is_scheduled else task.status.begins_at
+        wait = (not_before - self._clock.now()).total_seconds() if not_before and not is_scheduled else 0
+        if date and date > self._clock.wall() and (is_scheduled or wait > 0):
+            self._dated[task_id] = date, task
+            self._first_date = min(self._first_date, date)
+            self._look_again(LOOK_AT_WALL)
+        if wait > 0:
+            loop = asyncio.get_running_loop()
+            self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, task)
+        elif task_id not in self._dated:
+            self._enqueue(task)
+
+    async def withdraw(self, *task_ids: str) -> None:
+        for task_id in task_ids:  # first, so that none of them gets a place that becomes free
+            self._withdraw_from_queue(task_id)
+        # A task whose attempt ended before the cancel may have been queued again, and have begun again.
+        while jobs := [self._running[task_id].job for task_id in task_ids if task_id in self._running]:
+            for job in jobs:
+                job.cancel()
+            await asyncio.wait(jobs)
+            for task_id in task_ids:
+                self._withdraw_from_queue(task_id)
+
+    async def finish(self, task_id: str) -> None:
+        if running := self._running.get(task_id):
+            self._finish(task_id)
+            await asyncio.wait([running.job])
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        self._fill()
+
+    async def pause(self) -> None:
+        await self._keep_paused(True)
+        self._paused = True
+
+    async def resume(self) -> None:
+        await self._keep_paused(False)
+        self._paused = False
+        self._fill()
+
+    async def is_paused(self) -> bool:
+        return self._paused
+
+    async def drain(self) -> None:
+        self._draining = True
+        if self._running:
+            await self._drained.wait()
+
+    async def aclose(self) -> None:
+        """Cancel all attempts at once; their tasks go on at the next start."""
+        self.hold()
+        if self._looking:
+            self._looking.cancel()
+        for timer in self._delayed.values():
+            timer.cancel()
+        jobs = [*(running.job for running in self._running.values()), *self._telling]
+        for job in jobs:
+            job.cancel()
+        if jobs:
+            await asyncio.wait(jobs)
+
+    def _look_again(self, within: float) -> None:
+        """Look at the clock on the wall, once at a time and only while tasks wait for a date."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(within, self._look_at_wall)
+
+    def _look_at_wall(self) -> None:
+        self._looking = None
+        wall = self._clock.wall()
+        if wall >= self._first_date:
+            due = [each for each in self._dated.values() if each[0] <= wall]
+            for _, task in due:
+                self._withdraw_from_queue(task.status.task_id)
+            self._first_date = min((date for date, _ in self._dated.values()), default=LAST_DATE)
+            for _, task in sorted(due, key=lambda each: each[0]):
+                self._enqueue(task)
+        if self._dated:
+            self._look_again(min((self._first_date - wall).total_seconds(), LOOK_AT_WALL))
+
+    def _enqueue(self, task: Task) -> None:
+        self._delayed.pop(task.status.task_id, None)
+        self._queue.put(task, task.host)
+        self._fill()
+
+    def _withdraw_from_queue(self, task_id: str) -> None:
+        self._queue.discard(task_id)
+        self._told.discard(task_id)
+        self._dated.pop(task_id, None)
+        if timer := self._delayed.pop(task_id, None):
+            timer.cancel()
+
+    def _fill(self) -> None:
+        if self._draining:
+            if not self._running:
+                self._drained.set()
+            return
+        while not (self._held or self._paused) and len(self._running) < self._max_concurrent:
+            entry = self._queue.pop(self._places_taken(), self._max_per_host)
+            if entry is None:
+                break
+            task, host = entry
+            task_id = task.status.task_id
+            self._told.discard(task_id)
+            job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
+            self._running[task_id] = Running(job, host)
+            job.add_done_callback(partial(self._ended, task_id))
+        if self._max_per_host and not (self._held or self._paused):
+            self._tell_who_is_held_up()
+
+    def _places_taken(self) -> Counter[str]:
+        return Counter(running.host for running in self._running.values())
+
+    def _tell_who_is_held_up(self) -> None:
+        busy = (host for host, count in self._places_taken().items() if count >= self._max_per_host)
+        held_up = {task.status.task_id for task in self._queue.next_of(busy)}
+        for task_id in held_up ^ self._told:
+            telling = asyncio.create_task(self._tell(task_id, task_id in held_up), name=f"tell {task_id}")
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+        self._told = held_up
+
+    async def _tell(self, task_id: str, busy: bool) -> None:
+        # The task is gone, or it stays without a reason; ValueError: its row is damaged.
+        with suppress(TaskNotFound, StoreUnavailable, ValueError):
+            await self._host_is_busy(task_id, busy)
+
+    async def _run_in_its_turn(self, task: Task) -> Task | None:
+        """Make an attempt; return the task if it is to be queued again, without another read of the store."""
+        task_id = task.status.task_id
+        try:
+            status = await self._run(task_id)
+        except StoreUnavailable as exc:
+            if not exc.is_told:
+                log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
+            await asyncio.sleep(AGAIN)
+            return task
+        except Exception:
+            log.exception("download %s ended unexpectedly", task_id)
+            return None
+        return replace(task, status=status) if status and status.stage is Stage.QUEUED else None
+
+    def _ended(self, task_id: str, job: asyncio.Task[Task | None]) -> None:
+        asked_for = self._running.pop(task_id).again
+        if not job.cancelled():  # else the caller that cancelled it decides what becomes of the task
+            again = [task for task in (job.result(), asked_for) if task]
+            if again:
+                self.submit(max(again, key=lambda task: task.status.revision))
+        self._fill()

@@ -1,0 +1,111 @@
+"""A client's action on a list applies to its entries, too, in one transaction: if the server is killed
+meanwhile, all of it is done or nothing.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+
+from server.core.clock import Clock
+from server.core.errors import StoreUnavailable, TaskNotFound
+from server.core.events import Event, apply, moved
+from server.core.models import Stage, Task, TaskStatus
+from server.core.ports import Dispatcher, Publisher, Store
+
+UNFINISHED = tuple(stage for stage in Stage if not stage.is_final)
+AT_ONCE = 100  # entries before other tasks of the event loop have a turn
+
+Change = tuple[Task, TaskStatus]  # the task before the event, and its status after it
+
+
+@dataclass(frozen=True, slots=True)
+class Playlists:
+    """The caller has the turn of the list, and has checked that the task is a list."""
+
+    store: Store
+    publisher: Publisher
+    dispatcher: Dispatcher
+    clock: Clock
+
+    async def stop(self, playlist_id: str, event: Event) -> TaskStatus:
+        """Stop the list's own child and those of its entries, and apply `event` to all that had not ended.
+
+        Raises `StoreUnavailable`; then all are submitted again and go on.
+        """
+        while True:
+            await self.dispatcher.withdraw(playlist_id)  # from now on the list gets no new entries
+            playlist = await self.store.get(playlist_id)
+            entries = await self.store.entries(playlist_id, UNFINISHED)
+            await self.dispatcher.withdraw(*(entry.status.task_id for entry in entries))
+            try:
+                after = await self._try(playlist, entries, event)
+            except StoreUnavailable:
+                for task in (playlist, *entries):
+                    self._submit(task)
+                raise
+            if after:
+                return after
+
+    async def change(self, playlist_id: str, event: Event, *stages: Stage) -> TaskStatus:
+        """Apply `event` to the list, and to its entries in `stages`.
+
+        Raises `QueueFull`, `StoreUnavailable`; then nothing is changed.
+        """
+        while True:
+            playlist = await self.store.get(playlist_id)
+            entries = await self.store.entries(playlist_id, stages)
+            if after := await self._try(playlist, entries, event):
+                return after
+
+    async def _try(self, playlist: Task, entries: list[Task], event: Event) -> TaskStatus | None:
+        """Save and publish all changes; None, with nothing saved, if a row has changed meanwhile."""
+        changed = await self._changed(entries, event)
+        after = self._of_list(playlist.status, changed, event)
+        if after is not playlist.status:
+            changed = [(playlist, after), *changed]
+        others = await self._others(changed)
+        if changed and await self.store.save_together([*(s for _, s in changed), *others]) is None:
+            return None
+        for task, status in changed:
+            self.publisher.publish(status)
+            self._submit(replace(task, status=status))
+        for status in others:
+            self.publisher.publish(status)
+        return after
+
+    async def _others(self, changed: list[Change]) -> list[TaskStatus]:
+        """The new statuses of other lists that share some of the entries."""
+        pairs: dict[str, list[tuple[TaskStatus, TaskStatus]]] = {}
+        for task, status in changed:
+            for playlist_id in task.status.counted_in:
+                pairs.setdefault(playlist_id, []).append((task.status, status))
+        others = []
+        for playlist_id, entries in pairs.items():
+            with contextlib.suppress(TaskNotFound, ValueError):  # see `Recorder._counted`
+                if event := moved(entries):
+                    other = (await self.store.get(playlist_id)).status
+                    others.append(apply(other, event, self.clock.now()))
+        return others
+
+    async def _changed(self, entries: list[Task], event: Event) -> list[Change]:
+        changed: list[Change] = []
+        for at, entry in enumerate(entries):
+            after = apply(entry.status, event, self.clock.now(), self.clock.wall())
+            if after is not entry.status:
+                changed.append((entry, after))
+            if at % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return changed
+
+    def _of_list(self, before: TaskStatus, changed: list[Change], event: Event) -> TaskStatus:
+        """The list's status after `event` and the new counts of its entries, as one revision."""
+        after = apply(before, event, self.clock.now(), self.clock.wall())
+        if counted := moved((entry.status, status) for entry, status in changed):
+            after = apply(after, counted, self.clock.now())
+        return before if after is before else after.model_copy(update={"revision": before.revision + 1})
+
+    def _submit(self, task: Task) -> None:
+        """Submit a task that is queued, or that was stopped although this could not be saved."""
+        stage = task.status.stage
+        if stage is Stage.QUEUED or (stage.is_running and not task.status.awaits_entries):
+            self.dispatcher.submit(task)
