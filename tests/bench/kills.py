@@ -1,4 +1,4 @@
-"""The random kills of `tests.test_kills`, for as long as one likes.
+"""The random kills of `tests.end_to_end.test_kills`, for as long as one likes.
 
     python -m tests.bench.kills [--kills 1000] [--seed N] [--reached | --crowd | --cluster]
 

@@ -8,7 +8,7 @@ begins anew within the attempt. If just the ETag differs, which some servers cha
 last bytes of the partial file are requested again and compared. An empty response, or one with another range,
 says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
 
-Each test of `tests/test_child_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
+Each test of `tests/child/test_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 """
 
 import copy

@@ -1,0 +1,173 @@
+"""What a download will need, held against what it really writes."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.child.fetch import disk_estimate
+from server.child.fetch.disk_estimate import STEPS, Film
+from tests.child.test_sponsors import FILM as VIDEO_ID
+from tests.child.test_sponsors import giving, segment, service
+from tests.clips import SECONDS
+from tests.jobs import Outcome, told, wished
+from tests.shelf import Shelf
+
+FILM = {"filesize": 1000, "ext": "mp4", "protocol": "https", "vcodec": "avc1", "acodec": "mp4a"}
+PICTURE = FILM | {"acodec": "none", "filesize": None, "filesize_approx": 800}
+SOUND = FILM | {"vcodec": "none", "filesize": 200, "ext": "m4a"}
+HLS = FILM | {"protocol": "m3u8_native"}
+WEBM = FILM | {"ext": "webm"}
+CUT_IN_THE_MIDDLE, CUT_AT_THE_END = ((4.0, 6.0),), ((8.0, 10.0),)
+CLIP = {"start": 2, "end": 12}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sections", "known", "expected"),
+    [
+        ({}, [[FILM]], {}, {"fetched": 1000}),
+        ({"video_format": "any"}, [[FILM | {"ext": "flv"}]], {}, {"fetched": 1000}),
+        ({"video_format": "mkv"}, [[FILM]], {}, {"fetched": 1000, "video": 1000}),
+        ({"embed_metadata": True}, [[FILM]], {}, {"fetched": 1000, "video": 1000}),
+        ({}, [[HLS]], {}, {"fetched": 1000, "video": 1000}),
+        ({}, [[PICTURE, SOUND]], {}, {"fetched": 1000, "video": 1000}),
+        ({}, [[FILM], [FILM]], {}, {"fetched": 2000, "video": 2000}),
+        ({}, [[FILM], [WEBM]], {}, {"fetched": 2000, "merged": 2000, "video": 2000}),
+        ({}, [[PICTURE, SOUND]] * 2, {}, {"fetched": 2000, "merged": 2000, "video": 2000}),
+        ({"outputs": ["audio"], "audio_quality": 8}, [[FILM]], {}, {"fetched": 1000, "audio": 10_000}),
+        (
+            {"outputs": ["video", "audio"], "audio_format": "best"},
+            [[PICTURE, SOUND]],
+            {},
+            {"fetched": 1000, "video": 1000},
+        ),
+        ({"outputs": ["audio"], "audio_format": "m4a"}, [[SOUND]], {}, {"fetched": 200}),
+        ({"outputs": ["audio"], "audio_format": "m4a"}, [[SOUND | {"ext": "webm"}]], {}, {"audio": 200_000}),
+        ({"clip": CLIP}, [[FILM]], {}, {"fetched": 1000, "video": 1000}),
+        ({"clip": CLIP}, [[HLS]], {}, {"fetched": 1000, "indexed": 1000, "video": 1000}),
+        ({"clip": CLIP}, [[FILM], [FILM]], {}, {"fetched": 2000, "indexed": 2000, "video": 2000}),
+        ({"sponsorblock": ["sponsor"]}, [[FILM]], {}, {"fetched": 1000}),
+        (
+            {"sponsorblock": ["sponsor"]},
+            [[FILM]],
+            {"left_out": CUT_AT_THE_END},
+            {"fetched": 1000, "video": 800},
+        ),
+        (
+            {"sponsorblock": ["sponsor"]},
+            [[FILM]],
+            {"left_out": CUT_IN_THE_MIDDLE},
+            {"fetched": 1000, "apart": 1000, "spliced": 800, "video": 800},
+        ),
+        (
+            {"sponsorblock": ["sponsor"]},
+            [[PICTURE, SOUND]],
+            {"left_out": CUT_IN_THE_MIDDLE},
+            {"fetched": 1000, "spliced": 800, "video": 800},
+        ),
+        (
+            {"sponsorblock": ["sponsor"], "clip": CLIP | {"exact": True}},
+            [[FILM]],
+            {"left_out": CUT_IN_THE_MIDDLE},
+            {"fetched": 1000, "video": 800},
+        ),
+        ({"split_chapters": True}, [[FILM]], {}, {"fetched": 1000}),
+        ({"split_chapters": True}, [[FILM]], {"chapters": True}, {"fetched": 1000, "chapters": 1000}),
+        (
+            {"split_chapters": True, "outputs": ["audio"], "audio_quality": 8},
+            [[FILM]],
+            {"chapters": True},
+            {"fetched": 1000, "audio": 10_000, "chapters": 10_000},
+        ),
+        ({}, [[FILM | {"filesize": None, "tbr": 8}]], {}, {"fetched": 10_000}),
+        ({}, [[FILM]], {"sizes": [3000]}, {"fetched": 3000}),
+    ],
+)
+def test_each_step_that_writes_another_copy_counts(
+    wishes: dict[str, Any], sections: Any, known: dict[str, Any], expected: dict[str, int]
+) -> None:
+    film = Film(wished(**{"outputs": ["video"], **wishes}), sections, 10, **known)
+    found = {name: round(step(film)) for name, step in STEPS.items()}
+    assert {name: size for name, size in found.items() if size} == {**_fetched(sections), **expected}
+    assert disk_estimate.in_all(film) == sum(found.values())
+
+
+def _fetched(sections: Any) -> dict[str, int]:
+    sizes = [stream.get("filesize") for section in sections for stream in section]
+    return {"fetched": sum(sizes)} if all(sizes) else {}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        [[FILM | {"filesize": None}]],
+        [[FILM | {"filesize": 10**400}]],
+        [[FILM | {"filesize": None, "tbr": float("inf")}]],
+        [[FILM | {"filesize": None, "tbr": float("nan")}]],
+        [],
+    ],
+)
+def test_of_a_size_that_nobody_knows_nothing_is_said(sections: Any) -> None:
+    assert disk_estimate.in_all(Film(wished(outputs=["video"]), sections, 10)) is None
+
+
+# What a job really writes.
+
+CHAPTERS = [
+    {"title": "one", "start_time": 0, "end_time": 20},
+    {"title": "two", "start_time": 20, "end_time": 40},
+]
+ABOUT = {"id": VIDEO_ID, "extractor_key": "Youtube", "title": "Film", "duration": SECONDS}
+REAL: dict[str, dict[str, Any]] = {
+    "fetched": {},
+    "merged": {},
+    "indexed": {"clip": {"start": 0, "end": 40}},
+    "apart": {"sponsorblock": ["sponsor"]},
+    "spliced": {"sponsorblock": ["sponsor"], "video_format": "mkv"},
+    "video": {"video_format": "mkv"},
+    "audio": {"outputs": ["audio"], "audio_quality": 64},
+    "chapters": {"split_chapters": True},
+}
+"""One job for each step: what is asked for."""
+
+
+@pytest.fixture
+async def sponsors() -> AsyncIterator[str]:
+    async with service(giving(segment(10, 20))) as api:
+        yield api
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_job_writes_as_much_as_it_says(
+    step: str, shelf: Shelf, films: Path, tmp_path: Path, sponsors: str
+) -> None:
+    wishes = {"outputs": ["video"], "sponsorblock_api": sponsors, **REAL[step]}
+    outcome = await told(tmp_path / "t", shelf, found(step, shelf, films), **wishes)
+    assert outcome.last["kind"] == "produced", outcome.log
+    written = sum(path.stat().st_size for path in outcome.directory.rglob("*") if path.is_file())
+    assert said(outcome) == pytest.approx(written, rel=0.2), outcome.log
+
+
+def found(step: str, shelf: Shelf, films: Path) -> dict[str, Any]:
+    film = shelf.put("film.mp4", (films / "film.mp4").read_bytes(), "video/mp4")
+    if step == "merged":
+        picture = shelf.put("picture.mp4", (films / "picture.mp4").read_bytes(), "video/mp4")
+        sound = shelf.put("sound.m4a", (films / "sound.m4a").read_bytes(), "audio/mp4")
+        formats = [
+            {"format_id": "1", "url": picture, "vcodec": "avc1", "acodec": "none", "ext": "mp4"},
+            {"format_id": "2", "url": sound, "vcodec": "none", "acodec": "mp4a", "ext": "m4a"},
+        ]
+        return {**ABOUT, "_type": "multi_video", "entries": [{**ABOUT, "formats": formats}] * 2}
+    if step == "indexed":
+        url = shelf.put("film.ts", (films / "film.ts").read_bytes(), "video/mp2t")
+        return {**ABOUT, "url": url, "ext": "ts"}
+    return {**ABOUT, "url": film, "ext": "mp4", "chapters": CHAPTERS if step == "chapters" else []}
+
+
+def said(outcome: Outcome) -> int:
+    """The last word on what is needed; no earlier one was more."""
+    told = [event["needs"] for event in outcome.events if event["kind"] == "needs"]
+    assert told == sorted(told), json.dumps(told)
+    return int(told[-1])

@@ -1,0 +1,82 @@
+"""No code is named anywhere that does not exist, and none exists without words and a row in the guide."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from server.core.codes import CODES, OF_THE_SERVER, PASSING, PASSING_STATUSES
+from server.locales import LANGUAGES, Catalogue
+from tests.trees import nodes
+
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Failed tasks")[2]
+SAYING = {"JobFailed", "Failure", "Rule", "Broken", "Failed", "Requeued", "SourceRefused"}
+BETTER_HINTS = {
+    "blocked_address_fake_ip",
+    "first_of_several",
+    "missing_segments",
+    "renew_cookies",
+    "seen_age",
+    "seen_captcha",
+    "seen_login",
+    "seen_removed",
+    "too_large_for_disk",
+    "with_gaps",
+}
+
+
+def named(path: Path) -> Iterator[str]:
+    """All texts where a code is said, and all keys and values of a `code` in a table of tuples."""
+    for node in nodes(path):
+        match node:
+            case ast.Call(func=ast.Name(name), args=[first, *_]) if name in SAYING:
+                yield from texts(first)
+            case ast.keyword(arg="code" | "because", value=value):
+                yield from texts(value)
+
+
+def texts(node: ast.expr) -> Iterator[str]:
+    """The constants among what an expression may come to."""
+    match node:
+        case ast.Constant(str(text)):
+            yield text
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from texts(body)
+            yield from texts(orelse)
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """Where a code is named."""
+    return {code: path for path in (ROOT / "server").rglob("*.py") for code in named(path)}
+
+
+def test_the_sources_name_codes() -> None:
+    assert {"no_audio", "no_video", "timeout", "worker_lost", "disk_full", "internal"} <= sources().keys()
+
+
+def test_a_code_that_the_sources_name_exists() -> None:
+    assert {code: path for code, path in sources().items() if code not in CODES | OF_THE_SERVER} == {}
+
+
+@pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
+def test_every_code_has_words_and_no_words_are_left_over(words: Catalogue) -> None:
+    assert words.texts.failure.keys() == CODES | OF_THE_SERVER | BETTER_HINTS | {"http"}
+
+
+def test_the_guide_lists_the_statuses_after_which_a_source_is_asked_again() -> None:
+    listed = re.search(r"^\| `http_<status>` \| ([\d, -]+) \|", GUIDE, re.MULTILINE)
+    assert listed
+    ranges = [part.partition("-")[::2] for part in listed[1].split(", ")]
+    statuses = {n for first, last in ranges for n in range(int(first), int(last or first) + 1)}
+    assert statuses == PASSING_STATUSES
+
+
+def test_the_guide_lists_every_code_and_whether_it_is_tried_again() -> None:
+    listed = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", GUIDE, re.MULTILINE))
+    assert listed.keys() == CODES | OF_THE_SERVER
+    assert {code for code, again in listed.items() if again != "no"} == PASSING

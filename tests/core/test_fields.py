@@ -1,0 +1,108 @@
+"""A field of a task is the same in the model, in what is sent, in its description and in the guide.
+
+What has a value is found out from the model: whoever adds a field there is told here what else it needs.
+"""
+
+import json
+import re
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import jsonschema_rs
+import pytest
+from pydantic import BaseModel
+
+from server.api.openapi.document import describe
+from server.api.payload import present
+from server.app import ROUTES
+from server.core.models import Stage, TaskStatus, VideoInfo
+from server.locales import LANGUAGES
+from tests.examples import utc_now
+
+GUIDE = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+KEPT_FROM_CLIENTS = {  # the past, in short, what is shown as `not_before`, and what is asked for
+    "accept_gaps", "amended", "begins_at", "delay", "expanded", "faults", "fetched", "film_duration",
+    "finish_asked",
+    "got", "got_before", "item", "lists", "counted_in", "scope", "shares", "looks", "lost",
+    "lost_in_all", "needs", "playlist_index", "published_at", "quiet", "reached", "retries",
+    "sound_apart", "says",
+    "start_at", "unfolded",
+}  # fmt: skip
+PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True, Any: 1}
+
+
+def filled(kind: Any) -> Any:
+    """A value of that type in which nothing is left out; fails on a type that it does not know."""
+    match get_origin(kind), get_args(kind):
+        case (origin, (inner, *_)) if origin in (Union, UnionType, Annotated):
+            return filled(inner)
+        case (origin, (inner, *_)) if origin is Literal:
+            return inner
+        case (origin, inner) if origin is tuple:
+            return tuple(filled(each) for each in inner if each is not ...)
+        case (origin, (key, value)) if origin is dict:
+            return {filled(key): filled(value)}
+    if issubclass(kind, BaseModel):
+        return kind.model_validate(
+            {name: filled(field.annotation) for name, field in kind.model_fields.items()}
+        )
+    if issubclass(kind, Enum):
+        return next(iter(kind))
+    return utc_now() if kind is datetime else PLAIN[kind]
+
+
+def everything(stage: Stage) -> TaskStatus:
+    """A status in which every field has a value; no task is ever like this."""
+    status: TaskStatus = filled(TaskStatus)
+    return status.model_copy(
+        update={"stage": stage, "error_code": "http_404", "hint": None, "remedies": ("retry_later",)}
+    )
+
+
+def nothing(stage: Stage) -> TaskStatus:
+    return TaskStatus(task_id="x", number=1, url="http://example.org/", created_at=utc_now(), stage=stage)
+
+
+@pytest.fixture(scope="module")
+def schemas() -> dict[str, Any]:
+    found: dict[str, Any] = describe(ROUTES)["components"]["schemas"]
+    return found
+
+
+def documented() -> dict[str, str]:
+    """The rows of the guide's table, in its order: a field, and when it is there."""
+    table = re.findall(r"^\| (`.+?) \| [^|]+ \| ([^|]+) \|", GUIDE.partition("\n## Stages")[0], re.MULTILINE)
+    return {name: present for names, present in table for name in re.findall(r"`(\w+)`", names)}
+
+
+def test_no_field_is_forgotten_anywhere(schemas: dict[str, Any]) -> None:
+    described = list(schemas["TaskPayload"]["properties"])
+    sent = [list(present(everything(stage), LANGUAGES["zh"])) for stage in Stage]
+    shown = {name for fields in sent for name in fields}
+    assert TaskStatus.model_fields.keys() - shown == KEPT_FROM_CLIENTS
+    assert list(documented()) == described
+    assert shown == set(described)
+    for fields in sent:  # what a task waits for and what it failed with are never told together
+        assert fields == [name for name in described if name in fields]
+
+
+def test_what_is_always_there_is_said_to_be(schemas: dict[str, Any]) -> None:
+    sent = list(present(nothing(Stage.QUEUED), LANGUAGES["zh"]))
+    assert schemas["TaskPayload"]["required"] == sent
+    assert [name for name, present in documented().items() if present == "always"] == sent
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_what_is_sent_is_what_is_described(schemas: dict[str, Any], stage: Stage) -> None:
+    schema = {"$ref": "#/components/schemas/TaskPayload", "components": {"schemas": schemas}}
+    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+    for status in (everything(stage), nothing(stage)):
+        validator.validate(json.loads(json.dumps(present(status, LANGUAGES["en"]))))
+
+
+def test_the_guide_names_what_is_known_of_a_source() -> None:
+    row = next(line for line in GUIDE.splitlines() if line.startswith("| `video_info` |"))
+    assert VideoInfo.model_fields.keys() <= set(re.findall(r"`(\w+)`", row))

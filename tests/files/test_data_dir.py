@@ -1,0 +1,336 @@
+"""A data directory that goes away under a running server: nothing is accepted that the next start does not
+know, and the service goes on by itself once the directory is back.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.core.errors import StorageFailed
+from server.core.models import Stage, TaskStatus
+from server.files.data_dir import DataDir
+from server.files.local import LocalFiles
+from server.files.public_names import short_of
+from server.files.workplace import LocalWorkplace
+from server.storage.sqlite import open_store
+from server.tasks import janitor
+from tests.examples import new_task
+from tests.inside import TASK, Inside, inside
+from tests.site import Site
+from tests.storage.test_migrations import NOBODY, as_somebody_else
+from tests.storage.test_migrations import shared as shared
+
+STALLS = "/1mb.mp4?stall=300000&after=1&times=1"
+
+
+class Folder:
+    """A data directory, reached by a symbolic link; what takes it away, and what puts it back."""
+
+    def __init__(self, home: Path) -> None:
+        self.path, self._was, self._other = home / "data", home / "was", home / "other"
+        self._was.mkdir()
+        self._other.mkdir()
+        self.path.symlink_to(self._was)
+
+    def switch(self) -> None:
+        """To another folder, as a deployment does."""
+        self.path.unlink()
+        self.path.symlink_to(self._other)
+
+    def remove(self) -> None:
+        self.path.unlink()
+
+    def put_back(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.path.symlink_to(self._was)
+
+    def delete(self) -> None:
+        shutil.rmtree(self._was)
+
+    def empty(self) -> None:
+        self.delete()
+        self._was.mkdir()
+
+    def copy(self) -> None:
+        """To another place, from which a backup was restored."""
+        shutil.copytree(self._was, self._other, dirs_exist_ok=True)
+        self.switch()
+
+    def lose_the_log_of_the_database(self) -> None:
+        """What is committed is in it, until a checkpoint moves it into the database."""
+        (self._was / "clipwire.db-wal").unlink()
+
+    def mount(self) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "clipwire-test", str(self._was)]
+        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs to mount a file system of its own")
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self._was)], check=True)
+
+
+GOES = [
+    Folder.delete,
+    Folder.empty,
+    Folder.remove,
+    Folder.switch,
+    Folder.copy,
+    Folder.mount,
+    Folder.lose_the_log_of_the_database,
+]
+RETURNS = [(Folder.remove, Folder.put_back), (Folder.switch, Folder.put_back), (Folder.mount, Folder.unmount)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    folder = Folder(tmp_path)
+    yield folder
+    if os.path.ismount(tmp_path / "was"):
+        folder.unmount()
+
+
+class Looks:
+    """How often the server has looked at its data directory; it looks more often than it does otherwise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(janitor, "LOOK_AT_DISK", 0.02)
+        original, self.count = DataDir.look, 0
+
+        async def counted(data: DataDir) -> str | None:
+            found = await original(data)
+            self.count += 1
+            return found
+
+        monkeypatch.setattr(DataDir, "look", counted)
+
+    async def again(self, times: int = 5) -> None:
+        until = self.count + times
+        async with asyncio.timeout(10):
+            while self.count < until:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    return Looks(monkeypatch)
+
+
+async def submitted(server: Inside, **headers: str) -> int:
+    async with server.client.post("/api/process", json=TASK, headers=headers) as answer:
+        assert answer.status == 202 or (await answer.json())["code"] == "storage_failed"
+        return answer.status
+
+
+async def readiness(server: Inside) -> tuple[int, dict[str, Any]]:
+    async with server.client.get("/readyz?lang=en") as answer:
+        return answer.status, (await answer.json())["checks"]
+
+
+async def is_ready(server: Inside) -> None:
+    async with asyncio.timeout(10):
+        while (await readiness(server))[0] != 200:
+            await asyncio.sleep(0.02)
+
+
+def complaints(log: pytest.LogCaptureFixture) -> list[str]:
+    """Warnings and errors, and whatever has a traceback."""
+    return [
+        record.getMessage() for record in log.records if record.levelno >= logging.WARNING or record.exc_info
+    ]
+
+
+@pytest.mark.parametrize("go", GOES)
+async def test_without_its_data_directory_a_server_takes_nothing_and_says_so_once(
+    folder: Folder, looks: Looks, caplog: pytest.LogCaptureFixture, go: Callable[[Folder], None]
+) -> None:
+    async with inside(folder.path.parent) as server:
+        await is_ready(server)
+        assert await submitted(server, **{"Idempotency-Key": "known"}) == 202
+        caplog.clear()
+        go(folder)
+        assert [await submitted(server) for _ in range(5)] == [503] * 5
+        assert await submitted(server, **{"Idempotency-Key": "known"}) == 503
+        async with server.client.post("/api/process/batch", json={"requests": [TASK] * 2}) as answer:
+            assert answer.status == 503
+        reused = {"json": TASK | {"reuse": True}}
+        async with server.client.post("/api/process", **reused) as answer:  # type: ignore[arg-type]
+            assert answer.status == 503
+        status, checks = await readiness(server)
+        assert (status, checks["data_dir"]["ok"]) == (503, False)
+        assert folder.path.name in checks["data_dir"]["detail"]
+        await looks.again()
+        [line] = complaints(caplog)
+        assert str(folder.path) in line
+
+
+@pytest.mark.parametrize(("go", "come"), RETURNS)
+async def test_what_ran_goes_on_once_the_directory_is_back(
+    folder: Folder,
+    looks: Looks,
+    site: Site,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    go: Callable[[Folder], None],
+    come: Callable[[Folder], None],
+) -> None:
+    monkeypatch.setattr("server.tasks.runner.DISK_DELAY", 0.1)
+    async with inside(folder.path.parent) as server:
+        await is_ready(server)
+        running = await server.submit(url=site.url(STALLS), outputs=["video"], auto_start=True)
+        async with asyncio.timeout(20):
+            await site.stalled()
+        caplog.clear()
+        go(folder)
+        site.release()
+        await looks.again(20)
+        told = complaints(caplog)
+        assert told[0].startswith(str(folder.path))
+        assert [line for line in told[1:] if running not in line] == []
+        assert len(told) <= 2, told
+        come(folder)
+        await is_ready(server)
+        done = await server.reached(running, "completed")
+        assert done["files"]
+        assert await submitted(server) == 202
+        assert "in order again" in complaints(caplog)[-1]
+
+
+async def test_nothing_begins_while_a_folder_is_missing_and_nothing_fails_by_it(
+    folder: Folder,
+    looks: Looks,
+    site: Site,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.tasks.runner.DISK_DELAY", 0.1)
+    async with inside(folder.path.parent) as server:
+        await is_ready(server)
+        caplog.clear()
+        shutil.rmtree(folder.path / "work")
+        task = await server.submit(url=site.url("/video.mp4"), outputs=["video"], auto_start=True)
+        await looks.again()
+        status, checks = await readiness(server)
+        assert (status, "work cannot be used" in checks["data_dir"]["detail"]) == (503, True)
+        assert (await server.status(task))["status"] == "processing"
+        assert len(complaints(caplog)) == 1
+        (folder.path / "work").mkdir()
+        assert (await server.reached(task, "completed"))["files"]
+
+
+async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_answer(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, is_there = DataDir.must_be_there, True
+
+    async def then_it_goes(data: DataDir) -> None:
+        await looked(data)
+        if not is_there:
+            folder.remove()
+
+    monkeypatch.setattr(DataDir, "must_be_there", then_it_goes)
+    async with open_store(folder.path / "clipwire.db", max_queued=10, find_short=short_of) as store:
+        await store.add(new_task())
+        is_there = False
+        with pytest.raises(StorageFailed):
+            async with asyncio.timeout(10):
+                await store.add(new_task())
+
+
+async def test_nothing_is_swept_from_a_directory_that_took_the_place_of_another(folder: Folder) -> None:
+    task = "11111111-1111-4111-8111-111111111111"
+
+    class Nobodys:
+        async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
+            return {}
+
+        async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+            return []
+
+    workplace = LocalWorkplace(folder.path)
+    workplace.prepare()
+    lock = folder.path / "clipwire.lock"
+    lock.touch()
+    workplace.data.keep_watch_of(lock)
+    folder.copy()
+    (folder.path / "files" / task).mkdir()
+    await LocalFiles(workplace).sweep(Nobodys())
+    assert (folder.path / "files" / task).exists()
+    folder.put_back()
+    (folder.path / "files" / task).mkdir()
+    await LocalFiles(workplace).sweep(Nobodys())
+    assert not (folder.path / "files" / task).exists()
+
+
+async def test_cookies_are_not_stored_in_a_directory_that_took_the_place_of_another(folder: Folder) -> None:
+    cookies, text = "/api/cookies/mine", ".media.test\tTRUE\t/\tFALSE\t0\tname\tvalue\n"
+    headers = {"Content-Type": "text/plain"}
+    async with inside(folder.path.parent) as server:
+        folder.switch()
+        async with server.client.put(cookies, data=text, headers=headers) as answer:
+            assert answer.status == 503
+        async with server.client.delete(cookies) as answer:
+            assert answer.status == 503
+        assert list(folder.path.iterdir()) == []
+
+
+async def test_a_folder_that_the_user_may_not_write_is_named_and_how_to_mend_it(shared: Path) -> None:
+    data = DataDir(shared / "data")
+    data.make()
+    assert data.unusable() == []
+    if not os.geteuid():
+        for path in (data.path, *data.folders):
+            os.chown(path, NOBODY, NOBODY)
+        assert [path for path, why in data.unusable() if "chown -R 0 " in why] == data.folders
+    (data.path / "logs").chmod(0o500)
+    with as_somebody_else():
+        [(path, why)] = data.unusable()
+    assert path == data.path / "logs"
+    assert "give write access to" in why
+    data.path.chmod(0o500)
+    with as_somebody_else():
+        assert [path for path, _ in data.unusable()] == [data.path]
+
+
+async def test_files_that_a_start_as_another_user_left_are_named(shared: Path) -> None:
+    data, task = DataDir(shared / "data"), "11111111-1111-4111-8111-111111111111"
+    data.make()
+    (data.path / "clipwire.lock").touch()
+    (data.path / "work" / task).mkdir()
+    (data.path / "logs" / f"{task}.log").touch()
+    (data.path / "work" / "lost+found").mkdir()
+    assert data.unusable_files() == []
+    data.path.chmod(0o755)
+    (data.path / "clipwire.lock").chmod(0o400)
+    with as_somebody_else():
+        found = [path.name for path, _ in data.unusable_files()]
+    assert found[0] == "clipwire.lock"
+    if not os.geteuid():
+        os.chown(data.path / "work" / "lost+found", NOBODY, NOBODY)
+        os.chown(data.path / "logs" / f"{task}.log", NOBODY, NOBODY)
+        [(path, why)] = data.unusable_files()
+        assert (path.name, why.endswith(f"chown -R 0 {path}")) == (f"{task}.log", True)
+
+
+async def test_what_cannot_be_deleted_is_the_storages_fault_and_not_the_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    async with inside(tmp_path) as server:
+        task = await server.submit()
+        monkeypatch.setattr("server.files.local.delete", refuse)
+        async with server.client.delete(f"/api/tasks/{task}") as answer:
+            assert (answer.status, (await answer.json())["code"]) == (503, "storage_failed")
+        [line] = complaints(caplog)
+        assert "Permission denied" in line
+        monkeypatch.undo()
+        async with server.client.delete(f"/api/tasks/{task}") as answer:
+            assert answer.status == 204

@@ -1,0 +1,107 @@
+"""The documentation names everything that a client or an operator can meet."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from server.__main__ import USAGE
+from server.app import ROUTES
+from server.core import errors
+from server.core.models import ProcessRequest
+from server.locales import LANGUAGES
+from server.settings import Settings
+from tests.core.test_codes import BETTER_HINTS
+
+ROOT = Path(__file__).parent.parent.parent
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+DOCUMENTED = {(route.definition.method, route.path) for route in ROUTES}
+
+
+def concrete(error: type[errors.AppError]) -> Iterator[type[errors.AppError]]:
+    for kind in error.__subclasses__():
+        if hasattr(kind, "code"):
+            yield kind
+        yield from concrete(kind)
+
+
+def settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from settings(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_every_route_is_described() -> None:
+    assert [route for route in DOCUMENTED if route[1] not in API] == []
+
+
+def test_every_error_is_described_with_its_status() -> None:
+    rows = {f"| `{error.code}` | {error.status:d} |" for error in concrete(errors.AppError)}
+    assert len(rows) > 10
+    assert [row for row in rows if row not in API] == []
+
+
+def test_every_failure_is_described() -> None:
+    codes = set(LANGUAGES["en"].texts.failure) - BETTER_HINTS
+    assert [code for code in codes if f"| `{code}" not in API] == []
+
+
+def test_every_field_of_a_request_is_described() -> None:
+    assert [name for name in ProcessRequest.model_fields if f"| `{name}`" not in API] == []
+
+
+def choices(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """All words that a field may have as its value, or in its list."""
+    yield from (word for word in schema.get("enum", ()) if word is not None)
+    if "$ref" in schema:
+        yield from choices(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    for inner in (*schema.get("anyOf", ()), *filter(None, (schema.get("items"),))):
+        yield from choices(inner, definitions)
+
+
+def test_every_choice_of_a_request_is_described() -> None:
+    schema = ProcessRequest.model_json_schema()
+    for name, field in schema["properties"].items():
+        row = next(line for line in API.splitlines() if line.startswith(f"| `{name}`"))
+        assert set(choices(field, schema["$defs"])) <= set(re.findall(r"`(\w+)`", row)), name
+
+
+def test_every_setting_is_described() -> None:
+    assert [key for key in settings() if f"| `{key}" not in CONFIGURATION] == []
+
+
+@pytest.mark.parametrize("command", re.findall(r"python -m server( [a-z]+)", USAGE))
+def test_every_command_is_described(command: str) -> None:
+    everything = "".join(
+        path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+    )
+    assert f"python -m server{command}" in everything
+
+
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_name_only_files_and_places_that_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:server|static|tests|docs|requirements)/[^\s`<>…]*)`", text)
+    assert [path for path in named if not any(ROOT.glob(path.rstrip("/")))] == []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = document.parent / path if path else document
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def anchors(document: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,0 +1,144 @@
+"""The page's files, read and not run: what a glance in review would check."""
+
+import json
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from server.core.models import Output
+
+STATIC = Path(__file__).parent.parent.parent / "static"
+INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
+MODULES = sorted((STATIC / "js").glob("*.js"))
+CATALOGUES = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (STATIC / "i18n").glob("*.json")
+}
+
+
+def code(module: Path) -> str:
+    return module.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_module_is_checked_and_writes_text_only(module: Path) -> None:
+    text = code(module)
+    assert text.startswith("// @ts-check\n")
+    markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML|DOMParser|\beval\b|new Function"
+    assert not re.search(markup, text)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_module_asks_only_for_addresses_relative_to_the_page(module: Path) -> None:
+    assert not re.search(r"""["'`](/|https?://)[\w.]""", code(module))
+
+
+def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
+    assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=|<base", INDEX)
+    addresses = re.findall(r'(?:src|href|action)="([^"]*)"', INDEX)
+    assert addresses
+    assert [address for address in addresses if re.match(r"/|[a-z]+:", address)] == []
+
+
+def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
+    named = [STATIC.parent / path for path in re.findall(r'(?:src|href)="(static/[^"]*)"', INDEX)]
+    for sheet in (STATIC / "css").glob("*.css"):
+        named += [sheet.parent / path for path in re.findall(r'url\("([^"]*)"\)', code(sheet))]
+    assert len(named) > 5
+    assert [path for path in named if not path.is_file()] == []
+
+
+def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
+    def shape(catalogue: dict[str, str | dict[str, str]]) -> dict[str, list[str]]:
+        forms = {key: text if isinstance(text, dict) else {"other": text} for key, text in catalogue.items()}
+        for key, texts in forms.items():
+            assert "other" in texts, key
+            assert len({tuple(sorted(re.findall(r"\{\w+\}", text))) for text in texts.values()}) == 1, key
+        return {key: sorted(re.findall(r"\{\w+\}", texts["other"])) for key, texts in forms.items()}
+
+    assert set(CATALOGUES) == {"en", "zh"}
+    assert shape(CATALOGUES["en"]) == shape(CATALOGUES["zh"])
+    assert all(list(catalogue) == sorted(catalogue) for catalogue in CATALOGUES.values())
+
+
+def words(name: str, start: str, end: str) -> set[str]:
+    """The quoted words of a module from `start` to the next `end`."""
+    text = code(STATIC / "js" / name)
+    text = text[text.index(start) :]
+    return set(re.findall(r'"([\w.]+)"', text[: text.index(end)]))
+
+
+# All names of which the page composes a label (`t(`menu.${name}`)`), taken from where the page has them.
+COMPOSED = {
+    "action": words("choices.js", "const MENU = {", "\n}") - {"save"}  # always first, as a link (`file.save`)
+    | words("choices.js", "return [...others,", "]")
+    | words("choices.js", "const isList = ", "] : [])") - {"is_playlist"}
+    | {f"remedy.{name}" for name in words("choices.js", "const REMEDIES = [", "]")},
+    "connection": words("connection.js", "const state = ", "\n"),
+    "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js" / "details.js"), re.MULTILINE)),
+    "keys": set(re.findall(r'^ +\["(\w+)", \[', code(STATIC / "js" / "keylist.js"), re.MULTILINE)),
+    "kind": set(Output) - {"video", "audio"},
+    "menu": words("mainmenu.js", "const names = ", "menu.open("),
+    "notice": words("notices.js", "const why = ", "\n"),
+    "selected": words("together.js", "const ACTIONS = ", "]"),
+    "wish": words("wishes.js", '...["automatic"', "]")
+    | words("wishes.js", '...["embed_metadata"', "]")
+    | set(re.findall(r'<option value="(\w+)" data-t="quality\.', INDEX)),
+}
+
+
+def test_each_text_is_used_and_each_used_text_is_there() -> None:
+    scripts = "".join(code(module) for module in MODULES)
+    used = set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', INDEX)) | set(re.findall(r'\bt\("([^"]+)"', scripts))
+    used |= {key for key in CATALOGUES["en"] if f'"{key}"' in scripts}  # t(many ? "card.some" : "card.one")
+    used |= {f"{start}.{name}" for start, names in COMPOSED.items() for name in names}
+    with_fallback = tuple(re.findall(r"\bt\(`([^$`]+)\$\{\w+\}`, \{\}, ", scripts))
+    known = set(CATALOGUES["en"])
+    assert used <= known, used - known
+    assert {key for key in known - used if not key.startswith(with_fallback)} == set()
+
+
+def test_the_names_of_every_composed_label_are_known_unless_it_has_a_fallback() -> None:
+    composed = {
+        start
+        for module in MODULES
+        for start in re.findall(r"\bt\(`(\w+)\.[^`]*\$\{[^`]*`(?!, \{\}, )", code(module))
+    }
+    assert composed == set(COMPOSED)
+    for catalogue in CATALOGUES.values():
+        for start, names in COMPOSED.items():
+            assert names, start
+            assert {name for name in names if f"{start}.{name}" not in catalogue} == set(), start
+
+
+def test_no_text_of_a_module_goes_over_several_lines() -> None:
+    """The server takes indents and comments away, line by line."""
+    odd = [
+        line
+        for path in MODULES
+        for line in code(path).splitlines()
+        if re.sub(r"'[^']*'", "", line).count("`") % 2
+    ]
+    assert odd == []
+
+
+def test_the_page_offers_every_output() -> None:
+    assert set(re.findall(r'name="outputs" value="(\w+)"', INDEX)) == set(Output)
+
+
+def test_colours_are_named_in_one_file() -> None:
+    for sheet in (STATIC / "css").glob("*.css"):
+        if sheet.name != "tokens.css":
+            assert re.findall(r"#[0-9a-fA-F]{6}\b", code(sheet)) == [], sheet.name
+
+
+def test_the_modules_that_need_no_document_pass_their_own_tests(tmp_path: Path) -> None:
+    """Those in tests/js, run by the deno that comes with yt-dlp; `make check` looks at their types."""
+    deno = Path(sysconfig.get_path("scripts"), "deno")
+    command = (deno, "test", "--quiet", "--no-check", "--no-remote", "--no-npm", "tests/js")
+    environment, top = {"DENO_DIR": str(tmp_path), "NO_COLOR": "1"}, STATIC.parent
+    result = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"^ok \| [1-9]\d* passed", result.stdout, re.MULTILINE)

@@ -1,0 +1,367 @@
+"""What a fresh checkout is set up from: locks, the sample configuration, and nothing of anybody's machine."""
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from server.settings import Settings
+from tests.tools import without
+
+ROOT = Path(__file__).parent.parent.parent
+LOCKS = ("run.txt", "test.txt")
+TEXTS = {".py", ".toml", ".md", ".js", ".css", ".html", ".sql", ".txt", ".in", ".sh", ""}
+SECRETS = {("server", "tokens")}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_one_version_and_hashes(name: str) -> None:
+    packages = locked(name)
+    assert packages
+    assert all("--hash=sha256:" in entry for entry in packages.values())
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_no_index(name: str) -> None:
+    text = (ROOT / "requirements" / name).read_text()
+    assert not re.search(r"://|^\s*-(i|f|-index|-extra|-find|-trusted)", text, re.MULTILINE)
+
+
+def test_the_tests_run_on_the_versions_that_the_service_runs_on() -> None:
+    service, tests = locked("run.txt"), locked("test.txt")
+    assert service.keys() <= tests.keys()
+    assert all(version(tests[name]) == version(service[name]) for name in service)
+
+
+def test_config_toml_as_it_ships_changes_nothing() -> None:
+    assert Settings(**tomllib.loads((ROOT / "config.toml").read_text())) == Settings()
+
+
+def test_every_setting_stands_in_config_toml_with_its_default() -> None:
+    shown = Settings(**tomllib.loads(uncommented()))
+    for section, values in Settings():
+        for name, value in values if section != "presets" else ():
+            if (section, name) in SECRETS:
+                assert f"# {name}: " in (ROOT / "config.toml").read_text()
+            elif value is not None:
+                assert getattr(getattr(shown, section), name) == value, f"{section}.{name}"
+
+
+def test_config_toml_shows_no_setting_that_does_not_exist_and_leaves_none_out() -> None:
+    shown = {(section, name) for section, values in tomllib.loads(uncommented()).items() for name in values}
+    known = {(section, name) for section, values in Settings() if section != "presets" for name, _ in values}
+    assert shown - {("presets", "podcast")} == known - SECRETS
+
+
+def test_no_file_speaks_of_the_machine_it_was_made_on() -> None:
+    """No home folder and no package registry: where packages come from is each machine's own affair."""
+    foreign = re.compile(r"/(root|home)/\w|pypi\.|pythonhosted|npmjs|/simple\b")
+    assert not [path for path in own_files() if foreign.search(path.read_text())]
+
+
+def test_no_test_starts_by_its_name_what_may_be_missing() -> None:
+    """`tests.tools` knows which programs there are."""
+    named = re.compile(r'"(ffmpeg|ffprobe|curl|chromium|squid)",\s*"-|"/usr/bin/')
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    assert not [path for path in tests if named.search(path.read_text())]
+
+
+def test_the_checks_of_the_page_see_faults(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "deno.json", tmp_path)
+    scripts = tmp_path / "static/js"
+    scripts.mkdir(parents=True)
+    (scripts / "wrong.js").write_text("debugger; document.frobnicate()\n")
+    assert "frobnicate" in deno(tmp_path, "check", "static/js")
+    assert "no-debugger" in deno(tmp_path, "lint")
+    assert "wrong.js" in deno(tmp_path, "fmt", "--check")
+
+
+class Machine:
+    """A checkout on a machine that has a few programs of the system, a Python, and what a test puts on it.
+
+    Its pip is none: it only looks whether the lock has what pip would want, so that nothing is fetched.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.checkout = folder / "checkout"
+        self.programs = folder / "programs"
+        (self.checkout / "requirements").mkdir(parents=True)
+        shutil.copy(ROOT / "requirements/install.sh", self.checkout / "requirements")
+        for name in LOCKS:
+            self.lock(name).write_text("a-package==1.0 --hash=sha256:0\n")
+        self.programs.mkdir()
+        for name in ("cat", "cp", "dirname", "mkdir", "mktemp", "mv", "rm", "tail"):
+            (self.programs / name).symlink_to(shutil.which(name) or name)
+        (folder / "pip").mkdir()
+        (folder / "pip/__main__.py").write_text(PIP)
+        self.pip = f"cp -r {folder}/pip .venv/lib/python3.{sys.version_info.minor}/site-packages"
+        self.put("python3", PYTHON.format(python=sys.executable, pip=self.pip))
+        self.put("id", "echo 1000")
+
+    def lock(self, name: str) -> Path:
+        return self.checkout / "requirements" / name
+
+    def put(self, name: str, script: str = "") -> None:
+        """A program of the system, in the shell's language."""
+        put(self.programs / name, script)
+
+    def install(self, what: str, **environment: str) -> str:
+        """What it said; nothing means that nothing was to be done. Raises `CalledProcessError`."""
+        return install(self.checkout, what, PATH=str(self.programs), **environment)
+
+    def refuse(self, what: str, **environment: str) -> str:
+        """What it said when it gave up."""
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            self.install(what, **environment)
+        return str(caught.value.stdout)
+
+
+PIP = """
+import pathlib, sys
+assert sys.argv[-3:-1] == ["--require-hashes", "--requirement"]
+assert "--hash=" in pathlib.Path(sys.argv[-1]).read_text()
+"""
+
+PYTHON = """
+case "$*" in
+    "-c import ensurepip") ;;
+    "-m venv .venv") {python} -m venv --without-pip .venv && {pip} ;;
+    *) exec {python} "$@" ;;
+esac
+"""
+
+WITHOUT_PIP = f"""
+case "$*" in
+    "-c import ensurepip" | "-m venv .venv") exit 1 ;;
+    *) exec {sys.executable} "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Set up for running; it began with what somebody left who was interrupted."""
+    machine = Machine(tmp_path_factory.mktemp("ready"))
+    (machine.checkout / ".venv/bin").mkdir(parents=True)
+    (machine.checkout / ".venv/bin/python").symlink_to(sys.executable)
+    assert "making .venv" in machine.install("run")
+    return machine
+
+
+def test_a_second_installation_does_nothing(ready: Machine) -> None:
+    ready.install("run")
+    assert ready.install("run") == ""
+
+
+def test_what_the_tests_need_is_added_and_covers_what_the_service_needs(machine: Machine) -> None:
+    machine.install("run")
+    said = machine.install("test")
+    assert "installing requirements/test.txt" in said
+    assert "making" not in said
+    assert machine.install("run") == machine.install("test") == ""
+
+
+def test_a_changed_lock_is_installed(ready: Machine) -> None:
+    ready.lock("run.txt").write_text(ready.lock("run.txt").read_text() + "# changed\n")
+    assert "installing requirements/run.txt" in ready.install("run")
+    assert ready.install("run") == ""
+
+
+def test_an_installation_that_failed_counts_for_nothing(ready: Machine) -> None:
+    sound = ready.lock("run.txt").read_text()
+    ready.lock("run.txt").write_text("a-package==1.0\n")
+    ready.refuse("run")
+    ready.lock("run.txt").write_text(sound)
+    assert "installing requirements/run.txt" in ready.install("run")
+
+
+def test_an_environment_that_was_copied_is_made_anew(ready: Machine, tmp_path: Path) -> None:
+    copied = shutil.copytree(ready.checkout, tmp_path / "copied", symlinks=True)
+    assert "making .venv" in install(copied, "run", PATH=str(ready.programs))
+    assert install(copied, "run", PATH=str(ready.programs)) == ""
+
+
+def test_root_is_brought_the_rest_of_python(machine: Machine) -> None:
+    complete = machine.programs / "python3"
+    complete.rename(machine.programs / "complete")
+    machine.put("python3", WITHOUT_PIP)
+    machine.put("id", "echo 0")
+    machine.put("apt-get", f"[ $5 = python3-venv ] && cp {machine.programs}/complete {complete}")
+    assert "installing the system's package python3-venv" in machine.install("run")
+    assert machine.install("run") == ""
+
+
+def test_who_is_not_root_unpacks_pip_from_the_system_s_packages(machine: Machine, tmp_path: Path) -> None:
+    """The system's lists of packages are missing, as in many containers, and are fetched."""
+    with zipfile.ZipFile(tmp_path / "pip.whl", "w") as wheel:
+        wheel.writestr("pip/__main__.py", f"import os; assert os.system({machine.pip!r}) == 0")
+    machine.put("python3", WITHOUT_PIP)
+    machine.put(
+        "apt-get",
+        """case "$*" in
+            "-qq -o Dir::"*" update") >lists/fetched ;;
+            "-qq -o Dir::"*" download python3-pip-whl") [ -f lists/fetched ] && >pip.deb ;;
+            *) exit 1 ;;
+        esac""",
+    )
+    machine.put(
+        "dpkg-deb",
+        f"""[ "$*" = "--extract ./pip.deb ." ] && mkdir -p usr/share/python-wheels &&
+        cp {tmp_path}/pip.whl usr/share/python-wheels/pip-1-py3-none-any.whl""",
+    )
+    (tmp_path / "tmp").mkdir()
+    assert "fetching pip" in machine.install("run", TMPDIR=str(tmp_path / "tmp"))
+    assert machine.install("run") == ""
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_who_can_get_no_pip_is_told_what_to_install(machine: Machine) -> None:
+    machine.put("python3", WITHOUT_PIP)
+    assert "apt-get install python3-venv" in machine.refuse("run")
+    assert not (machine.checkout / ".venv/.made").exists()
+
+
+def test_without_a_python_that_is_new_enough_nothing_is_begun(machine: Machine) -> None:
+    machine.put("python3", "exit 1")
+    assert "Python 3.11 or newer is needed" in machine.refuse("run")
+    assert not (machine.checkout / ".venv").exists()
+
+
+def test_programs_that_are_there_are_not_installed(machine: Machine) -> None:
+    for program in ("ffprobe", "google-chrome", "squid"):
+        machine.put(program)
+    assert machine.install("tools", CI="true") == ""
+
+
+def test_root_is_brought_the_programs_of_the_tests(machine: Machine) -> None:
+    machine.put("id", "echo 0")
+    machine.put("apt-get", f"cp $(command -v id) {machine.programs}/$5")
+    said = machine.install("tools")
+    assert "the system's package ffmpeg" in said
+    assert "the system's package chromium-headless-shell" in said
+    assert "the system's package squid" in said
+
+
+def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Machine) -> None:
+    machine.put("id", "echo 0")
+    machine.put("ffprobe")
+    machine.put("squid")
+    machine.put("apt-get", f'[ "$5" = chromium ] && cp $(command -v id) {machine.programs}/$5')
+    assert "the system's package chromium " in machine.install("tools", CI="true")
+
+
+def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
+    ready.install("test")
+    assert "Playwright's Chromium" in ready.install("tools")
+    assert ready.install("tools") == "", "it is tried once"
+    assert "some need ffprobe: apt-get install ffmpeg" in ready.refuse("tools", CI="true")
+    ready.put("ffprobe")
+    assert "some need Chromium: apt-get install chromium" in ready.refuse("tools", CI="true")
+    ready.put("chromium")
+    assert "some need Squid: apt-get install squid" in ready.refuse("tools", CI="true")
+
+
+@pytest.mark.parametrize("status", [0, 127])
+def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path: Path, status: int) -> None:
+    machine.install("test")
+    machine.put("ffprobe")
+    machine.put("squid")
+    put(tmp_path / "shell", f'[ "$1" != --version ] || exit {status}')
+    [packages] = machine.checkout.glob(".venv/lib/*/site-packages")
+    (packages / "playwright").mkdir()
+    (packages / "playwright/__main__.py").write_text(
+        "import os, shutil\n"
+        "folder = os.environ['PLAYWRIGHT_BROWSERS_PATH'] + '/chromium_headless_shell-1/chrome-linux'\n"
+        f"os.makedirs(folder)\nshutil.copy({str(tmp_path / 'shell')!r}, folder + '/headless_shell')\n"
+    )
+    assert "Playwright's Chromium" in machine.install("tools")
+    assert (machine.checkout / ".venv/browsers").exists() == (status == 0)
+    if status == 0:
+        assert machine.install("tools", CI="true") == ""
+
+
+def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) -> None:
+    machine.install("test")
+    for program in ("ffprobe", "chromium", "squid"):
+        machine.put(program)
+    driver = machine.checkout / ".venv/lib/python3.11/site-packages/playwright/driver"
+    driver.mkdir(parents=True)
+    put(driver / "node", f"[ -e {machine.programs}/libatomic1 ]")
+    assert "some need Playwright's driver: apt-get install libatomic1" in machine.refuse("tools", CI="true")
+    machine.put("id", "echo 0")
+    machine.put("apt-get", f"cp $(command -v id) {machine.programs}/$5")
+    assert "the system's package libatomic1" in machine.install("tools", CI="true")
+    assert machine.install("tools", CI="true") == ""
+
+
+def test_what_cannot_be_tested_is_skipped_but_for_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="NOT TESTED, for want of wings: buy some"):
+        without("wings", "buy some")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="for want of wings"):
+        without("wings", "buy some")
+
+
+def put(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def install(folder: Path, what: str, **environment: str) -> str:
+    command = ("/bin/sh", "requirements/install.sh", what)
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return result.stdout
+
+
+def deno(folder: Path, *arguments: str) -> str:
+    """What it complains of; fails if it finds everything in order."""
+    command = (str(Path(sysconfig.get_path("scripts"), "deno")), *arguments)
+    environment = {"DENO_DIR": str(folder / "deno"), "NO_COLOR": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    return result.stdout + result.stderr
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package -> its entry in the lock, markers and hashes with it."""
+    text = (ROOT / "requirements" / name).read_text()
+    entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE | re.IGNORECASE)
+    return {entry.split("==")[0]: entry for entry in entries if "==" in entry}
+
+
+def version(entry: str) -> str:
+    return re.split(r"[\s;]", entry)[0]
+
+
+def uncommented() -> str:
+    """config.toml with every setting that it shows switched on."""
+    text = (ROOT / "config.toml").read_text()
+    return re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE)
+
+
+def own_files() -> list[Path]:
+    """All files of the product that are texts."""
+    folders = [ROOT / name for name in ("server", "static", "tests", "docs", "requirements", ".ci")]
+    found = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.glob("*"))
+    return [path for path in found if path.suffix in TEXTS and path.is_file() and path != Path(__file__)]

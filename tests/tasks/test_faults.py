@@ -1,0 +1,624 @@
+"""Races and faults that are made to happen: one await is replaced, everything around it is real."""
+
+import asyncio
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from server.assembly import Backend, DatabaseUnusable, open_backend
+from server.core.clock import Clock
+from server.core.errors import DatabaseAway, DiskFull, StorageFailed, TaskAlreadyFinal, TaskNotFound
+from server.core.events import Broken, ChildEvent, Described, DownloadStarted, Progress
+from server.core.models import Output, ProcessRequest, Stage, TaskStatus, VideoInfo
+from server.core.shielding import to_the_end
+from server.files.local import LocalFiles
+from server.settings import DownloadSettings, Settings, StorageSettings
+from server.storage.sqlite import SqliteStore
+from server.tasks import children, janitor, recorder
+from server.tasks.children import ForkServer
+from server.tasks.dispatcher import LocalDispatcher
+from server.tasks.hub import Hub, Subscription
+from server.tasks.patience import after_failure
+from server.tasks.programs_found import find_tools
+from server.tasks.service import Accepted
+from tests.end_to_end.test_kills import locked
+from tests.jobs import download_job
+from tests.site import Site
+
+Patch = pytest.MonkeyPatch
+
+
+@asynccontextmanager
+async def backend(
+    folder: Path, hub: Hub | None = None, clock: Clock | None = None, **downloads: Any
+) -> AsyncIterator[Backend]:
+    settings = Settings(
+        storage=StorageSettings(data_dir=folder / "data"),
+        downloads=DownloadSettings(allowed_private_hosts=("127.0.0.1",), min_free_disk=0, **downloads),
+    )
+    async with open_backend(settings, hub or Hub(), clock or Clock()) as opened:
+        yield opened
+
+
+def request(site: Site, path: str = "/1mb.mp4") -> ProcessRequest:
+    return ProcessRequest(url=site.url(path), outputs=(Output.VIDEO,))
+
+
+async def reached(opened: Backend, task_id: str, *stages: Stage) -> TaskStatus:
+    async with asyncio.timeout(20):
+        while (status := await opened.tasks.status(task_id)).stage not in stages:
+            await asyncio.sleep(0.01)
+    return status
+
+
+class Once:
+    """A coroutine method that fails as often as is wanted before it works."""
+
+    def __init__(self, original: Callable[..., Awaitable[Any]], error: Exception, times: int) -> None:
+        self._original, self._error, self.left = original, error, times
+
+    def method(self, when: Callable[..., bool] = lambda *_: True) -> Callable[..., Awaitable[Any]]:
+        async def failing(*args: Any, **options: Any) -> Any:
+            if self.left and when(*args):
+                self.left -= 1
+                raise self._error
+            return await self._original(*args, **options)
+
+        return failing
+
+
+def _pid(fork_server: ForkServer) -> int | None:
+    return fork_server.ready.pid if fork_server.ready else None
+
+
+def heard(monkeypatch: Patch) -> list[str]:
+    """What fork servers say from now on, by the names of the events."""
+    events: list[str] = []
+
+    def hear(self: ForkServer, message: dict[str, object]) -> None:
+        events.append(str(message["event"]))
+        original(self, message)
+
+    original = ForkServer._heard
+    monkeypatch.setattr(ForkServer, "_heard", hear)
+    return events
+
+
+def is_final(_store: object, status: TaskStatus) -> bool:
+    return status.stage.is_final
+
+
+# --- work that must be finished ---
+
+
+async def test_work_goes_to_its_end_however_often_its_waiter_is_cancelled() -> None:
+    go, done = asyncio.Event(), []
+
+    async def work() -> None:
+        await go.wait()
+        done.append(True)
+
+    job = asyncio.create_task(to_the_end(work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        job.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    async with asyncio.timeout(1):
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    assert done
+
+
+async def test_work_that_fails_after_its_waiter_was_cancelled_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("what went wrong")
+
+    job = asyncio.create_task(to_the_end(work()))
+    await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert "what went wrong" in caplog.text
+
+
+async def test_work_for_a_task_that_is_removed_meanwhile_is_not_worth_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise TaskNotFound
+
+    job = asyncio.create_task(to_the_end(work()))
+    await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert caplog.text == ""
+
+
+# --- statuses that cannot be saved ---
+
+
+async def test_a_last_word_that_the_disk_does_not_take_is_saved_when_it_does(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    full = Once(SqliteStore.save, DiskFull(), times=4)
+    monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        done = await reached(opened, task.task_id, Stage.COMPLETED)
+        assert (done.attempt, full.left) == (1, 0)
+
+
+async def test_a_stop_does_not_wait_for_a_full_disk_and_the_next_start_knows_what_was_published(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    with monkeypatch.context() as patch:
+        full = Once(SqliteStore.save, DiskFull(), times=10**6)
+        patch.setattr(SqliteStore, "save", full.method(is_final))
+        async with asyncio.timeout(20):
+            async with backend(tmp_path) as opened:
+                task = await opened.tasks.submit(request(site))
+                while full.left == 10**6:
+                    await asyncio.sleep(0.01)
+                assert (await opened.tasks.status(task.task_id)).stage.is_running
+    asked = len(site.requests)
+    async with backend(tmp_path) as opened:
+        done = await reached(opened, task.task_id, Stage.COMPLETED)
+    assert (done.attempt, len(site.requests)) == (1, asked)
+
+
+async def test_a_beginning_that_the_disk_does_not_take_is_made_later(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.01)
+    full = Once(SqliteStore.save, DiskFull(), times=3)
+    monkeypatch.setattr(SqliteStore, "save", full.method())
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        await reached(opened, task.task_id, Stage.COMPLETED)
+        assert full.left == 0
+
+
+async def test_a_resumed_task_is_carried_out_though_the_store_cannot_be_read_once_it_is_saved(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.QUEUED)
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site).model_copy(update={"auto_start": False}))
+        await opened.tasks.resume(task.task_id)
+        assert away.left
+        away.left = 0
+        await reached(opened, task.task_id, Stage.COMPLETED)
+
+
+async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_cannot_be_read_either(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    full = Once(SqliteStore.save, DiskFull(), times=1)
+    monkeypatch.setattr(SqliteStore, "save", full.method(is_final))
+    away = store_that_goes_away_after(monkeypatch, lambda status: status.stage is Stage.CANCELLED)
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site, "/8mb.mp4?rate=8000000"))
+        await reached(opened, task.task_id, Stage.DOWNLOAD)
+        with pytest.raises(DiskFull):
+            await opened.tasks.cancel(task.task_id)
+        assert away.left
+        away.left = 0
+        await reached(opened, task.task_id, Stage.COMPLETED)
+
+
+def store_that_goes_away_after(monkeypatch: Patch, when: Callable[[TaskStatus], bool]) -> Once:
+    """All reads fail as soon as a status for which `when` is true was saved, or was not."""
+    monkeypatch.setattr("server.tasks.dispatcher.AGAIN", 0.01)
+    away, save = Once(SqliteStore.get, StorageFailed(), times=0), SqliteStore.save
+
+    async def save_and_go(store: SqliteStore, status: TaskStatus) -> bool:
+        try:
+            return await save(store, status)
+        finally:
+            away.left = 10**6 if when(status) else away.left
+
+    monkeypatch.setattr(SqliteStore, "save", save_and_go)
+    monkeypatch.setattr(SqliteStore, "get", away.method())
+    return away
+
+
+async def test_a_log_that_finds_no_room_is_a_full_disk_and_no_fault_of_ours(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("server.tasks.patience.DISK_DELAY", 1.5)
+    refused: list[Path] = []
+
+    def no_room(path: Path) -> IO[bytes]:
+        if not refused:
+            refused.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_log(path)
+
+    open_log = children._open_log
+    monkeypatch.setattr(children, "_open_log", no_room)
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)
+        while not refused:
+            await asyncio.sleep(0.01)
+            waiting = await reached(opened, task.task_id, Stage.QUEUED, Stage.FAILED)
+        assert waiting.stage is Stage.QUEUED
+        await reached(opened, task.task_id, Stage.COMPLETED)
+
+
+async def test_a_start_that_finds_no_room_is_one_clear_line(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    async with backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site, "/1mb.mp4?wait=30"))
+        await reached(opened, task.task_id, Stage.INFO)
+    monkeypatch.setattr(SqliteStore, "save", Once(SqliteStore.save, DiskFull(), times=9).method())
+    with pytest.raises(DatabaseUnusable, match="the disk is full: make room"):
+        async with backend(tmp_path):
+            pass
+
+
+# --- with a child that says what the test lets it say ---
+
+
+class Scripted:
+    """Says the same to all attempts: each goes on where the last has stopped to listen."""
+
+    def __init__(self) -> None:
+        self._said = asyncio.Queue[bytes]()
+        self.told = asyncio.Queue[str]()
+
+    def say(self, event: ChildEvent) -> None:
+        self._said.put_nowait(event.model_dump_json().encode())
+
+    def die(self) -> None:
+        self._said.put_nowait(b"")
+
+    async def read_line(self) -> bytes:
+        return await self._said.get()
+
+    def command(self, command: str, **_: object) -> None:
+        self.told.put_nowait(command)
+
+    async def stop(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def child(monkeypatch: Patch) -> Scripted:
+    """The child of all attempts."""
+    scripted = Scripted()
+
+    async def start(*_: object) -> Scripted:
+        return scripted
+
+    monkeypatch.setattr(ForkServer, "start", start)
+    return scripted
+
+
+async def test_an_attempt_outlasts_a_standstill_of_the_server(
+    child: Scripted, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Its timers are overdue when it wakes, and in all that time few bytes have come."""
+    loop, stood_still = asyncio.get_running_loop(), 0.0
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood_still)
+    async with backend(tmp_path, retries=0) as opened:
+        task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        child.say(DownloadStarted())
+        await reached(opened, task_id, Stage.DOWNLOAD)
+        stood_still = 3600.0
+        await asyncio.sleep(0.01)  # what is overdue comes first
+        child.say(Progress(progress=21, downloaded_bytes=1))
+        child.say(Broken(code="drm_protected"))
+        ended = await reached(opened, task_id, Stage.FAILED)
+    assert (ended.attempt, ended.error_code) == (1, "drm_protected")
+
+
+async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_counts_once(
+    child: Scripted, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The database saves it, and goes away before it can say so."""
+    monkeypatch.setattr(recorder, "SAVE_AGAIN", 0.01)
+    original, saved, hub, subscription = SqliteStore.save, list[TaskStatus](), Hub(), Subscription()
+
+    async def save(store: SqliteStore, status: TaskStatus) -> bool:
+        done = await original(store, status)
+        if not status.stage.is_running:
+            saved.append(status)
+            raise DatabaseAway(perhaps_done=True)
+        return done
+
+    monkeypatch.setattr(SqliteStore, "save", save)
+    async with backend(tmp_path, hub, retries=1) as opened:
+        task_id = (await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/v.mp4"))).task_id
+        with hub.watch(task_id, subscription):
+            child.say(Broken(code="http_503", retryable=True))
+            child.say(Broken(code="http_404"))
+            ended = await reached(opened, task_id, Stage.FAILED)
+            while opened.tasks._dispatcher.running():
+                await asyncio.sleep(0.01)
+            assert subscription.take() == [ended]
+    assert [(status.stage, status.retries) for status in saved] == [(Stage.QUEUED, 1), (Stage.FAILED, 1)]
+
+
+async def test_a_recording_that_is_to_be_finished_is_finished_by_the_next_child(
+    child: Scripted, tmp_path: Path
+) -> None:
+    """The child is lost while it puts the pieces together, and the client has gone."""
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        task_id = (
+            await opened.tasks.submit(ProcessRequest(url="http://127.0.0.9:9/", live="record"))
+        ).task_id
+        child.say(Described(video_info=VideoInfo(live=True)))
+        child.say(DownloadStarted())
+        await reached(opened, task_id, Stage.DOWNLOAD)
+        finishing = asyncio.create_task(opened.tasks.finish(task_id))
+        assert await child.told.get() == "finish"
+        child.die()
+        assert (await finishing).attempt == 1
+        assert await child.told.get() == "finish"
+        assert (await opened.tasks.status(task_id)).attempt == 2
+        again = asyncio.create_task(opened.tasks.finish(task_id))
+        assert await child.told.get() == "finish"
+        child.say(Broken(code="drm_protected"))
+        assert (await again).stage is Stage.FAILED
+        await opened.tasks.retry(task_id)
+        child.say(DownloadStarted())
+        await reached(opened, task_id, Stage.DOWNLOAD)
+        assert child.told.empty()
+
+
+# --- races ---
+
+
+async def test_a_cancel_while_the_files_are_published_comes_too_late(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Else a cancelled task would have finished files that nobody can see."""
+    publishing, go = asyncio.Event(), asyncio.Event()
+
+    async def publish(*args: Any) -> Any:
+        publishing.set()
+        await go.wait()
+        return await original(*args)
+
+    original = LocalFiles.publish
+    monkeypatch.setattr(LocalFiles, "publish", publish)
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site))
+        await publishing.wait()
+        cancelling = asyncio.create_task(opened.tasks.cancel(task.task_id))
+        await asyncio.sleep(0.05)
+        go.set()
+        with pytest.raises(TaskAlreadyFinal):
+            await cancelling
+        assert (await opened.tasks.status(task.task_id)).stage is Stage.COMPLETED
+
+
+async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_forgotten(
+    site: Site, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The retry comes between the last word of the attempt and its end."""
+    failed, go = asyncio.Event(), asyncio.Event()
+
+    async def run_and_linger(self: LocalDispatcher, task: Any) -> Any:
+        again = await original(self, task)
+        failed.set()
+        await go.wait()
+        return again
+
+    original = LocalDispatcher._run_in_its_turn
+    monkeypatch.setattr(LocalDispatcher, "_run_in_its_turn", run_and_linger)
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        task = await opened.tasks.submit(request(site, "/1mb.mp4?status=404&times=1"))
+        await failed.wait()
+        assert (await opened.tasks.status(task.task_id)).stage is Stage.FAILED
+        await opened.tasks.retry(task.task_id)
+        go.set()
+        assert (await reached(opened, task.task_id, Stage.COMPLETED)).attempt == 2
+
+
+async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path, monkeypatch: Patch) -> None:
+    """The fork server dies, and its successor gets warm, while the log of the job is opened."""
+    tools, replaced = find_tools(), threading.Event()
+
+    def open_late(path: Path) -> IO[bytes]:
+        assert fork_server.ready
+        os.kill(fork_server.ready.pid, signal.SIGKILL)
+        assert replaced.wait(20)
+        return open_log(path)
+
+    open_log = children._open_log
+    async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        await fork_server.warm()
+        assert fork_server.ready
+        first = fork_server.ready.pid
+        monkeypatch.setattr(children, "_open_log", open_late)
+        job = download_job(tmp_path / "work")
+        with locked(tmp_path / "work.lock"):  # so the child waits
+            starting = asyncio.create_task(fork_server.start("a", job, tmp_path / "log"))
+            while _pid(fork_server) in (None, first):
+                await asyncio.sleep(0.01)
+            replaced.set()
+            child = await starting
+            assert not child.exited.done()
+            await child.stop()
+        assert not psutil.Process(_pid(fork_server)).children()
+
+
+async def test_a_word_that_was_cut_off_is_none(monkeypatch: Patch) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(b'{"kind":"alive"}\n{"kind":"produ')
+    reader.feed_eof()
+    child = children.Child(ForkServer(None, None), "a")
+    child._reader = reader
+    assert await child.read_line() == b'{"kind":"alive"}\n'
+    assert await child.read_line() == b""
+    child.exited.cancel()
+
+
+async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(children, "ASK_EVERY", 0.01)
+    answers = heard(monkeypatch)
+    tools = find_tools()
+    async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        await fork_server.warm()
+        assert fork_server.ready
+        first = fork_server.ready.pid
+        while answers.count("pong") < 3:
+            await asyncio.sleep(0.01)
+        assert _pid(fork_server) == first  # one that answers stays
+        monkeypatch.setattr(children, "ANSWER_WITHIN", 0.1)
+        os.kill(first, signal.SIGSTOP)
+        while _pid(fork_server) in (None, first):
+            await asyncio.sleep(0.01)
+        assert not psutil.pid_exists(first)
+
+
+@pytest.mark.long
+async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(children, "WARM_WITHIN", 0.5)
+    tools, before = find_tools(), psutil.Process().children()
+    async with asyncio.timeout(30), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        while not (started := [each for each in psutil.Process().children() if each not in before]):
+            await asyncio.sleep(0)
+        started[0].suspend()
+        while started[0].is_running():
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(children, "WARM_WITHIN", 20.0)  # before the next one starts
+        await fork_server.warm()
+        assert _pid(fork_server) != started[0].pid
+
+
+async def test_a_fork_server_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(children, "START_AGAIN", (0.01, 0.02))
+    exhausted = Once(
+        asyncio.create_subprocess_exec, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 3
+    )
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", exhausted.method())
+    tools = find_tools()
+    async with asyncio.timeout(20), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+        await fork_server.warm()
+    assert exhausted.left == 0
+    assert "Resource temporarily unavailable" in caplog.text
+
+
+async def test_a_fork_server_that_ends_just_before_the_service_does_is_reaped(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    (program := tmp_path / "ends.py").write_text("")
+    monkeypatch.setattr(children, "PROGRAM", program)
+    waited_for: list[asyncio.subprocess.Process] = []
+    waits, wait = asyncio.Event(), asyncio.subprocess.Process.wait
+
+    async def and_says_so(process: asyncio.subprocess.Process) -> int:
+        waited_for.append(process)
+        waits.set()
+        return await wait(process)
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "wait", and_says_so)
+    async with asyncio.timeout(20), ForkServer(None, None):
+        await waits.wait()
+    assert all(process.returncode is not None for process in waited_for)
+
+
+async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> None:
+    lost = TaskStatus.model_validate(
+        {"task_id": "t", "url": "http://media.test/", "created_at": "2024-01-01T00:00:00Z", "lost": 2}
+    ).model_copy(update={"progress": 10, "reached": (10, 0)})
+    broken = Broken(code="worker_lost", retryable=True)
+    assert repr(after_failure(lost, broken, DownloadSettings())).startswith("Failed(code='worker_lost'")
+    again = after_failure(lost.model_copy(update={"lost": 0}), broken, DownloadSettings(retries=0))
+    assert getattr(again, "counts_as_lost", False)
+
+
+# --- what is looked after ---
+
+
+async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, monkeypatch: Patch) -> None:
+    """A full disk takes no mark; a file that cannot be deleted stops no other task's removal."""
+    monkeypatch.setattr(janitor, "LOOK_FOR_EXPIRED", 0.02)
+    async with backend(tmp_path) as opened:
+        tasks = [await opened.tasks.submit(request(site, "/video.mp4")) for _ in range(2)]
+        for task in tasks:
+            await reached(opened, task.task_id, Stage.COMPLETED)
+    full = Once(SqliteStore.mark_expired, DiskFull(), times=2)
+    monkeypatch.setattr(SqliteStore, "mark_expired", full.method())
+    stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
+    monkeypatch.setattr(LocalFiles, "remove", stuck.method())
+    await asyncio.sleep(1.1)  # ends are stored in whole seconds
+    async with asyncio.timeout(20), backend(tmp_path, retention_hours=0.0001):
+        while len(list((tmp_path / "data" / "files").iterdir())) > 1:
+            await asyncio.sleep(0.01)
+    assert (full.left, stuck.left) == (0, 0)
+    async with asyncio.timeout(20), backend(tmp_path):  # the next run finishes what was begun
+        while list((tmp_path / "data" / "files").iterdir()):
+            await asyncio.sleep(0.01)
+
+
+async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monkeypatch: Patch) -> None:
+    async with backend(tmp_path) as opened:
+        removed = await opened.tasks.accept_all([(waiting(), None, None)] * 30)
+        for accepted in removed:
+            assert isinstance(accepted, Accepted)
+            await opened.tasks._store.mark_removed(accepted.status.task_id)
+    may, remove = asyncio.Event(), LocalFiles.remove
+
+    async def when_it_may(files: LocalFiles, task_id: str) -> None:
+        await may.wait()
+        await remove(files, task_id)
+
+    monkeypatch.setattr(LocalFiles, "remove", when_it_may)
+    async with asyncio.timeout(20), backend(tmp_path) as opened:
+        store = opened.tasks._store
+        assert len(await store.removed()) == 30
+        assert (await opened.tasks.submit(waiting())).stage is Stage.PAUSED
+        may.set()
+        while await store.removed():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_deletion_that_failed_can_be_repeated(tmp_path: Path, monkeypatch: Patch) -> None:
+    stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
+    monkeypatch.setattr(LocalFiles, "remove", stuck.method())
+    async with backend(tmp_path) as opened:
+        task_id = (await opened.tasks.submit(waiting())).task_id
+        with pytest.raises(StorageFailed):
+            await opened.tasks.delete(task_id)
+        with pytest.raises(TaskNotFound):
+            await opened.tasks.status(task_id)
+        await opened.tasks.delete(task_id)
+        with pytest.raises(TaskNotFound):
+            await opened.tasks.delete(task_id)
+
+
+async def test_a_removal_that_was_left_over_waits_for_whoever_acts_on_the_task(tmp_path: Path) -> None:
+    async with backend(tmp_path) as opened:
+        task_id = (await opened.tasks.submit(waiting())).task_id
+        async with opened.tasks._turn(task_id):
+            removal = asyncio.create_task(opened.tasks.carry_out_removal(task_id))
+            await asyncio.wait([removal], timeout=0.2)
+            assert not removal.done()
+        await removal
+
+
+def waiting() -> ProcessRequest:
+    return ProcessRequest(url="http://127.0.0.9:9/v.mp4", auto_start=False)

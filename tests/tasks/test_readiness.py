@@ -1,0 +1,64 @@
+"""What `/readyz` says: in the reader's language, and nothing of where things lie on the server."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from server.core.redaction import without_folders
+from server.locales import LANGUAGES
+from server.tasks.readiness import Check, Said
+from tests.inside import inside
+
+SERVER = Path(__file__).parent.parent.parent / "server"
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "language", "words"),
+    [("?lang=en", "zh", "en", "bytes free"), ("", "zh-CN", "zh", "可用"), ("", "en-GB", "en", "bytes free")],
+)
+async def test_the_checks_are_told_in_the_readers_language_with_their_numbers(
+    tmp_path: Path, query: str, header: str, language: str, words: str
+) -> None:
+    async with (
+        inside(tmp_path) as server,
+        server.client.get(f"/readyz{query}", headers={"Accept-Language": header}) as answer,
+    ):
+        disk = (await answer.json())["checks"]["disk"]
+        assert (answer.headers["Content-Language"], words in disk["detail"]) == (language, True)
+        assert answer.headers["Vary"] == "Accept-Language"
+        assert set(disk["values"]) == {"free", "floor"}
+        assert all(str(number) in disk["detail"] for number in disk["values"].values())
+
+
+async def test_no_check_tells_a_path_of_the_server(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server, server.client.get("/readyz?lang=en") as answer:
+        details = [check["detail"] for check in (await answer.json())["checks"].values()]
+        assert [detail for detail in details if "/" in detail] == []
+    broken = Check("database", ok=False, detail=f"unable to open {tmp_path}/clipwire.db: disk I/O error")
+    told = broken.entry(LANGUAGES["zh"])
+    assert told["detail"] == "unable to open clipwire.db: disk I/O error"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/data/work is a file", "work is a file"),
+        ("cannot read '/srv/clip wire.db'", "cannot read 'clip wire.db'"),
+        ("https://bucket.example/a/b answers 403", "https://bucket.example/a/b answers 403"),
+        ("10.0.0.1:5432/clip/wire", "10.0.0.1:5432/clip/wire"),
+        ("file:/a/b/c", "file:c"),
+        ("and/or", "and/or"),
+    ],
+)
+def test_of_a_path_its_last_name_is_told(text: str, told: str) -> None:
+    assert without_folders(text) == told
+
+
+def test_every_text_of_a_check_is_in_the_catalogues_and_none_is_left_over() -> None:
+    code = "".join(path.read_text() for path in SERVER.rglob("*.py"))
+    said = set(re.findall(r'Said\(\s*"(\w+)"', code))
+    said |= set(re.findall(r'Said\("\w+" if [^{]*? else "(\w+)"', code))
+    for words in LANGUAGES.values():
+        assert words.texts.check.keys() == said
+    assert str(Said("workers", {"count": 2})) == "2 alive"
