@@ -8,7 +8,7 @@ from tests.service import ROOT, Service
 # A file, a text in it, and the text that replaces it in the next release.
 CHANGES = (
     (
-        "models.py",
+        "core/models.py",
         "    reached: tuple[int, int] = Field(",
         '    mood: str = "calm"\n    reached: tuple[int, int] = Field(',
     ),
@@ -18,12 +18,12 @@ CHANGES = (
         '        "cookies": status.cookies,\n        "mood": status.mood,\n',
     ),
     (
-        "backends/postgresql/announcing.py",
+        "storage/postgresql/announcing.py",
         '        return f"{self.task_id} {self.revision}"',
         '        return f"{self.task_id} {self.revision}\\n~ {self.task_id} calm"',
     ),
     (
-        "backends/cluster/worker.py",
+        "cluster/worker.py",
         "UPDATE tasks SET node = %s, finish_asked = false",
         "UPDATE tasks SET node = %s, finish_asked = false, mood = 'busy'",
     ),

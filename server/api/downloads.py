@@ -7,14 +7,12 @@ A name is never reused for other bytes, so the name is the ETag.
 """
 
 import re
-import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import BinaryIO, TypeVar
-from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -34,18 +32,16 @@ from server.api.openapi.operation import (
 from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
+from server.core.attachment import disposition
 from server.core.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable, StorageAway
 from server.core.models import StoredFile, TaskStatus
 from server.core.ports import Stream
 
 T = TypeVar("T")
 SANDBOX_POLICY = "sandbox; default-src 'none'"
-MAX_FILENAME = 180  # bytes of UTF-8 before the extension; file systems take 255 in all
 PLAYABLE = re.compile(r"(video|audio)/.+|image/(jpeg|png|webp)|text/vtt")
 # int() refuses more than 4,300 digits.
 _RANGE = re.compile(r"bytes=\s*(\d{0,4000})-(\d{0,4000})\s*", re.ASCII | re.IGNORECASE)
-_NOT_IN_FILENAMES = re.compile(r'["/\\:*?<>|]')
-_ATTR_CHAR = "!#$&+-.^_`|~"  # `attr-char` of RFC 8187, section 3.2.1, beside letters and digits
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -214,54 +210,6 @@ def part_of(size: int, first: str, last: str) -> range | None:
     if start >= size:
         raise RangeNotSatisfiable(size)
     return range(start, stop)
-
-
-def disposition(name: str, title: str | None, *, inline: bool, chapter: str | None = None) -> str:
-    """`Content-Disposition` (RFC 6266) with the title as file name, and an ASCII name for old clients."""
-    kind = "inline" if inline else "attachment"
-    filename = filename_of(name, title, chapter)
-    if filename == name:
-        return f'{kind}; filename="{name}"'
-    plain = filename if filename.isascii() and "%" not in filename else name
-    encoded = quote(filename, safe=_ATTR_CHAR)
-    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
-
-
-def filename_of(name: str, title: str | None, chapter: str | None = None) -> str:
-    """The name under which a client saves the file that is published as `name`.
-
-    Subtitles become `Film.en.srt`, since players look for that name beside `Film.mp4`. A chapter with a title
-    is called as by yt-dlp: `Film - 001 Opening.mp4`.
-    """
-    stem = filename_stem(title or "")
-    what, _, which = name.partition("_")[0].partition("-")
-    if what == "chapter" and stem and (named := filename_stem(chapter or "")):
-        # Half of the room for each, so that the number is always there.
-        stem, which = f"{_cut(stem)} - {which:>03} {_cut(named)}", ""
-    elif what == "chapter":
-        which = f"chapter-{which:>03}"
-    return ".".join(filter(None, (stem, which, name.rpartition(".")[2]))) if stem else name
-
-
-def _cut(stem: str) -> str:
-    return stem.encode()[: MAX_FILENAME // 2].decode(errors="ignore").strip(". ")
-
-
-def filename_stem(title: str) -> str:
-    """`title` without characters that trouble file systems, shells or headers, and cut; may be empty."""
-    words = _NOT_IN_FILENAMES.sub(" ", "".join(map(_printable, title))).split()
-    cut = " ".join(words).encode()[:MAX_FILENAME].decode(errors="ignore")
-    return cut.strip(". ")
-
-
-def _printable(char: str) -> str:
-    """`char`; a space for white space and control characters; "" for others of Unicode's category C, such as
-    text direction marks and surrogates.
-    """
-    category = unicodedata.category(char)
-    if category == "Cc" or category.startswith("Z"):
-        return " "
-    return "" if category.startswith("C") else char
 
 
 _INLINE = Parameter(

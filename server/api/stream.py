@@ -11,19 +11,12 @@ from typing import Final
 from aiohttp import web
 
 from server.api.connections import CONNECTIONS
-from server.api.downloads import (
-    CONDITIONS,
-    PLAYABLE,
-    SANDBOX_POLICY,
-    disposition,
-    replies,
-    replies_to_head,
-    send,
-)
+from server.api.downloads import CONDITIONS, PLAYABLE, SANDBOX_POLICY, replies, replies_to_head, send
 from server.api.keys import TASKS, WORKPLACE
 from server.api.openapi.operation import IF_NONE_MATCH, READER, TASK_ID, Operation
 from server.api.route import get
 from server.api.security import DOORS
+from server.core.attachment import disposition
 from server.core.errors import FileNotFound, NotStreamable, RangeNotSatisfiable, StorageAway, TaskNotFound
 from server.core.models import Stage, StoredFile, TaskStatus
 from server.core.ports import Growing, Growth

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from server.api.bodies import language, read_object, respond, validated
 from server.api.conditions import takes_gzip
-from server.api.downloads import CONDITIONS, disposition, replies, replies_to_head, send
+from server.api.downloads import CONDITIONS, replies, replies_to_head, send
 from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
     IDS,
@@ -28,6 +28,7 @@ from server.api.openapi.schemas import TaskPage, TaskPayload
 from server.api.payload import dumps
 from server.api.query import Query
 from server.api.route import Route, delete, get, patch, post
+from server.core.attachment import disposition
 from server.core.errors import (
     AppError,
     FileNotFound,

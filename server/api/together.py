@@ -9,12 +9,13 @@ from aiohttp import web
 
 from server.api import wire
 from server.api.archive import Member, archive, length_of
-from server.api.downloads import SANDBOX_POLICY, beginning_with, filename_of
+from server.api.downloads import SANDBOX_POLICY, beginning_with
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import BINARY, IDS, READER, Operation, Parameter, Reply
 from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
+from server.core.attachment import filename_of
 from server.core.errors import FileNotFound, InvalidQuery, StorageAway, TaskNotFound
 from server.core.models import TaskStatus
 from server.core.ports import Filter

@@ -1,16 +1,14 @@
 """What all backends share: the parts of an open one, and functions that help to open it."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from server.core.background import in_background
+from server.core.data_dir import DataDir
 from server.core.ports import Cookies, FileStore, Sessions, Workplace
 from server.core.unusable import DataDirUnusable
-from server.files.data_dir import DataDir
 from server.files.workplace import LocalWorkplace
 from server.settings import ConfigurationError, StorageSettings
 from server.tasks.hours import LOOK_EVERY, Pacer
@@ -18,10 +16,6 @@ from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
-
-log = logging.getLogger(__name__)
-
-CANCEL_AGAIN = 0.5  # seconds before a task that goes on is cancelled once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +68,6 @@ def explained(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise DataDirUnusable(exc.filename or data_dir, f"cannot be written ({exc.strerror})") from exc
-
-
-@asynccontextmanager
-async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run `work` for as long as the block lasts; log an error that ends it."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_report)
-    try:
-        yield
-    finally:
-        while not task.done():
-            task.cancel()  # more than once: Python 3.11's `wait_for` may swallow a cancel
-            await asyncio.wait([task], timeout=CANCEL_AGAIN)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
 
 
 @asynccontextmanager

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 
-from server.assembly.backend import Backend, data_dir_of, empty, in_background, make, paced, prepare
+from server.assembly.backend import Backend, data_dir_of, empty, make, paced, prepare
 from server.assembly.file_store import open_files
+from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
 from server.core.models import SCHEDULED, Stage, Task, TaskStatus
 from server.core.ports import FileStore, Store
 from server.files.cookie_folder import LocalCookies
-from server.files.free_space import Room
+from server.files.free_space import FreeSpace
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings, Settings
@@ -66,7 +67,7 @@ async def open_embedded(
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
-        room = Room(workplace, store)
+        room = FreeSpace(workplace, store)
         watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
         removing = finish_removals(store, tasks)
         for work, name in (

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from server.api.downloads import disposition
+from server.core.attachment import disposition
 from server.core.errors import StorageAway
 from server.core.unusable import FilesUnusable
 from server.files.local import LocalFiles

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from procrastinate import App
 
-from server.assembly.backend import Backend, data_dir_of, empty, in_background, make, paced, prepare
+from server.assembly.backend import Backend, data_dir_of, empty, make, paced, prepare
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
 from server.cluster.admission import Admission
@@ -29,9 +29,10 @@ from server.cluster.shared_turns import open_turns
 from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
+from server.core.background import in_background
 from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable, FilesUnusable
-from server.files.free_space import Room
+from server.files.free_space import FreeSpace
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
@@ -287,7 +288,7 @@ async def _begin_work(
     pause = min(settings.workers.heartbeat, SWEEP_AT_MOST) if limited else settings.workers.heartbeat
     await enter(in_background(for_ever(common.sweeper.look, pause), "takeover"))
     await enter(in_background(carry_out_wishes(worker.jobs, common.runner.finish, common.said), "wishes"))
-    room, trouble = Room(common.workplace, store), common.workplace.trouble
+    room, trouble = FreeSpace(common.workplace, store), common.workplace.trouble
     watch = DiskWatch(common.runner.reserve, tasks, dispatcher, room.make, trouble)
     await enter(in_background(watch.watch(), "disk"))
     sweeping = common.files.sweep_here(store, await store.recent(ENDED_LATELY))

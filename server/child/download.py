@@ -19,7 +19,7 @@ from server.child.extract.youtube_dl import Engine, not_yet
 from server.child.fetch import by_ffmpeg, clip_segments, fragments, resuming
 from server.child.fetch.alternatives import Alternatives, Refused
 from server.child.fetch.clip_parts import Clipping
-from server.child.fetch.disk_estimate import Film, Needs
+from server.child.fetch.disk_estimate import DiskEstimate, Film
 from server.child.fetch.one_stream import Fetching
 from server.child.fetch.subtitle_files import Subtitling
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
@@ -45,7 +45,7 @@ from server.child.media.probe import Media
 from server.child.media.recording import Recording
 from server.child.media.tagging import Tagged, Tags
 from server.child.media.timeline import ALL, Kept, Span
-from server.child.media.trimming import Keeping
+from server.child.media.trimming import Trimming
 from server.child.network.throttle import Throttle
 from server.child.process import borrowed, flushing
 from server.child.process.channel import Channel
@@ -157,7 +157,7 @@ class Download:
             parts.begin_anew(self._directory, names)
         pictures, cover = self._pictures(engine, info)
         self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
-        self._needs = Needs(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
+        self._needs = DiskEstimate(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
         self._needs.learn(sizes=self._meter.sizes, chapters=bool(tags.chapters_of(info)))
         self._playing = Playing(self._directory, names, in_one=not clip)
         self._reporter.download_started()
@@ -168,7 +168,7 @@ class Download:
         if any(parts.gaps_of(self._directory / name).exists() for name in names):
             self._channel.send("described", video_info={}, hint="with_gaps")
         fetched = self._join(came, [len(each) for each in parted])
-        kept_of, kept = Keeping(self._job, left_out, self._log, self._convert).of(fetched)
+        kept_of, kept = Trimming(self._job, left_out, self._log, self._convert).of(fetched)
         spoken = subtitling.follow(spoken, kept)
         said = self._chapters(info, fetched, kept_of, kept)
         self._needs.learn(chapters=bool(said))

@@ -29,7 +29,7 @@ from server.storage.postgresql.announcing import (
     QueueChanged,
     unpacked,
 )
-from server.storage.postgresql.connection import PLACE, answering, connect, one_line, sever
+from server.storage.postgresql.connection import PLACE, POOLER, answering, connect, one_line, sever
 from server.storage.postgresql.store import PostgresStore
 from server.tasks.hub import Hub
 
@@ -42,7 +42,6 @@ LISTENS_WITHIN = 20.0  # seconds that a start waits for the relay to listen
 HEARD_WITHIN = 0.3  # seconds after which a node repeats an announcement to itself that has not arrived
 SAID = 8  # times, at most
 BATCH = 500  # tasks in one query
-POOLER = "leads through a pooler in transaction mode: use session mode or the server itself"
 
 
 class Removals(Protocol):

@@ -13,7 +13,7 @@ from functools import partial
 
 from psycopg import AsyncConnection
 
-from server.assembly.backend import in_background
+from server.core.background import in_background
 from server.core.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 from server.storage.postgresql.link import Link
 from server.tasks.turns import LocalTurns

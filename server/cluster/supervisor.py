@@ -16,9 +16,9 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
-from server.assembly.backend import in_background
 from server.cluster.engine import NEVER
 from server.cluster.worker import Jobs
+from server.core.background import in_background
 from server.core.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from server.app import check_base_path
 from server.assembly import DatabaseUnusable, FilesUnusable, check_database, check_files
 from server.assembly.backend import data_dir_of
-from server.files.data_dir import DataDir
+from server.core.data_dir import DataDir
 from server.settings import Settings
 from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk

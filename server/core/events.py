@@ -61,7 +61,7 @@ class Previewed(_Event):
     kind: Literal["previewed"] = "previewed"
 
 
-class Needs(_Event):
+class SpaceNeeded(_Event):
     """The bytes that the job's directory will hold at most at one time, as far as the source gives sizes."""
 
     kind: Literal["needs"] = "needs"
@@ -153,7 +153,7 @@ class Renewed(_Event):
 
 
 class Learned(_Event):
-    """The order in which a YouTube player puts the characters of a signature, see `server.tasks.player_cache`."""
+    """The order in which a YouTube player puts the characters of a signature: `server.tasks.player_cache`."""
 
     kind: Literal["learned"] = "learned"
     player: str
@@ -185,7 +185,7 @@ class Broken(_Event):
 ChildEvent = (
     Described
     | Previewed
-    | Needs
+    | SpaceNeeded
     | DownloadStarted
     | Progress
     | Held
@@ -342,7 +342,7 @@ class FinishAsked(_Event):
 
 _OfTask = (
     Described
-    | Needs
+    | SpaceNeeded
     | DownloadStarted
     | Progress
     | Held
@@ -400,8 +400,8 @@ _RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay
 def apply(status: TaskStatus, event: Event, now: datetime, wall: datetime | None = None) -> TaskStatus:
     """Return the status after `event`, or `status` itself if the event changes nothing.
 
-    `now` is the time for ages and waits, `wall` that by which `start_at` goes (see `server.core.clock`): `now` if
-    it is left out.
+    `now` is the time for ages and waits, `wall` that by which `start_at` goes (see `server.core.clock`):
+    `now` if it is left out.
 
     Within one attempt `progress` never falls, except to 0 with an error; a final status changes
     only by `Retried` and `Repaired`.
@@ -428,7 +428,7 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
         case Started(cookies=cookies):
             begins = stage is not Stage.PAUSED and not status.awaits_entries
             return _started(status) | {"cookies": cookies} if begins else None
-        case Described() | Needs():
+        case Described() | SpaceNeeded():
             return _described(status, event) if stage.is_running else None
         case Pictured(thumbnail=picture):
             return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
@@ -502,8 +502,8 @@ def _started(status: TaskStatus) -> dict[str, object]:
     }
 
 
-def _described(status: TaskStatus, event: Described | Needs) -> dict[str, object] | None:
-    if isinstance(event, Needs):
+def _described(status: TaskStatus, event: Described | SpaceNeeded) -> dict[str, object] | None:
+    if isinstance(event, SpaceNeeded):
         return {"needs": event.needs} if event.needs != status.needs else None
     change: dict[str, object] = {
         "video_info": merged(status.video_info, event.video_info),

@@ -1,7 +1,7 @@
 """The job that the server gives a child: the first line on the child's channel, one JSON object.
 
-Plain dataclasses, because children import no pydantic. `server.tasks.job_builder` makes them. Both sides must agree
-on every field: a child refuses a job with an unknown or a missing field instead of guessing what it means.
+Plain dataclasses, because children import no pydantic. `server.tasks.job_builder` makes them. Both sides must
+agree on every field: a child refuses a job with an unknown or a missing field instead of guessing.
 """
 
 from collections.abc import Mapping, Sequence

@@ -247,7 +247,7 @@ class Sessions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredCookies:
-    """`text` is a cookie file (`server.core.cookie_format`); `put` is a random word that each `Cookies.put` replaces."""
+    """`text` is a cookie file (`server.core.cookie_format`); `put` is random, new with each `Cookies.put`."""
 
     put: str
     text: str = field(repr=False)

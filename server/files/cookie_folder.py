@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from server.core import cookie_format
+from server.core.data_dir import DataDir
 from server.core.errors import DiskFull, StorageFailed
 from server.core.ports import StoredCookies
-from server.files.data_dir import DataDir
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from server.files.workplace import LocalWorkplace
 log = logging.getLogger(__name__)
 
 
-class Room:
+class FreeSpace:
     def __init__(self, workplace: LocalWorkplace, tasks: Known) -> None:
         self._workplace = workplace
         self._tasks = tasks

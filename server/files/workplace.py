@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Self
 
+from server.core.data_dir import DataDir
 from server.core.errors import TaskNotFound
 from server.core.redaction import clean
-from server.files.data_dir import DataDir
 from server.files.growing_file import Growing, open_growing
 from server.files.publishing import delete
 

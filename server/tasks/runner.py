@@ -26,13 +26,13 @@ from server.core.events import (
     Found,
     Held,
     Learned,
-    Needs,
     Pictured,
     Previewed,
     Produced,
     Progress,
     Renewed,
     Requeued,
+    SpaceNeeded,
     Started,
     Unfolded,
     Uploading,
@@ -308,7 +308,7 @@ class Runner:
                     pass
                 case Learned() | Renewed() as news:
                     await self._keep(news, status, given)
-                case Needs() as event:
+                case SpaceNeeded() as event:
                     status = await self._record_surely(status, event)
                     if self.reserve.is_in_vain(event.needs):
                         return Broken(code="too_large", hint="too_large_for_disk")

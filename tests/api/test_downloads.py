@@ -21,9 +21,10 @@ from yarl import URL
 
 from server.api import downloads, keys, security
 from server.api.connections import Connections
-from server.api.downloads import disposition, filename_of, filename_stem, part_of
+from server.api.downloads import part_of
 from server.api.middleware import wrapped
 from server.api.route import Access
+from server.core.attachment import disposition, filename_of, filename_stem
 from server.core.errors import FileNotFound, RangeNotSatisfiable
 from server.core.events import ProducedFile
 from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo

@@ -1,4 +1,4 @@
-"""The storms of `tests.cluster.test_cluster_kills`, one after the other: `python -m tests.bench.kills --cluster`."""
+"""The storms of `tests.cluster.test_cluster_kills`, one by one: `python -m tests.bench.kills --cluster`."""
 
 import itertools
 import time

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.child.media import mp4
-from server.child.network.range_server import BLOCK, Window
+from server.child.network.range_server import BLOCK, RangeServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def source() -> Source:
 
 def read(source: Source, numbers: range, index: range, expected: float) -> list[tuple[int, int]]:
     """What is asked of `source` when ffmpeg reads these blocks in one go."""
-    window = Window(source.blocks * BLOCK, source.fetch, index, expected)
+    window = RangeServer(source.blocks * BLOCK, source.fetch, index, expected)
     asks: Iterator[int] = window.asks(numbers.start * BLOCK)
     for number in numbers:
         assert len(window.block(number, asks)) == BLOCK

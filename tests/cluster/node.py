@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from server.assembly.backend import in_background
 from server.cluster.admission import Admission
 from server.cluster.database import Database, open_database
 from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
@@ -17,6 +16,7 @@ from server.cluster.nodes import Nodes
 from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
+from server.core.background import in_background
 from server.core.models import Manifest, Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage.postgresql.store import PostgresStore, open_store

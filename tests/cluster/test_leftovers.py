@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from server.assembly.backend import in_background
 from server.cluster import leftovers
 from server.cluster.leftovers import Leftovers
+from server.core.background import in_background
 from server.core.models import Stage, TaskStatus
 from server.files.local import LocalFiles
 from server.files.workplace import LocalWorkplace

@@ -10,7 +10,7 @@ import pytest
 
 from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DatabaseBusy, StorageAway
-from server.core.events import Completed, Failed, Needs, Paused, Requeued, Resumed, Started
+from server.core.events import Completed, Failed, Paused, Requeued, Resumed, SpaceNeeded, Started
 from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
@@ -402,7 +402,7 @@ async def test_a_task_that_finds_no_room_is_not_held_where_its_partial_files_are
         other.supervisor.hold()
         await queue(one, "a")
         await one.attempts.have_begun("a")
-        await one.recorder.record("a", Needs(needs=1 << 40), 1)
+        await one.recorder.record("a", SpaceNeeded(needs=1 << 40), 1)
         one.supervisor.hold()
         other.supervisor.release()
         one.attempts.end("a", Requeued(because=DISK_FULL, after=0.1))

@@ -46,7 +46,7 @@ FILMS = {"video.mp4": b"video" * 1000, "audio.mp3": b"audio", "manifest.json": b
 
 
 @dataclass
-class House:
+class Installation:
     """An installation that is stopped, and what it holds."""
 
     data: Path
@@ -73,7 +73,7 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> House:
+async def installation(tmp_path: Path) -> Installation:
     data = tmp_path / "data"
     data.mkdir()
     async with open_sqlite(data / "clipwire.db", max_queued=100, find_short=short_of) as store:
@@ -91,7 +91,7 @@ async def house(tmp_path: Path) -> House:
         ]
     put(data / "files" / completed.status.task_id / "1", FILMS)
     put(data / "logs", {f"{task.status.task_id}.log": b"what yt-dlp said" for task in (queued, running)})
-    return House(data, queued, running, completed, removed)
+    return Installation(data, queued, running, completed, removed)
 
 
 def done(status: TaskStatus) -> TaskStatus:
@@ -118,24 +118,26 @@ def rows(url: str, sql: str = "SELECT number FROM tasks ORDER BY number") -> lis
 
 
 async def test_tasks_keep_their_ids_numbers_and_keys(
-    house: House, empty_database: str, command: Command
+    installation: Installation, empty_database: str, command: Command
 ) -> None:
-    status, out, err = await asyncio.to_thread(command, "copy", "--to", empty_database, **house.settings)
+    status, out, err = await asyncio.to_thread(
+        command, "copy", "--to", empty_database, **installation.settings
+    )
     assert (status, err) == (0, "")
     assert "tasks: 4, each compared\n" in out
     async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
-        assert [await store.get(task.status.task_id) for task in house.tasks] == house.tasks
-        assert await store.known(KEY) == house.queued
-        assert await store.removed() == [house.removed.status.task_id]
+        assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
+        assert await store.known(KEY) == installation.queued
+        assert await store.removed() == [installation.removed.status.task_id]
         assert (await store.add(new_task())).number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
     assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"
 
 
 async def test_finished_tasks_are_found_by_their_text(
-    house: House, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await asyncio.to_thread(command, "copy", "--to", empty_database, **house.settings)
+    await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     monkeypatch.setattr("server.storage.postgresql.pages.WINDOW", 1)  # then the index is asked
     async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
         found = await store.page(Filter(text="example.org", stages=(Stage.COMPLETED,)), None, 10)
@@ -143,8 +145,8 @@ async def test_finished_tasks_are_found_by_their_text(
     assert rows(empty_database, "SELECT indexname FROM pg_indexes WHERE indexname = 'tasks_grams'")
 
 
-async def test_log_ins_go_on(house: House, empty_database: str, command: Command) -> None:
-    _, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, **house.settings)
+async def test_log_ins_go_on(installation: Installation, empty_database: str, command: Command) -> None:
+    _, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     assert "log-ins: 1, which go on" in out
     async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
         found = await store.sessions.get("a session")
@@ -153,27 +155,35 @@ async def test_log_ins_go_on(house: House, empty_database: str, command: Command
         await store.sessions.begin("another", "a token")
 
 
-def test_a_paused_queue_stays_paused(house: House, empty_database: str, command: Command) -> None:
-    house.change("INSERT INTO pauses VALUES ('all')")
-    assert command("copy", "--to", empty_database, **house.settings)[0] == 0
+def test_a_paused_queue_stays_paused(
+    installation: Installation, empty_database: str, command: Command
+) -> None:
+    installation.change("INSERT INTO pauses VALUES ('all')")
+    assert command("copy", "--to", empty_database, **installation.settings)[0] == 0
     assert rows(empty_database, "SELECT queue FROM pauses") == [("all",)]
 
 
-async def test_stored_cookies_go_along(house: House, empty_database: str, command: Command) -> None:
-    cookies = LocalCookies(house.data / "cookies")
+async def test_stored_cookies_go_along(
+    installation: Installation, empty_database: str, command: Command
+) -> None:
+    cookies = LocalCookies(installation.data / "cookies")
     await cookies.put("media", "# Netscape HTTP Cookie File\n")
     stored = await cookies.get("media")
-    _, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, **house.settings)
+    _, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     assert "cookies: 1, each compared" in out
     async with open_database(empty_database, 1) as database:
         assert await SharedCookies(database).get("media") == stored
 
 
-def test_not_a_byte_of_the_source_is_changed(house: House, empty_database: str, command: Command) -> None:
-    before = house.fingerprint()
-    assert command("copy", "--to", empty_database, **house.settings)[0] == 0
-    assert {path: digest for path, digest in house.fingerprint().items() if path in before} == before
-    assert {Path(path).name for path in house.fingerprint().keys() - before.keys()} == {"clipwire.lock"}
+def test_not_a_byte_of_the_source_is_changed(
+    installation: Installation, empty_database: str, command: Command
+) -> None:
+    before = installation.fingerprint()
+    assert command("copy", "--to", empty_database, **installation.settings)[0] == 0
+    assert {path: digest for path, digest in installation.fingerprint().items() if path in before} == before
+    assert {Path(path).name for path in installation.fingerprint().keys() - before.keys()} == {
+        "clipwire.lock"
+    }
 
 
 async def test_a_running_service_is_named_and_left_alone(
@@ -207,43 +217,43 @@ async def test_what_a_killed_service_has_committed_is_copied(tmp_path: Path, emp
     ],
 )
 def test_other_rows_in_the_database_are_refused_and_kept(
-    house: House, empty_database: str, command: Command, other: str
+    installation: Installation, empty_database: str, command: Command, other: str
 ) -> None:
-    assert command("copy", "--to", empty_database, **house.settings)[0] == 0
+    assert command("copy", "--to", empty_database, **installation.settings)[0] == 0
     rows(empty_database, other + " RETURNING 1")
     before = rows(empty_database, "SELECT number, revision, ended_at FROM tasks ORDER BY number")
-    status, out, err = command("copy", "--to", empty_database, **house.settings)
+    status, out, err = command("copy", "--to", empty_database, **installation.settings)
     assert (status, out) == (1, "")
     assert "holds other rows than those that are copied" in err
     assert err.count("\n") == 1
     assert rows(empty_database, "SELECT number, revision, ended_at FROM tasks ORDER BY number") == before
 
 
-def test_a_copy_can_be_repeated(house: House, empty_database: str, command: Command) -> None:
+def test_a_copy_can_be_repeated(installation: Installation, empty_database: str, command: Command) -> None:
     for said in ("each compared\n", "each compared (all were there already)\n"):
-        status, out, _ = command("copy", "--to", empty_database, **house.settings)
+        status, out, _ = command("copy", "--to", empty_database, **installation.settings)
         assert status == 0
         assert f"tasks: 4, {said}" in out
     assert rows(empty_database) == [(1,), (2,), (3,), (4,)]
 
 
 def test_a_copy_that_is_killed_leaves_no_rows_and_can_be_repeated(
-    house: House, empty_database: str, command: Command
+    installation: Installation, empty_database: str, command: Command
 ) -> None:
     asyncio.run(make_tables(empty_database))
     with psycopg.connect(empty_database) as other:
         other.execute("LOCK TABLE sessions IN SHARE MODE")  # rows of tasks come before those of log-ins
-        killed = begin(house, empty_database)
+        killed = begin(installation, empty_database)
         wait_until_it_waits(other)
         killed.send_signal(signal.SIGKILL)
         killed.wait(10)
     assert rows(empty_database) == []
-    assert command("copy", "--to", empty_database, **house.settings)[0] == 0
+    assert command("copy", "--to", empty_database, **installation.settings)[0] == 0
     assert rows(empty_database) == [(1,), (2,), (3,), (4,)]
 
 
-def begin(house: House, url: str) -> "subprocess.Popen[bytes]":
-    environment = {"PATH": os.environ["PATH"], **house.settings}
+def begin(installation: Installation, url: str) -> "subprocess.Popen[bytes]":
+    environment = {"PATH": os.environ["PATH"], **installation.settings}
     return subprocess.Popen([sys.executable, "-m", "server", "copy", "--to", url], cwd=ROOT, env=environment)
 
 
@@ -256,44 +266,44 @@ def wait_until_it_waits(db: psycopg.Connection) -> None:
     raise TimeoutError
 
 
-def test_all_tables_travel_with_all_columns(house: House) -> None:
+def test_all_tables_travel_with_all_columns(installation: Installation) -> None:
     tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '*_*'"
     travel = {"tasks": Row._fields, "sessions": SessionRow._fields, "pauses": PauseRow._fields}
-    with closing(sqlite3.connect(house.data / "clipwire.db")) as db:
+    with closing(sqlite3.connect(installation.data / "clipwire.db")) as db:
         assert {name for (name,) in db.execute(tables)} == set(travel)
         for table, columns in travel.items():
             assert tuple(name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")) == columns
 
 
 def test_rows_that_did_not_arrive_as_they_are_undo_the_copy(
-    house: House, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         import_postgresql, "_INSERT", import_postgresql._INSERT.replace("removed = 1", "false")
     )
-    status, _, err = command("copy", "--to", empty_database, **house.settings)
+    status, _, err = command("copy", "--to", empty_database, **installation.settings)
     assert status == 1
     assert "task number 4" in err
     assert rows(empty_database) == []
 
 
 def test_many_rows_are_copied_in_batches(
-    house: House, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("sqlite.export", "postgresql.importing"):
+    for module in ("export_sqlite", "import_postgresql"):
         monkeypatch.setattr(f"server.assembly.{module}.BATCH", 2)
-    assert command("copy", "--to", empty_database, **house.settings)[0] == 0
+    assert command("copy", "--to", empty_database, **installation.settings)[0] == 0
     assert rows(empty_database) == [(1,), (2,), (3,), (4,)]
 
 
 def test_damaged_rows_and_those_of_a_newer_release_are_kept_as_they_are_and_said(
-    house: House, empty_database: str, command: Command
+    installation: Installation, empty_database: str, command: Command
 ) -> None:
     damaged, newer = "{no JSON", '{"url": "https://one.test/", "hologram": {"eyes": 3}}'
-    house.change("UPDATE tasks SET status = ? WHERE number = 1", damaged)
-    house.change("UPDATE tasks SET request = ? WHERE number = 2", newer.replace("url", "urls"))
-    house.change("UPDATE tasks SET search = CAST(x'FFFE' AS TEXT) WHERE number = 3")
-    status, out, _ = command("copy", "--to", empty_database, **house.settings)
+    installation.change("UPDATE tasks SET status = ? WHERE number = 1", damaged)
+    installation.change("UPDATE tasks SET request = ? WHERE number = 2", newer.replace("url", "urls"))
+    installation.change("UPDATE tasks SET search = CAST(x'FFFE' AS TEXT) WHERE number = 3")
+    status, out, _ = command("copy", "--to", empty_database, **installation.settings)
     assert status == 0
     assert "warn  tasks: 1 damaged, kept as they are: number 1\n" in out
     assert "warn  tasks: 1 of a newer release, kept as they are: number 2\n" in out
@@ -319,9 +329,9 @@ def test_damaged_rows_and_those_of_a_newer_release_are_kept_as_they_are_and_said
     ],
 )
 def test_wrong_places_get_one_line_and_status_2(
-    house: House, command: Command, arguments: tuple[str, ...], said: str
+    installation: Installation, command: Command, arguments: tuple[str, ...], said: str
 ) -> None:
-    status, out, err = command("copy", *arguments, **house.settings)
+    status, out, err = command("copy", *arguments, **installation.settings)
     assert (status, out) == (2, "")
     assert said in err
     assert "secret" not in err
@@ -357,17 +367,19 @@ def test_where_nothing_is_there_is_nothing_to_copy(tmp_path: Path, command: Comm
     assert not there.exists()
 
 
-def test_a_database_that_cannot_be_reached_gets_one_line(house: House, command: Command) -> None:
-    status, _, err = command("copy", "--to", "postgresql://a@127.0.0.1:1/a", **house.settings)
+def test_a_database_that_cannot_be_reached_gets_one_line(
+    installation: Installation, command: Command
+) -> None:
+    status, _, err = command("copy", "--to", "postgresql://a@127.0.0.1:1/a", **installation.settings)
     assert (status, err.count("\n")) == (1, 1)
     assert err.startswith("clipwire: --to cannot be reached"), "no setting names it"
 
 
 def test_the_database_of_an_older_release_is_to_be_brought_up_to_date_first(
-    house: House, empty_database: str, command: Command
+    installation: Installation, empty_database: str, command: Command
 ) -> None:
-    house.change("PRAGMA user_version = 1")
-    status, _, err = command("copy", "--to", empty_database, **house.settings)
+    installation.change("PRAGMA user_version = 1")
+    status, _, err = command("copy", "--to", empty_database, **installation.settings)
     assert (status, "start this server on it once" in err) == (1, True)
 
 
@@ -399,12 +411,12 @@ Copied = Callable[..., Awaitable[Ran]]
 
 
 @pytest.fixture
-def copied(command: Command, house: House, empty_database: str, place: Place) -> Copied:
+def copied(command: Command, installation: Installation, empty_database: str, place: Place) -> Copied:
     """Copy all of the house to the database and the place, which may be reached at another `endpoint`."""
     arguments = ("copy", "--to", empty_database, "--files", place.url)
 
     def copied(endpoint: str = "") -> Awaitable[Ran]:
-        return asyncio.to_thread(command, *arguments, **house.settings, **place.settings(endpoint))
+        return asyncio.to_thread(command, *arguments, **installation.settings, **place.settings(endpoint))
 
     return copied
 
@@ -417,25 +429,25 @@ async def content(files: S3Files, task: Task, stored: StoredFile) -> bytes:
 
 
 async def test_files_and_logs_are_in_the_bucket_as_if_they_had_been_published_there(
-    house: House, place: Place, copied: Copied, tmp_path: Path
+    installation: Installation, place: Place, copied: Copied, tmp_path: Path
 ) -> None:
-    before = house.fingerprint()
+    before = installation.fingerprint()
     status, out, err = await copied()
     assert (status, err) == (0, "")
     assert f"files: 2 of 5005 bytes are in {place.url}, each compared (3 sent)" in out
-    bucket, task = place.s3.bucket(place.name), house.completed
+    bucket, task = place.s3.bucket(place.name), installation.completed
     files = S3Files(LocalWorkplace(tmp_path / "elsewhere"), bucket, lambda name, _: name, redirect=False)
     assert await content(files, task, task.status.files["video"]) == FILMS["video.mp4"]
     assert await content(files, task, task.status.files["audio"]) == FILMS["audio.mp3"]
-    assert await files.read_log(house.queued.status.task_id, 100) == b"what yt-dlp said"
-    assert {path: digest for path, digest in house.fingerprint().items() if path in before} == before
+    assert await files.read_log(installation.queued.status.task_id, 100) == b"what yt-dlp said"
+    assert {path: digest for path, digest in installation.fingerprint().items() if path in before} == before
 
 
 async def test_what_is_there_is_not_sent_again_and_what_is_wrong_is(
-    house: House, place: Place, copied: Copied
+    installation: Installation, place: Place, copied: Copied
 ) -> None:
     assert (await copied())[0] == 0
-    bucket, key = place.s3.bucket(place.name), f"files/{house.completed.status.task_id}/1/audio.mp3"
+    bucket, key = place.s3.bucket(place.name), f"files/{installation.completed.status.task_id}/1/audio.mp3"
     await bucket.put(key, b"wrong", "audio/mpeg")
     status, out, _ = await copied()
     assert (status, "(1 sent)" in out, await bucket.get(key)) == (0, True, b"audio")
@@ -457,11 +469,11 @@ async def test_while_the_bucket_is_away_no_task_is_copied(
 
 @pytest.mark.parametrize("is_bucket", [False, True])
 async def test_files_that_were_missing_before_are_counted(
-    house: House, empty_database: str, place: Place, command: Command, is_bucket: bool
+    installation: Installation, empty_database: str, place: Place, command: Command, is_bucket: bool
 ) -> None:
-    (house.data / "files" / house.completed.status.task_id / "1" / "audio.mp3").unlink()
+    (installation.data / "files" / installation.completed.status.task_id / "1" / "audio.mp3").unlink()
     there = ["--files", place.url] if is_bucket else []
-    settings = house.settings | place.settings()
+    settings = installation.settings | place.settings()
     status, out, _ = await asyncio.to_thread(command, "copy", "--to", empty_database, *there, **settings)
     assert status == 0
     assert "files: 1 of 5000 bytes" in out

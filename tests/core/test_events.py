@@ -18,7 +18,6 @@ from server.core.events import (
     FinishAsked,
     Held,
     Joined,
-    Needs,
     Paused,
     Pictured,
     Prioritized,
@@ -26,6 +25,7 @@ from server.core.events import (
     Requeued,
     Resumed,
     Retried,
+    SpaceNeeded,
     Started,
     apply,
 )
@@ -40,7 +40,7 @@ PICTURE = StoredFile(name="thumbnail-1.jpg", path="thumbnail-1.jpg", size=3, typ
 EVENTS: dict[str, Event] = {
     "started": Started(),
     "described": Described(video_info=VideoInfo(title="t")),
-    "needs": Needs(needs=7),
+    "needs": SpaceNeeded(needs=7),
     "download_started": DownloadStarted(),
     "progress": Progress(progress=45.9, downloaded_bytes=4, total_bytes=9, speed=2.5, eta=2),
     "convert": Progress(stage=Stage.CONVERT, progress=90),

@@ -12,7 +12,7 @@ from obstore.store import MemoryStore
 from server.core.models import Stage, StoredFile, TaskStatus
 from server.files.s3 import bucket_sweeper
 from server.files.s3.bucket import Bucket
-from server.files.s3.bucket_sweeper import House
+from server.files.s3.bucket_sweeper import BucketSweeper
 from server.files.s3.object_store import S3Files
 from server.files.workplace import LocalWorkplace
 from tests.examples import utc_now
@@ -78,21 +78,21 @@ async def test_of_attempts_stays_what_is_named_and_what_may_still_be_written(
 ) -> None:
     """Also what is of a later attempt than the status knows."""
     await put(bucket, *OF_ATTEMPTS)
-    await House(bucket).keep_named(status)
+    await BucketSweeper(bucket).keep_named(status)
     assert {key.split("/")[2] for key in await left(bucket)} == kept
 
 
 async def test_of_thumbnails_stays_the_one_that_is_named(bucket: Bucket) -> None:
     place = f"files/{TASK}"
     await put(bucket, f"{place}/thumbnail-a.jpg", f"{place}/thumbnail-b.jpg")
-    await House(bucket).keep_named(at(Stage.DOWNLOAD, 2))
+    await BucketSweeper(bucket).keep_named(at(Stage.DOWNLOAD, 2))
     assert await left(bucket) == {f"{place}/thumbnail-a.jpg"}
 
 
 async def test_a_task_whose_id_begins_like_another_s_keeps_its_files(bucket: Bucket) -> None:
     await put(bucket, f"files/{TASK}/1/v", f"files/{TASK}2/1/v", f"files/{OTHER}/1/v", f"files/{OTHER}/12/v")
-    await House(bucket).remove(TASK)
-    await House(bucket).clear(OTHER, 1)
+    await BucketSweeper(bucket).remove(TASK)
+    await BucketSweeper(bucket).clear(OTHER, 1)
     assert await left(bucket) == {f"files/{TASK}2/1/v", f"files/{OTHER}/12/v"}
 
 
@@ -102,7 +102,7 @@ async def test_what_a_late_attempt_wrote_after_the_end_is_gone_within_a_minute(
     assert bucket_sweeper.LATE + bucket_sweeper.LOOK_EVERY < 60
     monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
-    ended, keeper = at(Stage.COMPLETED, 2), House(bucket)
+    ended, keeper = at(Stage.COMPLETED, 2), BucketSweeper(bucket)
     await keeper.keep_named(ended)
     await put(bucket, *OF_ATTEMPTS[:2])
     keeping = asyncio.create_task(keeper.keep(Known(ended)))
@@ -120,7 +120,7 @@ async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     await put(bucket, *OF_ATTEMPTS[:2])
     keeping = asyncio.create_task(
-        House(bucket).keep(Known(at(Stage.COMPLETED, 2)), sweeps=False, ended=[TASK])
+        BucketSweeper(bucket).keep(Known(at(Stage.COMPLETED, 2)), sweeps=False, ended=[TASK])
     )
     async with asyncio.timeout(5):
         while await left(bucket) != {OF_ATTEMPTS[1]}:
@@ -133,7 +133,7 @@ async def test_what_a_late_attempt_wrote_after_a_removal_is_gone_within_a_minute
 ) -> None:
     monkeypatch.setattr(bucket_sweeper, "LATE", 0.1)
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
-    keeper = House(bucket)
+    keeper = BucketSweeper(bucket)
     await keeper.remove(TASK)
     await put(bucket, f"logs/{TASK}", f"files/{TASK}/1/video.mp4", f"logs/{OTHER}")
     keeping = asyncio.create_task(keeper.keep(Known(), sweeps=False))
@@ -153,7 +153,7 @@ async def test_what_an_attempt_wrote_in_its_last_moments_of_a_removed_task_is_go
     files = S3Files(workplace, bucket, lambda name, _: name, redirect=False)
     async with files.share(TASK, 1):
         await workplace.note(TASK, "so far")
-        await House(bucket).remove(TASK)
+        await BucketSweeper(bucket).remove(TASK)
     assert await left(bucket) == {f"logs/{TASK}"}
     keeping = asyncio.create_task(files.look_after_ends(Known(), []))
     async with asyncio.timeout(5):
@@ -163,7 +163,7 @@ async def test_what_an_attempt_wrote_in_its_last_moments_of_a_removed_task_is_go
 
 
 async def swept(bucket: Bucket, known: Known, until: set[str]) -> None:
-    keeping = asyncio.create_task(House(bucket).keep(known))
+    keeping = asyncio.create_task(BucketSweeper(bucket).keep(known))
     async with asyncio.timeout(5):
         while await left(bucket) != until:
             await asyncio.sleep(0.01)
@@ -187,6 +187,6 @@ async def test_what_belongs_to_no_task_goes_after_a_day_and_nothing_else(
 
 async def test_what_is_younger_than_a_day_may_get_a_row_yet(bucket: Bucket) -> None:
     await put(bucket, f"files/{TASK}/1/video.mp4", f"logs/{TASK}")
-    keeper, before = House(bucket), await left(bucket)
+    keeper, before = BucketSweeper(bucket), await left(bucket)
     await keeper.sweep(Known())
     assert await left(bucket) == before

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from server.core.data_dir import DataDir
 from server.core.errors import StorageFailed
 from server.core.models import Stage, TaskStatus
-from server.files.data_dir import DataDir
 from server.files.local import LocalFiles
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace

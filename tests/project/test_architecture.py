@@ -1,75 +1,98 @@
-"""Imports only ever point down the list, and every module says what it is for."""
+"""Which room may import which, that nothing goes in a circle, and that a name leads to one place."""
 
 import ast
+import re
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from tests.trees import imports, nodes
 
-SERVER = Path(__file__).parent.parent.parent / "server"
+SERVER = Path(__file__).parents[2] / "server"
 FILES = sorted(SERVER.rglob("*.py"))
 CHILD = sorted((SERVER / "child").rglob("*.py"))
-LAYERS = (
-    {"__main__"},
-    {"commands"},
-    {"app"},
-    {"backends"},
-    {"api", "files"},  # neither knows the other, nor a backend
-    {"tasks"},
-    {"ports", "settings"},
-    {"events", "errors", "locales", "sameness", "stored"},
-    {"models", "clock"},
-    {"cookies"},
-    {"codes", "jobs", "redaction"},  # also for children: see below
-)
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-CHILD_LAYERS = ("", "source", "media", "network", "process")  # "": the modules of the child's own folder
-CHILD_LEVEL = {name: level for level, name in enumerate(CHILD_LAYERS)}
-SHARED = ("codes", "jobs", "redaction")
-MAX_FUNCTION = 40
+MODULES = {
+    ".".join(path.relative_to(SERVER.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in FILES
+}
+# Each room, and the rooms that its modules import, within functions as well. `core` says what a task is and
+# knows nothing else; `assembly` alone puts storage, files, the tasks and the engine of machines together.
+ROOMS = {
+    "core": set[str](),
+    "locales": {"core"},
+    "settings": {"core", "locales"},
+    "storage": {"core"},
+    "files": {"core"},
+    "tasks": {"core", "locales", "settings"},
+    "cluster": {"core", "files", "settings", "storage", "tasks"},
+    "api": {"core", "locales", "settings", "tasks"},
+    "assembly": {"cluster", "core", "files", "settings", "storage", "tasks"},
+    "app": {"api", "assembly", "core", "settings", "tasks"},
+    "commands": {"api", "app", "assembly", "core", "settings", "tasks"},
+    "__main__": {"commands", "settings"},
+}
+# The rooms of a child, each of which imports only those behind it; "" is the child's own folder.
+CHILD_ROOMS = ("", "fetch", "extract", "media", "network", "process")
+SHARED = ("codes", "jobs", "redaction")  # the modules of `core` that children import
+TWINS = ({"sqlite", "postgresql"}, {"local", "s3"})
+RIDDLES = {
+    "house", "room", "glance", "ends", "rest", "handed", "needs", "keeping", "window", "early", "fitting",
+    "signs", "utils", "helpers", "manager",
+}  # fmt: skip
 
 
-def test_imports_point_down() -> None:
+def test_a_room_imports_only_what_it_may() -> None:
     for path in FILES:
-        here = part_of(path)
+        here = room_of(path)
         if here not in ("child", "__init__"):
-            for other in imported_parts(path) - {here}:
-                assert LEVEL[other] > LEVEL[here], f"{path} imports {other}"
+            for other in imported_rooms(path) - {here, "child"}:
+                assert other in ROOMS[here], f"{path} imports {other}"
 
 
-def test_the_document_shows_the_layers_as_they_are() -> None:
+def test_the_rooms_have_an_order() -> None:
+    assert list(TopologicalSorter(ROOMS).static_order())
+
+
+def test_no_module_imports_itself_over_others() -> None:
+    graph = {name: imported_modules(name) for name in MODULES}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_the_document_shows_the_rooms_as_they_are() -> None:
     text = (SERVER.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
-    drawn = " → ".join(", ".join(sorted(names)) for names in LAYERS)
-    assert drawn in " ".join(text.split())
+    for room, others in ROOMS.items():
+        shown = ", ".join(f"`{other}`" for other in sorted(others)) or "nothing"
+        assert re.search(rf"^\| `{room}` \|.*\| {shown} \|$", text, re.MULTILINE), f"`{room}` imports {shown}"
 
 
 def test_the_child_shares_nothing_with_the_server_but_what_travels_between_them() -> None:
     assert CHILD
-    shared = set().union(*(imported_parts(path) for path in CHILD))
-    assert shared <= {"child", *SHARED}
+    shared = {name for path in CHILD for name in imports(path) if name.startswith("server.")}
+    allowed = ("server.child.", *(f"server.core.{module}" for module in SHARED))
+    assert [name for name in shared if not name.startswith(allowed)] == []
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_what_the_child_shares_costs_it_nothing(name: str) -> None:
     """Pydantic would take 10 MB in each of them."""
-    packages = {full.split(".")[0] for full in imports(SERVER / f"{name}.py")}
+    packages = {full.split(".")[0] for full in imports(SERVER / "core" / f"{name}.py")}
     assert packages <= sys.stdlib_module_names
 
 
-def test_imports_within_the_child_point_down() -> None:
+def test_the_rooms_of_the_child_have_an_order() -> None:
     for path in CHILD:
-        here = room_of(path.relative_to(SERVER.parent).with_suffix("").parts)
+        here = child_room_of(path.relative_to(SERVER.parent).with_suffix("").parts)
         for name in imports(path):
             if name.startswith("server.child."):
-                other = room_of(tuple(name.split(".")))
-                assert CHILD_LEVEL[other] >= CHILD_LEVEL[here], f"{path} imports {name}"
+                other = child_room_of(tuple(name.split(".")))
+                assert CHILD_ROOMS.index(other) >= CHILD_ROOMS.index(here), f"{path} imports {name}"
 
 
 def test_nothing_imports_the_child() -> None:
-    users = {part_of(path) for path in FILES if "child" in imported_parts(path)}
+    users = {room_of(path) for path in FILES if "child" in imported_rooms(path)}
     assert users <= {"child"}
 
 
@@ -77,52 +100,67 @@ def test_nothing_imports_the_child() -> None:
     ("package", "users"),
     [
         ("yt_dlp", {"child"}),
-        ("aiosqlite", {"backends"}),
+        ("aiosqlite", {"storage", "assembly"}),
+        ("sqlite3", {"storage", "assembly"}),
         ("obstore", {"files"}),
-        ("sqlite3", {"backends"}),
-        ("psycopg", {"backends"}),
-        ("psycopg_pool", {"backends"}),
-        ("procrastinate", {"backends"}),
+        ("psycopg", {"storage", "cluster", "assembly"}),
+        ("psycopg_pool", {"storage", "cluster"}),
+        ("procrastinate", {"cluster", "assembly"}),
         ("aiohttp", {"__main__", "commands", "app", "api"}),
     ],
 )
 def test_a_package_is_imported_where_it_belongs_only(package: str, users: set[str]) -> None:
-    found = {part_of(path) for path in FILES if package in {name.split(".")[0] for name in imports(path)}}
+    found = {room_of(path) for path in FILES if package in {name.split(".")[0] for name in imports(path)}}
     assert found <= users
 
 
-def test_a_function_fits_on_a_screen() -> None:
-    lengths = {(path, name): lines for path in FILES for name, lines in functions(path)}
-    assert {where: lines for where, lines in lengths.items() if lines > MAX_FUNCTION} == {}
+def test_a_name_of_a_file_leads_to_one_place() -> None:
+    places = defaultdict(set)
+    for path in FILES:
+        if path.name != "__init__.py":
+            places[path.name].add(path.parent.name)
+    twice = {name: folders for name, folders in places.items() if len(folders) > 1 and folders not in TWINS}
+    assert twice == {}
+
+
+def test_a_name_says_the_thing() -> None:
+    names = {part.removesuffix(".py") for path in FILES for part in path.relative_to(SERVER).parts}
+    names |= {node.name.lower() for path in FILES for node in nodes(path) if isinstance(node, ast.ClassDef)}
+    assert names & RIDDLES == set()
 
 
 def test_a_module_says_what_it_is_for() -> None:
-    modules = {path: next(nodes(path)) for path in FILES}
-    assert [path for path, top in modules.items() if not docstring(top)] == []
+    silent = [path for path in FILES if path.read_text("utf-8") and docstring(next(nodes(path))) is None]
+    assert silent == []
 
 
-def part_of(path: Path) -> str:
+def room_of(path: Path) -> str:
     """The package or module directly under `server` that `path` belongs to."""
     return path.relative_to(SERVER).parts[0].removesuffix(".py")
 
 
-def room_of(module: tuple[str, ...]) -> str:
+def child_room_of(module: tuple[str, ...]) -> str:
     """The folder of `server.child` that a module or a name in it belongs to; "" for the child's own."""
-    return module[2] if module[2] in CHILD_LEVEL else ""
+    return module[2] if len(module) > 2 and module[2] in CHILD_ROOMS else ""
 
 
-def imported_parts(path: Path) -> set[str]:
-    """`from server import __version__` is of no part."""
+def imported_rooms(path: Path) -> set[str]:
+    """`from server import __version__` is of no room."""
     parts = {name.split(".")[1] for name in imports(path) if name.startswith("server.")}
-    return parts & {part_of(file) for file in FILES}
+    return parts & {room_of(file) for file in FILES}
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules that the module `name` imports names of, without the packages that contain it."""
+    found = set()
+    for imported in imports(MODULES[name]):
+        while imported and imported not in MODULES:
+            imported = imported.rpartition(".")[0]
+        if imported and imported != name and not name.startswith(f"{imported}."):
+            found.add(imported)
+    return found
 
 
 def docstring(module: ast.AST) -> str | None:
     assert isinstance(module, ast.Module)
     return ast.get_docstring(module)
-
-
-def functions(path: Path) -> Iterator[tuple[str, int]]:
-    for node in nodes(path):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
-            yield f"{node.name}, line {node.lineno}", node.end_lineno - node.lineno + 1

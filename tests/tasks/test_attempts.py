@@ -18,12 +18,12 @@ from server.core.events import (
     Failed,
     Held,
     Learned,
-    Needs,
     Paused,
     Produced,
     ProducedFile,
     Progress,
     Requeued,
+    SpaceNeeded,
     Started,
 )
 from server.core.models import Stage, TaskStatus
@@ -174,7 +174,7 @@ async def test_what_will_find_no_room_waits_before_it_begins_and_asks_its_source
     attempt: Attempt,
 ) -> None:
     attempt.disk.bytes = 5 * MIB
-    attempt.child.say(Needs(needs=9 * MIB), DownloadStarted())
+    attempt.child.say(SpaceNeeded(needs=9 * MIB), DownloadStarted())
     waits = [await run(attempt) for _ in range(3)]
     for each in waits:
         assert each is not None
@@ -182,7 +182,7 @@ async def test_what_will_find_no_room_waits_before_it_begins_and_asks_its_source
     assert (attempt.started, waits[-1].attempt) == (1, 1)  # type: ignore[union-attr]
     (attempt.runner._workplace.work(attempt.task_id) / "film.part").write_bytes(bytes(5 * MIB))
     attempt.child = Child()
-    attempt.child.say(Needs(needs=9 * MIB), DownloadStarted(), Produced(files={"video": VIDEO}))
+    attempt.child.say(SpaceNeeded(needs=9 * MIB), DownloadStarted(), Produced(files={"video": VIDEO}))
     done = await run(attempt)
     assert done is not None
     assert (done.stage, done.attempt) == (Stage.COMPLETED, 2), "what has come counts"
@@ -190,7 +190,7 @@ async def test_what_will_find_no_room_waits_before_it_begins_and_asks_its_source
 
 async def test_what_is_larger_than_the_disk_is_not_waited_for(attempt: Attempt) -> None:
     attempt.disk.bytes = 5 * MIB
-    attempt.child.say(Needs(needs=attempt.disk.size()))
+    attempt.child.say(SpaceNeeded(needs=attempt.disk.size()))
     ended = await run(attempt)
     assert ended is not None
     assert (ended.stage, ended.error_code, ended.attempt) == (Stage.FAILED, "too_large", 1)
@@ -199,13 +199,13 @@ async def test_what_is_larger_than_the_disk_is_not_waited_for(attempt: Attempt) 
 
 async def test_what_waited_for_a_disk_that_is_too_small_now_is_told_so(attempt: Attempt) -> None:
     attempt.disk.bytes = 5 * MIB
-    attempt.child.say(Needs(needs=9 * MIB))
+    attempt.child.say(SpaceNeeded(needs=9 * MIB))
     waits = await run(attempt)
     assert waits is not None
     assert waits.waiting == "disk_full"
     attempt.disk.all = 8 * MIB
     attempt.child = Child()
-    attempt.child.say(Needs(needs=9 * MIB))
+    attempt.child.say(SpaceNeeded(needs=9 * MIB))
     ended = await run(attempt)
     assert ended is not None
     assert ended.error_code == "too_large"

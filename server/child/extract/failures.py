@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from server.child.extract.error_wording import own_words
 from server.child.extract.exception_facts import Fact, Trail, chain
 from server.child.extract.failure_rules import ANY_STATUS, RULES, Rule
-from server.child.fetch.fragments import MISSING
 from server.child.network import guard
 from server.child.network.retry_after import seconds
 from server.child.process.job_failed import Expired, JobFailed, NotLive
 from server.core.codes import CODES, PASSING, PASSING_STATUSES
 
+MISSING = frozenset((404, 410))
+"""Statuses of a fragment that its source does not have; 403 also refuses links that have expired."""
 EXPIRED_STATUSES = frozenset((403, 404, 410))
 EXPIRED = frozenset(f"http_{status}" for status in EXPIRED_STATUSES)
 

@@ -21,7 +21,7 @@ from server.child.fetch.one_stream import Fetching
 from server.child.fetch.ranges import Ranges
 from server.child.media import cutting, guarded, mp4, parts, probe, run_ffmpeg
 from server.child.media.parts import Part
-from server.child.network.range_server import Window
+from server.child.network.range_server import RangeServer
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.jobs import Clip, Job
@@ -98,7 +98,7 @@ class Clipping:
             return None
         index, seconds = mp4.foretold(ranges.head, ranges.total) if reader == "mov" else (range(0), 0.0)
         counted.expected = self._share(stream.get("duration") or seconds) * ranges.total
-        with Window(ranges.total, ranges.blocks, index, counted.expected) as window:
+        with RangeServer(ranges.total, ranges.blocks, index, counted.expected) as window:
             try:
                 part = self._copied(window, reader, path)
             except YoutubeDLError as error:
@@ -111,7 +111,7 @@ class Clipping:
         """The share (0-1) of the stream that is read for the clip; 0 if `duration` is 0: unknown."""
         return min(1.0, (self._clip.end - self._clip.start + _LEAD) / duration) if duration else 0.0
 
-    def _copied(self, window: Window, reader: str, path: Path) -> Part:
+    def _copied(self, window: RangeServer, reader: str, path: Path) -> Part:
         for suffix in ("mp4", "mkv"):
             target = path.with_name(f"piece-{path.stem}.{suffix}")
             run = self._copy(window, reader, target)
@@ -126,7 +126,7 @@ class Clipping:
                 raise JobFailed(code, "ffmpeg could not write what it read")
         raise JobFailed("conversion_failed", "ffmpeg can copy nothing of it")
 
-    def _copy(self, window: Window, reader: str, target: Path) -> guarded.Run:
+    def _copy(self, window: RangeServer, reader: str, target: Path) -> guarded.Run:
         span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
         source = ("-recv_buffer_size", "32768", "-f", reader, "-i", window.address)
         command = [self._job.ffmpeg, *_QUIET, *span, *source, *_MAPS, f"file:{target}"]

@@ -72,7 +72,7 @@ class Film:
         return len(self.kept.spans) > 1 and not is_exact(self.wishes)
 
 
-class Needs:
+class DiskEstimate:
     """Calls `tell` with the bytes that a download needs, and again when they turn out to be more.
 
     Many sources state the size of a file only when it is requested.
@@ -104,7 +104,7 @@ def _fetched(film: Film) -> float:
 
 
 def _merged(film: Film) -> float:
-    """See `server.child.media.concatenation`: sections are merged unless each is one file of the same kind."""
+    """See `server.child.media.concatenation`: sections are merged unless all are files of one kind."""
     kinds = {stream.get("ext") for stream in film.streams}
     alike = all(len(section) == 1 for section in film.sections) and len(kinds) == 1
     return 0 if film.in_one or alike else _fetched(film)

@@ -21,15 +21,15 @@ random, for their totals `test_fragments_of_another_playlist_are_not_kept`, for 
 import json
 import os
 from collections.abc import Iterable
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from yt_dlp.downloader.dash import DashSegmentsFD
 from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.networking.exceptions import HTTPError
 
+from server.child.extract.failures import MISSING
 from server.child.extract.retries import Tries
 from server.child.fetch.partial_files import Partial, note_of
 from server.child.media import parts
@@ -39,10 +39,6 @@ _prepare = borrowed.original(FragmentFD, "_prepare_frag_download")
 _prepare_and_start = borrowed.original(HlsFD, "_prepare_and_start_frag_download")
 _report = borrowed.original(FragmentFD, "report_retry")
 _download_and_append = borrowed.original(HlsFD, "download_and_append_fragments")
-
-
-MISSING: Final = frozenset((HTTPStatus.NOT_FOUND, HTTPStatus.GONE))
-"""Without 403, by which sources also refuse links that have expired."""
 
 
 def install() -> None:

@@ -47,7 +47,7 @@ def skip(response: Response, count: int, last: bytes, on_bytes: Callable[[int], 
         raise Another("the end of what is there is not what comes")
 
 
-class Rest:
+class MissingBytes:
     """`response`, of which byte `start` is read next, as the response to a range request from there on.
 
     It ends before byte `stop`, if that is given; `total` is the size of the whole file, if that is known.

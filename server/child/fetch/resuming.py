@@ -25,7 +25,7 @@ from yt_dlp.utils import int_or_none, parse_http_range
 
 from server.child.extract.retries import Tries
 from server.child.fetch import content_length, error_pages
-from server.child.fetch.missing_bytes import COMPARED, Another, NothingMissing, Rest, skip, tail
+from server.child.fetch.missing_bytes import COMPARED, Another, MissingBytes, NothingMissing, skip, tail
 from server.child.fetch.partial_files import Partial, Source, note_of
 from server.child.process import borrowed
 from server.child.process.job_failed import Expired, JobFailed
@@ -125,7 +125,7 @@ class _Asking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ydl, name)
 
-    def urlopen(self, request: Request) -> Response | Rest:
+    def urlopen(self, request: Request) -> Response | MissingBytes:
         try:
             return self._open(request)
         except HTTPError as error:
@@ -134,7 +134,7 @@ class _Asking:
                 self._ydl.trail.note(error, fragment=True)
             raise
 
-    def _open(self, request: Request) -> Response | Rest:
+    def _open(self, request: Request) -> Response | MissingBytes:
         start, _, _ = parse_http_range(request.headers.get("Range"))
         if self._odd >= _MOST_ODD:
             request.headers.pop("Range", None)
@@ -167,7 +167,7 @@ class _Asking:
                 "more than the chunk comes" if more else "the source does not say how much there is"
             )
 
-    def _begin(self, response: Response) -> Response | Rest:
+    def _begin(self, response: Response) -> Response | MissingBytes:
         begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
         if begins not in (None, self._first):
             response.close()
@@ -182,9 +182,9 @@ class _Asking:
         if response.status != HTTPStatus.OK:
             return self._no_longer(response, self._first, source)
         skip(response, self._first, b"", self._on_bytes)
-        return Rest(response, self._first, self._stop, source.total)
+        return MissingBytes(response, self._first, self._stop, source.total)
 
-    def _no_longer(self, response: Response, start: int, source: Source) -> Response | Rest:
+    def _no_longer(self, response: Response, start: int, source: Source) -> Response | MissingBytes:
         """`response`, which begins with byte `start`, cut off where the range, or else the file, ends."""
         length = int_or_none(response.headers.get("Content-Length"))
         end = source.total if self._stop is None else self._stop
@@ -192,9 +192,9 @@ class _Asking:
             return response
         if length is not None and (end is None or length <= end - start):
             return response
-        return Rest(response, start, self._stop, source.total)
+        return MissingBytes(response, start, self._stop, source.total)
 
-    def _go_on(self, request: Request, start: int, source: Source) -> Response | Rest:
+    def _go_on(self, request: Request, start: int, source: Source) -> Response | MissingBytes:
         if source.condition:
             request.headers["If-Range"] = source.condition
         try:
@@ -214,7 +214,7 @@ class _Asking:
 
     def _go_on_with(
         self, response: Response, start: int, source: Source, overlap: int = 0
-    ) -> Response | Rest:
+    ) -> Response | MissingBytes:
         """What `response` has from byte `start` on; its request began `overlap` bytes earlier."""
         answer = Source.of(response)
         if source.contradicts(answer):
@@ -234,13 +234,13 @@ class _Asking:
         last = tail(self._partial.path)
         skip(response, start - begins, last, self._on_bytes if begins == 0 else lambda _: None)
         self._partial.goes_on_as(answer)
-        rest = Rest(response, start, self._stop, answer.total)
+        rest = MissingBytes(response, start, self._stop, answer.total)
         if rest.is_empty:
             response.close()
             raise NothingMissing
         return rest
 
-    def _compare(self, request: Request, start: int, source: Source) -> Response | Rest:
+    def _compare(self, request: Request, start: int, source: Source) -> Response | MissingBytes:
         """Where the ETag or `If-Range` does not tell: request the last bytes again, and compare them."""
         overlap = min(COMPARED, self._partial.size)
         request.headers.pop("If-Range", None)

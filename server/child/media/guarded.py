@@ -20,10 +20,10 @@ from yt_dlp.utils import determine_protocol
 from server.child.media import run_ffmpeg
 from server.child.media.ffmpeg import Way
 from server.child.network.proxy import Proxy
-from server.child.network.range_server import Window
+from server.child.network.range_server import RangeServer
 from server.child.network.rtmp_relay import Relay
 from server.child.process import sandbox
-from server.child.process.excerpt import Ends, lines_of
+from server.child.process.excerpt import Excerpt, lines_of
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 
@@ -98,7 +98,7 @@ class Run:
 
     def listen(self, lines: TextIO, log: Log) -> None:
         """Read `lines` to their end; of very many only the first and the last are logged."""
-        said = Ends()
+        said = Excerpt()
         for line in lines_of(lines):
             self._last_words.append(line)
             self.missing += _MISSING in line
@@ -108,7 +108,7 @@ class Run:
 
 
 @contextmanager
-def running(command: list[str], server: Server | Window, log: Log) -> Iterator[Run]:
+def running(command: list[str], server: Server | RangeServer, log: Log) -> Iterator[Run]:
     """Run ffmpeg while the block lasts. After it ffmpeg has ended or was killed, and its output is logged."""
     with run_ffmpeg.start(command, Way(server.port, server.url)) as program:
         run = Run(program)

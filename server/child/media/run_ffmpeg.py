@@ -13,7 +13,7 @@ from yt_dlp.postprocessor import ffmpeg as postprocessor
 
 from server.child.media.ffmpeg import Way
 from server.child.process import disk_full
-from server.child.process.excerpt import Ends, lines_of
+from server.child.process.excerpt import Excerpt, lines_of
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.core.codes import Code
 
@@ -42,7 +42,7 @@ def run(command: list[str]) -> Result:
     Raises `JobFailed` if there is no such program, or if a signal has killed it: as with the child itself,
     another attempt may help.
     """
-    output, errors = Ends(), Ends()
+    output, errors = Excerpt(), Excerpt()
     try:
         program = postprocessor.Popen(command, **_TEXT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def killed(program: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _collecting(stream: TextIO, ends: Ends) -> Iterator[None]:
+def _collecting(stream: TextIO, ends: Excerpt) -> Iterator[None]:
     def collect() -> None:
         for line in lines_of(stream):
             ends.add(line)

@@ -15,7 +15,7 @@ NOTHING: Final = 0.1
 """Seconds. What is shorter counts as nothing: sound is often longer than its picture by less than that."""
 
 
-class Keeping:
+class Trimming:
     """`left_out` are the spans of the film to cut out, in any order; `run` runs ffmpeg."""
 
     def __init__(

@@ -27,7 +27,7 @@ _RANGE: Final = re.compile(r"bytes=(\d{1,18})-")
 Fetch = Callable[[int, int], list[bytes]]
 
 
-class Window(ThreadingTCPServer):
+class RangeServer(ThreadingTCPServer):
     """Runs in threads while the `with` block lasts.
 
     `fetch(first, count)` returns `count` blocks from block `first` on. The file has `total` bytes; its last
@@ -109,7 +109,7 @@ class Window(ThreadingTCPServer):
 
 
 class _Request(BaseHTTPRequestHandler):
-    server: Window
+    server: RangeServer
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:

@@ -11,7 +11,7 @@ _MARK: Final = "({} lines left out)"
 _MARKED: Final = re.compile(rb"^\((\d+) lines left out\)\n", re.MULTILINE)
 
 
-class Ends:
+class Excerpt:
     """Keeps the first and the last `_LINES` of the lines that are added."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ OF_ERRNO: Final[dict[int, Code]] = {
     errno.EFBIG: "too_large",
     errno.ENOMEM: "out_of_memory",
 }
-"""The errors that concern this machine, whatever raised them; `server.child.extract.failure_rules` has all others."""
+"""The errors that concern this machine, whatever raised them; all others stand in `extract.failure_rules`."""
 
 
 class JobFailed(Exception):

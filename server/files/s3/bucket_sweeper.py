@@ -12,7 +12,7 @@ from server.core.models import TaskStatus
 from server.files.orphans import OF_A_TASK, Known
 from server.files.s3.bucket import Bucket, Found
 
-__all__ = ["House", "Known", "folder"]
+__all__ = ["BucketSweeper", "Known", "folder"]
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ ORPHANED_FOR = timedelta(days=1)
 AT_ONCE = 500  # tasks in one query
 
 
-class House:
+class BucketSweeper:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._ended: dict[str, float] = {}  # task id -> when to look again for objects of a late attempt

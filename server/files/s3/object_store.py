@@ -26,7 +26,7 @@ from server.files.orphans import Sweep
 from server.files.public_names import folder_of, named
 from server.files.publishing import MANIFEST, UnsafeFile, check_out, open_out, picture_of
 from server.files.s3.bucket import Bucket
-from server.files.s3.bucket_sweeper import House, Known, folder
+from server.files.s3.bucket_sweeper import BucketSweeper, Known, folder
 from server.files.workplace import LocalWorkplace, checked
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class S3Files:
         self._bucket = bucket
         self._disposition = disposition
         self._redirect = redirect
-        self._house = House(bucket)
+        self._house = BucketSweeper(bucket)
         self._shared: set[str] = set()  # tasks whose log grows on this machine
 
     async def prepare(
@@ -176,7 +176,7 @@ class S3Files:
     async def tidy_up(self, status: TaskStatus) -> None:
         """Delete files that the newest `status` does not name; with `needs_no_child`, also the work folder.
 
-        What cannot be deleted now is left to `House` and to the next sweep. Raises nothing.
+        What cannot be deleted now is left to `BucketSweeper` and to the next sweep. Raises nothing.
         """
         try:
             if not status.needs_no_child:
@@ -284,7 +284,7 @@ class S3Files:
                 raise UnsafeFile(f"{key} is of another worker") from None
 
     async def _give_up(self, task_id: str, attempt: int) -> None:
-        """Delete what was uploaded, within `END_WITHIN`; the rest is left to `House`."""
+        """Delete what was uploaded, within `END_WITHIN`; the rest is left to `BucketSweeper`."""
         with suppress(StorageAway, TimeoutError):
             async with asyncio.timeout(END_WITHIN):
                 await self._house.clear(task_id, attempt)

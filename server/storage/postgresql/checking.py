@@ -4,9 +4,8 @@ import os
 
 from psycopg import AsyncConnection
 
-from server.cluster.relay import POOLER
 from server.core.unusable import DatabaseUnusable
-from server.storage.postgresql.connection import PLACE, connected, explained
+from server.storage.postgresql.connection import PLACE, POOLER, connected, explained
 from server.storage.postgresql.migrations import released_scripts, verify
 
 HEARD_WITHIN = 2.0  # seconds in which a notification has to arrive

@@ -18,6 +18,7 @@ from server.core.errors import DatabaseAway, DatabaseBusy, DiskFull, StorageFail
 from server.core.unusable import DatabaseUnusable
 
 PLACE = "storage.database"
+POOLER = "leads through a pooler in transaction mode: use session mode or the server itself"
 CONNECT_WITHIN = 4.0  # seconds
 ANSWER_WITHIN = 5.0  # seconds that a statement may take before the database counts as away
 

@@ -157,8 +157,8 @@ async def _watched(clock: DatabaseClock, lists: Links) -> AsyncIterator[None]:
 
 
 class PostgresStore:
-    """See `server.core.ports.Store`. No task is kept in memory: what is changed through one node is read through
-    all others.
+    """See `server.core.ports.Store`. No task is kept in memory: what is changed through one node is read
+    through all others.
     """
 
     def __init__(

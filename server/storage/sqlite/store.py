@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from server.core.data_dir import DataDir
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
 from server.core.stored import known_stage
-from server.files.data_dir import DataDir
 from server.storage.cursor import Cursor
 from server.storage.rows import (
     FindShort,

@@ -1,0 +1,29 @@
+"""An asyncio task that runs for as long as a block."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+CANCEL_AGAIN = 0.5  # seconds before a task that goes on is cancelled once more
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run `work` for as long as the block lasts; log an error that ends it."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        while not task.done():
+            task.cancel()  # more than once: Python 3.11's `wait_for` may swallow a cancel
+            await asyncio.wait([task], timeout=CANCEL_AGAIN)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
