@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from server.core.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
 from server.core.events import Paused, Resumed, Retried, Started, Unfolded, apply
 from server.core.models import Entry, Stage, Task
-from server.core.ports import Filter
+from server.core.ports import Filter, Idempotency
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.group_commit import Change
@@ -378,6 +378,34 @@ async def test_a_commit_that_never_arrives_is_known_not_to_have_been_made(clean_
         with pytest.raises(DatabaseBusy):
             await there.save(started(task.status))
         assert (await there.get(task.status.task_id)).status == task.status
+
+
+UNKNOWN = (
+    "pg_xact_status((%s::text::bigint + 1000000)::text::xid8)",
+    "NULL FROM (SELECT %s::text) AS forgotten",
+)
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_of_a_commit_that_the_database_knows_nothing_of_the_idempotency_key_decides(
+    clean_database: str, monkeypatch: pytest.MonkeyPatch, unknown: str, arrives: bool
+) -> None:
+    """It is another database, which took over without the last commits; or it has forgotten the number."""
+    key = Idempotency("key", "request")
+    monkeypatch.setattr(writer, "_BECAME", f"SELECT {unknown}".encode())
+    async with proxied(clean_database) as proxy, open_at(proxy.url) as there, asyncio.timeout(20):
+        await there.ping()
+        setattr(proxy, "cut_after" if arrives else "cut_before", once(b"COMMIT"))
+        with pytest.raises(DatabaseAway) as caught:
+            await there.add(new_task(), key)
+        assert caught.value.perhaps_done
+        assert caught.value.headers["Retry-After"] == "5"
+        first = await there.known(key)
+        assert (first is not None) is arrives
+        again = await there.add(new_task(), key)
+        assert first in (None, again)
+    assert read(clean_database, "SELECT count(*) FROM tasks") == [(1,)]
 
 
 async def test_a_commit_that_was_made_counts_though_the_database_ends_its_connection_over_the_time(

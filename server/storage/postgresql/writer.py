@@ -97,11 +97,18 @@ class Writer(GroupWriter):
             raise AnswerLost(transaction) from error
 
     async def _ask_about(self, lost: AnswerLost) -> None:
-        """Return if it was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if nobody can tell."""
+        """Return if it was committed. Raises `DatabaseBusy` if not, `DatabaseAway` if nobody can tell.
+
+        A database that does not know the number may be another one, which took over without the last commits
+        of the first; or the number is so old that its outcome is forgotten. A client that gave an idempotency
+        key tries again, and the key decides.
+        """
         try:
             became = await self._link.do(partial(_became, lost.transaction))
-        except StoreUnavailable as error:
+        except (StoreUnavailable, psycopg.errors.InvalidParameterValue) as error:
             raise DatabaseAway(perhaps_done=True) from error
+        if became is None:
+            raise DatabaseAway(perhaps_done=True) from lost.__cause__
         if became != "committed":
             raise DatabaseBusy from lost.__cause__
 
