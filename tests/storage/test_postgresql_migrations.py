@@ -1,14 +1,21 @@
 """Opening a database on PostgreSQL: numbered scripts, two releases side by side, and what cannot be used."""
 
 import asyncio
+import itertools
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from server.core.unusable import DatabaseUnusable
+from server.storage.postgresql import migrations
 from server.storage.postgresql.connection import connected
 from server.storage.postgresql.migrations import Script, migrate, released_scripts, scripts_in
+from tests.cluster.breaking import proxied
 from tests.cluster.postgres import database
 
 FIRST = Script(1, "CREATE TABLE tasks (number int); -- of a server")
@@ -98,6 +105,147 @@ async def test_the_released_scripts_make_a_database_and_find_it_made(empty_datab
     for _ in range(2):
         assert await apply(empty_database, *released_scripts()) == released_scripts()[-1].number
     assert read(empty_database, "SELECT count(*) FROM tasks, procrastinate_jobs, sessions, nodes") == [(0,)]
+
+
+ADD_COLUMN = Script(3, "ALTER TABLE one ADD COLUMN b int;")
+ADD_INDEX = Script(3, "-- concurrently\nDROP INDEX CONCURRENTLY IF EXISTS ones;\n"
+                      "CREATE INDEX CONCURRENTLY ones ON one (a);\n")  # fmt: skip
+NEWEST_BEFORE = 10  # the newest script of the release before
+NOBODY_WAITS_LONGER = 3.0  # seconds, on a busy machine; see `migrations.LOCKED_WITHIN`
+
+
+@asynccontextmanager
+async def migrating(url: str, *scripts: Script) -> AsyncIterator["asyncio.Task[int]"]:
+    """Within the block, a migration waits for something or other."""
+    task = asyncio.create_task(apply(url, *scripts))
+    async with connected(url) as db, asyncio.timeout(20):
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database "
+        waits += "WHERE datname = current_database()) OR NOT granted AND locktype = 'virtualxid'"
+        while await (await db.execute(waits.encode())).fetchone() == (0,):
+            await asyncio.sleep(0.01)
+        yield task
+        await task
+
+
+async def test_a_migration_that_waits_for_a_lock_lets_all_others_pass_and_tries_again(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_AGAIN", 0.2)
+    await apply(empty_database, FIRST, ADD_ONE)
+    async with connected(empty_database) as long, connected(empty_database) as other, long.transaction():
+        await long.execute(b"SELECT a FROM one")  # it goes on reading
+        async with migrating(empty_database, FIRST, ADD_ONE, ADD_COLUMN) as task:
+            for _ in range(3):  # more often than one try would last
+                began = time.monotonic()
+                await other.execute(b"INSERT INTO one VALUES (2)")
+                assert time.monotonic() - began < NOBODY_WAITS_LONGER
+                await asyncio.sleep(migrations.LOCKED_WITHIN / 2)
+            assert not task.done()
+            await long.execute(b"COMMIT")
+            assert await task == 3
+
+
+async def test_a_lock_that_is_never_free_ends_the_start_in_one_line(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LOCKED_WITHIN": 0.05, "LOCK_AGAIN": 0.05, "GIVE_UP_AFTER": 0.3}.items():
+        monkeypatch.setattr(migrations, name, value)
+    await apply(empty_database, FIRST, ADD_ONE)
+    async with connected(empty_database) as long, long.transaction():
+        await long.execute(b"SELECT a FROM one")
+        with pytest.raises(
+            DatabaseUnusable, match=r"^storage.database could not be brought to schema 3, [^\n]*$"
+        ):
+            await apply(empty_database, FIRST, ADD_ONE, ADD_COLUMN)
+    assert read(empty_database, "SELECT version FROM schema") == [(2,)]
+
+
+async def test_while_an_index_is_built_others_write_and_other_nodes_wait_to_start(
+    empty_database: str,
+) -> None:
+    await apply(empty_database, FIRST, ADD_ONE)
+    async with connected(empty_database) as long, connected(empty_database) as other, long.transaction():
+        await long.execute(b"INSERT INTO one VALUES (2)")  # which the index waits for
+        async with migrating(empty_database, FIRST, ADD_ONE, ADD_INDEX) as task:
+            node = asyncio.create_task(apply(empty_database, FIRST, ADD_ONE, ADD_INDEX))
+            for _ in range(3):
+                began = time.monotonic()
+                await other.execute(b"INSERT INTO one VALUES (3)")
+                assert time.monotonic() - began < NOBODY_WAITS_LONGER
+                await asyncio.sleep(0.5)  # in which a deadlock would be noticed, after a second
+            assert not task.done()
+            await long.execute(b"COMMIT")
+            assert (await task, await node) == (3, 3)
+    assert read(empty_database, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
+
+
+async def killed(url: str, statement: int, *, is_sent: bool) -> bool:
+    """Whether a migration got as far as that statement: then its connection is lost, as with its node."""
+    async with proxied(url) as proxy:
+        left = statement
+
+        def counted(_: bytes) -> bool:
+            nonlocal left
+            left -= 1
+            return left == 0
+
+        setattr(proxy, "cut_after" if is_sent else "cut_before", counted)
+        try:
+            await apply(proxy.url, *released_scripts())
+        except (psycopg.OperationalError, DatabaseUnusable):
+            return True
+        return False
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_a_migration_can_be_killed_at_any_statement_and_goes_on_at_the_next_start(
+    empty_database: str, *, is_sent: bool
+) -> None:
+    """From one kill to the next it comes a statement further."""
+    kills = 1
+    while await killed(empty_database, kills, is_sent=is_sent):
+        kills += 1
+    assert kills > 15
+    await whole(empty_database)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_a_migration_of_the_release_before_can_be_killed_at_each_statement(
+    empty_database: str, *, is_sent: bool
+) -> None:
+    before = released_scripts()[:NEWEST_BEFORE]
+    for statement in itertools.count(1):
+        with psycopg.connect(empty_database, autocommit=True) as db:
+            db.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        await apply(empty_database, *before)
+        was_killed = await killed(empty_database, statement, is_sent=is_sent)
+        await whole(empty_database)
+        if not was_killed:
+            break
+    assert statement > 15
+
+
+async def whole(url: str) -> None:
+    """Bring the database to the newest schema, and compare it with one that was made at once."""
+    async with asyncio.timeout(20):
+        assert await apply(url, *released_scripts()) == released_scripts()[-1].number
+    assert read(url, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
+    named = re.compile(r"INDEX (?:CONCURRENTLY )?(tasks_\w+) ON")
+    wanted = {name for script in released_scripts() for name in named.findall(script.sql)} - {"tasks_waiting"}
+    found = read(url, "SELECT indexname FROM pg_indexes WHERE tablename = 'tasks'")
+    assert {name for (name,) in found} == wanted | {"tasks_pkey", "tasks_task_id_key"}
+
+
+def test_scripts_build_indexes_on_tables_of_others_concurrently() -> None:
+    """All nodes would wait for a transaction that builds one on a large table."""
+    for script in released_scripts()[NEWEST_BEFORE:]:  # of the first ten, no release knows another form
+        made = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", script.sql))
+        for index in re.findall(r"CREATE (?:UNIQUE )?INDEX [^;]*?;", script.sql):
+            [table] = re.findall(r" ON (\w+)", index)
+            assert table in made or (script.concurrent and "INDEX CONCURRENTLY" in index), index
+        for name in re.findall(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (\w+)", script.sql):
+            assert f"DROP INDEX CONCURRENTLY IF EXISTS {name};" in script.sql, "a kill may have left a part"
 
 
 GRAMS = [

@@ -1,5 +1,6 @@
 """Advisory locks, which all nodes share: each is a pair of numbers, the first of which is ours."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,10 +13,21 @@ SWEEP = 3  # one node at a time sweeps
 ADMIT = 4  # held while waiting tasks are given jobs
 
 
+TRY_AGAIN = 0.2  # seconds
+
+
 @asynccontextmanager
-async def locked(db: AsyncConnection, lock: int) -> AsyncIterator[None]:
-    """Hold `lock` for the session, over several transactions; a lost connection releases it as well."""
-    await db.execute("SELECT pg_advisory_lock(%s, %s)", (OURS, lock))
+async def locked_in_turn(db: AsyncConnection, lock: int) -> AsyncIterator[None]:
+    """Hold `lock` for the session, over several transactions; a lost connection releases it as well.
+
+    Whoever waits asks again and again: a statement that waits is a transaction, for whose end an index waits
+    that is built concurrently, by the one who holds the lock.
+    """
+    while True:
+        is_held = await db.execute("SELECT pg_try_advisory_lock(%s, %s)", (OURS, lock))
+        if await is_held.fetchone() == (True,):
+            break
+        await asyncio.sleep(TRY_AGAIN)
     try:
         yield
     finally:

@@ -1,26 +1,43 @@
 """Brings a database to this server's schema, one node at a time, and refuses one that it cannot work with.
 
 A script that was released is never edited; the next number is added. Each is applied in one transaction
-together with its number. Servers of two neighbouring releases work on one schema: a release only adds to it,
+together with its number, which waits for a lock no longer than `LOCKED_WITHIN` before it lets all others pass
+and tries again. Such a script must not build an index on a table that may be large: all nodes would wait.
+
+A script that says `-- concurrently` runs outside of a transaction, statement by statement, while other nodes
+work; its statements end with `;` at the end of a line. Its number is written last, and a kill may leave any
+part of it: so it must be possible to apply it again from its beginning.
+
+Servers of two neighbouring releases work on one schema: a release only adds to it,
 and the next one takes away what the release before still needed. A script that takes something away says
 `-- oldest server: <n>`: servers whose newest script has a lower number cannot work with the schema any more.
 """
 
+import asyncio
+import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 
 from psycopg import AsyncConnection, DatabaseError, ProgrammingError
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from server.core.unusable import DatabaseUnusable
-from server.storage.postgresql.advisory_locks import MIGRATE, locked
+from server.storage.postgresql.advisory_locks import MIGRATE, locked_in_turn
 from server.storage.postgresql.connection import PLACE, one_line
 
+log = logging.getLogger(__name__)
+
+LOCKED_WITHIN = 1.0  # seconds: all requests on a table wait behind a migration that waits for its lock
+LOCK_AGAIN = 2.0  # seconds between tries, in which they pass
+GIVE_UP_AFTER = 120.0  # seconds
 NOT_OURS = "belongs to another program: name an empty database"
 _SCRIPT = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 _OLDEST = re.compile(r"^-- oldest server: (?P<number>\d+)$", re.MULTILINE)
+_CONCURRENTLY = re.compile(r"^-- concurrently$", re.MULTILINE)
 _INCLUDE = re.compile(r"^-- include (?P<package>\w+)/(?P<path>\S+)$", re.MULTILINE)
 _TABLE = """
     CREATE TABLE IF NOT EXISTS schema (
@@ -38,6 +55,13 @@ _SET = """
 class Script:
     number: int
     sql: str
+
+    @property
+    def concurrent(self) -> list[str]:
+        """The statements of a script that runs outside of a transaction."""
+        if not _CONCURRENTLY.search(self.sql):
+            return []
+        return [each for each in re.split(r"(?<=;)$", self.sql, flags=re.MULTILINE) if ";" in each]
 
     @property
     def oldest_server(self) -> int:
@@ -58,7 +82,7 @@ def scripts_in(folder: Traversable) -> list[Script]:
 
 async def migrate(db: AsyncConnection, scripts: Sequence[Script]) -> int:
     """Apply the scripts that this database has not had; return its version. Raises `DatabaseUnusable`."""
-    async with locked(db, MIGRATE):
+    async with locked_in_turn(db, MIGRATE):
         version = await verify(db, newest=scripts[-1].number)
         for script in scripts:
             if script.number > version:
@@ -100,15 +124,33 @@ async def _recorded(db: AsyncConnection) -> tuple[int, int]:
 
 
 async def _apply(db: AsyncConnection, script: Script) -> None:
-    try:
-        async with db.transaction():
-            await db.execute("SET LOCAL client_min_messages = warning")
-            await db.execute(_TABLE)
+    if script.concurrent:
+        log.info("the database is brought to schema %s while other nodes work", script.number)
+    give_up, is_told = time.monotonic() + GIVE_UP_AFTER, False
+    while True:
+        try:
+            for statement in script.concurrent:
+                await db.execute(statement.encode())
+            return await _apply_at_once(db, script)
+        except DatabaseError as error:
+            is_locked = isinstance(error, LockNotAvailable | DeadlockDetected)
+            if not is_locked or time.monotonic() > give_up:
+                why = f"could not be brought to schema {script.number}, it is unchanged ({one_line(error)})"
+                raise DatabaseUnusable(PLACE, why) from error
+            if not is_told:
+                log.info("schema %s waits for other transactions: %s", script.number, one_line(error))
+            is_told = True
+        await asyncio.sleep(LOCK_AGAIN)
+
+
+async def _apply_at_once(db: AsyncConnection, script: Script) -> None:
+    async with db.transaction():
+        await db.execute("SET LOCAL client_min_messages = warning")
+        await db.execute(f"SET LOCAL lock_timeout = {LOCKED_WITHIN * 1000:.0f}".encode())
+        await db.execute(_TABLE)
+        if not script.concurrent:
             await db.execute(script.sql.encode())  # several statements: possible without values only
-            await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
-    except DatabaseError as error:
-        why = f"could not be brought to schema {script.number}, it is unchanged ({one_line(error)})"
-        raise DatabaseUnusable(PLACE, why) from error
+        await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
 
 
 def _whole(script: str) -> str:
