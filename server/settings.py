@@ -60,7 +60,7 @@ def _size(value: object) -> object:
 
 
 def _private_host(value: str) -> str:
-    """An address, a network or host:port; see `server.child.network.guard`."""
+    """An address, a network or host:port; see `server.core.addresses`."""
     host, bracket, port = value.rpartition(":")
     if value.count(":") == 1 or (bracket and host.startswith("[") and host.endswith("]")):
         if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536 or not host.strip("[]"):

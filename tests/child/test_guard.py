@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from server.child.network import guard
 from server.child.process import sandbox
+from server.core import addresses
+from server.core.addresses import Allowed, numeric, parse_allowed
 from tests.interpreters import run
 
 # Each leads to a loopback address, or would on some system.
@@ -243,7 +245,7 @@ def _has_ipv6() -> bool:
 def is_public(address: str) -> bool:
     """Whether a child may connect there; a text that is no numeric address never gets that far."""
     try:
-        return guard._is_public(guard._numeric(address))
+        return addresses.is_public(numeric(address))
     except ValueError:
         return False
 
@@ -412,7 +414,7 @@ async def test_what_looks_like_a_browser_goes_through_the_operators_proxy(canary
 
 
 def test_a_unix_socket_is_refused(tmp_path: Path) -> None:
-    checked = guard._Guard(guard.Allowed(), socket.getaddrinfo)
+    checked = guard._Guard(Allowed(), socket.getaddrinfo)
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(guard.AddressBlocked):
         checked.audit("socket.connect", (sock, str(tmp_path / "socket")))
 
@@ -425,12 +427,12 @@ def _answers(*addresses: str) -> Any:
 
 
 def test_of_mixed_answers_the_public_ones_are_used() -> None:
-    checked = guard._Guard(guard.Allowed(), _answers("127.0.0.1", "1.1.1.1", "10.0.0.1"))
+    checked = guard._Guard(Allowed(), _answers("127.0.0.1", "1.1.1.1", "10.0.0.1"))
     assert [entry[4] for entry in checked.getaddrinfo("rebinding.example", 80)] == [("1.1.1.1", 80)]
 
 
 def test_what_was_refused_is_remembered_but_not_for_ever() -> None:
-    checked = guard._Guard(guard.Allowed(), _answers("198.18.0.7"))
+    checked = guard._Guard(Allowed(), _answers("198.18.0.7"))
     for _ in range(100):
         with pytest.raises(guard.AddressBlocked, match=r"198\.18\.0\.7"):
             checked.getaddrinfo("fake-ip.example", 443)
@@ -457,8 +459,8 @@ def test_what_was_refused_is_remembered_but_not_for_ever() -> None:
     ],
 )
 def test_entries_open_exactly_what_they_name(entry: str, address: str, port: int, allowed: bool) -> None:
-    checked = guard._Guard(guard.parse_allowed([entry]), socket.getaddrinfo)
-    assert checked._permits(guard._numeric(address), port) is allowed
+    checked = guard._Guard(parse_allowed([entry]), socket.getaddrinfo)
+    assert checked._permits(numeric(address), port) is allowed
 
 
 @pytest.mark.parametrize(
@@ -466,7 +468,7 @@ def test_entries_open_exactly_what_they_name(entry: str, address: str, port: int
 )
 def test_an_entry_that_names_nothing_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=r"not|Address|appear"):
-        guard.parse_allowed([entry])
+        parse_allowed([entry])
 
 
 @pytest.mark.parametrize(
@@ -479,4 +481,4 @@ def test_an_entry_that_names_nothing_is_refused(entry: str) -> None:
     ],
 )
 def test_the_proxy_itself_is_allowed(proxy: str, endpoint: tuple[str, int]) -> None:
-    assert guard.parse_allowed([], proxy).names == {endpoint}
+    assert parse_allowed([], proxy).names == {endpoint}

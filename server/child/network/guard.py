@@ -14,53 +14,25 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from server.core.addresses import (
+    DEFAULT_PORTS,
+    FAKE_IP,
+    Address,
+    Allowed,
+    is_public,
+    numeric,
+    parse_allowed,
+    plain,
+)
 
 refused: list[str] = []
 """The last addresses that were refused, newest last: of some errors yt-dlp keeps only the text."""
 
-FAKE_IP: Final = IPv4Network("198.18.0.0/15")
-"""The range for benchmarks (RFC 2544); proxy programs in fake-IP mode resolve every name to one of these."""
-
 _KEPT: Final = 20
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_SOCKS_PORT: Final = 1080
-_V4_MAPPED: Final = IPv6Network("::ffff:0:0/96")
-_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
-
-# IANA's registries of special addresses (RFC 6890), without the few entries that are public.
-_SPECIAL: Final[tuple[Network, ...]] = tuple(
-    map(
-        ip_network,
-        (
-            "0.0.0.0/8",  # this host
-            "10.0.0.0/8",
-            "100.64.0.0/10",  # carrier-grade NAT
-            "127.0.0.0/8",
-            "169.254.0.0/16",  # link-local; also the metadata services of clouds
-            "172.16.0.0/12",
-            "192.0.0.0/24",  # protocol assignments
-            "192.0.2.0/24",  # documentation
-            "192.88.99.0/24",  # 6to4 relays
-            "192.168.0.0/16",
-            str(FAKE_IP),
-            "198.51.100.0/24",  # documentation
-            "203.0.113.0/24",  # documentation
-            "224.0.0.0/4",  # multicast
-            "240.0.0.0/4",  # reserved, and broadcast
-            "2001::/23",  # protocol assignments, Teredo among them
-            "2001:db8::/32",  # documentation
-            "2002::/16",  # 6to4 carries any IPv4 address
-            "3fff::/20",  # documentation
-        ),
-    )
-)
 
 
 class AddressBlocked(PermissionError):
@@ -75,37 +47,9 @@ class AddressBlocked(PermissionError):
 
 def is_fake_ip(address: str) -> bool:
     try:
-        return _numeric(address) in FAKE_IP
+        return numeric(address) in FAKE_IP
     except ValueError:
         return False
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What the operator has allowed; a host in `names` at its port, whichever address it resolves to."""
-
-    networks: tuple[Network, ...] = ()
-    endpoints: frozenset[tuple[Address, int]] = frozenset()
-    names: frozenset[tuple[str, int]] = frozenset()
-
-    def permits(self, address: Address, port: int) -> bool:
-        return (address, port) in self.endpoints or any(address in network for network in self.networks)
-
-
-def parse_allowed(entries: Sequence[str], proxy: str | None = None) -> Allowed:
-    """Read addresses, networks (`10.0.0.0/8`) and `host:port`; raises `ValueError` on anything else.
-
-    The endpoint of `proxy`, a URL, is allowed too.
-    """
-    networks, endpoints, names = [], set(), set()
-    for host, port in [*map(_entry, entries), *_endpoint_of(proxy)]:
-        if port is None:
-            networks.append(_network(host))
-        elif _is_numeric(host):
-            endpoints.add((_numeric(host), port))
-        else:
-            names.add((_plain(host), port))
-    return Allowed(tuple(networks), frozenset(endpoints), frozenset(names))
 
 
 @contextmanager
@@ -172,7 +116,7 @@ class _Guard:
         """Raise `AddressBlocked` unless `host` is an allowed address: the C library would resolve a name."""
         text = host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
         try:
-            address = _numeric(text)
+            address = numeric(text)
         except ValueError:
             raise AddressBlocked(text) from None
         if not self._permits(address, port):
@@ -184,22 +128,22 @@ class _Guard:
         Raises `AddressBlocked` if nothing is left.
         """
         found = self._getaddrinfo(host, port, *args, **kwargs)
-        by_name = _plain(host) if isinstance(host, str) else ""
+        by_name = plain(host) if isinstance(host, str) else ""
         for *_, (address, number, *_) in found:
             for each in self._all_open():
-                each.learn(by_name, _numeric(address), number)
-        good = [entry for entry in found if self._permits(_numeric(entry[4][0]), entry[4][1])]
+                each.learn(by_name, numeric(address), number)
+        good = [entry for entry in found if self._permits(numeric(entry[4][0]), entry[4][1])]
         if found and not good:
             raise AddressBlocked(found[0][4][0])
         return good
 
     def check_literal(self, host: str | None, port: int) -> None:
         """Check the host of a URL as far as is possible without resolving it. Raises `AddressBlocked`."""
-        name = _plain((host or "").strip("[]"))
+        name = plain((host or "").strip("[]"))
         if not name or self._open.has(name, port):
             return
         try:
-            address: Address = _numeric(name) if ":" in name else IPv4Address(socket.inet_aton(name))
+            address: Address = numeric(name) if ":" in name else IPv4Address(socket.inet_aton(name))
         except (OSError, ValueError):
             if name == "localhost" or name.endswith(".localhost"):
                 raise AddressBlocked(name) from None
@@ -207,60 +151,10 @@ class _Guard:
             self.check(str(address), port)
 
     def _permits(self, address: Address, port: int) -> bool:
-        return _is_public(address) or any(each.permits(address, port) for each in self._all_open())
+        return is_public(address) or any(each.permits(address, port) for each in self._all_open())
 
     def _all_open(self) -> list[_Open]:
         return [self._open, _aside.open] if hasattr(_aside, "open") else [self._open]
-
-
-def _is_public(address: Address) -> bool:
-    if address.version == 6 and address not in _GLOBAL_UNICAST:
-        return False
-    return not any(address in network for network in _SPECIAL)
-
-
-def _numeric(text: str) -> Address:
-    """Parse an address, an IPv4-mapped IPv6 address as IPv4. Raises `ValueError`."""
-    address = ip_address(text.partition("%")[0])
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
-
-
-def _is_numeric(text: str) -> bool:
-    try:
-        return bool(_numeric(text))
-    except ValueError:
-        return False
-
-
-def _network(text: str) -> Network:
-    network = ip_network(text, strict=False)
-    if isinstance(network, IPv6Network) and network.subnet_of(_V4_MAPPED):
-        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
-    return network
-
-
-def _plain(name: str) -> str:
-    return name.lower().removesuffix(".")
-
-
-def _entry(text: str) -> tuple[str, int | None]:
-    """Host and port; the port is None if there is none. IPv6 addresses have a port only after brackets.
-
-    Raises `ValueError`.
-    """
-    host, _, port = text.rpartition(":")
-    if text.count(":") == 1 or host.endswith("]"):
-        if not (host and port.isdecimal() and int(port) < 65536):
-            raise ValueError(f"{text!r} is not an address, a network or host:port")
-        return host.strip("[]"), int(port)
-    return text, None
-
-
-def _endpoint_of(proxy: str | None) -> list[tuple[str, int]]:
-    if not proxy:
-        return []
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return [(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT))]
 
 
 def _leave_out_curl() -> None:
@@ -279,10 +173,10 @@ def _judge_what_the_proxy_is_asked_for(guard: _Guard) -> None:
 
     def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:
         parts = urlsplit(url)
-        guard.check_literal(parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0))
+        guard.check_literal(parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
 
     def tunnel(_self: Any, host: str, port: int | None = None, *_: Any, **__: Any) -> None:
-        guard.check_literal(host, port or _DEFAULT_PORTS["https"])
+        guard.check_literal(host, port or DEFAULT_PORTS["https"])
 
     def socks(self: Any, _connect: Any, address: tuple[str, int]) -> None:
         if self._proxy:
