@@ -17,6 +17,7 @@ from tests.bench.downloads import downloads
 from tests.bench.fanout import fanout, feed
 from tests.bench.figures import Figure, save, table
 from tests.bench.idle import coming_and_going, idle
+from tests.bench.journeys import journeys
 from tests.bench.lab import Lab, open_lab
 from tests.bench.lists import lists
 from tests.bench.long_runs import long_run
@@ -29,7 +30,7 @@ from tests.bench.submits import submits
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
     polling, fanout, feed, downloads, submits, lists, million, idle, coming_and_going, serving, crawling,
-    long_run, batch, together, clip, corpus, page, page_memory, *CLUSTER,
+    long_run, batch, together, clip, corpus, page, page_memory, journeys, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
 GROUPS = {"cluster": [each.__name__ for each in CLUSTER]}

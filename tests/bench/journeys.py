@@ -1,0 +1,126 @@
+"""How many modules and functions one behaviour passes through, and how many functions have one caller only.
+
+Counted at run time: a function is a `def` below `server/` that was entered at least once, whatever it is called
+with. Short journeys are read quickly; nothing here is about speed.
+"""
+
+import ast
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from server.api import keys
+from server.core.events import DownloadStarted, Started
+from server.tasks import children
+from tests.bench.entered import SERVER, Entered
+from tests.bench.figures import Figure
+from tests.bench.lab import Lab
+from tests.bench.traced import NOTES
+from tests.inside import Inside, inside
+
+PROGRAM = Path(__file__).with_name("traced.py")
+
+
+async def journeys(lab: Lab) -> list[Figure]:
+    folder = lab.new_folder("journeys")
+    notes = folder / "child"
+    environment = children._environment() | {NOTES: str(notes)}
+    with (
+        patch.object(children, "PROGRAM", PROGRAM),
+        patch.object(children, "_environment", lambda: environment),
+    ):
+        async with inside(folder) as service:
+            film = f"{lab.site.url}/1mb.mp4"
+            await _downloaded(service, film)  # what is done once only is not counted
+            submit = await _submit(service)
+            status = await _status(service)
+            with _entered() as server:
+                await _downloaded(service, film)
+    child = notes.read_text("utf-8").splitlines()
+    return [
+        *_figures("request to 202", submit, modules=14, functions=55),
+        *_figures("status to a socket", status, modules=12, functions=48),
+        *_figures("a plain MP4", {*server, *child}, modules=55, functions=300),
+        Figure("private functions with one caller", _share_of_one_caller(), "%", at_most=15),
+    ]
+
+
+def _figures(journey: str, entered: set[str], *, modules: int, functions: int) -> list[Figure]:
+    files = {each.partition(":")[0] for each in entered}
+    return [
+        Figure(f"{journey}: modules", len(files), "", at_most=modules),
+        Figure(f"{journey}: functions", len(entered), "", at_most=functions),
+    ]
+
+
+@contextmanager
+def _entered() -> Iterator[set[str]]:
+    found: set[str] = set()
+    noting = Entered(found.add)
+    noting.begin()
+    try:
+        yield found
+    finally:
+        noting.end()
+
+
+async def _submit(service: Inside) -> set[str]:
+    """From the request's first byte to the first byte of the 202."""
+    return await _until_written(b"HTTP/1.1 202", service.submit(auto_start=True))
+
+
+async def _status(service: Inside) -> set[str]:
+    """From the event to the text message on a socket."""
+    task_id = await service.submit()
+    recorder = service.app[keys.TASKS]._recorder
+    await service.app[keys.TASKS].resume(task_id)
+    async with service.client.ws_connect(f"/ws/{task_id}") as socket:
+        await socket.receive()
+        await recorder.record(task_id, Started(), attempt=0)
+        await socket.receive()
+        return await _until_written(b"\x81", recorder.record(task_id, DownloadStarted(), attempt=1))
+
+
+async def _until_written(beginning: bytes, work: Coroutine[Any, Any, object]) -> set[str]:
+    found: set[str] = set()
+
+    def written(data: bytes) -> None:
+        if data.startswith(beginning):
+            noting.end()
+
+    noting = Entered(found.add, written)
+    noting.begin()
+    try:
+        await work
+        await asyncio.sleep(0.1)
+    finally:
+        noting.end()
+    return found
+
+
+async def _downloaded(service: Inside, url: str) -> None:
+    task_id = await service.submit(url=url, outputs=["video"], auto_start=True)
+    async with asyncio.timeout(30):
+        while not (status := await service.app[keys.TASKS].status(task_id)).stage.is_final:
+            await asyncio.sleep(0.01)
+    assert status.stage == "completed", status
+    await asyncio.sleep(0.5)
+
+
+def _share_of_one_caller() -> float:
+    """Of all functions, per cent whose name begins with `_` and stands in one more place of its module."""
+    functions = once = 0
+    for path in sorted(Path(SERVER).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        names = Counter(re.findall(r"\w+", text))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions += 1
+                private = node.name.startswith("_") and not node.name.endswith("__")
+                once += private and names[node.name] == 2
+    return 100 * once / functions

@@ -1,0 +1,39 @@
+"""The fork server, whose children note each function of ours that they enter: see `tests.bench.journeys`.
+
+A child is in a sandbox and closes what it inherits, so it notes them in memory that it shares with the fork server,
+which writes them to the file that the environment names.
+"""
+
+import mmap
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))
+
+from server.child import forkserver
+from tests.bench.entered import Entered
+
+NOTES = "ENTERED"
+_shared = mmap.mmap(-1, 1 << 20)
+_send = forkserver.ForkServer._send
+
+
+def _note() -> None:
+    entered = Entered(lambda function: _shared.write(f"{function}\n".encode()))
+    entered.begin()
+
+
+def _sending(self: forkserver.ForkServer, event: str, **fields: Any) -> None:
+    if event == "exit":
+        Path(os.environ[NOTES]).write_bytes(_shared[: _shared.find(b"\0")])
+    _send(self, event, **fields)
+
+
+forkserver.ForkServer._send = _sending  # type: ignore[method-assign]
+os.register_at_fork(after_in_child=_note)
+
+if __name__ == "__main__":
+    forkserver.main()
