@@ -1,4 +1,4 @@
-"""Which addresses are public, and which private ones the operator has allowed: for children, and for webhooks."""
+"""Which addresses are public, and which private ones are allowed: for children, and for webhooks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
