@@ -1,7 +1,7 @@
 """How many modules and functions one behaviour passes through, and how many functions have one caller only.
 
-Counted at run time: a function is a `def` below `server/` that was entered at least once, whatever it is called
-with. Short journeys are read quickly; nothing here is about speed.
+Counted at run time: a function is a `def` below `server/` that was entered at least once. Short
+journeys are read quickly; nothing here is about speed.
 """
 
 import ast

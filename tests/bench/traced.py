@@ -1,7 +1,7 @@
 """The fork server, whose children note each function of ours that they enter: see `tests.bench.journeys`.
 
-A child is in a sandbox and closes what it inherits, so it notes them in memory that it shares with the fork server,
-which writes them to the file that the environment names.
+A child is in a sandbox and closes what it inherits, so it notes them in memory that it shares with the fork
+server, which writes them to the file that the environment names.
 """
 
 import mmap
@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import forkserver
 from tests.bench.entered import Entered
