@@ -4,6 +4,8 @@ aiohttp's `FileResponse` follows symlinks, does not know `If-Range` with an ETag
 ranges with 416; so this module evaluates the conditions and has the kernel send the file (sendfile).
 
 A name is never reused for other bytes, so the name is the ETag.
+
+Decisions: docs/decisions/files.md
 """
 
 import re

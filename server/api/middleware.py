@@ -1,4 +1,7 @@
-"""Wraps every handler: admission before it, errors as problem details (RFC 9457) after it."""
+"""Wraps every handler: admission before it, errors as problem details (RFC 9457) after it.
+
+Decisions: docs/decisions/http.md
+"""
 
 import logging
 import secrets

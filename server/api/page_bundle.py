@@ -3,6 +3,8 @@
 There is no bundler. All modules follow the same rules: they import names from files in the same folder,
 without cycles, and export only declarations. So each module becomes the body of a function that returns its
 exports. Modules that break these rules raise `NotJoinable`.
+
+Decisions: docs/decisions/page.md
 """
 
 import re

@@ -2,6 +2,8 @@
 
 Parsing 4 MiB at once can take a second, if they are full of brackets, and no thread can do it beside the
 loop, since it holds Python's interpreter all that time.
+
+Decisions: docs/decisions/http.md
 """
 
 import json

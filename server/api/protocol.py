@@ -3,6 +3,8 @@
 aiohttp answers a request that its parser refuses with a text of its own, without asking the application. Here
 such a request reaches the catch-all route with its `REFUSAL`, which `admission` raises: so it counts for the
 rate limit, and its answer is a problem with the headers of every response.
+
+Decisions: docs/decisions/http.md
 """
 
 import re

@@ -1,4 +1,7 @@
-"""A route together with its OpenAPI description, so that neither is written without the other."""
+"""A route together with its OpenAPI description, so that neither is written without the other.
+
+Decisions: docs/decisions/http.md
+"""
 
 import re
 from collections.abc import Mapping

@@ -2,6 +2,8 @@
 
 The response has no length and follows the growing file to its end. If the download does not complete, the
 connection is cut, so that no client takes a part for the whole. A completed task's finished file is sent.
+
+Decisions: docs/decisions/files.md
 """
 
 import asyncio

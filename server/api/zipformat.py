@@ -2,6 +2,8 @@
 
 The lengths of all records follow from the entries' names and sizes, and from whether a CRC-32 is known
 beforehand: if not, a data descriptor follows the entry's bytes. Numbers too large for their field use Zip64.
+
+Decisions: docs/decisions/files.md
 """
 
 import struct

@@ -2,6 +2,8 @@
 
 The source is only read. The target database is checked first and written last, in one transaction: no task
 is there before its files are, and an interrupted copy can be repeated.
+
+Decisions: docs/decisions/storage.md
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The wiring of a node: opens its parts in order, and closes them in the reverse order."""
+"""The wiring of a node: opens its parts in order, and closes them in the reverse order.
+
+Decisions: docs/decisions/cluster.md
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""One download from the link to the finished files: extract, fetch, put together, flush."""
+"""One download from the link to the finished files: extract, fetch, put together, flush.
+
+Decisions: docs/decisions/films.md
+"""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -8,6 +8,8 @@ The engine runs jobs of equal priority in the order in which they were made. So 
 older one of the same priority, for which there is room, lacks one. Nodes admit one after the other: each
 holds the lock `ADMIT` to the end of its transaction. Lock order, against deadlocks: rows and the writer's
 `ADD` first, then `ADMIT`; whoever holds `ADMIT` waits for nothing more.
+
+Decisions: docs/decisions/queue.md
 """
 
 from collections.abc import Collection, Sequence

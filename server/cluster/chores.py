@@ -4,6 +4,8 @@ Each worker node offers the job of a period to the engine, which accepts the fir
 No chore is done twice at a time. One whose node has died is done again, once the sweeper has found the dead
 node's job. Chores have an engine's worker of their own, so that neither downloads that last for hours nor a
 full disk hold them up.
+
+Decisions: docs/decisions/cluster.md
 """
 
 import asyncio

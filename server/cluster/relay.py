@@ -6,6 +6,8 @@ over, and whoever watches all tasks is sent away to list them anew: the row of a
 gap may be gone. An announcement of a task that nobody watches here, or of a revision that was read already,
 needs no query. The other tasks are read by one query at a time, for all that was announced during the query
 before.
+
+Decisions: docs/decisions/cluster.md
 """
 
 import asyncio

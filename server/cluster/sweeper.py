@@ -5,6 +5,8 @@ gets a new one: the engine ends jobs by their number alone, so what a worker tha
 the old job changes nothing. After an outage of the database every heartbeat is old, so no worker is judged
 before the database has been there for a while. A takeover holds the turn of its task: a task on which an
 action is under way is left to that action.
+
+Decisions: docs/decisions/cluster.md
 """
 
 import asyncio

@@ -6,6 +6,8 @@ takes over a corrected system clock at its next start.
 
 `wall`: the system clock as it is. It is asked again and again where people, or a source, name a moment: for
 `start_at`, `rate_windows` and the announced beginning of a broadcast.
+
+Decisions: docs/decisions/clocks.md
 """
 
 import time

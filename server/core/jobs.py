@@ -2,6 +2,8 @@
 
 Plain dataclasses, because children import no pydantic. `server.tasks.job_builder` makes them. Both sides must
 agree on every field: a child refuses a job with an unknown or a missing field instead of guessing.
+
+Decisions: docs/decisions/children.md
 """
 
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ class Frozen(BaseModel):
 class Stored(Frozen):
     """A value that is stored, where a server of the next release may have written fields unknown here.
 
-    Unknown fields are kept when the value is changed and stored again (docs/decisions/0014).
+    Unknown fields are kept when the value is changed and stored again (docs/decisions/storage.md).
     """
 
     model_config = ConfigDict(extra="allow")

@@ -2,7 +2,7 @@
 
 Unknown fields of a status are ignored and kept when it is written again (see `server.core.models.Stored`). An
 unknown value of a known field is not interpreted: the task is shown, and no attempt is made
-(docs/decisions/0014).
+(docs/decisions/storage.md).
 """
 
 from pydantic import ValidationError

@@ -5,6 +5,8 @@ files/<task_id>/       what is published of the task:
   thumbnail-<hash>.jpg
 
 Entries of `files/` with other names are not Clipwire's, and are left alone.
+
+Decisions: docs/decisions/files.md
 """
 
 import asyncio

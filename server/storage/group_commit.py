@@ -3,6 +3,8 @@
 A commit waits for the disk, so a hundred changes in one commit cost little more than one change. `submit`
 returns after the commit: what it returned is on disk. Changes that are submitted together (a bundle) are
 committed in one transaction: all of them are on disk, or none.
+
+Decisions: docs/decisions/storage.md
 """
 
 import asyncio

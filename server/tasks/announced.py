@@ -2,6 +2,8 @@
 
 The announced time may change, and clocks may be wrong. So the next look comes after a fraction of the time
 that is left, `LONGEST` at most, and each look goes by what is announced then.
+
+Decisions: docs/decisions/broadcasts.md
 """
 
 from datetime import UTC, datetime

@@ -3,6 +3,8 @@
 The protocol is JSON: packets on the control socket, lines on each child's channel (see
 `docs/architecture.md`). The server itself never imports yt-dlp, and a child inherits nothing of it:
 the fork server is a fresh program with a scrubbed environment and two descriptors of its own.
+
+Decisions: docs/decisions/children.md
 """
 
 import asyncio

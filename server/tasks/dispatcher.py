@@ -1,4 +1,7 @@
-"""One machine: downloads run as asyncio tasks of the server process."""
+"""One machine: downloads run as asyncio tasks of the server process.
+
+Decisions: docs/decisions/queue.md
+"""
 
 import asyncio
 import logging

@@ -2,6 +2,8 @@
 
 A window applies whenever local time shows one of its minutes. So a window in the hour that is skipped when
 daylight saving time begins is skipped on that day, and one in the hour that is repeated applies twice.
+
+Decisions: docs/decisions/clocks.md
 """
 
 from collections.abc import Callable

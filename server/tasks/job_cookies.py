@@ -1,4 +1,7 @@
-"""Chooses the stored cookies for a job, and stores those that the job gives back."""
+"""Chooses the stored cookies for a job, and stores those that the job gives back.
+
+Decisions: docs/decisions/network.md
+"""
 
 import logging
 from collections.abc import Mapping

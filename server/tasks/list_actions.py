@@ -1,5 +1,7 @@
 """A client's action on a list applies to its entries, too, in one transaction: if the server is killed
 meanwhile, all of it is done or nothing.
+
+Decisions: docs/decisions/playlists.md
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Tells whether a source sends next to nothing: such a download would hold a place for years."""
+"""Tells whether a source sends next to nothing: such a download would hold a place for years.
+
+Decisions: docs/decisions/retries.md
+"""
 
 from typing import Final
 

@@ -3,6 +3,8 @@
 Three cases are told apart. A source that is out of reach is waited for, once a byte of it has come. A source
 that answers with a refusal is retried `downloads.retries` times. A link that has expired is extracted anew.
 Each new byte resets the counters: only faults in a row count.
+
+Decisions: docs/decisions/retries.md
 """
 
 from typing import Final

@@ -2,6 +2,8 @@
 
 A compromised child could report a wrong order, and YouTube would refuse later jobs. So an order is taken only
 from jobs for a link of YouTube's, only if it is plausible, and the first one is kept for a day.
+
+Decisions: docs/decisions/children.md
 """
 
 import re

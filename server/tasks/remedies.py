@@ -2,6 +2,8 @@
 
 What only the operator can do (a proxy, a newer yt-dlp, disk space) is a hint and no remedy. A remedy is
 offered while it can change something: `lower_quality` is not, once the lowest quality was asked for.
+
+Decisions: docs/decisions/retries.md
 """
 
 from collections.abc import Callable, Mapping

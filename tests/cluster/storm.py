@@ -2,6 +2,8 @@
 
 `test_cluster_kills` runs it for as long as CI can wait, `bench.kills --cluster` for as long as one likes.
 The kinds of faults and their order follow from a seed; their timing depends on the machine.
+
+Decisions: docs/decisions/testing.md
 """
 
 import asyncio

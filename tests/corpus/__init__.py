@@ -6,4 +6,6 @@ programs with the same wishes, `verdict` compares what came of it: what is in th
 
 The wishes are `bv*+ba/b`, the first entry of a list and `--compat-options no-certifi` there, and `video` and
 `audio`, `any` and `best` here.
+
+Decisions: docs/decisions/testing.md
 """

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from server.__main__ import USAGE
 from server.app import ROUTES
 from server.core import errors
-from server.core.models import ProcessRequest
+from server.core.models import ProcessRequest, VideoInfo
 from server.locales import LANGUAGES
 from server.settings import Settings
 from tests.core.test_codes import BETTER_HINTS
@@ -58,6 +58,11 @@ def test_every_field_of_a_request_is_described() -> None:
     assert [name for name in ProcessRequest.model_fields if f"| `{name}`" not in API] == []
 
 
+def test_every_field_of_video_info_is_described() -> None:
+    [row] = [line for line in API.splitlines() if line.startswith("| `video_info`")]
+    assert set(VideoInfo.model_fields) <= set(re.findall(r"`(\w+)`", row))
+
+
 def choices(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
     """All words that a field may have as its value, or in its list."""
     yield from (word for word in schema.get("enum", ()) if word is not None)
@@ -84,6 +89,28 @@ def test_every_command_is_described(command: str) -> None:
         path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
     )
     assert f"python -m server{command}" in everything
+
+
+DECISIONS = {path.name: path for path in (ROOT / "docs" / "decisions").iterdir()}
+
+
+def test_every_page_of_decisions_is_named_by_a_module_that_it_explains() -> None:
+    modules = [*ROOT.glob("server/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("static/js/*.js")]
+    named = set()
+    for path in modules:
+        named.update(re.findall(r"docs/decisions/([\w.-]+\.md)", path.read_text(encoding="utf-8")))
+    assert named == set(DECISIONS)
+
+
+def test_decisions_are_a_few_pages_by_topic() -> None:
+    """Each added page makes the right one harder to find: a decision is a section of the page of its topic."""
+    assert len(DECISIONS) <= 20
+    assert [name for name in DECISIONS if not re.fullmatch(r"[a-z-]+\.md", name)] == []
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_a_page_of_decisions_says_what_was_not_taken(name: str) -> None:
+    assert "**Not taken:**" in DECISIONS[name].read_text(encoding="utf-8")
 
 
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))

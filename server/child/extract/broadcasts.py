@@ -1,6 +1,8 @@
 """Whether a page leads to a live broadcast: many extractors do not check, and yt-dlp takes what is there.
 
 An HLS playlist of a broadcast has no end (RFC 8216, 4.3.3.4), and grows. A DASH manifest says so itself.
+
+Decisions: docs/decisions/broadcasts.md
 """
 
 import re

@@ -2,6 +2,8 @@
 
 An entry is identified by a link of its own, or else by its place in the page of the list: extractors give
 films without a page, and links that they alone understand.
+
+Decisions: docs/decisions/playlists.md
 """
 
 from collections.abc import Iterator, Mapping

@@ -3,6 +3,8 @@
 The service gets the first four of the 64 hex digits of a hash of the film's id, and answers for all films
 whose hash begins so. Its response is not trusted: malformed parts of it are ignored, and without a response
 nothing is cut.
+
+Decisions: docs/decisions/subtitles-tags-clips.md
 """
 
 import hashlib

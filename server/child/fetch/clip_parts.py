@@ -3,6 +3,8 @@
 Of HLS and DASH it fetches the segments that overlap the clip; of MP4 and Matroska, if the source supports
 range requests, the bytes around the clip; of everything else the whole stream. After an interruption byte
 ranges are fetched again from the start; segments and whole streams are resumed.
+
+Decisions: docs/decisions/subtitles-tags-clips.md
 """
 
 from collections.abc import Callable, Mapping

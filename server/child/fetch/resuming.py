@@ -9,6 +9,8 @@ last bytes of the partial file are requested again and compared. An empty respon
 says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
 
 Each test of `tests/child/test_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
+
+Decisions: docs/decisions/films.md
 """
 
 import copy

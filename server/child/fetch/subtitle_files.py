@@ -1,6 +1,8 @@
 """The subtitles of one film, from what its page offers to files in a format that players read.
 
 They lie in a folder of the job's directory, whether they are to be published, embedded or both.
+
+Decisions: docs/decisions/subtitles-tags-clips.md
 """
 
 import math

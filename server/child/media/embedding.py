@@ -2,6 +2,8 @@
 
 It is done as by yt-dlp's postprocessors, but in the one run of ffmpeg that makes the file, and the file keeps
 its own subtitles.
+
+Decisions: docs/decisions/subtitles-tags-clips.md
 """
 
 import re

@@ -2,6 +2,8 @@
 
 The output time is not enough. In its second pass over an MP4 (`+faststart`) ffmpeg reports nothing for as
 long as the disk takes, and an ffmpeg that hangs may report the same time for ever.
+
+Decisions: docs/decisions/retries.md
 """
 
 import os

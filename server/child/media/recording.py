@@ -7,6 +7,8 @@ missing, and between two pieces a segment may come twice.
 ffmpeg goes on with the newest segment of a broadcast, but begins with the first of one that has ended. So a
 further piece is in doubt, and does not count, until the broadcast is known to go on. If it has ended instead,
 either that piece is kept or the earlier ones. One rename decides, since a kill may come at any moment.
+
+Decisions: docs/decisions/broadcasts.md
 """
 
 import subprocess

@@ -1,4 +1,7 @@
-"""Running ffmpeg through yt-dlp's own `Popen`, which `media.ffmpeg` has replaced by a guarded one."""
+"""Running ffmpeg through yt-dlp's own `Popen`, which `media.ffmpeg` has replaced by a guarded one.
+
+Decisions: docs/decisions/children.md
+"""
 
 import re
 import subprocess

@@ -1,6 +1,8 @@
 """Requests that impersonate a browser, down to the TLS handshake, by yt-dlp's handler for curl_cffi.
 
 The handler is loaded when it is first needed: loading curl_cffi takes up to 0.2 s and 7 MB.
+
+Decisions: docs/decisions/network.md
 """
 
 import importlib

@@ -4,6 +4,8 @@ The check is an audit hook, which can't be removed and sees the numeric address 
 sockets, whoever makes it, after redirects and name resolution. The programs that a child starts are kept
 off the network by other means (`server.child.media.ffmpeg`), as is libcurl, which connects without Python's
 sockets (`server.child.network.impersonation`).
+
+Decisions: docs/decisions/network.md
 """
 
 import errno

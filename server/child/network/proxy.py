@@ -6,6 +6,8 @@ through the proxy. It listens on loopback and requires a token that only this jo
 
 HTTPS goes through a tunnel (CONNECT). Plain HTTP goes on as a request: to its host, or to the operator's HTTP
 proxy as yt-dlp sends it there, because many proxies, such as Squid as it is shipped, tunnel to port 443 only.
+
+Decisions: docs/decisions/network.md
 """
 
 import base64

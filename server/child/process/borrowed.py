@@ -3,6 +3,8 @@
 yt-dlp is updated by itself, every few weeks. So before anything of it is replaced, each name in `TABLE` is
 looked up: whether it exists, and has the parameters given there. A part with a name that does not fit is
 left as yt-dlp has it, where that is safe; else no job is begun. `/readyz` and `check` report both.
+
+Decisions: docs/decisions/children.md
 """
 
 import ast

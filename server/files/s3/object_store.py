@@ -6,6 +6,8 @@ logs/<task_id>                a copy of the task's log, some seconds old
 
 The attempt in a key keeps two workers from ever writing the same key. Readers take keys from rows only: an
 object that no row names is waste, and is deleted.
+
+Decisions: docs/decisions/files.md
 """
 
 import asyncio
