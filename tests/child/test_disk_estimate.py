@@ -3,12 +3,13 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from server.child.fetch import disk_estimate
 from server.child.fetch.disk_estimate import STEPS, Film
+from server.core.models import ProcessRequest
 from tests.child.test_sponsors import FILM as VIDEO_ID
 from tests.child.test_sponsors import giving, segment, service
 from tests.clips import SECONDS
@@ -92,6 +93,13 @@ def test_each_step_that_writes_another_copy_counts(
     found = {name: round(step(film)) for name, step in STEPS.items()}
     assert {name: size for name, size in found.items() if size} == {**_fetched(sections), **expected}
     assert disk_estimate.in_all(film) == sum(found.values())
+
+
+@pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))
+def test_every_audio_format_that_can_be_asked_for_has_a_rate(wanted: str) -> None:
+    """Without one, sound that is encoded would be taken for as large as the source's: here, of 800 bytes."""
+    film = Film(wished(outputs=["audio"], audio_format=wanted), [[PICTURE, SOUND | {"ext": "ac3"}]], 1000)
+    assert (STEPS["audio"](film) > 1_000_000) == (wanted != "best")
 
 
 def _fetched(sections: Any) -> dict[str, int]:

@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from server.child.media import parts
 from server.child.media.embedding import Embedded, Extras
 from server.child.media.making import Plan, carry_out
-from server.child.media.outputs import plan
+from server.child.media.outputs import TYPES, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
 from server.child.process.job_failed import JobFailed
+from server.core.models import ProcessRequest
 from tests.jobs import wished
 
 FOLDER = Path("/out")
@@ -103,6 +104,15 @@ def test_sound_is_copied_where_it_fits(
     result = plan(wished(outputs=["audio"], **wishes), given)
     assert result.files == {"audio": name}
     assert how in (made(result) or "moved")
+
+
+@pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))
+def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> None:
+    """Out of sound that none of them has; `mka` holds whatever "best" is to keep."""
+    result = plan(wished(outputs=["audio"], audio_format=wanted), [part("mkv", "h264", "dts")])
+    file_type = result.files["audio"].removeprefix("audio.")
+    assert file_type == (wanted if wanted != "best" else "mka")
+    assert file_type in TYPES
 
 
 def test_video_and_audio_are_made_in_one_run_and_read_each_part_once() -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from server.__main__ import USAGE
 from server.app import ROUTES
 from server.core import errors
-from server.core.models import ProcessRequest, VideoInfo
+from server.core.models import ProcessRequest
 from server.locales import LANGUAGES
 from server.settings import Settings
 from tests.core.test_codes import BETTER_HINTS
@@ -56,11 +56,6 @@ def test_every_failure_is_described() -> None:
 
 def test_every_field_of_a_request_is_described() -> None:
     assert [name for name in ProcessRequest.model_fields if f"| `{name}`" not in API] == []
-
-
-def test_every_field_of_video_info_is_described() -> None:
-    [row] = [line for line in API.splitlines() if line.startswith("| `video_info`")]
-    assert set(VideoInfo.model_fields) <= set(re.findall(r"`(\w+)`", row))
 
 
 def choices(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:

@@ -5,10 +5,11 @@ import re
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from server.core.models import Output
+from server.core.models import Output, ProcessRequest
 
 STATIC = Path(__file__).parent.parent.parent / "static"
 INDEX = (STATIC / "index.html").read_text(encoding="utf-8")
@@ -48,6 +49,13 @@ def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
         named += [sheet.parent / path for path in re.findall(r'url\("([^"]*)"\)', code(sheet))]
     assert len(named) > 5
     assert [path for path in named if not path.is_file()] == []
+
+
+@pytest.mark.parametrize("field", ["quality", "video_format", "codec", "audio_format"])
+def test_the_page_offers_every_value_of_a_choice(field: str) -> None:
+    values = get_args(ProcessRequest.model_fields[field].annotation)
+    [offered] = re.findall(rf'<select name="{field}">(.*?)</select>', INDEX, re.DOTALL)
+    assert re.findall(r'<option value="(\w+)"', offered) == list(values)
 
 
 def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
