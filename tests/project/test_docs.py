@@ -86,6 +86,13 @@ def test_every_command_is_described(command: str) -> None:
     assert f"python -m server{command}" in everything
 
 
+def test_the_table_of_faults_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\*\*((?:\w+/)?test_\w+)\*\*", text))
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / "tests" / f"{name}.py").is_file()] == []
+
+
 DECISIONS = {path.name: path for path in (ROOT / "docs" / "decisions").glob("[a-z]*.md")}
 
 
