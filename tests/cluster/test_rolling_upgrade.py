@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from server.storage.postgresql.migrations import released_scripts
 from tests.next_release import NextRelease
+from tests.release_before import ReleaseBefore
 from tests.service import Payload, Service
 from tests.site import Site, sha256
 
@@ -118,3 +120,69 @@ async def test_a_release_that_this_one_cannot_work_beside_is_said_in_one_line(
         with pytest.raises(RuntimeError, match=r"storage.database.* is of a newer server .*update this one"):
             await this.start()
         assert await this.ended() == 1
+
+
+async def test_this_release_and_a_real_copy_of_the_one_before_are_one_service_both_ways(
+    empty_database: str, site: Site, media: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(empty_database, tmp_path)
+    async with ReleaseBefore(tmp_path / "before", **settings) as before:
+        old = await before.wait((await before.submit(site.url("/1mb.mp4"), outputs=["video"]))["task_id"])
+        waits = await before.submit(site.url(SLOW), outputs=["video"], auto_start=False)
+
+        # Up: this one migrates the tables below the feet of the one before.
+        async with Service(tmp_path / "this", **settings) as this:
+            both = (before, this)
+            assert read(empty_database, "SELECT version FROM schema") == [(len(released_scripts()),)]
+            for node in both:
+                assert (await node.status(old["task_id"]))["files"] == old["files"]
+                fetched = await node.fetch(old["files"]["video"], tmp_path / "video")
+                assert sha256(fetched) == sha256(media / "1mb.mp4")
+
+            # Each runs what either was asked for, and both tell the same.
+            ids = [
+                (await node.submit(site.url(SLOW), outputs=["video"]))["task_id"] for node in (*both, *both)
+            ]
+            for node in both:
+                for task_id in ids:
+                    assert (await last_of(node, task_id))["stage"] == "completed"
+                assert any("attempt" in line for line in node.log), "it ran nothing"
+                async with node.client.get("/api/tasks?q=8mb") as listed:
+                    assert [each["task_id"] for each in (await listed.json())["tasks"]][:4] == ids[::-1]
+            await the_same_is_told(both, ids)
+
+            # What one wrote, the other changes.
+            for first, then in (both, both[::-1]):
+                task_id = (await first.submit(site.url(SLOW), auto_start=False))["task_id"]
+                assert (await done_to(then, task_id, "cancel"))["stage"] == "cancelled"
+                assert (await done_to(first, task_id, "retry"))["stage"] == "queued"
+                async with then.client.delete(f"/api/tasks/{task_id}") as answer:
+                    assert answer.status == 204
+                async with first.client.get(f"/api/status/{task_id}") as answer:
+                    assert answer.status == 404
+
+            # Back: the one before starts on the tables of this one, and goes on alone.
+            await before.restart()
+            await this.stop()
+            await done_to(before, waits["task_id"], "resume")
+            assert (await before.wait(waits["task_id"]))["stage"] == "completed"
+
+            # And up again.
+            await this.start()
+            await the_same_is_told(both, [*ids, waits["task_id"]])
+            for node in both:
+                assert [line for line in node.complaints() if "Traceback" in line] == []
+
+
+async def the_same_is_told(nodes: tuple[Service, Service], ids: list[str]) -> None:
+    """By both, of what both know."""
+    for task_id in ids:
+        one, other = [await node.status(task_id) for node in nodes]
+        common = one.keys() & other.keys()
+        assert {name: one[name] for name in common} == {name: other[name] for name in common}
+        assert {"files", "video_info", "revision", "attempt", "message"} < common
+
+
+def read(url: str, sql: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as db:
+        return db.execute(sql.encode()).fetchall()

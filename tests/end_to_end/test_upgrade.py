@@ -1,0 +1,46 @@
+"""A new release on the file of the one before, and back."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from server.storage.sqlite.migrations import released_scripts
+from tests.release_before import ReleaseBefore
+from tests.service import Service
+from tests.site import Site, sha256
+
+pytestmark = pytest.mark.long
+
+
+async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_refuses_the_newer_file(
+    site: Site, media: Path, tmp_path: Path
+) -> None:
+    own = {"CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data"), "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
+    async with ReleaseBefore(tmp_path / "before", **own) as before:
+        done = await before.wait((await before.submit(site.url("/1mb.mp4"), outputs=["video"]))["task_id"])
+        waits = await before.submit(site.url("/1mb.mp4"), outputs=["video"], auto_start=False)
+        cut = await before.submit(site.url("/8mb.mp4?rate=4000000"), outputs=["video"])
+        await before.wait(cut["task_id"], "download")
+        await before.kill()
+        shutil.copytree(tmp_path / "data", tmp_path / "backup")
+
+        async with Service(tmp_path / "this", **own) as this:
+            assert (await this.status(done["task_id"]))["files"] == done["files"]
+            fetched = await this.fetch(done["files"]["video"], tmp_path / "video")
+            assert sha256(fetched) == sha256(media / "1mb.mp4")
+            assert (await this.status(waits["task_id"]))["stage"] == "paused"
+            assert (await this.wait(cut["task_id"]))["attempt"] == 2
+
+        refused = len(before.log)
+        with pytest.raises(RuntimeError):
+            await before.start()
+        assert await before.ended() == 1
+        [line] = before.log[refused:]
+        assert f"is of a newer server (schema {len(released_scripts())}, this one knows 6)" in line
+
+        # Back: with the backup.
+        shutil.rmtree(tmp_path / "data")
+        shutil.move(tmp_path / "backup", tmp_path / "data")
+        await before.start()
+        assert (await before.wait(cut["task_id"]))["stage"] == "completed"
