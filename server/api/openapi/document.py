@@ -21,7 +21,7 @@ from server.core.errors import AppError
 PROBLEM = "application/problem+json"
 TITLE = "Clipwire"
 INTRODUCTION = (
-    "Fetches a video from a link and tells everybody who waits, truthfully and at once, how far it is. "
+    "Downloads videos with yt-dlp and tells every client truthfully how far it is. "
     "Make a task, then poll its status or listen on a WebSocket: both give the same payload. "
     "A field that does not apply is left out, never `null`. "
     "Every answer has an `X-Request-Id`, the client's own if it is 1-64 characters of `[A-Za-z0-9._-]`. "
