@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +21,8 @@ from server.storage.sqlite.database_backup import check
 from server.storage.sqlite.migrations import Script, migrate, released_scripts, scripts_in
 from server.storage.sqlite.store import open_store
 from tests.examples import finished, new_task
+from tests.release_before import SQLITE
+from tests.service import ROOT
 
 NOBODY = 65534
 FIRST = released_scripts()[0]
@@ -53,6 +57,68 @@ async def test_scripts_are_applied_once_and_in_order(path: Path) -> None:
     assert await apply(path, FIRST, ADD_ONE, ADD_TWO) == ADD_TWO.number
     assert read(path, "SELECT a FROM one") == [(1,), (2,)]
     assert read(path, "PRAGMA user_version") == [(ADD_TWO.number,)]
+
+
+# In a process of its own, which forks: each child dies at another statement, as if it were killed.
+MORTAL = """
+import asyncio, os, sys
+from itertools import count
+from pathlib import Path
+
+from server.storage.sqlite.connection import connect_writer
+from server.storage.sqlite.migrations import migrate, released_scripts
+
+
+async def dies_at(statement, path):
+    left = statement
+
+    def traced(_):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os._exit(9)
+
+    async with connect_writer(path) as db:
+        await db.set_trace_callback(traced)
+        await migrate(db, path, released_scripts())
+
+
+for statement in count(1):
+    path = Path(sys.argv[1].format(statement))
+    if len(sys.argv) > 2:
+        path.write_bytes(Path(sys.argv[2]).read_bytes())
+    if not (child := os.fork()):
+        asyncio.run(dies_at(statement, path))
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 0:
+        break
+    assert status == 9, status
+print(statement)
+"""
+
+
+@pytest.mark.parametrize("before", [0, SQLITE], ids=["of a new file", "of the release before"])
+async def test_a_migration_can_be_killed_at_any_statement_and_goes_on_at_the_next_start(
+    tmp_path: Path, before: int
+) -> None:
+    arguments = [str(tmp_path / "{}.db")]
+    if before:
+        await apply(tmp_path / "before", *released_scripts()[:before])
+        arguments.append(str(tmp_path / "before"))
+    command = (sys.executable, "-c", MORTAL, *arguments)
+    ran = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
+    kills = int(ran.stdout) - 1
+    assert kills > (5 if before else 40)
+    await apply(tmp_path / "at once", *released_scripts())
+    schema = "SELECT name, sql FROM sqlite_schema ORDER BY name"
+    whole = read(tmp_path / "at once", schema)
+    for statement in range(1, kills + 1):
+        path = tmp_path / f"{statement}.db"
+        assert await apply(path, *released_scripts()) == released_scripts()[-1].number
+        assert read(path, schema) == whole
+        assert read(path, "PRAGMA quick_check") == [("ok",)]
 
 
 async def test_a_script_that_fails_changes_nothing_and_can_be_applied_later(path: Path) -> None:

@@ -17,6 +17,7 @@ from server.storage.postgresql.connection import connected
 from server.storage.postgresql.migrations import Script, migrate, released_scripts, scripts_in
 from tests.cluster.breaking import proxied
 from tests.cluster.postgres import database
+from tests.release_before import POSTGRESQL
 
 FIRST = Script(1, "CREATE TABLE tasks (number int); -- of a server")
 ADD_ONE = Script(2, "CREATE TABLE one (a int); INSERT INTO one VALUES (1);")
@@ -110,7 +111,6 @@ async def test_the_released_scripts_make_a_database_and_find_it_made(empty_datab
 ADD_COLUMN = Script(3, "ALTER TABLE one ADD COLUMN b int;")
 ADD_INDEX = Script(3, "-- concurrently\nDROP INDEX CONCURRENTLY IF EXISTS ones;\n"
                       "CREATE INDEX CONCURRENTLY ones ON one (a);\n")  # fmt: skip
-NEWEST_BEFORE = 10  # the newest script of the release before
 NOBODY_WAITS_LONGER = 3.0  # seconds, on a busy machine; see `migrations.LOCKED_WITHIN`
 
 
@@ -214,7 +214,7 @@ async def test_a_migration_can_be_killed_at_any_statement_and_goes_on_at_the_nex
 async def test_a_migration_of_the_release_before_can_be_killed_at_each_statement(
     empty_database: str, *, is_sent: bool
 ) -> None:
-    before = released_scripts()[:NEWEST_BEFORE]
+    before = released_scripts()[:POSTGRESQL]
     for statement in itertools.count(1):
         with psycopg.connect(empty_database, autocommit=True) as db:
             db.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -239,7 +239,7 @@ async def whole(url: str) -> None:
 
 def test_scripts_build_indexes_on_tables_of_others_concurrently() -> None:
     """All nodes would wait for a transaction that builds one on a large table."""
-    for script in released_scripts()[NEWEST_BEFORE:]:  # of the first ten, no release knows another form
+    for script in released_scripts()[POSTGRESQL:]:  # of the first ten, no release knows another form
         made = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", script.sql))
         for index in re.findall(r"CREATE (?:UNIQUE )?INDEX [^;]*?;", script.sql):
             [table] = re.findall(r" ON (\w+)", index)
