@@ -114,6 +114,11 @@ def test_a_page_of_decisions_says_what_was_not_taken(name: str) -> None:
     assert "**Not taken:**" in DECISIONS[name].read_text(encoding="utf-8")
 
 
+NAMES = {
+    path.name
+    for folder in (".", "server/**", "static/**", "tests/**", "requirements")
+    for path in ROOT.glob(f"{folder}/*")
+}
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 
 
@@ -122,6 +127,8 @@ def test_documents_name_only_files_and_places_that_exist(document: Path) -> None
     text = document.read_text(encoding="utf-8")
     named = re.findall(r"`((?:server|static|tests|docs|requirements)/[^\s`<>…]*)`", text)
     assert [path for path in named if not any(ROOT.glob(path.rstrip("/")))] == []
+    alone = re.findall(r"`(?:[\w/]+/)?([\w-]+\.(?:py|js|css|toml|sh))`", text)
+    assert [name for name in alone if name not in NAMES] == []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = link.partition("#")
         if "://" not in link:
