@@ -54,6 +54,7 @@ check: packages
 
 format: packages
 	$(PYTHON) -m ruff format
+	$(PYTHON) -m tests.field_table
 	$(DENO) fmt --quiet
 
 bench: tools

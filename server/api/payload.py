@@ -1,23 +1,288 @@
-"""The payload of a task, encoded once for each revision and language.
+"""The payload of a task: its fields, and how a status becomes its bytes, once for each revision and language.
 
-Polls, WebSockets, lists and the response to a submit all send the same bytes. The API contract sets the order
-of the fields; fields that do not apply are left out.
+`TaskPayload` makes the JSON that polls, WebSockets, lists and the response to a submit all send, its schema
+in the OpenAPI description, and the table in `docs/api.md`. The API contract sets the order of the fields.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from server.core.models import Entries, Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.announced import NOT_LIVE_YET
 from server.tasks.remedies import offered
 
-_INFO = set(VideoInfo.model_fields)  # without unknown fields, which a newer release may have stored
 MAX_KEPT = 1024  # cached payloads, of two kilobytes each with their frames
+
+# Marks the fields that were added to the nine that the first version of this API promised.
+ADDED: dict[str, Any] = {"x-added": True}
+Bytes = Annotated[int, Field(ge=0, description="bytes")]
+Instant = Annotated[
+    str, Field(description="UTC, `YYYY-MM-DDTHH:MM:SSZ`", json_schema_extra={"format": "date-time"})
+]
+
+
+def _without_links(schema: dict[str, Any]) -> None:
+    """Links in descriptions lead to other parts of `docs/api.md`, which the OpenAPI description has not."""
+    for field in schema.get("properties", {}).values():
+        if "description" in field:
+            field["description"] = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", field["description"])
+
+
+class Answer(BaseModel):
+    """May grow by more fields. One with the default None is left out if it does not apply, never `null`."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra=_without_links)
+
+
+class FileInfo(Answer):
+    size: Bytes
+    type: str = Field(description="media type")
+    sha256: str | None = Field(None, description="of the content, in hexadecimal digits, where it is known")
+    title: str | None = Field(None, description="of a chapter, where it has one")
+
+
+class EntryCounts(Answer):
+    total: int = Field(ge=0, description="tasks that were made, more while the list is read")
+    completed: int = Field(ge=0)
+    failed: int = Field(ge=0, description="ended otherwise: failed, cancelled, or removed before their end")
+    truncated: Literal[True] | None = Field(None, description="there were more than downloads.max_playlist")
+
+
+class TaskPayload(Answer):
+    """One task, the same everywhere: polled, pushed, listed. Keep the one with the highest `revision`.
+
+    The description of a field that is not always there begins with when it is there, up to the first colon.
+    """
+
+    task_id: str
+    status: Literal["processing", "completed", "error"] = Field(
+        description="`processing`, `completed` or `error`"
+    )
+    progress: int = Field(
+        ge=0,
+        le=100,
+        description=(
+            "percent: 0 accepted, 10 reading metadata, 20 the download starts, 20-99 downloading all "
+            "streams, merging and converting, 100 only with `completed`; never decreases within one attempt, "
+            "except to 0 with `error`"
+        ),
+    )
+    message: str = Field(description="one sentence, see [Languages](#languages)")
+    created_at: Instant = Field(description="`YYYY-MM-DDTHH:MM:SSZ`")
+    completed_at: Instant | None = Field(
+        None, description="with `completed` or `error`: the end of the task, in the same format"
+    )
+    video_info: VideoInfo = Field(
+        description=(
+            "metadata of the source, may be empty: `title`, `duration` (whole seconds; of a clip, but of the "
+            "film if the task failed), `uploader`, `webpage_url`, `extractor`, `width`, `height`, `filesize` "
+            "(bytes); `live` is `true` during a broadcast, and stays `true` for a recording; `cut` is `true` "
+            "if the files are only a part of the film (a [clip](#clips), or [without "
+            "sponsors](#without-sponsors)): then times in the files differ from times in the film"
+        )
+    )
+    files: dict[str, str] = Field(
+        description=(
+            "kind (`video`, `audio`, `thumbnail`, `subtitle.<language>`, `chapter.<n>`) -> link; during a "
+            "retry the old links stay until the task has completed"
+        )
+    )
+    error: str | None = Field(None, description="with `error`: the cause, in one short sentence")
+    url: str = Field(description="as it was sent, without `user:password@`", json_schema_extra=ADDED)
+    stage: Stage = Field(description="see [Stages](#stages)", json_schema_extra=ADDED)
+    revision: int = Field(
+        description="increases with every change of the task, also across attempts and restarts",
+        json_schema_extra=ADDED | {"minimum": 1},
+    )
+    priority: int = Field(
+        description="-10 to 10, higher first", json_schema_extra=ADDED | {"minimum": -10, "maximum": 10}
+    )
+    attempt: int = Field(
+        ge=0,
+        description="0 before the first attempt; increases with each start of an attempt",
+        json_schema_extra=ADDED,
+    )
+    downloaded_bytes: Bytes | None = Field(
+        None,
+        description="while downloading, where known: bytes of all streams together",
+        json_schema_extra=ADDED,
+    )
+    total_bytes: Bytes | None = Field(
+        None,
+        description="while downloading, where known: the same, only if the exact size is known",
+        json_schema_extra=ADDED,
+    )
+    speed: float | None = Field(
+        None, ge=0, description="while downloading, where known: bytes a second", json_schema_extra=ADDED
+    )
+    eta: int | None = Field(
+        None, ge=0, description="while downloading, where known: seconds left", json_schema_extra=ADDED
+    )
+    file_info: dict[str, FileInfo] = Field(
+        description=(
+            'kind -> `{"size": bytes, "type": media type, "sha256": of the content, where it is known, '
+            '"title": of a chapter}`; has the keys of `files`'
+        ),
+        json_schema_extra=ADDED,
+    )
+    number: int = Field(
+        description=(
+            "order of acceptance: newer tasks have higher numbers, even if a clock was changed. Sort by this "
+            "field, not by `created_at`"
+        ),
+        json_schema_extra=ADDED | {"minimum": 1},
+    )
+    thumbnail: str | None = Field(
+        None,
+        description=(
+            "once there is one: link to a [thumbnail](#get-apitaskstask_idthumbnail); without this field "
+            "there is none to fetch yet"
+        ),
+        json_schema_extra=ADDED,
+    )
+    waiting: str | None = Field(
+        None,
+        description=(
+            "while `queued` for a reason, or held up: why the task waits. `disk_full`: there is not enough "
+            "disk space; `host_busy`: it is the next task of its host, of which `max_per_host` run "
+            "already; `next_attempt`: the last attempt ended with a transient fault; `newer_release`: the "
+            "request uses something that only a newer release of the service knows; `not_live_yet`: the "
+            "broadcast has not begun; `rate_window`: the task is in `download`, but the rate limit [at "
+            "this hour](configuration.md#hours-with-another-rate) is 0; `scheduled`: `start_at` has not "
+            "come; `storage_away`: the bucket for finished files does not answer (the task may also be in "
+            "`download` or `convert`: its files are there and cannot be uploaded), or the server's data "
+            "directory is not there"
+        ),
+        json_schema_extra=ADDED,
+    )
+    not_before: Instant | None = Field(
+        None,
+        description=(
+            "while `queued` or held, where known: the earliest time at which the task may begin or go on; "
+            "from then on it waits for its turn in the queue. With `not_live_yet`, the announced beginning "
+            "of the broadcast"
+        ),
+        json_schema_extra=ADDED,
+    )
+    playlist_id: str | None = Field(
+        None,
+        description="on an entry of a [list](#lists): the `task_id` of the list",
+        json_schema_extra=ADDED,
+    )
+    entries: EntryCounts | None = Field(
+        None,
+        description=(
+            'on a list: `{"total", "completed", "failed"}`, and `"truncated": true` if the list has more '
+            "entries than `downloads.max_playlist`"
+        ),
+        json_schema_extra=ADDED,
+    )
+    error_code: str | None = Field(
+        None,
+        description="with `error`: a stable word, see [Failed tasks](#failed-tasks)",
+        json_schema_extra=ADDED,
+    )
+    hint: str | None = Field(
+        None,
+        description=(
+            "with `error` or `completed`, where one is known: what the user can do about the error; or what "
+            "a completed task leaves out: of a page with several videos without being a [list](#lists), the "
+            "first is downloaded; after the remedy `accept_gaps`, segments are missing"
+        ),
+        json_schema_extra=ADDED,
+    )
+    remedies: list[str] | None = Field(
+        None,
+        description=(
+            "with `error`, where there are any: names of the [remedies](#get-apitaskstask_idremedies) that "
+            "the service offers for this error, the most promising first"
+        ),
+        json_schema_extra=ADDED,
+    )
+    cookies: str | None = Field(
+        None,
+        description=(
+            "if the last attempt used stored cookies: the name of the [stored cookies](#get-apicookies)"
+        ),
+        json_schema_extra=ADDED,
+    )
+    rank: int | None = Field(
+        None,
+        description=(
+            "if the task was moved: the queue is sorted by `rank` (higher first; 0 if absent), then by "
+            "`priority` (higher first), then by `number`: see [`position`](#patch-apitaskstask_id)"
+        ),
+        json_schema_extra=ADDED,
+    )
+
+    @classmethod
+    def of(cls, status: TaskStatus, words: Catalogue, base_path: str = "") -> Self:
+        """The payload of `status`: texts in the language of `words`, links below `base_path`.
+
+        No bound is checked that a stored status need not keep: those stand in the schema alone.
+        """
+        stage, entries = status.stage, status.entries
+        waits = stage is Stage.QUEUED or status.is_held or status.awaits_storage
+        if stage is Stage.FAILED:
+            message = words.failed(status.error_code or "internal")
+        else:
+            message = (waits and status.waiting and words.waiting(status.waiting)) or words.stage(stage)
+        # Never before `created_at`, which may come from another server whose clock was ahead.
+        completed_at = status.completed_at and max(status.completed_at, status.created_at)
+        # A wait for a broadcast ends at its announced beginning, not with the next look at its source.
+        wait_ends = status.begins_at if status.waiting == NOT_LIVE_YET else status.not_before
+        # With an error what can be done about it; of a completed task what was left out.
+        has_hint = status.error_code or stage is Stage.COMPLETED
+        hint = (status.hint or status.error_code) if has_hint else None
+        return cls(
+            task_id=status.task_id,
+            status=stage.status,
+            progress=status.progress,
+            message=message,
+            created_at=_instant(status.created_at),
+            completed_at=_instant(completed_at) if completed_at else None,
+            video_info=status.video_info.as_known(),
+            files={kind: link_to(file, base_path) for kind, file in status.files.items()},
+            error=words.error(status.error_code) if status.error_code else None,
+            url=status.url,
+            stage=stage,
+            revision=status.revision,
+            priority=status.priority,
+            attempt=status.attempt,
+            downloaded_bytes=status.downloaded_bytes,
+            total_bytes=status.total_bytes,
+            speed=status.speed,
+            eta=status.eta,
+            file_info={
+                kind: FileInfo(size=file.size, type=file.type, sha256=file.sha256, title=file.title)
+                for kind, file in status.files.items()
+            },
+            number=status.number,
+            thumbnail=f"{base_path}/api/tasks/{status.task_id}/thumbnail" if status.thumbnail else None,
+            waiting=status.waiting if waits else None,
+            not_before=_instant(wait_ends) if waits and wait_ends else None,
+            playlist_id=status.playlist_id,
+            entries=EntryCounts(
+                total=entries.total,
+                completed=entries.completed,
+                failed=entries.failed,
+                truncated=entries.truncated or None,
+            )
+            if entries
+            else None,
+            error_code=status.error_code,
+            hint=words.hint(hint, status.cookies) if hint else None,
+            remedies=offered(status) or None,
+            cookies=status.cookies,
+            rank=status.rank or None,
+        )
 
 
 @dataclass(slots=True)
@@ -60,7 +325,8 @@ class Encoder:
             return kept
         if kept is None and len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        body = dumps(present(status, LANGUAGES[language], self._base_path))
+        told = TaskPayload.of(status, LANGUAGES[language], self._base_path)
+        body = to_json(told, exclude_none=True)
         etag = f'"{status.revision}-{self._tags[language]}"'
         payload = Payload(status.revision, body, etag, status.stage.is_final)
         self._kept[key] = payload
@@ -82,84 +348,10 @@ def text_frame(body: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + body
 
 
-def present(status: TaskStatus, words: Catalogue, base_path: str = "") -> dict[str, Any]:
-    """The fields of the payload of `status`, with texts in the language of `words`."""
-    waits = _waits(status)
-    fields: dict[str, Any] = {
-        "task_id": status.task_id,
-        "status": status.stage.status,
-        "progress": status.progress,
-        "message": _message(status, words),
-        "created_at": _instant(status.created_at),
-        # Never before `created_at`, which may come from another server whose clock was ahead.
-        "completed_at": _instant(status.completed_at and max(status.completed_at, status.created_at)),
-        "video_info": status.video_info.model_dump(include=_INFO, exclude_none=True),
-        "files": {kind: link_to(file, base_path) for kind, file in status.files.items()},
-        "error": words.error(status.error_code) if status.error_code else None,
-        "url": status.url,
-        "stage": status.stage,
-        "revision": status.revision,
-        "priority": status.priority,
-        "attempt": status.attempt,
-        "downloaded_bytes": status.downloaded_bytes,
-        "total_bytes": status.total_bytes,
-        "speed": status.speed,
-        "eta": status.eta,
-        "file_info": {kind: _file_info(file) for kind, file in status.files.items()},
-        "number": status.number,
-        "thumbnail": f"{base_path}/api/tasks/{status.task_id}/thumbnail" if status.thumbnail else None,
-        "waiting": status.waiting if waits else None,
-        "not_before": _instant(_begins(status)) if waits else None,
-        "playlist_id": status.playlist_id,
-        "entries": _entries(status.entries) if status.entries else None,
-        "error_code": status.error_code,
-        "hint": _hint(status, words),
-        "remedies": offered(status) or None,
-        "cookies": status.cookies,
-        "rank": status.rank or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _hint(status: TaskStatus, words: Catalogue) -> str | None:
-    """With an error what can be done about it; of a completed task what was left out."""
-    key = status.hint or status.error_code
-    if not key or not (status.error_code or status.stage is Stage.COMPLETED):
-        return None
-    return words.hint(key, status.cookies)
-
-
 def link_to(file: StoredFile, base: str) -> str:
     """The download link of `file`; `base` is the proxy's prefix, after the origin for an absolute link."""
     return f"{base}/api/download/{file.name}"
 
 
-def _begins(status: TaskStatus) -> datetime | None:
-    """When the wait ends: for a broadcast its announced beginning, not the next look at its source."""
-    return status.begins_at if status.waiting == NOT_LIVE_YET else status.not_before
-
-
-def _file_info(file: StoredFile) -> dict[str, Any]:
-    info = {"size": file.size, "type": file.type, "sha256": file.sha256, "title": file.title}
-    return {name: value for name, value in info.items() if value is not None}
-
-
-def _entries(entries: Entries) -> dict[str, Any]:
-    told: dict[str, Any] = entries.model_dump(include={"total", "completed", "failed"})
-    return told | {"truncated": True} if entries.truncated else told
-
-
-def _message(status: TaskStatus, words: Catalogue) -> str:
-    if status.stage is Stage.FAILED:
-        return words.failed(status.error_code or "internal")
-    if status.waiting and _waits(status):
-        return words.waiting(status.waiting) or words.stage(status.stage)
-    return words.stage(status.stage)
-
-
-def _waits(status: TaskStatus) -> bool:
-    return status.stage is Stage.QUEUED or status.is_held or status.awaits_storage
-
-
-def _instant(moment: datetime | None) -> str | None:
-    return moment.isoformat()[:19] + "Z" if moment else None  # ten times as fast as strftime
+def _instant(moment: datetime) -> str:
+    return moment.isoformat()[:19] + "Z"  # ten times as fast as strftime

@@ -11,7 +11,7 @@ from server.api.cookies import cookies_named, unknown_cookies
 from server.api.idempotency import idempotency, key_of
 from server.api.keys import COOKIES, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
-from server.api.openapi.schemas import TaskPayload
+from server.api.payload import TaskPayload
 from server.api.route import post
 from server.core.errors import (
     AmbiguousHeader,

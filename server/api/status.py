@@ -24,8 +24,7 @@ from server.api.openapi.operation import (
     Reply,
     header,
 )
-from server.api.openapi.schemas import TaskPayload
-from server.api.payload import Payload
+from server.api.payload import Payload, TaskPayload
 from server.api.query import Query
 from server.api.route import get
 from server.core.errors import InvalidQuery, TaskNotFound, TokenRequired

@@ -8,7 +8,8 @@ from server.api.bodies import language, read_object, respond, respond_json, vali
 from server.api.cookies import cookies_named, unknown_cookies
 from server.api.keys import COOKIES, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, TASK_ID, Operation, Parameter, Reply
-from server.api.openapi.schemas import Remedies, TaskPayload
+from server.api.openapi.schemas import Remedies
+from server.api.payload import TaskPayload
 from server.api.route import get, post
 from server.core.errors import QueueFull, RemedyNotFound, RemedyNotOffered, TaskNotFound, WrongField
 from server.core.models import RemedyRequest

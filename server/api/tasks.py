@@ -24,8 +24,8 @@ from server.api.openapi.operation import (
     Parameter,
     Reply,
 )
-from server.api.openapi.schemas import TaskPage, TaskPayload
-from server.api.payload import dumps
+from server.api.openapi.schemas import TaskPage
+from server.api.payload import TaskPayload, dumps
 from server.api.query import Query
 from server.api.route import Route, delete, get, patch, post
 from server.core.attachment import disposition

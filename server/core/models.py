@@ -54,6 +54,14 @@ class Stored(Frozen):
 
     model_config = ConfigDict(extra="allow")
 
+    def as_known(self) -> Self:
+        """The value without fields that are unknown here, which no client is told."""
+        if not self.model_extra:
+            return self
+        known = self.model_copy()
+        object.__setattr__(known, "__pydantic_extra__", {})
+        return known
+
 
 class Stage(StrEnum):
     """Where a task is; `status` is the coarser word, of three, that clients are promised."""

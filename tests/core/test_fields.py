@@ -3,7 +3,6 @@
 What has a value is found out from the model: whoever adds a field there is told here what else it needs.
 """
 
-import json
 import re
 from datetime import datetime
 from enum import Enum
@@ -16,10 +15,11 @@ import pytest
 from pydantic import BaseModel
 
 from server.api.openapi.document import describe
-from server.api.payload import present
+from server.api.payload import TaskPayload
 from server.app import ROUTES
 from server.core.models import Stage, TaskStatus, VideoInfo
 from server.locales import LANGUAGES
+from tests import field_table
 from tests.examples import utc_now
 
 GUIDE = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
@@ -66,6 +66,10 @@ def nothing(stage: Stage) -> TaskStatus:
     return TaskStatus(task_id="x", number=1, url="http://example.org/", created_at=utc_now(), stage=stage)
 
 
+def present(status: TaskStatus, language: str) -> dict[str, Any]:
+    return TaskPayload.of(status, LANGUAGES[language]).model_dump(mode="json", exclude_none=True)
+
+
 @pytest.fixture(scope="module")
 def schemas() -> dict[str, Any]:
     found: dict[str, Any] = describe(ROUTES)["components"]["schemas"]
@@ -80,7 +84,7 @@ def documented() -> dict[str, str]:
 
 def test_no_field_is_forgotten_anywhere(schemas: dict[str, Any]) -> None:
     described = list(schemas["TaskPayload"]["properties"])
-    sent = [list(present(everything(stage), LANGUAGES["zh"])) for stage in Stage]
+    sent = [list(present(everything(stage), "zh")) for stage in Stage]
     shown = {name for fields in sent for name in fields}
     assert TaskStatus.model_fields.keys() - shown == KEPT_FROM_CLIENTS
     assert list(documented()) == described
@@ -90,7 +94,7 @@ def test_no_field_is_forgotten_anywhere(schemas: dict[str, Any]) -> None:
 
 
 def test_what_is_always_there_is_said_to_be(schemas: dict[str, Any]) -> None:
-    sent = list(present(nothing(Stage.QUEUED), LANGUAGES["zh"]))
+    sent = list(present(nothing(Stage.QUEUED), "zh"))
     assert schemas["TaskPayload"]["required"] == sent
     assert [name for name, present in documented().items() if present == "always"] == sent
 
@@ -100,9 +104,15 @@ def test_what_is_sent_is_what_is_described(schemas: dict[str, Any], stage: Stage
     schema = {"$ref": "#/components/schemas/TaskPayload", "components": {"schemas": schemas}}
     validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
     for status in (everything(stage), nothing(stage)):
-        validator.validate(json.loads(json.dumps(present(status, LANGUAGES["en"]))))
+        validator.validate(present(status, "en"))
 
 
 def test_the_guide_names_what_is_known_of_a_source() -> None:
     row = next(line for line in GUIDE.splitlines() if line.startswith("| `video_info` |"))
     assert VideoInfo.model_fields.keys() <= set(re.findall(r"`(\w+)`", row))
+
+
+def test_the_guides_table_of_fields_is_the_models() -> None:
+    found = field_table.TABLE.search(GUIDE)
+    assert found
+    assert found[0] == field_table.table(), "`make format` writes it anew"

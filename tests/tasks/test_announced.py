@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.api.payload import present
+from server.api.payload import TaskPayload
 from server.child.extract import video_info
 from server.core.events import (
     Broken,
@@ -50,16 +50,16 @@ def waiting(begins_at: datetime | None, now: datetime = NOW, **fields: Any) -> T
 
 def test_it_shows_that_it_waits_and_when_the_broadcast_begins() -> None:
     begins_at = NOW + timedelta(hours=40)
-    shown = present(waiting(begins_at), LANGUAGES["en"])
-    assert (shown["stage"], shown["waiting"]) == ("queued", "not_live_yet")
-    assert shown["not_before"] == "2026-12-03T04:00:00Z"
-    assert shown["message"] == "Waiting... the broadcast has not begun"
+    shown = TaskPayload.of(waiting(begins_at), LANGUAGES["en"])
+    assert (shown.stage, shown.waiting) == ("queued", "not_live_yet")
+    assert shown.not_before == "2026-12-03T04:00:00Z"
+    assert shown.message == "Waiting... the broadcast has not begun"
 
 
 def test_without_a_time_it_shows_none() -> None:
-    shown = present(waiting(None), LANGUAGES["zh"])
-    assert shown["waiting"] == "not_live_yet"
-    assert "not_before" not in shown
+    shown = TaskPayload.of(waiting(None), LANGUAGES["zh"])
+    assert shown.waiting == "not_live_yet"
+    assert shown.not_before is None
 
 
 def test_what_was_announced_is_believed_anew_at_each_look() -> None:

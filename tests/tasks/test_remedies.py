@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from server.api import keys
-from server.api.payload import present
+from server.api.payload import TaskPayload
 from server.core import stored
 from server.core.codes import CODES, OF_THE_SERVER
 from server.core.events import Failed, Repaired, Retried, Started, apply
@@ -219,7 +219,7 @@ def test_what_the_next_release_offers_and_calls_its_failures_is_passed_over() ->
     newer = known | {"error_code": "tape_worn", "remedies": ["splice", "retry_later"]}
     status = stored.read_status(json.dumps(newer))
     assert offered(status) == ["retry_later"]
-    assert present(status, LANGUAGES["en"])["remedies"] == ["retry_later"]
+    assert TaskPayload.of(status, LANGUAGES["en"]).remedies == ["retry_later"]
     assert offered(status.model_copy(update={"remedies": None})) == []
     amended: dict[str, Any] = {"speed_of_tape": 19, "subtitles": {"languages": ["en"], "karaoke": True}}
     task = Task(ProcessRequest(url="http://a/"), status.model_copy(update={"amended": amended}))

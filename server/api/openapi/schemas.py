@@ -1,108 +1,16 @@
 """The schemas of responses, for the OpenAPI description only: nothing is validated with them at run time.
 
-A field with the default None is optional in a response: it is left out if it does not apply, never `null`.
+That of a task is `server.api.payload.TaskPayload`, which makes the responses, too.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from server.core.models import Stage, VideoInfo
+from server.api.payload import Answer, Bytes, Instant, TaskPayload
+from server.core.models import Stage
 
-# Marks the fields that were added to the nine that the first version of this API promised.
-ADDED: dict[str, Any] = {"x-added": True}
-Bytes = Annotated[int, Field(ge=0, description="bytes")]
 Seconds = Annotated[float, Field(ge=0, description="seconds")]
-Instant = Annotated[
-    str, Field(description="UTC, `YYYY-MM-DDTHH:MM:SSZ`", json_schema_extra={"format": "date-time"})
-]
-
-
-class Answer(BaseModel):
-    """May grow by more fields."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class FileInfo(Answer):
-    size: Bytes
-    type: str = Field(description="media type")
-    sha256: str | None = Field(None, description="of the content, in hexadecimal digits, where it is known")
-    title: str | None = Field(None, description="of a chapter, where it has one")
-
-
-class EntryCounts(Answer):
-    total: int = Field(ge=0, description="tasks that were made, more while the list is read")
-    completed: int = Field(ge=0)
-    failed: int = Field(ge=0, description="ended otherwise: failed, cancelled, or removed before their end")
-    truncated: Literal[True] | None = Field(None, description="there were more than downloads.max_playlist")
-
-
-class TaskPayload(Answer):
-    """One task, the same everywhere: polled, pushed, listed. Keep the one with the highest `revision`."""
-
-    task_id: str
-    status: Literal["processing", "completed", "error"]
-    progress: int = Field(
-        ge=0, le=100, description="never falls within one attempt, except to 0 with `error`"
-    )
-    message: str = Field(description="one sentence in the reader's language")
-    created_at: Instant
-    completed_at: Instant | None = Field(None, description="with `completed` or `error`")
-    video_info: VideoInfo = Field(description="what is known of the source, perhaps nothing")
-    files: dict[str, str] = Field(
-        description="kind -> link: `video`, `audio`, `thumbnail`, `subtitle.<language>`, `chapter.<n>`"
-    )
-    error: str | None = Field(None, description="with `error`: the cause in one short sentence")
-    url: str = Field(description="as it was sent, without a password", json_schema_extra=ADDED)
-    stage: Stage = Field(description="where the task is, finer than `status`", json_schema_extra=ADDED)
-    revision: int = Field(ge=1, description="grows with every change", json_schema_extra=ADDED)
-    priority: int = Field(ge=-10, le=10, description="higher first", json_schema_extra=ADDED)
-    attempt: int = Field(ge=0, description="0 while it never ran", json_schema_extra=ADDED)
-    downloaded_bytes: Bytes | None = Field(None, json_schema_extra=ADDED)
-    total_bytes: Bytes | None = Field(
-        None, description="only if it is known for sure", json_schema_extra=ADDED
-    )
-    speed: float | None = Field(None, ge=0, description="bytes a second", json_schema_extra=ADDED)
-    eta: int | None = Field(None, ge=0, description="seconds", json_schema_extra=ADDED)
-    file_info: dict[str, FileInfo] = Field(description="has the keys of `files`", json_schema_extra=ADDED)
-    number: int = Field(ge=1, description="the order of acceptance: newer is higher", json_schema_extra=ADDED)
-    thumbnail: str | None = Field(
-        None, description="link to the small picture, once there is one", json_schema_extra=ADDED
-    )
-    waiting: str | None = Field(
-        None, description="while `queued` or held: what for, a code", json_schema_extra=ADDED
-    )
-    not_before: Instant | None = Field(
-        None,
-        description="while `queued` or held: when it may begin or go on, or its broadcast begins",
-        json_schema_extra=ADDED,
-    )
-    playlist_id: str | None = Field(
-        None, description="of an entry: the `task_id` of its list", json_schema_extra=ADDED
-    )
-    entries: EntryCounts | None = Field(
-        None, description="of a list: how far its entries are", json_schema_extra=ADDED
-    )
-    error_code: str | None = Field(None, description="with `error`: a stable word", json_schema_extra=ADDED)
-    hint: str | None = Field(
-        None,
-        description="with `error`: what the reader can do about it; with `completed`: what was left out",
-        json_schema_extra=ADDED,
-    )
-    remedies: list[str] | None = Field(
-        None,
-        description="with `error`: what the service itself can do about it, the likeliest first",
-        json_schema_extra=ADDED,
-    )
-    cookies: str | None = Field(
-        None, description="the name of the cookies that its last attempt was given", json_schema_extra=ADDED
-    )
-    rank: int | None = Field(
-        None,
-        description="where it was moved: the queue goes by `rank` (0 if it is left out), then by `priority`",
-        json_schema_extra=ADDED,
-    )
 
 
 class Remedies(Answer):
