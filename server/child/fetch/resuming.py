@@ -1,12 +1,12 @@
 """A download is resumed only if the file at its source is still the one that it began with.
 
 yt-dlp requests what is missing of a partial file and appends whatever comes. Here a note beside the file
-holds its source's ETag, Last-Modified and length (`partial_files.py`). What is missing is requested on
-condition that they are still the same (`If-Range`: RFC 9110, 13.1.5); not every server supports that, so the response
-is compared with the note, too. Only if it contradicts the note is the partial file dropped, and the download
-begins anew within the attempt. If just the ETag differs, which some servers change with each response, the
-last bytes of the partial file are requested again and compared. An empty response, or one with another range,
-says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
+holds its source's ETag, Last-Modified and length. What is missing is requested on condition that they are
+still the same (`If-Range`: RFC 9110, 13.1.5); not every server supports that, so the response is compared
+with the note, too. Only if it contradicts the note is the partial file dropped, and the download begins anew
+within the attempt. If just the ETag differs, which some servers change with each response, the last bytes of
+the partial file are requested again and compared. An empty response, or one with another range, says
+nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
 
 Each test of `tests/child/test_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
 
