@@ -7,17 +7,13 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import web
 
 from server.api import (
-    actions,
-    auth,
-    batch,
+    archive,
     bodies,
     cookies,
     downloads,
     health,
-    info,
     keys,
     page,
-    presets,
     process,
     push,
     qr,
@@ -26,19 +22,16 @@ from server.api import (
     session,
     status,
     stream,
-    task_remedies,
     tasks,
-    together,
 )
 from server.api.connections import CONNECTIONS, Connections
-from server.api.log_ins import LOG_INS, LogIns
-from server.api.middleware import wrapped
+from server.api.middleware import admission, wrapped
 from server.api.openapi import docs_page as openapi_page
 from server.api.openapi import document
 from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
-from server.api.request_checks import admission
 from server.api.route import Access, Route, undescribed
+from server.api.session import LOG_INS, LogIns
 from server.assembly import open_backend
 from server.core.clock import Clock
 from server.settings import ConfigurationError, ServerSettings, Settings
@@ -48,19 +41,14 @@ ROUTES: list[Route] = [
     route
     for module in (
         process,
-        batch,
-        presets,
         status,
         tasks,
-        actions,
-        task_remedies,
         queue,
-        info,
         push,
         downloads,
         stream,
         qr,
-        together,
+        archive,
         cookies,
         session,
         health,
@@ -76,13 +64,13 @@ ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close
 
 def create_app(settings: Settings, clock: Clock | None = None) -> web.Application:
     """The application, not started; starting it raises what `open_backend` raises."""
-    doors, gate = security.Doors(settings.server), auth.Gate(settings.server)
+    doors, gate = security.Doors(settings.server), session.Gate(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
     admit = admission(doors, gate, settings.limits)
     app = web.Application(client_max_size=bodies.MAX_BODY)
     hub = app[keys.HUB] = Hub()
     app[keys.SETTINGS], app[keys.LANGUAGE] = settings, settings.server.language
-    app[security.DOORS], app[auth.GATE] = doors, gate
+    app[security.DOORS], app[session.GATE] = doors, gate
     app[CONNECTIONS] = connections
     app[keys.ENCODER] = Encoder(settings.server.base_path)
     app[DESCRIPTION] = Description(ROUTES, settings.server.base_path, settings.presets)

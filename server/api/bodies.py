@@ -1,9 +1,18 @@
-"""Reads and validates JSON bodies, and makes JSON responses in the reader's language."""
+"""Reads the body, query and conditions of a request, and makes JSON responses and problems.
+
+All routes read by the same rules. In a query a number is written in ASCII digits, without a sign, leading
+zeros or surrounding characters. A repeated parameter is an error, because it is ambiguous, and so is one
+that is empty: it names nothing, and a client whose variable is empty by mistake must not get everything.
+Only a text that is searched for may be empty. Malformed conditions (RFC 9110, section 13) are ignored.
+Errors are problem details (RFC 9457), in the reader's language.
+"""
 
 import asyncio
 import gc
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar, get_args
@@ -15,17 +24,35 @@ from pydantic_core import ErrorDetails, from_json
 
 from server.api.keys import ENCODER, LANGUAGE, SETTINGS
 from server.api.payload import dumps
-from server.api.security import HEADERS
-from server.core.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, NotJson, NotJsonType, WrongField
+from server.api.security import HEADERS, request_id
+from server.core.errors import (
+    AppError,
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidQuery,
+    InvalidRequest,
+    NotJson,
+    NotJsonType,
+    NotStreamable,
+    SourceRefused,
+    WrongField,
+)
 from server.core.models import OF_A_CLIENT, TaskStatus
-from server.locales import LANGUAGES, negotiate
+from server.locales import LANGUAGES, Catalogue, negotiate
 
 MAX_BODY = 64 * 1024
 MOST_TOLD = 20  # wrong elements, and unknown fields, that an answer names
 LONGEST_NAME = 100  # characters of a field's name in an answer
 BODY_WITHIN = 20.0  # seconds
-
 M = TypeVar("M", bound=BaseModel)
+Default = TypeVar("Default")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
+_DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+_FORMS = (  # section 5.6.7: the preferred format, and two obsolete ones that must be accepted
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %d %H:%M:%S %Y",
+)
 
 
 def language(request: web.Request) -> str:
@@ -164,6 +191,130 @@ def _wrong(error: ErrorDetails) -> WrongField:
     return field, error["type"], dict(error.get("ctx") or {})
 
 
+class Query:
+    """Reads one parameter at a time; then `check` raises `InvalidQuery` with the names of all invalid ones.
+
+    Until then an invalid parameter has its default.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._query = request.query
+        self._wrong: list[str] = []
+
+    def get(self, name: str) -> str | None:
+        """The value as sent, not empty; None if the parameter is missing."""
+        values = self._query.getall(name, ())
+        if not values:
+            return None
+        return values[0] if len(values) == 1 and values[0] else self._is_wrong(name, None)
+
+    def text(self, name: str, longest: int) -> str | None:
+        """At most `longest` characters, without NUL, which PostgreSQL text cannot hold; None if missing."""
+        value = self.get(name)
+        if value is None or (len(value) <= longest and "\0" not in value):
+            return value
+        return self._is_wrong(name, None)
+
+    def search(self, name: str, longest: int) -> str:
+        """Like `text`, but may be empty, as if it were missing: that finds everything."""
+        return "" if self._query.getall(name, ()) == [""] else self.text(name, longest) or ""
+
+    def one_of(self, name: str, choices: Collection[str]) -> str | None:
+        """One of `choices`; None if missing."""
+        value = self.get(name)
+        return value if value is None or value in choices else self._is_wrong(name, None)
+
+    def ids(self, name: str, most: int) -> list[str] | None:
+        """From 1 to `most` different ids, comma-separated, in the order of their first mention; None if
+        missing.
+        """
+        value = self.get(name)
+        if value is None:
+            return None
+        found = list(dict.fromkeys(value.split(",")))
+        return found if len(found) <= most and all(found) else self._is_wrong(name, None)
+
+    def some_of(self, name: str, choices: Collection[str]) -> frozenset[str] | None:
+        """Some of `choices`, comma-separated; None if missing."""
+        value = self.get(name)
+        if value is None:
+            return None
+        values = frozenset(value.split(","))
+        return values if values <= set(choices) else self._is_wrong(name, None)
+
+    def whole(self, name: str, least: int, most: int, default: int) -> int:
+        value = self.get(name)
+        if value is None:
+            return default
+        number = int(value) if _WHOLE.fullmatch(value) else -1
+        return number if least <= number <= most else self._is_wrong(name, default)
+
+    def seconds(self, name: str, most: float) -> float | None:
+        """Seconds, perhaps with a fraction, capped at `most`; None if missing."""
+        value = self.get(name)
+        if value is None:
+            return None
+        return min(float(value), most) if _DECIMAL.fullmatch(value) else self._is_wrong(name, None)
+
+    def flag(self, name: str) -> bool:
+        """True for `1`; False for `0` or a missing parameter."""
+        return self.one_of(name, ("0", "1")) == "1"
+
+    def check(self) -> None:
+        if self._wrong:
+            raise InvalidQuery(*self._wrong)
+
+    def _is_wrong(self, name: str, default: Default) -> Default:
+        self._wrong.append(name)
+        return default
+
+
+def client_has(request: web.Request, etag: str, modified: datetime | None = None) -> bool:
+    """Whether the client has this version already; `etag` is in quotes, `modified` in whole seconds.
+
+    An ETag takes precedence over a date (13.2.2); it is compared weakly (13.1.2).
+    """
+    known = request.headers.getall(hdrs.IF_NONE_MATCH, ())
+    if known:
+        return any(_names(header, etag) for header in known)
+    since = http_date(",".join(request.headers.getall(hdrs.IF_MODIFIED_SINCE, ()))) if modified else None
+    return since is not None and modified is not None and modified <= since
+
+
+def allows_part(request: web.Request, etag: str, modified: datetime | None) -> bool:
+    """Whether `If-Range` allows a part: no such header, or the same ETag or the exact date (13.1.5)."""
+    header = ",".join(request.headers.getall(hdrs.IF_RANGE, ())).strip()
+    if not header or header == etag:
+        return True
+    return modified is not None and http_date(header) == modified
+
+
+def http_date(text: str | None) -> datetime | None:
+    """The time that an HTTP date names; None if it is malformed or out of range."""
+    for form in _FORMS if text else ():
+        try:
+            return datetime.strptime(text or "", form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    return None
+
+
+def _names(header: str, etag: str) -> bool:
+    if header in (etag, "*"):
+        return True
+    return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
+
+
+def takes_gzip(request: web.Request) -> bool:
+    """Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3): `gzip` takes precedence over `*`."""
+    weights = {}
+    for part in ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())).lower().split(","):
+        name, _, parameter = part.partition(";")
+        weights[name.strip()] = parameter.replace(" ", "").removeprefix("q=")
+    weight = weights.get("gzip", weights.get("*", "0"))
+    return weight.strip("0.") != "" or weight == ""
+
+
 def respond(
     request: web.Request, status: TaskStatus, http_status: HTTPStatus = HTTPStatus.OK
 ) -> web.Response:
@@ -189,3 +340,42 @@ def respond_json(
     value: object, status: HTTPStatus = HTTPStatus.OK, content_type: str = "application/json"
 ) -> web.Response:
     return web.Response(body=dumps(value), status=status, content_type=content_type)
+
+
+def problem(request: web.Request, error: AppError) -> web.Response:
+    """The response for `error`."""
+    chosen = language(request)
+    response = respond_json(problem_body(request, error, chosen), error.status, "application/problem+json")
+    response.headers.update(error.headers)
+    response.headers["Content-Language"] = chosen
+    response.headers["Vary"] = "Accept-Language"
+    return response
+
+
+def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str, object]:
+    """The JSON object for `error`, in the language `chosen`; codes are stable, texts are not."""
+    words = LANGUAGES[chosen]
+    title, detail = words.problem(error.code, error.values)
+    body: dict[str, object] = {
+        "type": f"{docs_path(request)}#{error.code}",
+        "title": title,
+        "status": int(error.status),
+        "detail": detail,
+        "code": error.code,
+        "request_id": request_id(request),
+    }
+    return body | error.extra | _members(error, words)
+
+
+def _members(error: AppError, words: Catalogue) -> dict[str, object]:
+    """The extra members of some errors."""
+    match error:
+        case InvalidRequest(wrong=wrong):
+            return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}
+        case NotStreamable(reason=reason):
+            return {"hint": words.no_stream(reason)}
+        case SourceRefused(error_code=code, hint=better, cookies=cookies):
+            hint = words.hint(better or code, cookies)
+            told = {"error_code": code, "error": words.error(code), "hint": hint}
+            return {name: value for name, value in told.items() if value}
+    return {}

@@ -19,7 +19,8 @@ from typing import BinaryIO, TypeVar
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from server.api import conditions, wire
+from server.api import connections
+from server.api.bodies import Query, allows_part, client_has
 from server.api.keys import FILES, TASKS
 from server.api.openapi.operation import (
     BINARY,
@@ -31,7 +32,6 @@ from server.api.openapi.operation import (
     Reply,
     header,
 )
-from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import disposition
@@ -74,7 +74,7 @@ async def send(
     `StorageAway`.
     """
     headers = _headers(stored, content_disposition, modified)
-    if conditions.has(request, _etag(stored), modified):
+    if client_has(request, _etag(stored), modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
     file = await request.app[FILES].open(task_id, stored)
@@ -126,7 +126,7 @@ class FilePart(web.StreamResponse):
         with file:
             writer = await super().prepare(request)
             if part:
-                await wire.send_file(request, file, part)
+                await connections.send_file(request, file, part)
             await self.write_eof()
         return writer
 
@@ -138,7 +138,7 @@ class FilePart(web.StreamResponse):
             first = await anext(pieces) if part else b""
             writer = await super().prepare(request)
             if part:
-                await wire.send_pieces(request, beginning_with(first, pieces))
+                await connections.send_pieces(request, beginning_with(first, pieces))
             await self.write_eof()
         return writer
 
@@ -191,7 +191,7 @@ def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -
     range (RFC 9110, 14.2), and if `If-Range` names another version. Raises `RangeNotSatisfiable`.
     """
     asked = _RANGE.fullmatch(",".join(request.headers.getall("Range", ())).strip())
-    if request.method != "GET" or not asked or not conditions.has_part(request, _etag(stored), modified):
+    if request.method != "GET" or not asked or not allows_part(request, _etag(stored), modified):
         return None
     return part_of(stored.size, *asked.groups())
 

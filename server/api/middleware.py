@@ -1,10 +1,11 @@
-"""Wraps every handler: admission before it, errors as problem details (RFC 9457) after it.
+"""Wraps every handler: the checks that a request passes before it, errors as problems (RFC 9457) after it.
 
 Decisions: docs/decisions/http.md
 """
 
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -14,25 +15,45 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from server.api.bodies import docs_path
+from server.api import security
+from server.api.bodies import docs_path, problem
 from server.api.connections import Connections
-from server.api.problems import problem
+from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
+from server.api.security import Doors
+from server.api.session import Gate, Minute
 from server.core.errors import (
     AppError,
     FileNotFound,
     InternalError,
+    InvalidQuery,
     MethodNotAllowed,
     MethodUnknown,
     NotFound,
     StorageAway,
     StorageFailed,
+    TooManyRequests,
+    Unreadable,
 )
+from server.settings import LimitSettings
 
 log = logging.getLogger(__name__)
-
 Admit = Callable[[web.Request, Access], Awaitable[web.Response | None]]
 AddHeaders = Callable[[web.Request, web.StreamResponse], None]
+_METHODS = (hdrs.METH_ALL | {"QUERY"}) - {
+    hdrs.METH_CONNECT
+}  # others are 501, not 405 (RFC 9110, section 9.1)
+
+
+async def go_on(request: web.Request) -> None:
+    """Answer `Expect: 100-continue` with 100; any other expectation may be ignored (RFC 9110, 10.1.1)."""
+    is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if is_announced and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the final response has not begun
+
+
+_OPTIONS: dict[str, Any] = {"expect_handler": go_on}
 
 
 def wrapped(
@@ -80,36 +101,37 @@ def _answering(
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class EverythingElse(web.AbstractRouteDef):
-    """The catch-all route, which also matches the request target `*` of `OPTIONS *`."""
+def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
+    """A function that checks host name, origin, rate and token, in this order, and raises the first error.
 
-    handler: Handler
+    Last it checks `lang`, the one parameter that every route has.
+    """
+    asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
-    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
-        resource = _Anything("/")
-        router.register_resource(resource)
-        return [resource.add_route("*", self.handler, **_OPTIONS)]
+    async def admit(request: web.Request, access: Access) -> web.Response | None:
+        refusal = request.get(REFUSAL)
+        if isinstance(refusal, Unreadable):
+            if limit:
+                slow_down(doors.client(request))
+            raise refusal
+        doors.check(request, access)
+        if limit and access in (Access.TOKEN, Access.LOG_IN):
+            slow_down(doors.client(request))
+        if security.is_preflight(request):  # browsers send preflights without a token
+            return security.answer_preflight() if doors.is_allowed_origin(request) else None
+        if gate.is_locked and access is Access.TOKEN:
+            await gate.admit(request, doors.client(request))
+        if refusal:
+            raise refusal
+        if access is not Access.PAGE and request.query_string and request.query.get("lang") == "":
+            raise InvalidQuery("lang")  # every route has this parameter; the page is shown in any case
+        return None
 
+    def slow_down(address: str) -> None:
+        if asked.count(address) > limit:
+            raise TooManyRequests(asked.left(address))
 
-class _Anything(web.PlainResource):
-    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo, set[str]]:
-        [route] = self
-        return web.UrlMappingMatchInfo({}, route), {"*"}
-
-
-async def go_on(request: web.Request) -> None:
-    """Answer `Expect: 100-continue` with 100; any other expectation may be ignored (RFC 9110, 10.1.1)."""
-    is_announced = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-    if is_announced and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the final response has not begun
-
-
-_METHODS = (hdrs.METH_ALL | {"QUERY"}) - {
-    hdrs.METH_CONNECT
-}  # others are 501, not 405 (RFC 9110, section 9.1)
-_OPTIONS: dict[str, Any] = {"expect_handler": go_on}
+    return admit
 
 
 async def unknown(request: web.Request) -> web.StreamResponse:
@@ -150,3 +172,21 @@ def _answer_to(request: web.Request, exc: Exception) -> web.Response:
     if request.writer.output_size:  # the response has begun: cut the connection to show that it is incomplete
         return NobodyThere()
     return problem(request, InternalError(error_id))
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingElse(web.AbstractRouteDef):
+    """The catch-all route, which also matches the request target `*` of `OPTIONS *`."""
+
+    handler: Handler
+
+    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        resource = _Anything("/")
+        router.register_resource(resource)
+        return [resource.add_route("*", self.handler, **_OPTIONS)]
+
+
+class _Anything(web.PlainResource):
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo, set[str]]:
+        [route] = self
+        return web.UrlMappingMatchInfo({}, route), {"*"}

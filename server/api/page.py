@@ -1,14 +1,33 @@
-"""`GET /` and `/static/`: the web page and its files, without a build step."""
+"""`GET /` and `/static/`: the web page and its files, without a build step.
 
-from functools import cache
+The files are read once: a change shows after a restart. `index.html` is rewritten: its modules are joined
+into one script and its style sheets into one sheet, so a first visit loads few files. Links carry a hash of
+the content, so browsers can cache the files for ever. The page contains the texts of the reader's language,
+so it can be read before any script runs.
+
+All modules follow the same rules: they import names from files in the same folder, without cycles, and
+export only declarations. So each module becomes the body of a function that returns its exports. Modules
+that break these rules raise `NotJoinable`.
+
+Decisions: docs/decisions/page.md
+"""
+
+import gzip
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 
 from aiohttp import hdrs, web
 
-from server.api import conditions
-from server.api.assets import Asset, Assets, read_assets
-from server.api.bodies import docs_path, language
+from server import __version__
+from server.api.bodies import client_has, docs_path, language, takes_gzip
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed
@@ -17,9 +36,68 @@ from server.core.errors import NotFound
 _PACKAGE = Path(__file__).parent.parent
 # In the package if it was installed from a wheel, beside the package in a checkout.
 STATIC = next(path for path in (_PACKAGE / "static", _PACKAGE.parent / "static") if path.is_dir())
-ASSETS = web.AppKey("assets", Assets)
 WORKER = "js/sw.js"
 FOREVER = "public, max-age=31536000, immutable"
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+MIN_PACKED = 400  # bytes
+SCRIPT, SHEET = "page.js", "page.css"
+LATER = "later.js"
+_SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)">)+')
+_EACH_SHEET = re.compile(r'href="static/([^"]+)"')
+_ENTRY = re.compile(r'src="static/js/(\w+)\.js"')
+_NAMED = re.compile(r'((?:src|href)="static/)([^"?]+)"')
+_INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+_TEXT = re.compile(r'(<[^<>]* data-t="([^"]+)"[^<>]*>)(?=</)')
+_ATTRIBUTE = re.compile(r'\sdata-t-(label|placeholder|title)="([^"]+)"')
+_ATTRIBUTES = {"label": "aria-label"}
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?s:.*?)\*/)[ \t]*\n", re.MULTILINE)
+# A comment at a line's end, unless a quote follows: `//` could be part of a string. And JSDoc type casts.
+_REMARK = re.compile(r"""[ \t]+//[ ][^"'`\n]*$|/\*\*[ ]@type[ ].*?\*/[ ]?""", re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js"\n', re.MULTILINE)
+_EXPORT = re.compile(
+    r"^export ((?:(?:async )?function|class|const) (\w+)|const \{([\w, ]*)\} =)", re.MULTILINE
+)
+_LATER = re.compile(r'\bimport\("\./(\w+)\.js"\)(?!\.[A-Z])')  # but not a type in JSDoc
+_WAITS = re.compile(r"^(?:(?:export )?const \S+ = )?await ", re.MULTILINE)
+_OTHERWISE = re.compile(r"^(?:import|export)\b.*|\bimport\(.*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Asset:
+    body: bytes
+    type: str
+
+    @cached_property
+    def tag(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()[:16]
+
+    @property
+    def is_packable(self) -> bool:
+        """Whether gzip helps: smaller files fit into one packet anyway, and PNG is compressed already."""
+        return len(self.body) >= MIN_PACKED and self.type != TYPES[".png"]
+
+    @cached_property
+    def packed(self) -> bytes:
+        return gzip.compress(self.body, 9, mtime=0)
+
+
+@dataclass(frozen=True)
+class Assets:
+    """`files`: path below `static/` -> file; `pages`: language -> `index.html` with that language's texts."""
+
+    files: Mapping[str, Asset]
+    pages: Mapping[str, Asset]
+
+
+ASSETS = web.AppKey("assets", Assets)
 
 
 @cache
@@ -59,9 +137,9 @@ async def static(request: web.Request) -> web.Response:
 
 def _answer(request: web.Request, asset: Asset) -> web.Response:
     """The file, with gzip if the client accepts that, or 304 if the client has it."""
-    packed = asset.is_packable and conditions.takes_gzip(request)
+    packed = asset.is_packable and takes_gzip(request)
     etag = f'"{asset.tag}-gzip"' if packed else f'"{asset.tag}"'
-    if conditions.has(request, etag):
+    if client_has(request, etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED)
     else:
         response = web.Response(body=asset.packed if packed else asset.body, content_type=asset.type)
@@ -70,6 +148,168 @@ def _answer(request: web.Request, asset: Asset) -> web.Response:
     response.headers[hdrs.ETAG] = etag
     response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
     return response
+
+
+def paths_in(folder: Path) -> dict[str, Path]:
+    """Path in a link -> file, for the types in `TYPES`, without hidden files and editors' backups."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in TYPES}
+    return {
+        name.as_posix(): path
+        for name, path in found.items()
+        if path.is_file() and not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def read_assets(folder: Path) -> Assets:
+    """Raises `NotJoinable` if a module cannot be joined with the others."""
+    files = {name: Asset(path.read_bytes(), TYPES[path.suffix]) for name, path in paths_in(folder).items()}
+    index = _text(files["index.html"])
+    script, later = _scripts(files, index)
+    files[LATER] = _asset(later, ".js")
+    files[SCRIPT] = _asset(script.replace(LATER, f"{LATER}?{files[LATER].tag}"), ".js")
+    files[SHEET] = _asset(_sheet(files, index), ".css")
+    index = _named(_ENTRY.sub(f'src="static/{SCRIPT}"', _SHEETS.sub(_one_sheet, index, 1)), files)
+    pages = {
+        Path(name).stem: _asset(_worded(index, Path(name).stem, _text(file)), ".html")
+        for name, file in files.items()
+        if name.startswith("i18n/")
+    }
+    for asset in (files[SCRIPT], files[LATER], files[SHEET], *pages.values()):
+        _ = asset.packed  # compress now what every visit requests, so that no request waits for it
+    return Assets(MappingProxyType(files), MappingProxyType(pages))
+
+
+def _asset(text: str, suffix: str) -> Asset:
+    return Asset(text.encode(), TYPES[suffix])
+
+
+def _text(asset: Asset) -> str:
+    return asset.body.decode()
+
+
+def _scripts(files: Mapping[str, Asset], index: str) -> tuple[str, str]:
+    modules = {Path(name).stem: _text(file) for name, file in files.items() if name.startswith("js/")}
+    [entry] = _ENTRY.findall(index)
+    return join_scripts(modules, entry)
+
+
+def _sheet(files: Mapping[str, Asset], index: str) -> str:
+    block = _SHEETS.search(index)
+    names = _EACH_SHEET.findall(block.group()) if block else []
+    return join_sheets(_text(files[name]) for name in names)
+
+
+def _one_sheet(_: re.Match[str]) -> str:
+    return f'\n    <link rel="stylesheet" href="static/{SHEET}">'
+
+
+def _named(index: str, files: Mapping[str, Asset]) -> str:
+    """`index` with the hash of its content added to the link of each file."""
+    return _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
+
+
+def _worded(index: str, language: str, catalogue: str) -> str:
+    """The page with a language's texts in the elements that show at first, and all texts as JSON."""
+    texts = json.loads(catalogue)
+    words = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    seen, mark, later = _INDENT.sub("", index).partition("<dialog")
+    seen = _TEXT.sub(lambda found: found[1] + html.escape(texts[found[2]], quote=False), seen)
+    seen = _ATTRIBUTE.sub(
+        lambda found: f'{found[0]} {_ATTRIBUTES.get(found[1], found[1])}="{html.escape(texts[found[2]])}"',
+        seen,
+    )
+    tag = f'<html lang="{language}" data-version="{__version__}">'
+    seen = re.sub(r'<html lang="\w+">', tag, seen, count=1)
+    data = f'<script type="application/json" id="texts" lang="{language}">{words}</script>'
+    return (seen + mark + later).replace("</body>", f"{data}\n</body>", 1)
+
+
+class NotJoinable(ValueError):
+    """A module breaks the rules above; the message names the module and what is wrong."""
+
+
+def join_scripts(modules: Mapping[str, str], entry: str) -> tuple[str, str]:
+    """Two scripts: the module `entry` with all that it imports, and `LATER`, with the modules that only
+    dynamic imports load; "" if there are none.
+
+    `modules`: name -> text. Raises `NotJoinable`.
+    """
+    first = _in_order(modules, [entry])
+    on_demand = [name for module in first for name in _LATER.findall(_bare(modules[module]))]
+    later = [name for name in _in_order(modules, on_demand) if name not in first]
+    shared = ", ".join(f"${name}" for name in first[:-1])
+    made = ", ".join(f"{name}: ${name}" for name in dict.fromkeys(on_demand))
+    parts = [*(_function(name, modules[name]) for name in first[:-1]), _body(entry, modules[entry])]
+    if not later:
+        return "\n".join(parts), ""
+    load = f'import("./{LATER}" + $again).then(({{ default: make }}) => make({{ {shared} }}))'
+    # After a failed load the next import retries, by another URL: some browsers remember that one has failed.
+    again = '(error) => { $rest = undefined; $again += "&"; throw error }'
+    return (
+        "\n".join(
+            [
+                'let $rest, $again = ""',
+                f"const $later = async (name) => (await ($rest ??= {load}.catch({again})))[name]",
+                *parts,
+            ]
+        ),
+        "\n".join(
+            [
+                f"export default async ({{ {shared} }}) => {{",
+                *(_function(name, modules[name]) for name in later),
+                f"return {{ {made} }}\n}}\n",
+            ]
+        ),
+    )
+
+
+def join_sheets(sheets: Iterable[str]) -> str:
+    return "".join(_bare(sheet) for sheet in sheets)
+
+
+def _bare(text: str) -> str:
+    """`text` without comments and indentation.
+
+    This is safe because no string of the page spans several lines, which a test checks.
+    """
+    return _INDENT.sub("", _REMARK.sub("", _COMMENT.sub("", text)))
+
+
+def _in_order(modules: Mapping[str, str], entries: Iterable[str]) -> list[str]:
+    """`entries` and all modules that they import, in topological order: imported ones first."""
+    done: dict[str, None] = {}
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        if name in way:
+            raise NotJoinable(f"{' > '.join((*way, name))} is a circle")
+        if name not in modules:
+            raise NotJoinable(f"{way[-1]}.js imports {name}.js, which is not there")
+        if name not in done:
+            for _, other in _IMPORT.findall(modules[name]):
+                visit(other, (*way, name))
+            done[name] = None
+
+    for entry in entries:
+        visit(entry, ())
+    return list(done)
+
+
+def _function(name: str, text: str) -> str:
+    exported = ", ".join((one or some).strip() for _, one, some in _EXPORT.findall(text))
+    waits, runs = ("await ", "async ") if _WAITS.search(text) else ("", "")
+    return f"const ${name} = {waits}({runs}() => {{\n{_body(name, text)}return {{ {exported} }}\n}})()"
+
+
+def _body(name: str, text: str) -> str:
+    body = _LATER.sub(r'$later("\1")', _EXPORT.sub(r"\1", _IMPORT.sub(_taken, _bare(text))))
+    if other := _OTHERWISE.search(body):
+        raise NotJoinable(f"{name}.js: {other.group()}")
+    return body
+
+
+def _taken(found: re.Match[str]) -> str:
+    names, module = found.groups()
+    return f"const {{{names.replace(' as ', ': ')}}} = ${module}\n"
 
 
 ROUTES = [

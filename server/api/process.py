@@ -1,31 +1,63 @@
-"""`POST /api/process`: a link goes in, a task comes out."""
+"""`POST /api/process`: a link goes in, a task comes out; with `/batch`, `/api/info` and `/api/presets`.
 
-from collections.abc import Collection, Mapping
+The body of a batch is read piece by piece, and the event loop turns between two pieces: parsing 4 MiB at
+once can take a second, if they are full of brackets, and no thread can do it beside the loop, since it
+holds Python's interpreter all that time.
+
+Decisions: docs/decisions/http.md
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from server.api.bodies import read_object, respond, validated
+from server.api.bodies import (
+    MAX_BODY,
+    as_object,
+    parsed,
+    read_json,
+    read_object,
+    respond,
+    respond_json,
+    uncollected,
+    validated,
+)
+from server.api.connections import CONNECTIONS
 from server.api.cookies import cookies_named, unknown_cookies
-from server.api.idempotency import idempotency, key_of
-from server.api.keys import COOKIES, SCOPE, SETTINGS, TASKS
+from server.api.keys import COOKIES, INSPECTOR, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
+from server.api.openapi.schemas import Info, PresetList, Results
 from server.api.payload import TaskPayload
-from server.api.route import post
+from server.api.route import get, post
+from server.api.tasks import Result, respond_results
 from server.core.errors import (
     AmbiguousHeader,
     AppError,
+    BodyTooLarge,
     IdempotencyMismatch,
     InvalidQuery,
     InvalidRequest,
+    NotJson,
     QueueFull,
+    SourceRefused,
+    TooManyRequests,
     WrongField,
 )
-from server.core.models import ProcessRequest
+from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest
 from server.core.ports import Idempotency
-from server.core.sameness import wish_of
+from server.core.sameness import hash_of, hash_of_sent, wish_of
+from server.tasks.service import Accepted
 
+MAX_BATCH = 4 << 20  # bytes
+MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder()
 Presets = Mapping[str, dict[str, Any]]
 Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish
 
@@ -91,6 +123,195 @@ def unknown_preset(body: dict[str, Any], presets: Presets) -> list[WrongField]:
     return [("preset", "preset_unknown", {})] if isinstance(name, str) and name not in presets else []
 
 
+def key_of(request: web.Request) -> str | None:
+    """The key with the token's scope before it, or None. Raises `AmbiguousHeader`, `InvalidQuery`."""
+    keys = set(request.headers.getall("Idempotency-Key", ()))
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise AmbiguousHeader("Idempotency-Key")
+    [key] = keys
+    if not _KEY.fullmatch(key):
+        raise InvalidQuery("Idempotency-Key")
+    return f"{request.get(SCOPE, '')}:{key}"
+
+
+def idempotency(key: str | None, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency | None:
+    """None without a key. `sent` are the fields of the body; `wanted` also has those of its preset."""
+    if key is None:
+        return None
+    # The preset may have changed when the client retries: the hash of the fields sent is still the same.
+    hashes = (hash_of(wanted), *([hash_of_sent(wanted, sent)] if wanted.preset else []))
+    return Idempotency(key, " ".join(hashes))
+
+
+async def submit_batch(request: web.Request) -> web.Response:
+    """Add all valid requests in one transaction; an invalid one does not affect the others.
+
+    With an `Idempotency-Key` each request has this key and its index as its own key, so a retry of the same
+    batch returns the same tasks.
+    """
+    key = key_of(request)
+    asked = await _read_all(request, await read_json(request, MAX_BATCH), key)
+    possible = [each for each in asked if isinstance(each, tuple)]
+    accepted = iter(await request.app[TASKS].accept_all(possible))
+    return await respond_results(request, _results(asked, accepted))
+
+
+async def _read_all(request: web.Request, body: bytes, key: str | None) -> list[Asked | AppError]:
+    """What each request of the batch asks for, or its error.
+
+    The event loop turns after each, and of what was wrong only the little that is told is kept.
+    """
+    reading, asked, others = Reading(request), list[Asked | AppError](), dict[str, Any]()
+    with uncollected():
+        for name, place, value in pieces(body, "requests", MAX_BODY):
+            if place is None:
+                others[name] = value
+            elif not isinstance(value, dict):
+                asked[place:] = [InvalidRequest([("body", "dict_type", {})])]
+            else:
+                asked[place:] = [await reading.read(value, f"{key} {place}" if key else None)]
+            if len(asked) > MOST_AT_ONCE:
+                break  # which is too many, whatever else there is
+            await asyncio.sleep(0)
+    validated(Batch, {"requests": asked, **others} if asked else others)
+    return asked
+
+
+def _results(asked: list[Asked | AppError], accepted: Iterator[Accepted | AppError]) -> Iterator[Result]:
+    for each in asked:
+        outcome = each if isinstance(each, AppError) else next(accepted)
+        if isinstance(outcome, AppError):
+            yield outcome
+        else:
+            yield HTTPStatus.OK if outcome.is_shared else HTTPStatus.ACCEPTED, outcome.status
+
+
+Piece = tuple[str, int | None, Any]
+"""The name of a member, and its value; or of its list one element, with its place."""
+
+
+def pieces(body: bytes, listed: str, most: int) -> Iterator[Piece]:
+    """All members of the object in `body`; of the member `listed` each element by itself.
+
+    Raises `NotJson`, `InvalidRequest`, and `BodyTooLarge` if a piece has more than `most` bytes.
+    """
+    if len(body) <= most:
+        yield from _pieces_of(body, listed)
+        return
+    try:
+        reader = _Reader(body.decode(), most)
+    except UnicodeDecodeError:
+        raise NotJson from None
+    if not reader.has("{"):
+        raise InvalidRequest([("body", "dict_type", {})])
+    if reader.has("}"):
+        reader.ends()
+        return
+    for _ in range(MOST_NAMES):
+        name = reader.name()
+        if name == listed and reader.has("["):
+            yield from reader.elements(name)
+        else:
+            yield name, None, reader.value()
+        if not reader.goes_on("}"):
+            reader.ends()
+            return
+
+
+def _pieces_of(body: bytes, listed: str) -> Iterator[Piece]:
+    for name, value in as_object(body).items():
+        if name == listed and isinstance(value, list) and value:
+            yield from ((name, place, element) for place, element in enumerate(value))
+        else:
+            yield name, None, value
+
+
+class _Reader:
+    """Reads `text` from its beginning. All methods raise `NotJson`, or `BodyTooLarge` for a long value."""
+
+    def __init__(self, text: str, most: int) -> None:
+        self._text, self._most, self._at = text, most, 0
+
+    def has(self, sign: str) -> bool:
+        """Whether `sign` comes next; then it is passed."""
+        self._pass_space()
+        if not self._text.startswith(sign, self._at):
+            return False
+        self._at += len(sign)
+        return True
+
+    def goes_on(self, end: str) -> bool:
+        """True after a comma, False after `end`."""
+        if self.has(","):
+            return True
+        if not self.has(end):
+            raise NotJson
+        return False
+
+    def ends(self) -> None:
+        """Make sure that nothing comes any more."""
+        self._pass_space()
+        if self._at < len(self._text):
+            raise NotJson
+
+    def name(self) -> str:
+        name = self.value()
+        if not isinstance(name, str) or not self.has(":"):
+            raise NotJson
+        return name
+
+    def elements(self, name: str) -> Iterator[Piece]:
+        """Those of the list that has just begun; the list itself if it is empty."""
+        place = 0
+        if self.has("]"):
+            yield name, None, []
+            return
+        while True:
+            yield name, place, self.value()
+            place += 1
+            if not self.goes_on("]"):
+                return
+
+    def value(self) -> Any:
+        """Its end is found by Python's own decoder; it is read by the one that reads all other bodies."""
+        self._pass_space()
+        window = self._text[self._at : self._at + self._most + 1]
+        is_cut = len(window) > self._most
+        try:
+            _, end = _DECODER.raw_decode(window)
+        except json.JSONDecodeError as exc:
+            reaches_the_cut = exc.pos >= self._most - 12 or exc.msg.startswith("Unterminated")
+            raise BodyTooLarge if is_cut and reaches_the_cut else NotJson from None
+        except (ValueError, RecursionError):  # a number of thousands of digits, or too deep
+            raise NotJson from None
+        piece = window[:end].encode(errors="surrogatepass")
+        if len(piece) > self._most:
+            raise BodyTooLarge
+        value = parsed(piece)
+        self._at += end
+        return value
+
+    def _pass_space(self) -> None:
+        found = _SPACE.match(self._text, self._at)
+        self._at = found.end() if found else self._at
+
+
+async def list_presets(request: web.Request) -> web.Response:
+    return respond_json({"presets": request.app[SETTINGS].presets})
+
+
+async def inspect(request: web.Request) -> web.Response:
+    body, presets = await read_object(request), request.app[SETTINGS].presets
+    name = with_preset(body, presets).get("cookies")  # what else a preset sets is not needed here
+    whole = body | {"cookies": name} if name is not None else body
+    unknown = unknown_cookies(whole, await cookies_named([whole], request.app[COOKIES]))
+    wanted = validated(InfoRequest, whole, *unknown_preset(body, presets), *unknown)
+    looking = request.app[INSPECTOR].inspect(wanted)
+    return respond_json(await request.app[CONNECTIONS].attended(request.protocol, looking))
+
+
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
     "the same key and request give the same task",
@@ -117,5 +338,42 @@ ROUTES = [
             body=ProcessRequest,
             errors=(AmbiguousHeader, InvalidQuery, IdempotencyMismatch, QueueFull, *OF_CHANGES),
         ),
-    )
+    ),
+    post(
+        "/api/process/batch",
+        submit_batch,
+        Operation(
+            "process_batch",
+            "Tasks",
+            "Make many tasks",
+            {200: Reply("What became of each, in order", {JSON: Results})},
+            "Each is taken or refused by itself; those that are taken are on disk, all in one transaction.",
+            parameters=(IDEMPOTENCY_KEY, *READER),
+            body=Batch,
+            errors=(AmbiguousHeader, InvalidQuery, *OF_CHANGES),
+        ),
+    ),
+    get(
+        "/api/presets",
+        list_presets,
+        Operation(
+            "presets",
+            "Tasks",
+            "The presets of the configuration",
+            {200: Reply("What each of them sets", {JSON: PresetList})},
+        ),
+    ),
+    post(
+        "/api/info",
+        inspect,
+        Operation(
+            "info",
+            "Tasks",
+            "What a link offers",
+            {200: Reply("Nothing of it is kept", {JSON: Info})},
+            parameters=READER,
+            body=InfoRequest,
+            errors=(SourceRefused, TooManyRequests, *OF_CHANGES),
+        ),
+    ),
 ]

@@ -13,15 +13,14 @@ from typing import Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from server.api.bodies import language
+from server.api.bodies import Query, language
 from server.api.connections import CONNECTIONS, HeldSocket
 from server.api.keys import ENCODER, HUB, TASKS
-from server.api.log_ins import LOG_INS
 from server.api.openapi.operation import OF_SOCKETS, READER, TASK_ID, Operation, Parameter, Reply
 from server.api.payload import dumps, text_frame
-from server.api.query import Query
 from server.api.route import get
 from server.api.security import DOORS
+from server.api.session import LOG_INS
 from server.core.errors import InvalidQuery, TaskNotFound, UpgradeRequired
 from server.tasks.hub import REMEMBERED, Removed, Subscription, Update, outranks
 

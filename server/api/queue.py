@@ -5,14 +5,13 @@ import contextlib
 
 from aiohttp import WSCloseCode, web
 
-from server.api.bodies import respond_json
+from server.api.bodies import Query, respond_json
 from server.api.connections import CONNECTIONS
 from server.api.keys import HUB, TASKS
-from server.api.log_ins import LOG_INS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply, header
 from server.api.openapi.schemas import QueueState
-from server.api.query import Query
 from server.api.route import get, post
+from server.api.session import LOG_INS
 from server.api.status import WAIT, wanted_wait
 from server.core.errors import InvalidQuery, TokenRequired
 from server.core.models import Stage

@@ -1,19 +1,20 @@
-"""Checks of `Host` and `Origin`, and the security headers of every response.
+"""Checks of `Host` and `Origin`, and the headers of every response: security, CORS and `X-Request-Id`.
 
 Against CSRF: bodies have a type that needs a preflight, and `Origin` and `Sec-Fetch-Site` are checked, so
-pages of other sites cannot change anything. Against DNS rebinding: a foreign `Host` name is refused, because
-a page under that name would have the same origin as this server once the name is pointed at it.
+pages of other sites cannot change anything. Against DNS rebinding: a foreign `Host` name is refused,
+because a page under that name would have the same origin as this server once the name is pointed at it.
+Pages of other origins may read answers (CORS) as far as `server.allowed_origins` names them.
 """
 
 import ipaddress
 import re
+import secrets
 from functools import lru_cache
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from server.api import cors
-from server.api.request_id import X_REQUEST_ID, request_id
 from server.api.route import Access
 from server.core.errors import HostForbidden, OriginForbidden
 from server.settings import ServerSettings
@@ -36,6 +37,13 @@ MAX_HOST = 253 + len(":65535")  # characters: of a name in DNS, and a port
 MAX_KNOWN = 1024  # Host headers whose check is cached
 _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PROTO)
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range, X-Request-Id"
+EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After, X-Request-Id"
+AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
+X_REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = web.RequestKey("request id", str)
+_OF_CLIENTS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Doors:
@@ -81,7 +89,7 @@ class Doors:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         if self._origins and self.is_allowed_origin(request):
-            cors.allow(request.headers["Origin"], response)
+            allow(request.headers["Origin"], response)
 
     def is_allowed_origin(self, request: web.Request) -> bool:
         """Whether the request comes from a page of an origin in `server.allowed_origins`."""
@@ -136,6 +144,42 @@ class Doors:
             raise OriginForbidden
 
 
+DOORS = web.AppKey("doors", Doors)
+
+
+def request_id(request: web.Request) -> str:
+    """The same for every call with this request."""
+    known = request.get(_REQUEST_ID)
+    if known is None:
+        sent = request.headers.get(X_REQUEST_ID, "")
+        known = request[_REQUEST_ID] = sent if _OF_CLIENTS.fullmatch(sent) else secrets.token_hex(8)
+    return known
+
+
+def is_preflight(request: web.Request) -> bool:
+    return request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+
+
+def answer_preflight() -> web.Response:
+    """Without the origin, which `allow` adds."""
+    headers = {
+        "Access-Control-Allow-Methods": ALLOWED_METHODS,
+        "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+        "Access-Control-Max-Age": AN_HOUR,
+    }
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+
+
+def allow(origin: str, response: web.StreamResponse) -> None:
+    """Let the page at `origin` read `response`, but without `Access-Control-Allow-Credentials`: session
+    cookies are for the service's own page.
+    """
+    response.headers["Access-Control-Allow-Origin"] = origin
+    response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.headers.add("Vary", "Origin")
+
+
 def _last(request: web.Request, name: str) -> str:
     """What the proxy has added last, to the header or in a line of its own; "" if there is nothing."""
     return ",".join(request.headers.getall(name, ())).split(",")[-1].strip()
@@ -177,6 +221,3 @@ def _authority(origin: str) -> str:
 
 def _bare(host: str) -> str:
     return host.removesuffix(":80").removesuffix(":443")
-
-
-DOORS = web.AppKey("doors", Doors)

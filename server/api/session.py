@@ -1,26 +1,224 @@
-"""`/api/session`: for the page, to ask whether a log-in is needed, to log in with a token, and to log out."""
+"""Who may use the service, if tokens are configured: a bearer token, or the page's cookie after a log-in.
 
+Tokens are compared in constant time and never stored or logged; a hash of the token is stored as the scope
+of idempotency keys and sessions, and of a cookie's value only a hash. An address that sends more than ten
+wrong tokens a minute gets 429 for these; a right token is always accepted.
+
+`/api/session` is for the page: to ask whether a log-in is needed, to log in with a token, and to log out.
+WebSockets and long polls end with their session.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import math
+import secrets
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
+from typing import Protocol
 
-from aiohttp import web
+from aiohttp import WSCloseCode, hdrs, web
 from pydantic import Field
 
-from server.api.auth import GATE, check_sender
 from server.api.bodies import read_object, respond_json, validated
-from server.api.keys import SETTINGS
-from server.api.log_ins import COOKIE, LOG_INS, carries_cookie
+from server.api.keys import SCOPE, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
 from server.api.openapi.schemas import SessionState
 from server.api.route import Access, delete, get, post
-from server.api.security import DOORS
+from server.api.security import DOORS, SAFE
+from server.core.errors import OriginForbidden, TokenRequired, TooManyRequests
 from server.core.models import Frozen
-from server.core.ports import SESSION_LASTS
+from server.core.ports import SESSION_LASTS, Session, Sessions
+from server.settings import ServerSettings
+
+MAX_WRONG = 10  # tokens a minute from one address
+COOKIE = "clipwire_session"
+MINUTE = 60.0  # seconds
+MAX_ADDRESSES = 100_000  # beyond that the address that was counted longest ago is forgotten
+SESSION = web.RequestKey("session", Session)  # only in requests that were authenticated by a cookie
+_NOTHING = nullcontext()
 
 
 class LogIn(Frozen):
     """The body of `POST /api/session`."""
 
     token: str = Field(min_length=1, max_length=4096)
+
+
+class Minute:
+    """Counts by address; its minute begins with its first count. `MAX_ADDRESSES` bounds the memory."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, address: str) -> int:
+        """Add one and return the count of this address in its current minute."""
+        began, so_far = self._counts.pop(address, (0.0, 0))
+        if self._clock() - began >= MINUTE or not so_far:
+            began, so_far = self._clock(), 0
+        self._counts[address] = began, so_far + 1
+        if len(self._counts) > MAX_ADDRESSES:
+            self._counts.popitem(last=False)
+        return so_far + 1
+
+    def left(self, address: str) -> int:
+        """Whole seconds, at least one, until the address's minute ends and its count restarts."""
+        began, _ = self._counts.get(address, (0.0, 0))
+        return max(1, math.ceil(began + MINUTE - self._clock()))
+
+
+class Gate:
+    """Accepts requests with a token or a session cookie; all requests if no tokens are set (not `is_locked`).
+
+    `admission` does not ask it about routes that need neither.
+    """
+
+    def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hashes = [_hash(token.get_secret_value()) for token in settings.tokens]
+        self.is_locked = bool(self._hashes)
+        self.scopes = [_scope(known) for known in self._hashes]
+        self._wrong = Minute(clock)
+
+    async def admit(self, request: web.Request, address: str) -> None:
+        """Authenticate the request and set its `SCOPE`, and with a cookie its `SESSION`.
+
+        Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
+        """
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            request[SCOPE] = self.check(token.strip(), address)
+            return
+        session = await request.app[LOG_INS].find(request)
+        if session is None:
+            raise TokenRequired
+        if request.method not in SAFE or "Upgrade" in request.headers:
+            check_sender(request)
+        request[SCOPE], request[SESSION] = session.scope, session
+
+    def check(self, token: str, address: str) -> str:
+        """The scope of a right token, "" if none are set. Raises `TokenRequired`, `TooManyRequests`."""
+        if not self._hashes:
+            return ""
+        given, found = _hash(token), b""
+        for known in self._hashes:
+            if hmac.compare_digest(known, given):
+                found = known
+        if found:
+            return _scope(found)
+        if self._wrong.count(address) > MAX_WRONG:
+            raise TooManyRequests(self._wrong.left(address))
+        raise TokenRequired
+
+
+GATE = web.AppKey("gate", Gate)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()  # headers may hold any bytes
+
+
+def _scope(token_hash: bytes) -> str:
+    return token_hash.hex()[:16]
+
+
+def check_sender(request: web.Request) -> None:
+    """CSRF protection for cookies: require `Origin`, which `Doors.check` has compared, or a `Sec-Fetch-Site`
+    that excludes other sites. Raises `OriginForbidden`.
+    """
+    if "Origin" not in request.headers and request.headers.get("Sec-Fetch-Site") not in (
+        "same-origin",
+        "none",
+    ):
+        raise OriginForbidden
+
+
+class Line(Protocol):
+    """A long-lived request: a WebSocket or a long poll."""
+
+    def end(self, code: WSCloseCode) -> None:
+        """Called when the session of the request ends; `code` is the close code of a WebSocket."""
+        ...
+
+
+class LogIns:
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._lines: defaultdict[str, set[Line]] = defaultdict(set)
+        sessions.listen(self._ended, self._lines.keys)
+
+    async def begin(self, scope: str) -> str:
+        """Begin a session and return the value for its cookie. Raises `StoreUnavailable`."""
+        secret = secrets.token_urlsafe(32)
+        await self._sessions.begin(_session_id(secret), scope)
+        return secret
+
+    async def find(self, request: web.Request) -> Session | None:
+        """The session whose cookie came with `request`; None if there is none or it has ended."""
+        for secret in _cookies(request):
+            if session := await self._sessions.get(_session_id(secret)):
+                return session
+        return None
+
+    async def end(self, request: web.Request) -> None:
+        """End the session whose cookie came with `request`, with its WebSockets and long polls.
+
+        Raises `StoreUnavailable`; then the session stays valid.
+        """
+        for secret in _cookies(request):
+            await self._sessions.end(_session_id(secret))
+
+    def hold(self, request: web.Request, line: Line) -> AbstractContextManager[None]:
+        """A context manager: within it, `line.end` is called when the session of `request`, if any, ends."""
+        session = request.get(SESSION)
+        return HeldLine(self._lines, session, line) if session else _NOTHING
+
+    def _ended(self, session_id: str) -> None:
+        for line in tuple(self._lines.get(session_id, ())):
+            line.end(WSCloseCode.POLICY_VIOLATION)
+
+
+class HeldLine:
+    __slots__ = ("_line", "_lines", "_session", "_timer")
+
+    def __init__(self, lines: defaultdict[str, set[Line]], session: Session, line: Line) -> None:
+        self._lines, self._session, self._line = lines, session, line
+
+    def __enter__(self) -> None:
+        self._lines[self._session.session_id].add(self._line)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(self._session.ends_at, self._line.end, WSCloseCode.POLICY_VIOLATION)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        lines = self._lines[self._session.session_id]
+        lines.discard(self._line)
+        if not lines:
+            del self._lines[self._session.session_id]
+
+
+LOG_INS = web.AppKey("log-ins", LogIns)
+
+
+def carries_cookie(request: web.Request) -> bool:
+    """Whether `request` has a session cookie, valid or not."""
+    return any(True for _ in _cookies(request))
+
+
+def _cookies(request: web.Request) -> Iterator[str]:
+    """The values of all session cookies: there may be one for each path under which the page was opened."""
+    for header in request.headers.getall(hdrs.COOKIE, ()):
+        for cookie in header.split(";"):
+            name, _, value = cookie.strip().partition("=")
+            if name == COOKIE:
+                yield value
+
+
+def _session_id(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # headers may hold any bytes
 
 
 async def get_session(request: web.Request) -> web.Response:

@@ -8,11 +8,9 @@ from http import HTTPStatus
 from aiohttp import WSCloseCode, hdrs, web
 from multidict import istr
 
-from server.api import conditions
-from server.api.bodies import language, payload_headers
+from server.api.bodies import Query, client_has, language, payload_headers
 from server.api.connections import CONNECTIONS
 from server.api.keys import ENCODER, HUB, TASKS
-from server.api.log_ins import LOG_INS
 from server.api.openapi.operation import (
     HAS_IT,
     IF_NONE_MATCH,
@@ -25,8 +23,8 @@ from server.api.openapi.operation import (
     header,
 )
 from server.api.payload import Payload, TaskPayload
-from server.api.query import Query
 from server.api.route import get
+from server.api.session import LOG_INS
 from server.core.errors import InvalidQuery, TaskNotFound, TokenRequired
 from server.core.models import TaskStatus
 from server.tasks.hub import Removed, Waiter
@@ -84,7 +82,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                while conditions.has(request, _payload(request, status).etag):
+                while client_has(request, _payload(request, status).etag):
                     update = await anext(poll, None)
                     if poll.is_logged_out:
                         raise TokenRequired
@@ -100,7 +98,7 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
 def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     chosen = language(request)
     payload = request.app[ENCODER].encode(status, chosen)
-    if conditions.has(request, payload.etag):
+    if client_has(request, payload.etag):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=payload_headers(chosen))
         del response.headers[hdrs.CONTENT_TYPE]
     else:

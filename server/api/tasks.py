@@ -1,17 +1,30 @@
-"""`/api/tasks`: lists of tasks, actions on one task, its log and its thumbnail."""
+"""`/api/tasks`: lists of tasks, actions on one task or on many, remedies, its log and its thumbnail.
+
+A request for many things is answered by `{"results": [{"status", "task" or "problem"}, ...]}`: each result
+has the HTTP status and the body that a request for this one thing would have got.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from server.api.bodies import language, read_object, respond, validated
-from server.api.conditions import takes_gzip
+from server.api.bodies import (
+    Query,
+    language,
+    problem_body,
+    read_object,
+    respond,
+    respond_json,
+    takes_gzip,
+    validated,
+)
+from server.api.cookies import cookies_named, unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
-from server.api.keys import ENCODER, FILES, TASKS
+from server.api.keys import COOKIES, ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
     IDS,
     IF_NONE_MATCH,
@@ -24,9 +37,8 @@ from server.api.openapi.operation import (
     Parameter,
     Reply,
 )
-from server.api.openapi.schemas import TaskPage
+from server.api.openapi.schemas import ActionResults, Remedies, TaskPage
 from server.api.payload import TaskPayload, dumps
-from server.api.query import Query
 from server.api.route import Route, delete, get, patch, post
 from server.core.attachment import disposition
 from server.core.errors import (
@@ -35,6 +47,8 @@ from server.core.errors import (
     InvalidQuery,
     QueueFull,
     RangeNotSatisfiable,
+    RemedyNotFound,
+    RemedyNotOffered,
     StorageAway,
     TaskAlreadyFinal,
     TaskNotFound,
@@ -43,8 +57,11 @@ from server.core.errors import (
     WrongField,
     WrongStage,
 )
-from server.core.models import PlaceChange, Stage, TaskStatus
+from server.core.models import MOST_AT_ONCE, ActionRequest, PlaceChange, RemedyRequest, Stage, TaskStatus
 from server.core.ports import Filter, Page
+from server.locales import LANGUAGES
+from server.tasks.bulk import Outcome, act_on_all
+from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered
 
 PAGE, LARGEST_PAGE = 50, 200
 AT_ONCE = 20  # tasks that are encoded before the event loop turns
@@ -54,6 +71,17 @@ MAX_TEXT = 500  # characters of a search
 MAX_CURSOR = 100  # characters
 IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
+MOST_OF_PROBLEMS = 256 * 1024  # bytes
+RESULTS_AT_ONCE = 5  # results that are encoded before the event loop turns
+_RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
+# A deletion makes its entries unknown, in whichever stage they are.
+_EFFECTIVE: dict[str, tuple[Stage, ...]] = {
+    "cancel": (*_RUNNING, Stage.PAUSED),
+    "pause": _RUNNING,
+    "resume": (Stage.PAUSED,),
+    "retry": (Stage.FAILED, Stage.CANCELLED),
+}
+Result = tuple[HTTPStatus, TaskStatus | None] | AppError  # None: no task to show, such as after a deletion
 
 
 async def list_tasks(request: web.Request) -> web.Response:
@@ -179,10 +207,125 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
         raise ThumbnailNotFound from None
 
 
+async def act(request: web.Request) -> web.Response:
+    """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`."""
+    body = await read_object(request)
+    wanted = validated(ActionRequest, body, *_unclear(body))
+    ids = await _found(request, wanted) if wanted.ids is None else list(wanted.ids)
+    outcomes = await act_on_all(request.app[TASKS], wanted.action, ids[:MOST_AT_ONCE])
+    return await respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
+
+
+async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
+    """The ids of matching tasks; `MOST_AT_ONCE` + 1 if there are more than are acted on."""
+    if wanted.playlist_id is not None:
+        return await _entries(request, wanted.playlist_id, wanted.action)
+    stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
+    return await request.app[TASKS].ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)
+
+
+async def _entries(request: web.Request, playlist_id: str, action: str) -> list[str]:
+    """All entries of a list; of one with more than `MOST_AT_ONCE`, those on which the action has an effect.
+
+    So a client that asks again, while there are `more`, comes to the others. A retry of a list leaves what is
+    completed: only who names such a task wants it anew.
+    """
+    stages = tuple(stage for stage in Stage if action != "retry" or stage is not Stage.COMPLETED)
+    page = await request.app[TASKS].page(Filter(stages, playlist_id=playlist_id), None, MOST_AT_ONCE + 1)
+    if len(page.tasks) > MOST_AT_ONCE and (effective := _EFFECTIVE.get(action)):
+        entries = Filter(effective, playlist_id=playlist_id)
+        page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
+    return [status.task_id for status in page.tasks]
+
+
+def _unclear(body: dict[str, Any]) -> list[WrongField]:
+    """The error of a body that selects no tasks, or that selects them in two ways; else nothing."""
+    kind = any(body.get(name) is not None for name in ("stage", "error_code"))
+    said = [name for name in ("ids", "playlist_id") if body.get(name) is not None]
+    if not said and not kind:
+        return [("ids", "tasks_missing", {})]
+    return [(said[0], "ids_alone", {})] if len(said) + kind > 1 else []
+
+
+def _results(outcomes: list[Outcome]) -> Iterator[Result]:
+    for outcome in outcomes:
+        if isinstance(outcome, AppError):
+            yield outcome
+        else:
+            yield HTTPStatus.OK if outcome else HTTPStatus.NO_CONTENT, outcome
+
+
+async def respond_results(
+    request: web.Request, results: Iterable[Result], *, more: bool = False
+) -> web.Response:
+    """The response; `more` says that more tasks match than were acted on.
+
+    Once its problems have `MOST_OF_PROBLEMS` bytes, the others come without their `errors`: a few bytes that
+    are wrong in many ways must not make megabytes.
+    """
+    chosen, encoded, of_problems = language(request), list[bytes](), 0
+    for number, result in enumerate(results, 1):
+        encoded.append(_encoded(request, result, chosen, in_full=of_problems < MOST_OF_PROBLEMS))
+        of_problems += len(encoded[-1]) if isinstance(result, AppError) else 0
+        if number % RESULTS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
+    body = b'{"results":[' + b",".join(encoded) + b"]" + (b',"more":true' if more else b"") + b"}"
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def _encoded(request: web.Request, result: Result, chosen: str, *, in_full: bool) -> bytes:
+    match result:
+        case AppError() as error:
+            told = problem_body(request, error, chosen)
+            if not in_full:
+                told.pop("errors", None)
+            shown = b',"problem":' + dumps(told)
+            return b'{"status":%d' % error.status + shown + b"}"
+        case status, None:
+            return b'{"status":%d}' % status
+        case status, TaskStatus() as task:
+            payload = request.app[ENCODER].encode(task, chosen).body
+            return b'{"status":%d,"task":' % status + payload + b"}"
+
+
+async def list_remedies(request: web.Request) -> web.Response:
+    """The remedies offered for the task, the likeliest first."""
+    chosen, task_id = language(request), request.match_info["task_id"]
+    names = offered(await request.app[TASKS].status(task_id))
+    texts = {name: LANGUAGES[chosen].remedy(name) for name in names}
+    response = respond_json({"remedies": names, "texts": texts})
+    response.headers.update(
+        {"Cache-Control": "private, no-cache", "Content-Language": chosen, "Vary": "Accept-Language"}
+    )
+    return response
+
+
+async def apply(request: web.Request) -> web.Response:
+    """The body is validated only once it is clear that the remedy is offered."""
+    name, task_id = request.match_info["name"], request.match_info["task_id"]
+    if name not in REMEDIES:
+        raise RemedyNotFound
+    possible = offered(await request.app[TASKS].status(task_id))
+    if name not in possible:
+        raise RemedyNotOffered(possible)
+    body = await read_object(request) if request.body_exists else {}
+    unknown = unknown_cookies(body, await cookies_named([body], request.app[COOKIES]))
+    wanted = validated(RemedyRequest, body, *_misplaced(name, body), *unknown)
+    given = {"cookies": wanted.cookies} if wanted.cookies else {}
+    return respond(request, await request.app[TASKS].repair(task_id, name, given))
+
+
+def _misplaced(name: str, body: dict[str, Any]) -> list[WrongField]:
+    """The error of a body that lacks the cookies a remedy needs, or has cookies that it does not take."""
+    said = body.get("cookies") is not None
+    if said == (name == NEEDS_COOKIES):
+        return []
+    return [("cookies", "extra_forbidden" if said else "missing", {})]
+
+
 _ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # `/api/tasks/actions` is another route
 _TASK = {200: Reply("The task", {JSON: TaskPayload})}
-
-
 _STOPS = (TaskAlreadyFinal, WorkerSilent)
 
 
@@ -202,6 +345,8 @@ def _action(name: str, handler: Handler, summary: str, text: str, *reasons: type
 
 _STAGE_NAMES = "|".join(Stage)
 _PICTURE = {"ETag": "for `If-Range` and `If-None-Match`", "Accept-Ranges": "`bytes`"}
+_NAME = Parameter("name", "one of `remedies`", {"enum": list(REMEDIES)}, "path")
+_PATH = "/api/tasks/{task_id}/remedies"
 ROUTES = [
     get(
         "/api/tasks",
@@ -320,6 +465,48 @@ ROUTES = [
             replies_to_head(_PICTURE),
             parameters=(TASK_ID, IF_NONE_MATCH, *READER),
             errors=(TaskNotFound, ThumbnailNotFound, StorageAway),
+        ),
+    ),
+    post(
+        "/api/tasks/actions",
+        act,
+        Operation(
+            "act",
+            "Tasks",
+            "Act on many tasks",
+            {200: Reply("What became of each, in order", {JSON: ActionResults})},
+            "On those that `ids` names, on the entries of a list, or on all in a `stage`, "
+            "with an `error_code`, or both. What goes wrong with one stops no other.",
+            parameters=READER,
+            body=ActionRequest,
+            errors=OF_CHANGES,
+        ),
+    ),
+    get(
+        _PATH,
+        list_remedies,
+        Operation(
+            "remedies",
+            "Tasks",
+            "What can be done about a failure",
+            {200: Reply("Perhaps nothing", {JSON: Remedies})},
+            parameters=(TASK_ID, *READER),
+            errors=(TaskNotFound,),
+        ),
+    ),
+    post(
+        _PATH + "/{name}",
+        apply,
+        Operation(
+            "repair",
+            "Tasks",
+            "Do it",
+            {200: Reply("The task, which begins anew", {JSON: TaskPayload})},
+            "The same task begins anew, in the way that the remedy says.",
+            parameters=(TASK_ID, _NAME, *READER),
+            body=RemedyRequest,
+            needs_body=False,
+            errors=(TaskNotFound, RemedyNotFound, RemedyNotOffered, QueueFull, *OF_CHANGES),
         ),
     ),
 ]

@@ -13,9 +13,17 @@ from aiohttp.test_utils import TestClient
 
 from server import __version__
 from server.api import page
-from server.api.assets import SCRIPT, SHEET, paths_in, read_assets
 from server.api.keys import LANGUAGE
-from server.api.page_bundle import LATER, NotJoinable, join_scripts, join_sheets
+from server.api.page import (
+    LATER,
+    SCRIPT,
+    SHEET,
+    NotJoinable,
+    join_scripts,
+    join_sheets,
+    paths_in,
+    read_assets,
+)
 from tests.pictures.icons import OPAQUE, SIZES
 
 Client = TestClient[web.Request, web.Application]

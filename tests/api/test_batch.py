@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from server.api import keys
-from server.api.batch import MAX_BATCH
+from server.api.process import MAX_BATCH
 from server.app import create_app
 from server.core.errors import DatabaseBusy
 from server.core.models import MOST_AT_ONCE

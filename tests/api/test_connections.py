@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api import bodies, keys, wire
+from server.api import bodies, connections, keys
 from server.api.connections import CONNECTIONS, QUIET
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
@@ -60,11 +60,11 @@ async def test_a_look_that_fails_is_not_the_last_one(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_once(transport: asyncio.Transport) -> int:
-        monkeypatch.setattr(wire, "outstanding", outstanding)
+        monkeypatch.setattr(connections, "outstanding", outstanding)
         raise OSError("no such socket")
 
-    outstanding = wire.outstanding
-    monkeypatch.setattr(wire, "outstanding", fail_once)
+    outstanding = connections.outstanding
+    monkeypatch.setattr(connections, "outstanding", fail_once)
     for name in ("LOOK", "QUIET"):
         monkeypatch.setattr(f"server.api.connections.{name}", 0.01)
     server = client.server.runner.server  # type: ignore[union-attr]

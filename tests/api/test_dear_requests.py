@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from server.api.batch import MAX_BATCH
 from server.api.bodies import MAX_BODY, MOST_TOLD
+from server.api.process import MAX_BATCH
 from server.app import ROUTES, create_app
 from server.core import cookie_format
 from server.core.models import MOST_AT_ONCE, ProcessRequest

@@ -12,12 +12,10 @@ from aiohttp.test_utils import TestClient, make_mocked_request
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
-from server.api.auth import MAX_WRONG
 from server.api.connections import CONNECTIONS
-from server.api.log_ins import COOKIE
-from server.api.rate import Minute
 from server.api.route import Access
 from server.api.security import Doors
+from server.api.session import COOKIE, MAX_WRONG, Minute
 from server.app import ROUTES, create_app
 from server.settings import DownloadSettings, LimitSettings, ServerSettings, Settings, StorageSettings
 
@@ -309,7 +307,7 @@ def test_counts_are_forgotten_after_a_minute_and_bounded(monkeypatch: pytest.Mon
     assert (minute.count("a"), minute.left("a")) == (3, 1)
     now += 0.2
     assert minute.count("a") == 1
-    monkeypatch.setattr("server.api.rate.MAX_ADDRESSES", 10)
+    monkeypatch.setattr("server.api.session.MAX_ADDRESSES", 10)
     for number in range(100):
         minute.count(str(number))
     assert len(minute._counts) <= 10

@@ -140,7 +140,7 @@ async def test_a_file_that_cannot_be_read_to_its_end_is_cut_off_and_holds_nothin
         await request.writer.write(CONTENT[:100])
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("server.api.wire.send_file", fail)
+    monkeypatch.setattr("server.api.connections.send_file", fail)
     answer = await client.get(link)
     received = bytearray()
     with pytest.raises(ClientPayloadError):

@@ -14,8 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from server.api import keys, push
-from server.api.auth import MAX_WRONG
-from server.api.log_ins import COOKIE, LOG_INS
+from server.api.session import COOKIE, LOG_INS, MAX_WRONG
 from server.app import create_app
 from server.assembly import DatabaseUnusable
 from server.core.errors import DiskFull

@@ -143,7 +143,7 @@ async def test_a_retry_of_the_entries_of_a_list_leaves_what_is_completed(client:
 async def test_asked_again_all_entries_of_a_long_list_are_acted_on(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.api.actions.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("server.api.tasks.MOST_AT_ONCE", 2)
     store = client.app[keys.TASKS]._store
     for _ in range(5):
         task = new_task()
@@ -159,7 +159,7 @@ async def test_asked_again_all_entries_of_a_long_list_are_acted_on(
 
 @pytest.mark.usefixtures("nothing_begins")
 async def test_more_says_that_others_fit_as_well(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.api.actions.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("server.api.tasks.MOST_AT_ONCE", 2)
     ids = [await task_in(client, "failed") for _ in range(3)]
     first = await act(client, "retry", stage="failed")
     assert first["more"] is True

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
-from server.api.query import Query
+from server.api.bodies import Query
 from server.api.status import MAX_WAIT, wanted_wait
 from server.app import ROUTES, create_app
 from server.core.errors import InvalidQuery
@@ -98,6 +98,7 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
         "limit",
         "cursor",
         "ids",
+        "paused",
     }
 
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientSession, CookieJar, web
 from pydantic import SecretStr
 
-from server.api.batch import MAX_BATCH
 from server.api.bodies import MAX_BODY
+from server.api.process import MAX_BATCH
 from server.app import create_app
 from server.core.cookie_format import MAX_SIZE
 from server.settings import DownloadSettings, ServerSettings, Settings, StorageSettings

@@ -17,12 +17,11 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from server.api import archive as archives
 from server.api import archive as making
-from server.api import keys, together, zipformat
-from server.api.archive import Member, archive, length_of
-from server.api.together import named
-from server.api.wire import FilePart
-from server.api.zipformat import Entry
+from server.api import keys
+from server.api.archive import Entry, Member, archive, length_of, named
+from server.api.connections import FilePart
 from server.core.errors import FileNotFound
 from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import Stream
@@ -117,7 +116,7 @@ async def test_a_list_is_packed_as_its_entries(tmp_path: Path, monkeypatch: pyte
             _, whole = await fetched(server, *ids)
             assert list(opened(whole).values()) == [b"one", b"two", b"three", b"alone"]
         assert (await fetched(server, empty))[0].status == 404
-        monkeypatch.setattr(together, "MOST", 3)
+        monkeypatch.setattr(archives, "MOST", 3)
         assert (await fetched(server, playlist, playlist))[0].status == 200
         assert (await fetched(server, playlist, alone))[0].status == 422
 
@@ -221,7 +220,7 @@ def member(name: str, content: bytes, *, has_sum: bool, modified: datetime = NOW
 
 @pytest.mark.parametrize("is_bucket", [False, True])
 @pytest.mark.parametrize("sums", [[True], [False], [True, False]])
-@pytest.mark.parametrize("limit", [zipformat.LIMIT, 20_000, 1000, 400, 100, 1])
+@pytest.mark.parametrize("limit", [archives.LIMIT, 20_000, 1000, 400, 100, 1])
 async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
     monkeypatch: pytest.MonkeyPatch, limit: int, sums: list[bool], is_bucket: bool
 ) -> None:
@@ -230,7 +229,7 @@ async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
         member(name, content, has_sum=sums[number % len(sums)])
         for number, (name, content) in enumerate(contents.items())
     ]
-    monkeypatch.setattr(zipformat, "_IS_FULL", limit)
+    monkeypatch.setattr(archives, "_IS_FULL", limit)
     whole = await packed(Shelf(contents, is_bucket=is_bucket), members)
     assert len(whole) == length_of(members)
     assert opened(whole) == contents
@@ -240,7 +239,7 @@ async def test_the_length_is_right_whatever_has_to_be_said_in_zip64(
 def test_what_lies_behind_four_gigabytes_is_found() -> None:
     film, sound = Entry(b"a.mp4", 5 << 30, NOW, 1), Entry(b"a.mp3", 1, NOW, 2)
     behind, size = film.length + sound.length, 56 + 20 + 22
-    whole = zipformat.directory([(film, 1), (sound, 2)])
+    whole = archives.directory([(film, 1), (sound, 2)])
     end, locator = whole[-size:][:56], whole[-size:][56:76]
     assert struct.unpack("<4sQ2H2I4Q", end)[-4:] == (2, 2, len(whole) - size, behind)
     assert struct.unpack("<4sIQI", locator) == (b"PK\6\7", 0, behind + len(whole) - size, 1)
@@ -248,7 +247,7 @@ def test_what_lies_behind_four_gigabytes_is_found() -> None:
 
 
 async def test_more_entries_than_sixteen_bits_count_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zipformat, "_MOST_ENTRIES", 3)
+    monkeypatch.setattr(archives, "_MOST_ENTRIES", 3)
     contents = {f"{number}.mp4": b"x" for number in range(5)}
     members = [member(name, content, has_sum=True) for name, content in contents.items()]
     whole = await packed(Shelf(contents, is_bucket=False), members)

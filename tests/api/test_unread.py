@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from server.api import connections, wire
+from server.api import connections
 from server.api.connections import CONNECTIONS, QUIET, UNREAD
 from tests.inside import Inside, get, inside
 
@@ -46,7 +46,7 @@ async def settled(service: Inside, sock: socket.socket) -> asyncio.Transport:
     ]
     looks: list[tuple[int, int]] = []
     while len(looks) < 5 or len(set(looks[-5:])) > 1:
-        looks.append((wire.taken(transport), wire.outstanding(transport)))
+        looks.append((connections.taken(transport), connections.outstanding(transport)))
         await asyncio.sleep(0.05)
     return transport
 

@@ -11,11 +11,11 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from server import __version__
-from server.api.log_ins import COOKIE
 from server.api.openapi.operation import JSON, TEXT, Operation, Parameter, Reply
 from server.api.openapi.schemas import Problem
 from server.api.payload import dumps
 from server.api.route import Route, get
+from server.api.session import COOKIE
 from server.core.errors import AppError
 
 PROBLEM = "application/problem+json"
