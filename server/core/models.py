@@ -77,33 +77,20 @@ class Stage(StrEnum):
 
     __hash__ = str.__hash__  # faster than `Enum.__hash__`, which is a Python function
 
-    @property
-    def is_final(self) -> bool:
-        return self in _FINAL
+    status: Literal["processing", "completed", "error"]
+    is_final: bool
+    has_failed: bool
+    is_waiting: bool
+    """The task has not ended and no child works on it; `max_queued` limits these tasks."""
+    is_running: bool
+    """A child works on the task, or did so when the server ended."""
 
-    @property
-    def has_failed(self) -> bool:
-        return self in (Stage.FAILED, Stage.CANCELLED)
-
-    @property
-    def is_waiting(self) -> bool:
-        """The task has not ended and no child works on it; `max_queued` limits these tasks."""
-        return self in (Stage.QUEUED, Stage.PAUSED)
-
-    @property
-    def is_running(self) -> bool:
-        """A child works on the task, or did so when the server ended."""
-        return self in _RUNNING
-
-    @property
-    def status(self) -> Literal["processing", "completed", "error"]:
-        if self is Stage.COMPLETED:
-            return "completed"
-        return "error" if self.is_final else "processing"
-
-
-_FINAL = frozenset((Stage.COMPLETED, Stage.FAILED, Stage.CANCELLED))
-_RUNNING = frozenset((Stage.INFO, Stage.DOWNLOAD, Stage.CONVERT))
+    def __init__(self, word: str) -> None:
+        self.has_failed = word in ("failed", "cancelled")
+        self.is_final = self.has_failed or word == "completed"
+        self.is_waiting = word in ("queued", "paused")
+        self.is_running = not (self.is_final or self.is_waiting)
+        self.status = "error" if self.has_failed else "completed" if self.is_final else "processing"
 
 
 class Output(StrEnum):
@@ -575,50 +562,10 @@ STORAGE_AWAY = "storage_away"
 """`TaskStatus.waiting` of a task while the bucket for finished files, or the data directory, is away."""
 
 
-class TaskStatus(Stored):
-    """Everything that is known of a task at one `revision`."""
+class Bookkeeping(Stored):
+    """What the server notes of a task for itself; no client is told of it."""
 
-    task_id: str
-    number: NonNegativeInt = Field(default=0, description="the store's: the order of acceptance")
-    url: str
-    stage: Stage = Stage.QUEUED
-    revision: NonNegativeInt = 1
-    attempt: NonNegativeInt = 0
-    priority: int = 0
-    rank: int = Field(default=0, description="which outranks priorities: whether it was moved, and how far")
-    progress: int = Field(default=0, ge=0, le=100)
-    created_at: datetime
-    completed_at: datetime | None = None
-    video_info: VideoInfo = VideoInfo()
-    files: dict[str, StoredFile] = Field(default_factory=dict)
-    published_at: datetime | None = Field(default=None, description="when `files` came")
-    thumbnail: StoredFile | None = Field(default=None, description="the small picture")
-    downloaded_bytes: NonNegativeInt | None = None
-    total_bytes: NonNegativeInt | None = None
-    speed: NonNegativeFloat | None = Field(default=None, description="bytes a second")
-    eta: NonNegativeInt | None = Field(default=None, description="seconds")
-    error_code: str | None = None
-    hint: str | None = Field(
-        default=None,
-        description="key of a hint: better than the error code's own, or what a completed task leaves out",
-    )
-    cookies: str | None = Field(default=None, description="the name of those that its last attempt was given")
-    waiting: str | None = Field(default=None, description="why it waits in the queue, or is held; a code")
-    not_before: datetime | None = Field(
-        default=None, description="when the next attempt may begin, or it go on"
-    )
-    start_at: datetime | None = Field(default=None, description="when its first attempt may begin")
-    delay: NonNegativeFloat | None = Field(default=None, description="seconds: how far away that was meant")
-    looks: NonNegativeInt = Field(
-        default=0, description="at a broadcast that has not begun, one after the other"
-    )
-    begins_at: datetime | None = Field(default=None, description="when that is to begin, as announced")
-    needs: NonNegativeInt | None = Field(
-        default=None, description="bytes that its last attempt would have had on the disk at once"
-    )
-    fetched: NonNegativeInt | None = Field(
-        default=None, description="bytes of the one file of which `files` were made, if it was but one"
-    )
+    # Its attempts so far, by which the next one is decided (`server.tasks.patience`).
     got: NonNegativeInt = Field(default=0, description="the most bytes that have come")
     got_before: NonNegativeInt = Field(default=0, description="`got` when this attempt began")
     quiet: NonNegativeFloat = Field(default=0, description="seconds of attempts and delays since a byte more")
@@ -626,7 +573,53 @@ class TaskStatus(Stored):
     retries: NonNegativeInt = Field(default=0, description="those of them that count")
     lost: NonNegativeInt = Field(default=0, description="children lost since one got further than the last")
     lost_in_all: NonNegativeInt = 0
-    playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
+    reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
+    delay: NonNegativeFloat | None = Field(
+        default=None, description="seconds: how far away `not_before` was meant"
+    )
+    looks: NonNegativeInt = Field(
+        default=0, description="at a broadcast that has not begun, one after the other"
+    )
+    begins_at: datetime | None = Field(default=None, description="when that is to begin, as announced")
+    needs: NonNegativeInt | None = Field(
+        default=None, description="bytes that its last attempt would have had on the disk at once"
+    )
+
+    # What its request, remedies and actions ask of the next attempt.
+    start_at: datetime | None = Field(default=None, description="when its first attempt may begin")
+    amended: dict[str, Any] = Field(
+        default_factory=dict, description="fields of its request that remedies have changed, as in JSON"
+    )
+    accept_gaps: bool = Field(
+        default=False, description="a remedy: segments that its source lacks are left out of the film"
+    )
+    finish_asked: bool = Field(
+        default=False, description="a client has ended its recording: no later attempt goes on with it"
+    )
+    item: NonNegativeInt | None = Field(
+        default=None, description="which entry of what is at `url` it is; none: it is all of it"
+    )
+    says: Says | None = Field(default=None, description="what its list says of it")
+
+    # What its last attempt has found out.
+    film_duration: NonNegativeInt | None = Field(
+        default=None, description="seconds of all of the film, where `video_info` is of a clip"
+    )
+    sound_apart: bool | None = Field(
+        default=None, description="whether its source has the sound without the picture, too"
+    )
+    fetched: NonNegativeInt | None = Field(
+        default=None, description="bytes of the one file of which `files` were made, if it was but one"
+    )
+    published_at: datetime | None = Field(default=None, description="when `files` came")
+
+    # Lists: of an entry, where it stands; of a list, what it counts.
+    playlist_index: NonNegativeInt | None = Field(
+        default=None, description="its place among those that were found, from 1 on: unique in its list"
+    )
+    lists: tuple[str, ...] = Field(
+        default=(), description="the links of the lists that led to an entry, its own list's first"
+    )
     counted_in: tuple[str, ...] = Field(
         default=(), description="other lists, made with `reuse`, that count it as their entry until it ends"
     )
@@ -634,45 +627,10 @@ class TaskStatus(Stored):
         default=(), description="of a list with `reuse`: tasks of others that it counts as its entries"
     )
     scope: str | None = Field(default=None, description="of a list: names the token whose tasks it may share")
-    playlist_index: NonNegativeInt | None = Field(
-        default=None, description="its place among those that were found, from 1 on: unique in its list"
-    )
-    item: NonNegativeInt | None = Field(
-        default=None, description="which entry of what is at `url` it is; none: it is all of it"
-    )
-    says: Says | None = Field(default=None, description="what its list says of it")
-    entries: Entries | None = Field(default=None, description="of a list")
     expanded: bool = Field(default=False, description="all entries of the list are tasks")
     unfolded: NonNegativeInt = Field(
         default=0, description="how many of a list's entries came from lists in it, rather than from itself"
     )
-    lists: tuple[str, ...] = Field(
-        default=(), description="the links of the lists that led to an entry, its own list's first"
-    )
-    finish_asked: bool = Field(
-        default=False, description="a client has ended its recording: no later attempt goes on with it"
-    )
-    reached: tuple[int, int] = Field(default=(0, 0), description="the `reach` of the last attempt")
-    film_duration: NonNegativeInt | None = Field(
-        default=None, description="seconds of all of the film, where `video_info` is of a clip"
-    )
-    sound_apart: bool | None = Field(
-        default=None, description="whether its source has the sound without the picture, too"
-    )
-    remedies: tuple[str, ...] | None = Field(
-        default=None, description="names of what could be done about its failure; None: nobody has looked"
-    )
-    accept_gaps: bool = Field(
-        default=False, description="a remedy: segments that its source lacks are left out of the film"
-    )
-    amended: dict[str, Any] = Field(
-        default_factory=dict, description="fields of its request that remedies have changed, as in JSON"
-    )
-
-    @property
-    def reach(self) -> tuple[int, int]:
-        """The progress of this attempt: per cent, and bytes, since a live recording has no percentage."""
-        return self.progress, self.downloaded_bytes or 0
 
     @property
     def gained(self) -> bool:
@@ -693,6 +651,65 @@ class TaskStatus(Stored):
         return 0 if self.gained else self.retries
 
     @property
+    def awaits_broadcast(self) -> bool:
+        """Whether the source has announced a broadcast that has not begun."""
+        return self.looks > 0
+
+    def until_its_start(self, wall: datetime) -> dict[str, object]:
+        """The changes to a queued status while `start_at` is in the future, by the clock on the wall; empty
+        afterwards.
+        """
+        if self.start_at is None or self.start_at <= wall:
+            return {}
+        return {"waiting": SCHEDULED, "not_before": self.start_at}
+
+
+class TaskStatus(Bookkeeping):
+    """Everything that is known of a task at one `revision`; clients are told of the fields here.
+
+    It is stored as one flat JSON object, with those of its `Bookkeeping`.
+    """
+
+    task_id: str
+    number: NonNegativeInt = Field(default=0, description="the store's: the order of acceptance")
+    url: str
+    stage: Stage = Stage.QUEUED
+    revision: NonNegativeInt = 1
+    attempt: NonNegativeInt = 0
+    priority: int = 0
+    rank: int = Field(default=0, description="which outranks priorities: whether it was moved, and how far")
+    progress: int = Field(default=0, ge=0, le=100)
+    created_at: datetime
+    completed_at: datetime | None = None
+    video_info: VideoInfo = VideoInfo()
+    files: dict[str, StoredFile] = Field(default_factory=dict)
+    thumbnail: StoredFile | None = Field(default=None, description="the small picture")
+    downloaded_bytes: NonNegativeInt | None = None
+    total_bytes: NonNegativeInt | None = None
+    speed: NonNegativeFloat | None = Field(default=None, description="bytes a second")
+    eta: NonNegativeInt | None = Field(default=None, description="seconds")
+    error_code: str | None = None
+    hint: str | None = Field(
+        default=None,
+        description="key of a hint: better than the error code's own, or what a completed task leaves out",
+    )
+    cookies: str | None = Field(default=None, description="the name of those that its last attempt was given")
+    waiting: str | None = Field(default=None, description="why it waits in the queue, or is held; a code")
+    not_before: datetime | None = Field(
+        default=None, description="when the next attempt may begin, or it go on"
+    )
+    playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
+    entries: Entries | None = Field(default=None, description="of a list")
+    remedies: tuple[str, ...] | None = Field(
+        default=None, description="names of what could be done about its failure; None: nobody has looked"
+    )
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The progress of this attempt: per cent, and bytes, since a live recording has no percentage."""
+        return self.progress, self.downloaded_bytes or 0
+
+    @property
     def lost_in_a_row(self) -> int:
         """Children lost directly before this one; 0 once this attempt has come further than the last."""
         return 0 if self.reach > self.reached else self.lost
@@ -711,19 +728,6 @@ class TaskStatus(Stored):
     def awaits_storage(self) -> bool:
         """Whether the files of a running task cannot be uploaded for now."""
         return self.stage.is_running and self.waiting == STORAGE_AWAY
-
-    @property
-    def awaits_broadcast(self) -> bool:
-        """Whether the source has announced a broadcast that has not begun."""
-        return self.looks > 0
-
-    def until_its_start(self, wall: datetime) -> dict[str, object]:
-        """The changes to a queued status while `start_at` is in the future, by the clock on the wall; empty
-        afterwards.
-        """
-        if self.start_at is None or self.start_at <= wall:
-            return {}
-        return {"waiting": SCHEDULED, "not_before": self.start_at}
 
     @property
     def awaits_entries(self) -> bool:
