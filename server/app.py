@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 from aiohttp import web
 
@@ -23,6 +23,7 @@ from server.api import (
     status,
     stream,
     tasks,
+    webhooks,
 )
 from server.api.connections import CONNECTIONS, Connections
 from server.api.middleware import admission, wrapped
@@ -32,9 +33,12 @@ from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
 from server.api.route import Access, Route, undescribed
 from server.api.session import LOG_INS, LogIns
+from server.api.webhook_sender import WebhookSender
 from server.assembly import open_backend
+from server.core.background import in_background
 from server.core.clock import Clock
 from server.settings import ConfigurationError, ServerSettings, Settings
+from server.tasks.deliverer import Deliverer, Send
 from server.tasks.hub import Hub
 
 ROUTES: list[Route] = [
@@ -50,6 +54,7 @@ ROUTES: list[Route] = [
         qr,
         archive,
         cookies,
+        webhooks,
         session,
         health,
         document,
@@ -83,10 +88,15 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
             app[keys.FILES] = opened.files
             app[keys.WORKPLACE] = opened.workplace
             app[keys.COOKIES] = opened.cookies
+            app[keys.OUTBOX] = opened.outbox
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[LOG_INS] = LogIns(opened.sessions)
-            yield
+            senders = _senders(settings, app[keys.ENCODER])
+            async with (
+                in_background(Deliverer(opened.outbox, senders).run(), "outbox") if senders else nullcontext()
+            ):
+                yield
 
     async def say_goodbye(app: web.Application) -> None:
         app[keys.TASKS].close()
@@ -102,6 +112,21 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
     app[page.ASSETS] = page.assets()
     app.add_routes(wrapped(_routes(settings.server), admit, doors.add_headers, connections))
     return app
+
+
+def _senders(settings: Settings, encoder: Encoder) -> dict[str, Send]:
+    """What tells others of the ends of tasks, by the kind of the addressee; workers alone have none."""
+    webhooks, senders = settings.webhooks, dict[str, Send]()
+    if "web" in settings.server.roles and webhooks.secret:
+        sender = WebhookSender(
+            encoder,
+            settings.server.language,
+            webhooks.secret.get_secret_value(),
+            webhooks.default,
+            webhooks.allowed_private_hosts,
+        )
+        senders |= {"webhook": sender.send, "default": sender.send}
+    return senders
 
 
 def _routes(settings: ServerSettings) -> list[Route]:

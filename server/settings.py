@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tomllib
+from base64 import b64decode
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -27,6 +28,7 @@ from pydantic import (
     field_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -36,7 +38,7 @@ from pydantic_settings import (
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import POT_PLUGINS
-from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest
+from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest, check_url
 from server.locales import LANGUAGES
 
 Role = Literal["web", "worker"]
@@ -90,6 +92,24 @@ def _proxy(value: str) -> str:
     parts = _parts(value)
     if parts.scheme not in ("http", "https", "socks4", "socks4a", "socks5", "socks5h") or not parts.hostname:
         raise ValueError("an http(s):// or socks URL is expected")
+    return value
+
+
+def _webhook(value: str) -> str:
+    try:
+        return check_url(value)
+    except PydanticCustomError:
+        raise ValueError("an http(s):// URL is expected") from None
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    """As https://www.standardwebhooks.com has it: base64, after `whsec_` or alone."""
+    try:
+        key = b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError("whsec_ and base64 is expected, like whsec_$(openssl rand -base64 24)")
     return value
 
 
@@ -398,6 +418,16 @@ class LimitSettings(Section):
     sockets_per_client: int = Field(default=10_000, ge=0, description="for each client address; 0: off")
 
 
+class WebhookSettings(Section):
+    secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = Field(
+        default=None, description="environment only; signs what is sent, like whsec_<base64>"
+    )
+    default: Annotated[str, AfterValidator(_webhook)] | None = Field(
+        default=None, repr=False, description="an address that is told the end of every task"
+    )
+    allowed_private_hosts: PrivateHosts = ()
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -414,6 +444,7 @@ class Settings(BaseSettings):
     workers: WorkerSettings = WorkerSettings()
     limits: LimitSettings = LimitSettings()
     presets: dict[str, dict[str, Any]] = {}
+    webhooks: WebhookSettings = WebhookSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod
@@ -448,6 +479,7 @@ def load() -> Settings:
         raise ConfigurationError(f"environment: {exc}") from None
     for name, preset in settings.presets.items():
         _check_preset(name, preset)
+    _check_webhooks(settings)
     _check_cluster(settings)
     _check_plugin(settings)
     return settings
@@ -483,6 +515,10 @@ def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
         where = "server.tokens"
     elif "@" in str(content.get("downloads", {}).get("proxy", "")):
         where = "downloads.proxy"
+    elif "secret" in content.get("webhooks", {}):
+        where = "webhooks.secret"
+    elif _has_password(str(content.get("webhooks", {}).get("default", ""))):
+        where = "webhooks.default"
     elif _has_password(str(content.get("storage", {}).get("database", ""))):
         where = "storage.database"
     if where:
@@ -567,6 +603,16 @@ def _first_problem(error: ValidationError) -> str:
 def _printable(key: str) -> str:
     """`key` on one line: a key in quotes may hold anything."""
     return key if key.isprintable() else ascii(key)[1:-1]
+
+
+def _check_webhooks(settings: Settings) -> None:
+    """Nothing is sent that is not signed."""
+    if settings.webhooks.secret is None:
+        needs = [
+            f"presets.{name}.webhook" for name, preset in settings.presets.items() if "webhook" in preset
+        ]
+        for key in ("webhooks.default",) if settings.webhooks.default else needs:
+            raise ConfigurationError(f"{key}: webhooks.secret is not set: set CLIPWIRE_WEBHOOKS__SECRET")
 
 
 def _check_cluster(settings: Settings) -> None:

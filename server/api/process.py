@@ -83,6 +83,7 @@ class Reading:
     def __init__(self, request: web.Request) -> None:
         self._request = request
         self._presets = request.app[SETTINGS].presets
+        self._is_unsigned = request.app[SETTINGS].webhooks.secret is None
         self._cookies: Collection[str] = ()  # the names of stored cookie files, once a body has named one
 
     async def read(self, body: dict[str, Any], key: str | None) -> Asked | AppError:
@@ -93,7 +94,10 @@ class Reading:
         try:
             if unknown and await _was_accepted(self._request, body, whole, key):
                 unknown = []  # a retry, whose cookie file was deleted since
-            wanted = validated(ProcessRequest, whole, *unknown_preset(body, self._presets), *unknown)
+            known = [*unknown_preset(body, self._presets), *unknown]
+            if self._is_unsigned and whole.get("webhook") is not None:
+                known.append(("webhook", "webhook_unsigned", {}))
+            wanted = validated(ProcessRequest, whole, *known)
         except (InvalidRequest, IdempotencyMismatch) as wrong:
             return wrong.with_traceback(None)  # which would keep all that was sent
         return wanted, idempotency(key, wanted, body.keys()), wish_of(self._request.get(SCOPE, ""), wanted)

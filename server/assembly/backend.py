@@ -7,6 +7,7 @@ from pathlib import Path
 
 from server.core.background import in_background
 from server.core.data_dir import DataDir
+from server.core.deliveries import Outbox
 from server.core.ports import Cookies, FileStore, Sessions, Workplace
 from server.core.unusable import DataDirUnusable
 from server.files.workplace import LocalWorkplace
@@ -25,6 +26,7 @@ class Backend:
     inspector: Inspector
     readiness: Ready
     sessions: Sessions
+    outbox: Outbox
     cookies: Cookies
     workplace: Workplace
 

@@ -10,6 +10,7 @@ from server.assembly.backend import Backend, data_dir_of, empty, make, paced, pr
 from server.assembly.file_store import open_files
 from server.core.background import in_background
 from server.core.clock import Clock
+from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
 from server.core.models import SCHEDULED, Stage, Task, TaskStatus
@@ -54,7 +55,13 @@ async def open_embedded(
         await asyncio.to_thread(data.keep_watch_of, data.path / LOCK)
         files = await open_files(settings.storage, workplace)
         store = await stack.enter_async_context(
-            open_store(data.path / DATABASE, max_queued=downloads.max_queued, find_short=short_of, data=data)
+            open_store(
+                data.path / DATABASE,
+                max_queued=downloads.max_queued,
+                find_short=short_of,
+                data=data,
+                tells=tells_of(default=settings.webhooks.default is not None),
+            )
         )
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
         fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
@@ -87,6 +94,7 @@ async def open_embedded(
                 store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
             ),
             sessions=store.sessions,
+            outbox=store.outbox,
             cookies=cookies,
             workplace=workplace,
         )

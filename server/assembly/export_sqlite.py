@@ -24,6 +24,9 @@ _ROWS = """
         idempotency_request, search, ended_at, removed, playlist_id, playlist_index, wish
     FROM tasks WHERE number > ? ORDER BY number LIMIT ?"""
 _SESSIONS = "SELECT number, session_id, scope, ends_at FROM sessions ORDER BY number"
+_DELIVERIES = """
+    SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at
+    FROM deliveries ORDER BY number"""
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 
 
@@ -67,6 +70,21 @@ class PauseRow(NamedTuple):
     queue: str
 
 
+class DeliveryRow(NamedTuple):
+    """What is to be told to others."""
+
+    number: int
+    delivery_id: str
+    task_id: str
+    kind: str
+    target: str
+    status: str
+    attempts: int
+    step: int
+    last_error: str | None
+    next_at: float | None  # seconds since 1970
+
+
 class Source:
     """The rows. `mended`: numbers of tasks in whose row U+FFFD replaces a NUL, or what is not UTF-8."""
 
@@ -95,6 +113,9 @@ class Source:
     async def pauses(self) -> list[PauseRow]:
         found = await self._db.execute_fetchall("SELECT queue FROM pauses ORDER BY queue")
         return [PauseRow(*self._texts(0, row)) for row in found]
+
+    async def deliveries(self) -> list[DeliveryRow]:
+        return [DeliveryRow(*self._texts(0, row)) for row in await self._db.execute_fetchall(_DELIVERIES)]
 
     async def last_number(self) -> int:
         """The greatest number that a task ever had: no number is given twice."""

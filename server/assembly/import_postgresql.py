@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from server.assembly.export_sqlite import BATCH, Row, SessionRow, Source
+from server.assembly.export_sqlite import BATCH, DeliveryRow, Row, SessionRow, Source
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.connection import PLACE, answering, connected, explained
 from server.storage.postgresql.migrations import migrate, released_scripts
@@ -43,11 +43,20 @@ _INSERT_COOKIES = """
 _COOKIES = "SELECT name, put, content FROM cookies ORDER BY name"
 _INSERT_PAUSES = "INSERT INTO pauses (queue) SELECT queue FROM unnest(%s::text[]) AS old (queue)"
 _PAUSES = "SELECT queue FROM pauses ORDER BY queue"
+_OF_DELIVERIES = "number, delivery_id, task_id, kind, target, status, attempts, step, last_error"
+_INSERT_DELIVERIES = f"""
+    INSERT INTO deliveries ({_OF_DELIVERIES}, next_at) SELECT {_OF_DELIVERIES}, to_timestamp(next)
+    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::integer[],
+                %s::integer[], %s::text[], %s::float8[])
+        AS old ({_OF_DELIVERIES}, next)"""  # noqa: S608
+_DELIVERIES = f"""
+    SELECT {_OF_DELIVERIES}, extract(epoch FROM next_at)::float8
+    FROM deliveries ORDER BY number"""  # noqa: S608
 _FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"  # none of the queued tasks has a job yet
 _IS_EMPTY = """
     SELECT NOT EXISTS (SELECT FROM tasks) AND NOT EXISTS (SELECT FROM sessions)
         AND NOT EXISTS (SELECT FROM cookies) AND NOT EXISTS (SELECT FROM pauses)"""
-_ALONE = "LOCK TABLE tasks, sessions, cookies, pauses IN EXCLUSIVE MODE"
+_ALONE = "LOCK TABLE tasks, sessions, cookies, pauses, deliveries IN EXCLUSIVE MODE"
 # The index of texts is dropped, and built at the end: updating it row by row takes most of the time.
 _INDEX = "SELECT pg_get_indexdef('tasks_grams'::regclass)"
 _WITHOUT_INDEX = "DROP INDEX tasks_grams"
@@ -103,6 +112,9 @@ async def _insert(db: AsyncConnection, source: Source) -> None:
         await db.execute(_INSERT_COOKIES, _columns(cookies))
     if pauses := await source.pauses():
         await db.execute(_INSERT_PAUSES, _columns(pauses))
+    if deliveries := await source.deliveries():
+        await db.execute(_INSERT_DELIVERIES.encode(), _columns(deliveries))
+        await db.execute(_GO_ON, ("deliveries", deliveries[-1].number))
     if number := max(last, await source.last_number()):
         await db.execute(_GO_ON, ("tasks", number))
 
@@ -125,6 +137,10 @@ async def _compare(db: AsyncConnection, source: Source) -> None:
         raise _other("cookies")
     if [tuple(row) for row in await source.pauses()] != await (await db.execute(_PAUSES)).fetchall():
         raise _other("a pause of the queue")
+
+    due = [DeliveryRow(*row) for row in await (await db.execute(_DELIVERIES.encode())).fetchall()]
+    if [row[:-1] for row in due] != [row[:-1] for row in await source.deliveries()]:
+        raise _other("deliveries to webhooks")
 
 
 def _other(what: str) -> DatabaseUnusable:

@@ -33,6 +33,7 @@ from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
+from server.core.deliveries import tells_of
 from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable, FilesUnusable
 from server.files.free_space import FreeSpace
@@ -140,6 +141,7 @@ async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) ->
             ),
             readiness=SharedReadiness(own, common.nodes, common.me, common.relay, clock),
             sessions=store.sessions,
+            outbox=store.outbox,
             cookies=common.cookies,
             workplace=common.workplace,
         )
@@ -154,7 +156,13 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
     node_alive = settings.workers.lost_after if own_disks else 0
     admission = Admission(app.job_manager, downloads.max_per_host, node_alive)
     store = await enter(
-        open_store(url, max_queued=downloads.max_queued, find_short=short_of, admits=admission)
+        open_store(
+            url,
+            max_queued=downloads.max_queued,
+            find_short=short_of,
+            admits=admission,
+            tells=tells_of(default=settings.webhooks.default is not None),
+        )
     )
     database = await enter(open_database(url, CONNECTIONS))
     await enter(app.open_async(Shared(database)))

@@ -46,9 +46,18 @@ SHARED = (
     "workers.heartbeat",  # one that is slower than other nodes expect would look like a death
     "workers.lost_after",
     "presets",
+    "webhooks.secret",
+    "webhooks.default",
+    "webhooks.allowed_private_hosts",
 )
 """What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
-SECRET = ("server.tokens", "downloads.proxy", "downloads.extractor_args")
+SECRET = (
+    "server.tokens",
+    "webhooks.secret",
+    "webhooks.default",
+    "downloads.proxy",
+    "downloads.extractor_args",
+)
 
 # Returns the other live nodes: what this statement writes it does not read.
 _TELL = """

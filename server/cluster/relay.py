@@ -25,6 +25,7 @@ from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.announcing import (
     CHANNEL,
     Changed,
+    Deliveries,
     Gone,
     Hello,
     LoggedOut,
@@ -188,6 +189,7 @@ class Relay:
             self._removals.missed()
         self._hub.queue_changed()  # perhaps: whoever watches it looks
         self._hub.missed()
+        self._store.outbox.heard()
         await self._store.sessions.catch_up()
         self._read = {}
         ids = [task_id for task_id in self._hub.watched() if task_id is not None]
@@ -198,6 +200,8 @@ class Relay:
         sender, news = unpacked(notify.payload)
         if sender == self._store.writer.name:  # the recorder has told the hub already
             self._said.set()
+            if any(isinstance(one, Deliveries) for one in news):
+                self._store.outbox.heard()
             return
         for one in news:
             match one:
@@ -209,6 +213,8 @@ class Relay:
                         self._removals.removed(task_id)
                 case LoggedOut(session_id):
                     self._store.sessions.heard(session_id)
+                case Deliveries():
+                    self._store.outbox.heard()
                 case QueueChanged():
                     self._hub.queue_changed()
                 case Changed(task_id, revision):

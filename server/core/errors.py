@@ -15,6 +15,7 @@ AppError
 ├── HostForbidden            403  the Host header names another host
 ├── TaskNotFound             404
 ├── FileNotFound             404  no file of a task has this name
+├── DeliveryNotFound         404  nothing is to be delivered to a webhook under this id
 ├── ThumbnailNotFound        404  the task has none, or none yet
 ├── RemedyNotFound           404  no remedy has this name
 ├── CookiesNotFound          404  no cookie file has this name
@@ -125,6 +126,10 @@ class TaskNotFound(AppError):
 
 class FileNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "file_not_found"
+
+
+class DeliveryNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "delivery_not_found"
 
 
 class ThumbnailNotFound(AppError):

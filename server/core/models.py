@@ -339,6 +339,9 @@ class ProcessRequest(Frozen):
         default=None, min_length=1, max_length=64, description="a named set from the configuration"
     )
     priority: Whole = Field(default=0, ge=-10, le=10, description="higher first")
+    webhook: HttpUrl | None = Field(
+        default=None, description="gets the final payload, signed as Standard Webhooks say"
+    )
 
     @field_validator("live")
     @classmethod
@@ -362,7 +365,7 @@ class ProcessRequest(Frozen):
     def of_entry(self, url: str) -> Self:
         """The request for the entry at `url`, made from this request for its list."""
         return self.model_copy(
-            update={"url": url, "playlist": False, "playlist_items": None, "start_at": None}
+            update={"url": url, "playlist": False, "playlist_items": None, "start_at": None, "webhook": None}
         )
 
 

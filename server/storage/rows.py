@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from json import dumps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+from uuid import uuid4
 
 from server.core import stored
+from server.core.deliveries import Addressee, Delivery
 from server.core.models import Stage, Task, TaskStatus
 from server.storage.search_text import folded
 
@@ -13,6 +16,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _STAGES = frozenset(stage.value for stage in Stage)
+STATUS = 3  # the place of the JSON in `status_values`
 FindShort = Callable[[str], str | None]
 
 
@@ -23,6 +27,28 @@ def read_task(number: int, request: str, status: str) -> Task:
 def read_status(number: int, status: str) -> TaskStatus:
     """Read a status; its number is a column of its own, as the JSON is made before the task has a number."""
     return stored.read_status(status).model_copy(update={"number": number})
+
+
+def read_delivery(
+    number: int,
+    delivery_id: str,
+    task_id: str,
+    kind: Literal["webhook", "default", "notify"],
+    target: str,
+    task_number: int,
+    status: str,
+    attempts: int,
+    step: int,
+    last_error: str | None,
+    next_at: datetime | None,
+) -> Delivery:
+    told, addressee = read_status(task_number, status), Addressee(kind, target)
+    return Delivery(delivery_id, number, task_id, addressee, told, attempts, step, last_error, next_at)
+
+
+def delivery_values(status: TaskStatus, text: str, addressee: Addressee) -> tuple[str, ...]:
+    """The columns delivery_id, task_id, kind, target and status; `text` is the JSON of `status`."""
+    return f"msg_{uuid4().hex}", status.task_id, addressee.kind, addressee.target, text
 
 
 def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[T]:

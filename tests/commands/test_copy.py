@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from server.assembly import import_postgresql
-from server.assembly.export_sqlite import PauseRow, Row, SessionRow
+from server.assembly.export_sqlite import DeliveryRow, PauseRow, Row, SessionRow
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core.models import Stage, StoredFile, Task, TaskStatus
@@ -268,7 +268,12 @@ def wait_until_it_waits(db: psycopg.Connection) -> None:
 
 def test_all_tables_travel_with_all_columns(installation: Installation) -> None:
     tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '*_*'"
-    travel = {"tasks": Row._fields, "sessions": SessionRow._fields, "pauses": PauseRow._fields}
+    travel = {
+        "tasks": Row._fields,
+        "sessions": SessionRow._fields,
+        "pauses": PauseRow._fields,
+        "deliveries": DeliveryRow._fields,
+    }
     with closing(sqlite3.connect(installation.data / "clipwire.db")) as db:
         assert {name for (name,) in db.execute(tables)} == set(travel)
         for table, columns in travel.items():
@@ -532,3 +537,17 @@ def node(url: str, place: Place) -> dict[str, str]:
         "CLIPWIRE_WORKERS__LOST_AFTER": "1",
         **place.settings(),
     }
+
+
+async def test_what_is_still_to_be_told_is_told_by_the_new_installation(
+    installation: Installation, empty_database: str, command: Command
+) -> None:
+    path = installation.data / "clipwire.db"
+    async with open_sqlite(path, max_queued=100, find_short=short_of) as store:
+        task = await store.add(new_task(webhook="https://hooks.test/"))
+        assert await store.save(finished(task.status))
+    status, *_ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
+    assert status == 0
+    async with open_store(empty_database, max_queued=100, find_short=short_of) as moved:
+        [delivery] = await moved.outbox.claim(["webhook"], 10)
+    assert delivery.task_id == task.status.task_id

@@ -395,3 +395,42 @@ def test_a_token_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest
 def test_sizes_take_units(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
     monkeypatch.setenv("CLIPWIRE_DOWNLOADS__MIN_FREE_DISK", text)
     assert load().downloads.min_free_disk == size
+
+
+@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZI", "MfKQ9r8GKYqrTwjUPD8ILPZI"])
+def test_the_secret_of_webhooks_is_base64_with_or_without_its_prefix(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("CLIPWIRE_WEBHOOKS__SECRET", secret)
+    assert load().webhooks.secret
+    assert secret not in repr(load())
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "a password", "whsec_ä"])
+def test_another_secret_of_webhooks_is_refused_without_being_quoted(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("CLIPWIRE_WEBHOOKS__SECRET", secret)
+    with pytest.raises(ConfigurationError, match=r"^webhooks\.secret: whsec_ and base64") as error:
+        load()
+    assert secret not in str(error.value) or secret == "whsec_"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[webhooks]\ndefault = "https://hooks.test/"', "webhooks.default"),
+        ('[presets.told]\nwebhook = "https://hooks.test/"', "presets.told.webhook"),
+    ],
+)
+def test_an_address_that_is_told_needs_a_secret_to_sign_with(text: str, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{key}: webhooks\.secret is not set"):
+        configured(text)
+
+
+@pytest.mark.parametrize(
+    "line", ['secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZI"', 'default = "https://u:p@hooks.test/"']
+)
+def test_secrets_of_webhooks_do_not_belong_in_the_file(line: str) -> None:
+    with pytest.raises(ConfigurationError, match="a secret does not belong in a file"):
+        configured(f"[webhooks]\n{line}")

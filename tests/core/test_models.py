@@ -74,7 +74,7 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
         ("format", "bv*+ba; rm -rf"),
         ("audio_language", "e n"),
         ("auto_start", "yes"),
-        ("webhook", "http://a/"),
+        ("webhook", "ftp://a/"),
         ("embed_metadata", "yes"),
         ("clip", [1, 2]),
         ("clip", {"start": 1, "end": 2, "exactly": True}),

@@ -55,6 +55,14 @@ class QueueChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Somebody is to be told of the end of a task."""
+
+    def __str__(self) -> str:
+        return "$ deliveries"
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What a node sends to itself, to see whether announcements arrive."""
 
@@ -62,7 +70,7 @@ class Hello:
         return "? hello"
 
 
-News = Changed | Gone | LoggedOut | QueueChanged | Hello
+News = Changed | Gone | LoggedOut | QueueChanged | Deliveries | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
@@ -106,6 +114,8 @@ def _read(lines: Iterable[str]) -> Iterator[News]:
                 yield LoggedOut(rest)
             case "~":
                 yield QueueChanged()
+            case "$":
+                yield Deliveries()
             case "?":
                 yield Hello()
             case _ if rest.isdecimal():

@@ -6,13 +6,15 @@ from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
+from server.core import stored
+from server.core.deliveries import Tells, tells_of
 from server.core.errors import IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
 from server.storage.group_commit import Change, all_touched
 from server.storage.postgresql.advisory_locks import ADD, OURS
-from server.storage.postgresql.announcing import Changed, News
-from server.storage.rows import read_task
+from server.storage.postgresql.announcing import Changed, Deliveries, News
+from server.storage.rows import STATUS, delivery_values, read_task
 
 
 class Admits(Protocol):
@@ -62,6 +64,14 @@ _UPDATE = b"""
         AS new (task_id, revision, stage, priority, status, short, search, ended)
     WHERE tasks.task_id = new.task_id AND tasks.revision = new.revision - 1 AND NOT removed
     RETURNING tasks.task_id, host"""
+# What ends with the save that follows; of one that had ended before only its counts change.
+_ENDS = b"""
+    SELECT task_id, request FROM tasks
+    JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
+    WHERE tasks.revision = new.revision - 1 AND ended_at IS NULL AND NOT removed"""
+_DELIVER = b"""
+    INSERT INTO deliveries (delivery_id, task_id, kind, target, status)
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[])"""
 _ENDED = b"""
     SELECT task_id FROM tasks JOIN unnest(%s::text[], %s::bigint[]) AS new (task_id, revision) USING (task_id)
     WHERE tasks.revision = new.revision - 1 AND ended_at IS NOT NULL AND NOT removed"""
@@ -143,7 +153,13 @@ class Changes:
     are counted anew only when there might be no place under that bound.
     """
 
-    def __init__(self, max_queued: int, admits: Admits | None) -> None:
+    def __init__(
+        self,
+        max_queued: int,
+        admits: Admits | None,
+        tells: Tells = tells_of(),  # noqa: B008 -- a function
+    ) -> None:
+        self._tells = tells
         self._max_queued = max_queued
         self._admits = admits
         self._most, self._given = max_queued, 0  # unfinished tasks at the last count, and the last number
@@ -153,6 +169,7 @@ class Changes:
         saves = [change for change in group if isinstance(change, Save)]
         whole = [change for change in group if isinstance(change, Together)]
         all_saves = [*saves, *(save for change in whole for save in change.saves)]
+        ends = await _ends(db, [save for save in all_saves if save.status.stage.is_final])
         ended = await _ended(db, [save for save in all_saves if save.status.stage.is_waiting])
         joining = sum(len(change.adds) for change in whole)
         wanted = len(adds) + len(ended) + joining
@@ -172,6 +189,9 @@ class Changes:
                 free -= _joining_again(each.saves, ended)
         told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
         told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
+        if ends:
+            made = [save for save in saves if save.outcome is True]
+            told += await self._deliver(db, [save for save in made if save.status.task_id in ends], ends)
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 told += await _execute(db, change)
@@ -180,6 +200,20 @@ class Changes:
         if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values(), *moved}):
             await self._admits.follow(db, sorted(hosts), list(saved))
         return told
+
+    async def _deliver(
+        self, db: AsyncConnection, saves: Sequence[Save], requests: dict[str, str]
+    ) -> list[News]:
+        """Put into the outbox what is to be told of the tasks that end."""
+        rows = [
+            delivery_values(save.status, str(save.values[STATUS]), addressee)
+            for save in saves
+            for addressee in self._tells(stored.read_request(requests[save.status.task_id]), save.status)
+        ]
+        if not rows:
+            return []
+        await db.execute(_DELIVER, _columns(rows), prepare=True)
+        return [Deliveries()]
 
     async def _free_places(self, db: AsyncConnection, wanted: int) -> int:
         """How many places are free, or a lower bound that is at least `wanted`.
@@ -259,6 +293,14 @@ async def _shared(db: AsyncConnection, wishes: list[str]) -> "dict[str, Task | A
         return {}
     rows = await (await db.execute(_BY_WISH, (wishes,), prepare=True)).fetchall()
     return {wish: read_task(*row) for wish, *row in rows}
+
+
+async def _ends(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
+    """The stored requests of the tasks that these saves end."""
+    if not saves:
+        return {}
+    columns = _columns((save.status.task_id, save.status.revision) for save in saves)
+    return dict(await (await db.execute(_ENDS, columns, prepare=True)).fetchall())
 
 
 async def _ended(db: AsyncConnection, saves: Sequence[Save]) -> set[str]:

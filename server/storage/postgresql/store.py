@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
+from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
@@ -25,6 +26,7 @@ from server.storage.postgresql.database_clock import LOOK_EVERY, DatabaseClock
 from server.storage.postgresql.group_reader import GroupReader, is_text
 from server.storage.postgresql.link import Link, Links, open_links
 from server.storage.postgresql.migrations import migrate, released_scripts
+from server.storage.postgresql.outbox import PostgresOutbox
 from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
@@ -87,12 +89,17 @@ _NOTHING = b"SELECT '' WHERE false"
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, max_queued: int, find_short: FindShort, admits: Admits | None = None
+    url: str,
+    *,
+    max_queued: int,
+    find_short: FindShort,
+    admits: Admits | None = None,
+    tells: Tells = tells_of(),  # noqa: B008 -- a function
 ) -> AsyncIterator["PostgresStore"]:
     """Bring the database to this server's schema and open it. Raises `DatabaseUnusable`.
 
     `find_short` finds the unique part in a file's public name; two tasks never share one. `admits` gives
-    queued tasks their jobs, in the transaction of the change.
+    queued tasks their jobs, in the transaction of the change; `tells` says who is told of the ends of tasks.
     """
     async with AsyncExitStack() as stack:
         clock = DatabaseClock()
@@ -106,7 +113,7 @@ async def open_store(
         search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 1000:.0f}")
         patience = {"within": SEARCH_WITHIN, "free_within": SEARCH_WITHIN}
         searches = await enter(open_links(url, SEARCHES, *search, **patience))
-        writer = await enter(Writer(await enter(Link(url)), Changes(max_queued, admits).write))
+        writer = await enter(Writer(await enter(Link(url)), Changes(max_queued, admits, tells).write))
         reads = await enter(open_links(url, READS))
         by_id = await enter(GroupReader(reads, _BY_ID, read_task))
         by_short = await enter(GroupReader(reads, _BY_SHORT, read_task))
@@ -173,6 +180,7 @@ class PostgresStore:
         clock: DatabaseClock,
     ) -> None:
         self.sessions = sessions
+        self.outbox = PostgresOutbox(writer, lists)
         self.clock = clock
         self.writer = writer
         self._by_id = by_id

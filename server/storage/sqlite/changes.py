@@ -6,18 +6,20 @@ are one `executemany`, which is one trip to the connection's thread.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import starmap
 from typing import Any
 
 import aiosqlite
 
+from server.core.deliveries import Tells, tells_of
 from server.core.errors import IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
 from server.storage.group_commit import Change, all_touched
-from server.storage.rows import read_task
+from server.storage.rows import STATUS, delivery_values, read_task
 from server.storage.sqlite.task_cache import Memory
 
 TASKS_BY_ID = """
@@ -27,6 +29,8 @@ _INSERT = """
     INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index,
                        task_id, request, revision, stage, priority, status, short, search, ended_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_DELIVER = """
+    INSERT INTO deliveries (delivery_id, task_id, kind, target, status, next_at) VALUES (?, ?, ?, ?, ?, ?)"""
 _BY_WISH = """
     SELECT wish, task_id FROM tasks
     WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
@@ -83,6 +87,7 @@ class Save(Change[bool]):
     status: TaskStatus
     values: tuple[object, ...]
     task: Task | None = None
+    ends: bool = False  # the task had not ended before
 
     def __post_init__(self) -> None:
         self.touches = (self.status.task_id,)
@@ -94,13 +99,14 @@ class Save(Change[bool]):
 
     def decide(self, current: Task | None, places: Places) -> None:
         """Accept only the revision that follows `current`; a final task that waits again needs a place."""
-        self.task = None  # an earlier try to commit this change may have set it
+        self.task, self.ends = None, False  # an earlier try to commit this change may have set them
         if current is None or current.status.revision != self.status.revision - 1:
             self.outcome = False
         elif current.status.stage.is_final and self.status.stage.is_waiting and not places.take():
             self.outcome = QueueFull()
         else:
             self.outcome, self.task = True, replace(current, status=self.status)
+            self.ends = self.status.stage.is_final and not current.status.stage.is_final
 
 
 @dataclass(eq=False)
@@ -125,10 +131,28 @@ class Execute(Change[list[str]]):
     makes_room: bool = False
 
 
-class Changes:
-    """Writes groups for the `Writer`, and updates `memory` after each COMMIT."""
+def _saves(change: Change[Any]) -> Sequence[Save]:
+    if isinstance(change, Together):
+        return change.saves if isinstance(change.outcome, list) else ()
+    return (change,) if isinstance(change, Save) else ()
 
-    def __init__(self, db: aiosqlite.Connection, memory: Memory, last_number: int, max_queued: int) -> None:
+
+class Changes:
+    """Writes groups for the `Writer`, and updates `memory` after each COMMIT.
+
+    `tells` says who is to be told of the end of a task; `told` is called when there is something to be told.
+    """
+
+    def __init__(
+        self,
+        db: aiosqlite.Connection,
+        memory: Memory,
+        last_number: int,
+        max_queued: int,
+        tells: Tells = tells_of(),  # noqa: B008 -- a function
+    ) -> None:
+        self.told: Callable[[], None] = lambda: None
+        self._tells = tells
         self._db = db
         self._memory = memory
         self._number = last_number
@@ -147,6 +171,8 @@ class Changes:
                 change.outcome = [task_id for (task_id,) in rows]
 
     def committed(self, group: Sequence[Change[Any]]) -> None:
+        if any(save.ends for change in group for save in _saves(change)):
+            self.told()
         for change in group:
             match change:
                 case Add(is_new=True, task=task) | Save(task=Task() as task):
@@ -190,6 +216,7 @@ class Changes:
         for save in saves:
             save.decide(current.get(save.status.task_id), places)
         await self._executemany(_UPDATE, [save.row() for save in saves if save.task])
+        await self._deliver(saves)
 
     async def _do_together(self, change: Together, places: Places) -> None:
         current = await self._tasks_by_id([save.status.task_id for save in change.saves])
@@ -200,10 +227,22 @@ class Changes:
             change.outcome = next(refused, None)
             return
         await self._executemany(_UPDATE, [save.row() for save in change.saves])
+        await self._deliver(change.saves)
         for add in change.adds:
             self._admit(add)
         await self._executemany(_INSERT, [add.row() for add in change.adds])
         change.outcome = [add.task for add in change.adds]
+
+    async def _deliver(self, saves: Sequence[Save]) -> None:
+        """Put into the outbox what is to be told of the tasks that end."""
+        now = time.time()
+        rows = [
+            (*delivery_values(save.status, str(save.values[STATUS]), addressee), now)
+            for save in saves
+            if save.ends and save.task
+            for addressee in self._tells(save.task.request, save.status)
+        ]
+        await self._executemany(_DELIVER, rows)
 
     async def _executemany(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:

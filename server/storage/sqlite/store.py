@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from server.core.data_dir import DataDir
+from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
@@ -29,6 +30,7 @@ from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.changes import TASKS_BY_ID, Add, Changes, Execute, Save, Together
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
+from server.storage.sqlite.outbox import SqliteOutbox
 from server.storage.sqlite.pages import page_query
 from server.storage.sqlite.search import match_expression
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
@@ -73,21 +75,27 @@ _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '
 
 @asynccontextmanager
 async def open_store(
-    path: Path, *, max_queued: int, find_short: FindShort, data: DataDir | None = None
+    path: Path,
+    *,
+    max_queued: int,
+    find_short: FindShort,
+    data: DataDir | None = None,
+    tells: Tells = tells_of(),  # noqa: B008 -- a function
 ) -> AsyncIterator["SqliteStore"]:
     """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
+    `tells` says who is told of the ends of tasks.
     `find_short` finds the unique part in a file's public name; two tasks never share one. Nothing counts as
     stored any more once the files of the database are not in the data directory, `data`.
     """
     async with AsyncExitStack() as stack:
         with explained(path):
-            store = await _open(stack, path, max_queued, find_short, data or DataDir(path.parent))
+            store = await _open(stack, path, max_queued, find_short, data or DataDir(path.parent), tells)
         yield store
 
 
 async def _open(
-    stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort, data: DataDir
+    stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort, data: DataDir, tells: Tells
 ) -> "SqliteStore":
     ballast = Ballast(path.parent)
     await asyncio.to_thread(ballast.drop)
@@ -97,7 +105,7 @@ async def _open(
     lists = await stack.enter_async_context(connect_reader(path))
     memory = await _load(reads)
     [(last_number,)] = await reads.fetch(_LAST_NUMBER)
-    changes = Changes(db, memory, last_number, max_queued)
+    changes = Changes(db, memory, last_number, max_queued, tells)
     opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
     await asyncio.to_thread(data.keep_watch_of, *opened)
     writer = await stack.enter_async_context(
@@ -105,7 +113,8 @@ async def _open(
     )
     sessions = await load_sessions(reads, writer)
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
-    own = (writer, reads, lists, memory, data, find_short, version, sessions)
+    outbox = SqliteOutbox(writer, lists, changes)
+    own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
     return SqliteStore(*own, was_paused=was_paused)
 
 
@@ -130,10 +139,12 @@ class SqliteStore:
         find_short: FindShort,
         version: int,
         sessions: SqliteSessions,
+        outbox: SqliteOutbox,
         *,
         was_paused: bool,
     ) -> None:
         self.sessions = sessions  # in the same file, by the same writer
+        self.outbox = outbox
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer
         self._reads = reads

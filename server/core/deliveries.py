@@ -1,0 +1,93 @@
+"""What is told to others once a task has ended.
+
+A delivery is stored in the transaction of the task's final status, so it is neither lost nor made up. It has
+that status: a retry of the task, or a later count of a list's entries, does not change what is told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from server.core.models import ProcessRequest, TaskStatus
+
+LONGEST_WAIT = 14 * 3600.0  # seconds between two tries
+LEASE = 60.0  # seconds that whoever has claimed a delivery has for it; then it is due again, for anybody
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """`webhook`: the task's own, `target` is its URL. `default`: the address in the configuration, as it is
+    when it is told. `notify`: a person, `target` is a hash of the address.
+    """
+
+    kind: Literal["webhook", "default", "notify"]
+    target: str = field(default="", repr=False)
+
+
+Tells = Callable[[ProcessRequest | None, TaskStatus], Sequence[Addressee]]
+"""Who is told of the end of the task with this request and final status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """`attempts` counts all tries, `step` those since the plan began. `next_at` is None once given up."""
+
+    delivery_id: str
+    number: int
+    task_id: str
+    addressee: Addressee
+    status: TaskStatus
+    attempts: int = 0
+    step: int = 0
+    last_error: str | None = None
+    next_at: datetime | None = None
+
+
+class Outbox(Protocol):
+    """The deliveries of tasks that are there; those of a removed task are gone.
+
+    A change is on disk when its method returns. Any method may raise `StoreUnavailable`.
+    """
+
+    def listen(self, called: Callable[[], None]) -> None:
+        """Call `called` when a delivery may have come, on whichever node."""
+        ...
+
+    async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
+        """Up to `most` deliveries of these `kinds` that are due; nobody else has them for `LEASE` seconds."""
+        ...
+
+    async def due_in(self, kinds: Sequence[str]) -> float | None:
+        """Seconds until the next delivery of these `kinds` is due; None if there is none."""
+        ...
+
+    async def delivered(self, delivery_id: str) -> None: ...
+
+    async def failed(self, delivery_id: str, error: str, again_in: float | None) -> None:
+        """Count a try that failed; without `again_in`, seconds, the delivery is given up."""
+        ...
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
+        """Those to webhooks that are due or given up, newest first. Raises `InvalidQuery` on a bad cursor."""
+        ...
+
+    async def again(self, delivery_id: str) -> Delivery:
+        """Make a delivery to a webhook due now, and begin the plan anew. Raises `DeliveryNotFound`."""
+        ...
+
+
+def tells_of(*, default: bool = False, notify: Sequence[str] = ()) -> Tells:
+    """Tells the task's own webhook, the `default` one if there is one, and the people in `notify`.
+
+    Not of an entry: its list is told of, once, when all entries have ended.
+    """
+    others = (*([Addressee("default")] if default else []), *(Addressee("notify", name) for name in notify))
+
+    def tells(request: ProcessRequest | None, status: TaskStatus) -> Sequence[Addressee]:
+        if status.playlist_id is not None:
+            return ()
+        own = request.webhook if request else None
+        return (Addressee("webhook", own), *others) if own else others
+
+    return tells

@@ -1,0 +1,91 @@
+"""The deliveries to webhooks and people, in the database file, by its one writer."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from server.core.deliveries import LEASE, LONGEST_WAIT, Delivery
+from server.core.errors import DeliveryNotFound
+from server.storage.cursor import Cursor
+from server.storage.rows import read_delivery, readable
+from server.storage.sqlite.changes import Changes, Execute
+from server.storage.sqlite.connection import Reader
+from server.storage.sqlite.writer import Writer
+
+# One that is due later than any plan says was put off by a clock that was ahead.
+_CLAIM = """
+    UPDATE deliveries SET next_at = ? WHERE number IN (
+        SELECT number FROM deliveries
+        WHERE (next_at <= ? OR next_at > ?) AND kind IN (SELECT value FROM json_each(?))
+        ORDER BY next_at LIMIT ?
+    ) RETURNING delivery_id"""
+_NEXT = """
+    SELECT min(next_at) FROM deliveries
+    WHERE next_at IS NOT NULL AND kind IN (SELECT value FROM json_each(?))"""
+_DELIVERED = "DELETE FROM deliveries WHERE delivery_id = ?"
+_FAILED = """
+    UPDATE deliveries SET attempts = attempts + 1, step = step + 1, last_error = ?, next_at = ?
+    WHERE delivery_id = ?"""
+_AGAIN = """
+    UPDATE deliveries SET step = 0, next_at = ?
+    WHERE delivery_id = ? AND kind <> 'notify' RETURNING delivery_id"""
+_COLUMNS = """
+    SELECT deliveries.number, delivery_id, task_id, kind, target, tasks.number, deliveries.status, attempts,
+        step, last_error, next_at
+    FROM deliveries JOIN tasks USING (task_id)"""
+_BY_ID = f"{_COLUMNS} WHERE delivery_id IN (SELECT value FROM json_each(?)) ORDER BY 1"  # noqa: S608
+_PAGE = f"{_COLUMNS} WHERE deliveries.number < ? AND kind <> 'notify' ORDER BY 1 DESC LIMIT ?"
+
+
+class SqliteOutbox:
+    """See `server.core.deliveries.Outbox`. Times are those of the system's clock: no restart stops it."""
+
+    def __init__(self, writer: Writer, reads: Reader, changes: Changes) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._changes = changes
+
+    def listen(self, called: Callable[[], None]) -> None:
+        self._changes.told = called
+
+    async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
+        now = time.time()
+        claim = Execute(_CLAIM, (now + LEASE, now, now + LONGEST_WAIT + LEASE, json.dumps(kinds), most))
+        return await self._named(await self._writer.submit(claim))
+
+    async def due_in(self, kinds: Sequence[str]) -> float | None:
+        [(next_at,)] = await self._reads.fetch(_NEXT, (json.dumps(kinds),))
+        return None if next_at is None else max(0.0, next_at - time.time())
+
+    async def delivered(self, delivery_id: str) -> None:
+        await self._writer.submit(Execute(_DELIVERED, (delivery_id,)))
+
+    async def failed(self, delivery_id: str, error: str, again_in: float | None) -> None:
+        next_at = None if again_in is None else time.time() + again_in
+        await self._writer.submit(Execute(_FAILED, (error, next_at, delivery_id)))
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Delivery], str | None]:
+        after = Cursor.read(cursor, "newest")
+        rows = await self._reads.fetch(_PAGE, (after.number, limit + 1))
+        more = str(Cursor("newest", rows[limit - 1][0])) if len(rows) > limit else None
+        return list(readable(_read, rows[:limit])), more
+
+    async def again(self, delivery_id: str) -> Delivery:
+        due = await self._writer.submit(Execute(_AGAIN, (time.time(), delivery_id)))
+        for delivery in await self._named(due):
+            self._changes.told()
+            return delivery
+        raise DeliveryNotFound
+
+    async def _named(self, delivery_ids: list[str]) -> list[Delivery]:
+        if not delivery_ids:
+            return []
+        return list(readable(_read, await self._reads.fetch(_BY_ID, (json.dumps(delivery_ids),))))
+
+
+def _read(*row: Any) -> Delivery:
+    next_at = row[-1]
+    moment = None if next_at is None else datetime.fromtimestamp(next_at, UTC)
+    return read_delivery(*row[:-1], moment)  # type: ignore[call-arg]
