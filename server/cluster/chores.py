@@ -17,7 +17,7 @@ from procrastinate.worker import Worker
 
 from server.cluster.database import Database
 from server.cluster.engine import NEVER, Shared, new_app
-from server.core.errors import StoreUnavailable
+from server.core.errors import StorageAway, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ class Chores:
         async def do(timestamp: int) -> None:
             try:
                 await chore()
+            except StorageAway:
+                pass  # the bucket tells its outages itself
             except StoreUnavailable as exc:
                 log.warning("%s is put off: %s", name, exc.__cause__ or exc)
             except Exception:

@@ -132,13 +132,14 @@ def _unwrapped() -> Iterator[None]:
 
 
 async def _patiently(query: Callable[[], Awaitable[T]]) -> T:
+    waits = False
     while True:
         try:
             return await query()
-        except ConnectorException as exc:
-            if not isinstance(exc.__cause__, OUTAGE):
+        except (ConnectorException, StoreUnavailable) as exc:
+            if isinstance(exc, ConnectorException) and not isinstance(exc.__cause__, OUTAGE):
                 raise
-            log.info("the engine waits for the database: %s", exc.__cause__)
-        except StoreUnavailable as exc:
-            log.info("the engine waits for a connection: %s", exc.__cause__ or exc)
+            if not waits:
+                log.info("the engine waits for the database: %s", exc.__cause__ or exc)
+            waits = True
         await asyncio.sleep(AGAIN)

@@ -220,9 +220,12 @@ async def carry_out_wishes(jobs: Jobs, finish: Callable[[str], None], said: asyn
 
 
 async def _surely(work: Callable[[], Awaitable[T]]) -> T:
+    waits = False
     while True:
         try:
             return await work()
         except StoreUnavailable as exc:
-            log.info("a job waits for the database: %s", exc.__cause__ or exc)
+            if not waits:
+                log.info("a job waits for the database: %s", exc.__cause__ or exc)
+            waits = True
             await asyncio.sleep(GIVE_BACK_AGAIN)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from server.core.errors import StorageAway
 from server.core.models import Stage, TaskStatus
 from server.core.shielding import to_the_end
 from server.files.workplace import UUID4, LocalWorkplace
@@ -64,6 +65,8 @@ class Sweep:
                     await self._files.remove(task_id)
                 elif partial and stages[task_id] is Stage.COMPLETED:
                     await self._finish(task_id)
+            except StorageAway:
+                pass  # a later sweep deletes them; this one goes on, as do those who sweep for ever
             except OSError as exc:
                 log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
 

@@ -8,7 +8,7 @@ import pytest
 
 from server.cluster.chores import Chores
 from server.cluster.database import Database, open_database
-from server.core.errors import DatabaseAway
+from server.core.errors import DatabaseAway, StorageAway
 from server.files.public_names import short_of
 from server.storage.postgresql.store import open_store
 
@@ -78,7 +78,7 @@ async def test_a_chore_that_lasts_longer_than_its_pause_is_not_begun_again_meanw
 async def test_a_chore_that_fails_is_tried_again_at_its_next_moment(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failures = [DatabaseAway(), ValueError("broken")]
+    failures = [DatabaseAway(), StorageAway(), ValueError("broken")]  # the bucket tells its own outages
     done = asyncio.Event()
 
     async def chore() -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiohttp.web import BaseRequest
 
 from tests.cluster.nodes import Cluster
 from tests.cluster.postgres import database
@@ -191,6 +192,44 @@ async def test_partial_files_of_a_finished_task_go_on_the_worker_that_did_not_fi
     await nothing_of_work(task_id, *cluster.workers)
     fetched = await web.fetch(done["files"]["video"], tmp_path / "video")
     assert sha256(fetched) == sha256(media / "8mb.mp4")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", [Spoiled(status=503), Spoiled(silent=True)], ids=["refuses", "is silent"])
+async def test_an_outage_of_the_bucket_is_one_line_on_a_node_and_said_by_each_task_that_waits_for_it(
+    postgres: str, s3: S3, site: Site, tmp_path: Path, how: Spoiled
+) -> None:
+    async with open_proxy(s3.endpoint) as proxy:
+        with (
+            database(postgres) as url,
+            closing(Cluster(tmp_path, url, **s3.settings("away", proxy.url))) as all_,
+        ):
+            web, worker = all_.web[0], all_.workers[0]
+            async with all_.running(web, worker):
+                slow = [
+                    await web.submit(site.url("/8mb.mp4?rate=250000"), outputs=["video"]) for _ in range(2)
+                ]
+                for task in slow:
+                    await web.wait(task["task_id"], "download")
+                refused: list[str] = []
+
+                def away(request: BaseRequest) -> Spoiled:
+                    refused.append(request.path)
+                    return how
+
+                proxy.spoil = away
+                uploads = await web.submit(site.url("/1mb.mp4"), outputs=["video"])
+                await waiting(web, uploads["task_id"], "storage_away")
+                async with asyncio.timeout(60):  # the logs of two tasks are shared in vain, and uploads fail
+                    while len(refused) < 20:
+                        await asyncio.sleep(0.5)
+                        assert (await web.status(uploads["task_id"]))["waiting"] == "storage_away"
+                proxy.spoil = lambda _: None
+                for task in (uploads, *slow):
+                    assert (await web.wait(task["task_id"], within=90))["attempt"] == 1
+                told = [line for line in worker.log if "bucket" in line or "shared" in line]
+                assert len(told) == 1, told
+                assert "WARNING server.files.s3" in told[0]
 
 
 async def nothing_of_work(task_id: str, *nodes: Service) -> None:

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.errors import FileNotFound, TaskNotFound
+from server.core.errors import FileNotFound, StorageAway, TaskNotFound
 from server.core.events import ProducedFile
 from server.core.models import Manifest, Stage, StoredFile, TaskStatus, VideoInfo
 from server.files import publishing
 from server.files.local import LocalFiles
+from server.files.orphans import Sweep
 from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
 from server.files.workplace import LocalWorkplace
@@ -699,6 +700,25 @@ async def test_more_tasks_than_one_batch_are_swept(
         leave(files, task_id)
     await files.sweep(Known({TASKS[4]: Stage.PAUSED}))
     assert [path.name for path in files.workplace.work(TASK).parent.iterdir() if path.is_dir()] == [TASKS[4]]
+
+
+async def test_a_bucket_that_is_away_does_not_end_a_sweep(files: LocalFiles) -> None:
+    """Nor those who look after the bucket for ever, and begin with a sweep."""
+    asked: list[str] = []
+
+    class Away:
+        async def remove(self, task_id: str) -> None:
+            asked.append(task_id)
+            raise StorageAway
+
+        async def finish(self, status: TaskStatus) -> None:
+            raise StorageAway
+
+    for task_id in TASKS[:3]:
+        leave(files, task_id)
+    workplace = files.workplace
+    await Sweep(Away(), workplace, Known({})).through(workplace.works)
+    assert sorted(set(asked)) == sorted(TASKS[:3])
 
 
 async def test_a_sweep_that_is_stopped_waits_for_the_thread_that_reads_the_directory(
