@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from server.child.process import sandbox
+from tests.dash import sending_dash
 from tests.kills import KINDS, Kind, Rampage, rampage
 from tests.service import Service
 from tests.site import SECONDS, Site, open_site
@@ -38,7 +39,7 @@ async def all_kinds(folder: Path, film: Path, seed: int, *, reached: bool) -> As
         site = await stack.enter_async_context(open_site(film))
         if reached:
             walled = stack.enter_context(open_walled(folder))
-            live = await stack.enter_async_context(_live_dash(film, folder / "live"))
+            live = await stack.enter_async_context(sending_dash(film, folder / "live"))
             kinds, settings = (
                 _kinds(site, _behind(walled, film), live),
                 {"SSL_CERT_FILE": str(walled.authority)},
@@ -105,19 +106,6 @@ def _seal(film: Path) -> None:
         "#EXT-X-ENDLIST",
     )
     (film / "sealed.m3u8").write_text("\n".join(lines) + "\n")
-
-
-@asynccontextmanager
-async def _live_dash(film: Path, folder: Path) -> AsyncIterator[str]:
-    """The URL of a live DASH stream that goes on while the block lasts."""
-    (folder / "dash").mkdir(parents=True)
-    endless = ["-re", "-stream_loop", "-1", "-i", str(film / "video.mp4"), "-c", "copy"]
-    sets = ["-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a"]
-    dash = ["-f", "dash", "-seg_duration", "1", *sets, str(folder / "dash/manifest.mpd")]
-    async with _running([*endless, *dash]), open_site(folder) as site:
-        while len(list((folder / "dash").glob("chunk-stream1-*.m4s"))) < 5:
-            await asyncio.sleep(0.1)
-        yield site.url("/dash/manifest.mpd")
 
 
 @asynccontextmanager

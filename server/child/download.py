@@ -374,7 +374,7 @@ class Download:
         has_ended = partial(broadcasts.have_ended, engine)
         if self._has_recorded() and has_ended(streams):
             return
-        Recording(self._directory, self._job, self._log, on_size, again, has_ended, engine.cookiejar).run(
+        Recording(self._directory, self._job, self._log, on_size, again, has_ended, engine).run(
             streams, self._finish_asked, partial(self.throttle.pace, stops=False)
         )
 

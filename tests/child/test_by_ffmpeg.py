@@ -169,25 +169,6 @@ async def test_what_cannot_be_guarded_is_refused(shelf: Shelf, tmp_path: Path, l
     assert broken(outcome)[:2] == (code, False)
 
 
-@pytest.mark.long
-async def test_live_dash_is_recorded(jobs: Jobs, media: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "site"
-    (folder / "dash").mkdir(parents=True)
-    looped = ["-re", "-stream_loop", "2", "-i", str(media / "video.mp4"), "-c", "copy"]
-    sets = ["-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a"]
-    dash = ["-f", "dash", "-seg_duration", "1", *sets, str(folder / "dash/manifest.mpd")]
-    command = [FFMPEG, "-v", "error", "-nostdin", *looped, *dash]
-    async with running(command), open_site(folder) as site, asyncio.timeout(40):
-        while len(list((folder / "dash").glob("chunk-stream1-*.m4s"))) < 5:
-            await asyncio.sleep(0.1)
-        url = site.url("/dash/manifest.mpd")
-        outcome = await jobs.download(tmp_path / "t", url, live="record", seconds=35, **VIDEO)
-    film = await look_into(outcome.file("video"))
-    assert film.codecs == ["aac", "h264"]
-    assert film.duration > SECONDS
-    assert outcome.last["video_info"]["live"] is True
-
-
 async def test_of_live_formats_one_is_chosen_that_can_be_recorded(
     shelf: Shelf, site: Site, tmp_path: Path
 ) -> None:

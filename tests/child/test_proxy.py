@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from server.child.network.proxy import OWN_HOST
 from server.child.process import sandbox
 from tests.tools import FFMPEG
 
@@ -34,6 +35,8 @@ def serve(asking, saying):
     paced = []
     with proxy.Proxy(paced.append, upstream) as running:
         running.told.update(told)
+        running.pages["/a.m3u8"] = lambda: "a page"
+        running.pages["/spoilt"] = lambda: {}["nothing"]
         print(running.url, file=saying, flush=True)
         asking.read()
     print(json.dumps([running.refused is not None, sum(paced)]), file=saying, flush=True)
@@ -200,6 +203,18 @@ async def test_nobody_else_on_the_machine_may_use_it(host: Host, login: str) -> 
     assert heard == []
 
 
+@pytest.mark.parametrize("port", ["", ":80"])
+async def test_pages_of_its_own_are_for_ffmpeg_alone(port: str) -> None:
+    async with running("127.0.0.1") as proxy:
+        page = f"GET http://{OWN_HOST}{port}/"
+        answer = await proxy.ask(f"{page}a.m3u8")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"a page")
+        assert (await proxy.ask(f"{page}b.m3u8")).startswith(b"HTTP/1.1 404 ")
+        assert (await proxy.ask(f"{page}spoilt")).startswith(b"HTTP/1.1 502 ")
+        assert (await proxy.ask(f"{page}a.m3u8", login="")).startswith(b"HTTP/1.1 407 ")
+
+
 @pytest.mark.parametrize(
     "name", ["127.0.0.2", "0x7f.2", "2130706434", "[::1]", "[::ffff:127.0.0.2]", "10.0.0.1"]
 )
@@ -218,6 +233,7 @@ async def test_it_leads_nobody_to_an_address_that_is_not_public(host: Host, name
         ("GET https://127.0.0.1/", 400),
         ("GET file:///etc/passwd", 400),
         ("GET /", 400),
+        ("GET http://[::1", 400),
         ("CONNECT 127.0.0.1:http", 400),
         ("CONNECT :1", 400),
         ("CONNECT 127.0.0.1:1", 502),

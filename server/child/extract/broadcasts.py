@@ -92,10 +92,11 @@ def may_go_on(
         return False
     if error := unread(info):
         return not is_gone(error)
+    is_told = bool(info.get("is_live") or info.get("live_status") == "is_live")
+    if not any(map(_is_hls, streams)):
+        return is_told and not silent
     if info.get(_SEEN):
         return True
-    if not any(map(_is_hls, streams)):
-        return bool(info.get("is_live") or info.get("live_status") == "is_live")
     if info.get("live_status") == "is_live" and not silent:
         return True
     if info.get("live_status") not in (None, "is_live"):

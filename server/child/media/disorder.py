@@ -1,7 +1,8 @@
 """Whether a recording is what was sent, by the times of its packets.
 
-ffmpeg may repeat segments of a live DASH manifest without end while its times stand still: the file seems to
-be whole and ends in order, but has minutes of sound in seconds of film.
+ffmpeg's DASH demuxer repeated segments of a live manifest without end while its times stood still: the file
+seems to be whole and ends in order, but has minutes of sound in seconds of film. `live_dash` keeps that
+demuxer out of it; here it is made sure of.
 """
 
 from collections.abc import Callable, Iterable

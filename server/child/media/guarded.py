@@ -22,7 +22,7 @@ from server.child.media.ffmpeg import Way
 from server.child.network.proxy import Proxy
 from server.child.network.range_server import RangeServer
 from server.child.network.rtmp_relay import Relay
-from server.child.process import sandbox
+from server.child.process import borrowed, sandbox
 from server.child.process.excerpt import Excerpt, lines_of
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
@@ -37,7 +37,6 @@ _RTMP_PORT: Final = 1935
 _RTMP_WITHIN: Final = ("rtmps://", "rtmpt://", "rtmpts://")  # inside TLS or HTTP, through the proxy
 _PATIENCE: Final = "20000000"  # microseconds that ffmpeg waits for a byte
 _LAST_WORDS: Final = 40
-_MISSING: Final = "Failed to open fragment of playlist"  # ffmpeg's message about a DASH segment
 _REFUSED: Final = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\] HTTP error (\d{3}) ", re.MULTILINE)
 
 
@@ -46,7 +45,7 @@ def is_possible(stream: Mapping[str, Any]) -> bool:
     which only Landlock prevents."""
     protocol = determine_protocol(stream)
     if protocol == _DASH:
-        return bool(stream.get("manifest_url"))
+        return bool(stream.get("manifest_url")) and borrowed.fits("periods")
     if is_rtmp(stream):
         return sandbox.knows_tcp()
     return protocol in (*_HLS, *_PLAIN) or stream["url"].startswith(_RTMP_WITHIN)
@@ -82,14 +81,10 @@ def way_to(streams: Streams, pace: Callable[[int], None], upstream: str | None, 
 
 
 class Run:
-    """A running ffmpeg; `words` are the last lines that it wrote.
-
-    `missing` counts the DASH segments that it could not fetch.
-    """
+    """A running ffmpeg; `words` are the last lines that it wrote."""
 
     def __init__(self, program: Any) -> None:
         self.program = program
-        self.missing = 0
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
 
     @property
@@ -101,7 +96,6 @@ class Run:
         said = Excerpt()
         for line in lines_of(lines):
             self._last_words.append(line)
-            self.missing += _MISSING in line
             if said.add(line):
                 log.write(line)
         log.write("\n".join(said.rest))
@@ -121,12 +115,14 @@ def running(command: list[str], server: Server | RangeServer, log: Log) -> Itera
             listener.join()
 
 
-def source(stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any) -> list[str]:
-    """ffmpeg's arguments for `stream` as an input."""
+def source(
+    stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any, playlist: str | None = None
+) -> list[str]:
+    """ffmpeg's arguments for `stream` as an input; `playlist` is that of a DASH."""
     protocol = determine_protocol(stream)
     if isinstance(server, Relay):
         return _rtmp(stream, server)
-    options = {**dict.fromkeys(_HLS, hls), _DASH: ["-f", "dash", "-re"]}.get(protocol, [])
+    options = hls if protocol in (*_HLS, _DASH) else []
     return [
         *_headers(stream),
         *_cookies(stream, server, jar),
@@ -134,27 +130,21 @@ def source(stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any) 
         _PATIENCE,
         *options,
         "-i",
-        address(stream),
+        playlist or address(stream),
     ]
 
 
 def address(stream: Mapping[str, Any]) -> str:
-    """The URL that ffmpeg opens for `stream`."""
+    """The URL of `stream`, or of its DASH manifest."""
     return str(stream["manifest_url"] if determine_protocol(stream) == _DASH else stream["url"])
 
 
-def number_in(stream: Mapping[str, Any]) -> int | None:
-    """The number of `stream` in its DASH manifest, which has others too; None if it is of another kind."""
-    number: int | None = stream.get("manifest_stream_number")
-    return number if determine_protocol(stream) == _DASH else None
-
-
-def hls_options(ffmpeg: str, *, goes_on: bool = False) -> list[str]:
-    """The options for HLS, of those that this ffmpeg has; `goes_on`: begin with the newest segment."""
+def hls_options(ffmpeg: str, start: int | None = None) -> list[str]:
+    """The options for HLS, of those that this ffmpeg has; `start` is the first segment, -1 the last one."""
     known = run_ffmpeg.help_on(ffmpeg, "demuxer=hls")
     wished = {"-extension_picky": "0", "-seg_max_retry": "3", "-http_persistent": "0"}
-    start = ["-live_start_index", "-1"] if goes_on else []
-    return ["-f", "hls", *start, *(word for item in wished.items() if item[0] in known for word in item)]
+    begin = ["-live_start_index", str(start)] if start is not None else []
+    return ["-f", "hls", *begin, *(word for item in wished.items() if item[0] in known for word in item)]
 
 
 def why_nothing_came(words: str) -> Exception:

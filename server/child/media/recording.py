@@ -23,9 +23,10 @@ from typing import Any, Final
 from server.child.media import disorder, guarded, probe, run_ffmpeg
 from server.child.media.concatenation import concatenation
 from server.child.media.guarded import Streams
+from server.child.media.live_dash import LiveDash
 from server.child.media.parts import Part
 from server.child.media.probe import Media
-from server.child.network.proxy import Proxy
+from server.child.network.proxy import OWN_HOST, Proxy
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import SHORTEST_PAUSE
@@ -42,7 +43,7 @@ _LIST: Final = "recorded.ffconcat"
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds; longer than the reporter's pause, which defers reports
 _GRACE: Final = 5.0  # seconds that ffmpeg has to end when it is asked to
 _SILENT: Final = 45.0  # seconds without a byte of an HLS, after which nobody but its playlist is believed
-_MISSING: Final = 20  # segments in a row; ffmpeg 7 asks for the next for ever when a DASH is over
+_SILENT_DASH: Final = 120.0  # as long, of a DASH: nobody can be asked then
 _HEADER: Final = 8192  # bytes; a piece that is no larger is empty, and its name is used again
 # Messages of an ffmpeg whose broadcast broke off; its exit status is 0 all the same.
 _BROKE_OFF: Final = ("failed to reload playlist", "error during demuxing")
@@ -111,7 +112,7 @@ class Recording:
     What `on_size` raises ends the recording; so does a piece as large as a file may be, which is kept.
     `again` is called after an interruption, with whether nothing more came although ffmpeg ran, and returns
     the streams to go on with, or None if the broadcast is over. `has_ended` says whether streams have an end
-    by now. `jar` are yt-dlp's cookies.
+    by now. `ydl` is yt-dlp's `YoutubeDL`, which has the cookies.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Recording:
         on_size: Callable[[int, int], None],
         again: Callable[[bool], Streams | None],
         has_ended: Callable[[Streams], bool],
-        jar: Any,
+        ydl: Any,
     ) -> None:
         self._directory = directory
         self._job = job
@@ -130,7 +131,9 @@ class Recording:
         self._on_size = on_size
         self._again = again
         self._has_ended = has_ended
-        self._jar = jar
+        self._ydl = ydl
+        self._jar = ydl.cookiejar
+        self._manifests: dict[str, LiveDash] = {}
         self._size = self._earlier = self._measure()
         self._grew = False
         self._fell_silent = False
@@ -158,24 +161,28 @@ class Recording:
         with guarded.way_to(streams, pace, self._job.proxy, self._jar) as server:
             command = self._command(streams, path, server, goes_on=goes_on)
             with guarded.running(command, server, self._log) as run:
-                self._watch(run, finish, server, is_hls=any(map(guarded.is_hls, streams)))
+                patience = _SILENT if any(map(guarded.is_hls, streams)) else None
+                patience = _SILENT_DASH if any(map(guarded.is_dash, streams)) else patience
+                self._watch(run, finish, server, patience)
+            if isinstance(server, Proxy) and server.failed:
+                self._log.write(f"the last that could not be fetched: {server.failed!r}")
         _keep_once(self._directory, is_whole=run.program.returncode == 0 and not self._fell_silent)
-        return (self._is_over(run) and not self._fell_silent) or finish.is_set()
+        is_followed = any(each.is_followed for each in self._manifests.values())
+        return (self._is_over(run) and not self._fell_silent and not is_followed) or finish.is_set()
 
-    def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server, *, is_hls: bool) -> None:
-        """Return when ffmpeg has ended, or does not end after `finish`, or only misses segments.
+    def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server, patience: float | None) -> None:
+        """Return when ffmpeg has ended, or does not end after `finish`.
 
-        Also when an HLS falls silent: ffmpeg would reload a playlist that no longer grows a thousand times.
+        Also when an HLS is silent for `patience` seconds: ffmpeg would reload a playlist that no longer grows
+        a thousand times.
         """
         deadline: float | None = None
-        shut, missing, heard = False, 0, time.monotonic()
+        shut, heard = False, time.monotonic()
         while _runs(run.program):
             if self._look(server):
-                missing, heard = run.missing, time.monotonic()
-            if run.missing - missing >= _MISSING:
-                return
-            if is_hls and not self._fell_silent and time.monotonic() - heard > _SILENT:
-                self._log.write(f"nothing has come for {_SILENT:.0f} s")
+                heard = time.monotonic()
+            if patience and not self._fell_silent and time.monotonic() - heard > patience:
+                self._log.write(f"nothing has come for {patience:.0f} s")
                 self._fell_silent = True
             if deadline is None and (self._fell_silent or (finish.is_set() and self._size)):
                 deadline = time.monotonic() + (0 if self._fell_silent else _GRACE)
@@ -220,16 +227,24 @@ class Recording:
 
     def _command(self, streams: Streams, path: Path, server: guarded.Server, *, goes_on: bool) -> list[str]:
         """Picture from the first stream and sound from the last, which may be the same."""
-        hls = guarded.hls_options(self._job.ffmpeg, goes_on=goes_on)
-        sources = {guarded.address(stream): stream for stream in streams}  # one manifest may have both kinds
-        inputs = [
-            word
-            for at, stream in enumerate(sources.values())
-            for word in (*self._in_step(at), *guarded.source(stream, server, hls, self._jar))
-        ]
-        where = [list(sources).index(guarded.address(stream)) for stream in streams]
-        picture = _mapped(where[0], streams[0], "v:0?") if "video" in self._job.wishes.outputs else []
-        sound = _mapped(where[-1], streams[-1], "a?")
+        sources = {_name(stream): stream for stream in streams}  # picture and sound may be one
+        inputs = []
+        for at, stream in enumerate(sources.values()):
+            playlist, start = None, -1 if goes_on else None
+            if guarded.is_dash(stream) and isinstance(server, Proxy):
+                playlist = f"http://{OWN_HOST}/{at}.m3u8"
+                manifest = guarded.address(stream)
+                headers = stream.get("http_headers") or {}
+                dash = self._manifests.setdefault(manifest, LiveDash(manifest, headers, self._ydl))
+                number = stream.get("manifest_stream_number")
+                server.pages[f"/{at}.m3u8"] = dash.begin(number, goes_on=goes_on).text
+                start = 0  # the playlist begins where the piece shall
+            hls = guarded.hls_options(self._job.ffmpeg, start)
+            inputs += [*self._in_step(at), *guarded.source(stream, server, hls, self._jar, playlist)]
+        where = [list(sources).index(_name(stream)) for stream in streams]
+        wants_picture = "video" in self._job.wishes.outputs
+        picture = ["-map", f"{where[0]}:v:0?"] if wants_picture else []
+        sound = ["-map", f"{where[-1]}:a?"]
         quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
         return [self._job.ffmpeg, *quiet, *inputs, *picture, *sound, *_OUTPUT, f"file:{path}"]
 
@@ -255,10 +270,9 @@ def _next(directory: Path) -> Path:
     return directory / f"{PIECE}{len(pieces(directory)) + 1:04}.mkv"
 
 
-def _mapped(at: int, stream: Mapping[str, Any], usual: str) -> list[str]:
-    """Options to map, of the input number `at`, the stream chosen of a DASH manifest, or else the `usual`."""
-    number = guarded.number_in(stream)
-    return ["-map", f"{at}:{usual if number is None else number}"]
+def _name(stream: Mapping[str, Any]) -> tuple[str, int | None]:
+    """What tells `stream` from others: a DASH manifest has many."""
+    return guarded.address(stream), stream.get("manifest_stream_number")
 
 
 def _runs(program: Any) -> bool:

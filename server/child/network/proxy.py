@@ -13,6 +13,7 @@ Decisions: docs/decisions/network.md
 import base64
 import contextlib
 import hmac
+import re
 import secrets
 import select
 import socket
@@ -28,6 +29,7 @@ from typing import Any, Final, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from yt_dlp.networking import _helper as networking
+from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.network.guard import AddressBlocked
 from server.child.process import borrowed
@@ -51,6 +53,10 @@ _OURS: Final = frozenset(
         "upgrade",
     )
 )
+OWN_HOST: Final = "clipwire.invalid"
+"""The host of pages that the proxy has itself: RFC 6761 keeps the name out of everybody's DNS."""
+
+_OWN_PAGE: Final = re.compile(rf"http://{re.escape(OWN_HOST)}(?::80)?(/.*)")
 REFUSED_BY_US: Final = "Clipwire-Refused"
 """A header with `Proxy.sign` in responses that come from the proxy itself, and not from a source."""
 
@@ -63,7 +69,8 @@ class Proxy(ThreadingTCPServer):
     does not send its cookies to a proxy. `told` are the domains of the cookies that ffmpeg got for HTTPS,
     with a leading dot if subdomains get them too. `sign` is what no source knows. `refused` is why the last
     target was refused, `failed` the error of the last connection that could not be made. Once it has `ended`
-    nothing more is asked for, and whoever asks is told that it is gone.
+    nothing more is asked for, and whoever asks is told that it is gone. `pages` are the answers to requests
+    to `OWN_HOST`, by their path: each is made when it is asked for, or raises what stands for its status.
     """
 
     daemon_threads = True
@@ -89,6 +96,7 @@ class Proxy(ThreadingTCPServer):
         self.refused: AddressBlocked | JobFailed | None = None
         self.failed: Exception | None = None
         self.ended = False
+        self.pages: dict[str, Callable[[], str]] = {}
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.1,), name="proxy", daemon=True).start()
@@ -115,6 +123,10 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Plain HTTP, whatever the method."""
+        own = _OWN_PAGE.fullmatch(self.path)
+        if own and self._is_ours() and not self.server.ended:
+            self._show(self.server.pages.get(own[1]))
+            return
         upstream = self._connect(self.path, "http", self._ask)
         if upstream is None:
             return
@@ -173,11 +185,36 @@ class _Request(BaseHTTPRequestHandler):
         sent: socket.socket = connection.sock
         return sent
 
+    def _show(self, page: Callable[[], str] | None) -> None:
+        """Answer with a page of our own. What its source answered is answered for it."""
+        status: int = HTTPStatus.OK if page else HTTPStatus.NOT_FOUND
+        text = b""
+        try:
+            text = page().encode() if page else b""
+        except HTTPError as error:
+            status = error.status
+        except (AddressBlocked, JobFailed) as error:
+            self.server.refused = error
+            status = HTTPStatus.FORBIDDEN
+        except Exception as error:  # there is nobody else to hear of it; a page may fail in any way
+            self.server.failed = error
+            status = HTTPStatus.BAD_GATEWAY
+        if status != HTTPStatus.OK:
+            self._refuse(status)
+            return
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.send_response_only(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(text)
+
     def _is_ours(self) -> bool:
         shown = self.headers.get("Proxy-Authorization", "").encode()
         return hmac.compare_digest(shown, self.server.authorization.encode())
 
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _refuse(self, status: int) -> None:
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.send_response_only(status)

@@ -146,7 +146,7 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             f"{_EXTRACTOR}._merge_mpd_periods": "self, periods",
             f"{_EXTRACTOR}._parse_mpd_periods": "self, mpd_doc, mpd_id, mpd_base_url, mpd_url",
         },
-        "of a DASH in periods some may be missing, and one that a page leads to may not be seen to be live",
+        "of a DASH in periods some may be missing, and none that is live can be recorded",
     ),
     "players": Borrowed(
         {

@@ -1,0 +1,228 @@
+"""Live DASH: ffmpeg is given an HLS playlist in place of the manifest, and what is recorded is whole."""
+
+import asyncio
+import io
+import math
+import re
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+from yt_dlp import YoutubeDL
+from yt_dlp.networking.common import Request, Response
+from yt_dlp.networking.exceptions import HTTPError, RequestError, TransportError
+
+from server.child.media.live_dash import LiveDash, Playlist
+from tests.dash import KINDS, Kind, packets, sending_dash
+from tests.jobs import Jobs, Outcome, running_jobs
+from tests.site import probe as look_into
+from tests.tools import BUNDLED, FFMPEG
+
+SITE = "https://cdn.example/live/"
+START = 1_000_000  # seconds since 1970 at which the broadcasts of this page begin
+MANIFEST = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="{type}" minimumUpdatePeriod="PT0S"
+ availabilityStartTime="1970-01-12T13:46:40Z" timeShiftBufferDepth="PT60S">{periods}</MPD>"""
+PERIOD = """<Period id="{id}" start="PT{start}S">
+<AdaptationSet mimeType="video/mp4"><Representation id="v" codecs="avc1.42c00c" bandwidth="1000">
+<SegmentTemplate timescale="10" initialization="{id}-$RepresentationID$-init.mp4"
+ media="{id}-$RepresentationID$-{name}.m4s" {attributes}>{timeline}</SegmentTemplate></Representation>
+</AdaptationSet></Period>"""
+
+
+def timeline(first: int, last: int, *, period: str = "a", start: int = 0, of: str = "dynamic") -> str:
+    """A manifest with the segments from `first` to `last` of two seconds each."""
+    listed = f'<SegmentTimeline><S t="{first * 20}" d="20" r="{last - first}"/></SegmentTimeline>'
+    return manifest(of, one_period(period, start, "$Time$", listed, ""))
+
+
+def one_period(period: str, start: int, name: str, listed: str, attributes: str) -> str:
+    return PERIOD.format(id=period, start=start, name=name, timeline=listed, attributes=attributes)
+
+
+def manifest(of: str, *periods: str) -> str:
+    return MANIFEST.format(type=of, periods="".join(periods))
+
+
+class Source(YoutubeDL):  # type: ignore[misc]
+    """Answers with `text`, or raises it; `now` is the time by its clock."""
+
+    def __init__(self, text: str | Exception, now: float = START) -> None:
+        super().__init__({"quiet": True})
+        self.text, self.now = text, now
+
+    def urlopen(self, request: Request) -> Response:
+        if isinstance(self.text, Exception):
+            raise self.text
+        date = {"Date": formatdate(self.now, usegmt=True)}
+        return Response(io.BytesIO(self.text.encode()), request.url, date)
+
+
+def live(source: Source) -> LiveDash:
+    made = LiveDash(f"{SITE}manifest.mpd", {}, source)
+    made._most_age = 0.0
+    return made
+
+
+def segments(playlist: Playlist) -> list[str]:
+    """The names of the segments in it now, each after the number that HLS gives it."""
+    playlist._manifest._read_at = -math.inf  # read it anew, with the time
+    text = playlist.text()
+    first = int(re.findall(r"^#EXT-X-MEDIA-SEQUENCE:(\d+)$", text, re.MULTILINE)[0])
+    names = re.findall(rf"^{SITE}(.+)\.m4s$", text, re.MULTILINE)
+    return [f"{first + n} {name}" for n, name in enumerate(names)] + ["end"] * ("ENDLIST" in text)
+
+
+def test_a_playlist_goes_on_where_the_manifest_does() -> None:
+    source = Source(timeline(0, 9))
+    playlist = live(source).begin(0, goes_on=False)
+    assert segments(playlist) == ["0 a-v-140", "1 a-v-160", "2 a-v-180"]
+    assert 'EXT-X-MAP:URI="https://cdn.example/live/a-v-init.mp4"' in playlist.text()
+    source.text = timeline(2, 11)
+    assert segments(playlist)[-3:] == ["2 a-v-180", "3 a-v-200", "4 a-v-220"]
+
+
+def test_an_older_copy_of_a_manifest_repeats_nothing() -> None:
+    """Such as another cache of the source still has."""
+    source = Source(timeline(0, 9))
+    playlist = live(source).begin(0, goes_on=False)
+    before = segments(playlist)
+    source.text = timeline(0, 4)
+    assert segments(playlist) == before
+    source.text = timeline(3, 10)
+    assert segments(playlist) == [*before, "3 a-v-200"]
+
+
+def test_what_came_all_at_once_is_listed_whole_and_what_was_is_dropped() -> None:
+    source = Source(timeline(0, 2))
+    playlist = live(source).begin(0, goes_on=False)
+    segments(playlist)
+    source.text = timeline(0, 60)
+    assert segments(playlist)[0] == "3 a-v-60"
+    assert segments(playlist)[-1] == "60 a-v-1200"
+
+
+def test_it_ends_when_the_manifest_says_so() -> None:
+    source = Source(timeline(0, 4))
+    playlist = live(source).begin(0, goes_on=False)
+    segments(playlist)
+    source.text = timeline(1, 5, of="static")
+    assert segments(playlist)[-2:] == ["3 a-v-100", "end"]
+
+
+def test_a_further_piece_goes_on_with_the_newest_segment_and_not_with_a_broadcast_that_has_ended() -> None:
+    source = Source(timeline(0, 9))
+    manifest = live(source)
+    segments(manifest.begin(0, goes_on=False))
+    assert segments(manifest.begin(0, goes_on=True)) == ["0 a-v-180"]
+    source.text = timeline(0, 9, of="static")
+    with pytest.raises(RequestError):
+        segments(manifest.begin(0, goes_on=True))
+
+
+def test_another_period_begins_another_piece_with_its_first_segment() -> None:
+    source = Source(timeline(0, 4))
+    manifest_of = live(source)
+    playlist = manifest_of.begin(0, goes_on=False)
+    segments(playlist)
+    listed = '<SegmentTimeline><S t="0" d="20" r="{}"/></SegmentTimeline>'
+    both = [
+        one_period("a", 0, "$Time$", listed.format(5), ""),
+        one_period("b", 12, "$Time$", listed.format(4), ""),
+    ]
+    source.text = manifest("dynamic", *both)
+    assert segments(playlist)[-1] == "3 a-v-100", "what is left of the first"
+    assert segments(playlist)[-1] == "end"
+    assert manifest_of.is_followed
+    assert segments(manifest_of.begin(0, goes_on=True)) == [f"{n} b-v-{20 * n}" for n in range(5)]
+    assert not manifest_of.is_followed
+
+
+@pytest.mark.parametrize(
+    ("listed", "attributes"),
+    [
+        ("", 'duration="20" startNumber="1"'),
+        ('<SegmentTimeline><S t="0" d="20" r="-1"/></SegmentTimeline>', 'startNumber="1"'),
+    ],
+    ids=["their length alone", "a segment that is repeated for ever"],
+)
+def test_which_segments_there_are_is_known_by_the_clock_of_the_source(listed: str, attributes: str) -> None:
+    """Seven are whole after fifteen seconds; the newest is given time until it can be had everywhere."""
+    source = Source(manifest("dynamic", one_period("a", 0, "$Number%03d$", listed, attributes)), START + 15.5)
+    playlist = live(source).begin(0, goes_on=False)
+    assert segments(playlist) == ["0 a-v-004", "1 a-v-005", "2 a-v-006"]
+    source.now += 4
+    assert segments(playlist)[3:] == ["3 a-v-007", "4 a-v-008"]
+
+
+def test_a_manifest_that_cannot_be_read_for_once_is_taken_as_it_was() -> None:
+    source = Source(timeline(0, 9))
+    playlist = live(source).begin(0, goes_on=False)
+    before = segments(playlist)
+    for failing in (TransportError("reset"), refusal(503)):
+        source.text = failing
+        assert segments(playlist) == before
+    source.text = refusal(404)
+    with pytest.raises(HTTPError):
+        segments(playlist)
+
+
+def test_one_that_was_never_read_or_has_no_segment_is_an_error() -> None:
+    early = manifest("dynamic", one_period("a", 0, "$Number$", "", 'duration="20"'))
+    nothing = manifest("dynamic", one_period("a", 0, "$Time$", "<SegmentTimeline/>", ""))
+    for text in (TransportError("reset"), manifest("dynamic"), nothing, early):
+        with pytest.raises(RequestError):
+            segments(live(Source(text)).begin(0, goes_on=False))
+
+
+def refusal(status: int) -> HTTPError:
+    return HTTPError(Response(io.BytesIO(), SITE, {}, status))
+
+
+async def recorded(jobs: Jobs, tmp_path: Path, url: str, after: int | None = None) -> Outcome:
+    """A recording to the end of the broadcast, or until there are `after` bytes."""
+    async with asyncio.timeout(50), jobs.begin(tmp_path / "t", url, live="record", outputs=["video"]) as job:
+        async for event in job.events():
+            if after is not None and event.get("downloaded_bytes", 0) > after:
+                job.command("finish")
+                after = None
+        return await job.end()
+
+
+async def check_whole(film: Path, least: float) -> None:
+    """Nothing is missing in between, nothing came twice, and picture and sound are as long as each other."""
+    picture, sound = (await packets(film)).values()
+    for stream in (picture, sound):
+        assert stream.gaps == pytest.approx(0, abs=0.05)
+        assert stream.lasts == pytest.approx(stream.length, abs=0.1)
+    assert picture.length == pytest.approx(sound.length, abs=1.1)  # they end with different segments
+    assert picture.length > least
+
+
+async def test_a_recording_of_live_dash_is_whole(jobs: Jobs, media: Path, tmp_path: Path) -> None:
+    async with sending_dash(media, tmp_path / "site") as url:
+        outcome = await recorded(jobs, tmp_path, url, after=300_000)
+    await check_whole(outcome.file("video"), 3)
+    assert (await look_into(outcome.file("video"))).codecs == ["aac", "h264"]
+    assert outcome.last["video_info"]["live"] is True
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ffmpeg", sorted({FFMPEG, BUNDLED}), ids=lambda path: Path(path).name)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_so_are_all_of_each_kind_with_each_ffmpeg(
+    media: Path, tmp_path: Path, kind: Kind, ffmpeg: str
+) -> None:
+    """Four at once of each; one of them until the broadcast ends."""
+    with running_jobs(ffmpeg) as jobs:
+        async with sending_dash(media, tmp_path / "site", kind, times=4) as url:
+            folders = [tmp_path / name for name in "abcd"]
+            for folder in folders:
+                folder.mkdir()
+            outcomes = await asyncio.gather(
+                recorded(jobs, folders[0], url),
+                *(recorded(jobs, folder, url, after=300_000) for folder in folders[1:]),
+            )
+    for outcome in outcomes:
+        await check_whole(outcome.file("video"), 3)
+    await check_whole(outcomes[0].file("video"), 10)
