@@ -233,7 +233,7 @@ class TaskPayload(Answer):
         if stage is Stage.FAILED:
             message = words.failed(status.error_code or "internal")
         else:
-            message = (waits and status.waiting and words.waiting(status.waiting)) or words.stage(stage)
+            message = (waits and status.waiting and words.waiting(status.waiting)) or words.texts.stage[stage]
         # Never before `created_at`, which may come from another server whose clock was ahead.
         completed_at = status.completed_at and max(status.completed_at, status.created_at)
         # A wait for a broadcast ends at its announced beginning, not with the next look at its source.
@@ -279,7 +279,7 @@ class TaskPayload(Answer):
             else None,
             error_code=status.error_code,
             hint=words.hint(hint, status.cookies) if hint else None,
-            remedies=offered(status) or None,
+            remedies=(offered(status) or None) if stage is Stage.FAILED else None,
             cookies=status.cookies,
             rank=status.rank or None,
         )

@@ -47,20 +47,17 @@ class Deliverer:
     def add(self, subscriber: "Subscriber") -> None:
         self._waiting.append(subscriber)
         if not self._scheduled:
-            self._schedule(self._gather)
-
-    def _schedule(self, delay: float) -> None:
-        self._scheduled = True
-        asyncio.get_running_loop().call_later(delay, self._deliver)
+            self._scheduled = True
+            asyncio.get_running_loop().call_later(self._gather, self._deliver)
 
     def _deliver(self) -> None:
         try:
             for _ in range(min(SOCKETS_AT_ONCE, len(self._waiting))):
                 self._waiting.popleft().flush()
         finally:
-            self._scheduled = False
-            if self._waiting:
-                self._schedule(0.0)
+            self._scheduled = bool(self._waiting)
+            if self._scheduled:
+                asyncio.get_running_loop().call_later(0.0, self._deliver)
 
 
 TO_TASKS = web.AppKey("deliverer to those who watch one task", Deliverer)

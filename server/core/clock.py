@@ -13,15 +13,12 @@ Decisions: docs/decisions/clocks.md
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
-
-def stopwatch() -> float:
-    """Monotonic seconds since an arbitrary moment, including time in suspend where the system has
-    `CLOCK_BOOTTIME`.
-    """
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+stopwatch: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Monotonic seconds since an arbitrary moment, including time in suspend where the system can tell."""
 
 
 class Clock:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -87,7 +87,15 @@ class GroupWriter(ABC):
         """
         self._append(changes)
         answers = await asyncio.gather(*(change.answer for change in changes), return_exceptions=True)
-        return [_outcome(answer) for answer in answers]
+        outcomes: list[Result | AppError] = []
+        for answer in answers:
+            if isinstance(answer, AppError) and not isinstance(answer, StoreUnavailable):
+                outcomes.append(answer)
+            elif isinstance(answer, BaseException):  # it concerns the whole transaction
+                raise answer
+            else:
+                outcomes.append(answer)
+        return outcomes
 
     def _append(self, bundle: Bundle) -> None:
         if self._closing:
@@ -109,8 +117,9 @@ class GroupWriter(ABC):
     def give_up(self, error: StoreUnavailable) -> None:
         """Fail all waiting changes with `error`: they were not made."""
         waiting, self._waiting = self._waiting, deque()
-        for change in _all(waiting):
-            _fail(change, _like(error))
+        for bundle in waiting:
+            for change in bundle:
+                _fail(change, _like(error))
 
     async def _run(self) -> None:
         while not self._closing:
@@ -119,7 +128,17 @@ class GroupWriter(ABC):
             while self._waiting:
                 if self.patience:
                     await self._gather()
-                if group := self._next_group():
+                # The oldest bundles, up to the first that touches what another does; without cancelled ones.
+                group: list[Bundle] = []
+                touched: set[str] = set()
+                size = 0
+                while self._waiting and size < GROUP and touched.isdisjoint(all_touched(self._waiting[0])):
+                    bundle = self._waiting.popleft()
+                    if not all(change.answer.cancelled() for change in bundle):
+                        touched |= all_touched(bundle)
+                        group.append(bundle)
+                        size += len(bundle)
+                if group:
                     self._last = len(group)
                     await self._settle(group)
 
@@ -131,22 +150,9 @@ class GroupWriter(ABC):
                     self._wake.clear()
                     await self._wake.wait()
 
-    def _next_group(self) -> list[Bundle]:
-        """The oldest bundles, up to the first that touches what another touches; without cancelled ones."""
-        group: list[Bundle] = []
-        touched: set[str] = set()
-        size = 0
-        while self._waiting and size < GROUP and touched.isdisjoint(all_touched(self._waiting[0])):
-            bundle = self._waiting.popleft()
-            if not all(change.answer.cancelled() for change in bundle):
-                touched |= all_touched(bundle)
-                group.append(bundle)
-                size += len(bundle)
-        return group
-
     async def _settle(self, group: Sequence[Bundle]) -> None:
         """Commit the group; if it fails though the store is available, commit each bundle by itself."""
-        changes = _all(group)
+        changes = [change for bundle in group for change in bundle]
         try:
             await self.commit(changes)
         except StoreUnavailable as error:
@@ -166,31 +172,14 @@ class GroupWriter(ABC):
         else:
             self._failed_by = None
             for change in changes:
-                _answer(change)
-
-
-def _all(bundles: Iterable[Bundle]) -> list[Change[Any]]:
-    return [change for bundle in bundles for change in bundle]
+                if isinstance(change.outcome, AppError):
+                    _fail(change, change.outcome)
+                elif not change.answer.cancelled():
+                    change.answer.set_result(change.outcome)
 
 
 def all_touched(bundle: Bundle) -> set[str]:
     return {name for change in bundle for name in change.touches}
-
-
-def _outcome(answer: Result | BaseException) -> Result | AppError:
-    """Return the outcome of one change; raise an error that concerns the whole transaction."""
-    if isinstance(answer, StoreUnavailable) or (
-        isinstance(answer, BaseException) and not isinstance(answer, AppError)
-    ):
-        raise answer
-    return answer
-
-
-def _answer(change: Change[Any]) -> None:
-    if isinstance(change.outcome, AppError):
-        _fail(change, change.outcome)
-    elif not change.answer.cancelled():
-        change.answer.set_result(change.outcome)
 
 
 def _fail(change: Change[Any], error: Exception) -> None:

@@ -1,6 +1,7 @@
-"""A task as a row and back."""
+"""A task as a row and back, alike on every database."""
 
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from json import dumps
@@ -10,13 +11,13 @@ from uuid import uuid4
 from server.core import stored
 from server.core.deliveries import Addressee, Delivery
 from server.core.models import Stage, Task, TaskStatus
-from server.storage.search_text import folded
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _STAGES = frozenset(stage.value for stage in Stage)
 STATUS = 3  # the place of the JSON in `status_values`
+_SPACES = dict.fromkeys(range(32), " ")
 FindShort = Callable[[str], str | None]
 
 
@@ -74,14 +75,18 @@ def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
 
 def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ...]:
     """The columns revision, stage, priority (which holds the urgency), status, short, search and ended_at."""
+    # The unique part of the files' public names, which all files of a task share.
+    shorts = (find_short(file.name) for file in status.files.values())
+    searched = (status.video_info.title, status.video_info.uploader, status.url)
+    ended_at = (status.completed_at or status.created_at) if status.stage.is_final else None
     return (
         status.revision,
         status.stage.value,
         status.urgency,
         status.model_dump_json(exclude_none=True, exclude={"number"}),
-        _short(status, find_short),
-        _search(status),
-        _ended_at(status),
+        next((short for short in shorts if short), None),
+        "\n".join(folded(text) for text in searched if text),
+        int(ended_at.timestamp()) if ended_at else None,
     )
 
 
@@ -90,18 +95,11 @@ def says_error(error_code: str | None) -> str:
     return f'"error_code":{dumps(error_code)}' if error_code else ""
 
 
-def _short(status: TaskStatus, find_short: FindShort) -> str | None:
-    """The unique part of the files' public names, which all files of a task share."""
-    found = (find_short(file.name) for file in status.files.values())
-    return next((short for short in found if short), None)
+def folded(text: str) -> str:
+    """Casefold `text` and normalise it to NFC, so that case and the form of accents do not matter.
 
-
-def _search(status: TaskStatus) -> str:
-    texts = (status.video_info.title, status.video_info.uploader, status.url)
-    return "\n".join(folded(text) for text in texts if text)
-
-
-def _ended_at(status: TaskStatus) -> int | None:
-    if not status.stage.is_final:
-        return None
-    return int((status.completed_at or status.created_at).timestamp())
+    Control characters become spaces.
+    """
+    if text.isascii() and text.isprintable():
+        return text.lower()
+    return unicodedata.normalize("NFC", text.casefold()).translate(_SPACES)

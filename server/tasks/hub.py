@@ -139,11 +139,14 @@ class Hub:
     def is_watched(self, task_id: str) -> bool:
         return task_id in self._subscriptions or None in self._subscriptions
 
-    def publish(self, status: TaskStatus) -> None:
-        self._offer(status)
+    def publish(self, update: Update) -> None:
+        self.note(update.task_id, is_removed=isinstance(update, Removed))
+        for key in (update.task_id, None):
+            for subscription in self._subscriptions.get(key, ()):
+                subscription.offer(update)
 
     def removed(self, task_id: str) -> None:
-        self._offer(Removed(task_id))
+        self.publish(Removed(task_id))
 
     def note(self, task_id: str, *, is_removed: bool = False) -> None:
         """A task has changed, whether it is watched or not."""
@@ -187,12 +190,6 @@ class Hub:
         while self._subscriptions or self._of_queue:
             self._nobody_watches.clear()
             await self._nobody_watches.wait()
-
-    def _offer(self, update: Update) -> None:
-        self.note(update.task_id, is_removed=isinstance(update, Removed))
-        for key in (update.task_id, None):
-            for subscription in self._subscriptions.get(key, ()):
-                subscription.offer(update)
 
 
 @dataclass(frozen=True, slots=True)

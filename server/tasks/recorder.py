@@ -87,27 +87,39 @@ class Recorder:
         while True:
             task = await self._store.get(task_id)
             before = task.status
-            for after, lists in perhaps:
-                if after == before:
-                    return self._published(event, after, lists)
+            saved = next((each for each in perhaps if each[0] == before), None)
+            if saved is not None:  # by an earlier try, whose outcome was unknown
+                after, lists = saved
+                break
             if attempt is not None and attempt != before.attempt:
                 return before
             after = apply(before, event, self._clock.now(), self._clock.wall())
             if after is before:
                 return before
-            after = with_remedies(after, task.wanted)
+            if after.stage is Stage.FAILED:
+                after = with_remedies(after, task.wanted)
+            new: list[Task] = []
             if isinstance(event, Unfolded):
                 lists, new = await self._unfolded(task, event)
+            elif before.playlist_id or before.counted_in:
+                lists = await self._counted(before, after)
             else:
-                lists, new = await self._counted(before, after), None
-            added = await self._save(after, lists, new, perhaps)
-            if added is not None:
+                lists = []
+            added: list[Task] | None
+            try:
+                if lists or isinstance(event, Unfolded):
+                    added = await self._store.save_together([after, *lists], new)
+                else:
+                    added = [] if await self._store.save(after) else None
+            except DatabaseAway as error:
+                if error.perhaps_done:
+                    perhaps.append((after, lists))
+                raise
+            if added is not None:  # else somebody else was first
                 for entry in added:
                     self._publisher.publish(entry.status)
                     accepted(entry)
-                return self._published(event, after, lists)
-
-    def _published(self, event: Event, after: TaskStatus, lists: list[TaskStatus]) -> TaskStatus:
+                break
         self._publisher.publish(after)
         _log(event, after)
         for playlist in lists:
@@ -148,19 +160,6 @@ class Recorder:
             Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now, total + n, lists))
             for n, entry in enumerate(joining, 1)
         ]
-
-    async def _save(
-        self, after: TaskStatus, lists: list[TaskStatus], new: list[Task] | None, perhaps: Perhaps
-    ) -> list[Task] | None:
-        """The new tasks with their numbers; None if nothing was saved, because somebody else was first."""
-        try:
-            if not lists and new is None:
-                return [] if await self._store.save(after) else None
-            return await self._store.save_together([after, *lists], new or ())
-        except DatabaseAway as error:
-            if error.perhaps_done:
-                perhaps.append((after, lists))
-            raise
 
     async def record_surely(
         self,

@@ -20,7 +20,7 @@ from aiohttp import WSCloseCode, web
 
 from server.api import page, qr
 from server.api.keys import LANGUAGE
-from server.storage.search_text import folded
+from server.storage.rows import folded
 
 Task = dict[str, Any]
 CSP = (

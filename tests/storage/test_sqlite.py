@@ -21,12 +21,12 @@ from server.core.ports import Filter, Idempotency
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.cursor import Cursor
-from server.storage.sqlite import SqliteStore, backup, changes, open_store
+from server.storage.sqlite import SqliteStore, backup, open_store, writer
 from server.storage.sqlite import store as store_module
 from server.storage.sqlite.pages import page_query
 from server.storage.sqlite.read_only import connect_from_outside
 from server.storage.sqlite.search import Match, Unindexed
-from server.storage.sqlite.task_cache import Memory
+from server.storage.sqlite.writer import Memory
 from tests.examples import downloading, finished, new_task, started, utc_now
 
 LIVE = tuple(stage for stage in Stage if not stage.is_final)
@@ -116,7 +116,7 @@ async def test_every_page_is_read_in_the_order_of_an_index(
 
 STATEMENTS = [
     value
-    for module in (store_module, changes)
+    for module in (store_module, writer)
     for value in vars(module).values()
     if isinstance(value, str)
     and re.match(r"\s*(SELECT|UPDATE|DELETE)", value)

@@ -33,6 +33,7 @@ from server.storage.postgresql.writer import Writer
 from server.storage.rows import (
     FindShort,
     counted,
+    folded,
     read_status,
     read_task,
     readable,
@@ -40,7 +41,6 @@ from server.storage.rows import (
     status_values,
     task_values,
 )
-from server.storage.search_text import folded
 
 log = logging.getLogger(__name__)
 

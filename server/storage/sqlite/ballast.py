@@ -21,13 +21,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 class Ballast:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "ballast"
-        self._is_there = False
+        self.is_there = False
         self._looked = -LOOK_EVERY
 
     @property
     def is_due(self) -> bool:
         """Whether the file is missing, and `take_on` was not tried lately."""
-        return not self._is_there and time.monotonic() - self._looked >= LOOK_EVERY
+        return not self.is_there and time.monotonic() - self._looked >= LOOK_EVERY
 
     def take_on(self) -> None:
         """Make the file, if the disk has room for it. Touches the disk."""
@@ -35,13 +35,13 @@ class Ballast:
         try:
             if shutil.disk_usage(self._path.parent).free >= SIZE + LEAVES_FREE:
                 _write(self._path)
-                self._is_there = True
+                self.is_there = True
         except OSError:
             self.drop()
 
     def drop(self) -> bool:
         """Delete the file; return whether that made room. Touches the disk."""
-        was_there, self._is_there = self._is_there, False
+        was_there, self.is_there = self.is_there, False
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
         return was_there

@@ -70,17 +70,19 @@ def available(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        kind = _UNAVAILABLE.get(_code(error))
-        if kind is None:
-            raise
-        # On a full disk SQLite sometimes reports another error.
-        raise (DiskFull if kind is StorageFailed and _is_full(path.parent) else kind) from error
+        if reason := unavailable(error, path):
+            raise reason from error
+        raise
 
 
-def _is_full(folder: Path) -> bool:
-    with suppress(OSError):
-        return shutil.disk_usage(folder).free < FULL
-    return False
+def unavailable(error: sqlite3.DatabaseError, path: Path) -> StoreUnavailable | None:
+    """What `error` is to callers of the store; None if its cause lies in this program."""
+    kind = _UNAVAILABLE.get(_code(error))
+    if kind is StorageFailed:
+        with suppress(OSError):
+            if shutil.disk_usage(path.parent).free < FULL:  # SQLite sometimes reports another error
+                return DiskFull()
+    return kind() if kind else None
 
 
 def _code(error: BaseException | None) -> int:

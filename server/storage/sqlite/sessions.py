@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from server.core.ports import MAX_SESSIONS, SESSION_LASTS, Session
-from server.storage.sqlite.changes import Execute
 from server.storage.sqlite.connection import Reader
-from server.storage.sqlite.writer import Writer
+from server.storage.sqlite.writer import Execute, Writer
 
 _ALL = "SELECT session_id, scope, ends_at FROM sessions ORDER BY number"
 _BEGIN = "INSERT INTO sessions (session_id, scope, ends_at) VALUES (?, ?, ?)"

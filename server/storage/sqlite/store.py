@@ -18,6 +18,7 @@ from server.storage.cursor import Cursor
 from server.storage.rows import (
     FindShort,
     counted,
+    folded,
     read_status,
     read_task,
     readable,
@@ -25,17 +26,23 @@ from server.storage.rows import (
     status_values,
     task_values,
 )
-from server.storage.search_text import folded
 from server.storage.sqlite.ballast import Ballast
-from server.storage.sqlite.changes import TASKS_BY_ID, Add, Changes, Execute, Save, Together
 from server.storage.sqlite.connection import Reader, connect_reader, connect_writer, explained
 from server.storage.sqlite.migrations import migrate, released_scripts
 from server.storage.sqlite.outbox import SqliteOutbox
 from server.storage.sqlite.pages import page_query
 from server.storage.sqlite.search import match_expression
 from server.storage.sqlite.sessions import SqliteSessions, load_sessions
-from server.storage.sqlite.task_cache import Memory
-from server.storage.sqlite.writer import Writer
+from server.storage.sqlite.writer import (
+    TASKS_BY_ID,
+    Add,
+    Changes,
+    Execute,
+    Memory,
+    Save,
+    Together,
+    Writer,
+)
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
 _BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"

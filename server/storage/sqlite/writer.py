@@ -1,21 +1,58 @@
-"""The one writer of the file; see `server.storage.group_commit`."""
+"""The one writer of the file: how a group of changes is decided, written and remembered.
+
+Whether a change may be made is decided before its statement is sent: by memory, which holds what was
+committed, and for tasks that are not in memory by a read in the same transaction. So all changes of a kind
+are one `executemany`, which is one trip to the connection's thread. Memory is updated after a COMMIT, never
+before, so it holds nothing that could still be rolled back.
+"""
 
 import asyncio
+import json
+import sqlite3
+import time
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiosqlite
 
-from server.core.errors import DatabaseBusy, DiskFull
-from server.storage.group_commit import Change, GroupWriter
+from server.core.deliveries import Tells, tells_of
+from server.core.errors import DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
+from server.core.models import Stage, Task, TaskStatus
+from server.core.ports import Submission
+from server.storage.group_commit import Change, GroupWriter, all_touched
+from server.storage.rows import STATUS, delivery_values, read_task
 from server.storage.sqlite.ballast import Ballast
-from server.storage.sqlite.connection import available
+from server.storage.sqlite.connection import unavailable
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite
+RECENT = 1000  # final tasks in memory
+
+TASKS_BY_ID = """
+    SELECT number, request, status FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?)) AND removed = 0"""
+_INSERT = """
+    INSERT INTO tasks (number, idempotency, idempotency_request, wish, playlist_id, playlist_index,
+                       task_id, request, revision, stage, priority, status, short, search, ended_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_DELIVER = """
+    INSERT INTO deliveries (delivery_id, task_id, kind, target, status, next_at) VALUES (?, ?, ?, ?, ?, ?)"""
+_BY_WISH = """
+    SELECT wish, task_id FROM tasks
+    WHERE wish IN (SELECT value FROM json_each(?)) AND removed = 0 AND ended_at IS NULL
+    ORDER BY wish, number"""
+_UPDATE = """
+    UPDATE tasks SET revision = ?, stage = ?, priority = ?, status = ?, short = ?, search = ?, ended_at = ?
+    WHERE task_id = ? AND revision = ? AND removed = 0"""
+_BY_KEY = """
+    SELECT idempotency, idempotency_request, task_id FROM tasks
+    WHERE idempotency IN (SELECT value FROM json_each(?))"""
 
 
 class Writer(GroupWriter):
@@ -68,14 +105,28 @@ class Writer(GroupWriter):
                 raise
             await self._transaction(changes)
         self._committed(changes)
-        if self._ballast.is_due and (self._taking_on is None or self._taking_on.done()):
+        ballast, taking_on = self._ballast, self._taking_on
+        if not ballast.is_there and ballast.is_due and (taking_on is None or taking_on.done()):
             self._taking_on = asyncio.create_task(to_thread(self._ballast.take_on), name="ballast")
         if self._must_be_there:
             await self._must_be_there()
 
     async def _transaction(self, changes: Sequence[Change[Any]]) -> None:
-        with available(self._path):
-            await self._begin()
+        """Raises `DatabaseBusy` if another program holds the database for longer than `PATIENCE`."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    await self._db.execute_fetchall("BEGIN IMMEDIATE")
+                except sqlite3.DatabaseError as error:
+                    if not isinstance(unavailable(error, self._path), DatabaseBusy):
+                        raise
+                    self._held_since = self._held_since or loop.time()
+                    if loop.time() - self._held_since >= self._patience:
+                        raise
+                else:
+                    self._held_since = None
+                    break
             try:
                 await self._write(changes)
                 if self._must_be_there:
@@ -85,18 +136,282 @@ class Writer(GroupWriter):
                 if self._db.in_transaction:  # after some errors SQLite has rolled back by itself
                     await self._db.execute_fetchall("ROLLBACK")
                 raise
+        except sqlite3.DatabaseError as error:
+            if reason := unavailable(error, self._path):
+                raise reason from error
+            raise
 
-    async def _begin(self) -> None:
-        """Begin a transaction. Raises `DatabaseBusy` if another program holds the database for too long."""
-        while True:
-            try:
-                with available(self._path):
-                    await self._db.execute_fetchall("BEGIN IMMEDIATE")
-            except DatabaseBusy:
-                now = asyncio.get_running_loop().time()
-                self._held_since = self._held_since or now
-                if now - self._held_since >= self._patience:
-                    raise
+
+@dataclass(eq=False)
+class Add(Change[Task]):
+    """`values`, the row's columns from `task_id` on, are made by the caller: an error fails only its call."""
+
+    wanted: Submission
+    values: tuple[object, ...]
+    is_new: bool = False
+    task: Task = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.task = self.wanted.task
+        key, wish = self.wanted.idempotency, self.wanted.wish if self.wanted.shares else None
+        self.touches = (
+            self.task.status.task_id,
+            *([f"key {key.key}"] if key else []),
+            *([f"wish {wish}"] if wish else []),
+        )
+
+    def row(self) -> tuple[object, ...]:
+        key = self.wanted.idempotency
+        keys = (key.key, key.request) if key else (None, None)
+        status, wish = self.task.status, self.wanted.wish
+        return status.number, *keys, wish, status.playlist_id, status.playlist_index, *self.values
+
+
+@dataclass(eq=False)
+class Save(Change[bool]):
+    """`values` are the columns of the status; `task` is the task after the save, None if that is refused."""
+
+    status: TaskStatus
+    values: tuple[object, ...]
+    task: Task | None = None
+    ends: bool = False  # the task had not ended before
+
+    def __post_init__(self) -> None:
+        self.row = (*self.values, self.status.task_id, self.status.revision - 1)
+        self.touches = (self.status.task_id,)
+        # The partial files of cancelled tasks are given up if others need their room.
+        self.makes_room = self.status.stage is Stage.CANCELLED
+
+
+@dataclass(eq=False)
+class Together(Change["list[Task] | None"]):
+    """Makes all of its saves and adds, or none; its outcome is None if a save does not directly follow."""
+
+    saves: Sequence[Save]
+    adds: Sequence[Add]
+
+    def __post_init__(self) -> None:
+        self.touches = tuple(all_touched((*self.saves, *self.adds)))
+        self.makes_room = any(save.makes_room for save in self.saves)
+
+
+@dataclass(eq=False)
+class Execute(Change[list[str]]):
+    """A single statement; the rows that it returns are the ids of tasks to be dropped from memory."""
+
+    sql: str
+    parameters: tuple[object, ...] = ()
+    touches: tuple[str, ...] = field(default=())
+    makes_room: bool = False
+
+
+class Changes:
+    """Writes groups for the `Writer`, and updates `memory` after each COMMIT.
+
+    `tells` says who is to be told of the end of a task; `told` is called when there is something to be told.
+    """
+
+    def __init__(
+        self,
+        db: aiosqlite.Connection,
+        memory: "Memory",
+        last_number: int,
+        max_queued: int,
+        tells: Tells = tells_of(),  # noqa: B008 -- a function
+    ) -> None:
+        self.told: Callable[[], None] = lambda: None
+        self._tells = tells
+        self._ends = False  # a task of the group ends
+        self._db = db
+        self._memory = memory
+        self._number = last_number
+        self._max_queued = max_queued
+        self._free = 0  # places in the queue, which the changes of a group take in their order
+
+    async def write(self, group: Sequence[Change[Any]]) -> None:
+        self._free, self._ends = self._max_queued - self._memory.waiting, False
+        if adds := [change for change in group if isinstance(change, Add)]:
+            await self._add(adds)
+        if saves := [change for change in group if isinstance(change, Save)]:
+            await self._decide(saves)
+            await self._update([save for save in saves if save.task])
+        for change in group:
+            if isinstance(change, Together):
+                await self._decide(change.saves)
+                if not all(save.task for save in change.saves):
+                    refused = (save.outcome for save in change.saves if isinstance(save.outcome, QueueFull))
+                    change.outcome = next(refused, None)
+                    continue
+                await self._update(change.saves)
+                for add in change.adds:
+                    self._admit(add)
+                await self._execute_each(_INSERT, [add.row() for add in change.adds])
+                change.outcome = [add.task for add in change.adds]
+        for change in group:
+            if isinstance(change, Execute):  # last: a task that this group retries must not expire
+                rows = await self._db.execute_fetchall(change.sql, change.parameters)
+                change.outcome = [task_id for (task_id,) in rows]
+
+    def committed(self, group: Sequence[Change[Any]]) -> None:
+        if self._ends:
+            self.told()
+        for change in group:
+            match change:
+                case Add(is_new=True, task=task) | Save(task=Task() as task):
+                    self._memory.put(task)
+                case Together(outcome=list() as new, saves=saves):
+                    for task in (*(save.task for save in saves if save.task), *new):
+                        self._memory.put(task)
+        for change in group:
+            if isinstance(change, Execute) and isinstance(change.outcome, list):
+                for task_id in change.outcome:
+                    self._memory.drop(task_id)
+
+    async def _add(self, adds: Sequence[Add]) -> None:
+        known: dict[str, tuple[str, Task]] = {}
+        if keys := [add.wanted.idempotency.key for add in adds if add.wanted.idempotency]:
+            rows = list(await self._db.execute_fetchall(_BY_KEY, (json.dumps(keys),)))
+            tasks = await self._tasks_by_id([task_id for _, _, task_id in rows])
+            known = {key: (request, tasks[task_id]) for key, request, task_id in rows}
+        shared: dict[str, Task] = {}
+        if wishes := [add.wanted.wish for add in adds if add.wanted.wish and add.wanted.shares]:
+            rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(wishes),)))
+            tasks = await self._tasks_by_id([task_id for _, task_id in rows])
+            shared = {wish: tasks[task_id] for wish, task_id in rows}
+        for add in adds:
+            add.is_new = False  # an earlier try to commit this change may have set it
+            key, wish = add.wanted.idempotency, add.wanted.wish if add.wanted.shares else None
+            if key and key.key in known:
+                request, task = known[key.key]
+                add.outcome = task if key.is_of(request) else IdempotencyMismatch()
+            elif wish and wish in shared:
+                add.outcome = shared[wish]
+            elif self._free > 0:
+                self._free -= 1
+                self._admit(add)
+                if wish:
+                    shared[wish] = add.task
             else:
-                self._held_since = None
-                return
+                add.outcome = QueueFull()
+        await self._execute_each(_INSERT, [add.row() for add in adds if add.is_new])
+
+    def _admit(self, add: Add) -> None:
+        self._number += 1
+        numbered = add.task.status.model_copy(update={"number": self._number})
+        add.task = add.outcome = replace(add.wanted.task, status=numbered)
+        add.is_new = True
+
+    async def _decide(self, saves: Sequence[Save]) -> None:
+        """Accept the revisions that follow what is stored; a final task that waits again needs a place."""
+        stored = await self._tasks_by_id([save.status.task_id for save in saves])
+        for save in saves:
+            current = stored.get(save.status.task_id)
+            save.task, save.ends = None, False  # an earlier try to commit this change may have set them
+            if current is None or current.status.revision != save.status.revision - 1:
+                save.outcome = False
+                continue
+            if current.status.stage.is_final and save.status.stage.is_waiting:
+                self._free -= 1
+                if self._free < 0:
+                    save.outcome = QueueFull()
+                    continue
+            save.outcome, save.task = True, replace(current, status=save.status)
+            save.ends = save.status.stage.is_final and not current.status.stage.is_final
+
+    async def _update(self, saves: Sequence[Save]) -> None:
+        """Write the statuses, and put into the outbox what is to be told of the tasks that end."""
+        await self._execute_each(_UPDATE, [save.row for save in saves])
+        if ending := [save for save in saves if save.ends]:
+            self._ends, now = True, time.time()
+            rows = [
+                (*delivery_values(save.status, str(save.values[STATUS]), addressee), now)
+                for save in ending
+                if save.task
+                for addressee in self._tells(save.task.request, save.status)
+            ]
+            await self._execute_each(_DELIVER, rows)
+
+    async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        cursor = await self._db.executemany(sql, rows)
+        if cursor.rowcount != len(rows):
+            raise RuntimeError("somebody else has changed the database; restart the server")
+
+    async def _tasks_by_id(self, task_ids: Iterable[str]) -> dict[str, Task]:
+        """Tasks from memory, others from the table as this transaction, not yet committed, has left it."""
+        known = {task_id: self._memory.get(task_id) for task_id in task_ids}
+        missing = [task_id for task_id, task in known.items() if task is None]
+        found = {task_id: task for task_id, task in known.items() if task is not None}
+        if missing:
+            rows = await self._db.execute_fetchall(TASKS_BY_ID, (json.dumps(missing),))
+            found |= {task.status.task_id: task for task in starmap(read_task, rows)}
+        return found
+
+
+class Memory:
+    """All tasks that are not final, and the final ones in recent use.
+
+    `waiting` counts the tasks that are queued or paused; `version` grows with
+    every change.
+    """
+
+    def __init__(self, recent: int = RECENT) -> None:
+        self._limit = recent
+        self._live: dict[str, Task] = {}
+        self._recent: OrderedDict[str, Task] = OrderedDict()
+        self._named: dict[str, str] = {}  # public name of a file -> id of its task
+        self.waiting = 0
+        self.version = 0
+
+    def get(self, task_id: str) -> Task | None:
+        if task := self._live.get(task_id):
+            return task
+        if task := self._recent.get(task_id):
+            self._recent.move_to_end(task_id)
+        return task
+
+    def owner(self, name: str) -> Task | None:
+        """The task that has a file of this public name, if the task is in memory."""
+        task_id = self._named.get(name)
+        return self.get(task_id) if task_id else None
+
+    def unfinished(self) -> list[Task]:
+        return sorted(self._live.values(), key=lambda task: (-task.status.urgency, task.number))
+
+    def put(self, task: Task) -> None:
+        self.drop(task.status.task_id)
+        if task.status.stage.is_final:
+            self._put_recent(task)
+        else:
+            self._live[task.status.task_id] = task
+            self._learn_names(task.status)
+            self.waiting += task.status.stage.is_waiting
+
+    def drop(self, task_id: str) -> None:
+        self.version += 1
+        if task := self._live.pop(task_id, None):
+            self._forget_names(task.status)
+            self.waiting -= task.status.stage.is_waiting
+        elif task := self._recent.pop(task_id, None):
+            self._forget_names(task.status)
+
+    def keep(self, task: Task, version: int) -> None:
+        """Keep a final task that was read at `version`, unless a change since then may have made it stale."""
+        if version == self.version and task.status.stage.is_final:
+            self._put_recent(task)
+
+    def _put_recent(self, task: Task) -> None:
+        self._recent[task.status.task_id] = task
+        self._learn_names(task.status)
+        if len(self._recent) > self._limit:
+            _, oldest = self._recent.popitem(last=False)
+            self._forget_names(oldest.status)
+
+    def _learn_names(self, status: TaskStatus) -> None:
+        for file in status.files.values():
+            self._named[file.name] = status.task_id
+
+    def _forget_names(self, status: TaskStatus) -> None:
+        for file in status.files.values():
+            self._named.pop(file.name, None)
