@@ -2,6 +2,8 @@
 
 An address is judged when its connection is made, so neither a name that resolves to a private address nor
 a spelling of one leads there. Redirects are not followed.
+
+Decisions: docs/decisions/notifications.md
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Delivers what is in the outbox: at once, and again by a plan, over restarts and the loss of nodes."""
+"""Delivers what is in the outbox: at once, and again by a plan, over restarts and the loss of nodes.
+
+Decisions: docs/decisions/notifications.md
+"""
 
 import asyncio
 import logging
