@@ -71,7 +71,7 @@ class Inside:
         async with asyncio.timeout(within):
             async with self.client.get("/healthz", headers={"Connection": "close"}) as last:
                 await last.read()  # by now all earlier connections have been accepted
-            while len(self.server.connections) > 1 or self.app[CONNECTIONS]._answering:
+            while len(self.server.connections) > 1 or self.app[CONNECTIONS].answering:
                 await asyncio.sleep(0.01)
 
     @asynccontextmanager

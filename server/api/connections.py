@@ -45,7 +45,8 @@ class Connections:
     def __init__(self, sockets_per_client: int) -> None:
         self._limit = sockets_per_client
         self._sockets: Counter[str] = Counter()
-        self._answering: set[web.RequestHandler] = set()
+        self.answering: set[web.RequestHandler] = set()  # a request of theirs is being handled
+        self.answered: set[web.RequestHandler] = set()  # since the last look at them
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
         self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time it began
 
@@ -57,14 +58,6 @@ class Connections:
         if self._limit and self._sockets[address] >= self._limit:
             raise TooManyRequests(COME_BACK)
         return HeldSocket(self._sockets, address)
-
-    def begin(self, connection: web.RequestHandler) -> None:
-        """A request of this connection is being handled, until `end`."""
-        self._answering.add(connection)
-        self._seen.pop(connection, None)
-
-    def end(self, connection: web.RequestHandler) -> None:
-        self._answering.discard(connection)
 
     async def attended(self, connection: web.RequestHandler, work: Coroutine[Any, Any, T]) -> T:
         """Await `work`. If the client disconnects, cancel `work` and raise `ConnectionResetError`."""
@@ -92,7 +85,9 @@ class Connections:
         for connection in connections:
             situation = self._situation(connection)
             before, since = self._seen.get(connection, (situation, now))
-            since = since if situation == before else now
+            if situation != before or connection in self.answered:
+                since = now
+            self.answered.discard(connection)
             self._seen[connection] = situation, since
             if now - since > situation.may_last and (transport := connection.transport):
                 cut(transport) if situation.left else transport.close()
@@ -101,7 +96,7 @@ class Connections:
         transport = connection.transport
         if transport and (left := outstanding(transport)):
             return _Situation(UNREAD, taken(transport), left)
-        return _Situation(inf if connection in self._answering else QUIET)
+        return _Situation(inf if connection in self.answering else QUIET)
 
     async def end_all(self, server: web.Server, within: float) -> None:
         """Let running responses finish for `within` seconds, then cut the remaining connections."""
@@ -131,6 +126,7 @@ class Connections:
             self.look(connections[start : start + AT_ONCE], loop.time())
             await asyncio.sleep(0)
         self._seen = {each: self._seen[each] for each in connections if each in self._seen}
+        self.answered.intersection_update(connections)
 
 
 async def _again_and_again(pause: float, work: Callable[[], Awaitable[None]]) -> None:

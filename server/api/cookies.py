@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -26,11 +25,11 @@ from server.core.errors import (
     NotTextType,
     WrongField,
 )
-from server.core.ports import Cookies
 
 MOST_HOSTS = 100  # that are told of one file, which has room for 40,000
 LONGEST_HOST = 253  # characters (RFC 1035, section 2.3.4)
 _NAME = Parameter("name", "of the file", {"type": "string", "pattern": f"^{cookie_format.NAME}$"}, "path")
+_NAMES = web.RequestKey("names of stored cookies", frozenset[str])
 _PATH = "/api/cookies/{name:[^/]+}"
 
 
@@ -70,16 +69,15 @@ def _name(request: web.Request) -> str:
     return name
 
 
-async def cookies_named(bodies: Iterable[dict[str, Any]], stored: Cookies) -> Collection[str]:
-    """The names of all stored cookie files; empty, without a read, if none of `bodies` names one."""
-    return set(await stored.names()) if any("cookies" in body for body in bodies) else ()
-
-
-def unknown_cookies(body: dict[str, Any], stored: Collection[str]) -> list[WrongField]:
-    """The error of a `body` that names an unknown cookie file; else nothing."""
+async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[WrongField]:
+    """The error of a `body` that names an unknown cookie file; else nothing. A batch reads the names once."""
     name = body.get("cookies")
-    known = not isinstance(name, str) or name in stored
-    return [] if known else [("cookies", "cookies_unknown", {})]
+    if not isinstance(name, str):
+        return []
+    names = request.get(_NAMES)
+    if names is None:
+        names = request[_NAMES] = frozenset(await request.app[COOKIES].names())
+    return [] if name in names else [("cookies", "cookies_unknown", {})]
 
 
 async def _read_text(request: web.Request) -> str:

@@ -15,12 +15,11 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from server.api import security
 from server.api.bodies import docs_path, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
-from server.api.security import Doors
+from server.api.security import Doors, answer_preflight
 from server.api.session import Gate, Minute
 from server.core.errors import (
     AppError,
@@ -68,37 +67,31 @@ def wrapped(
     """
 
     def answering(handler: Handler, access: Access) -> Handler:
-        return _answering(handler, access, admit, add_headers, connections)
+        # aiohttp's middlewares and signals would cost four more coroutines a request.
+        @wraps(handler)
+        async def answer(request: web.Request) -> web.StreamResponse:
+            connection = request.protocol
+            connections.answering.add(connection)
+            try:
+                response = await admit(request, access) or await handler(request)
+            except ConnectionError:
+                response = NobodyThere()
+            except Exception as exc:
+                response = _answer_to(request, exc)
+            finally:
+                connections.answering.discard(connection)
+                connections.answered.add(connection)
+            if not response.prepared:
+                add_headers(request, response)
+            return response
+
+        return answer
 
     known = [(route.definition, answering(route.definition.handler, route.access)) for route in routes]
     return [
         *(web.route(each.method, each.path, handler, **_OPTIONS) for each, handler in known),
         EverythingElse(answering(unknown, Access.TOKEN)),
     ]
-
-
-def _answering(
-    handler: Handler, access: Access, admit: Admit, add_headers: AddHeaders, connections: Connections
-) -> Handler:
-    """Wraps one handler: aiohttp's middlewares and signals would cost four more coroutines a request."""
-
-    @wraps(handler)
-    async def answer(request: web.Request) -> web.StreamResponse:
-        connection = request.protocol
-        connections.begin(connection)
-        try:
-            response = await admit(request, access) or await handler(request)
-        except ConnectionError:
-            response = NobodyThere()
-        except Exception as exc:
-            response = _answer_to(request, exc)
-        finally:
-            connections.end(connection)
-        if not response.prepared:
-            add_headers(request, response)
-        return response
-
-    return answer
 
 
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
@@ -117,8 +110,9 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
         doors.check(request, access)
         if limit and access in (Access.TOKEN, Access.LOG_IN):
             slow_down(doors.client(request))
-        if security.is_preflight(request):  # browsers send preflights without a token
-            return security.answer_preflight() if doors.is_allowed_origin(request) else None
+        if request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+            # A preflight, which browsers send without a token.
+            return answer_preflight() if doors.is_allowed_origin(request) else None
         if gate.is_locked and access is Access.TOKEN:
             await gate.admit(request, doors.client(request))
         if refusal:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +19,6 @@ from aiohttp import web
 
 from server.api.bodies import (
     MAX_BODY,
-    as_object,
     parsed,
     read_json,
     read_object,
@@ -28,8 +28,8 @@ from server.api.bodies import (
     validated,
 )
 from server.api.connections import CONNECTIONS
-from server.api.cookies import cookies_named, unknown_cookies
-from server.api.keys import COOKIES, INSPECTOR, SCOPE, SETTINGS, TASKS
+from server.api.cookies import unknown_cookies
+from server.api.keys import INSPECTOR, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
 from server.api.openapi.schemas import Info, PresetList, Results
 from server.api.payload import TaskPayload
@@ -64,8 +64,7 @@ Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, 
 
 async def submit(request: web.Request) -> web.Response:
     """Accept a download. The response is sent once the task is on disk, before anything is fetched."""
-    body, key = await read_object(request), key_of(request)
-    asked = await Reading(request).read(body, key)
+    asked = await read_wish(request, await read_object(request), key_of(request))
     if isinstance(asked, AppError):
         raise asked
     accepted = await request.app[TASKS].accept(*asked)
@@ -77,54 +76,40 @@ async def submit(request: web.Request) -> web.Response:
     return response
 
 
-class Reading:
-    """Reads the bodies that come with one `request`."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self._presets = request.app[SETTINGS].presets
-        self._is_unsigned = request.app[SETTINGS].webhooks.secret is None
-        self._cookies: Collection[str] = ()  # the names of stored cookie files, once a body has named one
-
-    async def read(self, body: dict[str, Any], key: str | None) -> Asked | AppError:
-        """What `body` asks for, with its idempotency key; or its error."""
-        whole = with_preset(body, self._presets)
-        self._cookies = self._cookies or await cookies_named([whole], self._request.app[COOKIES])
-        unknown = unknown_cookies(whole, self._cookies)
-        try:
-            if unknown and await _was_accepted(self._request, body, whole, key):
-                unknown = []  # a retry, whose cookie file was deleted since
-            known = [*unknown_preset(body, self._presets), *unknown]
-            if self._is_unsigned and whole.get("webhook") is not None:
-                known.append(("webhook", "webhook_unsigned", {}))
-            wanted = validated(ProcessRequest, whole, *known)
-        except (InvalidRequest, IdempotencyMismatch) as wrong:
-            return wrong.with_traceback(None)  # which would keep all that was sent
-        return wanted, idempotency(key, wanted, body.keys()), wish_of(self._request.get(SCOPE, ""), wanted)
-
-
-async def _was_accepted(
-    request: web.Request, body: dict[str, Any], whole: dict[str, Any], key: str | None
-) -> bool:
-    """Whether the same request with the same key has made a task. Raises `IdempotencyMismatch`."""
+async def read_wish(request: web.Request, body: dict[str, Any], key: str | None) -> Asked | AppError:
+    """What `body`, one of those of `request`, asks for, with its idempotency key; or its error."""
+    whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
+    if "preset" in body:
+        whole, wrong = with_preset(body, request.app[SETTINGS].presets)
+    if "cookies" in whole:
+        unknown = await unknown_cookies(request, whole)
+    known = None
     try:
-        wanted = validated(ProcessRequest, whole)
-    except InvalidRequest:
-        return False
-    known = idempotency(key, wanted, body.keys())
-    return known is not None and await request.app[TASKS].is_known(known)
+        if unknown and key:  # perhaps a retry, whose cookie file was deleted since
+            with suppress(InvalidRequest):
+                known = idempotency(key, validated(ProcessRequest, whole), body.keys())
+            if known and await request.app[TASKS].is_known(known):
+                unknown = []
+        if whole.get("webhook") is not None and request.app[SETTINGS].webhooks.secret is None:
+            unknown.append(("webhook", "webhook_unsigned", {}))
+        wanted = validated(ProcessRequest, whole, *wrong, *unknown)
+    except (InvalidRequest, IdempotencyMismatch) as error:
+        return error.with_traceback(None)  # which would keep all that was sent
+    known = idempotency(key, wanted, body.keys()) if key else None
+    return wanted, known, wish_of(request.get(SCOPE, ""), wanted)
 
 
-def with_preset(body: dict[str, Any], presets: Presets) -> dict[str, Any]:
-    """`body` with its preset as defaults. The task stores these: a new configuration does not change it."""
+def with_preset(body: dict[str, Any], presets: Presets) -> tuple[dict[str, Any], list[WrongField]]:
+    """`body` with its preset as defaults, and the error of an unknown preset.
+
+    The task stores these defaults: a new configuration does not change it.
+    """
     name = body.get("preset")
-    return presets.get(name, {}) | body if isinstance(name, str) else body
-
-
-def unknown_preset(body: dict[str, Any], presets: Presets) -> list[WrongField]:
-    """The error of a `body` with an unknown preset; else nothing."""
-    name = body.get("preset")
-    return [("preset", "preset_unknown", {})] if isinstance(name, str) and name not in presets else []
+    if not isinstance(name, str):
+        return body, []
+    if name not in presets:
+        return body, [("preset", "preset_unknown", {})]
+    return presets[name] | body, []
 
 
 def key_of(request: web.Request) -> str | None:
@@ -140,10 +125,8 @@ def key_of(request: web.Request) -> str | None:
     return f"{request.get(SCOPE, '')}:{key}"
 
 
-def idempotency(key: str | None, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency | None:
-    """None without a key. `sent` are the fields of the body; `wanted` also has those of its preset."""
-    if key is None:
-        return None
+def idempotency(key: str, wanted: ProcessRequest, sent: Collection[str]) -> Idempotency:
+    """`sent` are the fields of the body; `wanted` also has those of its preset."""
     # The preset may have changed when the client retries: the hash of the fields sent is still the same.
     hashes = (hash_of(wanted), *([hash_of_sent(wanted, sent)] if wanted.preset else []))
     return Idempotency(key, " ".join(hashes))
@@ -167,7 +150,7 @@ async def _read_all(request: web.Request, body: bytes, key: str | None) -> list[
 
     The event loop turns after each, and of what was wrong only the little that is told is kept.
     """
-    reading, asked, others = Reading(request), list[Asked | AppError](), dict[str, Any]()
+    asked, others = list[Asked | AppError](), dict[str, Any]()
     with uncollected():
         for name, place, value in pieces(body, "requests", MAX_BODY):
             if place is None:
@@ -175,7 +158,7 @@ async def _read_all(request: web.Request, body: bytes, key: str | None) -> list[
             elif not isinstance(value, dict):
                 asked[place:] = [InvalidRequest([("body", "dict_type", {})])]
             else:
-                asked[place:] = [await reading.read(value, f"{key} {place}" if key else None)]
+                asked[place:] = [await read_wish(request, value, f"{key} {place}" if key else None)]
             if len(asked) > MOST_AT_ONCE:
                 break  # which is too many, whatever else there is
             await asyncio.sleep(0)
@@ -202,7 +185,14 @@ def pieces(body: bytes, listed: str, most: int) -> Iterator[Piece]:
     Raises `NotJson`, `InvalidRequest`, and `BodyTooLarge` if a piece has more than `most` bytes.
     """
     if len(body) <= most:
-        yield from _pieces_of(body, listed)
+        whole = parsed(body)
+        if not isinstance(whole, dict):
+            raise InvalidRequest([("body", "dict_type", {})])
+        for name, value in whole.items():
+            if name == listed and isinstance(value, list) and value:
+                yield from ((name, place, element) for place, element in enumerate(value))
+            else:
+                yield name, None, value
         return
     try:
         reader = _Reader(body.decode(), most)
@@ -222,14 +212,6 @@ def pieces(body: bytes, listed: str, most: int) -> Iterator[Piece]:
         if not reader.goes_on("}"):
             reader.ends()
             return
-
-
-def _pieces_of(body: bytes, listed: str) -> Iterator[Piece]:
-    for name, value in as_object(body).items():
-        if name == listed and isinstance(value, list) and value:
-            yield from ((name, place, element) for place, element in enumerate(value))
-        else:
-            yield name, None, value
 
 
 class _Reader:
@@ -307,11 +289,12 @@ async def list_presets(request: web.Request) -> web.Response:
 
 
 async def inspect(request: web.Request) -> web.Response:
-    body, presets = await read_object(request), request.app[SETTINGS].presets
-    name = with_preset(body, presets).get("cookies")  # what else a preset sets is not needed here
+    """What a link offers, before anything is downloaded."""
+    body = await read_object(request)
+    with_defaults, wrong = with_preset(body, request.app[SETTINGS].presets)
+    name = with_defaults.get("cookies")  # what else a preset sets is not needed here
     whole = body | {"cookies": name} if name is not None else body
-    unknown = unknown_cookies(whole, await cookies_named([whole], request.app[COOKIES]))
-    wanted = validated(InfoRequest, whole, *unknown_preset(body, presets), *unknown)
+    wanted = validated(InfoRequest, whole, *wrong, *await unknown_cookies(request, whole))
     looking = request.app[INSPECTOR].inspect(wanted)
     return respond_json(await request.app[CONNECTIONS].attended(request.protocol, looking))
 

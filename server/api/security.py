@@ -60,8 +60,15 @@ class Doors:
         host = self._host(request)
         if not self._knows(host) and access is not Access.PROBE:
             raise HostForbidden
-        if request.method not in SAFE or hdrs.UPGRADE in request.headers:
-            self._check_origin(request, host)
+        if request.method in SAFE and hdrs.UPGRADE not in request.headers:
+            return
+        if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+            origin = _origin(request)
+            ours = host.lower().removesuffix(":80").removesuffix(":443")
+            if origin and origin not in self._origins and _authority(origin) != ours:
+                raise OriginForbidden
+            if "cross-site" in request.headers.getall("Sec-Fetch-Site", ()) and origin not in self._origins:
+                raise OriginForbidden
 
     def _host(self, request: web.Request) -> str:
         """The host, perhaps with a port, to which the client sent the request; "" if it named none.
@@ -69,7 +76,8 @@ class Doors:
         A trusted proxy names it in `X-Forwarded-Host`; a request target in absolute form takes precedence
         over the `Host` header (RFC 9112, section 3.2.2).
         """
-        if self._is_trusted(request.remote) and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
+        is_named = hdrs.X_FORWARDED_HOST in request.headers and self._is_trusted(request.remote)
+        if is_named and (forwarded := _last(request, hdrs.X_FORWARDED_HOST)):
             return forwarded
         if request.method == hdrs.METH_CONNECT:
             return request.raw_path
@@ -136,13 +144,6 @@ class Doors:
             return False
         return name in self._hosts or name == "localhost" or name.endswith(".localhost") or _is_literal(name)
 
-    def _check_origin(self, request: web.Request, host: str) -> None:
-        origin = _origin(request)
-        if origin and origin not in self._origins and _authority(origin) != _bare(host.lower()):
-            raise OriginForbidden
-        if "cross-site" in request.headers.getall("Sec-Fetch-Site", ()) and origin not in self._origins:
-            raise OriginForbidden
-
 
 DOORS = web.AppKey("doors", Doors)
 
@@ -154,10 +155,6 @@ def request_id(request: web.Request) -> str:
         sent = request.headers.get(X_REQUEST_ID, "")
         known = request[_REQUEST_ID] = sent if _OF_CLIENTS.fullmatch(sent) else secrets.token_hex(8)
     return known
-
-
-def is_preflight(request: web.Request) -> bool:
-    return request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
 
 
 def answer_preflight() -> web.Response:
@@ -217,7 +214,3 @@ def _authority(origin: str) -> str:
     """`host` or `host:port` of an origin, without a default port; "" for the origin `null`."""
     scheme, _, authority = origin.partition("://")
     return authority.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
-
-
-def _bare(host: str) -> str:
-    return host.removesuffix(":80").removesuffix(":443")

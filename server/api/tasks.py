@@ -22,9 +22,9 @@ from server.api.bodies import (
     takes_gzip,
     validated,
 )
-from server.api.cookies import cookies_named, unknown_cookies
+from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
-from server.api.keys import COOKIES, ENCODER, FILES, TASKS
+from server.api.keys import ENCODER, FILES, TASKS
 from server.api.openapi.operation import (
     IDS,
     IF_NONE_MATCH,
@@ -310,7 +310,7 @@ async def apply(request: web.Request) -> web.Response:
     if name not in possible:
         raise RemedyNotOffered(possible)
     body = await read_object(request) if request.body_exists else {}
-    unknown = unknown_cookies(body, await cookies_named([body], request.app[COOKIES]))
+    unknown = await unknown_cookies(request, body)
     wanted = validated(RemedyRequest, body, *_misplaced(name, body), *unknown)
     given = {"cookies": wanted.cookies} if wanted.cookies else {}
     return respond(request, await request.app[TASKS].repair(task_id, name, given))

@@ -101,7 +101,7 @@ async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
         await settled(service, sock)
         received = b""
         while not received.endswith(content[-10:]):
-            assert not service.app[CONNECTIONS]._answering
+            assert not service.app[CONNECTIONS].answering
             look(service, now := now + UNREAD - 10)
             received = await read(sock, BURST, until=content[-10:])
         await asyncio.get_running_loop().sock_sendall(sock, get(link, "Range: bytes=0-9"))
