@@ -15,20 +15,17 @@ from typing import Any, Final
 from yt_dlp.downloader.common import FileDownloader
 from yt_dlp.utils import DownloadError
 
-from server.child.extract import broadcasts, options, sections, sponsorblock, tags, video_info
+from server.child.extract import broadcasts, options, sponsorblock, video_info, youtube_dl
 from server.child.extract.failures import EXPIRED, classify
 from server.child.extract.lists import link_anew
 from server.child.extract.youtube_dl import Engine, not_yet
-from server.child.fetch import by_ffmpeg, clip_segments, fragments, resuming
-from server.child.fetch.alternatives import Alternatives, Refused
+from server.child.fetch import by_ffmpeg, clip_parts, fragments, resuming
 from server.child.fetch.clip_parts import Clipping
 from server.child.fetch.disk_estimate import DiskEstimate, Film
-from server.child.fetch.one_stream import Fetching
-from server.child.fetch.subtitle_files import Subtitling
+from server.child.fetch.one_stream import Alternatives, Fetching, Refused
+from server.child.fetch.subtitles import Subtitling
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails
 from server.child.media import (
-    chapters,
-    concatenation,
     guarded,
     making,
     outputs,
@@ -37,18 +34,15 @@ from server.child.media import (
     recording,
     run_ffmpeg,
     splitting,
-    tagging,
     timeline,
 )
-from server.child.media.chapters import Chapter
-from server.child.media.embedding import NOTHING, Extras
+from server.child.media.cutting import Trimming
+from server.child.media.making import NOTHING, Extras, Tagged, Tags
 from server.child.media.parts import Part
 from server.child.media.playing import Playing
 from server.child.media.probe import Media
 from server.child.media.recording import Recording
-from server.child.media.tagging import Tagged, Tags
-from server.child.media.timeline import ALL, Kept, Span
-from server.child.media.trimming import Trimming
+from server.child.media.timeline import ALL, Chapter, Kept, Span
 from server.child.network.throttle import Throttle
 from server.child.process import borrowed, flushing
 from server.child.process.channel import Channel
@@ -140,18 +134,18 @@ class Download:
     def _load(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Fetch the streams chosen in `info`; raises `Refused` if nothing usable of a stream comes."""
         clip = self._wishes.clip
-        about = clip_segments.described(info, clip) if clip else dict(info)
+        about = clip_parts.described(info, clip) if clip else dict(info)
         hint = {"hint": "first_of_several"} if engine.left_others else {}
         self._channel.send(
             "described", video_info=video_info.video_info(about), **self._about_film(info), **hint
         )
-        parted = sections.streams_of(info) if options.wants_media(self._wishes) else []
+        parted = youtube_dl.streams_of(info) if options.wants_media(self._wishes) else []
         streams = [stream for section in parted for stream in section]
         if self._is_to_be_recorded(info):
             return self._record(engine, info, streams)
         names = [parts.name_of(stream, at, clip) for at, section in enumerate(parted) for stream in section]
         if clip:
-            parted = [[clip_segments.of_unknown_size(stream) for stream in section] for section in parted]
+            parted = [[clip_parts.of_unknown_size(stream) for stream in section] for section in parted]
             streams = [stream for section in parted for stream in section]
         self._refuse_too_large(streams)
         subtitling = Subtitling(self._job, info, self._log)
@@ -161,7 +155,7 @@ class Download:
         pictures, cover = self._pictures(engine, info)
         self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
         self._needs = DiskEstimate(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
-        self._needs.learn(sizes=self._meter.sizes, chapters=bool(tags.chapters_of(info)))
+        self._needs.learn(sizes=self._meter.sizes, chapters=bool(video_info.chapters_of(info)))
         self._playing = Playing(self._directory, names, in_one=not clip)
         self._reporter.download_started()
         with self._reporter.fetching():
@@ -326,7 +320,7 @@ class Download:
             return fetched
         rest = iter(fetched)
         parted = [list(islice(rest, size)) for size in sizes]
-        return [concatenation.join(self._directory, parted, self._job.ffmpeg, self._convert)]
+        return [parts.join(self._directory, parted, self._job.ffmpeg, self._convert)]
 
     # Recording.
 
@@ -426,11 +420,11 @@ class Download:
         if not (self._wishes.embed_metadata or self._wishes.split_chapters) or not left:
             return []
         duration = max(part.media.duration or 0 for part in left) or None
-        said = tags.chapters_of(info)
+        said = video_info.chapters_of(info)
         if not said and len(fetched) == 1 and fetched[0].plain and not self._wishes.clip:
-            said = chapters.of_file(fetched[0].path, self._job.ffmpeg)
+            said = timeline.of_file(fetched[0].path, self._job.ffmpeg)
         whole = duration if kept == ALL else info.get("duration")
-        return timeline.chapters(chapters.sensible(said, whole), kept)
+        return timeline.chapters(timeline.sensible(said, whole), kept)
 
     def _split(self, files: Mapping[str, str], said: Sequence[Chapter], extras: Extras) -> dict[str, str]:
         """Split the film, or without one the sound, into a file for each chapter; returns kind -> name."""
@@ -458,7 +452,7 @@ class Download:
             return None
         sounds = (stream.get("language") for stream in streams if stream.get("acodec") != "none")
         language = next((one for one in sounds if isinstance(one, str)), None)
-        return tagging.write(Tags(tags.tags_of(info), said, cover, language), self._directory)
+        return making.write(Tags(video_info.tags_of(info), said, cover, language), self._directory)
 
     def _produce(
         self,

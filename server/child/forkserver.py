@@ -34,7 +34,7 @@ if __name__ == "__main__":  # -I omits the checkout; added last, it shadows no o
     sys.path.append(str(Path(__file__).parents[2]))
 
 from server.child import preload
-from server.child.process import borrowed, linux, sandbox
+from server.child.process import borrowed, sandbox
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class ForkServer:
     def _leave_the_server(self, channel: int, journal: int) -> None:
         """Give up all that a fork inherits except memory: session, signal handlers and descriptors."""
         os.setsid()
-        linux.die_with_parent(self._pid)
+        sandbox.die_with_parent(self._pid)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, *_IGNORED):
             signal.signal(number, signal.SIG_DFL)
@@ -211,7 +211,7 @@ def _wake_on_death_of_children() -> int:
 
 def _adopt_orphans() -> bool:
     try:
-        linux.adopt_orphans()
+        sandbox.adopt_orphans()
     except OSError as exc:
         log.warning("no subreaper (%s): an orphan goes to init", exc.strerror)
         return False

@@ -21,14 +21,13 @@ if __name__ == "__main__":  # isolated mode leaves the checkout out
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import download
-from server.child.extract import broadcasts, cookie_jar, offers, options, po_tokens, youtube_players
-from server.child.extract.exception_facts import Trail
-from server.child.extract.failures import Failure, classify
+from server.child.extract import broadcasts, cookie_jar, offers, options, youtube
+from server.child.extract.failures import Failure, Trail, classify
 from server.child.extract.lists import DEEPEST, Expansion
 from server.child.extract.youtube_dl import Engine, share_certificates
 from server.child.fetch.thumbnails import Thumbnails
-from server.child.media import ffmpeg
-from server.child.network import guard, interim_responses
+from server.child.media import run_ffmpeg
+from server.child.network import guard
 from server.child.process import sandbox
 from server.child.process.channel import Channel, end_group
 from server.child.process.job_failed import JobFailed
@@ -194,10 +193,10 @@ def _engine(
 ) -> Iterator[Engine]:
     """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
     with (
-        Engine(params(po_tokens.install(job, log), log), trail, job.item) as engine,
+        Engine(params(youtube.install(job, log), log), trail, job.item) as engine,
         _cookies_of(job, engine, link, log),
     ):
-        youtube_players.remember(engine, job.players, link.send)
+        youtube.remember(engine, job.players, link.send)
         yield engine
 
 
@@ -216,10 +215,10 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
-    interim_responses.pass_over()
+    guard.pass_over()
     sandbox.limit(job.max_filesize)
     sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
-    ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
+    run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
 
 
 def _lock(path: str) -> int:

@@ -15,10 +15,9 @@ from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import DownloadError
 
 from server.child.extract import options
-from server.child.extract.exception_facts import Trail
-from server.child.extract.failures import classify
+from server.child.extract.failures import Trail, classify
 from server.child.extract.youtube_dl import Engine
-from server.child.network import interim_responses
+from server.child.network import guard
 from server.child.process.log import Log
 from tests.jobs import download_job
 
@@ -126,7 +125,7 @@ async def test_a_connection_that_goes_wrong_has_a_code(
 def passing_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a child, until the test is over."""
     monkeypatch.setattr(HTTPResponse, "_read_status", vars(HTTPResponse)["_read_status"])
-    interim_responses.pass_over()
+    guard.pass_over()
 
 
 @pytest.mark.usefixtures("passing_over")

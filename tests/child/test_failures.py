@@ -28,10 +28,8 @@ from yt_dlp.networking.exceptions import (
 )
 
 from server.child import job
-from server.child.extract.exception_facts import Trail
-from server.child.extract.failures import Failure, classify
+from server.child.extract.failures import Failure, Trail, classify, seconds
 from server.child.network import guard
-from server.child.network.retry_after import seconds
 from server.child.process.job_failed import Expired, JobFailed
 from server.child.process.log import Log
 from server.core.codes import CODES

@@ -28,13 +28,13 @@ sys.path.append(sys.argv[1])
 import yt_dlp
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import Popen as before
-from server.child.media import ffmpeg
+from server.child.media import run_ffmpeg
 from server.child.process import sandbox
 
 executable, times, written, probe = sys.argv[2], [], [], shutil.which("ffprobe")
 lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 fcntl.flock(lock, fcntl.LOCK_EX)
-ffmpeg.install(executable, lock, times.append, lambda: written.append(time.monotonic()))
+run_ffmpeg.install(executable, lock, times.append, lambda: written.append(time.monotonic()))
 from yt_dlp.utils import Popen
 FFmpegPostProcessor._ffmpeg_location.set(executable)
 
@@ -276,7 +276,7 @@ sandbox.limit(max_filesize=100_000)
 open("out.mkv", "wb").write(bytes(100_000))
 found = [converted("-i", "file:a.mp4", "b.mp4")[0]]
 os.truncate("out.mkv", 99_999)
-from server.child.process import disk_full as disk
+from server.child.process import job_failed as disk
 disk.is_full = lambda directory: directory.absolute() == Path.cwd()
 say(found=[*found, converted("-i", "file:a.mp4", "b.mp4")[0]])
 """

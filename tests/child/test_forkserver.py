@@ -23,7 +23,7 @@ CONTROL = 60.0  # seconds after which an answer counts as none, on a busy machin
 # What the children do: `main` runs the function that the job names.
 JOBS = '''
 import ctypes, os, subprocess, sys, time
-from server.child.process import linux
+from server.child.process import sandbox as linux
 from server.child.process.channel import Channel
 
 def main(sock):

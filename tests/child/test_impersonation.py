@@ -252,7 +252,7 @@ from server.child.network import guard
 from server.child.process import borrowed
 from server.child.network import browser
 from server.child.extract.youtube_dl import Engine
-from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Trail
 
 def held():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -8,7 +8,7 @@ import pytest
 from yt_dlp.utils import DownloadError, ExtractorError
 
 from server.child.extract import options
-from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
 from server.child.process.log import Log
 from server.core import jobs

@@ -7,8 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from server.child.media import parts
-from server.child.media.embedding import Embedded, Extras
-from server.child.media.making import Plan, carry_out
+from server.child.media.making import Embedded, Extras, Plan, carry_out
 from server.child.media.outputs import TYPES, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from server.child.extract.hls_playlists import is_one, readable
+from server.child.extract.youtube_dl import is_one, readable
 from tests.jobs import Jobs
 from tests.shelf import Shelf
 from tests.site import Site, probe

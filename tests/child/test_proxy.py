@@ -55,11 +55,11 @@ with socket.socket(fileno=int(sys.argv[2])) as door:
 STRAY = """
 import os, sys
 sys.path.append(sys.argv[1])
-from server.child.media import ffmpeg, run_ffmpeg as programs
+from server.child.media import run_ffmpeg as programs
 os.environ["no_proxy"] = "*"
-ffmpeg.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print, print)
+programs.install(sys.argv[4], os.open(os.devnull, os.O_RDONLY), print, print)
 command = [sys.argv[4], "-i", sys.argv[2], "-f", "null", "-"]
-with programs.start(command, ffmpeg.Way(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
+with programs.start(command, programs.Way(int(sys.argv[3]), "http://127.0.0.1:1")) as program:
     print(program.stderr.read())
 """
 

@@ -22,11 +22,10 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError
 
 from server.child.extract import options
-from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
-from server.child.fetch import content_length, fragments, resuming
-from server.child.fetch.missing_bytes import COMPARED
-from server.child.fetch.partial_files import Partial, Source
+from server.child.fetch import fragments, resuming
+from server.child.fetch.resuming import COMPARED, Partial, Source
 from server.child.media import parts
 from server.child.network.throttle import LARGEST_BLOCK
 from server.child.process.log import Log
@@ -403,7 +402,7 @@ def test_what_an_answer_says_of_its_length_is_put_right(
     headers = Message()
     for name, value in said.items():
         headers[name] = value
-    content_length.put_right(headers, wanted)
+    resuming.put_right(headers, wanted)
     assert dict(headers) == means
 
 

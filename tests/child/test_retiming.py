@@ -2,8 +2,7 @@
 
 import pytest
 
-from server.child.media.retiming import follow
-from server.child.media.timeline import Kept, Span
+from server.child.media.timeline import Kept, Span, follow
 
 VTT = """WEBVTT - a film
 

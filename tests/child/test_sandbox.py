@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.child.process import linux, sandbox
+from server.child.process import sandbox
 from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[2]
@@ -171,7 +171,7 @@ def test_a_kernel_without_landlock_is_told_and_nothing_else_happens(
     def unknown(*_: object) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(linux, "syscall", unknown)
+    monkeypatch.setattr(sandbox, "syscall", unknown)
     assert sandbox.abi() == 0
     assert sandbox.restrict(tmp_path) == 0
     assert sandbox.no_tcp() is None

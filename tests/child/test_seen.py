@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.child.extract.seen import what_it_says
+from server.child.extract.generic import what_it_says
 from tests.jobs import Jobs, broken
 from tests.shelf import Shelf
 

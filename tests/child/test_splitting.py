@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.child.media import splitting
-from server.child.media.chapters import Chapter
+from server.child.media.timeline import Chapter
 from server.child.process.job_failed import JobFailed
 from tests.child.test_media import COPY, made
 from tests.child.test_tags import CHAPTERS, TITLE, film

@@ -10,12 +10,10 @@ import pytest
 from yt_dlp import YoutubeDL
 from yt_dlp.utils import DownloadError
 
-from server.child.extract import subtitle_selection as source
-from server.child.extract.exception_facts import Trail
-from server.child.extract.subtitle_selection import LARGEST, MOST, choose
-from server.child.fetch.subtitle_files import Subtitling
-from server.child.media import subtitles
-from server.child.media.embedding import MOST_SUBTITLES, language_code
+from server.child.extract.failures import Trail
+from server.child.fetch import subtitles
+from server.child.fetch.subtitles import LARGEST, MOST, Subtitling, choose
+from server.child.media.making import MOST_SUBTITLES, language_code
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.codes import Code
@@ -136,7 +134,7 @@ def test_what_a_source_calls_a_language_becomes_a_harmless_tag_that_no_other_has
 def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(source, "_TO_MATCH", 0.1)
+    monkeypatch.setattr(subtitles, "_TO_MATCH", 0.1)
     said: list[str] = []
     many = {f"x-{number}": OFFER["en"] for number in range(MOST + 1)}
     assert len(choose({"subtitles": many}, SubtitleWishes(), said.append)) == MOST
@@ -331,7 +329,7 @@ def test_a_source_that_is_silent_is_not_asked_for_ever(
     """The film waits for its subtitles."""
     engine, log = Asked(), Log(os.open(os.devnull, os.O_WRONLY))
     [chosen] = choose({"subtitles": {"en": OFFER["en"]}}, SubtitleWishes(), print)
-    fetching = source.Fetching(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
+    fetching = subtitles.Fetching(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
     assert not fetching.fetch(chosen, tmp_path / "a")
     assert (engine.asked, engine.params["retries"]) == ([2], 10)
     monkeypatch.setattr(fetching, "_ends_at", 0.0)

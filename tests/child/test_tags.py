@@ -8,10 +8,9 @@ import mutagen
 import pytest
 from mutagen.flac import Picture
 
-from server.child.extract.tags import LONGEST, chapters_of, tags_of
-from server.child.media.chapters import Chapter, sensible
-from server.child.media.embedding import NOTHING, Extras, left_out
-from server.child.media.tagging import Tags, write
+from server.child.extract.video_info import LONGEST, chapters_of, tags_of
+from server.child.media.making import NOTHING, Extras, Tags, left_out, write
+from server.child.media.timeline import Chapter, sensible
 from tests.child.test_media import COPY, made
 from tests.jobs import broken, told
 from tests.shelf import Shelf

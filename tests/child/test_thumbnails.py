@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from server.child.extract import options
-from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
 from server.child.fetch import thumbnails
 from server.child.fetch.thumbnails import PREVIEW, Thumbnails

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child.media import retiming
-from server.child.media.chapters import Chapter
-from server.child.media.timeline import ALL, Kept, chapters
+from server.child.media import timeline
+from server.child.media.timeline import ALL, Chapter, Kept, chapters
 
 TWO = Kept(((10.0, 20.0), (30.0, 35.0)))
 times = st.floats(0, 1000)
@@ -74,14 +73,14 @@ left out
 
 
 def test_srt_follows() -> None:
-    assert retiming.follow(SRT, "srt", TWO) == (
+    assert timeline.follow(SRT, "srt", TWO) == (
         "1\n00:00:09,000 --> 00:00:11,500\nacross\n\n"
         "2\n00:00:12,000 --> 00:00:13,250\nwithin,\nin two lines\n\n"
     )
 
 
 def test_webvtt_follows_with_its_settings_and_the_times_within() -> None:
-    assert retiming.follow(VTT.replace("\n", "\r\n"), "vtt", TWO) == (
+    assert timeline.follow(VTT.replace("\n", "\r\n"), "vtt", TWO) == (
         "WEBVTT\n\nSTYLE\n::cue { color: red }\n\n"
         "first\n00:00:01.000 --> 00:00:02.500 align:start position:0%\nHello <00:00:01.750><c>there</c>\n\n"
     )
@@ -89,4 +88,4 @@ def test_webvtt_follows_with_its_settings_and_the_times_within() -> None:
 
 @pytest.mark.parametrize("text", [SRT, "", "x\n\n\n", "00:00:61,0 --> x"])
 def test_of_subtitles_nothing_may_be_left(text: str) -> None:
-    assert retiming.follow(text, "srt", ALL.within(100, 200)) is None
+    assert timeline.follow(text, "srt", ALL.within(100, 200)) is None

@@ -29,9 +29,9 @@ sys.path.append(root)
 from server.child import job, preload
 preload.load("server.child.job")
 exec(lines)
-from server.child.extract import options, po_tokens as tokens
+from server.child.extract import options, youtube as tokens
 from server.child.extract.youtube_dl import Engine
-from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Trail
 from server.core.jobs import from_message
 from yt_dlp.extractor.youtube.pot._provider import BuiltinIEContentProvider
 from yt_dlp.extractor.youtube.pot._registry import _pot_providers

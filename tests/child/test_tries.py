@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.child.extract import retries
-from server.child.extract.retries import MOST, Tries
+from server.child.extract import failures
+from server.child.extract.failures import MOST, Tries
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 
 def test_pauses_grow_and_say_each_second_that_they_are_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, ticks = Clock(monkeypatch), list[float]()
-    sleep, lasted = retries.pause(0.25, 10.0, lambda: ticks.append(clock.now)), []
+    sleep, lasted = failures.pause(0.25, 10.0, lambda: ticks.append(clock.now)), []
     for n in range(10):
         before = clock.now
         assert sleep(n) == 0

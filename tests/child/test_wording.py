@@ -1,7 +1,7 @@
 """What the extractors of yt-dlp say, in their own words, and the code that it comes to.
 
 `child_wording.txt` holds texts of the extractors that are used most, from their sources. Whoever meets one
-that is not understood adds it there, and the rule for it in `server.child.extract.failure_rules`.
+that is not understood adds it there, and the rule for it in `server.child.extract.failures`.
 """
 
 import json
@@ -16,8 +16,7 @@ from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
 from server.child.extract import options
-from server.child.extract.exception_facts import Trail
-from server.child.extract.failures import classify
+from server.child.extract.failures import Trail, classify
 from server.child.extract.youtube_dl import Engine
 from server.child.process.log import Log
 from tests.child.test_failures import extracted, refusal

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.child.extract.exception_facts import Trail
+from server.child.extract.failures import Trail
 from server.child.job import _told
 from server.child.process.log import Log
 from server.commands.logs import JsonFormatter, TextFormatter

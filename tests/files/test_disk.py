@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from server.child.process.disk_full import is_full
+from server.child.process.job_failed import is_full
 from server.storage.sqlite.ballast import SIZE
 from tests.service import ROOT, Payload, Service, gone
 from tests.site import Site, sha256

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from yt_dlp.version import __version__
 
-from server.child.extract import youtube_players
-from server.child.extract.exception_facts import Trail
+from server.child.extract import youtube
+from server.child.extract.failures import Trail
 from server.child.extract.youtube_dl import Engine
 from server.core.events import Learned
 from server.core.models import InfoRequest
@@ -58,7 +58,7 @@ def solve(engine: Engine) -> None:
 def job(known: Mapping[str, Sequence[int]], said: list[dict[str, Any]]) -> Iterator[Engine]:
     """Of a child that knows this, and notes what it says."""
     with Engine({"quiet": True}, Trail()) as engine:
-        youtube_players.remember(engine, known, lambda kind, **fields: said.append({"kind": kind} | fields))
+        youtube.remember(engine, known, lambda kind, **fields: said.append({"kind": kind} | fields))
         yield engine
 
 

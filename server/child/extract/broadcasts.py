@@ -17,7 +17,7 @@ from yt_dlp.networking.common import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, determine_protocol
 
-from server.child.extract.retries import pause
+from server.child.extract.failures import pause
 from server.child.extract.youtube_dl import Engine
 from server.child.process import borrowed
 from server.child.process.job_failed import NotLive
@@ -187,7 +187,7 @@ def _has_end(playlist: str) -> bool:
 def _segment(playlist: str) -> float:
     """The target duration in seconds, which every playlist must state (RFC 8216, 4.3.3.1).
 
-    `server.child.extract.hls_playlists` states it for those that do not.
+    `server.child.extract.youtube_dl` states it for those that do not.
     """
     said = re.search(r"^#EXT-X-TARGETDURATION:(\d{1,6})", playlist, re.MULTILINE)
     return float(said[1]) if said else 0.0

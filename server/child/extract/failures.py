@@ -1,15 +1,325 @@
-"""What went wrong, as a code: exceptions and messages of yt-dlp, ffmpeg and the network -> `error_code`."""
+"""What went wrong, as a code: exceptions and messages of yt-dlp, ffmpeg and the network -> `error_code`.
 
-from collections.abc import Sequence
+`classify` is the way in. It goes by the table `RULES`, of which the first rule that holds decides. A rule
+tests the class of an exception and its detail, an error number, or yt-dlp's own message, from which the words
+of others (links, ids, what libraries and servers say) are removed: they decide nothing.
+
+yt-dlp wraps and chains its errors, and keeps only the message of those that end a download. So each network
+error is noted on a `Trail` when it is met, and found there again by its message.
+
+A request is retried within an attempt as often as yt-dlp does it, once any byte of the stream has come
+(`Tries`). Before that the attempt ends soon, with the reason: the server makes the next attempts, and shows
+clients what it waits for.
+"""
+
+import re
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote
 
-from server.child.extract.error_wording import own_words
-from server.child.extract.exception_facts import Fact, Trail, chain
-from server.child.extract.failure_rules import ANY_STATUS, RULES, Rule
-from server.child.network import guard
-from server.child.network.retry_after import seconds
-from server.child.process.job_failed import Expired, JobFailed, NotLive
-from server.core.codes import CODES, PASSING, PASSING_STATUSES
+from yt_dlp import utils
+from yt_dlp.networking import exceptions as network
+from yt_dlp.networking.exceptions import HTTPError
+
+from server.child.media import parts
+from server.child.network import browser, guard
+from server.child.process.job_failed import OF_ERRNO, Expired, JobFailed, NotLive
+from server.core.codes import CODES, PASSING, PASSING_STATUSES, Code
+
+_REMEMBERED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """`detail` is the reason that the library gives; `retry_after` is the header as it came.
+
+    `reading`: the response had begun to arrive; `fragment`: the request was for a fragment of a stream;
+    `wall`: the response is a bot wall (see `server.child.network.browser`).
+    """
+
+    kind: type[BaseException]
+    errno: int | None = None
+    status: int | None = None
+    retry_after: str | None = None
+    detail: str = ""
+    reading: bool = False
+    fragment: bool = False
+    wall: bool = False
+
+    @classmethod
+    def of(cls, error: BaseException, *, reading: bool = False, fragment: bool = False) -> "Fact":
+        kind = type(error)
+        match error:
+            case network.HTTPError():
+                loop = "redirect loop" if error.redirect_loop else ""
+                again = error.response.headers.get("Retry-After")
+                wall = browser.is_marked(error.response)
+                return cls(kind, None, error.status, again, loop, fragment=fragment, wall=wall)
+            case ssl.SSLError():
+                return cls(kind, error.errno, detail=error.reason or "", reading=reading)
+            case OSError():
+                return cls(kind, error.errno, reading=reading)
+            case ValueError():
+                return cls(kind, detail=str(error))
+        return cls(kind, reading=reading)
+
+
+class Trail:
+    """The link that a job began with, and its last `_REMEMBERED` network errors, oldest first.
+
+    `seen` is what the last page says that has no film, see `server.child.extract.generic`.
+    """
+
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+        self.passing = 0
+        """How many network errors were met after which another attempt may help."""
+
+        self.seen: str | None = None
+        self._met: deque[tuple[str, tuple[Fact, ...]]] = deque(maxlen=_REMEMBERED)
+
+    def note(self, error: network.RequestError, **known: bool) -> None:
+        """`known` are fields of `Fact`. May be called from any thread."""
+        self._met.append((str(error), tuple(Fact.of(link, **known) for link in chain(error))))
+        is_http = isinstance(error, network.HTTPError)
+        self.passing += (
+            error.status in PASSING_STATUSES if is_http else isinstance(error, network.TransportError)
+        )
+
+    def told_in(self, words: str) -> tuple[str, tuple[Fact, ...]]:
+        """The last error whose message is in `words`: that message, and the facts; empty if there is none."""
+        found = (met for met in reversed(self._met) if met[0] and met[0] in words)
+        return next(found, ("", ()))
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all exceptions that it wraps or was caused by, outermost first."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if isinstance(link, BaseException) and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            waiting += _behind(link)
+
+
+def _behind(link: BaseException) -> Iterator[object]:
+    wrapped = getattr(link, "exc_info", None)
+    yield from wrapped if isinstance(wrapped, tuple) else ()
+    yield from (getattr(link, "cause", None), getattr(link, "reason", None), link.__cause__)
+    if not link.__suppress_context__:
+        yield link.__context__
+    yield from getattr(link, "unexpected_errors", ())
+    yield from link.args
+
+
+_URL = re.compile(r"\S+://\S+")
+_APOSTROPHES = str.maketrans("‘’ʼ", "'''")
+_QUOTES = frozenset("\"'`“”«»")
+_ENDS_CLAUSE = re.compile(r"\s*([.,;!?)\]](\s|$)|/ |$)")
+_NAMES_SUBJECT = re.compile(r":(\s|$)|\s+does not exist")
+_BEFORE_CLAUSE = re.compile(r"[.,:;!?(\[/](?=\s)")
+_LINKING = re.compile(
+    r"(an?|and|are|as|be|been|being|by|currently|either|ha[sv]e?|is|likely|longer|needs|not?|now|or|requires"
+    r"|still|the|to|uses|was|were|with)"
+)
+"""What follows one of these words says something, and names nothing: "is private", "set to private"."""
+
+
+def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
+    """What yt-dlp itself says in `errors`, in lower case; "" if it only repeats what others say."""
+    told = (words.replace(trail.told_in(words)[0], "") for words in _told(errors))
+    text = " / ".join(told).lower().translate(_APOSTROPHES)
+    for name in _names(errors, trail.url):
+        pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
+        text = re.sub(pattern, lambda found: "" if _names_something(found) else found[0], text)
+    return _URL.sub("", text)
+
+
+def _names_something(found: re.Match[str]) -> bool:
+    """Whether a name of the link or an id is mentioned there, and not a word that happens to be the same.
+
+    A film at `/private.mp4` may be private, and a stream at `/offline` offline. So a name counts only where
+    extractors put names: in quotes, before a colon or "does not exist", and at the end of a clause
+    ("Unable to extract <name>"), unless it is what that clause says ("Stream is offline", "Video private").
+    """
+    before, after = found.string[: found.start()], found.string[found.end() :]
+    if before and after and before[-1] in _QUOTES and after[0] in _QUOTES:
+        return True
+    if _NAMES_SUBJECT.match(after):
+        return True
+    clause = _BEFORE_CLAUSE.split(before)[-1].split()
+    return bool(_ENDS_CLAUSE.match(after)) and len(clause) > 1 and not _LINKING.fullmatch(clause[-1])
+
+
+def _told(errors: Sequence[BaseException]) -> Iterator[str]:
+    extracting = any(isinstance(error, utils.ExtractorError) for error in errors)
+    for error in errors:
+        match error:
+            case utils.ExtractorError():
+                yield "" if _hands_on(error) else error.orig_msg
+            case utils.DownloadError() if extracting:
+                pass  # it repeats the `ExtractorError`, with more around it
+            case network.RequestError() if not _is_of_yt_dlp(error):
+                pass
+            case utils.YoutubeDLError():
+                yield str(error)
+
+
+def _hands_on(error: utils.ExtractorError) -> bool:
+    """Whether `_request_webpage` made `error` of a network error: a note, and that error's message."""
+    return isinstance(error.cause, network.RequestError) and (error.cause.msg or "") in error.orig_msg
+
+
+def _is_of_yt_dlp(error: network.RequestError) -> bool:
+    """Whether `YoutubeDL.urlopen` itself says why it cannot send a request, rather than a library."""
+    return type(error) is network.RequestError and not isinstance(error.cause, OSError | ValueError)
+
+
+def _names(errors: Sequence[BaseException], url: str) -> list[str]:
+    """Names of the link and ids of the video, longest first; not those of two letters, which may be words."""
+    names = {url.partition("?")[0].rstrip("/").rpartition("/")[2]}
+    names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
+    names |= {unquote(name) for name in names}
+    names |= {name.rpartition(".")[0] for name in names}
+    return sorted((name.lower() for name in names if len(name) > 2), key=len, reverse=True)
+
+
+ANY_STATUS: Final = "http"
+"""Stands for `http_<status>`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Holds if yt-dlp's message matches `says`; without `says`, if all other fields are true of one `Fact`.
+
+    `passes` says whether another attempt may help, where the code alone (`PASSING`) would say otherwise.
+    """
+
+    code: Code | Literal["http"]
+    kinds: tuple[type[BaseException], ...] = ()
+    errno: int | None = None
+    detail: str = ""
+    reading: bool = False
+    wall: bool = False
+    says: re.Pattern[str] | None = None
+    passes: bool | None = None
+
+    def holds(self, facts: Sequence[Fact], words: str) -> bool:
+        return any(map(self.fits, facts)) if self.says is None else bool(self.says.search(words))
+
+    def fits(self, fact: Fact) -> bool:
+        return (
+            (not self.kinds or issubclass(fact.kind, self.kinds))
+            and self.errno in (None, fact.errno)
+            and bool(re.match(self.detail, fact.detail))
+            and (fact.reading or not self.reading)
+            and (fact.wall or not self.wall)
+        )
+
+
+# Patterns for messages of yt-dlp and its extractors, in lower case; the vague ones come last.
+_WORDS: tuple[tuple[Code, str], ...] = (
+    ("drm_protected", r"\bdrm\b"),
+    ("ffmpeg_missing", r"ffmpeg (is )?(not (found|installed)|missing|could not be found)"),
+    ("unsupported_stream", r"reaches the network by itself|initialization fragment found after"),
+    ("unsupported_stream", r"rtmpdump|mplayer|live dash videos are not supported|requires websocket support"),
+    ("format_unavailable", r"requested format is not available"),
+    ("proxy_error", r"to use an https proxy"),
+    ("login_required", r"redirected to the login page"),
+    ("bot_check", r"not a bot|captcha|anti-bot|\bchallenge\b|tls fingerprint|\bimpersonat|fresh cookies"),
+    ("bot_check", r"rate.?limit|too many requests|request is (blocked|rejected) by server|unusual location"),
+    ("bot_check", r"your ip (address )?(is|may be) (likely being )?(blocked|unable)"),
+    ("private", r"private (video|playlist|subreddit|favorites)|\b(is|are|set to) ([\w/]+ )*private"),
+    ("private", r"protected (tweet|by a password)|password.protected|--video-password"),
+    ("age_restricted", r"(confirm|verify) your age|age.(restricted|verified)|older than \d+"),
+    ("age_restricted", r"inappropriate for some users|comfortable for some audiences|nsfw|sensitive content"),
+    ("members_only", r"members.only|join this channel|(supporter|subscriber|patron)s?.only"),
+    ("members_only", r"\bpremium\b|subscription|subscribe to|purchase|\bpaid\b|requires payment"),
+    ("geo_restricted", r"(in|from) your (country|location|region)|geo.?(restrict|block)"),
+    ("geo_restricted", r"available in [\w ]+ only|only available in [\w ]+$"),
+    ("not_live", r"will begin (in|shortly)|premieres? (in|shortly)|scheduled (for|to)|is not live"),
+    ("not_live", r"not (currently live|(yet )?started)|(stream|channel) is (now )?offline"),
+    ("login_required", r"--cookies|--username|registered users|sign in|log.?in\b|logged.?in\b"),
+    (
+        "login_required",
+        r"authentication is required|an account that|not (authorized|have (access|permission))",
+    ),
+    ("no_media", r"no (\w+ ){0,2}(formats|media|video|url|sources|tracks|episodes) found|find any video"),
+    ("no_media", r"there is no video|no video could be found|is not a video|n[o']t (have|contain) any"),
+    ("extraction_failed", r"temporarily unavailable|try again|please wait|is processing"),
+    ("unavailable", r"unavailable|removed|deleted|no longer (available|exists)|has ended|expired|is locked"),
+    ("unavailable", r"does not exist|n[o']t (yet )?(been made )?available|space ended|ip address is blocked"),
+    ("unavailable", r"\b(video|clip|channel|track|space|content)\b.* not (been )?found"),
+    ("unsupported_url", r"(unsupported|invalid) url|is not a valid url|looks truncated|embed-only video"),
+)
+_NOTHING_CAME = r"did not get any data|fragment \d+ not found|file is empty|content too short"
+# OpenSSL's reasons where others cut off a TLS connection.
+_CUT = "UNEXPECTED_EOF|.*BAD_RECORD_MAC|RECORD_LAYER_FAILURE"
+# Python's messages for malformed URLs.
+_NO_URL = "Invalid IPv6 URL|Port (out of range|could not be cast)|netloc .* contains invalid|.* IPv4 or IPv6"
+
+RULES: Final[tuple[Rule, ...]] = (
+    # Refusals of the guard, and faults of this machine.
+    Rule("blocked_address", (guard.AddressBlocked,)),
+    Rule("out_of_memory", (MemoryError,)),
+    *(Rule(code, errno=number) for number, code in OF_ERRNO.items()),
+    # yt-dlp's own exceptions and messages.
+    Rule("geo_restricted", (utils.GeoRestrictedError,)),
+    Rule("not_live", (utils.UserNotLive,)),
+    Rule("unsupported_url", (utils.UnsupportedError, network.NoSupportingHandlers)),
+    *(Rule(code, says=re.compile(pattern)) for code, pattern in _WORDS),
+    # HTTP responses.
+    Rule("redirect_loop", (network.HTTPError,), detail="redirect loop"),
+    Rule("bot_check", (network.HTTPError,), wall=True),
+    Rule(ANY_STATUS, (network.HTTPError,)),
+    # Connections, malformed URLs, and data that cannot be decrypted.
+    Rule("proxy_error", (network.ProxyError,)),
+    Rule("dns_error", (socket.gaierror,), errno=socket.EAI_AGAIN, passes=True),
+    Rule("dns_error", (socket.gaierror,)),
+    Rule("timeout", (TimeoutError,)),
+    Rule("incomplete", (network.IncompleteRead, utils.ContentTooShortError)),
+    Rule("incomplete", (network.TransportError,), reading=True),
+    Rule("tls_error", (network.CertificateVerifyError,)),
+    Rule("connection_failed", (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)),
+    Rule("connection_failed", (ssl.SSLError,), detail=_CUT),
+    Rule("tls_error", (network.SSLError, ssl.SSLError)),
+    Rule("connection_failed", (network.TransportError, ConnectionError)),
+    Rule("unsupported_url", (ValueError,), detail=_NO_URL),
+    Rule("no_media", (ValueError,), detail="Incorrect AES key length"),
+    Rule("incomplete", (ValueError,), detail="Data must be padded"),  # an encrypted segment is cut off
+    Rule("unsupported_url", (UnicodeError,), detail=".*'idna' codec|label empty or too long"),
+    Rule("unsupported_url", (network.RequestError,)),
+    # Everything else.
+    Rule("conversion_failed", (utils.PostProcessingError,)),
+    Rule("incomplete", says=re.compile(_NOTHING_CAME)),
+    Rule("extraction_failed", (utils.YoutubeDLError, OSError)),
+)
+
+
+LONGEST_WAIT = 86_400.0
+
+
+def seconds(header: str | None) -> float | None:
+    """A `Retry-After` (RFC 9110, 10.2.3) as seconds from now, at most a day; None if it is malformed."""
+    if header is None:
+        return None
+    if re.fullmatch(r"\s*\d{1,9}\s*", header):
+        return min(float(header), LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(header).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(moment - time.time(), 0.0), LONGEST_WAIT)
+
 
 MISSING = frozenset((404, 410))
 """Statuses of a fragment that its source does not have; 403 also refuses links that have expired."""
@@ -83,3 +393,61 @@ def _failure(code: str, passes: bool | None = None) -> Failure:
 def _hint(code: str) -> str | None:
     fake = code == "blocked_address" and any(guard.is_fake_ip(address) for address in guard.refused)
     return "blocked_address_fake_ip" if fake else None
+
+
+MOST: Final = 10
+OF_GAPS: Final = 2
+"""Of a fragment, where those that its source lacks are left out: a film may lack many."""
+
+_BEFORE_ANYTHING: Final = 2
+_SOON: Final = 15.0  # seconds
+_TICK: Final = 1.0  # seconds
+_OF_FRAGMENTS: Final = "-Frag"
+
+
+class Tries:
+    """The retries of one stream, or of one of its fragments, which is written to `path`."""
+
+    def __init__(self, path: str) -> None:
+        self._stream = Path(path.partition(_OF_FRAGMENTS)[0].removesuffix(".part"))
+        self._began = time.monotonic()
+        self._in_a_row = self._size = 0
+        self.faults = 0
+
+    def in_a_row(self, size: int) -> int:
+        """Count a fault; return how many there were since the file last grew; `size` is its size in bytes."""
+        self.faults += 1
+        self._in_a_row = 1 if size > self._size else self._in_a_row + 1
+        self._size = max(self._size, size)
+        return self._in_a_row
+
+    def left(self, error: object, most: int) -> int:
+        """How many retries to allow after `error`, at most `most`."""
+        if isinstance(error, HTTPError) and error.response.headers.get("Retry-After"):
+            return 0  # the server waits that long
+        if isinstance(error, Exception) and are_in_vain(error):
+            return 0
+        if parts.has_begun(self._stream):
+            return most
+        return 0 if time.monotonic() - self._began > _SOON else min(most, _BEFORE_ANYTHING)
+
+
+def are_in_vain(error: Exception) -> bool:
+    """Whether another try would meet the same error: the address is blocked on this side."""
+    return any(isinstance(link, guard.AddressBlocked) for link in chain(error))
+
+
+def pause(first: float, longest: float, on_tick: Callable[[], None]) -> Callable[[int], float]:
+    """What yt-dlp calls before retry `n`, from 0 on: sleeps `first` seconds, doubled each time to `longest`.
+
+    `on_tick` is called every second meanwhile: a pause is no stall.
+    """
+
+    def sleep(n: int) -> float:
+        until = time.monotonic() + min(first * 2.0 ** min(n, 20), longest)
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _TICK))
+            on_tick()
+        return 0.0  # seconds that yt-dlp is to sleep as well
+
+    return sleep

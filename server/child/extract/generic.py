@@ -3,20 +3,130 @@
 yt-dlp takes whatever is no HTML for a film: plain text, a PDF, a picture. Here it has to look like a film, or
 at least not like anything else. Tests that need this: the corpus (`no film`, where yt-dlp leaves a file), and
 for looks at several variants `test_where_a_stream_is_refused_the_next_best_is_taken`.
+
+What a page without a film says instead (that one has to log in, be of age or no robot, or that it is gone) is
+only for a hint: sites say it in pages with the status 200, which otherwise are as good as any page.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from html.parser import HTMLParser
+from typing import Any, Final, Literal
 
 from yt_dlp.extractor import generic
 from yt_dlp.networking.common import Response
-from yt_dlp.utils import UnsupportedError, determine_protocol
+from yt_dlp.utils import LazyList, PagedList, UnsupportedError, determine_protocol
 
-from server.child.extract import seen
-from server.child.extract.formats import lose_something
-from server.child.extract.lazy_list import EMBEDDED
 from server.child.media import probe
 from server.child.process import borrowed
+
+Seen = Literal["seen_age", "seen_captcha", "seen_login", "seen_removed"]
+
+_MOST: Final = 128 * 1024  # characters of a page that are looked at
+_SHORT: Final = 2000  # characters: a page with more to say than this is not about why there is no film
+_HEADINGS: Final = frozenset(("title", "h1", "h2"))
+_UNSEEN: Final = frozenset(("script", "style", "template"))
+_WORDS: Final[tuple[tuple[Seen, re.Pattern[str]], ...]] = (
+    (
+        "seen_captcha",
+        re.compile(
+            r"captcha|robot check|not a robot|\bhuman\b|unusual traffic|checking your browser"
+            r"|人机验证|安全验证|验证码"
+        ),
+    ),
+    (
+        "seen_age",
+        re.compile(
+            r"\bage[ -]?(verif|restrict|check|gate|confirm)|your age\b|(over|at least) (18|21)\b|\b18\+"
+            r"|18 years|adults only|年龄|未成年|满 ?18"
+        ),
+    ),
+    (
+        "seen_removed",
+        re.compile(
+            r"(been|was|were|is) (removed|deleted|taken down)|no longer (available|exist)|n[o']t exist"
+            r"|not (be )?found|\b404\b|(video|content|clip) (is )?(unavailable|gone)"
+            r"|已(被)?(删除|下架|移除)|不存在|已失效"
+        ),
+    ),
+    ("seen_login", re.compile(r"(log|sign)[ -]?(in|on)\b|登录|登入")),
+)
+
+
+def what_it_says(page: str) -> Seen | None:
+    """What the HTML of `page` gives as the reason why there is no film; None if it gives none."""
+    reader = _Reader()
+    reader.feed(page[:_MOST])
+    headings, text = " / ".join(reader.headings).lower(), " ".join(" ".join(reader.texts).lower().split())
+    if found := _first(headings):
+        return found
+    if reader.asks_for_password:
+        return "seen_login"
+    found = _first(text) if len(text) <= _SHORT else None
+    return None if found == "seen_login" else found  # every page has a link for that
+
+
+def _first(text: str) -> Seen | None:
+    return next((seen for seen, words in _WORDS if words.search(text)), None)
+
+
+class _Reader(HTMLParser):
+    """Collects the headings, all visible text, and whether there is a field for a password."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.texts: list[str] = []
+        self.asks_for_password = False
+        self._in: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HEADINGS or tag in _UNSEEN:
+            self._in = tag
+        elif tag == "input" and ("type", "password") in attrs:
+            self.asks_for_password = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._in:
+            self._in = None
+
+    def handle_data(self, data: str) -> None:
+        if self._in in _UNSEEN:
+            return
+        self.texts.append(data)
+        if self._in:
+            self.headings.append(data)
+
+
+AS_LISTS: Final = (list, PagedList, LazyList)
+
+EMBEDDED: Final = "_embedded"
+"""Key in an info dict: this playlist is no list, but a page with several films in it."""
+
+
+def as_list(entries: Any) -> Any:
+    """`entries` as a sequence, so that each can be read by its index."""
+    return entries if isinstance(entries, AS_LISTS) else LazyList(entries)
+
+
+def has(entries: Any, at: int) -> bool:
+    """Whether there is an entry at index `at`; that may send a request to the source."""
+    try:
+        entries[at]
+    except IndexError:
+        return False
+    return True
+
+
+def is_list(playlist: Mapping[str, Any]) -> bool:
+    """Whether it is a list of several entries: not a page that has several films in it, nor a list of one."""
+    if playlist.get(EMBEDDED):
+        return False
+    entries = playlist["entries"]
+    if isinstance(entries, list):
+        return len([entry for entry in entries if entry]) > 1
+    return has(entries, 1)
+
 
 _MOST_LOOKS = 5  # at variants of one playlist
 
@@ -36,7 +146,7 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         try:
             info: dict[str, Any] = super()._real_extract(url)
         except UnsupportedError:
-            trail.seen = seen.what_it_says(self._page)
+            trail.seen = what_it_says(self._page)
             raise
         guessed = info.get("direct") and "formats" not in info
         if guessed and probe.is_something_else(self._kind, bytes(self._head)):
@@ -82,3 +192,15 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
         if self._configuration_arg("is_live", [None])[0] is None:
             # yt-dlp's guess: films have no end either, and `source.broadcasts` looks whether it grows.
             info.pop("live_status", None)
+
+
+def lose_something(left: Iterable[Mapping[str, Any]], whole: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether no format in `left` has a picture, or none has sound, although one in `whole` has or may have.
+
+    A picture without the sound that belongs to it is no alternative, nor the reverse.
+    """
+    return any(_has(whole, codec) and not _has(left, codec) for codec in ("vcodec", "acodec"))
+
+
+def _has(formats: Iterable[Mapping[str, Any]], codec: str) -> bool:
+    return any(offered.get(codec) != "none" for offered in formats)

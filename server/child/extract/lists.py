@@ -14,7 +14,7 @@ from typing import Any, Final
 from yt_dlp.utils import LazyList, PlaylistEntries, YoutubeDLError, sanitize_url, unsmuggle_url
 
 from server.child.extract import video_info
-from server.child.extract.lazy_list import as_list, has
+from server.child.extract.generic import as_list, has
 from server.child.extract.youtube_dl import Engine
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from yt_dlp.utils import PlaylistEntries
 
-from server.child.extract.lazy_list import as_list
+from server.child.extract.generic import as_list
 from server.child.extract.lists import link_of
 from server.child.extract.video_info import known, link, moment, number, text, video_info
 from server.child.extract.youtube_dl import Engine

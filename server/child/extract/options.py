@@ -11,7 +11,7 @@ from typing import Any
 
 from yt_dlp import utils
 
-from server.child.extract import retries, video_info
+from server.child.extract import failures, video_info
 from server.child.process import borrowed
 from server.child.process.log import Log
 from server.core.jobs import Job, Wishes
@@ -58,14 +58,14 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         # yt-dlp's threads share what they note of a fragment: one that is missing might pass for another.
         "concurrent_fragment_downloads": 1 if job.accept_gaps else _CONNECTIONS,
         "socket_timeout": _SOCKET_TIMEOUT,
-        "retries": retries.MOST,
-        "fragment_retries": retries.OF_GAPS if job.accept_gaps else retries.MOST,
+        "retries": failures.MOST,
+        "fragment_retries": failures.OF_GAPS if job.accept_gaps else failures.MOST,
         "extractor_retries": 1,
         "file_access_retries": 1,
         "retry_sleep_functions": {
-            "http": retries.pause(0.25, 10.0, log.alive),
-            "fragment": retries.pause(0.05, 1.0, log.alive),  # for refusals; for connection faults "http"
-            "extractor": retries.pause(0.25, 1.0, log.alive),
+            "http": failures.pause(0.25, 10.0, log.alive),
+            "fragment": failures.pause(0.05, 1.0, log.alive),  # for refusals; for connection faults "http"
+            "extractor": failures.pause(0.25, 1.0, log.alive),
         },
         "wait_for_video": False,
         "proxy": job.proxy,

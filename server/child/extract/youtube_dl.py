@@ -1,31 +1,41 @@
 """yt-dlp, with what it lacks for our purpose: pages of bounded size, and a record of network errors.
 
 What takes long and is the same for every job is cached in the fork server; its children inherit the caches.
+
+Some films come in sections: the parts of a `multi_video`, the periods of a DASH manifest. yt-dlp joins the
+bytes of periods that are described alike, and leaves out the others. But each period has its own start time
+and its own initialization segment, so that joined bytes are no film: here each section is fetched by itself,
+and `server.child.media.parts` puts them together.
+
+HLS playlists are given to yt-dlp without segments that were never there, and without a byte order mark. A
+broadcaster marks a segment that it lost (`EXT-X-GAP`: RFC 8216bis, 4.4.4.7), and clients should not request
+it. yt-dlp does, and takes the failure for a hole in the film.
 """
 
+import codecs
 import functools
+import math
+import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from yt_dlp import YoutubeDL, utils
+from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.networking import common as networking
 from yt_dlp.networking.common import Request, Response
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, YoutubeDLError
 
-from server.child.extract import bot_walls, generic, hls_playlists, sections, video_info
-from server.child.extract.bot_walls import Walls
-from server.child.extract.exception_facts import Trail
-from server.child.extract.failures import classify
-from server.child.extract.formats import lose_something
-from server.child.extract.lazy_list import AS_LISTS, is_list
-from server.child.extract.sections import as_one
-from server.child.media import guarded, probe, recording
+from server.child.extract import generic, video_info
+from server.child.extract.failures import Trail, classify
+from server.child.extract.generic import AS_LISTS, is_list, lose_something
+from server.child.media import guarded, parts, probe, recording
 from server.child.network import browser
+from server.child.network.browser import Walls
 from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed, NotLive
 
@@ -63,7 +73,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._only_looks = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
         self.add_progress_hook(lambda event: self.on_progress(event))
-        sections.install()
+        install()
         for extractor in _extractors():
             self.add_info_extractor(extractor)
         self.add_info_extractor(generic.extractor())
@@ -117,7 +127,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         try:
             return self._bounded(super().urlopen(request))
         except HTTPError as error:
-            bot_walls.mark(self._bounded(error.response))
+            browser.mark(self._bounded(error.response))
             self.trail.note(error)
             raise
         except RequestError as error:
@@ -364,7 +374,7 @@ class _Bounded(Response):  # type: ignore[misc]
         data = self._read(LARGEST_PAGE + 1 if whole else amt)
         if whole:
             self._refuse_too_large(data)
-        if not self.head and hls_playlists.is_one(data):
+        if not self.head and is_one(data):
             data = self._readable(data, None if whole else amt)
         self.head += data[: probe.HEAD - len(self.head)]
         return data
@@ -373,7 +383,7 @@ class _Bounded(Response):  # type: ignore[misc]
         """The HLS playlist that starts with `begin`, as yt-dlp can read it: `amount` bytes, or all."""
         data = begin + self._read(LARGEST_PAGE + 1)
         self._refuse_too_large(data)
-        page = hls_playlists.readable(data)
+        page = readable(data)
         size = len(page) if amount is None else amount
         self.ahead = page[size:]
         return page[:size]
@@ -402,3 +412,136 @@ def _bounded(kind: type[Response]) -> type[Response]:
     A subclass: a function stored in the instance would be a reference cycle, which keeps its socket open.
     """
     return type("Bounded", (_Bounded, kind), {})
+
+
+_PERIODS: Final = "clipwire_periods"
+"""Key in a format dict: for each period the fields in `_WHERE`, None if the period lacks this format."""
+
+_WHERE: Final = ("url", "fragment_base_url", "fragments", "filesize", "has_drm")
+
+_OF_ONE_PART: Final = ("url", "formats", "requested_formats", "filesize", "filesize_approx")
+
+_merge_one = borrowed.original(InfoExtractor, "_merge_mpd_periods")
+
+Formats = list[dict[str, Any]]
+
+
+def install() -> None:
+    """Replace yt-dlp's merging of DASH periods, for the rest of this process."""
+    if borrowed.fits("periods"):
+        InfoExtractor._merge_mpd_periods = _merge
+
+
+def as_one(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A video in parts as one: fields of the whole, else of the first part; `JobFailed` if one is missing."""
+    entries = list(info["entries"])
+    if not entries or not all(entries):
+        raise JobFailed("no_media", f"parts are missing: {[bool(entry) for entry in entries]}")
+    durations = [entry.get("duration") for entry in entries]
+    about = {name: value for name, value in entries[0].items() if name not in _OF_ONE_PART}
+    about |= {"duration": sum(durations) if all(durations) else None}
+    about |= {name: value for name, value in info.items() if value is not None and name != "_type"}
+    return about | {"entries": entries}
+
+
+def streams_of(info: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """The streams to fetch of each section; most films have one section.
+
+    Raises `JobFailed` if picture and sound differ in periods, or a period has them with DRM only.
+    """
+    if "entries" in info:
+        return [section for entry in info["entries"] for section in streams_of(entry)]
+    streams = parts.chosen(info)
+    places = [stream.pop(_PERIODS, None) or [{}] for stream in streams]
+    if len({len(periods) for periods in places}) > 1:
+        raise JobFailed("unsupported_stream", "picture and sound do not come in the same periods")
+    if any(where and where.get("has_drm") for periods in places for where in periods):
+        raise JobFailed("drm_protected", "of some periods there is nothing else")
+    return [
+        [stream | where for stream, where in zip(streams, period, strict=True) if where is not None]
+        for period in zip(*places, strict=True)
+    ]
+
+
+def _merge(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, dict[str, Any]]:
+    """The formats of the period with the largest choice; each notes the most similar of every period."""
+    periods = list(periods)
+    with_media = [period["formats"] for period in periods if period["formats"]]
+    richest: Formats = max(with_media, key=len, default=[])
+    chosen = [{**period, "formats": richest if period["formats"] is richest else []} for period in periods]
+    formats, subtitles = _merge_one(self, chosen)
+    if len(with_media) > 1:
+        found = [[_where(_most_like(one, others)) for others in with_media] for one in formats]
+        for one, places in zip(formats, found, strict=True):
+            one[_PERIODS] = places
+    return formats, subtitles
+
+
+def _most_like(one: Mapping[str, Any], others: Formats) -> Mapping[str, Any] | None:
+    """The format in `others` of the same kind that is most like `one`; None if there is none."""
+
+    def unlike(other: Mapping[str, Any]) -> tuple[Any, ...]:
+        differs = (other.get(name) != one.get(name) for name in ("format_id", "language", "vcodec", "acodec"))
+        near = (abs((other.get(name) or 0) - (one.get(name) or 0)) for name in ("height", "tbr"))
+        return (bool(other.get("has_drm")), *differs, *near)
+
+    alike = [other for other in others if _kind(other) == _kind(one)]
+    return min(alike, key=unlike, default=None)
+
+
+def _kind(one: Mapping[str, Any]) -> tuple[bool, bool]:
+    return one.get("vcodec") == "none", one.get("acodec") == "none"
+
+
+def _where(one: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if one is None else {"duration": None} | {name: one.get(name) for name in _WHERE}
+
+
+_HEAD: Final = b"#EXTM3U"
+_GAP: Final = b"#EXT-X-GAP"
+# Tags of media playlists alone (RFC 8216, 4.3.3); other programs write lists of files with #EXTINF.
+_OF_SEGMENTS: Final = re.compile(
+    rb"^#EXT-X-(?:MEDIA-SEQUENCE|DISCONTINUITY-SEQUENCE|ENDLIST|PLAYLIST-TYPE|MAP|BYTERANGE|KEY)"
+    rb"|^#EXTINF:[^\n]*\n(?:#[^\n]*\n)*[^#\n]*\.(?:ts|m4s)\b",
+    re.MULTILINE,
+)
+_OF_LISTS: Final = re.compile(rb"^#EXT-X-(?:TARGETDURATION|STREAM-INF|MEDIA:)", re.MULTILINE)
+_LINK: Final = re.compile(rb"^[^#\s]", re.MULTILINE)
+_LENGTH: Final = re.compile(rb"^#EXTINF:\s*(\d{1,6}(?:\.\d+)?)", re.MULTILINE)
+_NUMBER: Final = re.compile(rb"#EXT-X-MEDIA-SEQUENCE:\s*(\d+)")
+_OF_SEGMENT: Final = (b"#EXTINF", b"#EXT-X-BYTERANGE", b"#EXT-X-PROGRAM-DATE-TIME", _GAP)
+
+
+def is_one(begin: bytes) -> bool:
+    return begin.startswith((_HEAD, codecs.BOM_UTF8 + _HEAD))
+
+
+def readable(playlist: bytes) -> bytes:
+    """The segment after a gap gets its number written out: it may be its IV (RFC 8216, 5.2).
+
+    A list of segments that lacks its target duration gets one, by which yt-dlp tells it from a list of lists.
+    So does an empty one: a broadcast that has not begun.
+    """
+    page = playlist.removeprefix(codecs.BOM_UTF8)
+    if (_OF_SEGMENTS.search(page) or not _LINK.search(page)) and not _OF_LISTS.search(page):
+        lengths = [float(length) for length in _LENGTH.findall(page)]
+        target = b"\n#EXT-X-TARGETDURATION:%d" % max([1, *map(math.ceil, lengths)])
+        page = page.replace(_HEAD, _HEAD + target, 1)
+    return b"\n".join(_lines(page)) + b"\n" if _GAP in page else page
+
+
+def _lines(playlist: bytes) -> Iterator[bytes]:
+    found = _NUMBER.search(playlist)
+    number, tags = int(found[1]) if found else 0, list[bytes]()
+    for line in playlist.splitlines():
+        if line.startswith(b"#") or not line.strip():
+            tags.append(line)
+            continue
+        number += 1
+        if any(tag.startswith(_GAP) for tag in tags):
+            yield from (tag for tag in tags if not tag.startswith(_OF_SEGMENT))
+            yield b"#EXT-X-MEDIA-SEQUENCE:%d" % number
+        else:
+            yield from (*tags, line)
+        tags = []
+    yield from tags

@@ -104,14 +104,14 @@ def _fetched(film: Film) -> float:
 
 
 def _merged(film: Film) -> float:
-    """See `server.child.media.concatenation`: sections are merged unless all are files of one kind."""
+    """See `server.child.media.parts`: sections are merged unless all are files of one kind."""
     kinds = {stream.get("ext") for stream in film.streams}
     alike = all(len(section) == 1 for section in film.sections) and len(kinds) == 1
     return 0 if film.in_one or alike else _fetched(film)
 
 
 def _indexed(film: Film) -> float:
-    """See `server.child.media.trimming`: what is cut must be in a container that knows its key frames."""
+    """See `server.child.media.cutting`: what is cut must be in a container that knows its key frames."""
     if film.kept == ALL:
         return 0
     return film.bytes_of([stream for stream in film.streams if not (film.in_one and _is_seekable(stream))])

@@ -29,9 +29,8 @@ from yt_dlp.downloader.fragment import FragmentFD
 from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.networking.exceptions import HTTPError
 
-from server.child.extract.failures import MISSING
-from server.child.extract.retries import Tries
-from server.child.fetch.partial_files import Partial, note_of
+from server.child.extract.failures import MISSING, Tries
+from server.child.fetch.resuming import Partial, note_of
 from server.child.media import parts
 from server.child.process import borrowed
 

@@ -9,9 +9,9 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 from yt_dlp.utils import YoutubeDLError, parse_http_range
 
-from server.child.extract import retries
+from server.child.extract import failures
 from server.child.extract.youtube_dl import Engine
-from server.child.fetch.partial_files import Source
+from server.child.fetch.resuming import Source
 from server.child.network.range_server import BLOCK
 from server.child.process.job_failed import JobFailed
 from server.core.codes import PASSING_STATUSES
@@ -32,7 +32,7 @@ class Ranges:
         self._engine = engine
         self._stream = stream
         self._on_bytes = on_bytes
-        self._pause = retries.pause(0.25, 2.0, alive)
+        self._pause = failures.pause(0.25, 2.0, alive)
         self._source = Source()
         self.head = b""
         self.total = 0
@@ -68,7 +68,7 @@ class Ranges:
                     self._check(response, start + before)
                     data += self._read(response, stop - start - before)
             except (TransportError, HTTPError) as error:
-                if in_vain == _TRIES or not _passes(error) or retries.are_in_vain(error):
+                if in_vain == _TRIES or not _passes(error) or failures.are_in_vain(error):
                     raise
             in_vain = 0 if len(data) > before else in_vain + 1
             if in_vain > _TRIES:

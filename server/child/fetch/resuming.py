@@ -1,19 +1,27 @@
 """A download is resumed only if the file at its source is still the one that it began with.
 
 yt-dlp requests what is missing of a partial file and appends whatever comes. Here a note beside the file
-holds its source's ETag, Last-Modified and length. What is missing is requested on condition that they are
-still the same (`If-Range`: RFC 9110, 13.1.5); not every server supports that, so the response is compared
-with the note, too. Only if it contradicts the note is the partial file dropped, and the download begins anew
-within the attempt. If just the ETag differs, which some servers change with each response, the last bytes of
-the partial file are requested again and compared. An empty response, or one with another range, says
-nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
+holds its source's ETag, Last-Modified and length (`Partial`). What is missing is requested on condition
+that they are still the same (`If-Range`: RFC 9110, 13.1.5); not every server supports that, so the response
+is compared with the note, too. Only if it contradicts the note is the partial file dropped, and the download
+begins anew within the attempt. If just the ETag differs, which some servers change with each response, the
+last bytes of the partial file are requested again and compared. An empty response, or one with another range,
+says nothing: the range is requested again, and after `_MOST_ODD` of them the whole file.
 
 Each test of `tests/child/test_resuming.py` is a way in which yt-dlp itself ends with a wrong file, or none.
+
+Some sources do not support ranges, and send the whole file. The bytes that the partial file has already are
+then read again and dropped (`MissingBytes`); the last of them tell whether it is the same file.
 
 Decisions: docs/decisions/films.md
 """
 
 import copy
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from email.message import Message
 from functools import partial as bound
 from http import HTTPStatus
 from pathlib import Path
@@ -22,15 +30,222 @@ from typing import Any, Final
 from yt_dlp.downloader.http import HttpFD
 from yt_dlp.networking import Request
 from yt_dlp.networking.common import Response
-from yt_dlp.networking.exceptions import HTTPError, IncompleteRead
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils import int_or_none, parse_http_range
 
-from server.child.extract.retries import Tries
-from server.child.fetch import content_length, error_pages
-from server.child.fetch.missing_bytes import COMPARED, Another, MissingBytes, NothingMissing, skip, tail
-from server.child.fetch.partial_files import Partial, Source, note_of
+from server.child.extract.failures import Tries
+from server.child.media.parts import SOURCE
 from server.child.process import borrowed
 from server.child.process.job_failed import Expired, JobFailed
+
+
+def note_of(filename: str) -> Path:
+    """The file that holds the `Source` of `filename`, once a download has begun."""
+    return Path(filename + SOURCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What tells one version of a file at its source from another; None where the source does not say it."""
+
+    etag: str | None = None
+    modified: str | None = None
+    total: int | None = None
+
+    @classmethod
+    def of(cls, response: Response) -> "Source":
+        headers = response.headers
+        whole = headers.get("Content-Range") or f"/{headers.get('Content-Length')}"
+        return cls(headers.get("ETag"), headers.get("Last-Modified"), int_or_none(whole.rpartition("/")[2]))
+
+    @property
+    def condition(self) -> str | None:
+        """The value of `If-Range`, None if there is none: it must not be a weak ETag (RFC 9110, 13.1.5)."""
+        strong = self.etag if self.etag and not self.etag.startswith("W/") else None
+        return strong or self.modified
+
+    def contradicts(self, other: "Source") -> bool:
+        """Whether `other` is certainly another version; a new ETag alone proves nothing."""
+        return not (_agree(self.total, other.total) and _agree(self.modified, other.modified))
+
+    def is_continued_by(self, other: "Source") -> bool:
+        """Whether bytes of `other` may follow those of this; without ETag and date the length decides."""
+        if self.contradicts(other) or not _agree(self.etag, other.etag):
+            return False
+        pairs = ((self.etag, other.etag), (self.modified, other.modified))
+        marked = self.etag or self.modified
+        # The response need not have both, but at least one of those that the note has.
+        return not marked or any(all(pair) for pair in pairs)
+
+
+class Partial:
+    """A partial file, and the note about its source."""
+
+    def __init__(self, path: Path, note: Path) -> None:
+        self.path = path
+        self._note = note
+        self.source = self._read()
+
+    @property
+    def size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def begin(self, source: Source) -> None:
+        """Drop the old bytes before the new note is written: no kill leaves bytes beside another's note."""
+        self.drop()
+        self.goes_on_as(source)
+
+    def goes_on_as(self, source: Source) -> None:
+        """Write a new note: the bytes are those of `source`, too."""
+        fresh = self._note.with_name(self._note.name + ".new")
+        fresh.write_text(json.dumps(asdict(source)))
+        fresh.replace(self._note)
+        self.source = source
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+        self.source = None
+
+    def _read(self) -> Source | None:
+        try:
+            return Source(**json.loads(self._note.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _agree(one: object, other: object) -> bool:
+    return one is None or other is None or one == other
+
+
+COMPARED: Final = 64 * 1024  # bytes
+_BLOCK: Final = 256 * 1024
+
+
+class Another(Exception):
+    """The bytes that come are not those of the partial file."""
+
+
+class NothingMissing(Exception):
+    """The partial file is complete already."""
+
+
+def tail(path: Path) -> bytes:
+    """The last `COMPARED` bytes at `path`, or fewer."""
+    with path.open("rb") as file:
+        file.seek(-min(COMPARED, path.stat().st_size), 2)
+        return file.read()
+
+
+def skip(response: Response, count: int, last: bytes, on_bytes: Callable[[int], None]) -> None:
+    """Drop `count` bytes; raises `Another` if they do not end with `last`, and what reading raises."""
+    done, seen = 0, b""
+    while done < count:
+        block = response.read(min(_BLOCK, count - done))
+        if not block:
+            raise Another("it ends before what is there does")
+        done += len(block)
+        seen = (seen + block)[-len(last) :] if last else b""
+        on_bytes(done)
+    if seen != last:
+        raise Another("the end of what is there is not what comes")
+
+
+class MissingBytes:
+    """`response`, of which byte `start` is read next, as the response to a range request from there on.
+
+    It ends before byte `stop`, if that is given; `total` is the size of the whole file, if that is known.
+    """
+
+    def __init__(self, response: Response, start: int, stop: int | None, total: int | None) -> None:
+        self._response = response
+        end = total if stop is None else min(stop, total or stop)
+        self._left = None if end is None else max(0, end - start)
+        self._nothing_yet = True
+        self.headers = copy.copy(response.headers)
+        del self.headers["Content-Range"], self.headers["Content-Length"]
+        last, of = "" if end is None else end - 1, "" if total is None else f"/{total}"
+        self.headers["Content-Range"] = f"bytes {start}-{last}{of}"
+        if self._left is not None:
+            self.headers["Content-Length"] = str(self._left)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    @property
+    def is_empty(self) -> bool:
+        return self._left == 0
+
+    def read(self, amount: int) -> bytes:
+        """Raises `JobFailed` if no byte comes at all: an immediate retry would get no more, either.
+
+        Raises `NothingMissing` if none comes and nobody has said that there are more.
+        """
+        data = self._read(amount if self._left is None else min(amount, self._left))
+        self._nothing_yet = self._nothing_yet and not data
+        if self._left is not None:
+            self._left -= len(data)
+        return data
+
+    def _read(self, amount: int) -> bytes:
+        try:
+            data = bytes(self._response.read(amount))
+        except TransportError as error:
+            if not self._nothing_yet:
+                raise
+            raise JobFailed("incomplete", f"what is there comes again, and no more: {error}") from error
+        if not data and amount and self._nothing_yet:
+            if self._left is None:
+                raise NothingMissing
+            raise JobFailed("incomplete", "what is there comes again, and no more")
+        return data
+
+
+def put_right(headers: Message, wanted: str | None) -> None:
+    """Change `headers` of the response to a request whose `Range` was `wanted`, None if it had none."""
+    _leave_out_what_is_no_number(headers)
+    _say_what_is_missing(headers, wanted)
+
+
+def _leave_out_what_is_no_number(headers: Message) -> None:
+    """As HTTP clients do; a length that is repeated counts once (RFC 9110, 8.6)."""
+    lengths = {each.strip() for said in headers.get_all("Content-Length", ()) for each in said.split(",")}
+    del headers["Content-Length"]
+    if len(lengths) == 1 and (length := lengths.pop()).isdecimal():
+        headers["Content-Length"] = length
+
+
+def _say_what_is_missing(headers: Message, wanted: str | None) -> None:
+    """Announce all of `wanted` where a source sends less of it, which it may (RFC 9110, 15.3.7).
+
+    The response then seems to break off, and yt-dlp requests the rest.
+    """
+    first, last, total = parse_http_range(headers.get("Content-Range"))
+    if last is None or total is None or last < first or headers.get("Content-Length") == "0":
+        return  # not a usable `Content-Range`
+    _, until, _ = parse_http_range(wanted)
+    end = total if until is None else min(until + 1, total)
+    if last + 1 < end:
+        del headers["Content-Range"], headers["Content-Length"]
+        headers["Content-Range"] = f"bytes {first}-{end - 1}/{total}"
+        headers["Content-Length"] = str(end - first)
+
+
+_HEAD: Final = 512  # bytes
+_BEGINS: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+
+
+def is_one(response: Any) -> bool:
+    """Whether `response`, of which nothing was read yet, is a page: by its Content-Type and its first bytes.
+
+    The Content-Type is not enough: some sources call films HTML to hide them.
+    """
+    kind = response.headers.get("Content-Type") or ""
+    return kind.lower().startswith("text/html") and bool(_BEGINS.match(response.look_ahead(_HEAD)))
+
 
 _MOST_ODD: Final = 4
 """Responses that say nothing, after which the whole file is requested instead of a range."""
@@ -150,10 +365,10 @@ class _Asking:
 
     def _ask(self, request: Request) -> Response:
         response: Response = self._ydl.urlopen(request)
-        if (self._fragment or self._partial.size) and error_pages.is_one(response):
+        if (self._fragment or self._partial.size) and is_one(response):
             response.close()
             raise Expired("incomplete", "a page comes in place of what is missing")
-        content_length.put_right(response.headers, request.headers.get("Range"))
+        put_right(response.headers, request.headers.get("Range"))
         if self._chunked:
             self._insist_on_chunks(request, response)
         return response

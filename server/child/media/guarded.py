@@ -18,14 +18,13 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import determine_protocol
 
 from server.child.media import run_ffmpeg
-from server.child.media.ffmpeg import Way
+from server.child.media.run_ffmpeg import Way
 from server.child.network.proxy import Proxy
 from server.child.network.range_server import RangeServer
 from server.child.network.rtmp_relay import Relay
 from server.child.process import borrowed, sandbox
-from server.child.process.excerpt import Excerpt, lines_of
 from server.child.process.job_failed import JobFailed
-from server.child.process.log import Log
+from server.child.process.log import Excerpt, Log, lines_of
 
 Streams = Sequence[Mapping[str, Any]]
 Server = Proxy | Relay

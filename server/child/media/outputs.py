@@ -5,14 +5,110 @@ bytes; everything else comes out of one run of ffmpeg, which copies streams wher
 It encodes only sound, but for an exact clip the picture as well.
 """
 
-from server.child.media import embedding, exact
-from server.child.media.containers import fits, sort_out
-from server.child.media.embedding import NOTHING, Extras
-from server.child.media.making import Made, Plan, Recipe, recipe
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+from server.child.media import making
+from server.child.media.making import NOTHING, Extras, Made, Plan, Recipe, recipe
 from server.child.media.parts import Part
+from server.child.media.probe import Track
 from server.child.media.timeline import ALL, Kept, Span
 from server.child.process.job_failed import JobFailed
 from server.core.jobs import Wishes
+
+# container -> the codecs of pictures and of sound that players expect in it
+_FITS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "mp4": (
+        frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video")),
+        frozenset(("aac", "mp3", "opus", "flac", "alac", "ac3", "eac3")),
+    ),
+    "webm": (frozenset(("vp8", "vp9", "av1")), frozenset(("opus", "vorbis"))),
+}
+_TEXTS = frozenset(("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"))
+_BITMAPS = frozenset(("hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"))
+_AS_TEXT = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt"}
+
+
+def fits(container: str, video: str, audio: str | None) -> bool:
+    if container == "mkv":
+        return True
+    videos, audios = _FITS[container]
+    return video in videos and (audio is None or audio in audios)
+
+
+def sort_out(container: str, picture: Part, *, with_sound: bool) -> tuple[list[str], list[str], list[str]]:
+    """For the file of `picture`: ffmpeg's specifiers of the streams that `container` takes, the options that
+    its subtitles need, and what is left out.
+
+    Its sound is taken only `with_sound`. A specifier ends in `?` where ffmpeg may find no such stream: the
+    index of an MP4 was read without ffmpeg.
+    """
+    taken, left, seen = ["V:0"], list[str](), Counter[str]()
+    subtitles = [track.codec for track in picture.media.tracks if _takes(container, track)]
+    for track in picture.media.tracks:
+        at = seen[track.kind]
+        seen[track.kind] += 1
+        if track.kind in ("audio", "subtitle") and _takes(container, track):
+            if with_sound or track.kind != "audio":
+                taken.append(f"{track.kind[0]}:{at}?")
+        elif track.kind == "attachment" and container == "mkv":  # the fonts of its subtitles
+            taken.append(f"t:{at}?")
+        elif (track.kind, at) != ("video", 0):
+            left.append(f"{track.kind} {track.codec}".strip())
+    return taken, _as_subtitles(container, subtitles), left
+
+
+def _takes(container: str, track: Track) -> bool:
+    if track.kind == "subtitle":
+        return track.codec in _TEXTS or (container == "mkv" and track.codec in _BITMAPS)
+    return container in ("mkv", "mov") or track.codec in _FITS[container][1]
+
+
+def _as_subtitles(container: str, codecs: list[str]) -> list[str]:
+    """The option for the subtitles' codec: Matroska takes all as they are, except MP4's `mov_text`."""
+    to = "srt" if "mov_text" in codecs else "copy"
+    return ["-c:s", _AS_TEXT.get(container, to)] if _TEXTS & set(codecs) else []
+
+
+_H264: Final = ["-c:v:0", "libx264", "-preset", "veryfast", "-crf", "18", "-c:a", "aac", "-b:a", "192k"]
+_VP9: Final = [
+    *("-c:v:0", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1"),
+    *("-crf", "28", "-b:v", "0", "-c:a", "libopus", "-b:a", "160k"),
+]
+_ENCODINGS: Final = {"mp4": _H264, "mkv": _H264, "webm": _VP9}
+_TIMES: Final = ("-enc_time_base:v", "1/90000")
+"""By default ffmpeg rounds the time of each picture to the frame rate, so that it is off from the sound."""
+
+_EVEN: Final = "crop=trunc(iw/2)*2:trunc(ih/2)*2,format=yuv420p"  # even sides and 4:2:0, as players expect
+
+
+def container(wanted: str, source: str) -> str:
+    """`wanted` if it can be encoded, else `source`, the container of the part, else MP4."""
+    return next((each for each in (wanted, source) if each in _ENCODINGS), "mp4")
+
+
+def encoding(target: str, spans: Sequence[Span]) -> list[str]:
+    """ffmpeg's options for picture and sound, of which `spans` are kept; the first begins at 0."""
+    return [*_ENCODINGS[target], *_TIMES, "-filter:v:0", f"{_only(spans)},{_EVEN}", *sounding(spans)]
+
+
+def sounding(spans: Sequence[Span]) -> list[str]:
+    """The same for sound alone. It is cut at its frames: with smaller frames ffmpeg 9 hangs."""
+    return ["-af", _only(spans, "a")]
+
+
+def _only(spans: Sequence[Span], kind: str = "") -> str:
+    """The filters that keep `spans`. `-t` would count from the first frame, a little later than 0."""
+    end = f"{kind}trim=end={spans[-1][1]:.6f}"
+    if len(spans) == 1:
+        return end
+    kept = "+".join(f"gte(t,{start:.6f})*lt(t,{stop:.6f})" for start, stop in spans)
+    gaps = [(start, start - stop) for (_, stop), (start, _) in pairwise(spans)]
+    left_out = "+".join(f"gte(T,{start:.6f})*{gap:.6f}" for start, gap in gaps)
+    return f"{end},{kind}select='{kept}',{kind}setpts='PTS-({left_out})/TB'"
+
 
 # audio_format -> its codec, the containers that can be moved as they are, how ffmpeg encodes it
 _SOUND: dict[str, tuple[str, frozenset[str], list[str]]] = {
@@ -127,15 +223,15 @@ def _plan_video(
     if target is None and whole and wanted != "any":
         result.notes.append(f"{' and '.join(filter(None, codecs))} cannot be in {wanted}: kept as {source}")
     stays = whole and target in (None, source) and not aspect
-    if stays and not embedding.has_room(source, extras):
-        result.notes += embedding.left_out(source, extras)
+    if stays and not making.has_room(source, extras):
+        result.notes += making.left_out(source, extras)
         result.moves.append(("video", picture, f"video.{source}"))
         return
     target = target or (source if stays else None)
     target = picture.only_in or target or next(name for name in ("mp4", "webm", "mkv") if fits(name, *codecs))
     copy = ["-c", "copy", *(("-aspect", f"{aspect:f}") if aspect else ())]
     taken, left = _all_of_it(target, picture, sound, copy, extras)
-    result.notes += [*left, *embedding.left_out(target, extras)]
+    result.notes += [*left, *making.left_out(target, extras)]
     recipes = [taken]
     if not stays:
         recipes += [_all_of_it(target, picture, sound, copy)[0]] if extras != NOTHING else []
@@ -156,11 +252,11 @@ def _plan_video_exactly(
     aspect: float | None,
     extras: Extras,
 ) -> None:
-    target = exact.container(wanted, _container_of(picture))
-    encode = exact.encoding(target, _from_0(kept))
+    target = container(wanted, _container_of(picture))
+    encode = encoding(target, _from_0(kept))
     encode += ["-aspect", f"{aspect:f}"] if aspect else []
     taken, left = _all_of_it(target, picture, sound, encode, extras, encoded=True)
-    result.notes += [*left, *embedding.left_out(target, extras)]
+    result.notes += [*left, *making.left_out(target, extras)]
     recipes = [taken]
     if extras != NOTHING:
         recipes.append(_all_of_it(target, picture, sound, encode, encoded=True)[0])
@@ -183,7 +279,7 @@ def _all_of_it(
     within = sound is picture and not encoded
     taken, subtitles, left = sort_out(target, picture, with_sound=within)
     apart = [(sound, "a:0")] if sound and not within else []
-    added = embedding.add(target, extras, picture)
+    added = making.add(target, extras, picture)
     media = [(picture, name) for name in taken if not name.startswith("s:")]
     # The file's own subtitles come after the added ones, whose options have their numbers: how many of its
     # own ffmpeg finds is not certain.
@@ -217,14 +313,14 @@ def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: E
         wanted, encode = _like(wanted)
         name = f"audio.{wanted}"
     stays = copied and sound.plain and not sound.media.video and sound.media.container in containers
-    result.notes += embedding.left_out(wanted, extras)
-    if stays and not embedding.has_room(wanted, extras):
+    result.notes += making.left_out(wanted, extras)
+    if stays and not making.has_room(wanted, extras):
         result.moves.append(("audio", sound, name))
         return
     if is_exact(wishes):
-        encode = [*encode, *exact.sounding(_from_0(kept))]
+        encode = [*encode, *sounding(_from_0(kept))]
     options = ["-c", "copy"] if copied else [*encode, *_rate(wanted, rate)]
-    added = embedding.add(wanted, extras, sound)
+    added = making.add(wanted, extras, sound)
     copied_cover = ["-c:v", "copy"] if added.last and not copied else []
     all_of_it = [*options, *copied_cover, *added.words]
     recipes = [recipe(name, [(sound, "a:0"), *added.last], all_of_it)]

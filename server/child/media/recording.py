@@ -21,10 +21,9 @@ from threading import Event
 from typing import Any, Final
 
 from server.child.media import disorder, guarded, probe, run_ffmpeg
-from server.child.media.concatenation import concatenation
 from server.child.media.guarded import Streams
 from server.child.media.live_dash import LiveDash
-from server.child.media.parts import Part
+from server.child.media.parts import Part, concatenation
 from server.child.media.probe import Media
 from server.child.network.proxy import OWN_HOST, Proxy
 from server.child.process.job_failed import JobFailed

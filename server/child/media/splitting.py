@@ -10,20 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from server.child.media import embedding, retiming, tagging
-from server.child.media.chapters import Chapter
-from server.child.media.embedding import Embedded, Extras
-from server.child.media.making import Of, Recipe, Word, arguments
+from server.child.media import making, timeline
+from server.child.media.making import Embedded, Extras, Of, Recipe, Tags, Word, arguments
 from server.child.media.parts import Part
 from server.child.media.probe import Media
-from server.child.media.tagging import Tags
-from server.child.media.timeline import Kept
+from server.child.media.timeline import Chapter, Kept
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 
 MOST: Final = 200
 """Each is a file in the task's payload."""
 
-_COARSE: Final = (*embedding.OGG, "mka")
+_COARSE: Final = (*making.OGG, "mka")
 """Containers in which ffmpeg's seeks are some seconds off: it reads from earlier on and drops the surplus."""
 
 _EARLIER: Final = 10.0  # seconds
@@ -77,11 +74,11 @@ def _recipe(
         "-t",
         f"{chapter.end - chapter.start:.3f}",
     ]  # an output option: as an input option it would let all subtitles through
-    if suffix in embedding.TAGGED:
+    if suffix in making.TAGGED:
         of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
         all_of_it = tags or Tags({})
         own = replace(all_of_it, values={**all_of_it.values, **of_chapter}, chapters=())
-        words += _tagged(own, whole.parent.parent, source, in_stream=suffix in embedding.OGG)
+        words += _tagged(own, whole.parent.parent, source, in_stream=suffix in making.OGG)
     front = ["-movflags", "+faststart"] if suffix in ("mp4", "m4a", "mov") else []
     return Recipe(f"chapter-{int(number.partition('/')[0]):03}.{suffix}", [*words, *front])
 
@@ -95,7 +92,7 @@ def _streams(source: Part, subtitles: tuple[Embedded, ...]) -> list[Word]:
         return [*(word for kind in kinds for word in ("-map", Of(source, kind))), *copy]
     if container not in _LIKE_MP4:
         return ["-map", Of(source), *copy]
-    added = embedding.add(container, Extras(subtitles), source)
+    added = making.add(container, Extras(subtitles), source)
     maps = [word for part, name in added.subtitles for word in ("-map", Of(part, name))]
     return ["-map", Of(source, "v?"), "-map", Of(source, "a?"), *maps, *copy, *added.words]
 
@@ -104,7 +101,7 @@ def _cut(subtitles: Iterable[Embedded], chapter: Chapter, folder: Path) -> tuple
     """What `subtitles` show in `chapter`, as files in `folder`."""
     made, kept = [], Kept(((chapter.start, chapter.end),))
     for number, whole in enumerate(subtitles):
-        text = retiming.follow(whole.path.read_text(encoding="utf-8"), whole.path.suffix[1:], kept)
+        text = timeline.follow(whole.path.read_text(encoding="utf-8"), whole.path.suffix[1:], kept)
         path = folder / f"chapter-{number}{whole.path.suffix}"
         path.write_text(text or _SILENT[whole.path.suffix], encoding="utf-8", newline="")
         made.append(replace(whole, path=path))
@@ -113,11 +110,11 @@ def _cut(subtitles: Iterable[Embedded], chapter: Chapter, folder: Path) -> tuple
 
 def _tagged(tags: Tags, directory: Path, source: Part, *, in_stream: bool) -> list[Word]:
     """Options for the chapter's own tags, and for the other tags of `source`."""
-    written = tagging.write(tags, directory)
+    written = making.write(tags, directory)
     if in_stream:
         of_stream = "-map_metadata:s:a:0"  # what is set first stays
         return [of_stream, Of(written.ogg, "g"), of_stream, Of(source, "s:a:0")]
     words: list[Word] = ["-map_metadata", Of(written.plain, "g"), "-map_metadata", Of(source, "g")]
     if source.media.container == "mkv":
-        words += embedding.attached(written)
+        words += making.attached(written)
     return words

@@ -2,8 +2,8 @@
 
 The check is an audit hook, which can't be removed and sees the numeric address of every connect of Python's
 sockets, whoever makes it, after redirects and name resolution. The programs that a child starts are kept
-off the network by other means (`server.child.media.ffmpeg`), as is libcurl, which connects without Python's
-sockets (`server.child.network.impersonation`).
+off the network by other means (`server.child.media.run_ffmpeg`), as is libcurl, which connects without
+Python's sockets (`server.child.network.impersonation`).
 
 Decisions: docs/decisions/network.md
 """
@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.client import HTTPResponse, parse_headers
 from ipaddress import IPv4Address
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -198,3 +199,20 @@ def _check_before(owner: type, name: str, check: Callable[..., None]) -> None:
         return method(*args, **kwargs)
 
     setattr(owner, name, checked)
+
+
+_SWITCHING: Final = 101  # a final response: HTTP on this connection ends with it
+
+
+def pass_over() -> None:
+    """Make `http.client` return the status of the final response, for the rest of this process."""
+    read = HTTPResponse._read_status  # type: ignore[attr-defined]
+
+    def read_last(response: Any) -> tuple[str, int, str]:
+        version, status, reason = read(response)
+        while 100 < status < 200 and status != _SWITCHING:
+            parse_headers(response.fp)
+            version, status, reason = read(response)
+        return version, status, reason
+
+    HTTPResponse._read_status = read_last  # type: ignore[attr-defined]

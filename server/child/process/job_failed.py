@@ -1,7 +1,13 @@
-"""The exceptions of failures whose code a job knows by itself."""
+"""The exceptions of failures whose code a job knows by itself.
+
+The error messages of programs are not reliable: whether a disk is full is found out by writing to it.
+"""
 
 import errno
+import resource
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from server.core.codes import Code
@@ -37,3 +43,24 @@ class NotLive(JobFailed):
         super().__init__("not_live")
         self.begins_at = begins_at
         self.info = info
+
+
+_TRIED = 64 * 1024  # bytes
+
+
+def is_full(directory: Path) -> bool:
+    """Whether `directory` takes no more data, because the disk or this user's quota is full."""
+    try:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            file.write(bytes(_TRIED))
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
+
+
+def has_largest_file(directory: Path) -> bool:
+    """Whether a file below `directory` has the largest size that this process may write (`sandbox.limit`)."""
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most == resource.RLIM_INFINITY:
+        return False
+    return any(path.stat().st_size >= most for path in directory.rglob("*") if path.is_file())

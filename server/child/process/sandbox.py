@@ -2,18 +2,71 @@
 
 Both are inherited by everything the child starts and can't be undone. Landlock is best effort: an old
 kernel, or a container that forbids it, is reported (`abi`), and all other protection still works.
+
+Python has no names for the few system calls of Linux that this takes. Where one is missing (another system,
+an old kernel, another libc) `syscall` and its callers say so by `OSError`.
 """
 
 import contextlib
+import ctypes
+import errno
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from server.child.process import linux
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that forked it ends.
+
+    `parent` is the process id to expect: if it has died already, the signal would never come.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Descendants whose parent dies become children of this process instead of init's."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def give_up_new_privileges() -> None:
+    """Keep set-user-id programs from giving this process more privileges; Landlock requires that."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def syscall(number: int, *arguments: int | bytes | None) -> int:
+    """Make a system call with integers and buffers."""
+    if not hasattr(_libc, "syscall"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _checked(_libc.syscall(ctypes.c_long(number), *wide))
+
+
+def _prctl(option: int, value: int) -> None:
+    if not hasattr(_libc, "prctl"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    _checked(_libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
 
 MEMORY: Final = 1_500_000_000  # bytes of private memory of one process
 
@@ -46,7 +99,7 @@ _OURS: Final = Path(__file__).parents[2]
 def abi() -> int:
     """The version of the kernel's Landlock, 0 where there is none or it is switched off."""
     try:
-        version = linux.syscall(_CREATE_RULESET, None, 0, _GET_ABI)
+        version = syscall(_CREATE_RULESET, None, 0, _GET_ABI)
     except OSError:
         return 0
     return version if version >= _FIRST_ABI else 0
@@ -93,14 +146,14 @@ def one_tcp_port(port: int) -> int | None:
     """Like `no_tcp`, but with connections to `port` allowed."""
     ruleset = no_tcp()
     if ruleset is not None:
-        linux.syscall(_ADD_RULE, ruleset, _TO_PORT, struct.pack("=QQ", _CONNECT, port), 0)
+        syscall(_ADD_RULE, ruleset, _TO_PORT, struct.pack("=QQ", _CONNECT, port), 0)
     return ruleset
 
 
 def enter(ruleset: int) -> None:
     """Put the calling thread under `ruleset`, for good."""
-    linux.give_up_new_privileges()
-    linux.syscall(_RESTRICT_SELF, ruleset, 0)
+    give_up_new_privileges()
+    syscall(_RESTRICT_SELF, ruleset, 0)
 
 
 def limit(max_filesize: int | None = None) -> None:
@@ -127,14 +180,14 @@ def _python() -> tuple[Path | str, ...]:
 def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:
     attributes = struct.pack("=QQQ", files, tcp, scopes)
     known = 8 if abi() < _TCP_ABI else 16 if abi() < _SCOPE_ABI else 24
-    return linux.syscall(_CREATE_RULESET, attributes[:known], known, 0)
+    return syscall(_CREATE_RULESET, attributes[:known], known, 0)
 
 
 def _allow(ruleset: int, path: Path | str, rights: int) -> None:
     below = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         allowed = rights if Path(path).is_dir() else rights & _ON_FILES
-        linux.syscall(_ADD_RULE, ruleset, _BENEATH_PATH, struct.pack("=Qi", allowed, below), 0)
+        syscall(_ADD_RULE, ruleset, _BENEATH_PATH, struct.pack("=Qi", allowed, below), 0)
     finally:
         os.close(below)
 

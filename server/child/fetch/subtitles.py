@@ -1,0 +1,450 @@
+"""The subtitles of one film, from what its page offers to files in a format that players read.
+
+They are selected in the order of yt-dlp's `--sub-langs`. If one cannot be fetched, only its language is
+missing, and the task's log says so. They become SRT or WebVTT in UTF-8 without a BOM: those in the wanted
+format keep their text, ffmpeg converts others, and yt-dlp TTML, which ffmpeg does not read. They lie in a
+folder of the job's directory, whether they are to be published, embedded or both.
+
+Decisions: docs/decisions/subtitles-tags-clips.md
+"""
+
+import codecs
+import math
+import re
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from yt_dlp.utils import YoutubeDLError, determine_protocol, dfxp2srt, orderedSet_from_options
+
+from server.child.extract import options, video_info
+from server.child.extract.failures import classify
+from server.child.extract.youtube_dl import Engine
+from server.child.media import parts, run_ffmpeg, timeline
+from server.child.media.making import Embedded
+from server.child.media.timeline import ALL, Kept
+from server.child.process.job_failed import OF_ERRNO, JobFailed
+from server.child.process.log import Log
+from server.child.process.progress import Stream
+from server.core.jobs import LANGUAGE, Job, SubtitleWishes
+
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# Language -> the encoding of its subtitles before UTF-8; `_WESTERN` for others.
+_TAIWANESE: Final = re.compile(r"zh.*(Hant|TW|HK|MO)", re.IGNORECASE)
+_OLD: Final = {
+    **dict.fromkeys(("zh", "chi", "zho"), "gb18030"),
+    **dict.fromkeys(("ja", "jpn"), "cp932"),
+    **dict.fromkeys(("ko", "kor"), "cp949"),
+    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "sr", "rus", "ukr", "bul"), "cp1251"),
+    **dict.fromkeys(("pl", "cs", "sk", "hu", "hr", "sl", "ro", "bs", "sq"), "cp1250"),
+    **dict.fromkeys(("et", "lv", "lt"), "cp1257"),
+    "el": "cp1253", "tr": "cp1254", "he": "cp1255", "iw": "cp1255", "ar": "cp1256", "fa": "cp1256",
+    "th": "cp874", "vi": "cp1258",
+}  # fmt: skip
+_WESTERN: Final = "cp1252"
+_TIMES: Final = re.compile(r"\d[ \t]*-->[ \t]*\d")
+_MARKUP: Final = re.compile(r"<(\?xml|(\w+:)?tt\b)")
+_DECLARED: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
+_PAGE: Final = re.compile(r"<(!doctype|html|head|body)\b", re.IGNORECASE)
+_DEMUXERS: Final = {"srt": "srt", "vtt": "webvtt", "ass": "ass"}
+_MUXERS: Final = {"srt": "srt", "vtt": "webvtt"}
+_OTHERS: Final = "sami,subviewer,subviewer1,microdvd,mpl2,mpsub,lrc,pjs,realtext,vplayer,jacosub,aqtitle,stl"
+"""Formats that ffmpeg detects by their content; without playlists, which name other files."""
+
+
+def text_of(data: bytes, language: str) -> str:
+    """`data` as text: by its BOM, else as UTF-8, else in the encoding that was usual for `language`."""
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return _clean(data[len(mark) :].decode(encoding, "replace"))
+    try:
+        return _clean(data.decode())
+    except UnicodeDecodeError:
+        return _clean(data.decode(_old_encoding(language), "replace"))
+
+
+def kind_of(text: str) -> str | None:
+    """`srt`, `vtt`, `ass`, `ttml`; None if ffmpeg is to detect it. Raises `JobFailed` for other content."""
+    head = text[:2000].lstrip()
+    if head.startswith("WEBVTT"):
+        return "vtt"
+    if head.startswith("[Script Info]"):
+        return "ass"
+    if _PAGE.match(head) or not head or head.startswith("[{") or re.match(r"\{\s*\"", head):
+        raise JobFailed("conversion_failed", "it is empty" if not head else "it is a page, or data")
+    if _MARKUP.match(head):
+        return "ttml"
+    return "srt" if _TIMES.search(head) else None
+
+
+def make(source: Path, target: Path, language: str, ffmpeg: str, log: Callable[[str], None]) -> None:
+    """Convert `source`, which is in `language`, to `target`, in the format of its suffix.
+
+    Raises `JobFailed` if it is no subtitles, cannot be converted, or has no cue.
+    """
+    wanted, text = target.suffix[1:], text_of(source.read_bytes(), language)
+    kind = kind_of(text)
+    if kind == "ttml":
+        kind, text = "srt", _from_ttml(text)
+    if kind == wanted:
+        target.write_text(text, encoding="utf-8", newline="")
+    else:
+        _convert(text, kind, target, ffmpeg, log)
+    if not _TIMES.search(target.read_text(encoding="utf-8")):
+        target.unlink()
+        raise JobFailed("conversion_failed", "nothing in it is ever shown")
+
+
+def _convert(text: str, kind: str | None, target: Path, ffmpeg: str, log: Callable[[str], None]) -> None:
+    written = target.parent.parent / "subtitle.source"
+    written.write_text(text, encoding="utf-8", newline="")
+    known = ["-f", _DEMUXERS[kind]] if kind else ["-format_whitelist", _OTHERS]
+    muxer = _MUXERS[target.suffix[1:]]
+    try:
+        run_ffmpeg.convert(ffmpeg, [*known, "-i", f"file:{written}", "-f", muxer, f"file:{target}"], log)
+    except JobFailed:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        written.unlink()
+
+
+def _from_ttml(text: str) -> str:
+    try:
+        return str(dfxp2srt(_DECLARED.sub("", text).encode()))
+    except Exception as error:  # yt-dlp's converter may raise anything for damaged XML
+        raise JobFailed("conversion_failed", f"damaged TTML: {error}") from error
+
+
+def _clean(text: str) -> str:
+    """Without NULs, at which ffmpeg and players stop reading."""
+    return text.removeprefix("\ufeff").replace("\0", "")
+
+
+def _old_encoding(language: str) -> str:
+    if _TAIWANESE.match(language):
+        return "big5hkscs"
+    return _OLD.get(re.split("[-_]", language.lower())[0], _WESTERN)
+
+
+MOST: Final = 200
+"""Languages of one film; each is a file in the task's payload."""
+
+LARGEST: Final = 16 * 1024 * 1024  # bytes of one file
+_TRIES: Final = 2  # after the first
+_PATIENCE, _PATIENCE_IN_ALL = 300.0, 900.0  # seconds
+_TO_MATCH: Final = 2.0  # seconds: some regular expressions take for ever
+_LONGEST: Final = 100  # characters of what a source calls a language
+_CAN_BE_MADE: Final = ("srt", "vtt", "ass", "ssa", "ttml", "dfxp", "tt")
+_PROTOCOLS: Final = ("http", "https", "m3u8_native", "http_dash_segments")
+_BAD = (YoutubeDLError, JobFailed, OSError, ValueError, TypeError, KeyError)
+_GRAVE: Final = frozenset(OF_ERRNO.values())
+
+Offer = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Language -> the formats of its subtitles, the best last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`language` is the source's name for it, `tag` a short, safe and unique one made of that."""
+
+    language: str
+    tag: str
+    track: Mapping[str, Any]
+
+    @property
+    def title(self) -> str | None:
+        title = self.track.get("name")
+        return title if isinstance(title, str) else None
+
+
+def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str], None]) -> list[Chosen]:
+    """Select among the subtitles in `info`; `say` gets a sentence for each wish that is not met."""
+    offered = _offered(info, automatic=wishes.automatic)
+    if wishes.languages:
+        languages = _matching(tuple(offered), wishes.languages, say)
+    else:
+        languages = _usual(info, automatic=wishes.automatic)
+    if len(languages) > MOST:
+        say(f"subtitles: {len(languages)} languages, of which the first {MOST} are taken")
+    tags = dict[str, str]()
+    for language in languages[:MOST]:
+        tags[language] = _tag(language, tags.values())
+    return [Chosen(name, tag, _best(offered[name], wishes.format)) for name, tag in tags.items()]
+
+
+def name_of(info: Mapping[str, Any], chosen: Chosen) -> str:
+    """The name of its file in the job's directory, the same in every attempt."""
+    ext = {"ext": chosen.track.get("ext"), "filesize": None}
+    return parts.name_of({**info, "format_id": f"subtitle {chosen.language}", **ext})
+
+
+class Fetching:
+    """`pace` gets the number of bytes that have come in, and may block to keep the rate limit."""
+
+    def __init__(
+        self, engine: Engine, info: Mapping[str, Any], log: Log, pace: Callable[[int], None]
+    ) -> None:
+        self._engine = engine
+        self._headers = info.get("http_headers")
+        self._log = log
+        self._pace = pace
+        self._ends_at = time.monotonic() + _PATIENCE_IN_ALL
+        self.met: Exception | None = None
+        """The first error that was met."""
+
+    def fetch(self, chosen: Chosen, path: Path) -> bool:
+        """Fetch it to `path`, as the source has it; False if that fails. Raises faults of this machine."""
+        if path.is_file():  # an earlier attempt has fetched it
+            return True
+        try:
+            self._load(chosen.track, path)
+        except _BAD as error:
+            if classify(error, self._engine.trail).code in _GRAVE:
+                raise
+            self._log.warning(f"no subtitles in {chosen.language}: {error}")
+            self.met = self.met or error
+            return False
+        parts.vouch_for(path)
+        return True
+
+    def _load(self, track: Mapping[str, Any], path: Path) -> None:
+        if isinstance(text := track.get("data"), str):
+            content = text.encode(errors="replace")
+            if len(content) > LARGEST:
+                raise JobFailed("page_too_large", f"more than {LARGEST} bytes")
+            path.write_bytes(content)
+            return
+        protocol = determine_protocol(track)
+        if protocol not in _PROTOCOLS or track.get("ext") == "json":
+            raise JobFailed("unsupported_stream", f"{track.get('ext')} by {protocol} is no text with times")
+        if time.monotonic() > self._ends_at:
+            raise JobFailed("too_slow", "the others have taken too long")
+        self._engine.on_progress = self._watch()
+        with self._few_tries():
+            self._engine.dl(str(path), {"http_headers": self._headers, **track}, subtitle=True)
+        if not path.is_file():  # for segmented WebVTT `dl` does not return success
+            raise JobFailed("incomplete", "yt-dlp gave up without a word")
+
+    @contextmanager
+    def _few_tries(self) -> Iterator[None]:
+        """Fewer retries than for the film, which waits for its subtitles meanwhile."""
+        params = self._engine.params
+        usual = {name: params.get(name) for name in ("retries", "fragment_retries")}
+        params.update(dict.fromkeys(usual, _TRIES))
+        try:
+            yield
+        finally:
+            params.update(usual)
+
+    def _watch(self) -> Callable[[Mapping[str, Any]], None]:
+        counted, latest = Stream(), min(time.monotonic() + _PATIENCE, self._ends_at)
+
+        def on_progress(event: Mapping[str, Any]) -> None:
+            nonlocal latest
+            came_in, began = counted.update(event), time.monotonic()
+            if max(counted.done, counted.size or 0) > LARGEST:
+                raise JobFailed("page_too_large", f"more than {LARGEST} bytes")
+            if began > latest:
+                raise JobFailed("too_slow")
+            self._pace(came_in)
+            held = time.monotonic() - began  # by the rate limit: not the source's fault
+            latest, self._ends_at = latest + held, self._ends_at + held
+
+        return on_progress
+
+
+def _offered(info: Mapping[str, Any], *, automatic: bool) -> Offer:
+    """Subtitles by language, without long names; automatic captions only where there is nothing else."""
+    found = {**((info.get("automatic_captions") or {}) if automatic else {}), **(info.get("subtitles") or {})}
+    ordered = [*(info.get("subtitles") or ()), *found]  # those that are not automatic come first
+    return {name: found[name] for name in ordered if found[name] and 0 < len(name) <= _LONGEST}
+
+
+def _usual(info: Mapping[str, Any], *, automatic: bool) -> list[str]:
+    """All that are not automatic; without any, one automatic caption, of the spoken language if possible."""
+    if (made := list(_offered(info, automatic=False))) or not automatic:
+        return made
+    captions = list(_offered(info, automatic=True))
+    spoken = [name for name in captions if name == info.get("language") or name.endswith("-orig")]
+    english = [name for name in captions if name.startswith("en")]
+    return (spoken or english or captions)[:1]
+
+
+def _matching(offered: tuple[str, ...], patterns: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    try:
+        with _within(_TO_MATCH):
+            for pattern in patterns:
+                if not pattern.startswith("-") and not _match(offered, [pattern]):
+                    say(f"subtitles: there are none in {pattern}")
+            return _match(offered, patterns)
+    except TimeoutError:
+        say(f"subtitles: to compare {', '.join(patterns)} takes too long")
+        return []
+
+
+def _match(offered: tuple[str, ...], patterns: Sequence[str]) -> list[str]:
+    return list(orderedSet_from_options(map(_literal, patterns), {"all": offered}, use_regex=True))
+
+
+def _literal(pattern: str) -> str:
+    """As yt-dlp takes it. A `pattern` that is none of today's words is a regular expression of a task that an
+    earlier release has accepted.
+    """
+    if not re.fullmatch(LANGUAGE, pattern):
+        return pattern
+    name = pattern.removeprefix("-").removesuffix(".*")
+    return f"{'-' * pattern.startswith('-')}{re.escape(name)}{'.*' * pattern.endswith('.*')}"
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` after that time, even in a regular expression; in the main thread only."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _best(formats: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    """The format that is easiest to convert to `wanted`; of the same type the last is the best."""
+    for kind in (wanted, *_CAN_BE_MADE):
+        if found := [track for track in formats if track.get("ext") == kind]:
+            return found[-1]
+    return formats[-1]
+
+
+def _tag(language: str, taken: Collection[str]) -> str:
+    """At most 30 letters, digits and hyphens, different from all in `taken`."""
+    tag = re.sub(r"[^A-Za-z0-9]+", "-", language)[:26].strip("-") or "und"
+    others = {other.lower() for other in taken}
+    numbered = (f"{tag}-{number}" for number in range(2, MOST + 2))
+    return tag if tag.lower() not in others else next(one for one in numbered if one.lower() not in others)
+
+
+_FOLDER: Final = "subtitles"
+_OF_TEXTS: Final = "conversion_failed"
+"""The fault that costs one language only. Others are the machine's (a killed ffmpeg): a retry may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subtitle:
+    """A file in UTF-8. `tag` is the language, safe in file names, `title` the source's name for it."""
+
+    path: Path
+    tag: str
+    title: str | None
+
+
+class Subtitling:
+    """Only `make` uses the network."""
+
+    def __init__(self, job: Job, info: Mapping[str, Any], log: Log) -> None:
+        self._job = job
+        self._info = info
+        self._log = log
+        self._chosen = self._choose()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files to fetch, in the job's directory."""
+        return [name_of(self._info, chosen) for chosen in self._chosen]
+
+    def make(self, engine: Engine, pace: Callable[[int], None]) -> list[Subtitle]:
+        """Fetch and convert the chosen subtitles; `pace` gets the number of bytes that have come.
+
+        A language that fails is left out. Raises `JobFailed` for faults of the machine; if subtitles are the
+        only output and none came, raises yt-dlp's error or `JobFailed`, also if they are too large.
+        """
+        directory = Path(self._job.directory)
+        folder, fetching = directory / _FOLDER, Fetching(engine, self._info, self._log, pace)
+        folder.mkdir(mode=0o700)
+        made = list[Subtitle]()
+        for chosen, name in zip(self._chosen, self.names, strict=True):
+            if fetching.fetch(chosen, directory / name) and (path := self._convert(chosen, directory / name)):
+                made.append(Subtitle(path, chosen.tag, video_info.text(chosen.title)))
+        if not made and self._job.wishes.outputs == ("subtitles",):
+            too_large = isinstance(fetching.met, JobFailed) and fetching.met.code == "page_too_large"
+            told = fetching.met if too_large or isinstance(fetching.met, YoutubeDLError) else None
+            raise told or JobFailed("no_subtitles")
+        return made
+
+    def follow(self, made: list[Subtitle], kept: Kept) -> list[Subtitle]:
+        """`made`, retimed to what is `kept` of the film; subtitles with no cue left are dropped."""
+        return [one for one in made if self._follows(one, kept)] if kept != ALL else made
+
+    def _follows(self, subtitle: Subtitle, kept: Kept) -> bool:
+        path = subtitle.path
+        text = timeline.follow(path.read_text(encoding="utf-8"), path.suffix[1:], kept)
+        if text is None:
+            self._log.write(f"subtitles: nothing in {subtitle.tag} is left of what is kept of the film")
+            return False
+        path.write_text(text, encoding="utf-8", newline="")
+        return True
+
+    def embedded(self, made: list[Subtitle], duration: float) -> tuple[Embedded, ...]:
+        """`made` without what is shown after `duration` seconds, which would make the film longer.
+
+        `duration` is 0 if unknown. Empty if nothing is to be embedded.
+        """
+        if not self._job.wishes.subtitles.embed:
+            return ()
+        kept = Kept(((0.0, duration or math.inf),))
+        return tuple(found for one in made if (found := self._within(one, kept)))
+
+    def _within(self, subtitle: Subtitle, kept: Kept) -> Embedded | None:
+        path = subtitle.path.with_name(f"embedded-{subtitle.path.name}")
+        text = timeline.follow(subtitle.path.read_text(encoding="utf-8"), path.suffix[1:], kept)
+        if text is None:
+            self._log.write(
+                f"subtitles: nothing in {subtitle.tag} is shown before the film ends: not embedded"
+            )
+            return None
+        path.write_text(text, encoding="utf-8", newline="")
+        return Embedded(path, subtitle.tag, subtitle.title)
+
+    def publish(self, made: list[Subtitle]) -> dict[str, str]:
+        """Move what was `made` to the finished files, if it is wanted there; returns kind -> name."""
+        if "subtitles" not in self._job.wishes.outputs:
+            return {}
+        for subtitle in made:
+            subtitle.path.rename(Path(self._job.directory) / parts.OUT / subtitle.path.name)
+        return {f"subtitle.{subtitle.tag}": subtitle.path.name for subtitle in made}
+
+    def _choose(self) -> list[Chosen]:
+        if not options.wants_subtitles(self._job.wishes):
+            return []
+        if "entries" in self._info:
+            self._log.warning("subtitles: those of a film in parts are left out")
+            return []
+        chosen = choose(self._info, self._job.wishes.subtitles, self._log.write)
+        if not chosen:
+            self._log.write("subtitles: there are none of those that are wanted")
+        return chosen
+
+    def _convert(self, chosen: Chosen, source: Path) -> Path | None:
+        name = f"subtitle-{chosen.tag}.{self._job.wishes.subtitles.format}"
+        target = source.parent / _FOLDER / name
+        try:
+            make(source, target, chosen.language, self._job.ffmpeg, self._log.write)
+        except JobFailed as error:
+            if error.code != _OF_TEXTS:
+                raise
+            self._log.warning(f"no subtitles in {chosen.language}: {error}")
+            return None
+        return target
