@@ -18,9 +18,10 @@ COPY requirements/run.txt requirements/run.txt
 RUN .venv/bin/pip install --no-cache-dir --require-hashes --requirement requirements/run.txt \
     && rm -rf requirements .venv/lib/python3.*/site-packages/pip .venv/lib/python3.*/site-packages/pip-*
 COPY static static
+COPY clients/python/clipwire_client clients/python/clipwire_client
 COPY server server
 # Compile here: with a read-only root filesystem, Python cannot write bytecode at run time.
-RUN python3 -m compileall -q server
+RUN python3 -m compileall -q server clients
 
 FROM base
 # The only folder that the server writes to; a new volume that is mounted here takes over this owner.

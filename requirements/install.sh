@@ -33,7 +33,7 @@ say() { echo "clipwire: $*" >&2; }
 # the installed lock. Each file is written after its step, so that an interrupted step is repeated.
 install_packages() {
     lock="requirements/$1.txt"
-    if is_current ".venv/.$1"; then return; fi
+    if is_current ".venv/.$1"; then make_command; return; fi
     if ! is_current; then make_venv; fi
     say "installing $lock, this takes a minute ..."
     rm -f .venv/.run .venv/.test
@@ -42,6 +42,25 @@ install_packages() {
     digest "$lock" | put ".venv/.$1"
     # test.txt contains all packages of run.txt, in the same versions.
     if [ "$1" = test ]; then digest requirements/run.txt | put .venv/.run; fi
+    make_command
+}
+
+# .venv/bin/clipwire runs this checkout from any folder. The second and third line are a command to the shell, which
+# takes a path with spaces, and a text to Python.
+make_command() {
+    [ -x .venv/bin/clipwire ] && return
+    put .venv/bin/clipwire <<END
+#!/bin/sh
+'''exec' "$PWD/.venv/bin/python" "\$0" "\$@"
+' '''
+import sys
+
+sys.path[0] = """$PWD"""
+from server.__main__ import run
+
+sys.exit(run())
+END
+    .venv/bin/python -I -S -c 'import os; os.chmod(".venv/bin/clipwire", 0o755)'
 }
 
 # Whether the lock that the file $1 records is installed; without an argument, whether the virtual

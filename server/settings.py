@@ -462,11 +462,7 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """Read file and environment. Raises `ConfigurationError` for the first invalid setting."""
-    name = os.environ.get("CLIPWIRE_CONFIG", "config.toml")
-    if not name.strip():
-        raise ConfigurationError("CLIPWIRE_CONFIG: the name of a file is expected; it is empty")
-    path = Path(name)
-    content = _read(path)
+    _, content = read_file()
     _check_environment()
     if "PORT" in os.environ:
         _refuse_empty("server.port", os.environ["PORT"], "PORT is set, but empty")
@@ -483,6 +479,15 @@ def load() -> Settings:
     _check_cluster(settings)
     _check_plugin(settings)
     return settings
+
+
+def read_file() -> tuple[Path, dict[str, Any]]:
+    """The file's path, and what it sets: nothing, if there is none. Raises `ConfigurationError`."""
+    name = os.environ.get("CLIPWIRE_CONFIG", "config.toml")
+    if not name.strip():
+        raise ConfigurationError("CLIPWIRE_CONFIG: the name of a file is expected; it is empty")
+    path = Path(name)
+    return path, _read(path)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -547,6 +552,7 @@ def _refuse_empty(key: str, value: object, problem: str) -> None:
         raise ConfigurationError(f"{_printable(key)}: {problem}; leave it out for the default")
 
 
+NO_SETTINGS = ("CLIPWIRE_CONFIG", "CLIPWIRE_TOKEN")  # the second is for commands that ask a server
 # Variables that container platforms such as Kubernetes set for a service called clipwire.
 _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
 
@@ -554,7 +560,7 @@ _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?
 def _check_environment() -> None:
     """Refuse unknown names, which are typos, and lists that are not JSON: pydantic would not name the key."""
     for name, value in os.environ.items():
-        if not name.startswith("CLIPWIRE_") or name == "CLIPWIRE_CONFIG":
+        if not name.startswith("CLIPWIRE_") or name in NO_SETTINGS:
             continue
         section, delimiter, key = name.removeprefix("CLIPWIRE_").lower().partition("__")
         if delimiter and section in Settings.model_fields:

@@ -1,5 +1,7 @@
 """Opens, checks and backs up the backend that `storage.database` chooses."""
 
+import asyncio
+import os
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -27,6 +29,7 @@ __all__ = [
     "check_files",
     "copy",
     "open_backend",
+    "restore_database",
 ]
 
 
@@ -66,3 +69,27 @@ async def back_up(settings: Settings, target: Path) -> None:
         await back_up_postgresql(settings.storage.database, target)
     else:
         await sqlite.backup(settings.storage.data_dir / sqlite.DATABASE, target)
+
+
+async def restore_database(settings: Settings, source: Path) -> Path:
+    """Put a copy that `back_up` has made where a server finds it; return where that is.
+
+    The data directory must be empty, or not there. Raises `DatabaseUnusable`, `DataDirInUse`.
+    """
+    if settings.storage.database != "sqlite":
+        raise DatabaseUnusable(
+            "storage.database", "is PostgreSQL: restore with pg_restore into an empty database"
+        )
+    data_dir = settings.storage.data_dir
+    target = data_dir / sqlite.DATABASE
+    await sqlite.check(source)
+    try:
+        there = await asyncio.to_thread(os.listdir, data_dir) if data_dir.exists() else []
+    except OSError as error:
+        raise DatabaseUnusable(data_dir, f"cannot be read ({error.strerror})") from error
+    # What a restore leaves that was killed is no reason not to repeat it.
+    if set(there) - {sqlite.LOCK, f"{sqlite.DATABASE}.part"}:
+        raise DatabaseUnusable(data_dir, "is not empty: move it away, or name another storage.data_dir")
+    async with sqlite.open_lock(data_dir, patience=0):
+        await sqlite.backup(source, target)
+    return target

@@ -1,127 +1,216 @@
-"""`python -m server get URL`: submit to a running server and follow it with a progress bar."""
+"""`get URL...` and `watch ID...`: submit to a running server, follow the tasks, and save their files here.
 
-import json
-import sys
-from typing import Any
+Without a server `get` runs one for itself. With one, a task outlasts this command: Ctrl-C leaves it, unless
+it is to be cancelled.
+"""
 
-import aiohttp
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
-from server.commands.listening import reachable
-from server.settings import Settings
+from clipwire_client import Client, ClipwireError, Removed, ServerUnreachable, Task, TransferFailed, Wishes
 
-WIDTH = 30  # characters of the bar
-ANSWER_WITHIN = aiohttp.ClientTimeout(total=60)
-HEARTBEAT = 20.0  # seconds between pings: a server that has vanished does not close the socket
-DRAWN = {"progress": int, "message": str, "url": str, "video_info": dict, "files": dict}
-MAX_ANSWER = 1 << 20  # bytes; whoever sends more is not Clipwire
+from server.commands.own_server import DidNotStart, own_server
+from server.commands.progress_display import Display
+from server.commands.remote import Remote, client_of, explain, say
+from server.commands.words import word
 
-
-class NotClipwire(Exception):
-    """Something else answers at the address of the settings; says what it answers."""
-
-
-async def get(settings: Settings, url: str, outputs: list[str]) -> int:
-    """Print the links of the finished files; exit status 1 if the task or the request fails."""
-    base = f"http://{reachable(settings.server.host)}:{settings.server.port}"
-    prefix = settings.server.base_path
-    headers = {"Accept-Language": _language()}
-    if settings.server.tokens:
-        headers["Authorization"] = f"Bearer {settings.server.tokens[0].get_secret_value()}"
-    body = {"url": url} | ({"outputs": outputs} if outputs else {})
-    try:
-        async with aiohttp.ClientSession(base, headers=headers) as session:
-            posting = session.post(
-                f"{prefix}/api/process", json=body, timeout=ANSWER_WITHIN, allow_redirects=False
-            )
-            async with posting as response:
-                answer = await _answer(response)
-            if response.status != 202:
-                return _refused(answer)
-            return await _follow(session, f"{prefix}/ws/{answer['task_id']}", base)
-    except NotClipwire as exc:
-        _say(
-            f"what answers at {base} is not Clipwire ({exc}): see server.host, server.port, server.base_path"
-        )
-    except aiohttp.WSServerHandshakeError as exc:
-        _say(f"the task was accepted by {base}, and cannot be followed: HTTP {exc.status}")
-    except TimeoutError:
-        _say(f"no answer from {base} within {ANSWER_WITHIN.total:.0f} s; is the server running?")
-    except (aiohttp.ClientError, OSError) as exc:
-        _say(f"no answer from {base}: {exc}; is the server running?")
-    return 1
+INTERRUPTED = 130
+SAVED_AT_ONCE = 4  # files
 
 
-async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """A task, or a problem. Raises `NotClipwire` if it is neither."""
-    body = bytearray()
-    async for part in response.content.iter_any():
-        body += part
-        if len(body) > MAX_ANSWER:
-            break
-    answer = _object(bytes(body)) or {}
-    expected = ("task_id",) if response.status == 202 else ("code", "detail")
-    if not all(isinstance(answer.get(name), str) for name in expected):
-        leads = response.headers.get("Location")
-        described = f"a redirect to {leads}" if leads else response.content_type
-        raise NotClipwire(f"HTTP {response.status}, {described}")
-    return answer
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """Where files go: under their titles in the working directory, or to `output`."""
+
+    output: str | None
+    several: bool  # files may come
+
+    def refusal(self) -> str | None:
+        """What is wrong with `output`, which is known before anything is submitted."""
+        if self.output is None:
+            return None
+        if self.is_folder(1):
+            taken = os.path.lexists(self.output) and not Path(self.output).is_dir()
+            return word("not_a_folder", path=self.output) if taken else None
+        return word("is_there", path=self.output) if os.path.lexists(self.output) else None
+
+    def is_folder(self, files: int) -> bool:
+        output = self.output or "."
+        return output.endswith("/") or self.several or files > 1 or Path(output).is_dir()
+
+    def target(self, files: int) -> str:
+        output = self.output or "."
+        return f"{output.rstrip('/') or '/'}/" if self.is_folder(files) else output
 
 
-def _object(text: object) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)  # type: ignore[arg-type]  # a message of a socket may be anything
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-async def _follow(session: aiohttp.ClientSession, path: str, base: str) -> int:
-    status: dict[str, Any] = {}
-    async with session.ws_connect(path, heartbeat=HEARTBEAT) as ws:
-        async for message in ws:
-            status = _object(message.data) or {}
-            if status.get("removed"):
-                status = {"error": "the task was deleted"}
-            elif not all(isinstance(status.get(name), kind) for name, kind in DRAWN.items()):
-                raise NotClipwire("its WebSocket says something else")
-            else:
-                _draw(status)
-    print(file=sys.stderr)
-    if status.get("status") != "completed":
-        _say(status.get("error") or "the server went away; the task goes on")
-        if hint := status.get("hint"):
-            _say(hint)
+async def get(
+    server: Remote,
+    urls: Sequence[str],
+    wishes: dict[str, Any],
+    saving: Saving,
+    display: Display,
+    *,
+    cancel: bool,
+) -> int:
+    """Exit status: 0 if every file is here, 1 if one is not, 2 for a wrong configuration, 130 for Ctrl-C."""
+    if refusal := saving.refusal():
+        say(refusal)
         return 1
-    for link in status["files"].values():
-        print(base + link)
-    return 0
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(client_of(server.url, server.token))
+        tasks: list[Task] = []
+        is_own, failed = False, False
+        try:
+            for url in urls:
+                try:
+                    try:
+                        task = await client.submit(url, **cast("Wishes", wishes))
+                    except ServerUnreachable as error:
+                        if server.is_named or not error.refused or tasks:
+                            raise
+                        address, token = await stack.enter_async_context(own_server())
+                        client = await stack.enter_async_context(client_of(address, token))
+                        is_own = True
+                        task = await client.submit(url, **cast("Wishes", wishes))
+                except ClipwireError as error:
+                    explain(error, client.url)
+                    if error.status != 422:
+                        return 1  # what is wrong with one link does not concern the next; this does
+                    failed = True
+                else:
+                    display.accepted(task)
+                    tasks.append(task)
+            done = await _all_saved(client, tasks, saving, display)
+        except DidNotStart as error:
+            say(word("own_server_failed", said=str(error)))
+            return 2 if error.status == 2 else 1
+        except asyncio.CancelledError:
+            await _interrupted(client, server, tasks, display, cancel=cancel or is_own)
+            return INTERRUPTED
+    return int(failed or not done)
 
 
-def _draw(status: dict[str, Any]) -> None:
-    done = status["progress"] * WIDTH // 100
-    bar = "█" * done + "░" * (WIDTH - done)
-    title = status["video_info"].get("title", status["url"])[:40]
-    line = f"{bar} {status['progress']:3d}% {_line(status['message'])} {_line(title)}"
-    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+async def watch(
+    server: Remote, task_ids: Sequence[str], saving: Saving, display: Display, *, cancel: bool
+) -> int:
+    """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
+    if task_ids and (refusal := saving.refusal()):
+        say(refusal)
+        return 1
+    async with client_of(server.url, server.token) as client:
+        tasks: list[Task] = []
+        try:
+            if not task_ids:
+                async for news in client.follow_all():
+                    if isinstance(news, Removed):
+                        continue
+                    display.status(news)
+                    if news.is_final:
+                        display.ended(news)
+            tasks = [await client.status(each) for each in task_ids]
+            return int(not await _all_saved(client, tasks, saving, display))
+        except ClipwireError as error:
+            explain(error, client.url)
+            return 1
+        except asyncio.CancelledError:
+            if task_ids:
+                await _interrupted(client, server, tasks, display, cancel=cancel)
+            return INTERRUPTED
 
 
-def _refused(problem: dict[str, Any]) -> int:
-    _say(problem["detail"])
-    for wrong in problem.get("errors", []):
-        _say(f"{wrong['field']}: {wrong['message']}")
-    return 1
+async def _all_saved(client: Client, tasks: Sequence[Task], saving: Saving, display: Display) -> bool:
+    limit = asyncio.Semaphore(SAVED_AT_ONCE)
+    following = [
+        asyncio.create_task(_saved(client, task, saving, display, limit), name=task.task_id) for task in tasks
+    ]
+    try:
+        return all([await each for each in following])
+    finally:
+        for each in following:
+            each.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
 
 
-def _say(text: str) -> None:
-    print(f"clipwire: {_line(text)}", file=sys.stderr)
+async def _saved(
+    client: Client, task: Task, saving: Saving, display: Display, limit: asyncio.Semaphore
+) -> bool:
+    """Follow one task to its end and save what it brings; of a list, what its entries bring."""
+    try:
+        async for task in client.follow(task.task_id):  # noqa: B020
+            display.status(task)
+        if task.status != "completed":
+            _say_why(task)
+            return False
+        if task.hint:
+            say(task.hint)
+        if task.entries is None:
+            await _save(client, task, saving, display, limit)
+            return True
+        entries = sorted(
+            [entry async for entry in client.tasks(playlist_id=task.task_id)], key=lambda entry: entry.number
+        )
+        for entry in entries:
+            if entry.status == "completed":
+                await _save(client, entry, saving, display, limit)
+            else:
+                _say_why(entry)
+        return all(entry.status == "completed" for entry in entries)
+    except TransferFailed as error:
+        say(f"{error.detail} {word('come_back', id=task.task_id)}")
+        return False
+    except ClipwireError as error:
+        explain(error, client.url)
+        if isinstance(error, ServerUnreachable):
+            say(word("goes_on", id=task.task_id))
+        return False
+    finally:
+        display.ended(task)
 
 
-def _line(text: str) -> str:
-    """`text` as one line that does nothing to a terminal, whatever an answer or an error holds."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+async def _save(
+    client: Client, task: Task, saving: Saving, display: Display, limit: asyncio.Semaphore
+) -> None:
+    for kind, link in task.files.items():
+        name = link.rpartition("/")[2]
+
+        def show(done: int, size: int | None, name: str = name) -> None:
+            display.transfer(task, name, done, size)
+
+        async with limit:
+            target = saving.target(len(task.files))
+            path = await client.download(task, target, kind, overwrite=False, progress=show)
+        display.saved(task, str(path))
 
 
-def _language() -> str:
-    import locale
+def _say_why(task: Task) -> None:
+    say(f"{task.title}: {task.error or task.message}")
+    if task.hint:
+        say(task.hint)
 
-    return (locale.getlocale()[0] or "en").replace("_", "-")
+
+async def _interrupted(
+    client: Client, server: Remote, tasks: Sequence[Task], display: Display, *, cancel: bool
+) -> None:
+    """After Ctrl-C: cancel what was asked for, or say that it goes on and how to come back."""
+    current = asyncio.current_task()
+    assert current
+    current.uncancel()
+    for task in tasks:
+        display.ended(task)
+        if not cancel:
+            how = task.task_id + (f" --server {server.url}" if server.is_named else "")
+            say(word("goes_on", id=how))
+            continue
+        try:
+            after = await client.cancel(task.task_id)
+            say(f"{task.task_id}: {after.message}")
+        except ClipwireError as error:
+            if error.code != "task_already_final":
+                explain(error, client.url)
+    if cancel and not tasks:
+        say(word("nothing_begun"))

@@ -41,6 +41,7 @@ class _Texts(Frozen):
     stream: dict[str, str]
     problem: dict[str, _ProblemTexts]
     field: dict[str, str]
+    command: dict[str, str]  # read by `server.commands.words`, without this model
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,23 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args, get_type_hints
 
-import aiohttp
+import click
 import pytest
+from clipwire_client import Wishes
+from pydantic import BaseModel
 
+from server import __version__
 from server.__main__ import main
 from server.app import ROUTES, check_base_path
+from server.commands.cli import COMMANDS
+from server.commands.request_options import request_options, wishes_of
+from server.core.models import OF_A_CLIENT, ProcessRequest
 from tests.service import ROOT, Service
 from tests.site import Site
 
@@ -65,11 +71,181 @@ def of(service: Service) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("arguments", [("serv",), ("get",), ("check", "x"), ("backup",), ("--help",)])
-def test_wrong_usage_is_told_how_it_goes(command: Command, arguments: tuple[str, ...]) -> None:
-    status, out, err = command(*arguments)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serv"], "there is no command serv; did you mean serve?"),
+        (["get"], "URL... is missing"),
+        (["get", "--qualty", "720"], "there is no option --qualty; did you mean --quality?"),
+        (["get", "--quality", "721", "x"], "--quality: 721 is not among best, 2160"),
+        (["get", "--outputs", "video,adio", "x"], "did you mean audio?"),
+        (["get", "--clip", "1:00", "x"], "--clip: 1:00 is no part of a film"),
+        (["get", "--priority", "high", "x"], "--priority: high is no whole number"),
+        (["get", "--server", "clips.example.org", "x"], "clips.example.org is no address of a server"),
+        (["get", "--priority"], "--priority needs a value"),
+        (["check", "x"], "too much: x"),
+        (["backup"], "FILE is missing"),
+        (["copy"], "--to"),
+        (["list", "--stage", "faild"], "did you mean failed?"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence(command: Command, arguments: list[str], said: str) -> None:
+    status, out, err = command(*arguments, LANG="C")
     assert (status, out) == (2, "")
-    assert err.startswith("usage: python -m server")
+    first, second = err.splitlines()
+    assert first.startswith("clipwire: ")
+    assert said in first
+    assert second.startswith("clipwire ")
+    assert second.endswith("--help says what can be asked")
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+@pytest.mark.parametrize("language", ["en_US.UTF-8", "zh_CN.UTF-8"])
+def test_help_is_there_for_everything_and_does_nothing_else(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None, language: str
+) -> None:
+    """Not even the configuration is read, which is wrong here."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--help",) if name is None else (name, "--help")
+    status, out, err = command(*arguments, LANG=language, CLIPWIRE_NONSENSE__KEY="1")
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: clipwire" if language[:2] == "en" else "用法: clipwire")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told(command: Command) -> None:
+    assert command("--version") == (0, f"clipwire {__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_commands_options_and_their_values(command: Command, shell: str) -> None:
+    status, out, _ = command("--print-completion", shell)
+    assert (status, "_CLIPWIRE_COMPLETE" in out) == (0, True)
+    for words, expected in (("clipwire ba", "backup"), ("clipwire get --qual", "--quality")):
+        asked = {"_CLIPWIRE_COMPLETE": f"{shell}_complete", "COMP_WORDS": words}
+        last = words.split()[-1] if shell == "fish" else str(len(words.split()) - 1)
+        _, out, _ = command(**asked, COMP_CWORD=last)
+        assert expected in out
+
+
+@pytest.mark.parametrize(
+    ("variables", "begins"),
+    [
+        ({"LANG": "zh_TW.Big5"}, "用法:"),
+        ({"LANG": "zh"}, "用法:"),
+        ({"LANG": "en_GB.UTF-8"}, "usage:"),
+        ({"LANG": "de_DE.UTF-8"}, "usage:"),
+        ({}, "usage:"),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "zh_CN.UTF-8"}, "用法:"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "用法:"),
+    ],
+)
+def test_the_language_is_that_of_the_locale_installed_or_not(
+    command: Command, variables: dict[str, str], begins: str
+) -> None:
+    _, out, _ = command("--help", **{"LC_ALL": "", "LC_MESSAGES": "", "LANG": "", **variables})
+    assert out.startswith(begins)
+
+
+def test_every_field_of_a_request_is_an_option_and_has_its_words_in_every_language() -> None:
+    fields = ProcessRequest.model_fields
+    options = {option.name: option for option in request_options() if isinstance(option, click.Option)}
+    for name, field in fields.items():
+        if name == "url":
+            continue
+        assert f"--{name.replace('_', '-')}" in options[name].opts
+        model = next(
+            (each for each in (field.annotation, *get_args(field.annotation)) if is_model(each)), None
+        )
+        for inner in model.model_fields if model else ():
+            assert f"--{name}-{inner}".replace("_", "-") in options[f"{name}__{inner}"].opts
+    assert set(get_type_hints(Wishes)) == set(fields) - {"url"}
+
+
+def is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wishes"),
+    [
+        ("", {"outputs": ["video"]}),
+        ("--audio", {"outputs": ["audio"]}),
+        ("--video --audio", {"outputs": ["video", "audio"]}),
+        ("--outputs video,audio --thumbnail", {"outputs": ["video", "audio", "thumbnail"]}),
+        ("--thumbnail", {"outputs": ["video", "thumbnail"]}),
+        ("--subs en,zh", {"outputs": ["video", "subtitles"], "subtitles": {"languages": ["en", "zh"]}}),
+        ("--audio --subs en", {"outputs": ["audio", "subtitles"], "subtitles": {"languages": ["en"]}}),
+        ("--clip 1:00-2:00", {"outputs": ["video"], "clip": {"start": "1:00", "end": "2:00"}}),
+        (
+            "--clip 1-2 --clip-exact",
+            {"outputs": ["video"], "clip": {"start": "1", "end": "2", "exact": True}},
+        ),
+        ('--subtitles {"embed":true}', {"outputs": ["video"], "subtitles": {"embed": True}}),
+        ("--no-auto-start --priority -5", {"outputs": ["video"], "auto_start": False, "priority": -5}),
+        ("--sponsorblock sponsor,intro", {"outputs": ["video"], "sponsorblock": ["sponsor", "intro"]}),
+        ("--preset phone", {"preset": "phone"}),
+    ],
+)
+def test_options_become_the_fields_of_a_request(arguments: str, wishes: dict[str, object]) -> None:
+    parser = click.Command("get", params=request_options())
+    given = parser.make_context("get", arguments.split()).params
+    assert wishes_of(given) == wishes
+    ProcessRequest.model_validate({"url": "https://media.test/", **wishes}, context=OF_A_CLIENT)
+
+
+def test_config_says_what_is_in_force_and_why_without_secrets(
+    command: Command, data: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(
+        '[downloads]\nmax_concurrent = 2\nmin_free_disk = "1 MiB"\n[presets.phone]\nquality = "480"\n'
+    )
+    status, out, err = command(
+        "config",
+        **data,
+        CLIPWIRE_CONFIG=str(file),
+        PORT="9001",
+        CLIPWIRE_SERVER__TOKENS='["planted-1"]',
+        CLIPWIRE_DOWNLOADS__PROXY="http://me:planted-2@proxy.test:3128",
+        CLIPWIRE_STORAGE__DATABASE="postgresql://me:planted-3@db.test/clips?password=planted-4",
+        CLIPWIRE_TOKEN="planted-5",
+    )
+    assert (status, err) == (0, "")
+    assert "planted" not in out
+    for line in (
+        "server.port = 9001  # PORT",
+        'server.host = "127.0.0.1"  # default',
+        "server.tokens = (hidden)  # CLIPWIRE_SERVER__TOKENS",
+        f"downloads.max_concurrent = 2  # {file}",
+        f"downloads.min_free_disk = 1048576  # {file}",
+        "downloads.max_filesize = none  # default",
+        'downloads.proxy = "http://(hidden)proxy.test:3128"  # CLIPWIRE_DOWNLOADS__PROXY',
+        f'presets.phone = {{"quality": "480"}}  # {file}',
+    ):
+        assert line in out.splitlines()
+
+
+async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
+    command: Command, service: Service, site: Site, tmp_path: Path
+) -> None:
+    task = await service.submit(site.url("/video.mp4"), auto_start=False)
+    copy, target = tmp_path / "copy.db", tmp_path / "new"
+    assert (await asyncio.to_thread(command, "backup", str(copy), **of(service)))[0] == 0
+    where = {"CLIPWIRE_STORAGE__DATA_DIR": str(target)}
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+    status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
+    assert (status, out, "is not empty" in err) == (1, "", True)
+    assert [path.name for path in target.iterdir()] == ["mine.txt"]
+    (target / "mine.txt").unlink()
+    (tmp_path / "no.db").write_text("no database")
+    status, _, err = await asyncio.to_thread(command, "restore", str(tmp_path / "no.db"), **where)
+    assert (status, err.count("\n"), list(target.iterdir())) == (1, 1, [])
+    status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
+    assert (status, out.strip(), err) == (0, str(target / "clipwire.db"), "")
+    async with Service(tmp_path / "anew", CLIPWIRE_STORAGE__DATA_DIR=str(target)) as restored:
+        assert (await restored.status(task["task_id"]))["stage"] == "paused"
 
 
 @pytest.mark.parametrize("arguments", [(), ("check",), ("get", "http://media.test/"), ("backup", "x")])
@@ -198,25 +374,6 @@ async def test_check_works_beside_a_running_service(command: Command, service: S
     assert (status, "ok    database:" in out) == (0, True)
 
 
-async def test_get_follows_a_link_to_its_files(service: Service, site: Site) -> None:
-    status, out, err = await run("get", site.url("/video.mp4"), "video", **of(service))
-    assert status == 0, err
-    assert out.strip().startswith(f"{service.url}/api/download/video_")
-    assert "100%" in err
-
-
-async def test_get_says_why_a_link_fails(command: Command, service: Service, site: Site) -> None:
-    url = site.url("/video.mp4?status=404")
-    status, out, err = await asyncio.to_thread(command, "get", url, **of(service))
-    assert (status, out) == (1, "")
-    assert "HTTP 404" in err
-
-
-async def test_get_says_what_is_wrong_with_a_request(command: Command, service: Service) -> None:
-    status, _, err = await asyncio.to_thread(command, "get", "ftp://media.test/", **of(service))
-    assert (status, "url: " in err) == (1, True)
-
-
 HTML = b"<!doctype html><title>Something else</title>"
 OF_OTHERS = {
     "a page": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b"
@@ -261,18 +418,8 @@ async def test_get_says_in_one_line_that_something_else_answers(
     assert "\x1b" not in line
 
 
-async def test_get_waits_for_no_one_who_listens_and_says_nothing(
-    command: Command, data: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.commands.get.ANSWER_WITHIN", aiohttp.ClientTimeout(total=0.2))
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        environment = data | {"CLIPWIRE_SERVER__PORT": str(silent.getsockname()[1])}
-        async with asyncio.timeout(30):
-            status, _, err = await asyncio.to_thread(command, "get", "http://media.test/", **environment)
-    assert (status, err.count("\n")) == (1, 1)
+def test_get_says_when_nobody_answers_at_the_server_that_was_named(command: Command) -> None:
+    status, out, err = command("get", "http://media.test/", "--server", "http://127.0.0.1:1", LANG="C")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "http://127.0.0.1:1" in err
     assert "is the server running?" in err
-
-
-def test_get_says_when_nobody_answers(command: Command, data: dict[str, str]) -> None:
-    status, _, err = command("get", "http://media.test/", **data, CLIPWIRE_SERVER__PORT="1")
-    assert (status, "is the server running?" in err) == (1, True)

@@ -5,6 +5,7 @@ No container engine is needed, and none is asked.
 
 import fnmatch
 import re
+import shutil
 import subprocess
 import sys
 from ipaddress import ip_address, ip_network
@@ -16,6 +17,7 @@ from compose_spec import PyOptions
 
 from server.settings import Settings
 from tests.service import ROOT
+from tests.tools import without
 
 ALONE, CLUSTER = ROOT / "compose.yaml", ROOT / "docs" / "compose.cluster.yaml"
 FILES = (ALONE, CLUSTER)
@@ -69,7 +71,7 @@ def test_the_image_runs_as_somebody_without_rights_and_stops_politely() -> None:
 
 def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
     copied = re.findall(r"^COPY (?!--)(\S+) ", DOCKERFILE, re.MULTILINE)
-    assert {"requirements/run.txt", "server", "static"} == set(copied)
+    assert {"requirements/run.txt", "clients/python/clipwire_client", "server", "static"} == set(copied)
     assert IGNORED[1] == "*"
     assert {f"!{path}" for path in copied} <= set(IGNORED)
 
@@ -160,3 +162,18 @@ def test_what_the_proxy_names_keeps_its_address_which_nobody_else_can_get() -> N
         address = ip_address(services(CLUSTER)[name]["networks"]["default"]["ipv4_address"])
         assert address in ip_network(pool["subnet"])
         assert address not in ip_network(pool["ip_range"])
+
+
+# The unit.
+
+
+def test_the_unit_for_systemd_may_do_little() -> None:
+    analyze = shutil.which("systemd-analyze") or without("systemd-analyze", "apt-get install systemd")
+    command = (analyze, "security", "--offline=yes", "--threshold=20", "--no-pager", "clipwire.service")
+    done = subprocess.run(command, cwd=ROOT / "docs", capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-200:]
+    unit = (ROOT / "docs/clipwire.service").read_text()
+    assert "\nRestartPreventExitStatus=2 3\n" in unit
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > STOP_TAKES
+    # What children do to themselves: see `server.child.process.sandbox`.
+    assert not re.search(r"^(SystemCallFilter=~.*@resources|MemoryDenyWriteExecute)", unit, re.MULTILINE)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from server.__main__ import USAGE
 from server.app import ROUTES
+from server.commands.cli import COMMANDS
 from server.core import errors
 from server.core.models import ProcessRequest
 from server.locales import LANGUAGES
@@ -78,12 +78,12 @@ def test_every_setting_is_described() -> None:
     assert [key for key in settings() if f"| `{key}" not in CONFIGURATION] == []
 
 
-@pytest.mark.parametrize("command", re.findall(r"python -m server( [a-z]+)", USAGE))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_described(command: str) -> None:
     everything = "".join(
         path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
     )
-    assert f"python -m server{command}" in everything
+    assert f"clipwire {command}" in everything
 
 
 def test_the_table_of_faults_names_tests_that_exist() -> None:
@@ -116,7 +116,7 @@ def test_a_page_of_decisions_says_what_was_not_taken(name: str) -> None:
 
 NAMES = {
     path.name
-    for folder in (".", "server/**", "static/**", "tests/**", "requirements")
+    for folder in (".", "server/**", "static/**", "clients/**", "tests/**", "requirements")
     for path in ROOT.glob(f"{folder}/*")
 }
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))

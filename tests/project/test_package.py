@@ -31,13 +31,19 @@ def plain(name: str) -> str:
 
 
 SERVICE = {plain(name) for name in (*PROJECT["dependencies"], *EXTRAS["notify"])}
+CLIENT = {
+    plain(name)
+    for name in tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]["dependencies"]
+}
 TESTS = SERVICE | {plain(name) for name in EXTRAS["test"]}
 
 
-@pytest.mark.parametrize(("folder", "declared"), [("server", SERVICE), ("tests", TESTS)])
+@pytest.mark.parametrize(
+    ("folder", "declared"), [("server", SERVICE), ("tests", TESTS), ("clients/python", CLIENT)]
+)
 def test_every_package_that_is_imported_is_declared(folder: str, declared: set[str]) -> None:
     known = packages_distributions()
-    ours = {"server", "tests", *sys.stdlib_module_names}
+    ours = {"server", "tests", "clipwire_client", *sys.stdlib_module_names}
     full = (name for path in (ROOT / folder).rglob("*.py") for name in imports(path))
     imported = {name.partition(".")[0] for name in full} - ours
     assert not {name for name in imported if declared.isdisjoint(map(plain, known.get(name, ())))}
@@ -58,12 +64,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_server_and_the_page_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_server_the_page_and_the_client_and_nothing_else(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     server = {f"server/{path}" for path in files(ROOT / "server")}
     page = {f"server/static/{path}" for path in files(ROOT / "static")}
-    assert packed == server | page
+    client = {f"clipwire_client/{path}" for path in files(ROOT / "clients/python/clipwire_client")}
+    assert "clipwire_client/py.typed" in client
+    assert packed == server | page | client
+
+
+def test_the_client_is_a_distribution_of_its_own_that_needs_two_packages(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
+    subprocess.run(
+        command, cwd=ROOT / "clients/python", check=True, capture_output=True, text=True, timeout=60
+    )
+    [built] = tmp_path.glob("clipwire_client-*.whl")
+    with ZipFile(built) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == {f"clipwire_client/{path}" for path in files(ROOT / "clients/python/clipwire_client")}
+    assert {"aiohttp", "pydantic"} == CLIENT
 
 
 @pytest.mark.long

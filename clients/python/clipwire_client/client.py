@@ -1,0 +1,429 @@
+"""The client: one method for each thing that the service does, and three that tell a story over time.
+
+`follow` and `follow_all` outlast restarts of the service and networks that fail for a while; `download` goes
+on where a transfer broke. None of them gives up before nothing has come for `patience` seconds.
+"""
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from http import HTTPStatus
+from os import PathLike
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any, NoReturn, Self, TypeVar, Unpack, cast
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable
+from clipwire_client.models import Removed, Task
+from clipwire_client.patience import PASSING, Patience
+from clipwire_client.transfer import save_file
+from clipwire_client.wishes import Wishes
+
+ANSWER_WITHIN = 60.0  # seconds
+HEARTBEAT = 20.0  # seconds between pings: a server that has vanished does not close its sockets
+LONG_POLL = 30  # seconds that the service holds a request until something changes
+MAX_ANSWER = 32 << 20  # bytes: no answer of the service is so long
+MAX_MESSAGE = 4 << 20
+FIRST_PATIENCE = 1.0  # seconds with one that has never answered, and may be no Clipwire
+_Model = TypeVar("_Model", bound=BaseModel)
+Progress = Callable[[int, int | None], None]
+"""Told of bytes that are saved, and of all that there are, where that is known."""
+
+
+class Client:
+    """`async with Client(url, token) as client`: the service at `url`, which may have a prefix.
+
+    Each method raises `ClipwireError` for what the service refuses, `ServerUnreachable` if nobody answers.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        language: str | None = None,
+        patience: float = 300.0,
+        ssl: SSLContext | None = None,
+    ) -> None:
+        """`language` is that of messages (`en`, `zh`); `ssl` trusts other certificates than the system does.
+
+        Raises `ValueError` if `url` is none of http or https.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not the address of a service, like http://127.0.0.1:8080")
+        self.url = url.rstrip("/")
+        self.patience = patience
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._headers = {"Accept-Language": language} if language else {}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._ssl = ssl
+        self._has_answered = False
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._opened = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN),
+            connector=aiohttp.TCPConnector(ssl=self._ssl or True, limit=0),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        opened, self._opened = self._opened, None
+        if opened:
+            await opened.close()
+
+    # --- one task ---
+
+    async def submit(self, url: str, *, idempotency_key: str | None = None, **wishes: Unpack[Wishes]) -> Task:
+        """Ask for the video at `url`; return the task, which by then is stored and survives whatever happens.
+
+        A connection that breaks before the answer has come is made again: by the key, which is made up if
+        none is given, the service knows that it is the same request.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        body = {"url": url, **wishes}
+        patience = Patience(self.patience if self._has_answered else FIRST_PATIENCE)
+        while True:
+            try:
+                return await self._ask(Task, "POST", "/api/process", json=body, headers=headers)
+            except ServerUnreachable as error:
+                if error.refused and not self._has_answered:
+                    raise
+                await patience.after(error)
+
+    async def status(self, task_id: str) -> Task:
+        return await self._ask(Task, "GET", f"/api/status/{quote(task_id, safe='')}")
+
+    async def cancel(self, task_id: str) -> Task:
+        return await self._act(task_id, "cancel")
+
+    async def pause(self, task_id: str) -> Task:
+        return await self._act(task_id, "pause")
+
+    async def resume(self, task_id: str) -> Task:
+        return await self._act(task_id, "resume")
+
+    async def retry(self, task_id: str) -> Task:
+        return await self._act(task_id, "retry")
+
+    async def finish(self, task_id: str) -> Task:
+        """End the recording of a broadcast, and keep it."""
+        return await self._act(task_id, "finish")
+
+    async def delete(self, task_id: str) -> None:
+        """Remove the task with its files; it is cancelled first if it runs."""
+        await self._request("DELETE", f"/api/tasks/{quote(task_id, safe='')}")
+
+    async def _act(self, task_id: str, action: str) -> Task:
+        return await self._ask(Task, "POST", f"/api/tasks/{quote(task_id, safe='')}/{action}")
+
+    # --- many tasks ---
+
+    async def tasks(
+        self, *, limit: int | None = None, **filters: str | Sequence[str] | None
+    ) -> AsyncIterator[Task]:
+        """All tasks that `filters` let through, at most `limit`, newest first.
+
+        The filters are those of `GET /api/tasks`: `status`, `stage`, `q`, `playlist_id`, `sort`, `ids`.
+        """
+        named = {name: value for name, value in filters.items() if value}
+        query = {name: value if isinstance(value, str) else ",".join(value) for name, value in named.items()}
+        left = limit
+        while left is None or left > 0:
+            size = min(200, left) if left is not None else 200
+            page = await self._ask_object("GET", "/api/tasks", params={**query, "limit": str(size)})
+            found = page.get("tasks")
+            if not isinstance(found, list):
+                raise NotClipwire("its list of tasks is none")
+            for each in found[:size]:
+                yield self._read(Task, json.dumps(each, ensure_ascii=False, separators=(",", ":")))
+            if left is not None:
+                left -= len(found)
+            cursor = page.get("next_cursor")
+            if not isinstance(cursor, str):
+                return
+            query["cursor"] = cursor
+
+    # --- what comes over time ---
+
+    async def follow(self, task_id: str) -> AsyncIterator[Task]:
+        """The task as it is, then each newer status, until it has ended; never an older one after a newer.
+
+        Over a WebSocket; where a proxy lets none through, by long polls. It goes on after a lost connection.
+        """
+        revision, patience, by_socket = 0, Patience(self.patience), True
+        etag: str | None = None
+        while True:
+            news: Task | None = None
+            try:
+                if by_socket:
+                    async with aclosing(self._messages(f"/ws/{quote(task_id, safe='')}")) as messages:
+                        async for text in messages:
+                            patience.rewarded()
+                            news = self._read(Task, text)
+                            if news.revision > revision:
+                                revision = news.revision
+                                yield news
+                                if news.is_final:
+                                    return
+                    if news and news.is_final:
+                        return
+                    # Closed early: the service goes away; or the task was deleted, as the next try will tell.
+                    await patience.after(ServerUnreachable(f"{self.url} has closed the connection"))
+                    continue
+                news, etag = await self._changed(task_id, etag)
+            except _NoSocket:
+                by_socket = False  # what is refused to everybody, like a wrong id, a poll is refused as well
+                continue
+            except ClipwireError as error:
+                if not self._may_pass(error):
+                    raise
+                await patience.after(error)
+                continue
+            patience.rewarded()
+            if news and news.revision > revision:
+                revision = news.revision
+                yield news
+            if news and news.is_final:
+                return
+
+    async def follow_all(self) -> AsyncIterator[Task | Removed]:
+        """The newest status of every task that changes from now on, and each task that is removed.
+
+        After a lost connection first comes what changed meanwhile, as far as that can be told.
+        """
+        revisions: dict[str, int] = {}
+        running: set[str] = set()
+        newest = -1
+        patience = Patience(self.patience)
+        while True:
+            missed = newest >= 0
+            try:
+                async with aclosing(self._messages("/ws", connected=True)) as messages:
+                    async for text in messages:
+                        patience.rewarded()
+                        told: list[Task | Removed] = []
+                        if text:
+                            told = [self._read_feed(text)]
+                        elif newest < 0:  # connected for the first time: from here on the feed is whole
+                            newest = max([0, *[task.number async for task in self.tasks(limit=1)]])
+                        elif missed:
+                            told = await self._missed(running, newest)
+                        for each in told:
+                            if isinstance(each, Removed):
+                                running.discard(each.task_id)
+                                revisions.pop(each.task_id, None)
+                                yield each
+                            elif each.revision > revisions.get(each.task_id, 0):
+                                revisions[each.task_id] = each.revision
+                                newest = max(newest, each.number)
+                                (running.discard if each.is_final else running.add)(each.task_id)
+                                yield each
+                error: ClipwireError = ServerUnreachable(f"{self.url} has closed the connection")
+            except _NoSocket as refused:
+                await self._ask_object(
+                    "GET", "/api/tasks", params={"limit": "1"}
+                )  # raises what everybody gets
+                raise NotClipwire("it has no WebSocket for all tasks", refused.status) from None
+            except ClipwireError as failed:
+                if not self._may_pass(failed):
+                    raise
+                error = failed
+            await patience.after(error)
+
+    async def _missed(self, running: set[str], newest: int) -> list[Task | Removed]:
+        """What has become of the tasks that were running, and tasks newer than number `newest`."""
+        found: list[Task | Removed] = []
+        for start in range(0, len(known := sorted(running)), 200):
+            asked = known[start : start + 200]
+            there = [task async for task in self.tasks(ids=asked)]
+            found += there
+            gone = set(asked) - {task.task_id for task in there}
+            found += [Removed(task_id=each, removed=True) for each in sorted(gone)]
+        async for task in self.tasks():
+            if task.number <= newest:
+                break
+            found.append(task)
+        return found
+
+    async def download(
+        self,
+        task: Task | str,
+        path: str | PathLike[str],
+        kind: str | None = None,
+        *,
+        overwrite: bool = True,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Save one file of a task at `path`, or in the folder `path` under its title; return where it is.
+
+        `kind` is a key of `task.files`; the default is the video, else the first. The file gets its name only
+        once it is whole and has the `sha256` that the service says. What came of a broken transfer stays
+        beside it, as `*.part`, and the next call goes on from there. In a folder no file is ever replaced: of
+        equal names the later gets a number. Else `overwrite` says whether one may be. Raises
+        `TransferFailed`.
+        """
+        if isinstance(task, str):
+            task = await self.status(task)
+        if kind is None:
+            kind = "video" if "video" in task.files else next(iter(task.files), "")
+        if kind not in task.files:
+            there = ", ".join(task.files) or "none"
+            raise ClipwireError(f"the task has no {kind or 'file'}; there are: {there}", "no_such_file")
+        link, info = task.files[kind], task.file_info.get(kind)
+        return await save_file(
+            self._session,
+            self._origin + link if link.startswith("/") else link,
+            Path(path),
+            into_folder=str(path).endswith("/"),
+            size=info.size if info else None,
+            sha256=info.sha256 if info else None,
+            overwrite=overwrite,
+            progress=progress,
+            patience=Patience(self.patience),
+            refusal=self._refusal,
+        )
+
+    # --- HTTP ---
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            raise RuntimeError("use the client in `async with Client(...) as client`")
+        return self._opened
+
+    async def _ask(self, model: type[_Model], method: str, path: str, **arguments: Any) -> _Model:
+        _, _, body = await self._request(method, path, **arguments)
+        return self._read(model, body)
+
+    async def _ask_object(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        _, _, body = await self._request(method, path, **arguments)
+        return _object(body) or self._is_another(HTTPStatus.OK, "something else than an object")
+
+    async def _changed(self, task_id: str, etag: str | None) -> tuple[Task | None, str | None]:
+        """A long poll: the status once it is another than that of `etag`, or None after a while."""
+        status, headers, body = await self._request(
+            "GET",
+            f"/api/status/{quote(task_id, safe='')}",
+            params={"wait": str(LONG_POLL)} if etag else {},
+            headers={"If-None-Match": etag} if etag else {},
+            timeout=aiohttp.ClientTimeout(total=LONG_POLL + ANSWER_WITHIN),
+        )
+        news = None if status == HTTPStatus.NOT_MODIFIED else self._read(Task, body)
+        return news, headers.get("ETag", etag)
+
+    async def _request(
+        self, method: str, path: str, **arguments: Any
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of an answer; raises `ClipwireError` for one that refuses."""
+        try:
+            async with self._session.request(
+                method, self.url + path, allow_redirects=False, **arguments
+            ) as response:
+                body = bytearray()
+                async for some in response.content.iter_any():
+                    body += some
+                    if len(body) > MAX_ANSWER:
+                        self._is_another(response.status, "a very long answer")
+                if response.status >= 300 and response.status != HTTPStatus.NOT_MODIFIED:
+                    raise self._refusal(response.status, response.headers, bytes(body))
+        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError, too
+            raise self._unreachable(error) from error
+        self._has_answered = True
+        return response.status, response.headers, bytes(body)
+
+    async def _messages(self, path: str, *, connected: bool = False) -> AsyncGenerator[str, None]:
+        """The texts of a WebSocket until it is closed; with `connected` the first is an empty one.
+
+        Raises `_NoSocket` if there is none.
+        """
+        try:
+            async with self._session.ws_connect(
+                self.url + path, heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE
+            ) as socket:
+                if connected:
+                    yield ""
+                async for message in socket:
+                    if message.type is aiohttp.WSMsgType.TEXT:
+                        yield cast("str", message.data)
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in PASSING:
+                raise ClipwireError(error.message, f"http_{error.status}", error.status) from None
+            raise _NoSocket(error.status) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _may_pass(self, error: ClipwireError) -> bool:
+        """Whether to try again: the service has answered before, and is away, or busy, only now."""
+        passing = isinstance(error, ServerUnreachable) or error.status in PASSING
+        return passing and self._has_answered
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> ClipwireError:
+        problem = _object(body) or {}
+        code, detail = problem.get("code"), problem.get("detail")
+        if not isinstance(code, str) or not isinstance(detail, str):
+            leads = headers.get("Location")
+            what = f"a redirect to {leads}" if leads else headers.get("Content-Type", "no content")
+            return NotClipwire(f"HTTP {status}, {what}", status)
+        wrong = problem.get("errors")
+        fields = [each for each in wrong if isinstance(each, dict)] if isinstance(wrong, list) else []
+        after = headers.get("Retry-After", "")
+        return ClipwireError(
+            detail,
+            code,
+            status,
+            errors=[(str(each.get("field")), str(each.get("message"))) for each in fields],
+            retry_after=float(after) if after.isdecimal() else None,
+        )
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        if isinstance(error, TimeoutError):
+            return ServerUnreachable(f"no answer from {self.url} within {ANSWER_WITHIN:.0f} s")
+        refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+            error.os_error, ConnectionRefusedError
+        )
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            return ServerUnreachable(f"no answer from {self.url}: it has closed the connection")
+        why = str(error) or type(error).__name__
+        return ServerUnreachable(f"no answer from {self.url}: {why}", refused=refused)
+
+    def _read(self, model: type[_Model], text: str | bytes) -> _Model:
+        try:
+            found = model.model_validate_json(text)
+        except ValidationError:
+            self._is_another(HTTPStatus.OK, f"what is no {model.__name__.lower()}")
+        if isinstance(found, Task):
+            found.came_as(text)
+        self._has_answered = True
+        return found
+
+    def _read_feed(self, text: str) -> Task | Removed:
+        is_removal = (_object(text.encode()) or {}).get("removed")
+        return self._read(Removed, text) if is_removal else self._read(Task, text)
+
+    def _is_another(self, status: int, what: str) -> NoReturn:
+        raise NotClipwire(f"HTTP {status}, {what}", status)
+
+
+class _NoSocket(Exception):
+    """The upgrade to a WebSocket was refused, with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

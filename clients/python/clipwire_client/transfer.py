@@ -1,0 +1,253 @@
+"""Saves one file: whole, with the right content, and never half of one under its own name.
+
+Until then it is `<name of the link>.part` beside its place. The name of a link is given once, so what is
+found under it is of this very file, and the transfer goes on from there, also in another process.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+
+from clipwire_client.errors import ClipwireError, ServerUnreachable, TransferFailed
+from clipwire_client.patience import PASSING, Patience
+
+BLOCK = 1 << 18  # bytes that are written at once, by a thread
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+MAX_PROBLEM = 1 << 20  # bytes
+LONGEST_NAME = 255  # bytes, on all common file systems
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_SUFFIXES = re.compile(r"(\.[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*)?\.(srt|vtt)|\.[A-Za-z0-9]{1,8}")
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+async def save_file(
+    session: aiohttp.ClientSession,
+    url: str,
+    path: Path,
+    *,
+    into_folder: bool,
+    size: int | None,
+    sha256: str | None,
+    overwrite: bool,
+    progress: Callable[[int, int | None], None] | None,
+    patience: Patience,
+    refusal: Callable[[int, Mapping[str, str], bytes], ClipwireError],
+) -> Path:
+    """See `Client.download`; `refusal` makes an error of an answer that is not the file."""
+    into_folder = into_folder or await asyncio.to_thread(path.is_dir)
+    folder = path if into_folder else path.parent
+    if not into_folder and not overwrite and await asyncio.to_thread(os.path.lexists, path):
+        raise TransferFailed(f"{path} is there already", "file_exists")
+    link = PurePosixPath(unquote(urlsplit(url).path)).name
+    title, etag = link, ""
+    # Without a checksum nothing would tell that what an earlier call has left is of another content.
+    with await asyncio.to_thread(_Part, folder, link, keep=sha256 is not None) as part:
+        is_resumed = part.size > 0
+        while True:
+            headers = {"Accept-Encoding": "identity"}
+            if part.size:
+                headers |= {"Range": f"bytes={part.size}-"} | ({"If-Range": etag} if etag else {})
+            error: ClipwireError
+            try:
+                async with session.get(url, headers=headers, timeout=TIMEOUT) as answer:
+                    if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                        if part.size != size:
+                            await asyncio.to_thread(part.begin_anew)
+                    elif not answer.ok:
+                        problem = await answer.content.read(MAX_PROBLEM)
+                        raise refusal(answer.status, answer.headers, problem)
+                    else:
+                        etag = answer.headers.get("ETag", "")
+                        if answer.content_disposition and answer.content_disposition.filename:
+                            title = answer.content_disposition.filename
+                        size = await _receive(answer, part, size, progress, patience)
+                if size is None or part.size > size or (part.size == size and sha256 is None):
+                    break
+                if part.size == size:
+                    if part.sha256() == sha256:
+                        break
+                    if not is_resumed:
+                        await asyncio.to_thread(part.begin_anew)
+                        raise TransferFailed(f"{title} did not come as the service has it", "wrong_sha256")
+                    is_resumed = False  # what was there already may be to blame: once more, all of it
+                    await asyncio.to_thread(part.begin_anew)
+                error = TransferFailed(f"the transfer of {title} ended after {part.size} of {size} bytes")
+            except (aiohttp.ClientError, ConnectionError, TimeoutError) as broken:
+                why = str(broken) or type(broken).__name__
+                error = ServerUnreachable(f"the transfer of {title} broke after {part.size} bytes: {why}")
+            except ClipwireError as refused:
+                if refused.status not in PASSING:
+                    raise
+                error = refused
+            await patience.after(error)
+        name = _file_name(title, link)
+        return await asyncio.to_thread(_publish, part, path, name, into_folder, overwrite)
+
+
+async def _receive(
+    answer: aiohttp.ClientResponse,
+    part: "_Part",
+    size: int | None,
+    progress: Callable[[int, int | None], None] | None,
+    patience: Patience,
+) -> int | None:
+    """Write what comes; return how large the whole file is, as far as anybody says."""
+    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    whole = found[3] if found else answer.headers.get("Content-Length", "")
+    if size is None and whole.isdecimal():
+        size = int(whole)
+    if answer.status != HTTPStatus.PARTIAL_CONTENT:
+        await asyncio.to_thread(part.begin_anew)
+    elif not found or int(found[1]) != part.size:  # what some proxy made of it
+        await asyncio.to_thread(part.begin_anew)
+        return size
+    async for block in answer.content.iter_chunked(BLOCK):
+        await asyncio.to_thread(part.write, block)
+        patience.rewarded()
+        if progress:
+            progress(part.size, size)
+    return size
+
+
+class _Part:
+    """The growing file, locked, with the checksum of what it holds. All methods touch the disk."""
+
+    def __init__(self, folder: Path, link: str, *, keep: bool) -> None:
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while True:
+                self.path = folder / (f"{link}.part" if number == 1 else f"{link}.{number}.part")
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+                if self._locks():
+                    break
+                os.close(self._descriptor)  # another process saves the same file here at this moment
+                number += 1
+            self.size, self._digest = 0, hashlib.sha256()
+            if keep:
+                while block := os.read(self._descriptor, BLOCK):
+                    self._digest.update(block)
+                    self.size += len(block)
+            else:
+                self.begin_anew()
+
+    def _locks(self) -> bool:
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+        # Whoever held it may just have given it its name, or removed it.
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def write(self, block: bytes) -> None:
+        with _explained(self.path):
+            rest = memoryview(block)
+            while rest:
+                written = os.write(self._descriptor, rest)
+                self._digest.update(rest[:written])
+                self.size += written
+                rest = rest[written:]
+
+    def begin_anew(self) -> None:
+        with _explained(self.path):
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self.size, self._digest = 0, hashlib.sha256()
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.size:
+            self.remove()  # nothing came that would be worth going on from
+        os.close(self._descriptor)
+
+
+def _publish(part: _Part, path: Path, name: str, into_folder: bool, overwrite: bool) -> Path:
+    """Give the whole file its name: that of `path`, or in a folder `name`, with a number if it is taken."""
+    with _explained(path):
+        if not into_folder and overwrite:
+            part.path.replace(path)
+            return path
+        number = 1
+        while True:
+            target = path / _numbered(name, number) if into_folder else path
+            try:
+                _move_to_free(part.path, target)
+            except FileExistsError:
+                if not into_folder:
+                    raise TransferFailed(f"{path} is there already", "file_exists") from None
+                number += 1
+            else:
+                return target
+
+
+def _move_to_free(source: Path, target: Path) -> None:
+    """Raises `FileExistsError`; never replaces a file, not even one that came this moment."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        source.replace(target)
+    else:
+        source.unlink()
+
+
+def _file_name(title: str, link: str) -> str:
+    """A name for this folder, whatever the server says: no path, nothing that a terminal obeys."""
+    name = "".join(
+        letter if letter.isprintable() and letter not in "/\\\0" else "_" for letter in title
+    ).strip()
+    return link if not name.strip(".") else name.lstrip(".") if name.startswith("..") else name
+
+
+def _numbered(name: str, number: int) -> str:
+    """`Title (2).mp4`, `Title (2).en.srt`; shortened to what file systems take."""
+    found = None
+    for start in range(len(name)):
+        if name[start] == "." and start and (found := _SUFFIXES.fullmatch(name, start)):
+            break
+    stem, suffix = (name[: found.start()], found[0]) if found else (name, "")
+    suffix = (f" ({number})" if number > 1 else "") + suffix
+    room = LONGEST_NAME - len(suffix.encode())
+    return stem.encode()[:room].decode(errors="ignore") + suffix
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "not_writable"
+        raise TransferFailed(f"{error.filename or path} cannot be written: {error.strerror}", code) from error

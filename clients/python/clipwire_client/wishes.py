@@ -1,0 +1,48 @@
+"""The fields of `POST /api/process` besides `url`, with their types; the service's documents explain each."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+Output = Literal["video", "audio", "thumbnail", "subtitles"]
+Category = Literal[
+    "sponsor", "selfpromo", "interaction", "intro", "outro", "preview", "hook", "filler", "music_offtopic"
+]
+
+
+class SubtitleWishes(TypedDict, total=False):
+    languages: Sequence[str]
+    automatic: bool
+    embed: bool
+    format: Literal["srt", "vtt"]
+
+
+class ClipWish(TypedDict, total=False):
+    start: float | str
+    end: float | str
+    exact: bool
+
+
+class Wishes(TypedDict, total=False):
+    outputs: Sequence[Output]
+    quality: Literal["best", "2160", "1440", "1080", "720", "480", "360", "worst"]
+    video_format: Literal["mp4", "mkv", "webm", "any"]
+    codec: Literal["auto", "h264", "h265", "vp9", "av1"]
+    audio_format: Literal["mp3", "m4a", "opus", "flac", "wav", "best"]
+    audio_quality: int
+    audio_language: str
+    format: str
+    subtitles: SubtitleWishes
+    embed_metadata: bool
+    split_chapters: bool
+    clip: ClipWish
+    sponsorblock: Sequence[Category]
+    live: Literal["reject", "record", "wait"]
+    playlist: bool
+    playlist_items: str
+    cookies: str
+    auto_start: bool
+    start_at: str
+    reuse: bool
+    preset: str
+    priority: int
+    webhook: str

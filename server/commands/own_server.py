@@ -1,0 +1,134 @@
+"""A server for one `get` that found none: with a data folder of its own, of which nothing is left.
+
+It ends when its standard input does, so also when the `get` that started it was killed.
+"""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+START_WITHIN = 60.0  # seconds
+END_WITHIN = 8.0  # seconds; a stop takes at most five
+ROOM_ENOUGH = 10 << 30  # bytes that are free where temporary files lie
+_LISTENING = re.compile(r"listening on (http://\S+)")
+_PROGRAM = (
+    "import sys; sys.path.insert(0, {root!r}); from server.commands import own_server; own_server.run()"
+)
+
+
+class DidNotStart(Exception):
+    """The server has ended instead; `status` is its exit status, the text what it said last."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+@asynccontextmanager
+async def own_server() -> AsyncIterator[tuple[str, str]]:
+    """Its address and its token, which keeps others on this machine out. Raises `DidNotStart`."""
+    token, folder = secrets.token_urlsafe(24), Path(tempfile.mkdtemp(prefix="clipwire-", dir=_roomy_folder()))
+    own = {
+        "SERVER__HOST": "127.0.0.1",
+        "SERVER__PORT": "0",
+        "SERVER__BASE_PATH": "",
+        "SERVER__TOKENS": json.dumps([token]),
+        "SERVER__ROLES": '["web", "worker"]',
+        "STORAGE__DATA_DIR": str(folder / "data"),
+        "STORAGE__DATABASE": "sqlite",
+        "STORAGE__FILES": "local",
+        "LOGGING__LEVEL": "info",
+        "LOGGING__FORMAT": "text",
+    }
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        # Without its bytecode each start would compile the server anew, which takes longer than the start.
+        if name not in ("PORT", "CLIPWIRE_TOKEN", "PYTHONDONTWRITEBYTECODE")
+        and name.upper().removeprefix("CLIPWIRE_") not in own
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
+        env={**inherited, **{f"CLIPWIRE_{name}": value for name, value in own.items()}},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for `get`, which cancels the download and says so
+    )
+    assert process.stdin
+    assert process.stderr
+    said: deque[str] = deque(maxlen=5)
+    address: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    listening = asyncio.create_task(_listen(process.stderr, said, address), name="log of our own server")
+    try:
+        async with asyncio.timeout(START_WITHIN):
+            url = await address
+        if url is None:
+            raise DidNotStart(said[-1] if said else "", await process.wait())
+        yield url, token
+    finally:
+        process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_WITHIN):
+                await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        await listening
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _listen(log: asyncio.StreamReader, said: deque[str], address: asyncio.Future[str | None]) -> None:
+    """Read the log to its end, for a full pipe would hold the server up."""
+    while line := await log.readline():
+        said.append(line.decode(errors="replace").strip())
+        if not address.done() and (found := _LISTENING.search(said[-1])):
+            address.set_result(found[1])
+    if not address.done():
+        address.set_result(None)
+
+
+def _roomy_folder() -> str:
+    """Where temporary files lie; or here, if there is little room there, and more here."""
+    usual = tempfile.gettempdir()
+    with suppress(OSError):
+        free = shutil.disk_usage(usual).free
+        if free < ROOM_ENOUGH and os.access(".", os.W_OK) and shutil.disk_usage(".").free > free:
+            return str(Path.cwd())
+    return usual
+
+
+def run() -> None:
+    """In the server's own process."""
+    from server.commands.serve import serve
+    from server.settings import ConfigurationError, load
+
+    try:
+        settings = load()
+        threading.Thread(target=_end_with_input, name="input", daemon=True).start()
+        status = serve(settings)
+    except ConfigurationError as exc:
+        print(f"clipwire: configuration: {exc}", file=sys.stderr)
+        status = 2
+    shutil.rmtree(Path(os.environ["CLIPWIRE_STORAGE__DATA_DIR"]).parent, ignore_errors=True)
+    sys.stderr.flush()
+    os._exit(status)  # the thread above may still read
+
+
+def _end_with_input() -> None:
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,50 @@
+"""`list`, and what is done to tasks of a running server: `cancel`, `pause`, `resume`, `retry`, `rm`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from clipwire_client import ClipwireError, ServerUnreachable, Task
+
+from server.commands.progress_display import pace
+from server.commands.remote import Remote, client_of, explain
+from server.commands.words import one_line, word
+
+
+async def list_tasks(
+    server: Remote, *, stages: Sequence[str], query: str | None, limit: int, as_json: bool
+) -> int:
+    """A line a task, the newest first: id, stage, percent, title. Exit status 1 if nobody answers."""
+    async with client_of(server.url, server.token) as client:
+        try:
+            async for task in client.tasks(limit=limit, stage=stages, q=query):
+                if as_json:
+                    print(task.raw)
+                else:
+                    about = f"{one_line(task.title)} {pace(task)}".strip()
+                    print(f"{task.task_id}  {task.stage:<9}  {task.progress:3d}%  {about}")
+        except ClipwireError as error:
+            explain(error, client.url)
+            return 1
+    return 0
+
+
+async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
+    """Cancel, pause, resume, retry or delete tasks, one after the other; exit status 1 if one refuses."""
+    failed = False
+    async with client_of(server.url, server.token) as client:
+        actions: dict[str, Callable[[str], Awaitable[Task | None]]] = {
+            "cancel": client.cancel,
+            "pause": client.pause,
+            "resume": client.resume,
+            "retry": client.retry,
+            "rm": client.delete,
+        }
+        for task_id in task_ids:
+            try:
+                task = await actions[action](task_id)
+                print(f"{task_id}  {task.message if task else word('removed')}")
+            except ClipwireError as error:
+                failed = True
+                explain(error, client.url)
+                if isinstance(error, ServerUnreachable):
+                    break
+    return int(failed)

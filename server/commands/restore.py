@@ -1,0 +1,21 @@
+"""`python -m server restore FILE`: what `backup` has written becomes the database of an empty data folder."""
+
+import sys
+from pathlib import Path
+
+from server.assembly import DatabaseUnusable, DataDirInUse, restore_database
+from server.settings import Settings
+
+
+async def restore(settings: Settings, source: Path) -> int:
+    """Exit status 1 if the copy is none, or the folder is not empty; 3 if a server is using it."""
+    try:
+        place = await restore_database(settings, source)
+    except DataDirInUse as exc:
+        print(f"clipwire: {exc}", file=sys.stderr)
+        return 3
+    except DatabaseUnusable as exc:
+        print(f"clipwire: {exc}", file=sys.stderr)
+        return 1
+    print(place)
+    return 0

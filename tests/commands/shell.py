@@ -1,0 +1,113 @@
+"""Runs `clipwire` as a shell does: in a folder of its own, with pipes or on a terminal."""
+
+import asyncio
+import os
+import pty
+import re
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.service import ROOT, Service
+
+PATIENCE = 60  # seconds
+TASK_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def task_id(self) -> str:
+        found = TASK_ID.search(self.out)
+        assert found, self.out + self.err
+        return found[0]
+
+
+class Shell:
+    """`here` is its working directory; `environment` is all that it inherits beside PATH and LANG."""
+
+    def __init__(self, here: Path, **environment: str) -> None:
+        self.here = here
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(here),
+            **environment,
+        }
+
+    def using(self, service: Service) -> "Shell":
+        """A shell that finds `service` at the configured address."""
+        port = {"CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2]}
+        return Shell(self.here, **self.environment | port)
+
+    def files(self) -> dict[str, int]:
+        """Names and sizes of what is here."""
+        return {
+            path.relative_to(self.here).as_posix(): path.stat().st_size
+            for path in self.here.rglob("*")
+            if path.is_file()
+        }
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server", *arguments),
+            cwd=self.here,
+            env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run(self, *arguments: str, typed: str = "") -> Ran:
+        return await self.end(await self.start(*arguments), typed)
+
+    async def end(self, process: asyncio.subprocess.Process, typed: str = "") -> Ran:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(typed.encode())
+        assert process.returncode is not None
+        return Ran(process.returncode, out.decode(), err.decode())
+
+    async def on_terminal(self, *arguments: str) -> tuple[int, str]:
+        """Exit status, and all that stood on a terminal of 100 columns."""
+        ours, theirs = pty.openpty()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "server", *arguments),
+                cwd=self.here,
+                env=self.environment | {"TERM": "xterm", "COLUMNS": "100"},
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+            )
+        finally:
+            os.close(theirs)
+        reading = asyncio.create_task(asyncio.to_thread(_all_of, ours))
+        async with asyncio.timeout(PATIENCE):
+            status = await process.wait()
+            shown = await reading
+        return status, shown.decode()
+
+
+def _all_of(terminal: int) -> bytes:
+    shown = b""
+    with suppress(OSError):  # EIO: nobody has it open any more
+        while some := os.read(terminal, 65536):
+            shown += some
+    os.close(terminal)
+    return shown
+
+
+async def line_with(reader: asyncio.StreamReader | None, text: str) -> str:
+    """The first line that has `text`."""
+    assert reader
+    async with asyncio.timeout(PATIENCE):
+        while line := (await reader.readline()).decode():
+            if text in line:
+                return line
+    raise AssertionError(f"it ended without {text!r}")

@@ -1,0 +1,264 @@
+"""`clipwire get` and `watch`, as a shell sees them: against the real service, and without one."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.commands.shell import Shell, line_with
+from tests.ports import free_port
+from tests.service import Service, Services, gone
+from tests.site import Site
+
+FIRST = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def shell(here: Path, service: Service) -> Shell:
+    return Shell(here).using(service)
+
+
+@pytest.fixture
+def alone(here: Path, tmp_path: Path) -> Shell:
+    """A shell with nobody at the configured address; temporary files go to a folder of its own."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    return Shell(
+        here,
+        TMPDIR=str(temporary),
+        CLIPWIRE_SERVER__PORT=str(free_port()),
+        CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS='["127.0.0.1"]',
+    )
+
+
+# What is saved, and where.
+
+
+async def test_the_video_is_saved_here_under_its_title_and_nothing_else(shell: Shell, site: Site) -> None:
+    link = site.url("/page?title=A%20film%3A%20one&src=/1mb.mp4")
+    ran = await shell.run("get", link)
+    assert (ran.status, shell.files()) == (0, {"A film one.mp4": 1_000_000}), ran
+    assert ran.task_id in ran.out
+    assert "saved A film one.mp4" in ran.out
+    assert "\x1b" not in ran.out + ran.err
+    assert "100% Completed!" in ran.err
+
+
+async def test_equal_titles_get_a_number_and_no_file_is_written_over(
+    shell: Shell, here: Path, site: Site
+) -> None:
+    (here / "1mb.mp4").write_text("mine")
+    ran = await shell.run("get", site.url("/1mb.mp4"), site.url("/1mb.mp4?etag=yes"))
+    assert (ran.status, shell.files()) == (
+        0,
+        {"1mb.mp4": 4, "1mb (2).mp4": 1_000_000, "1mb (3).mp4": 1_000_000},
+    )
+
+
+async def test_o_is_a_file_or_a_folder_for_several(shell: Shell, here: Path, site: Site) -> None:
+    one, two = site.url("/1mb.mp4"), site.url("/silent.mp4")
+    assert (await shell.run("get", one, "-o", "film.mp4")).status == 0
+    ran = await shell.run("get", one, "-o", "film.mp4")
+    assert (ran.status, ran.out, "film.mp4 is there already" in ran.err) == (1, "", True)
+    assert (await shell.run("get", one, two, "-o", "films")).status == 0
+    assert (await shell.run("get", one, "-o", "films")).status == 0
+    ran = await shell.run("get", one, two, "-o", "film.mp4")
+    assert (ran.status, ran.out, "no folder" in ran.err) == (1, "", True)
+    names = {"film.mp4", "films/1mb.mp4", "films/1mb (2).mp4", "films/silent.mp4"}
+    assert set(shell.files()) == names
+
+
+async def test_links_come_from_standard_input_and_wishes_from_options(shell: Shell, site: Site) -> None:
+    typed = f"# two films\n{site.url('/video.mp4')}\n\n{site.url('/clip.webm')}\n"
+    ran = await shell.run("get", "-", "--audio", "--audio-format", "m4a", typed=typed)
+    assert (ran.status, set(shell.files())) == (0, {"video.m4a", "clip.m4a"}), ran
+
+
+async def test_of_a_list_its_entries_are_saved(shell: Shell, site: Site) -> None:
+    ran = await shell.run("get", site.url("/feed?entry=/1mb.mp4&entry=/silent.mp4"), "--playlist")
+    assert (ran.status, len(shell.files())) == (0, 2), ran
+
+
+async def test_a_link_that_fails_ends_no_other_and_is_told_with_its_reason(shell: Shell, site: Site) -> None:
+    ran = await shell.run("get", "ftp://media.test/", site.url("/video.mp4?status=404"), site.url("/1mb.mp4"))
+    assert (ran.status, set(shell.files())) == (1, {"1mb.mp4"})
+    assert "url: " in ran.err
+    assert "HTTP 404" in ran.err
+    assert "Traceback" not in ran.err
+
+
+# How it is shown.
+
+
+async def test_a_terminal_gets_a_bar_with_speed_and_time_left(shell: Shell, site: Site) -> None:
+    status, shown = await shell.on_terminal("get", site.url("/1mb.mp4?rate=700000"))
+    assert status == 0
+    assert "20%" in shown
+    assert "kB/s" in shown
+    assert "0:0" in shown
+    assert "\r" in shown
+    assert "saved 1mb.mp4" in shown
+
+
+async def test_json_is_one_payload_a_line_as_the_server_sent_it(
+    shell: Shell, service: Service, site: Site
+) -> None:
+    ran = await shell.run("get", site.url("/1mb.mp4"), "--json")
+    lines = ran.out.splitlines()
+    payloads = [json.loads(line) for line in lines]
+    assert (payloads[0]["stage"], payloads[-1]["stage"]) == ("queued", "completed")
+    assert [each["revision"] for each in payloads] == sorted(each["revision"] for each in payloads)
+    async with service.client.get(f"/api/status/{payloads[0]['task_id']}?lang=en") as answer:
+        assert await answer.text() == lines[-1]
+
+
+async def test_quiet_says_nothing_but_errors(shell: Shell, site: Site) -> None:
+    ran = await shell.run("get", site.url("/1mb.mp4"), "--quiet")
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
+    ran = await shell.run("get", site.url("/1mb.mp4?status=404"), "--quiet")
+    assert (ran.status, ran.out, "HTTP 404" in ran.err) == (1, "", True)
+
+
+async def test_it_speaks_the_language_of_the_reader(shell: Shell, site: Site) -> None:
+    shell.environment["LANG"] = "zh_CN.GB18030"
+    ran = await shell.run("get", site.url("/1mb.mp4"))
+    assert "处理完成！" in ran.err
+    assert "已保存 1mb.mp4" in ran.out
+
+
+# Ctrl-C, and coming back.
+
+
+async def test_ctrl_c_leaves_the_task_and_watch_saves_what_get_would_have(shell: Shell, site: Site) -> None:
+    process = await shell.start("get", site.url("/1mb.mp4?stall=100000&times=1"))
+    await line_with(process.stderr, "20%")
+    process.send_signal(signal.SIGINT)
+    ran = await shell.end(process)
+    assert ran.status == 130
+    [line] = [line for line in ran.err.splitlines() if "goes on" in line]
+    task_id = line.rpartition("clipwire watch ")[2]
+    site.release()
+    ran = await shell.run("watch", task_id)
+    assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
+
+
+async def test_ctrl_c_cancels_where_that_is_asked_for(shell: Shell, service: Service, site: Site) -> None:
+    process = await shell.start("get", "--cancel", site.url("/1mb.mp4?stall=100000"))
+    task_id = (await line_with(process.stdout, "task ")).split()[1]
+    await line_with(process.stderr, "20%")
+    process.send_signal(signal.SIGINT)
+    ran = await shell.end(process)
+    assert (ran.status, "Cancelled" in ran.err, "goes on" in ran.err) == (130, True, False)
+    assert (await service.status(task_id))["stage"] == "cancelled"
+
+
+# Without a server.
+
+
+async def test_without_a_server_it_runs_one_for_itself_and_leaves_nothing(alone: Shell, site: Site) -> None:
+    ran = await alone.run("get", site.url("/1mb.mp4"))
+    assert (ran.status, alone.files()) == (0, {"1mb.mp4": 1_000_000}), ran
+    assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
+
+
+async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Site) -> None:
+    process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
+    await line_with(process.stderr, "20%")
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    ran = await alone.end(process)
+    assert (ran.status, "Cancelled" in ran.err, alone.files()) == (130, True, {})
+    await gone(started)
+    assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
+
+
+async def test_a_kill_leaves_neither_a_server_nor_its_data(alone: Shell, site: Site) -> None:
+    process = await alone.start("get", site.url("/1mb.mp4?stall=100000"))
+    await line_with(process.stderr, "20%")
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    await process.wait()
+    await gone(started)
+    assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
+
+
+# A server that goes away.
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_a_restart_of_the_server_ends_nothing(
+    services: Services, here: Path, site: Site, how: str
+) -> None:
+    async with services.lend() as service:
+        shell = Shell(here).using(service)
+        process = await shell.start("get", site.url("/1mb.mp4?stall=100000&times=1"))
+        await line_with(process.stderr, "20%")
+        await (service.stop() if how == "stop" else service.kill())
+        site.release()
+        await service.start()
+        ran = await shell.end(process)
+        assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
+
+
+# Tokens.
+
+
+async def test_the_token_comes_from_the_environment(services: Services, here: Path, site: Site) -> None:
+    async with services.lend(CLIPWIRE_SERVER__TOKENS='["s3cret"]') as service:
+        service.client.headers["Authorization"] = "Bearer s3cret"
+        shell = Shell(here)
+        wrong = await shell.run("get", site.url("/1mb.mp4"), "--server", service.url)
+        assert (wrong.status, wrong.out, "CLIPWIRE_TOKEN" in wrong.err) == (1, "", True)
+        shell.environment["CLIPWIRE_TOKEN"] = "s3cret"
+        ran = await shell.run("get", site.url("/1mb.mp4"), "--server", service.url)
+        assert (ran.status, set(shell.files())) == (0, {"1mb.mp4"}), ran
+
+
+# What is done to tasks.
+
+
+async def test_tasks_are_listed_paused_resumed_cancelled_retried_and_removed(
+    shell: Shell, service: Service, site: Site
+) -> None:
+    task = await service.submit(site.url("/1mb.mp4?stall=100000"), outputs=["video"])
+    task_id = task["task_id"]
+    await service.wait(task_id, "download")
+    for command, stage in (("pause", "paused"), ("resume", None), ("cancel", "cancelled"), ("retry", None)):
+        ran = await shell.run(command, task_id)
+        assert (ran.status, ran.out.startswith(task_id), ran.err) == (0, True, ""), ran
+        if stage:
+            ran = await shell.run("list", "--stage", stage)
+            assert [line.split()[:2] for line in ran.out.splitlines()] == [[task_id, stage]]
+    site.release()
+    await service.wait(task_id)
+    ran = await shell.run("list", "--json", "--search", "1mb")
+    assert [json.loads(line)["task_id"] for line in ran.out.splitlines()] == [task_id]
+    assert (await shell.run("rm", task_id)).status == 0
+    ran = await shell.run("rm", task_id, FIRST)
+    assert (ran.status, ran.err.count("clipwire: ")) == (1, 2)
+
+
+async def test_watch_without_an_id_shows_what_changes(shell: Shell, service: Service, site: Site) -> None:
+    process = await shell.start("watch", "--json")
+    try:
+        async with asyncio.timeout(30):
+            while not (listening := process.stdout):  # pragma: no cover
+                await asyncio.sleep(0)
+            told = asyncio.create_task(listening.readline())
+            while not told.done():  # it may not be connected yet
+                task = await service.submit(site.url("/1mb.mp4"), auto_start=False)
+                await asyncio.wait([told], timeout=0.3)
+        assert json.loads(told.result())["url"] == task["url"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert (await shell.end(process)).status == 130
