@@ -174,7 +174,7 @@ async def test_finish_keeps_what_an_earlier_child_recorded_though_nothing_more_c
 async def test_a_source_that_is_busy_for_a_while_is_taken_up_again(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
-    url = site.url(f"{BROADCAST}?busy=5&back=8&end=14")
+    url = site.url(f"{BROADCAST}?busy=9&back=12&end=18")
     outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
     assert "recorded-0002.mkv" in outcome.log
     first, second = [(await film(piece)).duration for piece in sorted((tmp_path / "t").glob("*.mkv"))]

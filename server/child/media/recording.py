@@ -190,7 +190,8 @@ class Recording:
                 if shut or not isinstance(server, Proxy):
                     return
                 # Without its playlist ffmpeg ends, and writes what it has; a kill would cost the last second.
-                deadline, shut, server.ended = time.monotonic() + 3 * _GRACE, True, True
+                deadline, shut = time.monotonic() + 3 * _GRACE, True
+                server.end()
         self._look(server)
 
     def _look(self, server: guarded.Server) -> bool:

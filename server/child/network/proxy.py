@@ -69,8 +69,9 @@ class Proxy(ThreadingTCPServer):
     does not send its cookies to a proxy. `told` are the domains of the cookies that ffmpeg got for HTTPS,
     with a leading dot if subdomains get them too. `sign` is what no source knows. `refused` is why the last
     target was refused, `failed` the error of the last connection that could not be made. Once it has `ended`
-    nothing more is asked for, and whoever asks is told that it is gone. `pages` are the answers to requests
-    to `OWN_HOST`, by their path: each is made when it is asked for, or raises what stands for its status.
+    nothing more comes and nothing more is asked for: whoever asks is told that it is gone. `pages` are the
+    answers to requests to `OWN_HOST`, by their path: each is made when it is asked for, or raises what its
+    status says.
     """
 
     daemon_threads = True
@@ -97,6 +98,7 @@ class Proxy(ThreadingTCPServer):
         self.failed: Exception | None = None
         self.ended = False
         self.pages: dict[str, Callable[[], str]] = {}
+        self.coming: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.1,), name="proxy", daemon=True).start()
@@ -105,6 +107,13 @@ class Proxy(ThreadingTCPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def end(self) -> None:
+        """Break off what comes in, as a source would that is gone: a silent one is waited for no longer."""
+        self.ended = True
+        for upstream in list(self.coming):
+            with contextlib.suppress(OSError):
+                upstream.shutdown(socket.SHUT_RDWR)
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -234,7 +243,12 @@ class _Request(BaseHTTPRequestHandler):
 
     def _hand_on(self, upstream: socket.socket) -> None:
         self.close_connection = True
-        hand_on(self.connection, upstream, self.server.pace)
+        self.server.coming.add(upstream)
+        try:
+            if not self.server.ended:
+                hand_on(self.connection, upstream, self.server.pace)
+        finally:
+            self.server.coming.discard(upstream)
 
 
 def _overhears(host: str, domain: str) -> bool:
