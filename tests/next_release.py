@@ -14,8 +14,13 @@ CHANGES = (
     ),
     (
         "api/payload.py",
-        '        "cookies": status.cookies,\n',
-        '        "cookies": status.cookies,\n        "mood": status.mood,\n',
+        "    cookies: str | None = Field(",
+        '    mood: str = "calm"\n    cookies: str | None = Field(',
+    ),
+    (
+        "api/payload.py",
+        "            cookies=status.cookies,\n",
+        "            cookies=status.cookies,\n            mood=status.mood,\n",
     ),
     (
         "storage/postgresql/announcing.py",
