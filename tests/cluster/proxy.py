@@ -39,6 +39,12 @@ class Proxy:
     url: str = ""
     spoil: Spoil = lambda _: None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    is_back: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def come_back(self) -> None:
+        """Spoil nothing more, and break off what was silent, as a server that has begun anew does."""
+        self.spoil = lambda _: None
+        self.is_back.set()
 
     async def spoils(self) -> None:
         """Return when the proxy next spoils an answer."""
@@ -73,7 +79,9 @@ async def _handle(
     if spoiled != Spoiled():
         proxy.arrived.set()
     if spoiled.silent:
-        await asyncio.Event().wait()
+        await proxy.is_back.wait()
+        _cut(request)
+        return web.Response()
     if spoiled.status is not None:
         await _all_of(request.content)
         return web.Response(status=spoiled.status, text="<Error><Code>InternalError</Code></Error>")
