@@ -108,13 +108,13 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
                 slow_down(doors.client(request))
             raise refusal
         doors.check(request, access)
-        if limit and access in (Access.TOKEN, Access.LOG_IN):
+        if limit and access in (Access.TOKEN, Access.STREAM, Access.LOG_IN):
             slow_down(doors.client(request))
         if request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
             # A preflight, which browsers send without a token.
             return answer_preflight() if doors.is_allowed_origin(request) else None
-        if gate.is_locked and access is Access.TOKEN:
-            await gate.admit(request, doors.client(request))
+        if gate.is_locked and access in (Access.TOKEN, Access.STREAM):
+            await gate.admit(request, doors.client(request), like_a_socket=access is Access.STREAM)
         if refusal:
             raise refusal
         if access is not Access.PAGE and request.query_string and request.query.get("lang") == "":

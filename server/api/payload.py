@@ -292,6 +292,8 @@ class Payload:
     etag: str
     is_last: bool  # the task has ended
     _frame: bytes = b""
+    _chunk: bytes = b""
+    _chunk_number: int = 0
 
     @property
     def frame(self) -> bytes:
@@ -299,6 +301,12 @@ class Payload:
         if not self._frame:
             self._frame = text_frame(self.body)
         return self._frame
+
+    def chunk(self, number: int) -> bytes:
+        """`body` as a server-sent event with this `id`, as a chunk; made once for all who get it."""
+        if self._chunk_number != number:
+            self._chunk, self._chunk_number = chunk(event(self.body, number)), number
+        return self._chunk
 
 
 class Encoder:
@@ -336,6 +344,16 @@ class Encoder:
 def dumps(value: object) -> bytes:
     """Compact JSON in UTF-8, without escapes for non-ASCII characters."""
     return to_json(value)
+
+
+def event(body: bytes, number: int | str) -> bytes:
+    """`body`, which has no line breaks, as a server-sent event with the `id` `number`."""
+    return b"id: %b\ndata: %b\n\n" % (str(number).encode(), body)
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of a response without a known length (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def text_frame(body: bytes) -> bytes:

@@ -74,8 +74,8 @@ class Subscriber(Subscription):
 
     # Slots, because there may be thousands of sockets, and memory access is the main cost of a delivery.
     __slots__ = (
-        "_catching_up", "_close_code", "_deliverer", "_encoder", "_language", "_reading", "_request",
-        "_state", "_transport",
+        "_catching_up", "_close_code", "_deliverer", "_encoder", "_is_chunked", "_language", "_reading",
+        "_request", "_state", "_transport",
     )  # fmt: skip
 
     def __init__(self, request: web.Request, deliverer: Deliverer) -> None:
@@ -84,6 +84,7 @@ class Subscriber(Subscription):
         self._deliverer = deliverer
         self._language = language(request)
         self._state: State = "joining"
+        self._is_chunked = False  # of event streams, see `server.api.event_streams`
         self._close_code = WSCloseCode.OK
         self._catching_up: asyncio.Task[None] | None = None
         super().__init__()
@@ -94,7 +95,7 @@ class Subscriber(Subscription):
             raise ConnectionResetError("the client left")
         self._transport = self._request.transport
         ws.headers.clear()  # already sent; this frees a kilobyte for each socket
-        _keep_little(self._transport)
+        keep_little(self._transport)
         try:
             # Not in a method of its own: another coroutine would take a third of a kilobyte a socket.
             async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
@@ -204,7 +205,7 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     ws, subscriber = _socket(request), TaskSubscriber(request, request.app[TO_TASKS])
     task_id = request.match_info["task_id"]
     with (
-        _counted(request),
+        counted(request),
         request.app[LOG_INS].hold(request, subscriber),
         request.app[HUB].watch(task_id, subscriber),
     ):
@@ -227,7 +228,7 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
     query.check()
     ws, subscriber = _socket(request), Subscriber(request, request.app[TO_FEEDS])
     with (
-        _counted(request),
+        counted(request),
         request.app[LOG_INS].hold(request, subscriber),
         request.app[HUB].watch(None, subscriber),
     ):
@@ -246,12 +247,12 @@ async def watch_all(request: web.Request) -> web.WebSocketResponse:
     return ws
 
 
-def _counted(request: web.Request) -> HeldSocket:
+def counted(request: web.Request) -> HeldSocket:
     """Counts the client's WebSocket while open. Raises `TooManyRequests`."""
     return request.app[CONNECTIONS].hold_socket(request.app[DOORS].client(request))
 
 
-def _keep_little(transport: asyncio.Transport) -> None:
+def keep_little(transport: asyncio.Transport) -> None:
     """Keep the write buffers small: a buffered update is stale when a slow client reads it, a slot is not."""
     transport.set_write_buffer_limits(high=0)  # `drain` waits until the buffer is empty
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # without it the kernel buffers megabytes

@@ -60,7 +60,7 @@ class Doors:
         host = self._host(request)
         if not self._knows(host) and access is not Access.PROBE:
             raise HostForbidden
-        if request.method in SAFE and hdrs.UPGRADE not in request.headers:
+        if request.method in SAFE and hdrs.UPGRADE not in request.headers and access is not Access.STREAM:
             return
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
             origin = _origin(request)

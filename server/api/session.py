@@ -83,7 +83,7 @@ class Gate:
         self.scopes = [_scope(known) for known in self._hashes]
         self._wrong = Minute(clock)
 
-    async def admit(self, request: web.Request, address: str) -> None:
+    async def admit(self, request: web.Request, address: str, *, like_a_socket: bool = False) -> None:
         """Authenticate the request and set its `SCOPE`, and with a cookie its `SESSION`.
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
@@ -95,7 +95,7 @@ class Gate:
         session = await request.app[LOG_INS].find(request)
         if session is None:
             raise TokenRequired
-        if request.method not in SAFE or "Upgrade" in request.headers:
+        if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
             check_sender(request)
         request[SCOPE], request[SESSION] = session.scope, session
 

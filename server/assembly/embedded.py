@@ -63,6 +63,7 @@ async def open_embedded(
                 tells=tells_of(default=settings.webhooks.default is not None),
             )
         )
+        hub.now = lambda: clock.now().timestamp()
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
         fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
         recorder, disk = Recorder(store, hub, clock, files), Disk(data_dir, downloads.min_free_disk)

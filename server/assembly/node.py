@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HEARD_WITHIN = 60.0  # seconds in which a node has heard of a change of another one, or knows that it has not
 CONNECTIONS = 3  # of `Database`, which the engine uses as well
 ENDED_LATELY = 120.0  # seconds: in so long a late attempt has written what it may still write
 SWEEP_AT_MOST = 1.0  # seconds between sweeps where hosts have limits: tasks become due without any event
@@ -164,6 +165,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
             tells=tells_of(default=settings.webhooks.default is not None),
         )
     )
+    hub.now, hub.lag = lambda: store.clock.now().timestamp(), HEARD_WITHIN
     database = await enter(open_database(url, CONNECTIONS))
     await enter(app.open_async(Shared(database)))
     leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None

@@ -191,6 +191,13 @@ class Store(Protocol):
         """The stages of those tasks that exist, including tasks that are being removed."""
         ...
 
+    async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
+        """The tasks that may have changed since `moment`, and whether each was removed.
+
+        None if too many have, or if that is too long ago to tell.
+        """
+        ...
+
     async def ping(self) -> None:
         """Raises an error if the database does not answer or does not accept writes."""
         ...

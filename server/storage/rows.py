@@ -3,7 +3,7 @@
 import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from json import dumps
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
@@ -19,6 +19,10 @@ _STAGES = frozenset(stage.value for stage in Stage)
 STATUS = 3  # the place of the JSON in `status_values`
 _SPACES = dict.fromkeys(range(32), " ")
 FindShort = Callable[[str], str | None]
+
+
+MOST_CHANGED = 10_000  # tasks that a client which was away is told of; with more it lists them all
+CHANGED_WITHIN = timedelta(days=7)
 
 
 def read_task(number: int, request: str, status: str) -> Task:

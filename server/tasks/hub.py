@@ -8,7 +8,7 @@ publisher never waits for a socket, and the last word on a task is never lost.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -88,6 +88,7 @@ class Waiter(Subscription):
 
 
 REMEMBERED = 10.0  # seconds
+KEPT = 10_000  # tasks whose last change is kept, once a feed may come back and ask for what it missed
 
 
 class Hub:
@@ -98,6 +99,13 @@ class Hub:
         # connects reads their statuses anew.
         self._changes: dict[str, tuple[float, bool]] = {}
         self._missed_at = float("-inf")
+        # Numbers of changes, for feeds that come back: they grow over restarts and on all nodes, being
+        # milliseconds by `now`. `lag`: seconds by which one node may hear of a change later than another.
+        self.now: Callable[[], float] = time.time
+        self.lag = 0.0
+        self.number = 0
+        self._history: dict[str, tuple[int, bool]] | None = None
+        self._history_from = 0
         self._subscriptions: defaultdict[str | None, set[Subscription]] = defaultdict(set)
         self._of_queue: set[Subscription] = set()
         self._nobody_watches = asyncio.Event()
@@ -153,6 +161,13 @@ class Hub:
         now = time.monotonic()
         self._changes.pop(task_id, None)
         self._changes[task_id] = now, is_removed
+        if self._history is not None:
+            self._count()
+            self._history.pop(task_id, None)
+            self._history[task_id] = self.number, is_removed
+            if len(self._history) > KEPT:
+                oldest = next(iter(self._history))
+                self._history_from, _ = self._history.pop(oldest)
         for old, (changed_at, _) in list(islice(self._changes.items(), 2)):  # two for each that comes
             if changed_at < now - REMEMBERED:
                 del self._changes[old]
@@ -160,8 +175,30 @@ class Hub:
     def missed(self) -> None:
         """Changes and removals may have passed unheard until now: end the subscriptions to all tasks."""
         self._missed_at = time.monotonic()
+        if self._history is not None:
+            self._count()
+            self._history, self._history_from = {}, self.number
         for subscription in self._subscriptions.get(None, ()):
             subscription.close()
+
+    def keep_history(self) -> None:
+        """From now on number the changes and keep the last ones; before, nobody pays for it."""
+        self._count()
+        if self._history is None:
+            self._history, self._history_from = {}, self.number
+
+    def changes_since(self, number: int) -> dict[str, tuple[int, bool]] | None:
+        """The tasks that have changed since: the number of the last change, and whether it was a removal.
+
+        None if this hub does not know all of them.
+        """
+        begin = number - round(self.lag * 1000)
+        if self._history is None or begin < self._history_from:
+            return None
+        return {task_id: each for task_id, each in self._history.items() if each[0] > begin}
+
+    def _count(self) -> None:
+        self.number = max(self.number + 1, int(self.now() * 1000))
 
     def changed_within(self, seconds: float) -> dict[str, bool] | None:
         """The tasks that changed in the last `seconds`, at most `REMEMBERED`: whether each was removed.

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from server.core.clock import Clock
@@ -232,6 +233,10 @@ class Tasks:
 
     async def any_queued(self) -> bool:
         return bool((await self._store.page(Filter(stages=(Stage.QUEUED,)), None, 1)).tasks)
+
+    async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
+        """See `Store.changed_since`."""
+        return await self._store.changed_since(moment)
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         return await self._store.statuses(task_ids)

@@ -209,3 +209,28 @@ async def test_a_live_stream_is_recorded_until_it_is_enough(
         await expect(card).to_have_attribute("data-stage", "completed", timeout=30_000)
         await expect(card.get_by_role("button", name="停止并保留")).to_be_hidden()
         await expect(card.get_by_role("link", name="保存视频")).to_be_visible()
+
+
+async def test_an_event_source_follows_a_task_to_its_end_and_then_rests(
+    services: Services, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), services.lend() as service, open_page(service.url) as page:
+        task_id = (await service.submit("http://127.0.0.1:9/video.mp4", auto_start=False))["task_id"]
+        following = asyncio.create_task(
+            page.evaluate(
+                """(link) => new Promise((done) => {
+                    const stages = []
+                    const source = new EventSource(link)
+                    source.onmessage = ({ data }) => {
+                        stages.push(JSON.parse(data).stage)
+                        document.title = stages.at(-1)
+                    }
+                    source.onerror = () => source.readyState === EventSource.CLOSED && done(stages)
+                })""",
+                f"/api/events/{task_id}",
+            )
+        )
+        await expect(page).to_have_title("paused")
+        async with service.client.post(f"/api/tasks/{task_id}/cancel") as answer:
+            assert answer.ok
+        assert await following == ["paused", "cancelled"], "closed by the 204 after its reconnect"

@@ -198,6 +198,20 @@ async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_
     assert [task.status.task_id == own for task, own in zip(asked, ids, strict=True)].count(True) == 1
 
 
+async def test_what_has_changed_since_a_moment_is_told_with_what_was_removed(store: Store) -> None:
+    live, gone = [await store.add(new_task()) for _ in range(2)]
+    done = await ended(store)
+    old = await saved(store, finished((await store.add(new_task())).status, hours_ago=1))
+    await store.mark_removed(gone.status.task_id)
+    moment = utc_now() - timedelta(minutes=1)
+    known = {live.status.task_id: False, done.task_id: False, gone.status.task_id: True}
+    assert await store.changed_since(moment) == known
+    assert await store.changed_since(moment - timedelta(hours=2)) == known | {old.task_id: False}
+    assert await store.changed_since(moment - timedelta(days=8)) is None, "too long ago"
+    await store.forget(gone.status.task_id)
+    assert await store.changed_since(moment) == known, "also once its row is gone"
+
+
 async def test_tasks_are_counted_by_stage(store: Store) -> None:
     for _ in range(2):
         await store.add(new_task())

@@ -31,6 +31,8 @@ from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
 from server.storage.rows import (
+    CHANGED_WITHIN,
+    MOST_CHANGED,
     FindShort,
     counted,
     folded,
@@ -62,6 +64,12 @@ _RECENT = """
     UNION ALL
     SELECT task_id FROM tasks WHERE ended_at > now() - make_interval(secs => %s) AND NOT removed"""
 _REMOVED = "SELECT task_id FROM tasks WHERE removed ORDER BY number"
+_CHANGED = """
+    (SELECT task_id, true FROM removed_tasks WHERE removed_at >= %s ORDER BY number LIMIT %s)
+    UNION ALL
+    (SELECT task_id, false FROM tasks WHERE ended_at >= %s AND NOT removed ORDER BY ended_at LIMIT %s)
+    UNION ALL
+    (SELECT task_id, false FROM tasks WHERE ended_at IS NULL AND NOT removed ORDER BY number LIMIT %s)"""
 _STAGES = "SELECT task_id, stage, ended_at IS NOT NULL FROM tasks WHERE task_id = ANY(%s)"
 _IN_STAGE = """
     SELECT task_id FROM tasks WHERE stage = %s AND NOT removed AND position(%s IN status) > 0
@@ -324,6 +332,17 @@ class PostgresStore:
     async def stages(self, task_ids: list[str]) -> dict[str, Stage]:
         rows = await self._fetch(_STAGES, list(filter(is_text, task_ids)))
         return {task_id: known_stage(stage, ended=ended) for task_id, stage, ended in rows}
+
+    async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
+        """All tasks that have not ended may have changed."""
+        if moment < self.clock.now() - CHANGED_WITHIN:
+            return None
+        rows = await self._fetch(
+            _CHANGED, moment, MOST_CHANGED + 1, moment, MOST_CHANGED + 1, MOST_CHANGED + 1
+        )
+        if len(rows) > MOST_CHANGED:
+            return None
+        return {str(task_id): bool(is_gone) for task_id, is_gone in rows}
 
     async def ping(self) -> None:
         """Read, and write: a transaction that changes nothing is logged as well, as it gets a number."""

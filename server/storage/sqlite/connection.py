@@ -6,7 +6,7 @@ One connection writes; others read, since the writing one sees its own changes b
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -97,7 +97,9 @@ class Reader:
         self._db = db
         self._path = path
 
-    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+    async def fetch(
+        self, sql: str, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[sqlite3.Row]:
         """Fetch all rows: an open read would keep the log from being reset. Raises `StoreUnavailable`."""
         with available(self._path):
             return list(await self._db.execute_fetchall(sql, values))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
@@ -16,6 +17,8 @@ from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.rows import (
+    CHANGED_WITHIN,
+    MOST_CHANGED,
     FindShort,
     counted,
     folded,
@@ -64,6 +67,13 @@ _EXPIRE = """
         SELECT number FROM tasks WHERE ended_at < ? AND removed = 0 ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
+_CHANGED = """
+    SELECT task_id, 0 FROM (
+        SELECT task_id FROM tasks WHERE ended_at >= :began AND removed = 0 ORDER BY ended_at LIMIT :most)
+    UNION ALL
+    SELECT task_id, 1 FROM (
+        SELECT task_id FROM removed_tasks WHERE removed_at >= :began ORDER BY number LIMIT :most)"""
+WRITTEN_WITHIN = 5  # seconds from the time of a change until it is published, and of rounding
 _STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
 _IN_STAGE = """
     SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 AND instr(status, ?) > 0
@@ -274,6 +284,17 @@ class SqliteStore:
 
     async def keep_paused(self, paused: bool) -> None:
         await self._writer.submit(Execute(_PAUSE if paused else _RESUME))
+
+    async def changed_since(self, moment: datetime) -> dict[str, bool] | None:
+        """All tasks that have not ended may have changed."""
+        began = int(moment.timestamp()) - WRITTEN_WITHIN
+        if began < time.time() - CHANGED_WITHIN.total_seconds():
+            return None
+        rows = await self._lists.fetch(_CHANGED, {"began": began, "most": MOST_CHANGED + 1})
+        live = [task.status.task_id for task in self._memory.unfinished()]
+        if len(rows) + len(live) > MOST_CHANGED:
+            return None
+        return {task_id: bool(gone) for task_id, gone in rows} | dict.fromkeys(live, False)
 
     async def ping(self) -> None:
         await self._reads.fetch("SELECT number FROM tasks LIMIT 1")

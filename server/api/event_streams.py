@@ -1,0 +1,267 @@
+"""`/api/events/<task_id>` and `/api/events`: server-sent events with the payloads of the WebSockets.
+
+The `id` of an event of one task is its revision. In the feed of all tasks it is the hub's number of the
+change, which grows over restarts and on all nodes: a client that comes back with it in `Last-Event-ID` gets
+all that has changed since. So the events of the feed go out in the order of their numbers, whatever replaces
+what while a client is slow.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from aiohttp import WSCloseCode, hdrs, web
+from pydantic import BaseModel
+
+from server.api.bodies import language
+from server.api.connections import CONNECTIONS
+from server.api.keys import ENCODER, HUB, TASKS
+from server.api.openapi.operation import READER, TASK_ID, Operation, Reply, Schema, header
+from server.api.payload import Payload, chunk, dumps, event
+from server.api.push import (
+    MESSAGES_AT_ONCE,
+    TO_FEEDS,
+    TO_TASKS,
+    Subscriber,
+    TaskSubscriber,
+    counted,
+    keep_little,
+)
+from server.api.route import Access, get
+from server.api.security import DOORS
+from server.api.session import LOG_INS
+from server.core.errors import OriginForbidden, TaskNotFound
+from server.tasks.hub import Removed, Update, outranks
+
+COMMENT_EVERY = 20.0  # seconds
+LAST_EVENT_ID = "Last-Event-ID"
+GONE = "removed"  # the `id` of the event that its task was removed, after which nothing comes
+READ_AT_ONCE = 500  # statuses, for a client that comes back
+_COMMENT = b":\n\n"
+
+
+class _Stream(Subscriber):
+    """What both kinds of event streams have in common, instead of a WebSocket."""
+
+    __slots__ = ()
+
+    async def follow(self, response: web.StreamResponse) -> None:
+        """Write events until the last one is written, or the client has gone. The head must be written."""
+        if self._request.transport is None:
+            raise ConnectionResetError("the client left")
+        self._transport = self._request.transport
+        self._is_chunked = hdrs.TRANSFER_ENCODING in response.headers  # not with HTTP/1.0
+        keep_little(self._transport)
+        try:
+            with suppress(TimeoutError):  # `end` sets this timeout
+                async with asyncio.timeout(0 if self._state == "over" else None) as self._reading:
+                    if self._state == "joining":
+                        self._state = "writing"
+                        self.wake()  # for updates held so far
+                    while True:
+                        await asyncio.sleep(COMMENT_EVERY)
+                        if not self._transport.get_write_buffer_size():
+                            self._transport.write(chunk(_COMMENT) if self._is_chunked else _COMMENT)
+        finally:
+            self._let_go()
+
+    def _told(self, payload: Payload, number: int) -> bytes:
+        return payload.chunk(number) if self._is_chunked else event(payload.body, number)
+
+    def _told_removed(self, task_id: str, number: int | str) -> bytes:
+        told = event(dumps({"task_id": task_id, "removed": True}), number)
+        return chunk(told) if self._is_chunked else told
+
+
+class FeedStream(_Stream):
+    """The subscription of one event stream to all tasks; what is held is in the order of its numbers."""
+
+    __slots__ = ("_hub", "_numbers")
+
+    def __init__(self, request: web.Request) -> None:
+        self._hub = request.app[HUB]
+        self._numbers: dict[str, int] = {}
+        super().__init__(request, request.app[TO_FEEDS])
+
+    def offer(self, update: Update) -> None:
+        if not self._slots:
+            self.wake()
+        held = self._slots.get(update.task_id)
+        if held is None or outranks(update, held):
+            self._slots.pop(update.task_id, None)
+            self._slots[update.task_id] = update
+            self._numbers[update.task_id] = self._hub.number
+
+    def begin_with(self, missed: Sequence[tuple[Update, int]]) -> None:
+        """Put `missed` updates, with their numbers, before what has come meanwhile."""
+        came, self._slots = self._slots, {}
+        for update, number in missed:
+            task_id = update.task_id
+            if task_id not in came:
+                self._slots[task_id], self._numbers[task_id] = update, number
+            elif outranks(update, came[task_id]):
+                came[task_id] = update
+        self._slots |= came
+
+    def _frames(self) -> bytes:
+        return b"".join(map(self._event, self.take(MESSAGES_AT_ONCE)))
+
+    def _event(self, update: Update) -> bytes:
+        number = self._numbers.pop(update.task_id)
+        if isinstance(update, Removed):
+            return self._told_removed(update.task_id, number)
+        return self._told(self._encoder.shared(update, self._language), number)
+
+
+class TaskStream(_Stream, TaskSubscriber):
+    """The subscription of one event stream to one task."""
+
+    __slots__ = ()
+
+    def _frames(self) -> bytes:
+        update, self._held = self._held, None
+        if isinstance(update, Removed):
+            self.end(WSCloseCode.OK)
+            return self._told_removed(update.task_id, GONE)
+        if update and (payload := self._encoder.shared(update, self._language)).revision > self.revision:
+            self.revision = payload.revision
+            if payload.is_last:
+                self.end(WSCloseCode.OK)
+            return self._told(payload, payload.revision)
+        return b""
+
+
+async def stream_task(request: web.Request) -> web.StreamResponse:
+    """The current payload at once, unless the client has it; then newer ones. Ends after the last."""
+    task_id, had = request.match_info["task_id"], request.headers.get(LAST_EVENT_ID, "")
+    stream = TaskStream(request, request.app[TO_TASKS])
+    with (
+        counted(request),
+        request.app[LOG_INS].hold(request, stream),
+        request.app[HUB].watch(task_id, stream),
+    ):
+        # Subscribe, then read, then send: otherwise a change between reading and subscribing would be lost.
+        try:
+            current = await request.app[TASKS].status(task_id)
+        except TaskNotFound:
+            if had == GONE:
+                return web.Response(status=HTTPStatus.NO_CONTENT)
+            raise
+        has_it = (_number(had) or 0) >= current.revision
+        if has_it and current.stage.is_final:
+            return web.Response(status=HTTPStatus.NO_CONTENT)  # an `EventSource` tries no more
+        payload = request.app[ENCODER].encode(current, language(request))
+        stream.revision = current.revision
+        first = _COMMENT if has_it else event(payload.body, payload.revision)
+        response = await _begun(request, first)
+        if not current.stage.is_final and request.method == hdrs.METH_GET:
+            await request.app[CONNECTIONS].attended(request.protocol, stream.follow(response))
+    return response
+
+
+async def stream_all(request: web.Request) -> web.StreamResponse:
+    """The newest payload of each task that changes, and removals; from `Last-Event-ID` on, if it is known."""
+    hub, stream = request.app[HUB], FeedStream(request)
+    hub.keep_history()
+    with counted(request), request.app[LOG_INS].hold(request, stream), hub.watch(None, stream):
+        began = hub.number  # it is subscribed: what changes from now on is held, with greater numbers
+        first = b"id: %d\n\n" % began  # if the client comes back before any event
+        if (had := request.headers.get(LAST_EVENT_ID)) is not None:
+            missed = await _missed(request, had, began)
+            if missed is None:
+                first = b"event: reset\n" + event(dumps({"reset": True}), began)
+            elif missed:
+                stream.begin_with(missed)
+                first = _COMMENT
+        response = await _begun(request, first)
+        if request.method == hdrs.METH_GET:
+            await request.app[CONNECTIONS].attended(request.protocol, stream.follow(response))
+    return response
+
+
+async def _missed(request: web.Request, had: str, began: int) -> list[tuple[Update, int]] | None:
+    """What has changed since the number `had`, with the numbers to send; None if nobody can tell."""
+    hub, tasks, number = request.app[HUB], request.app[TASKS], _number(had)
+    if number is None or number > began + hub.lag * 1000:
+        return None
+    changes = hub.changes_since(number)
+    if changes is None:  # of another process: its changes are found by their times
+        found = await tasks.changed_since(datetime.fromtimestamp(number / 1000 - hub.lag, UTC))
+        if found is None:
+            return None
+        changes = {task_id: (number, is_gone) for task_id, is_gone in found.items()}
+    missed: list[tuple[Update, int]] = []
+    ids = list(changes)
+    for start in range(0, len(ids), READ_AT_ONCE):
+        part = ids[start : start + READ_AT_ONCE]
+        known = {status.task_id: status for status in await tasks.statuses(part)}
+        for task_id in part:
+            at, is_gone = changes[task_id]
+            if status := known.get(task_id):
+                missed.append((status, at))
+            elif is_gone:
+                missed.append((Removed(task_id), at))
+    if missed and missed[-1][1] < began:
+        missed[-1] = missed[-1][0], began  # whoever has got this has got all
+    return missed
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
+async def _begun(request: web.Request, first: bytes) -> web.StreamResponse:
+    """The response, whose head and `first` event are written."""
+    response = web.StreamResponse(
+        headers={
+            hdrs.CONTENT_TYPE: "text/event-stream",
+            hdrs.CACHE_CONTROL: "no-store",
+            hdrs.CONTENT_LANGUAGE: language(request),
+            "X-Accel-Buffering": "no",  # of nginx, which would keep events back
+        }
+    )
+    request.app[DOORS].add_headers(request, response)
+    await response.prepare(request)
+    if request.method == hdrs.METH_GET:
+        await response.write(first)
+    return response
+
+
+_CONTENT: dict[str, type[BaseModel] | Schema] = {"text/event-stream": {"type": "string"}}
+ROUTES = [
+    get(
+        "/api/events/{task_id}",
+        stream_task,
+        Operation(
+            "events_of_task",
+            "Push",
+            "Server-sent events: one task",
+            {
+                200: Reply("Events, each with the payload of `GET /api/status/{task_id}` as data", _CONTENT),
+                204: Reply("The client has had the last event"),
+            },
+            "The current payload at once, then the newest after each change. The stream ends after "
+            "`completed` or `error`; a reconnect with `Last-Event-ID` is then answered with 204.",
+            parameters=(TASK_ID, header(LAST_EVENT_ID, "the `id` of the last event"), *READER),
+            errors=(TaskNotFound, OriginForbidden),
+        ),
+        access=Access.STREAM,
+    ),
+    get(
+        "/api/events",
+        stream_all,
+        Operation(
+            "events",
+            "Push",
+            "Server-sent events: all tasks",
+            {200: Reply('Events: payloads, and `{"task_id": ..., "removed": true}`', _CONTENT)},
+            "The newest payload of every task that changes from now on, or since `Last-Event-ID`. An event "
+            "`reset` comes first if that is unknown or too old: list the tasks again.",
+            parameters=(header(LAST_EVENT_ID, "the `id` of the last event"), *READER),
+            errors=(OriginForbidden,),
+        ),
+        access=Access.STREAM,
+    ),
+]
