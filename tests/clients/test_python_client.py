@@ -1,0 +1,267 @@
+"""The Python client against the real service, and against networks and servers that fail it."""
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import web
+from clipwire_client import Client, ClipwireError, Removed, ServerUnreachable, Task, TransferFailed
+
+from tests.commands.shell import Shell
+from tests.service import Service, Services
+from tests.site import Site
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+async def test_the_main_job_is_six_lines(service: Service, site: Site, tmp_path: Path) -> None:
+    async with Client(service.url, language="en") as client:
+        task = await client.submit(site.url("/1mb.mp4"), outputs=["video"], priority=3)
+        seen = [each async for each in client.follow(task.task_id)]
+        saved = await client.download(seen[-1], tmp_path / "film.mp4")
+    assert (saved, saved.stat().st_size) == (tmp_path / "film.mp4", 1_000_000)
+    assert hashlib.sha256(saved.read_bytes()).hexdigest() == seen[-1].file_info["video"].sha256
+    assert [each.revision for each in seen] == sorted({each.revision for each in seen})
+    assert (seen[-1].status, seen[-1]["stage"], seen[-1].priority) == ("completed", "completed", 3)
+    assert "error" not in seen[-1]
+
+
+async def test_what_the_service_refuses_is_an_error_with_its_code(service: Service) -> None:
+    async with Client(service.url, language="en") as client:
+        for ask in (client.status, client.cancel, client.retry, client.delete):
+            with pytest.raises(ClipwireError) as caught:
+                await ask(UNKNOWN)
+            assert (caught.value.code, caught.value.status) == ("task_not_found", 404)
+        with pytest.raises(ClipwireError) as caught:
+            await client.submit("ftp://media.test/", quality="720")
+        assert (caught.value.code, caught.value.errors[0][0]) == ("invalid_request", "url")
+        with pytest.raises(ClipwireError, match="no such task"):
+            [each async for each in client.follow(UNKNOWN)]
+
+
+async def test_the_end_of_following_a_task_that_is_deleted_is_told(service: Service, site: Site) -> None:
+    async with Client(service.url) as client:
+        task = await client.submit(site.url("/1mb.mp4"), auto_start=False)
+        following = client.follow(task.task_id)
+        await anext(following)
+        await client.delete(task.task_id)
+        with pytest.raises(ClipwireError) as caught:
+            await anext(following)
+        assert caught.value.code == "task_not_found"
+
+
+async def test_all_tasks_are_followed_over_a_restart_without_a_gap(services: Services, site: Site) -> None:
+    async with services.lend() as service, Client(service.url) as client:
+        first = await client.submit(site.url("/1mb.mp4"), auto_start=False)
+        feed = client.follow_all()
+        told = asyncio.ensure_future(anext(feed))
+        while not told.done():  # it may not be connected yet
+            second = await client.submit(site.url("/1mb.mp4"), auto_start=False)
+            await asyncio.wait([told], timeout=0.2)
+        seen: dict[str, Task | Removed] = {told.result().task_id: told.result()}
+        assert first.task_id not in seen
+        await service.stop()
+        await service.start()
+        third = (await service.submit(site.url("/1mb.mp4"), auto_start=False))["task_id"]
+        await client.delete(second.task_id)
+        async with asyncio.timeout(30):
+            while third not in seen or not isinstance(seen.get(second.task_id), Removed):
+                news = await anext(feed)
+                seen[news.task_id] = news
+
+
+async def test_nobody_at_the_address_is_told_at_once() -> None:
+    async with Client("http://127.0.0.1:1") as client:
+        with pytest.raises(ServerUnreachable) as caught:
+            await client.submit("https://media.test/")
+        assert caught.value.refused
+        with pytest.raises(ServerUnreachable):
+            await anext(client.follow(UNKNOWN))
+
+
+# A network that does not do its job.
+
+
+@asynccontextmanager
+async def proxy(
+    service: Service, treat: Callable[[bytes, int], Awaitable[bytes | None]]
+) -> AsyncIterator[str]:
+    """The address of a proxy; `treat` gets what the service says, and how many bytes it has said before.
+
+    It returns what is passed on; None: the connection is cut.
+    """
+    host, port = "127.0.0.1", int(service.url.rpartition(":")[2])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_service, to_service = await asyncio.open_connection(host, port)
+
+        async def ask() -> None:
+            while some := await reader.read(65536):
+                to_service.write(some)
+            to_service.close()
+
+        asking, done = asyncio.create_task(ask()), 0
+        with suppress(OSError):
+            while some := await from_service.read(65536):
+                passed = await treat(some, done)
+                if passed is None:
+                    writer.transport.abort()
+                    break
+                done += len(some)
+                writer.write(passed)
+                await writer.drain()
+        asking.cancel()
+        for each in (writer, to_service):
+            each.close()
+
+    async with await asyncio.start_server(serve, host, 0) as server:
+        yield f"http://{host}:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_transfer_that_breaks_goes_on_where_it_broke(
+    service: Service, site: Site, tmp_path: Path
+) -> None:
+    cuts = 0
+
+    async def cut(some: bytes, done: int) -> bytes | None:
+        nonlocal cuts
+        if cuts < 3 and done > 200_000:
+            cuts += 1
+            return None
+        return some
+
+    task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
+    await service.wait(task["task_id"])
+    asked: list[tuple[int, int | None]] = []
+    async with proxy(service, cut) as url, Client(url) as client:
+        path = await client.download(
+            task["task_id"], f"{tmp_path}/", progress=lambda *told: asked.append(told)
+        )
+    assert (cuts, path.name, path.stat().st_size) == (3, "1mb.mp4", 1_000_000)
+    assert [done for done, _ in asked] == sorted(done for done, _ in asked), "nothing was fetched twice"
+
+
+async def test_where_no_socket_is_let_through_a_task_is_followed_by_long_polls(
+    service: Service, site: Site
+) -> None:
+    async def refuse(some: bytes, done: int) -> bytes:
+        if some.startswith(b"HTTP/1.1 101"):
+            return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        return some
+
+    async with proxy(service, refuse) as url, Client(url) as client:
+        task = await client.submit(site.url("/1mb.mp4?rate=2000000"), outputs=["video"])
+        async with asyncio.timeout(30):
+            seen = [each async for each in client.follow(task.task_id)]
+    assert seen[-1].status == "completed"
+    assert [each.revision for each in seen] == sorted({each.revision for each in seen})
+
+
+# A server that does not tell the truth.
+
+
+@asynccontextmanager
+async def liar(sha256: str, contents: list[bytes]) -> AsyncIterator[str]:
+    """A server with one finished task; each download gives the next of `contents`."""
+
+    async def status(request: web.Request) -> web.Response:
+        told = {"size": len(CONTENT), "type": "video/mp4", "sha256": sha256}
+        return web.json_response(
+            {
+                "task_id": "1", "status": "completed", "progress": 100, "message": "", "video_info": {},
+                "created_at": "2026-01-31T08:00:00Z", "files": {"video": "/f/film_x.mp4"}, "url": "x",
+                "stage": "completed", "revision": 9, "file_info": {"video": told},
+            }
+        )  # fmt: skip
+
+    async def file(request: web.Request) -> web.Response:
+        content = contents.pop(0)
+        names = {"Content-Disposition": "attachment; filename*=UTF-8''..%2F..%2Fetc%0Apasswd.mp4"}
+        if found := request.headers.get("Range"):
+            start = int(found[6:-1])
+            names["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            return web.Response(body=content[start:], status=206, headers=names)
+        return web.Response(body=content, headers=names)
+
+    app = web.Application()
+    app.add_routes([web.get("/api/status/1", status), web.get("/f/film_x.mp4", file)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_wrong_content_is_not_saved(tmp_path: Path) -> None:
+    async with liar("0" * 64, [CONTENT]) as url, Client(url) as client:
+        with pytest.raises(TransferFailed) as caught:
+            await client.download("1", f"{tmp_path}/")
+    assert (caught.value.code, list(tmp_path.iterdir())) == ("wrong_sha256", [])
+
+
+async def test_what_is_left_of_other_content_is_fetched_anew_and_a_name_stays_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "film_x.mp4.part").write_bytes(b"something else" * 100)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    async with liar(sha256, [CONTENT, CONTENT]) as url, Client(url) as client:
+        path = await client.download("1", f"{tmp_path}/")
+    assert path.read_bytes() == CONTENT
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert path.parent == tmp_path
+
+
+async def test_a_folder_that_cannot_be_written_is_a_clear_word(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    async with liar("0" * 64, [CONTENT]) as url, Client(url) as client:
+        with pytest.raises(TransferFailed) as caught:
+            await client.download("1", tmp_path / "taken" / "film.mp4")
+    assert (caught.value.code, "taken" in str(caught.value)) == ("not_writable", True)
+
+
+# https.
+
+
+async def test_a_server_with_a_certificate_of_ones_own_authority_is_reached(
+    services: Services, site: Site, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(ours)
+    async with services.lend() as service:
+        port = int(service.url.rpartition(":")[2])
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            back, forth = await asyncio.open_connection("127.0.0.1", port)
+
+            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                with suppress(OSError):
+                    while some := await source.read(65536):
+                        sink.write(some)
+                        await sink.drain()
+                sink.close()
+
+            await asyncio.gather(pump(reader, forth), pump(back, writer))
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours) as tls:
+            url = f"https://127.0.0.1:{tls.sockets[0].getsockname()[1]}"
+            trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+            async with Client(url, ssl=trusting) as client:
+                task = await client.submit(site.url("/1mb.mp4"), auto_start=False)
+            here = tmp_path / "here"
+            here.mkdir()
+            shell = Shell(here)
+            ran = await shell.run("get", site.url("/1mb.mp4"), "--server", url)
+            assert (ran.status, "certificate" in ran.err, ran.err.count("\n")) == (1, True, 1), ran
+            shell.environment["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
+            ran = await shell.run("get", site.url("/1mb.mp4"), "--server", url)
+            assert (ran.status, set(shell.files())) == (0, {"1mb.mp4"}), ran
+        assert (await service.status(task.task_id))["stage"] == "paused"
