@@ -1,6 +1,8 @@
 """The command line: what can be asked, by which options, and how it is told when that makes no sense.
 
 Nothing here imports what a command needs: that happens when it runs, for `--help` is to be there at once.
+
+Decisions: docs/decisions/command-line.md
 """
 
 import asyncio
