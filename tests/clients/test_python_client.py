@@ -41,8 +41,9 @@ async def test_what_the_service_refuses_is_an_error_with_its_code(service: Servi
         with pytest.raises(ClipwireError) as caught:
             await client.submit("ftp://media.test/", quality="720")
         assert (caught.value.code, caught.value.errors[0][0]) == ("invalid_request", "url")
-        with pytest.raises(ClipwireError, match="no such task"):
+        with pytest.raises(ClipwireError, match="No task has this id") as caught:
             [each async for each in client.follow(UNKNOWN)]
+        assert caught.value.code == "task_not_found"
 
 
 async def test_the_end_of_following_a_task_that_is_deleted_is_told(service: Service, site: Site) -> None:
