@@ -14,12 +14,13 @@ from server.core.errors import DeliveryNotFound, InvalidQuery
 from server.core.models import without_password
 
 MOST = 200  # on a page
+MAX_CURSOR = 100  # characters
 
 
 async def list_webhooks(request: web.Request) -> web.Response:
     """A page of deliveries, newest first."""
     query = Query(request)
-    limit, cursor = query.whole("limit", 1, MOST, 50), query.get("cursor")
+    limit, cursor = query.whole("limit", 1, MOST, 50), query.text("cursor", MAX_CURSOR)
     query.check()
     deliveries, more = await request.app[OUTBOX].page(cursor, limit)
     page: dict[str, Any] = {"webhooks": [_told(request, delivery) for delivery in deliveries]}
@@ -59,7 +60,11 @@ ROUTES = [
                 Parameter(
                     "limit", "at most 200; 50 if left out", {"type": "integer", "minimum": 1, "maximum": MOST}
                 ),
-                Parameter("cursor", "`next_cursor` of the page before", {"type": "string"}),
+                Parameter(
+                    "cursor",
+                    "`next_cursor` of the page before",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_CURSOR},
+                ),
             ),
             errors=(InvalidQuery,),
         ),
