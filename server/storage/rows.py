@@ -4,7 +4,6 @@ import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from json import dumps
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
@@ -92,11 +91,6 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
         "\n".join(folded(text) for text in searched if text),
         int(ended_at.timestamp()) if ended_at else None,
     )
-
-
-def says_error(error_code: str | None) -> str:
-    """A text that only the JSON of a status with this code contains; without a code the empty text."""
-    return f'"error_code":{dumps(error_code)}' if error_code else ""
 
 
 def folded(text: str) -> str:

@@ -57,13 +57,13 @@ async def test_fields_that_the_next_release_added_are_passed_over_and_kept(
     clean_database: str, there: PostgresStore
 ) -> None:
     task = await there.add(new_task())
-    rewrite(clean_database, "request", {"webhook": "http://a/"})
+    rewrite(clean_database, "request", {"omens": "http://a/"})
     rewrite(clean_database, "status", {"omens": ["dark"]})
     found = await there.get(task.status.task_id)
     assert found.request == task.request
     assert await there.save(started(found.status))
     [(request, status)] = read(clean_database, "SELECT request::jsonb, status::jsonb FROM tasks")
-    assert request["webhook"] == "http://a/"
+    assert request["omens"] == "http://a/"
     assert (status["omens"], status["stage"]) == (["dark"], "info")
 
 

@@ -103,6 +103,11 @@ def assert_follows_indexes(steps: list[str]) -> None:
         assert not re.match(rf"SCAN (?!{READ_WHOLE})", step)
 
 
+async def test_tasks_with_an_error_code_are_found_by_its_index(store: SqliteStore, path: Path) -> None:
+    [step] = plan(path, store_module._OF_ERROR_CODE, ["http_404", "failed", 500])
+    assert step == "SEARCH tasks USING INDEX tasks_error_code (error_code=? AND stage=?)"
+
+
 @pytest.mark.parametrize("text", ["", "text"])
 @pytest.mark.parametrize("match", [*Unindexed, '"tex" AND "ext"'])
 @pytest.mark.parametrize("wanted", FILTERS)

@@ -39,7 +39,6 @@ from server.storage.rows import (
     read_status,
     read_task,
     readable,
-    says_error,
     status_values,
     task_values,
 )
@@ -71,8 +70,10 @@ _CHANGED = """
     UNION ALL
     (SELECT task_id, false FROM tasks WHERE ended_at IS NULL AND NOT removed ORDER BY number LIMIT %s)"""
 _STAGES = "SELECT task_id, stage, ended_at IS NOT NULL FROM tasks WHERE task_id = ANY(%s)"
-_IN_STAGE = """
-    SELECT task_id FROM tasks WHERE stage = %s AND NOT removed AND position(%s IN status) > 0
+_IN_STAGE = "SELECT task_id FROM tasks WHERE stage = %s AND NOT removed ORDER BY number LIMIT %s"
+_OF_ERROR_CODE = """
+    SELECT task_id FROM tasks WHERE substring(status FROM '"error_code":"([a-z0-9_]+)"') = %s
+        AND stage = %s AND ended_at IS NOT NULL AND NOT removed
     ORDER BY number LIMIT %s"""
 _URGENCIES = """
     SELECT coalesce(min(priority), 0), coalesce(max(priority), 0)
@@ -290,7 +291,10 @@ class PostgresStore:
         await self.writer.submit(Execute(b"SELECT ''", tells=lambda _: news))
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        rows = await self._fetch(_IN_STAGE, stage.value, says_error(error_code), limit)
+        if error_code is None:
+            rows = await self._fetch(_IN_STAGE, stage.value, limit)
+        else:
+            rows = await self._fetch(_OF_ERROR_CODE, error_code, stage.value, limit)
         return [task_id for (task_id,) in rows]
 
     async def urgencies(self) -> tuple[int, int]:

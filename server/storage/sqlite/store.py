@@ -25,7 +25,6 @@ from server.storage.rows import (
     read_status,
     read_task,
     readable,
-    says_error,
     status_values,
     task_values,
 )
@@ -75,8 +74,9 @@ _CHANGED = """
         SELECT task_id FROM removed_tasks WHERE removed_at >= :began ORDER BY number LIMIT :most)"""
 WRITTEN_WITHIN = 5  # seconds from the time of a change until it is published, and of rounding
 _STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
-_IN_STAGE = """
-    SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 AND instr(status, ?) > 0
+_IN_STAGE = "SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 ORDER BY number LIMIT ?"
+_OF_ERROR_CODE = """
+    SELECT task_id FROM tasks WHERE error_code = ? AND stage = ? AND ended_at IS NOT NULL AND removed = 0
     ORDER BY number LIMIT ?"""
 _COUNT = "SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"
 _URGENCIES = """
@@ -239,7 +239,10 @@ class SqliteStore:
         return [task.status for task in found.values() if task]
 
     async def ids_in(self, stage: Stage, error_code: str | None, limit: int) -> list[str]:
-        rows = await self._lists.fetch(_IN_STAGE, (stage.value, says_error(error_code), limit))
+        if error_code is None:
+            rows = await self._lists.fetch(_IN_STAGE, (stage.value, limit))
+        else:
+            rows = await self._lists.fetch(_OF_ERROR_CODE, (error_code, stage.value, limit))
         return [task_id for (task_id,) in rows]
 
     async def urgencies(self) -> tuple[int, int]:
