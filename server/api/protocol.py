@@ -57,7 +57,7 @@ def _request_of(server: web.Server) -> Callable[..., web.BaseRequest]:
         refusal: AppError | None = None
         if message is ERROR:  # aiohttp's stand-in for a request that was not understood
             message = message._replace(version=HttpVersion11, headers=_NO_HEADERS)
-        elif message.version.major > 1:
+        elif message.version.major != 1:  # as 0.9, also of a line without a version
             message = message._replace(version=HttpVersion11, should_close=True)
             refusal = VersionNotSupported()
         elif message.chunked and message.headers[hdrs.TRANSFER_ENCODING].strip().lower() != "chunked":

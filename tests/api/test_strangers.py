@@ -110,7 +110,6 @@ NO_NAME_OF_OURS = [
     head("GET /api/tasks HTTP/1.1", "Host:"),
     head("GET /api/tasks HTTP/1.1", "Host: "),
     head("GET /api/tasks HTTP/1.0"),
-    head("GET /api/tasks"),
     head("GET / HTTP/1.0"),
     head("GET /static/js/main.js HTTP/1.0"),
     head("GET /nowhere HTTP/1.0"),
@@ -281,6 +280,8 @@ NO_REQUEST = [
     (head("GET /healthz HTTP/2.0", HOST), 505, "version_not_supported"),
     (head("PRI * HTTP/2.0") + b"SM\r\n\r\n", 505, "version_not_supported"),
     (head("GET /healthz HTTP/9.9", HOST), 505, "version_not_supported"),
+    (head("GET /healthz HTTP/0.9", HOST), 505, "version_not_supported"),
+    (head("GET /healthz"), 505, "version_not_supported"),  # as HTTP/0.9 is spoken
 ]
 
 
