@@ -46,7 +46,7 @@ class Attempts:
         if not status.stage.is_running:
             return status
         self.begun.append(task_id)
-        self._running[task_id] = task.host, ends
+        self._running[task_id] = task.status.host, ends
         now = Counter(host for host, _ in self._running.values()) + Counter({"": len(self._running)})
         self.most |= now
         self._changed.set()

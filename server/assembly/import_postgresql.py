@@ -160,7 +160,7 @@ def _are_same(ours: Sequence[SessionRow], theirs: Sequence[SessionRow]) -> bool:
 
 def _host(row: Row) -> str:
     try:
-        return read_task(row.number, row.request, row.status).host
+        return read_task(row.number, row.request, row.status).status.host
     except ValueError:  # the row is damaged: nothing will be fetched for it
         return ""
 

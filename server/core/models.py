@@ -771,15 +771,16 @@ class TaskStatus(Bookkeeping):
         """`wall` is the time by which `start_at` goes, `now` if it is left out."""
         status = cls(
             task_id=str(uuid4()),
-            url=without_password(request.url),
+            url=without_password(request.url) if "@" in request.url else request.url,
             priority=request.priority,
             stage=Stage.QUEUED if request.auto_start else Stage.PAUSED,
             created_at=now,
             start_at=request.start_at,
             entries=Entries() if request.playlist else None,
         )
-        waits = status.until_its_start(wall or now) if request.auto_start else {}
-        return status.model_copy(update=waits) if waits else status
+        if request.auto_start and request.start_at:
+            return status.model_copy(update=status.until_its_start(wall or now))
+        return status
 
     @classmethod
     def of_entry(
@@ -829,15 +830,6 @@ class Task:
             return ProcessRequest.model_validate(amended, extra="ignore")
         except ValidationError:
             return None
-
-    @property
-    def host(self) -> str:
-        return self.status.host
-
-    @property
-    def number(self) -> int:
-        """Grows with each new task, independently of clocks; orders the queue and lists of tasks."""
-        return self.status.number
 
 
 def without_password(url: str) -> str:

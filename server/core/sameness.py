@@ -52,13 +52,10 @@ def hash_of(wanted: ProcessRequest, instead: Mapping[str, object] = _NOTHING) ->
     fields = {**wanted.model_dump(mode="json"), **instead}
     sent = wanted.model_fields_set - _FIRST_ONES - instead.keys()
     later = wanted.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
-    return _hash({name: fields[name] for name in _FIRST} | dict(sorted(later.items())))
+    hashed = {name: fields[name] for name in _FIRST} | dict(sorted(later.items()))
+    return hashlib.sha256(to_json(hashed)).hexdigest()
 
 
 def hash_of_sent(wanted: ProcessRequest, sent: Collection[str]) -> str:
     fields = wanted.model_dump(mode="json", include=set(sent), exclude_unset=True)
-    return _hash(dict(sorted(fields.items())))
-
-
-def _hash(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(to_json(fields)).hexdigest()
+    return hashlib.sha256(to_json(dict(sorted(fields.items())))).hexdigest()

@@ -40,7 +40,7 @@ class Disk:
         return self.free() >= max(self.floor, FULL_BELOW)
 
     def is_low(self) -> bool:
-        return self.free() < self.floor
+        return shutil.disk_usage(self.directory).free < self.floor
 
 
 class Reserve:

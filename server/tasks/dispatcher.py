@@ -171,7 +171,7 @@ class LocalDispatcher:
 
     def _enqueue(self, task: Task) -> None:
         self._delayed.pop(task.status.task_id, None)
-        self._queue.put(task, task.host)
+        self._queue.put(task, task.status.host)
         self._fill()
 
     def _withdraw_from_queue(self, task_id: str) -> None:

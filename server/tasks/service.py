@@ -169,8 +169,9 @@ class Tasks:
         return answers
 
     def _fresh(self, request: ProcessRequest, wish: str | None) -> Task:
-        status = TaskStatus.new(request, self._clock.now(), self._clock.wall())
-        if status.is_list and wish:
+        wall = self._clock.wall() if request.start_at else None
+        status = TaskStatus.new(request, self._clock.now(), wall)
+        if request.playlist and wish:
             status = status.model_copy(update={"scope": scope_of(wish)})
         return Task(request, status)
 

@@ -22,7 +22,7 @@ class Queue:
 
     def put(self, task: Task, host: str) -> None:
         """Put `task` in, or move it to where it now belongs."""
-        place = (-task.status.urgency, task.number, task.status.task_id)
+        place = (-task.status.urgency, task.status.number, task.status.task_id)
         self._places[task.status.task_id] = place
         self._tasks[task.status.task_id] = task
         heapq.heappush(self._heaps[host], place)

@@ -129,7 +129,7 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
         assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
         assert await store.known(KEY) == installation.queued
         assert await store.removed() == [installation.removed.status.task_id]
-        assert (await store.add(new_task())).number == 6, "5 was given once, and is not given again"
+        assert (await store.add(new_task())).status.number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
     assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"
 

@@ -264,5 +264,5 @@ def test_any_text_is_either_a_url_or_refused(text: str) -> None:
     except ValidationError:
         return
     assert request.url == text
-    assert Task(request, TaskStatus.new(request, utc_now())).host
+    assert Task(request, TaskStatus.new(request, utc_now())).status.host
     assert without_password(text).count("@") <= text.count("@")

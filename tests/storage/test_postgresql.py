@@ -110,7 +110,7 @@ async def test_three_nodes_never_take_more_than_fit_and_number_them_in_order(cle
     async with a as one, b as two, c as three, asyncio.timeout(20):
         found = await asyncio.gather(*map(submit, (one, two, three)))
     answers = [answer for answers in found for answer in answers]
-    accepted = [answer.number for answer in answers if isinstance(answer, Task)]
+    accepted = [answer.status.number for answer in answers if isinstance(answer, Task)]
     assert len(accepted) == len(set(accepted)) == 100
     assert sum(isinstance(answer, QueueFull) for answer in answers) == 80
 
@@ -176,7 +176,7 @@ async def test_a_task_is_admitted_in_the_transaction_that_queues_it(clean_databa
 
     class Doorman:
         async def jobs_for(self, db: AsyncConnection, tasks: Sequence[Task]) -> list[int | None]:
-            return [7 if task.host == "at-once.test" else None for task in tasks]
+            return [7 if task.status.host == "at-once.test" else None for task in tasks]
 
         async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
             admitted.append(hosts)
@@ -221,7 +221,7 @@ async def test_a_task_that_gets_another_link_leaves_its_host_and_comes_to_the_ot
         admitted.clear()
         unfolded = apply(entry, Unfolded(entries=(found,), truncated=False, most=9), utc_now())
         assert await there.save_together([unfolded]) == []
-        assert (await there.get(entry.task_id)).host == "b.test"
+        assert (await there.get(entry.task_id)).status.host == "b.test"
     assert admitted == [["a.test", "b.test"]]
     with psycopg.connect(clean_database) as db:
         rows = db.execute("SELECT host FROM tasks ORDER BY number").fetchall()

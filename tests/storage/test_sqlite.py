@@ -377,7 +377,10 @@ async def test_the_text_index_agrees_with_the_table(store: SqliteStore, path: Pa
     await store.save(apply(queued.status, Cancelled(), utc_now()))
     with closing(sqlite3.connect(path)) as db:
         found = db.execute("SELECT rowid FROM tasks_text WHERE tasks_text MATCH '\"tit\"' ORDER BY rowid")
-        assert found.fetchall() == [((await store.get(third.task_id)).number,), (queued.number,)]
+        assert found.fetchall() == [
+            ((await store.get(third.task_id)).status.number,),
+            (queued.status.number,),
+        ]
         db.execute("INSERT INTO tasks_text (tasks_text, rank) VALUES ('integrity-check', 1)")
 
 
@@ -413,7 +416,7 @@ async def test_a_backup_taken_under_writes_can_be_restored(path: Path) -> None:
         assert [(await restored.get(final.task_id)).status for final in finals] == finals
         assert await restored.add(new_task(), Idempotency("key", "hash")) == queued
         assert (await restored.page(Filter(text="title 1"), None, 50)).tasks[-1] == finals[1]
-        assert (await restored.add(new_task())).number > queued.number
+        assert (await restored.add(new_task())).status.number > queued.status.number
 
 
 async def test_a_backup_never_replaces_a_file(path: Path) -> None:

@@ -90,7 +90,7 @@ async def ids(store: Store, text: str = "", stages: tuple[Stage, ...] = ()) -> s
 async def test_get_returns_what_add_returned(store: Store) -> None:
     task = new_task(title="Ein Film", priority=-3)
     added = await store.add(task)
-    assert added == replace(task, status=task.status.model_copy(update={"number": added.number}))
+    assert added == replace(task, status=task.status.model_copy(update={"number": added.status.number}))
     assert await store.get(task.status.task_id) == added
 
 
@@ -101,7 +101,7 @@ async def test_numbers_grow_also_after_a_restart_and_a_deletion(open_any: OpenSt
         await store.forget(second.status.task_id)
     async with open_any() as store:
         third = await store.add(new_task())
-    assert first.number < second.number < third.number
+    assert first.status.number < second.status.number < third.status.number
 
 
 @pytest.mark.parametrize("task_id", ["nope", "", "../..", "a" * 5000, "\0", "'; DROP TABLE tasks; --"])
@@ -136,7 +136,7 @@ async def test_tasks_that_are_added_together_have_the_order_in_which_they_were_g
     added = await store.add_all([*submissions, Submission(new_task(), Idempotency("known", "a"))])
     new = [each for each in added[:-1] if isinstance(each, Task)]
     assert [task.status.task_id for task in new] == [task.status.task_id for task in tasks[: MAX_QUEUED - 2]]
-    assert [task.number for task in new] == sorted(task.number for task in new)
+    assert [task.status.number for task in new] == sorted(task.status.number for task in new)
     assert [type(each) for each in added[len(new) :]] == [QueueFull, QueueFull, Task]
     assert added[-1] == known
     assert await store.get(tasks[0].status.task_id) == new[0]
@@ -169,11 +169,13 @@ async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Stor
     added = await store.add_all([Submission(task, None, "b") for task in tasks])
     assert isinstance(added[0], Task)
     assert added == [added[0]] * 3
-    assert [task.number for task in await store.of_wish("b")] == [added[0].number]
-    assert (await store.add(new_task(), wish="b")).number > added[0].number, "who shares nothing has his own"
+    assert [task.status.number for task in await store.of_wish("b")] == [added[0].status.number]
+    assert (await store.add(new_task(), wish="b")).status.number > added[0].status.number, (
+        "who shares nothing has his own"
+    )
     await saved(store, finished(first.status))
-    assert [task.number for task in await store.of_wish("a")] == [first.number]
-    assert (await store.add(shared_task(), wish="a")).number > first.number, "it has ended"
+    assert [task.status.number for task in await store.of_wish("a")] == [first.status.number]
+    assert (await store.add(shared_task(), wish="a")).status.number > first.status.number, "it has ended"
     await store.mark_removed(first.status.task_id)
     assert len(await store.of_wish("a")) == 1
 
@@ -184,7 +186,7 @@ async def test_an_entry_is_found_by_its_wish(store: Store) -> None:
     added = await store.save_together([started(playlist.status)], entries, ["a", None])
     assert added
     assert await store.of_wish("a") == added[:1]
-    assert (await store.add(shared_task(), wish="a")).number == added[0].number
+    assert (await store.add(shared_task(), wish="a")).status.number == added[0].status.number
 
 
 async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_it(store: Store) -> None:
@@ -193,7 +195,7 @@ async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_
     together = store.add_all([Submission(task, None, "a") for task in asked[10:]])
     some, rest = await asyncio.gather(asyncio.gather(*one_by_one), together)
     given = [task for task in (*some, *rest) if isinstance(task, Task)]
-    assert len({task.number for task in given}) == 1
+    assert len({task.status.number for task in given}) == 1
     ids = [task.status.task_id for task in given]
     assert [task.status.task_id == own for task, own in zip(asked, ids, strict=True)].count(True) == 1
 
@@ -313,7 +315,7 @@ async def test_what_is_saved_together_is_there_after_a_restart_in_its_order(open
     async with open_any() as store:
         playlist = await a_list(store)
         added = await joined(store, playlist, 1, 2, 3)
-        assert [task.number for task in added] == sorted(task.number for task in added)
+        assert [task.status.number for task in added] == sorted(task.status.number for task in added)
     async with open_any() as store:
         playlist_id = playlist.status.task_id
         assert (await store.get(playlist_id)).status.entries == Entries(total=3)
@@ -721,8 +723,8 @@ async def many(store: Store, count: int = 60) -> list[Task]:
 
 
 async def test_pages_show_each_task_once_and_in_order(store: Store) -> None:
-    newest_first = sorted(await many(store), key=lambda task: -task.number)
-    in_queue_order = sorted(newest_first, key=lambda task: (-task.status.priority, task.number))
+    newest_first = sorted(await many(store), key=lambda task: -task.status.number)
+    in_queue_order = sorted(newest_first, key=lambda task: (-task.status.priority, task.status.number))
     some_stages = ((), QUEUE.stages, PROCESSING.stages, ERRORS.stages, tuple(Stage))
     for stages, text, limit in (
         *product(some_stages, ("", "example", "ex"), (7, 200)),
@@ -745,12 +747,12 @@ async def test_pages_show_what_is_oldest_or_what_ended_last_first(store: Store) 
             tasks[tasks.index(task)] = replace(task, status=status)
             second += 1
     ids = {
-        "oldest": [task.status.task_id for task in sorted(tasks, key=lambda task: task.number)],
+        "oldest": [task.status.task_id for task in sorted(tasks, key=lambda task: task.status.number)],
         "ended": [
             task.status.task_id
             for task in sorted(
                 (task for task in tasks if task.status.completed_at),
-                key=lambda task: (int(task.status.completed_at.timestamp()), task.number),  # type: ignore[union-attr]
+                key=lambda task: (int(task.status.completed_at.timestamp()), task.status.number),  # type: ignore[union-attr]
                 reverse=True,
             )
         ],
@@ -937,5 +939,6 @@ async def test_everything_at_once_is_answered_and_nothing_is_lost(open_any: Open
         assert [(await store.get(status.task_id)).status for status in lives] == lives
         tasks = [await store.get(status.task_id) for status in lives]
         assert all(
-            one.number < other.number for one, other in pairwise(sorted(tasks, key=lambda t: t.number))
+            one.status.number < other.status.number
+            for one, other in pairwise(sorted(tasks, key=lambda t: t.status.number))
         )

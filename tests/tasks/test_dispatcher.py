@@ -300,7 +300,7 @@ async def test_a_beginning_that_could_not_be_saved_is_tried_again(
         await scene.record("a", Requeued())
         scene.attempts.end("a", DiskFull())
         await scene.attempts.have_begun("a", "a")
-        assert (await scene.store.get("a")).number == task.number
+        assert (await scene.store.get("a")).status.number == task.status.number
 
 
 async def test_an_attempt_that_breaks_frees_its_place(

@@ -102,7 +102,7 @@ class Add(Change[Task]):
         keys = (key.key, key.request) if key else (None, None)
         task, wish = self.wanted.task, self.wanted.wish
         status = task.status
-        return task.host, *keys, wish, status.playlist_id, status.playlist_index, *self.values
+        return task.status.host, *keys, wish, status.playlist_id, status.playlist_index, *self.values
 
 
 @dataclass(eq=False)
@@ -371,7 +371,7 @@ async def _execute(db: AsyncConnection, change: Execute) -> list[News]:
 
 
 def _hosts_of_queued(tasks: Iterable[Task]) -> set[str]:
-    return {task.host for task in tasks if task.status.stage is Stage.QUEUED}
+    return {task.status.host for task in tasks if task.status.stage is Stage.QUEUED}
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:

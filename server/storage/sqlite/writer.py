@@ -377,7 +377,7 @@ class Memory:
         return self.get(task_id) if task_id else None
 
     def unfinished(self) -> list[Task]:
-        return sorted(self._live.values(), key=lambda task: (-task.status.urgency, task.number))
+        return sorted(self._live.values(), key=lambda task: (-task.status.urgency, task.status.number))
 
     def put(self, task: Task) -> None:
         self.drop(task.status.task_id)
