@@ -111,7 +111,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
 
     app.cleanup_ctx.append(backend)
     app.on_shutdown.append(say_goodbye)  # before cleanup: WebSockets and long polls end, then the backend
-    app[page.ASSETS] = page.assets()
+    app[page.PAGE] = page.Page()
     app.add_routes(wrapped(_routes(settings.server), admit, doors.add_headers, connections))
     return app
 

@@ -191,11 +191,8 @@ def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:
             if name.casefold() in taken:  # many file systems ignore case
                 name = stored.name
             taken.add(name.casefold())
-            yield Member(status.task_id, stored, name, _modified(status))
-
-
-def _modified(status: TaskStatus) -> datetime:
-    return status.published_at or status.completed_at or status.created_at
+            modified = status.published_at or status.completed_at or status.created_at
+            yield Member(status.task_id, stored, name, modified)
 
 
 def length_of(members: Sequence[Member]) -> int:
@@ -289,17 +286,14 @@ def directory(entries: Iterable[tuple[Entry, int]]) -> bytes:
     for entry, crc in entries:
         listed.append(entry.listed(crc, offset))
         offset += entry.length
-    return b"".join(listed) + _end(len(listed), sum(map(len, listed)), offset)
-
-
-def _end(count: int, size: int, offset: int) -> bytes:
-    """The end records of a central directory of `count` entries and `size` bytes that begins at `offset`."""
+    count, size = len(listed), sum(map(len, listed))
+    records = b"".join(listed)
     if count < _MOST_ENTRIES and max(size, offset) < _IS_FULL:
-        return _END.pack(b"PK\5\6", 0, 0, count, count, size, offset, 0)
+        return records + _END.pack(b"PK\5\6", 0, 0, count, count, size, offset, 0)
     versions = (_UNIX | _VERSION_64, _VERSION_64)
     whole = _END_64.pack(b"PK\6\6", _END_64.size - 12, *versions, 0, 0, count, count, size, offset)
     locator = _LOCATOR.pack(b"PK\6\7", 0, offset + size, 1)
-    return whole + locator + _END.pack(b"PK\5\6", 0, 0, _MANY, _MANY, LIMIT, LIMIT, 0)
+    return records + whole + locator + _END.pack(b"PK\5\6", 0, 0, _MANY, _MANY, LIMIT, LIMIT, 0)
 
 
 def _in_64(*numbers: int) -> bytes:

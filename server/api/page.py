@@ -12,6 +12,7 @@ that break these rules raise `NotJoinable`.
 Decisions: docs/decisions/page.md
 """
 
+import asyncio
 import gzip
 import hashlib
 import html
@@ -97,18 +98,31 @@ class Assets:
     pages: Mapping[str, Asset]
 
 
-ASSETS = web.AppKey("assets", Assets)
-
-
 @cache
 def assets() -> Assets:
-    """The page's files, read when this process first makes an application."""
+    """The page's files, read when this process first needs them."""
     return read_assets(STATIC)
+
+
+class Page:
+    """The page's files. A thread reads and packs them when they are first asked for: no start waits."""
+
+    def __init__(self) -> None:
+        self._reading: asyncio.Future[Assets] | None = None
+
+    async def assets(self) -> Assets:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(asyncio.to_thread(assets))
+        return await asyncio.shield(self._reading)
+
+
+PAGE = web.AppKey("page", Page)
 
 
 async def index(request: web.Request) -> web.Response:
     chosen = language(request)
-    response = _answer(request, request.app[ASSETS].pages[chosen])
+    page = await request.app[PAGE].assets()
+    response = _answer(request, page.pages[chosen])
     response.headers[hdrs.VARY] = "Accept-Encoding, Accept-Language"
     response.headers[hdrs.CONTENT_LANGUAGE] = chosen
     return response
@@ -122,8 +136,9 @@ async def moved(request: web.Request) -> web.Response:
 
 
 async def static(request: web.Request) -> web.Response:
-    """A file that was read at the start. No path is built from the request, so there is no path traversal."""
-    asset = request.app[ASSETS].files.get(request.match_info["path"])
+    """A file that was read before. No path is built from the request, so there is no path traversal."""
+    page = await request.app[PAGE].assets()
+    asset = page.files.get(request.match_info["path"])
     if asset is None:
         raise NotFound(docs_path(request))
     response = _answer(request, asset)
@@ -163,49 +178,28 @@ def paths_in(folder: Path) -> dict[str, Path]:
 def read_assets(folder: Path) -> Assets:
     """Raises `NotJoinable` if a module cannot be joined with the others."""
     files = {name: Asset(path.read_bytes(), TYPES[path.suffix]) for name, path in paths_in(folder).items()}
-    index = _text(files["index.html"])
-    script, later = _scripts(files, index)
-    files[LATER] = _asset(later, ".js")
-    files[SCRIPT] = _asset(script.replace(LATER, f"{LATER}?{files[LATER].tag}"), ".js")
-    files[SHEET] = _asset(_sheet(files, index), ".css")
-    index = _named(_ENTRY.sub(f'src="static/{SCRIPT}"', _SHEETS.sub(_one_sheet, index, 1)), files)
+    texts = {name: file.body.decode() for name, file in files.items() if file.type != TYPES[".png"]}
+    index = texts["index.html"]
+    # Its modules as one script, with the links to the hashes of their content.
+    modules = {Path(name).stem: text for name, text in texts.items() if name.startswith("js/")}
+    [entry] = _ENTRY.findall(index)
+    script, later = join_scripts(modules, entry)
+    files[LATER] = Asset(later.encode(), TYPES[".js"])
+    files[SCRIPT] = Asset(script.replace(LATER, f"{LATER}?{files[LATER].tag}").encode(), TYPES[".js"])
+    block = _SHEETS.search(index)
+    sheets = _EACH_SHEET.findall(block.group()) if block else []
+    files[SHEET] = Asset(join_sheets(texts[name] for name in sheets).encode(), TYPES[".css"])
+    index = _SHEETS.sub(f'\n    <link rel="stylesheet" href="static/{SHEET}">', index, count=1)
+    index = _ENTRY.sub(f'src="static/{SCRIPT}"', index)
+    index = _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
     pages = {
-        Path(name).stem: _asset(_worded(index, Path(name).stem, _text(file)), ".html")
-        for name, file in files.items()
+        Path(name).stem: Asset(_worded(index, Path(name).stem, text).encode(), TYPES[".html"])
+        for name, text in texts.items()
         if name.startswith("i18n/")
     }
     for asset in (files[SCRIPT], files[LATER], files[SHEET], *pages.values()):
         _ = asset.packed  # compress now what every visit requests, so that no request waits for it
     return Assets(MappingProxyType(files), MappingProxyType(pages))
-
-
-def _asset(text: str, suffix: str) -> Asset:
-    return Asset(text.encode(), TYPES[suffix])
-
-
-def _text(asset: Asset) -> str:
-    return asset.body.decode()
-
-
-def _scripts(files: Mapping[str, Asset], index: str) -> tuple[str, str]:
-    modules = {Path(name).stem: _text(file) for name, file in files.items() if name.startswith("js/")}
-    [entry] = _ENTRY.findall(index)
-    return join_scripts(modules, entry)
-
-
-def _sheet(files: Mapping[str, Asset], index: str) -> str:
-    block = _SHEETS.search(index)
-    names = _EACH_SHEET.findall(block.group()) if block else []
-    return join_sheets(_text(files[name]) for name in names)
-
-
-def _one_sheet(_: re.Match[str]) -> str:
-    return f'\n    <link rel="stylesheet" href="static/{SHEET}">'
-
-
-def _named(index: str, files: Mapping[str, Asset]) -> str:
-    """`index` with the hash of its content added to the link of each file."""
-    return _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
 
 
 def _worded(index: str, language: str, catalogue: str) -> str:

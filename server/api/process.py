@@ -51,7 +51,6 @@ from server.core.errors import (
 from server.core.models import MOST_AT_ONCE, Batch, InfoRequest, ProcessRequest
 from server.core.ports import Idempotency
 from server.core.sameness import hash_of, hash_of_sent, wish_of
-from server.tasks.service import Accepted
 
 MAX_BATCH = 4 << 20  # bytes
 MOST_NAMES = 100  # members of the object that are read; so many are wrong in any case
@@ -136,20 +135,11 @@ async def submit_batch(request: web.Request) -> web.Response:
     """Add all valid requests in one transaction; an invalid one does not affect the others.
 
     With an `Idempotency-Key` each request has this key and its index as its own key, so a retry of the same
-    batch returns the same tasks.
+    batch returns the same tasks. The event loop turns after each request, and of what was wrong only the
+    little that is told is kept.
     """
     key = key_of(request)
-    asked = await _read_all(request, await read_json(request, MAX_BATCH), key)
-    possible = [each for each in asked if isinstance(each, tuple)]
-    accepted = iter(await request.app[TASKS].accept_all(possible))
-    return await respond_results(request, _results(asked, accepted))
-
-
-async def _read_all(request: web.Request, body: bytes, key: str | None) -> list[Asked | AppError]:
-    """What each request of the batch asks for, or its error.
-
-    The event loop turns after each, and of what was wrong only the little that is told is kept.
-    """
+    body = await read_json(request, MAX_BATCH)
     asked, others = list[Asked | AppError](), dict[str, Any]()
     with uncollected():
         for name, place, value in pieces(body, "requests", MAX_BODY):
@@ -163,16 +153,16 @@ async def _read_all(request: web.Request, body: bytes, key: str | None) -> list[
                 break  # which is too many, whatever else there is
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
-    return asked
-
-
-def _results(asked: list[Asked | AppError], accepted: Iterator[Accepted | AppError]) -> Iterator[Result]:
+    possible = [each for each in asked if isinstance(each, tuple)]
+    accepted = iter(await request.app[TASKS].accept_all(possible))
+    results = list[Result]()
     for each in asked:
         outcome = each if isinstance(each, AppError) else next(accepted)
         if isinstance(outcome, AppError):
-            yield outcome
+            results.append(outcome)
         else:
-            yield HTTPStatus.OK if outcome.is_shared else HTTPStatus.ACCEPTED, outcome.status
+            results.append((HTTPStatus.OK if outcome.is_shared else HTTPStatus.ACCEPTED, outcome.status))
+    return await respond_results(request, results)
 
 
 Piece = tuple[str, int | None, Any]

@@ -239,7 +239,12 @@ async def log_in(request: web.Request) -> web.Response:
     if gate.is_locked:
         secret = await request.app[LOG_INS].begin(scope)
         secure = "; Secure" if doors.is_https(request) else ""
-        _set_cookie(response, secret, _path(request), f"; Max-Age={SESSION_LASTS:.0f}{secure}")
+        # The cookie's path is `base_path` if the browser's address has this prefix, else `/`. A request
+        # without the prefix came either through a proxy that strips it, or directly, past the proxy.
+        base_path = request.app[SETTINGS].server.base_path
+        has_prefix = request.path.startswith(base_path + "/") or doors.is_forwarded(request)
+        path = base_path if base_path and has_prefix else "/"
+        _set_cookie(response, secret, path, f"; Max-Age={SESSION_LASTS:.0f}{secure}")
     return response
 
 
@@ -252,16 +257,6 @@ async def log_out(request: web.Request) -> web.Response:
     for path in {"/", request.app[SETTINGS].server.base_path or "/"}:
         _set_cookie(response, "", path, "; Max-Age=0")
     return response
-
-
-def _path(request: web.Request) -> str:
-    """The `Path` of the session cookie: `base_path` if the browser's address has this prefix, else `/`.
-
-    A request without the prefix came either through a proxy that strips it, or directly, past the proxy.
-    """
-    base_path = request.app[SETTINGS].server.base_path
-    has_prefix = request.path.startswith(base_path + "/") or request.app[DOORS].is_forwarded(request)
-    return base_path if base_path and has_prefix else "/"
 
 
 def _set_cookie(response: web.Response, value: str, path: str, more: str) -> None:

@@ -22,7 +22,7 @@ from server.api.openapi.operation import (
     Reply,
     header,
 )
-from server.api.payload import Payload, TaskPayload
+from server.api.payload import TaskPayload
 from server.api.route import get
 from server.api.session import LOG_INS
 from server.core.errors import InvalidQuery, TaskNotFound, TokenRequired
@@ -77,12 +77,13 @@ async def _next_status(request: web.Request, task_id: str, wait: float) -> TaskS
     Raises `TaskNotFound`, `TokenRequired`.
     """
     tasks, poll = request.app[TASKS], Poll()
+    encoder, chosen = request.app[ENCODER], language(request)
     with request.app[LOG_INS].hold(request, poll), request.app[HUB].watch(task_id, poll):
         # Subscribe, then read: a change in between waits in `poll` and is not lost.
         status = await tasks.status(task_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                while client_has(request, _payload(request, status).etag):
+                while client_has(request, encoder.encode(status, chosen).etag):
                     update = await anext(poll, None)
                     if poll.is_logged_out:
                         raise TokenRequired
@@ -107,10 +108,6 @@ def _answer(request: web.Request, status: TaskStatus) -> web.Response:
     if not payload.is_last:
         response.headers[hdrs.RETRY_AFTER] = POLL_EVERY
     return response
-
-
-def _payload(request: web.Request, status: TaskStatus) -> Payload:
-    return request.app[ENCODER].encode(status, language(request))
 
 
 WAIT = Parameter(

@@ -5,9 +5,9 @@ has the HTTP status and the body that a request for this one thing would have go
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -60,7 +60,7 @@ from server.core.errors import (
 from server.core.models import MOST_AT_ONCE, ActionRequest, PlaceChange, RemedyRequest, Stage, TaskStatus
 from server.core.ports import Filter, Page
 from server.locales import LANGUAGES
-from server.tasks.bulk import Outcome, act_on_all
+from server.tasks.bulk import act_on_all
 from server.tasks.remedies import NEEDS_COOKIES, REMEDIES, offered
 
 PAGE, LARGEST_PAGE = 50, 200
@@ -88,11 +88,29 @@ async def list_tasks(request: web.Request) -> web.Response:
     """One page of tasks, newest first, by their state, or queued ones in queue order; or the tasks that `ids`
     names.
     """
-    page = await (_named(request) if "ids" in request.query else _page(request))
+    query, service = Query(request), request.app[TASKS]
+    if "ids" in request.query:  # all other parameters are ignored
+        ids = query.ids("ids", LARGEST_PAGE) or []
+        query.check()
+        page = Page(await service.statuses(ids), None)
+    else:
+        text = query.search("q", MAX_TEXT).strip()
+        status = query.one_of("status", STATUSES)
+        named = query.some_of("stage", tuple(Stage))
+        playlist_id, cursor = query.text("playlist_id", MAX_TEXT), query.text("cursor", MAX_CURSOR)
+        limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
+        read_page = service.page_by_state if query.one_of("sort", SORTS) == "state" else service.page
+        query.check()
+        stages = tuple(
+            each for each in Stage if status in (None, each.status) and (named is None or each in named)
+        )
+        wanted = Filter(() if len(stages) == len(Stage) else stages, text, playlist_id)
+        # No task can be in a `stage` of another `status`.
+        page = await read_page(wanted, cursor, limit) if stages else Page([], None)
     encoder, chosen = request.app[ENCODER], language(request)
     tasks = list[bytes]()
-    for number, status in enumerate(page.tasks, 1):
-        tasks.append(encoder.encode(status, chosen).body)
+    for number, task in enumerate(page.tasks, 1):
+        tasks.append(encoder.encode(task, chosen).body)
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)  # tasks may have hundreds of files
     following = b',"next_cursor":' + dumps(page.next_cursor) if page.next_cursor else b""
@@ -110,52 +128,13 @@ async def list_tasks(request: web.Request) -> web.Response:
     return response
 
 
-async def _named(request: web.Request) -> Page:
-    """The tasks of `ids` that exist, in this order; all other parameters are ignored."""
-    query = Query(request)
-    ids = query.ids("ids", LARGEST_PAGE) or []
-    query.check()
-    return Page(await request.app[TASKS].statuses(ids), None)
-
-
-async def _page(request: web.Request) -> Page:
-    query = Query(request)
-    wanted, cursor = _filter(query), query.text("cursor", MAX_CURSOR)
-    limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
-    by_state = query.one_of("sort", SORTS) == "state"
-    query.check()
-    if wanted is None:
-        return Page([], None)
-    tasks = request.app[TASKS]
-    return await (tasks.page_by_state if by_state else tasks.page)(wanted, cursor, limit)
-
-
-def _filter(query: Query) -> Filter | None:
-    """The filter of the query; None if no task can match, such as for a `stage` of another `status`."""
-    text = query.search("q", MAX_TEXT).strip()
-    status = query.one_of("status", STATUSES)
-    named = query.some_of("stage", tuple(Stage))
-    playlist_id = query.text("playlist_id", MAX_TEXT)
-    stages = tuple(
-        each for each in Stage if status in (None, each.status) and (named is None or each in named)
-    )
-    if not stages:
-        return None
-    return Filter(() if len(stages) == len(Stage) else stages, text, playlist_id)
-
-
 async def change(request: web.Request) -> web.Response:
     """Change the priority or the position of a task in the queue."""
     body = await read_object(request)
-    wanted = validated(PlaceChange, body, *_nothing_said(body))
+    says_nothing = all(body.get(name) is None for name in PlaceChange.model_fields)
+    wanted = validated(PlaceChange, body, *([("priority", "missing", {})] if says_nothing else []))
     task_id = request.match_info["task_id"]
     return respond(request, await request.app[TASKS].move(task_id, wanted.priority, wanted.position))
-
-
-def _nothing_said(body: dict[str, Any]) -> list[WrongField]:
-    """The error of an empty body, as a missing `priority`; else nothing."""
-    said = [name for name in PlaceChange.model_fields if body.get(name) is not None]
-    return [] if said else [("priority", "missing", {})]
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -208,51 +187,41 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
 
 
 async def act(request: web.Request) -> web.Response:
-    """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`."""
-    body = await read_object(request)
-    wanted = validated(ActionRequest, body, *_unclear(body))
-    ids = await _found(request, wanted) if wanted.ids is None else list(wanted.ids)
-    outcomes = await act_on_all(request.app[TASKS], wanted.action, ids[:MOST_AT_ONCE])
-    return await respond_results(request, _results(outcomes), more=len(ids) > MOST_AT_ONCE)
+    """Act on up to `MOST_AT_ONCE` tasks; if more match, the response has `more`.
 
-
-async def _found(request: web.Request, wanted: ActionRequest) -> list[str]:
-    """The ids of matching tasks; `MOST_AT_ONCE` + 1 if there are more than are acted on."""
-    if wanted.playlist_id is not None:
-        return await _entries(request, wanted.playlist_id, wanted.action)
-    stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
-    return await request.app[TASKS].ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)
-
-
-async def _entries(request: web.Request, playlist_id: str, action: str) -> list[str]:
-    """All entries of a list; of one with more than `MOST_AT_ONCE`, those on which the action has an effect.
-
-    So a client that asks again, while there are `more`, comes to the others. A retry of a list leaves what is
-    completed: only who names such a task wants it anew.
+    Of a list with more entries it acts on those on which the action has an effect: so a client that asks
+    again, while there are `more`, comes to the others. A retry of a list leaves what is completed: only who
+    names such a task wants it anew.
     """
-    stages = tuple(stage for stage in Stage if action != "retry" or stage is not Stage.COMPLETED)
-    page = await request.app[TASKS].page(Filter(stages, playlist_id=playlist_id), None, MOST_AT_ONCE + 1)
-    if len(page.tasks) > MOST_AT_ONCE and (effective := _EFFECTIVE.get(action)):
-        entries = Filter(effective, playlist_id=playlist_id)
-        page = await request.app[TASKS].page(entries, None, MOST_AT_ONCE + 1)
-    return [status.task_id for status in page.tasks]
-
-
-def _unclear(body: dict[str, Any]) -> list[WrongField]:
-    """The error of a body that selects no tasks, or that selects them in two ways; else nothing."""
-    kind = any(body.get(name) is not None for name in ("stage", "error_code"))
+    body, tasks = await read_object(request), request.app[TASKS]
+    wrong = list[WrongField]()
+    by_kind = any(body.get(name) is not None for name in ("stage", "error_code"))
     said = [name for name in ("ids", "playlist_id") if body.get(name) is not None]
-    if not said and not kind:
-        return [("ids", "tasks_missing", {})]
-    return [(said[0], "ids_alone", {})] if len(said) + kind > 1 else []
-
-
-def _results(outcomes: list[Outcome]) -> Iterator[Result]:
-    for outcome in outcomes:
-        if isinstance(outcome, AppError):
-            yield outcome
-        else:
-            yield HTTPStatus.OK if outcome else HTTPStatus.NO_CONTENT, outcome
+    if not said and not by_kind:
+        wrong.append(("ids", "tasks_missing", {}))
+    elif len(said) + by_kind > 1:
+        wrong.append((said[0], "ids_alone", {}))
+    wanted = validated(ActionRequest, body, *wrong)
+    if wanted.ids is not None:
+        ids = list(wanted.ids)
+    elif wanted.playlist_id is not None:
+        stages = tuple(stage for stage in Stage if wanted.action != "retry" or stage is not Stage.COMPLETED)
+        entries = Filter(stages, playlist_id=wanted.playlist_id)
+        page = await tasks.page(entries, None, MOST_AT_ONCE + 1)
+        if len(page.tasks) > MOST_AT_ONCE and (effective := _EFFECTIVE.get(wanted.action)):
+            page = await tasks.page(replace(entries, stages=effective), None, MOST_AT_ONCE + 1)
+        ids = [status.task_id for status in page.tasks]
+    else:
+        stage = wanted.stage or (Stage.CANCELLED if wanted.error_code == Stage.CANCELLED else Stage.FAILED)
+        ids = await tasks.ids_in(stage, wanted.error_code, MOST_AT_ONCE + 1)
+    outcomes = await act_on_all(tasks, wanted.action, ids[:MOST_AT_ONCE])
+    results = (
+        outcome
+        if isinstance(outcome, AppError)
+        else (HTTPStatus.OK if outcome else HTTPStatus.NO_CONTENT, outcome)
+        for outcome in outcomes
+    )
+    return await respond_results(request, results, more=len(ids) > MOST_AT_ONCE)
 
 
 async def respond_results(
@@ -265,28 +234,23 @@ async def respond_results(
     """
     chosen, encoded, of_problems = language(request), list[bytes](), 0
     for number, result in enumerate(results, 1):
-        encoded.append(_encoded(request, result, chosen, in_full=of_problems < MOST_OF_PROBLEMS))
-        of_problems += len(encoded[-1]) if isinstance(result, AppError) else 0
+        match result:
+            case AppError() as error:
+                told = problem_body(request, error, chosen)
+                if of_problems >= MOST_OF_PROBLEMS:
+                    told.pop("errors", None)
+                encoded.append(b'{"status":%d,"problem":' % error.status + dumps(told) + b"}")
+                of_problems += len(encoded[-1])
+            case status, None:
+                encoded.append(b'{"status":%d}' % status)
+            case status, TaskStatus() as task:
+                payload = request.app[ENCODER].encode(task, chosen).body
+                encoded.append(b'{"status":%d,"task":' % status + payload + b"}")
         if number % RESULTS_AT_ONCE == 0:
             await asyncio.sleep(0)
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
     body = b'{"results":[' + b",".join(encoded) + b"]" + (b',"more":true' if more else b"") + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
-
-
-def _encoded(request: web.Request, result: Result, chosen: str, *, in_full: bool) -> bytes:
-    match result:
-        case AppError() as error:
-            told = problem_body(request, error, chosen)
-            if not in_full:
-                told.pop("errors", None)
-            shown = b',"problem":' + dumps(told)
-            return b'{"status":%d' % error.status + shown + b"}"
-        case status, None:
-            return b'{"status":%d}' % status
-        case status, TaskStatus() as task:
-            payload = request.app[ENCODER].encode(task, chosen).body
-            return b'{"status":%d,"task":' % status + payload + b"}"
 
 
 async def list_remedies(request: web.Request) -> web.Response:
@@ -310,18 +274,12 @@ async def apply(request: web.Request) -> web.Response:
     if name not in possible:
         raise RemedyNotOffered(possible)
     body = await read_object(request) if request.body_exists else {}
-    unknown = await unknown_cookies(request, body)
-    wanted = validated(RemedyRequest, body, *_misplaced(name, body), *unknown)
+    wrong = list[WrongField]()
+    if (has_cookies := body.get("cookies") is not None) != (name == NEEDS_COOKIES):
+        wrong.append(("cookies", "extra_forbidden" if has_cookies else "missing", {}))
+    wanted = validated(RemedyRequest, body, *wrong, *await unknown_cookies(request, body))
     given = {"cookies": wanted.cookies} if wanted.cookies else {}
     return respond(request, await request.app[TASKS].repair(task_id, name, given))
-
-
-def _misplaced(name: str, body: dict[str, Any]) -> list[WrongField]:
-    """The error of a body that lacks the cookies a remedy needs, or has cookies that it does not take."""
-    said = body.get("cookies") is not None
-    if said == (name == NEEDS_COOKIES):
-        return []
-    return [("cookies", "extra_forbidden" if said else "missing", {})]
 
 
 _ONE = "/api/tasks/{task_id:(?!actions$)[^/]+}"  # `/api/tasks/actions` is another route

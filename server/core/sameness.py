@@ -7,7 +7,6 @@ requests are the same if either the fields that were sent or all fields with the
 
 import hashlib
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from pydantic_core import to_json
 

@@ -1,5 +1,6 @@
 """What the server makes of the page's files: joined, packed, in the reader's language."""
 
+import asyncio
 import gzip
 import json
 import re
@@ -36,7 +37,7 @@ MAX_ICON = 12_000  # bytes
 @pytest.fixture
 async def client(aiohttp_client: Connect) -> Client:
     app = web.Application()
-    app[page.ASSETS], app[LANGUAGE] = page.assets(), "zh"
+    app[page.PAGE], app[LANGUAGE] = page.Page(), "zh"
     app.add_routes([route.definition for route in page.ROUTES])
     client = await aiohttp_client(app)
     client.session._auto_decompress = False
@@ -184,6 +185,23 @@ def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:
     )
     assert page.count("</script>") == 2
     assert "<b>" not in page
+
+
+async def test_the_page_is_read_once_and_not_before_somebody_asks_for_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = list[Path]()
+
+    def read(folder: Path) -> page.Assets:
+        reads.append(folder)
+        return read_assets(folder)
+
+    page.assets.cache_clear()
+    monkeypatch.setattr(page, "read_assets", read)
+    assert reads == []
+    answers = await asyncio.gather(*(client.get(path) for path in ("/", "/?lang=en", "/static/icon.svg")))
+    assert {answer.status for answer in answers} == {200}
+    assert reads == [STATIC]
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

@@ -368,7 +368,7 @@ class FakeApi:
 async def open_api(prefix: str = "", api: FakeApi | None = None) -> AsyncIterator[FakeApi]:
     api = api or FakeApi()
     app = web.Application(middlewares=[api.door])
-    app[page.ASSETS], app[LANGUAGE] = page.assets(), "zh"
+    app[page.PAGE], app[LANGUAGE] = page.Page(), "zh"
     app.add_routes(api.routes(prefix))
     app.on_response_prepare.append(_secure)
     app.on_shutdown.append(lambda _: api.leave())
