@@ -5,7 +5,7 @@ The explanations of codes are in the reader's language; a problem's `type` links
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 
@@ -17,7 +17,7 @@ from server.api.openapi.document import DESCRIPTION, Description
 from server.api.openapi.operation import READER, TEXT, Operation, Reply, Schema
 from server.api.route import get
 from server.core.errors import AppError
-from server.locales import LANGUAGES, Catalogue
+from server.locales import LANGUAGES
 
 # Fills the placeholders in an error's text, since the page describes no particular request.
 _ANY_VALUES: Mapping[str, object] = defaultdict(lambda: "…")
@@ -33,16 +33,74 @@ async def docs(request: web.Request) -> web.Response:
 @lru_cache(maxsize=16)
 def _page(described: Description, base_path: str, chosen: str) -> str:
     description = described.document
-    parts = (
-        _introduction(description["info"], base_path),
-        _contents(description),
-        *_operations(description),
-        *_schemas(description),
-        _problems(LANGUAGES[chosen]),
-        _failures(LANGUAGES[chosen]),
-    )
-    body = "\n".join(parts)
-    return _PAGE.format(base_path=base_path, language=chosen, body=body)
+    info, words, parts = description["info"], LANGUAGES[chosen], list[str]()
+    machine = f'<a href="{base_path}/api/openapi.json">OpenAPI 3.1</a>'
+    parts.append(f"<h1>{escape(info['title'])} API</h1><p>{_text(info['description'])} {machine}</p>")
+    operations = [
+        (f'<code><span class="method">{method.upper()}</span> {escape(path)}</code>', operation)
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+    ]
+    links = [
+        f'<a href="#{operation["operationId"]}">{route}</a> {escape(operation["summary"])}'
+        for route, operation in operations
+    ]
+    links.append('<a href="#schemas">Objects</a>')
+    links.append('<a href="#errors">Errors</a>')
+    links.append('<a href="#failures">Failed tasks</a>')
+    parts.append("<nav><ul>" + "".join(f"<li>{link}</li>" for link in links) + "</ul></nav>")
+    for route, operation in operations:
+        parts.append(f'<section id="{operation["operationId"]}"><h2>{route}</h2>')
+        summary = f"<strong>{escape(operation['summary'])}.</strong>"
+        parts.append(f"<p>{summary} {_text(operation.get('description', ''))}</p>")
+        if body := operation.get("requestBody"):
+            parts.append(f"<p>Body: {_content(body['content'])}</p>")
+        parameters = [
+            (_code(each["name"]), each["in"], f"{_text(each['description'])} {_limits(each['schema'])}")
+            for each in operation.get("parameters", [])
+        ]
+        parts.append(_table(("parameter", "in", "meaning"), parameters))
+        replies = [
+            (status, _text(answer["description"]), _content(answer.get("content", {})))
+            for status, answer in operation["responses"].items()
+        ]
+        parts.append(_table(("status", "meaning", "content"), replies))
+        parts.append("</section>")
+    parts.append('<h2 id="schemas">Objects</h2>')
+    for name, schema in description["components"]["schemas"].items():
+        parts.append(f'<section id="{name}"><h3>{name}</h3><p>{_text(schema.get("description", ""))}</p>')
+        if "enum" in schema:
+            parts.append(f"<p>{_limits(schema)}</p>")
+        required = schema.get("required", ())
+        fields = [
+            (
+                _code(field) + (" *" if field in required else ""),
+                _type(shape),
+                f"{_text(shape.get('description', ''))} {_limits(shape)}",
+            )
+            for field, shape in schema.get("properties", {}).items()
+        ]
+        parts.append(_table(("field", "type", "meaning"), fields))
+        parts.append("</section>")
+    problems = [
+        (
+            f'<span id="{error.code}">{_code(error.code)}</span>',
+            str(int(error.status)),
+            "<strong>{}</strong> {}".format(*map(escape, words.problem(error.code, _ANY_VALUES))),
+        )
+        for error in sorted(every_error(), key=lambda error: (error.status, error.code))
+    ]
+    parts.append('<h2 id="errors">Errors</h2>' + _table(("code", "status", "meaning"), problems))
+    failures = [
+        (
+            _code("http_…" if code == "http" else code),
+            escape(failure.error.format(status="…")),
+            escape(failure.hint or ""),
+        )
+        for code, failure in sorted(words.texts.failure.items())
+    ]
+    parts.append('<h2 id="failures">Failed tasks</h2>' + _table(("error_code", "error", "hint"), failures))
+    return _PAGE.format(base_path=base_path, language=chosen, body="\n".join(parts))
 
 
 _PAGE = """<!doctype html>
@@ -64,104 +122,10 @@ _PAGE = """<!doctype html>
 """
 
 
-def _introduction(info: Schema, base_path: str) -> str:
-    machine = f'<a href="{base_path}/api/openapi.json">OpenAPI 3.1</a>'
-    return f"<h1>{escape(info['title'])} API</h1><p>{_text(info['description'])} {machine}</p>"
-
-
-def _contents(description: Schema) -> str:
-    links = [
-        f'<a href="#{operation["operationId"]}">{_route(method, path)}</a> {escape(operation["summary"])}'
-        for method, path, operation in _each(description)
-    ]
-    links.append('<a href="#schemas">Objects</a>')
-    links.append('<a href="#errors">Errors</a>')
-    links.append('<a href="#failures">Failed tasks</a>')
-    return "<nav><ul>" + "".join(f"<li>{link}</li>" for link in links) + "</ul></nav>"
-
-
-def _operations(description: Schema) -> Iterator[str]:
-    for method, path, operation in _each(description):
-        yield f'<section id="{operation["operationId"]}"><h2>{_route(method, path)}</h2>'
-        summary = f"<strong>{escape(operation['summary'])}.</strong>"
-        yield f"<p>{summary} {_text(operation.get('description', ''))}</p>"
-        if body := operation.get("requestBody"):
-            yield f"<p>Body: {_content(body['content'])}</p>"
-        yield _table(("parameter", "in", "meaning"), _parameters(operation))
-        yield _table(("status", "meaning", "content"), _responses(operation))
-        yield "</section>"
-
-
-def _parameters(operation: Schema) -> list[tuple[str, ...]]:
-    return [
-        (_code(each["name"]), each["in"], f"{_text(each['description'])} {_limits(each['schema'])}")
-        for each in operation.get("parameters", [])
-    ]
-
-
-def _responses(operation: Schema) -> list[tuple[str, ...]]:
-    return [
-        (status, _text(answer["description"]), _content(answer.get("content", {})))
-        for status, answer in operation["responses"].items()
-    ]
-
-
-def _schemas(description: Schema) -> Iterator[str]:
-    yield '<h2 id="schemas">Objects</h2>'
-    for name, schema in description["components"]["schemas"].items():
-        yield f'<section id="{name}"><h3>{name}</h3><p>{_text(schema.get("description", ""))}</p>'
-        if "enum" in schema:
-            yield f"<p>{_limits(schema)}</p>"
-        yield _table(("field", "type", "meaning"), _fields(schema))
-        yield "</section>"
-
-
-def _fields(schema: Schema) -> list[tuple[str, ...]]:
-    required = schema.get("required", ())
-    return [
-        (
-            _code(name) + (" *" if name in required else ""),
-            _type(field),
-            f"{_text(field.get('description', ''))} {_limits(field)}",
-        )
-        for name, field in schema.get("properties", {}).items()
-    ]
-
-
-def _problems(words: Catalogue) -> str:
-    rows = [
-        (
-            f'<span id="{error.code}">{_code(error.code)}</span>',
-            str(int(error.status)),
-            "<strong>{}</strong> {}".format(*map(escape, words.problem(error.code, _ANY_VALUES))),
-        )
-        for error in sorted(every_error(), key=lambda error: (error.status, error.code))
-    ]
-    return '<h2 id="errors">Errors</h2>' + _table(("code", "status", "meaning"), rows)
-
-
 def every_error(kind: type[AppError] = AppError) -> list[type[AppError]]:
     """All error classes that have a `code`, so that a response can be one."""
     kinds = [each for error in kind.__subclasses__() for each in (error, *every_error(error))]
     return [each for each in kinds if hasattr(each, "code")]  # base classes for `except` have none
-
-
-def _failures(words: Catalogue) -> str:
-    rows = [
-        (
-            _code("http_…" if code == "http" else code),
-            escape(failure.error.format(status="…")),
-            escape(failure.hint or ""),
-        )
-        for code, failure in sorted(words.texts.failure.items())
-    ]
-    return '<h2 id="failures">Failed tasks</h2>' + _table(("error_code", "error", "hint"), rows)
-
-
-def _each(description: Schema) -> Iterator[tuple[str, str, Schema]]:
-    for path, methods in description["paths"].items():
-        for method, operation in methods.items():
-            yield method, path, operation
 
 
 def _content(content: Schema) -> str:
@@ -203,10 +167,6 @@ def _table(head: Iterable[str], rows: Sequence[tuple[str, ...]]) -> str:
     first = "".join(f"<th scope='col'>{name}</th>" for name in head)
     others = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class='table'><table><thead><tr>{first}</tr></thead><tbody>{others}</tbody></table></div>"
-
-
-def _route(method: str, path: str) -> str:
-    return f'<code><span class="method">{method.upper()}</span> {escape(path)}</code>'
 
 
 def _code(text: str) -> str:

@@ -11,12 +11,11 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from server import __version__
-from server.api.openapi.operation import JSON, TEXT, Operation, Parameter, Reply
+from server.api.openapi.operation import JSON, TEXT, Operation, Reply
 from server.api.openapi.schemas import Problem
 from server.api.payload import dumps
 from server.api.route import Route, get
 from server.api.session import COOKIE
-from server.core.errors import AppError
 
 PROBLEM = "application/problem+json"
 TITLE = "Clipwire"
@@ -92,7 +91,13 @@ def _schemas(operations: list[Operation], presets: list[str]) -> dict[str, Any]:
         if isinstance(model, type)
     }
     schemas = _definitions(requests, GenerateJsonSchema) | _definitions(answers, _WithoutNull)
-    _say_what_validators_do(schemas, presets)
+    # What the models check in Python code, which pydantic cannot put into a schema.
+    for name in ("ProcessRequest", "InfoRequest"):
+        fields = schemas[name]["properties"]
+        fields["url"] |= {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
+        if presets:  # an empty `enum` breaks the generators of clients
+            fields["preset"] |= {"anyOf": [{"enum": presets}, {"type": "null"}]}
+    schemas["ProcessRequest"]["properties"]["outputs"]["uniqueItems"] = True
     return dict(sorted(schemas.items()))
 
 
@@ -105,24 +110,47 @@ def _definitions(models: Iterable[type[BaseModel]], generator: type[GenerateJson
     return definitions
 
 
-def _say_what_validators_do(schemas: dict[str, Any], presets: list[str]) -> None:
-    """Add to `schemas` what the models check in Python code, which pydantic cannot put into a schema."""
-    for name in ("ProcessRequest", "InfoRequest"):
-        fields = schemas[name]["properties"]
-        fields["url"] |= {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
-        if presets:  # an empty `enum` breaks the generators of clients
-            fields["preset"] |= {"anyOf": [{"enum": presets}, {"type": "null"}]}
-    schemas["ProcessRequest"]["properties"]["outputs"]["uniqueItems"] = True
-
-
 def _operation(method: str, operation: Operation) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for number, reply in operation.replies.items():
+        told: dict[str, Any] = {"description": reply.text}
+        if reply.content:
+            told["content"] = {
+                media_type: {"schema": _ref(shape) if isinstance(shape, type) else shape}
+                for media_type, shape in reply.content.items()
+            }
+        if reply.headers:
+            told["headers"] = {
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in reply.headers.items()
+            }
+        responses[str(number)] = told
+    by_status = sorted(operation.all_errors, key=lambda error: error.status)
+    for status, errors in groupby(by_status, lambda error: error.status):
+        codes = [error.code for error in errors]
+        schema = {"allOf": [_ref(Problem), {"properties": {"code": {"enum": codes}}}]}
+        known = responses.setdefault(str(int(status)), {"description": "", "content": {}})
+        texts = (known["description"], " or ".join(f"`{code}`" for code in codes))
+        known["description"] = "; ".join(filter(None, texts))
+        known["content"] = known.get("content", {})
+        if method != "head":
+            known["content"] |= {PROBLEM: {"schema": schema}}
     described: dict[str, Any] = {
         "operationId": operation.name,
         "tags": [operation.group],
         "summary": operation.summary,
         "description": operation.text,
-        "parameters": [_parameter(parameter) for parameter in operation.parameters],
-        "responses": _responses(method, operation),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "in": parameter.place,
+                "required": parameter.is_required or parameter.place == "path",
+                "description": parameter.text,
+                "schema": parameter.schema,
+            }
+            for parameter in operation.parameters
+        ],
+        "responses": responses,
     }
     if operation.body:
         content = {JSON: {"schema": _ref(operation.body)}}
@@ -130,48 +158,6 @@ def _operation(method: str, operation: Operation) -> dict[str, Any]:
     elif operation.text_body:
         described["requestBody"] = {"required": True, "content": {"text/plain": {"schema": TEXT}}}
     return {name: value for name, value in described.items() if value}
-
-
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "in": parameter.place,
-        "required": parameter.is_required or parameter.place == "path",
-        "description": parameter.text,
-        "schema": parameter.schema,
-    }
-
-
-def _responses(method: str, operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _reply(reply) for status, reply in operation.replies.items()}
-    by_status = sorted(operation.all_errors, key=lambda error: error.status)
-    for status, errors in groupby(by_status, lambda error: error.status):
-        known = responses.setdefault(str(int(status)), {"description": "", "content": {}})
-        problem = _problems(list(errors), with_content=method != "head")
-        known["description"] = "; ".join(filter(None, (known["description"], problem["description"])))
-        known["content"] = known.get("content", {}) | problem["content"]
-    return responses
-
-
-def _reply(reply: Reply) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": reply.text}
-    if reply.content:
-        described["content"] = {
-            media_type: {"schema": _ref(shape) if isinstance(shape, type) else shape}
-            for media_type, shape in reply.content.items()
-        }
-    if reply.headers:
-        described["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in reply.headers.items()
-        }
-    return described
-
-
-def _problems(errors: list[type[AppError]], *, with_content: bool) -> dict[str, Any]:
-    codes = [error.code for error in errors]
-    schema = {"allOf": [_ref(Problem), {"properties": {"code": {"enum": codes}}}]}
-    text = " or ".join(f"`{code}`" for code in codes)
-    return {"description": text, "content": {PROBLEM: {"schema": schema}} if with_content else {}}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:
