@@ -139,14 +139,10 @@ def _routes(settings: ServerSettings) -> list[Route]:
     check_base_path(settings.base_path)
     ours = ROUTES if "web" in settings.roles else health.ROUTES
     base_path = settings.base_path  # both, because a reverse proxy may or may not strip its prefix
-    return [*ours, *_under(base_path, ours)] if base_path else ours
-
-
-def _under(base_path: str, routes: list[Route]) -> list[Route]:
-    return [
-        undescribed(web.get(base_path, page.moved), Access.PAGE),
-        *(route.below(base_path) for route in routes),
-    ]
+    if not base_path:
+        return ours
+    moved = undescribed(web.get(base_path, page.moved), Access.PAGE)
+    return [*ours, moved, *(route.below(base_path) for route in ours)]
 
 
 def check_base_path(base_path: str) -> None:

@@ -38,7 +38,7 @@ from server.core.errors import (
     WrongField,
 )
 from server.core.models import OF_A_CLIENT, TaskStatus
-from server.locales import LANGUAGES, Catalogue, negotiate
+from server.locales import LANGUAGES, negotiate
 
 MAX_BODY = 64 * 1024
 SHORT = 1024  # bytes, of which the garbage collector hardly notices the brackets
@@ -264,7 +264,9 @@ def client_has(request: web.Request, etag: str, modified: datetime | None = None
     """
     known = request.headers.getall(hdrs.IF_NONE_MATCH, ())
     if known:
-        return any(_names(header, etag) for header in known)
+        return "*" in known or any(
+            etag in (tag.strip().removeprefix("W/") for tag in header.split(",")) for header in known
+        )
     since = http_date(",".join(request.headers.getall(hdrs.IF_MODIFIED_SINCE, ()))) if modified else None
     return since is not None and modified is not None and modified <= since
 
@@ -285,12 +287,6 @@ def http_date(text: str | None) -> datetime | None:
         except ValueError:
             continue
     return None
-
-
-def _names(header: str, etag: str) -> bool:
-    if header in (etag, "*"):
-        return True
-    return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
 
 
 def takes_gzip(request: web.Request) -> bool:
@@ -352,18 +348,15 @@ def problem_body(request: web.Request, error: AppError, chosen: str) -> dict[str
         "code": error.code,
         "request_id": request_id(request),
     }
-    return body | error.extra | _members(error, words)
-
-
-def _members(error: AppError, words: Catalogue) -> dict[str, object]:
-    """The extra members of some errors."""
+    body |= error.extra
     match error:
         case InvalidRequest(wrong=wrong):
-            return {"errors": [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]}
+            told = [{"field": name, "message": words.field(key, ctx)} for name, key, ctx in wrong]
+            return body | {"errors": told}
         case NotStreamable(reason=reason):
-            return {"hint": words.no_stream(reason)}
+            return body | {"hint": words.no_stream(reason)}
         case SourceRefused(error_code=code, hint=better, cookies=cookies):
             hint = words.hint(better or code, cookies)
-            told = {"error_code": code, "error": words.error(code), "hint": hint}
-            return {name: value for name, value in told.items() if value}
-    return {}
+            why = {"error_code": code, "error": words.error(code), "hint": hint}
+            return body | {name: value for name, value in why.items() if value}
+    return body

@@ -36,7 +36,7 @@ from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import disposition
 from server.core.errors import FileNotFound, InvalidQuery, RangeNotSatisfiable, StorageAway
-from server.core.models import StoredFile, TaskStatus
+from server.core.models import StoredFile
 from server.core.ports import Stream
 
 T = TypeVar("T")
@@ -50,8 +50,12 @@ async def download(request: web.Request) -> web.StreamResponse:
     """The file, a part of it, or 304. Raises `FileNotFound`, `RangeNotSatisfiable`, `InvalidQuery`, and
     `StorageAway`.
     """
-    status, stored = await _find(request)
-    is_plain = not _wants_inline(request)
+    if "%" in request.raw_path.partition("?")[0]:  # names of files need no encoding
+        raise FileNotFound
+    status, stored = await request.app[TASKS].find_file(request.match_info["name"])
+    query = Query(request)
+    is_plain = not query.flag("inline")
+    query.check()
     inline = not is_plain and bool(PLAYABLE.fullmatch(stored.type))
     published = status.published_at or status.completed_at or status.created_at
     named = disposition(stored.name, status.video_info.title, inline=inline, chapter=stored.title)
@@ -73,7 +77,16 @@ async def send(
     A request for the whole file `may_redirect` to the bucket. Raises `FileNotFound`, `RangeNotSatisfiable`,
     `StorageAway`.
     """
-    headers = _headers(stored, content_disposition, modified)
+    headers = {
+        "ETag": _etag(stored),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",  # revalidated each time, so a deleted file is gone at once
+        "Content-Disposition": content_disposition,
+        "Content-Security-Policy": SANDBOX_POLICY,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if modified:
+        headers["Last-Modified"] = format_datetime(modified, usegmt=True)
     if client_has(request, _etag(stored), modified):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     part = _part(request, stored, modified)
@@ -81,17 +94,13 @@ async def send(
     if may_redirect and request.method == "GET" and hdrs.RANGE not in request.headers:
         link = await request.app[FILES].link(task_id, stored)
         if link:
-            return _elsewhere(link)
+            # Not to be cached: the link expires after some minutes.
+            elsewhere = {"Location": link, "Cache-Control": "no-store"}
+            return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=elsewhere)
     response = FilePart(file, stored, part, headers)
     request.app[DOORS].add_headers(request, response)
     await response.prepare(request)  # sends here, so that `Connections` sees a request until all is sent
     return response
-
-
-def _elsewhere(link: str) -> web.Response:
-    """A redirect that must not be cached: the link expires after some minutes."""
-    headers = {"Location": link, "Cache-Control": "no-store"}
-    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
 
 
 class FilePart(web.StreamResponse):
@@ -149,39 +158,9 @@ async def beginning_with(first: T, others: AsyncIterator[T]) -> AsyncIterator[T]
         yield other
 
 
-async def _find(request: web.Request) -> tuple[TaskStatus, StoredFile]:
-    """Raises `FileNotFound`, also if the name is percent-encoded: names of files need no encoding."""
-    if "%" in request.raw_path.partition("?")[0]:
-        raise FileNotFound
-    return await request.app[TASKS].find_file(request.match_info["name"])
-
-
 def _etag(stored: StoredFile) -> str:
     """The name in quotes: it is never reused for other bytes."""
     return f'"{stored.name}"'
-
-
-def _headers(stored: StoredFile, content_disposition: str, modified: datetime | None) -> dict[str, str]:
-    headers = {
-        "ETag": _etag(stored),
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",  # revalidated each time, so a deleted file is gone at once
-        "Content-Disposition": content_disposition,
-        "Content-Security-Policy": SANDBOX_POLICY,
-        "X-Content-Type-Options": "nosniff",
-    }
-    if modified:
-        headers["Last-Modified"] = format_datetime(modified, usegmt=True)
-    return headers
-
-
-def _wants_inline(request: web.Request) -> bool:
-    if "?" not in request.raw_path:
-        return False
-    query = Query(request)
-    inline = query.flag("inline")
-    query.check()
-    return inline
 
 
 def _part(request: web.Request, stored: StoredFile, modified: datetime | None) -> range | None:

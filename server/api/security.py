@@ -64,8 +64,11 @@ class Doors:
             return
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
             origin = _origin(request)
+            # Both without a default port; the origin `null` names no host.
             ours = host.lower().removesuffix(":80").removesuffix(":443")
-            if origin and origin not in self._origins and _authority(origin) != ours:
+            scheme, _, theirs = origin.partition("://")
+            theirs = theirs.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+            if origin and origin not in self._origins and theirs != ours:
                 raise OriginForbidden
             if "cross-site" in request.headers.getall("Sec-Fetch-Site", ()) and origin not in self._origins:
                 raise OriginForbidden
@@ -81,8 +84,13 @@ class Doors:
             return forwarded
         if request.method == hdrs.METH_CONNECT:
             return request.raw_path
-        if not request.raw_path.startswith("/") and (authority := _authority_in(request.raw_path)):
-            return authority
+        if not request.raw_path.startswith("/"):
+            try:
+                authority = urlsplit(request.raw_path).netloc  # "" for `*`
+            except ValueError:
+                return "?"  # a host that nobody has
+            if authority:
+                return authority
         return request.headers.get(hdrs.HOST, "")
 
     def origin(self, request: web.Request) -> str:
@@ -200,17 +208,3 @@ def _is_literal(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _authority_in(target: str) -> str:
-    """The host and port of a request target in absolute form; "" for `*`."""
-    try:
-        return urlsplit(target).netloc
-    except ValueError:
-        return "?"  # a host that nobody has
-
-
-def _authority(origin: str) -> str:
-    """`host` or `host:port` of an origin, without a default port; "" for the origin `null`."""
-    scheme, _, authority = origin.partition("://")
-    return authority.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))

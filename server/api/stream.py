@@ -20,7 +20,7 @@ from server.api.route import get
 from server.api.security import DOORS
 from server.core.attachment import disposition
 from server.core.errors import FileNotFound, NotStreamable, RangeNotSatisfiable, StorageAway, TaskNotFound
-from server.core.models import Stage, StoredFile, TaskStatus
+from server.core.models import Stage, TaskStatus
 from server.core.ports import Growing, Growth
 
 PIECE: Final = 256 * 1024  # bytes
@@ -45,12 +45,27 @@ async def stream(request: web.Request) -> web.StreamResponse:
     """Raises `TaskNotFound`, `NotStreamable`, and for a finished file the errors of `files.send`."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
     if status.stage is Stage.COMPLETED:
-        return await _finished(request, status)
+        stored = status.files.get("video") or status.files.get("audio")
+        if stored is None:
+            raise NotStreamable("over")
+        published = status.published_at or status.completed_at or status.created_at
+        inline = bool(PLAYABLE.fullmatch(stored.type))
+        named = disposition(stored.name, status.video_info.title, inline=inline)
+        return await send(request, status.task_id, stored, named, published.replace(microsecond=0))
     if status.stage.is_final or status.is_list:
         raise NotStreamable("over")
     growing = await _growing(request, status)
     with closing(growing):
-        response = web.StreamResponse(headers=_headers(status, growing))
+        name = f"stream_{status.task_id}.{_SUFFIXES.get(growing.type, growing.type.rpartition('/')[2])}"
+        headers = {
+            "Accept-Ranges": "none",
+            "Cache-Control": "private, no-store",
+            "Content-Disposition": disposition(name, status.video_info.title, inline=True),
+            "Content-Security-Policy": SANDBOX_POLICY,
+            "Content-Type": growing.type,
+            "X-Content-Type-Options": "nosniff",
+        }
+        response = web.StreamResponse(headers=headers)
         request.app[DOORS].add_headers(request, response)
         await response.prepare(request)
         if request.method == "GET":
@@ -67,19 +82,6 @@ async def _growing(request: web.Request, status: TaskStatus) -> Growing:
         if exc.reason == "elsewhere" and status.stage not in (Stage.DOWNLOAD, Stage.CONVERT):
             raise NotStreamable("nothing_yet") from None
         raise
-
-
-async def _finished(request: web.Request, status: TaskStatus) -> web.StreamResponse:
-    stored = _main(status)
-    if stored is None:
-        raise NotStreamable("over")
-    published = status.published_at or status.completed_at or status.created_at
-    named = disposition(stored.name, status.video_info.title, inline=bool(PLAYABLE.fullmatch(stored.type)))
-    return await send(request, status.task_id, stored, named, published.replace(microsecond=0))
-
-
-def _main(status: TaskStatus) -> StoredFile | None:
-    return status.files.get("video") or status.files.get("audio")
 
 
 class _Following:
@@ -131,18 +133,6 @@ class _Following:
             raise ConnectionResetError("it ended otherwise")
         await self._send_up_to(size)
         return True
-
-
-def _headers(status: TaskStatus, growing: Growing) -> dict[str, str]:
-    name = f"stream_{status.task_id}.{_SUFFIXES.get(growing.type, growing.type.rpartition('/')[2])}"
-    return {
-        "Accept-Ranges": "none",
-        "Cache-Control": "private, no-store",
-        "Content-Disposition": disposition(name, status.video_info.title, inline=True),
-        "Content-Security-Policy": SANDBOX_POLICY,
-        "Content-Type": growing.type,
-        "X-Content-Type-Options": "nosniff",
-    }
 
 
 _HEADERS = {
