@@ -48,11 +48,11 @@ def hash_of(wanted: ProcessRequest, instead: Mapping[str, object] = _NOTHING) ->
 
     `instead` has values, in JSON's types, that take the place of the request's.
     """
-    fields = {**wanted.model_dump(mode="json"), **instead}
+    # `to_json` writes these as `model_dump` would, at half of its price.
+    first = {name: instead[name] if name in instead else getattr(wanted, name) for name in _FIRST}
     sent = wanted.model_fields_set - _FIRST_ONES - instead.keys()
     later = wanted.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
-    hashed = {name: fields[name] for name in _FIRST} | dict(sorted(later.items()))
-    return hashlib.sha256(to_json(hashed)).hexdigest()
+    return hashlib.sha256(to_json(first | dict(sorted(later.items())))).hexdigest()
 
 
 def hash_of_sent(wanted: ProcessRequest, sent: Collection[str]) -> str:
