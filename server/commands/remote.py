@@ -34,8 +34,12 @@ def remote(server: str | None) -> Remote:
         reaches = _REACHES.get(host, host)
         shown = f"[{reaches}]" if ":" in reaches else reaches
         return Remote(f"http://{shown}:{port}{base_path}", token or (tokens[0] if tokens else None), False)
-    parts = urlsplit(server)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(server)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port that cannot be
+        is_address = False
+    if not is_address:
         raise click.UsageError(word("not_an_address", value=server))
     return Remote(server.rstrip("/"), token, True)
 

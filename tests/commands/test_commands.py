@@ -82,6 +82,11 @@ def of(service: Service) -> dict[str, str]:
         (["get", "--clip", "1:00", "x"], "--clip: 1:00 is no part of a film"),
         (["get", "--priority", "high", "x"], "--priority: high is no whole number"),
         (["get", "--server", "clips.example.org", "x"], "clips.example.org is no address of a server"),
+        (
+            ["get", "--server", "http://localhost:99999", "x"],
+            "http://localhost:99999 is no address of a server",
+        ),
+        (["get", "--server", "http://[::1", "x"], "http://[::1 is no address of a server"),
         (["get", "--priority"], "--priority needs a value"),
         (["check", "x"], "too much: x"),
         (["backup"], "FILE is missing"),
