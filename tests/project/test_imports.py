@@ -21,3 +21,18 @@ def test_the_default_imports_nothing_that_only_others_need() -> None:
     command = (sys.executable, "-c", PROGRAM)
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_a_get_from_a_running_server_imports_nothing_of_the_server_but_its_commands() -> None:
+    """Its start is most of what somebody waits for."""
+    program = """
+import sys
+from server.commands import cli, get, progress_display, remote, request_options
+remote.remote(None)
+print(sorted(name for name in sys.modules if name.startswith("server.") and ".commands" not in name))
+print([name for name in ("pydantic_settings", "tqdm", "yt_dlp", "rich") if name in sys.modules])
+"""
+    ran = subprocess.run(
+        (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("[]\n[]\n", "")

@@ -1,5 +1,6 @@
 """What a fresh checkout is set up from: locks, the sample configuration, and nothing of anybody's machine."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -162,6 +163,14 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 def test_a_second_installation_does_nothing(ready: Machine) -> None:
     ready.install("run")
     assert ready.install("run") == ""
+
+
+def test_the_command_of_the_checkout_runs_it_from_any_folder(ready: Machine) -> None:
+    command = ready.checkout / ".venv/bin/clipwire"
+    assert os.access(command, os.X_OK)
+    lines = command.read_text().splitlines()
+    assert lines[0] == "#!/bin/sh"
+    assert f'sys.path[0] = """{ready.checkout}"""' in lines
 
 
 def test_what_the_tests_need_is_added_and_covers_what_the_service_needs(machine: Machine) -> None:
