@@ -36,7 +36,7 @@ class Attempts:
         self._running: dict[str, tuple[str, asyncio.Future[Ending]]] = {}
         self._changed = asyncio.Event()
 
-    async def run(self, task_id: str) -> TaskStatus | None:
+    async def run(self, task_id: str, accepted: object = None) -> TaskStatus | None:
         ends: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         try:
             task = await self._store.get(task_id)

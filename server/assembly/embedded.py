@@ -125,7 +125,6 @@ def _new_dispatcher(
         lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)),
         paused=store.was_paused,
     )
-    runner.submit = dispatcher.submit
     stack.push_async_callback(dispatcher.aclose)
     return dispatcher
 

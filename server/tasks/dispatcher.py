@@ -37,13 +37,14 @@ class Running:
 class LocalDispatcher:
     """Runs queued tasks in order, `max_concurrent` at once and `max_per_host` of one host (0: no limit).
 
+    `run` makes an attempt, and calls what it is given with each new task that comes of it.
     `keep_paused` stores whether the queue is paused; `paused` is what was stored before this start.
     `host_is_busy` records whether a queued task waits for a place of its host.
     """
 
     def __init__(
         self,
-        run: Callable[[str], Awaitable[TaskStatus | None]],
+        run: Callable[[str, Callable[[Task], None]], Awaitable[TaskStatus | None]],
         max_concurrent: int,
         max_per_host: int,
         finish: Callable[[str], None],
@@ -220,7 +221,7 @@ class LocalDispatcher:
         """Make an attempt; return the task if it is to be queued again, without another read of the store."""
         task_id = task.status.task_id
         try:
-            status = await self._run(task_id)
+            status = await self._run(task_id, self.submit)
         except StoreUnavailable as exc:
             if not exc.is_told:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)

@@ -6,7 +6,7 @@ the shutdown, after which the task goes on) says what it means.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -69,6 +69,7 @@ NEWER_RELEASE = "newer_release"  # one that understands the request
 
 LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
 
+Accepted = Callable[[Task], None]
 LastWord = Produced | Expanded | Unfolded | Broken | None  # None: the child ended without one
 
 
@@ -94,7 +95,8 @@ class Runner:
     While the store cannot save (a full disk, a lock on the database), the child works on, and the save is
     retried. Only progress that cannot be saved is dropped: the next one replaces it anyway.
 
-    The entries of a list become tasks as the child finds them, and `submit` is called with each.
+    The entries of a list become tasks as the child finds them; `accepted`, which comes with the wish for an
+    attempt, is called with each.
 
     An attempt that finds its task in other hands (a later attempt has it, or it has ended) stops its child
     and publishes nothing.
@@ -113,7 +115,6 @@ class Runner:
         clock: Clock,
         reserve: Reserve,
     ) -> None:
-        self.submit = _nobody
         self._clock = clock
         self.reserve = reserve
         self._cookies = CookieChoice(cookies, settings.cookies)
@@ -129,7 +130,7 @@ class Runner:
         self._is_paced = settings.rate_limit is not None or bool(settings.rate_windows)
         self._held_until: datetime | None = None
 
-    async def run(self, task_id: str) -> TaskStatus | None:
+    async def run(self, task_id: str, accepted: Accepted = _nobody) -> TaskStatus | None:
         """Make one attempt and return its status; None if the task is gone, or needs a newer release.
 
         When this returns, raises, or is cancelled, the child and all it started are gone. A cancel records
@@ -152,7 +153,7 @@ class Runner:
             if status.stage is not Stage.INFO:
                 return status
             async with self._files.share(task_id, status.attempt):
-                return await self._attempt(status, request, given)
+                return await self._attempt(status, request, given, accepted)
         except TaskNotFound:  # removed elsewhere, perhaps before the attempt wrote its files
             await self._remove(task_id)
             return None
@@ -179,15 +180,17 @@ class Runner:
         if child := self._children.get(task_id):
             child.command("finish")
 
-    async def _attempt(self, status: TaskStatus, request: ProcessRequest, given: Given) -> TaskStatus:
+    async def _attempt(
+        self, status: TaskStatus, request: ProcessRequest, given: Given, accepted: Accepted
+    ) -> TaskStatus:
         began, perhaps = asyncio.get_running_loop().time(), Perhaps()
         try:
-            last_word = await self._work(status, request, given)
+            last_word = await self._work(status, request, given, accepted)
             lasted = asyncio.get_running_loop().time() - began
             newest = _still_ours(status, await self._recorder.read_surely(status.task_id))
             ending = await self._ending(newest, request, last_word, lasted)
             # A cancel in between would leave a task whose files are published, but which is not completed.
-            ended = await to_the_end(self._conclude(newest, ending, perhaps))
+            ended = await to_the_end(self._conclude(newest, ending, perhaps, accepted))
         except TaskNotFound:
             raise
         except Superseded as exc:
@@ -197,18 +200,16 @@ class Runner:
             ended = await self._after_fault(status, exc)
         if isinstance(ended, TaskStatus):
             return ended
-        after = await self._recorder.record_surely(
-            status.task_id, ended, status.attempt, perhaps, self.submit
-        )
+        after = await self._recorder.record_surely(status.task_id, ended, status.attempt, perhaps, accepted)
         return await to_the_end(self._tidied(after, ended))
 
     async def _conclude(
-        self, status: TaskStatus, ending: Manifest | Event, perhaps: Perhaps
+        self, status: TaskStatus, ending: Manifest | Event, perhaps: Perhaps, accepted: Accepted
     ) -> TaskStatus | Event:
         """The status that the attempt led to, or the event that could not be saved yet."""
         event = await self._published(status, ending) if isinstance(ending, Manifest) else ending
         try:
-            after = await self._recorder.record(status.task_id, event, status.attempt, perhaps, self.submit)
+            after = await self._recorder.record(status.task_id, event, status.attempt, perhaps, accepted)
         except StoreUnavailable:
             return event
         return await self._tidied(after, event)
@@ -242,7 +243,9 @@ class Runner:
             await self._files.tidy_up(status)
         return status
 
-    async def _work(self, status: TaskStatus, request: ProcessRequest, given: Given) -> LastWord:
+    async def _work(
+        self, status: TaskStatus, request: ProcessRequest, given: Given, accepted: Accepted
+    ) -> LastWord:
         """Let a child do the job; it and all it started are gone when this returns."""
         if given.are_missing:
             return Broken(code="cookies_missing")
@@ -261,7 +264,7 @@ class Runner:
             self._share_rate()
             if status.finish_asked:  # of an earlier child, which did not come to its end
                 child.command("finish")
-            return await self._listen(status, request, child, given)
+            return await self._listen(status, request, child, given, accepted)
         finally:
             self._children.pop(task_id, None)
             await to_the_end(stopped(starting))
@@ -285,7 +288,7 @@ class Runner:
         return self._jobs.expand(request, work, lock, cookies, status.read)
 
     async def _listen(
-        self, status: TaskStatus, request: ProcessRequest, child: Child, given: Given
+        self, status: TaskStatus, request: ProcessRequest, child: Child, given: Given, accepted: Accepted
     ) -> LastWord:
         pace, is_after_hold = Pace(asyncio.get_running_loop().time()), False
         inner: list[Entry] = []  # the entries of an entry that is a list
@@ -303,7 +306,7 @@ class Runner:
                 case Found(entries=found) if status.entries is None:
                     inner += found
                 case Found(entries=found):
-                    status = await self._join_surely(Task(request, status), found)
+                    status = await self._join_surely(Task(request, status), found, accepted)
                 case Alive():
                     pass
                 case Learned() | Renewed() as news:
@@ -366,9 +369,9 @@ class Runner:
         after = await self._recorder.record_surely(status.task_id, event, status.attempt)
         return _still_ours(status, after)
 
-    async def _join_surely(self, playlist: Task, found: Sequence[Entry]) -> TaskStatus:
+    async def _join_surely(self, playlist: Task, found: Sequence[Entry], accepted: Accepted) -> TaskStatus:
         most = self._settings.max_playlist
-        joining = self._recorder.join_surely(playlist, found, most, self.submit)
+        joining = self._recorder.join_surely(playlist, found, most, accepted)
         return _still_ours(playlist.status, await joining)
 
     async def _show_thumbnail(self, status: TaskStatus) -> TaskStatus:

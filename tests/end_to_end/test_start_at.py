@@ -174,7 +174,7 @@ async def test_a_remedy_that_waits_goes_by_the_same_clock(tmp_path: Path, hands:
 async def test_a_broadcast_is_looked_at_when_its_time_comes_by_the_clock_on_the_wall(hands: Hands) -> None:
     begun, clock = list[str](), hands.clock()
 
-    async def run(task_id: str) -> None:
+    async def run(task_id: str, _: object) -> None:
         begun.append(task_id)
 
     async def say(_: str, __: bool) -> None: ...

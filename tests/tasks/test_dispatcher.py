@@ -402,7 +402,7 @@ async def test_a_wait_is_over_in_time_although_the_machine_has_slept(monkeypatch
     monkeypatch.setattr("server.tasks.dispatcher.NAP", 0.01)
     slept, begun = 0.0, asyncio.Event()
 
-    async def run(_: str) -> None:
+    async def run(_: str, __: object) -> None:
         begun.set()
 
     async def say(_: str, __: bool) -> None: ...
