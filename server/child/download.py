@@ -141,7 +141,10 @@ class Download:
         )
         parted = youtube_dl.streams_of(info) if options.wants_media(self._wishes) else []
         streams = [stream for section in parted for stream in section]
-        if self._is_to_be_recorded(info):
+        live = recording.is_live(info)
+        if live and self._wishes.live == "reject":
+            raise JobFailed("live_rejected")
+        if live:
             return self._record(engine, info, streams)
         names = [parts.name_of(stream, at, clip) for at, section in enumerate(parted) for stream in section]
         if clip:
@@ -153,7 +156,10 @@ class Download:
         if not (borrowed.fits("fragments") and borrowed.fits("resuming")):
             parts.begin_anew(self._directory, names)
         pictures, cover = self._pictures(engine, info)
-        self._meter = Meter(expected(streams, about.get("duration")), self._share_of_convert())
+        self._meter = Meter(
+            expected(streams, about.get("duration")),
+            (_ENCODING if outputs.encodes(self._wishes) else _COPYING),
+        )
         self._needs = DiskEstimate(Film(self._wishes, parted, about.get("duration")), self._tell_needs)
         self._needs.learn(sizes=self._meter.sizes, chapters=bool(video_info.chapters_of(info)))
         self._playing = Playing(self._directory, names, in_one=not clip)
@@ -238,12 +244,6 @@ class Download:
         self._url = link
         return engine.first(link)
 
-    def _is_to_be_recorded(self, info: Mapping[str, Any]) -> bool:
-        live = recording.is_live(info)
-        if live and self._wishes.live == "reject":
-            raise JobFailed("live_rejected")
-        return live
-
     def _refuse_too_large(self, streams: list[dict[str, Any]]) -> None:
         self._check_size(sum(stream.get("filesize") or 0 for stream in streams))
 
@@ -295,9 +295,6 @@ class Download:
 
     def _tell_needs(self, needs: int) -> None:
         self._channel.send("needs", needs=needs)
-
-    def _share_of_convert(self) -> float:
-        return _ENCODING if outputs.encodes(self._wishes) else _COPYING
 
     def _on_event(self, counted: Stream, event: Mapping[str, Any]) -> None:
         """Take in `event`, a progress dict of yt-dlp about the stream `counted`."""

@@ -74,7 +74,11 @@ class ForkServer:
 
     def serve(self, run_job: RunJob, **ready: Any) -> NoReturn:
         """Send "ready" with the fields `ready`, and run `run_job` in children until the server is gone."""
-        wake = _wake_on_death_of_children()
+        # Return a descriptor that becomes readable when a child has died.
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        wake = reading
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(wake, select.POLLIN)
@@ -84,8 +88,13 @@ class ForkServer:
             if wake in events:
                 os.read(wake, select.PIPE_BUF)
                 self._reap()
-                self._kill_orphans()
-            self._report_the_gone()
+                # Kill processes that left their group and whose parent died: this subreaper has
+                # adopted them. Every child that is not a leader is one.
+                if self._adopts:
+                    for pid in _children() - self._leaders.keys():
+                        os.kill(pid, signal.SIGKILL)
+            for group in [group for group in self._dying if not (self._adopts and _is_alive(group))]:
+                self._send("exit", **self._dying.pop(group))
             if self._control.fileno() in events:
                 self._receive(run_job)
 
@@ -108,7 +117,10 @@ class ForkServer:
             case "start":
                 self._start(run_job, message["id"], *descriptors)
             case "kill":
-                self._kill_job(message["id"])
+                job = message["id"]
+                for pid, running in self._leaders.items():
+                    if running == job:
+                        _kill(pid)
             case "ping":
                 self._send("pong")
 
@@ -120,17 +132,34 @@ class ForkServer:
             self._send("exit", id=job, pid=0, code=-signal.SIGKILL, cpu=0.0, max_rss_kb=0)
         else:
             if pid == 0:
-                self._become_child(run_job, channel, journal)
+                code = 1
+                try:
+                    # Give up all that a fork inherits except memory: session, signal handlers and
+                    # descriptors.
+                    os.setsid()
+                    sandbox.die_with_parent(self._pid)
+                    signal.set_wakeup_fd(-1)
+                    for number in (signal.SIGCHLD, *_IGNORED):
+                        signal.signal(number, signal.SIG_DFL)
+                    self._control.detach()
+                    for output in (1, 2):
+                        os.dup2(journal, output)
+                    os.dup2(channel, _CHANNEL, inheritable=False)
+                    os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+                    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+                    faulthandler.enable()  # a crash in native code is in the log as well
+                    run_job(socket.socket(fileno=_CHANNEL))
+                    code = 0
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    sys.stdout.flush()
+                    os._exit(code)
             self._leaders[pid] = job
             self._send("started", id=job, pid=pid)
         finally:
             os.close(channel)
             os.close(journal)
-
-    def _kill_job(self, job: str) -> None:
-        for pid, running in self._leaders.items():
-            if running == job:
-                _kill(pid)
 
     def _reap(self) -> None:
         """Reap all children that have ended: several deaths may raise only one SIGCHLD."""
@@ -148,19 +177,6 @@ class ForkServer:
                     "max_rss_kb": usage.ru_maxrss,
                 }
 
-    def _kill_orphans(self) -> None:
-        """Kill processes that left their group and whose parent died: this subreaper has adopted them.
-
-        Every child that is not a leader is one.
-        """
-        if self._adopts:
-            for pid in _children() - self._leaders.keys():
-                os.kill(pid, signal.SIGKILL)
-
-    def _report_the_gone(self) -> None:
-        for group in [group for group in self._dying if not (self._adopts and _is_alive(group))]:
-            self._send("exit", **self._dying.pop(group))
-
     def _send(self, event: str, **fields: Any) -> None:
         try:
             self._control.send(json.dumps({"event": event, **fields}).encode())
@@ -172,41 +188,6 @@ class ForkServer:
         for pid in self._leaders:
             _kill(pid)
         os._exit(0)
-
-    def _become_child(self, run_job: RunJob, channel: int, journal: int) -> NoReturn:
-        code = 1
-        try:
-            self._leave_the_server(channel, journal)
-            run_job(socket.socket(fileno=_CHANNEL))
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-
-    def _leave_the_server(self, channel: int, journal: int) -> None:
-        """Give up all that a fork inherits except memory: session, signal handlers and descriptors."""
-        os.setsid()
-        sandbox.die_with_parent(self._pid)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, *_IGNORED):
-            signal.signal(number, signal.SIG_DFL)
-        self._control.detach()
-        for output in (1, 2):
-            os.dup2(journal, output)
-        os.dup2(channel, _CHANNEL, inheritable=False)
-        os.closerange(_CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        faulthandler.enable()  # a crash in native code is in the log as well
-
-
-def _wake_on_death_of_children() -> int:
-    """Return a descriptor that becomes readable when a child has died."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return reading
 
 
 def _adopt_orphans() -> bool:

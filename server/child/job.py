@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
@@ -54,13 +54,7 @@ def warm(ffmpeg: str) -> None:
     """Fill the caches that every job needs; the fork server calls this once before it starts any job."""
     share_certificates()
     log = Log(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
-    with Engine(options.for_download(_rehearsal(ffmpeg), log), Trail()) as engine:
-        engine.rehearse()
-    log.close()
-
-
-def _rehearsal(ffmpeg: str) -> Job:
-    """A job whose wishes need every kind of yt-dlp's format filters."""
+    # A job whose wishes need every kind of yt-dlp's format filters.
     wishes = Wishes(
         url="http://warm.invalid/",
         outputs=("video",),
@@ -79,26 +73,34 @@ def _rehearsal(ffmpeg: str) -> Job:
         live="reject",
         playlist_items=None,
     )
-    return Job(
-        kind="download",
-        directory=os.devnull,
-        lock=os.devnull,
-        wishes=wishes,
-        ffmpeg=ffmpeg,
-        deno=None,
-        allowed_private_hosts=(),
-        proxy=None,
-        rate_limit=None,
-        max_filesize=None,
-        item=None,
-        known=0,
-        max_playlist=1,
-        cookies=None,
-        extractor_args={},
-        pot_provider=None,
-        sponsorblock_api="https://sponsors.invalid",
-        players={},
-    )
+    with Engine(
+        options.for_download(
+            Job(
+                kind="download",
+                directory=os.devnull,
+                lock=os.devnull,
+                wishes=wishes,
+                ffmpeg=ffmpeg,
+                deno=None,
+                allowed_private_hosts=(),
+                proxy=None,
+                rate_limit=None,
+                max_filesize=None,
+                item=None,
+                known=0,
+                max_playlist=1,
+                cookies=None,
+                extractor_args={},
+                pot_provider=None,
+                sponsorblock_api="https://sponsors.invalid",
+                players={},
+            ),
+            log,
+        ),
+        Trail(),
+    ) as engine:
+        engine.rehearse()
+    log.close()
 
 
 def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
@@ -129,15 +131,11 @@ def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
     log.write(f"{failure.code}: {said}")
     told = {name: value for name, value in dataclasses.asdict(failure).items() if value is not None}
     if failure.code == "internal":
-        told["fault"] = _described(error, log)
+        # The traceback for the server's log, under an id that the task's log has as well.
+        number, trace = secrets.token_hex(8), trace_of(error)
+        log.write(f"error {number}\n{trace}")
+        told["fault"] = {"id": number, "trace": trace}
     return told
-
-
-def _described(fault: BaseException, log: Log) -> dict[str, str]:
-    """The traceback for the server's log, under an id that the task's log has as well."""
-    number, trace = secrets.token_hex(8), trace_of(fault)
-    log.write(f"error {number}\n{trace}")
-    return {"id": number, "trace": trace}
 
 
 def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
@@ -194,14 +192,10 @@ def _engine(
     """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
     with (
         Engine(params(youtube.install(job, log), log), trail, job.item) as engine,
-        _cookies_of(job, engine, link, log),
+        cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext(),
     ):
         youtube.remember(engine, job.players, link.send)
         yield engine
-
-
-def _cookies_of(job: Job, engine: Engine, link: Channel, log: Log) -> AbstractContextManager[None]:
-    return cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext()
 
 
 def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Callable[[], None]) -> None:

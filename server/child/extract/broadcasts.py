@@ -195,16 +195,12 @@ def _segment(playlist: str) -> float:
 
 def _parse(self: Any, mpd_doc: Any, *args: Any, **kwargs: Any) -> Any:
     periods = list(_parse_periods(self, mpd_doc, *args, **kwargs))
-    if _is_broadcast(mpd_doc):
+    # Manifests of ended broadcasts may stay `dynamic`, but are no longer updated or have a duration.
+    is_dynamic = mpd_doc.get("type") == "dynamic"
+    if bool(
+        is_dynamic and mpd_doc.get("minimumUpdatePeriod") and not mpd_doc.get("mediaPresentationDuration")
+    ):
         for period in periods:
             for one in period["formats"]:
                 one[_LIVE] = True
     return periods
-
-
-def _is_broadcast(manifest: Mapping[str, str]) -> bool:
-    """Manifests of ended broadcasts may stay `dynamic`, but are no longer updated or have a duration."""
-    is_dynamic = manifest.get("type") == "dynamic"
-    return bool(
-        is_dynamic and manifest.get("minimumUpdatePeriod") and not manifest.get("mediaPresentationDuration")
-    )

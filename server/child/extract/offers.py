@@ -33,11 +33,13 @@ Info = Mapping[str, Any]
 def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
     """The result of an info job, without unknown fields; `page` is what the function of that name returns."""
     told = {name: value for name, value in video_info(info).items() if name not in _OF_FILES}
+    # At most `MOST` formats: the best, which yt-dlp puts last.
     return told | known(
         thumbnail=thumbnail,
         live_status=next((state for state in _STATES if state == info.get("live_status")), None),
         begins_at=_begins_at(info),
-        formats=[_format(each) for each in _last(info.get("formats")) if _can_be_chosen(each)] or None,
+        formats=[_format(each) for each in list(info.get("formats") or ())[-MOST:] if _can_be_chosen(each)]
+        or None,
         subtitles=_languages(info.get("subtitles")),
         automatic_subtitles=_languages(info.get("automatic_captions")),
         chapters=_list(info.get("chapters"), _chapter),
@@ -80,11 +82,6 @@ def _begins_at(info: Info) -> str | None:
     if seconds is None or info.get("live_status") in (None, "not_live"):
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
-
-
-def _last(formats: Any) -> list[Info]:
-    """At most `MOST` formats: the best, which yt-dlp puts last."""
-    return list(formats or ())[-MOST:]
 
 
 def _can_be_chosen(offered: Info) -> bool:

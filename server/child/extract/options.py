@@ -70,7 +70,9 @@ def build(job: Job, log: Log) -> dict[str, Any]:
         "wait_for_video": False,
         "proxy": job.proxy,
         # Without this yt-dlp would use certifi's certificates instead of those that the operator names.
-        "compat_opts": {"no-certifi"} if _own_certificates() else set(),
+        "compat_opts": {"no-certifi"}
+        if bool(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"))
+        else set(),
     }
 
 
@@ -128,19 +130,19 @@ def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any
         shown = {video_info.text(offered["format_id"]): offered for offered in context["formats"]}
         chosen = [shown[name] for name in wanted.split("+") if name in shown]
         if len(chosen) == 1 + wanted.count("+"):
-            yield chosen[0] if len(chosen) == 1 else _together(chosen)
+            # The format dict that yt-dlp's own selectors yield for several formats.
+            yield (
+                chosen[0]
+                if len(chosen) == 1
+                else {
+                    "requested_formats": chosen,
+                    "format_id": "+".join(one["format_id"] for one in chosen),
+                    "ext": chosen[0]["ext"],
+                    "protocol": "+".join(utils.determine_protocol(one) for one in chosen),
+                }
+            )
 
     return choose
-
-
-def _together(chosen: list[dict[str, Any]]) -> dict[str, Any]:
-    """The format dict that yt-dlp's own selectors yield for several formats."""
-    return {
-        "requested_formats": chosen,
-        "format_id": "+".join(one["format_id"] for one in chosen),
-        "ext": chosen[0]["ext"],
-        "protocol": "+".join(utils.determine_protocol(one) for one in chosen),
-    }
 
 
 def sorting(wishes: Wishes) -> list[str]:
@@ -186,7 +188,3 @@ def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:
     language = wishes.audio_language
     wished = [spec.format(f"[language^={language}]")] if language else []
     return "/".join([*wished, spec.format("")] if or_any else wished)
-
-
-def _own_certificates() -> bool:
-    return bool(os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"))

@@ -50,7 +50,13 @@ def marked(
         return []
     try:
         with _alive(log):
-            answer = _ask(engine, _address(api, service, film, categories), api)
+            digest = hashlib.sha256(film.encode()).hexdigest()
+            asked = {"categories": json.dumps(list(categories)), "actionTypes": '["skip"]'}
+            answer = _ask(
+                engine,
+                (f"{api}/api/skipSegments/{digest[:4]}?{urlencode({'service': service, **asked})}"),
+                api,
+            )
     except _BAD as error:
         log.write(f"WARNING: sponsorblock does not answer, and nothing is cut out: {error}")
         return []
@@ -86,35 +92,25 @@ def _alive(log: Log) -> Iterator[None]:
         over.set()
 
 
-def _address(api: str, service: str, film: str, categories: Sequence[str]) -> str:
-    digest = hashlib.sha256(film.encode()).hexdigest()
-    asked = {"categories": json.dumps(list(categories)), "actionTypes": '["skip"]'}
-    return f"{api}/api/skipSegments/{digest[:4]}?{urlencode({'service': service, **asked})}"
-
-
 def _ask(engine: Engine, address: str, api: str) -> object:
     """The JSON of the service, [] for 404. The operator has named it, so its address may be private."""
     # If kept alive, the connection could serve other requests, past the guard.
     request = Request(address, headers={"Connection": "close"}, extensions={"timeout": _SILENCE})
     try:
         with guard.going_to(api), engine.urlopen(request) as response:
-            return json.loads(_read(response), parse_constant=_refuse)
+            data, until = b"", time.monotonic() + _PATIENCE
+            while block := response.read(_BLOCK):
+                data += block
+                if len(data) > _LARGEST:
+                    raise ValueError(f"it says more than {_LARGEST} bytes")
+                if time.monotonic() > until:
+                    raise ValueError(f"it takes more than {_PATIENCE} s")
+            return json.loads(data, parse_constant=_refuse)
     except HTTPError as error:
         error.close()
         if error.status == _NONE_KNOWN:
             return []
         raise
-
-
-def _read(response: Any) -> bytes:
-    data, until = b"", time.monotonic() + _PATIENCE
-    while block := response.read(_BLOCK):
-        data += block
-        if len(data) > _LARGEST:
-            raise ValueError(f"it says more than {_LARGEST} bytes")
-        if time.monotonic() > until:
-            raise ValueError(f"it takes more than {_PATIENCE} s")
-    return data
 
 
 def _refuse(word: str) -> NoReturn:

@@ -86,8 +86,10 @@ def video_info(
     `filesize` is in bytes. `cut`: not all of the film is in its files.
     """
     duration = info.get("duration") or (media.duration if media else None)
+    # yt-dlp numbers the <video> elements of a page, even if there is only one.
+    title = text(info.get("title"))
     return known(
-        title=_title(info),
+        title=(title.removesuffix(" (1)") if title and info.get("extractor") == "html5" else title),
         duration=number(duration),
         uploader=text(info.get("uploader") or info.get("channel") or info.get("creator")),
         webpage_url=link(info.get("webpage_url")),
@@ -126,12 +128,6 @@ def with_what_is_said(info: dict[str, Any], says: Mapping[str, Any]) -> dict[str
     if picture := says.get("thumbnail"):  # the last one is the best
         told["thumbnails"] = [*(info.get("thumbnails") or ()), {"url": picture}]
     return info | told
-
-
-def _title(info: Mapping[str, Any]) -> str | None:
-    """yt-dlp numbers the <video> elements of a page, even if there is only one."""
-    title = text(info.get("title"))
-    return title.removesuffix(" (1)") if title and info.get("extractor") == "html5" else title
 
 
 def known(**fields: object) -> dict[str, Any]:

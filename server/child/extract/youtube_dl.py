@@ -159,7 +159,13 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         except (YoutubeDLError, JobFailed, OSError, MemoryError):
             raise
         except Exception as error:
-            if _is_ours(error):
+            # Whether it was raised in this package, or in a library that it called, rather than in
+            # yt-dlp.
+            modules = [
+                frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
+            ]
+            last: str = [name for name in modules if name.startswith(("yt_dlp.", "server."))][-1]
+            if last.startswith("server."):
                 raise
             self.params["logger"].write("".join(traceback.format_exception(error)))
             raise ExtractorError("What the source sent was not understood.", cause=error) from error
@@ -174,20 +180,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
         if self.wants_one and info_dict.get("live_status") == "is_upcoming":
-            self._refuse_upcoming(info_dict)
+            # Raise `NotLive` before yt-dlp complains that there are no formats. A job that waits
+            # ignores formats that there are: they may be a trailer's.
+            if self.params.get("wait_for_video") or not (info_dict.get("formats") or info_dict.get("url")):
+                raise not_yet(info_dict)
         self._is_live = recording.is_live(info_dict)
         return super().process_video_result(info_dict, download)
-
-    def _refuse_upcoming(self, info: Mapping[str, Any]) -> None:
-        """Raise `NotLive` before yt-dlp complains that there are no formats.
-
-        A job that waits ignores formats that there are: they may be a trailer's.
-        """
-        if self.params.get("wait_for_video") or not (info.get("formats") or info.get("url")):
-            raise not_yet(info)
-
-    def _is_waited_for(self, error: Exception) -> bool:
-        return bool(self.params.get("wait_for_video")) and isinstance(error, NotLive)
 
     def _wait_for_video(self, ie_result: Mapping[str, Any] = _NOTHING) -> None:
         """Do nothing: the server waits, because a child that sleeps would take up one of its places."""
@@ -239,7 +237,36 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         if self._only_looks and ie_result.get("_type") == "playlist":
             return ie_result
         if self.wants_one and ie_result.get("_type") == "playlist" and borrowed.fits("entries"):
-            return self._first_usable(ie_result, extra_info)
+            # `playlist` with its first usable entry, or with entry `item`. Raises the first error if
+            # none of `MOST_ENTRIES` entries is available, a retryable one at once.
+            outermost, found, met = not self._playlist_level, None, None
+            entries = ie_result.get("entries") or ()
+            ie_result["entries"] = entries if isinstance(entries, AS_LISTS) else utils.LazyList(entries)
+            item = self._item if outermost else None
+            if item is None and is_list(ie_result):
+                raise JobFailed("is_playlist")
+            begin = self._begin if outermost else 0
+            for at in range(begin, begin + MOST_ENTRIES) if item is None else (item - 1,):
+                self.params["playlist_items"] = str(at + 1)
+                self._playlist_urls.discard(ie_result.get("webpage_url"))  # else yt-dlp takes this for a loop
+                try:
+                    found = super().process_ie_result(dict(ie_result), False, extra_info)
+                except (YoutubeDLError, JobFailed) as error:
+                    if classify(error, self.trail).retryable or (
+                        bool(self.params.get("wait_for_video")) and isinstance(error, NotLive)
+                    ):
+                        raise
+                    met = met or error
+                    continue
+                if not found or not found["entries"] or any(found["entries"]):
+                    break
+            if item is not None and not (met or (found and found["entries"])):
+                raise JobFailed("no_such_entry", f"the list has no entry {item}")
+            if outermost and item is None:
+                self._entry, self.left_others = at, at > 0 or _has_second(ie_result["entries"])
+            if met and not (found and any(found["entries"])):
+                raise met
+            return found
         if self.wants_one and ie_result.get("_type") == "multi_video":
             self.params["playlist_items"] = None
         return super().process_ie_result(ie_result, download, extra_info)
@@ -251,38 +278,6 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._begin = self._entry + 1
         self.refused.clear()
         return True
-
-    def _first_usable(self, playlist: dict[str, Any], extra_info: Any) -> Any:
-        """`playlist` with its first usable entry, or with entry `item`.
-
-        Raises the first error if none of `MOST_ENTRIES` entries is available, a retryable one at once.
-        """
-        outermost, found, met = not self._playlist_level, None, None
-        entries = playlist.get("entries") or ()
-        playlist["entries"] = entries if isinstance(entries, AS_LISTS) else utils.LazyList(entries)
-        item = self._item if outermost else None
-        if item is None and is_list(playlist):
-            raise JobFailed("is_playlist")
-        begin = self._begin if outermost else 0
-        for at in range(begin, begin + MOST_ENTRIES) if item is None else (item - 1,):
-            self.params["playlist_items"] = str(at + 1)
-            self._playlist_urls.discard(playlist.get("webpage_url"))  # else yt-dlp takes this for a loop
-            try:
-                found = super().process_ie_result(dict(playlist), False, extra_info)
-            except (YoutubeDLError, JobFailed) as error:
-                if classify(error, self.trail).retryable or self._is_waited_for(error):
-                    raise
-                met = met or error
-                continue
-            if not found or not found["entries"] or any(found["entries"]):
-                break
-        if item is not None and not (met or (found and found["entries"])):
-            raise JobFailed("no_such_entry", f"the list has no entry {item}")
-        if outermost and item is None:
-            self._entry, self.left_others = at, at > 0 or _has_second(playlist["entries"])
-        if met and not (found and any(found["entries"])):
-            raise met
-        return found
 
     def rehearse(self) -> None:
         """Process a made-up extraction without any network, to fill yt-dlp's caches.
@@ -344,13 +339,6 @@ def _extractors() -> tuple[Any, ...]:
     """The extractors that yt-dlp enables by default; it takes 30 ms to list them."""
     with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
         return tuple(ydl._ies.values())
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether it was raised in this package, or in a library that it called, rather than in yt-dlp."""
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    last: str = [name for name in modules if name.startswith(("yt_dlp.", "server."))][-1]
-    return last.startswith("server.")
 
 
 class _Bounded(Response):  # type: ignore[misc]

@@ -58,7 +58,16 @@ def narrow(
     if protocol in ("m3u8", "m3u8_native") and stream.get("format_index") is None:
         return _of_hls(stream, clip, *read(stream))
     if protocol == "http_dash_segments":
-        return _of_dash(stream, clip)
+        # A first fragment without a duration is the initialization segment, which is kept.
+        fragments = stream.get("fragments")
+        if not isinstance(fragments, Sequence) or isinstance(fragments, str):
+            return None
+        heads = [one for one in fragments[:1] if not one.get("duration")]
+        media = fragments[len(heads) :]
+        if not media or not all(one.get("duration") for one in media):
+            return None
+        chosen, begins, total = touching((one["duration"] for one in media), clip)
+        return Narrowed({**stream, "fragments": [*heads, *media[chosen]]}, begins, total)
     return None
 
 
@@ -85,19 +94,6 @@ def touching(seconds: Iterable[float], clip: Clip) -> tuple[slice, float, float]
     if first == last:
         raise JobFailed("clip_out_of_range", f"it begins at {clip.start} of {at} s")
     return slice(first, last), begins, at
-
-
-def _of_dash(stream: Mapping[str, Any], clip: Clip) -> Narrowed | None:
-    """A first fragment without a duration is the initialization segment, which is kept."""
-    fragments = stream.get("fragments")
-    if not isinstance(fragments, Sequence) or isinstance(fragments, str):
-        return None
-    heads = [one for one in fragments[:1] if not one.get("duration")]
-    media = fragments[len(heads) :]
-    if not media or not all(one.get("duration") for one in media):
-        return None
-    chosen, begins, total = touching((one["duration"] for one in media), clip)
-    return Narrowed({**stream, "fragments": [*heads, *media[chosen]]}, begins, total)
 
 
 def _of_hls(stream: Mapping[str, Any], clip: Clip, url: str, text: str) -> Narrowed | None:
@@ -137,7 +133,14 @@ class _Reading:
     def take(self, line: str) -> None:
         name, _, value = line.partition(":")
         if line and not line.startswith("#"):
-            self._add(line)
+            if self._seconds is None:
+                self.is_odd = True
+            elif not self._is_ad:
+                lines = (*self._key_line(), *self._range_line(), f"#EXTINF:{self._seconds},")
+                self.segments.append(Segment(self._seconds, (*lines, urljoin(self.url, line) or line)))
+            self._number += 1
+            self._before = self._range[1] if self._range else 0
+            self._range = self._seconds = None
         elif name == "#EXTINF":
             self._seconds = _number(value.partition(",")[0])
         elif name == "#EXT-X-MEDIA-SEQUENCE":
@@ -160,16 +163,6 @@ class _Reading:
     def map_of(self, segment: int) -> tuple[str, ...]:
         """The lines for the initialization segment (`EXT-X-MAP`) of that segment."""
         return next((lines for at, lines in reversed(self._maps) if at <= segment), ())
-
-    def _add(self, address: str) -> None:
-        if self._seconds is None:
-            self.is_odd = True
-        elif not self._is_ad:
-            lines = (*self._key_line(), *self._range_line(), f"#EXTINF:{self._seconds},")
-            self.segments.append(Segment(self._seconds, (*lines, urljoin(self.url, address) or address)))
-        self._number += 1
-        self._before = self._range[1] if self._range else 0
-        self._range = self._seconds = None
 
     def _key_line(self) -> tuple[str, ...]:
         """The IV is written out: else it is the segment's number in the whole playlist (RFC 8216, 5.2)."""

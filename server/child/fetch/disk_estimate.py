@@ -114,11 +114,13 @@ def _indexed(film: Film) -> float:
     """See `server.child.media.cutting`: what is cut must be in a container that knows its key frames."""
     if film.kept == ALL:
         return 0
-    return film.bytes_of([stream for stream in film.streams if not (film.in_one and _is_seekable(stream))])
-
-
-def _is_seekable(stream: Stream) -> bool:
-    return is_plain(stream) and stream.get("ext") in SEEKABLE
+    return film.bytes_of(
+        [
+            stream
+            for stream in film.streams
+            if not (film.in_one and (is_plain(stream) and stream.get("ext") in SEEKABLE))
+        ]
+    )
 
 
 def _apart(film: Film) -> float:

@@ -101,33 +101,27 @@ def _report_skip_fragment(self: Any, frag_index: int, err: object = None) -> Non
 def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     name = ctx["filename"]
     self.tries, self.missing, self.stream = Tries(name), set(), Path(name)
-    _tidy(Path(self.temp_name(name)), Path(self.ytdl_filename(name)), ctx.get("total_frags"))
-    _prepare(self, ctx)
-
-
-def _tidy(part: Path, note: Path, total: int | None) -> None:
-    """Truncate `part` to the length in `note`, and delete files of single fragments of another playlist."""
-    size, same = _vouched(note, total)
+    # Truncate `part` to the length in `note`, and delete files of single fragments of another
+    # playlist.
+    part = Path(self.temp_name(name))
+    note = Path(self.ytdl_filename(name))
+    size, same = _vouched(note, ctx.get("total_frags"))
     for fragment in part.parent.glob(f"{part.name}-Frag*"):
         if not same:
             fragment.unlink()
         elif fragment.name.rpartition("-Frag")[2].isdecimal():
-            _look_at(fragment)
+            # Make a fetched fragment an unfinished one if it has not the length that its source told:
+            # a power cut may have truncated it.
+            partial = Partial(fragment, note_of(str(fragment)))
+            if partial.source is None or partial.source.total != partial.size:
+                fragment.rename(fragment.with_name(fragment.name + ".part"))
     if size and part.exists() and part.stat().st_size >= size:
         os.truncate(part, size)
     else:
         part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
         parts.gaps_of(part.with_suffix("")).unlink(missing_ok=True)
-
-
-def _look_at(fragment: Path) -> None:
-    """Make a fetched fragment an unfinished one if it has not the length that its source told: a power cut
-    may have truncated it.
-    """
-    partial = Partial(fragment, note_of(str(fragment)))
-    if partial.source is None or partial.source.total != partial.size:
-        fragment.rename(fragment.with_name(fragment.name + ".part"))
+    _prepare(self, ctx)
 
 
 def _vouched(note: Path, total: int | None) -> tuple[int, bool]:
@@ -149,18 +143,18 @@ def _download_the_missing(
 ) -> Any:
     ctx["fragment_index"] = there = ctx.pop("there")
     missing = [fragment for fragment in fragments if fragment["frag_index"] > there]
-    self._hook_progress(_known_before(ctx, missing), info)
-    return _download_and_append(self, ctx, missing, info, **options)
-
-
-def _known_before(ctx: dict[str, Any], missing: list[dict[str, Any]]) -> dict[str, Any]:
-    """A progress dict with the total size, if the playlist has byte ranges, before anything is fetched."""
+    # A progress dict with the total size, if the playlist has byte ranges, before anything is
+    # fetched.
     lengths = [
         piece["byte_range"] and piece["byte_range"]["end"] - piece["byte_range"]["start"] for piece in missing
     ]
     done = ctx["complete_frags_downloaded_bytes"]
-    return {
-        "status": "downloading",
-        "downloaded_bytes": done,
-        "total_bytes": done + sum(lengths) if all(lengths) else None,
-    }
+    self._hook_progress(
+        {
+            "status": "downloading",
+            "downloaded_bytes": done,
+            "total_bytes": done + sum(lengths) if all(lengths) else None,
+        },
+        info,
+    )
+    return _download_and_append(self, ctx, missing, info, **options)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from yt_dlp.utils import DownloadError, YoutubeDLError
 
 from server.child.extract import broadcasts
-from server.child.extract.failures import BrokeOff, Failure, classify
+from server.child.extract.failures import BrokeOff, classify
 from server.child.extract.youtube_dl import Engine, Hook
 from server.child.fetch import by_ffmpeg, ranges
 from server.child.media import parts, probe
@@ -66,9 +66,9 @@ class Alternatives:
         error = refused.__cause__ or refused
         failure = classify(error, self._engine.trail)
         self._met.append(error)
-        if not _is_of_one_stream(failure) or len(self._met) >= MOST:
+        if not (failure.code.startswith("http_") or failure.code in _OF_ONE_STREAM) or len(self._met) >= MOST:
             raise self._worst()
-        if self._has_others(refused.stream):
+        if self._engine.offered > len(self._engine.refused) + 1 and "format_id" in refused.stream:
             self._engine.refused.add(refused.stream["format_id"])
         elif not self._engine.pass_over():
             raise self._worst()
@@ -80,16 +80,9 @@ class Alternatives:
                 raise self._worst() from None
             raise
 
-    def _has_others(self, stream: dict[str, Any]) -> bool:
-        return self._engine.offered > len(self._engine.refused) + 1 and "format_id" in stream
-
     def _worst(self) -> BaseException:
         passing = (error for error in self._met if classify(error, self._engine.trail).retryable)
         return next(passing, self._met[0])
-
-
-def _is_of_one_stream(failure: Failure) -> bool:
-    return failure.code.startswith("http_") or failure.code in _OF_ONE_STREAM
 
 
 _FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m", "rtmp")

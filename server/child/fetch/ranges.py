@@ -68,7 +68,11 @@ class Ranges:
                     self._check(response, start + before)
                     data += self._read(response, stop - start - before)
             except (TransportError, HTTPError) as error:
-                if in_vain == _TRIES or not _passes(error) or failures.are_in_vain(error):
+                if (
+                    in_vain == _TRIES
+                    or not (not isinstance(error, HTTPError) or error.status in PASSING_STATUSES)
+                    or failures.are_in_vain(error)
+                ):
                     raise
             in_vain = 0 if len(data) > before else in_vain + 1
             if in_vain > _TRIES:
@@ -120,7 +124,3 @@ def ends_at(engine: Engine, stream: Mapping[str, Any], size: int) -> bool:
 def _is_from(response: Response, start: int) -> bool:
     begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
     return bool(response.status == HTTPStatus.PARTIAL_CONTENT and begins == start)
-
-
-def _passes(error: Exception) -> bool:
-    return not isinstance(error, HTTPError) or error.status in PASSING_STATUSES

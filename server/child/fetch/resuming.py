@@ -206,16 +206,12 @@ class MissingBytes:
 
 def put_right(headers: Message, wanted: str | None) -> None:
     """Change `headers` of the response to a request whose `Range` was `wanted`, None if it had none."""
-    _leave_out_what_is_no_number(headers)
-    _say_what_is_missing(headers, wanted)
-
-
-def _leave_out_what_is_no_number(headers: Message) -> None:
-    """As HTTP clients do; a length that is repeated counts once (RFC 9110, 8.6)."""
+    # As HTTP clients do; a length that is repeated counts once (RFC 9110, 8.6).
     lengths = {each.strip() for said in headers.get_all("Content-Length", ()) for each in said.split(",")}
     del headers["Content-Length"]
     if len(lengths) == 1 and (length := lengths.pop()).isdecimal():
         headers["Content-Length"] = length
+    _say_what_is_missing(headers, wanted)
 
 
 def _say_what_is_missing(headers: Message, wanted: str | None) -> None:
@@ -344,24 +340,36 @@ class _Asking:
 
     def urlopen(self, request: Request) -> Response | MissingBytes:
         try:
-            return self._open(request)
+            start, _, _ = parse_http_range(request.headers.get("Range"))
+            if self._odd >= _MOST_ODD:
+                request.headers.pop("Range", None)
+            if start is None or start <= self._first:
+                return self._begin(self._ask(request))
+            if self._partial.source is None:
+                raise _Contradicted("the source of what is there is not known")
+            if self._odd < _MOST_ODD:
+                if self._partial.source.condition:
+                    request.headers["If-Range"] = self._partial.source.condition
+                try:
+                    response = self._ask(request)
+                except HTTPError as error:
+                    if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                        raise self._ended(error, self._partial.source) from None
+                    if error.status not in _CONDITION_REFUSED or not self._partial.source.condition:
+                        raise
+                    error.close()
+                    return self._compare(request, start, self._partial.source)
+                answer = Source.of(response)
+                if self._partial.source.is_continued_by(answer) or self._partial.source.contradicts(answer):
+                    return self._go_on_with(response, start, self._partial.source)
+                response.close()
+                return self._compare(request, start, self._partial.source)
+            return self._go_on_with(self._ask(request), start, self._partial.source)
         except HTTPError as error:
             error.close()  # its body is not read; else its socket stays open until a collection
             if self._fragment:
                 self._ydl.trail.note(error, fragment=True)
             raise
-
-    def _open(self, request: Request) -> Response | MissingBytes:
-        start, _, _ = parse_http_range(request.headers.get("Range"))
-        if self._odd >= _MOST_ODD:
-            request.headers.pop("Range", None)
-        if start is None or start <= self._first:
-            return self._begin(self._ask(request))
-        if self._partial.source is None:
-            raise _Contradicted("the source of what is there is not known")
-        if self._odd < _MOST_ODD:
-            return self._go_on(request, start, self._partial.source)
-        return self._go_on_with(self._ask(request), start, self._partial.source)
 
     def _ask(self, request: Request) -> Response:
         response: Response = self._ydl.urlopen(request)
@@ -370,19 +378,17 @@ class _Asking:
             raise Expired("incomplete", "a page comes in place of what is missing")
         put_right(response.headers, request.headers.get("Range"))
         if self._chunked:
-            self._insist_on_chunks(request, response)
+            # Raise `_Unchunked` where yt-dlp would take what follows the partial file for another
+            # file.
+            _, asked, _ = parse_http_range(request.headers.get("Range"))
+            _, last, _ = parse_http_range(response.headers.get("Content-Range"))
+            more = last is not None and asked is not None and last > asked
+            if more or Source.of(response).total is None:
+                response.close()
+                raise _Unchunked(
+                    "more than the chunk comes" if more else "the source does not say how much there is"
+                )
         return response
-
-    def _insist_on_chunks(self, request: Request, response: Response) -> None:
-        """Raise `_Unchunked` where yt-dlp would take what follows the partial file for another file."""
-        _, asked, _ = parse_http_range(request.headers.get("Range"))
-        _, last, _ = parse_http_range(response.headers.get("Content-Range"))
-        more = last is not None and asked is not None and last > asked
-        if more or Source.of(response).total is None:
-            response.close()
-            raise _Unchunked(
-                "more than the chunk comes" if more else "the source does not say how much there is"
-            )
 
     def _begin(self, response: Response) -> Response | MissingBytes:
         begins, _, _ = parse_http_range(response.headers.get("Content-Range"))
@@ -410,24 +416,6 @@ class _Asking:
         if length is not None and (end is None or length <= end - start):
             return response
         return MissingBytes(response, start, self._stop, source.total)
-
-    def _go_on(self, request: Request, start: int, source: Source) -> Response | MissingBytes:
-        if source.condition:
-            request.headers["If-Range"] = source.condition
-        try:
-            response = self._ask(request)
-        except HTTPError as error:
-            if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise self._ended(error, source) from None
-            if error.status not in _CONDITION_REFUSED or not source.condition:
-                raise
-            error.close()
-            return self._compare(request, start, source)
-        answer = Source.of(response)
-        if source.is_continued_by(answer) or source.contradicts(answer):
-            return self._go_on_with(response, start, source)
-        response.close()
-        return self._compare(request, start, source)
 
     def _go_on_with(
         self, response: Response, start: int, source: Source, overlap: int = 0

@@ -44,8 +44,23 @@ class Thumbnails:
         path, deadline = self._directory / "thumbnail.source", time.monotonic() + _PATIENCE
         for picture in reversed(pictures[-_TRIES:]):
             try:
-                path.write_bytes(self._load(picture, deadline))
-                self._make_preview(path)
+                request = Request(
+                    picture["url"],
+                    headers=picture.get("http_headers") or {},
+                    extensions={"timeout": _PATIENCE / 2},
+                )
+                data = bytearray()
+                with closing(self._engine.urlopen(request)) as response:
+                    _check(int_or_none(response.headers.get("Content-Length")) or 0, deadline)
+                    while block := response.read(_BLOCK):
+                        data += block
+                        _check(len(data), deadline)
+                path.write_bytes(bytes(data))
+                # Make the small JPEG of `source`, atomically.
+                fresh = self._directory / "preview.new.jpg"
+                shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
+                self._convert(path, fresh, shrink)
+                fresh.replace(self._directory / PREVIEW)
             except _BAD as error:
                 self._log.warning(f"no thumbnail from {picture['url']}: {error}")
             else:
@@ -98,27 +113,6 @@ class Thumbnails:
             return None
         small = (self._directory / PREVIEW).read_bytes()
         return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
-
-    def _load(self, picture: Mapping[str, Any], deadline: float) -> bytes:
-        request = Request(
-            picture["url"],
-            headers=picture.get("http_headers") or {},
-            extensions={"timeout": _PATIENCE / 2},
-        )
-        data = bytearray()
-        with closing(self._engine.urlopen(request)) as response:
-            _check(int_or_none(response.headers.get("Content-Length")) or 0, deadline)
-            while block := response.read(_BLOCK):
-                data += block
-                _check(len(data), deadline)
-        return bytes(data)
-
-    def _make_preview(self, source: Path) -> None:
-        """Make the small JPEG of `source`, atomically."""
-        fresh = self._directory / "preview.new.jpg"
-        shrink = ["-vf", f"scale='min({WIDTH},iw)':-2", "-frames:v", "1", "-q:v", "4", "-f", "mjpeg"]
-        self._convert(source, fresh, shrink)
-        fresh.replace(self._directory / PREVIEW)
 
     def _convert(self, source: Path, target: Path, options: list[str]) -> None:
         inputs = ["-i", f"file:{source}", "-map", "0:v:0"]

@@ -80,7 +80,12 @@ def cut(
     (start, end), slack = span, -_SLACK if exact else _SLACK
     begins = start
     if picture and not (exact or hide):
-        start, begins = _key_frame(picture, start + _SLACK, ffmpeg)
+        # The film's times of the last key frame at or before `moment`, and of the first packet read
+        # with it.
+        at = max(0.0, (start + _SLACK) - picture.begins)
+        found = _beginnings([*picture.reading, "-ss", f"{at:.6f}", "-i", f"file:{picture.path}"], ffmpeg)
+        key, first = min(0.0, found.get("0", 0.0)), min(0.0, *found.values(), 0.0)
+        start, begins = picture.begins + at + key, picture.begins + at + first
     return [_from(part, start + slack, end + slack, start - begins) for part in parts], max(0.0, begins)
 
 
@@ -91,7 +96,9 @@ def apart(part: Part, ffmpeg: str, run: Run) -> list[Part]:
     if kinds == ["V"] or (kinds == ["a"] and SEEKABLE[part.media.container] == "mov"):
         return [part]
     paths = {kind: _beside(part, kind) for kind in kinds}
-    outputs = [word for kind, path in paths.items() for word in _only(kind, path)]
+    outputs = [
+        word for kind, path in paths.items() for word in ("-map", f"0:{kind}:0", "-c", "copy", f"file:{path}")
+    ]
     run(["-copyts", "-i", f"file:{part.path}", *outputs])
     zero = part.begins - _extent(part.path, ffmpeg)[0]  # where timestamp 0 of the files is in the film
     return [_with_times_from(replace(part, path=paths[kind]), zero, ffmpeg) for kind in kinds]
@@ -128,14 +135,6 @@ def _from(part: Part, start: float, end: float, before: float = 0.0) -> Part:
     return replace(part, media=media, plain=False, reading=(*part.reading, *wait, *seek, *length))
 
 
-def _key_frame(picture: Part, moment: float, ffmpeg: str) -> tuple[float, float]:
-    """The film's times of the last key frame at or before `moment`, and of the first packet read with it."""
-    at = max(0.0, moment - picture.begins)
-    found = _beginnings([*picture.reading, "-ss", f"{at:.6f}", "-i", f"file:{picture.path}"], ffmpeg)
-    key, first = min(0.0, found.get("0", 0.0)), min(0.0, *found.values(), 0.0)
-    return picture.begins + at + key, picture.begins + at + first
-
-
 def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
     """The first timestamps of picture and sound, by the number of the output stream, in seconds.
 
@@ -160,10 +159,6 @@ def _beside(part: Part, what: str) -> Path:
     if what == "a" and fits("mp4", "h264", part.media.audio):
         suffix = "mp4"  # ffmpeg can seek to any sound packet in it; in Matroska only to those at key frames
     return part.path.with_name(f"{what}-{part.path.stem}.{suffix}")
-
-
-def _only(kind: str, path: Path) -> tuple[str, ...]:
-    return "-map", f"0:{kind}:0", "-c", "copy", f"file:{path}"
 
 
 def _extent(path: Path, ffmpeg: str) -> tuple[float, float | None]:
@@ -204,7 +199,9 @@ class Trimming:
         kept = self._kept(ends)
         if kept == ALL:
             return fetched, kept
-        whole = [part if is_seekable(part) else self._indexed(part) for part in fetched]
+        whole = [
+            part if is_seekable(part) else indexed(part, 0.0, self._ffmpeg, self._run) for part in fetched
+        ]
         in_one = len(kept.spans) == 1 or outputs.is_exact(self._wishes)
         parts, kept = (self._cut if in_one else self._spliced)(whole, kept)
         return parts, kept.within(0.0, ends)
@@ -222,9 +219,6 @@ class Trimming:
         if not left.spans:
             self._log.warning("sponsorblock: nothing would be left, so nothing is cut out")
         return left if left.spans else kept
-
-    def _indexed(self, part: Part) -> Part:
-        return indexed(part, 0.0, self._ffmpeg, self._run)
 
     def _cut(self, whole: list[Part], kept: Kept) -> tuple[list[Part], Kept]:
         hull, to_the_frame = (kept.spans[0][0], kept.spans[-1][1]), outputs.is_exact(self._wishes)

@@ -122,8 +122,10 @@ def source(
     if isinstance(server, Relay):
         return _rtmp(stream, server)
     options = hls if protocol in (*_HLS, _DASH) else []
+    headers = {name: str(value) for name, value in (stream.get("http_headers") or {}).items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if "\n" not in value)
     return [
-        *_headers(stream),
+        *(["-headers", lines] if lines else []),
         *_cookies(stream, server, jar),
         "-rw_timeout",
         _PATIENCE,
@@ -166,12 +168,6 @@ def _cookies(stream: Mapping[str, Any], server: Proxy, jar: Any) -> list[str]:
     server.told.update(one.domain for one in found)
     lines = [f"{one.name}={one.value}; path={one.path}; domain={one.domain.lstrip('.')};" for one in found]
     return ["-cookies", "\n".join(lines)] if lines else []
-
-
-def _headers(stream: Mapping[str, Any]) -> list[str]:
-    headers = {name: str(value) for name, value in (stream.get("http_headers") or {}).items()}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if "\n" not in value)
-    return ["-headers", lines] if lines else []
 
 
 def _rtmp(stream: Mapping[str, Any], relay: Relay) -> list[str]:

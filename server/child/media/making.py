@@ -70,27 +70,24 @@ def write(tags: Tags, directory: Path) -> Tagged:
     """Write the files to `directory`, beside the parts."""
     vorbis = _for_vorbis(tags)
     picture = {"METADATA_BLOCK_PICTURE": _block(tags)} if tags.cover else {}
-    return Tagged(
-        tags,
-        _write(_plain(tags), directory / "tags.txt"),
-        _write(_lines(vorbis), directory / "tags.flac.txt"),
-        _write(_lines(vorbis | picture), directory / "tags.ogg.txt"),
-    )
-
-
-def _plain(tags: Tags) -> list[str]:
     lines = _lines(tags.values)
     for chapter in tags.chapters:
         start, end = round(chapter.start * 1000), round(chapter.end * 1000)
         lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={start}", f"END={end}"]
         lines += _lines({"title": chapter.title} if chapter.title else {})
-    return lines
+    return Tagged(
+        tags,
+        _write(lines, directory / "tags.txt"),
+        _write(_lines(vorbis), directory / "tags.flac.txt"),
+        _write(_lines(vorbis | picture), directory / "tags.ogg.txt"),
+    )
 
 
 def _for_vorbis(tags: Tags) -> dict[str, str]:
     values = {name: value for name, value in tags.values.items() if name not in _NOT_IN_VORBIS}
     for number, chapter in enumerate(tags.chapters, 1):
-        values[f"CHAPTER{number:03}"] = _clock(chapter.start)
+        minutes, thousandths = divmod(round(chapter.start * 1000), 60_000)
+        values[f"CHAPTER{number:03}"] = f"{minutes // 60:02}:{minutes % 60:02}:{thousandths / 1000:06.3f}"
         values[f"CHAPTER{number:03}NAME"] = chapter.title or f"{number}"
     return values
 
@@ -102,11 +99,6 @@ def _write(lines: list[str], path: Path) -> Part:
 
 def _lines(values: Mapping[str, str]) -> list[str]:
     return [f"{name}={_SPECIAL.sub(_ESCAPED, value)}" for name, value in values.items()]
-
-
-def _clock(seconds: float) -> str:
-    minutes, thousandths = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{thousandths / 1000:06.3f}"
 
 
 def _block(tags: Tags) -> str:
@@ -191,16 +183,19 @@ def arguments(folder: Path, *recipes: Recipe) -> list[str]:
     """ffmpeg's command line, with no other inputs than `recipes` need, since others may be damaged."""
     inputs = _distinct(recipes)
     reading = [word for part in inputs for word in (*part.reading, "-i", f"file:{part.path}")]
-    writing = [word for one in recipes for word in (*_numbered(one, inputs), f"file:{folder / one.name}")]
+    writing = [
+        word
+        for one in recipes
+        for word in (
+            *[word.among(inputs) if isinstance(word, Of) else word for word in one.words],
+            f"file:{folder / one.name}",
+        )
+    ]
     return [*reading, *writing] if recipes else []
 
 
 def _distinct(recipes: Iterable[Recipe]) -> list[Part]:
     return list(dict.fromkeys(part for one in recipes for part in one.inputs))
-
-
-def _numbered(one: Recipe, inputs: list[Part]) -> list[str]:
-    return [word.among(inputs) if isinstance(word, Of) else word for word in one.words]
 
 
 def carry_out(
@@ -218,32 +213,27 @@ def carry_out(
             run(plan.arguments(folder))
     except JobFailed as error:
         failed = _of_media(error)
-        _make_each(plan, folder, run, log)
+        # Make each output by a run of its own, by the first way that works; `plan` becomes what was
+        # made.
+        known_to_fail = [plan.made[0].recipes[0]] if len(plan.made) == 1 else []
+        for made in list(plan.made):
+            plan.made.remove(made)
+            (folder / made.recipes[0].name).unlink(missing_ok=True)
+            left = [recipe for recipe in made.recipes if recipe not in known_to_fail]
+            if recipe := _first_that_works(left, folder, run):
+                if recipe is not made.recipes[0]:
+                    log(f"{made.kind}: made with less in it, as {recipe.name}")
+                plan.made.append(Made(made.kind, [recipe]))
+            elif made.untouched:
+                log(f"{made.kind}: kept as the source has it")
+                plan.moves.append((made.kind, *made.untouched))
+            else:
+                log(f"WARNING: {made.kind}: could not be made, and is left out")
     for _, part, name in plan.moves:
         parts.move_out(part, folder / name)
     if failed and not plan.files:
         raise failed
     return plan.files
-
-
-def _make_each(
-    plan: Plan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
-) -> None:
-    """Make each output by a run of its own, by the first way that works; `plan` becomes what was made."""
-    known_to_fail = [plan.made[0].recipes[0]] if len(plan.made) == 1 else []
-    for made in list(plan.made):
-        plan.made.remove(made)
-        (folder / made.recipes[0].name).unlink(missing_ok=True)
-        left = [recipe for recipe in made.recipes if recipe not in known_to_fail]
-        if recipe := _first_that_works(left, folder, run):
-            if recipe is not made.recipes[0]:
-                log(f"{made.kind}: made with less in it, as {recipe.name}")
-            plan.made.append(Made(made.kind, [recipe]))
-        elif made.untouched:
-            log(f"{made.kind}: kept as the source has it")
-            plan.moves.append((made.kind, *made.untouched))
-        else:
-            log(f"WARNING: {made.kind}: could not be made, and is left out")
 
 
 def _first_that_works(recipes: list[Recipe], folder: Path, run: Callable[[list[str]], None]) -> Recipe | None:
@@ -328,7 +318,12 @@ def add(container: str, extras: Extras, source: Part) -> Added:
     taken = extras.subtitles[:MOST_SUBTITLES] if container in _SUBTITLES else ()
     added = Added([(_part(subtitle), "s:0") for subtitle in taken], [], [])
     for at, subtitle in enumerate(taken):
-        added.words.extend(_described(at, subtitle, container))
+        # Options for `subtitle`, which is number `at` of those in the file.
+        tags = {"language": language_code(subtitle.language)}
+        if subtitle.title:
+            tags |= {"title": subtitle.title, "handler_name": subtitle.title}
+        words = [word for name, value in tags.items() for word in (f"-metadata:s:s:{at}", f"{name}={value}")]
+        added.words.extend([f"-c:s:{at}", _SUBTITLES[container], *words])
     if extras.tagged and container in TAGGED:
         added.words.extend(_tags(container, extras.tagged, source))
         _add_cover(container, extras.tagged, source, added)
@@ -359,15 +354,6 @@ def language_code(language: str) -> str:
 def _part(subtitle: Embedded) -> Part:
     kind = _DEMUXERS[subtitle.path.suffix]
     return Part(subtitle.path, Media(kind), plain=False, reading=("-f", kind))
-
-
-def _described(at: int, subtitle: Embedded, container: str) -> list[str]:
-    """Options for `subtitle`, which is number `at` of those in the file."""
-    tags = {"language": language_code(subtitle.language)}
-    if subtitle.title:
-        tags |= {"title": subtitle.title, "handler_name": subtitle.title}
-    words = [word for name, value in tags.items() for word in (f"-metadata:s:s:{at}", f"{name}={value}")]
-    return [f"-c:s:{at}", _SUBTITLES[container], *words]
 
 
 def _tags(container: str, tagged: Tagged, source: Part) -> list[Word]:

@@ -273,7 +273,10 @@ def _track(box: bytes) -> Track:
     for kind, content in _descend(box):
         if kind == b"tkhd":
             track.number = int.from_bytes(content[20:24] if content[0] == 1 else content[12:16])
-            track.width, track.height = _shown(content)
+            # Width and height of a track as it is shown: its matrix may turn it on its side.
+            a, b = struct.unpack(">ii", content[-44:-36])
+            width, height = (side >> 16 for side in struct.unpack(">II", content[-8:]))
+            track.width, track.height = (height, width) if b and not a else (width, height)
         elif kind == b"mdhd":
             track.scale = int.from_bytes(content[20:24] if content[0] == 1 else content[12:16])
         elif kind == b"hdlr":
@@ -287,13 +290,6 @@ def _track(box: bytes) -> Track:
             size = (each or first) if count else 0
     track.first = start, size
     return track
-
-
-def _shown(header: bytes) -> tuple[int, int]:
-    """Width and height of a track as it is shown: its matrix may turn it on its side."""
-    a, b = struct.unpack(">ii", header[-44:-36])
-    width, height = (side >> 16 for side in struct.unpack(">II", header[-8:]))
-    return (height, width) if b and not a else (width, height)
 
 
 def _codec(descriptions: bytes) -> str:

@@ -57,19 +57,15 @@ def sort_out(container: str, picture: Part, *, with_sound: bool) -> tuple[list[s
             taken.append(f"t:{at}?")
         elif (track.kind, at) != ("video", 0):
             left.append(f"{track.kind} {track.codec}".strip())
-    return taken, _as_subtitles(container, subtitles), left
+    # The option for the subtitles' codec: Matroska takes all as they are, except MP4's `mov_text`.
+    to = "srt" if "mov_text" in subtitles else "copy"
+    return taken, (["-c:s", _AS_TEXT.get(container, to)] if _TEXTS & set(subtitles) else []), left
 
 
 def _takes(container: str, track: Track) -> bool:
     if track.kind == "subtitle":
         return track.codec in _TEXTS or (container == "mkv" and track.codec in _BITMAPS)
     return container in ("mkv", "mov") or track.codec in _FITS[container][1]
-
-
-def _as_subtitles(container: str, codecs: list[str]) -> list[str]:
-    """The option for the subtitles' codec: Matroska takes all as they are, except MP4's `mov_text`."""
-    to = "srt" if "mov_text" in codecs else "copy"
-    return ["-c:s", _AS_TEXT.get(container, to)] if _TEXTS & set(codecs) else []
 
 
 _H264: Final = ["-c:v:0", "libx264", "-preset", "veryfast", "-crf", "18", "-c:a", "aac", "-b:a", "192k"]
@@ -185,7 +181,15 @@ def plan(
     sound = sounds[0] if sounds else None
     result = Plan()
     if "video" in wishes.outputs and picture and is_exact(wishes):
-        _plan_video_exactly(result, wishes.video_format, kept, picture, sound, aspect, extras)
+        target = container(wishes.video_format, _container_of(picture))
+        encode = encoding(target, _from_0(kept))
+        encode += ["-aspect", f"{aspect:f}"] if aspect else []
+        taken, left = _all_of_it(target, picture, sound, encode, extras, encoded=True)
+        result.notes += [*left, *making.left_out(target, extras)]
+        recipes = [taken]
+        if extras != NOTHING:
+            recipes.append(_all_of_it(target, picture, sound, encode, encoded=True)[0])
+        result.made.append(Made("video", recipes))
     elif "video" in wishes.outputs and picture:
         _plan_video(result, wishes.video_format, picture, sound, aspect, extras)
     if "audio" in wishes.outputs and sound:
@@ -243,26 +247,6 @@ def _plan_video(
         result.made.append(Made("video", [*recipes, recipe("video.mkv", bare, copy)]))
 
 
-def _plan_video_exactly(
-    result: Plan,
-    wanted: str,
-    kept: Kept,
-    picture: Part,
-    sound: Part | None,
-    aspect: float | None,
-    extras: Extras,
-) -> None:
-    target = container(wanted, _container_of(picture))
-    encode = encoding(target, _from_0(kept))
-    encode += ["-aspect", f"{aspect:f}"] if aspect else []
-    taken, left = _all_of_it(target, picture, sound, encode, extras, encoded=True)
-    result.notes += [*left, *making.left_out(target, extras)]
-    recipes = [taken]
-    if extras != NOTHING:
-        recipes.append(_all_of_it(target, picture, sound, encode, encoded=True)[0])
-    result.made.append(Made("video", recipes))
-
-
 def _all_of_it(
     target: str,
     picture: Part,
@@ -306,11 +290,19 @@ def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: E
     if wishes.audio_format == "best":
         good = codec
     name = f"audio.{wanted}"
-    copied = codec == good and not _is_too_much(sound, rate) and not is_exact(wishes)
+    # Whether the source has clearly more kbit/s than are wanted.
+    copied = (
+        codec == good
+        and not bool(rate and sound.media.audio_rate and sound.media.audio_rate > rate * 1.15)
+        and not is_exact(wishes)
+    )
     if wanted in _LOSSLESS and not sound.plain:
         copied = False
     if wishes.audio_format == "best" and is_exact(wishes):
-        wanted, encode = _like(wanted)
+        # The file type and the options to encode sound like `wanted`; a type without an encoder
+        # becomes Opus.
+        kind = wanted if wanted in (*_SOUND, *_SOUND_EXACTLY) else "opus"
+        wanted, encode = kind, _SOUND_EXACTLY[kind] if kind in _SOUND_EXACTLY else _SOUND[kind][2]
         name = f"audio.{wanted}"
     stays = copied and sound.plain and not sound.media.video and sound.media.container in containers
     result.notes += making.left_out(wanted, extras)
@@ -327,17 +319,6 @@ def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: E
     if extras != NOTHING and not stays:
         recipes.append(recipe(name, [(sound, "a:0")], options))
     result.made.append(Made("audio", recipes, (sound, name) if stays else None))
-
-
-def _like(wanted: str) -> tuple[str, list[str]]:
-    """The file type and the options to encode sound like `wanted`; a type without an encoder becomes Opus."""
-    kind = wanted if wanted in (*_SOUND, *_SOUND_EXACTLY) else "opus"
-    return kind, _SOUND_EXACTLY[kind] if kind in _SOUND_EXACTLY else _SOUND[kind][2]
-
-
-def _is_too_much(sound: Part, rate: int | None) -> bool:
-    """Whether the source has clearly more kbit/s than are wanted."""
-    return bool(rate and sound.media.audio_rate and sound.media.audio_rate > rate * 1.15)
 
 
 def _rate(wanted: str, rate: int | None) -> list[str]:

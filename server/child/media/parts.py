@@ -73,7 +73,11 @@ def prepare(directory: Path, names: Iterable[str]) -> None:
 
     A complete part whose length is not the one noted was truncated by a power cut: it becomes unfinished.
     """
-    _move_back(directory)
+    for note in directory.glob(f"*{_MOVED}"):
+        target = directory / OUT / Path(note.read_text(errors="replace")).name
+        if target.is_file():
+            target.rename(note.with_name(note.name.removesuffix(_MOVED)))
+        note.unlink()
     wanted = tuple(names)
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -174,14 +178,6 @@ def _is_vouched_for(path: Path) -> bool:
     return note.is_file() and note.read_text(errors="replace") == str(path.stat().st_size)
 
 
-def _move_back(directory: Path) -> None:
-    for note in directory.glob(f"*{_MOVED}"):
-        target = directory / OUT / Path(note.read_text(errors="replace")).name
-        if target.is_file():
-            target.rename(note.with_name(note.name.removesuffix(_MOVED)))
-        note.unlink()
-
-
 _LIST: Final = "joined.ffconcat"
 
 Section = Sequence[Part]
@@ -204,7 +200,7 @@ def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callabl
     else:
         merged = [_merged(directory, at, section, ffmpeg, run) for at, section in enumerate(sections)]
     first = merged[0].media
-    found = [_streams(part.media) for part in merged]
+    found = [(part.media.video, part.media.audio) for part in merged]
     if len(set(found)) > 1:
         raise JobFailed("conversion_failed", f"sections of different codecs cannot be joined: {found}")
     known = [part.media.duration for part in merged]
@@ -221,10 +217,6 @@ def _are_alike(sections: Sequence[Section]) -> bool:
     files = [section[0] for section in sections if len(section) == 1 and not section[0].reading]
     kinds = {(part.media.container, part.media.tracks) for part in files}
     return len(files) == len(sections) and len(kinds) == 1
-
-
-def _streams(media: probe.Media) -> tuple[str | None, str | None]:
-    return media.video, media.audio
 
 
 def _merged(

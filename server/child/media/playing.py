@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 from server.child.media import outputs, probe
 from server.child.process import borrowed
@@ -78,23 +78,21 @@ def kind_of(path: Path) -> str | None:
         head = file.read(probe.HEAD)
         container = probe.sniff(head)
         if container in _MP4:
-            return _index_of(file, outputs.TYPES[container])
+            # `kind` if an MP4's index has come and precedes the film, else the obstacle; None: not
+            # known yet.
+            kind = outputs.TYPES[container]
+            size, at = file.seek(0, 2), 0
+            while at + 16 <= size:
+                file.seek(at)
+                header = file.read(16)
+                length, name = int.from_bytes(header[:4]), header[4:8]
+                length = int.from_bytes(header[8:]) if length == 1 else length
+                if name in (b"mdat", b"moof") or length < 8:
+                    return "not_before_the_end"
+                at += length
+                if name == b"moov":
+                    return kind if at <= size else None
+            return None
     if container in _AS_IT_COMES:
         return outputs.TYPES[container]
     return None if len(head) < probe.HEAD else "not_before_the_end"
-
-
-def _index_of(file: BinaryIO, kind: str) -> str | None:
-    """`kind` if an MP4's index has come and precedes the film, else the obstacle; None: not known yet."""
-    size, at = file.seek(0, 2), 0
-    while at + 16 <= size:
-        file.seek(at)
-        header = file.read(16)
-        length, name = int.from_bytes(header[:4]), header[4:8]
-        length = int.from_bytes(header[8:]) if length == 1 else length
-        if name in (b"mdat", b"moof") or length < 8:
-            return "not_before_the_end"
-        at += length
-        if name == b"moov":
-            return kind if at <= size else None
-    return None

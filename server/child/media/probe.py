@@ -165,7 +165,20 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
     """
     container = _container(path)
     if container in _MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
-        return _of_movie(container, movie)
+
+        def first(kind: str) -> mp4.Track | None:
+            return next((track for track in movie.tracks if track.kind == kind), None)
+
+        picture, sound = first("vide"), first("soun")
+        return Media(
+            container,
+            movie.duration,
+            picture.codec if picture else None,
+            sound.codec if sound else None,
+            picture.width if picture else None,
+            picture.height if picture else None,
+            tracks=tuple(Track(_HANDLERS.get(track.kind, "data"), track.codec) for track in movie.tracks),
+        )
     result = _look(path, ffmpeg, *_SOME)
     media = _of_report(container, result.errors)
     if not (_decodes(result) or _decodes(_look(path, ffmpeg, *_FIRST_PICTURE))):
@@ -188,22 +201,6 @@ def length(path: Path) -> float | None:
 def _container(path: Path) -> str | None:
     with path.open("rb") as file:
         return sniff(file.read(HEAD))
-
-
-def _of_movie(container: str, movie: mp4.Movie) -> Media:
-    def first(kind: str) -> mp4.Track | None:
-        return next((track for track in movie.tracks if track.kind == kind), None)
-
-    picture, sound = first("vide"), first("soun")
-    return Media(
-        container,
-        movie.duration,
-        picture.codec if picture else None,
-        sound.codec if sound else None,
-        picture.width if picture else None,
-        picture.height if picture else None,
-        tracks=tuple(Track(_HANDLERS.get(track.kind, "data"), track.codec) for track in movie.tracks),
-    )
 
 
 def _look(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.Result:

@@ -74,9 +74,30 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
     guard = _Guard(parse_allowed(allowed_private_hosts, proxy), socket.getaddrinfo)
     socket.getaddrinfo = guard.getaddrinfo
     sys.addaudithook(guard.audit)
-    _leave_out_curl()
+    # Remove yt-dlp's handler for curl_cffi, which connects unseen by audit hooks.
+    # `server.child.network.browser` has the handler that takes its place.
+    from yt_dlp.networking.common import _REQUEST_HANDLERS
+
+    _REQUEST_HANDLERS.pop("CurlCFFI", None)
     if proxy:
-        _judge_what_the_proxy_is_asked_for(guard)
+        # Check the targets of all proxied requests, redirects among them: HTTP, CONNECT tunnels and
+        # SOCKS.
+        from yt_dlp.socks import sockssocket
+
+        def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:
+            parts = urlsplit(url)
+            guard.check_literal(parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
+
+        def tunnel(_self: Any, host: str, port: int | None = None, *_: Any, **__: Any) -> None:
+            guard.check_literal(host, port or DEFAULT_PORTS["https"])
+
+        def socks(self: Any, _connect: Any, address: tuple[str, int]) -> None:
+            if self._proxy:
+                guard.check_literal(*address[:2])
+
+        _check_before(http.client.HTTPConnection, "putrequest", url)
+        _check_before(http.client.HTTPConnection, "set_tunnel", tunnel)
+        _check_before(sockssocket, "_make_proxy", socks)
 
 
 class _Open:
@@ -158,36 +179,6 @@ class _Guard:
 
     def _all_open(self) -> list[_Open]:
         return [self._open, _aside.open] if hasattr(_aside, "open") else [self._open]
-
-
-def _leave_out_curl() -> None:
-    """Remove yt-dlp's handler for curl_cffi, which connects unseen by audit hooks.
-
-    `server.child.network.browser` has the handler that takes its place.
-    """
-    from yt_dlp.networking.common import _REQUEST_HANDLERS
-
-    _REQUEST_HANDLERS.pop("CurlCFFI", None)
-
-
-def _judge_what_the_proxy_is_asked_for(guard: _Guard) -> None:
-    """Check the targets of all proxied requests, redirects among them: HTTP, CONNECT tunnels and SOCKS."""
-    from yt_dlp.socks import sockssocket
-
-    def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:
-        parts = urlsplit(url)
-        guard.check_literal(parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
-
-    def tunnel(_self: Any, host: str, port: int | None = None, *_: Any, **__: Any) -> None:
-        guard.check_literal(host, port or DEFAULT_PORTS["https"])
-
-    def socks(self: Any, _connect: Any, address: tuple[str, int]) -> None:
-        if self._proxy:
-            guard.check_literal(*address[:2])
-
-    _check_before(http.client.HTTPConnection, "putrequest", url)
-    _check_before(http.client.HTTPConnection, "set_tunnel", tunnel)
-    _check_before(sockssocket, "_make_proxy", socks)
 
 
 def _check_before(owner: type, name: str, check: Callable[..., None]) -> None:

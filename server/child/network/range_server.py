@@ -88,24 +88,21 @@ class RangeServer(ThreadingTCPServer):
             if self.failed:
                 raise ConnectionError(self.failed)
             if number not in self._blocks:
-                self._load(number, self._left_of_index(number) or next(asks))
+                count = min(self._left_of_index(number) or next(asks), math.ceil(self.total / BLOCK) - number)
+                try:
+                    fetched = self._fetch(number, count)
+                except Exception as error:  # outermost in this thread: the thread that runs ffmpeg raises it
+                    self.failed = error
+                    raise ConnectionError(error) from error
+                self._blocks.update(enumerate(fetched, number))
+                while len(self._blocks) > _KEPT:
+                    self._blocks.popitem(last=False)
             return self._blocks[number]
 
     def _left_of_index(self, number: int) -> int:
         """The number of blocks left of the index, and one for ffmpeg's read-ahead; 0 outside the index."""
         first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
         return min(stop + 1 - number, _MOST) if first <= number < stop else 0
-
-    def _load(self, number: int, wanted: int) -> None:
-        count = min(wanted, math.ceil(self.total / BLOCK) - number)
-        try:
-            fetched = self._fetch(number, count)
-        except Exception as error:  # outermost in this thread: the thread that runs ffmpeg raises it
-            self.failed = error
-            raise ConnectionError(error) from error
-        self._blocks.update(enumerate(fetched, number))
-        while len(self._blocks) > _KEPT:
-            self._blocks.popitem(last=False)
 
 
 class _Request(BaseHTTPRequestHandler):

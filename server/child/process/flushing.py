@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import RawIOBase
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final
@@ -27,17 +26,13 @@ def flush(path: Path) -> Sums:
     """Flush a file's content to the disk; return its checksums, computed while the disk works."""
     with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
         flushing = pool.submit(os.fsync, file.fileno())
-        sums = _sums_of(file)
+        digest, crc, buffer = hashlib.sha256(), 0, memoryview(bytearray(_BLOCK))
+        while read := file.readinto(buffer):
+            digest.update(buffer[:read])
+            crc = zlib.crc32(buffer[:read], crc)
+        sums = Sums(digest.hexdigest(), crc)
         flushing.result()
         return sums
-
-
-def _sums_of(file: RawIOBase) -> Sums:
-    digest, crc, buffer = hashlib.sha256(), 0, memoryview(bytearray(_BLOCK))
-    while read := file.readinto(buffer):
-        digest.update(buffer[:read])
-        crc = zlib.crc32(buffer[:read], crc)
-    return Sums(digest.hexdigest(), crc)
 
 
 def flush_names(folder: Path) -> None:

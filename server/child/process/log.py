@@ -99,17 +99,15 @@ class Log:
     def write(self, message: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         lines = [clean(line) for line in _LINE_END.split(message)]
-        self._append("".join(f"{now} {line}\n" for line in lines if line.strip()).encode(errors="replace"))
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def _append(self, data: bytes) -> None:
+        data = "".join(f"{now} {line}\n" for line in lines if line.strip()).encode(errors="replace")
         with self._lock:
             if self._size + len(data) > LIMIT - _SPARE:
                 data = self._cut(data)
             self._size += len(data)
             _write(self._descriptor, data)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
     def _cut(self, data: bytes) -> bytes:
         """Cut the file after its first lines; return what to append then: the last lines, up to `data`."""
