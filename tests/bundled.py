@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
-from server.tasks.programs_found import _bundled_ffmpeg
+from server.tasks.programs_found import bundled_ffmpeg
 
 # The workers of pytest-xdist inherit the changed PATH, so the original is kept in a variable for them.
 SYSTEMS_PATH: Final = os.environ.setdefault("PATH_BEFORE_TESTS", os.environ["PATH"])
@@ -27,5 +27,5 @@ def _prefer(program: str) -> None:
     os.environ["PATH"] = f"{folder}{os.pathsep}{SYSTEMS_PATH}"
 
 
-if _BUNDLED := _bundled_ffmpeg():
+if _BUNDLED := bundled_ffmpeg():
     _prefer(_BUNDLED)

@@ -10,12 +10,12 @@ from typing import Final, NoReturn
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
-from server.tasks.programs_found import _bundled_ffmpeg, find_tools
+from server.tasks.programs_found import bundled_ffmpeg, find_tools
 
 _FOUND = find_tools().ffmpeg
 assert _FOUND, "there is no ffmpeg, neither on the PATH nor in the package imageio-ffmpeg"
 FFMPEG: Final = _FOUND
-BUNDLED: Final = _bundled_ffmpeg() or FFMPEG
+BUNDLED: Final = bundled_ffmpeg() or FFMPEG
 """Has every encoder, and starts faster than a distribution's."""
 FFPROBE: Final = shutil.which("ffprobe")
 SQUID: Final = shutil.which("squid", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")

@@ -16,12 +16,21 @@ class Tools:
 
 
 def find_tools() -> Tools:
-    """The system's ffmpeg, else the one that a wheel brings; deno lies beside the interpreter."""
+    """The ffmpeg that the operator names, else the one that a wheel brings, else the system's; deno lies
+    beside the interpreter.
+
+    The wheel's ffmpeg takes a fifth of the CPU time that Debian's takes to start. `IMAGEIO_FFMPEG_EXE` is the
+    environment variable of that wheel.
+
+    Decisions: docs/decisions/children.md
+    """
     deno = shutil.which("deno", path=sysconfig.get_path("scripts")) or shutil.which("deno")
-    return Tools(ffmpeg=shutil.which("ffmpeg") or _bundled_ffmpeg(), deno=deno)
+    named = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    ffmpeg = shutil.which(named) if named else bundled_ffmpeg() or shutil.which("ffmpeg")
+    return Tools(ffmpeg=ffmpeg, deno=deno)
 
 
-def _bundled_ffmpeg() -> str | None:
+def bundled_ffmpeg() -> str | None:
     """Found by its place in the wheel: importing the package would cost the server memory."""
     folder = Path(sysconfig.get_path("purelib")) / "imageio_ffmpeg" / "binaries"
     return next((str(path) for path in folder.glob("ffmpeg-*") if os.access(path, os.X_OK)), None)

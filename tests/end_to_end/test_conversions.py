@@ -1,6 +1,5 @@
 """ffmpeg at work, in the real service: what counts as life, what as a stall, and what is told of it."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def ffmpeg_that(folder: Path, body: str) -> dict[str, str]:
     path.parent.mkdir()
     path.write_text(PROGRAM.format(body=body, ffmpeg=FFMPEG))
     path.chmod(0o700)
-    return {"PATH": f"{path.parent}:{os.environ['PATH']}"}
+    return {"IMAGEIO_FFMPEG_EXE": str(path)}
 
 
 @pytest.mark.long

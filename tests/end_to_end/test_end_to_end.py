@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from server.core.models import Output
-from tests.bundled import SYSTEMS_PATH
+from tests.bundled import SYSTEMS
 from tests.service import Payload, Service, Services
 from tests.site import SECONDS, Site, probe, sha256
 
@@ -98,7 +98,7 @@ async def test_a_link_that_leads_nowhere_ends_in_the_words_of_the_document(
     "settings",
     [
         pytest.param({}, id="ffmpeg"),
-        pytest.param({"PATH": SYSTEMS_PATH}, id="system's ffmpeg", marks=pytest.mark.long),
+        pytest.param({"IMAGEIO_FFMPEG_EXE": SYSTEMS or ""}, id="system's ffmpeg", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize(
