@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
 
 from server.child.process import borrowed
 
@@ -28,9 +27,6 @@ _LEFT_OUT = (
     "mutagen",
     "curl_cffi",
 )
-
-# Modules that yt-dlp imports unconditionally, but that only live chats use.
-_LATER = ("asyncio",)
 
 _NEEDED = (
     "yt_dlp.extractor.lazy_extractors",
@@ -94,22 +90,11 @@ def _deno_version(executable: str) -> str | None:
     return info.version if info else None
 
 
-class _Later(ModuleType):
-    """A lazy stand-in for a module, which is imported when one of its attributes is used.
-
-    Without asyncio the fork server is 1.3 MiB smaller.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
-
-
 @contextmanager
 def _left_out() -> Iterator[None]:
-    """Inside the block, make imports of `_LEFT_OUT` fail and those of `_LATER` lazy; later imports work."""
-    stand_ins: dict[str, Any] = dict.fromkeys(_LEFT_OUT) | {name: _Later(name) for name in _LATER}
-    absent = stand_ins.keys() - sys.modules.keys()
-    sys.modules.update({name: stand_ins[name] for name in absent})
+    """Inside the block, make imports of `_LEFT_OUT` fail; later imports work."""
+    absent = set(_LEFT_OUT) - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: there is no such module
     try:
         yield
     finally:
