@@ -9,7 +9,7 @@ Decisions: docs/decisions/network.md
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from threading import Lock
@@ -67,20 +67,21 @@ class BrowserRH(ImpersonateRequestHandler):  # type: ignore[misc]
 
     @cached_property
     def _made(self) -> Any:
-        # yt-dlp looks for curl_cffi when it is imported itself, and `server.child.preload` hides it
-        # then.
-        dependencies.curl_cffi = importlib.import_module("curl_cffi")
-        module = importlib.import_module("server.child.network.impersonation")
-        networking._REQUEST_HANDLERS.pop(
-            "CurlCFFI", None
-        )  # yt-dlp's own handler, which the guard does not see
-        return module.GuardedRH(self._upstream, **self._options)
+        return _load().GuardedRH(self._upstream, **self._options)
 
 
 def beside(plain: Any, upstream: str | None) -> BrowserRH:
     """An impersonating handler with the options of yt-dlp's handler `plain`."""
     told = ("headers", "cookiejar", "timeout", "prefer_system_certs")
     return BrowserRH(upstream, logger=plain._logger, **{name: getattr(plain, name) for name in told})
+
+
+def _load() -> Any:
+    """yt-dlp looks for curl_cffi when it is imported itself, and `server.child.preload` hides it then."""
+    dependencies.curl_cffi = importlib.import_module("curl_cffi")
+    module = importlib.import_module("server.child.network.impersonation")
+    networking._REQUEST_HANDLERS.pop("CurlCFFI", None)  # yt-dlp's own handler, which the guard does not see
+    return module
 
 
 _STATUSES: Final = (HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -120,14 +121,16 @@ class Walls:
 
 def mark(response: Any) -> None:
     """Note on `response` that it is a wall, if it is one; it can still be read from its beginning."""
-    if response.status in _STATUSES and (
-        (response.headers.get("cf-mitigated") == "challenge") or _is_titled_so(response)
-    ):
+    if response.status in _STATUSES and (_says_so(response.headers) or _is_titled_so(response)):
         response.extensions[_MARK] = True
 
 
 def is_marked(response: Response) -> bool:
     return _MARK in response.extensions
+
+
+def _says_so(headers: Mapping[str, str]) -> bool:
+    return headers.get("cf-mitigated") == "challenge"
 
 
 def _is_titled_so(response: Any) -> bool:
