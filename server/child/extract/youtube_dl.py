@@ -179,11 +179,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         """Do nothing: `source.subtitles` selects them, logs what is missing, and limits pattern time."""
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
-        if self.wants_one and info_dict.get("live_status") == "is_upcoming":
-            # Raise `NotLive` before yt-dlp complains that there are no formats. A job that waits
-            # ignores formats that there are: they may be a trailer's.
-            if self.params.get("wait_for_video") or not (info_dict.get("formats") or info_dict.get("url")):
-                raise not_yet(info_dict)
+        # Raise `NotLive` before yt-dlp complains that there are no formats. A job that waits ignores formats
+        # that there are: they may be a trailer's.
+        upcoming = self.wants_one and info_dict.get("live_status") == "is_upcoming"
+        there = info_dict.get("formats") or info_dict.get("url")
+        if upcoming and (self.params.get("wait_for_video") or not there):
+            raise not_yet(info_dict)
         self._is_live = recording.is_live(info_dict)
         return super().process_video_result(info_dict, download)
 

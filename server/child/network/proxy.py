@@ -158,11 +158,7 @@ class _Request(BaseHTTPRequestHandler):
             status = HTTPStatus.GONE
         elif self._is_ours():
             try:
-                # Host and port of `url`; raises `ValueError` if it has no host, or another scheme.
-                parts = urlsplit(url)
-                if parts.scheme != scheme or not parts.hostname:
-                    raise ValueError(url)
-                return way(*(parts.hostname, parts.port or _PORTS[scheme]))
+                return way(*_endpoint(url, scheme))
             except (AddressBlocked, JobFailed) as error:
                 self.server.refused = error
                 status = HTTPStatus.FORBIDDEN
@@ -279,6 +275,14 @@ def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int]
             to[side].sendall(data)
             if side is upstream:
                 pace(len(data))
+
+
+def _endpoint(url: str, scheme: str) -> tuple[str, int]:
+    """Host and port of `url`; raises `ValueError` if it has no host, or another scheme."""
+    parts = urlsplit(url)
+    if parts.scheme != scheme or not parts.hostname:
+        raise ValueError(url)
+    return parts.hostname, parts.port or _PORTS[scheme]
 
 
 def _ready(*sides: socket.socket) -> list[socket.socket]:
