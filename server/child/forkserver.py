@@ -74,11 +74,10 @@ class ForkServer:
 
     def serve(self, run_job: RunJob, **ready: Any) -> NoReturn:
         """Send "ready" with the fields `ready`, and run `run_job` in children until the server is gone."""
-        # Return a descriptor that becomes readable when a child has died.
-        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # `wake` becomes readable when a child has died.
+        wake, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        wake = reading
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(wake, select.POLLIN)

@@ -345,26 +345,27 @@ class _Asking:
                 request.headers.pop("Range", None)
             if start is None or start <= self._first:
                 return self._begin(self._ask(request))
-            if self._partial.source is None:
+            source = self._partial.source
+            if source is None:
                 raise _Contradicted("the source of what is there is not known")
             if self._odd < _MOST_ODD:
-                if self._partial.source.condition:
-                    request.headers["If-Range"] = self._partial.source.condition
+                if source.condition:
+                    request.headers["If-Range"] = source.condition
                 try:
                     response = self._ask(request)
                 except HTTPError as error:
                     if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                        raise self._ended(error, self._partial.source) from None
-                    if error.status not in _CONDITION_REFUSED or not self._partial.source.condition:
+                        raise self._ended(error, source) from None
+                    if error.status not in _CONDITION_REFUSED or not source.condition:
                         raise
                     error.close()
-                    return self._compare(request, start, self._partial.source)
+                    return self._compare(request, start, source)
                 answer = Source.of(response)
-                if self._partial.source.is_continued_by(answer) or self._partial.source.contradicts(answer):
-                    return self._go_on_with(response, start, self._partial.source)
+                if source.is_continued_by(answer) or source.contradicts(answer):
+                    return self._go_on_with(response, start, source)
                 response.close()
-                return self._compare(request, start, self._partial.source)
-            return self._go_on_with(self._ask(request), start, self._partial.source)
+                return self._compare(request, start, source)
+            return self._go_on_with(self._ask(request), start, source)
         except HTTPError as error:
             error.close()  # its body is not read; else its socket stays open until a collection
             if self._fragment:
