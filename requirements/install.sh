@@ -4,7 +4,7 @@
 #   install.sh run     .venv with the packages of the service
 #   install.sh test    .venv with the packages of the tests and checks as well
 #   install.sh tools   programs that some tests need and no Python package brings: ffprobe, a Chromium,
-#                      Squid (a proxy)
+#                      Squid (a proxy), promtool (which checks metrics)
 #
 # pip's and apt's own configuration says where packages come from; the hashes in run.txt and test.txt fix
 # their content.
@@ -142,6 +142,7 @@ install_tools() {
         has_own_chromium || expect Chromium chromium
     driver_runs || { apt_install libatomic1 && driver_runs; } || expect "Playwright's driver" libatomic1
     has squid || apt_install squid || expect Squid squid
+    has promtool || apt_install promtool || expect promtool promtool
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

@@ -14,6 +14,7 @@ from server.api import (
     event_streams,
     health,
     keys,
+    metrics,
     page,
     process,
     push,
@@ -38,6 +39,7 @@ from server.api.webhook_sender import WebhookSender
 from server.assembly import open_backend
 from server.core.background import in_background
 from server.core.clock import Clock
+from server.core.counts import Counts
 from server.settings import ConfigurationError, ServerSettings, Settings
 from server.tasks.deliverer import Deliverer, Send
 from server.tasks.hub import Hub
@@ -59,6 +61,7 @@ ROUTES: list[Route] = [
         webhooks,
         session,
         health,
+        metrics,
         document,
         openapi_page,
         page,
@@ -79,13 +82,14 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
     app[keys.SETTINGS], app[keys.LANGUAGE] = settings, settings.server.language
     app[security.DOORS], app[session.GATE] = doors, gate
     app[CONNECTIONS] = connections
+    counts = app[keys.COUNTS] = Counts()
     app[keys.ENCODER] = Encoder(settings.server.base_path)
     app[DESCRIPTION] = Description(ROUTES, settings.server.base_path, settings.presets)
     app[push.TO_TASKS], app[push.TO_FEEDS] = push.Deliverer(), push.Deliverer(push.GATHER)
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
-        async with open_backend(settings, hub, clock or Clock(), gate.scopes) as opened:
+        async with open_backend(settings, hub, clock or Clock(), gate.scopes, counts) as opened:
             app[keys.TASKS] = opened.tasks
             app[keys.FILES] = opened.files
             app[keys.WORKPLACE] = opened.workplace
@@ -96,7 +100,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
             app[LOG_INS] = LogIns(opened.sessions)
             senders = _senders(settings, app[keys.ENCODER])
             async with (
-                in_background(Deliverer(opened.outbox, senders).run(), "outbox") if senders else nullcontext()
+                in_background(Deliverer(opened.outbox, senders, counts=counts).run(), "outbox")
+                if senders
+                else nullcontext()
             ):
                 yield
 
@@ -112,7 +118,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
     app.cleanup_ctx.append(backend)
     app.on_shutdown.append(say_goodbye)  # before cleanup: WebSockets and long polls end, then the backend
     app[page.PAGE] = page.Page()
-    app.add_routes(wrapped(_routes(settings.server), admit, doors.add_headers, connections))
+    app.add_routes(wrapped(_routes(settings.server), admit, doors.add_headers, connections, counts))
     return app
 
 
@@ -137,7 +143,7 @@ def _routes(settings: ServerSettings) -> list[Route]:
     Raises `ConfigurationError`.
     """
     check_base_path(settings.base_path)
-    ours = ROUTES if "web" in settings.roles else health.ROUTES
+    ours = ROUTES if "web" in settings.roles else [*health.ROUTES, *metrics.ROUTES]
     base_path = settings.base_path  # both, because a reverse proxy may or may not strip its prefix
     if not base_path:
         return ours

@@ -428,6 +428,10 @@ class WebhookSettings(Section):
     allowed_private_hosts: PrivateHosts = ()
 
 
+class MetricsSettings(Section):
+    public: bool = Field(default=False, description="GET /metrics needs no token")
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -445,6 +449,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     presets: dict[str, dict[str, Any]] = {}
     webhooks: WebhookSettings = WebhookSettings()
+    metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod

@@ -50,6 +50,10 @@ class Connections:
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
         self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time it began
 
+    @property
+    def open_sockets(self) -> int:
+        return sum(self._sockets.values())
+
     def hold_socket(self, address: str) -> "HeldSocket":
         """A context manager: within it, the client at `address` has one more WebSocket.
 

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from server.api.payload import Encoder
+from server.core.counts import Counts
 from server.core.deliveries import Outbox
 from server.core.ports import Cookies, FileStore, Workplace
 from server.settings import Settings
@@ -21,6 +22,7 @@ COOKIES: web.AppKey[Cookies] = web.AppKey("cookies")
 INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
+COUNTS = web.AppKey("counts", Counts)
 ENCODER = web.AppKey("encoder", Encoder)
 
 SCOPE = web.RequestKey("scope", str)  # a hash that names the request's token; only if tokens are set

@@ -21,6 +21,7 @@ from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
 from server.api.security import Doors, answer_preflight
 from server.api.session import Gate, Minute
+from server.core.counts import Counts
 from server.core.errors import (
     AppError,
     FileNotFound,
@@ -56,7 +57,11 @@ _OPTIONS: dict[str, Any] = {"expect_handler": go_on}
 
 
 def wrapped(
-    routes: Sequence[Route], admit: Admit, add_headers: AddHeaders, connections: Connections
+    routes: Sequence[Route],
+    admit: Admit,
+    add_headers: AddHeaders,
+    connections: Connections,
+    counts: Counts | None = None,
 ) -> list[web.AbstractRouteDef]:
     """`routes`, and a catch-all route, with every handler wrapped.
 
@@ -66,7 +71,9 @@ def wrapped(
     WebSockets) must call it, too.
     """
 
-    def answering(handler: Handler, access: Access) -> Handler:
+    requests = (counts or Counts()).requests
+
+    def answering(handler: Handler, access: Access, path: str) -> Handler:
         # aiohttp's middlewares and signals would cost four more coroutines a request.
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -83,14 +90,18 @@ def wrapped(
                 connections.answered.add(connection)
             if not response.prepared:
                 add_headers(request, response)
+            # A method that no route has is a client's invention, and no label.
+            requests[request.method if path else "other", path, response.status] += 1
             return response
 
         return answer
 
-    known = [(route.definition, answering(route.definition.handler, route.access)) for route in routes]
+    known = [
+        (route.definition, answering(route.definition.handler, route.access, route.path)) for route in routes
+    ]
     return [
         *(web.route(each.method, each.path, handler, **_OPTIONS) for each, handler in known),
-        EverythingElse(answering(unknown, Access.TOKEN)),
+        EverythingElse(answering(unknown, Access.TOKEN, "")),
     ]
 
 

@@ -11,6 +11,7 @@ from server.assembly.backend import Backend
 from server.assembly.copying import Copied, copy
 from server.assembly.file_store import check_files
 from server.core.clock import Clock
+from server.core.counts import Counts
 from server.core.unusable import DatabaseUnusable, DataDirUnusable, FilesUnusable
 from server.settings import Settings
 from server.storage import sqlite
@@ -34,7 +35,7 @@ __all__ = [
 
 
 def open_backend(
-    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = ()
+    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = (), counts: Counts | None = None
 ) -> AbstractAsyncContextManager[Backend]:
     """Open the backend, and end log-ins whose scope is none of `scopes`.
 
@@ -42,10 +43,10 @@ def open_backend(
     entered.
     """
     if settings.storage.database == "sqlite":
-        return embedded.open_embedded(settings, hub, clock, scopes)
+        return embedded.open_embedded(settings, hub, clock, scopes, counts)
     from server.assembly.node import open_cluster  # 30 MB: only where PostgreSQL is used
 
-    return open_cluster(settings, hub, scopes)
+    return open_cluster(settings, hub, scopes, counts)
 
 
 async def check_database(settings: Settings) -> str:

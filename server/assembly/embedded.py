@@ -10,6 +10,7 @@ from server.assembly.backend import Backend, data_dir_of, empty, make, paced, pr
 from server.assembly.file_store import open_files
 from server.core.background import in_background
 from server.core.clock import Clock
+from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_embedded(
-    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str]
+    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str], counts: Counts | None = None
 ) -> AsyncIterator[Backend]:
     """Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
@@ -66,7 +67,7 @@ async def open_embedded(
         hub.now = lambda: clock.now().timestamp()
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
         fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
-        recorder, disk = Recorder(store, hub, clock, files), Disk(data_dir, downloads.min_free_disk)
+        recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
         runner = Runner(store, recorder, fork_server, *own)
         await stack.enter_async_context(_kept_to_the_hours(downloads, runner, clock))

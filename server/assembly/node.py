@@ -33,6 +33,7 @@ from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
+from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StoreUnavailable
 from server.core.unusable import DatabaseUnusable, FilesUnusable
@@ -101,10 +102,12 @@ class _Worker:
 
 
 @asynccontextmanager
-async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) -> AsyncIterator[Backend]:
+async def open_cluster(
+    settings: Settings, hub: Hub, scopes: Collection[str], counts: Counts | None = None
+) -> AsyncIterator[Backend]:
     """Raises what `server.assembly.open_backend` does."""
     async with AsyncExitStack() as stack:
-        common = await _open_common(stack, settings, hub)
+        common = await _open_common(stack, settings, hub, counts)
         worker = _new_worker(common) if common.me.is_worker else None
         dispatcher = SharedDispatcher(
             common.database,
@@ -148,7 +151,7 @@ async def open_cluster(settings: Settings, hub: Hub, scopes: Collection[str]) ->
         )
 
 
-async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _Common:
+async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub, counts: Counts | None) -> _Common:
     enter, url, downloads = stack.enter_async_context, settings.storage.database, settings.downloads
     workplace, me = await _own_place(stack, settings)
     files = await open_files(settings.storage, workplace)
@@ -171,7 +174,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub) -> _
     leftovers = Leftovers(workplace, files, store) if own_disks and me.is_worker else None
     relay = await enter(relayed(url, store, hub, leftovers))
     recorder, jobs, cookies = (
-        Recorder(store, hub, store.clock, files),
+        Recorder(store, hub, store.clock, files, counts),
         JobMaker(downloads),
         SharedCookies(database),
     )

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+from server.core.counts import Counts
 from server.core.deliveries import LONGEST_WAIT, Delivery, Outbox
 from server.core.errors import StoreUnavailable
 
@@ -25,10 +26,17 @@ Send = Callable[[Delivery], Awaitable[str | None]]
 class Deliverer:
     """`senders` by the kind of the addressee; a kind without one stays in the outbox."""
 
-    def __init__(self, outbox: Outbox, senders: Mapping[str, Send], plan: tuple[float, ...] = PLAN) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        senders: Mapping[str, Send],
+        plan: tuple[float, ...] = PLAN,
+        counts: Counts | None = None,
+    ) -> None:
         self._outbox = outbox
         self._senders = senders
         self._plan = plan
+        self._counts = counts or Counts()
         self._called = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -68,6 +76,9 @@ class Deliverer:
             log.exception("a delivery about %s failed by a fault of the service", delivery.task_id)
             error = "internal"
         again_in = self._plan[delivery.step] if delivery.step < len(self._plan) else None
+        self._counts.tries[
+            "delivered" if error is None else "given up" if again_in is None else "failed"
+        ] += 1
         if error is None:
             log.info("%s was told to %s", delivery.task_id, _whom(delivery))
         elif again_in is None:

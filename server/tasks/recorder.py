@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from server.core.clock import Clock
+from server.core.counts import Counts
 from server.core.errors import DatabaseAway, StoreUnavailable, TaskNotFound
 from server.core.events import (
     Cancelled,
     Completed,
     Event,
+    Expanded,
     Failed,
     Grown,
     Joined,
@@ -60,13 +62,19 @@ class Recorder:
     """
 
     def __init__(
-        self, store: Store, publisher: Publisher, clock: Clock, files: FileStore | None = None
+        self,
+        store: Store,
+        publisher: Publisher,
+        clock: Clock,
+        files: FileStore | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """Without `files` no list shares the tasks of others."""
         self._files = files
         self._store = store
         self._publisher = publisher
         self._clock = clock
+        self._counts = counts or Counts()
 
     async def record(
         self,
@@ -122,9 +130,23 @@ class Recorder:
                 break
         self._publisher.publish(after)
         _log(event, after)
+        if isinstance(event, Started) or after.stage.is_final:
+            self._count(event, after)
         for playlist in lists:
             self._publisher.publish(playlist)
         return after
+
+    def _count(self, event: Event, after: TaskStatus) -> None:
+        counts = self._counts
+        if isinstance(event, Started):
+            counts.child_starts += 1
+            if after.attempt == 1:
+                counts.waits.add((self._clock.now() - after.created_at).total_seconds())
+        elif isinstance(event, Completed | Failed | Cancelled | Expanded):
+            code = counts.codes.of(after.error_code or "")
+            counts.ends[after.stage.value, code, counts.extractors.of(after.video_info.extractor or "")] += 1
+            counts.durations.add((self._clock.now() - after.created_at).total_seconds())
+            counts.file_bytes += sum(file.size for file in after.files.values())
 
     async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[TaskStatus]:
         """The new statuses of the lists that count this entry, if it ends or waits again."""

@@ -132,9 +132,10 @@ async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) ->
     await socket.close()
 
 
-OPEN = {"/", "/healthz", "/api/session", "/static/{path}"}
+OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"}
 
 
+# `/metrics` asks for a token itself, see `tests/api/test_metrics.py`.
 def test_the_page_the_probe_and_the_log_in_are_all_that_is_open() -> None:
     assert {route.path for route in ROUTES if route.access not in (Access.TOKEN, Access.STREAM)} == OPEN
 

@@ -248,7 +248,7 @@ def test_without_a_python_that_is_new_enough_nothing_is_begun(machine: Machine) 
 
 
 def test_programs_that_are_there_are_not_installed(machine: Machine) -> None:
-    for program in ("ffprobe", "google-chrome", "squid"):
+    for program in ("ffprobe", "google-chrome", "squid", "promtool"):
         machine.put(program)
     assert machine.install("tools", CI="true") == ""
 
@@ -260,12 +260,14 @@ def test_root_is_brought_the_programs_of_the_tests(machine: Machine) -> None:
     assert "the system's package ffmpeg" in said
     assert "the system's package chromium-headless-shell" in said
     assert "the system's package squid" in said
+    assert "the system's package promtool" in said
 
 
 def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Machine) -> None:
     machine.put("id", "echo 0")
     machine.put("ffprobe")
     machine.put("squid")
+    machine.put("promtool")
     machine.put("apt-get", f'[ "$5" = chromium ] && cp $(command -v id) {machine.programs}/$5')
     assert "the system's package chromium " in machine.install("tools", CI="true")
 
@@ -286,6 +288,7 @@ def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path
     machine.install("test")
     machine.put("ffprobe")
     machine.put("squid")
+    machine.put("promtool")
     put(tmp_path / "shell", f'[ "$1" != --version ] || exit {status}')
     [packages] = machine.checkout.glob(".venv/lib/*/site-packages")
     (packages / "playwright").mkdir()
@@ -302,7 +305,7 @@ def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path
 
 def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) -> None:
     machine.install("test")
-    for program in ("ffprobe", "chromium", "squid"):
+    for program in ("ffprobe", "chromium", "squid", "promtool"):
         machine.put(program)
     driver = machine.checkout / ".venv/lib/python3.11/site-packages/playwright/driver"
     driver.mkdir(parents=True)

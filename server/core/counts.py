@@ -1,0 +1,44 @@
+"""What this process has counted since its start, for `GET /metrics`: plain numbers, which cost little."""
+
+from bisect import bisect_left
+from collections import Counter
+
+SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
+MOST_NAMES = 100  # of extractors, and of error codes: what comes beyond them counts as `other`
+
+
+class Histogram:
+    """`counts` has one more number than `SECONDS`: what took longer than the last of them."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.sum += max(0.0, seconds)
+
+
+class Names:
+    """The first `MOST_NAMES` different names; no label of a metric may grow without end."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def of(self, name: str) -> str:
+        if name in self._known or len(self._known) < MOST_NAMES:
+            self._known.add(name)
+            return name
+        return "other"
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, str, int]] = Counter()  # method, route, status
+        self.ends: Counter[tuple[str, str, str]] = Counter()  # stage, error code, extractor
+        self.tries: Counter[str] = Counter()  # deliveries to webhooks, by outcome
+        self.child_starts = 0
+        self.file_bytes = 0
+        self.durations = Histogram()
+        self.waits = Histogram()
+        self.codes, self.extractors = Names(), Names()
