@@ -19,7 +19,7 @@ from server.api.bodies import docs_path, problem
 from server.api.connections import Connections
 from server.api.protocol import REFUSAL
 from server.api.route import Access, Route
-from server.api.security import Doors, answer_preflight
+from server.api.security import Doors, answer_preflight, request_id
 from server.api.session import Gate, Minute
 from server.core.counts import Counts
 from server.core.errors import (
@@ -92,6 +92,9 @@ def wrapped(
                 add_headers(request, response)
             # A method that no route has is a client's invention, and no label.
             requests[request.method if path else "other", path, response.status] += 1
+            if log.isEnabledFor(logging.DEBUG):  # the path alone: a query may hold secrets
+                said = request.method, request.rel_url.raw_path, response.status, request_id(request)
+                log.debug("%s %s: %d, request %s", *said)
             return response
 
         return answer
