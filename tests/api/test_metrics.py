@@ -95,3 +95,13 @@ async def test_promtool_has_no_complaint(open_client: Open) -> None:
     )  # fmt: skip
     said, _ = await process.communicate(text)
     assert (process.returncode, said.decode()) == (0, "")
+
+
+async def test_promtool_takes_the_alert_rules() -> None:
+    promtool = shutil.which("promtool") or without("promtool", "apt-get install promtool")
+    rules = Path(__file__).parents[2] / "docs" / "prometheus.rules.yml"
+    process = await asyncio.create_subprocess_exec(
+        promtool, "check", "rules", rules, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
