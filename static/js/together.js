@@ -83,10 +83,9 @@ export class Together {
     if (name === "cancel") { for (const id of parted) this.#undo.cancelled(id) }
     this.#parted = { name, ids: parted }
     this.#showParted()
-    const { activeElement } = document
-    if (!activeElement || activeElement === document.body || activeElement === first?.element) {
-      this.#back.focus({ preventScroll: true })
-    }
+    const { activeElement } = document // a button of the bar, which is gone, until the browser notices
+    const isLost = !activeElement || activeElement === document.body || this.#bar.contains(activeElement)
+    if (isLost || activeElement === first?.element) this.#back.focus({ preventScroll: true })
   }
 
   async #takeBack() {

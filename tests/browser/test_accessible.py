@@ -14,7 +14,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENCE = 60
 SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
 # Here something is refused or not to be reached: browsers say so, whatever a page does.
-REFUSED = ("offline", "refused", "log-in", "wrong-token")
+# The console tells of an answer of 401 before a log-in, and of what the scene has refused.
+REFUSED = ("offline", "refused", "log-in", "wrong-token", "settings", "settings-with-all")
 LONG = [(name, scheme) for name in SCENES for scheme in SCHEMES if (name, scheme) != ("all", "light")]
 
 

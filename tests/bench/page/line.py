@@ -11,7 +11,7 @@ SILENCE = 2.0  # seconds
 
 @dataclass
 class Line:
-    """Headers and bodies, in bytes; a file that came from the cache was not asked for."""
+    """Headers and bodies, in bytes; what came from a cache, also the service worker's, was not asked for."""
 
     asked: list[str] = field(default_factory=list)
     received: int = 0
@@ -24,6 +24,7 @@ class Line:
         session.on("Network.dataReceived", lambda _: self._heard())
         session.on("Network.loadingFinished", lambda event: self._heard(size=event["encodedDataLength"]))
         session.on("Network.requestServedFromCache", self._from_cache)
+        session.on("Network.responseReceived", self._answered)
         await session.send("Network.enable")
 
     def _heard(self, url: str = "", size: float = 0) -> None:
@@ -33,6 +34,11 @@ class Line:
 
     def _from_cache(self, _: Any) -> None:
         self.asked.pop()
+
+    def _answered(self, event: Any) -> None:
+        answer = event["response"]
+        if answer["fromServiceWorker"] and answer["url"] in self.asked:
+            self.asked.remove(answer["url"])
 
     async def silence(self) -> None:
         """Return when nothing has come for a while."""
