@@ -88,6 +88,7 @@ READ_WHOLE = "|".join(
     (
         *("CONSTANT ROW", "json_each", "tasks_text", "tasks USING INDEX tasks_removed"),
         "tasks USING COVERING INDEX tasks_stage",  # whoever counts all has to go through all
+        *("removed_tasks", r"\(subquery"),  # has 10,000 rows at most; the rows that an index has found
     )
 )
 
@@ -131,7 +132,8 @@ STATEMENTS = [
 
 @pytest.mark.parametrize("sql", STATEMENTS)
 async def test_every_other_statement_follows_an_index(store: SqliteStore, path: Path, sql: str) -> None:
-    values = 1 if "?1" in sql else sql.count("?")  # one that is named is used more than once
+    # One that has a number is used more than once.
+    values = int(max(re.findall(r"\?(\d)", sql), default=sql.count("?")))
     assert_follows_indexes(plan(path, sql, ["[1]"] * values))
 
 

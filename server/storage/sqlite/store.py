@@ -68,10 +68,10 @@ _EXPIRE = """
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
 _CHANGED = """
     SELECT task_id, 0 FROM (
-        SELECT task_id FROM tasks WHERE ended_at >= :began AND removed = 0 ORDER BY ended_at LIMIT :most)
+        SELECT task_id FROM tasks WHERE ended_at >= ?1 AND removed = 0 ORDER BY ended_at LIMIT ?2)
     UNION ALL
     SELECT task_id, 1 FROM (
-        SELECT task_id FROM removed_tasks WHERE removed_at >= :began ORDER BY number LIMIT :most)"""
+        SELECT task_id FROM removed_tasks WHERE removed_at >= ?1 ORDER BY number LIMIT ?2)"""
 WRITTEN_WITHIN = 5  # seconds from the time of a change until it is published, and of rounding
 _STAGES = "SELECT task_id, stage, ended_at FROM tasks WHERE task_id IN (SELECT value FROM json_each(?))"
 _IN_STAGE = "SELECT task_id FROM tasks WHERE stage = ? AND removed = 0 ORDER BY number LIMIT ?"
@@ -293,7 +293,7 @@ class SqliteStore:
         began = int(moment.timestamp()) - WRITTEN_WITHIN
         if began < time.time() - CHANGED_WITHIN.total_seconds():
             return None
-        rows = await self._lists.fetch(_CHANGED, {"began": began, "most": MOST_CHANGED + 1})
+        rows = await self._lists.fetch(_CHANGED, (began, MOST_CHANGED + 1))
         live = [task.status.task_id for task in self._memory.unfinished()]
         if len(rows) + len(live) > MOST_CHANGED:
             return None
