@@ -220,10 +220,10 @@ async def test_take_first(opened: Inside, site: Site, media: Path, tmp_path: Pat
 
 
 async def test_record_live(opened: Inside, site: Site, tmp_path: Path) -> None:
-    task = await failed(opened, "live_rejected", site.url("/hls/broadcast/index.m3u8?step=2&end=6"))
+    task = await failed(opened, "live_rejected", site.url("/hls/broadcast/index.m3u8?step=1&end=12"))
     done = await repaired(opened, task, "record_live")
     film = await probe(await file(opened, done, "video", tmp_path))
-    assert 0 < film.duration <= 6.5
+    assert 0 < film.duration <= 12.5
 
 
 @pytest.mark.long
