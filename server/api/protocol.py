@@ -23,6 +23,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from server.core.errors import (
     AppError,
     HeadTooLarge,
+    HostForbidden,
     TargetTooLong,
     TransferCodingUnknown,
     Unreadable,
@@ -129,10 +130,12 @@ class Connection(web.RequestHandler):
         super().set_parser(_Masked(parser), data_received_cb)  # type: ignore[arg-type]  # has what is used
 
 
-def _refusal_of(exc: BaseException, data: bytes = b"") -> Unreadable:
-    """Why `data`, in which aiohttp's parser has found `exc`, is no request."""
-    if isinstance(exc, Unreadable):
+def _refusal_of(exc: BaseException, data: bytes = b"") -> AppError:
+    """Why `data`, in which aiohttp's parser has found `exc`, is no request, or one that names no host."""
+    if isinstance(exc, AppError):
         return exc
+    if "Missing 'Host' header" in str(exc):
+        return HostForbidden()
     if _OTHER_VERSION.match(data):
         return VersionNotSupported()
     if isinstance(exc, LineTooLong):  # aiohttp collects the target in a bytearray, a header in bytes
