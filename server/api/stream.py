@@ -42,7 +42,7 @@ MISSED_FOR: Final = 60.0  # seconds that the file may be missing: between attemp
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Raises `TaskNotFound`, `NotStreamable`, and for a finished file the errors of `files.send`."""
+    """Raises `TaskNotFound`, `NotStreamable`, and for a finished file the errors of `downloads.send`."""
     status = await request.app[TASKS].status(request.match_info["task_id"])
     if status.stage is Stage.COMPLETED:
         stored = status.files.get("video") or status.files.get("audio")

@@ -84,7 +84,7 @@ def for_download(job: Job, log: Log) -> dict[str, Any]:
         "noplaylist": job.item is None,
         "playlist_items": "1",
         "ignore_no_formats_error": not wants_media(wishes),
-        # Some extractors look for subtitles only with these two; `source.subtitles` selects among them.
+        # Some extractors look for subtitles only with these two; `fetch.subtitles` selects among them.
         "writesubtitles": wants_subtitles(wishes),
         "writeautomaticsub": wants_subtitles(wishes) and wishes.subtitles.automatic,
         "wait_for_video": wishes.live == "wait" and borrowed.fits("announcements"),

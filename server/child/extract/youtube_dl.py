@@ -176,7 +176,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         return response
 
     def process_subtitles(self, *_: Any) -> None:
-        """Do nothing: `source.subtitles` selects them, logs what is missing, and limits pattern time."""
+        """Do nothing: `fetch.subtitles` selects them, logs what is missing, and limits pattern time."""
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
         # Raise `NotLive` before yt-dlp complains that there are no formats. A job that waits ignores formats

@@ -18,7 +18,7 @@ OF_ERRNO: Final[dict[int, Code]] = {
     errno.EFBIG: "too_large",
     errno.ENOMEM: "out_of_memory",
 }
-"""The errors that concern this machine, whatever raised them; all others stand in `extract.failure_rules`."""
+"""The errors that concern this machine, whatever raised them; all others stand in `extract.failures`."""
 
 
 class JobFailed(Exception):
