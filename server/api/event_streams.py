@@ -229,7 +229,22 @@ async def _begun(request: web.Request, first: bytes) -> web.StreamResponse:
     return response
 
 
-_CONTENT: dict[str, type[BaseModel] | Schema] = {"text/event-stream": {"type": "string"}}
+# Of one event: OpenAPI 3.1 has no word for a stream of them.
+_EVENT: Schema = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "for `Last-Event-ID`"},
+        "event": {
+            "type": "string",
+            "description": "`reset`, where what was missed is not known; else left out",
+        },
+        "data": {
+            "type": "string",
+            "description": "JSON: the payload of a task, or what `/ws` says of its removal",
+        },
+    },
+}
+_CONTENT: dict[str, type[BaseModel] | Schema] = {"text/event-stream": _EVENT}
 ROUTES = [
     get(
         "/api/events/{task_id}",

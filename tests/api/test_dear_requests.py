@@ -281,7 +281,8 @@ def test_a_stored_request_with_heavy_patterns_is_read_as_fast_as_any() -> None:
 @pytest.mark.long
 async def test_the_liveness_check_is_answered_beside_the_dearest_batches(tmp_path: Path) -> None:
     """Counts what the event loop's thread works while `/healthz` waits, not what else the machine does."""
-    async with Service(tmp_path / "service") as service:
+    as_operators_run_it = {"PYTHONDEVMODE": "", "PYTHONASYNCIODEBUG": ""}
+    async with Service(tmp_path / "service", **as_operators_run_it) as service:
         process = psutil.Process(service.pid)
 
         def worked() -> float:

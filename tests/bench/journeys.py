@@ -6,9 +6,11 @@ journeys are read quickly; nothing here is about speed.
 
 import ast
 import asyncio
+import json
 import re
+import sys
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,23 @@ PROGRAM = Path(__file__).with_name("traced.py")
 
 
 async def journeys(lab: Lab) -> list[Figure]:
-    folder = lab.new_folder("journeys")
+    """In a process of its own, which nothing has entered before."""
+    arguments = (str(lab.new_folder("journeys")), f"{lab.site.url}/1mb.mp4")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.journeys", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    submit, status, film = json.loads(told)
+    return [
+        *_figures("request to 202", submit, modules=14, functions=55),
+        *_figures("status to a socket", status, modules=12, functions=48),
+        *_figures("a plain MP4", film, modules=55, functions=300),
+        Figure("private functions with one caller", _share_of_one_caller(), "%", at_most=15),
+    ]
+
+
+async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
+    """What each journey enters."""
     notes = folder / "child"
     environment = children._environment() | {NOTES: str(notes)}
     with (
@@ -35,26 +53,20 @@ async def journeys(lab: Lab) -> list[Figure]:
         patch.object(children, "_environment", lambda: environment),
     ):
         async with inside(folder) as service:
-            film = f"{lab.site.url}/1mb.mp4"
             await _downloaded(service, film)  # what is done once only is not counted
             submit = await _submit(service)
             status = await _status(service)
             with _entered() as server:
                 await _downloaded(service, film)
-    child = notes.read_text("utf-8").splitlines()
-    return [
-        *_figures("request to 202", submit, modules=14, functions=55),
-        *_figures("status to a socket", status, modules=12, functions=48),
-        *_figures("a plain MP4", {*server, *child}, modules=55, functions=300),
-        Figure("private functions with one caller", _share_of_one_caller(), "%", at_most=15),
-    ]
+    return submit, status, server | set(notes.read_text("utf-8").splitlines())
 
 
-def _figures(journey: str, entered: set[str], *, modules: int, functions: int) -> list[Figure]:
-    files = {each.partition(":")[0] for each in entered}
+def _figures(journey: str, entered: Iterable[str], *, modules: int, functions: int) -> list[Figure]:
+    names = set(entered)
+    files = {each.partition(":")[0] for each in names}
     return [
         Figure(f"{journey}: modules", len(files), "", at_most=modules),
-        Figure(f"{journey}: functions", len(entered), "", at_most=functions),
+        Figure(f"{journey}: functions", len(names), "", at_most=functions),
     ]
 
 
@@ -124,3 +136,8 @@ def _share_of_one_caller() -> float:
                 private = node.name.startswith("_") and not node.name.endswith("__")
                 once += private and names[node.name] == 2
     return 100 * once / functions
+
+
+if __name__ == "__main__":
+    followed = asyncio.run(_followed(Path(sys.argv[1]), sys.argv[2]))
+    print(json.dumps([sorted(each) for each in followed]))
