@@ -67,6 +67,27 @@ async def test_sample_aes_is_fetched_and_opened(
     assert shelf.asked["key.bin"] == 1
 
 
+async def test_an_ffmpeg_that_is_killed_is_no_fault_of_the_film(
+    jobs: Jobs, shelf: Shelf, sealed: bytes, tmp_path: Path
+) -> None:
+    shelf.put("sealed.mp4", sealed)
+    link = playlist(shelf, "sealed.mp4")
+    async with asyncio.timeout(20), jobs.begin(tmp_path / "t", link, **VIDEO, rate_limit=20_000) as job:
+        hearing = asyncio.create_task(job.run())
+        (await _fetching(link)).kill()
+        assert broken(await hearing)[:2] == ("worker_lost", True)
+
+
+async def _fetching(link: str) -> psutil.Process:
+    """The ffmpeg that fetches `link`, once it runs."""
+    while True:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if link in process.cmdline():
+                    return process
+        await asyncio.sleep(0.01)
+
+
 async def test_a_segment_that_is_missing_is_no_hole(
     jobs: Jobs, shelf: Shelf, sealed: bytes, tmp_path: Path
 ) -> None:

@@ -126,6 +126,8 @@ def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
     """Raises if ffmpeg failed or left something out. RTMP always ends like a broken connection; whether it is
     complete, `Fetching` sees by its duration."""
     status, words = run.program.returncode, run.words.lower()
+    if run_ffmpeg.was_killed(status, run.words):
+        raise JobFailed("worker_lost", f"ffmpeg was killed: status {status}")
     if status and (code := run_ffmpeg.reason(status, path.parent)):
         raise JobFailed(code, f"ffmpeg ended with status {status}")
     if status or not path.exists():
