@@ -55,8 +55,9 @@ class Shell:
         }
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Ctrl-C ends it, also where a script runs the tests in its background, which ignores that signal."""
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server", *arguments),
+            *("env", "--default-signal=INT", sys.executable, "-m", "server", *arguments),
             cwd=self.here,
             env=self.environment,
             stdin=asyncio.subprocess.PIPE,
