@@ -63,7 +63,11 @@ class DiskWatch:
             self._in_trouble = False
             if not self._low:
                 self._dispatcher.release()
-        if self._disk.is_low():
+        try:
+            is_low = self._disk.is_low()
+        except FileNotFoundError:  # the data directory went this moment: the next look tells
+            return
+        if is_low:
             await self._stop()
         if not self._has_room():
             await self._help()
