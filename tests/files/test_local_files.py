@@ -779,7 +779,7 @@ async def test_a_log_names_no_folder_of_the_machine(tmp_path: Path) -> None:
     place.logs.mkdir(parents=True)
     line = (
         f"[download] Destination: {place.work('task')}/video.mp4\n"
-        f"ffmpeg -i file:{tmp_path}/data/work/task/part '{sys.prefix}/bin/deno' {tmp_path}/data\n"
+        f"ffmpeg -i file:{place.work('task')}/part '{sys.prefix}/bin/deno' {tmp_path}/data\n"
         f"https://site.example{tmp_path}/data/work\n"
     )
     place.log("task").write_text(line)
