@@ -92,7 +92,7 @@ _TAKE = """
     )
     SELECT number, task_id, priority, begins,
         (SELECT node_id FROM nodes WHERE node_id = next.node AND NOT low AND 'worker' = ANY(roles)
-            AND heartbeat_at > now() - make_interval(secs => %(alive)s)),
+            AND %(alive)s > 0 AND heartbeat_at > now() - make_interval(secs => %(alive)s)),
         ours.number IS NOT NULL
     FROM next LEFT JOIN ours USING (number)"""
 _IN_ORDER = "ORDER BY priority DESC, number"

@@ -394,6 +394,20 @@ async def test_a_task_goes_on_where_its_partial_files_are(clean_database: str) -
         assert other.attempts.begun == []
 
 
+async def test_where_all_nodes_share_the_partial_files_no_node_is_waited_for(clean_database: str) -> None:
+    async with open_node(clean_database) as one, open_node(clean_database) as other:
+        other.supervisor.hold()
+        await queue(one, "a")
+        await one.attempts.have_begun("a")
+        # A heartbeat may be newer than the transaction that queues the task again.
+        newer = "UPDATE nodes SET heartbeat_at = now() + interval '1 h' WHERE node_id = %s RETURNING node_id"
+        one.supervisor.hold()
+        other.supervisor.release()
+        await one.database.rows(newer, one.name)
+        one.attempts.end("a", Requeued())
+        await other.attempts.have_begun("a")
+
+
 async def test_a_task_that_finds_no_room_is_not_held_where_its_partial_files_are(clean_database: str) -> None:
     async with (
         open_node(clean_database, node_alive=60) as one,
