@@ -92,6 +92,11 @@ def _families(counts: Counts, seen: dict[str, float]) -> "Iterator[Metric]":
     yield tries
     yield CounterMetricFamily("clipwire_child_starts", "Attempts that began here.", counts.child_starts)
     yield CounterMetricFamily("clipwire_file_bytes", "Sizes of files made here.", counts.file_bytes)
+    yield CounterMetricFamily(
+        "clipwire_downloaded_bytes", "What downloads here have fetched.", counts.downloaded_bytes
+    )
+    yield CounterMetricFamily("clipwire_database_commits", "Transactions written here.", counts.commits)
+    yield CounterMetricFamily("clipwire_database_changes", "Changes in them.", counts.changes)
     for name, text, measured in (
         ("clipwire_task_duration_seconds", "From acceptance to the end.", counts.durations),
         ("clipwire_queue_wait_seconds", "From acceptance to the first attempt.", counts.waits),

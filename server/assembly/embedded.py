@@ -62,6 +62,7 @@ async def open_embedded(
                 find_short=short_of,
                 data=data,
                 tells=tells_of(default=settings.webhooks.default is not None),
+                counts=counts,
             )
         )
         hub.now = lambda: clock.now().timestamp()

@@ -166,6 +166,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub, coun
             find_short=short_of,
             admits=admission,
             tells=tells_of(default=settings.webhooks.default is not None),
+            counts=counts,
         )
     )
     hub.now, hub.lag = lambda: store.clock.now().timestamp(), HEARD_WITHIN

@@ -2,6 +2,9 @@
 
 from bisect import bisect_left
 from collections import Counter
+from datetime import datetime
+
+from server.core.models import TaskStatus
 
 SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 MOST_NAMES = 100  # of extractors, and of error codes: what comes beyond them counts as `other`
@@ -39,6 +42,25 @@ class Counts:
         self.tries: Counter[str] = Counter()  # deliveries to webhooks, by outcome
         self.child_starts = 0
         self.file_bytes = 0
+        self.downloaded_bytes = 0
+        self.commits = 0  # transactions of the writer of the database
+        self.changes = 0  # in them
         self.durations = Histogram()
         self.waits = Histogram()
         self.codes, self.extractors = Names(), Names()
+
+    def began(self, status: TaskStatus, now: datetime) -> None:
+        """An attempt has begun here."""
+        self.child_starts += 1
+        if status.attempt == 1:
+            self.waits.add((now - status.created_at).total_seconds())
+
+    def changed(self, before: TaskStatus, after: TaskStatus, now: datetime) -> None:
+        """A status was saved here: what has come in bytes, and whether the task has ended by it."""
+        if after.got > before.got:
+            self.downloaded_bytes += after.got - before.got
+        if after.stage.is_final and not before.stage.is_final:
+            code = self.codes.of(after.error_code or "")
+            self.ends[after.stage.value, code, self.extractors.of(after.video_info.extractor or "")] += 1
+            self.durations.add((now - after.created_at).total_seconds())
+            self.file_bytes += sum(file.size for file in after.files.values())

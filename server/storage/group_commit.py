@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from server.core.counts import Counts
 from server.core.errors import AppError, ShuttingDown, StorageFailed, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,9 @@ class GroupWriter(ABC):
     others would wait; that matters where a commit is expensive.
     """
 
-    def __init__(self, patience: float = 0) -> None:
+    def __init__(self, patience: float = 0, counts: Counts | None = None) -> None:
         self.patience = patience
+        self._counts = counts or Counts()
         self._last = 0  # bundles in the last group
         self._waiting: deque[Bundle] = deque()
         self._wake = asyncio.Event()
@@ -171,6 +173,8 @@ class GroupWriter(ABC):
                     _fail(change, error)
         else:
             self._failed_by = None
+            self._counts.commits += 1
+            self._counts.changes += len(changes)
             for change in changes:
                 if isinstance(change.outcome, AppError):
                     _fail(change, change.outcome)

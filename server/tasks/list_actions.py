@@ -9,10 +9,12 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from server.core.clock import Clock
+from server.core.counts import Counts
 from server.core.errors import StoreUnavailable, TaskNotFound
 from server.core.events import Event, apply, moved
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Dispatcher, Publisher, Store
+from server.tasks.recorder import Saved
 
 UNFINISHED = tuple(stage for stage in Stage if not stage.is_final)
 AT_ONCE = 100  # entries before other tasks of the event loop have a turn
@@ -28,6 +30,7 @@ class Playlists:
     publisher: Publisher
     dispatcher: Dispatcher
     clock: Clock
+    counts: Counts
 
     async def stop(self, playlist_id: str, event: Event) -> TaskStatus:
         """Stop the list's own child and those of its entries, and apply `event` to all that had not ended.
@@ -65,18 +68,20 @@ class Playlists:
         after = self._of_list(playlist.status, changed, event)
         if after is not playlist.status:
             changed = [(playlist, after), *changed]
-        others = await self._others(changed)
-        if changed and await self.store.save_together([*(s for _, s in changed), *others]) is None:
+        others, now = await self._others(changed), self.clock.now()
+        if changed and await self.store.save_together([s for _, s in (*changed, *others)]) is None:
             return None
         for task, status in changed:
             self.publisher.publish(status)
+            self.counts.changed(task.status, status, now)
             self._submit(replace(task, status=status))
-        for status in others:
+        for before, status in others:
             self.publisher.publish(status)
+            self.counts.changed(before, status, now)
         return after
 
-    async def _others(self, changed: list[Change]) -> list[TaskStatus]:
-        """The new statuses of other lists that share some of the entries."""
+    async def _others(self, changed: list[Change]) -> list[Saved]:
+        """How other lists change that share some of the entries."""
         pairs: dict[str, list[tuple[TaskStatus, TaskStatus]]] = {}
         for task, status in changed:
             for playlist_id in task.status.counted_in:
@@ -86,7 +91,7 @@ class Playlists:
             with contextlib.suppress(TaskNotFound, ValueError):  # see `Recorder._counted`
                 if event := moved(entries):
                     other = (await self.store.get(playlist_id)).status
-                    others.append(apply(other, event, self.clock.now()))
+                    others.append((other, apply(other, event, self.clock.now())))
         return others
 
     async def _changed(self, entries: list[Task], event: Event) -> list[Change]:

@@ -17,7 +17,6 @@ from server.core.events import (
     Cancelled,
     Completed,
     Event,
-    Expanded,
     Failed,
     Grown,
     Joined,
@@ -47,7 +46,9 @@ def _nobody(_: Task, /) -> None:
     """The default of `accepted`."""
 
 
-Perhaps = list[tuple[TaskStatus, list[TaskStatus]]]
+Saved = tuple[TaskStatus, TaskStatus]  # before and after
+
+Perhaps = list[tuple[Saved, list[Saved]]]
 """What one event has perhaps led to: saves whose outcome is unknown, of a task and of its lists.
 
 If a later read finds one of them, the event is not applied again: an attempt must not count twice.
@@ -74,7 +75,7 @@ class Recorder:
         self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._counts = counts or Counts()
+        self.counts = counts or Counts()
 
     async def record(
         self,
@@ -94,14 +95,14 @@ class Recorder:
         perhaps = [] if perhaps is None else perhaps
         while True:
             task = await self._store.get(task_id)
-            before = task.status
-            saved = next((each for each in perhaps if each[0] == before), None)
+            before, now = task.status, self._clock.now()
+            saved = next((each for each in perhaps if each[0][1] == before), None)
             if saved is not None:  # by an earlier try, whose outcome was unknown
-                after, lists = saved
+                (before, after), lists = saved
                 break
             if attempt is not None and attempt != before.attempt:
                 return before
-            after = apply(before, event, self._clock.now(), self._clock.wall())
+            after = apply(before, event, now, self._clock.wall())
             if after is before:
                 return before
             if after.stage is Stage.FAILED:
@@ -116,12 +117,12 @@ class Recorder:
             added: list[Task] | None
             try:
                 if lists or isinstance(event, Unfolded):
-                    added = await self._store.save_together([after, *lists], new)
+                    added = await self._store.save_together([after, *(each for _, each in lists)], new)
                 else:
                     added = [] if await self._store.save(after) else None
             except DatabaseAway as error:
                 if error.perhaps_done:
-                    perhaps.append((after, lists))
+                    perhaps.append(((before, after), lists))
                 raise
             if added is not None:  # else somebody else was first
                 for entry in added:
@@ -130,26 +131,16 @@ class Recorder:
                 break
         self._publisher.publish(after)
         _log(event, after)
-        if isinstance(event, Started) or after.stage.is_final:
-            self._count(event, after)
-        for playlist in lists:
+        if isinstance(event, Started):
+            self.counts.began(after, now)
+        self.counts.changed(before, after, now)
+        for playlist_before, playlist in lists:
             self._publisher.publish(playlist)
+            self.counts.changed(playlist_before, playlist, now)
         return after
 
-    def _count(self, event: Event, after: TaskStatus) -> None:
-        counts = self._counts
-        if isinstance(event, Started):
-            counts.child_starts += 1
-            if after.attempt == 1:
-                counts.waits.add((self._clock.now() - after.created_at).total_seconds())
-        elif isinstance(event, Completed | Failed | Cancelled | Expanded):
-            code = counts.codes.of(after.error_code or "")
-            counts.ends[after.stage.value, code, counts.extractors.of(after.video_info.extractor or "")] += 1
-            counts.durations.add((self._clock.now() - after.created_at).total_seconds())
-            counts.file_bytes += sum(file.size for file in after.files.values())
-
-    async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[TaskStatus]:
-        """The new statuses of the lists that count this entry, if it ends or waits again."""
+    async def _counted(self, before: TaskStatus, after: TaskStatus) -> list[Saved]:
+        """How the lists change that count this entry, if it ends or waits again."""
         event = moved([(before, after)])
         if event is None:
             return []
@@ -157,11 +148,11 @@ class Recorder:
         for playlist_id in before.in_lists:
             with contextlib.suppress(TaskNotFound, ValueError):  # removed; or too old, or its row is damaged
                 playlist = (await self._store.get(playlist_id)).status
-                lists.append(apply(playlist, event, self._clock.now()))
+                lists.append((playlist, apply(playlist, event, self._clock.now())))
         return lists
 
-    async def _unfolded(self, task: Task, event: Unfolded) -> tuple[list[TaskStatus], list[Task]]:
-        """The new status of the list of `task`, if that changes it, and the tasks that join it.
+    async def _unfolded(self, task: Task, event: Unfolded) -> tuple[list[Saved], list[Task]]:
+        """How the list of `task` changes, if it does, and the tasks that join it.
 
         As many as it has room for: lists in lists would else multiply without end.
         """
@@ -178,7 +169,7 @@ class Recorder:
         grown = Grown(count=len(joining), truncated=event.truncated or len(joining) < len(others))
         lists = (*before.lists, before.url)
         after = apply(playlist, grown, now)
-        return [after] if after is not playlist else [], [
+        return [(playlist, after)] if after is not playlist else [], [
             Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now, total + n, lists))
             for n, entry in enumerate(joining, 1)
         ]

@@ -81,7 +81,7 @@ class Tasks:
         self._files = files
         self._disk = disk
         self._clock = clock
-        self._playlists = Playlists(store, publisher, dispatcher, clock)
+        self._playlists = Playlists(store, publisher, dispatcher, clock, recorder.counts)
         self._closing = False
         self.is_draining = False
 

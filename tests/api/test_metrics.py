@@ -1,6 +1,8 @@
 """`GET /metrics`: read by Prometheus's own parser, and by its `promtool` where that is installed."""
 
 import asyncio
+import json
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,11 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families as read
 
 from server.app import create_app
 from server.core.counts import MOST_NAMES, Counts
+from server.core.events import DownloadStarted, Failed, Progress, Started, apply
+from server.core.models import ProcessRequest, TaskStatus
 from server.settings import DownloadSettings, MetricsSettings, ServerSettings, Settings, StorageSettings
+from tests.examples import utc_now
 from tests.tools import without
 
 Client = TestClient[web.Request, web.Application]
 Open = Callable[..., Awaitable[Client]]
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -40,6 +46,8 @@ async def test_what_has_happened_is_counted(open_client: Open) -> None:
     body = {"url": "http://127.0.0.9:9/video.mp4", "auto_start": False}
     task = await (await client.post("/api/process", json=body)).json()
     await client.post(f"/api/tasks/{task['task_id']}/cancel")
+    a_list = await (await client.post("/api/process", json=body | {"playlist": True})).json()
+    await client.post(f"/api/tasks/{a_list['task_id']}/cancel")
     await client.get("/api/status/nope")
     text = await (await client.get("/metrics", headers={"Host": "scraped.test"})).text()
     samples = {
@@ -48,11 +56,13 @@ async def test_what_has_happened_is_counted(open_client: Open) -> None:
         for sample in family.samples
     }
     assert all(name.startswith("clipwire_") for name, *_ in samples)
-    assert samples["clipwire_tasks", "cancelled"] == 1
-    assert samples["clipwire_task_ends_total", "", "cancelled", "cancelled"] == 1
-    assert samples["clipwire_requests_total", "/api/process", "202", "POST"] == 1
+    assert samples["clipwire_tasks", "cancelled"] == 2
+    assert samples["clipwire_task_ends_total", "", "cancelled", "cancelled"] == 2
+    assert samples["clipwire_requests_total", "/api/process", "202", "POST"] == 2
+    assert samples["clipwire_database_commits_total",] >= 4
+    assert samples["clipwire_database_changes_total",] >= 4
     assert samples["clipwire_requests_total", "/api/status/{task_id}", "404", "GET"] == 1
-    assert samples["clipwire_task_duration_seconds_count",] == 1
+    assert samples["clipwire_task_duration_seconds_count",] == 2
     assert samples["clipwire_disk_free_bytes",] > 0
 
 
@@ -80,6 +90,25 @@ async def test_methods_that_clients_make_up_are_no_labels(open_client: Open) -> 
     assert "METHOD" not in await (await client.get("/metrics")).text()
 
 
+def test_bytes_that_are_fetched_again_and_ends_that_are_saved_again_count_once() -> None:
+    counts, now = Counts(), utc_now()
+    counts.began(running := started_task(), now)
+    for come in (1000, 400, 1500):  # the second is of another attempt, which lost its partial file
+        after = apply(running, Progress(stage="download", progress=30, downloaded_bytes=come), now)
+        counts.changed(running, after, now)
+        running = after
+    ended = apply(running, Failed(code="http_404"), now)
+    counts.changed(running, ended, now)
+    counts.changed(ended, ended.model_copy(update={"remedies": ()}), now)
+    assert (counts.downloaded_bytes, counts.child_starts, counts.waits.counts[0]) == (1500, 1, 1)
+    assert counts.ends == {("failed", "http_404", ""): 1}
+
+
+def started_task() -> TaskStatus:
+    status = apply(TaskStatus.new(ProcessRequest(url="http://a.test/"), utc_now()), Started(), utc_now())
+    return apply(status, DownloadStarted(), utc_now())
+
+
 def test_names_beyond_the_first_hundred_share_a_label() -> None:
     names = Counts().extractors
     assert [names.of(f"site{number}") for number in range(MOST_NAMES + 1)][-1] == "other"
@@ -98,8 +127,37 @@ async def test_promtool_has_no_complaint(open_client: Open) -> None:
 
 
 async def test_promtool_takes_the_alert_rules() -> None:
+    await takes_rules(DOCS / "prometheus.rules.yml")
+
+
+async def test_what_the_dashboard_and_the_alerts_ask_for_is_there(open_client: Open, tmp_path: Path) -> None:
+    panels = json.loads((DOCS / "grafana.json").read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    rules = [
+        # Grafana fills in its variables.
+        {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
+        for number, expression in enumerate(expressions)
+    ]
+    path = tmp_path / "dashboard.rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
+    await takes_rules(path)
+    client, text = await open_client(), ""
+    async with asyncio.timeout(60):
+        while "yt_dlp_age" not in text:  # which the fork server says once it is warm
+            text = await (await client.get("/metrics")).text()
+            await asyncio.sleep(0.1)
+    families = read(text)
+    there = {
+        name for family in families for name in (family.name, f"{family.name}_total", f"{family.name}_bucket")
+    }
+    asked = set(
+        re.findall(r"clipwire_\w+", " ".join(expressions) + (DOCS / "prometheus.rules.yml").read_text())
+    )
+    assert asked - there == set()
+
+
+async def takes_rules(rules: Path) -> None:
     promtool = shutil.which("promtool") or without("promtool", "apt-get install promtool")
-    rules = Path(__file__).parents[2] / "docs" / "prometheus.rules.yml"
     process = await asyncio.create_subprocess_exec(
         promtool, "check", "rules", rules, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

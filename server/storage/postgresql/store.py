@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
+from server.core.counts import Counts
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
@@ -104,6 +105,7 @@ async def open_store(
     find_short: FindShort,
     admits: Admits | None = None,
     tells: Tells = tells_of(),  # noqa: B008 -- a function
+    counts: Counts | None = None,
 ) -> AsyncIterator["PostgresStore"]:
     """Bring the database to this server's schema and open it. Raises `DatabaseUnusable`.
 
@@ -122,7 +124,8 @@ async def open_store(
         search = (*pages.SEARCH_SETTINGS, f"statement_timeout = {SEARCH_WITHIN * 1000 - 1000:.0f}")
         patience = {"within": SEARCH_WITHIN, "free_within": SEARCH_WITHIN}
         searches = await enter(open_links(url, SEARCHES, *search, **patience))
-        writer = await enter(Writer(await enter(Link(url)), Changes(max_queued, admits, tells).write))
+        changes = Changes(max_queued, admits, tells)
+        writer = await enter(Writer(await enter(Link(url)), changes.write, counts))
         reads = await enter(open_links(url, READS))
         by_id = await enter(GroupReader(reads, _BY_ID, read_task))
         by_short = await enter(GroupReader(reads, _BY_SHORT, read_task))

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.rows import TupleRow
 
+from server.core.counts import Counts
 from server.core.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.postgresql.announcing import News, announce
@@ -43,9 +44,12 @@ class Writer(GroupWriter):
     """`write` writes a group's changes within a transaction, and says what is to be announced with it."""
 
     def __init__(
-        self, link: Link, write: Callable[[AsyncConnection, Sequence[Change[Any]]], Awaitable[list[News]]]
+        self,
+        link: Link,
+        write: Callable[[AsyncConnection, Sequence[Change[Any]]], Awaitable[list[News]]],
+        counts: Counts | None = None,
     ) -> None:
-        super().__init__(PATIENCE)
+        super().__init__(PATIENCE, counts)
         self._link = link
         self._write = write
         self.name = uuid4().hex  # the sender in this node's announcements

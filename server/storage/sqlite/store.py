@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
@@ -98,6 +99,7 @@ async def open_store(
     find_short: FindShort,
     data: DataDir | None = None,
     tells: Tells = tells_of(),  # noqa: B008 -- a function
+    counts: Counts | None = None,
 ) -> AsyncIterator["SqliteStore"]:
     """Open or create the database; the caller must hold `open_lock` meanwhile. Raises `DatabaseUnusable`.
 
@@ -107,12 +109,19 @@ async def open_store(
     """
     async with AsyncExitStack() as stack:
         with explained(path):
-            store = await _open(stack, path, max_queued, find_short, data or DataDir(path.parent), tells)
+            data = data or DataDir(path.parent)
+            store = await _open(stack, path, max_queued, find_short, data, tells, counts)
         yield store
 
 
 async def _open(
-    stack: AsyncExitStack, path: Path, max_queued: int, find_short: FindShort, data: DataDir, tells: Tells
+    stack: AsyncExitStack,
+    path: Path,
+    max_queued: int,
+    find_short: FindShort,
+    data: DataDir,
+    tells: Tells,
+    counts: Counts | None,
 ) -> "SqliteStore":
     ballast = Ballast(path.parent)
     await asyncio.to_thread(ballast.drop)
@@ -126,7 +135,7 @@ async def _open(
     opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
     await asyncio.to_thread(data.keep_watch_of, *opened)
     writer = await stack.enter_async_context(
-        Writer(db, path, ballast, changes.write, changes.committed, data.must_be_there)
+        Writer(db, path, ballast, changes.write, changes.committed, data.must_be_there, counts)
     )
     sessions = await load_sessions(reads, writer)
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import aiosqlite
 
+from server.core.counts import Counts
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
@@ -71,8 +72,9 @@ class Writer(GroupWriter):
         write: Callable[[Sequence[Change[Any]]], Awaitable[None]],
         committed: Callable[[Sequence[Change[Any]]], None],
         must_be_there: Callable[[], Awaitable[None]] | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(counts=counts)
         self._db = db
         self._path = path
         self._write = write
