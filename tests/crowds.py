@@ -93,7 +93,7 @@ class Crowd(Rampage):
 
     async def _kill_server_while_it_takes_a_batch(self) -> None:
         """The batch is sent again with the same key; all answers must name the same tasks."""
-        kinds, body, key = await self._batch()
+        kinds, body, key = self._batch()
         asking = asyncio.create_task(self._ask_for(body, key), name=key)
         await asyncio.sleep(self._random.uniform(0, 0.03))
         await self._kill_server()
@@ -104,11 +104,11 @@ class Crowd(Rampage):
         self._take(kinds, answers[0])
 
     async def _submit_batch(self) -> None:
-        kinds, body, key = await self._batch()
+        kinds, body, key = self._batch()
         self._take(kinds, await self._ask_for(body, key))
 
-    async def _batch(self) -> tuple[list[Kind], dict[str, Any], str]:
-        asked = [await self._next() for _ in range(_AT_ONCE)]
+    def _batch(self) -> tuple[list[Kind], dict[str, Any], str]:
+        asked = [self._next() for _ in range(_AT_ONCE)]
         body = {"requests": [request for _, request in asked]}
         return [kind for kind, _ in asked], body, f"batch-{next(self._batches)}"
 

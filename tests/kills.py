@@ -12,14 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-    suppress,
-)
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,9 +42,9 @@ class Kind:
     """One kind of download and its expected result: an exact file (`same_as`), or a film of some `seconds`.
 
     A broadcast has at most `recorded` seconds, and one more for each interruption. One without an end is
-    finished by the test once it has `finish_at` bytes. `link` opens a source for each task; `path` may be a
-    full URL, in which `{link}` is the link of that source and `{n}` the number of the task. A list has
-    `entries` and no files. `texts` are the languages of subtitle files, `within` of subtitles in the film.
+    finished by the test once it has `finish_at` bytes. `path` may be a full URL, in which `{n}` is the number
+    of the task. A list has `entries` and no files. `texts` are the languages of subtitle files, `within` of
+    subtitles in the film.
     """
 
     path: str
@@ -61,7 +54,6 @@ class Kind:
     body: Mapping[str, object] = field(default_factory=dict)
     recorded: float | None = None
     finish_at: int | None = None
-    link: Callable[[Path], AbstractAsyncContextManager[str]] | None = None
     entries: tuple["Kind", ...] = ()
     texts: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
@@ -158,7 +150,6 @@ class Rampage:
         self._kinds = itertools.cycle(kinds)
         self._numbers = itertools.count()
         self.ways = dict(_ODDS)
-        self._sources = AsyncExitStack()
         self.service = service
         self.witnesses: list[Witness] = []
         self.toll = Toll()
@@ -200,7 +191,6 @@ class Rampage:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        await self._sources.aclose()
 
     # --- what is killed ---
 
@@ -314,14 +304,13 @@ class Rampage:
             await self._submit()
 
     async def _submit(self) -> None:
-        kind, request = await self._next()
+        kind, request = self._next()
         self._accepted(await self.service.submit(**request), kind)
 
-    async def _next(self) -> tuple[Kind, dict[str, Any]]:
+    def _next(self) -> tuple[Kind, dict[str, Any]]:
         """The next kind, and the request for it."""
         kind = next(self._kinds)
-        link = await self._sources.enter_async_context(kind.link(self._media)) if kind.link else ""
-        path = kind.path.format(n=next(self._numbers), link=link)
+        path = kind.path.format(n=next(self._numbers))
         url = path if "://" in path.partition("?")[0] else self._site.url(path)
         return kind, {"url": url, **kind.wishes}
 

@@ -2,15 +2,11 @@
 broadcasts, a site that answers only browsers, and streams that only ffmpeg can fetch.
 """
 
-import asyncio
-import contextlib
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import quote
 
-from server.child.process import sandbox
 from tests.dash import sending_dash
 from tests.kills import KINDS, Kind, Rampage, rampage
 from tests.service import Service
@@ -65,7 +61,7 @@ def _kinds(site: Site, page: str, live: str) -> list[Kind]:
     """
     wanted = f"end={_LENGTH}&over=7&gone=100000&n={{n}}"
     with_cookies = {"live": "record", "cookies": "main"}
-    kinds = [
+    return [
         Kind(site.url("/told/parts?rate=900000"), seconds=2 * SECONDS),
         Kind(
             site.url(f"/hls/broadcast/index.m3u8?{wanted}&login={SESSION}&renew={SESSION}"),
@@ -77,9 +73,6 @@ def _kinds(site: Site, page: str, live: str) -> list[Kind]:
         Kind(page, same_as="video.mp4"),
         Kind(live, body={"live": "record"}, recorded=600, finish_at=_ENOUGH),
     ]
-    if sandbox.knows_tcp():
-        kinds.append(Kind(site.url("/told/link?url={link}"), link=_rtmp))
-    return kinds
 
 
 def _behind(walled: Walled, film: Path) -> str:
@@ -106,40 +99,6 @@ def _seal(film: Path) -> None:
         "#EXT-X-ENDLIST",
     )
     (film / "sealed.m3u8").write_text("\n".join(lines) + "\n")
-
-
-@asynccontextmanager
-async def _rtmp(film: Path) -> AsyncIterator[str]:
-    """The quoted link of an RTMP server that sends a film to one client after another."""
-    with contextlib.closing(await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)) as server:
-        link = f"rtmp://127.0.0.1:{server.sockets[0].getsockname()[1]}/live/film"
-    sending = asyncio.create_task(_send_again_and_again(film / "video.mp4", link), name=link)
-    try:
-        yield quote(link, safe="")
-    finally:
-        sending.cancel()
-        await asyncio.wait([sending])
-
-
-async def _send_again_and_again(film: Path, link: str) -> None:
-    while True:
-        async with _running(
-            ["-re", "-i", str(film), "-c", "copy", "-f", "flv", "-listen", "1", link]
-        ) as server:
-            await server.wait()
-
-
-@asynccontextmanager
-async def _running(arguments: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    program = await asyncio.create_subprocess_exec(
-        FFMPEG, "-v", "error", *arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield program
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            program.kill()
-        await program.wait()
 
 
 def _run(*arguments: str) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,6 @@ import pytest
 from server.child.fetch import by_ffmpeg
 from server.child.network.guard import AddressBlocked
 from tests.jobs import Jobs, broken, probe, told
-from tests.ports import free_port
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site, open_site
 from tests.site import probe as look_into
@@ -115,60 +113,8 @@ async def test_nothing_that_ffmpeg_fetches_leads_inside(
     assert inside.requests == []
 
 
-@asynccontextmanager
-async def sending(film: Path, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    """The link of an RTMP server that sends `film` to the first who asks, as fast as it takes it."""
-    link = f"rtmp://{host}:{free_port(host)}/live/film"
-    command = [FFMPEG, "-v", "error", "-i", str(film), "-c", "copy", "-f", "flv", "-listen", "1", link]
-    async with running(command) as server:
-        async with asyncio.timeout(20):
-            while not psutil.Process(server.pid).net_connections():  # it would serve whoever tried
-                await asyncio.sleep(0.02)
-        yield link
-
-
-@asynccontextmanager
-async def running(command: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    program = await asyncio.create_subprocess_exec(
-        *command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield program
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            program.kill()
-        await program.wait()
-
-
-def rtmp(link: str, **more: object) -> dict[str, Any]:
+def film_at(link: str, **more: object) -> dict[str, Any]:
     return {"id": "a", "title": "Film", "formats": [{"format_id": "0", "url": link, "ext": "flv"}], **more}
-
-
-async def test_rtmp_is_fetched(shelf: Shelf, media: Path, tmp_path: Path) -> None:
-    async with sending(media / "video.mp4") as link:
-        outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
-    film = await look_into(outcome.file("video"))
-    assert (film.codecs, film.pictures) == (["aac", "h264"], 100)
-
-
-@pytest.mark.long  # it is over when nobody sends any more: half a minute later
-async def test_rtmp_is_recorded(shelf: Shelf, media: Path, tmp_path: Path) -> None:
-    async with sending(media / "video.mp4") as link:
-        outcome = await told(tmp_path / "t", shelf, rtmp(link, is_live=True), live="record", **VIDEO)
-    assert (await look_into(outcome.file("video"))).pictures == 100
-
-
-async def test_rtmp_that_nobody_serves_has_a_code(shelf: Shelf, tmp_path: Path) -> None:
-    link = f"rtmp://127.0.0.1:{free_port()}/live/film"
-    outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
-    assert broken(outcome)[:2] == ("connection_failed", True)
-
-
-@pytest.mark.parametrize("live", [False, True])
-async def test_rtmp_does_not_lead_inside(shelf: Shelf, media: Path, tmp_path: Path, live: bool) -> None:
-    async with sending(media / "video.mp4", "127.0.0.2") as link:
-        outcome = await told(tmp_path / "t", shelf, rtmp(link, is_live=live), live="record", **VIDEO)
-    assert broken(outcome) == ("blocked_address", False, None)
 
 
 def test_a_refusal_counts_also_where_ffmpeg_has_ended_over_it(tmp_path: Path) -> None:
@@ -180,14 +126,22 @@ def test_a_refusal_counts_also_where_ffmpeg_has_ended_over_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("link", "code"),
     [
+        ("rtmp://127.0.0.1/a/b", "unsupported_stream"),
+        ("rtmps://127.0.0.1/a/b", "unsupported_stream"),
         ("rtmpe://127.0.0.1/a/b", "unsupported_stream"),
         ("rtsp://127.0.0.1/film", "unsupported_url"),
         ("mms://127.0.0.1/film", "unsupported_url"),
     ],
 )
 async def test_what_cannot_be_guarded_is_refused(shelf: Shelf, tmp_path: Path, link: str, code: str) -> None:
-    outcome = await told(tmp_path / "t", shelf, rtmp(link), **VIDEO)
+    outcome = await told(tmp_path / "t", shelf, film_at(link), **VIDEO)
     assert broken(outcome)[:2] == (code, False)
+
+
+async def test_a_broadcast_that_cannot_be_guarded_is_refused(shelf: Shelf, tmp_path: Path) -> None:
+    result = film_at("rtmp://127.0.0.1/a/b", is_live=True)
+    outcome = await told(tmp_path / "t", shelf, result, live="record", **VIDEO)
+    assert broken(outcome) == ("live_unsupported", False, None)
 
 
 async def test_of_live_formats_one_is_chosen_that_can_be_recorded(

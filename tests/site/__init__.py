@@ -24,7 +24,7 @@
 | `/hls/broadcast/apart.m3u8`               | the same, with a playlist of its own for the sound           |
 | `/told/announced?in=S`                    | JSON for `tests.fakes.told`: the same, which begins S seconds |
 |                                           | after the first request; `unsaid=yes`: gives no start time    |
-| `/told/parts`, `/told/link?url=`          | the same for a film in two parts, and for the film at a link |
+| `/told/parts`                             | the same for a film in two parts                              |
 | `/told/sponsored?src=`                    | the same for the film at `src=`, as YouTube's; SponsorBlock's |
 |                                           | `/api/skipSegments/` marks its third second as a sponsor's   |
 | `/hls/master/index.m3u8`                  | a choice: `best=` (`/hls/ts/`), `next=` (`/hls/fmp4/`), `last=`|

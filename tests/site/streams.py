@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from yarl import URL
 
 from tests.site.delivery import MEDIA, TYPES, deliver
-from tests.site.media import BROADCAST, SECONDS, SEGMENTS
+from tests.site.media import BROADCAST, SEGMENTS
 
 SENT = web.AppKey("SENT", Counter[str])
 BEGINS = web.AppKey("BEGINS", dict[str, float])
@@ -158,13 +158,6 @@ async def parts(request: web.Request) -> web.Response:
     return web.json_response({"_type": "multi_video", "id": "parts", "title": "A film", "entries": entries})
 
 
-async def link(request: web.Request) -> web.Response:
-    """The film at `url=`, as an extractor's result, for `tests.fakes.told`."""
-    formats = [{"format_id": "0", "url": request.query["url"], "ext": "flv"}]
-    told = {"id": "link", "title": "A film", "duration": SECONDS, "formats": formats}
-    return web.json_response(told)
-
-
 async def broadcast_apart(request: web.Request) -> web.Response:
     """The broadcast, with a playlist of its own for the sound."""
     link = f"index.m3u8?{request.query_string}"
@@ -233,7 +226,6 @@ ROUTES = [
     web.get("/hls/broadcast/apart.m3u8", broadcast_apart),
     web.get("/told/announced", announced),
     web.get("/told/parts", parts),
-    web.get("/told/link", link),
     web.get("/hls/{kind:ts|fmp4|aes}/index.m3u8", playlist),
     web.get("/hls/{kind:ts|fmp4|aes|long}/{name}", segment),
     web.get("/smil", smil),

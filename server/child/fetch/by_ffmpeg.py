@@ -1,4 +1,4 @@
-"""What yt-dlp leaves to ffmpeg, because it can't fetch that itself: SAMPLE-AES, RTMP, playlists of odd kinds.
+"""What yt-dlp leaves to ffmpeg, because it can't fetch that itself: SAMPLE-AES, playlists of odd kinds.
 
 Such a download cannot be resumed: another attempt begins anew. yt-dlp refuses a playlist that repeats its
 initialization section (EXT-X-MAP: RFC 8216, 4.3.2.5), as some do at each discontinuity; ffmpeg plays it.
@@ -16,7 +16,7 @@ from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 
 from server.child.media import guarded, run_ffmpeg
-from server.child.network.rtmp_relay import Relay
+from server.child.network.proxy import Proxy
 from server.child.network.throttle import Throttle
 from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed
@@ -26,8 +26,12 @@ from server.core.jobs import Job
 
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
 # Messages of an ffmpeg that has left something out; its exit status is 0 all the same.
-_HOLES: Final = ("skipping", "failed to open segment", "failed to reload playlist")
-_BROKE_OFF: Final = "error during demuxing"
+_HOLES: Final = (
+    "skipping",
+    "failed to open segment",
+    "failed to reload playlist",
+    "error during demuxing",
+)
 _MAP: Final = re.compile(r"^#EXT-X-MAP:(.*?)\s*$", re.MULTILINE)
 _OUTPUT: Final = ("-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", "-f", "matroska")
 
@@ -77,7 +81,8 @@ def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> in
 
 
 def by_ffmpeg(stream: dict[str, Any]) -> dict[str, Any]:
-    """`stream` with a protocol for which yt-dlp uses ffmpeg: for RTMP it would start rtmpdump."""
+    """`stream` with a protocol for which yt-dlp uses ffmpeg: for RTMP it would start rtmpdump. Here it is
+    refused instead."""
     return stream | {"protocol": "rtmp_ffmpeg"} if determine_protocol(stream).startswith("rtmp") else stream
 
 
@@ -88,22 +93,20 @@ def _fetch(
         raise DownloadError("This stream needs a program that reaches the network by itself, which is off")
     log.write(f"ffmpeg fetches this {determine_protocol(stream)} stream")
     jar = downloader.ydl.cookiejar
-    with guarded.way_to([stream], pace, job.proxy, jar) as server:
+    with Proxy(pace, job.proxy, jar.get_cookie_header) as server:
         source = guarded.source(stream, server, guarded.hls_options(job.ffmpeg), jar)
         quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
         command = [job.ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
         with guarded.running(command, server, log) as run:
             _watch(downloader, run.program, path, stream, server)
-        if isinstance(server, Relay) and server.failed:
-            raise server.failed
-        _check(run, path, stream)
+        _check(run, path)
     return 0
 
 
-def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], server: guarded.Server) -> None:
+def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], server: Proxy) -> None:
     """Report progress until ffmpeg ends. Only a growing file counts: ffmpeg keeps retrying a silent source.
 
-    Raises what the proxy or relay has `refused`.
+    Raises what the proxy has `refused`.
     """
     size = 0
     while program.poll() is None:
@@ -117,14 +120,13 @@ def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], se
     _insist(server)  # ffmpeg may have ended over it before the first look
 
 
-def _insist(server: guarded.Server) -> None:
+def _insist(server: Proxy) -> None:
     if server.refused:
         raise server.refused
 
 
-def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
-    """Raises if ffmpeg failed or left something out. RTMP always ends like a broken connection; whether it is
-    complete, `Fetching` sees by its duration."""
+def _check(run: guarded.Run, path: Path) -> None:
+    """Raises if ffmpeg failed or left something out."""
     status, words = run.program.returncode, run.words.lower()
     if run_ffmpeg.was_killed(status, run.words):
         raise JobFailed("worker_lost", f"ffmpeg was killed: status {status}")
@@ -132,6 +134,5 @@ def _check(run: guarded.Run, path: Path, stream: Mapping[str, Any]) -> None:
         raise JobFailed(code, f"ffmpeg ended with status {status}")
     if status or not path.exists():
         raise guarded.why_nothing_came(run.words)
-    signs = _HOLES if guarded.is_rtmp(stream) else (*_HOLES, _BROKE_OFF)
-    if any(sign in words for sign in signs):
+    if any(sign in words for sign in _HOLES):
         raise JobFailed("incomplete", "ffmpeg has left something out")

@@ -85,7 +85,7 @@ class Alternatives:
         return next(passing, self._met[0])
 
 
-_FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m", "rtmp")
+_FRAGMENTED: Final = ("m3u8", "dash", "ism", "frag", "f4m")
 _SHORT, _SHORT_SHARE = 2.0, 0.05  # seconds, and share of all: a larger gap is no rounding error
 _READING: Final = {"avi": ("-fflags", "+genpts")}  # AVI has no timestamps (PTS); other containers need them
 

@@ -1,17 +1,18 @@
 """An ffmpeg that uses the network by itself: which streams it may fetch, and how.
 
-It can connect only to one port of this machine, behind which the guard checks every address. HTTP goes
-through a proxy; RTMP, for which ffmpeg supports none, through a relay that leads to one host only.
+It can connect only to one port of this machine, that of a proxy behind which the guard checks every address.
+RTMP, for which ffmpeg knows no proxy, is refused.
+
+Decisions: docs/decisions/broadcasts.md
 """
 
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any, Final, TextIO
-from urllib.parse import urlsplit
 
 from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
@@ -21,33 +22,26 @@ from server.child.media import run_ffmpeg
 from server.child.media.run_ffmpeg import Way
 from server.child.network.proxy import Proxy
 from server.child.network.range_server import RangeServer
-from server.child.network.rtmp_relay import Relay
-from server.child.process import borrowed, sandbox
+from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Excerpt, Log, lines_of
 
 Streams = Sequence[Mapping[str, Any]]
-Server = Proxy | Relay
 
 _HLS: Final = ("m3u8", "m3u8_native")
 _PLAIN: Final = ("http", "https")
 _DASH: Final = "http_dash_segments"
-_RTMP_PORT: Final = 1935
-_RTMP_WITHIN: Final = ("rtmps://", "rtmpt://", "rtmpts://")  # inside TLS or HTTP, through the proxy
 _PATIENCE: Final = "20000000"  # microseconds that ffmpeg waits for a byte
 _LAST_WORDS: Final = 40
 _REFUSED: Final = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\] HTTP error (\d{3}) ", re.MULTILINE)
 
 
 def is_possible(stream: Mapping[str, Any]) -> bool:
-    """Whether ffmpeg can fetch `stream` under the guard. An RTMP server may send ffmpeg to another host,
-    which only Landlock prevents."""
+    """Whether ffmpeg can fetch `stream` under the guard."""
     protocol = determine_protocol(stream)
     if protocol == _DASH:
         return bool(stream.get("manifest_url")) and borrowed.fits("periods")
-    if is_rtmp(stream):
-        return sandbox.knows_tcp()
-    return protocol in (*_HLS, *_PLAIN) or stream["url"].startswith(_RTMP_WITHIN)
+    return protocol in (*_HLS, *_PLAIN)
 
 
 def is_dash(stream: Mapping[str, Any]) -> bool:
@@ -56,27 +50,6 @@ def is_dash(stream: Mapping[str, Any]) -> bool:
 
 def is_hls(stream: Mapping[str, Any]) -> bool:
     return determine_protocol(stream) in _HLS
-
-
-def is_rtmp(stream: Mapping[str, Any]) -> bool:
-    """Whether it is plain RTMP: other kinds use HTTP, TLS, or a cipher of their own."""
-    return str(stream["url"]).startswith("rtmp://")
-
-
-@contextmanager
-def way_to(streams: Streams, pace: Callable[[int], None], upstream: str | None, jar: Any) -> Iterator[Server]:
-    """The proxy or relay to `streams`, which runs while the block lasts.
-
-    `pace` gets the number of bytes that come in; `upstream` is the operator's proxy, `jar` yt-dlp's cookies.
-    """
-    parts = urlsplit(streams[0]["url"])
-    if is_rtmp(streams[0]):
-        host, port = parts.hostname or "", parts.port or _RTMP_PORT
-        with Relay(host, port, pace, upstream) as relay:
-            yield relay
-    else:
-        with Proxy(pace, upstream, jar.get_cookie_header) as proxy:
-            yield proxy
 
 
 class Run:
@@ -101,7 +74,7 @@ class Run:
 
 
 @contextmanager
-def running(command: list[str], server: Server | RangeServer, log: Log) -> Iterator[Run]:
+def running(command: list[str], server: Proxy | RangeServer, log: Log) -> Iterator[Run]:
     """Run ffmpeg while the block lasts. After it ffmpeg has ended or was killed, and its output is logged."""
     with run_ffmpeg.start(command, Way(server.port, server.url)) as program:
         run = Run(program)
@@ -115,12 +88,10 @@ def running(command: list[str], server: Server | RangeServer, log: Log) -> Itera
 
 
 def source(
-    stream: Mapping[str, Any], server: Server, hls: list[str], jar: Any, playlist: str | None = None
+    stream: Mapping[str, Any], server: Proxy, hls: list[str], jar: Any, playlist: str | None = None
 ) -> list[str]:
     """ffmpeg's arguments for `stream` as an input; `playlist` is that of a DASH."""
     protocol = determine_protocol(stream)
-    if isinstance(server, Relay):
-        return _rtmp(stream, server)
     options = hls if protocol in (*_HLS, _DASH) else []
     headers = {name: str(value) for name, value in (stream.get("http_headers") or {}).items()}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if "\n" not in value)
@@ -168,25 +139,3 @@ def _cookies(stream: Mapping[str, Any], server: Proxy, jar: Any) -> list[str]:
     server.told.update(one.domain for one in found)
     lines = [f"{one.name}={one.value}; path={one.path}; domain={one.domain.lstrip('.')};" for one in found]
     return ["-cookies", "\n".join(lines)] if lines else []
-
-
-def _rtmp(stream: Mapping[str, Any], relay: Relay) -> list[str]:
-    """ffmpeg's arguments for RTMP through `relay`. The server gets the host's name: it may serve several."""
-    parts = urlsplit(stream["url"])
-    told = {
-        "-rtmp_tcurl": stream.get("tc_url") or _application(stream["url"], stream.get("app")),
-        "-rtmp_app": stream.get("app"),
-        "-rtmp_playpath": stream.get("play_path"),
-        "-rtmp_pageurl": stream.get("page_url"),
-        "-rtmp_swfurl": stream.get("player_url"),
-        "-rtmp_flashver": stream.get("flash_version"),
-        "-rtmp_live": "live" if stream.get("rtmp_live") else None,
-    }
-    options = [word for name, value in told.items() if value for word in (name, value)]
-    here = parts._replace(netloc=f"127.0.0.1:{relay.port}").geturl()
-    return [*options, "-rw_timeout", _PATIENCE, "-i", here]
-
-
-def _application(url: str, app: str | None) -> str:
-    parts = urlsplit(url)
-    return f"rtmp://{parts.netloc}/{app or parts.path.strip('/').partition('/')[0]}"

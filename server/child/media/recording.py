@@ -157,19 +157,19 @@ class Recording:
         self._log.write(f"recording into {piece.name}")
         self._goes_on_with = streams if goes_on else None
         self._size, self._grew, self._fell_silent = self._measure(), False, False
-        with guarded.way_to(streams, pace, self._job.proxy, self._jar) as server:
+        with Proxy(pace, self._job.proxy, self._jar.get_cookie_header) as server:
             command = self._command(streams, path, server, goes_on=goes_on)
             with guarded.running(command, server, self._log) as run:
                 patience = _SILENT if any(map(guarded.is_hls, streams)) else None
                 patience = _SILENT_DASH if any(map(guarded.is_dash, streams)) else patience
                 self._watch(run, finish, server, patience)
-            if isinstance(server, Proxy) and server.failed:
+            if server.failed:
                 self._log.write(f"the last that could not be fetched: {server.failed!r}")
         _keep_once(self._directory, is_whole=run.program.returncode == 0 and not self._fell_silent)
         is_followed = any(each.is_followed for each in self._manifests.values())
         return (self._is_over(run) and not self._fell_silent and not is_followed) or finish.is_set()
 
-    def _watch(self, run: guarded.Run, finish: Event, server: guarded.Server, patience: float | None) -> None:
+    def _watch(self, run: guarded.Run, finish: Event, server: Proxy, patience: float | None) -> None:
         """Return when ffmpeg has ended, or does not end after `finish`.
 
         Also when an HLS is silent for `patience` seconds: ffmpeg would reload a playlist that no longer grows
@@ -187,14 +187,14 @@ class Recording:
                 deadline = time.monotonic() + (0 if self._fell_silent else _GRACE)
                 _ask_to_end(run.program)  # it listens only when something comes
             elif deadline is not None and time.monotonic() > deadline:
-                if shut or not isinstance(server, Proxy):
+                if shut:
                     return
                 # Without its playlist ffmpeg ends, and writes what it has; a kill would cost the last second.
                 deadline, shut = time.monotonic() + 3 * _GRACE, True
                 server.end()
         self._look(server)
 
-    def _look(self, server: guarded.Server) -> bool:
+    def _look(self, server: Proxy) -> bool:
         """Whether the file grew, the only sign of life: ffmpeg keeps retrying a silent source."""
         if server.refused:
             raise server.refused
@@ -225,13 +225,13 @@ class Recording:
             raise guarded.why_nothing_came(words)
         return status == 0 and not any(sign in words.lower() for sign in _BROKE_OFF)
 
-    def _command(self, streams: Streams, path: Path, server: guarded.Server, *, goes_on: bool) -> list[str]:
+    def _command(self, streams: Streams, path: Path, server: Proxy, *, goes_on: bool) -> list[str]:
         """Picture from the first stream and sound from the last, which may be the same."""
         sources = {_name(stream): stream for stream in streams}  # picture and sound may be one
         inputs = []
         for at, stream in enumerate(sources.values()):
             playlist, start = None, -1 if goes_on else None
-            if guarded.is_dash(stream) and isinstance(server, Proxy):
+            if guarded.is_dash(stream):
                 playlist = f"http://{OWN_HOST}/{at}.m3u8"
                 manifest = guarded.address(stream)
                 headers = stream.get("http_headers") or {}

@@ -98,11 +98,8 @@ class _Signs:
 # That is not enough by itself: old releases fetch what a DASH manifest names all the same.
 _LOCAL_ONLY: Final = ["-protocol_whitelist", "file,crypto,data"]
 
-# The protocols that HLS, DASH, and RTMP over HTTP or TLS need through an HTTP proxy.
-_THROUGH_PROXY: Final = [
-    "-protocol_whitelist",
-    "http,https,httpproxy,tcp,tls,crypto,rtmp,rtmps,rtmpt,rtmpts,ffrtmphttp",
-]
+# The protocols that HLS and DASH need through an HTTP proxy.
+_THROUGH_PROXY: Final = ["-protocol_whitelist", "http,https,httpproxy,tcp,tls,crypto"]
 
 _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 
