@@ -5,6 +5,7 @@ clients. A status holds codes, not sentences: the payload has the texts in the c
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,6 +32,7 @@ from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import LANGUAGE, SMUGGLED
 
 MAX_URL = 4096
+MAX_TITLE = 500  # characters
 MOST_LANGUAGES = 100  # of subtitles, that one request names
 # Sites choose their format ids; yt-dlp replaces the characters that are excluded here.
 _FORMAT_ID = r"[^\x00-\x20\x7f-\x9f\xa0,/+()\[\]]+"
@@ -38,6 +40,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+
 _NUMBER = r"([+-]?[0-9]{1,6})"
 _ITEM = re.compile(rf"{_NUMBER}(?:)|{_NUMBER}?[-:](?:{_NUMBER}|inf(?:inite)?)?(?::{_NUMBER})?")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Frozen(BaseModel):
@@ -148,6 +151,12 @@ def _instant(value: object) -> datetime:
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+def _title(title: str) -> str | None:
+    """One line without control characters and bidi controls; None if nothing is left."""
+    spaced = re.sub(r"\s+", " ", _BIDI.sub("", title))
+    return "".join(letter for letter in spaced if unicodedata.category(letter) != "Cc").strip() or None
 
 
 def _items(items: str) -> str:
@@ -342,6 +351,9 @@ class ProcessRequest(Frozen):
     webhook: HttpUrl | None = Field(
         default=None, description="gets the final payload, signed as Standard Webhooks say"
     )
+    title: Annotated[str, Field(min_length=1, max_length=MAX_TITLE), AfterValidator(_title)] | None = Field(
+        default=None, description="shown until the source has told its own"
+    )
 
     @field_validator("live")
     @classmethod
@@ -365,7 +377,14 @@ class ProcessRequest(Frozen):
     def of_entry(self, url: str) -> Self:
         """The request for the entry at `url`, made from this request for its list."""
         return self.model_copy(
-            update={"url": url, "playlist": False, "playlist_items": None, "start_at": None, "webhook": None}
+            update={
+                "url": url,
+                "playlist": False,
+                "playlist_items": None,
+                "start_at": None,
+                "webhook": None,
+                "title": None,
+            }
         )
 
 
@@ -777,6 +796,7 @@ class TaskStatus(Bookkeeping):
             created_at=now,
             start_at=request.start_at,
             entries=Entries() if request.playlist else None,
+            video_info=VideoInfo(title=request.title),
         )
         if request.auto_start and request.start_at:
             return status.model_copy(update=status.until_its_start(wall or now))

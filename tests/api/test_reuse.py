@@ -31,6 +31,7 @@ async def test_a_task_that_goes_on_is_answered_whenever_and_however_urgently_it_
             {"priority": 3},
             {"quality": "best"},
             {"start_at": "2099-01-01T00:00:00Z"},
+            {"title": "A page"},
         ]
         for fields in alike:
             assert await asked(server, **fields) == (200, first)

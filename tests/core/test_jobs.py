@@ -16,7 +16,9 @@ from server.tasks.programs_found import Tools
 from tests.jobs import Jobs, broken, download_job, running_jobs
 from tests.site import Site
 
-OF_THE_SERVER = {"auto_start", "cookies", "playlist", "preset", "priority", "reuse", "start_at", "webhook"}
+OF_THE_SERVER = {
+    *("auto_start", "cookies", "playlist", "preset", "priority", "reuse", "start_at", "title", "webhook"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from server.app import ROUTES
-from server.core.models import OF_A_CLIENT, Entry, ProcessRequest, Task, TaskStatus, without_password
+from server.core.models import (
+    OF_A_CLIENT,
+    Entry,
+    ProcessRequest,
+    Task,
+    TaskStatus,
+    VideoInfo,
+    without_password,
+)
 from server.core.stored import read_request
 from tests.examples import utc_now
 
@@ -49,6 +57,22 @@ def test_a_url_is_kept_as_it_was_sent(url: str) -> None:
     assert ProcessRequest(url=url).url == url
 
 
+@pytest.mark.parametrize(
+    ("sent", "title"),
+    [
+        ("A film", "A film"),
+        (" A\tfilm\r\n of\x00 two  lines\u2028", "A film of two lines"),
+        ("\u202egnp.exe\u200f", "gnp.exe"),
+        ("視頻 👍", "視頻 👍"),
+        (" \x07\u200f", None),
+    ],
+)
+def test_the_title_of_a_page_becomes_one_harmless_line(sent: str, title: str | None) -> None:
+    request = ProcessRequest(url="http://a.test/", title=sent)
+    assert request.title == title
+    assert TaskStatus.new(request, utc_now()).video_info == VideoInfo(title=title)
+
+
 @pytest.mark.parametrize("url", BAD)
 def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
     with pytest.raises(ValidationError) as refused:
@@ -75,6 +99,9 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
         ("audio_language", "e n"),
         ("auto_start", "yes"),
         ("webhook", "ftp://a/"),
+        ("title", 5),
+        ("title", ""),
+        ("title", "a" * 501),
         ("embed_metadata", "yes"),
         ("clip", [1, 2]),
         ("clip", {"start": 1, "end": 2, "exactly": True}),

@@ -46,3 +46,4 @@ class Wishes(TypedDict, total=False):
     preset: str
     priority: int
     webhook: str
+    title: str
