@@ -29,7 +29,7 @@ FINAL = ("completed", "failed", "cancelled")
 # asyncio's debug mode, in which `make test-long` runs the service, warns of slow steps: that depends on the
 # machine.
 _SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
-_LISTENING = re.compile(r"listening on (http://\S+)")
+_LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
 _PATIENCE = 30
 Payload = dict[str, Any]
 

@@ -35,6 +35,7 @@ from server.core.errors import (
     TooManyRequests,
     Unreadable,
 )
+from server.core.request_ids import REQUEST_ID
 from server.settings import LimitSettings
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def wrapped(
         # aiohttp's middlewares and signals would cost four more coroutines a request.
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
+            REQUEST_ID.set(request_id(request))
             connection = request.protocol
             connections.answering.add(connection)
             try:
@@ -93,8 +95,7 @@ def wrapped(
             # A method that no route has is a client's invention, and no label.
             requests[request.method if path else "other", path, response.status] += 1
             if log.isEnabledFor(logging.DEBUG):  # the path alone: a query may hold secrets
-                said = request.method, request.rel_url.raw_path, response.status, request_id(request)
-                log.debug("%s %s: %d, request %s", *said)
+                log.debug("%s %s: %d", request.method, request.rel_url.raw_path, response.status)
             return response
 
         return answer

@@ -608,6 +608,7 @@ class Bookkeeping(Stored):
     )
 
     # What its request, remedies and actions ask of the next attempt.
+    request_id: str = Field(default="", description="`X-Request-Id` of the request that made it, for the log")
     start_at: datetime | None = Field(default=None, description="when its first attempt may begin")
     amended: dict[str, Any] = Field(
         default_factory=dict, description="fields of its request that remedies have changed, as in JSON"
@@ -786,7 +787,9 @@ class TaskStatus(Bookkeeping):
         return [*self.files.values(), *([self.thumbnail] if self.thumbnail else [])]
 
     @classmethod
-    def new(cls, request: ProcessRequest, now: datetime, wall: datetime | None = None) -> Self:
+    def new(
+        cls, request: ProcessRequest, now: datetime, wall: datetime | None = None, request_id: str = ""
+    ) -> Self:
         """`wall` is the time by which `start_at` goes, `now` if it is left out."""
         status = cls(
             task_id=str(uuid4()),
@@ -794,6 +797,7 @@ class TaskStatus(Bookkeeping):
             priority=request.priority,
             stage=Stage.QUEUED if request.auto_start else Stage.PAUSED,
             created_at=now,
+            request_id=request_id,
             start_at=request.start_at,
             entries=Entries() if request.playlist else None,
             video_info=VideoInfo(title=request.title),
@@ -820,6 +824,7 @@ class TaskStatus(Bookkeeping):
             url=found.shown_url,
             priority=playlist.priority,
             rank=playlist.rank,
+            request_id=playlist.request_id,
             created_at=now,
             video_info=found.video_info,
             playlist_id=playlist.task_id,

@@ -29,6 +29,7 @@ from server.core.events import (
 )
 from server.core.models import Entry, ProcessRequest, Stage, Task, TaskStatus
 from server.core.ports import FileStore, Publisher, Store
+from server.core.request_ids import REQUEST_ID
 from server.core.sameness import wish_of_entry
 from server.core.shielding import to_the_end
 from server.tasks import faults
@@ -293,15 +294,16 @@ async def _until_done(work: Callable[[], Awaitable[T]], waiting: str) -> T:
 
 def _log(event: Event, after: TaskStatus) -> None:
     """Log beginnings and ends; what an operator has to act on is an error, with all that is known of it."""
-    task_id = after.task_id
+    task_id, asked = after.task_id, {"request_id": REQUEST_ID.get() or after.request_id}
     match event:
         case Started():
-            log.info("attempt %s of %s begins", after.attempt, task_id)
+            log.info("attempt %s of %s begins", after.attempt, task_id, extra=asked)
         case Completed() | Cancelled():
-            log.info("%s is %s", task_id, after.stage)
+            log.info("%s is %s", task_id, after.stage, extra=asked)
         case Failed(code="internal", fault=fault):
-            faults.tell(f"attempt {after.attempt} of {task_id}", fault)
+            faults.tell(f"attempt {after.attempt} of {task_id}", fault, asked["request_id"])
         case Failed(code=code):
-            log.warning("%s failed: %s", task_id, code)
+            log.warning("%s failed: %s", task_id, code, extra=asked)
         case Requeued(because=str(code)):
-            log.info("attempt %s of %s has ended, it is queued again: %s", after.attempt, task_id, code)
+            said = "attempt %s of %s has ended, it is queued again: %s"
+            log.info(said, after.attempt, task_id, code, extra=asked)

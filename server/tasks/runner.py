@@ -50,6 +50,7 @@ from server.core.models import (
     TaskStatus,
 )
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
+from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
 from server.tasks.announced import after_look
@@ -140,6 +141,7 @@ class Runner:
         await self._fork_server.warm()
         try:
             task = await self._store.get(task_id)
+            REQUEST_ID.set(task.status.request_id)  # this attempt has an asyncio task of its own
             request = task.wanted
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))

@@ -37,6 +37,7 @@ from server.core.ports import (
     Submission,
     Turns,
 )
+from server.core.request_ids import REQUEST_ID
 from server.core.sameness import scope_of
 from server.tasks.disk_space import Disk
 from server.tasks.list_actions import UNFINISHED, Playlists
@@ -170,7 +171,7 @@ class Tasks:
 
     def _fresh(self, request: ProcessRequest, wish: str | None) -> Task:
         wall = self._clock.wall() if request.start_at else None
-        status = TaskStatus.new(request, self._clock.now(), wall)
+        status = TaskStatus.new(request, self._clock.now(), wall, REQUEST_ID.get())
         if request.playlist and wish:
             status = status.model_copy(update={"scope": scope_of(wish)})
         return Task(request, status)

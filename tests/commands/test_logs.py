@@ -21,6 +21,7 @@ from server.storage.sqlite import SqliteStore
 from server.tasks.faults import fault_of
 from server.tasks.job_builder import JobMaker
 from tests.inside import Inside, inside
+from tests.service import Service
 from tests.site import Site
 
 SECRET = "hunter2"
@@ -208,3 +209,46 @@ def test_a_trace_from_elsewhere_stands_where_ones_own_would() -> None:
     assert TextFormatter().format(record).splitlines()[1] == "Traceback"
     assert json.loads(JsonFormatter().format(record))["exception"].startswith("Traceback\n")
     assert SECRET not in TextFormatter().format(record) + JsonFormatter().format(record)
+
+
+async def test_an_id_leads_from_a_request_to_its_line_and_to_those_of_its_task(
+    tmp_path: Path, site: Site
+) -> None:
+    async with Service(tmp_path, CLIPWIRE_LOGGING__LEVEL="debug", CLIPWIRE_LOGGING__FORMAT="json") as service:
+        async with service.client.get("/api/status/nope?key=s3cret") as answer:
+            problem = await answer.json()
+        assert problem["request_id"] == answer.headers["X-Request-Id"]
+        assert told(service, problem["request_id"]) == ["debug GET /api/status/nope: 404"]
+        mine = {"X-Request-Id": "mine-1"}
+        body = {"url": site.url("/1mb.mp4?rate=200000"), "outputs": ["video"]}
+        async with service.client.post("/api/process", json=body, headers=mine) as answer:
+            task_id = (await answer.json())["task_id"]
+        await service.wait(task_id, "download")
+        await service.kill()
+        await service.start()
+        await service.wait(task_id, "download")
+        async with service.client.post(f"/api/tasks/{task_id}/cancel", headers={"X-Request-Id": "mine-2"}):
+            pass
+        assert told(service, "mine-1") == [
+            "debug POST /api/process: 202",
+            f"info attempt 1 of {task_id} begins",
+            f"info attempt 2 of {task_id} begins",
+        ]
+        assert told(service, "mine-2") == [
+            f"info {task_id} is cancelled",
+            f"debug POST /api/tasks/{task_id}/cancel: 200",
+        ]
+
+
+def told(service: Service, request_id: str) -> list[str]:
+    """Level and message of our own lines with this id: asyncio has some as well at this level."""
+    entries = [json.loads(line) for line in service.log if line.startswith("{")]
+    ours = [each for each in entries if each["logger"].startswith("server.")]
+    return [f"{each['level']} {each['message']}" for each in ours if each.get("request_id") == request_id]
+
+
+def test_a_line_of_text_ends_with_the_id_of_its_request() -> None:
+    record = logging.LogRecord("a", logging.INFO, __file__, 1, "begins", (), None)
+    assert TextFormatter().format(record).endswith(" a: begins")
+    record.request_id = "mine-1"
+    assert TextFormatter().format(record).endswith(" a: begins (request mine-1)")
