@@ -112,7 +112,8 @@ def wrapped(
 def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
     """A function that checks host name, origin, rate and token, in this order, and raises the first error.
 
-    Last it checks `lang`, the one parameter that every route has.
+    A browser extension's token is checked with its origin, for it takes the place of one of ours. Last it
+    checks `lang`, the one parameter that every route has.
     """
     asked, limit = Minute(time.monotonic), limits.requests_per_minute
 
@@ -122,7 +123,7 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
             if limit:
                 slow_down(doors.client(request))
             raise refusal
-        doors.check(request, access)
+        doors.check(request, access, lambda: gate.has_right_token(request, doors.client(request)))
         if limit and access in (Access.TOKEN, Access.STREAM, Access.LOG_IN):
             slow_down(doors.client(request))
         if request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:

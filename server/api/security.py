@@ -9,6 +9,7 @@ Pages of other origins may read answers (CORS) as far as `server.allowed_origins
 import ipaddress
 import re
 import secrets
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -43,6 +44,7 @@ EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After,
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 X_REQUEST_ID = "X-Request-Id"
 _REQUEST_ID = web.RequestKey("request id", str)
+_OF_AN_EXTENSION = re.compile(r"(chrome|moz)-extension://[a-z0-9-]+")  # Chromium, Firefox
 _OF_CLIENTS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -55,8 +57,14 @@ class Doors:
         self._knows = lru_cache(MAX_KNOWN)(self._is_ours)
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
 
-    def check(self, request: web.Request, access: Access) -> None:
-        """Raises `HostForbidden` or `OriginForbidden`."""
+    def check(
+        self, request: web.Request, access: Access, has_right_token: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Raises `HostForbidden` or `OriginForbidden`, and what `has_right_token` raises.
+
+        `has_right_token` is asked about requests of browser extensions, which belong to no site. An extension
+        has no token unless its user has given it one; without tokens nobody could tell whose it is.
+        """
         host = self._host(request)
         if not self._knows(host) and access is not Access.PROBE:
             raise HostForbidden
@@ -64,6 +72,8 @@ class Doors:
             return
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
             origin = _origin(request)
+            if _OF_AN_EXTENSION.fullmatch(origin) and origin not in self._origins and has_right_token():
+                return
             # Both without a default port; the origin `null` names no host.
             ours = host.lower().removesuffix(":80").removesuffix(":443")
             scheme, _, theirs = origin.partition("://")

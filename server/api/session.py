@@ -88,9 +88,8 @@ class Gate:
 
         Raises `TokenRequired`, `TooManyRequests`, `OriginForbidden`.
         """
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token:
-            request[SCOPE] = self.check(token.strip(), address)
+        if token := _bearer(request):
+            request[SCOPE] = self.check(token, address)
             return
         session = await request.app[LOG_INS].find(request)
         if session is None:
@@ -98,6 +97,17 @@ class Gate:
         if like_a_socket or request.method not in SAFE or "Upgrade" in request.headers:
             check_sender(request)
         request[SCOPE], request[SESSION] = session.scope, session
+
+    def has_right_token(self, request: web.Request, address: str) -> bool:
+        """Whether the request carries a right bearer token; never if none are set. A wrong one counts as one.
+
+        Raises `TooManyRequests`.
+        """
+        token = _bearer(request)
+        try:
+            return bool(token and self.check(token, address))
+        except TokenRequired:
+            return False
 
     def check(self, token: str, address: str) -> str:
         """The scope of a right token, "" if none are set. Raises `TokenRequired`, `TooManyRequests`."""
@@ -115,6 +125,11 @@ class Gate:
 
 
 GATE = web.AppKey("gate", Gate)
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _hash(secret: str) -> bytes:

@@ -114,6 +114,77 @@ async def test_another_origin_can_be_allowed(aiohttp_client: Connect, tmp_path: 
     assert (await client.post("/api/process", json=BODY, headers=headers)).status == 202
 
 
+EXTENSIONS = (
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://5a6ec45b-6d46-4fb5-b8ff-1d0e0e5bd6d1",
+)
+
+
+@pytest.mark.parametrize("site", [{}, {"Sec-Fetch-Site": "cross-site"}])
+@pytest.mark.parametrize("origin", EXTENSIONS)
+async def test_an_extension_with_a_right_token_is_let_in(
+    guarded: Client, origin: str, site: dict[str, str]
+) -> None:
+    ours = {"Origin": origin} | site | BEARER
+    made = await guarded.post("/api/process", json=BODY, headers=ours)
+    assert made.status == 202
+    assert (await guarded.post("/api/session", json={"token": TOKEN}, headers=ours)).status == 204
+    task_id = (await made.json())["task_id"]
+    stream = await guarded.get(f"/api/events/{task_id}", headers=ours)
+    assert stream.status == 200
+    stream.close()
+    async with guarded.ws_connect(f"/ws/{task_id}", headers=ours) as ws:
+        assert (await ws.receive_json())["task_id"] == task_id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": EXTENSIONS[0]},
+        {"Origin": EXTENSIONS[0], "Authorization": "Bearer wrong"},
+        {"Origin": EXTENSIONS[1], "Authorization": "Bearer "},
+        {"Origin": EXTENSIONS[0], "Authorization": f"Basic {TOKEN}"},
+        {"Origin": f"{EXTENSIONS[0]},https://evil.example", **BEARER},
+        {"Origin": "chrome-extension://", **BEARER},
+        {"Origin": "evil-chrome-extension://a", **BEARER},
+        {"Origin": "safari-web-extension://a", **BEARER},
+        {"Origin": "https://evil.example", **BEARER},
+        {"Origin": "null", **BEARER},
+    ],
+)
+async def test_without_one_an_extension_stays_out_and_with_one_everything_else(
+    guarded: Client, headers: dict[str, str]
+) -> None:
+    for path, body in (("/api/process", BODY), ("/api/session", {"token": TOKEN})):
+        refused = await guarded.post(path, json=body, headers=headers)
+        assert (refused.status, (await refused.json())["code"]) == (403, "origin_forbidden")
+    assert "Access-Control-Allow-Origin" not in refused.headers
+    assert (await guarded.get("/api/events", headers=headers)).status == 403
+
+
+async def test_where_no_tokens_are_set_no_extension_is_let_in(open_house: Client) -> None:
+    for more in ({}, BEARER):
+        headers = {"Origin": EXTENSIONS[0]} | more
+        assert (await open_house.post("/api/process", json=BODY, headers=headers)).status == 403
+
+
+async def test_an_extension_cannot_try_out_tokens(guarded: Client) -> None:
+    headers = {"Origin": EXTENSIONS[0], "Authorization": "Bearer wrong"}
+    answers = [await guarded.post("/api/process", json=BODY, headers=headers) for _ in range(12)]
+    assert [answer.status for answer in answers] == [403] * 10 + [429] * 2
+    right = {"Origin": EXTENSIONS[0]} | BEARER
+    assert (await guarded.post("/api/process", json=BODY, headers=right)).status == 202
+
+
+async def test_one_extension_can_be_allowed_where_no_tokens_are_set(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    client = await opened(aiohttp_client, tmp_path, allowed_origins=EXTENSIONS[:1])
+    for origin, status in zip(EXTENSIONS, (202, 403), strict=True):
+        headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+        assert (await client.post("/api/process", json=BODY, headers=headers)).status == status
+
+
 @pytest.mark.parametrize("path", ["/", "/api/nowhere", "/static/index.html", "/healthz", "/api/tasks"])
 async def test_every_answer_carries_the_security_headers(open_house: Client, path: str) -> None:
     headers = (await open_house.get(path)).headers
