@@ -45,7 +45,9 @@ from server.core.errors import (
     AppError,
     FileNotFound,
     InvalidQuery,
+    NoRoom,
     QueueFull,
+    QueuePaused,
     RangeNotSatisfiable,
     RemedyNotFound,
     RemedyNotOffered,
@@ -156,6 +158,10 @@ async def resume(request: web.Request) -> web.Response:
 
 async def retry(request: web.Request) -> web.Response:
     return await _act(request, request.app[TASKS].retry)
+
+
+async def start(request: web.Request) -> web.Response:
+    return await _act(request, request.app[TASKS].start)
 
 
 async def finish(request: web.Request) -> web.Response:
@@ -384,6 +390,16 @@ ROUTES = [
     _action("cancel", cancel, "Cancel", "Answers when all that was started is gone.", *_STOPS),
     _action("pause", pause, "Pause", "Frees its slot; stays paused over restarts.", *_STOPS),
     _action("resume", resume, "Resume", "Goes on from the partial file.", TaskAlreadyFinal),
+    _action(
+        "start",
+        start,
+        "Start now",
+        "One that waits begins, beyond all limits. Answers when it has begun, or after two seconds with how "
+        "far it is.",
+        TaskAlreadyFinal,
+        QueuePaused,
+        NoRoom,
+    ),
     _action("retry", retry, "Retry", "A task that has ended begins anew.", WrongStage, QueueFull),
     _action(
         "finish",

@@ -19,7 +19,7 @@ from server.assembly.file_store import open_files
 from server.cluster.admission import Admission
 from server.cluster.chores import EVERY_6_HOURS, EVERY_20_SECONDS, Chores
 from server.cluster.database import Database, open_database
-from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
+from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
 from server.cluster.identity import FOLDER, dead_neighbours, name_of, own_name
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.leftovers import Leftovers
@@ -236,9 +236,9 @@ def _new_worker(common: _Common) -> _Worker:
     )
     register(common.app, jobs.download)
     heartbeat, at_once = settings.workers.heartbeat, settings.downloads.max_concurrent
-    queues = [DOWNLOADS, queue_of(common.me.node_id)]
+    queues, to_start = [DOWNLOADS, queue_of(common.me.node_id)], queues_to_start(common.me.node_id)
     warm, give_back, drain = common.fork_server.warm, common.sweeper.give_back, settings.downloads.drain
-    supervisor = Supervisor(common.app, jobs, queues, at_once, heartbeat, warm, give_back, drain)
+    supervisor = Supervisor(common.app, jobs, queues, to_start, at_once, heartbeat, warm, give_back, drain)
     return _Worker(jobs, supervisor)
 
 
@@ -304,7 +304,8 @@ async def _begin_work(
     limited = settings.downloads.max_per_host > 0
     pause = min(settings.workers.heartbeat, SWEEP_AT_MOST) if limited else settings.workers.heartbeat
     await enter(in_background(for_ever(common.sweeper.look, pause), "takeover"))
-    await enter(in_background(carry_out_wishes(worker.jobs, common.runner.finish, common.said), "wishes"))
+    finish, begin = common.runner.finish, worker.supervisor.begin_asked
+    await enter(in_background(carry_out_wishes(worker.jobs, finish, begin, common.said), "wishes"))
     room, trouble = FreeSpace(common.workplace, store), common.workplace.trouble
     watch = DiskWatch(common.runner.reserve, tasks, dispatcher, room.make, trouble)
     await enter(in_background(watch.watch(), "disk"))

@@ -66,6 +66,7 @@ def warm(ffmpeg: str) -> None:
         audio_language=None,
         format=None,
         subtitles=SubtitleWishes(),
+        mute=False,
         embed_metadata=False,
         clip=None,
         sponsorblock=(),

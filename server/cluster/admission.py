@@ -22,7 +22,7 @@ from procrastinate.manager import JobManager
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of
+from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of, queues_to_start
 from server.core.models import Stage, Task, TaskStatus
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.patience import MAX_RETRY_AFTER
@@ -125,6 +125,15 @@ _DROP_OUTDATED = """
         RETURNING jobs.id
     )
     UPDATE tasks SET job_id = NULL FROM gone WHERE job_id = gone.id"""
+# The task that is to start, its job so far, and the node that has its partial files, as in `_TAKE`.
+_TO_START = """
+    SELECT job_id, priority, (
+        SELECT node_id FROM nodes WHERE node_id = tasks.node AND NOT low AND 'worker' = ANY(roles)
+            AND %(alive)s > 0 AND heartbeat_at > now() - make_interval(secs => %(alive)s))
+    FROM tasks WHERE task_id = %(task_id)s AND stage = 'queued' AND NOT removed
+        AND NOT EXISTS (SELECT FROM pauses) FOR UPDATE"""
+_DROP = "DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'todo'"
+_STARTS = "UPDATE tasks SET job_id = %s, withdrawn_at = NULL WHERE task_id = %s"
 _PAUSE = "INSERT INTO pauses VALUES ('all') ON CONFLICT DO NOTHING"
 # The last in the queue first: if this ends halfway, those that have jobs are still the first.
 _TAKE_BACK = """
@@ -223,6 +232,19 @@ class Admission:
         if self.max_per_host and (which["all"] or not are_all):
             await db.execute(_CATCH_UP if are_all else _FALL_BEHIND)
         return Admitted(len(ours) == AT_ONCE, held_up)
+
+    async def start(self, db: AsyncConnection, task_id: str) -> None:
+        """Give a queued task a job that is run beyond all limits, in place of a job that has not begun."""
+        row = await (await db.execute(_TO_START, self._values | {"task_id": task_id})).fetchone()
+        if row is None:
+            return
+        job_id, priority, node = row
+        if job_id is not None and not (await db.execute(_DROP, (job_id,))).rowcount:
+            return  # it has begun
+        own, any_node = queues_to_start(node or "")
+        job = _job(task_id, priority, None, None).evolve(queue=own if node else any_node)
+        [made] = await self._jobs.batch_defer_jobs_async(jobs=[job], connection=db)
+        await db.execute(_STARTS, (made.id, task_id))
 
     async def pause(self, db: AsyncConnection) -> None:
         """Give no task a job until `resume`."""

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 DOWNLOADS = "downloads"  # the queue of jobs that any worker may run
 DOWNLOAD = "download"  # the engine's task (a kind of job), which makes one attempt of a task of ours
-WISHES = "clipwire_wishes"  # the channel that tells workers to look for recordings to finish
+WISHES = "clipwire_wishes"  # the channel that tells workers to look for recordings to finish, tasks to start
 NEVER = 86_400  # seconds without a heartbeat after which the engine forgets a worker; `sweeper` is faster
 AGAIN = 0.5  # seconds between tries to reach the database
 
@@ -102,6 +102,13 @@ class PatientConnector(PsycopgConnector):
 def queue_of(node_id: str) -> str:
     """The queue of jobs that only this node should run, as it has their partial files."""
     return f"node-{node_id}"
+
+
+def queues_to_start(node_id: str) -> tuple[str, str]:
+    """The queues of jobs that begin beyond all limits: on this node, which has their partial files, or on any
+    node.
+    """
+    return f"{queue_of(node_id)}-start", "start"
 
 
 def new_app(url: str, heard: Heard = lambda: None) -> App:

@@ -1,7 +1,8 @@
 """The `Dispatcher` of a cluster: what a task's worker is asked to do is asked through the database.
 
 A waiting task gets its job in the transaction that made it wait, so there is nothing to submit. `withdraw`
-has the job ended by whichever worker runs it, and polls until the job is gone.
+has the job ended by whichever worker runs it, and polls until the job is gone. A job to `start` is in a queue
+of its own, which workers empty beyond their limits when they are told of it.
 """
 
 import asyncio
@@ -52,6 +53,11 @@ class SharedDispatcher:
 
     def submit(self, task: Task) -> None:
         """Nothing to do: the transaction that stored the task has admitted it, if there was room."""
+
+    async def start(self, task: Task) -> None:
+        async with self._database.transaction() as db:
+            await self._admission.start(db, task.status.task_id)
+            await db.execute("SELECT pg_notify(%s, '')", (WISHES,))
 
     async def withdraw(self, *task_ids: str) -> None:
         """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""

@@ -26,12 +26,15 @@ log = logging.getLogger(__name__)
 POLL = 1.0  # seconds between polls for jobs and abort requests, whose notification may be lost
 GRACE = 4.0  # seconds that jobs have to end when their worker stops
 UNKNOWN_FOR = 10.0  # seconds after which a job that is assigned to this worker, and not run, is given back
-WHILE_STOPPING = 0.25  # seconds between polls for abort requests, once the engine's worker stops polling
+WHILE_STOPPING = 0.25  # seconds between polls for abort requests, while a worker of the engine does not poll
+MOST_BEYOND = 500  # jobs that begin beyond the limit at one request
 START_AGAIN = 1.0  # seconds before a worker that failed is replaced
+
+_ARE_TO_START = "SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ANY(%s) LIMIT 1"
 
 
 class Supervisor:
-    """Runs jobs of `queues`, `concurrency` at once.
+    """Runs jobs of `queues`, `concurrency` at once, and those of `to_start` as soon as they are there.
 
     `warm` returns once this node can run jobs; until then it leaves them to other nodes. `stranded` is called
     with the number of a job that is assigned to this worker and not run. `drain` is how many seconds more
@@ -43,6 +46,7 @@ class Supervisor:
         app: App,
         jobs: Jobs,
         queues: Sequence[str],
+        to_start: Sequence[str],
         concurrency: int,
         heartbeat: float,
         warm: Callable[[], Awaitable[object]],
@@ -52,17 +56,20 @@ class Supervisor:
         self._app = app
         self._jobs = jobs
         self._queues = queues
+        self._to_start = to_start
         self._concurrency = concurrency
         self._heartbeat = heartbeat
         self._warm = warm
         self._stranded = stranded
         self._grace = GRACE + drain
         self._worker: Worker | None = None
+        self._beyond: dict[asyncio.Task[None], Worker] = {}  # workers of jobs that run beyond `concurrency`
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._released = asyncio.Event()
         self._released.set()
         self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()  # abort requests are to be looked for more often
         self._unknown: dict[int, float] = {}
 
     def hold(self) -> None:
@@ -70,6 +77,7 @@ class Supervisor:
         self._jobs.held = True
         self._released.clear()
         self._stopping.set()
+        self._hurried.set()
         if self._worker:
             self._worker.stop()  # type: ignore[no-untyped-call]
 
@@ -79,6 +87,32 @@ class Supervisor:
         self._jobs.held = False
         self._stopping.clear()
         self._released.set()
+
+    async def begin_asked(self) -> None:
+        """Run the jobs of `to_start` that wait, by a worker of the engine that ends with them."""
+        if self._worker is None or not await self._jobs.database.rows(_ARE_TO_START, list(self._to_start)):
+            return
+        worker = Worker(
+            self._app,
+            queues=[*self._to_start],
+            concurrency=MOST_BEYOND,
+            wait=False,
+            listen_notify=False,
+            update_heartbeat_interval=NEVER,
+            stalled_worker_timeout=NEVER,
+            delete_jobs="always",
+            install_signal_handlers=False,
+        )
+        running = asyncio.create_task(self._run_beyond(worker), name="worker beyond the limit")
+        self._beyond[running] = worker
+        running.add_done_callback(self._beyond.pop)
+        self._hurried.set()
+
+    async def _run_beyond(self, worker: Worker) -> None:
+        try:
+            await worker.run()  # type: ignore[no-untyped-call]
+        except Exception as exc:
+            log.warning("what was to start waits for a place: %s", exc)
 
     async def drain(self) -> None:
         """Take no more jobs, for good; return when none runs."""
@@ -101,7 +135,7 @@ class Supervisor:
         if self._task:
             if not self._worker:
                 self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task, *self._beyond])
 
     async def _run(self) -> None:
         async with in_background(self._beat(), "heartbeat"):
@@ -124,7 +158,7 @@ class Supervisor:
     def _new_worker(self) -> Worker:
         return Worker(
             self._app,
-            queues=self._queues,
+            queues=[*self._queues, *self._to_start],
             concurrency=self._concurrency,
             update_heartbeat_interval=NEVER,  # `_beat` does it
             stalled_worker_timeout=NEVER,
@@ -138,8 +172,7 @@ class Supervisor:
     async def _beat(self) -> None:
         while True:
             try:
-                if self._worker and self._worker.worker_id is not None:
-                    await self._look_after(self._worker.worker_id)
+                await self._look_after([self._worker, *self._beyond.values()])
             except (ConnectorException, StoreUnavailable) as exc:
                 log.info("no heartbeat: %s", exc.__cause__ or exc)
             except Exception:
@@ -147,20 +180,26 @@ class Supervisor:
             await self._pause()
 
     async def _pause(self) -> None:
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._beyond:
             await asyncio.sleep(min(WHILE_STOPPING, self._heartbeat))
             return
+        self._hurried.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat):
-                await self._stopping.wait()
+                await self._hurried.wait()
 
-    async def _look_after(self, worker_id: int) -> None:
-        await self._app.job_manager.update_heartbeat(worker_id)
-        ours = list(await self._app.job_manager.list_jobs_async(status="doing", worker_id=worker_id))
+    async def _look_after(self, workers: Sequence[Worker | None]) -> None:
+        ours = list[Job]()
+        for worker in workers:
+            worker_id = worker.worker_id if worker else None
+            if worker_id is not None:
+                await self._app.job_manager.update_heartbeat(worker_id)
+                ours += await self._app.job_manager.list_jobs_async(status="doing", worker_id=worker_id)
         for job in ours:
             if job.abort_requested and job.id is not None:
                 self._jobs.withdraw(job.id)
-        await self._give_back_unknown(ours)
+        if ours or self._unknown:
+            await self._give_back_unknown(ours)
 
     async def _give_back_unknown(self, ours: Sequence[Job]) -> None:
         now, known = asyncio.get_running_loop().time(), self._jobs.known()

@@ -64,7 +64,8 @@ _JUDGE = """
         UPDATE procrastinate_jobs AS jobs SET queue_name = %(downloads)s
         WHERE status = 'todo' AND queue_name LIKE 'node-%%' AND (SELECT is_us FROM one) AND (
             (SELECT max(at) FROM procrastinate_events WHERE job_id = jobs.id) < now() - interval '60 s'
-            OR NOT EXISTS (SELECT FROM nodes WHERE queue_name = 'node-' || node_id AND 'worker' = ANY(roles)
+            OR NOT EXISTS (SELECT FROM nodes WHERE 'worker' = ANY(roles)
+                             AND queue_name IN ('node-' || node_id, 'node-' || node_id || '-start')
                            AND heartbeat_at > now() - make_interval(secs => %(lost_after)s)))
     )
     SELECT tasks.task_id, jobs.id FROM procrastinate_jobs AS jobs JOIN tasks ON tasks.task_id = jobs.lock

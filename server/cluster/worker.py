@@ -207,13 +207,23 @@ class Jobs:
             await self.admission.admit(db, [host for (host,) in rows])
 
 
-async def carry_out_wishes(jobs: Jobs, finish: Callable[[str], None], said: asyncio.Event) -> None:
-    """Call `finish` with each task here whose recording a client has asked to finish; never returns."""
+async def carry_out_wishes(
+    jobs: Jobs,
+    finish: Callable[[str], None],
+    begin: Callable[[], Awaitable[object]],
+    said: asyncio.Event,
+) -> None:
+    """Call `finish` with each task here whose recording a client has asked to finish, and `begin` when one
+    has perhaps asked to start a task; never returns.
+    """
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_FOR_WISHES):
                 await said.wait()
-        said.clear()
+        if said.is_set():
+            said.clear()
+            with suppress(StoreUnavailable):
+                await begin()
         with suppress(StoreUnavailable):
             for task_id in await jobs.to_finish():
                 finish(task_id)

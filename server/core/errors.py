@@ -24,6 +24,8 @@ AppError
 ├── BodyTooSlow              408  the body did not arrive in time
 ├── TaskAlreadyFinal         409  the task has ended
 ├── WrongStage               409  the task's stage does not allow the action
+├── QueuePaused              409  nothing begins before the queue is resumed
+├── NoRoom                   409  nothing begins while the disk has so little room
 ├── NotStreamable            409  nothing of the task can be played now; says why
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
 ├── BodyTooLarge             413
@@ -167,6 +169,14 @@ class WrongStage(AppError):
 
     def __init__(self, stage: str) -> None:
         super().__init__(stage=stage)
+
+
+class QueuePaused(AppError):
+    status, code = HTTPStatus.CONFLICT, "queue_paused"
+
+
+class NoRoom(AppError):
+    status, code = HTTPStatus.CONFLICT, "no_room"
 
 
 class NotStreamable(AppError):

@@ -340,6 +340,10 @@ class FinishAsked(_Event):
     """A live recording is to end now, and to be kept, by this attempt or the next."""
 
 
+class StartAsked(_Event):
+    """A task that waits is to begin now, before the time for which it was scheduled, too."""
+
+
 _OfTask = (
     Described
     | SpaceNeeded
@@ -360,6 +364,7 @@ _OfTask = (
     | Repaired
     | Prioritized
     | FinishAsked
+    | StartAsked
     | Unfolded
     | Shared
 )
@@ -452,7 +457,7 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
             return _ended(Stage.FAILED, now) | _unclipped(status) | {"error_code": code, "hint": hint}
         case Cancelled():
             return _ended(Stage.CANCELLED, now) | _unclipped(status) | {"error_code": "cancelled"}
-        case Waits() | Paused() | Resumed():
+        case Waits() | Paused() | Resumed() | StartAsked():
             return _halted(status, event, wall)
         case Shared(playlist_id=playlist_id):
             return {"counted_in": (*status.counted_in, playlist_id)}
@@ -462,7 +467,9 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
             assert_never(event)
 
 
-def _halted(status: TaskStatus, event: Waits | Paused | Resumed, wall: datetime) -> dict[str, object] | None:
+def _halted(
+    status: TaskStatus, event: Waits | Paused | Resumed | StartAsked, wall: datetime
+) -> dict[str, object] | None:
     is_paused = status.stage is Stage.PAUSED
     match event:
         case Waits(busy=busy):
@@ -473,6 +480,18 @@ def _halted(status: TaskStatus, event: Waits | Paused | Resumed, wall: datetime)
             return None if is_paused else _PAUSED
         case Resumed():
             return _resumed(status, wall) if is_paused else None
+        case StartAsked():
+            return _hastened(status)
+
+
+def _hastened(status: TaskStatus) -> dict[str, object] | None:
+    if not status.stage.is_waiting:
+        return None
+    change = _RESUMED | _GOES_ON | {"start_at": None}
+    if status.expanded:  # a list that was paused: it waits for its entries again
+        change["stage"] = Stage.DOWNLOAD
+    unchanged = all(getattr(status, name) == value for name, value in change.items())
+    return None if unchanged else change
 
 
 def _wished(status: TaskStatus, event: Prioritized | FinishAsked) -> dict[str, object] | None:

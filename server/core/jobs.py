@@ -53,6 +53,7 @@ class Wishes:
     audio_language: str | None
     format: str | None
     subtitles: SubtitleWishes
+    mute: bool
     embed_metadata: bool
     clip: Clip | None
     sponsorblock: tuple[str, ...]

@@ -319,6 +319,7 @@ class ProcessRequest(Frozen):
         description="format ids as in /api/info, instead of quality and codec",
     )
     subtitles: SubtitleWishes = Field(default=SubtitleWishes(), strict=False)
+    mute: bool = Field(default=False, description="the video without its sound, copied")
     embed_metadata: bool = Field(default=False, description="tags, chapters and cover, into video and audio")
     clip: Clip | None = Field(default=None, strict=False, description="only a part of the film")
     sponsorblock: Annotated[

@@ -315,6 +315,13 @@ class Dispatcher(Protocol):
         """Add a queued task, or move it after its priority has changed."""
         ...
 
+    async def start(self, task: Task) -> None:
+        """Begin an attempt of a queued task, beyond all limits on concurrent downloads.
+
+        While nothing may begin (a pause, `hold`), it waits. Raises `ShuttingDown` after `drain`.
+        """
+        ...
+
     async def withdraw(self, *task_ids: str) -> None:
         """Return when no child works on any of the tasks, and none will until they are submitted again."""
         ...

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from server.core.clock import Clock
-from server.core.errors import StoreUnavailable, TaskNotFound
+from server.core.errors import ShuttingDown, StoreUnavailable, TaskNotFound
 from server.core.models import SCHEDULED, Stage, Task, TaskStatus
 from server.tasks.task_queue import Queue
 
@@ -64,6 +64,7 @@ class LocalDispatcher:
         self._dated: dict[str, tuple[datetime, Task]] = {}  # they begin when the clock on the wall says so
         self._first_date = LAST_DATE  # of `_dated`, or earlier
         self._looking: asyncio.TimerHandle | None = None
+        self._asked_to_start: dict[str, Task] = {}  # they begin beyond all limits
         self._running: dict[str, Running] = {}
         self._held = False
         self._keep_paused = keep_paused
@@ -98,6 +99,15 @@ class LocalDispatcher:
             self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, task)
         elif task_id not in self._dated:
             self._enqueue(task)
+
+    async def start(self, task: Task) -> None:
+        if self._draining:
+            raise ShuttingDown
+        task_id = task.status.task_id
+        if task_id not in self._running:
+            self._withdraw_from_queue(task_id)
+            self._asked_to_start[task_id] = task
+            self._fill()
 
     async def withdraw(self, *task_ids: str) -> None:
         for task_id in task_ids:  # first, so that none of them gets a place that becomes free
@@ -179,6 +189,7 @@ class LocalDispatcher:
         self._queue.discard(task_id)
         self._told.discard(task_id)
         self._dated.pop(task_id, None)
+        self._asked_to_start.pop(task_id, None)
         if timer := self._delayed.pop(task_id, None):
             timer.cancel()
 
@@ -187,18 +198,23 @@ class LocalDispatcher:
             if not self._running:
                 self._drained.set()
             return
+        while self._asked_to_start and not (self._held or self._paused):
+            task = self._asked_to_start.pop(next(iter(self._asked_to_start)))
+            self._begin(task, task.status.host)
         while not (self._held or self._paused) and len(self._running) < self._max_concurrent:
             entry = self._queue.pop(self._places_taken(), self._max_per_host)
             if entry is None:
                 break
-            task, host = entry
-            task_id = task.status.task_id
-            self._told.discard(task_id)
-            job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
-            self._running[task_id] = Running(job, host)
-            job.add_done_callback(partial(self._ended, task_id))
+            self._begin(*entry)
         if self._max_per_host and not (self._held or self._paused):
             self._tell_who_is_held_up()
+
+    def _begin(self, task: Task, host: str) -> None:
+        task_id = task.status.task_id
+        self._told.discard(task_id)
+        job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
+        self._running[task_id] = Running(job, host)
+        job.add_done_callback(partial(self._ended, task_id))
 
     def _places_taken(self) -> Counter[str]:
         return Counter(running.host for running in self._running.values())

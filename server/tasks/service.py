@@ -15,6 +15,8 @@ from server.core.errors import (
     FileNotFound,
     IdempotencyMismatch,
     InvalidQuery,
+    NoRoom,
+    QueuePaused,
     RemedyNotOffered,
     ShuttingDown,
     StorageFailed,
@@ -23,7 +25,17 @@ from server.core.errors import (
     TaskNotFound,
     WrongStage,
 )
-from server.core.events import Cancelled, Event, FinishAsked, Paused, Prioritized, Requeued, Resumed, Retried
+from server.core.events import (
+    Cancelled,
+    Event,
+    FinishAsked,
+    Paused,
+    Prioritized,
+    Requeued,
+    Resumed,
+    Retried,
+    StartAsked,
+)
 from server.core.models import OF_ONE_RANK, ProcessRequest, Stage, StoredFile, Task, TaskStatus
 from server.core.ports import (
     Dispatcher,
@@ -46,6 +58,8 @@ from server.tasks.remedies import event_of, offered
 from server.tasks.sharing import shared_task
 
 REMOVED_AT_ONCE = 16  # entries of a list
+LONGEST_START = 2.0  # seconds that a client waits for a task to begin
+FIRST_LOOK, LAST_LOOK = 0.01, 0.1  # seconds between looks whether it has begun
 LONGEST_FINISH = 30.0  # seconds that a client waits for its recording to be put together
 
 
@@ -283,6 +297,33 @@ class Tasks:
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
             return await self._record(task, Resumed(), Stage.PAUSED)
+
+    async def start(self, task_id: str) -> TaskStatus:
+        """Begin a task that waits at once, beyond all limits; one that runs already stays as it is.
+
+        Returns once it has begun, or after `LONGEST_START` how far it is. Raises `TaskAlreadyFinal`,
+        `QueuePaused` and `NoRoom`.
+        """
+        async with self._turn(task_id):
+            task = await self._store.get(task_id)
+            if task.status.stage.is_final:
+                raise TaskAlreadyFinal
+            if not task.status.stage.is_waiting:
+                return task.status
+            if await self._dispatcher.is_paused():
+                raise QueuePaused
+            with contextlib.suppress(OSError):  # the data directory is gone: the attempt will say so
+                if self._disk.is_low():
+                    raise NoRoom
+            status = await self._record(task, StartAsked(), Stage.PAUSED)
+            if status.stage is Stage.QUEUED:
+                await self._dispatcher.start(replace(task, status=status))
+        loop, pause = asyncio.get_running_loop(), FIRST_LOOK
+        until = loop.time() + LONGEST_START
+        while (status := await self.status(task_id)).stage is Stage.QUEUED and loop.time() < until:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK)
+        return status
 
     async def retry(self, task_id: str) -> TaskStatus:
         """Begin the task anew. Of a list that was read to its end, only entries can begin anew.

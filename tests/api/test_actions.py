@@ -60,6 +60,38 @@ async def test_what_fits_no_stage_is_refused_by_name(service: Service, site: Sit
         assert await refusal(service, task["task_id"], action) == "task_already_final"
 
 
+async def test_what_waits_begins_at_once_when_it_is_started(service: Service, site: Site) -> None:
+    running = [await begun(service, site, "download") for _ in range(MAX_CONCURRENT)]
+    waiting = await service.submit(site.url(SOURCES["download"]), outputs=["video"])
+    later = {"start_at": "2099-01-01T00:00:00Z"}
+    scheduled = await service.submit(site.url(SOURCES["download"]), outputs=["video"], **later)
+    paused = await service.submit(site.url(SOURCES["download"]), outputs=["video"], auto_start=False)
+    for task in (waiting, scheduled, paused):
+        assert (await service.status(task["task_id"]))["stage"] in ("queued", "paused")
+        for _ in range(2):  # the second time is a no-op
+            async with service.client.post(f"/api/tasks/{task['task_id']}/start") as answer:
+                started = await answer.json()
+                assert (answer.status, started["stage"]) in ((200, "info"), (200, "download"))
+        assert not {"waiting", "not_before"} & started.keys()
+    for task in running:
+        assert (await service.status(task["task_id"]))["stage"] == "download", "it goes on"
+
+
+async def test_nothing_is_started_while_the_queue_is_paused_or_after_its_end(
+    service: Service, site: Site
+) -> None:
+    task = await service.submit(site.url("/video.mp4"), outputs=["video"], auto_start=False)
+    async with service.client.post("/api/queue/pause") as answer:
+        assert answer.status == HTTPStatus.OK
+    assert await refusal(service, task["task_id"], "start") == "queue_paused"
+    assert (await service.status(task["task_id"]))["stage"] == "paused"
+    async with service.client.post("/api/queue/resume") as answer:
+        assert answer.status == HTTPStatus.OK
+    assert await act(service, task["task_id"], "start") == HTTPStatus.OK
+    await service.wait(task["task_id"])
+    assert await refusal(service, task["task_id"], "start") == "task_already_final"
+
+
 async def test_a_paused_download_stays_so_over_a_restart_and_goes_on_from_where_it_was(
     service: Service, site: Site, media: Path, tmp_path: Path
 ) -> None:

@@ -631,6 +631,16 @@ async def test_a_low_disk_refuses_new_tasks(aiohttp_client: Connect, tmp_path: P
     assert (await client.get("/readyz")).status == 503
 
 
+async def test_nothing_is_started_below_the_floor_of_the_disk(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = (await submitted(client))["task_id"]
+    monkeypatch.setattr(client.app[keys.TASKS]._disk, "floor", 1 << 60)
+    answer = await problem(await client.post(f"/api/tasks/{task_id}/start"))
+    assert (answer["status"], answer["code"]) == (409, "no_room")
+    assert (await (await client.get(f"/api/status/{task_id}")).json())["stage"] == "paused"
+
+
 async def test_a_full_queue_refuses_new_tasks(aiohttp_client: Connect, tmp_path: Path) -> None:
     full = settings(tmp_path, downloads=DownloadSettings(min_free_disk=0, max_queued=2))
     client = await aiohttp_client(create_app(full))

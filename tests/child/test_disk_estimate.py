@@ -32,6 +32,8 @@ CLIP = {"start": 2, "end": 12}
         ({"video_format": "any"}, [[FILM | {"ext": "flv"}]], {}, {"fetched": 1000}),
         ({"video_format": "mkv"}, [[FILM]], {}, {"fetched": 1000, "video": 1000}),
         ({"embed_metadata": True}, [[FILM]], {}, {"fetched": 1000, "video": 1000}),
+        ({"mute": True}, [[FILM]], {}, {"fetched": 1000, "video": 1000}),
+        ({"mute": True}, [[FILM | {"acodec": "none"}]], {}, {"fetched": 1000}),
         ({}, [[HLS]], {}, {"fetched": 1000, "video": 1000}),
         ({}, [[PICTURE, SOUND]], {}, {"fetched": 1000, "video": 1000}),
         ({}, [[FILM], [FILM]], {}, {"fetched": 2000, "video": 2000}),

@@ -13,6 +13,7 @@ from server.core.models import ProcessRequest
 from tests.jobs import ROOT, Jobs, Outcome, broken, download_job, probe, run_by_exec, told, told_info
 from tests.shelf import Shelf
 from tests.site import SECONDS, Site, sha256
+from tests.site import probe as look_into
 
 
 def progress(outcome: Outcome) -> list[float]:
@@ -48,6 +49,19 @@ async def test_video_and_audio_come_from_one_download(
     assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
     assert "Audio: mp3" in probe(outcome.file("audio"))
     assert len(site.seen("/1mb.mp4")) == 2  # one to look, one to load
+
+
+@pytest.mark.parametrize("path", ["/1mb.mp4", "/hls/ts/index.m3u8", "/dash/manifest.mpd"])
+async def test_a_muted_film_has_the_picture_of_the_source_and_no_sound(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path, path: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path), mute=True)
+    assert _streams(outcome.file("video")) == ["Video: h264"]
+    assert _streams(outcome.file("audio")) == ["Audio: mp3"]
+    alone = await jobs.download(tmp_path / "u", site.url(path), outputs=["video"], mute=True)
+    assert _streams(alone.file("video")) == ["Video: h264"]
+    film = await look_into(alone.file("video"))
+    assert film.pictures == (await look_into(media / "1mb.mp4")).pictures
 
 
 @pytest.mark.parametrize("path", ["/hls/ts/", "/hls/fmp4/", "/hls/aes/"])

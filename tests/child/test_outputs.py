@@ -11,6 +11,7 @@ from server.child.media.making import Embedded, Extras, Plan, carry_out
 from server.child.media.outputs import TYPES, plan
 from server.child.media.parts import Part
 from server.child.media.probe import Media, Track, is_cut_off, sniff
+from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import JobFailed
 from server.core.models import ProcessRequest
 from tests.jobs import wished
@@ -60,6 +61,11 @@ def made(result: Plan) -> str:
         ([part("ts", "vc1", "dts", plain=False)], {}, "video.mkv", "copied"),
         ([PICTURE, SOUND], {}, "video.mp4", "copied"),
         ([PICTURE, part("webm", None, "vorbis")], {}, "video.mkv", "copied"),
+        ([PICTURE], {"mute": True}, "video.mp4", "copied"),
+        ([FILM], {"mute": True}, "video.mp4", "copied"),
+        ([WEBM], {"mute": True, "video_format": "any"}, "video.webm", "copied"),
+        ([part("mov", "h264", "pcm_s16le")], {"mute": True, "video_format": "any"}, "video.mp4", "copied"),
+        ([part("mp4", "h264", None)], {"mute": True}, "video.mp4", "moved"),
     ],
 )
 def test_a_video_is_never_encoded(given: list[Part], wishes: dict[str, Any], name: str, how: str) -> None:
@@ -112,6 +118,16 @@ def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> No
     file_type = result.files["audio"].removeprefix("audio.")
     assert file_type == (wanted if wanted != "best" else "mka")
     assert file_type in TYPES
+
+
+@pytest.mark.parametrize("clip", [None, {"start": 1, "end": 2, "exact": True}])
+def test_a_muted_film_has_no_sound_and_the_file_of_the_sound_has_it(clip: dict[str, Any] | None) -> None:
+    given = [replace(FILM, media=replace(FILM.media, tracks=(*FILM.media.tracks, Track("audio", "aac"))))]
+    result = plan(wished(mute=True, clip=clip), given, kept=Kept().within(1, 2) if clip else ALL)
+    film, sound = made(result).split("video.mp4")
+    assert "-map 0:V:0" in film
+    assert "0:a" not in film
+    assert "-map 0:a:0" in sound
 
 
 def test_video_and_audio_are_made_in_one_run_and_read_each_part_once() -> None:

@@ -9,7 +9,7 @@ from functools import partial
 
 from server.cluster.admission import Admission
 from server.cluster.database import Database, open_database
-from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, register
+from server.cluster.engine import DOWNLOADS, Shared, new_app, queue_of, queues_to_start, register
 from server.cluster.job_dispatcher import SharedDispatcher
 from server.cluster.nodes import Node as Me
 from server.cluster.nodes import Nodes
@@ -82,15 +82,15 @@ async def open_node(
         jobs = Jobs(name, attempts.run, store, recorder, NoFiles(), database, admission)
         register(app, jobs.download)
         sweeper = Sweeper(database, recorder, admission, lost_after)
-        queues = [DOWNLOADS, queue_of(name)]
-        supervisor = Supervisor(app, jobs, queues, at_once, heartbeat, warm, sweeper.give_back)
+        queues, to_start = [DOWNLOADS, queue_of(name)], queues_to_start(name)
+        supervisor = Supervisor(app, jobs, queues, to_start, at_once, heartbeat, warm, sweeper.give_back)
         dispatcher = SharedDispatcher(database, admission, supervisor, jobs)
         tell = partial(Nodes(database, lost_after).tell, Me(name, ("worker",), 0, False, None, None))
         await tell()
         await stack.enter_async_context(in_background(for_ever(tell, 0.5), "presence"))
         await stack.enter_async_context(supervisor)
         await stack.enter_async_context(in_background(for_ever(sweeper.look, sweep_every), "sweeper"))
-        wishes = carry_out_wishes(jobs, attempts.finish, said)
+        wishes = carry_out_wishes(jobs, attempts.finish, supervisor.begin_asked, said)
         await stack.enter_async_context(in_background(wishes, "wishes"))
         yield Node(name, store, recorder, attempts, database, jobs, supervisor, dispatcher, sweeper)
 

@@ -26,6 +26,7 @@ from server.core.events import (
     Resumed,
     Retried,
     SpaceNeeded,
+    StartAsked,
     Started,
     apply,
 )
@@ -54,6 +55,7 @@ EVENTS: dict[str, Event] = {
     "cancelled": Cancelled(),
     "retried": Retried(),
     "prioritized": Prioritized(priority=3),
+    "start_asked": StartAsked(),
 }
 RUNNING = ("info", "download", "convert")
 FINAL = ("completed", "failed", "cancelled")
@@ -75,6 +77,7 @@ TRANSITIONS = {
     "cancelled": (("queued", *RUNNING, "paused"), "cancelled"),
     "retried": (FINAL, "queued"),
     "prioritized": (("queued", *RUNNING, "paused"), None),
+    "start_asked": (("paused",), "queued"),
 }
 
 
@@ -104,6 +107,26 @@ def test_an_event_changes_a_task_only_where_the_table_says(name: str, stage: Sta
         assert status.stage == (leads_to or stage)
     else:
         assert status is before
+
+
+@pytest.mark.parametrize("before", [(), (Paused(),), (Started(), Requeued(because="next_attempt", after=60))])
+def test_a_task_that_is_to_start_now_waits_for_nothing_any_more(before: tuple[Event, ...]) -> None:
+    request = ProcessRequest(url="http://media.test/a.mp4", start_at="2024-01-02T12:00:00Z")  # type: ignore[arg-type]
+    status = TaskStatus.new(request, NOW)
+    for event in (*before, StartAsked()):
+        status = apply(status, event, NOW)
+    assert (status.stage, status.waiting, status.not_before) == ("queued", None, None)
+    again = apply(apply(status, Paused(), NOW), Resumed(), NOW)
+    assert (again.waiting, again.not_before) == (None, None), (
+        "the time for which it was scheduled is forgotten"
+    )
+
+
+def test_a_paused_list_that_is_to_start_waits_for_its_entries_again() -> None:
+    status = TaskStatus.new(LIST, NOW)
+    for event in (Started(), Joined(count=2), Expanded(), Paused(), StartAsked()):
+        status = apply(status, event, NOW)
+    assert status.stage == "download"
 
 
 @pytest.mark.parametrize("end", [Failed(code="timeout"), Cancelled()])

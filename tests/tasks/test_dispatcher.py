@@ -19,6 +19,7 @@ from server.core.events import (
     Requeued,
     Resumed,
     Retried,
+    StartAsked,
 )
 from server.core.models import Stage, Task
 from server.tasks.dispatcher import LocalDispatcher
@@ -210,6 +211,58 @@ async def test_the_rank_outranks_the_priority(open_scene: OpenScene, per_host: i
             scene.attempts.end(before, DONE)
             await scene.attempts.until(lambda name=name: scene.attempts.begun[-1] == name)  # type: ignore[misc]
         await scene.attempts.have_begun(*"adcb")
+
+
+@pytest.mark.parametrize("per_host", [0, 1])
+async def test_a_task_that_is_started_begins_beyond_all_limits(open_scene: OpenScene, per_host: int) -> None:
+    async with open_scene(per_host=per_host) as scene:
+        tasks = {name: await scene.queue(name) for name in "abcd"}
+        await scene.attempts.have_begun("a")
+        await scene.dispatcher.start(tasks["c"])
+        await scene.attempts.have_begun("a", "c")
+        await scene.dispatcher.start(tasks["c"])
+        await scene.dispatcher.start(tasks["d"])
+        await scene.attempts.have_begun("a", "c", "d")
+        for name in "acd":
+            scene.attempts.end(name, DONE)
+        await scene.attempts.have_begun("a", "c", "d", "b")
+
+
+async def test_a_task_that_was_started_beyond_the_limit_is_stopped_like_any_other(
+    open_scene: OpenScene,
+) -> None:
+    async with open_scene() as scene:
+        tasks = {name: await scene.queue(name) for name in "ab"}
+        await scene.attempts.have_begun("a")
+        await scene.dispatcher.start(tasks["b"])
+        await scene.attempts.have_begun("a", "b")
+        await withdrawn(scene, "b")
+        assert scene.attempts.running() == ["a"]
+
+
+async def test_a_task_begins_before_its_delay_is_over_if_it_is_started(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.queue("a")
+        await scene.attempts.have_begun("a")
+        scene.attempts.end("a", Requeued(because="next_attempt", after=60))
+        async with asyncio.timeout(WITHIN):
+            while (await scene.store.get("a")).status.stage is not Stage.QUEUED:
+                await asyncio.sleep(0.01)
+        await scene.recorder.record("a", StartAsked())
+        await scene.dispatcher.start(await scene.store.get("a"))
+        await scene.attempts.have_begun("a", "a")
+
+
+async def test_while_nothing_may_begin_a_started_task_waits_as_well(open_scene: OpenScene) -> None:
+    async with open_scene() as scene:
+        await scene.dispatcher.pause()
+        task = await scene.queue("a")
+        await scene.queue("b")
+        await scene.dispatcher.start(task)
+        await withdrawn(scene, "b")  # which takes longer than a beginning would
+        assert scene.attempts.begun == []
+        await scene.dispatcher.resume()
+        await scene.attempts.have_begun("a")
 
 
 async def test_while_held_nothing_begins(open_scene: OpenScene) -> None:

@@ -114,6 +114,10 @@ class Client:
     async def retry(self, task_id: str) -> Task:
         return await self._act(task_id, "retry")
 
+    async def start(self, task_id: str) -> Task:
+        """Begin a task that waits, beyond all limits."""
+        return await self._act(task_id, "start")
+
     async def finish(self, task_id: str) -> Task:
         """End the recording of a broadcast, and keep it."""
         return await self._act(task_id, "finish")

@@ -32,6 +32,7 @@ class Wishes(TypedDict, total=False):
     audio_language: str
     format: str
     subtitles: SubtitleWishes
+    mute: bool
     embed_metadata: bool
     split_chapters: bool
     clip: ClipWish

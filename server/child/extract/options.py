@@ -175,7 +175,9 @@ def _height(wishes: Wishes) -> int | None:
 
 
 def _video(narrow: str, wishes: Wishes) -> str:
-    """Best picture that passes `narrow`, with sound of its own or from another stream."""
+    """Best picture that passes `narrow`, with sound of its own or from another stream, if any is wanted."""
+    if wishes.mute and "audio" not in wishes.outputs:
+        return f"bv*{narrow}"
     plain = f"bv*{narrow}+ba/b{narrow}"
     if not wishes.audio_language:
         return plain

@@ -148,6 +148,8 @@ def _is_moved(film: Film) -> bool:
     wishes, streams = film.wishes, film.streams
     embeds = wishes.subtitles.embed or wishes.embed_metadata
     fits = len(streams) == 1 and is_plain(streams[0]) and not embeds and film.kept == ALL
+    if wishes.mute and fits and streams[0].get("acodec") != "none":
+        return False
     return fits and wishes.video_format in ("any", streams[0].get("ext"))
 
 

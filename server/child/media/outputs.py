@@ -174,24 +174,26 @@ def plan(
 
     If the source lacks picture or sound, that output is left out as long as there is another. `aspect` is the
     picture's width / height where its file states it wrong; `extras` are embedded in what is made. For an
-    exact clip, `parts` are read from the first to the last moment of `kept`.
+    exact clip, `parts` are read from the first to the last moment of `kept`. With `mute` the film has no
+    sound; a file of sound alone is made all the same, if it was asked for.
     """
     picture = next((part for part in parts if part.media.video), None)
     sounds = sorted((part for part in parts if part.media.audio), key=lambda part: part is picture)
     sound = sounds[0] if sounds else None
+    heard = None if wishes.mute else sound  # in the film
     result = Plan()
     if "video" in wishes.outputs and picture and is_exact(wishes):
         target = container(wishes.video_format, _container_of(picture))
         encode = encoding(target, _from_0(kept))
         encode += ["-aspect", f"{aspect:f}"] if aspect else []
-        taken, left = _all_of_it(target, picture, sound, encode, extras, encoded=True)
+        taken, left = _all_of_it(target, picture, heard, encode, extras, encoded=True)
         result.notes += [*left, *making.left_out(target, extras)]
         recipes = [taken]
         if extras != NOTHING:
-            recipes.append(_all_of_it(target, picture, sound, encode, encoded=True)[0])
+            recipes.append(_all_of_it(target, picture, heard, encode, encoded=True)[0])
         result.made.append(Made("video", recipes))
     elif "video" in wishes.outputs and picture:
-        _plan_video(result, wishes.video_format, picture, sound, aspect, extras)
+        _plan_video(result, wishes.video_format, picture, heard, aspect, extras)
     if "audio" in wishes.outputs and sound:
         _plan_audio(result, wishes, kept, sound, extras.of_sound)
     if not result.files:
@@ -222,7 +224,8 @@ def _plan_video(
 ) -> None:
     codecs = picture.media.video or "", sound.media.audio if sound else None
     source = _container_of(picture)
-    whole = picture.plain and sound in (picture, None)
+    is_muted = sound is None and picture.media.audio is not None
+    whole = picture.plain and sound in (picture, None) and not is_muted
     target = wanted if wanted != "any" and fits(wanted, *codecs) else None
     if target is None and whole and wanted != "any":
         result.notes.append(f"{' and '.join(filter(None, codecs))} cannot be in {wanted}: kept as {source}")
@@ -231,7 +234,8 @@ def _plan_video(
         result.notes += making.left_out(source, extras)
         result.moves.append(("video", picture, f"video.{source}"))
         return
-    target = target or (source if stays else None)
+    if stays or (is_muted and source in (*_FITS, "mkv") and fits(source, *codecs)):
+        target = target or source
     target = picture.only_in or target or next(name for name in ("mp4", "webm", "mkv") if fits(name, *codecs))
     copy = ["-c", "copy", *(("-aspect", f"{aspect:f}") if aspect else ())]
     taken, left = _all_of_it(target, picture, sound, copy, extras)
