@@ -14,6 +14,7 @@ from server.api import (
     event_streams,
     health,
     keys,
+    media,
     metrics,
     page,
     process,
@@ -58,6 +59,7 @@ ROUTES: list[Route] = [
         qr,
         archive,
         cookies,
+        media,
         webhooks,
         session,
         health,
@@ -95,6 +97,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
             app[keys.WORKPLACE] = opened.workplace
             app[keys.COOKIES] = opened.cookies
             app[keys.OUTBOX] = opened.outbox
+            app[keys.MEDIA], app[keys.CLOCK] = opened.media, opened.clock
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[LOG_INS] = LogIns(opened.sessions)

@@ -34,6 +34,7 @@ from server.core.errors import (
     NotJson,
     NotJsonType,
     NotStreamable,
+    NotTextType,
     SourceRefused,
     WrongField,
 )
@@ -99,6 +100,26 @@ async def read_json(request: web.Request, most: int) -> bytes:
         raise NotJson from None
     except TimeoutError:
         raise BodyTooSlow from None
+
+
+async def read_text(request: web.Request, most: int, *types: str) -> bytes:
+    """The body of one of these media types, not decoded, of at most `most` bytes.
+
+    Raises `NotTextType`, `BodyTooLarge`, `BodyTooSlow`; and `RequestPayloadError` where the body is not what
+    its headers say, such as a wrong Content-Encoding.
+    """
+    if request.content_type not in types:
+        raise NotTextType(types[0])
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            async for block in request.content.iter_any():
+                body += block
+                if len(body) > most:
+                    raise BodyTooLarge
+    except TimeoutError:
+        raise BodyTooSlow from None
+    return bytes(body)
 
 
 def parsed(text: bytes) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server.api.bodies import BODY_WITHIN, respond_json
+from server.api.bodies import read_text, respond_json
 from server.api.keys import COOKIES
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.openapi.schemas import CookieList
@@ -42,8 +42,6 @@ async def list_cookies(request: web.Request) -> web.Response:
 
 async def put_cookies(request: web.Request) -> web.Response:
     """Store the body as a cookie file under this name, replacing an earlier one."""
-    if request.content_type != "text/plain":
-        raise NotTextType
     text = await _read_text(request)
     try:
         found = await asyncio.to_thread(cookie_format.parse, text)
@@ -81,16 +79,9 @@ async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[Wr
 
 
 async def _read_text(request: web.Request) -> str:
-    body = bytearray()
     try:
-        async with asyncio.timeout(BODY_WITHIN):
-            async for block in request.content.iter_any():
-                body += block
-                if len(body) > cookie_format.MAX_SIZE:
-                    raise BodyTooLarge
-    except TimeoutError:
-        raise BodyTooSlow from None
-    except web.RequestPayloadError:  # such as a wrong Content-Encoding
+        body = await read_text(request, cookie_format.MAX_SIZE, "text/plain")
+    except web.RequestPayloadError:
         raise InvalidCookies(1) from None
     try:
         return body.decode()

@@ -3,9 +3,11 @@
 from aiohttp import web
 
 from server.api.payload import Encoder
+from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.deliveries import Outbox
 from server.core.ports import Cookies, FileStore, Workplace
+from server.core.remembering import Media
 from server.settings import Settings
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
@@ -22,6 +24,8 @@ COOKIES: web.AppKey[Cookies] = web.AppKey("cookies")
 INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
+MEDIA: web.AppKey[Media] = web.AppKey("media")
+CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)
 ENCODER = web.AppKey("encoder", Encoder)
 

@@ -85,7 +85,9 @@ class TaskPayload(Answer):
             "film if the task failed), `uploader`, `webpage_url`, `extractor`, `width`, `height`, `filesize` "
             "(bytes); `live` is `true` during a broadcast, and stays `true` for a recording; `cut` is `true` "
             "if the files are only a part of the film (a [clip](#clips), or [without "
-            "sponsors](#without-sponsors)): then times in the files differ from times in the film"
+            "sponsors](#without-sponsors)): then times in the files differ from times in the film; `id` and "
+            "`extractor_key` say what it is at its source, where [the library](#library) knows it by them; "
+            "`channel`, `channel_id`, `published_at` (UTC; a day alone where the source says no more)"
         )
     )
     files: dict[str, str] = Field(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.core.background import in_background
+from server.core.clock import Clock
 from server.core.data_dir import DataDir
 from server.core.deliveries import Outbox
 from server.core.ports import Cookies, FileStore, Sessions, Workplace
+from server.core.remembering import Media
 from server.core.unusable import DataDirUnusable
 from server.files.workplace import LocalWorkplace
 from server.settings import ConfigurationError, StorageSettings
@@ -27,6 +29,8 @@ class Backend:
     readiness: Ready
     sessions: Sessions
     outbox: Outbox
+    media: Media
+    clock: Clock
     cookies: Cookies
     workplace: Workplace
 

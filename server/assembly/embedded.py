@@ -98,6 +98,8 @@ async def open_embedded(
             ),
             sessions=store.sessions,
             outbox=store.outbox,
+            media=store.media,
+            clock=clock,
             cookies=cookies,
             workplace=workplace,
         )

@@ -27,7 +27,21 @@ _SESSIONS = "SELECT number, session_id, scope, ends_at FROM sessions ORDER BY nu
 _DELIVERIES = """
     SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at
     FROM deliveries ORDER BY number"""
+# Tables that are alike in both databases: how many columns are their key, and all columns.
+ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
+    "media": (1, ("key", "fetched_at", "task_id", "manners", "about")),
+    "aliases": (1, ("alias", "key")),
+}
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+
+
+def page_of(table: str, last: Sequence[Any] | None, place: str) -> str:
+    """The query for `Source.alike_after`; `place` is the database's placeholder."""
+    parts, columns = ALIKE[table]
+    key = ", ".join(columns[:parts])
+    behind = f"WHERE ({key}) > ({', '.join([place] * len(last))})" if last else ""
+    names = ", ".join(columns)
+    return f"SELECT {names} FROM {table} {behind} ORDER BY {key} LIMIT {place}"  # noqa: S608
 
 
 class Row(NamedTuple):
@@ -116,6 +130,11 @@ class Source:
 
     async def deliveries(self) -> list[DeliveryRow]:
         return [DeliveryRow(*self._texts(0, row)) for row in await self._db.execute_fetchall(_DELIVERIES)]
+
+    async def alike_after(self, table: str, last: Sequence[Any] | None) -> list[tuple[Any, ...]]:
+        """Up to `BATCH` rows of a table of `ALIKE` behind that with the key `last`, in the order of keys."""
+        found = await self._db.execute_fetchall(page_of(table, last, "?"), (*(last or ()), BATCH))
+        return [tuple(self._texts(0, row)) for row in found]
 
     async def last_number(self) -> int:
         """The greatest number that a task ever had: no number is given twice."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from server.assembly.export_sqlite import BATCH, DeliveryRow, Row, SessionRow, Source
+from server.assembly.export_sqlite import ALIKE, BATCH, DeliveryRow, Row, SessionRow, Source, page_of
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.connection import PLACE, answering, connected, explained
 from server.storage.postgresql.migrations import migrate, released_scripts
@@ -53,10 +53,9 @@ _DELIVERIES = f"""
     SELECT {_OF_DELIVERIES}, extract(epoch FROM next_at)::float8
     FROM deliveries ORDER BY number"""  # noqa: S608
 _FALL_BEHIND = "INSERT INTO backlog VALUES ('all')"  # none of the queued tasks has a job yet
-_IS_EMPTY = """
-    SELECT NOT EXISTS (SELECT FROM tasks) AND NOT EXISTS (SELECT FROM sessions)
-        AND NOT EXISTS (SELECT FROM cookies) AND NOT EXISTS (SELECT FROM pauses)"""
-_ALONE = "LOCK TABLE tasks, sessions, cookies, pauses, deliveries IN EXCLUSIVE MODE"
+_HOLD = ("tasks", "sessions", "cookies", "pauses", *ALIKE)
+_IS_EMPTY = f"SELECT NOT ({' OR '.join(f'EXISTS (SELECT FROM {table})' for table in _HOLD)})"  # noqa: S608
+_ALONE = f"LOCK TABLE deliveries, {', '.join(_HOLD)} IN EXCLUSIVE MODE"
 # The index of texts is dropped, and built at the end: updating it row by row takes most of the time.
 _INDEX = "SELECT pg_get_indexdef('tasks_grams'::regclass)"
 _WITHOUT_INDEX = "DROP INDEX tasks_grams"
@@ -115,6 +114,15 @@ async def _insert(db: AsyncConnection, source: Source) -> None:
     if deliveries := await source.deliveries():
         await db.execute(_INSERT_DELIVERIES.encode(), _columns(deliveries))
         await db.execute(_GO_ON, ("deliveries", deliveries[-1].number))
+    for table, (parts, columns) in ALIKE.items():
+        names = ", ".join(columns)
+        insert = f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
+        behind = None
+        while found := await source.alike_after(table, behind):
+            behind = found[-1][:parts]
+            with answering(db, BATCH_WITHIN):
+                async with db.cursor() as cursor:
+                    await cursor.executemany(insert.encode(), found)
     if number := max(last, await source.last_number()):
         await db.execute(_GO_ON, ("tasks", number))
 
@@ -141,6 +149,21 @@ async def _compare(db: AsyncConnection, source: Source) -> None:
     due = [DeliveryRow(*row) for row in await (await db.execute(_DELIVERIES.encode())).fetchall()]
     if [row[:-1] for row in due] != [row[:-1] for row in await source.deliveries()]:
         raise _other("deliveries to webhooks")
+    for table in ALIKE:
+        await _compare_alike(db, source, table)
+
+
+async def _compare_alike(db: AsyncConnection, source: Source, table: str) -> None:
+    behind, are_left, parts = None, True, ALIKE[table][0]
+    while are_left:
+        ours = await source.alike_after(table, behind)
+        query, values = page_of(table, behind, "%s"), (*(behind or ()), BATCH)
+        with answering(db, BATCH_WITHIN):
+            theirs = await (await db.execute(query.encode(), values)).fetchall()
+        if ours != theirs:
+            raise _other(table)
+        are_left = bool(ours)
+        behind = ours[-1][:parts] if ours else behind
 
 
 def _other(what: str) -> DatabaseUnusable:

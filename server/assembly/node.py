@@ -146,6 +146,8 @@ async def open_cluster(
             readiness=SharedReadiness(own, common.nodes, common.me, common.relay, clock),
             sessions=store.sessions,
             outbox=store.outbox,
+            media=store.media,
+            clock=clock,
             cookies=common.cookies,
             workplace=common.workplace,
         )

@@ -190,7 +190,8 @@ class Download:
             each.get("vcodec") == "none" and each.get("acodec") != "none" for each in offered
         )
         duration = video_info.number(info.get("duration")) if self._wishes.clip else None
-        return video_info.known(film_duration=duration, sound_apart=alone)
+        ids = video_info.archive_ids(info)
+        return video_info.known(film_duration=duration, sound_apart=alone, archive_ids=ids or None)
 
     def _extract_or_recall(self, engine: Engine, *, recorded: bool) -> dict[str, Any]:
         """Empty if what earlier attempts recorded is all there will be: the page is gone, or does not answer

@@ -19,6 +19,7 @@ AppError
 ├── ThumbnailNotFound        404  the task has none, or none yet
 ├── RemedyNotFound           404  no remedy has this name
 ├── CookiesNotFound          404  no cookie file has this name
+├── MediaNotFound            404  what is at the link was never fetched
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
 ├── BodyTooSlow              408  the body did not arrive in time
@@ -30,7 +31,7 @@ AppError
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
-├── NotTextType              415  Content-Type is not text/plain
+├── NotTextType              415  Content-Type is not that of the text which is expected
 ├── RangeNotSatisfiable      416
 ├── InvalidRequest           422  well-formed and wrong; names the fields
 ├── InvalidQuery             422  a query parameter or a header is invalid; names it
@@ -142,6 +143,10 @@ class CookiesNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "cookies_not_found"
 
 
+class MediaNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "media_not_found"
+
+
 class RemedyNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "remedy_not_found"
 
@@ -213,6 +218,9 @@ class NotJsonType(AppError):
 
 class NotTextType(AppError):
     status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_text_type"
+
+    def __init__(self, expected: str = "text/plain") -> None:
+        super().__init__(expected=expected)
 
 
 class InvalidCookies(AppError):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, assert_never
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter
 
 from server.core.jobs import MOST_OF_AN_ORDER
+from server.core.media_keys import MOST_ALIASES
 from server.core.models import (
     HOST_BUSY,
     RATE_WINDOW,
@@ -53,6 +54,9 @@ class Described(_Event):
     )
     film_duration: NonNegativeInt | None = None
     sound_apart: bool | None = None
+    archive_ids: tuple[Annotated[str, Field(max_length=500)], ...] | None = Field(
+        default=None, max_length=MOST_ALIASES
+    )
 
 
 class Previewed(_Event):
@@ -529,6 +533,7 @@ def _described(status: TaskStatus, event: Described | SpaceNeeded) -> dict[str, 
         "hint": event.hint,
         "film_duration": status.film_duration if event.film_duration is None else event.film_duration,
         "sound_apart": status.sound_apart if event.sound_apart is None else event.sound_apart,
+        "archive_ids": status.archive_ids if event.archive_ids is None else event.archive_ids,
     }
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change

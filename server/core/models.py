@@ -490,6 +490,13 @@ class VideoInfo(Stored):
     cut: bool | None = Field(
         default=None, description="its files are a part of the film, and their times are not the film's"
     )
+    id: str | None = Field(default=None, description="at its source")
+    extractor_key: str | None = Field(default=None, description="with `id` unique, unless it is Generic")
+    channel: str | None = None
+    channel_id: str | None = None
+    published_at: str | None = Field(
+        default=None, description="in UTC, like 2026-01-31T08:00:00Z; where no more is known, a day"
+    )
 
 
 class StoredFile(Stored):
@@ -636,6 +643,9 @@ class Bookkeeping(Stored):
         default=None, description="bytes of the one file of which `files` were made, if it was but one"
     )
     published_at: datetime | None = Field(default=None, description="when `files` came")
+    archive_ids: tuple[str, ...] = Field(
+        default=(), description="ids that its source had for it before, as in yt-dlp's archives"
+    )
 
     # Lists: of an entry, where it stands; of a list, what it counts.
     playlist_index: NonNegativeInt | None = Field(

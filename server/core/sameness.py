@@ -21,6 +21,7 @@ _FIRST = (
 # Fields that do not change the result: they say when a task begins, or how it was requested.
 _NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at", "title")
 _PLAIN = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
+_WHICHEVER = {"url": "", "webhook": None, "playlist": False, "playlist_items": None}
 _FIRST_ONES = frozenset(_FIRST)
 _NOTHING: Mapping[str, object] = {}
 
@@ -41,6 +42,13 @@ def wish_of_entry(scope: str, request: ProcessRequest, entry: Entry) -> str:
 
 def scope_of(wish: str) -> str:
     return wish.partition(":")[0]
+
+
+def manner_of(wanted: ProcessRequest) -> str:
+    """A short hash of how a video is wanted, whichever it is: two tasks of one video with the same manner
+    make the same files.
+    """
+    return hash_of(wanted, _PLAIN | _WHICHEVER)[:16]
 
 
 def hash_of(wanted: ProcessRequest, instead: Mapping[str, object] = _NOTHING) -> str:

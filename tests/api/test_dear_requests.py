@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from server.api.bodies import MAX_BODY, MOST_TOLD
+from server.api.media import MAX_ARCHIVE
 from server.api.process import MAX_BATCH
 from server.app import ROUTES, create_app
 from server.core import cookie_format
@@ -101,6 +102,13 @@ def of_cookies() -> Iterator[bytes]:
     yield b"\t" * cookie_format.MAX_SIZE
 
 
+def of_archives() -> Iterator[bytes]:
+    yield b"".join(b"youtube %011d\n" % number for number in range(MAX_ARCHIVE // 20))
+    yield b"".join(b"youtube %0400d\n" % number for number in range(MAX_ARCHIVE // 409))
+    for unit in (b"\n", b"x\n", b"\xff\n", b"a " + b"b" * 100_000):
+        yield unit * (MAX_ARCHIVE // len(unit))
+
+
 JSON = "application/json"
 BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "process": (lambda: of_an_object(url='"http://a.test/"', auto_start="false"), JSON),
@@ -111,6 +119,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "repair": (lambda: of_an_object(cookies='"a"'), JSON),
     "log_in": (lambda: of_an_object(token='"a"'), JSON),
     "putCookies": (of_cookies, "text/plain"),
+    "importArchive": (of_archives, "text/plain"),
 }
 WITH_BODIES = {
     operation.name: (method.upper(), route.path)

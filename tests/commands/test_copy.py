@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from server.assembly import import_postgresql
-from server.assembly.export_sqlite import DeliveryRow, PauseRow, Row, SessionRow
+from server.assembly.export_sqlite import ALIKE, DeliveryRow, PauseRow, Row, SessionRow
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core.models import Stage, StoredFile, Task, TaskStatus
@@ -42,6 +42,7 @@ from tests.site import Site
 __all__ = ["command"]
 
 KEY = Idempotency("a key", "its request")
+KNOWN = "url https://example.org/watch"
 FILMS = {"video.mp4": b"video" * 1000, "audio.mp3": b"audio", "manifest.json": b"{}"}
 
 
@@ -132,6 +133,26 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
         assert (await store.add(new_task())).status.number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
     assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"
+
+
+async def test_what_was_fetched_is_remembered_elsewhere(
+    installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        installation.change(
+            "INSERT INTO aliases VALUES (?, 'url https://example.org/watch')", f"old {number}"
+        )
+    for module in ("export_sqlite", "import_postgresql"):
+        monkeypatch.setattr(f"server.assembly.{module}.BATCH", 2)
+    copying = ("copy", "--to", empty_database)
+    assert (await asyncio.to_thread(command, *copying, **installation.settings))[0] == 0
+    async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
+        found = await store.media.find(["old 3"])
+        assert found
+        assert found.task_id == installation.completed.status.task_id
+    installation.change("UPDATE media SET fetched_at = 1")
+    status, _, err = await asyncio.to_thread(command, *copying, **installation.settings)
+    assert (status, "media" in err) == (1, True), "a copy that is repeated finds the difference"
 
 
 async def test_finished_tasks_are_found_by_their_text(
@@ -273,6 +294,7 @@ def test_all_tables_travel_with_all_columns(installation: Installation) -> None:
         "sessions": SessionRow._fields,
         "pauses": PauseRow._fields,
         "deliveries": DeliveryRow._fields,
+        **{table: columns for table, (_, columns) in ALIKE.items()},
     }
     with closing(sqlite3.connect(installation.data / "clipwire.db")) as db:
         assert {name for (name,) in db.execute(tables)} == set(travel)

@@ -30,6 +30,21 @@ class WebhookPage(Answer):
     next_cursor: str | None = Field(None, description="for the next page, if there is one")
 
 
+class MediaFetched(Answer):
+    fetched_at: Instant = Field(description="last")
+    key: str = Field(description="names the video in the library, for ever")
+    title: str | None = None
+    task_id: str | None = Field(None, description="of the task that fetched it, while there is one")
+    subscriptions: list[str] = Field(description="ids of those that have it")
+
+
+class MediaTaken(Answer):
+    taken: int = Field(ge=0, description="videos that are remembered now and were not before")
+    known: int = Field(ge=0, description="those that were")
+    unreadable: list[int] = Field(description="numbers of lines that name no video, the first 100")
+    more: Literal[True] | None = Field(None, description="there are more unreadable lines")
+
+
 class Remedies(Answer):
     remedies: list[str] = Field(description="their names, the likeliest first")
     texts: dict[str, str] = Field(description="name -> what it does, in a sentence for the reader")

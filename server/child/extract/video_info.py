@@ -8,7 +8,7 @@ as a number, or not at all.
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from server.core.jobs import SMUGGLED
 
 LONGEST_TEXT = 500
 LONGEST_DESCRIPTION = 2000
+MOST_ARCHIVE_IDS = 20
 _LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
 _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -99,7 +100,27 @@ def video_info(
         filesize=filesize or number(_size(info)),
         live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
         cut=cut or None,
+        id=text(info.get("id")),
+        extractor_key=text(info.get("extractor_key")),
+        channel=text(info.get("channel")),
+        channel_id=text(info.get("channel_id")),
+        published_at=published_at(info),
     )
+
+
+def published_at(info: Mapping[str, Any]) -> str | None:
+    """When the video was published, in UTC (ISO 8601); a day alone if the source says no more."""
+    for name in ("timestamp", "release_timestamp"):
+        if (seconds := moment(info.get(name))) is not None:
+            return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
+    return next(filter(None, (_real_day(info.get(name)) for name in ("upload_date", "release_date"))), None)
+
+
+def archive_ids(info: Mapping[str, Any]) -> list[str]:
+    """Ids under which yt-dlp's archives may have the video from earlier releases of its extractor."""
+    said = info.get("_old_archive_ids")
+    found = (text(one) for one in said[:MOST_ARCHIVE_IDS]) if isinstance(said, list | tuple) else ()
+    return [one for one in found if one]
 
 
 def says(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +226,15 @@ def _words(value: object) -> str | None:
         letter for letter in lines if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs")
     )
     return "".join(kept).strip()[:LONGEST] or None
+
+
+def _real_day(value: object) -> str | None:
+    """`20240131` as `2024-01-31`; None if there is no such day."""
+    day = _day(value) if isinstance(value, str) else None
+    try:
+        return date.fromisoformat(day).isoformat() if day else None
+    except ValueError:
+        return None
 
 
 def _day(value: str | None) -> str | None:

@@ -8,13 +8,16 @@ from psycopg import AsyncConnection
 
 from server.core import stored
 from server.core.deliveries import Tells, tells_of
-from server.core.errors import IdempotencyMismatch, QueueFull
+from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.core.remembering import remembered
 from server.storage.group_commit import Change, all_touched
+from server.storage.media_rows import remember
 from server.storage.postgresql.advisory_locks import ADD, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, News
 from server.storage.rows import STATUS, delivery_values, read_task
+from server.storage.tables import Row, Work
 
 
 class Admits(Protocol):
@@ -144,6 +147,26 @@ class Execute(Change[list[str]]):
     tells: Callable[[str], News] | None = None
 
 
+class Transacting:
+    """See `server.storage.tables.Tables`."""
+
+    def __init__(self, db: AsyncConnection) -> None:
+        self._db = db
+
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return await (await self._db.execute(_placed(sql), values)).fetchall()
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        await self._db.execute(_placed(sql), values)
+
+
+@dataclass(eq=False)
+class Transact(Change[Any]):
+    """See `server.storage.tables.Transactions`."""
+
+    work: Work[Any]
+
+
 class Changes:
     """Writes groups for the `Writer`.
 
@@ -192,9 +215,15 @@ class Changes:
         if ends:
             made = [save for save in saves if save.outcome is True]
             told += await self._deliver(db, [save for save in made if save.status.task_id in ends], ends)
+            await _remember(db, made, ends)
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 told += await _execute(db, change)
+            elif isinstance(change, Transact):
+                try:
+                    change.outcome = await change.work(Transacting(db))
+                except AppError as error:
+                    change.outcome = error
         waiting = [task for task in added if task.status.task_id not in have_jobs]
         moved = {host for each in whole for host in each.hosts}
         if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values(), *moved}):
@@ -262,6 +291,22 @@ class Changes:
         for add, other in sharing:
             add.outcome = other.outcome
         return added, have_jobs
+
+
+def _placed(sql: str) -> bytes:
+    """`sql` with psycopg's placeholders."""
+    return sql.replace("%", "%%").replace("?", "%s").encode()
+
+
+async def _remember(db: AsyncConnection, saves: Sequence[Save], requests: dict[str, str]) -> None:
+    """Remember what was fetched by the tasks that end; `requests` are theirs."""
+    fetched = []
+    for save in saves:
+        if save.status.stage is Stage.COMPLETED and (text := requests.get(save.status.task_id)):
+            wanted = Task(stored.read_request(text), save.status).wanted
+            fetched.append(remembered(wanted, save.status))
+    if some := [one for one in fetched if one]:
+        await remember(Transacting(db), some)
 
 
 async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:

@@ -19,9 +19,19 @@ from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
+from server.storage.media_rows import MediaRows
 from server.storage.postgresql import pages
 from server.storage.postgresql.announcing import Gone, News
-from server.storage.postgresql.changes import Add, Admits, Changes, Execute, Save, Together
+from server.storage.postgresql.changes import (
+    Add,
+    Admits,
+    Changes,
+    Execute,
+    Save,
+    Together,
+    Transact,
+    Transacting,
+)
 from server.storage.postgresql.connection import advice, connect, explained, one_line
 from server.storage.postgresql.database_clock import LOOK_EVERY, DatabaseClock
 from server.storage.postgresql.group_reader import GroupReader, is_text
@@ -43,6 +53,7 @@ from server.storage.rows import (
     status_values,
     task_values,
 )
+from server.storage.tables import Result, Work
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +204,7 @@ class PostgresStore:
     ) -> None:
         self.sessions = sessions
         self.outbox = PostgresOutbox(writer, lists)
+        self.media = MediaRows(_InTurn(writer, lists))
         self.clock = clock
         self.writer = writer
         self._by_id = by_id
@@ -371,6 +383,21 @@ class PostgresStore:
 
     async def _query(self, query: pages.Query) -> Sequence[pages.Row]:
         return await self._lists.do(partial(_rows, *query))
+
+
+class _InTurn:
+    """See `server.storage.tables.Transactions`."""
+
+    def __init__(self, writer: Writer, lists: Links) -> None:
+        self._writer = writer
+        self._lists = lists
+
+    async def write(self, work: Work[Result]) -> Result:
+        outcome: Result = await self._writer.submit(Transact(work))
+        return outcome
+
+    async def read(self, work: Work[Result]) -> Result:
+        return await self._lists.do(lambda db: work(Transacting(db)))
 
 
 async def _rows(sql: str, values: Sequence[object], db: AsyncConnection) -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
+from server.storage.media_rows import MediaRows
 from server.storage.rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -44,8 +46,10 @@ from server.storage.sqlite.writer import (
     Memory,
     Save,
     Together,
+    Transact,
     Writer,
 )
+from server.storage.tables import Result, Row, Work
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
 _BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"
@@ -171,6 +175,7 @@ class SqliteStore:
     ) -> None:
         self.sessions = sessions  # in the same file, by the same writer
         self.outbox = outbox
+        self.media = MediaRows(_InTurn(writer, lists))
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer
         self._reads = reads
@@ -325,6 +330,32 @@ class SqliteStore:
             self._memory.keep(task, version)
             return task
         return None
+
+
+class _InTurn:
+    """See `server.storage.tables.Transactions`."""
+
+    def __init__(self, writer: Writer, lists: Reader) -> None:
+        self._writer = writer
+        self._lists = lists
+
+    async def write(self, work: Work[Result]) -> Result:
+        outcome: Result = await self._writer.submit(Transact(work))
+        return outcome
+
+    async def read(self, work: Work[Result]) -> Result:
+        return await work(_Reading(self._lists))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    lists: Reader
+
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return [tuple(row) for row in await self.lists.fetch(sql, values)]
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        raise NotImplementedError("a connection that only reads")
 
 
 def _page(rows: Sequence[sqlite3.Row], limit: int, sorting: Sorting) -> Page:

@@ -23,13 +23,16 @@ import aiosqlite
 
 from server.core.counts import Counts
 from server.core.deliveries import Tells, tells_of
-from server.core.errors import DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
+from server.core.errors import AppError, DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
+from server.core.remembering import remembered
 from server.storage.group_commit import Change, GroupWriter, all_touched
+from server.storage.media_rows import remember
 from server.storage.rows import STATUS, delivery_values, read_task
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
+from server.storage.tables import Row, Work
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
 _TRY_FOR = 0.1  # seconds that SQLite itself waits: `hurry` cannot shorten a wait within SQLite
@@ -207,6 +210,26 @@ class Execute(Change[list[str]]):
     makes_room: bool = False
 
 
+class Transacting:
+    """See `server.storage.tables.Tables`."""
+
+    def __init__(self, db: aiosqlite.Connection) -> None:
+        self._db = db
+
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        return [tuple(row) for row in await self._db.execute_fetchall(sql, values)]
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        await self._db.execute_fetchall(sql, values)
+
+
+@dataclass(eq=False)
+class Transact(Change[Any]):
+    """See `server.storage.tables.Transactions`."""
+
+    work: Work[Any]
+
+
 class Changes:
     """Writes groups for the `Writer`, and updates `memory` after each COMMIT.
 
@@ -253,6 +276,11 @@ class Changes:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 rows = await self._db.execute_fetchall(change.sql, change.parameters)
                 change.outcome = [task_id for (task_id,) in rows]
+            elif isinstance(change, Transact):
+                try:
+                    change.outcome = await change.work(Transacting(self._db))
+                except AppError as error:
+                    change.outcome = error
 
     def committed(self, group: Sequence[Change[Any]]) -> None:
         if self._ends:
@@ -321,7 +349,7 @@ class Changes:
             save.ends = save.status.stage.is_final and not current.status.stage.is_final
 
     async def _update(self, saves: Sequence[Save]) -> None:
-        """Write the statuses, and put into the outbox what is to be told of the tasks that end."""
+        """Write the statuses; remember what was fetched, and put into the outbox who is to be told."""
         await self._execute_each(_UPDATE, [save.row for save in saves])
         if ending := [save for save in saves if save.ends]:
             self._ends, now = True, time.time()
@@ -332,6 +360,9 @@ class Changes:
                 for addressee in self._tells(save.task.request, save.status)
             ]
             await self._execute_each(_DELIVER, rows)
+            fetched = [remembered(save.task.wanted, save.status) for save in ending if save.task]
+            if some := [one for one in fetched if one]:
+                await remember(Transacting(self._db), some)
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:

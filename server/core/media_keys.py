@@ -1,0 +1,97 @@
+"""What makes two links the same video: the keys of the memory, see docs/decisions/library.md.
+
+A key is yt-dlp's own archive id, `youtube dQw4w9WgXcQ`, so that its archives can be imported; or
+`url <normalised link>` where the extractor's ids are not unique: files and pages that only the generic
+extractor knows. Two servers must make the same key of the same video, for ever: rows are found by it.
+
+Decisions: docs/decisions/library.md
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qs, urlsplit
+
+LONGEST_KEY = 500  # bytes; an index of PostgreSQL takes no more than 2,700
+MOST_ALIASES = 20
+# Their ids are made of the file's name: `/video.mp4` of all hosts is "generic video".
+NOT_UNIQUE = frozenset(("generic", "html5mediaembed", "html5", "rtmp", "mms", "viewsource", "commonmistakes"))
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_YOUTUBE_ID = r"[0-9A-Za-z_-]{11}"
+_YOUTUBE_PATH = re.compile(rf"/(?:shorts|live|embed|v|e)/({_YOUTUBE_ID})(?:[/?]|$)")
+_YOUTUBE_HOSTS = frozenset(("youtube.com", "youtube-nocookie.com", "youtu.be"))
+_ARCHIVED = re.compile(r"([a-z0-9][a-z0-9:._+-]{0,99}) (\S.{0,399})")
+
+
+def normalised(url: str) -> str:
+    """`url` as one of two links that lead to the same thing: with https, without fragment, user and default
+    port, its host in lower case. No name is resolved.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower().rstrip("."), parts.port
+    except ValueError:
+        return url
+    host = f"[{host}]" if ":" in host else host
+    where = host if port is None or port == _DEFAULT_PORTS.get(parts.scheme.lower()) else f"{host}:{port}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"https://{where}{parts.path or '/'}{query}"
+
+
+def bounded(key: str) -> str:
+    """`key`, or with a hash in place of what is too long for an index."""
+    if len(key.encode(errors="replace")) <= LONGEST_KEY:
+        return key
+    kind, _, rest = key.partition(" ")
+    return f"{kind} #{hashlib.sha256(rest.encode(errors='replace')).hexdigest()}"
+
+
+def key_of_link(url: str, item: int | None = None) -> str:
+    """The key of what only its link identifies; `item`: of what is at the link, entry number `item`."""
+    return bounded(f"url {normalised(url)}{'' if item is None else f' {item}'}")
+
+
+def key_of(extractor_key: str | None, media_id: str | None, url: str, item: int | None = None) -> str:
+    """The key of a video, by what its extractor says of it, else by its link."""
+    if extractor_key and media_id and extractor_key.lower() not in NOT_UNIQUE:
+        return bounded(f"{extractor_key.lower()} {media_id}")
+    return key_of_link(url, item)
+
+
+def keys_of_link(url: str) -> list[str]:
+    """The keys, or aliases, under which a video at `url` may be known, the surest first; asks no source."""
+    youtube = _youtube_id(url)
+    return [*([f"youtube {youtube}"] if youtube else []), key_of_link(url)]
+
+
+def _youtube_id(url: str) -> str | None:
+    """The id that a link to one video of YouTube names: the one site with several forms of links for it."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return None
+    site = ".".join(host.split(".")[-2:])
+    if site not in _YOUTUBE_HOSTS:
+        return None
+    if site == "youtu.be":
+        found = re.fullmatch(rf"/({_YOUTUBE_ID})/?", parts.path)
+    else:
+        found = _YOUTUBE_PATH.match(parts.path)
+        if not found and parts.path == "/watch":
+            [named, *_] = parse_qs(parts.query).get("v") or [""]
+            found = re.fullmatch(rf"({_YOUTUBE_ID})", named)
+    return found[1] if found else None
+
+
+def archived_key(line: str) -> str | None:
+    """The key in a line of yt-dlp's `--download-archive`; None if it is none, or names nothing unique."""
+    found = _ARCHIVED.fullmatch(line.strip())
+    if not found or not line.isprintable() or found[1] in NOT_UNIQUE:
+        return None
+    return bounded(f"{found[1]} {found[2]}")
+
+
+def aliases_of(key: str, others: Iterable[str]) -> tuple[str, ...]:
+    """`others` without `key` itself, each once, and no more than `MOST_ALIASES`."""
+    return tuple(alias for alias in dict.fromkeys(map(bounded, others)) if alias != key)[:MOST_ALIASES]

@@ -1,0 +1,92 @@
+"""The memory: what was fetched is remembered for good, whatever happens to tasks, files and releases.
+
+A row is written in the transaction of the task's end, so it is there if the task is completed, and only then.
+
+Decisions: docs/decisions/library.md
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from server.core.media_keys import aliases_of, key_of, key_of_link
+from server.core.models import Output, ProcessRequest, Stage, TaskStatus
+from server.core.sameness import manner_of
+
+IMPORTED = "*"  # the manner of what an archive of another program has: it counts as fetched in any manner
+MediaKind = Literal["video", "short", "stream"]
+_ABOUT = ("title", "uploader", "duration", "channel", "channel_id", "published_at", "extractor")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A video that was fetched; `aliases` are other keys under which somebody may ask for it.
+
+    `fetched_at` is in seconds since 1970, `manner` says how it was fetched (`server.core.sameness`), `about`
+    is a JSON object: the known ones of the fields that `video_info` has too, `url` and `kind`.
+    """
+
+    key: str
+    aliases: tuple[str, ...]
+    fetched_at: float
+    task_id: str | None
+    manner: str
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What is remembered of a video. `task_id` is that of a task that exists and is completed."""
+
+    key: str
+    fetched_at: float
+    task_id: str | None
+    manners: frozenset[str]
+    about: dict[str, Any]
+    subscriptions: tuple[str, ...] = ()
+
+
+class Media(Protocol):
+    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`."""
+
+    async def find(self, keys: Sequence[str]) -> Fetched | None:
+        """What is remembered under the first of `keys`, or of aliases, under which anything is."""
+        ...
+
+    async def take(self, keys: Sequence[str], now: float) -> int:
+        """Remember all `keys`, in one transaction, as `IMPORTED` at `now` (seconds since 1970); return how
+        many were not known before.
+        """
+        ...
+
+
+def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered | None:
+    """What is to be remembered of a task that has ended; None if it fetched no film, or only a part of one.
+
+    `request` is what the task's last attempt was asked for.
+    """
+    is_film = (
+        request is not None and request.clip is None and {Output.VIDEO, Output.AUDIO} & {*request.outputs}
+    )
+    if request is None or status.stage is not Stage.COMPLETED or status.is_list or not is_film:
+        return None
+    info = status.video_info
+    key = key_of(info.extractor_key, info.id, status.url, status.item)
+    links = [] if status.item is not None else [key_of_link(status.url)]
+    # A page with several videos is the link of each of them.
+    if info.webpage_url and status.item is None and not key.startswith("url "):
+        links.append(key_of_link(info.webpage_url))
+    about = info.model_dump(include={*_ABOUT}, exclude_none=True)
+    about |= {
+        "url": info.webpage_url or status.url,
+        "kind": kind_of(status.url, info.webpage_url, live=info.live),
+    }
+    ended = status.completed_at or status.created_at
+    aliases = aliases_of(key, (*links, *(one for one in status.archive_ids if " " in one)))
+    return Remembered(key, aliases, ended.timestamp(), status.task_id, manner_of(request), about)
+
+
+def kind_of(*urls: str | None, live: bool | None = None) -> MediaKind:
+    if live:
+        return "stream"
+    return "short" if any(url and "/shorts/" in url for url in urls) else "video"

@@ -1,0 +1,87 @@
+"""The memory as rows, on every database; see `server.core.remembering`."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from server.core.remembering import IMPORTED, Fetched, Remembered
+from server.storage.tables import Row, Tables, Transactions, fetch_in, insert
+
+LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
+# `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.
+_REMEMBER = f"""
+    INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {{rows}}
+    ON CONFLICT (key) DO UPDATE SET fetched_at = excluded.fetched_at, task_id = excluded.task_id,
+        about = excluded.about, manners = CASE
+            WHEN ' ' || media.manners || ' ' LIKE '% ' || excluded.manners || ' %' THEN media.manners
+            ELSE substr(excluded.manners || ' ' || media.manners, 1, {LONGEST_MANNERS}) END"""  # noqa: S608
+_IMPORT = """
+    INSERT INTO media (key, fetched_at, task_id, manners, about) VALUES {rows}
+    ON CONFLICT (key) DO NOTHING"""
+_ALIAS = """
+    INSERT INTO aliases (alias, key) VALUES {rows} ON CONFLICT (alias) DO UPDATE SET key = excluded.key"""
+_RESOLVE = "SELECT alias, key FROM aliases WHERE alias IN ({keys})"
+_BY_KEY = """
+    SELECT media.key, fetched_at, tasks.task_id, manners, about FROM media
+    LEFT JOIN tasks ON tasks.task_id = media.task_id AND stage = 'completed' AND NOT removed
+    WHERE key IN ({keys})"""
+
+
+async def remember(tables: Tables, fetched: Iterable[Remembered]) -> None:
+    """Of two that are the same video the last one counts. In the order of keys: two nodes that remember the
+    same ones cannot deadlock.
+    """
+    last = {one.key: one for one in fetched}
+    ordered = [last[key] for key in sorted(last)]
+    await insert(tables, _REMEMBER, [_row(one) for one in ordered])
+    await name(tables, {alias: one.key for one in ordered for alias in one.aliases})
+
+
+async def name(tables: Tables, aliases: dict[str, str]) -> None:
+    """Note for each alias the key that it stands for from now on."""
+    await insert(tables, _ALIAS, sorted(aliases.items()))
+
+
+async def resolved(tables: Tables, keys: Iterable[str]) -> dict[str, str]:
+    """Those of `keys` that are aliases, with the keys that they stand for."""
+    return dict(await fetch_in(tables, _RESOLVE, keys))
+
+
+async def look_up(tables: Tables, keys: Iterable[str]) -> dict[str, Fetched]:
+    """What is remembered under `keys`, which are no aliases."""
+    return {row[0]: _read(*row) for row in await fetch_in(tables, _BY_KEY, keys)}
+
+
+class MediaRows:
+    """See `server.core.remembering.Media`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def find(self, keys: Sequence[str]) -> Fetched | None:
+        async def work(tables: Tables) -> Fetched | None:
+            others = await resolved(tables, keys)
+            wanted = [*keys, *(others[key] for key in keys if key in others)]
+            found = await look_up(tables, wanted)
+            return next((found[key] for key in wanted if key in found), None)
+
+        return await self._transactions.read(work)
+
+    async def take(self, keys: Sequence[str], now: float) -> int:
+        async def work(tables: Tables) -> int:
+            others = await resolved(tables, keys)
+            there = await look_up(tables, [*others.values()])
+            fresh = sorted(key for key in {*keys} if others.get(key) not in there)
+            before = await look_up(tables, fresh)
+            new = [key for key in fresh if key not in before]
+            await insert(tables, _IMPORT, [(key, now, None, IMPORTED, "{}") for key in new])
+            return len(new)
+
+        return await self._transactions.write(work)
+
+
+def _row(one: Remembered) -> Row:
+    return one.key, one.fetched_at, one.task_id, one.manner, json.dumps(one.about, ensure_ascii=False)
+
+
+def _read(key: str, fetched_at: float, task_id: str | None, manners: str, about: str) -> Fetched:
+    return Fetched(key, fetched_at, task_id, frozenset(manners.split()), json.loads(about))

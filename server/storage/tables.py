@@ -1,0 +1,59 @@
+"""Statements that are written once for both databases: `?` stands for a value, times are seconds since 1970.
+
+For tables that few requests use: what every status pays for has statements of its own, each in the form that
+its database does fastest.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+Result = TypeVar("Result")
+Row = tuple[Any, ...]
+AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
+
+
+class Tables(Protocol):
+    """An open transaction."""
+
+    async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """The rows of a statement that has some, even if there are none now."""
+        ...
+
+    async def run(self, sql: str, values: Sequence[object] = ()) -> None: ...
+
+
+Work = Callable[[Tables], Awaitable[Result]]
+
+
+class Transactions(Protocol):
+    """Where `Work` is done. All methods may raise `StoreUnavailable`."""
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Do `work` in a transaction; its result is returned once that is on disk.
+
+        `work` may be done more than once, so it must change nothing but the tables; an `AppError` that it
+        raises is raised here, and it must not have changed anything before.
+        """
+        ...
+
+    async def read(self, work: Work[Result]) -> Result: ...
+
+
+async def fetch_in(tables: Tables, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
+    """The rows for all `keys`: `sql` has `{keys}` where their list belongs, behind the values `before`."""
+    left, found = iter(dict.fromkeys(keys)), list[Row]()
+    while some := [*islice(left, AT_ONCE)]:
+        found += await tables.fetch(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
+    return found
+
+
+async def insert(tables: Tables, sql: str, rows: Iterable[Row]) -> None:
+    """Insert all `rows`, which are equally long: `sql` has `{rows}` where their values belong, and returns
+    nothing.
+    """
+    left = iter(rows)
+    while some := [*islice(left, AT_ONCE)]:
+        one = f"({', '.join('?' * len(some[0]))})"
+        values = [value for row in some for value in row]
+        await tables.run(sql.replace("{rows}", ", ".join([one] * len(some))), values)
