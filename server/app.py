@@ -101,11 +101,11 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
             app[LOG_INS] = LogIns(opened.sessions)
-            senders = _senders(settings, app[keys.ENCODER])
             async with (
+                _senders(settings, app[keys.ENCODER]) as senders,
                 in_background(Deliverer(opened.outbox, senders, counts=counts).run(), "outbox")
                 if senders
-                else nullcontext()
+                else nullcontext(),
             ):
                 yield
 
@@ -125,10 +125,15 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
     return app
 
 
-def _senders(settings: Settings, encoder: Encoder) -> dict[str, Send]:
-    """What tells others of the ends of tasks, by the kind of the addressee; workers alone have none."""
+@asynccontextmanager
+async def _senders(settings: Settings, encoder: Encoder) -> AsyncIterator[dict[str, Send]]:
+    """What tells others of the ends of tasks, by the kind of the addressee; workers alone have none.
+
+    Raises `ConfigurationError`.
+    """
     webhooks, senders = settings.webhooks, dict[str, Send]()
-    if "web" in settings.server.roles and webhooks.secret:
+    is_web = "web" in settings.server.roles
+    if is_web and webhooks.secret:
         sender = WebhookSender(
             encoder,
             settings.server.language,
@@ -137,7 +142,14 @@ def _senders(settings: Settings, encoder: Encoder) -> dict[str, Send]:
             webhooks.allowed_private_hosts,
         )
         senders |= {"webhook": sender.send, "default": sender.send}
-    return senders
+    if is_web and settings.notify.urls:
+        from server.tasks.notifier import Notifier  # of no use without an address
+
+        urls = [url.get_secret_value() for url in settings.notify.urls]
+        async with Notifier(urls, settings.server.language) as notifier:
+            yield senders | {"notify": notifier.send}
+    else:
+        yield senders
 
 
 def _routes(settings: ServerSettings) -> list[Route]:

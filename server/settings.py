@@ -12,7 +12,9 @@ import sys
 import tomllib
 from base64 import b64decode
 from decimal import Decimal
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -110,6 +112,13 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
         key = b""
     if not key:
         raise ValueError("whsec_ and base64 is expected, like whsec_$(openssl rand -base64 24)")
+    return value
+
+
+def _apprise_url(value: SecretStr) -> SecretStr:
+    """Whether apprise understands it shows when the server starts."""
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", value.get_secret_value()):
+        raise ValueError("an address of apprise is expected, like ntfy://example.org/topic")
     return value
 
 
@@ -428,6 +437,22 @@ class WebhookSettings(Section):
     allowed_private_hosts: PrivateHosts = ()
 
 
+def name_of_address(url: str) -> str:
+    """What stands for an address of `notify.urls` where its secrets may not."""
+    return sha256(url.encode()).hexdigest()[:16]
+
+
+class NotifySettings(Section):
+    urls: tuple[Annotated[SecretStr, Field(min_length=1), AfterValidator(_apprise_url)], ...] = Field(
+        default=(), description="environment only; whom apprise tells the end of every task"
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each address, which tells nothing of it."""
+        return list(dict.fromkeys(name_of_address(url.get_secret_value()) for url in self.urls))
+
+
 class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")
 
@@ -449,6 +474,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     presets: dict[str, dict[str, Any]] = {}
     webhooks: WebhookSettings = WebhookSettings()
+    notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
 
@@ -481,6 +507,7 @@ def load() -> Settings:
     for name, preset in settings.presets.items():
         _check_preset(name, preset)
     _check_webhooks(settings)
+    _check_notify(settings)
     _check_cluster(settings)
     _check_plugin(settings)
     return settings
@@ -527,6 +554,8 @@ def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
         where = "downloads.proxy"
     elif "secret" in content.get("webhooks", {}):
         where = "webhooks.secret"
+    elif "urls" in content.get("notify", {}):
+        where = "notify.urls"
     elif _has_password(str(content.get("webhooks", {}).get("default", ""))):
         where = "webhooks.default"
     elif _has_password(str(content.get("storage", {}).get("database", ""))):
@@ -624,6 +653,14 @@ def _check_webhooks(settings: Settings) -> None:
         ]
         for key in ("webhooks.default",) if settings.webhooks.default else needs:
             raise ConfigurationError(f"{key}: webhooks.secret is not set: set CLIPWIRE_WEBHOOKS__SECRET")
+
+
+def _check_notify(settings: Settings) -> None:
+    """apprise is an extra; without being imported, it is only looked for here."""
+    if settings.notify.urls and find_spec("apprise") is None:
+        raise ConfigurationError(
+            f"notify.urls: the extra clipwire[notify] is missing: {sys.executable} -m pip install apprise"
+        )
 
 
 def _check_cluster(settings: Settings) -> None:

@@ -167,7 +167,7 @@ async def _open_common(stack: AsyncExitStack, settings: Settings, hub: Hub, coun
             max_queued=downloads.max_queued,
             find_short=short_of,
             admits=admission,
-            tells=tells_of(default=settings.webhooks.default is not None),
+            tells=tells_of(default=settings.webhooks.default is not None, notify=settings.notify.names),
             counts=counts,
         )
     )

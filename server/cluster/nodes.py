@@ -49,12 +49,14 @@ SHARED = (
     "webhooks.secret",
     "webhooks.default",
     "webhooks.allowed_private_hosts",
+    "notify.urls",
 )
 """What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
 SECRET = (
     "server.tokens",
     "webhooks.secret",
     "webhooks.default",
+    "notify.urls",
     "downloads.proxy",
     "downloads.extractor_args",
 )
@@ -179,6 +181,8 @@ def _machines(nodes: Iterable[Node]) -> list[str]:
 def _value(settings: Settings, name: str) -> Any:
     if name == "downloads.time_zone" and not settings.downloads.rate_windows:
         return None  # then it does not matter
+    if name == "notify.urls":
+        return settings.notify.names
     value: Any = reduce(getattr, name.split("."), settings)
     if name == "server.tokens":
         return sorted(token.get_secret_value() for token in settings.server.tokens)

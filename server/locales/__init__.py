@@ -38,6 +38,7 @@ class _Texts(Frozen):
     http_hint: dict[str, str]
     remedy: dict[str, str]
     check: dict[str, str]
+    notice: dict[str, str]
     stream: dict[str, str]
     problem: dict[str, _ProblemTexts]
     field: dict[str, str]
@@ -77,6 +78,10 @@ class Catalogue:
     def check(self, key: str, values: Mapping[str, object]) -> str:
         """What a check of `/readyz` has found."""
         return self.texts.check[key].format_map(values)
+
+    def notice(self, key: str, values: Mapping[str, object]) -> str:
+        """What a person is told of the end of a task."""
+        return self.texts.notice[key].format_map(values)
 
     def no_stream(self, reason: str) -> str:
         """Why nothing of a task can be played now."""

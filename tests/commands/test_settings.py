@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -434,3 +435,25 @@ def test_an_address_that_is_told_needs_a_secret_to_sign_with(text: str, key: str
 def test_secrets_of_webhooks_do_not_belong_in_the_file(line: str) -> None:
     with pytest.raises(ConfigurationError, match="a secret does not belong in a file"):
         configured(f"[webhooks]\n{line}")
+
+
+def test_addresses_of_people_come_from_the_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"notify\.urls: a secret .* CLIPWIRE_NOTIFY__URLS"):
+        configured('[notify]\nurls = ["ntfy://ntfy.test/films"]')
+    configured("")
+    monkeypatch.setenv("CLIPWIRE_NOTIFY__URLS", '["ntfy://u:hunter2@ntfy.test/films"]')
+    settings = load()
+    assert settings.notify.urls[0].get_secret_value() == "ntfy://u:hunter2@ntfy.test/films"
+    assert "hunter2" not in repr(settings)
+    monkeypatch.setenv("CLIPWIRE_NOTIFY__URLS", '["hunter2"]')
+    with pytest.raises(ConfigurationError, match=r"notify\.urls\.0: an address of apprise") as error:
+        load()
+    assert "hunter2" not in str(error.value)
+
+
+def test_without_the_extra_that_tells_people_the_start_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWIRE_NOTIFY__URLS", '["ntfy://ntfy.test/films"]')
+    assert load().notify.urls
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(ConfigurationError, match=r"notify\.urls: .*clipwire\[notify\] is missing"):
+        load()

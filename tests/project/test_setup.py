@@ -18,7 +18,7 @@ from tests.tools import without
 ROOT = Path(__file__).parent.parent.parent
 LOCKS = ("run.txt", "test.txt")
 TEXTS = {".py", ".toml", ".md", ".js", ".css", ".html", ".sql", ".txt", ".in", ".sh", ""}
-SECRETS = {("server", "tokens"), ("webhooks", "secret")}
+SECRETS = {("server", "tokens"), ("webhooks", "secret"), ("notify", "urls")}
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -175,3 +175,29 @@ def test_whom_the_configuration_names_is_told_of_every_task_but_entries() -> Non
     assert told == ["webhook", "default", "notify"]
     assert tells(task.request, task.status.model_copy(update={"playlist_id": "a list"})) == ()
     assert deliveries.LEASE > 15, "longer than a try"
+
+
+async def test_people_are_told_by_the_same_outbox_and_no_client_sees_that(
+    request: pytest.FixtureRequest, tmp_path: Path, open_any: OpenAny
+) -> None:
+    tells = tells_of(notify=("ab12", "cd34"))
+    async with open_any() as store:
+        names: dict[str, Any] = {"max_queued": 300, "find_short": short_of, "tells": tells}
+    opening: Any = (
+        sqlite.open_store(tmp_path / "clipwire.db", **names)
+        if type(store).__module__.startswith("server.storage.sqlite")
+        else postgresql.open_store(request.getfixturevalue("clean_database"), **names)
+    )
+    async with opening as store:
+        status = await ended(store, webhook=None)
+        assert await due(store) == []
+        claimed = await store.outbox.claim(["notify"], 100)
+        assert sorted(each.addressee.target for each in claimed) == ["ab12", "cd34"]
+        assert all(each.status == status for each in claimed)
+        assert await store.outbox.page(None, 50) == ([], None)
+        with pytest.raises(DeliveryNotFound):
+            await store.outbox.again(claimed[0].delivery_id)
+        await store.outbox.failed(claimed[0].delivery_id, "http_500", 0.0)
+        await store.outbox.delivered(claimed[1].delivery_id)
+        [again] = await store.outbox.claim(["notify"], 100)
+        assert (again.delivery_id, again.attempts) == (claimed[0].delivery_id, 1)
