@@ -16,7 +16,7 @@ help:
 	@echo 'make pictures   make pictures of the page in all its states, in pictures/'
 	@echo 'make design     draw docs/design anew, from the real stylesheets, and the icons of static/'
 	@echo 'make install    set up what the service needs, and do not start it'
-	@echo 'make lock       write requirements/*.txt anew from pyproject.toml'
+	@echo 'make lock       write requirements/*.txt anew from pyproject.toml; make lock-tools: the lock of requirements/tools'
 
 # exec replaces the shell, so that signals reach the server.
 run: install
@@ -50,7 +50,7 @@ check: packages
 	$(PYTHON) -m mypy
 	$(DENO) fmt --check --quiet
 	$(DENO) lint --quiet
-	$(DENO) check --quiet static/js tests/js
+	$(DENO) check --quiet static/js tests/js clients/browser/*.js
 
 format: packages
 	$(PYTHON) -m ruff format
@@ -84,4 +84,12 @@ lock:
 	$(LOCK) --extra notify --output-file requirements/run.txt $(ARGS)
 	$(LOCK) --extra notify --extra test --constraint requirements/run.txt --output-file requirements/test.txt $(ARGS)
 
-.PHONY: help run run-cluster install test test-long check format bench pictures design packages tools lock
+# The same for what tests run from npm: exact versions in package.json, hashes in the lock, and no addresses.
+lock-tools:
+	npm install --prefix requirements/tools --package-lock-only --ignore-scripts --silent
+	python3 -c 'import json, pathlib; path = pathlib.Path("requirements/tools/package-lock.json"); \
+	lock = json.loads(path.read_text()); \
+	[package.pop(key, None) for package in lock["packages"].values() for key in ("resolved", "funding")]; \
+	path.write_text(json.dumps(lock, indent=1) + "\n")'
+
+.PHONY: help run run-cluster install test test-long check format bench pictures design packages tools lock lock-tools

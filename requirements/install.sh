@@ -3,11 +3,12 @@
 #
 #   install.sh run     .venv with the packages of the service
 #   install.sh test    .venv with the packages of the tests and checks as well
-#   install.sh tools   programs that some tests need and no Python package brings: ffprobe, a Chromium,
-#                      Squid (a proxy), promtool (which checks metrics)
+#   install.sh tools   programs that some tests need and no Python package brings: ffprobe, Chromium, Squid,
+#                      nginx and Caddy (proxies), promtool (which checks metrics), and those of
+#                      requirements/tools, from npm
 #
-# pip's and apt's own configuration says where packages come from; the hashes in run.txt and test.txt fix
-# their content.
+# The own configuration of pip, apt and npm says where packages come from; the hashes in run.txt, test.txt and
+# tools/package-lock.json fix their content.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -130,7 +131,7 @@ unpack() (
         mkdir -p lists/partial cache/archives/partial
         own="-o Dir::State::lists=./lists -o Dir::Cache=./cache"
         apt-get -qq $own update >/dev/null && apt-get -qq $own download "$1" >/dev/null
-    } && dpkg-deb --extract ./*.deb .
+    } && dpkg-deb --extract ./*.deb . && rm -rf ./*.deb lists cache
 )
 
 # --- Programs ----------------------------------------------------------------------------------------
@@ -143,6 +144,37 @@ install_tools() {
     driver_runs || { apt_install libatomic1 && driver_runs; } || expect "Playwright's driver" libatomic1
     has squid || apt_install squid || expect Squid squid
     has promtool || apt_install promtool || expect promtool promtool
+    # The shell of Chromium takes no extensions.
+    has chromium || has chromium-browser || apt_install chromium || expect "all of Chromium" chromium
+    has_unpacked nginx usr/sbin/nginx || expect nginx nginx
+    has_unpacked caddy usr/bin/caddy || expect Caddy caddy
+    has_npm_tools || expect npm npm
+}
+
+# The package $1 with its program $2, unpacked in .venv: once installed, these would serve on this machine. Tried
+# once.
+has_unpacked() {
+    folder=".venv/programs/$1"
+    if has "$1" || [ -x "$folder/$2" ]; then return; fi
+    if [ -e "$folder.missing" ] || ! has dpkg-deb; then return 1; fi
+    say "fetching the system's package $1 ..."
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    unpack "$1" "$folder" && [ -x "$folder/$2" ] || { : | put "$folder.missing"; return 1; }
+}
+
+# Tried once per lock, whose digest is recorded in .venv/.tools, unless npm is missing.
+has_npm_tools() {
+    lock=requirements/tools/package-lock.json
+    if is_current .venv/.tools; then [ -d .venv/tools/node_modules ]; return; fi
+    has npm || apt_install npm || return 1
+    say "installing $lock ..."
+    rm -rf .venv/tools
+    mkdir -p .venv/tools
+    cp requirements/tools/*.json .venv/tools
+    npm ci --prefix .venv/tools --ignore-scripts --no-audit --no-fund --silent >/dev/null || rm -rf .venv/tools
+    digest "$lock" | put .venv/.tools
+    [ -d .venv/tools ]
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

@@ -18,7 +18,12 @@ FFMPEG: Final = _FOUND
 BUNDLED: Final = bundled_ffmpeg() or FFMPEG
 """Has every encoder, and starts faster than a distribution's."""
 FFPROBE: Final = shutil.which("ffprobe")
-SQUID: Final = shutil.which("squid", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+SQUID: Final = shutil.which("squid", path=_PATH)
+NGINX: Final = shutil.which("nginx", path=f"{_PATH}:{sys.prefix}/programs/nginx/usr/sbin")
+CADDY: Final = shutil.which("caddy", path=f"{_PATH}:{sys.prefix}/programs/caddy/usr/bin")
+WHOLE_CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
+"""Not only its shell, which takes no extensions."""
 
 
 def find_chromium() -> str | None:
@@ -33,6 +38,12 @@ def driver_runs() -> bool:
     """Whether Playwright's driver, which controls Chromium, runs here: it needs a system library."""
     node = compute_driver_executable()[0]
     return subprocess.run([node, "--version"], capture_output=True, check=False).returncode == 0
+
+
+def npm_tool(name: str) -> Path:
+    """The package `name` of those in `requirements/tools`; skips the test if it is not installed."""
+    package = Path(sys.prefix, "tools/node_modules", name)
+    return package if package.is_dir() else without(f"{name} from npm", "apt-get install npm, make tools")
 
 
 def without(what: str, remedy: str) -> NoReturn:

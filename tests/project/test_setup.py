@@ -1,5 +1,6 @@
 """What a fresh checkout is set up from: locks, the sample configuration, and nothing of anybody's machine."""
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from tests.tools import without
 
 ROOT = Path(__file__).parent.parent.parent
 LOCKS = ("run.txt", "test.txt")
+OF_NPM = "requirements/tools/package-lock.json"
+PROGRAMS = ("ffprobe", "chromium", "squid", "promtool", "nginx", "caddy")
 TEXTS = {".py", ".toml", ".md", ".js", ".css", ".html", ".sql", ".txt", ".in", ".sh", ""}
 SECRETS = {("server", "tokens"), ("webhooks", "secret"), ("notify", "urls")}
 
@@ -32,6 +35,15 @@ def test_every_locked_package_has_one_version_and_hashes(name: str) -> None:
 def test_a_lock_names_no_index(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"://|^\s*-(i|f|-index|-extra|-find|-trusted)", text, re.MULTILINE)
+
+
+def test_the_lock_of_npm_has_hashes_and_no_addresses() -> None:
+    text = (ROOT / OF_NPM).read_text()
+    packages = json.loads(text)["packages"]
+    assert "://" not in text
+    assert all(name == "" or entry["integrity"].startswith("sha512-") for name, entry in packages.items())
+    wanted = json.loads((ROOT / "requirements/tools/package.json").read_text())["dependencies"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
 
 
 def test_the_tests_run_on_the_versions_that_the_service_runs_on() -> None:
@@ -92,8 +104,9 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.checkout = folder / "checkout"
         self.programs = folder / "programs"
-        (self.checkout / "requirements").mkdir(parents=True)
+        (self.checkout / "requirements/tools").mkdir(parents=True)
         shutil.copy(ROOT / "requirements/install.sh", self.checkout / "requirements")
+        (self.checkout / OF_NPM).write_text("{}")
         for name in LOCKS:
             self.lock(name).write_text("a-package==1.0 --hash=sha256:0\n")
         self.programs.mkdir()
@@ -104,6 +117,7 @@ class Machine:
         self.pip = f"cp -r {folder}/pip .venv/lib/python3.{sys.version_info.minor}/site-packages"
         self.put("python3", PYTHON.format(python=sys.executable, pip=self.pip))
         self.put("id", "echo 1000")
+        self.put("npm", "mkdir -p .venv/tools/node_modules")
 
     def lock(self, name: str) -> Path:
         return self.checkout / "requirements" / name
@@ -248,8 +262,10 @@ def test_without_a_python_that_is_new_enough_nothing_is_begun(machine: Machine) 
 
 
 def test_programs_that_are_there_are_not_installed(machine: Machine) -> None:
-    for program in ("ffprobe", "google-chrome", "squid", "promtool"):
+    machine.install("test")
+    for program in (*PROGRAMS, "google-chrome"):
         machine.put(program)
+    assert "installing requirements/tools/package-lock.json" in machine.install("tools", CI="true")
     assert machine.install("tools", CI="true") == ""
 
 
@@ -265,9 +281,8 @@ def test_root_is_brought_the_programs_of_the_tests(machine: Machine) -> None:
 
 def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Machine) -> None:
     machine.put("id", "echo 0")
-    machine.put("ffprobe")
-    machine.put("squid")
-    machine.put("promtool")
+    for program in set(PROGRAMS) - {"chromium"}:
+        machine.put(program)
     machine.put("apt-get", f'[ "$5" = chromium ] && cp $(command -v id) {machine.programs}/$5')
     assert "the system's package chromium " in machine.install("tools", CI="true")
 
@@ -281,14 +296,48 @@ def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
     assert "some need Chromium: apt-get install chromium" in ready.refuse("tools", CI="true")
     ready.put("chromium")
     assert "some need Squid: apt-get install squid" in ready.refuse("tools", CI="true")
+    ready.put("squid")
+    ready.put("promtool")
+    assert "some need nginx: apt-get install nginx" in ready.refuse("tools", CI="true")
+
+
+def test_proxies_are_unpacked_and_not_installed(machine: Machine) -> None:
+    """Once installed, they would serve on this machine."""
+    for program in set(PROGRAMS) - {"nginx", "caddy"}:
+        machine.put(program)
+    machine.install("test")
+    machine.put("apt-get", '[ "$1 $2" = "-qq download" ] && >"$3.deb"')
+    machine.put(
+        "dpkg-deb",
+        """[ "$*" = "--extract ./nginx.deb ." ] && at=usr/sbin/nginx || at=usr/bin/caddy
+        mkdir -p ${at%/*} && >$at && python3 -c "import os; os.chmod('$at', 0o755)" """,
+    )
+    said = machine.install("tools", CI="true")
+    assert "fetching the system's package nginx" in said
+    assert "fetching the system's package caddy" in said
+    programs = machine.checkout / ".venv/programs"
+    assert {path.relative_to(programs).as_posix() for path in programs.rglob("*") if path.is_file()} == {
+        "nginx/usr/sbin/nginx",
+        "caddy/usr/bin/caddy",
+    }
+    assert machine.install("tools", CI="true") == ""
+
+
+def test_what_npm_cannot_bring_is_missed_only_in_ci(machine: Machine) -> None:
+    for program in PROGRAMS:
+        machine.put(program)
+    machine.install("test")
+    machine.put("npm", "exit 1")
+    assert "package-lock.json" in machine.install("tools")
+    assert machine.install("tools") == "", "it is tried once"
+    assert "some need npm: apt-get install npm" in machine.refuse("tools", CI="true")
 
 
 @pytest.mark.parametrize("status", [0, 127])
 def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path: Path, status: int) -> None:
     machine.install("test")
-    machine.put("ffprobe")
-    machine.put("squid")
-    machine.put("promtool")
+    for program in set(PROGRAMS) - {"chromium"}:
+        machine.put(program)
     put(tmp_path / "shell", f'[ "$1" != --version ] || exit {status}')
     [packages] = machine.checkout.glob(".venv/lib/*/site-packages")
     (packages / "playwright").mkdir()
@@ -300,12 +349,13 @@ def test_a_chromium_of_playwright_counts_if_it_starts(machine: Machine, tmp_path
     assert "Playwright's Chromium" in machine.install("tools")
     assert (machine.checkout / ".venv/browsers").exists() == (status == 0)
     if status == 0:
-        assert machine.install("tools", CI="true") == ""
+        said = machine.refuse("tools", CI="true")
+        assert "some need all of Chromium: apt-get install chromium" in said, "it takes no extensions"
 
 
 def test_root_is_brought_what_the_driver_of_the_browser_wants(machine: Machine) -> None:
     machine.install("test")
-    for program in ("ffprobe", "chromium", "squid", "promtool"):
+    for program in PROGRAMS:
         machine.put(program)
     driver = machine.checkout / ".venv/lib/python3.11/site-packages/playwright/driver"
     driver.mkdir(parents=True)
