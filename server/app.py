@@ -42,6 +42,7 @@ from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.settings import ConfigurationError, ServerSettings, Settings
+from server.tasks.children import Launched
 from server.tasks.deliverer import Deliverer, Send
 from server.tasks.hub import Hub
 
@@ -74,7 +75,9 @@ ROUTES: list[Route] = [
 ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close of their sockets
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> web.Application:
+def create_app(
+    settings: Settings, clock: Clock | None = None, launched: Launched | None = None
+) -> web.Application:
     """The application, not started; starting it raises what `open_backend` raises."""
     doors, gate = security.Doors(settings.server), session.Gate(settings.server)
     connections = Connections(settings.limits.sockets_per_client)
@@ -91,7 +94,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> web.Applicatio
 
     @asynccontextmanager
     async def backend(app: web.Application) -> AsyncIterator[None]:
-        async with open_backend(settings, hub, clock or Clock(), gate.scopes, counts) as opened:
+        async with open_backend(settings, hub, clock or Clock(), gate.scopes, counts, launched) as opened:
             app[keys.TASKS] = opened.tasks
             app[keys.FILES] = opened.files
             app[keys.WORKPLACE] = opened.workplace

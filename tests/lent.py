@@ -45,7 +45,7 @@ class ForkServers:
     def __init__(self) -> None:
         self._free: defaultdict[str, list[Running]] = defaultdict(list)
 
-    def lend(self, ffmpeg: str | None, deno: str | None) -> ForkServer:
+    def lend(self, ffmpeg: str | None, deno: str | None, launched: None = None) -> ForkServer:
         """Takes the place of `server.tasks.children.ForkServer`."""
         return _Lent(self, ffmpeg, deno)
 

@@ -16,6 +16,7 @@ from server.core.unusable import DatabaseUnusable, DataDirUnusable, FilesUnusabl
 from server.settings import Settings
 from server.storage import sqlite
 from server.storage.sqlite import DataDirInUse
+from server.tasks.children import Launched
 from server.tasks.hub import Hub
 
 __all__ = [
@@ -35,15 +36,22 @@ __all__ = [
 
 
 def open_backend(
-    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str] = (), counts: Counts | None = None
+    settings: Settings,
+    hub: Hub,
+    clock: Clock,
+    scopes: Collection[str] = (),
+    counts: Counts | None = None,
+    launched: Launched | None = None,
 ) -> AbstractAsyncContextManager[Backend]:
     """Open the backend, and end log-ins whose scope is none of `scopes`.
+
+    `launched` is the first fork server of one machine, if that warms already.
 
     Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable` when
     entered.
     """
     if settings.storage.database == "sqlite":
-        return embedded.open_embedded(settings, hub, clock, scopes, counts)
+        return embedded.open_embedded(settings, hub, clock, scopes, counts, launched)
     from server.assembly.node import open_cluster  # 30 MB: only where PostgreSQL is used
 
     return open_cluster(settings, hub, scopes, counts)

@@ -22,7 +22,7 @@ from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings, Settings
 from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
-from server.tasks.children import ForkServer
+from server.tasks.children import ForkServer, Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hours import Pacer
@@ -42,7 +42,12 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_embedded(
-    settings: Settings, hub: Hub, clock: Clock, scopes: Collection[str], counts: Counts | None = None
+    settings: Settings,
+    hub: Hub,
+    clock: Clock,
+    scopes: Collection[str],
+    counts: Counts | None = None,
+    launched: Launched | None = None,
 ) -> AsyncIterator[Backend]:
     """Raises `ConfigurationError`, `DataDirInUse`, `DataDirUnusable`, `DatabaseUnusable`, `FilesUnusable`."""
     data_dir, downloads = settings.storage.data_dir, settings.downloads
@@ -67,7 +72,9 @@ async def open_embedded(
         )
         hub.now = lambda: clock.now().timestamp()
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
-        fork_server = await stack.enter_async_context(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
+        fork_server = await stack.enter_async_context(
+            ForkServer(jobs.tools.ffmpeg, jobs.tools.deno, launched)
+        )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
         runner = Runner(store, recorder, fork_server, *own)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from server import __version__
+from server.commands.unwatched import unwatched
 from server.commands.words import one_line, word
 
 if TYPE_CHECKING:
-    from server.commands.get import Saving
     from server.commands.progress_display import Display
+    from server.commands.saving import Saving
 
 WRONG_USAGE = 2
 INTERRUPTED = 130
@@ -183,8 +184,9 @@ def _print_version(ctx: click.Context, option: click.Parameter, value: bool) -> 
 
 
 def _serve() -> int:
-    from server.commands.serve import serve
-    from server.settings import load
+    with unwatched():
+        from server.commands.serve import serve
+        from server.settings import load
 
     return serve(load())
 
@@ -259,7 +261,7 @@ def _make_get() -> click.Command:
     from server.commands.request_options import request_options, wishes_of
 
     def get(urls: tuple[str, ...], server: str | None, cancel: bool, **given: Any) -> int:
-        from server.commands.get import get
+        from server.commands.own_server import begin
         from server.commands.remote import remote
 
         links = [link for url in urls for link in (_from_input() if url == "-" else (url,))]
@@ -267,8 +269,13 @@ def _make_get() -> click.Command:
             raise click.UsageError(word("no_links"))
         wishes = wishes_of(given)
         several = len(links) > 1 or len(wishes.get("outputs", "")) > 1 or bool(wishes.get("playlist"))
-        saving, display = _showing(given, several=several)
-        return asyncio.run(get(remote(server), links, wishes, saving, display, cancel=cancel))
+        known, (saving, display) = remote(server), _showing(given, several=several)
+        alone = not known.is_named and known.refuses_connections()
+        ours = begin() if alone else known
+        # Only now, for this takes as long as a server of ours needs for half of its start.
+        with unwatched():
+            from server.commands.get import get
+        return asyncio.run(get(ours, links, wishes, saving, display, cancel=cancel))
 
     return _command(
         "get",
@@ -287,7 +294,8 @@ def _from_input() -> list[str]:
 
 def _make_watch() -> click.Command:
     def watch(task_ids: tuple[str, ...], server: str | None, cancel: bool, **given: Any) -> int:
-        from server.commands.get import watch
+        with unwatched():
+            from server.commands.get import watch
         from server.commands.remote import remote
 
         saving, display = _showing(given, several=len(task_ids) > 1)
@@ -297,10 +305,13 @@ def _make_watch() -> click.Command:
 
 
 def _showing(given: dict[str, Any], *, several: bool) -> "tuple[Saving, Display]":
-    from server.commands.get import Saving
     from server.commands.progress_display import display_for
+    from server.commands.saving import Saving
 
-    return Saving(given["save_to"], several), display_for(as_json=given["as_json"], quiet=given["quiet"])
+    saving = Saving(given["save_to"], several)
+    if refusal := saving.refusal():
+        raise click.ClickException(refusal)
+    return saving, display_for(as_json=given["as_json"], quiet=given["quiet"])
 
 
 def _options_of_watching() -> list[click.Parameter]:
@@ -326,7 +337,9 @@ def _make_list() -> click.Command:
         server: str | None, stage: list[str] | None, search: str | None, limit: int, as_json: bool
     ) -> int:
         from server.commands.remote import remote
-        from server.commands.remote_tasks import list_tasks
+
+        with unwatched():
+            from server.commands.remote_tasks import list_tasks
 
         return asyncio.run(
             list_tasks(remote(server), stages=stage or (), query=search, limit=limit, as_json=as_json)
@@ -349,7 +362,9 @@ def _acting(action: str) -> Callable[[], click.Command]:
     def make() -> click.Command:
         def act(task_ids: tuple[str, ...], server: str | None) -> int:
             from server.commands.remote import remote
-            from server.commands.remote_tasks import act
+
+            with unwatched():
+                from server.commands.remote_tasks import act
 
             return asyncio.run(act(remote(server), task_ids, action))
 

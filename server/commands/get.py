@@ -5,51 +5,25 @@ it is to be cancelled.
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from clipwire_client import Client, ClipwireError, Removed, ServerUnreachable, Task, TransferFailed, Wishes
 
-from server.commands.own_server import DidNotStart, own_server
+from server.commands.own_server import DidNotStart, OwnServer
 from server.commands.progress_display import Display
-from server.commands.remote import Remote, client_of, explain, say
+from server.commands.remote import Remote, say
+from server.commands.remote_client import client_of, explain
+from server.commands.saving import Saving
 from server.commands.words import word
 
 INTERRUPTED = 130
 SAVED_AT_ONCE = 4  # files
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """Where files go: under their titles in the working directory, or to `output`."""
-
-    output: str | None
-    several: bool  # files may come
-
-    def refusal(self) -> str | None:
-        """What is wrong with `output`, which is known before anything is submitted."""
-        if self.output is None:
-            return None
-        if self.is_folder(1):
-            taken = os.path.lexists(self.output) and not Path(self.output).is_dir()
-            return word("not_a_folder", path=self.output) if taken else None
-        return word("is_there", path=self.output) if os.path.lexists(self.output) else None
-
-    def is_folder(self, files: int) -> bool:
-        output = self.output or "."
-        return output.endswith("/") or self.several or files > 1 or Path(output).is_dir()
-
-    def target(self, files: int) -> str:
-        output = self.output or "."
-        return f"{output.rstrip('/') or '/'}/" if self.is_folder(files) else output
-
-
 async def get(
-    server: Remote,
+    server: Remote | OwnServer,
     urls: Sequence[str],
     wishes: dict[str, Any],
     saving: Saving,
@@ -58,37 +32,32 @@ async def get(
     cancel: bool,
 ) -> int:
     """Exit status: 0 if every file is here, 1 if one is not, 2 for a wrong configuration, 130 for Ctrl-C."""
-    if refusal := saving.refusal():
-        say(refusal)
-        return 1
+    is_own, tasks, failed = isinstance(server, OwnServer), list[Task](), False
     async with AsyncExitStack() as stack:
+        try:
+            if isinstance(server, OwnServer):
+                server = await stack.enter_async_context(server.listening())
+        except DidNotStart as error:
+            say(word("own_server_failed", said=str(error)))
+            return 2 if error.status == 2 else 1
+        except asyncio.CancelledError:
+            _uncancelled()
+            say(word("nothing_begun"))
+            return INTERRUPTED
         client = await stack.enter_async_context(client_of(server.url, server.token))
-        tasks: list[Task] = []
-        is_own, failed = False, False
         try:
             for url in urls:
                 try:
-                    try:
-                        task = await client.submit(url, **cast("Wishes", wishes))
-                    except ServerUnreachable as error:
-                        if server.is_named or not error.refused or tasks:
-                            raise
-                        address, token = await stack.enter_async_context(own_server())
-                        client = await stack.enter_async_context(client_of(address, token))
-                        is_own = True
-                        task = await client.submit(url, **cast("Wishes", wishes))
+                    task = await client.submit(url, **cast("Wishes", wishes))
                 except ClipwireError as error:
-                    explain(error, client.url)
-                    if error.status != 422:
-                        return 1  # what is wrong with one link does not concern the next; this does
+                    explain(error, client.url, url if len(urls) > 1 else "")
                     failed = True
+                    if error.status != 422:
+                        break  # what is wrong with one link does not concern the next; this does
                 else:
                     display.accepted(task)
                     tasks.append(task)
             done = await _all_saved(client, tasks, saving, display)
-        except DidNotStart as error:
-            say(word("own_server_failed", said=str(error)))
-            return 2 if error.status == 2 else 1
         except asyncio.CancelledError:
             await _interrupted(client, server, tasks, display, cancel=cancel or is_own)
             return INTERRUPTED
@@ -99,9 +68,6 @@ async def watch(
     server: Remote, task_ids: Sequence[str], saving: Saving, display: Display, *, cancel: bool
 ) -> int:
     """As `get`, for tasks that are there; without ids it shows what changes, and saves nothing."""
-    if task_ids and (refusal := saving.refusal()):
-        say(refusal)
-        return 1
     async with client_of(server.url, server.token) as client:
         tasks: list[Task] = []
         try:
@@ -197,9 +163,7 @@ async def _interrupted(
     client: Client, server: Remote, tasks: Sequence[Task], display: Display, *, cancel: bool
 ) -> None:
     """After Ctrl-C: cancel what was asked for, or say that it goes on and how to come back."""
-    current = asyncio.current_task()
-    assert current
-    current.uncancel()
+    _uncancelled()
     for task in tasks:
         display.ended(task)
         if not cancel:
@@ -214,3 +178,10 @@ async def _interrupted(
                 explain(error, client.url)
     if cancel and not tasks:
         say(word("nothing_begun"))
+
+
+def _uncancelled() -> None:
+    """Ctrl-C is dealt with here: what is still to be done may wait for something."""
+    current = asyncio.current_task()
+    assert current
+    current.uncancel()

@@ -10,13 +10,19 @@ import re
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from server.commands.remote import Remote
+from server.commands.unwatched import unwatched
 
 START_WITHIN = 60.0  # seconds
 ROOM_ENOUGH = 10 << 30  # bytes that are free where temporary files lie
@@ -34,9 +40,45 @@ class DidNotStart(Exception):
         self.status = status
 
 
-@asynccontextmanager
-async def own_server() -> AsyncIterator[tuple[str, str]]:
-    """Its address and its token, which keeps others on this machine out. Raises `DidNotStart`."""
+@dataclass(frozen=True, slots=True)
+class OwnServer:
+    """One that is about to listen: `token` keeps others on this machine out, it writes to `folder` alone."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+    token: str
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Remote]:
+        """Raises `DidNotStart`."""
+        assert self.process.stdin
+        assert self.process.stderr
+        loop, log = asyncio.get_running_loop(), asyncio.StreamReader()
+        reading, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(log), self.process.stderr
+        )
+        said: deque[str] = deque(maxlen=5)
+        address: asyncio.Future[str | None] = loop.create_future()
+        listening = asyncio.create_task(_listen(log, said, address), name="log of our own server")
+        try:
+            async with asyncio.timeout(START_WITHIN):
+                url = await address
+            if url is None:
+                status = await asyncio.to_thread(self.process.wait)
+                raise DidNotStart(said[-1] if said else "", status)
+            yield Remote(url, self.token, is_named=False)
+        finally:
+            # At once, for nothing of its data is kept. Its children die with it. A polite stop takes 0.5 s.
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
+            await listening  # to the end of the log, which its children have open as well
+            reading.close()
+            self.process.stdin.close()
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def begin() -> OwnServer:
+    """Start it, and do not wait for it: there is enough to import meanwhile."""
     token, folder = secrets.token_urlsafe(24), Path(tempfile.mkdtemp(prefix="clipwire-", dir=_roomy_folder()))
     own = {
         "SERVER__HOST": "127.0.0.1",
@@ -57,33 +99,15 @@ async def own_server() -> AsyncIterator[tuple[str, str]]:
         if name not in ("PORT", "CLIPWIRE_TOKEN", "PYTHONDONTWRITEBYTECODE")
         and name.upper().removeprefix("CLIPWIRE_") not in own
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
+    process = subprocess.Popen(  # noqa: S603
+        (sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
         env={**inherited, **{f"CLIPWIRE_{name}": value for name, value in own.items()}},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for `get`, which cancels the download and says so
     )
-    assert process.stdin
-    assert process.stderr
-    said: deque[str] = deque(maxlen=5)
-    address: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-    listening = asyncio.create_task(_listen(process.stderr, said, address), name="log of our own server")
-    try:
-        async with asyncio.timeout(START_WITHIN):
-            url = await address
-        if url is None:
-            raise DidNotStart(said[-1] if said else "", await process.wait())
-        yield url, token
-    finally:
-        # At once, for nothing of its data is kept. Its children die with it. A polite stop takes 0.5 s.
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        await listening  # to the end of the log, which its children have open as well
-        process.stdin.close()
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    return OwnServer(process, folder, token)
 
 
 async def _listen(log: asyncio.StreamReader, said: deque[str], address: asyncio.Future[str | None]) -> None:
@@ -108,19 +132,38 @@ def _roomy_folder() -> str:
 
 def run() -> None:
     """In the server's own process."""
-    from server.commands.serve import serve
-    from server.settings import ConfigurationError, load
-
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before the service sees to it by itself
+    threading.Thread(target=_end_with_input, name="input", daemon=True).start()
+    status = 1
     try:
-        settings = load()
-        threading.Thread(target=_end_with_input, name="input", daemon=True).start()
-        status = serve(settings)
-    except ConfigurationError as exc:
-        print(f"clipwire: configuration: {exc}", file=sys.stderr)
-        status = 2
+        status = _serve()
+    except SystemExit:
+        status = 0
+    except Exception:
+        traceback.print_exc()
     shutil.rmtree(Path(os.environ["CLIPWIRE_STORAGE__DATA_DIR"]).parent, ignore_errors=True)
     sys.stderr.flush()
     os._exit(status)  # the thread above may still read
+
+
+def _serve() -> int:
+    """Its fork server gets warm while it imports the rest: both take about as long."""
+    from server.tasks.children import configuration, launch
+    from server.tasks.programs_found import find_tools
+
+    tools = find_tools()
+    launched = launch(configuration(tools.ffmpeg, tools.deno))
+    with unwatched():
+        from server.commands.serve import serve
+        from server.settings import ConfigurationError, load
+
+    try:
+        return serve(load(), launched)
+    except ConfigurationError as exc:
+        print(f"clipwire: configuration: {exc}", file=sys.stderr)
+        return 2
+    finally:
+        launched.end()
 
 
 def _end_with_input() -> None:

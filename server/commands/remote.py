@@ -1,7 +1,11 @@
-"""The server that a command speaks to, and what is said when it refuses or is not there."""
+"""The server that a command speaks to.
+
+Nothing here imports the client: before that takes its time, it is asked whether anybody listens there.
+"""
 
 import json
 import os
+import socket
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -9,10 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachable
 
-from server.commands.words import language, one_line, word
+from server.commands.words import one_line, word
 
+CONNECT_WITHIN = 5.0  # seconds
 # A wildcard address -> an address of the same family that reaches it.
 _REACHES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -24,6 +28,17 @@ class Remote:
     url: str
     token: str | None
     is_named: bool
+
+    def refuses_connections(self) -> bool:
+        """Whether no program listens there, for sure."""
+        parts = urlsplit(self.url)
+        try:
+            with socket.create_connection((parts.hostname, parts.port), CONNECT_WITHIN):
+                return False
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
 
 
 def remote(server: str | None) -> Remote:
@@ -84,25 +99,6 @@ def _configured() -> tuple[str, int, str, list[str]]:
     return server.host, server.port, server.base_path, [each.get_secret_value() for each in server.tokens]
 
 
-def client_of(url: str, token: str | None) -> Client:
-    return Client(url, token, language=language())
-
-
 def say(text: str) -> None:
     """One line to people, on standard error."""
     print(f"clipwire: {one_line(text)}", file=sys.stderr, flush=True)
-
-
-def explain(error: ClipwireError, url: str) -> None:
-    """Say what a `ClipwireError` means for somebody at a terminal."""
-    match error:
-        case NotClipwire():
-            say(word("not_clipwire", url=url, what=error.detail))
-        case ServerUnreachable():
-            say(word("unreachable", detail=error.detail))
-        case _ if error.status == 401:
-            say(word("needs_token", url=url, detail=error.detail))
-        case _:
-            say(error.detail)
-            for field, message in error.errors:
-                say(f"{field}: {message}")

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from clipwire_client import ClipwireError, ServerUnreachable, Task
 
 from server.commands.progress_display import pace
-from server.commands.remote import Remote, client_of, explain
+from server.commands.remote import Remote
+from server.commands.remote_client import client_of, explain
 from server.commands.words import one_line, word
 
 

@@ -22,6 +22,7 @@ from server.assembly import DatabaseUnusable, DataDirInUse, DataDirUnusable, Fil
 from server.commands import logs
 from server.commands.listening import AddressInUse, listen
 from server.settings import Settings
+from server.tasks.children import Launched
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +36,16 @@ GIVE_UP = 4.0  # after the signal or the drain: the process ends as by `kill -9`
 WARN_EVERY = 60.0  # seconds between two warnings that there are too many connections
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, launched: Launched | None = None) -> int:
     """Exit status: 0 after a graceful stop, 1 if the service cannot run, 3 if another server uses the data.
 
-    Raises `ConfigurationError` for settings whose error shows only when they are used.
+    `launched` is its first fork server, if that warms already. Raises `ConfigurationError` for settings whose
+    error shows only when they are used.
     """
     logs.configure(settings.logging)
     _take_all_descriptors()
     try:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, launched))
     except DataDirInUse as exc:
         print(f"clipwire: {exc}", file=sys.stderr)
         return 3
@@ -56,10 +58,11 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, launched: Launched | None) -> None:
     asyncio.get_running_loop().set_exception_handler(Complaints().handle)
     stop = Stop()
-    runner = HttpRunner(create_app(settings), access_log=None, shutdown_timeout=LET_HANDLERS_END)
+    app = create_app(settings, launched=launched)
+    runner = HttpRunner(app, access_log=None, shutdown_timeout=LET_HANDLERS_END)
     try:
         if await _done_before(stop.asked, runner.setup()):
             gc.freeze()  # what is here stays: the collector need not look through it, 0.1 s each time

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,41 @@ class Ready:
     deno: str | None
     landlock: int
     unfit: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A fork server that warms, and our end of its control socket."""
+
+    control: socket.socket
+    process: "subprocess.Popen[bytes]"
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.control.close()
+
+
+def configuration(ffmpeg: str | None, deno: str | None) -> str:
+    """What a fork server is told of the programs that it calls, by their paths."""
+    return json.dumps({"ffmpeg": ffmpeg, "deno": deno})
+
+
+def launch(config: str) -> Launched:
+    """Start a fork server with a `configuration`; it ends when `control` is closed. Raises `OSError`."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with theirs:
+        try:
+            process = subprocess.Popen(  # noqa: S603
+                (sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), config),
+                pass_fds=(theirs.fileno(),), env=_environment(),
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        except OSError:
+            ours.close()
+            raise
+    return Launched(ours, process)
 
 
 class Child:
@@ -100,8 +136,10 @@ class ForkServer:
     one of them, `ready` stays None.
     """
 
-    def __init__(self, ffmpeg: str | None, deno: str | None) -> None:
-        self._config = json.dumps({"ffmpeg": ffmpeg, "deno": deno})
+    def __init__(self, ffmpeg: str | None, deno: str | None, launched: Launched | None = None) -> None:
+        """The first one may be `launched` already."""
+        self._config = configuration(ffmpeg, deno)
+        self._launched = launched
         self._children: dict[str, Child] = {}
         self._control: socket.socket | None = None
         self._warm = asyncio.Event()
@@ -168,15 +206,9 @@ class ForkServer:
 
         Return whether it ever was warm.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with ours:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), self._config,
-                    pass_fds=(theirs.fileno(),), env=_environment(),
-                    stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
-                )  # fmt: skip
+        launched, self._launched = self._launched or launch(self._config), None
+        process = launched.process
+        with launched.control as ours:
             self._control = ours
             watching = asyncio.create_task(self._kill_when_it_hangs(process), name="watchdog")
             try:
@@ -187,10 +219,9 @@ class ForkServer:
                 self._warm.clear()
                 self.ready = None
                 self._control = None
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()  # it may be busy warming; its children die with it
+                process.kill()  # it may be busy warming; its children die with it
                 # A fork server may end by itself just before the service does.
-                await to_the_end(process.wait())
+                await to_the_end(asyncio.to_thread(process.wait))
                 for job_id in list(self._children):
                     self._lose(job_id)
 
@@ -200,7 +231,7 @@ class ForkServer:
             while packet := await loop.sock_recv(control, MAX_PACKET):
                 self._heard(json.loads(packet))
 
-    async def _kill_when_it_hangs(self, process: asyncio.subprocess.Process) -> None:
+    async def _kill_when_it_hangs(self, process: "subprocess.Popen[bytes]") -> None:
         """Else a fork server that was stopped, or waits for a dead disk, would block all tasks for ever."""
         try:
             async with asyncio.timeout(WARM_WITHIN):
@@ -213,8 +244,7 @@ class ForkServer:
                     await self._answered.wait()
         except TimeoutError:  # before `OSError`, its base class
             log.error("the fork server does not answer")
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
         except OSError:
             pass  # the fork server is gone, which `_listen` notices
 

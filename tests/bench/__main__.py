@@ -16,6 +16,7 @@ from tests.bench.crawling import crawling
 from tests.bench.downloads import downloads
 from tests.bench.fanout import fanout, feed
 from tests.bench.figures import Figure, save, table
+from tests.bench.getting import getting
 from tests.bench.idle import coming_and_going, idle
 from tests.bench.journeys import journeys
 from tests.bench.lab import Lab, open_lab
@@ -29,8 +30,8 @@ from tests.bench.serving import serving
 from tests.bench.submits import submits
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
-    polling, fanout, feed, downloads, submits, lists, million, idle, coming_and_going, serving, crawling,
-    long_run, batch, together, clip, corpus, page, page_memory, journeys, *CLUSTER,
+    polling, fanout, feed, downloads, getting, submits, lists, million, idle, coming_and_going, serving,
+    crawling, long_run, batch, together, clip, corpus, page, page_memory, journeys, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
 GROUPS = {"cluster": [each.__name__ for each in CLUSTER]}

@@ -14,7 +14,7 @@ from tests.bench.client import Client, client_of
 from tests.bench.figures import Figure, alternate, middle
 from tests.bench.http_load import Load, post
 from tests.bench.lab import BIG, Lab
-from tests.bench.programs import PATIENCE, Clipwire
+from tests.bench.programs import PATIENCE, Clipwire, clean_environment
 from tests.tools import FFMPEG
 
 ROUNDS = 7
@@ -43,7 +43,7 @@ async def downloads(lab: Lab) -> list[Figure]:
     async with Clipwire(folder) as ours, client_of(ours) as client:
         await client.completed(await client.submit(f"{site}/1mb.mp4", outputs=["video"]))
         for what, url, outputs, options, target in jobs:
-            sides = [_ours(client, url, outputs), _command(folder, [YT_DLP, *QUIET, *options, url])]
+            sides = [_ours(client, url, outputs), command(folder, [YT_DLP, *QUIET, *options, url])]
             mine, theirs = (middle(runs) for runs in await alternate(lab.count(ROUNDS, 1), *sides))
             figures.append(Figure(f"submit to completed: {what}", mine, "s", theirs, at_most=target))
         figures += await _of_curl(folder, lab, figures[-1].value)
@@ -61,22 +61,25 @@ def _ours(client: Client, url: str, outputs: list[str]) -> Callable[[], Awaitabl
     return submit_and_wait
 
 
-def _command(folder: Path, command: list[str]) -> Callable[[], Awaitable[float]]:
-    """Run it in a folder of its own each time, so that nothing is there already."""
+def command(
+    folder: Path, arguments: list[str], environment: dict[str, str] | None = None
+) -> Callable[[], Awaitable[float]]:
+    """Run it in a folder of its own each time, so that nothing is there already; return the seconds."""
     number = 0
 
     async def run() -> float:
         nonlocal number
         number += 1
-        place = folder / f"{abs(hash(tuple(command)))}-{number}"
+        place = folder / f"{abs(hash(tuple(arguments)))}-{number}"
         place.mkdir()
         began = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=place, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-        )
+            *arguments, cwd=place, env=clean_environment() | (environment or {}),
+            stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
         try:
             async with asyncio.timeout(PATIENCE * 5):
-                assert await process.wait() == 0, command
+                assert await process.wait() == 0, arguments
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -90,7 +93,7 @@ async def _of_curl(folder: Path, lab: Lab, ours: float) -> list[Figure]:
     if not (curl := shutil.which("curl")):
         print("curl is not on the PATH: nothing is compared with it", file=sys.stderr)
         return []
-    run = _command(folder, [curl, "--silent", "--output", "curl.mp4", f"{lab.files.url}/{BIG}"])
+    run = command(folder, [curl, "--silent", "--output", "curl.mp4", f"{lab.files.url}/{BIG}"])
     [times] = await alternate(lab.count(ROUNDS, 1), run)
     return [Figure("the same 109 MB against curl", ours, "s", middle(times))]
 
@@ -98,8 +101,8 @@ async def _of_curl(folder: Path, lab: Lab, ours: float) -> list[Figure]:
 async def _of_ffmpeg(folder: Path, lab: Lab) -> Figure:
     """What nobody can do without: the conversion to MP3 alone."""
     source = str(lab.media / "1mb.mp4")
-    command = [FFMPEG, "-v", "error", "-nostdin", "-i", source, "-vn", "-q:a", "2", "audio.mp3"]
-    [times] = await alternate(lab.count(ROUNDS, 1), _command(folder, command))
+    conversion = [FFMPEG, "-v", "error", "-nostdin", "-i", source, "-vn", "-q:a", "2", "audio.mp3"]
+    [times] = await alternate(lab.count(ROUNDS, 1), command(folder, conversion))
     return Figure("of it, ffmpeg's conversion to MP3 alone", middle(times), "s")
 
 
@@ -126,7 +129,7 @@ async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> Figur
 
     (folder / "urls").write_text("\n".join(urls) + "\n")
     script = f'xargs -n1 -P4 sh -c \'exec "{YT_DLP}" {" ".join(QUIET)} -o "$$.mp4" "$0"\' < {folder / "urls"}'
-    xargs = _command(folder, ["sh", "-c", script])
+    xargs = command(folder, ["sh", "-c", script])
 
     async def all_of_theirs() -> float:
         return count / await xargs()

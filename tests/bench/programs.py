@@ -40,7 +40,7 @@ class Program:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *self._arguments),
             cwd=self.cwd,
-            env=_clean_environment() | self._environment,
+            env=clean_environment() | self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -142,7 +142,7 @@ def memory_of_all(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Without settings of ours, and without the development mode that tests run in."""
     return {
         name: value

@@ -92,6 +92,7 @@ async def test_of_a_list_its_entries_are_saved(shell: Shell, site: Site) -> None
 async def test_a_link_that_fails_ends_no_other_and_is_told_with_its_reason(shell: Shell, site: Site) -> None:
     ran = await shell.run("get", "ftp://media.test/", site.url("/video.mp4?status=404"), site.url("/1mb.mp4"))
     assert (ran.status, set(shell.files())) == (1, {"1mb.mp4"})
+    assert "ftp://media.test/: " in ran.err
     assert "url: " in ran.err
     assert "HTTP 404" in ran.err
     assert "Traceback" not in ran.err
@@ -169,6 +170,26 @@ async def test_without_a_server_it_runs_one_for_itself_and_leaves_nothing(alone:
     ran = await alone.run("get", site.url("/1mb.mp4"))
     assert (ran.status, alone.files()) == (0, {"1mb.mp4": 1_000_000}), ran
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
+
+
+async def test_ctrl_c_while_its_own_server_starts_begins_nothing(alone: Shell, site: Site) -> None:
+    process = await alone.start("get", site.url("/1mb.mp4"))
+    async with asyncio.timeout(30):
+        while not (started := psutil.Process(process.pid).children(recursive=True)):
+            await asyncio.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    ran = await alone.end(process)
+    assert (ran.status, ran.out, alone.files()) == (130, "", {}), ran
+    assert "Traceback" not in ran.err
+    await gone(started)
+    await left_nothing(alone)
+
+
+async def left_nothing(alone: Shell) -> None:
+    """A server that was left alone has yet to see that."""
+    async with asyncio.timeout(20):
+        while list(Path(alone.environment["TMPDIR"]).iterdir()):
+            await asyncio.sleep(0.02)
 
 
 async def test_ctrl_c_ends_the_download_of_its_own_server(alone: Shell, site: Site) -> None:

@@ -36,3 +36,17 @@ print([name for name in ("pydantic_settings", "tqdm", "yt_dlp", "rich") if name 
         (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (ran.stdout, ran.stderr) == ("[]\n[]\n", "")
+
+
+def test_before_it_is_known_whether_a_server_runs_nothing_is_imported_that_takes_its_time() -> None:
+    """A server of its own starts while `get` imports the rest."""
+    program = """
+import sys
+from server.commands import cli, own_server, progress_display, remote, request_options, saving
+remote.remote(None).refuses_connections()
+print([name for name in ("aiohttp", "pydantic", "clipwire_client.client") if name in sys.modules])
+"""
+    ran = subprocess.run(
+        (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")

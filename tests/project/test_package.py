@@ -113,9 +113,9 @@ def files(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def install(wheel: Path, folder: Path) -> None:
+def install(wheel: Path, folder: Path, compiling: str = "--no-compile") -> None:
     python = str(folder / "bin/python")
-    options = ("--quiet", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check")
+    options = ("--quiet", "--no-deps", "--no-index", compiling, "--disable-pip-version-check")
     command = (sys.executable, "-m", "pip", "--python", python, "install", *options, str(wheel))
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -510,14 +511,19 @@ async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(children, "START_AGAIN", (0.01, 0.02))
-    exhausted = Once(
-        asyncio.create_subprocess_exec, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 3
-    )
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", exhausted.method())
+    refusals = [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 3
+    launch = children.launch
+
+    def refused_at_first(config: str) -> children.Launched:
+        if refusals:
+            raise refusals.pop()
+        return launch(config)
+
+    monkeypatch.setattr(children, "launch", refused_at_first)
     tools = find_tools()
     async with asyncio.timeout(20), ForkServer(tools.ffmpeg, tools.deno) as fork_server:
         await fork_server.warm()
-    assert exhausted.left == 0
+    assert not refusals
     assert "Resource temporarily unavailable" in caplog.text
 
 
@@ -526,17 +532,18 @@ async def test_a_fork_server_that_ends_just_before_the_service_does_is_reaped(
 ) -> None:
     (program := tmp_path / "ends.py").write_text("")
     monkeypatch.setattr(children, "PROGRAM", program)
-    waited_for: list[asyncio.subprocess.Process] = []
-    waits, wait = asyncio.Event(), asyncio.subprocess.Process.wait
+    waited_for: list[subprocess.Popen[bytes]] = []
+    waits, loop, wait = asyncio.Event(), asyncio.get_running_loop(), subprocess.Popen.wait
 
-    async def and_says_so(process: asyncio.subprocess.Process) -> int:
+    def and_says_so(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
         waited_for.append(process)
-        waits.set()
-        return await wait(process)
+        loop.call_soon_threadsafe(waits.set)
+        return wait(process, timeout)
 
-    monkeypatch.setattr(asyncio.subprocess.Process, "wait", and_says_so)
+    monkeypatch.setattr(subprocess.Popen, "wait", and_says_so)
     async with asyncio.timeout(20), ForkServer(None, None):
         await waits.wait()
+    assert waited_for
     assert all(process.returncode is not None for process in waited_for)
 
 

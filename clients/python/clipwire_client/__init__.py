@@ -7,10 +7,14 @@ async with Client("http://127.0.0.1:8080") as client:
     await client.download(task, "video.mp4")
 """
 
-from clipwire_client.client import Client
-from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable, TransferFailed
-from clipwire_client.models import Entries, FileInfo, Removed, Task, VideoInfo
-from clipwire_client.wishes import ClipWish, SubtitleWishes, Wishes
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipwire_client.client import Client
+    from clipwire_client.errors import ClipwireError, NotClipwire, ServerUnreachable, TransferFailed
+    from clipwire_client.models import Entries, FileInfo, Removed, Task, VideoInfo
+    from clipwire_client.wishes import ClipWish, SubtitleWishes, Wishes
 
 __version__ = "0.1.0"
 
@@ -30,3 +34,13 @@ __all__ = [
     "Wishes",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for, when it is: who wants the types alone need not wait for aiohttp."""
+    if name in __all__:
+        for module in ("wishes", "errors", "models", "client"):
+            found = vars(import_module(f"clipwire_client.{module}"))
+            if name in found:
+                return found[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

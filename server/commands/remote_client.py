@@ -1,0 +1,25 @@
+"""The client of a command, and what it means for somebody at a terminal if the server refuses or is away."""
+
+from clipwire_client import Client, ClipwireError, NotClipwire, ServerUnreachable
+
+from server.commands.remote import say
+from server.commands.words import language, word
+
+
+def client_of(url: str, token: str | None) -> Client:
+    return Client(url, token, language=language())
+
+
+def explain(error: ClipwireError, url: str, about: str = "") -> None:
+    """Of several, say `about` which link it is."""
+    match error:
+        case NotClipwire():
+            say(word("not_clipwire", url=url, what=error.detail))
+        case ServerUnreachable():
+            say(word("unreachable", detail=error.detail))
+        case _ if error.status == 401:
+            say(word("needs_token", url=url, detail=error.detail))
+        case _:
+            say(f"{about}: {error.detail}" if about else error.detail)
+            for field, message in error.errors:
+                say(f"{field}: {message}")
