@@ -1,6 +1,6 @@
 """The warm fork server: a small program that starts a child for each job and sees it to its end.
 
-    python -I -B …/server/child/forkserver.py FD CONFIG
+    python -I …/server/child/forkserver.py FD CONFIG
 
 It has one thread and has everything imported that a download needs, so that a child begins its work after
 milliseconds. FD is a SOCK_SEQPACKET socket to the server, one JSON object a packet:
@@ -55,6 +55,7 @@ def main() -> NoReturn:
         job = preload.load("server.child.job")
     except borrowed.Unfit:
         server.give_up(unfit=borrowed.report())
+    job.install()
     versions = preload.warm(job, config["ffmpeg"], config["deno"])
     server.serve(job.main, **versions, landlock=sandbox.abi(), unfit=borrowed.report())
 

@@ -1,7 +1,7 @@
 """One job, in a process of its own: read it, enter the sandbox, do it, say how it ended.
 
 A child of the fork server runs `main`. For debugging, and where there is no fork, it runs by itself:
-`python -I -B server/child/job.py FD`, with FD the inherited end of a stream socket.
+`python -I server/child/job.py FD`, with FD the inherited end of a stream socket.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
@@ -20,15 +20,18 @@ from typing import Any, NoReturn
 if __name__ == "__main__":  # isolated mode leaves the checkout out
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+from yt_dlp.downloader.common import FileDownloader
+
 from server.child import download
-from server.child.extract import broadcasts, cookie_jar, offers, options, youtube
+from server.child.extract import broadcasts, cookie_jar, offers, options, youtube, youtube_dl
 from server.child.extract.failures import Failure, Trail, classify
 from server.child.extract.lists import DEEPEST, Expansion
 from server.child.extract.youtube_dl import Engine, share_certificates
+from server.child.fetch import by_ffmpeg, fragments, resuming
 from server.child.fetch.thumbnails import Thumbnails
 from server.child.media import run_ffmpeg
 from server.child.network import guard
-from server.child.process import sandbox
+from server.child.process import borrowed, sandbox
 from server.child.process.channel import Channel, end_group
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
@@ -39,15 +42,34 @@ from server.core.redaction import trace_of
 
 def main(channel: socket.socket) -> NoReturn:
     """Do the job that the server writes to `channel`; the last event sent there says how it ended."""
-    over, log = Event(), Log()
+    over, log, trail = Event(), Log(), Trail()
     link = Channel(channel, lambda: None if over.is_set() else end_group())
-    kind, fields = _run(link, log)
+    try:
+        try:
+            job = from_message(link.read_job())
+        except ValueError as error:
+            raise JobFailed("internal", str(error)) from None
+        trail.url = job.wishes.url
+        work = {"download": _download, "info": _info, "expand": _expand}[job.kind]
+        kind, fields = work(job, link, log, trail)
+    except BaseException as error:  # outermost: the server must hear of whatever it was
+        kind, fields = "broken", _told(error, trail, log)
     over.set()  # from here on a server that closes the channel does not kill this process
     link.send(kind, **fields)
     try:
         channel.shutdown(socket.SHUT_WR)
     finally:
         os._exit(kind == "broken")  # no destructors, no waiting for threads: everything is said and flushed
+
+
+def install() -> None:
+    """Replace what every job replaces of yt-dlp and of `http.client`, for the rest of this process; the
+    children of the fork server inherit it."""
+    broadcasts.install()
+    youtube_dl.install()
+    fragments.install()
+    resuming.install()
+    guard.pass_over()
 
 
 def warm(ffmpeg: str) -> None:
@@ -104,24 +126,6 @@ def warm(ffmpeg: str) -> None:
     log.close()
 
 
-def _run(link: Channel, log: Log) -> tuple[str, dict[str, Any]]:
-    trail = Trail()
-    try:
-        job = _understood(link.read_job())
-        trail.url = job.wishes.url
-        work = {"download": _download, "info": _info, "expand": _expand}[job.kind]
-        return work(job, link, log, trail)
-    except BaseException as error:  # outermost: the server must hear of whatever it was
-        return "broken", _told(error, trail, log)
-
-
-def _understood(message: Mapping[str, Any]) -> Job:
-    try:
-        return from_message(message)
-    except ValueError as error:
-        raise JobFailed("internal", str(error)) from None
-
-
 def _told(error: BaseException, trail: Trail, log: Log) -> dict[str, Any]:
     """`error` as the fields of the event `broken`. Must not raise: the child would end without any event."""
     try:
@@ -143,8 +147,23 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
     work = download.Download(job, link, log)
     log.on_line = work.moved
     _enter_sandbox(job, work.on_time, work.moved)
-    download.install(job, log, work.throttle)
-    link.watch(lambda command: _obey(command, work))
+    by_ffmpeg.install(job, log, work.throttle)
+    if borrowed.fits("blocks"):
+        wanted = FileDownloader.best_block_size
+        FileDownloader.best_block_size = staticmethod(
+            lambda took, size: work.throttle.block_size(wanted(took, size))
+        )
+
+    def obey(command: Mapping[str, Any]) -> None:
+        match command.get("command"):
+            case "stop":
+                end_group()  # safe at any moment: partial files survive a kill
+            case "finish":
+                work.finish()
+            case "rate":
+                work.set_rate(command.get("bytes_per_second"))
+
+    link.watch(obey)
     try:
         with _engine(options.for_download, job, link, log, trail) as engine:
             return "produced", work.run(engine)
@@ -156,18 +175,7 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
         return "expanded", Expansion(job, engine, link, log).run()
 
 
-def _obey(command: Mapping[str, Any], work: download.Download) -> None:
-    match command.get("command"):
-        case "stop":
-            end_group()  # safe at any moment: partial files survive a kill
-        case "finish":
-            work.finish()
-        case "rate":
-            work.set_rate(command.get("bytes_per_second"))
-
-
 def _info(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
-    broadcasts.install()
     _enter_sandbox(job, lambda _: None, lambda: None)
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
     with _engine(options.for_info, job, link, log, trail) as engine:
@@ -191,11 +199,14 @@ def _engine(
     params: Callable[[Job, Log], dict[str, Any]], job: Job, link: Channel, log: Log, trail: Trail
 ) -> Iterator[Engine]:
     """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
+    if job.pot_provider:
+        job = youtube.with_provider(job, job.pot_provider, log)
     with (
-        Engine(params(youtube.install(job, log), log), trail, job.item) as engine,
+        Engine(params(job, log), trail, job.item) as engine,
         cookie_jar.given_back(engine, link, log) if job.cookies else nullcontext(),
     ):
-        youtube.remember(engine, job.players, link.send)
+        if borrowed.fits("players"):
+            engine.cache = youtube.Players(job.players, link.send)
         yield engine
 
 
@@ -210,7 +221,6 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     os.chdir(directory)
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
-    guard.pass_over()
     sandbox.limit(job.max_filesize)
     sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
@@ -224,18 +234,13 @@ def _lock(path: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_at(path, descriptor):
-            return descriptor
+        with suppress(FileNotFoundError):
+            if os.path.samestat(Path(path).stat(), os.fstat(descriptor)):
+                return descriptor
         os.close(descriptor)  # deleted meanwhile: another process could lock a new file at `path`
-
-
-def _is_at(path: str, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(Path(path).stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 if __name__ == "__main__":
     os.setsid()
+    install()
     main(socket.socket(fileno=int(sys.argv[1])))

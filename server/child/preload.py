@@ -60,34 +60,26 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True, "cachedir": False, "js_runtimes": {}}) as ydl:
         for extractor in ydl._ies.values():
             extractor.suitable("https://warm.invalid/")
+    versions: dict[str, str | None] = {"yt_dlp": yt_dlp.version.__version__, "ffmpeg": None, "deno": None}
     asks = borrowed.fits("versions")
-    versions = {
-        "yt_dlp": yt_dlp.version.__version__,
-        "ffmpeg": _ffmpeg_version(ffmpeg) if ffmpeg and asks else None,
-        "deno": _deno_version(deno) if deno and asks else None,
-    }
+    if ffmpeg and asks:
+        from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
+
+        # yt-dlp caches the versions of ffmpeg and ffprobe in the class, and children inherit them.
+        FFmpegPostProcessor._ffmpeg_location.set(ffmpeg)
+        found = FFmpegPostProcessor.get_versions().get("ffmpeg") or ""
+        number = re.match(r"n?(\d[\d.]*\d)", found)  # 7.1.5-0+deb13u1, n9.0.2-12-g1234567
+        versions["ffmpeg"] = number[1] if number else found or None
+    if deno and asks:
+        from yt_dlp.utils._jsruntime import DenoJsRuntime
+
+        info = DenoJsRuntime(deno).info
+        versions["deno"] = info.version if info else None
     if ffmpeg:
         job.warm(ffmpeg)
     gc.collect()
     gc.freeze()
     return versions
-
-
-def _ffmpeg_version(executable: str) -> str | None:
-    """Ask once; yt-dlp caches the versions of ffmpeg and ffprobe in the class, and children inherit them."""
-    from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
-
-    FFmpegPostProcessor._ffmpeg_location.set(executable)
-    found = FFmpegPostProcessor.get_versions().get("ffmpeg") or ""
-    number = re.match(r"n?(\d[\d.]*\d)", found)  # 7.1.5-0+deb13u1, n9.0.2-12-g1234567
-    return number[1] if number else found or None
-
-
-def _deno_version(executable: str) -> str | None:
-    from yt_dlp.utils._jsruntime import DenoJsRuntime
-
-    info = DenoJsRuntime(executable).info
-    return info.version if info else None
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A file that a child still downloads, read from its beginning while it grows.
 
-The child writes a note that names the file (`server.child.media.playing`). The note is untrusted, like all
+The child writes a note that names the file (`server.child.fetch.one_stream`). The note is untrusted, like all
 that children write. Readers get only bytes that will not change: of joined fragments, only up to the length
 that the `.ytdl` file records, because an attempt after a kill truncates the rest before it goes on. A reader
 learns by `Growth.REPLACED` that another file has taken this one's place.

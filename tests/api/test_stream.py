@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from server.child.media.playing import kind_of
+from server.child.fetch.one_stream import kind_of
 from server.core.errors import NotStreamable
 from server.core.ports import Growth
 from server.files.growing_file import open_growing

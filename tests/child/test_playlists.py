@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from server.child.extract.youtube_dl import is_one, readable
+from server.child.extract.youtube_dl import readable
 from tests.jobs import Jobs
 from tests.shelf import Shelf
 from tests.site import Site, probe
@@ -40,8 +40,6 @@ def test_a_segment_that_never_was_is_left_out_and_the_next_keeps_its_number() ->
 def test_everything_else_is_left_as_it_is() -> None:
     assert readable(WITHOUT) == WITHOUT
     assert readable(b"\xef\xbb\xbf" + WITHOUT) == WITHOUT
-    assert is_one(b"\xef\xbb\xbf#EXTM3U")
-    assert not is_one(b"\xef\xbb\xbf<html>")
 
 
 def test_a_list_of_segments_gets_the_target_duration_that_it_lacks() -> None:

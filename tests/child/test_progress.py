@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.child.network.throttle import Throttle
-from server.child.process.progress import Meter, Reporter, Stream, expected
+from server.child.process.progress import Meter, Reporter, Stream, Throttle, expected
 
 
 class Clock:
@@ -196,7 +195,7 @@ def test_alive_is_said_only_after_two_silent_seconds(monkeypatch: pytest.MonkeyP
 
 
 def test_a_throttle_lets_go_at_once_when_its_limit_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.child.network.throttle._LONGEST_NAP", 60.0)
+    monkeypatch.setattr("server.child.process.progress._LONGEST_NAP", 60.0)
     throttle, asleep = Throttle(1), threading.Event()
     really_wait = throttle._changed.wait
 

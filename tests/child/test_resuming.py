@@ -27,8 +27,8 @@ from server.child.extract.youtube_dl import Engine
 from server.child.fetch import fragments, resuming
 from server.child.fetch.resuming import COMPARED, Partial, Source
 from server.child.media import parts
-from server.child.network.throttle import LARGEST_BLOCK
 from server.child.process.log import Log
+from server.child.process.progress import LARGEST_BLOCK
 from tests.jobs import Jobs, Outcome, broken, download_job
 from tests.site import SECONDS, Film, Site, sha256
 from tests.site import probe as film_of

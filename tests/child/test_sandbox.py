@@ -96,7 +96,7 @@ async def test_a_confined_process_has_what_it_needs_of_the_system(home: Path) ->
         f"sandbox.restrict(home, [{str(home.parent / 'secret')!r}, {FFMPEG!r}, '/no/such/file'])",
         "(home.parent / 'secret').read_text()",
         "__import__('wave') and None",
-        "__import__('server.child.network.throttle') and None",
+        "__import__('server.child.media.mp4') and None",
         "__import__('ssl').create_default_context() and None",
         "socket.getaddrinfo('localhost', 80) and None",
         "Path('/dev/null').write_text('x')",

@@ -40,7 +40,7 @@ from yt_dlp.extractor.youtube._base import INNERTUBE_CLIENTS
 log = job.Log()
 told = from_message(message)
 job._enter_sandbox(told, lambda _: None, lambda: None)
-told = tokens.install(told, log)
+told = tokens.with_provider(told, told.pot_provider, log) if told.pot_provider else told
 with Engine(options.for_download(told, log), Trail()) as engine:
     youtube = engine.get_info_extractor("Youtube")
     youtube.initialize()

@@ -20,4 +20,5 @@ youtube_dl._extractors = lambda: (ToldIE(), *_all())  # type: ignore[assignment]
 
 if __name__ == "__main__":
     os.setsid()
+    job.install()
     job.main(socket.socket(fileno=int(sys.argv[1])))

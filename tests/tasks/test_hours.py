@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from server.child.fetch.by_ffmpeg import until_not_held
-from server.child.network.throttle import Throttle
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
+from server.child.process.progress import Throttle
 from server.core.clock import Clock
 from server.core.models import Stage
 from server.settings import DownloadSettings

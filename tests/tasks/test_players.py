@@ -58,7 +58,7 @@ def solve(engine: Engine) -> None:
 def job(known: Mapping[str, Sequence[int]], said: list[dict[str, Any]]) -> Iterator[Engine]:
     """Of a child that knows this, and notes what it says."""
     with Engine({"quiet": True}, Trail()) as engine:
-        youtube.remember(engine, known, lambda kind, **fields: said.append({"kind": kind} | fields))
+        engine.cache = youtube.Players(known, lambda kind, **fields: said.append({"kind": kind} | fields))
         yield engine
 
 

@@ -43,7 +43,7 @@ Info = dict[str, Any]
 
 
 def install() -> None:
-    """Have yt-dlp mark formats of live DASH manifests, for the rest of this process."""
+    """Have yt-dlp mark formats of live DASH manifests, for the rest of this process and its children."""
     if borrowed.fits("periods"):
         InfoExtractor._parse_mpd_periods = _parse
 
@@ -57,12 +57,23 @@ def judged(engine: Engine, info: Info, on_tick: Callable[[], None]) -> Info:
     """
     if info.get("live_status") or info.get("is_live") is not None or "entries" in info:
         return info
-    streams = info.get("requested_formats") or [info]
-    try:
-        lives = any(stream.get(_LIVE) or _goes_on(engine, info, stream, on_tick) for stream in streams)
-    except Unread as error:
-        return info | {_UNREAD: error.__cause__}
-    return info | _LIVES if lives else info
+    for stream in info.get("requested_formats") or [info]:
+        if stream.get(_LIVE):
+            return info | _LIVES
+        if not _is_hls(stream) or "hls_media_playlist_data" in stream:
+            continue
+        try:
+            playlist, address = _read(engine, stream)
+            if not _has_end(playlist):
+                if "#EXTINF" not in playlist:
+                    raise NotLive(None, info)
+                pause(min(_segment(playlist) * _GOES_ON_WITHIN, _LONGEST), _LONGEST, on_tick)(0)
+                if _read(engine, stream)[0] != playlist:
+                    return info | _LIVES
+        except Unread as error:
+            return info | {_UNREAD: error.__cause__}
+        stream |= {"hls_media_playlist_data": playlist, "url": address}
+    return info
 
 
 def unread(info: Info) -> Exception | None:
@@ -152,20 +163,6 @@ def _is_hls(stream: Mapping[str, Any]) -> bool:
 
 class Unread(Exception):
     """A playlist could not be read; `__cause__` says why."""
-
-
-def _goes_on(engine: Engine, info: Info, stream: Info, on_tick: Callable[[], None]) -> bool:
-    if not _is_hls(stream) or "hls_media_playlist_data" in stream:
-        return False
-    playlist, address = _read(engine, stream)
-    if not _has_end(playlist):
-        if "#EXTINF" not in playlist:
-            raise NotLive(None, info)
-        pause(min(_segment(playlist) * _GOES_ON_WITHIN, _LONGEST), _LONGEST, on_tick)(0)
-        if _read(engine, stream)[0] != playlist:
-            return True
-    stream |= {"hls_media_playlist_data": playlist, "url": address}
-    return False
 
 
 def _read(engine: Engine, stream: Mapping[str, Any]) -> tuple[str, str]:

@@ -6,7 +6,6 @@ They are never written to a file here, because the job's directory outlives the 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from server.child.extract.youtube_dl import Engine
 from server.child.process.channel import Channel
@@ -43,22 +42,18 @@ def written(engine: Engine) -> str:
 
     yt-dlp's own `save` sets `expires` of session cookies to 0 in the jar, which then no longer sends them.
     """
-    lines = "".join(filter(None, map(_line, engine.cookiejar)))
-    return f"# Netscape HTTP Cookie File\n{lines}"
-
-
-def _line(cookie: Any) -> str | None:
-    """None for a cookie with a control character, which a cookie file cannot hold."""
-    flags = {True: "TRUE", False: "FALSE"}
-    name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
-    below = flags[cookie.domain.startswith(".")]
-    fields = (
-        cookie.domain,
-        below,
-        cookie.path,
-        flags[bool(cookie.secure)],
-        str(cookie.expires or 0),
-        name,
-        value,
-    )
-    return None if any(re.search(r"[\x00-\x1f\x7f]", field) for field in fields) else "\t".join(fields) + "\n"
+    lines, flags = ["# Netscape HTTP Cookie File"], {True: "TRUE", False: "FALSE"}
+    for cookie in engine.cookiejar:
+        name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
+        fields = (
+            cookie.domain,
+            flags[cookie.domain.startswith(".")],
+            cookie.path,
+            flags[bool(cookie.secure)],
+            str(cookie.expires or 0),
+            name,
+            value,
+        )
+        if not any(re.search(r"[\x00-\x1f\x7f]", field) for field in fields):  # which the file cannot hold
+            lines.append("\t".join(fields))
+    return "\n".join([*lines, ""])

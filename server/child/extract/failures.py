@@ -108,17 +108,11 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         if isinstance(link, BaseException) and id(link) not in seen:
             seen.add(id(link))
             yield link
-            waiting += _behind(link)
-
-
-def _behind(link: BaseException) -> Iterator[object]:
-    wrapped = getattr(link, "exc_info", None)
-    yield from wrapped if isinstance(wrapped, tuple) else ()
-    yield from (getattr(link, "cause", None), getattr(link, "reason", None), link.__cause__)
-    if not link.__suppress_context__:
-        yield link.__context__
-    yield from getattr(link, "unexpected_errors", ())
-    yield from link.args
+            wrapped = getattr(link, "exc_info", None)
+            waiting += wrapped if isinstance(wrapped, tuple) else ()
+            waiting += (getattr(link, "cause", None), getattr(link, "reason", None), link.__cause__)
+            waiting += () if link.__suppress_context__ else (link.__context__,)
+            waiting += (*getattr(link, "unexpected_errors", ()), *link.args)
 
 
 _URL = re.compile(r"\S+://\S+")
@@ -138,7 +132,12 @@ def own_words(errors: Sequence[BaseException], trail: Trail) -> str:
     """What yt-dlp itself says in `errors`, in lower case; "" if it only repeats what others say."""
     told = (words.replace(trail.told_in(words)[0], "") for words in _told(errors))
     text = " / ".join(told).lower().translate(_APOSTROPHES)
-    for name in _names(errors, trail.url):
+    # Names of the link and ids of the video; not those of two letters, which may be words.
+    names = {trail.url.partition("?")[0].rstrip("/").rpartition("/")[2]}
+    names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
+    names |= {unquote(name) for name in names}
+    names |= {name.rpartition(".")[0] for name in names}
+    for name in sorted((name.lower() for name in names if len(name) > 2), key=len, reverse=True):
         pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
         text = re.sub(pattern, lambda found: "" if _names_something(found) else found[0], text)
     return _URL.sub("", text)
@@ -165,32 +164,17 @@ def _told(errors: Sequence[BaseException]) -> Iterator[str]:
     for error in errors:
         match error:
             case utils.ExtractorError():
-                yield "" if _hands_on(error) else error.orig_msg
+                # Of a network error `_request_webpage` makes a note, and that error's message.
+                repeats = isinstance(error.cause, network.RequestError)
+                yield "" if repeats and (error.cause.msg or "") in error.orig_msg else error.orig_msg
             case utils.DownloadError() if extracting:
                 pass  # it repeats the `ExtractorError`, with more around it
-            case network.RequestError() if not _is_of_yt_dlp(error):
-                pass
+            case network.RequestError() if type(error) is not network.RequestError or isinstance(
+                error.cause, OSError | ValueError
+            ):
+                pass  # a library says why a request cannot be sent, and not `YoutubeDL.urlopen` itself
             case utils.YoutubeDLError():
                 yield str(error)
-
-
-def _hands_on(error: utils.ExtractorError) -> bool:
-    """Whether `_request_webpage` made `error` of a network error: a note, and that error's message."""
-    return isinstance(error.cause, network.RequestError) and (error.cause.msg or "") in error.orig_msg
-
-
-def _is_of_yt_dlp(error: network.RequestError) -> bool:
-    """Whether `YoutubeDL.urlopen` itself says why it cannot send a request, rather than a library."""
-    return type(error) is network.RequestError and not isinstance(error.cause, OSError | ValueError)
-
-
-def _names(errors: Sequence[BaseException], url: str) -> list[str]:
-    """Names of the link and ids of the video, longest first; not those of two letters, which may be words."""
-    names = {url.partition("?")[0].rstrip("/").rpartition("/")[2]}
-    names |= {str(error.video_id) for error in errors if isinstance(error, utils.ExtractorError)}
-    names |= {unquote(name) for name in names}
-    names |= {name.rpartition(".")[0] for name in names}
-    return sorted((name.lower() for name in names if len(name) > 2), key=len, reverse=True)
 
 
 ANY_STATUS: Final = "http"
@@ -365,34 +349,27 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     rule = next((rule for rule in RULES if rule.holds(facts, words)), None)
     # A link that has given bytes, and that of a fragment, were valid once.
     has_begun = any(isinstance(link, BrokeOff) for link in errors)
-    failure = _ruled(rule, facts, has_begun) if rule else Failure("internal")
-    return replace(failure, hint=trail.seen) if failure.code == "unsupported_url" else failure
-
-
-def _ruled(rule: Rule, facts: Sequence[Fact], has_begun: bool) -> Failure:
-    if rule.code == ANY_STATUS:
-        of_fragment = any(fact.fragment for fact in facts)
-        return _refused(next(fact for fact in facts if rule.fits(fact)), has_begun, of_fragment)
-    return _failure(rule.code, rule.passes)
-
-
-def _refused(fact: Fact, has_begun: bool, of_fragment: bool) -> Failure:
-    """What the source's own HTTP status says."""
+    if rule is None:
+        return Failure("internal")
+    if rule.code == "unsupported_url":
+        return replace(_failure(rule.code, rule.passes), hint=trail.seen)
+    if rule.code != ANY_STATUS:
+        return _failure(rule.code, rule.passes)
+    # What the source's own HTTP status says.
+    of_fragment = any(fact.fragment for fact in facts)
+    fact = next(fact for fact in facts if rule.fits(fact))
     code = f"http_{fact.status}"
-    if fact.status not in PASSING_STATUSES:
-        expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
-        gap = of_fragment and fact.status in MISSING
-        return Failure(code, expired=expired, hint="missing_segments" if gap else None)
-    return Failure(code, retryable=True, retry_after=seconds(fact.retry_after))
+    if fact.status in PASSING_STATUSES:
+        return Failure(code, retryable=True, retry_after=seconds(fact.retry_after))
+    expired = (has_begun or of_fragment) and fact.status in EXPIRED_STATUSES
+    gap = of_fragment and fact.status in MISSING
+    return Failure(code, expired=expired, hint="missing_segments" if gap else None)
 
 
 def _failure(code: str, passes: bool | None = None) -> Failure:
-    return Failure(code, code in PASSING if passes is None else passes, hint=_hint(code))
-
-
-def _hint(code: str) -> str | None:
     fake = code == "blocked_address" and any(guard.is_fake_ip(address) for address in guard.refused)
-    return "blocked_address_fake_ip" if fake else None
+    hint = "blocked_address_fake_ip" if fake else None
+    return Failure(code, code in PASSING if passes is None else passes, hint=hint)
 
 
 MOST: Final = 10

@@ -18,7 +18,6 @@ from yt_dlp.networking.common import Response
 from yt_dlp.utils import LazyList, PagedList, UnsupportedError, determine_protocol
 
 from server.child.media import probe
-from server.child.process import borrowed
 
 Seen = Literal["seen_age", "seen_captcha", "seen_login", "seen_removed"]
 
@@ -131,11 +130,6 @@ def is_list(playlist: Mapping[str, Any]) -> bool:
 _MOST_LOOKS = 5  # at variants of one playlist
 
 
-def extractor() -> Any:
-    """This module's extractor, or yt-dlp's own if this one no longer fits it."""
-    return GenericIE() if borrowed.fits("generic") else generic.GenericIE()
-
-
 class GenericIE(generic.GenericIE):  # type: ignore[misc]
     """Named like yt-dlp's class, because other extractors ask for it by that name."""
 
@@ -188,7 +182,7 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
                 break
             first = next(variant for variant in left if determine_protocol(variant) == "m3u8_native")
             left = [variant for variant in left if variant is not first]
-        info["formats"] = whole if lose_something(left, whole) else left
+        info["formats"] = whole if left is not whole and lose_something(left, whole) else left
         if self._configuration_arg("is_live", [None])[0] is None:
             # yt-dlp's guess: films have no end either, and `source.broadcasts` looks whether it grows.
             info.pop("live_status", None)

@@ -58,8 +58,17 @@ class Expansion:
         if self._job.lists is not None and self._job.item is not None:
             found = self._at_place(found, self._job.item)
         self._channel.send("described", video_info=video_info.video_info(found))
+        last = 0  # the place of the last entry; `max_playlist + 1` if there are too many
         with self._engine.reading():
-            last = self._tell_all(found)
+            for entry in self._all(found):
+                last = next(self._places)
+                if last > self._job.max_playlist:
+                    self._truncated = True
+                    break
+                if last > self._job.known:
+                    self._bundle.append(entry | {"index": last})
+                if len(self._bundle) >= BUNDLE:
+                    self._flush()
         self._flush()
         if not last and self._job.wishes.playlist_items and has(as_list(found.get("entries") or ()), 0):
             raise JobFailed("no_such_entry", "the list has none of the entries that were asked for")
@@ -75,23 +84,6 @@ class Expansion:
         found = self._resolved(self._job.wishes.url)
         with self._engine.reading():
             yield from self._all(found)
-
-    def _tell_all(self, found: Info) -> int:
-        """Return the place of the last entry, 0 without any, and `max_playlist + 1` if there are too many."""
-        last = 0
-        for entry in self._all(found):
-            last = next(self._places)
-            if last > self._job.max_playlist:
-                self._truncated = True
-                break
-            self._tell(entry | {"index": last})
-        return last
-
-    def _tell(self, entry: dict[str, Any]) -> None:
-        if entry["index"] > self._job.known:
-            self._bundle.append(entry)
-        if len(self._bundle) >= BUNDLE:
-            self._flush()
 
     def _flush(self) -> None:
         bundle, self._bundle = self._bundle, []
@@ -122,9 +114,15 @@ class Expansion:
         self, playlist: Info, url: str | None, items: str | None, depth: int
     ) -> Iterator[dict[str, Any]]:
         """The entries of `playlist`, which is at `url`; lists in it are replaced by their entries."""
-        for place, entry in self._wanted(playlist, items):
-            if not isinstance(entry, Mapping) or not entry:
+        entries = as_list(playlist.get("entries") or ())
+        if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
+            entries = LazyList(self._first(entries))
+        self._engine.params["playlist_items"] = items
+        told: set[int] = set()
+        for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
+            if place in told or not isinstance(entry, Mapping) or not entry:
                 continue
+            told.add(place)
             inner = self._list_in(entry) if depth else None
             if inner:
                 yield from self._entries(inner, _link_of(inner, url), None, depth - 1)
@@ -143,17 +141,6 @@ class Expansion:
         link = video_info.link(sanitize_url(entry["url"], scheme="https"))
         # With a key it is for another extractor than the list was.
         return link is not None and (link in self._led_here or (link == url and not entry.get("ie_key")))
-
-    def _wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Any]]:
-        entries = as_list(playlist.get("entries") or ())
-        if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
-            entries = LazyList(self._first(entries))
-        self._engine.params["playlist_items"] = items
-        told: set[int] = set()
-        for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
-            if place not in told:
-                told.add(place)
-                yield place, entry
 
     def _first(self, entries: Any) -> Iterator[Any]:
         most = self._job.max_playlist

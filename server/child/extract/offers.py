@@ -5,7 +5,7 @@ languages of subtitles. So what a request could not name is left out.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
@@ -33,16 +33,28 @@ Info = Mapping[str, Any]
 def extracted(info: Info, thumbnail: str | None, page: Info) -> dict[str, Any]:
     """The result of an info job, without unknown fields; `page` is what the function of that name returns."""
     told = {name: value for name, value in video_info(info).items() if name not in _OF_FILES}
+    # When a broadcast begins, or began; other films have such a time as well.
+    begins_at = moment(info.get("release_timestamp"))
+    if begins_at is not None and info.get("live_status") not in (None, "not_live"):
+        told |= {"begins_at": datetime.fromtimestamp(begins_at, UTC).isoformat()[:19] + "Z"}
     # At most `MOST` formats: the best, which yt-dlp puts last.
+    formats = list(info.get("formats") or ())[-MOST:]
+    chapters = islice((chapter for chapter in info.get("chapters") or () if chapter), MOST)
     return told | known(
         thumbnail=thumbnail,
         live_status=next((state for state in _STATES if state == info.get("live_status")), None),
-        begins_at=_begins_at(info),
-        formats=[_format(each) for each in list(info.get("formats") or ())[-MOST:] if _can_be_chosen(each)]
-        or None,
+        formats=[_format(each) for each in formats if _can_be_chosen(each)] or None,
         subtitles=_languages(info.get("subtitles")),
         automatic_subtitles=_languages(info.get("automatic_captions")),
-        chapters=_list(info.get("chapters"), _chapter),
+        chapters=[
+            known(
+                title=text(chapter.get("title"), _TITLE),
+                start=_seconds(chapter.get("start_time")),
+                end=_seconds(chapter.get("end_time")),
+            )
+            for chapter in chapters
+        ]
+        or None,
         **page,
     )
 
@@ -74,14 +86,6 @@ def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
         duration=number(said.get("duration")),
         uploader=text(said.get("uploader") or said.get("channel"), _SHORT),
     )
-
-
-def _begins_at(info: Info) -> str | None:
-    """When a broadcast begins, or began, in UTC (ISO 8601); None for other films."""
-    seconds = moment(info.get("release_timestamp"))
-    if seconds is None or info.get("live_status") in (None, "not_live"):
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 def _can_be_chosen(offered: Info) -> bool:
@@ -117,31 +121,14 @@ def _languages(tracks: Any) -> dict[str, list[str]] | None:
     """Language -> types of files; None if there are none."""
     if not isinstance(tracks, Mapping):
         return None
-    kinds = {
-        language: list(dict.fromkeys(islice(_types(found), _MOST_KINDS)))
-        for language, found in islice(tracks.items(), MOST)
-        if language == text(language, _SHORT) and re.fullmatch(LANGUAGE, language)
-    }
-    return {language: types for language, types in kinds.items() if types} or None
-
-
-def _types(found: Iterable[Info]) -> Iterator[str]:
-    for kind in found or ():
-        if ext := text(kind.get("ext"), _KIND):
-            yield ext
-
-
-def _chapter(chapter: Info) -> dict[str, Any]:
-    return known(
-        title=text(chapter.get("title"), _TITLE),
-        start=_seconds(chapter.get("start_time")),
-        end=_seconds(chapter.get("end_time")),
-    )
+    kinds = dict[str, list[str]]()
+    for language, found in islice(tracks.items(), MOST):
+        if language == text(language, _SHORT) and re.fullmatch(LANGUAGE, language):
+            types = (text(kind.get("ext"), _KIND) for kind in found or ())
+            if some := list(dict.fromkeys(islice(filter(None, types), _MOST_KINDS))):
+                kinds[language] = some
+    return kinds or None
 
 
 def _seconds(value: object) -> float | None:
     return round(float(value), 3) if isinstance(value, int | float) and 0 <= value < 2**53 else None
-
-
-def _list(items: Any, shape: Callable[[Info], dict[str, Any]]) -> list[dict[str, Any]] | None:
-    return [shape(item) for item in islice((item for item in items or () if item), MOST)] or None

@@ -117,7 +117,16 @@ def selector(wishes: Wishes) -> str:
     height, codec = _height(wishes), _CODECS.get(wishes.codec)
     cap = f"[height<=?{height}]" if height else ""
     filters = [f"[vcodec~='{codec}']{cap}", cap, ""] if codec else [cap, ""]
-    return "/".join(_video(narrow, wishes) for narrow in dict.fromkeys(filters))
+    tried = []
+    for narrow in dict.fromkeys(filters):  # the best picture that passes, with sound of its own or another's
+        if wishes.mute and "audio" not in wishes.outputs:
+            tried.append(f"bv*{narrow}")
+            continue
+        if wishes.audio_language:
+            # bv, not bv*: if the picture has sound of its own, yt-dlp leaves out the sound that is asked for.
+            tried.append(_in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", wishes, or_any=False))
+        tried.append(f"bv*{narrow}+ba/b{narrow}")
+    return "/".join(tried)
 
 
 def exactly(wanted: str) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:
@@ -172,17 +181,6 @@ def wants_only_audio(wishes: Wishes) -> bool:
 
 def _height(wishes: Wishes) -> int | None:
     return int(wishes.quality) if wishes.quality.isdigit() else None
-
-
-def _video(narrow: str, wishes: Wishes) -> str:
-    """Best picture that passes `narrow`, with sound of its own or from another stream, if any is wanted."""
-    if wishes.mute and "audio" not in wishes.outputs:
-        return f"bv*{narrow}"
-    plain = f"bv*{narrow}+ba/b{narrow}"
-    if not wishes.audio_language:
-        return plain
-    # bv, not bv*: if the picture has sound of its own, yt-dlp leaves out the sound that is asked for.
-    return _in_language(f"bv{narrow}+ba{{0}}/b{narrow}{{0}}", wishes, or_any=False) + f"/{plain}"
 
 
 def _in_language(spec: str, wishes: Wishes, *, or_any: bool = True) -> str:

@@ -10,11 +10,8 @@ Decisions: docs/decisions/subtitles-tags-clips.md
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import Event, Thread
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
 from yt_dlp.networking import Request
@@ -26,6 +23,7 @@ from server.child.media.timeline import Span
 from server.child.network import guard
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
+from server.child.process.progress import each_second
 
 _SERVICES: Final = {"Youtube": "YouTube"}
 """yt-dlp's extractor -> SponsorBlock's name, as in yt-dlp's `SponsorBlockPP.EXTRACTORS`."""
@@ -34,7 +32,6 @@ _LONGEST: Final = 1e9  # seconds
 _LARGEST: Final = 4 * 1024 * 1024  # bytes of an answer
 _PATIENCE: Final = 20.0  # seconds for the whole response
 _SILENCE: Final = 10.0  # seconds without a byte
-_TICK: Final = 1.0  # seconds
 _BLOCK: Final = 64 * 1024
 _NONE_KNOWN: Final = 404
 _BAD = (YoutubeDLError, JobFailed, OSError, ValueError, RecursionError)
@@ -48,15 +45,31 @@ def marked(
     if not service:
         log.write(f"sponsorblock: it knows nothing of {info.get('extractor_key')}")
         return []
+    digest = hashlib.sha256(film.encode()).hexdigest()
+    asked = {"service": service, "categories": json.dumps(list(categories)), "actionTypes": '["skip"]'}
+    request = Request(
+        f"{api}/api/skipSegments/{digest[:4]}?{urlencode(asked)}",
+        # If kept alive, the connection could serve other requests, past the guard.
+        headers={"Connection": "close"},
+        extensions={"timeout": _SILENCE},
+    )
+    data, until = b"", time.monotonic() + _PATIENCE
     try:
-        with _alive(log):
-            digest = hashlib.sha256(film.encode()).hexdigest()
-            asked = {"categories": json.dumps(list(categories)), "actionTypes": '["skip"]'}
-            answer = _ask(
-                engine,
-                (f"{api}/api/skipSegments/{digest[:4]}?{urlencode({'service': service, **asked})}"),
-                api,
-            )
+        try:
+            # The operator has named the service, so its address may be private. To wait for it is no stall.
+            with each_second(log.alive), guard.going_to(api), engine.urlopen(request) as response:
+                while block := response.read(_BLOCK):
+                    data += block
+                    if len(data) > _LARGEST:
+                        raise ValueError(f"it says more than {_LARGEST} bytes")
+                    if time.monotonic() > until:
+                        raise ValueError(f"it takes more than {_PATIENCE} s")
+            answer = json.loads(data, parse_constant=_refuse)
+        except HTTPError as error:
+            error.close()
+            if error.status != _NONE_KNOWN:
+                raise
+            answer = []
     except _BAD as error:
         log.write(f"WARNING: sponsorblock does not answer, and nothing is cut out: {error}")
         return []
@@ -70,96 +83,38 @@ def marked(
 def spans_in(
     answer: object, film: str, categories: Sequence[str], duration: float | None
 ) -> tuple[list[Span], int]:
-    """The spans of the film, and how many segments are left out because its length was another one."""
-    found = [one for one in map(_segment, _segments(answer, film)) if one and one.category in categories]
-    spans = [span for one in found if (span := _span(one, duration))]
-    return spans, len(found) - len(spans)
+    """The spans of the film, and how many segments are left out because its length was another one.
 
-
-@contextmanager
-def _alive(log: Log) -> Iterator[None]:
-    """Report progress every second: to wait for the service is no stall."""
-    over = Event()
-
-    def tell() -> None:
-        while not over.wait(_TICK):
-            log.alive()
-
-    Thread(target=tell, name="alive", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-
-
-def _ask(engine: Engine, address: str, api: str) -> object:
-    """The JSON of the service, [] for 404. The operator has named it, so its address may be private."""
-    # If kept alive, the connection could serve other requests, past the guard.
-    request = Request(address, headers={"Connection": "close"}, extensions={"timeout": _SILENCE})
-    try:
-        with guard.going_to(api), engine.urlopen(request) as response:
-            data, until = b"", time.monotonic() + _PATIENCE
-            while block := response.read(_BLOCK):
-                data += block
-                if len(data) > _LARGEST:
-                    raise ValueError(f"it says more than {_LARGEST} bytes")
-                if time.monotonic() > until:
-                    raise ValueError(f"it takes more than {_PATIENCE} s")
-            return json.loads(data, parse_constant=_refuse)
-    except HTTPError as error:
-        error.close()
-        if error.status == _NONE_KNOWN:
-            return []
-        raise
+    Whatever in the answer is no segment of one of `categories` is passed over. Lengths are compared as by
+    yt-dlp's `SponsorBlockPP`; a time within a second of the film's start or end is moved there.
+    """
+    spans, others = list[Span](), 0
+    films = answer if isinstance(answer, list) else []
+    found = next((one for one in films if isinstance(one, dict) and one.get("videoID") == film), {})
+    segments = found.get("segments")
+    for said in segments if isinstance(segments, list) else []:
+        if not isinstance(said, dict) or said.get("actionType", "skip") != "skip":
+            continue
+        times = said.get("segment")
+        if said.get("category") not in categories or not isinstance(times, list) or len(times) != 2:
+            continue
+        numbers = [*times, said.get("videoDuration") or 0]
+        known = [isinstance(one, int | float) and not isinstance(one, bool) for one in numbers]
+        if not all(known) or not all(0 <= one < _LONGEST for one in numbers) or times[0] >= times[1]:
+            continue
+        start, end, of = map(
+            float, numbers
+        )  # `of`: the length of the film in which it was marked, 0: unknown
+        start = 0.0 if start <= 1 else start
+        if duration and duration - end <= 1:
+            end = max(start, duration)
+        differs = abs(duration - of) if of and duration else 0.0
+        if end > start and (differs < 1 or (differs < 5 and differs < 0.05 * (end - start))):
+            spans.append((start, end))
+        else:
+            others += 1
+    return spans, others
 
 
 def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number")
-
-
-def _segments(answer: object, film: str) -> list[Any]:
-    """The segments of `film`, of all films in the response; [] if it is malformed."""
-    films = answer if isinstance(answer, list) else []
-    found = next((one for one in films if isinstance(one, dict) and one.get("videoID") == film), {})
-    segments = found.get("segments")
-    return segments if isinstance(segments, list) else []
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """Times in seconds; `of` is the length of the film in which it was marked, 0 if that is not known."""
-
-    category: str
-    start: float
-    end: float
-    of: float
-
-
-def _segment(said: Any) -> _Segment | None:
-    if not isinstance(said, dict) or said.get("actionType", "skip") != "skip":
-        return None
-    span = said.get("segment")
-    if not isinstance(span, list) or len(span) != 2 or not isinstance(said.get("category"), str):
-        return None
-    numbers = [*span, said.get("videoDuration") or 0]
-    if not all(_is_time(number) for number in numbers) or span[0] >= span[1]:
-        return None
-    return _Segment(said["category"], *map(float, numbers))
-
-
-def _is_time(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= cast("float", value) < _LONGEST
-
-
-def _span(said: _Segment, duration: float | None) -> Span | None:
-    """As yt-dlp's `SponsorBlockPP`: a time within a second of the film's start or end is moved there.
-
-    None if the segment was marked in a film of another length.
-    """
-    start, end = 0.0 if said.start <= 1 else said.start, said.end
-    if duration and duration - end <= 1:
-        end = max(start, duration)
-    differs = abs(duration - said.of) if said.of and duration else 0.0
-    fits = differs < 1 or (differs < 5 and differs < 0.05 * (end - start))
-    return (start, end) if fits and end > start else None

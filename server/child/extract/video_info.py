@@ -8,6 +8,7 @@ as a number, or not at all.
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, Final
@@ -89,6 +90,9 @@ def video_info(
     duration = info.get("duration") or (media.duration if media else None)
     # yt-dlp numbers the <video> elements of a page, even if there is only one.
     title = text(info.get("title"))
+    if filesize is None:  # that of all chosen streams, if the source says it of all of them
+        sizes = [chosen.get("filesize") for chosen in info.get("requested_formats") or [info]]
+        filesize = number(sum(sizes)) if all(isinstance(size, int) for size in sizes) else None
     return known(
         title=(title.removesuffix(" (1)") if title and info.get("extractor") == "html5" else title),
         duration=number(duration),
@@ -97,7 +101,7 @@ def video_info(
         extractor=text(info.get("extractor")),
         width=number((media and media.width) or info.get("width")),
         height=number((media and media.height) or info.get("height")),
-        filesize=filesize or number(_size(info)),
+        filesize=filesize,
         live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
         cut=cut or None,
         id=text(info.get("id")),
@@ -113,7 +117,10 @@ def published_at(info: Mapping[str, Any]) -> str | None:
     for name in ("timestamp", "release_timestamp"):
         if (seconds := moment(info.get(name))) is not None:
             return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
-    return next(filter(None, (_real_day(info.get(name)) for name in ("upload_date", "release_date"))), None)
+    for name in ("upload_date", "release_date"):
+        with suppress(TypeError, ValueError):  # there is no such day
+            return date.fromisoformat(_day(info.get(name) or "")).isoformat()
+    return None
 
 
 def archive_ids(info: Mapping[str, Any]) -> list[str]:
@@ -156,12 +163,6 @@ def known(**fields: object) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _size(info: Mapping[str, Any]) -> int | None:
-    """The bytes of all chosen streams, if the source says so for all of them."""
-    sizes = [chosen.get("filesize") for chosen in info.get("requested_formats") or [info]]
-    return sum(sizes) if all(isinstance(size, int) for size in sizes) else None
-
-
 LONGEST: Final = 10_000  # characters of one tag
 _MOST_LOOKED_AT: Final = 2 * MOST
 
@@ -190,11 +191,14 @@ _DAY: Final = re.compile(r"(\d{4})(\d\d)(\d\d)")
 
 def tags_of(info: Mapping[str, Any]) -> dict[str, str]:
     """The tags that are known."""
-    found = {tag: _first(info, fields) for tag, fields in _TAGS.items()}
+    found = {
+        tag: next((value for field in fields if (value := _words(info.get(field)))), None)
+        for tag, fields in _TAGS.items()
+    }
     if title := video_info(info).get("title"):
         found["title"] = found["title"] if info.get("track") else title
     page = link(info.get("webpage_url"))  # without a password
-    found |= {"purl": page, "comment": page, "date": _day(found["date"])}
+    found |= {"purl": page, "comment": page, "date": _day(found["date"] or "")}
     return {tag: value for tag, value in found.items() if value}
 
 
@@ -202,17 +206,8 @@ def chapters_of(info: Mapping[str, Any]) -> list[Chapter]:
     """The source's chapters; [] for a film in parts, since its info dict has those of one part only."""
     said = info.get("chapters") if "entries" not in info else None
     looked_at = (one for one in islice(said or (), _MOST_LOOKED_AT) if isinstance(one, dict))
-    found = (as_chapter(one, _chapter_title(one.get("title"))) for one in looked_at)
+    found = (as_chapter(one, text(one.get("title"))) for one in looked_at)
     return [chapter for chapter in found if chapter]
-
-
-def _chapter_title(said: object) -> str | None:
-    return text(said[:LONGEST]) if isinstance(said, str) else None
-
-
-def _first(info: Mapping[str, Any], fields: Sequence[str]) -> str | None:
-    values = (_words(info.get(field)) for field in fields)
-    return next((value for value in values if value), None)
 
 
 def _words(value: object) -> str | None:
@@ -228,15 +223,7 @@ def _words(value: object) -> str | None:
     return "".join(kept).strip()[:LONGEST] or None
 
 
-def _real_day(value: object) -> str | None:
-    """`20240131` as `2024-01-31`; None if there is no such day."""
-    day = _day(value) if isinstance(value, str) else None
-    try:
-        return date.fromisoformat(day).isoformat() if day else None
-    except ValueError:
-        return None
-
-
-def _day(value: str | None) -> str | None:
-    found = _DAY.fullmatch(value or "")
+def _day(value: str) -> str:
+    """`20240131` as `2024-01-31`; else as it is."""
+    found = _DAY.fullmatch(value)
     return "-".join(found.groups()) if found else value

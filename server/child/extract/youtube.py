@@ -13,13 +13,11 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any, Final
 
 from yt_dlp.networking.common import Request
 from yt_dlp.version import __version__
 
-from server.child.extract.youtube_dl import Engine
 from server.child.network import guard
 from server.child.process import borrowed
 from server.child.process.log import Log
@@ -28,14 +26,11 @@ from server.core.jobs import MOST_OF_AN_ORDER, Job
 _SECTION: Final = "youtube-sigfuncs"
 
 
-def remember(engine: Engine, known: Mapping[str, Sequence[int]], send: Callable[..., None]) -> None:
-    """Have `engine` look up orders in `known`, and `send` new ones to the server."""
-    if borrowed.fits("players"):
-        engine.cache = Players(known, send)
-
-
 class Players:
-    """`known`: release of yt-dlp, player and number of characters (see `_name`) -> order."""
+    """In place of `YoutubeDL.cache`: looks up orders in `known`, and sends new ones to the server.
+
+    `known`: release of yt-dlp, player and number of characters (see `_name`) -> order.
+    """
 
     enabled = True
 
@@ -49,7 +44,8 @@ class Players:
         return self._known.get(_name(key), default) if section == _SECTION else default
 
     def store(self, section: str, key: str, data: Any, dtype: str = "json") -> None:
-        if section == _SECTION and _is_order(data):
+        is_list = isinstance(data, list) and 0 < len(data) <= MOST_OF_AN_ORDER
+        if section == _SECTION and is_list and all(isinstance(place, int) for place in data):
             self._known[_name(key)] = data
             self._send("learned", player=_name(key), order=data)
 
@@ -57,11 +53,6 @@ class Players:
 def _name(key: str) -> str:
     """Another release of yt-dlp may mean something else by the same `key`."""
     return f"{__version__}/{key}"
-
-
-def _is_order(data: Any) -> bool:
-    is_list = isinstance(data, list) and 0 < len(data) <= MOST_OF_AN_ORDER
-    return is_list and all(isinstance(place, int) for place in data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +69,26 @@ _PLUGINS: Final = {
 }
 
 
-def install(job: Job, log: Log) -> Job:
-    """Have YouTube's extractor use the job's provider; returns `job` with the plugin's extractor argument."""
-    if not job.pot_provider or not borrowed.fits("tokens"):
+def with_provider(job: Job, provider: str, log: Log) -> Job:
+    """Have YouTube's extractor use `provider` (`<plugin>:<address>`), for the rest of this process; returns
+    `job` with the plugin's extractor argument."""
+    if not borrowed.fits("tokens"):
         return job
-    name, _, address = job.pot_provider.partition(":")
+    name, _, address = provider.partition(":")
     plugin = _PLUGINS[name]
     try:
+        from yt_dlp.extractor.youtube.pot.provider import PoTokenProvider
+
         module = importlib.import_module(plugin.module)
     except ImportError as error:
         log.write(f"downloads.pot_provider: no tokens, for its plugin cannot be loaded: {error}")
         return job
-    for provider in _providers(module):
-        provider._request_webpage = _going_to(address, provider._request_webpage)
+    for each in vars(module).values():
+        is_own = isinstance(each, type) and each.__module__ == module.__name__
+        if is_own and issubclass(each, PoTokenProvider):
+            each._request_webpage = _going_to(address, each._request_webpage)
     told = {**job.extractor_args.get(plugin.key, {}), plugin.argument: [address]}
     return replace(job, extractor_args={**job.extractor_args, plugin.key: told})
-
-
-def _providers(module: ModuleType) -> list[Any]:
-    from yt_dlp.extractor.youtube.pot.provider import PoTokenProvider
-
-    found = [each for each in vars(module).values() if isinstance(each, type)]
-    return [
-        each for each in found if issubclass(each, PoTokenProvider) and each.__module__ == module.__name__
-    ]
 
 
 def _going_to(address: str, ask: Any) -> Any:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from yt_dlp import YoutubeDL, utils
 from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.extractor.generic import GenericIE
 from yt_dlp.networking import common as networking
 from yt_dlp.networking.common import Request, Response
 from yt_dlp.networking.exceptions import HTTPError, RequestError
@@ -60,11 +61,11 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     def __init__(self, params: dict[str, Any], trail: Trail, item: int | None = None) -> None:
         self.trail = trail
         self._item = item
-        self.on_request = _nothing
+        self.on_request: Callable[[], object] = lambda: None
         self.refused: set[str] = set()
         self.offered = 0
-        self.on_look = _nothing
-        self.on_progress: Hook = _nobody
+        self.on_look: Callable[[], object] = lambda: None
+        self.on_progress: Hook = lambda _: None
         self._is_live = False
         self._entry: int | None = None
         self.left_others = False  # the page has several videos, of which this is one that nobody has chosen
@@ -73,10 +74,10 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._only_looks = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
         self.add_progress_hook(lambda event: self.on_progress(event))
-        install()
         for extractor in _extractors():
             self.add_info_extractor(extractor)
-        self.add_info_extractor(generic.extractor())
+        # yt-dlp's own, if this one no longer fits it.
+        self.add_info_extractor(generic.GenericIE() if borrowed.fits("generic") else GenericIE())
         self._walls = Walls()
         self._extracting = 0
         self._tried_as_browser = False
@@ -194,7 +195,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     def _select_formats(self, formats: list[dict[str, Any]], selector: Any) -> list[dict[str, Any]]:
         self.offered = len(formats)
         left = [offered for offered in formats if offered.get("format_id") not in self.refused]
-        if lose_something(left, formats):
+        if self.refused and lose_something(left, formats):
             return []
         if self._is_live:  # drop what cannot be recorded, if there are others
             left = [offered for offered in left if guarded.is_possible(offered)] or left
@@ -208,7 +209,17 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         entries, unless `item` names one of them, and if there is nothing to download.
         """
         try:
-            info = self._look(url)
+            try:
+                info = self.extract_info(url, download=False)
+            except YoutubeDLError as error:
+                if not self.params.get("wait_for_video") or classify(error, self.trail).code != "no_media":
+                    raise
+                # With `wait_for_video` extractors hide the reason why there is no media.
+                self.params["wait_for_video"] = False
+                try:
+                    info = self.extract_info(url, download=False)
+                finally:
+                    self.params["wait_for_video"] = True
         finally:
             self.on_look()
         while info and info.get("_type") == "playlist":
@@ -217,19 +228,6 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             raise JobFailed("no_media", "nothing to download there")
         found: dict[str, Any] = as_one(info) if "entries" in info else info
         return found
-
-    def _look(self, url: str) -> Any:
-        """Extract; without media, again without `wait_for_video`, with which extractors hide the reason."""
-        try:
-            return self.extract_info(url, download=False)
-        except YoutubeDLError as error:
-            if not self.params.get("wait_for_video") or classify(error, self.trail).code != "no_media":
-                raise
-        self.params["wait_for_video"] = False
-        try:
-            return self.extract_info(url, download=False)
-        finally:
-            self.params["wait_for_video"] = True
 
     def process_ie_result(
         self, ie_result: dict[str, Any], download: bool = True, extra_info: Any = None
@@ -264,7 +262,11 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             if item is not None and not (met or (found and found["entries"])):
                 raise JobFailed("no_such_entry", f"the list has no entry {item}")
             if outermost and item is None:
-                self._entry, self.left_others = at, at > 0 or _has_second(ie_result["entries"])
+                self._entry, self.left_others = at, at > 0
+                with suppress(IndexError, YoutubeDLError):  # or there are two that are not the same twice
+                    one, other = ie_result["entries"][0], ie_result["entries"][1]
+                    same = one and one.get("url") and one["url"] == other.get("url")
+                    self.left_others |= bool(other) and not same
             if met and not (found and any(found["entries"])):
                 raise met
             return found
@@ -301,15 +303,6 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self.process_ie_result(known | {"id": "a", "formats": [stream | {"acodec": "mp4a"}]}, download=False)
 
 
-def _has_second(entries: Any) -> bool:
-    """Whether there are two, which are not the same twice."""
-    try:
-        one, other = entries[0], entries[1]
-    except (IndexError, YoutubeDLError):
-        return False
-    return bool(other) and not (one and one.get("url") and one["url"] == other.get("url"))
-
-
 def _as_browser(request: Request) -> Request:
     wanted = request.copy()
     wanted.extensions[browser.WANTED] = browser.ANY
@@ -319,14 +312,6 @@ def _as_browser(request: Request) -> Request:
 def not_yet(info: Mapping[str, Any]) -> NotLive:
     """The error for a broadcast that is announced and has not begun."""
     return NotLive(video_info.moment(info.get("release_timestamp")), info)
-
-
-def _nothing() -> None:
-    """The default of `on_request` and `on_look`."""
-
-
-def _nobody(_: Mapping[str, Any]) -> None:
-    """The default of `on_progress`."""
 
 
 def share_certificates() -> None:
@@ -363,19 +348,14 @@ class _Bounded(Response):  # type: ignore[misc]
         data = self._read(LARGEST_PAGE + 1 if whole else amt)
         if whole:
             self._refuse_too_large(data)
-        if not self.head and is_one(data):
-            data = self._readable(data, None if whole else amt)
+        if not self.head and data.startswith((_HEAD, codecs.BOM_UTF8 + _HEAD)):  # an HLS playlist
+            data += self._read(LARGEST_PAGE + 1)
+            self._refuse_too_large(data)
+            page = readable(data)
+            size = len(page) if whole or amt is None else amt
+            data, self.ahead = page[:size], page[size:]
         self.head += data[: probe.HEAD - len(self.head)]
         return data
-
-    def _readable(self, begin: bytes, amount: int | None) -> bytes:
-        """The HLS playlist that starts with `begin`, as yt-dlp can read it: `amount` bytes, or all."""
-        data = begin + self._read(LARGEST_PAGE + 1)
-        self._refuse_too_large(data)
-        page = readable(data)
-        size = len(page) if amount is None else amount
-        self.ahead = page[size:]
-        return page[:size]
 
     def _refuse_too_large(self, data: bytes) -> None:
         if len(data) > LARGEST_PAGE and self.status < HTTPStatus.BAD_REQUEST:
@@ -416,7 +396,7 @@ Formats = list[dict[str, Any]]
 
 
 def install() -> None:
-    """Replace yt-dlp's merging of DASH periods, for the rest of this process."""
+    """Replace yt-dlp's merging of DASH periods, for the rest of this process and its children."""
     if borrowed.fits("periods"):
         InfoExtractor._merge_mpd_periods = _merge
 
@@ -460,14 +440,14 @@ def _merge(self: Any, periods: Iterable[Mapping[str, Any]]) -> tuple[Formats, di
     chosen = [{**period, "formats": richest if period["formats"] is richest else []} for period in periods]
     formats, subtitles = _merge_one(self, chosen)
     if len(with_media) > 1:
-        found = [[_where(_most_like(one, others)) for others in with_media] for one in formats]
+        found = [[_most_like(one, others) for others in with_media] for one in formats]
         for one, places in zip(formats, found, strict=True):
             one[_PERIODS] = places
     return formats, subtitles
 
 
-def _most_like(one: Mapping[str, Any], others: Formats) -> Mapping[str, Any] | None:
-    """The format in `others` of the same kind that is most like `one`; None if there is none."""
+def _most_like(one: Mapping[str, Any], others: Formats) -> dict[str, Any] | None:
+    """Where the format in `others` is that is of the same kind and most like `one`; None without any."""
 
     def unlike(other: Mapping[str, Any]) -> tuple[Any, ...]:
         differs = (other.get(name) != one.get(name) for name in ("format_id", "language", "vcodec", "acodec"))
@@ -475,15 +455,12 @@ def _most_like(one: Mapping[str, Any], others: Formats) -> Mapping[str, Any] | N
         return (bool(other.get("has_drm")), *differs, *near)
 
     alike = [other for other in others if _kind(other) == _kind(one)]
-    return min(alike, key=unlike, default=None)
+    most = min(alike, key=unlike, default=None)
+    return None if most is None else {"duration": None} | {name: most.get(name) for name in _WHERE}
 
 
 def _kind(one: Mapping[str, Any]) -> tuple[bool, bool]:
     return one.get("vcodec") == "none", one.get("acodec") == "none"
-
-
-def _where(one: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if one is None else {"duration": None} | {name: one.get(name) for name in _WHERE}
 
 
 _HEAD: Final = b"#EXTM3U"
@@ -501,10 +478,6 @@ _NUMBER: Final = re.compile(rb"#EXT-X-MEDIA-SEQUENCE:\s*(\d+)")
 _OF_SEGMENT: Final = (b"#EXTINF", b"#EXT-X-BYTERANGE", b"#EXT-X-PROGRAM-DATE-TIME", _GAP)
 
 
-def is_one(begin: bytes) -> bool:
-    return begin.startswith((_HEAD, codecs.BOM_UTF8 + _HEAD))
-
-
 def readable(playlist: bytes) -> bytes:
     """The segment after a gap gets its number written out: it may be its IV (RFC 8216, 5.2).
 
@@ -516,21 +489,19 @@ def readable(playlist: bytes) -> bytes:
         lengths = [float(length) for length in _LENGTH.findall(page)]
         target = b"\n#EXT-X-TARGETDURATION:%d" % max([1, *map(math.ceil, lengths)])
         page = page.replace(_HEAD, _HEAD + target, 1)
-    return b"\n".join(_lines(page)) + b"\n" if _GAP in page else page
-
-
-def _lines(playlist: bytes) -> Iterator[bytes]:
-    found = _NUMBER.search(playlist)
-    number, tags = int(found[1]) if found else 0, list[bytes]()
-    for line in playlist.splitlines():
+    if _GAP not in page:
+        return page
+    found = _NUMBER.search(page)
+    number, tags, kept = int(found[1]) if found else 0, list[bytes](), list[bytes]()
+    for line in page.splitlines():
         if line.startswith(b"#") or not line.strip():
             tags.append(line)
             continue
         number += 1
         if any(tag.startswith(_GAP) for tag in tags):
-            yield from (tag for tag in tags if not tag.startswith(_OF_SEGMENT))
-            yield b"#EXT-X-MEDIA-SEQUENCE:%d" % number
+            kept += [tag for tag in tags if not tag.startswith(_OF_SEGMENT)]
+            kept.append(b"#EXT-X-MEDIA-SEQUENCE:%d" % number)
         else:
-            yield from (*tags, line)
+            kept += [*tags, line]
         tags = []
-    yield from tags
+    return b"\n".join([*kept, *tags]) + b"\n"

@@ -6,7 +6,7 @@ initialization section (EXT-X-MAP: RFC 8216, 4.3.2.5), as some do at each discon
 
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +17,10 @@ from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 
 from server.child.media import guarded, run_ffmpeg
 from server.child.network.proxy import Proxy
-from server.child.network.throttle import Throttle
 from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
-from server.child.process.progress import SHORTEST_PAUSE
+from server.child.process.progress import SHORTEST_PAUSE, Throttle
 from server.core.jobs import Job
 
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
@@ -51,20 +50,15 @@ def install(job: Job, log: Log, throttle: Throttle) -> None:
 
 
 def _can_download(playlist: str, stream: dict[str, Any], allow_unplayable_formats: bool = False) -> bool:
-    """In place of `HlsFD.can_download`: whether yt-dlp fetches the playlist itself, and not ffmpeg."""
-    return not _repeats_its_map(playlist, stream) and bool(
-        _yt_dlp_can(playlist, stream, allow_unplayable_formats)
-    )
+    """In place of `HlsFD.can_download`: whether yt-dlp fetches the playlist itself, and not ffmpeg.
 
-
-def _repeats_its_map(playlist: str, stream: Mapping[str, Any]) -> bool:
-    """Whether the playlist repeats one and the same EXT-X-MAP.
-
-    Different ones do not count: ffmpeg would ignore the second, and what follows it would be wrong. With
-    `format_index`, the segments between two discontinuities, yt-dlp handles EXT-X-MAP correctly.
+    ffmpeg gets playlists that repeat one and the same EXT-X-MAP. Different ones do not count: ffmpeg would
+    ignore the second, and what follows it would be wrong. With `format_index`, the segments between two
+    discontinuities, yt-dlp handles EXT-X-MAP correctly.
     """
     maps = _MAP.findall(playlist)
-    return len(maps) > 1 == len(set(maps)) and stream.get("format_index") is None
+    repeats_its_map = len(maps) > 1 == len(set(maps)) and stream.get("format_index") is None
+    return not repeats_its_map and bool(_yt_dlp_can(playlist, stream, allow_unplayable_formats))
 
 
 def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> int:
@@ -80,12 +74,6 @@ def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> in
             log.write(f"it was held meanwhile, and begins anew: {error}")
 
 
-def by_ffmpeg(stream: dict[str, Any]) -> dict[str, Any]:
-    """`stream` with a protocol for which yt-dlp uses ffmpeg: for RTMP it would start rtmpdump. Here it is
-    refused instead."""
-    return stream | {"protocol": "rtmp_ffmpeg"} if determine_protocol(stream).startswith("rtmp") else stream
-
-
 def _fetch(
     downloader: Any, path: Path, stream: dict[str, Any], job: Job, log: Log, pace: Callable[[int], None]
 ) -> int:
@@ -99,7 +87,16 @@ def _fetch(
         command = [job.ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
         with guarded.running(command, server, log) as run:
             _watch(downloader, run.program, path, stream, server)
-        _check(run, path)
+    # ffmpeg may have failed, or left something out.
+    status, words = run.program.returncode, run.words.lower()
+    if run_ffmpeg.was_killed(status, run.words):
+        raise JobFailed("worker_lost", f"ffmpeg was killed: status {status}")
+    if status and (code := run_ffmpeg.reason(status, path.parent)):
+        raise JobFailed(code, f"ffmpeg ended with status {status}")
+    if status or not path.exists():
+        raise guarded.why_nothing_came(run.words)
+    if any(sign in words for sign in _HOLES):
+        raise JobFailed("incomplete", "ffmpeg has left something out")
     return 0
 
 
@@ -123,16 +120,3 @@ def _watch(downloader: Any, program: Any, path: Path, stream: dict[str, Any], se
 def _insist(server: Proxy) -> None:
     if server.refused:
         raise server.refused
-
-
-def _check(run: guarded.Run, path: Path) -> None:
-    """Raises if ffmpeg failed or left something out."""
-    status, words = run.program.returncode, run.words.lower()
-    if run_ffmpeg.was_killed(status, run.words):
-        raise JobFailed("worker_lost", f"ffmpeg was killed: status {status}")
-    if status and (code := run_ffmpeg.reason(status, path.parent)):
-        raise JobFailed(code, f"ffmpeg ended with status {status}")
-    if status or not path.exists():
-        raise guarded.why_nothing_came(run.words)
-    if any(sign in words for sign in _HOLES):
-        raise JobFailed("incomplete", "ffmpeg has left something out")

@@ -136,7 +136,9 @@ class _Reading:
             if self._seconds is None:
                 self.is_odd = True
             elif not self._is_ad:
-                lines = (*self._key_line(), *self._range_line(), f"#EXTINF:{self._seconds},")
+                start, stop = self._range or (0, 0)
+                within = [f"#EXT-X-BYTERANGE:{stop - start}@{start}"] if self._range else []
+                lines = (*self._key_line(), *within, f"#EXTINF:{self._seconds},")
                 self.segments.append(Segment(self._seconds, (*lines, urljoin(self.url, line) or line)))
             self._number += 1
             self._before = self._range[1] if self._range else 0
@@ -148,13 +150,14 @@ class _Reading:
         elif name == "#EXT-X-KEY":
             self._key = parse_m3u8_attributes(value)
         elif name == "#EXT-X-MAP":
-            self._maps.append(
-                (len(self.segments), (*self._key_line(), f"#EXT-X-MAP:{self._absolute(value)}"))
-            )
+            said = parse_m3u8_attributes(value)
+            where = f',BYTERANGE="{said["BYTERANGE"]}"' if "BYTERANGE" in said else ""
+            begin = f'#EXT-X-MAP:URI="{urljoin(self.url, said.get("URI") or "")}"{where}'
+            self._maps.append((len(self.segments), (*self._key_line(), begin)))
         elif name == "#EXT-X-BYTERANGE":
-            length, _, start = value.partition("@")
-            begin = int(start) if start else self._before
-            self._range = begin, begin + int(length)
+            length, _, begins = value.partition("@")
+            first = int(begins) if begins else self._before
+            self._range = first, first + int(length)
         elif _AD_BEGINS.match(line):
             self._is_ad = True
         elif _AD_ENDS.match(line):
@@ -171,17 +174,6 @@ class _Reading:
         address = urljoin(self.url, self._key.get("URI") or "") or ""
         iv = self._key.get("IV") or f"0x{self._number:032x}"
         return (f'#EXT-X-KEY:METHOD={self._key["METHOD"]},URI="{address}",IV={iv}',)
-
-    def _range_line(self) -> tuple[str, ...]:
-        if self._range is None:
-            return ()
-        start, end = self._range
-        return (f"#EXT-X-BYTERANGE:{end - start}@{start}",)
-
-    def _absolute(self, attributes: str) -> str:
-        said = parse_m3u8_attributes(attributes)
-        where = f',BYTERANGE="{said["BYTERANGE"]}"' if "BYTERANGE" in said else ""
-        return f'URI="{urljoin(self.url, said.get("URI") or "")}"{where}'
 
 
 def _number(text: str) -> float | None:
@@ -228,7 +220,15 @@ class Clipping:
 
     def fetch(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
         """Like `Fetching.fetch`; also raises `JobFailed` if the stream is known to end before the clip."""
-        if narrowed := self._narrowed(stream, path):
+        try:
+            narrowed = narrow(stream, self._clip, self._playlist)
+        except YoutubeDLError as error:
+            # The part at `path` is called the same whether it is the segments or the whole stream: if the
+            # playlist cannot be read, the next attempt would take one for the other.
+            if path.exists() or parts.has_begun(path):
+                raise BrokeOff(str(error)) from error
+            raise Refused(stream) from error
+        if narrowed:
             self._log.write(f"clip: segments from {narrowed.begins:.3f} s on, of {narrowed.total:.3f} s")
             only = narrowed.stream | {"duration": None}
             part = self._fetching.fetch(only, path, hook)
@@ -243,16 +243,6 @@ class Clipping:
         return self._fetching.fetch(stream, path, hook)
 
     # Segments.
-
-    def _narrowed(self, stream: dict[str, Any], path: Path) -> Narrowed | None:
-        """Raises if the playlist cannot be read: the part at `path` is called the same whether it is the
-        segments or the whole stream, so the next attempt would take one for the other."""
-        try:
-            return narrow(stream, self._clip, self._playlist)
-        except YoutubeDLError as error:
-            if path.exists() or parts.has_begun(path):
-                raise BrokeOff(str(error)) from error
-            raise Refused(stream) from error
 
     def _playlist(self, stream: Mapping[str, Any]) -> tuple[str, str]:
         if given := stream.get("hls_media_playlist_data"):

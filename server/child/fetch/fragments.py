@@ -21,6 +21,7 @@ random, for their totals `test_fragments_of_another_playlist_are_not_kept`, for 
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,15 @@ def _report_skip_fragment(self: Any, frag_index: int, err: object = None) -> Non
 def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
     name = ctx["filename"]
     self.tries, self.missing, self.stream = Tries(name), set(), Path(name)
-    # Truncate `part` to the length in `note`, and delete files of single fragments of another
-    # playlist.
+    # Truncate `part` to the length in `note`, and delete files of single fragments of another playlist, that
+    # is one with another number of fragments.
     part = Path(self.temp_name(name))
     note = Path(self.ytdl_filename(name))
-    size, same = _vouched(note, ctx.get("total_frags"))
+    size, same = 0, False
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(note.read_text())["downloader"]
+        if noted["total"] == ctx.get("total_frags"):
+            size, same = noted["size"], True
     for fragment in part.parent.glob(f"{part.name}-Frag*"):
         if not same:
             fragment.unlink()
@@ -122,15 +127,6 @@ def _prepare_frag_download(self: Any, ctx: dict[str, Any]) -> None:
         note.unlink(missing_ok=True)
         parts.gaps_of(part.with_suffix("")).unlink(missing_ok=True)
     _prepare(self, ctx)
-
-
-def _vouched(note: Path, total: int | None) -> tuple[int, bool]:
-    """The valid length of the `.part` file, and whether the playlist still has `total` fragments."""
-    try:
-        noted = json.loads(note.read_text())["downloader"]
-        return (noted["size"], True) if noted["total"] == total else (0, False)
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0, False
 
 
 def _prepare_to_count_all(self: Any, ctx: dict[str, Any], info: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One stream from its source to a whole part in the job's directory.
+"""One stream from its source to a whole part in the job's directory, and whether it can be played meanwhile.
 
 Where its source refuses it, `Alternatives` says what to fetch instead: the next best format that was not
 refused yet, or else the next entry of a page that has several.
@@ -7,18 +7,21 @@ Only failures of this one stream count (an HTTP status, a blocked address, DRM a
 which any byte has arrived is resumed instead.
 """
 
-from collections.abc import Callable, Mapping
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from yt_dlp.utils import DownloadError, YoutubeDLError
+from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 
 from server.child.extract import broadcasts
 from server.child.extract.failures import BrokeOff, classify
 from server.child.extract.youtube_dl import Engine, Hook
-from server.child.fetch import by_ffmpeg, ranges
-from server.child.media import parts, probe
+from server.child.fetch import ranges
+from server.child.media import outputs, parts, probe
 from server.child.media.parts import Part
+from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.core.jobs import Job
@@ -108,39 +111,37 @@ class Fetching:
             part = self._fetch_once(stream, path, hook)
             if self._job.accept_gaps or not _is_short(part, stream.get("duration")):
                 return part
-            if self._is_all_there_is(part, stream):
+            # Whether the stream is no longer than that by its own index, its manifest, or its source.
+            if part.plain:
+                size = path.stat().st_size
+                is_all = probe.has_index(path) or ranges.ends_at(self._engine, stream, size)
+            else:
+                length = broadcasts.length_of(self._engine, stream)
+                is_all = length is not None and not _is_short(part, length)
+            if is_all:
                 self._log.write(f"{part.media.duration} s are all of it: {stream['duration']} s is wrong")
                 return part
             self._log.write(f"{part.media.duration} of {stream['duration']} s: fetching it once more")
             parts.lay_aside(path)
-        part = self._fetch_once_more(stream, path, hook)
-        if _is_short(part, stream.get("duration")):
-            has, announced = part.media.duration, stream["duration"]
-            self._log.write(f"the source has {has} s, although it announces {announced} s")
-        return part
-
-    def _is_all_there_is(self, part: Part, stream: Mapping[str, Any]) -> bool:
-        """Whether the stream is no longer than `part` by its own index, its manifest, or its source."""
-        if not part.plain:
-            length = broadcasts.length_of(self._engine, stream)
-            return length is not None and not _is_short(part, length)
-        return probe.has_index(part.path) or ranges.ends_at(self._engine, stream, part.path.stat().st_size)
-
-    def _fetch_once_more(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
-        """Fetch what is laid aside anew; if that fails, it is kept."""
         try:
             part = self._fetch_once(stream, path, hook)
         except (YoutubeDLError, BrokeOff, JobFailed, Refused) as error:
             self._log.write(f"what has come is kept: {error}")
             parts.take_back(path)
-            return self._inspect(path, stream)
-        parts.drop(parts.aside_of(path))
+            part = self._inspect(path, stream)
+        else:
+            parts.drop(parts.aside_of(path))
+        if _is_short(part, stream.get("duration")):
+            has, announced = part.media.duration, stream["duration"]
+            self._log.write(f"the source has {has} s, although it announces {announced} s")
         return part
 
     def _fetch_once(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
         self._engine.on_progress = hook
         try:
-            done, _ = self._engine.dl(str(path), by_ffmpeg.by_ffmpeg(stream))
+            if determine_protocol(stream).startswith("rtmp"):  # yt-dlp would start rtmpdump
+                raise DownloadError("RTMP needs a program that reaches the network by itself, which is off")
+            done, _ = self._engine.dl(str(path), stream)
         except YoutubeDLError as error:
             if parts.has_begun(path):
                 raise BrokeOff(str(error)) from error
@@ -178,3 +179,89 @@ def is_plain(stream: Mapping[str, Any]) -> bool:
     """Whether the stream comes as one file, not in fragments, by yt-dlp's protocol and container names."""
     names = f"{stream.get('protocol')} {stream.get('container')}"
     return not any(sign in names for sign in _FRAGMENTED)
+
+
+NOTE: Final = "stream.json"
+_AS_IT_COMES: Final = ("aac", "flac", "flv", "mkv", "mp3", "mpg", "ogg", "ogv", "opus", "ts", "wav", "webm")
+
+
+class Playing:
+    """Writes the note beside a growing file that tells the server whether the file can be played while it is
+    fetched.
+
+    It can be from its beginning if its container has no index at the end. It is the file in `names`, if there
+    is only one, and `in_one`: it is no clip. If picture and sound are fetched as separate files, neither of
+    them is the film.
+    """
+
+    def __init__(self, directory: Path, names: Sequence[str], *, in_one: bool = True) -> None:
+        self._note = directory / NOTE
+        self._can_be = len(names) == 1 and in_one and borrowed.fits("fragments") and borrowed.fits("resuming")
+        self._path = directory / names[0] if self._can_be else directory
+        self._decided = False
+        self._one_at_a_time = threading.Lock()
+        if not self._can_be:
+            self._write(why="apart" if len(names) > 1 else "not_before_the_end")
+
+    def look(self) -> None:
+        """Check what has come so far, until that decides it; threads of several fragments may call it."""
+        with self._one_at_a_time:
+            if not self._can_be or self._decided:
+                return
+            try:
+                found = kind_of(self._path.with_name(self._path.name + ".part"))
+            except FileNotFoundError:  # fragments are joined in their order: the first may not have come
+                return
+            if found == "not_before_the_end":
+                self._write(why=found)
+            elif found:
+                self._tell(found, None)
+            self._decided = found is not None
+
+    def whole(self) -> int | None:
+        """Note that the file is complete and final; returns its size in bytes, None without a single file."""
+        if not self._can_be:
+            return None
+        with self._path.open("rb") as file:
+            container = probe.sniff(file.read(probe.HEAD))
+        size = self._path.stat().st_size
+        if kind := outputs.TYPES.get(container or ""):
+            self._tell(kind, size)
+        return size
+
+    def _tell(self, kind: str, size: int | None) -> None:
+        # yt-dlp makes the .ytdl file before it appends the first fragment.
+        in_fragments = self._path.with_name(self._path.name + ".ytdl").exists()
+        self._write(name=self._path.name, type=kind, fragments=in_fragments, size=size)
+
+    def _write(self, **note: object) -> None:
+        """Replace the note atomically: the server may be reading it."""
+        fresh = self._note.with_name(NOTE + ".new")
+        fresh.write_text(json.dumps(note))
+        fresh.replace(self._note)
+
+
+def kind_of(path: Path) -> str | None:
+    """The media type of the file at `path` if it can be played, else the obstacle; None: not known yet."""
+    with path.open("rb") as file:
+        head = file.read(probe.HEAD)
+        container = probe.sniff(head)
+        if container in probe.MP4:
+            # `kind` if an MP4's index has come and precedes the film, else the obstacle; None: not
+            # known yet.
+            kind = outputs.TYPES[container]
+            size, at = file.seek(0, 2), 0
+            while at + 16 <= size:
+                file.seek(at)
+                header = file.read(16)
+                length, name = int.from_bytes(header[:4]), header[4:8]
+                length = int.from_bytes(header[8:]) if length == 1 else length
+                if name in (b"mdat", b"moof") or length < 8:
+                    return "not_before_the_end"
+                at += length
+                if name == b"moov":
+                    return kind if at <= size else None
+            return None
+    if container in _AS_IT_COMES:
+        return outputs.TYPES[container]
+    return None if len(head) < probe.HEAD else "not_before_the_end"

@@ -56,16 +56,18 @@ class Ranges:
     def blocks(self, first: int, count: int) -> list[bytes]:
         """`count` blocks from number `first` on; raises network errors, `JobFailed` if the file changed."""
         start, stop = first * BLOCK, min((first + count) * BLOCK, self.total)
-        data = self.head if (start, stop) == (0, len(self.head)) else self._fetch(start, stop)
-        return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
-
-    def _fetch(self, start: int, stop: int) -> bytes:
         data, in_vain = b"", 0
+        if (start, stop) == (0, len(self.head)):
+            data = self.head
         while len(data) < stop - start:
             before = len(data)
             try:
                 with self._open(start + before, stop) as response:
-                    self._check(response, start + before)
+                    if self._source.contradicts(Source.of(response)):
+                        raise JobFailed("incomplete", "the file at the source has changed meanwhile")
+                    if not _is_from(response, start + before):
+                        why = f"bytes from {start + before} on were asked for, and others came"
+                        raise JobFailed("incomplete", why)
                     data += self._read(response, stop - start - before)
             except (TransportError, HTTPError) as error:
                 if (
@@ -79,18 +81,12 @@ class Ranges:
                 raise JobFailed("incomplete", f"{len(data)} of {stop - start} bytes from {start} on")
             if len(data) < stop - start:
                 self._pause(in_vain)
-        return data
+        return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
 
     def _open(self, start: int, stop: int) -> Response:
         headers = {**(self._stream.get("http_headers") or {}), "Range": f"bytes={start}-{stop - 1}"}
         headers |= {"Accept-Encoding": "identity"}
         return self._engine.urlopen(Request(self._stream["url"], headers=headers))
-
-    def _check(self, response: Response, start: int) -> None:
-        if self._source.contradicts(Source.of(response)):
-            raise JobFailed("incomplete", "the file at the source has changed meanwhile")
-        if not _is_from(response, start):
-            raise JobFailed("incomplete", f"bytes from {start} on were asked for, and others came")
 
     def _read(self, response: Response, count: int) -> bytes:
         """At most `count` bytes; fewer if the connection breaks, which is raised only if none came."""

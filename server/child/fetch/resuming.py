@@ -20,6 +20,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from email.message import Message
 from functools import partial as bound
@@ -84,7 +85,9 @@ class Partial:
     def __init__(self, path: Path, note: Path) -> None:
         self.path = path
         self._note = note
-        self.source = self._read()
+        self.source: Source | None = None
+        with suppress(OSError, ValueError, TypeError):
+            self.source = Source(**json.loads(note.read_text()))
 
     @property
     def size(self) -> int:
@@ -109,12 +112,6 @@ class Partial:
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
         self.source = None
-
-    def _read(self) -> Source | None:
-        try:
-            return Source(**json.loads(self._note.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
 
 
 def _agree(one: object, other: object) -> bool:
@@ -205,20 +202,16 @@ class MissingBytes:
 
 
 def put_right(headers: Message, wanted: str | None) -> None:
-    """Change `headers` of the response to a request whose `Range` was `wanted`, None if it had none."""
+    """Change `headers` of the response to a request whose `Range` was `wanted`, None if it had none.
+
+    Where a source sends less than was wanted, which it may (RFC 9110, 15.3.7), all of it is announced: then
+    the response seems to break off, and yt-dlp requests the rest.
+    """
     # As HTTP clients do; a length that is repeated counts once (RFC 9110, 8.6).
     lengths = {each.strip() for said in headers.get_all("Content-Length", ()) for each in said.split(",")}
     del headers["Content-Length"]
     if len(lengths) == 1 and (length := lengths.pop()).isdecimal():
         headers["Content-Length"] = length
-    _say_what_is_missing(headers, wanted)
-
-
-def _say_what_is_missing(headers: Message, wanted: str | None) -> None:
-    """Announce all of `wanted` where a source sends less of it, which it may (RFC 9110, 15.3.7).
-
-    The response then seems to break off, and yt-dlp requests the rest.
-    """
     first, last, total = parse_http_range(headers.get("Content-Range"))
     if last is None or total is None or last < first or headers.get("Content-Length") == "0":
         return  # not a usable `Content-Range`
@@ -252,7 +245,7 @@ _real_download = borrowed.original(HttpFD, "real_download")
 
 
 def install() -> None:
-    """For the rest of this process, for whole files and for fragments."""
+    """For the rest of this process and its children, for whole files and for fragments."""
     if borrowed.fits("resuming"):
         HttpFD.real_download = _download
 
@@ -269,56 +262,45 @@ def _download(self: Any, filename: str, info: dict[str, Any]) -> bool:
     """Replaces `HttpFD.real_download`, which takes the first of an unknown number of chunks for the file, and
     what follows a partial file for all of it if it is more than the chunk that was asked for.
     """
-    try:
-        return _from_one_source(self, filename, info)
-    except _Unchunked as reason:
-        self.to_screen(f"[download] Without chunks: {reason}")
-    return _from_one_source(self, filename, info | {"downloader_options": {}})
-
-
-def _from_one_source(self: Any, filename: str, info: dict[str, Any]) -> bool:
-    partial = Partial(Path(self.temp_name(filename)), note_of(filename))
-    try:
-        return _attempt(self, partial, filename, info)
-    except (_Contradicted, Another) as reason:
-        self.to_screen(f"[download] Beginning anew: {reason}")
-    partial.drop()
-    try:
-        return _attempt(self, partial, filename, info)
-    except (_Contradicted, Another) as reason:
-        partial.drop()
-        raise JobFailed("incomplete", str(reason)) from None
+    partial, begins_anew = Partial(Path(self.temp_name(filename)), note_of(filename)), False
+    while True:
+        try:
+            return _attempt(self, partial, filename, info)
+        except _Unchunked as reason:
+            self.to_screen(f"[download] Without chunks: {reason}")
+            info = info | {"downloader_options": {}}
+            partial, begins_anew = Partial(Path(self.temp_name(filename)), note_of(filename)), False
+        except (_Contradicted, Another) as reason:
+            partial.drop()
+            if begins_anew:
+                raise JobFailed("incomplete", str(reason)) from None
+            self.to_screen(f"[download] Beginning anew: {reason}")
+            begins_anew = True
 
 
 def _attempt(self: Any, partial: Partial, filename: str, info: dict[str, Any]) -> bool:
     asking, tries = copy.copy(self), Tries(filename)  # copied: threads share a downloader of fragments
     asking.ydl = _Asking(self, partial, info)
-    asking.report_retry = bound(_report_retry, self, tries, partial)
+
+    def report_retry(error: object, _count: int, most: int) -> None:
+        self.report_retry(error, tries.in_a_row(partial.size), tries.left(error, most))
+
+    asking.report_retry = report_retry
     try:
-        return _all_of_it(asking, tries, filename, info)
+        # yt-dlp limits all faults of a file; here only faults in a row without a new byte count. So its
+        # download is repeated when its retries are used up, until `report_retry` raises.
+        while True:
+            faults = tries.faults
+            if _real_download(asking, filename, info):
+                return True
+            if tries.faults == faults:
+                return False
     except NothingMissing:
         self.try_rename(str(partial.path), filename)
         size = Path(filename).stat().st_size
         finished = {"status": "finished", "downloaded_bytes": size, "total_bytes": size}
         self._hook_progress({**finished, "filename": filename, "ctx_id": info.get("ctx_id")}, info)
         return True
-
-
-def _all_of_it(self: Any, tries: Tries, filename: str, info: dict[str, Any]) -> bool:
-    """Repeat yt-dlp's download when its retries are used up, until `_report_retry` raises.
-
-    yt-dlp limits all faults of a file; here only faults in a row without a new byte count.
-    """
-    while True:
-        faults = tries.faults
-        if _real_download(self, filename, info):
-            return True
-        if tries.faults == faults:
-            return False
-
-
-def _report_retry(self: Any, tries: Tries, partial: Partial, error: object, _count: int, most: int) -> None:
-    self.report_retry(error, tries.in_a_row(partial.size), tries.left(error, most))
 
 
 class _Asking:

@@ -13,7 +13,7 @@ import math
 import re
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from yt_dlp.utils import YoutubeDLError, determine_protocol, dfxp2srt, orderedSet_from_options
 
-from server.child.extract import options, video_info
+from server.child.extract import video_info
 from server.child.extract.failures import classify
 from server.child.extract.youtube_dl import Engine
 from server.child.media import parts, run_ffmpeg, timeline
@@ -68,7 +68,8 @@ def text_of(data: bytes, language: str) -> str:
     try:
         return _clean(data.decode())
     except UnicodeDecodeError:
-        return _clean(data.decode(_old_encoding(language), "replace"))
+        old = _OLD.get(re.split("[-_]", language.lower())[0], _WESTERN)
+        return _clean(data.decode("big5hkscs" if _TAIWANESE.match(language) else old, "replace"))
 
 
 def kind_of(text: str) -> str | None:
@@ -93,7 +94,10 @@ def make(source: Path, target: Path, language: str, ffmpeg: str, log: Callable[[
     wanted, text = target.suffix[1:], text_of(source.read_bytes(), language)
     kind = kind_of(text)
     if kind == "ttml":
-        kind, text = "srt", _from_ttml(text)
+        try:
+            kind, text = "srt", str(dfxp2srt(_DECLARED.sub("", text).encode()))
+        except Exception as error:  # yt-dlp's converter may raise anything for damaged XML
+            raise JobFailed("conversion_failed", f"damaged TTML: {error}") from error
     if kind == wanted:
         target.write_text(text, encoding="utf-8", newline="")
     else:
@@ -117,22 +121,9 @@ def _convert(text: str, kind: str | None, target: Path, ffmpeg: str, log: Callab
         written.unlink()
 
 
-def _from_ttml(text: str) -> str:
-    try:
-        return str(dfxp2srt(_DECLARED.sub("", text).encode()))
-    except Exception as error:  # yt-dlp's converter may raise anything for damaged XML
-        raise JobFailed("conversion_failed", f"damaged TTML: {error}") from error
-
-
 def _clean(text: str) -> str:
     """Without NULs, at which ffmpeg and players stop reading."""
     return text.removeprefix("\ufeff").replace("\0", "")
-
-
-def _old_encoding(language: str) -> str:
-    if _TAIWANESE.match(language):
-        return "big5hkscs"
-    return _OLD.get(re.split("[-_]", language.lower())[0], _WESTERN)
 
 
 MOST: Final = 200
@@ -170,9 +161,22 @@ def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str],
     """Select among the subtitles in `info`; `say` gets a sentence for each wish that is not met."""
     offered = _offered(info, automatic=wishes.automatic)
     if wishes.languages:
-        languages = _matching(tuple(offered), wishes.languages, say)
+        languages = list[str]()
+        try:
+            with _within(_TO_MATCH):
+                for pattern in wishes.languages:
+                    if not pattern.startswith("-") and not _match(offered, [pattern]):
+                        say(f"subtitles: there are none in {pattern}")
+                languages = _match(offered, wishes.languages)
+        except TimeoutError:
+            say(f"subtitles: to compare {', '.join(wishes.languages)} takes too long")
     else:
-        languages = _usual(info, automatic=wishes.automatic)
+        # All that are not automatic; without any, one automatic caption, of the spoken language if possible.
+        languages = list(_offered(info, automatic=False))
+        if not languages and wishes.automatic:
+            spoken = [name for name in offered if name == info.get("language") or name.endswith("-orig")]
+            english = [name for name in offered if name.startswith("en")]
+            languages = (spoken or english or list(offered))[:1]
     if len(languages) > MOST:
         say(f"subtitles: {len(languages)} languages, of which the first {MOST} are taken")
     tags = dict[str, str]()
@@ -229,21 +233,16 @@ class Fetching:
         if time.monotonic() > self._ends_at:
             raise JobFailed("too_slow", "the others have taken too long")
         self._engine.on_progress = self._watch()
-        with self._few_tries():
-            self._engine.dl(str(path), {"http_headers": self._headers, **track}, subtitle=True)
-        if not path.is_file():  # for segmented WebVTT `dl` does not return success
-            raise JobFailed("incomplete", "yt-dlp gave up without a word")
-
-    @contextmanager
-    def _few_tries(self) -> Iterator[None]:
-        """Fewer retries than for the film, which waits for its subtitles meanwhile."""
+        # Fewer retries than for the film, which waits for its subtitles meanwhile.
         params = self._engine.params
         usual = {name: params.get(name) for name in ("retries", "fragment_retries")}
         params.update(dict.fromkeys(usual, _TRIES))
         try:
-            yield
+            self._engine.dl(str(path), {"http_headers": self._headers, **track}, subtitle=True)
         finally:
             params.update(usual)
+        if not path.is_file():  # for segmented WebVTT `dl` does not return success
+            raise JobFailed("incomplete", "yt-dlp gave up without a word")
 
     def _watch(self) -> Callable[[Mapping[str, Any]], None]:
         counted, latest = Stream(), min(time.monotonic() + _PATIENCE, self._ends_at)
@@ -269,40 +268,16 @@ def _offered(info: Mapping[str, Any], *, automatic: bool) -> Offer:
     return {name: found[name] for name in ordered if found[name] and 0 < len(name) <= _LONGEST}
 
 
-def _usual(info: Mapping[str, Any], *, automatic: bool) -> list[str]:
-    """All that are not automatic; without any, one automatic caption, of the spoken language if possible."""
-    if (made := list(_offered(info, automatic=False))) or not automatic:
-        return made
-    captions = list(_offered(info, automatic=True))
-    spoken = [name for name in captions if name == info.get("language") or name.endswith("-orig")]
-    english = [name for name in captions if name.startswith("en")]
-    return (spoken or english or captions)[:1]
-
-
-def _matching(offered: tuple[str, ...], patterns: Sequence[str], say: Callable[[str], None]) -> list[str]:
-    try:
-        with _within(_TO_MATCH):
-            for pattern in patterns:
-                if not pattern.startswith("-") and not _match(offered, [pattern]):
-                    say(f"subtitles: there are none in {pattern}")
-            return _match(offered, patterns)
-    except TimeoutError:
-        say(f"subtitles: to compare {', '.join(patterns)} takes too long")
-        return []
-
-
-def _match(offered: tuple[str, ...], patterns: Sequence[str]) -> list[str]:
-    return list(orderedSet_from_options(map(_literal, patterns), {"all": offered}, use_regex=True))
-
-
-def _literal(pattern: str) -> str:
-    """As yt-dlp takes it. A `pattern` that is none of today's words is a regular expression of a task that an
-    earlier release has accepted.
+def _match(offered: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """What yt-dlp finds of `offered`. A pattern that is none of today's words is a regular expression of a
+    task that an earlier release has accepted.
     """
-    if not re.fullmatch(LANGUAGE, pattern):
-        return pattern
-    name = pattern.removeprefix("-").removesuffix(".*")
-    return f"{'-' * pattern.startswith('-')}{re.escape(name)}{'.*' * pattern.endswith('.*')}"
+    taken = []
+    for pattern in patterns:
+        name = pattern.removeprefix("-").removesuffix(".*")
+        literal = f"{'-' * pattern.startswith('-')}{re.escape(name)}{'.*' * pattern.endswith('.*')}"
+        taken.append(literal if re.fullmatch(LANGUAGE, pattern) else pattern)
+    return list(orderedSet_from_options(taken, {"all": tuple(offered)}, use_regex=True))
 
 
 @contextmanager
@@ -352,13 +327,19 @@ class Subtitle:
 
 
 class Subtitling:
-    """Only `make` uses the network."""
+    """Of a job that wants subtitles; only `make` uses the network."""
 
     def __init__(self, job: Job, info: Mapping[str, Any], log: Log) -> None:
         self._job = job
         self._info = info
         self._log = log
-        self._chosen = self._choose()
+        self._chosen = list[Chosen]()
+        if "entries" in info:
+            log.warning("subtitles: those of a film in parts are left out")
+        else:
+            self._chosen = choose(info, job.wishes.subtitles, log.write)
+            if not self._chosen:
+                log.write("subtitles: there are none of those that are wanted")
 
     @property
     def names(self) -> list[str]:
@@ -386,16 +367,18 @@ class Subtitling:
 
     def follow(self, made: list[Subtitle], kept: Kept) -> list[Subtitle]:
         """`made`, retimed to what is `kept` of the film; subtitles with no cue left are dropped."""
-        return [one for one in made if self._follows(one, kept)] if kept != ALL else made
-
-    def _follows(self, subtitle: Subtitle, kept: Kept) -> bool:
-        path = subtitle.path
-        text = timeline.follow(path.read_text(encoding="utf-8"), path.suffix[1:], kept)
-        if text is None:
-            self._log.write(f"subtitles: nothing in {subtitle.tag} is left of what is kept of the film")
-            return False
-        path.write_text(text, encoding="utf-8", newline="")
-        return True
+        if kept == ALL:
+            return made
+        left = []
+        for subtitle in made:
+            path = subtitle.path
+            text = timeline.follow(path.read_text(encoding="utf-8"), path.suffix[1:], kept)
+            if text is None:
+                self._log.write(f"subtitles: nothing in {subtitle.tag} is left of what is kept of the film")
+            else:
+                path.write_text(text, encoding="utf-8", newline="")
+                left.append(subtitle)
+        return left
 
     def embedded(self, made: list[Subtitle], duration: float) -> tuple[Embedded, ...]:
         """`made` without what is shown after `duration` seconds, which would make the film longer.
@@ -425,17 +408,6 @@ class Subtitling:
         for subtitle in made:
             subtitle.path.rename(Path(self._job.directory) / parts.OUT / subtitle.path.name)
         return {f"subtitle.{subtitle.tag}": subtitle.path.name for subtitle in made}
-
-    def _choose(self) -> list[Chosen]:
-        if not options.wants_subtitles(self._job.wishes):
-            return []
-        if "entries" in self._info:
-            self._log.warning("subtitles: those of a film in parts are left out")
-            return []
-        chosen = choose(self._info, self._job.wishes.subtitles, self._log.write)
-        if not chosen:
-            self._log.write("subtitles: there are none of those that are wanted")
-        return chosen
 
     def _convert(self, chosen: Chosen, source: Path) -> Path | None:
         name = f"subtitle-{chosen.tag}.{self._job.wishes.subtitles.format}"

@@ -101,7 +101,15 @@ def apart(part: Part, ffmpeg: str, run: Run) -> list[Part]:
     ]
     run(["-copyts", "-i", f"file:{part.path}", *outputs])
     zero = part.begins - _extent(part.path, ffmpeg)[0]  # where timestamp 0 of the files is in the film
-    return [_with_times_from(replace(part, path=paths[kind]), zero, ffmpeg) for kind in kinds]
+    return [
+        replace(
+            part,
+            path=path,
+            media=inspect(path, ffmpeg),
+            begins=zero + _extent(path, ffmpeg)[0],
+        )
+        for path in paths.values()
+    ]
 
 
 def splice(part: Part, spans: Sequence[Span], ffmpeg: str, run: Run) -> Part:
@@ -147,11 +155,6 @@ def _beginnings(reading: list[str], ffmpeg: str) -> dict[str, float]:
     return {number: int(first) * units[number] for number, first in firsts.items()}
 
 
-def _with_times_from(part: Part, zero: float, ffmpeg: str) -> Part:
-    """`part`, whose timestamps count from second `zero` of the film."""
-    return replace(part, media=inspect(part.path, ffmpeg), begins=zero + _extent(part.path, ffmpeg)[0])
-
-
 def _beside(part: Part, what: str) -> Path:
     """A path beside `part`, with the suffix of its real container, by which ffmpeg chooses the muxer."""
     container = part.media.container
@@ -195,7 +198,10 @@ class Trimming:
         An exact clip is read from the first to the last moment that is kept: filters drop what lies between
         when it is encoded. Raises `JobFailed` if the film ends before the clip starts.
         """
-        ends = _end_of(fetched)
+        # The second at which the film ends, by its picture if it has one.
+        pictures = [part for part in fetched if part.media.video] or fetched
+        known = [part.begins + part.media.duration for part in pictures if part.media.duration]
+        ends = max(known, default=math.inf)
         kept = self._kept(ends)
         if kept == ALL:
             return fetched, kept
@@ -203,7 +209,11 @@ class Trimming:
             part if is_seekable(part) else indexed(part, 0.0, self._ffmpeg, self._run) for part in fetched
         ]
         in_one = len(kept.spans) == 1 or outputs.is_exact(self._wishes)
-        parts, kept = (self._cut if in_one else self._spliced)(whole, kept)
+        if in_one:
+            parts, kept = self._cut(whole, kept)
+        else:
+            singles = [single for part in whole for single in apart(part, self._ffmpeg, self._run)]
+            parts = [splice(part, kept.spans, self._ffmpeg, self._run) for part in singles]
         return parts, kept.within(0.0, ends)
 
     def _kept(self, ends: float) -> Kept:
@@ -227,14 +237,3 @@ class Trimming:
         if begins < hull[0]:
             self._log.write(f"clip: it begins at {begins:.3f} s, with the key frame before its start")
         return parts, kept if to_the_frame else Kept(((begins, hull[1]),))
-
-    def _spliced(self, whole: list[Part], kept: Kept) -> tuple[list[Part], Kept]:
-        parts = [single for part in whole for single in apart(part, self._ffmpeg, self._run)]
-        return [splice(part, kept.spans, self._ffmpeg, self._run) for part in parts], kept
-
-
-def _end_of(fetched: Sequence[Part]) -> float:
-    """The second at which the film ends, by its picture if it has one; infinity if that is unknown."""
-    pictures = [part for part in fetched if part.media.video] or fetched
-    known = [part.begins + part.media.duration for part in pictures if part.media.duration]
-    return max(known, default=math.inf)

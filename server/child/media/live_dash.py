@@ -124,7 +124,14 @@ class Playlist:
             segments = list[_Segment]()
             if at is not None:
                 self._begins_with, segments = _segments(found[at][1])
-            new = self._new(segments, begin=begin)
+            # Those behind the newest that was listed: an older copy of the manifest repeats nothing.
+            newest = max((n for n, (url, _) in enumerate(segments) if url in self._seen), default=-1)
+            new = segments[newest + 1 :]
+            if begin and self._goes_on:
+                new = new[-1:] if self._period == self._earlier else new[-_KEPT:]
+            elif begin:
+                new = new[-_BEGIN:]
+            self._seen.update(url for url, _ in segments)
             self._listed += new
             dropped = max(0, len(self._listed) - max(_KEPT, len(new)))
             del self._listed[:dropped]
@@ -134,7 +141,17 @@ class Playlist:
                 raise RequestError("The manifest has no segments yet.")
             follows = not begin and (at is None or at + 1 < len(found)) and not new
             self._manifest.is_followed |= follows
-            return self._written(has_end=follows or not is_live)
+            lines = [
+                "#EXTM3U",
+                "#EXT-X-VERSION:7",
+                f"#EXT-X-TARGETDURATION:{max(1, math.ceil(max(lasts for _, lasts in self._listed)))}",
+                f"#EXT-X-MEDIA-SEQUENCE:{self._first}",
+                *([f'#EXT-X-MAP:URI="{self._begins_with}"'] if self._begins_with else []),
+            ]
+            for url, lasts in self._listed:
+                lines += [f"#EXTINF:{lasts:.6f},", url]
+            has_end = follows or not is_live
+            return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if has_end else []), ""])
 
     def _of_this_stream(
         self, periods: Sequence[Mapping[str, Any]]
@@ -150,29 +167,6 @@ class Playlist:
             same = [each for each in period["formats"] if each["format_id"] == self._format_id]
             if same and _segments(same[0])[1]:
                 yield period["id"], same[0]
-
-    def _new(self, segments: list[_Segment], *, begin: bool) -> list[_Segment]:
-        """Those behind the newest that was listed: an older copy of the manifest repeats nothing."""
-        newest = max((n for n, (url, _) in enumerate(segments) if url in self._seen), default=-1)
-        new = segments[newest + 1 :]
-        if begin and self._goes_on:
-            new = new[-1:] if self._period == self._earlier else new[-_KEPT:]
-        elif begin:
-            new = new[-_BEGIN:]
-        self._seen.update(url for url, _ in segments)
-        return new
-
-    def _written(self, *, has_end: bool) -> str:
-        lines = [
-            "#EXTM3U",
-            "#EXT-X-VERSION:7",
-            f"#EXT-X-TARGETDURATION:{max(1, math.ceil(max(lasts for _, lasts in self._listed)))}",
-            f"#EXT-X-MEDIA-SEQUENCE:{self._first}",
-            *([f'#EXT-X-MAP:URI="{self._begins_with}"'] if self._begins_with else []),
-        ]
-        for url, lasts in self._listed:
-            lines += [f"#EXTINF:{lasts:.6f},", url]
-        return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if has_end else []), ""])
 
 
 def tell_segments(manifest: Element, now: float) -> None:
@@ -194,7 +188,8 @@ def tell_segments(manifest: Element, now: float) -> None:
         ends += [(since or 0) + following] if following else []
         until = min([now, *ends])
         for template in period.findall(".//{*}SegmentTemplate"):
-            scale = int(template.get("timescale") or _scale_above(period))
+            above = (each.get("timescale") for each in period.iter())
+            scale = int(template.get("timescale") or next(filter(None, above), "1"))
             listed = template.findall("{*}SegmentTimeline/{*}S")
             if not listed and template.get("duration"):
                 duration, offset = int(float(template.get("duration") or 0)), 0
@@ -227,10 +222,6 @@ def _count(seconds: float, duration: int, scale: int, *, whole: bool) -> int:
         return 0
     count = seconds * scale / duration
     return max(0, math.floor(count) - _BEHIND if whole else math.ceil(count))
-
-
-def _scale_above(period: Element) -> str:
-    return next((each.get("timescale", "1") for each in period.iter() if each.get("timescale")), "1")
 
 
 def _segments(stream: Mapping[str, Any]) -> tuple[str, list[_Segment]]:

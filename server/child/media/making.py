@@ -1,5 +1,7 @@
 """Carries out a plan: one run of ffmpeg for all files that have to be made, with fallbacks if that fails.
 
+What was made is flushed to the disk, so that it survives a power cut.
+
 An output that cannot be made does not affect the others. A film that cannot be made as planned is tried with
 fewer streams and tags, and then kept as it was fetched; the task's log has each fallback.
 
@@ -12,9 +14,13 @@ Decisions: docs/decisions/subtitles-tags-clips.md
 """
 
 import base64
+import hashlib
+import os
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -68,28 +74,28 @@ class Tagged:
 
 def write(tags: Tags, directory: Path) -> Tagged:
     """Write the files to `directory`, beside the parts."""
-    vorbis = _for_vorbis(tags)
-    picture = {"METADATA_BLOCK_PICTURE": _block(tags)} if tags.cover else {}
     lines = _lines(tags.values)
     for chapter in tags.chapters:
         start, end = round(chapter.start * 1000), round(chapter.end * 1000)
         lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={start}", f"END={end}"]
         lines += _lines({"title": chapter.title} if chapter.title else {})
+    vorbis = {name: value for name, value in tags.values.items() if name not in _NOT_IN_VORBIS}
+    for number, chapter in enumerate(tags.chapters, 1):
+        minutes, thousandths = divmod(round(chapter.start * 1000), 60_000)
+        vorbis[f"CHAPTER{number:03}"] = f"{minutes // 60:02}:{minutes % 60:02}:{thousandths / 1000:06.3f}"
+        vorbis[f"CHAPTER{number:03}NAME"] = chapter.title or f"{number}"
+    picture = dict[str, str]()
+    if tags.cover:  # as a picture block of FLAC (RFC 9639, 8.8); its dimensions are 0: not stated
+        data, kind = tags.cover.read_bytes(), tags.of_cover.encode()
+        block = struct.pack(f">II{len(kind)}sI", _FRONT, len(kind), kind, 0)
+        block += struct.pack(">5I", 0, 0, 0, 0, len(data)) + data
+        picture["METADATA_BLOCK_PICTURE"] = base64.b64encode(block).decode()
     return Tagged(
         tags,
         _write(lines, directory / "tags.txt"),
         _write(_lines(vorbis), directory / "tags.flac.txt"),
         _write(_lines(vorbis | picture), directory / "tags.ogg.txt"),
     )
-
-
-def _for_vorbis(tags: Tags) -> dict[str, str]:
-    values = {name: value for name, value in tags.values.items() if name not in _NOT_IN_VORBIS}
-    for number, chapter in enumerate(tags.chapters, 1):
-        minutes, thousandths = divmod(round(chapter.start * 1000), 60_000)
-        values[f"CHAPTER{number:03}"] = f"{minutes // 60:02}:{minutes % 60:02}:{thousandths / 1000:06.3f}"
-        values[f"CHAPTER{number:03}NAME"] = chapter.title or f"{number}"
-    return values
 
 
 def _write(lines: list[str], path: Path) -> Part:
@@ -99,14 +105,6 @@ def _write(lines: list[str], path: Path) -> Part:
 
 def _lines(values: Mapping[str, str]) -> list[str]:
     return [f"{name}={_SPECIAL.sub(_ESCAPED, value)}" for name, value in values.items()]
-
-
-def _block(tags: Tags) -> str:
-    """The cover as a picture block of FLAC (RFC 9639, 8.8), in base64; its dimensions are 0: not stated."""
-    picture = tags.cover.read_bytes() if tags.cover else b""
-    kind = tags.of_cover.encode()
-    head = struct.pack(f">II{len(kind)}sI", _FRONT, len(kind), kind, 0)
-    return base64.b64encode(head + struct.pack(">5I", 0, 0, 0, 0, len(picture)) + picture).decode()
 
 
 _OF_MEDIA = "conversion_failed"
@@ -254,6 +252,39 @@ def _of_media(error: JobFailed) -> JobFailed:
     return error
 
 
+_AT_ONCE: Final = 256 * 1024  # bytes: still in the processor's cache when the second checksum reads them
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Checksums of a file: `sha256` in hexadecimal digits, and the `crc32` that a ZIP entry needs."""
+
+    sha256: str
+    crc32: int
+
+
+def flush(path: Path) -> Sums:
+    """Flush a file's content to the disk; return its checksums, computed while the disk works."""
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
+        flushing = pool.submit(os.fsync, file.fileno())
+        digest, crc, buffer = hashlib.sha256(), 0, memoryview(bytearray(_AT_ONCE))
+        while read := file.readinto(buffer):
+            digest.update(buffer[:read])
+            crc = zlib.crc32(buffer[:read], crc)
+        sums = Sums(digest.hexdigest(), crc)
+        flushing.result()
+        return sums
+
+
+def flush_names(folder: Path) -> None:
+    """Flush the entries of a directory to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 MOST_SUBTITLES: Final = 32
 """ffmpeg starts three threads for each, and a child's memory is limited."""
 
@@ -316,8 +347,11 @@ def has_room(container: str, extras: Extras) -> bool:
 def add(container: str, extras: Extras, source: Part) -> Added:
     """What `container` takes of `extras`; `source` is the part whose own tags and covers are kept."""
     taken = extras.subtitles[:MOST_SUBTITLES] if container in _SUBTITLES else ()
-    added = Added([(_part(subtitle), "s:0") for subtitle in taken], [], [])
+    added = Added([], [], [])
     for at, subtitle in enumerate(taken):
+        kind = _DEMUXERS[subtitle.path.suffix]
+        text = Part(subtitle.path, Media(kind), plain=False, reading=("-f", kind))
+        added.subtitles.append((text, "s:0"))
         # Options for `subtitle`, which is number `at` of those in the file.
         tags = {"language": language_code(subtitle.language)}
         if subtitle.title:
@@ -349,11 +383,6 @@ def language_code(language: str) -> str:
     primary = re.split("[-_]", language.lower())[0]
     code = ISO639Utils.short2long(primary) if len(primary) == 2 else primary
     return code if code and re.fullmatch("[a-z]{3}", code) else "und"
-
-
-def _part(subtitle: Embedded) -> Part:
-    kind = _DEMUXERS[subtitle.path.suffix]
-    return Part(subtitle.path, Media(kind), plain=False, reading=("-f", kind))
 
 
 def _tags(container: str, tagged: Tagged, source: Part) -> list[Word]:

@@ -1,7 +1,7 @@
 """Just enough of ISO/IEC 14496-12 to know what is in an MP4 file without starting ffmpeg.
 
 Everything unusual gives None: then ffmpeg is asked (`server.child.media.probe`). This module makes small
-downloads faster: without it 1 MB takes two and a half times as long with Debian's ffmpeg.
+downloads faster: it takes 0.05 ms, and ffmpeg 26 to 114 ms of CPU time.
 
 The index of a fragmented MP4 is spread over the file: a `moof` box in front of each fragment's data (8.8).
 Without `Fragmented` a DASH download starts ffmpeg twice more, and takes 0.46 of the command line's time in
@@ -13,6 +13,7 @@ Decisions: docs/decisions/films.md
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -58,17 +59,14 @@ def add(tracks: dict[int, Fragmented], at: int, boxes: Iterable[tuple[bytes, byt
             usual = Fragmented(said.get(_DURATION, track.duration), said.get(_SIZE, track.size))
             at = said.get(_BASE, at)
         elif kind == b"trun":
-            _add_run(track, usual, at, box)
-
-
-def _add_run(track: Fragmented, usual: Fragmented, at: int, box: bytes) -> None:
-    count, (said, begin) = int.from_bytes(box[4:8]), _optional(box, _IN_RUN)
-    each = [flag for flag in _OF_SAMPLES if int.from_bytes(box[1:4]) & flag]
-    values = struct.unpack_from(f">{count * len(each)}I", box, begin)
-    of_all = {flag: values[place :: len(each)] for place, flag in enumerate(each)}
-    track.units += sum(of_all[_DURATIONS]) if _DURATIONS in of_all else count * usual.duration
-    if track.first is None and count:
-        track.first = at + said.get(_OFFSET, 0), of_all[_SIZES][0] if _SIZES in of_all else usual.size
+            count, (said, begin) = int.from_bytes(box[4:8]), _optional(box, _IN_RUN)
+            each = [flag for flag in _OF_SAMPLES if int.from_bytes(box[1:4]) & flag]
+            values = struct.unpack_from(f">{count * len(each)}I", box, begin)
+            of_all = {flag: values[place :: len(each)] for place, flag in enumerate(each)}
+            track.units += sum(of_all[_DURATIONS]) if _DURATIONS in of_all else count * usual.duration
+            if track.first is None and count:
+                size = of_all[_SIZES][0] if _SIZES in of_all else usual.size
+                track.first = at + said.get(_OFFSET, 0), size
 
 
 def _optional(box: bytes, lengths: dict[int, int]) -> tuple[dict[int, int], int]:
@@ -130,11 +128,11 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """`duration` is in seconds; `fragmented`: track number -> its fragments' defaults, None without any."""
+    """`duration` is in seconds; `has_all`: the index lists all samples, none of which is in a fragment."""
 
     duration: float
     tracks: list[Track]
-    fragmented: dict[int, Fragmented] | None = None
+    has_all: bool
 
 
 def read(path: Path) -> Movie | None:
@@ -144,9 +142,42 @@ def read(path: Path) -> Movie | None:
         for kind, start, end in _boxes_of(file, size):
             if kind == b"moov" and end - start <= _LARGEST_INDEX:
                 file.seek(start)
-                movie = _movie(file.read(end - start))
-                return _with_fragments(movie, file, size) if movie and movie.fragmented else movie
-    return None
+                index = file.read(end - start)
+                break
+        else:
+            return None
+        duration, tracks, fragmented = 0.0, list[Track](), dict[int, Fragmented]()
+        try:
+            for kind, box in _inside(index):
+                if kind == b"mvhd":
+                    duration = _duration(box)
+                elif kind == b"trak":
+                    tracks.append(_track(box))
+                elif kind == b"mvex":
+                    fragmented = dict(track_of(each) for name, each in _inside(box) if name == b"trex")
+        except (struct.error, IndexError):
+            return None
+        media = [track for track in tracks if track.kind in ("vide", "soun")]
+        if not (duration or fragmented) or not media or not all(track.codec for track in media):
+            return None
+        if not fragmented:
+            return Movie(duration, tracks, has_all=True)
+        # Only the fragments state its duration, and where each track begins.
+        if any(track.first[1] for track in tracks):
+            return None  # some samples are in no fragment
+        try:
+            for kind, start, end in _boxes_of(file, size):
+                if kind == b"moof" and end - start <= _LARGEST_INDEX:
+                    file.seek(start)
+                    for name, box in _inside(file.read(end - start)):
+                        if name == b"traf":
+                            add(fragmented, start - _HEAD, _inside(box))
+            for track in tracks:
+                track.first = fragmented[track.number].first or (0, 0)
+            duration = max(fragmented[track.number].units / track.scale for track in tracks)
+        except (struct.error, KeyError, ZeroDivisionError):
+            return None
+    return Movie(duration, tracks, has_all=False) if duration else None
 
 
 def foretold(head: bytes, size: int) -> tuple[range, float]:
@@ -157,16 +188,14 @@ def foretold(head: bytes, size: int) -> tuple[range, float]:
     kind, end = b"", 0
     for kind, start, end in _boxes_of(BytesIO(head), len(head)):
         if kind == b"moov":
-            return range(start - _HEAD, min(end, size)), _said_length(head[start:])
+            seconds = 0.0
+            with suppress(struct.error):
+                seconds = next(
+                    (_duration(box) for name, box in _inside(head[start:]) if name == b"mvhd"), 0.0
+                )
+            return range(start - _HEAD, min(end, size)), seconds
     is_behind = kind == b"mdat" and len(head) < end < size <= end + _LARGEST_INDEX
     return range(end, size) if is_behind else range(0), 0.0
-
-
-def _said_length(index: bytes) -> float:
-    try:
-        return next((_duration(box) for kind, box in _inside(index) if kind == b"mvhd"), 0.0)
-    except struct.error:
-        return 0.0
 
 
 def is_cut_off(path: Path) -> bool:
@@ -221,47 +250,6 @@ def _inside(box: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += length
 
 
-def _movie(index: bytes) -> Movie | None:
-    duration, tracks, fragmented = 0.0, [], None
-    try:
-        for kind, box in _inside(index):
-            if kind == b"mvhd":
-                duration = _duration(box)
-            elif kind == b"trak":
-                tracks.append(_track(box))
-            elif kind == b"mvex":
-                fragmented = dict(track_of(each) for name, each in _inside(box) if name == b"trex")
-    except (struct.error, IndexError):
-        return None
-    media = [track for track in tracks if track.kind in ("vide", "soun")]
-    known = media and all(track.codec for track in media)
-    return Movie(duration, tracks, fragmented) if (duration or fragmented) and known else None
-
-
-def _with_fragments(movie: Movie, file: BinaryIO, size: int) -> Movie | None:
-    """`movie` with what only its fragments state: its duration, and where each track begins."""
-    found = movie.fragmented or {}
-    if any(track.first[1] for track in movie.tracks):
-        return None  # some samples are in no fragment
-    try:
-        for kind, start, end in _boxes_of(file, size):
-            if kind == b"moof" and end - start <= _LARGEST_INDEX:
-                file.seek(start)
-                _count(found, start - _HEAD, file.read(end - start))
-        for track in movie.tracks:
-            track.first = found[track.number].first or (0, 0)
-        duration = max(found[track.number].units / track.scale for track in movie.tracks)
-    except (struct.error, KeyError, ZeroDivisionError):
-        return None
-    return Movie(duration, movie.tracks) if duration else None
-
-
-def _count(found: dict[int, Fragmented], at: int, fragment: bytes) -> None:
-    for kind, box in _inside(fragment):
-        if kind == b"traf":
-            add(found, at, _inside(box))
-
-
 def _duration(header: bytes) -> float:
     layout, at = (">IQ", 20) if header[0] == 1 else (">II", 12)
     scale, duration = struct.unpack_from(layout, header, at)
@@ -282,7 +270,12 @@ def _track(box: bytes) -> Track:
         elif kind == b"hdlr":
             track.kind = content[8:12].decode("latin-1")
         elif kind == b"stsd":
-            track.codec = _codec(content)
+            # That of the first sample description, "" if it is not known.
+            if content[12:16] == b"mp4a":
+                found = _ESDS.search(content)
+                track.codec = _OBJECT_TYPES.get(found[1][0], "") if found else ""
+            else:
+                track.codec = _CODECS.get(content[12:16], "")
         elif kind in (b"stco", b"co64"):
             start = int.from_bytes(content[8 : 12 if kind == b"stco" else 16])
         elif kind == b"stsz":
@@ -290,14 +283,6 @@ def _track(box: bytes) -> Track:
             size = (each or first) if count else 0
     track.first = start, size
     return track
-
-
-def _codec(descriptions: bytes) -> str:
-    """The codec of the first sample description, "" if it is not known."""
-    if descriptions[12:16] == b"mp4a":
-        found = _ESDS.search(descriptions)
-        return _OBJECT_TYPES.get(found[1][0], "") if found else ""
-    return _CODECS.get(descriptions[12:16], "")
 
 
 def _descend(box: bytes, within: bytes = b"trak") -> Iterator[tuple[bytes, bytes]]:

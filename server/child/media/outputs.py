@@ -315,7 +315,10 @@ def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: E
         return
     if is_exact(wishes):
         encode = [*encode, *sounding(_from_0(kept))]
-    options = ["-c", "copy"] if copied else [*encode, *_rate(wanted, rate)]
+    if wanted in _RATES:
+        usual, most = _RATES[wanted]
+        encode = [*encode, *(["-b:a", f"{min(rate, most)}k"] if rate else usual)]
+    options = ["-c", "copy"] if copied else encode
     added = making.add(wanted, extras, sound)
     copied_cover = ["-c:v", "copy"] if added.last and not copied else []
     all_of_it = [*options, *copied_cover, *added.words]
@@ -323,10 +326,3 @@ def _plan_audio(result: Plan, wishes: Wishes, kept: Kept, sound: Part, extras: E
     if extras != NOTHING and not stays:
         recipes.append(recipe(name, [(sound, "a:0")], options))
     result.made.append(Made("audio", recipes, (sound, name) if stays else None))
-
-
-def _rate(wanted: str, rate: int | None) -> list[str]:
-    if wanted not in _RATES:
-        return []
-    usual, most = _RATES[wanted]
-    return ["-b:a", f"{min(rate, most)}k"] if rate else usual

@@ -12,6 +12,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -68,10 +69,12 @@ def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = Non
     return f"{digest}.{ext if re.fullmatch('[a-z0-9]{1,8}', ext) else 'media'}"
 
 
-def prepare(directory: Path, names: Iterable[str]) -> None:
+def prepare(directory: Path, names: Iterable[str], *, resumes: bool = True) -> None:
     """Delete all but the preview and the parts called `names`, and make an empty `out`.
 
     A complete part whose length is not the one noted was truncated by a power cut: it becomes unfinished.
+    Unless it `resumes`, unfinished parts are deleted: yt-dlp would go on with them without checking that the
+    source is the same.
     """
     for note in directory.glob(f"*{_MOVED}"):
         target = directory / OUT / Path(note.read_text(errors="replace")).name
@@ -87,28 +90,19 @@ def prepare(directory: Path, names: Iterable[str]) -> None:
     for path in map(directory.joinpath, wanted):
         if path.is_file() and not _is_vouched_for(path):
             back_to_unfinished(path)
+        if not resumes and not path.is_file():
+            for unfinished in directory.glob(f"{path.name}.*"):
+                unfinished.unlink()
     (directory / OUT).mkdir(mode=0o700)
-
-
-def begin_anew(directory: Path, names: Iterable[str]) -> None:
-    """Delete all unfinished parts: yt-dlp would resume them without checking that the source is the same."""
-    for name in names:
-        if not (directory / name).is_file():
-            for path in directory.glob(f"{name}.*"):
-                path.unlink()
 
 
 def has_begun(path: Path) -> bool:
     """Whether anything of the part at `path` has come, in this attempt or an earlier one."""
-    return any(_size(each) for each in path.parent.glob(f"{path.name}.part*") if each.suffix != SOURCE)
-
-
-def _size(path: Path) -> int:
-    """In bytes; 0 if the file is gone: yt-dlp's threads append and delete fragments meanwhile."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    for each in path.parent.glob(f"{path.name}.part*"):
+        with suppress(FileNotFoundError):  # yt-dlp's threads append and delete fragments meanwhile
+            if each.suffix != SOURCE and each.stat().st_size:
+                return True
+    return False
 
 
 def note_gap(path: Path) -> None:
@@ -195,8 +189,11 @@ def concatenation(path: Path, pieces: Sequence[Path], like: probe.Media) -> Part
 
 def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callable[[list[str]], None]) -> Part:
     """All `sections` as one part; raises `JobFailed` if their codecs differ, or if one is empty."""
-    if _are_alike(sections):
-        merged = [section[0] for section in sections]
+    # Whether each is one file, of one kind and with the same streams in the same order.
+    files = [section[0] for section in sections if len(section) == 1 and not section[0].reading]
+    kinds = {(part.media.container, part.media.tracks) for part in files}
+    if len(files) == len(sections) and len(kinds) == 1:
+        merged = files
     else:
         merged = [_merged(directory, at, section, ffmpeg, run) for at, section in enumerate(sections)]
     first = merged[0].media
@@ -210,13 +207,6 @@ def join(directory: Path, sections: Sequence[Section], ffmpeg: str, run: Callabl
         directory / _LIST, [part.path for part in merged], replace(first, duration=duration)
     )
     return joined if len(sizes) == 1 else replace(joined, only_in="mkv")
-
-
-def _are_alike(sections: Sequence[Section]) -> bool:
-    """Whether each is one file, of one kind and with the same streams in the same order."""
-    files = [section[0] for section in sections if len(section) == 1 and not section[0].reading]
-    kinds = {(part.media.container, part.media.tracks) for part in files}
-    return len(files) == len(sections) and len(kinds) == 1
 
 
 def _merged(

@@ -4,7 +4,6 @@ Names and content types of sources are not to be trusted; ffprobe may be missing
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -72,7 +71,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wmv"),
 )
 _HANDLERS = {"vide": "video", "soun": "audio", "text": "subtitle", "sbtl": "subtitle", "subt": "subtitle"}
-_MP4 = ("mp4", "m4a", "mov", "3gp")
+MP4 = ("mp4", "m4a", "mov", "3gp")
+"""Containers of one family, whose index is a `moov` box."""
 _INPUT = re.compile(r"^Input #0, ([^,\s]+)", re.MULTILINE)
 _STILL = re.compile(r"image2|.*_pipe|tty|gif")
 _NAMES = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "mpeg": "mpg", "mpegvideo": "mpg", "asf": "wmv"}
@@ -153,7 +153,7 @@ def _is_picture(head: bytes) -> bool:
 def is_cut_off(path: Path) -> bool:
     """Whether the file states that it should be longer; only MP4, Matroska and their variants do."""
     container = _container(path)
-    if container in _MP4:
+    if container in MP4:
         return mp4.is_cut_off(path)
     return container in ("mkv", "webm") and is_matroska_cut_off(path)
 
@@ -164,7 +164,7 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
     `need_rate`: ask ffmpeg, which tells `audio_rate`.
     """
     container = _container(path)
-    if container in _MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
+    if container in MP4 and not need_rate and (movie := mp4.read(path)) and mp4.is_plausible(path, movie):
 
         def first(kind: str) -> mp4.Track | None:
             return next((track for track in movie.tracks if track.kind == kind), None)
@@ -188,13 +188,13 @@ def inspect(path: Path, ffmpeg: str, *, need_rate: bool = False) -> Media:
 
 def has_index(path: Path) -> bool:
     """Whether it is an MP4 whose index lists all of its samples, so that nothing can be behind them."""
-    movie = mp4.read(path) if _container(path) in _MP4 else None
-    return movie is not None and not movie.fragmented
+    movie = mp4.read(path) if _container(path) in MP4 else None
+    return movie is not None and movie.has_all
 
 
 def length(path: Path) -> float | None:
     """The duration in seconds by the index of an MP4; None for other files."""
-    movie = mp4.read(path) if _container(path) in _MP4 else None
+    movie = mp4.read(path) if _container(path) in MP4 else None
     return movie.duration if movie else None
 
 
@@ -224,11 +224,15 @@ def _of_report(container: str | None, report: str) -> Media:
     sound = next((found for found in streams if _kind(found) == "audio"), None)
     if picture is None and sound is None:
         raise JobFailed("no_media", (report.strip().splitlines() or ["nothing in it"])[-1])
-    width, height = _size(picture["rest"], report[picture.end() :]) if picture else (None, None)
+    size = _SIZE.search(picture["rest"]) if picture else None
+    width, height = (int(size["width"]), int(size["height"])) if size else (None, None)
+    if picture and _TURNED.search(report[picture.end() :].partition("Stream #")[0]):
+        width, height = height, width
+    length = _DURATION.search(report)
     rate = _RATE.search(sound["rest"]) if sound else None
     return Media(
         container or _NAMES.get(opened_as, opened_as),
-        next(_durations(report), None),
+        int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else None,
         picture["codec"] if picture else None,
         sound["codec"] if sound else None,
         width,
@@ -240,17 +244,3 @@ def _of_report(container: str | None, report: str) -> Media:
 
 def _kind(found: re.Match[str]) -> str:
     return "cover" if "attached pic" in found["rest"] else found["kind"].lower()
-
-
-def _size(described: str, after: str) -> tuple[int | None, int | None]:
-    """Width and height as shown; `after` is the rest of the report, which may have a rotation."""
-    if not (size := _SIZE.search(described)):
-        return None, None
-    width, height = int(size["width"]), int(size["height"])
-    turned = _TURNED.search(after.partition("Stream #")[0])
-    return (height, width) if turned else (width, height)
-
-
-def _durations(report: str) -> Iterator[float]:
-    for hours, minutes, seconds in _DURATION.findall(report):
-        yield int(hours) * 3600 + int(minutes) * 60 + float(seconds)

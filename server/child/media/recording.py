@@ -177,7 +177,11 @@ class Recording:
         """
         deadline: float | None = None
         shut, heard = False, time.monotonic()
-        while _runs(run.program):
+        while run.program.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                run.program.wait(_TICK)
+            if run.program.returncode is not None:
+                break
             if self._look(server):
                 heard = time.monotonic()
             if patience and not self._fell_silent and time.monotonic() - heard > patience:
@@ -228,7 +232,7 @@ class Recording:
     def _command(self, streams: Streams, path: Path, server: Proxy, *, goes_on: bool) -> list[str]:
         """Picture from the first stream and sound from the last, which may be the same."""
         sources = {_name(stream): stream for stream in streams}  # picture and sound may be one
-        inputs = []
+        inputs = list[str]()
         for at, stream in enumerate(sources.values()):
             playlist, start = None, -1 if goes_on else None
             if guarded.is_dash(stream):
@@ -240,18 +244,16 @@ class Recording:
                 server.pages[f"/{at}.m3u8"] = dash.begin(number, goes_on=goes_on).text
                 start = 0  # the playlist begins where the piece shall
             hls = guarded.hls_options(self._job.ffmpeg, start)
-            inputs += [*self._in_step(at), *guarded.source(stream, server, hls, self._jar, playlist)]
+            if at and "-isync" in run_ffmpeg.help_on(self._job.ffmpeg, "long"):
+                # Have ffmpeg align the second input with the first: they may begin at different moments.
+                inputs += ["-isync", "0"]
+            inputs += guarded.source(stream, server, hls, self._jar, playlist)
         where = [list(sources).index(_name(stream)) for stream in streams]
         wants_picture = "video" in self._job.wishes.outputs
         picture = ["-map", f"{where[0]}:v:0?"] if wants_picture else []
         sound = ["-map", f"{where[-1]}:a?"]
         quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
         return [self._job.ffmpeg, *quiet, *inputs, *picture, *sound, *_OUTPUT, f"file:{path}"]
-
-    def _in_step(self, at: int) -> list[str]:
-        """Have ffmpeg align the second input with the first: they may begin at different moments."""
-        known = at and "-isync" in run_ffmpeg.help_on(self._job.ffmpeg, "long")
-        return ["-isync", "0"] if known else []
 
 
 def _keep_once(directory: Path, *, is_whole: bool) -> None:
@@ -273,13 +275,6 @@ def _next(directory: Path) -> Path:
 def _name(stream: Mapping[str, Any]) -> tuple[str, int | None]:
     """What tells `stream` from others: a DASH manifest has many."""
     return guarded.address(stream), stream.get("manifest_stream_number")
-
-
-def _runs(program: Any) -> bool:
-    """Whether `program` still runs after the time of a tick."""
-    with suppress(subprocess.TimeoutExpired):
-        program.wait(_TICK)
-    return program.returncode is None
 
 
 def _ask_to_end(program: Any) -> None:

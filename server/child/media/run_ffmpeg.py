@@ -115,7 +115,11 @@ def install(
     tools) seem not to be installed.
     """
     with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time, on_written)}
-    _replace(utils.Popen, type("Popen", (_Program,), with_settings))
+    old, new = utils.Popen, type("Popen", (_Program,), with_settings)
+    # Wherever yt-dlp's modules have imported it; those loaded later get it from `utils`.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
+            module.Popen = new  # type: ignore[attr-defined]
     setattr(FFmpegFD, "_call_downloader" if borrowed.fits("handed") else "real_download", _refuse)
 
 
@@ -168,14 +172,15 @@ class _Program(utils.Popen):  # type: ignore[misc]
         reading, writing = os.pipe()
         options["pass_fds"] = (self.settings.lock_fd, writing)
         try:
-            super().__init__(_with_progress(args, writing), *remaining, **options)
+            told = ("-nostats", "-progress", f"pipe:{writing}", *_before_inputs(_LOCAL_ONLY, args[1:]))
+            super().__init__([args[0], *told], *remaining, **options)
         except BaseException:
             os.close(reading)
             raise
         finally:
             os.close(writing)
-        told = (reading, outputs_of(args), self.settings.on_time, self.settings.on_written)
-        self._reporter = threading.Thread(target=watch, args=told, name="ffmpeg", daemon=True)
+        watched = (reading, outputs_of(args), self.settings.on_time, self.settings.on_written)
+        self._reporter = threading.Thread(target=watch, args=watched, name="ffmpeg", daemon=True)
         self._reporter.start()
 
     def _start_on(self, way: Way, args: list[str], *remaining: Any, **options: Any) -> None:
@@ -212,20 +217,8 @@ def _confine(parent: int, ruleset: int | None) -> None:
         sandbox.enter(ruleset)
 
 
-def _with_progress(args: list[str], writing: int) -> list[str]:
-    """Add `-progress`, and the protocol whitelist in front of each input."""
-    return [args[0], "-nostats", "-progress", f"pipe:{writing}", *_before_inputs(_LOCAL_ONLY, args[1:])]
-
-
 def _before_inputs(options: list[str], args: list[str]) -> list[str]:
     return [word for arg in args for word in ([*options, arg] if arg == "-i" else [arg])]
-
-
-def _replace(old: type, new: type) -> None:
-    """Put `new` wherever yt-dlp's modules have imported `old`; those loaded later get it from `utils`."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
-            module.Popen = new  # type: ignore[attr-defined]
 
 
 def _refuse(*_: Any) -> NoReturn:

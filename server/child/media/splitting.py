@@ -78,7 +78,14 @@ def _recipe(
         of_chapter = {"title": chapter.title or number.partition("/")[0], "track": number}
         all_of_it = tags or Tags({})
         own = replace(all_of_it, values={**all_of_it.values, **of_chapter}, chapters=())
-        words += _tagged(own, whole.parent.parent, source, in_stream=suffix in making.OGG)
+        written = making.write(own, whole.parent.parent)
+        # The chapter's own tags, and the other tags of the whole.
+        if suffix in making.OGG:
+            of_stream = "-map_metadata:s:a:0"  # what is set first stays
+            words += [of_stream, Of(written.ogg, "g"), of_stream, Of(source, "s:a:0")]
+        else:
+            words += ["-map_metadata", Of(written.plain, "g"), "-map_metadata", Of(source, "g")]
+        words += making.attached(written) if suffix == "mkv" else []
     front = ["-movflags", "+faststart"] if suffix in ("mp4", "m4a", "mov") else []
     return Recipe(f"chapter-{int(number.partition('/')[0]):03}.{suffix}", [*words, *front])
 
@@ -106,15 +113,3 @@ def _cut(subtitles: Iterable[Embedded], chapter: Chapter, folder: Path) -> tuple
         path.write_text(text or _SILENT[whole.path.suffix], encoding="utf-8", newline="")
         made.append(replace(whole, path=path))
     return tuple(made)
-
-
-def _tagged(tags: Tags, directory: Path, source: Part, *, in_stream: bool) -> list[Word]:
-    """Options for the chapter's own tags, and for the other tags of `source`."""
-    written = making.write(tags, directory)
-    if in_stream:
-        of_stream = "-map_metadata:s:a:0"  # what is set first stays
-        return [of_stream, Of(written.ogg, "g"), of_stream, Of(source, "s:a:0")]
-    words: list[Word] = ["-map_metadata", Of(written.plain, "g"), "-map_metadata", Of(source, "g")]
-    if source.media.container == "mkv":
-        words += making.attached(written)
-    return words

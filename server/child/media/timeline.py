@@ -7,6 +7,7 @@ subtitles, which have times of their own, are moved by `Kept`.
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -49,19 +50,15 @@ def as_chapter(said: Mapping[str, Any], title: str | None) -> Chapter | None:
 def of_file(path: Path, ffmpeg: str) -> list[Chapter]:
     """The chapters in the file at `path`, as ffmpeg lists them: each with a time base of its own."""
     said = run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", "-f", "ffmetadata", "-"]).output
-    sections = said.split("\n[CHAPTER]\n")[1:]
-    return [chapter for section in sections if (chapter := _of_section(section))]
-
-
-def _of_section(section: str) -> Chapter | None:
-    """The lines that ffmpeg writes: TIMEBASE, START, END, and title with `\\` in front of what is special."""
-    said = dict(line.split("=", 1) for line in re.split(r"(?<!\\)\n", section) if "=" in line)
-    try:
-        unit = Fraction(said["TIMEBASE"])
-        start, end = float(int(said["START"]) * unit), float(int(said["END"]) * unit)
-    except (KeyError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-    return Chapter(start, end, re.sub(r"\\(.)", r"\1", said.get("title", ""), flags=re.DOTALL) or None)
+    found = []
+    for section in said.split("\n[CHAPTER]\n")[1:]:
+        # The lines that ffmpeg writes: TIMEBASE, START, END, and title with `\\` in front of what is special.
+        lines = dict(line.split("=", 1) for line in re.split(r"(?<!\\)\n", section) if "=" in line)
+        title = re.sub(r"\\(.)", r"\1", lines.get("title", ""), flags=re.DOTALL) or None
+        with suppress(KeyError, ValueError, ZeroDivisionError, OverflowError):
+            unit = Fraction(lines["TIMEBASE"])
+            found.append(Chapter(float(int(lines["START"]) * unit), float(int(lines["END"]) * unit), title))
+    return found
 
 
 def _number(value: object) -> float | None:

@@ -1,1 +1,1 @@
-"""Where a child may connect to, by which way, and how fast."""
+"""Where a child may connect to, and by which way."""

@@ -9,7 +9,7 @@ Decisions: docs/decisions/network.md
 
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from http import HTTPStatus
 from threading import Lock
@@ -121,21 +121,17 @@ class Walls:
 
 def mark(response: Any) -> None:
     """Note on `response` that it is a wall, if it is one; it can still be read from its beginning."""
-    if response.status in _STATUSES and (_says_so(response.headers) or _is_titled_so(response)):
+    if response.status not in _STATUSES:
+        return
+    is_page = "html" in (response.headers.get("Content-Type") or "")
+    if response.headers.get("cf-mitigated") == "challenge" or (
+        is_page and _TITLE.search(response.look_ahead(_HEAD))
+    ):
         response.extensions[_MARK] = True
 
 
 def is_marked(response: Response) -> bool:
     return _MARK in response.extensions
-
-
-def _says_so(headers: Mapping[str, str]) -> bool:
-    return headers.get("cf-mitigated") == "challenge"
-
-
-def _is_titled_so(response: Any) -> bool:
-    is_page = "html" in (response.headers.get("Content-Type") or "")
-    return is_page and _TITLE.search(response.look_ahead(_HEAD)) is not None
 
 
 def _host(url: str) -> str | None:

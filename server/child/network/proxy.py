@@ -171,8 +171,12 @@ class _Request(BaseHTTPRequestHandler):
         return None
 
     def _dial(self, host: str, port: int) -> socket.socket:
-        if any(_overhears(host, domain) for domain in self.server.told):
-            raise JobFailed("unsupported_stream", f"ffmpeg would send {host} cookies of another host")
+        for domain in self.server.told:
+            # ffmpeg compares only the ends of names: it would send `host` another host's cookie.
+            itself = domain.removeprefix(".")
+            below = domain.startswith(".") and host.endswith(domain)
+            if host.endswith(itself) and host != itself and not below:
+                raise JobFailed("unsupported_stream", f"ffmpeg would send {host} cookies of another host")
         return self.server.dial(host, port)
 
     def _ask(self, host: str, port: int) -> socket.socket:
@@ -188,7 +192,12 @@ class _Request(BaseHTTPRequestHandler):
             connection = self.server.way.connection()
             target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
         connection.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in self._handed_on():
+        # The headers of the request without those for this proxy; with cookies, and a log-in at the next.
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
+        if "Cookie" not in self.headers and (cookies := self.server.cookies(self.path)):
+            headers.append(("Cookie", cookies))
+        login = self.server.way.login if self.server.way else []
+        for name, value in [*headers, *login, ("Connection", "close")]:
             connection.putheader(name, value)
         connection.endheaders()
         sent: socket.socket = connection.sock
@@ -234,13 +243,6 @@ class _Request(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
 
-    def _handed_on(self) -> Headers:
-        """The headers of the request without those for this proxy; with cookies, and a log-in at the next."""
-        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _OURS]
-        if "Cookie" not in self.headers and (cookies := self.server.cookies(self.path)):
-            headers.append(("Cookie", cookies))
-        return [*headers, *(self.server.way.login if self.server.way else ()), ("Connection", "close")]
-
     def _hand_on(self, upstream: socket.socket) -> None:
         self.close_connection = True
         self.server.coming.add(upstream)
@@ -249,13 +251,6 @@ class _Request(BaseHTTPRequestHandler):
                 hand_on(self.connection, upstream, self.server.pace)
         finally:
             self.server.coming.discard(upstream)
-
-
-def _overhears(host: str, domain: str) -> bool:
-    """Whether ffmpeg, which compares only the ends of names, would send `host` another host's cookie."""
-    itself = domain.removeprefix(".")
-    below = domain.startswith(".") and host.endswith(domain)
-    return host.endswith(itself) and host != itself and not below
 
 
 def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int], None]) -> None:
@@ -267,7 +262,12 @@ def hand_on(client: socket.socket, upstream: socket.socket, pace: Callable[[int]
     upstream.settimeout(_TIMEOUT)
     client.settimeout(None)
     to = {upstream: client, client: upstream}
-    while ready := _ready(upstream, client):
+    while True:
+        ready = [upstream]  # if TLS has read something of it already
+        if not (isinstance(upstream, ssl.SSLSocket) and upstream.pending()):
+            ready = select.select([upstream, client], [], [], _TIMEOUT)[0]
+        if not ready:
+            return
         for side in ready:
             data = side.recv(_BLOCK)
             if not data:
@@ -285,12 +285,6 @@ def _endpoint(url: str, scheme: str) -> tuple[str, int]:
     return parts.hostname, parts.port or _PORTS[scheme]
 
 
-def _ready(*sides: socket.socket) -> list[socket.socket]:
-    """The sides with data or end of file to read; none after `_TIMEOUT` seconds without either."""
-    read_already: list[socket.socket] = [s for s in sides if isinstance(s, ssl.SSLSocket) and s.pending()]
-    return read_already or select.select(sides, [], [], _TIMEOUT)[0]
-
-
 def dialer(upstream: str | None) -> Dial:
     """A function that connects to a host: directly, or through the operator's proxy.
 
@@ -302,7 +296,15 @@ def dialer(upstream: str | None) -> Dial:
         return way.tunnel
     if not borrowed.fits("socks"):
         raise JobFailed("proxy_error", "\n".join(borrowed.report()))
-    return partial(_through_socks, networking.make_socks_proxy_opts(upstream))
+    options = networking.make_socks_proxy_opts(upstream)
+
+    def through_socks(host: str, port: int) -> socket.socket:
+        connect = partial(networking.create_socks_proxy_socket, (host, port), options)
+        address = options["addr"], options["port"]
+        made: socket.socket = networking.create_connection(address, _TIMEOUT, _create_socket_func=connect)
+        return made
+
+    return through_socks
 
 
 class _HttpProxy:
@@ -337,13 +339,6 @@ def _http_proxy(upstream: str | None) -> _HttpProxy | None:
         return None
     parts = urlsplit(upstream if "://" in upstream else f"http://{upstream}")
     return None if parts.scheme.startswith("socks") else _HttpProxy(parts)
-
-
-def _through_socks(options: dict[str, Any], host: str, port: int) -> socket.socket:
-    connect = partial(networking.create_socks_proxy_socket, (host, port), options)
-    address = options["addr"], options["port"]
-    connection: socket.socket = networking.create_connection(address, _TIMEOUT, _create_socket_func=connect)
-    return connection
 
 
 def _over_tls(name: str | None, *address: Any) -> socket.socket:

@@ -88,7 +88,10 @@ class RangeServer(ThreadingTCPServer):
             if self.failed:
                 raise ConnectionError(self.failed)
             if number not in self._blocks:
-                count = min(self._left_of_index(number) or next(asks), math.ceil(self.total / BLOCK) - number)
+                # Of the index all that is left, and one block for ffmpeg's read-ahead.
+                first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
+                count = min(stop + 1 - number, _MOST) if first <= number < stop else next(asks)
+                count = min(count, math.ceil(self.total / BLOCK) - number)
                 try:
                     fetched = self._fetch(number, count)
                 except Exception as error:  # outermost in this thread: the thread that runs ffmpeg raises it
@@ -98,11 +101,6 @@ class RangeServer(ThreadingTCPServer):
                 while len(self._blocks) > _KEPT:
                     self._blocks.popitem(last=False)
             return self._blocks[number]
-
-    def _left_of_index(self, number: int) -> int:
-        """The number of blocks left of the index, and one for ffmpeg's read-ahead; 0 outside the index."""
-        first, stop = self._index.start // BLOCK, math.ceil(self._index.stop / BLOCK)
-        return min(stop + 1 - number, _MOST) if first <= number < stop else 0
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -120,23 +118,21 @@ class _Request(BaseHTTPRequestHandler):
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
             asked = _RANGE.match(self.headers.get("Range", "bytes=0-"))
-            self._send_from(int(asked[1]) if asked else 0)
+            at, total = int(asked[1]) if asked else 0, self.server.total
+            asks = self.server.asks(at)
+            if at >= total:
+                self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+                return
+            self.send_response_only(HTTPStatus.PARTIAL_CONTENT)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Range", f"bytes {at}-{total - 1}/{total}")
+            self.send_header("Content-Length", str(total - at))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            while at < total:
+                data = self.server.block(at // BLOCK, asks)[at % BLOCK :]
+                self.wfile.write(data)
+                at += len(data)
 
     def log_message(self, *_: object) -> None:
         """Log nothing: the log has ffmpeg's own output."""
-
-    def _send_from(self, at: int) -> None:
-        total, asks = self.server.total, self.server.asks(at)
-        if at >= total:
-            self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-            return
-        self.send_response_only(HTTPStatus.PARTIAL_CONTENT)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Range", f"bytes {at}-{total - 1}/{total}")
-        self.send_header("Content-Length", str(total - at))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        while at < total:
-            data = self.server.block(at // BLOCK, asks)[at % BLOCK :]
-            self.wfile.write(data)
-            at += len(data)

@@ -1,1 +1,1 @@
-"""The process that a child is: its channel to the server, log, progress and sandbox."""
+"""The process that a child is: its channel to the server, log, progress, rate limit and sandbox."""

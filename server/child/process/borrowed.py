@@ -9,7 +9,7 @@ Decisions: docs/decisions/children.md
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -264,7 +264,7 @@ def _is(name: str, takes: str | None) -> bool:
             owner = getattr(owner, each)
         if takes is None:
             return hasattr(owner, last) or last in owner.__init__.__code__.co_names  # set by `__init__`
-        return _parameters(getattr(owner, last)) == takes
+        return ", ".join(inspect.signature(getattr(owner, last)).parameters) == takes
     except (ImportError, AttributeError, TypeError, ValueError, OSError):
         return False
 
@@ -277,7 +277,3 @@ def _as_written(module: str, *path: str) -> str | None:
         found = next((one for one in level if getattr(one, "name", None) == name), None)
         level = getattr(found, "body", [])
     return ", ".join(one.arg for one in found.args.args) if isinstance(found, ast.FunctionDef) else None
-
-
-def _parameters(function: Callable[..., Any]) -> str:
-    return ", ".join(inspect.signature(function).parameters)

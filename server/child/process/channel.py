@@ -29,7 +29,8 @@ class Channel:
         line = self._lines.readline()
         if not line.endswith(b"\n"):
             self._on_gone()
-        return _object(line)
+        job: dict[str, Any] = json.loads(line)
+        return job
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send one event; may be called from any thread, and waits while the server is busy."""
@@ -45,21 +46,16 @@ class Channel:
 
         Landlock covers only threads that start later: call `sandbox.restrict` first.
         """
-        threading.Thread(target=self._read, args=(on_command,), name="commands", daemon=True).start()
 
-    def _read(self, on_command: Callable[[dict[str, Any]], None]) -> None:
-        try:
-            for line in self._lines:
-                on_command(_object(line))
-        except ConnectionError:
-            pass  # as good as the end of the file
-        except Exception:  # outermost: a child that no longer receives commands must not go on
-            traceback.print_exc()
-        finally:
-            self._on_gone()
+        def read() -> None:
+            try:
+                for line in self._lines:
+                    on_command(json.loads(line))
+            except ConnectionError:
+                pass  # as good as the end of the file
+            except Exception:  # outermost: a child that no longer receives commands must not go on
+                traceback.print_exc()
+            finally:
+                self._on_gone()
 
-
-def _object(line: bytes) -> dict[str, Any]:
-    value = json.loads(line)
-    assert isinstance(value, dict)
-    return value
+        threading.Thread(target=read, name="commands", daemon=True).start()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, TextIO
 
 from server.core.redaction import clean
@@ -78,7 +79,9 @@ class Log:
         self.on_line = on_line
         self._descriptor = descriptor
         self._lock = threading.Lock()
-        self._size = _size(descriptor)
+        self._size = 0
+        with suppress(OSError):
+            self._size = os.fstat(descriptor).st_size
 
     def debug(self, message: str) -> None:
         self.write(message)
@@ -104,14 +107,17 @@ class Log:
             if self._size + len(data) > LIMIT - _SPARE:
                 data = self._cut(data)
             self._size += len(data)
-            _write(self._descriptor, data)
+            with suppress(OSError):  # a full disk: a job does not fail because of its log
+                os.write(self._descriptor, data)
 
     def close(self) -> None:
         os.close(self._descriptor)
 
     def _cut(self, data: bytes) -> bytes:
         """Cut the file after its first lines; return what to append then: the last lines, up to `data`."""
-        whole = _read(self._descriptor, self._size) + data
+        whole = data
+        with suppress(OSError):
+            whole = os.pread(self._descriptor, self._size, 0) + data
         if len(whole) <= 2 * _KEPT:  # not a file that can be read
             return data[-_KEPT:]
         first, last = cut(whole, _KEPT)
@@ -119,24 +125,3 @@ class Log:
         rest = first[self._size :] + last
         self._size = min(self._size, len(first))
         return rest
-
-
-def _size(descriptor: int) -> int:
-    try:
-        return os.fstat(descriptor).st_size
-    except OSError:
-        return 0
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    try:
-        return os.pread(descriptor, size, 0)
-    except OSError:
-        return b""
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    try:
-        os.write(descriptor, data)
-    except OSError:
-        return  # a full disk: a job does not fail because of its log

@@ -1,12 +1,17 @@
-"""One percentage for a whole job: 20 when the download starts, then by the bytes of all streams, then by
-ffmpeg's work, up to 99.
+"""How far a job is, and how fast it may go.
 
-`Meter` does the arithmetic, `Reporter` decides what is sent and when. Several threads call yt-dlp's hooks.
+One percentage tells of the whole job: 20 when the download starts, then by the bytes of all streams, then by
+ffmpeg's work, up to 99. `Meter` does the arithmetic, `Reporter` decides what is sent and when. Several
+threads call yt-dlp's hooks.
+
+`Throttle` keeps a limit of bytes a second over all connections of the job, which can change at any time.
+yt-dlp's own limit works with the mean rate since the start: a lower limit would stop a running download for
+minutes. Here received bytes are a debt, which is paid off at the current rate.
 """
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -43,17 +48,18 @@ class Stream:
         self.size = self.done if finished else size or self.size
         if self.size is not None and self.size < self.done:
             self.size = None
-        self.share = max(self.share, 1.0 if finished else self._share(hook))
+        if finished:
+            share = 1.0
+        elif self.size:
+            share = self.done / self.size
+        elif count := hook.get("fragment_count"):  # steadier than yt-dlp's estimate of the bytes
+            share = float(min(1.0, (hook.get("fragment_index") or 0) / count))
+        else:
+            share = self.done / (self.done + _GUESS)
+        self.share = max(self.share, share)
         # The first report includes the bytes that an earlier attempt left on the disk.
         came_in, self._began = (self.done - before if self._began else 0), True
         return max(0, came_in)
-
-    def _share(self, hook: Mapping[str, Any]) -> float:
-        if self.size:
-            return self.done / self.size
-        if count := hook.get("fragment_count"):  # steadier than yt-dlp's estimate of the bytes
-            return float(min(1.0, (hook.get("fragment_index") or 0) / count))
-        return self.done / (self.done + _GUESS)
 
 
 class Meter:
@@ -162,15 +168,14 @@ class Reporter:
     def fetching(self) -> Iterator[None]:
         """While the block runs, something is being fetched that can be held."""
         try:
-            self._set_fetching(True)
+            with self._lock:
+                self._fetches = True
+                self._tell_hold()
             yield
         finally:
-            self._set_fetching(False)
-
-    def _set_fetching(self, fetches: bool) -> None:
-        with self._lock:
-            self._fetches = fetches
-            self._tell_hold()
+            with self._lock:
+                self._fetches = False
+                self._tell_hold()
 
     def _tell_hold(self) -> None:
         held = self._held and self._fetches
@@ -195,26 +200,29 @@ class Reporter:
         if self._is_due():
             self._tell_news()
         elif self._news and not self._later:
-            self._later = threading.Timer(SHORTEST_PAUSE, self._tell_late)
+
+            def late() -> None:
+                with self._lock:
+                    self._later = None
+                    self._tell_when_due()
+
+            self._later = threading.Timer(SHORTEST_PAUSE, late)
             self._later.daemon = True
             self._later.start()
-
-    def _tell_late(self) -> None:
-        with self._lock:
-            self._later = None
-            self._tell_when_due()
 
     def _tell_news(self) -> None:
         if self._converting or not self._news:
             return
         (meter, hook), self._news = self._news, None
+        # yt-dlp can report a negative speed for resumed fragments.
+        speed, total = float(max(0.0, hook.get("speed") or 0.0)), meter.total
         self._send_progress(
             meter.of_download(),
             stage="download",
             downloaded_bytes=meter.downloaded,
-            total_bytes=meter.total,
-            speed=round(_speed(hook)) or None,
-            eta=_eta(meter, hook),
+            total_bytes=total,
+            speed=round(speed) or None,
+            eta=None if not speed or total is None else int(max(0, total - meter.downloaded) / speed),
         )
 
     def moved(self) -> None:
@@ -236,14 +244,78 @@ class Reporter:
         self._sender.send(kind, **fields)
 
 
-def _speed(hook: Mapping[str, Any]) -> float:
-    """Bytes a second; 0 if unknown, or negative, as yt-dlp can report for resumed fragments."""
-    return float(max(0.0, hook.get("speed") or 0.0))
+@contextmanager
+def each_second(tick: Callable[[], None]) -> Iterator[None]:
+    """Call `tick` each second, in another thread, while the block runs: what takes long is no stall."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(1.0):
+            tick()
+
+    thread = threading.Thread(target=tell, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
-def _eta(meter: Meter, hook: Mapping[str, Any]) -> int | None:
-    """Seconds for what is left of all streams; None if the speed or the total is unknown."""
-    speed, total = _speed(hook), meter.total
-    if not speed or total is None:
-        return None
-    return int(max(0, total - meter.downloaded) / speed)
+LARGEST_BLOCK = 256 * 1024
+_LONGEST_NAP = 1.0
+
+
+class Throttle:
+    """`rate` is in bytes a second; 0 holds all downloads, None is no limit.
+
+    `on_nap` is called about once a second while the throttle holds a download back.
+    """
+
+    def __init__(self, rate: int | None = None, on_nap: Callable[[], None] = lambda: None) -> None:
+        self._rate = rate
+        self._on_nap = on_nap
+        self._debt = 0.0
+        self._paid_at = time.monotonic()
+        self._changed = threading.Condition()
+        self.holds = int(rate == 0)
+        """How often the rate became 0."""
+
+    def set_rate(self, bytes_per_second: int | None) -> bool:
+        """Return whether this changes the rate."""
+        with self._changed:
+            self._pay()
+            before, self._rate = self._rate, bytes_per_second
+            self.holds += self._rate == 0 and before != 0
+            self._changed.notify_all()
+        return before != bytes_per_second
+
+    def pace(self, count: int, *, stops: bool = True) -> None:
+        """Account for `count` received bytes; block until more may be received.
+
+        With `stops` false a rate of 0 does not block: a broadcast that is being recorded is sent only once.
+        """
+        with self._changed:
+            self._pay()
+            self._debt += count
+            while nap := self._nap(stops):
+                self._changed.wait(nap)
+                self._pay()
+                if self._nap(stops):
+                    self._on_nap()
+
+    def _nap(self, stops: bool) -> float:
+        if self._rate == 0:
+            return _LONGEST_NAP if stops else 0.0
+        return min(self._debt / self._rate, _LONGEST_NAP) if self._rate else 0.0
+
+    def block_size(self, wanted: int) -> int:
+        """How many bytes to read at once: few enough that progress and the limit stay smooth."""
+        quarter_second = self._rate // 4 if self._rate else LARGEST_BLOCK
+        return max(1024, min(wanted, quarter_second, LARGEST_BLOCK))
+
+    def _pay(self) -> None:
+        now = time.monotonic()
+        paid = (now - self._paid_at) * self._rate if self._rate else self._debt
+        self._debt = max(0.0, self._debt - paid)
+        self._paid_at = now

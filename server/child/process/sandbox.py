@@ -120,7 +120,9 @@ def restrict(directory: Path, read_only: Iterable[Path | str] = ()) -> int:
     try:
         _allow(ruleset, directory, rights)
         _allow(ruleset, os.devnull, rights)
-        for path in (*_SYSTEM, *_python(), *read_only):
+        certificates = filter(None, map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+        python = (sys.prefix, sys.base_prefix, _OURS)
+        for path in (*_SYSTEM, *python, *certificates, *read_only):
             with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
                 _allow(ruleset, path, _READ)
         enter(ruleset)
@@ -170,11 +172,6 @@ def limit(max_filesize: int | None = None) -> None:
     _lower(resource.RLIMIT_DATA, MEMORY)
     if max_filesize is not None:
         _lower(resource.RLIMIT_FSIZE, max_filesize)
-
-
-def _python() -> tuple[Path | str, ...]:
-    certificates = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    return (sys.prefix, sys.base_prefix, _OURS, *filter(None, certificates))
 
 
 def _new_ruleset(files: int = 0, tcp: int = 0, scopes: int = 0) -> int:
