@@ -76,7 +76,7 @@ def launch(config: str) -> Launched:
     with theirs:
         try:
             process = subprocess.Popen(  # noqa: S603
-                (sys.executable, "-I", "-B", str(PROGRAM), str(theirs.fileno()), config),
+                (sys.executable, "-I", str(PROGRAM), str(theirs.fileno()), config),
                 pass_fds=(theirs.fileno(),), env=_environment(),
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
