@@ -38,6 +38,8 @@ async def test_a_plain_file_keeps_the_sources_bytes(
         "width": 320,
         "height": 180,
         "filesize": 1_000_000,
+        "id": "1mb",
+        "extractor_key": "Generic",
     }
     assert outcome.code == 0
 
