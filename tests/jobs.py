@@ -270,14 +270,15 @@ def download_job(
     title = wishes.pop("title", None)
     request = ProcessRequest(url=url, **wishes)
     lock = directory.with_suffix(".lock")
-    return maker.download(request, directory, lock, text, item, lists=lists, title=title, accept_gaps=gaps)
+    told = {"item": item, "lists": lists, "title": title, "accept_gaps": gaps}
+    return maker.job("download", request, directory, lock, text, **told)
 
 
 def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:
     """The job that lists the entries of a list; `known` is how many of them earlier attempts have told."""
     maker = _maker(ffmpeg, **_limits(wishes))
     request = ProcessRequest(url=url, playlist=True, **wishes)
-    return maker.expand(request, directory, directory.with_suffix(".lock"), known=known)
+    return maker.job("expand", request, directory, directory.with_suffix(".lock"), known=known)
 
 
 def _limits(wishes: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from server.settings import DownloadSettings, Settings
 from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.tasks.children import ForkServer, Launched
 from server.tasks.disk_space import Disk, Reserve
-from server.tasks.dispatcher import LocalDispatcher
+from server.tasks.dispatcher import LocalDispatcher, LocalTurns
 from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
@@ -35,7 +35,6 @@ from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
-from server.tasks.turns import LocalTurns
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from server.core.background import in_background
 from server.core.errors import DatabaseAway, DatabaseBusy, StoreUnavailable
 from server.storage.postgresql.link import Link
-from server.tasks.turns import LocalTurns
+from server.tasks.dispatcher import LocalTurns
 
 log = logging.getLogger(__name__)
 

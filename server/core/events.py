@@ -157,7 +157,7 @@ class Renewed(_Event):
 
 
 class Learned(_Event):
-    """The order in which a YouTube player puts the characters of a signature: `server.tasks.player_cache`."""
+    """The order in which a YouTube player puts the characters of a signature: `server.tasks.job_builder`."""
 
     kind: Literal["learned"] = "learned"
     player: str

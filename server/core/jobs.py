@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 MOST_COOKIES: Final = 1 << 20  # bytes of a cookie file
 POT_PLUGINS: Final = {"bgutil": "bgutil-ytdlp-pot-provider"}  # the provider's name -> package of its plugin
 SMUGGLED: Final = "#__youtubedl_smuggle"  # before what extractors of yt-dlp add to a link for each other
-MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.player_cache`
+MOST_OF_AN_ORDER: Final = 512  # characters of a YouTube signature, see `server.tasks.job_builder`
 LANGUAGE: Final = r"-?[^\x00-\x20\x7f.,()\\^$*+?{}\[\]|-][^\x00-\x1f\x7f,\\^$*+?{}\[\]|]*(\.\*)?"
 """The pattern of a word that names languages of subtitles: no regular expression, but what sources call a
 language, such as `zh-Hans` or `English (UK)`, with `.*` for all that begin so, or after `-` for not these.
@@ -69,7 +69,7 @@ class Job:
     `ffmpeg` and `deno` are paths, `rate_limit` is in bytes a second, `max_filesize` in bytes; `cookies` is
     the text of a cookie file, `extractor_args` maps extractor and argument name to values, `pot_provider` is
     `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
-    puts the characters of a signature, see `server.tasks.player_cache`.
+    puts the characters of a signature, see `server.tasks.job_builder`.
     With `accept_gaps` segments that the source lacks are left out of the film.
     `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
     `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that

@@ -17,8 +17,7 @@ from server.settings import DownloadSettings
 from server.tasks import faults
 from server.tasks.children import Child, ForkServer, stopped
 from server.tasks.disk_space import found_no_room
-from server.tasks.job_builder import JobMaker
-from server.tasks.job_cookies import CookieChoice, Given
+from server.tasks.job_builder import CookieChoice, Given, JobMaker
 from server.tasks.patience import hint_of
 
 DEADLINE = 45.0  # seconds, over all of it

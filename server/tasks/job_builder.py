@@ -1,16 +1,68 @@
-"""Makes jobs for children out of requests and settings."""
+"""Makes jobs for children out of requests and settings, stored cookies, and what earlier jobs have learned.
 
-from dataclasses import dataclass, field, fields, replace
+Jobs learn of YouTube's players in which order they put the characters of a signature. A compromised child
+could report a wrong order, and YouTube would refuse later jobs. So an order is taken only from jobs for a
+link of YouTube's, only if it is plausible, and the first one is kept for a day.
+
+Decisions: docs/decisions/children.md, docs/decisions/network.md
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
+from server.core.cookie_format import is_within
+from server.core.errors import StoreUnavailable
+from server.core.events import Learned
 from server.core.jobs import Job, Wishes, wishes_from
 from server.core.models import InfoRequest, ProcessRequest, Says
+from server.core.ports import Cookies, StoredCookies
 from server.settings import DownloadSettings
-from server.tasks.player_cache import Players
 from server.tasks.programs_found import Tools, find_tools
 
+log = logging.getLogger(__name__)
+
 _OF_CHILDREN = {one.name for one in fields(Wishes)}
+MOST: Final = 32  # players
+_KEPT: Final = 24 * 3600.0  # seconds; YouTube has new players every few days
+_HOSTS: Final = ("youtube.com", "youtu.be", "youtube-nocookie.com", "youtubekids.com")
+_PLAYER: Final = re.compile(r"[\w.]{1,40}/[0-9a-f]{8,40}-\w{1,80}-(\d{1,3})")
+
+
+class Players:
+    """At most `MOST` players, in memory: what a restart forgets the next job learns within a second."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._known: dict[str, tuple[float, tuple[int, ...]]] = {}
+
+    @property
+    def known(self) -> dict[str, tuple[int, ...]]:
+        self._forget()
+        return {player: order for player, (_, order) in self._known.items()}
+
+    def learn(self, url: str, learned: Learned) -> None:
+        """Keep `learned` if it is plausible and the job's `url` is one of YouTube's."""
+        self._forget()
+        host = urlsplit(url).hostname or ""
+        if learned.player in self._known or not any(is_within(host, domain) for domain in _HOSTS):
+            return
+        # The order has distinct positions, all below the number that the player's name ends in.
+        player, places = _PLAYER.fullmatch(learned.player), set(learned.order)
+        if player is None or len(places) < len(learned.order) or not places <= set(range(int(player[1]))):
+            return
+        if len(self._known) == MOST:
+            del self._known[next(iter(self._known))]
+        self._known[learned.player] = self._now(), learned.order
+
+    def _forget(self) -> None:
+        over = self._now() - _KEPT
+        self._known = {player: each for player, each in self._known.items() if each[0] > over}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,45 +73,29 @@ class JobMaker:
     tools: Tools = field(default_factory=find_tools)
     players: Players = field(default_factory=Players)
 
-    def download(
-        self,
-        request: ProcessRequest,
-        directory: Path,
-        lock: Path,
-        cookies: str | None = None,
-        item: int | None = None,
-        says: Says | None = None,
-        lists: tuple[str, ...] | None = None,
-        title: str | None = None,
-        *,
-        accept_gaps: bool = False,
-    ) -> Job:
-        job = self._job("download", request, directory, lock, cookies, item=item, accept_gaps=accept_gaps)
-        return replace(job, says=says.model_dump(exclude_none=True) if says else {}, lists=lists, title=title)
-
-    def expand(
-        self, request: ProcessRequest, directory: Path, lock: Path, cookies: str | None = None, known: int = 0
-    ) -> Job:
-        return self._job("expand", request, directory, lock, cookies, known=known)
-
     def info(self, wanted: InfoRequest, directory: Path, lock: Path, cookies: str | None = None) -> Job:
         most = self.settings.max_playlist
         known, last = min(wanted.passed_over, most), min(wanted.passed_over + wanted.limit, most)
         request = ProcessRequest(url=wanted.url)
-        return self._job("info", request, directory, lock, cookies, known=known, most=last)
+        return self.job("info", request, directory, lock, cookies, known=known, most=last)
 
-    def _job(
+    def job(
         self,
         kind: Literal["download", "info", "expand"],
         request: ProcessRequest,
         directory: Path,
         lock: Path,
-        cookies: str | None,
+        cookies: str | None = None,
+        *,
         item: int | None = None,
+        says: Says | None = None,
+        lists: tuple[str, ...] | None = None,
+        title: str | None = None,
         accept_gaps: bool = False,
         known: int = 0,
         most: int | None = None,
     ) -> Job:
+        """See `Job`; `most` is by default the setting `max_playlist`."""
         return Job(
             kind=kind,
             directory=str(directory),
@@ -73,6 +109,9 @@ class JobMaker:
             max_filesize=self.settings.max_filesize,
             item=item,
             accept_gaps=accept_gaps,
+            says=says.model_dump(exclude_none=True) if says else {},
+            lists=lists,
+            title=title,
             known=known,
             max_playlist=self.settings.max_playlist if most is None else most,
             cookies=cookies,
@@ -81,3 +120,49 @@ class JobMaker:
             sponsorblock_api=self.settings.sponsorblock_api,
             players=self.players.known,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CookieChoice:
+    """`defaults`: host -> name of the cookies for it and its subdomains if a request names none."""
+
+    stored: Cookies
+    defaults: Mapping[str, str]
+
+    async def made_for(self, url: str, asked_for: str | None) -> "Given":
+        """The cookies for a job that fetches `url`; `are_missing` if those `asked_for` are not stored."""
+        name = asked_for
+        if not name:  # the default of the longest host that fits
+            host = (urlsplit(url).hostname or "").lower()
+            fitting = [domain for domain in self.defaults if is_within(host, domain.lower())]
+            name = self.defaults[max(fitting, key=len)] if fitting else None
+        found = await self.stored.get(name) if name else None
+        if name and found is None and not asked_for:
+            log.warning("downloads.cookies names %s, which is not stored", name)
+            name = None
+        return Given(self.stored, name, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The cookies of one job; `name` is None if it gets none, `found` is None if none are stored."""
+
+    stored: Cookies
+    name: str | None = None
+    found: StoredCookies | None = None
+
+    @property
+    def are_missing(self) -> bool:
+        return self.name is not None and self.found is None
+
+    @property
+    def text(self) -> str | None:
+        return self.found.text if self.found else None
+
+    async def renew(self, back: str) -> None:
+        """Store the cookies that came `back`; an error is only logged, so that the job does not fail."""
+        if self.name and self.found:
+            try:
+                await self.stored.renew(self.name, self.found, back)
+            except (StoreUnavailable, OSError, ValueError) as error:
+                log.warning("cookies %s could not be renewed: %s", self.name, type(error).__name__)

@@ -4,9 +4,13 @@ Three cases are told apart. A source that is out of reach is waited for, once a 
 that answers with a refusal is retried `downloads.retries` times. A link that has expired is extracted anew.
 Each new byte resets the counters: only faults in a row count.
 
-Decisions: docs/decisions/retries.md
+A broadcast that is announced is waited for, too: its source is looked at until the broadcast begins. And a
+source that sends next to nothing is given up: such a download would hold a place for years.
+
+Decisions: docs/decisions/retries.md, docs/decisions/broadcasts.md
 """
 
+from datetime import UTC, datetime
 from typing import Final
 
 from server.core.events import Broken, Event, Failed, Requeued
@@ -20,6 +24,19 @@ MAX_RETRY_AFTER: Final = 3600.0  # seconds; a source that asks for more is not w
 DISK_DELAY = 15.0  # seconds
 NEXT_ATTEMPT: Final = "next_attempt"
 """What a task waits for after a transient fault."""
+
+NOT_LIVE_YET: Final = "not_live_yet"
+"""What a task waits for until its broadcast begins."""
+
+PART: Final = 0.25  # fraction of the time until the announced beginning of a broadcast, or since then
+SOONEST, LONGEST = 15.0, 3600.0  # seconds between two looks
+LONGEST_WHEN_LATE: Final = 300.0  # seconds between two looks if the broadcast may begin at any moment
+
+WINDOW: Final = 600.0  # seconds
+LEAST: Final = 64 * 1024
+"""Bytes that have to come within `WINDOW`: a hundred a second, a fifth of what a modem of 1990 took."""
+
+_OF_SHARE: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 
 _OF_GATEWAYS: Final = (502, 503, 504, *range(520, 528), 530)  # a gateway cannot reach its origin
 _OUT_OF_REACH: Final = frozenset(
@@ -51,11 +68,19 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
     crept = broken.code == "too_slow"
     status = status.with_nothing_gained() if crept else status
     may_pass = broken.retryable or broken.expired or (status.got > 0 and broken.code in _WAS_ANOTHER)
-    free = _is_waited_out(status, broken, settings.patience) or (broken.expired and status.gained)
+    # A source that only sends again what had come already was reached.
+    out_of_reach = is_out_of_reach(broken.code)
+    if broken.code == "incomplete":
+        out_of_reach = not broken.expired and (status.gained or status.downloaded_bytes is None)
+    # An outage in the middle of a download is waited out.
+    free = status.got > 0 and out_of_reach and (status.gained or status.quiet < settings.patience)
+    free = free or (broken.expired and status.gained)
     free = free or (may_pass and broken.after_hold)  # links expire and connections close during a hold
     if not free and not (may_pass and status.retries_in_a_row < settings.retries):
         return Failed(code=broken.code, hint=hint_of(broken, status.cookies), fault=broken.fault)
-    delay = _delay(status, broken)
+    delay = float(min(FIRST_DELAY * 2.0 ** min(status.faults_in_a_row, 10), LAST_DELAY))
+    if broken.retry_after is not None:
+        delay = min(broken.retry_after, MAX_RETRY_AFTER)
     return Requeued(
         because=NEXT_ATTEMPT,
         counts_as_retry=not free,
@@ -71,24 +96,62 @@ def hint_of(broken: Broken, cookies: str | None) -> str | None:
     return "renew_cookies" if cookies and refuses else broken.hint
 
 
-def _is_waited_out(status: TaskStatus, broken: Broken, patience: float) -> bool:
-    """Whether it is an outage in the middle of a download that has lasted less than `patience` seconds."""
-    return status.got > 0 and _was_out_of_reach(status, broken) and (status.gained or status.quiet < patience)
-
-
-def _was_out_of_reach(status: TaskStatus, broken: Broken) -> bool:
-    """Whether the source was out of reach. One that only sends again what had come already was reached."""
-    if broken.code == "incomplete":
-        return not broken.expired and (status.gained or status.downloaded_bytes is None)
-    return is_out_of_reach(broken.code)
-
-
 def is_out_of_reach(code: str) -> bool:
     """Whether `code` says that the source could not be reached."""
     return code in _OUT_OF_REACH
 
 
-def _delay(status: TaskStatus, broken: Broken) -> float:
-    if broken.retry_after is not None:
-        return min(broken.retry_after, MAX_RETRY_AFTER)
-    return float(min(FIRST_DELAY * 2.0 ** min(status.faults_in_a_row, 10), LAST_DELAY))
+def after_look(
+    status: TaskStatus, broken: Broken, patience: float, now: datetime, lasted: float = 0
+) -> Requeued | None:
+    """The wait after an attempt of `lasted` seconds that found no broadcast yet; None after other failures.
+
+    Once a broadcast is announced, a source that is out of reach is taken for one that has not begun: until
+    the announced time, and for `patience` seconds more. `now` is the time on the wall, as `begins_at` is.
+
+    The announced time may change, and clocks may be wrong. So the next look comes after a fraction of the
+    time that is left, `LONGEST` at most, and each look goes by what is announced then.
+    """
+    if broken.code == "not_live":
+        begins_at = None if broken.begins_at is None else datetime.fromtimestamp(broken.begins_at, UTC)
+        delay = pause(_left(begins_at, now), status.looks)
+        return Requeued(because=NOT_LIVE_YET, after=delay, begins_at=begins_at, looked=True)
+    if not status.awaits_broadcast or not (broken.retryable or is_out_of_reach(broken.code)):
+        return None
+    left = _left(status.begins_at, now)
+    if (left is None or left <= 0) and status.quiet >= patience:
+        return None
+    delay = max(pause(left, status.faults_in_a_row), min(broken.retry_after or 0, LONGEST))
+    return Requeued(because=NOT_LIVE_YET, after=delay, in_vain=lasted + delay)
+
+
+def pause(left: float | None, looks: int) -> float:
+    """Seconds before the next look; `left` are those before the beginning, None if none is announced."""
+    if left is None:
+        return float(min(SOONEST * 2.0 ** min(looks, 10), LONGEST_WHEN_LATE))
+    if left <= 0:
+        return min(max(-left * PART, SOONEST), LONGEST_WHEN_LATE)
+    return min(max(left * PART, SOONEST), LONGEST, left)
+
+
+def _left(begins_at: datetime | None, now: datetime) -> float | None:
+    return None if begins_at is None else (begins_at - now).total_seconds()
+
+
+class Pace:
+    """Tells whether a source sends next to nothing. `now` are seconds of a monotonic clock."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._floor = 0
+
+    def is_too_slow(self, downloaded: int, share: int | None, now: float) -> bool:
+        """Whether too few bytes have come for `WINDOW` seconds; `downloaded` are all bytes so far.
+
+        `share` is the limit in bytes a second, or None. `downloaded` falls if the download begins anew.
+        """
+        self._floor = min(self._floor, downloaded)
+        least = LEAST if share is None else min(LEAST, _OF_SHARE * share * WINDOW)
+        if downloaded >= self._floor + least:
+            self._since, self._floor = now, downloaded
+        return now - self._since >= WINDOW

@@ -18,7 +18,7 @@ from server.files.cookie_folder import LocalCookies
 from server.files.public_names import short_of
 from server.settings import DownloadSettings
 from server.storage.postgresql import open_store
-from server.tasks.job_cookies import CookieChoice
+from server.tasks.job_builder import CookieChoice
 from tests.inside import Inside, inside
 from tests.service import Service, Services
 from tests.site import Site, sha256

@@ -43,12 +43,12 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 @pytest.fixture
 def misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs are of a kind that no child knows."""
-    make: Any = JobMaker._job
+    make: Any = JobMaker.job
 
     def nonsense(maker: JobMaker, _: str, *what: Any, **more: Any) -> Any:
         return make(maker, "nonsense", *what, **more)
 
-    monkeypatch.setattr(JobMaker, "_job", nonsense)
+    monkeypatch.setattr(JobMaker, "job", nonsense)
 
 
 def lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:

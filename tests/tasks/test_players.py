@@ -19,9 +19,7 @@ from server.files.cookie_folder import LocalCookies
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
 from server.tasks.inspector import Inspector
-from server.tasks.job_builder import JobMaker
-from server.tasks.job_cookies import Given
-from server.tasks.player_cache import MOST, Players
+from server.tasks.job_builder import MOST, Given, JobMaker, Players
 from server.tasks.programs_found import Tools
 from tests.jobs import told
 from tests.shelf import Shelf

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 from server.core.models import ProcessRequest, Task, TaskStatus
-from server.tasks.task_queue import Queue
+from server.tasks.dispatcher import Queue
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 
 from server.cluster.shared_turns import open_turns
 from server.core.ports import Turns
-from server.tasks.turns import LocalTurns
+from server.tasks.dispatcher import LocalTurns
 
 WITHIN = 20  # seconds: longer than a turn is waited for, so that what hangs says so itself
 _END_ALL = b"""
