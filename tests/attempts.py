@@ -17,6 +17,7 @@ from server.storage.sqlite import open_store
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
+from tests.adding import add
 from tests.examples import new_task
 
 WITHIN = 10  # seconds
@@ -103,7 +104,7 @@ class Scene:
         """Accept a task under this name, as `Tasks` does."""
         fresh = new_task(f"http://{host}/{name}")
         status = fresh.status.model_copy(update={"task_id": name})
-        task = await self.store.add(Task(request=fresh.request, status=status))
+        task = await add(self.store, Task(request=fresh.request, status=status))
         self.dispatcher.submit(task)
         return task
 

@@ -66,7 +66,9 @@ async def submit(request: web.Request) -> web.Response:
     asked = await read_wish(request, await read_object(request), key_of(request))
     if isinstance(asked, AppError):
         raise asked
-    accepted = await request.app[TASKS].accept(*asked)
+    [accepted] = await request.app[TASKS].accept([asked])
+    if isinstance(accepted, AppError):
+        raise accepted
     if accepted.is_shared:
         return respond(request, accepted.status)
     response = respond(request, accepted.status, HTTPStatus.ACCEPTED)
@@ -154,7 +156,7 @@ async def submit_batch(request: web.Request) -> web.Response:
             await asyncio.sleep(0)
     validated(Batch, {"requests": asked, **others} if asked else others)
     possible = [each for each in asked if isinstance(each, tuple)]
-    accepted = iter(await request.app[TASKS].accept_all(possible))
+    accepted = iter(await request.app[TASKS].accept(possible))
     results = list[Result]()
     for each in asked:
         outcome = each if isinstance(each, AppError) else next(accepted)

@@ -218,7 +218,7 @@ class Relay:
                 case QueueChanged():
                     self._hub.queue_changed()
                 case Changed(task_id, revision):
-                    self._hub.note(task_id)
+                    self._hub.publish(task_id)
                     if self._hub.is_watched(task_id) and revision > self._read.get(task_id, 0):
                         self._due[task_id] = max(revision, self._due.get(task_id, 0))
                         self._wake.set()

@@ -37,11 +37,6 @@ class Submission:
     idempotency: Idempotency | None = None
     wish: str | None = None
 
-    @property
-    def shares(self) -> bool:
-        """Whether another task with the same wish may take its place (`reuse`)."""
-        return bool(self.wish and self.task.request and self.task.request.may_be_shared)
-
 
 Sorting = Literal["newest", "oldest", "queue", "ended"]
 
@@ -80,18 +75,11 @@ class Store(Protocol):
     Any method may raise `StoreUnavailable`, for a reason outside this program; then nothing is changed.
     """
 
-    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
-        """Return `task` with its number, or the task that was made with the same key and request.
+    async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        """Add all tasks in one transaction. The result has for each the task with its number, or the task
+        that was made with the same key and request; or `QueueFull` or `IdempotencyMismatch` if it is refused.
 
         With `reuse` it may also be a task with the same wish that has not ended.
-
-        Raises `QueueFull`, `IdempotencyMismatch`, `StoreUnavailable`.
-        """
-        ...
-
-    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
-        """Like `add`, for all `submissions` in one transaction; the result has an error for each one refused.
-
         No two submissions may have the same key. Raises `StoreUnavailable`; then none was added.
         """
         ...

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -30,16 +31,21 @@ class Change(Generic[Result]):
 
     `touches` are the names of what the change reads or writes. No two bundles of a group touch the same name,
     so each change can be decided by what was committed before the group. `outcome` is set while the change is
-    written, and becomes the result of `answer` once the change is on disk.
+    written, and is told once the change is on disk.
     """
 
     touches: tuple[str, ...] = ()
     makes_room: bool = False  # a deletion, which has to be possible on a full disk
     outcome: Result | AppError
-    answer: asyncio.Future[Result]
 
 
-Bundle = Sequence[Change[Any]]  # what was submitted together
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Changes that were submitted together; `written` is done once all of them are on disk."""
+
+    changes: Sequence[Change[Any]]
+    touches: frozenset[str]
+    written: asyncio.Future[None]
 
 
 class GroupWriter(ABC):
@@ -79,34 +85,26 @@ class GroupWriter(ABC):
         changed, unless the error has `perhaps_done`. If the caller is cancelled, the change may yet be made:
         whole, or not at all.
         """
-        self._append([change])
-        return await change.answer
+        [outcome] = await self.submit_all([change])
+        if isinstance(outcome, AppError):
+            raise outcome
+        return outcome
 
     async def submit_all(self, changes: Sequence[Change[Result]]) -> list[Result | AppError]:
         """Return the outcome of each once all of them are on disk, in one transaction.
 
         Raises what `submit` raises if they could not be written.
         """
-        self._append(changes)
-        answers = await asyncio.gather(*(change.answer for change in changes), return_exceptions=True)
-        outcomes: list[Result | AppError] = []
-        for answer in answers:
-            if isinstance(answer, AppError) and not isinstance(answer, StoreUnavailable):
-                outcomes.append(answer)
-            elif isinstance(answer, BaseException):  # it concerns the whole transaction
-                raise answer
-            else:
-                outcomes.append(answer)
-        return outcomes
-
-    def _append(self, bundle: Bundle) -> None:
         if self._closing:
             raise ShuttingDown
-        loop = asyncio.get_running_loop()
-        for change in bundle:
-            change.answer = loop.create_future()
+        if not changes:
+            return []
+        touches = frozenset(name for change in changes for name in change.touches)
+        bundle = Bundle(changes, touches, asyncio.get_running_loop().create_future())
         self._waiting.append(bundle)
         self._wake.set()
+        await bundle.written
+        return [change.outcome for change in changes]
 
     @abstractmethod
     async def commit(self, changes: Sequence[Change[Any]]) -> None:
@@ -120,8 +118,7 @@ class GroupWriter(ABC):
         """Fail all waiting changes with `error`: they were not made."""
         waiting, self._waiting = self._waiting, deque()
         for bundle in waiting:
-            for change in bundle:
-                _fail(change, _like(error))
+            _fail(bundle, error)
 
     async def _run(self) -> None:
         while not self._closing:
@@ -129,32 +126,29 @@ class GroupWriter(ABC):
             self._wake.clear()
             while self._waiting:
                 if self.patience:
-                    await self._gather()
+                    # Three quarters as many bundles as the last group had; a single caller does not wait.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self.patience):
+                            while len(self._waiting) < self._last * 3 // 4:
+                                self._wake.clear()
+                                await self._wake.wait()
                 # The oldest bundles, up to the first that touches what another does; without cancelled ones.
                 group: list[Bundle] = []
                 touched: set[str] = set()
                 size = 0
-                while self._waiting and size < GROUP and touched.isdisjoint(all_touched(self._waiting[0])):
+                while self._waiting and size < GROUP and touched.isdisjoint(self._waiting[0].touches):
                     bundle = self._waiting.popleft()
-                    if not all(change.answer.cancelled() for change in bundle):
-                        touched |= all_touched(bundle)
+                    if not bundle.written.cancelled():
+                        touched |= bundle.touches
                         group.append(bundle)
-                        size += len(bundle)
+                        size += len(bundle.changes)
                 if group:
                     self._last = len(group)
                     await self._settle(group)
 
-    async def _gather(self) -> None:
-        """Wait for three quarters as many bundles as the last group had; a single caller does not wait."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.patience):
-                while len(self._waiting) < self._last * 3 // 4:
-                    self._wake.clear()
-                    await self._wake.wait()
-
     async def _settle(self, group: Sequence[Bundle]) -> None:
         """Commit the group; if it fails though the store is available, commit each bundle by itself."""
-        changes = [change for bundle in group for change in bundle]
+        changes = [change for bundle in group for change in bundle.changes]
         try:
             await self.commit(changes)
         except StoreUnavailable as error:
@@ -162,38 +156,29 @@ class GroupWriter(ABC):
                 level = logging.ERROR if isinstance(error, StorageFailed) else logging.WARNING
                 log.log(level, "the database did not take %d changes: %s", len(changes), error.__cause__)
             self._failed_by = type(error)
-            for change in changes:
-                _fail(change, _like(error))
+            for bundle in group:
+                _fail(bundle, error)
         except Exception as error:
             if len(group) > 1:
                 for bundle in group:
                     await self._settle([bundle])
             else:
-                for change in changes:
-                    _fail(change, error)
+                _fail(group[0], error)
         else:
             self._failed_by = None
             self._counts.commits += 1
             self._counts.changes += len(changes)
-            for change in changes:
-                if isinstance(change.outcome, AppError):
-                    _fail(change, change.outcome)
-                elif not change.answer.cancelled():
-                    change.answer.set_result(change.outcome)
+            for bundle in group:
+                if not bundle.written.cancelled():
+                    bundle.written.set_result(None)
 
 
-def all_touched(bundle: Bundle) -> set[str]:
-    return {name for change in bundle for name in change.touches}
-
-
-def _fail(change: Change[Any], error: Exception) -> None:
-    if not change.answer.cancelled():
-        change.answer.set_exception(error)
-
-
-def _like(error: StoreUnavailable) -> StoreUnavailable:
-    """A copy of `error` for one caller: raising an exception adds to its traceback."""
-    other = type(error)()
-    other.__dict__.update(error.__dict__)
-    other.__cause__ = error.__cause__
-    return other
+def _fail(bundle: Bundle, error: Exception) -> None:
+    """Raise `error` in the caller; one that many callers get as a copy: raising adds to its traceback."""
+    if isinstance(error, StoreUnavailable):
+        other = type(error)()
+        other.__dict__.update(error.__dict__)
+        other.__cause__ = error.__cause__
+        error = other
+    if not bundle.written.cancelled():
+        bundle.written.set_exception(error)

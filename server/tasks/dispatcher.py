@@ -201,35 +201,33 @@ class LocalDispatcher:
             if not self._running:
                 self._drained.set()
             return
-        while self._asked_to_start and not (self._held or self._paused):
-            task = self._asked_to_start.pop(next(iter(self._asked_to_start)))
-            self._begin(task, task.status.host)
-        while not (self._held or self._paused) and len(self._running) < self._max_concurrent:
-            entry = self._queue.pop(self._places_taken(), self._max_per_host)
-            if entry is None:
+        if self._held or self._paused:
+            return
+        taken = Counter(running.host for running in self._running.values())
+        while True:
+            if self._asked_to_start:
+                task = self._asked_to_start.pop(next(iter(self._asked_to_start)))
+                host = task.status.host
+            elif len(self._running) < self._max_concurrent and (
+                entry := self._queue.pop(taken, self._max_per_host)
+            ):
+                task, host = entry
+            else:
                 break
-            self._begin(*entry)
-        if self._max_per_host and not (self._held or self._paused):
-            self._tell_who_is_held_up()
-
-    def _begin(self, task: Task, host: str) -> None:
-        task_id = task.status.task_id
-        self._told.discard(task_id)
-        job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
-        self._running[task_id] = Running(job, host)
-        job.add_done_callback(partial(self._ended, task_id))
-
-    def _places_taken(self) -> Counter[str]:
-        return Counter(running.host for running in self._running.values())
-
-    def _tell_who_is_held_up(self) -> None:
-        busy = (host for host, count in self._places_taken().items() if count >= self._max_per_host)
-        held_up = {task.status.task_id for task in self._queue.next_of(busy)}
-        for task_id in held_up ^ self._told:
-            telling = asyncio.create_task(self._tell(task_id, task_id in held_up), name=f"tell {task_id}")
-            self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
-        self._told = held_up
+            task_id = task.status.task_id
+            self._told.discard(task_id)
+            job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
+            self._running[task_id] = Running(job, host)
+            taken[host] += 1
+            job.add_done_callback(partial(self._ended, task_id))
+        if self._max_per_host:  # tell those who are held up, and those who no longer are
+            busy = (host for host, count in taken.items() if count >= self._max_per_host)
+            held_up = {task.status.task_id for task in self._queue.next_of(busy)}
+            for task_id in held_up ^ self._told:
+                telling = asyncio.create_task(self._tell(task_id, task_id in held_up), name=f"tell {task_id}")
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
+            self._told = held_up
 
     async def _tell(self, task_id: str, busy: bool) -> None:
         # The task is gone, or it stays without a reason; ValueError: its row is damaged.

@@ -147,18 +147,14 @@ class Hub:
     def is_watched(self, task_id: str) -> bool:
         return task_id in self._subscriptions or None in self._subscriptions
 
-    def publish(self, update: Update) -> None:
-        self.note(update.task_id, is_removed=isinstance(update, Removed))
-        for key in (update.task_id, None):
-            for subscription in self._subscriptions.get(key, ()):
-                subscription.offer(update)
+    def publish(self, update: Update | str) -> None:
+        """Remember the change and offer `update` to those who watch.
 
-    def removed(self, task_id: str) -> None:
-        self.publish(Removed(task_id))
-
-    def note(self, task_id: str, *, is_removed: bool = False) -> None:
-        """A task has changed, whether it is watched or not."""
-        now = time.monotonic()
+        The id of the task is enough if nobody needs to know more: the task is not watched, or a node that
+        watches it reads its status first.
+        """
+        task_id = update if isinstance(update, str) else update.task_id
+        is_removed, now = isinstance(update, Removed), time.monotonic()
         self._changes.pop(task_id, None)
         self._changes[task_id] = now, is_removed
         if self._history is not None:
@@ -171,6 +167,13 @@ class Hub:
         for old, (changed_at, _) in list(islice(self._changes.items(), 2)):  # two for each that comes
             if changed_at < now - REMEMBERED:
                 del self._changes[old]
+        if not isinstance(update, str):
+            for key in (task_id, None):
+                for subscription in self._subscriptions.get(key, ()):
+                    subscription.offer(update)
+
+    def removed(self, task_id: str) -> None:
+        self.publish(Removed(task_id))
 
     def missed(self) -> None:
         """Changes and removals may have passed unheard until now: end the subscriptions to all tasks."""

@@ -119,58 +119,48 @@ class Tasks:
     async def submit(
         self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
     ) -> TaskStatus:
-        """`accept`, for those who ask for no `reuse`."""
-        return (await self.accept(request, idempotency, wish)).status
+        """`accept` one download. Raises the error that it is refused with."""
+        [accepted] = await self.accept([(request, idempotency, wish)])
+        if isinstance(accepted, AppError):
+            raise accepted
+        return accepted.status
 
     async def accept(
-        self, request: ProcessRequest, idempotency: Idempotency | None = None, wish: str | None = None
-    ) -> "Accepted":
-        """Accept a download; its row is on disk when this returns, and nothing was fetched yet.
-
-        A task that was accepted before with the same key, or that may be shared, is returned even if a new
-        one would be refused (full disk, full queue, shutdown). Raises `IdempotencyMismatch` and what the
-        store raises.
-        """
-        if idempotency and (known := await self._store.known(idempotency)):
-            return Accepted(known.status)
-        if request.may_be_shared and wish:
-            shared = await shared_task(self._store, self._files, wish)
-            if shared:
-                return Accepted(shared.status, is_shared=True)
-        if refusal := self._refusal():
-            raise refusal
-        fresh = self._fresh(request, wish)
-        return await self._accepted(fresh, await self._store.add(fresh, idempotency, wish), idempotency)
-
-    async def accept_all(
         self, requests: Sequence[tuple[ProcessRequest, Idempotency | None, str | None]]
     ) -> "list[Accepted | AppError]":
-        """Like `accept`, for all `requests` in one transaction; an error stands for each that is refused.
+        """Accept downloads in one transaction; their rows are on disk when this returns, and nothing was
+        fetched yet. An error stands for each that is refused.
 
-        No two of them may have the same key. Raises `StoreUnavailable`; then none was accepted.
+        A task that was accepted before with the same key, or that may be shared, is returned even if a new
+        one would be refused (full disk, full queue, shutdown). No two requests may have the same key. Raises
+        `StoreUnavailable`; then none was accepted.
         """
-        refusal = self._refusal()
+        refusal: AppError | None = ShuttingDown() if self._closing else None
+        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
+            refusal = refusal or (DiskFull() if self._disk.is_low() else None)
+        now = self._clock.now()
         outcomes: list[Accepted | AppError | None] = []
-        for request, idempotency, wish in requests:
-            outcome: Accepted | AppError | None = None
-            if refusal or request.may_be_shared:  # else the store finds the key by itself
-                try:
-                    known = await self._store.known(idempotency) if idempotency else None
-                    shared = None
-                    if request.may_be_shared and wish and not known:
-                        shared = await shared_task(self._store, self._files, wish)
-                except IdempotencyMismatch as mismatch:
-                    outcome = mismatch
-                else:
-                    outcome = Accepted(known.status) if known else None
-                    outcome = Accepted(shared.status, is_shared=True) if shared else outcome or refusal
+        submissions: list[Submission] = []
+        for request, key, wish in requests:
+            outcome: Accepted | AppError | None = refusal
+            shares = bool(wish) and request.may_be_shared
+            try:
+                # A retry of one request needs no write. Of many at once the store finds the keys by itself.
+                looks = key and (refusal or shares or len(requests) == 1)
+                if key and looks and (known := await self._store.known(key)):
+                    outcome = Accepted(known.status)
+                elif wish and shares and (shared := await shared_task(self._store, self._files, wish)):
+                    outcome = Accepted(shared.status, is_shared=True)
+            except IdempotencyMismatch as mismatch:
+                outcome = mismatch
             outcomes.append(outcome)
-        submissions = [
-            Submission(self._fresh(request, wish), key, wish)
-            for (request, key, wish), outcome in zip(requests, outcomes, strict=True)
-            if outcome is None
-        ]
-        added = iter(zip(submissions, await self._store.add_all(submissions), strict=True))
+            if outcome is None:
+                wall = self._clock.wall() if request.start_at else None
+                status = TaskStatus.new(request, now, wall, REQUEST_ID.get())
+                if request.playlist and wish:
+                    status = status.model_copy(update={"scope": scope_of(wish)})
+                submissions.append(Submission(Task(request, status), key, wish))
+        added = iter(zip(submissions, await self._store.add(submissions), strict=True))
         answers: list[Accepted | AppError] = []
         for outcome in outcomes:
             if outcome is not None:
@@ -179,33 +169,15 @@ class Tasks:
             submission, task = next(added)
             if isinstance(task, AppError):
                 answers.append(task)
-            else:
-                answers.append(await self._accepted(submission.task, task, submission.idempotency))
+            elif task.status.task_id == submission.task.status.task_id:
+                self._publisher.publish(task.status)
+                if task.status.stage is Stage.QUEUED:
+                    self._dispatcher.submit(task)
+                answers.append(Accepted(task.status))
+            else:  # it was there before: by its key, or because it may be shared
+                key = submission.idempotency
+                answers.append(Accepted(task.status, is_shared=not (key and await self._store.known(key))))
         return answers
-
-    def _fresh(self, request: ProcessRequest, wish: str | None) -> Task:
-        wall = self._clock.wall() if request.start_at else None
-        status = TaskStatus.new(request, self._clock.now(), wall, REQUEST_ID.get())
-        if request.playlist and wish:
-            status = status.model_copy(update={"scope": scope_of(wish)})
-        return Task(request, status)
-
-    async def _accepted(self, fresh: Task, task: Task, idempotency: Idempotency | None) -> "Accepted":
-        """Submit and publish `task`, which the store has returned for `fresh`, unless it was there before."""
-        if task.status.task_id == fresh.status.task_id:
-            self._publisher.publish(task.status)
-            self._submit_if_queued(task)
-            return Accepted(task.status)
-        has_the_key = idempotency and await self._store.known(idempotency)
-        return Accepted(task.status, is_shared=not has_the_key)
-
-    def _refusal(self) -> AppError | None:
-        """Why nothing new is accepted now."""
-        if self._closing:
-            return ShuttingDown()
-        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
-            return DiskFull() if self._disk.is_low() else None
-        return None
 
     async def is_known(self, idempotency: Idempotency) -> bool:
         """Whether a task with this key was accepted before; raises `IdempotencyMismatch`."""

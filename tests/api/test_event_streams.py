@@ -188,11 +188,11 @@ async def test_ten_thousand_changes_are_kept(client: Client) -> None:
     hub.keep_history()
     began = hub.number
     for number in range(10_000):
-        hub.note(f"task {number}")
+        hub.publish(f"task {number}")
     known = hub.changes_since(began)
     assert known is not None
     assert len(known) == 10_000
-    hub.note("one more")
+    hub.publish("one more")
     assert hub.changes_since(began) is None, "the first is forgotten"
 
 

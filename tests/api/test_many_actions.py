@@ -16,6 +16,7 @@ from server.core.events import Cancelled, Failed, Resumed, Started
 from server.core.models import Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks import bulk
+from tests.adding import add
 from tests.examples import new_task
 
 Client = TestClient[web.Request, web.Application]
@@ -120,7 +121,7 @@ async def test_the_entries_of_a_list_are_acted_on_and_no_others(client: Client) 
     for playlist_id in ("a list", "a list", "another"):
         task = new_task()
         of_list = task.status.model_copy(update={"playlist_id": playlist_id, "stage": Stage.PAUSED})
-        ids.append((await store.add(replace(task, status=of_list))).status.task_id)
+        ids.append((await add(store, replace(task, status=of_list))).status.task_id)
     answer = await act(client, "cancel", playlist_id="a list")
     assert [each["task"]["task_id"] for each in answer["results"]] == [ids[1], ids[0]]
     assert shown(await act(client, "cancel", playlist_id="no list")) == []
@@ -132,7 +133,7 @@ async def test_a_retry_of_the_entries_of_a_list_leaves_what_is_completed(client:
     for stage in (Stage.COMPLETED, Stage.FAILED, Stage.PAUSED, Stage.CANCELLED):
         task = new_task()
         entry = task.status.model_copy(update={"playlist_id": "a list", "stage": stage})
-        ids.append((await store.add(replace(task, status=entry))).status.task_id)
+        ids.append((await add(store, replace(task, status=entry))).status.task_id)
     answer = await act(client, "retry", playlist_id="a list")
     assert shown(answer) == [(200, "queued"), (409, "wrong_stage"), (200, "queued")]
     assert (await (await client.get(f"/api/status/{ids[0]}")).json())["stage"] == "completed"
@@ -148,7 +149,7 @@ async def test_asked_again_all_entries_of_a_long_list_are_acted_on(
     for _ in range(5):
         task = new_task()
         entry = task.status.model_copy(update={"playlist_id": "a list", "stage": Stage.PAUSED})
-        await store.add(replace(task, status=entry))
+        await add(store, replace(task, status=entry))
     become = {"resume": "queued", "pause": "paused", "cancel": "cancelled", "retry": "queued"}
     for action, stage in become.items():
         more = [(await act(client, action, playlist_id="a list")).get("more") for _ in range(3)]

@@ -26,6 +26,7 @@ from server.core.errors import FileNotFound
 from server.core.models import Stage, StoredFile, TaskStatus, VideoInfo
 from server.core.ports import Stream
 from server.settings import ServerSettings
+from tests.adding import add
 from tests.examples import finished, new_task
 from tests.inside import Inside, get, inside
 
@@ -100,7 +101,7 @@ async def entry(server: Inside, playlist_id: str, content: bytes | None) -> str:
     """The id of a new entry of a list, with a finished file if there is `content`."""
     task, store = new_task(), server.app[keys.TASKS]._store
     status = task.status.model_copy(update={"playlist_id": playlist_id, "stage": Stage.PAUSED})
-    task_id = (await store.add(replace(task, status=status))).status.task_id
+    task_id = (await add(store, replace(task, status=status))).status.task_id
     if content is not None:
         await server.finished(content, task_id)
     return task_id

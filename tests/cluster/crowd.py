@@ -26,7 +26,7 @@ def named(host: str, number: int) -> Task:
 async def put(store: PostgresStore, tasks: Iterable[Task]) -> None:
     wanted = [Submission(task) for task in tasks]
     for start in range(0, len(wanted), AT_ONCE):
-        await store.add_all(wanted[start : start + AT_ONCE])
+        await store.add(wanted[start : start + AT_ONCE])
 
 
 async def crowd(url: str, hosts: int, each: int) -> None:

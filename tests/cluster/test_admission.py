@@ -9,6 +9,7 @@ import pytest
 
 from server.core.errors import DatabaseAway
 from server.core.events import Prioritized
+from tests.adding import add
 from tests.attempts import WITHIN
 from tests.cluster.breaking import proxied
 from tests.cluster.crowd import UNLIMITED, crowd, named, put, waiting
@@ -190,7 +191,7 @@ async def test_submits_of_many_hosts_to_a_distant_database_are_taken_at_once(cle
         ) as node:
             node.supervisor.hold()
             new = [named(f"new{number:04}", 0) for number in range(500)]
-            await asyncio.gather(*(node.store.add(task) for task in new))  # raises what a client would get
+            await asyncio.gather(*(add(node.store, task) for task in new))  # raises what a client would get
             await put(node.store, (named(f"host{number:04}", 1) for number in range(hosts)))
             while len(await admitted(node)) < hosts + len(new):
                 await asyncio.sleep(0.05)

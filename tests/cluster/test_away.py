@@ -17,6 +17,7 @@ from server.storage.postgresql.advisory_locks import ADD, OURS
 from server.storage.postgresql.link import Link
 from server.storage.postgresql.store import open_store
 from server.tasks.janitor import for_ever
+from tests.adding import add
 from tests.cluster.postgres import CARELESS, PostgreSQL, own_postgres
 from tests.examples import new_task
 
@@ -96,7 +97,7 @@ async def test_what_is_stopped_in_the_middle_of_a_change_lets_go_before_others_g
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(clean_database, max_queued=9, find_short=short_of))
         stopped = await stack.enter_async_context(Link(clean_database))
-        task_id = (await store.add(new_task())).status.task_id
+        task_id = (await add(store, new_task())).status.task_id
         holds = asyncio.Event()
 
         async def stand_still(db: AsyncConnection) -> None:
@@ -108,7 +109,7 @@ async def test_what_is_stopped_in_the_middle_of_a_change_lets_go_before_others_g
 
         standing = asyncio.create_task(stopped.once(stand_still))
         await holds.wait()
-        await asyncio.gather(store.add(new_task()), store.mark_removed(task_id))
+        await asyncio.gather(add(store, new_task()), store.mark_removed(task_id))
         standing.cancel()
         await asyncio.wait([standing])
 

@@ -19,6 +19,7 @@ from server.files.public_names import short_of
 from server.storage.postgresql import PostgresStore, open_store
 from server.storage.postgresql.announcing import News
 from server.tasks.hub import Hub, Removed, Subscription, Update, Waiter
+from tests.adding import add
 from tests.cluster.breaking import Proxy, proxied
 from tests.cluster.pooler import pooled
 from tests.examples import downloading, finished, new_task, started
@@ -83,7 +84,7 @@ async def save(there: PostgresStore, status: TaskStatus) -> TaskStatus:
 async def test_a_change_on_one_node_comes_to_who_watches_on_another(
     writing: PostgresStore, node: Node
 ) -> None:
-    status = (await writing.add(new_task())).status
+    status = (await add(writing, new_task())).status
     subscription = Subscription()
     with node.hub.watch(status.task_id, subscription):
         for step in (started, downloading, finished):
@@ -96,7 +97,7 @@ async def test_a_change_on_one_node_comes_to_who_watches_on_another(
 async def test_who_watches_all_hears_of_new_tasks(writing: PostgresStore, node: Node) -> None:
     subscription = Subscription()
     with node.hub.watch(None, subscription):
-        status = (await writing.add(new_task())).status
+        status = (await add(writing, new_task())).status
         await comes(subscription, is_at(status))
 
 
@@ -111,7 +112,7 @@ async def test_what_nobody_watches_is_not_read(
         return await original(ids)
 
     monkeypatch.setattr(node.store, "readable_statuses", spied)
-    watched, other = [(await writing.add(new_task())).status for _ in range(2)]
+    watched, other = [(await add(writing, new_task())).status for _ in range(2)]
     subscription = Subscription()
     with node.hub.watch(watched.task_id, subscription):
         await save(writing, started(other))
@@ -123,7 +124,7 @@ async def test_what_nobody_watches_is_not_read(
 async def test_after_a_gap_all_that_is_watched_is_read_again(
     writing: PostgresStore, node: Node, proxy: Proxy, clean_database: str
 ) -> None:
-    statuses = [(await writing.add(new_task())).status for _ in range(4)]
+    statuses = [(await add(writing, new_task())).status for _ in range(4)]
     changed, gone, damaged, same = statuses
     subscription = Subscription()
     with ExitStack() as watches:
@@ -145,7 +146,7 @@ async def test_after_a_gap_in_which_a_task_was_removed_a_feed_of_all_is_closed(
     """Nothing tells that it was removed: its row is gone."""
     feed = Waiter()
     with node.hub.watch(None, feed):
-        gone = (await writing.add(new_task())).status
+        gone = (await add(writing, new_task())).status
         await comes(feed, is_at(gone))
         proxy.cut_before = lambda sent: b"LISTEN" in sent
         proxy.cut()
@@ -169,7 +170,7 @@ async def test_a_gap_lasts_until_a_task_that_is_watched_can_be_read(
             raise errors.pop()
         return await readable_statuses(ids)
 
-    subscription, status = Subscription(), (await writing.add(new_task())).status
+    subscription, status = Subscription(), (await add(writing, new_task())).status
     with node.hub.watch(status.task_id, subscription):
         monkeypatch.setattr(node.store, "readable_statuses", fails_at_first)
         proxy.cut()
@@ -211,7 +212,7 @@ async def test_a_connection_that_is_silent_is_given_up(
     monkeypatch.setattr(relay, "SILENT", 0.5)
     monkeypatch.setattr(relay, "ANSWER_WITHIN", 0.5)
     proxy.cut()  # the next connection goes by the shorter times
-    status = (await writing.add(new_task())).status
+    status = (await add(writing, new_task())).status
     subscription = Subscription()
     with node.hub.watch(status.task_id, subscription):
         await comes(subscription, is_at(status := await save(writing, started(status))))
@@ -251,7 +252,7 @@ async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
 async def test_a_real_pooler_in_transaction_mode_is_refused_in_seconds(clean_database: str) -> None:
     with pooled(clean_database) as url:
         async with open_at(url) as there:  # which it carries well
-            await there.add(new_task())
+            await add(there, new_task())
             began = time.monotonic()
             with pytest.raises(DatabaseUnusable, match=r"^storage.database leads through a pooler [^\n]+$"):
                 await relayed(url, there, Hub()).__aenter__()

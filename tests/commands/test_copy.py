@@ -31,6 +31,7 @@ from server.files.workplace import LocalWorkplace
 from server.settings import StorageSettings
 from server.storage.postgresql import open_store
 from server.storage.sqlite import open_store as open_sqlite
+from tests.adding import add
 from tests.cluster.postgres import make_tables
 from tests.cluster.proxy import Spoiled, open_proxy
 from tests.cluster.s3 import BUCKET, S3
@@ -78,8 +79,8 @@ async def installation(tmp_path: Path) -> Installation:
     data = tmp_path / "data"
     data.mkdir()
     async with open_sqlite(data / "clipwire.db", max_queued=100, find_short=short_of) as store:
-        queued = await store.add(new_task("https://one.test/"), KEY)
-        running, completed, removed, last = [await store.add(new_task(title="猫咪 🐈 \0")) for _ in range(4)]
+        queued = await add(store, new_task("https://one.test/"), KEY)
+        running, completed, removed, last = [await add(store, new_task(title="猫咪 🐈 \0")) for _ in range(4)]
         assert await store.save(started(running.status))
         assert await store.save(begun := started(completed.status))
         assert await store.save(done(begun))
@@ -130,7 +131,7 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
         assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
         assert await store.known(KEY) == installation.queued
         assert await store.removed() == [installation.removed.status.task_id]
-        assert (await store.add(new_task())).status.number == 6, "5 was given once, and is not given again"
+        assert (await add(store, new_task())).status.number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
     assert rows(empty_database, "SELECT queue FROM backlog") == [("all",)], "nobody overtakes what was queued"
 
@@ -566,7 +567,7 @@ async def test_what_is_still_to_be_told_is_told_by_the_new_installation(
 ) -> None:
     path = installation.data / "clipwire.db"
     async with open_sqlite(path, max_queued=100, find_short=short_of) as store:
-        task = await store.add(new_task(webhook="https://hooks.test/"))
+        task = await add(store, new_task(webhook="https://hooks.test/"))
         assert await store.save(finished(task.status))
     status, *_ = await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
     assert status == 0

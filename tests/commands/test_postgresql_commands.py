@@ -13,6 +13,7 @@ from server.core.models import Task
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.postgresql import checking, database_backup, open_store
+from tests.adding import add
 from tests.cluster.postgres import database, find_programs
 from tests.commands.test_commands import Command, command
 from tests.examples import new_task
@@ -50,7 +51,7 @@ def pg_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 async def filled(url: str) -> Task:
     async with open_store(url, max_queued=10, find_short=short_of) as store:
-        return await store.add(new_task(title="猫咪"))
+        return await add(store, new_task(title="猫咪"))
 
 
 async def stored(url: str, task: Task) -> Task:

@@ -15,6 +15,7 @@ from server.core.events import Cancelled, Failed, Paused, Requeued, Resumed, Ret
 from server.core.models import ProcessRequest, Stage, TaskStatus
 from server.tasks.dispatcher import LocalDispatcher
 from server.tasks.remedies import LATER
+from tests.adding import add
 from tests.attempts import OpenScene, Scene, local_scenes
 from tests.cluster.node import shared_scenes
 from tests.core.test_clock import Hands
@@ -99,7 +100,7 @@ async def queue(scene: Scene, name: str, seconds: float) -> None:
     status = fresh.status.model_copy(
         update={"task_id": name, "waiting": "scheduled", "start_at": at, "not_before": at}
     )
-    scene.dispatcher.submit(await scene.store.add(type(fresh)(fresh.request, status)))
+    scene.dispatcher.submit(await add(scene.store, type(fresh)(fresh.request, status)))
 
 
 @pytest.mark.parametrize("per_host", [0, 1])

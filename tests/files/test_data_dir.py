@@ -21,6 +21,7 @@ from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.storage.sqlite import open_store
 from server.tasks import janitor
+from tests.adding import add
 from tests.examples import new_task
 from tests.inside import TASK, Inside, inside
 from tests.site import Site
@@ -236,11 +237,11 @@ async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_ans
 
     monkeypatch.setattr(DataDir, "must_be_there", then_it_goes)
     async with open_store(folder.path / "clipwire.db", max_queued=10, find_short=short_of) as store:
-        await store.add(new_task())
+        await add(store, new_task())
         is_there = False
         with pytest.raises(StorageFailed):
             async with asyncio.timeout(10):
-                await store.add(new_task())
+                await add(store, new_task())
 
 
 async def test_nothing_is_swept_from_a_directory_that_took_the_place_of_another(folder: Folder) -> None:

@@ -16,6 +16,7 @@ from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
+from tests.adding import add
 from tests.examples import new_task, utc_now
 
 AnyStore = SqliteStore | PostgresStore
@@ -49,7 +50,7 @@ async def fetched(
     **fields: Any,
 ) -> Task:
     """A task that is added, runs and is completed."""
-    task = await store.add(new_task(url, **fields))
+    task = await add(store, new_task(url, **fields))
     return await completed(store, task, info, archive_ids)
 
 
@@ -141,7 +142,7 @@ async def test_entries_of_a_page_are_not_taken_for_each_other(store: AnyStore) -
         task = new_task(URL)
         status = task.status.model_copy(update={"item": item})
         info = VideoInfo(id=f"page-{item}", extractor_key="HTML5MediaEmbed", webpage_url=URL)
-        await completed(store, await store.add(Task(task.request, status)), info)
+        await completed(store, await add(store, Task(task.request, status)), info)
     assert await store.media.find([key_of_link(URL)]) is None
     for item in (1, 2):
         assert await store.media.find([key_of_link(URL, item)])
@@ -156,7 +157,7 @@ async def test_what_is_no_whole_film_is_not_remembered(store: AnyStore, fields: 
 
 
 async def test_a_failure_is_not_remembered_and_its_retry_is(store: AnyStore) -> None:
-    task = await store.add(new_task(URL))
+    task = await add(store, new_task(URL))
     status = await saved(store, apply(task.status, Started(), utc_now()))
     status = await saved(store, apply(status, Failed(code="http_404"), utc_now()))
     assert await store.media.find([key_of_link(URL)]) is None
@@ -166,7 +167,7 @@ async def test_a_failure_is_not_remembered_and_its_retry_is(store: AnyStore) -> 
 
 
 async def test_two_that_end_in_one_commit_are_remembered_both(store: AnyStore) -> None:
-    tasks = [await store.add(new_task(URL)) for _ in range(2)]
+    tasks = [await add(store, new_task(URL)) for _ in range(2)]
     ends = []
     for task in tasks:
         status = await saved(store, apply(task.status, Started(), utc_now()))

@@ -20,6 +20,7 @@ from server.storage.sqlite.connection import connect_writer
 from server.storage.sqlite.database_backup import check
 from server.storage.sqlite.migrations import Script, migrate, released_scripts, scripts_in
 from server.storage.sqlite.store import open_store
+from tests.adding import add
 from tests.examples import finished, new_task
 from tests.release_before import SQLITE
 from tests.service import ROOT
@@ -145,7 +146,7 @@ def test_a_script_is_what_is_named_like_one(tmp_path: Path) -> None:
 
 async def test_only_the_owner_can_read_the_files(path: Path) -> None:
     async with open_store(path, max_queued=10, find_short=short_of) as store:
-        await store.add(new_task())
+        await add(store, new_task())
         async with asyncio.timeout(10):
             while not path.with_name("ballast").exists():
                 await asyncio.sleep(0.01)
@@ -159,7 +160,7 @@ async def test_only_the_owner_can_read_the_files(path: Path) -> None:
 async def filled(path: Path) -> None:
     async with open_store(path, max_queued=100, find_short=short_of) as store:
         for _ in range(50):
-            task = await store.add(new_task(title="A title of some length"))
+            task = await add(store, new_task(title="A title of some length"))
             await store.save(finished(task.status))
 
 

@@ -15,6 +15,7 @@ from server.core.events import Cancelled, Completed, EntriesMoved, Failed, Joine
 from server.core.models import Task, TaskStatus
 from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
+from tests.adding import add
 from tests.examples import finished, new_task, started, utc_now
 
 HOOK = "https://hooks.test/clipwire"
@@ -40,7 +41,7 @@ async def store(open_any: OpenAny) -> AsyncIterator[Any]:
 
 async def ended(store: Any, **fields: Any) -> TaskStatus:
     """Add a task with a webhook, and let it finish."""
-    task = await store.add(new_task(**{"webhook": HOOK, **fields}))
+    task = await add(store, new_task(**{"webhook": HOOK, **fields}))
     after = finished(task.status)
     assert await store.save(after)
     return after
@@ -64,7 +65,7 @@ async def test_the_end_of_a_task_is_told_to_its_webhook_with_its_final_status(st
 
 async def test_nobody_is_told_of_a_task_without_a_webhook_nor_before_its_end(store: Any) -> None:
     await ended(store, webhook=None)
-    task = await store.add(new_task(webhook=HOOK))
+    task = await add(store, new_task(webhook=HOOK))
     assert await store.save(started(task.status))
     assert await due(store) == []
     assert await store.outbox.due_in(WEBHOOKS) is None
@@ -78,7 +79,7 @@ async def test_what_is_to_be_told_survives_a_restart(open_any: OpenAny) -> None:
 
 
 async def test_a_save_that_does_not_follow_tells_nobody(store: Any) -> None:
-    task = await store.add(new_task(webhook=HOOK))
+    task = await add(store, new_task(webhook=HOOK))
     assert await store.save(started(task.status))
     assert not await store.save(finished(task.status))
     assert await store.save_together([finished(task.status)]) is None
@@ -86,7 +87,7 @@ async def test_a_save_that_does_not_follow_tells_nobody(store: Any) -> None:
 
 
 async def test_each_end_is_told_as_it_was_also_after_a_retry(store: Any) -> None:
-    task = await store.add(new_task(webhook=HOOK))
+    task = await add(store, new_task(webhook=HOOK))
     failed = apply(task.status, Failed(code="http_404"), utc_now())
     again = apply(failed, Retried(), utc_now())
     done = apply(started(again), Completed(files={}), utc_now())
@@ -96,7 +97,7 @@ async def test_each_end_is_told_as_it_was_also_after_a_retry(store: Any) -> None
 
 
 async def test_a_list_is_told_once_at_its_end_and_its_entries_are_not(store: Any) -> None:
-    listed = await store.add(new_task(webhook=HOOK, playlist=True))
+    listed = await add(store, new_task(webhook=HOOK, playlist=True))
     assert listed.request
     entry = new_task(webhook=HOOK)
     of_list = entry.status.model_copy(update={"playlist_id": listed.status.task_id, "playlist_index": 1})

@@ -27,6 +27,7 @@ from server.storage.postgresql.changes import Admits
 from server.storage.postgresql.connection import CONNECT_WITHIN, available
 from server.storage.postgresql.database_clock import DatabaseClock
 from server.storage.postgresql.link import Link
+from tests.adding import add
 from tests.cluster.breaking import once, proxied
 from tests.cluster.postgres import PostgreSQL, own_postgres, read_only
 from tests.examples import finished, new_task, started, utc_now
@@ -56,7 +57,7 @@ def read(url: str, sql: str) -> list[tuple[Any, ...]]:
 async def test_fields_that_the_next_release_added_are_passed_over_and_kept(
     clean_database: str, there: PostgresStore
 ) -> None:
-    task = await there.add(new_task())
+    task = await add(there, new_task())
     rewrite(clean_database, "request", {"omens": "http://a/"})
     rewrite(clean_database, "status", {"omens": ["dark"]})
     found = await there.get(task.status.task_id)
@@ -70,7 +71,7 @@ async def test_fields_that_the_next_release_added_are_passed_over_and_kept(
 async def test_a_stage_and_a_wish_of_the_next_release_are_shown_and_nothing_is_begun(
     clean_database: str, there: PostgresStore
 ) -> None:
-    task = await there.add(new_task())
+    task = await add(there, new_task())
     rewrite(clean_database, "request", {"quality": "4320"})
     rewrite(clean_database, "status", {"stage": "verifying"}, "stage = 'verifying'")
     found = await there.get(task.status.task_id)
@@ -92,9 +93,9 @@ def rewrite(url: str, column: str, more: dict[str, Any], also: str = "removed = 
 async def test_a_damaged_row_is_left_out_of_those_that_are_asked_for(
     clean_database: str, there: PostgresStore
 ) -> None:
-    damaged = await there.add(new_task())
+    damaged = await add(there, new_task())
     rewrite(clean_database, "status", {"created_at": "once"})
-    sound = await there.add(new_task())
+    sound = await add(there, new_task())
     found = await there.statuses([damaged.status.task_id, sound.status.task_id])
     assert found == [sound.status]
 
@@ -104,7 +105,7 @@ async def test_a_damaged_row_is_left_out_of_those_that_are_asked_for(
 
 async def test_three_nodes_never_take_more_than_fit_and_number_them_in_order(clean_database: str) -> None:
     async def submit(one: PostgresStore) -> list[Task | BaseException]:
-        return await asyncio.gather(*(one.add(new_task()) for _ in range(60)), return_exceptions=True)
+        return await asyncio.gather(*(add(one, new_task()) for _ in range(60)), return_exceptions=True)
 
     a, b, c = (open_at(clean_database, 100) for _ in range(3))
     async with a as one, b as two, c as three, asyncio.timeout(20):
@@ -121,7 +122,7 @@ async def test_it_holds_whatever_the_database_is_set_to(clean_database: str) -> 
     odd = f"{clean_database}?client_encoding=latin1&options={words}"
     async with open_at(odd, 100) as store:
         await asyncio.sleep(2.5)
-        task = await store.add(new_task(url="https://media.test/视频"))
+        task = await add(store, new_task(url="https://media.test/视频"))
         assert (await store.get(task.status.task_id)).status == task.status
         await store.mark_removed(task.status.task_id)
         await store.forget(task.status.task_id)
@@ -144,7 +145,7 @@ async def test_the_database_ends_a_transaction_that_takes_too_long(
 async def test_what_one_node_did_every_other_reads(clean_database: str) -> None:
     async with open_at(clean_database) as a, open_at(clean_database) as b:
         for _ in range(20):
-            status = (await a.add(new_task())).status
+            status = (await add(a, new_task())).status
             assert (await b.get(status.task_id)).status == status
             assert await b.save(after := started(status))
             assert (await a.get(status.task_id)).status == after
@@ -158,17 +159,17 @@ async def test_what_another_node_has_added_and_retried_takes_places_here(clean_d
     async with open_at(clean_database, max_queued=4) as a, open_at(clean_database, max_queued=4) as b:
         ended = []
         for _ in range(2):
-            task = await a.add(new_task())
+            task = await add(a, new_task())
             ended.append(finished(started(task.status)).model_copy(update={"revision": 2}))
         for status in ended:
             assert await a.save(status)
-        await b.add(new_task())  # so this one has counted
+        await add(b, new_task())  # so this one has counted
         for status in ended:
             assert await a.save(apply(status, Retried(), utc_now()))
-        await b.add(new_task())
+        await add(b, new_task())
         for node in (a, b):
             with pytest.raises(QueueFull):
-                await node.add(new_task())
+                await add(node, new_task())
 
 
 async def test_a_task_is_admitted_in_the_transaction_that_queues_it(clean_database: str) -> None:
@@ -184,14 +185,14 @@ async def test_a_task_is_admitted_in_the_transaction_that_queues_it(clean_databa
                 raise RuntimeError("no")
 
     async with open_at(clean_database, admits=Doorman()) as there:
-        await there.add(new_task("https://at-once.test/"))
-        task = await there.add(new_task("https://a.test/1"))
-        await there.add(new_task("https://b.test/1", auto_start=False))
+        await add(there, new_task("https://at-once.test/"))
+        task = await add(there, new_task("https://a.test/1"))
+        await add(there, new_task("https://b.test/1", auto_start=False))
         paused = apply(task.status, Paused(), utc_now())
         assert await there.save(paused)
         assert await there.save(apply(paused, Resumed(), utc_now()))
         with pytest.raises(RuntimeError):
-            await there.add(lost := new_task("https://broken.test/"))
+            await add(there, lost := new_task("https://broken.test/"))
         with pytest.raises(TaskNotFound):
             await there.get(lost.status.task_id)
     assert admitted == [["a.test"], ["a.test"], ["broken.test"]]
@@ -211,8 +212,8 @@ async def test_a_task_that_gets_another_link_leaves_its_host_and_comes_to_the_ot
             admitted.append(hosts)
 
     async with open_at(clean_database, admits=Doorman()) as there:
-        task = await there.add(new_task("https://a.test/1"))
-        playlist = await there.add(new_task("https://a.test/list", playlist=True))
+        task = await add(there, new_task("https://a.test/1"))
+        playlist = await add(there, new_task("https://a.test/list", playlist=True))
         reading = apply(playlist.status, Started(), utc_now())
         assert await there.save_together([reading]) == []
         found = Entry(index=1, url="https://b.test/1")
@@ -262,7 +263,7 @@ async def test_those_who_were_answered_together_are_answered_together_again(
 async def test_a_change_is_announced_with_its_commit(clean_database: str, there: PostgresStore) -> None:
     async with await AsyncConnection.connect(clean_database, autocommit=True) as db:
         await db.execute(b"LISTEN clipwire")
-        task = await there.add(new_task())
+        task = await add(there, new_task())
         await there.save(finished(started(task.status)).model_copy(update={"revision": 2}))
         await there.save(task.status)  # changes nothing
         await there.mark_removed(task.status.task_id)
@@ -322,7 +323,7 @@ async def test_pages_of_a_search_are_whole_beyond_the_newest(
 
 async def test_the_second_step_of_a_search_goes_through_the_index_of_trigrams(there: PostgresStore) -> None:
     for _ in range(3):
-        await there.save(finished((await there.add(new_task(title="river"))).status))
+        await there.save(finished((await add(there, new_task(title="river"))).status))
     for text in ("river", "猫", ".*"):
         sql, values = pages.indexed_query(tuple(Stage), text, 100, 10)
         plan = "\n".join(row[0] for row in await there._searches.do(explain(sql, values)))
@@ -356,7 +357,7 @@ async def test_a_commit_whose_answer_is_lost_counts_once(clean_database: str) ->
         await there.ping()
         for _ in range(3):
             proxy.cut_after = once(b"COMMIT")
-            task = await there.add(new_task())
+            task = await add(there, new_task())
             proxy.cut_after = once(b"COMMIT")
             assert await there.save(now := started(task.status))
             assert (await there.get(task.status.task_id)).status == now
@@ -365,7 +366,7 @@ async def test_a_commit_whose_answer_is_lost_counts_once(clean_database: str) ->
 
 async def test_a_commit_that_did_not_arrive_is_made_anew(clean_database: str) -> None:
     async with proxied(clean_database) as proxy, open_at(proxy.url) as there, asyncio.timeout(20):
-        task = await there.add(new_task())
+        task = await add(there, new_task())
         proxy.cut_before = once(b"COMMIT")
         assert await there.save(now := started(task.status))
         assert (await there.get(task.status.task_id)).status == now
@@ -373,7 +374,7 @@ async def test_a_commit_that_did_not_arrive_is_made_anew(clean_database: str) ->
 
 async def test_a_commit_that_never_arrives_is_known_not_to_have_been_made(clean_database: str) -> None:
     async with proxied(clean_database) as proxy, open_at(proxy.url) as there, asyncio.timeout(20):
-        task = await there.add(new_task())
+        task = await add(there, new_task())
         proxy.cut_before = lambda data: b"COMMIT" in data
         with pytest.raises(DatabaseBusy):
             await there.save(started(task.status))
@@ -398,12 +399,12 @@ async def test_of_a_commit_that_the_database_knows_nothing_of_the_idempotency_ke
         await there.ping()
         setattr(proxy, "cut_after" if arrives else "cut_before", once(b"COMMIT"))
         with pytest.raises(DatabaseAway) as caught:
-            await there.add(new_task(), key)
+            await add(there, new_task(), key)
         assert caught.value.perhaps_done
         assert caught.value.headers["Retry-After"] == "5"
         first = await there.known(key)
         assert (first is not None) is arrives
-        again = await there.add(new_task(), key)
+        again = await add(there, new_task(), key)
         assert first in (None, again)
     assert read(clean_database, "SELECT count(*) FROM tasks") == [(1,)]
 
@@ -423,7 +424,7 @@ async def test_a_commit_that_was_made_counts_though_the_database_ends_its_connec
         return answer
 
     monkeypatch.setattr(AsyncConnection, "execute", execute_late)
-    task = await there.add(new_task())
+    task = await add(there, new_task())
     late.append(b"COMMIT")
     assert await there.save(started(task.status))
     assert late == []
@@ -432,7 +433,7 @@ async def test_a_commit_that_was_made_counts_though_the_database_ends_its_connec
 async def test_connections_that_were_lost_meanwhile_are_made_anew_without_a_word(
     clean_database: str, there: PostgresStore
 ) -> None:
-    task = await there.add(new_task())
+    task = await add(there, new_task())
     for _ in range(3):
         assert await there.get(task.status.task_id) == task
         await there.page(Filter(), None, 10)
@@ -443,7 +444,7 @@ async def test_connections_that_were_lost_meanwhile_are_made_anew_without_a_word
         )
         assert await there.get(task.status.task_id) == task
         assert (await there.page(Filter(), None, 10)).tasks[-1] == task.status
-        await there.add(new_task())
+        await add(there, new_task())
 
 
 async def test_a_node_that_stands_still_in_the_middle_of_a_submit_keeps_nobody_elses_waiting(
@@ -465,11 +466,11 @@ async def test_a_node_that_stands_still_in_the_middle_of_a_submit_keeps_nobody_e
     monkeypatch.setattr(link, "LETS_GO", ("idle_in_transaction_session_timeout = '300ms'",))
     node = StandsStill()
     async with open_at(clean_database, admits=node) as one, open_at(clean_database) as other:
-        adding = asyncio.create_task(one.add(new_task()))
+        adding = asyncio.create_task(add(one, new_task()))
         try:
             async with asyncio.timeout(20):
                 await node.stands.wait()
-                await other.add(new_task())
+                await add(other, new_task())
         finally:
             node.goes_on.set()
         await adding  # which is done anew, by a connection of its own
@@ -479,7 +480,7 @@ async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(
     mortal_postgres: PostgreSQL,
 ) -> None:
     async with open_at(mortal_postgres.url) as there:
-        task = await there.add(new_task())
+        task = await add(there, new_task())
         for how in (signal.SIGINT, signal.SIGQUIT):
             await asyncio.to_thread(mortal_postgres.stop, how)
             assert await fails_within(CONNECT_WITHIN, there, task)
@@ -491,10 +492,10 @@ async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(
 async def test_a_database_that_is_read_only_is_read_and_takes_changes_once_it_is_not(
     clean_database: str, there: PostgresStore
 ) -> None:
-    task = await there.add(new_task())
+    task = await add(there, new_task())
     with read_only(clean_database):
         assert await there.get(task.status.task_id) == task
-        for change in (there.add(new_task()), there.save(started(task.status))):
+        for change in (add(there, new_task()), there.save(started(task.status))):
             with pytest.raises(DatabaseAway):
                 await change
     assert await there.save(started(task.status))
@@ -503,7 +504,7 @@ async def test_a_database_that_is_read_only_is_read_and_takes_changes_once_it_is
 @pytest.mark.long
 async def test_a_silent_database_is_noticed_and_found_again(mortal_postgres: PostgreSQL) -> None:
     async with open_at(mortal_postgres.url) as there:
-        task = await there.add(new_task())
+        task = await add(there, new_task())
         mortal_postgres.pause()
         try:
             assert await fails_within(10, there, task)
@@ -559,7 +560,7 @@ def mortal_postgres() -> Any:
 
 async def fails_within(seconds: float, there: PostgresStore, task: Task) -> bool:
     began = time.monotonic()
-    asked = (there.get(task.status.task_id), there.add(new_task()), there.save(started(task.status)),
+    asked = (there.get(task.status.task_id), add(there, new_task()), there.save(started(task.status)),
              there.page(Filter(), None, 1), there.ping(), there.sessions.get("a"))  # fmt: skip
     pages = (there.page(Filter(), None, 1) for _ in range(20))  # more than there are connections for
     answers = await asyncio.gather(*asked, *pages, return_exceptions=True)

@@ -27,6 +27,7 @@ from server.storage.sqlite.pages import page_query
 from server.storage.sqlite.read_only import connect_from_outside
 from server.storage.sqlite.search import Match, Unindexed
 from server.storage.sqlite.writer import Memory
+from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
 
 LIVE = tuple(stage for stage in Stage if not stage.is_final)
@@ -50,7 +51,7 @@ from tests.examples import finished, new_task, utc_now
 
 async def live(store):
     while True:
-        task = await store.add(new_task())
+        task = await add(store, new_task())
         print(task.status.task_id, 1, flush=True)
         final = finished(task.status)
         assert await store.save(final)
@@ -76,7 +77,7 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def ended(store: SqliteStore, title: str | None = None) -> TaskStatus:
-    status = finished((await store.add(new_task(title=title))).status)
+    status = finished((await add(store, new_task(title=title))).status)
     assert await store.save(status)
     return status
 
@@ -204,11 +205,11 @@ async def limit_pages(store: SqliteStore, pages: int) -> None:
 
 
 async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: SqliteStore) -> None:
-    task = await store.add(new_task())
+    task = await add(store, new_task())
     await limit_pages(store, 1)  # SQLite takes the present size instead
     async with asyncio.timeout(10):
         answers = await asyncio.gather(
-            *(store.add(new_task(title="x" * 500), Idempotency(f"{index}", "")) for index in range(100)),
+            *(add(store, new_task(title="x" * 500), Idempotency(f"{index}", "")) for index in range(100)),
             store.save(started(task.status)),
             return_exceptions=True,
         )
@@ -218,7 +219,7 @@ async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: 
     assert await store.unfinished() == [task]
     await limit_pages(store, 1 << 20)
     assert await store.save(started(task.status))
-    await store.add(new_task(), Idempotency("0", "another request"))
+    await add(store, new_task(), Idempotency("0", "another request"))
 
 
 async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: SqliteStore) -> None:
@@ -226,7 +227,7 @@ async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: Sqli
     same_id = replace(same_id, status=task.status)
     async with asyncio.timeout(10):
         answers = await asyncio.gather(
-            store.add(task), store.add(same_id), store.add(new_task()), return_exceptions=True
+            add(store, task), add(store, same_id), add(store, new_task()), return_exceptions=True
         )
     assert [type(answer).__name__ for answer in answers] == ["Task", "IntegrityError", "Task"]
     assert len(await store.unfinished()) == 2
@@ -236,13 +237,13 @@ async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) ->
     """Together the new task got the last place; alone the retry is written first."""
     async with open_store(path, max_queued=2, find_short=short_of) as store:
         final, owner = await ended(store), await ended(store)
-        running, new = started((await store.add(new_task())).status), new_task()
+        running, new = started((await add(store, new_task())).status), new_task()
         assert await store.save(running)
-        await store.add(new_task())
+        await add(store, new_task())
         async with asyncio.timeout(10):
             answers = await asyncio.gather(
                 store.save(apply(final, Retried(), utc_now())),
-                store.add(new),
+                add(store, new),
                 store.save(finished(running).model_copy(update={"files": owner.files})),
                 return_exceptions=True,
             )
@@ -254,7 +255,7 @@ async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) ->
 
 
 async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> None:
-    one, other, third = [(await store.add(new_task())).status for _ in range(3)]
+    one, other, third = [(await add(store, new_task())).status for _ in range(3)]
     final = finished(one)
     async with asyncio.timeout(10):
         answers = await asyncio.gather(
@@ -268,7 +269,7 @@ async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> N
 
 
 async def test_a_caller_that_goes_away_leaves_the_task_and_memory_whole(store: SqliteStore) -> None:
-    status = (await store.add(new_task())).status
+    status = (await add(store, new_task())).status
     saving = asyncio.create_task(store.save(started(status)))
     await asyncio.sleep(0)  # it waits for the writer now
     while store._writer._waiting:
@@ -281,7 +282,7 @@ async def test_a_caller_that_goes_away_leaves_the_task_and_memory_whole(store: S
 
 
 async def test_somebody_elses_change_is_noticed_and_not_written_over(store: SqliteStore, path: Path) -> None:
-    status = (await store.add(new_task())).status
+    status = (await add(store, new_task())).status
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE tasks SET revision = 7")
     with pytest.raises(RuntimeError, match="somebody else"):
@@ -303,7 +304,7 @@ async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Pa
 
 
 async def test_a_live_task_is_answered_without_the_database(store: SqliteStore) -> None:
-    task = await store.add(new_task())
+    task = await add(store, new_task())
     await store._reads._db.close()
     assert await store.get(task.status.task_id) == task
 
@@ -350,7 +351,7 @@ async def test_reading_many_final_tasks_does_not_fill_memory(path: Path) -> None
 
 
 async def test_the_log_stays_small_while_tasks_change_and_are_read(store: SqliteStore, path: Path) -> None:
-    status = downloading(started((await store.add(new_task())).status).model_copy(update={"revision": 1}))
+    status = downloading(started((await add(store, new_task())).status).model_copy(update={"revision": 1}))
     assert await store.save(status)
 
     async def change() -> None:
@@ -375,7 +376,7 @@ async def test_the_text_index_agrees_with_the_table(store: SqliteStore, path: Pa
     await store.save(apply(first, Retried(), utc_now()))
     await store.mark_removed(second.task_id)
     await store.forget(second.task_id)
-    queued = await store.add(new_task(title="title 4"))
+    queued = await add(store, new_task(title="title 4"))
     await store.save(apply(queued.status, Cancelled(), utc_now()))
     with closing(sqlite3.connect(path)) as db:
         found = db.execute("SELECT rowid FROM tasks_text WHERE tasks_text MATCH '\"tit\"' ORDER BY rowid")
@@ -402,11 +403,11 @@ async def test_a_backup_taken_under_writes_can_be_restored(path: Path) -> None:
     copy = path.with_name("backup.db")
     async with open_store(path, max_queued=10_000, find_short=short_of) as store:
         finals = [await ended(store, f"title {index}") for index in range(20)]
-        queued = await store.add(new_task(), Idempotency("key", "hash"))
+        queued = await add(store, new_task(), Idempotency("key", "hash"))
 
         async def write() -> None:
             while not copy.exists():
-                await store.add(new_task())
+                await add(store, new_task())
 
         async with asyncio.timeout(30):
             writing = asyncio.create_task(write())
@@ -416,9 +417,9 @@ async def test_a_backup_taken_under_writes_can_be_restored(path: Path) -> None:
     assert list(path.parent.glob("*.part")) == []
     async with open_store(copy, max_queued=10_000, find_short=short_of) as restored:
         assert [(await restored.get(final.task_id)).status for final in finals] == finals
-        assert await restored.add(new_task(), Idempotency("key", "hash")) == queued
+        assert await add(restored, new_task(), Idempotency("key", "hash")) == queued
         assert (await restored.page(Filter(text="title 1"), None, 50)).tasks[-1] == finals[1]
-        assert (await restored.add(new_task())).status.number > queued.status.number
+        assert (await add(restored, new_task())).status.number > queued.status.number
 
 
 async def test_a_backup_never_replaces_a_file(path: Path) -> None:
@@ -444,7 +445,7 @@ async def test_a_backup_that_fails_leaves_nothing_behind(path: Path) -> None:
 
 
 async def test_an_expired_task_is_gone_from_memory(store: SqliteStore) -> None:
-    status = finished((await store.add(new_task())).status, hours_ago=2)
+    status = finished((await add(store, new_task())).status, hours_ago=2)
     await store.save(status)
     assert await store.mark_expired(utc_now() - timedelta(hours=1), 10) == [status.task_id]
     with pytest.raises(TaskNotFound):
@@ -457,5 +458,5 @@ async def test_a_look_from_outside_follows_a_server_whose_log_is_empty(path: Pat
         assert path.with_name("clipwire.db-wal").stat().st_size == 0
         async with connect_from_outside(path) as db:
             assert list(await db.execute_fetchall("SELECT count(*) FROM tasks")) == [(0,)]
-            await store.add(new_task())
+            await add(store, new_task())
             assert list(await db.execute_fetchall("SELECT count(*) FROM tasks")) == [(1,)]

@@ -30,6 +30,7 @@ from server.core.models import Entries, Entry, Stage, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Store, Submission
 from server.files.public_names import new_short, public_name, short_of
 from server.storage import postgresql, sqlite
+from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
@@ -63,7 +64,7 @@ async def saved(store: Store, status: TaskStatus) -> TaskStatus:
 
 async def ended(store: Store, task: Task | None = None) -> TaskStatus:
     """Add a task and let it finish."""
-    added = await store.add(task or new_task())
+    added = await add(store, task or new_task())
     return await saved(store, finished(added.status))
 
 
@@ -89,18 +90,18 @@ async def ids(store: Store, text: str = "", stages: tuple[Stage, ...] = ()) -> s
 
 async def test_get_returns_what_add_returned(store: Store) -> None:
     task = new_task(title="Ein Film", priority=-3)
-    added = await store.add(task)
+    added = await add(store, task)
     assert added == replace(task, status=task.status.model_copy(update={"number": added.status.number}))
     assert await store.get(task.status.task_id) == added
 
 
 async def test_numbers_grow_also_after_a_restart_and_a_deletion(open_any: OpenStore) -> None:
     async with open_any() as store:
-        first, second = [await store.add(new_task()) for _ in range(2)]
+        first, second = [await add(store, new_task()) for _ in range(2)]
         await store.mark_removed(second.status.task_id)
         await store.forget(second.status.task_id)
     async with open_any() as store:
-        third = await store.add(new_task())
+        third = await add(store, new_task())
     assert first.status.number < second.status.number < third.status.number
 
 
@@ -112,8 +113,8 @@ async def test_an_unknown_task_is_not_found(store: Store, task_id: str) -> None:
 
 async def test_every_field_is_there_after_a_restart(open_any: OpenStore) -> None:
     async with open_any() as store:
-        queued = await store.add(new_task())
-        task = await store.add(new_task(title="猫咪"))
+        queued = await add(store, new_task())
+        task = await add(store, new_task(title="猫咪"))
         final = await saved(
             store, finished(downloading(started(task.status)).model_copy(update={"revision": 1}))
         )
@@ -123,17 +124,17 @@ async def test_every_field_is_there_after_a_restart(open_any: OpenStore) -> None
 
 
 async def test_tasks_that_are_added_together_have_the_order_in_which_they_were_given(store: Store) -> None:
-    known = await store.add(new_task(), Idempotency("known", "a"))
+    known = await add(store, new_task(), Idempotency("known", "a"))
     tasks = [new_task() for _ in range(MAX_QUEUED)]
     submissions = [Submission(task, Idempotency(f"key {i}", "a")) for i, task in enumerate(tasks)]
-    added = await store.add_all(
+    added = await store.add(
         [
             Submission(new_task(), Idempotency("known", "b")),
             Submission(new_task(), Idempotency("known2", "a")),
         ]
     )
     assert [type(each) for each in added] == [IdempotencyMismatch, Task]
-    added = await store.add_all([*submissions, Submission(new_task(), Idempotency("known", "a"))])
+    added = await store.add([*submissions, Submission(new_task(), Idempotency("known", "a"))])
     new = [each for each in added[:-1] if isinstance(each, Task)]
     assert [task.status.task_id for task in new] == [task.status.task_id for task in tasks[: MAX_QUEUED - 2]]
     assert [task.status.number for task in new] == sorted(task.status.number for task in new)
@@ -143,10 +144,10 @@ async def test_tasks_that_are_added_together_have_the_order_in_which_they_were_g
 
 
 async def test_tasks_are_found_by_stage_and_error_code_the_oldest_first(store: Store) -> None:
-    failed = [await store.add(new_task(title='"error_code":"http_404"')) for _ in range(3)]
+    failed = [await add(store, new_task(title='"error_code":"http_404"')) for _ in range(3)]
     for task, code in zip(failed, ("http_404", "http_40", "http_404"), strict=True):
         await saved(store, apply(task.status, Failed(code=code), utc_now()))
-    await store.add(new_task())
+    await add(store, new_task())
     ids = [task.status.task_id for task in failed]
     assert await store.ids_in(Stage.FAILED, "http_404", 5) == [ids[0], ids[2]]
     assert await store.ids_in(Stage.FAILED, "http_404", 1) == ids[:1]
@@ -163,36 +164,36 @@ def shared_task() -> Task:
 
 
 async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Store) -> None:
-    first = await store.add(new_task(), wish="a")
-    assert await store.add(shared_task(), wish="a") == first
+    first = await add(store, new_task(), wish="a")
+    assert await add(store, shared_task(), wish="a") == first
     tasks = [shared_task() for _ in range(3)]
-    added = await store.add_all([Submission(task, None, "b") for task in tasks])
+    added = await store.add([Submission(task, None, "b") for task in tasks])
     assert isinstance(added[0], Task)
     assert added == [added[0]] * 3
     assert [task.status.number for task in await store.of_wish("b")] == [added[0].status.number]
-    assert (await store.add(new_task(), wish="b")).status.number > added[0].status.number, (
+    assert (await add(store, new_task(), wish="b")).status.number > added[0].status.number, (
         "who shares nothing has his own"
     )
     await saved(store, finished(first.status))
     assert [task.status.number for task in await store.of_wish("a")] == [first.status.number]
-    assert (await store.add(shared_task(), wish="a")).status.number > first.status.number, "it has ended"
+    assert (await add(store, shared_task(), wish="a")).status.number > first.status.number, "it has ended"
     await store.mark_removed(first.status.task_id)
     assert len(await store.of_wish("a")) == 1
 
 
 async def test_an_entry_is_found_by_its_wish(store: Store) -> None:
-    playlist = await store.add(new_task())
+    playlist = await add(store, new_task())
     entries = [entry_of(playlist, number) for number in (1, 2)]
     added = await store.save_together([started(playlist.status)], entries, ["a", None])
     assert added
     assert await store.of_wish("a") == added[:1]
-    assert (await store.add(shared_task(), wish="a")).status.number == added[0].status.number
+    assert (await add(store, shared_task(), wish="a")).status.number == added[0].status.number
 
 
 async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_it(store: Store) -> None:
     asked = [shared_task() for _ in range(20)]
-    one_by_one = (store.add(task, wish="a") for task in asked[:10])
-    together = store.add_all([Submission(task, None, "a") for task in asked[10:]])
+    one_by_one = (add(store, task, wish="a") for task in asked[:10])
+    together = store.add([Submission(task, None, "a") for task in asked[10:]])
     some, rest = await asyncio.gather(asyncio.gather(*one_by_one), together)
     given = [task for task in (*some, *rest) if isinstance(task, Task)]
     assert len({task.status.number for task in given}) == 1
@@ -201,9 +202,9 @@ async def test_of_many_that_share_at_once_one_is_added_and_the_others_are_given_
 
 
 async def test_what_has_changed_since_a_moment_is_told_with_what_was_removed(store: Store) -> None:
-    live, gone = [await store.add(new_task()) for _ in range(2)]
+    live, gone = [await add(store, new_task()) for _ in range(2)]
     done = await ended(store)
-    old = await saved(store, finished((await store.add(new_task())).status, hours_ago=1))
+    old = await saved(store, finished((await add(store, new_task())).status, hours_ago=1))
     await store.mark_removed(gone.status.task_id)
     moment = utc_now() - timedelta(minutes=1)
     known = {live.status.task_id: False, done.task_id: False, gone.status.task_id: True}
@@ -216,15 +217,15 @@ async def test_what_has_changed_since_a_moment_is_told_with_what_was_removed(sto
 
 async def test_tasks_are_counted_by_stage(store: Store) -> None:
     for _ in range(2):
-        await store.add(new_task())
-    gone = await store.add(new_task())
+        await add(store, new_task())
+    gone = await add(store, new_task())
     await store.mark_removed(gone.status.task_id)
     await ended(store)
     assert await store.count() == {Stage.QUEUED: 2, Stage.COMPLETED: 1}
 
 
 async def test_of_two_writers_one_wins(store: Store) -> None:
-    task = await store.add(new_task())
+    task = await add(store, new_task())
     one, other = started(task.status), apply(task.status, Cancelled(), utc_now())
     async with asyncio.timeout(5):
         assert sorted(await asyncio.gather(store.save(one), store.save(other))) == [False, True]
@@ -232,7 +233,7 @@ async def test_of_two_writers_one_wins(store: Store) -> None:
 
 
 async def test_a_save_must_follow_directly(store: Store) -> None:
-    task = await store.add(new_task())
+    task = await add(store, new_task())
     second = await saved(store, started(task.status))
     assert not await store.save(second)
     assert not await store.save(second.model_copy(update={"revision": 4}))
@@ -241,7 +242,7 @@ async def test_a_save_must_follow_directly(store: Store) -> None:
 
 
 async def test_two_revisions_at_once_are_saved_in_order(store: Store) -> None:
-    task = await store.add(new_task())
+    task = await add(store, new_task())
     second = started(task.status)
     third = downloading(second)
     async with asyncio.timeout(5):
@@ -260,11 +261,11 @@ async def test_a_final_task_can_be_retried_after_a_restart(open_any: OpenStore) 
 
 async def test_unfinished_tasks_come_in_queue_order(open_any: OpenStore) -> None:
     async with open_any() as store:
-        tasks = [await store.add(new_task(priority=priority)) for priority in (0, 5, 0, -1, 5)]
+        tasks = [await add(store, new_task(priority=priority)) for priority in (0, 5, 0, -1, 5)]
         await saved(store, started(tasks[3].status))
         await saved(store, apply(tasks[2].status, Paused(), utc_now()))
         await ended(store)
-        await store.mark_removed((await store.add(new_task())).status.task_id)
+        await store.mark_removed((await add(store, new_task())).status.task_id)
         expected = [tasks[index].status.task_id for index in (1, 4, 0, 2, 3)]
         assert [task.status.task_id for task in await store.unfinished()] == expected
     async with open_any() as store:
@@ -272,7 +273,7 @@ async def test_unfinished_tasks_come_in_queue_order(open_any: OpenStore) -> None
 
 
 async def test_stages_are_told_of_those_that_exist(store: Store) -> None:
-    queued, removed = await store.add(new_task()), await ended(store)
+    queued, removed = await add(store, new_task()), await ended(store)
     await store.mark_removed(removed.task_id)
     assert await store.stages([queued.status.task_id, removed.task_id, "nope"]) == {
         queued.status.task_id: Stage.QUEUED,
@@ -281,7 +282,7 @@ async def test_stages_are_told_of_those_that_exist(store: Store) -> None:
 
 
 async def test_ping_changes_nothing(store: Store) -> None:
-    task = await store.add(new_task())
+    task = await add(store, new_task())
     async with asyncio.timeout(5):
         await store.ping()
     assert await store.get(task.status.task_id) == task
@@ -291,7 +292,7 @@ async def test_ping_changes_nothing(store: Store) -> None:
 
 
 async def a_list(store: Store) -> Task:
-    return await store.add(new_task(playlist=True))
+    return await add(store, new_task(playlist=True))
 
 
 def entry_of(playlist: Task, index: int, title: str | None = None) -> Task:
@@ -325,7 +326,7 @@ async def test_what_is_saved_together_is_there_after_a_restart_in_its_order(open
 
 
 async def test_of_what_is_saved_together_all_is_done_or_nothing(store: Store) -> None:
-    playlist, other = await a_list(store), await store.add(new_task())
+    playlist, other = await a_list(store), await add(store, new_task())
     stale = started(other.status)
     await saved(store, stale)
     new = [entry_of(playlist, 1)]
@@ -363,7 +364,7 @@ async def test_entries_need_no_place_in_the_queue_but_to_wait_again(store: Store
     playlist = await a_list(store)
     added = await joined(store, playlist, *range(1, MAX_QUEUED + 2))
     with pytest.raises(QueueFull):
-        await store.add(new_task())
+        await add(store, new_task())
     final = await saved(store, apply(added[0].status, Cancelled(), utc_now()))
     with pytest.raises(QueueFull):
         await store.save_together([apply(final, Retried(), utc_now())])
@@ -372,9 +373,9 @@ async def test_entries_need_no_place_in_the_queue_but_to_wait_again(store: Store
 
 async def test_of_two_that_are_to_wait_again_at_once_one_gets_the_last_place(store: Store) -> None:
     ended = [
-        await saved(store, apply((await store.add(new_task())).status, Cancelled(), utc_now())) for _ in "ab"
+        await saved(store, apply((await add(store, new_task())).status, Cancelled(), utc_now())) for _ in "ab"
     ]
-    await asyncio.gather(*(store.add(new_task()) for _ in range(MAX_QUEUED - 1)))
+    await asyncio.gather(*(add(store, new_task()) for _ in range(MAX_QUEUED - 1)))
     again = [apply(status, Retried(), utc_now()) for status in ended]
     async with asyncio.timeout(5):
         outcomes = await asyncio.gather(
@@ -421,14 +422,14 @@ async def test_pages_of_a_list_show_its_entries_alone(store: Store) -> None:
 
 async def test_the_same_key_and_request_are_the_same_task_with_its_current_status(store: Store) -> None:
     key = Idempotency("token key", "hash")
-    first = await store.add(new_task(), key)
+    first = await add(store, new_task(), key)
     now = await saved(store, started(first.status))
-    assert await store.add(new_task(), key) == replace(first, status=now)
+    assert await add(store, new_task(), key) == replace(first, status=now)
     assert len(await ids(store)) == 1
 
 
 async def test_a_known_key_is_found_without_a_write(store: Store) -> None:
-    first = await store.add(new_task(), Idempotency("key", "meant sent"))
+    first = await add(store, new_task(), Idempotency("key", "meant sent"))
     assert await store.known(Idempotency("key", "meant")) == first
     assert await store.known(Idempotency("key", "other sent")) == first
     assert await store.known(Idempotency("other", "meant")) is None
@@ -439,16 +440,16 @@ async def test_a_known_key_is_found_without_a_write(store: Store) -> None:
 
 
 async def test_one_hash_of_several_makes_a_request_the_same(store: Store) -> None:
-    first = await store.add(new_task(), Idempotency("key", "meant sent"))
-    assert await store.add(new_task(), Idempotency("key", "other sent")) == first
+    first = await add(store, new_task(), Idempotency("key", "meant sent"))
+    assert await add(store, new_task(), Idempotency("key", "other sent")) == first
     with pytest.raises(IdempotencyMismatch):
-        await store.add(new_task(), Idempotency("key", "mean t"))
+        await add(store, new_task(), Idempotency("key", "mean t"))
 
 
 async def test_the_same_key_with_another_request_is_refused(store: Store) -> None:
-    first = await store.add(new_task(), Idempotency("key", "hash"))
+    first = await add(store, new_task(), Idempotency("key", "hash"))
     with pytest.raises(IdempotencyMismatch):
-        await store.add(new_task(), Idempotency("key", "other"))
+        await add(store, new_task(), Idempotency("key", "other"))
     assert await ids(store) == {first.status.task_id}
 
 
@@ -456,8 +457,8 @@ async def test_of_many_at_once_with_one_key_one_makes_the_task(store: Store) -> 
     requests = ["hash", "other", "hash", "hash"]
     async with asyncio.timeout(5):
         answers = await asyncio.gather(
-            *(store.add(new_task(), Idempotency("key", request)) for request in requests),
-            store.add(new_task(), Idempotency("another key", "hash")),
+            *(add(store, new_task(), Idempotency("key", request)) for request in requests),
+            add(store, new_task(), Idempotency("another key", "hash")),
             return_exceptions=True,
         )
     first = answers[0]
@@ -470,19 +471,19 @@ async def test_of_many_at_once_with_one_key_one_makes_the_task(store: Store) -> 
 async def test_a_key_lives_as_long_as_its_task(open_any: OpenStore) -> None:
     key = Idempotency("key", "hash")
     async with open_any() as store:
-        final = finished((await store.add(new_task(), key)).status)
+        final = finished((await add(store, new_task(), key)).status)
         await saved(store, final)
     async with open_any() as store:
-        assert (await store.add(new_task(), key)).status == final
+        assert (await add(store, new_task(), key)).status == final
         await store.mark_removed(final.task_id)
-        assert (await store.add(new_task(), key)).status.task_id != final.task_id
+        assert (await add(store, new_task(), key)).status.task_id != final.task_id
 
 
 # The length of the queue.
 
 
 async def test_a_full_queue_takes_as_many_as_fit(store: Store) -> None:
-    adds = (store.add(new_task()) for _ in range(MAX_QUEUED + 20))
+    adds = (add(store, new_task()) for _ in range(MAX_QUEUED + 20))
     async with asyncio.timeout(20):
         answers = await asyncio.gather(*adds, return_exceptions=True)
     assert sum(isinstance(answer, Task) for answer in answers) == MAX_QUEUED
@@ -491,22 +492,22 @@ async def test_a_full_queue_takes_as_many_as_fit(store: Store) -> None:
 
 async def fill(store: Store) -> list[Task]:
     async with asyncio.timeout(20):
-        tasks = await asyncio.gather(*(store.add(new_task()) for _ in range(MAX_QUEUED)))
+        tasks = await asyncio.gather(*(add(store, new_task()) for _ in range(MAX_QUEUED)))
     with pytest.raises(QueueFull):
-        await store.add(new_task())
+        await add(store, new_task())
     return tasks
 
 
 async def test_only_tasks_that_wait_count(store: Store) -> None:
     tasks = await fill(store)
     with pytest.raises(QueueFull):
-        await store.add(new_task(auto_start=False))
+        await add(store, new_task(auto_start=False))
     await saved(store, started(tasks[0].status))
     await store.mark_removed(tasks[1].status.task_id)
     for _ in range(2):
-        await store.add(new_task())
+        await add(store, new_task())
     with pytest.raises(QueueFull):
-        await store.add(new_task())
+        await add(store, new_task())
 
 
 async def test_a_task_that_has_ended_needs_a_place_to_wait_again(store: Store) -> None:
@@ -533,22 +534,22 @@ async def test_the_queue_is_as_long_after_a_restart(open_any: OpenStore) -> None
         tasks = await fill(store)
     async with open_any() as store:
         with pytest.raises(QueueFull):
-            await store.add(new_task())
+            await add(store, new_task())
         await saved(store, apply(tasks[0].status, Paused(), utc_now()))
         with pytest.raises(QueueFull):
-            await store.add(new_task())
+            await add(store, new_task())
         await saved(store, apply((await store.get(tasks[0].status.task_id)).status, Cancelled(), utc_now()))
-        await store.add(new_task())
+        await add(store, new_task())
 
 
 async def test_a_known_key_is_answered_though_the_queue_is_full(store: Store) -> None:
     key = Idempotency("key", "hash")
-    first = await store.add(new_task(), key)
+    first = await add(store, new_task(), key)
     for _ in range(MAX_QUEUED - 1):
-        await store.add(new_task())
+        await add(store, new_task())
     with pytest.raises(QueueFull):
-        await store.add(new_task())
-    assert await store.add(new_task(), key) == first
+        await add(store, new_task())
+    assert await add(store, new_task(), key) == first
 
 
 # Removing.
@@ -556,7 +557,7 @@ async def test_a_known_key_is_answered_though_the_queue_is_full(store: Store) ->
 
 async def test_a_removed_task_is_unknown_to_every_reader(store: Store) -> None:
     final = await ended(store, new_task(title="Findme"))
-    queued = (await store.add(new_task())).status
+    queued = (await add(store, new_task())).status
     for status in (final, queued):
         await store.mark_removed(status.task_id)
         with pytest.raises(TaskNotFound):
@@ -598,14 +599,14 @@ def hours_ago(hours: float) -> datetime:
 
 
 async def test_only_old_final_tasks_expire(store: Store) -> None:
-    old = [await store.add(new_task()) for _ in range(3)]
+    old = [await add(store, new_task()) for _ in range(3)]
     for task in old:
         await saved(store, finished(task.status, hours_ago=3))
     retried = apply((await store.get(old[1].status.task_id)).status, Retried(), utc_now())
     await saved(store, retried)
     await ended(store)
-    paused = await store.add(new_task(auto_start=False))
-    running = await saved(store, started((await store.add(new_task())).status))
+    paused = await add(store, new_task(auto_start=False))
+    running = await saved(store, started((await add(store, new_task())).status))
     await store.mark_removed(old[2].status.task_id)
     assert await store.mark_expired(hours_ago(2.5), 10) == [old[0].status.task_id]
     assert {retried.task_id, paused.status.task_id, running.task_id} < await ids(store)
@@ -615,7 +616,7 @@ async def test_only_old_final_tasks_expire(store: Store) -> None:
 async def test_the_oldest_expire_first_and_no_more_than_asked_for(store: Store) -> None:
     expected = []
     for hours in (5, 9, 7):
-        task = await store.add(new_task())
+        task = await add(store, new_task())
         expected.append((await saved(store, finished(task.status, hours_ago=hours))).task_id)
     assert set(await store.mark_expired(hours_ago(1), 2)) == {expected[1], expected[2]}
     assert await store.mark_expired(hours_ago(1), 2) == [expected[0]]
@@ -623,7 +624,7 @@ async def test_the_oldest_expire_first_and_no_more_than_asked_for(store: Store) 
 
 
 async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Store) -> None:
-    final = finished((await store.add(new_task())).status, hours_ago=9)
+    final = finished((await add(store, new_task())).status, hours_ago=9)
     await saved(store, final)
     async with asyncio.timeout(5):
         expired, was_retried = await asyncio.gather(
@@ -634,7 +635,7 @@ async def test_a_task_that_is_retried_at_that_moment_does_not_expire(store: Stor
 
 
 async def test_the_age_of_what_ended_in_the_future_counts_from_now(store: Store) -> None:
-    future, past = [await store.add(new_task()) for _ in range(2)]
+    future, past = [await add(store, new_task()) for _ in range(2)]
     await saved(store, finished(future.status, hours_ago=-1000))
     await saved(store, finished(past.status, hours_ago=3))
     await store.none_ended_after(utc_now())
@@ -647,7 +648,7 @@ async def test_the_age_of_what_ended_in_the_future_counts_from_now(store: Store)
 
 async def test_the_statuses_of_those_that_exist_come_in_the_order_asked_for(open_any: OpenStore) -> None:
     async with open_any() as store:
-        queued, removed = await store.add(new_task()), await ended(store)
+        queued, removed = await add(store, new_task()), await ended(store)
         finals = [await ended(store) for _ in range(3)]
         await store.mark_removed(removed.task_id)
         shown = [finals[2], queued.status, finals[0], finals[1]]
@@ -711,7 +712,7 @@ async def many(store: Store, count: int = 60) -> list[Task]:
     chance = random.Random(1)
     tasks = []
     for _ in range(count):
-        task = await store.add(new_task(priority=chance.randint(-2, 2), auto_start=chance.random() < 0.9))
+        task = await add(store, new_task(priority=chance.randint(-2, 2), auto_start=chance.random() < 0.9))
         for event in chance.choice(([], [], [Paused()], [Cancelled()], [Failed(code="internal")])):
             task = replace(task, status=apply(task.status, event, utc_now()))
             await store.save(task.status)
@@ -778,22 +779,22 @@ async def test_pages_show_what_is_oldest_or_what_ended_last_first(store: Store) 
 
 
 async def test_a_page_goes_on_where_the_last_one_ended_though_tasks_come_and_go(store: Store) -> None:
-    tasks = [await store.add(new_task()) for _ in range(6)]
+    tasks = [await add(store, new_task()) for _ in range(6)]
     first = await store.page(Filter(), None, 2)
-    await store.add(new_task())
+    await add(store, new_task())
     await store.mark_removed(first.tasks[1].task_id)
     second = await store.page(Filter(), first.next_cursor, 2)
     assert [status.task_id for status in second.tasks] == [tasks[index].status.task_id for index in (3, 2)]
 
 
 async def test_a_changed_priority_moves_a_task_in_the_queue(store: Store) -> None:
-    first, second = [await store.add(new_task()) for _ in range(2)]
+    first, second = [await add(store, new_task()) for _ in range(2)]
     await saved(store, apply(second.status, Prioritized(priority=1), utc_now()))
     assert await all_pages(store, QUEUE, 10) == [second.status.task_id, first.status.task_id]
 
 
 async def test_a_page_shows_what_was_just_saved(store: Store) -> None:
-    status = (await store.add(new_task(auto_start=False))).status
+    status = (await add(store, new_task(auto_start=False))).status
     for event in (Resumed(), Paused(), Resumed(), Cancelled(), Retried()):
         status = await saved(store, apply(status, event, utc_now()))
         page = await store.page(Filter(stages=(status.stage,)), None, 10)
@@ -818,7 +819,7 @@ async def test_a_bad_cursor_is_an_invalid_query(store: Store, cursor: str) -> No
 
 async def test_the_cursor_of_another_order_is_an_invalid_query(store: Store) -> None:
     for _ in range(2):
-        await store.add(new_task())
+        await add(store, new_task())
     for one, other in ((Filter(), QUEUE), (QUEUE, Filter())):
         cursor = (await store.page(one, None, 1)).next_cursor
         with pytest.raises(InvalidQuery):
@@ -855,8 +856,8 @@ async def test_a_text_is_found_whatever_its_case(store: Store, task: Task, text:
     final = await ended(store, task)
     other = {"task_id": str(uuid4()), "video_info": task.status.video_info}
     live = new_task().status.model_copy(update=other)
-    await store.add(replace(task, status=live))
-    await store.add(new_task())
+    await add(store, replace(task, status=live))
+    await add(store, new_task())
     await ended(store, new_task(title="other"))
     found = await ids(store, text)
     assert {live.task_id, final.task_id} <= found
@@ -867,7 +868,7 @@ async def test_a_text_is_found_whatever_its_case(store: Store, task: Task, text:
     "text", ["100_", "%", "_", ".*", "a.b", "x' OR 1", "one two", "twothree", "*", '"', "zz"]
 )
 async def test_a_text_stands_for_itself_only(store: Store, text: str) -> None:
-    await store.add(new_task(title="100 one", uploader="two three axb"))
+    await add(store, new_task(title="100 one", uploader="two three axb"))
     await ended(store, new_task(title="100 one", uploader="two three axb"))
     assert await ids(store, text) == set()
 
@@ -882,9 +883,9 @@ async def test_the_url_is_searched_but_not_a_password_in_it(store: Store) -> Non
 async def test_text_and_stages_narrow_down_together(store: Store) -> None:
     final, live = (
         await ended(store, new_task(title="cat video")),
-        (await store.add(new_task(title="cat video"))).status,
+        (await add(store, new_task(title="cat video"))).status,
     )
-    failed = (await store.add(new_task(title="cat video"))).status
+    failed = (await add(store, new_task(title="cat video"))).status
     failed = await saved(store, apply(failed, Failed(code="internal"), utc_now()))
     for text in ("cat video", "ca", "c"):
         assert await ids(store, text, (Stage.COMPLETED,)) == {final.task_id}
@@ -895,7 +896,7 @@ async def test_text_and_stages_narrow_down_together(store: Store) -> None:
 
 
 async def test_search_follows_a_task_through_its_life(store: Store) -> None:
-    status = (await store.add(new_task())).status
+    status = (await add(store, new_task())).status
     status = await saved(store, finished(status, title="first name"))
     status = await saved(store, apply(status, Retried(), utc_now()))
     assert await ids(store, "first name") == {status.task_id}
@@ -913,7 +914,7 @@ async def test_search_finds_what_a_plain_comparison_finds(store: Store) -> None:
     titles: dict[str, str] = {}
     for _ in range(120):
         title = "".join(chance.choices(alphabet, k=chance.randint(1, 9)))
-        task = await store.add(new_task("https://h/", title=title))
+        task = await add(store, new_task("https://h/", title=title))
         if chance.random() < 0.7:
             await saved(store, finished(task.status))
         titles[task.status.task_id] = title.casefold()
@@ -927,7 +928,7 @@ async def test_search_finds_what_a_plain_comparison_finds(store: Store) -> None:
 
 async def test_everything_at_once_is_answered_and_nothing_is_lost(open_any: OpenStore) -> None:
     async def live(store: Store, index: int) -> TaskStatus:
-        status = (await store.add(new_task(), Idempotency(f"key {index}", "hash"))).status
+        status = (await add(store, new_task(), Idempotency(f"key {index}", "hash"))).status
         for step in (started, downloading, finished):
             assert (await store.get(status.task_id)).status == status
             status = await saved(store, step(status))

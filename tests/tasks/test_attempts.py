@@ -39,6 +39,7 @@ from server.tasks.job_builder import JobMaker
 from server.tasks.programs_found import Tools
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
+from tests.adding import add
 from tests.examples import new_task
 
 WITHIN = 5  # seconds
@@ -119,7 +120,7 @@ async def attempt(tmp_path: Path) -> AsyncIterator[Attempt]:
         rest = (workplace, files, settings, jobs, LocalCookies(tmp_path / "cookies"), Clock())
         attempt.disk = Free(tmp_path, floor=0)
         attempt.runner = Runner(store, recorder, attempt, *rest, Reserve(attempt.disk))  # type: ignore[arg-type]
-        attempt.task_id = (await store.add(new_task())).status.task_id
+        attempt.task_id = (await add(store, new_task())).status.task_id
         out = workplace.work(attempt.task_id) / "out"
         out.mkdir(parents=True)
         (out / VIDEO.path).write_bytes(bytes(VIDEO.size))
@@ -212,7 +213,7 @@ async def test_what_waited_for_a_disk_that_is_too_small_now_is_told_so(attempt: 
 
 
 async def test_what_a_child_learns_of_a_player_is_kept_for_the_next(attempt: Attempt) -> None:
-    attempt.task_id = (await attempt.store.add(new_task("https://youtu.be/BaW_jenozKc"))).status.task_id
+    attempt.task_id = (await add(attempt.store, new_task("https://youtu.be/BaW_jenozKc"))).status.task_id
     attempt.child.say(Learned(player="2026.10.26/0004de42-main-2", order=(1, 0)), Broken(code="http_404"))
     await run(attempt)
     assert attempt.runner._jobs.players.known == {"2026.10.26/0004de42-main-2": (1, 0)}
@@ -314,7 +315,7 @@ async def test_a_broadcast_that_has_not_begun_is_waited_for_by_whoever_asked_to_
     attempt: Attempt,
 ) -> None:
     waiting = new_task(live="wait")
-    attempt.task_id = (await attempt.store.add(waiting)).status.task_id
+    attempt.task_id = (await add(attempt.store, waiting)).status.task_id
     attempt.child.say(Broken(code="not_live", begins_at=4e9))
     status = await run(attempt)
     assert status is not None

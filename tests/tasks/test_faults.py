@@ -583,7 +583,7 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
 
 async def test_removals_that_were_left_over_delay_no_start(tmp_path: Path, monkeypatch: Patch) -> None:
     async with backend(tmp_path) as opened:
-        removed = await opened.tasks.accept_all([(waiting(), None, None)] * 30)
+        removed = await opened.tasks.accept([(waiting(), None, None)] * 30)
         for accepted in removed:
             assert isinstance(accepted, Accepted)
             await opened.tasks._store.mark_removed(accepted.status.task_id)

@@ -105,7 +105,7 @@ async def test_what_changed_lately_is_known_with_what_was_removed_although_nobod
     hub.publish(numbered("b", 1))
     now += 2
     hub.publish(numbered("a", 2))
-    hub.note("c")
+    hub.publish("c")
     hub.removed("c")
     assert hub.changed_within(1) == {"a": False, "c": True}
     assert hub.changed_within(10) == {"b": False, "a": False, "c": True}

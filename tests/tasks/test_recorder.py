@@ -14,6 +14,7 @@ from server.files.public_names import short_of
 from server.storage.sqlite import SqliteStore, open_store
 from server.tasks import recorder
 from server.tasks.hub import Hub, Subscription
+from tests.adding import add
 from tests.examples import new_task
 
 
@@ -36,7 +37,7 @@ async def test_what_was_perhaps_saved_is_recorded_once(
     monkeypatch.setattr(SqliteStore, "save", save)
     hub, subscription = Hub(), Subscription()
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
-        task = await store.add(new_task())
+        task = await add(store, new_task())
         with hub.watch(task.status.task_id, subscription):
             async with asyncio.timeout(5):
                 after = await recorder.Recorder(store, hub, Clock()).record_surely(
@@ -83,7 +84,7 @@ async def test_a_commit_that_shows_only_later_is_published_and_counts_once(
     monkeypatch.setattr(SqliteStore, "get", get)
     hub, subscription = Hub(), Subscription()
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
-        task_id = (await store.add(new_task())).status.task_id
+        task_id = (await add(store, new_task())).status.task_id
         recording = recorder.Recorder(store, hub, Clock())
         before = await recording.record(task_id, Started())
         with hub.watch(task_id, subscription):
@@ -101,7 +102,7 @@ async def test_who_does_not_wait_is_told_that_it_is_not_known(
 
     monkeypatch.setattr(SqliteStore, "save", save)
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
-        task = await store.add(new_task())
+        task = await add(store, new_task())
         with pytest.raises(DatabaseAway):
             await recorder.Recorder(store, Hub(), Clock()).record(task.status.task_id, Started())
 
@@ -119,7 +120,7 @@ async def test_an_entry_ends_though_the_row_of_its_list_is_damaged(
     monkeypatch.setattr(SqliteStore, "get", get)
     async with open_store(tmp_path / "clipwire.db", max_queued=9, find_short=short_of) as store:
         task = new_task()
-        await store.add(replace(task, status=task.status.model_copy(update={"playlist_id": "list"})))
+        await add(store, replace(task, status=task.status.model_copy(update={"playlist_id": "list"})))
         recording = recorder.Recorder(store, Hub(), Clock())
         for event in (Started(), Completed(files={})):
             after = await recording.record(task.status.task_id, event)

@@ -12,7 +12,7 @@ from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
 from server.core.remembering import remembered
-from server.storage.group_commit import Change, all_touched
+from server.storage.group_commit import Change
 from server.storage.media_rows import remember
 from server.storage.postgresql.advisory_locks import ADD, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, News
@@ -95,17 +95,13 @@ class Add(Change[Task]):
 
     wanted: Submission
     values: tuple[object, ...]
+    shared_wish: str | None = None  # another task with this wish may take the place of this one
 
     def __post_init__(self) -> None:
-        key = self.wanted.idempotency
-        self.touches = (self.wanted.task.status.task_id, *([f"key {key.key}"] if key else []))
-
-    def row(self) -> tuple[object, ...]:
-        key = self.wanted.idempotency
-        keys = (key.key, key.request) if key else (None, None)
-        task, wish = self.wanted.task, self.wanted.wish
-        status = task.status
-        return task.status.host, *keys, wish, status.playlist_id, status.playlist_index, *self.values
+        task, key = self.wanted.task, self.wanted.idempotency
+        if task.request and task.request.may_be_shared:
+            self.shared_wish = self.wanted.wish
+        self.touches = (task.status.task_id, *([f"key {key.key}"] if key else []))
 
 
 @dataclass(eq=False)
@@ -117,9 +113,6 @@ class Save(Change[bool]):
 
     def __post_init__(self) -> None:
         self.touches = (self.status.task_id,)
-
-    def row(self) -> tuple[object, ...]:
-        return self.status.task_id, *self.values
 
 
 @dataclass(eq=False)
@@ -134,7 +127,8 @@ class Together(Change["list[Task] | None"]):
     hosts: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.touches = tuple(all_touched((*self.saves, *self.adds)))
+        changes: tuple[Change[Any], ...] = (*self.saves, *self.adds)
+        self.touches = tuple({name for change in changes for name in change.touches})
 
 
 @dataclass(eq=False)
@@ -192,8 +186,15 @@ class Changes:
         saves = [change for change in group if isinstance(change, Save)]
         whole = [change for change in group if isinstance(change, Together)]
         all_saves = [*saves, *(save for change in whole for save in change.saves)]
-        ends = await _ends(db, [save for save in all_saves if save.status.stage.is_final])
-        ended = await _ended(db, [save for save in all_saves if save.status.stage.is_waiting])
+        ends: dict[str, str] = {}  # the stored requests of the tasks that these saves end
+        if ending := [save.status for save in all_saves if save.status.stage.is_final]:
+            columns = _columns((status.task_id, status.revision) for status in ending)
+            ends = dict(await (await db.execute(_ENDS, columns, prepare=True)).fetchall())
+        ended: set[str] = set()  # final tasks that are to wait again
+        if again := [save.status for save in all_saves if save.status.stage.is_waiting]:
+            columns = _columns((status.task_id, status.revision) for status in again)
+            rows = await (await db.execute(_ENDED, columns, prepare=True)).fetchall()
+            ended = {task_id for (task_id,) in rows}
         joining = sum(len(change.adds) for change in whole)
         wanted = len(adds) + len(ended) + joining
         free = await self._free_places(db, wanted) if wanted else 0
@@ -201,8 +202,15 @@ class Changes:
             await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
         added, have_jobs = await self._add(db, adds, free) if adds else ([], set())
         free -= len([task for task in added if task.status.stage.is_waiting])
-        possible = _with_a_place(saves, ended, free)
-        saved = await _save(db, possible) if possible else {}
+        possible: list[Save] = []
+        places = free
+        for save in saves:
+            places -= save.status.task_id in ended
+            if save.status.task_id in ended and places < 0:
+                save.outcome = QueueFull()
+            else:
+                possible.append(save)
+        saved = await _save(db, possible)
         free -= _joining_again(possible, ended)
         for each in whole:
             saved |= await _do_together(db, each, ended, free)
@@ -218,15 +226,21 @@ class Changes:
             await _remember(db, made, ends)
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
-                told += await _execute(db, change)
+                rows = await (await db.execute(change.sql, change.values)).fetchall()
+                change.outcome = [key for (key,) in rows]
+                told += [change.tells(key) for key in change.outcome] if change.tells else []
             elif isinstance(change, Transact):
                 try:
                     change.outcome = await change.work(Transacting(db))
                 except AppError as error:
                     change.outcome = error
-        waiting = [task for task in added if task.status.task_id not in have_jobs]
+        queued = {
+            task.status.host
+            for task in added
+            if task.status.task_id not in have_jobs and task.status.stage is Stage.QUEUED
+        }
         moved = {host for each in whole for host in each.hosts}
-        if self._admits and (hosts := {*_hosts_of_queued(waiting), *saved.values(), *moved}):
+        if self._admits and (hosts := {*queued, *saved.values(), *moved}):
             await self._admits.follow(db, sorted(hosts), list(saved))
         return told
 
@@ -262,13 +276,18 @@ class Changes:
         self, db: AsyncConnection, adds: Sequence[Add], free: int
     ) -> tuple[list[Task], Collection[str]]:
         """Set the outcomes; return the new tasks, and which of them have jobs."""
-        submissions = [add.wanted for add in adds]
-        known = await _known(db, [each.idempotency.key for each in submissions if each.idempotency])
-        shared = await _shared(db, [each.wish for each in submissions if each.wish and each.shares])
+        known: dict[str, tuple[str, Task]] = {}
+        if keys := [add.wanted.idempotency.key for add in adds if add.wanted.idempotency]:
+            rows = await (await db.execute(_BY_KEY, (keys,), prepare=True)).fetchall()
+            known = {key: (request, read_task(*row)) for key, request, *row in rows}
+        shared: dict[str, Task | Add] = {}
+        if wishes := [add.shared_wish for add in adds if add.shared_wish]:
+            rows = await (await db.execute(_BY_WISH, (wishes,), prepare=True)).fetchall()
+            shared |= {wish: read_task(*row) for wish, *row in rows}
         new: list[Add] = []
         sharing: list[tuple[Add, Add]] = []
         for add in adds:
-            key, wish = add.wanted.idempotency, add.wanted.wish if add.wanted.shares else None
+            key, wish = add.wanted.idempotency, add.shared_wish
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if key.is_of(request) else IdempotencyMismatch()
@@ -315,8 +334,14 @@ async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:
 
 
 async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int | None]) -> list[Task]:
-    columns = _columns((job, *add.row()) for add, job in zip(adds, jobs, strict=True))
-    numbers: dict[str, int] = dict(await (await db.execute(_INSERT, columns, prepare=True)).fetchall())
+    rows: list[tuple[object, ...]] = []
+    for add, job in zip(adds, jobs, strict=True):
+        key, status = add.wanted.idempotency, add.wanted.task.status
+        keys = (key.key, key.request) if key else (None, None)
+        place = status.playlist_id, status.playlist_index
+        rows.append((job, status.host, *keys, add.wanted.wish, *place, *add.values))
+    inserted = await db.execute(_INSERT, _columns(rows), prepare=True)
+    numbers: dict[str, int] = dict(await inserted.fetchall())
     added = []
     for add in adds:
         task = add.wanted.task
@@ -324,49 +349,6 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
         add.outcome = replace(task, status=task.status.model_copy(update={"number": number}))
         added.append(add.outcome)
     return added
-
-
-async def _known(db: AsyncConnection, keys: list[str]) -> dict[str, tuple[str, Task]]:
-    if not keys:
-        return {}
-    rows = await (await db.execute(_BY_KEY, (keys,), prepare=True)).fetchall()
-    return {key: (request, read_task(*row)) for key, request, *row in rows}
-
-
-async def _shared(db: AsyncConnection, wishes: list[str]) -> "dict[str, Task | Add]":
-    if not wishes:
-        return {}
-    rows = await (await db.execute(_BY_WISH, (wishes,), prepare=True)).fetchall()
-    return {wish: read_task(*row) for wish, *row in rows}
-
-
-async def _ends(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
-    """The stored requests of the tasks that these saves end."""
-    if not saves:
-        return {}
-    columns = _columns((save.status.task_id, save.status.revision) for save in saves)
-    return dict(await (await db.execute(_ENDS, columns, prepare=True)).fetchall())
-
-
-async def _ended(db: AsyncConnection, saves: Sequence[Save]) -> set[str]:
-    """The ids of final tasks that are to wait again."""
-    if not saves:
-        return set()
-    columns = _columns((save.status.task_id, save.status.revision) for save in saves)
-    return {task_id for (task_id,) in await (await db.execute(_ENDED, columns, prepare=True)).fetchall()}
-
-
-def _with_a_place(saves: Sequence[Save], ended: Collection[str], free: int) -> list[Save]:
-    """The saves that need no place or get one; the outcome of the others is set to `QueueFull`."""
-    possible = []
-    for save in saves:
-        if save.status.task_id in ended:
-            free -= 1
-            if free < 0:
-                save.outcome = QueueFull()
-                continue
-        possible.append(save)
-    return possible
 
 
 def _joining_again(saves: Iterable[Save], ended: Collection[str]) -> int:
@@ -378,7 +360,7 @@ async def _save(db: AsyncConnection, saves: Sequence[Save]) -> dict[str, str]:
     """Set the outcomes; return the hosts of the tasks that are queued now, by id."""
     if not saves:
         return {}
-    columns = _columns(save.row() for save in saves)
+    columns = _columns((save.status.task_id, *save.values) for save in saves)
     hosts: dict[str, str] = dict(await (await db.execute(_UPDATE, columns, prepare=True)).fetchall())
     for save in saves:
         save.outcome = save.status.task_id in hosts
@@ -407,16 +389,6 @@ async def _do_together(
         change.outcome = await _insert(db, change.adds, [None] * len(change.adds)) if change.adds else []
         return hosts
     return {}
-
-
-async def _execute(db: AsyncConnection, change: Execute) -> list[News]:
-    rows = await (await db.execute(change.sql, change.values)).fetchall()
-    change.outcome = [key for (key,) in rows]
-    return [change.tells(key) for key in change.outcome] if change.tells else []
-
-
-def _hosts_of_queued(tasks: Iterable[Task]) -> set[str]:
-    return {task.status.host for task in tasks if task.status.stage is Stage.QUEUED}
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:

@@ -213,11 +213,9 @@ class PostgresStore:
         self._searches = searches
         self._find_short = find_short
 
-    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
-        return await self.writer.submit(self._adding(Submission(task, idempotency, wish)))
-
-    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
-        return await self.writer.submit_all([self._adding(each) for each in submissions])
+    async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        find = self._find_short
+        return await self.writer.submit_all([Add(each, task_values(each.task, find)) for each in submissions])
 
     async def known(self, idempotency: Idempotency) -> Task | None:
         for task_id, request in await self._fetch(_BY_KEY, idempotency.key):
@@ -245,8 +243,10 @@ class PostgresStore:
         wishes: Sequence[str | None] | None = None,
     ) -> list[Task] | None:
         saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
-        wanted = zip(new, wishes or [None] * len(new), strict=True)
-        adds = [self._adding(Submission(task, None, wish)) for task, wish in wanted]
+        adds = [
+            Add(Submission(task, None, wish), task_values(task, self._find_short))
+            for task, wish in zip(new, wishes or [None] * len(new), strict=True)
+        ]
         return await self.writer.submit(Together(saves, adds))
 
     async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
@@ -370,9 +370,6 @@ class PostgresStore:
 
     def hurry(self) -> None:
         self.writer.hurry()
-
-    def _adding(self, wanted: Submission) -> Add:
-        return Add(wanted, task_values(wanted.task, self._find_short))
 
     async def _run(self, sql: bytes, *values: object, touches: str = "", is_gone: bool = False) -> list[str]:
         touched = (touches,) if touches else ()

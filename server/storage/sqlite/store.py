@@ -186,11 +186,11 @@ class SqliteStore:
         # For `ping`: setting the version that is set already changes nothing, and yet writes to the disk.
         self._rewrite_version = f"PRAGMA user_version = {version:d}"
 
-    async def add(self, task: Task, idempotency: Idempotency | None = None, wish: str | None = None) -> Task:
-        return await self._writer.submit(self._adding(Submission(task, idempotency, wish)))
-
-    async def add_all(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
-        return await self._writer.submit_all([self._adding(each) for each in submissions])
+    async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
+        find = self._find_short
+        return await self._writer.submit_all(
+            [Add(each, task_values(each.task, find)) for each in submissions]
+        )
 
     async def known(self, idempotency: Idempotency) -> Task | None:
         for task_id, request in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
@@ -225,8 +225,10 @@ class SqliteStore:
         wishes: Sequence[str | None] | None = None,
     ) -> list[Task] | None:
         saves = [Save(status, status_values(status, self._find_short)) for status in statuses]
-        wanted = zip(new, wishes or [None] * len(new), strict=True)
-        adds = [self._adding(Submission(task, None, wish)) for task, wish in wanted]
+        adds = [
+            Add(Submission(task, None, wish), task_values(task, self._find_short))
+            for task, wish in zip(new, wishes or [None] * len(new), strict=True)
+        ]
         return await self._writer.submit(Together(saves, adds))
 
     async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
@@ -319,9 +321,6 @@ class SqliteStore:
 
     def hurry(self) -> None:
         self._writer.hurry()
-
-    def _adding(self, wanted: Submission) -> Add:
-        return Add(wanted, task_values(wanted.task, self._find_short))
 
     async def _read(self, sql: str, value: str) -> Task | None:
         version = self._memory.version

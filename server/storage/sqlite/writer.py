@@ -27,7 +27,7 @@ from server.core.errors import AppError, DatabaseBusy, DiskFull, IdempotencyMism
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Submission
 from server.core.remembering import remembered
-from server.storage.group_commit import Change, GroupWriter, all_touched
+from server.storage.group_commit import Change, GroupWriter
 from server.storage.media_rows import remember
 from server.storage.rows import STATUS, delivery_values, read_task
 from server.storage.sqlite.ballast import Ballast
@@ -155,21 +155,17 @@ class Add(Change[Task]):
     values: tuple[object, ...]
     is_new: bool = False
     task: Task = field(init=False)
+    shared_wish: str | None = None  # another task with this wish may take the place of this one
 
     def __post_init__(self) -> None:
-        self.task = self.wanted.task
-        key, wish = self.wanted.idempotency, self.wanted.wish if self.wanted.shares else None
+        self.task, key = self.wanted.task, self.wanted.idempotency
+        if self.task.request and self.task.request.may_be_shared:
+            self.shared_wish = self.wanted.wish
         self.touches = (
             self.task.status.task_id,
             *([f"key {key.key}"] if key else []),
-            *([f"wish {wish}"] if wish else []),
+            *([f"wish {self.shared_wish}"] if self.shared_wish else []),
         )
-
-    def row(self) -> tuple[object, ...]:
-        key = self.wanted.idempotency
-        keys = (key.key, key.request) if key else (None, None)
-        status, wish = self.task.status, self.wanted.wish
-        return status.number, *keys, wish, status.playlist_id, status.playlist_index, *self.values
 
 
 @dataclass(eq=False)
@@ -196,7 +192,8 @@ class Together(Change["list[Task] | None"]):
     adds: Sequence[Add]
 
     def __post_init__(self) -> None:
-        self.touches = tuple(all_touched((*self.saves, *self.adds)))
+        changes: tuple[Change[Any], ...] = (*self.saves, *self.adds)
+        self.touches = tuple({name for change in changes for name in change.touches})
         self.makes_room = any(save.makes_room for save in self.saves)
 
 
@@ -268,9 +265,7 @@ class Changes:
                     change.outcome = next(refused, None)
                     continue
                 await self._update(change.saves)
-                for add in change.adds:
-                    self._admit(add)
-                await self._execute_each(_INSERT, [add.row() for add in change.adds])
+                await self._insert(change.adds)
                 change.outcome = [add.task for add in change.adds]
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
@@ -303,33 +298,47 @@ class Changes:
             rows = list(await self._db.execute_fetchall(_BY_KEY, (json.dumps(keys),)))
             tasks = await self._tasks_by_id([task_id for _, _, task_id in rows])
             known = {key: (request, tasks[task_id]) for key, request, task_id in rows}
-        shared: dict[str, Task] = {}
-        if wishes := [add.wanted.wish for add in adds if add.wanted.wish and add.wanted.shares]:
+        shared: dict[str, Task | Add] = {}
+        if wishes := [add.shared_wish for add in adds if add.shared_wish]:
             rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(wishes),)))
             tasks = await self._tasks_by_id([task_id for _, task_id in rows])
-            shared = {wish: tasks[task_id] for wish, task_id in rows}
+            shared |= {wish: tasks[task_id] for wish, task_id in rows}
+        new: list[Add] = []
+        sharing: list[tuple[Add, Add]] = []
         for add in adds:
             add.is_new = False  # an earlier try to commit this change may have set it
-            key, wish = add.wanted.idempotency, add.wanted.wish if add.wanted.shares else None
+            key, wish = add.wanted.idempotency, add.shared_wish
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if key.is_of(request) else IdempotencyMismatch()
-            elif wish and wish in shared:
-                add.outcome = shared[wish]
+            elif wish and isinstance(other := shared.get(wish), Task):
+                add.outcome = other
+            elif wish and isinstance(other, Add):
+                sharing.append((add, other))
             elif self._free > 0:
                 self._free -= 1
-                self._admit(add)
+                new.append(add)
                 if wish:
-                    shared[wish] = add.task
+                    shared[wish] = add
             else:
                 add.outcome = QueueFull()
-        await self._execute_each(_INSERT, [add.row() for add in adds if add.is_new])
+        await self._insert(new)
+        for add, other in sharing:
+            add.outcome = other.task
 
-    def _admit(self, add: Add) -> None:
-        self._number += 1
-        numbered = add.task.status.model_copy(update={"number": self._number})
-        add.task = add.outcome = replace(add.wanted.task, status=numbered)
-        add.is_new = True
+    async def _insert(self, adds: Sequence[Add]) -> None:
+        """Give the tasks their numbers and write their rows."""
+        rows: list[tuple[object, ...]] = []
+        for add in adds:
+            self._number += 1
+            status = add.wanted.task.status.model_copy(update={"number": self._number})
+            add.task = add.outcome = replace(add.wanted.task, status=status)
+            add.is_new = True
+            key = add.wanted.idempotency
+            keys = (key.key, key.request) if key else (None, None)
+            place = status.playlist_id, status.playlist_index
+            rows.append((status.number, *keys, add.wanted.wish, *place, *add.values))
+        await self._execute_each(_INSERT, rows)
 
     async def _decide(self, saves: Sequence[Save]) -> None:
         """Accept the revisions that follow what is stored; a final task that waits again needs a place."""
@@ -413,13 +422,14 @@ class Memory:
         return sorted(self._live.values(), key=lambda task: (-task.status.urgency, task.status.number))
 
     def put(self, task: Task) -> None:
-        self.drop(task.status.task_id)
-        if task.status.stage.is_final:
+        status = task.status
+        self.drop(status.task_id)
+        if status.stage.is_final:
             self._put_recent(task)
         else:
-            self._live[task.status.task_id] = task
-            self._learn_names(task.status)
-            self.waiting += task.status.stage.is_waiting
+            self._live[status.task_id] = task
+            self._named |= {file.name: status.task_id for file in status.files.values()}
+            self.waiting += status.stage.is_waiting
 
     def drop(self, task_id: str) -> None:
         self.version += 1
@@ -435,15 +445,12 @@ class Memory:
             self._put_recent(task)
 
     def _put_recent(self, task: Task) -> None:
-        self._recent[task.status.task_id] = task
-        self._learn_names(task.status)
+        status = task.status
+        self._recent[status.task_id] = task
+        self._named |= {file.name: status.task_id for file in status.files.values()}
         if len(self._recent) > self._limit:
             _, oldest = self._recent.popitem(last=False)
             self._forget_names(oldest.status)
-
-    def _learn_names(self, status: TaskStatus) -> None:
-        for file in status.files.values():
-            self._named[file.name] = status.task_id
 
     def _forget_names(self, status: TaskStatus) -> None:
         for file in status.files.values():
