@@ -20,34 +20,29 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
     Running tasks come last: else the place of a running task that is stopped would go to a queued one that
     is to be stopped as well.
     """
-    act = _acts(tasks)[action]
-    running = {status.task_id for status in await tasks.statuses(ids) if status.stage.is_running}
-    places = asyncio.Semaphore(AT_ONCE)
-    outcomes: dict[str, Outcome | BaseException] = {}
-
-    async def act_on(task_id: str) -> None:
-        async with places:
-            try:
-                outcomes[task_id] = await act(task_id)
-            except Exception as exc:
-                outcomes[task_id] = exc
-
-    await asyncio.gather(*map(act_on, sorted(dict.fromkeys(ids), key=running.__contains__)))
-    return [_answered(outcomes[task_id]) for task_id in ids]
-
-
-def _acts(tasks: Tasks) -> dict[Action, Callable[[str], Awaitable[TaskStatus | None]]]:
-    return {
+    acts: dict[Action, Callable[[str], Awaitable[TaskStatus | None]]] = {
         "cancel": tasks.cancel,
         "pause": tasks.pause,
         "resume": tasks.resume,
         "retry": tasks.retry,
         "delete": tasks.delete,
     }
+    act = acts[action]
+    running = {status.task_id for status in await tasks.statuses(ids) if status.stage.is_running}
+    places = asyncio.Semaphore(AT_ONCE)
+    outcomes: dict[str, Outcome] = {}
+    unexpected: list[Exception] = []
 
+    async def act_on(task_id: str) -> None:
+        async with places:
+            try:
+                outcomes[task_id] = await act(task_id)
+            except AppError as error:
+                outcomes[task_id] = error
+            except Exception as error:
+                unexpected.append(error)
 
-def _answered(outcome: Outcome | BaseException) -> Outcome:
-    """Raises an unexpected error, only now that all tasks are done."""
-    if isinstance(outcome, BaseException) and not isinstance(outcome, AppError):
-        raise outcome
-    return outcome
+    await asyncio.gather(*map(act_on, sorted(dict.fromkeys(ids), key=running.__contains__)))
+    if unexpected:  # raised only now that all tasks are done
+        raise unexpected[0]
+    return [outcomes[task_id] for task_id in ids]

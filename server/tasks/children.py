@@ -290,11 +290,11 @@ def _environment() -> dict[str, str]:
 
 def _open_log(path: Path) -> IO[bytes]:
     """Open the log for reading, too: a child cuts a log that gets too long."""
-    return open(path, "a+b", buffering=0, opener=_for_us)
 
+    def for_us(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o600)
 
-def _for_us(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    return open(path, "a+b", buffering=0, opener=for_us)
 
 
 def _line(message: Mapping[str, object]) -> bytes:

@@ -89,15 +89,13 @@ class Reserve:
 
 
 def _rests(promised: Iterable[tuple[Path, int]]) -> list[int]:
-    """The bytes that are still to come of each download. Touches the disk."""
-    return [max(0, needs - _size(work)) for work, needs in promised]
-
-
-def _size(directory: Path) -> int:
-    """Bytes of all files in `directory`, at this moment: its child works on."""
-    size = 0
-    for at, _, names in os.walk(directory):
-        for name in names:
-            with suppress(OSError):
-                size += Path(at, name).lstat().st_size
-    return size
+    """The bytes that are still to come of each download, as its child works on. Touches the disk."""
+    rests = []
+    for work, needs in promised:
+        there = 0
+        for at, _, names in os.walk(work):
+            for name in names:
+                with suppress(OSError):
+                    there += Path(at, name).lstat().st_size
+        rests.append(max(0, needs - there))
+    return rests

@@ -17,7 +17,7 @@ from server.settings import DownloadSettings
 from server.tasks import faults
 from server.tasks.children import Child, ForkServer, stopped
 from server.tasks.disk_space import found_no_room
-from server.tasks.job_builder import CookieChoice, Given, JobMaker
+from server.tasks.job_builder import CookieChoice, JobMaker
 from server.tasks.patience import hint_of
 
 DEADLINE = 45.0  # seconds, over all of it
@@ -86,32 +86,33 @@ class Inspector:
         starting = asyncio.ensure_future(self._start(wanted, folder, given.text))
         try:
             child = await asyncio.shield(starting)
-            return self._paged(await self._heard(child, wanted.url, given), wanted)
+            while True:
+                message = json.loads(await child.read_line() or b'{"kind":"broken","code":"worker_lost"}')
+                match message:
+                    case {"kind": "renewed"}:
+                        await given.renew(Renewed.model_validate(message).cookies)
+                    case {"kind": "learned"}:
+                        self._jobs.players.learn(wanted.url, Learned.model_validate(message))
+                    case {"kind": "extracted", "info": info}:
+                        break
+                    case _:
+                        broken = Broken.model_validate(message)
+                        if broken.code == "internal":
+                            faults.tell("a look at a link", broken.fault)
+                        raise SourceRefused(broken.code, hint_of(broken, given.name), given.name)
         except OSError as exc:
             error = DiskFull() if found_no_room(exc) else StorageFailed()
             error.is_told = await self._workplace.trouble() is not None
             raise error from exc
         finally:
             await to_the_end(_leave_nothing(starting, folder))
-
-    async def _heard(self, child: Child, url: str, given: Given) -> dict[str, Any]:
-        while True:
-            match message := _message(await child.read_line()):
-                case {"kind": "renewed"}:
-                    await given.renew(Renewed.model_validate(message).cookies)
-                case {"kind": "learned"}:
-                    self._jobs.players.learn(url, Learned.model_validate(message))
-                case _:
-                    return _answer(message, given)
-
-    def _paged(self, info: dict[str, Any], wanted: InfoRequest) -> dict[str, Any]:
-        """`info`, with `next_cursor` if there is a next page, or `truncated` if lists are cut off here."""
-        if not info.pop("more", False):
-            return info
+        page: dict[str, Any] = info
+        if not page.pop("more", False):
+            return page
         following = wanted.passed_over + wanted.limit
         if following < self._max_playlist:
-            return info | {"next_cursor": str(following)}
-        return info | {"truncated": True}
+            return page | {"next_cursor": str(following)}
+        return page | {"truncated": True}  # lists are cut off here
 
     async def _start(self, wanted: InfoRequest, folder: Path, cookies: str | None) -> Child:
         await asyncio.to_thread(folder.mkdir, mode=0o700)
@@ -123,18 +124,3 @@ async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> Non
     with suppress(OSError):  # the child never started
         await stopped(starting)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-
-def _message(line: bytes) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(line or b'{"kind":"broken","code":"worker_lost"}')
-    return message
-
-
-def _answer(message: dict[str, Any], given: Given) -> dict[str, Any]:
-    if message["kind"] == "extracted":
-        info: dict[str, Any] = message["info"]
-        return info
-    broken = Broken.model_validate(message)
-    if broken.code == "internal":
-        faults.tell("a look at a link", broken.fault)
-    raise SourceRefused(broken.code, hint_of(broken, given.name), given.name)

@@ -68,35 +68,25 @@ class DiskWatch:
         except FileNotFoundError:  # the data directory went this moment: the next look tells
             return
         if is_low:
-            await self._stop()
-        if not self._has_room():
-            await self._help()
+            if not self._low:
+                self._low = True
+                log.warning("less than %s bytes are free: downloads wait for room", self._disk.floor)
+                self._dispatcher.hold()
+            for task_id in self._dispatcher.running():
+                with contextlib.suppress(AppError):  # the task ended meanwhile
+                    await self._tasks.send_back(task_id)
+        # Running tasks wait for room, too: there may be none to record that they are queued again.
+        is_due = not self._has_room() and time.monotonic() - self._made_at > MAKE_ROOM_EVERY
+        if is_due and (self._dispatcher.running() or await self._tasks.any_queued()):
+            self._made_at = time.monotonic()
+            await self._make_room(self._has_room)
         if self._low and not self._disk.is_low():
             self._low = False
             log.warning("there is room again: downloads go on")
             self._dispatcher.release()
 
-    async def _stop(self) -> None:
-        if not self._low:
-            self._low = True
-            log.warning("less than %s bytes are free: downloads wait for room", self._disk.floor)
-            self._dispatcher.hold()
-        for task_id in self._dispatcher.running():
-            with contextlib.suppress(AppError):  # the task ended meanwhile
-                await self._tasks.send_back(task_id)
-
-    async def _help(self) -> None:
-        """Make room for tasks that wait, not more often than `MAKE_ROOM_EVERY`."""
-        if time.monotonic() - self._made_at > MAKE_ROOM_EVERY and await self._is_waited_for():
-            self._made_at = time.monotonic()
-            await self._make_room(self._has_room)
-
     def _has_room(self) -> bool:
         return self._disk.has_room() and not self._reserve.is_short()
-
-    async def _is_waited_for(self) -> bool:
-        """Whether a task waits for room. Running ones count: there may be no room to record a requeue."""
-        return bool(self._dispatcher.running()) or await self._tasks.any_queued()
 
 
 async def keep_removing_expired(store: Store, tasks: Tasks, clock: Clock, hours: float) -> None:

@@ -14,7 +14,6 @@ from server.core.errors import StoreUnavailable, TaskNotFound
 from server.core.events import Event, apply, moved
 from server.core.models import Stage, Task, TaskStatus
 from server.core.ports import Dispatcher, Publisher, Store
-from server.tasks.recorder import Saved
 
 UNFINISHED = tuple(stage for stage in Stage if not stage.is_final)
 AT_ONCE = 100  # entries before other tasks of the event loop have a turn
@@ -64,52 +63,43 @@ class Playlists:
 
     async def _try(self, playlist: Task, entries: list[Task], event: Event) -> TaskStatus | None:
         """Save and publish all changes; None, with nothing saved, if a row has changed meanwhile."""
-        changed = await self._changed(entries, event)
-        after = self._of_list(playlist.status, changed, event)
-        if after is not playlist.status:
+        now, wall = self.clock.now, self.clock.wall
+        changed: list[tuple[Task, TaskStatus]] = []  # the task before the event, and its status after it
+        for at, entry in enumerate(entries):
+            status = apply(entry.status, event, now(), wall())
+            if status is not entry.status:
+                changed.append((entry, status))
+            if at % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        # The list's status after `event` and the new counts of its entries, as one revision.
+        before = playlist.status
+        after = apply(before, event, now(), wall())
+        if counted := moved((entry.status, status) for entry, status in changed):
+            after = apply(after, counted, now())
+        if after is not before:
+            after = after.model_copy(update={"revision": before.revision + 1})
             changed = [(playlist, after), *changed]
-        others, now = await self._others(changed), self.clock.now()
+        # How other lists change that share some of the entries.
+        shared: dict[str, list[tuple[TaskStatus, TaskStatus]]] = {}
+        for task, status in changed:
+            for playlist_id in task.status.counted_in:
+                shared.setdefault(playlist_id, []).append((task.status, status))
+        others: list[tuple[TaskStatus, TaskStatus]] = []
+        for playlist_id, pairs in shared.items():
+            with contextlib.suppress(TaskNotFound, ValueError):  # see `Recorder._counted`
+                if counted := moved(pairs):
+                    other = (await self.store.get(playlist_id)).status
+                    others.append((other, apply(other, counted, now())))
         if changed and await self.store.save_together([s for _, s in (*changed, *others)]) is None:
             return None
         for task, status in changed:
             self.publisher.publish(status)
-            self.counts.changed(task.status, status, now)
+            self.counts.changed(task.status, status, now())
             self._submit(replace(task, status=status))
-        for before, status in others:
+        for other, status in others:
             self.publisher.publish(status)
-            self.counts.changed(before, status, now)
+            self.counts.changed(other, status, now())
         return after
-
-    async def _others(self, changed: list[Change]) -> list[Saved]:
-        """How other lists change that share some of the entries."""
-        pairs: dict[str, list[tuple[TaskStatus, TaskStatus]]] = {}
-        for task, status in changed:
-            for playlist_id in task.status.counted_in:
-                pairs.setdefault(playlist_id, []).append((task.status, status))
-        others = []
-        for playlist_id, entries in pairs.items():
-            with contextlib.suppress(TaskNotFound, ValueError):  # see `Recorder._counted`
-                if event := moved(entries):
-                    other = (await self.store.get(playlist_id)).status
-                    others.append((other, apply(other, event, self.clock.now())))
-        return others
-
-    async def _changed(self, entries: list[Task], event: Event) -> list[Change]:
-        changed: list[Change] = []
-        for at, entry in enumerate(entries):
-            after = apply(entry.status, event, self.clock.now(), self.clock.wall())
-            if after is not entry.status:
-                changed.append((entry, after))
-            if at % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)
-        return changed
-
-    def _of_list(self, before: TaskStatus, changed: list[Change], event: Event) -> TaskStatus:
-        """The list's status after `event` and the new counts of its entries, as one revision."""
-        after = apply(before, event, self.clock.now(), self.clock.wall())
-        if counted := moved((entry.status, status) for entry, status in changed):
-            after = apply(after, counted, self.clock.now())
-        return before if after is before else after.model_copy(update={"revision": before.revision + 1})
 
     def _submit(self, task: Task) -> None:
         """Submit a task that is queued, or that was stopped although this could not be saved."""

@@ -118,19 +118,11 @@ def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired |
     return Repaired()
 
 
-def _without_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    return Repaired(wishes={"cookies": None})
-
-
 def _accept_gaps(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
     """Only if segments are what is missing, and not the page or all of the film."""
     if status.hint != MISSING_SEGMENTS or status.accept_gaps:
         return None
     return Repaired(accept_gaps=True)
-
-
-def _without_clip(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    return Repaired(wishes={"clip": None})
 
 
 def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
@@ -141,21 +133,14 @@ def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired |
 
 def _lower_quality(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
     """One step below the height that was asked for or that there is, the lower one; audio has one step."""
-    if asked is None or asked.quality == "worst" or not _wants_media(asked):
+    if asked is None or asked.quality == "worst" or {Output.VIDEO, Output.AUDIO}.isdisjoint(asked.outputs):
         return None
-    return Repaired(wishes={"quality": _lower(status, asked), "format": None})
-
-
-def _lower(status: TaskStatus, asked: ProcessRequest) -> str:
-    if Output.VIDEO not in asked.outputs:
-        return "worst"
-    known = [status.video_info.height, int(asked.quality) if asked.quality.isdigit() else None]
-    height = min((each for each in known if each), default=_USUAL)
-    return next((str(lower) for lower in _HEIGHTS if lower < height), "worst")
-
-
-def _any_format(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    return Repaired(wishes={"format": None}) if asked and asked.format else None
+    lower = "worst"
+    if Output.VIDEO in asked.outputs:
+        known = [status.video_info.height, int(asked.quality) if asked.quality.isdigit() else None]
+        height = min((each for each in known if each), default=_USUAL)
+        lower = next((str(each) for each in _HEIGHTS if each < height), "worst")
+    return Repaired(wishes={"quality": lower, "format": None})
 
 
 def _keep_original(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
@@ -193,10 +178,6 @@ def _take_audio(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | 
     return _with_output(Output.AUDIO, Output.VIDEO, asked)
 
 
-def _take_video(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    return _with_output(Output.VIDEO, Output.AUDIO, asked)
-
-
 def _with_output(taken: Output, left: Output, asked: ProcessRequest | None) -> Repaired | None:
     """Ask for the output `taken` instead of `left`; the others stay."""
     if asked is None or left not in asked.outputs:
@@ -205,46 +186,28 @@ def _with_output(taken: Output, left: Output, asked: ProcessRequest | None) -> R
     return Repaired(wishes={"outputs": [taken.value, *others]})
 
 
-def _record_live(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    """Without a clip: a broadcast cannot have one."""
-    return Repaired(wishes={"live": "record", "clip": None})
-
-
-def _wait_for_live(status: TaskStatus, asked: ProcessRequest | None) -> Repaired:
-    return Repaired(wishes={"live": "wait", "clip": None})
-
-
-def _take_list(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Not for an entry of a list: lists do not nest."""
-    return Repaired(wishes={"playlist": True}, as_list=True) if status.playlist_id is None else None
-
-
-def _take_first(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    return Repaired(item=1) if status.item is None else None
-
-
-def _wants_media(asked: ProcessRequest) -> bool:
-    return not {Output.VIDEO, Output.AUDIO}.isdisjoint(asked.outputs)
-
-
 Remedy = Callable[[TaskStatus, ProcessRequest | None], Repaired | None]
 REMEDIES: Final[Mapping[str, Remedy]] = MappingProxyType(
     {
         "accept_gaps": _accept_gaps,
         "use_cookies": _use_cookies,
-        "without_cookies": _without_cookies,
-        "without_clip": _without_clip,
+        "without_cookies": lambda _status, _asked: Repaired(wishes={"cookies": None}),
+        "without_clip": lambda _status, _asked: Repaired(wishes={"clip": None}),
         "retry_later": _retry_later,
         "lower_quality": _lower_quality,
-        "any_format": _any_format,
+        "any_format": lambda _, asked: Repaired(wishes={"format": None}) if asked and asked.format else None,
         "keep_original": _keep_original,
         "automatic_subtitles": _automatic_subtitles,
         "take_audio": _take_audio,
-        "take_video": _take_video,
-        "take_list": _take_list,
-        "take_first": _take_first,
-        "record_live": _record_live,
-        "wait_for_live": _wait_for_live,
+        "take_video": lambda _, asked: _with_output(Output.VIDEO, Output.AUDIO, asked),
+        # Not for an entry of a list: lists do not nest.
+        "take_list": lambda status, _: (
+            None if status.playlist_id else Repaired(wishes={"playlist": True}, as_list=True)
+        ),
+        "take_first": lambda status, _: Repaired(item=1) if status.item is None else None,
+        # Without a clip: a broadcast cannot have one.
+        "record_live": lambda _status, _asked: Repaired(wishes={"live": "record", "clip": None}),
+        "wait_for_live": lambda _status, _asked: Repaired(wishes={"live": "wait", "clip": None}),
     }
 )
 """Name -> the function that returns its event."""

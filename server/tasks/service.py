@@ -248,14 +248,13 @@ class Tasks:
             task = await self._store.get(task_id)
             if task.status.stage.is_final:
                 raise TaskAlreadyFinal
-            rank = await self._rank_of(position) if position else None
+            rank = None
+            if position:
+                lowest, highest = await self._store.urgencies()
+                rank = max(0, round(highest / OF_ONE_RANK)) + 1
+                if position == "last":
+                    rank = min(0, round(lowest / OF_ONE_RANK)) - 1
             return await self._record(task, Prioritized(priority=priority, rank=rank), *UNFINISHED)
-
-    async def _rank_of(self, position: Literal["first", "last"]) -> int:
-        lowest, highest = await self._store.urgencies()
-        if position == "first":
-            return max(0, round(highest / OF_ONE_RANK)) + 1
-        return min(0, round(lowest / OF_ONE_RANK)) - 1
 
     async def cancel(self, task_id: str) -> TaskStatus:
         return await self._end_work(task_id, Cancelled(), Stage.CANCELLED)
@@ -366,7 +365,14 @@ class Tasks:
         If that fails, the rest is removed later, or when the client deletes the task again.
         """
         async with self._turn(task_id):
-            await self._count_out(task_id)
+            # What lists count and has not ended is cancelled first: they would wait for it for ever.
+            with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
+                task = await self._store.get(task_id)
+                entries = await self._store.entries(task_id, UNFINISHED) if task.status.is_list else []
+                for entry in (task, *(entry for entry in entries if entry.status.counted_in)):
+                    counts = entry.status.playlist_id or entry.status.counted_in
+                    if counts and not entry.status.stage.is_final:
+                        await self._stop(entry, Cancelled())
             try:
                 marked = await self._store.mark_removed(task_id)
             except TaskNotFound:
@@ -374,16 +380,6 @@ class Tasks:
                     raise
                 marked = [task_id]
             await self._carry_out_removals(marked)
-
-    async def _count_out(self, task_id: str) -> None:
-        """Before a removal cancel what lists count and has not ended: they would wait for it for ever."""
-        with contextlib.suppress(TaskNotFound, ValueError):  # `ValueError`: a damaged row
-            task = await self._store.get(task_id)
-            entries = await self._store.entries(task_id, UNFINISHED) if task.status.is_list else []
-            for entry in (task, *(entry for entry in entries if entry.status.counted_in)):
-                counts = entry.status.playlist_id or entry.status.counted_in
-                if counts and not entry.status.stage.is_final:
-                    await self._stop(entry, Cancelled())
 
     async def carry_out_removal(self, task_id: str) -> None:
         """Finish the removal of a task that is marked as removed."""
@@ -459,9 +455,6 @@ class Tasks:
             self._dispatcher.submit(task)
 
     def _turn(self, task_id: str) -> AbstractAsyncContextManager[object]:
-        self._refuse_when_closing()
-        return self._turns.turn(task_id)
-
-    def _refuse_when_closing(self) -> None:
         if self._closing:
             raise ShuttingDown
+        return self._turns.turn(task_id)

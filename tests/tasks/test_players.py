@@ -19,7 +19,7 @@ from server.files.cookie_folder import LocalCookies
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
 from server.tasks.inspector import Inspector
-from server.tasks.job_builder import MOST, Given, JobMaker, Players
+from server.tasks.job_builder import MOST, JobMaker, Players
 from server.tasks.programs_found import Tools
 from tests.jobs import told
 from tests.shelf import Shelf
@@ -85,15 +85,20 @@ async def test_a_child_says_what_it_has_learned(shelf: Shelf, media: Path, tmp_p
 async def test_a_look_at_a_link_teaches_and_is_told_too(tmp_path: Path) -> None:
     jobs = JobMaker(DownloadSettings(), Tools(None, None))
     where = LocalWorkplace(tmp_path), jobs.settings, jobs, LocalCookies(tmp_path / "cookies")
-    nobody: Any = None
-    inspector = Inspector(nobody, *where)
     lines = iter([{"kind": "learned"} | learned().model_dump(), {"kind": "extracted", "info": {"id": "a"}}])
 
     async def read_line() -> bytes:
         return json.dumps(next(lines)).encode()
 
-    child: Any = SimpleNamespace(read_line=read_line)
-    assert await inspector._heard(child, VIDEO, Given(LocalCookies(tmp_path))) == {"id": "a"}
+    async def nothing(*_: object) -> None:
+        pass
+
+    async def start(*_: object) -> Any:
+        return SimpleNamespace(read_line=read_line, stop=nothing)
+
+    (tmp_path / "scratch").mkdir()
+    fork_server: Any = SimpleNamespace(warm=nothing, start=start)
+    assert await Inspector(fork_server, *where).inspect(InfoRequest(url=VIDEO)) == {"id": "a"}
     next_job = jobs.info(InfoRequest(url=VIDEO), tmp_path / "work", tmp_path / "lock")
     assert next_job.players == {learned().player: ORDER}
 
