@@ -155,31 +155,25 @@ async def _statuses(request: web.Request) -> list[TaskStatus]:
         raise TaskNotFound
     found: dict[str, TaskStatus] = {}
     for status in named:
-        entries = await _entries(request, status) if status.is_list else [status]
+        entries = [status]
+        if status.is_list:
+            # Its entries in their order, then those that it shares with others; of a long list not all, but
+            # more than `MOST` that have files.
+            entries, cursor, is_whole = [], None, False
+            while not is_whole and len(entries) <= MOST:
+                page = await request.app[TASKS].page(Filter(playlist_id=status.task_id), cursor, MOST)
+                entries += (entry for entry in page.tasks if entry.files)
+                cursor = page.next_cursor
+                is_whole = not cursor
+            entries.reverse()
+            for start in range(0, len(status.shares), MOST):
+                if len(entries) <= MOST:
+                    shared = await request.app[TASKS].statuses(status.shares[start : start + MOST])
+                    entries += (entry for entry in shared if entry.files)
         found |= {each.task_id: each for each in entries if each.files}
         if len(found) > MOST:
             raise InvalidQuery("ids")
     return list(found.values())
-
-
-async def _entries(request: web.Request, playlist: TaskStatus) -> list[TaskStatus]:
-    """The entries of a list, in its order, then those that it shares with others; of a long one not all, but
-    more than `MOST` that have files.
-    """
-    found: list[TaskStatus] = []
-    cursor = None
-    while True:
-        page = await request.app[TASKS].page(Filter(playlist_id=playlist.task_id), cursor, MOST)
-        found += (entry for entry in page.tasks if entry.files)
-        cursor = page.next_cursor
-        if not cursor or len(found) > MOST:
-            break
-    found.reverse()
-    for start in range(0, len(playlist.shares), MOST):
-        if len(found) <= MOST:
-            shared = await request.app[TASKS].statuses(playlist.shares[start : start + MOST])
-            found += (entry for entry in shared if entry.files)
-    return found
 
 
 def named(statuses: Sequence[TaskStatus]) -> Iterator[Member]:
@@ -254,16 +248,13 @@ async def _read(file: BinaryIO, size: int) -> AsyncGenerator[Piece, None]:
     for buffer in itertools.cycle((memoryview(bytearray(PIECE)), memoryview(bytearray(PIECE)))):
         if not size:
             return
-        read = await to_the_end(asyncio.to_thread(_read_into, file, buffer[:size]))
+        # Every binary file has this method.
+        reading = asyncio.to_thread(file.readinto, buffer[:size])  # type: ignore[attr-defined]
+        read: int = await to_the_end(reading)
         if not read:
             raise OSError(EIO, "the file has become shorter")
         size -= read
         yield buffer[:read]
-
-
-def _read_into(file: BinaryIO, buffer: memoryview) -> int:
-    read: int = file.readinto(buffer)  # type: ignore[attr-defined]  # every binary file has it
-    return read
 
 
 async def _ahead(

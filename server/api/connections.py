@@ -292,20 +292,14 @@ def _send(sock: socket.socket, file: BinaryIO, part: range) -> range:
     except BlockingIOError:
         return part
     except OSError as exc:
-        if _is_connected(sock):
-            raise
-        raise ConnectionResetError("the client left") from exc
+        try:
+            sock.getpeername()
+        except OSError:
+            raise ConnectionResetError("the client left") from exc
+        raise
     if sent == 0:
         raise OSError(EIO, "the file has become shorter")
     return part[sent:]
-
-
-def _is_connected(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
 
 
 def _socket(transport: asyncio.Transport) -> socket.socket:

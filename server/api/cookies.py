@@ -42,7 +42,13 @@ async def list_cookies(request: web.Request) -> web.Response:
 
 async def put_cookies(request: web.Request) -> web.Response:
     """Store the body as a cookie file under this name, replacing an earlier one."""
-    text = await _read_text(request)
+    try:
+        body = await read_text(request, cookie_format.MAX_SIZE, "text/plain")
+        text = body.decode()
+    except web.RequestPayloadError:
+        raise InvalidCookies(1) from None
+    except UnicodeDecodeError as exc:
+        raise InvalidCookies(1 + exc.object[: exc.start].count(b"\n")) from None
     try:
         found = await asyncio.to_thread(cookie_format.parse, text)
     except cookie_format.WrongLine as exc:
@@ -76,17 +82,6 @@ async def unknown_cookies(request: web.Request, body: dict[str, Any]) -> list[Wr
     if names is None:
         names = request[_NAMES] = frozenset(await request.app[COOKIES].names())
     return [] if name in names else [("cookies", "cookies_unknown", {})]
-
-
-async def _read_text(request: web.Request) -> str:
-    try:
-        body = await read_text(request, cookie_format.MAX_SIZE, "text/plain")
-    except web.RequestPayloadError:
-        raise InvalidCookies(1) from None
-    try:
-        return body.decode()
-    except UnicodeDecodeError as exc:
-        raise InvalidCookies(1 + body[: exc.start].count(b"\n")) from None
 
 
 def _shown(name: str, text: str) -> dict[str, object]:

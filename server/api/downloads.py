@@ -123,33 +123,21 @@ class FilePart(web.StreamResponse):
         if self.prepared:
             return await super().prepare(request)
         part = self._part if request.method == "GET" else range(0)
-        match self._file:
-            case Stream() as stream:
-                return await self._pass_on(request, stream, part)
-            case file:
-                return await self._copy(request, file, part)
-
-    async def _copy(
-        self, request: web.BaseRequest, file: BinaryIO, part: range
-    ) -> AbstractStreamWriter | None:
-        with file:
+        if isinstance(self._file, Stream):
+            # The first bytes are read before the headers are sent, so that an error can still be a response.
+            async with aclosing(self._file.read(part)) as pieces:
+                first = await anext(pieces) if part else b""
+                writer = await super().prepare(request)
+                if part:
+                    await connections.send_pieces(request, beginning_with(first, pieces))
+                await self.write_eof()
+                return writer
+        with self._file as file:
             writer = await super().prepare(request)
             if part:
                 await connections.send_file(request, file, part)
             await self.write_eof()
-        return writer
-
-    async def _pass_on(
-        self, request: web.BaseRequest, stream: Stream, part: range
-    ) -> AbstractStreamWriter | None:
-        """Read the first bytes before the headers are sent, so that an error can still be a response."""
-        async with aclosing(stream.read(part)) as pieces:
-            first = await anext(pieces) if part else b""
-            writer = await super().prepare(request)
-            if part:
-                await connections.send_pieces(request, beginning_with(first, pieces))
-            await self.write_eof()
-        return writer
+            return writer
 
 
 async def beginning_with(first: T, others: AsyncIterator[T]) -> AsyncIterator[T]:

@@ -106,13 +106,14 @@ class FeedStream(_Stream):
         self._slots |= came
 
     def _frames(self) -> bytes:
-        return b"".join(map(self._event, self.take(MESSAGES_AT_ONCE)))
-
-    def _event(self, update: Update) -> bytes:
-        number = self._numbers.pop(update.task_id)
-        if isinstance(update, Removed):
-            return self._told_removed(update.task_id, number)
-        return self._told(self._encoder.shared(update, self._language), number)
+        events = []
+        for update in self.take(MESSAGES_AT_ONCE):
+            number = self._numbers.pop(update.task_id)
+            if isinstance(update, Removed):
+                events.append(self._told_removed(update.task_id, number))
+            else:
+                events.append(self._told(self._encoder.shared(update, self._language), number))
+        return b"".join(events)
 
 
 class TaskStream(_Stream, TaskSubscriber):

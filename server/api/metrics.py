@@ -13,7 +13,7 @@ from server.api.openapi.operation import Operation, Reply, Schema, header
 from server.api.route import Access, get
 from server.api.security import DOORS
 from server.api.session import GATE
-from server.core.counts import SECONDS, Counts, Histogram
+from server.core.counts import SECONDS, Counts
 from server.core.models import Stage
 from server.tasks.readiness import Said
 
@@ -44,72 +44,63 @@ async def metrics(request: web.Request) -> web.Response:
 def _text(counts: Counts, seen: dict[str, float], accept: str) -> tuple[bytes, str]:
     """In a thread: the first call imports `prometheus_client`, which takes 60 ms."""
     from prometheus_client import CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily as Counter
+    from prometheus_client.core import GaugeMetricFamily as Gauge
+    from prometheus_client.core import HistogramMetricFamily as Histogram
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import Collector
 
     class Ours(Collector):
         def collect(self) -> "Iterator[Metric]":
-            return _families(counts, seen)
+            build = Gauge("clipwire_build_info", "The release that runs.", labels=["version"])
+            build.add_metric([__version__], 1)
+            yield build
+            tasks = Gauge("clipwire_tasks", "Tasks by stage, of all nodes.", labels=["stage"])
+            for stage in Stage:
+                tasks.add_metric([stage.value], seen[f"tasks {stage.value}"])
+            yield tasks
+            yield Gauge("clipwire_sockets", "Open WebSockets and event streams.", seen["sockets"])
+            if "free" in seen:
+                free, floor = seen["free"], seen["floor"]
+                yield Gauge("clipwire_disk_free_bytes", "Free on the disk of the data.", free)
+                yield Gauge("clipwire_disk_floor_bytes", "downloads.min_free_disk.", floor)
+            if "days" in seen:
+                age = seen["days"] * 86_400
+                yield Gauge("clipwire_yt_dlp_age_seconds", "Since the release of the yt-dlp that runs.", age)
+            labels = ["stage", "error_code", "extractor"]
+            ends = Counter("clipwire_task_ends", "Ends of tasks recorded here.", labels=labels)
+            for end, count in sorted(counts.ends.items()):
+                ends.add_metric(end, count)
+            yield ends
+            requests = Counter("clipwire_requests", "Answers.", labels=["method", "route", "status"])
+            for (method, route, status), count in sorted(counts.requests.items()):
+                requests.add_metric([method, route, str(status)], count)
+            yield requests
+            tries = Counter("clipwire_webhook_tries", "Tries of deliveries.", labels=["outcome"])
+            for outcome, count in sorted(counts.tries.items()):
+                tries.add_metric([outcome], count)
+            yield tries
+            yield Counter("clipwire_child_starts", "Attempts that began here.", counts.child_starts)
+            yield Counter("clipwire_file_bytes", "Sizes of files made here.", counts.file_bytes)
+            yield Counter(
+                "clipwire_downloaded_bytes", "What downloads here have fetched.", counts.downloaded_bytes
+            )
+            yield Counter("clipwire_database_commits", "Transactions written here.", counts.commits)
+            yield Counter("clipwire_database_changes", "Changes in them.", counts.changes)
+            for name, text, measured in (
+                ("clipwire_task_duration_seconds", "From acceptance to the end.", counts.durations),
+                ("clipwire_queue_wait_seconds", "From acceptance to the first attempt.", counts.waits),
+            ):
+                below, buckets = 0, list[tuple[str, float]]()
+                for bound, count in zip((*map(str, SECONDS), "+Inf"), measured.counts, strict=True):
+                    below += count
+                    buckets.append((bound, float(below)))
+                yield Histogram(name, text, buckets, measured.sum)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Ours())
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
-
-
-def _families(counts: Counts, seen: dict[str, float]) -> "Iterator[Metric]":
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-    build = GaugeMetricFamily("clipwire_build_info", "The release that runs.", labels=["version"])
-    build.add_metric([__version__], 1)
-    yield build
-    tasks = GaugeMetricFamily("clipwire_tasks", "Tasks by stage, of all nodes.", labels=["stage"])
-    for stage in Stage:
-        tasks.add_metric([stage.value], seen[f"tasks {stage.value}"])
-    yield tasks
-    yield GaugeMetricFamily("clipwire_sockets", "Open WebSockets and event streams.", seen["sockets"])
-    if "free" in seen:
-        free, floor = seen["free"], seen["floor"]
-        yield GaugeMetricFamily("clipwire_disk_free_bytes", "Free on the disk of the data.", free)
-        yield GaugeMetricFamily("clipwire_disk_floor_bytes", "downloads.min_free_disk.", floor)
-    if "days" in seen:
-        age = seen["days"] * 86_400
-        yield GaugeMetricFamily(
-            "clipwire_yt_dlp_age_seconds", "Since the release of the yt-dlp that runs.", age
-        )
-    labels = ["stage", "error_code", "extractor"]
-    ends = CounterMetricFamily("clipwire_task_ends", "Ends of tasks recorded here.", labels=labels)
-    for end, count in sorted(counts.ends.items()):
-        ends.add_metric(end, count)
-    yield ends
-    requests = CounterMetricFamily("clipwire_requests", "Answers.", labels=["method", "route", "status"])
-    for (method, route, status), count in sorted(counts.requests.items()):
-        requests.add_metric([method, route, str(status)], count)
-    yield requests
-    tries = CounterMetricFamily("clipwire_webhook_tries", "Tries of deliveries.", labels=["outcome"])
-    for outcome, count in sorted(counts.tries.items()):
-        tries.add_metric([outcome], count)
-    yield tries
-    yield CounterMetricFamily("clipwire_child_starts", "Attempts that began here.", counts.child_starts)
-    yield CounterMetricFamily("clipwire_file_bytes", "Sizes of files made here.", counts.file_bytes)
-    yield CounterMetricFamily(
-        "clipwire_downloaded_bytes", "What downloads here have fetched.", counts.downloaded_bytes
-    )
-    yield CounterMetricFamily("clipwire_database_commits", "Transactions written here.", counts.commits)
-    yield CounterMetricFamily("clipwire_database_changes", "Changes in them.", counts.changes)
-    for name, text, measured in (
-        ("clipwire_task_duration_seconds", "From acceptance to the end.", counts.durations),
-        ("clipwire_queue_wait_seconds", "From acceptance to the first attempt.", counts.waits),
-    ):
-        yield HistogramMetricFamily(name, text, _buckets(measured), measured.sum)
-
-
-def _buckets(measured: Histogram) -> list[tuple[str, float]]:
-    below, buckets = 0, []
-    for bound, count in zip((*map(str, SECONDS), "+Inf"), measured.counts, strict=True):
-        below += count
-        buckets.append((bound, float(below)))
-    return buckets
 
 
 _TEXT: dict[str, type[BaseModel] | Schema] = {"text/plain": {"type": "string"}}

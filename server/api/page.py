@@ -295,15 +295,13 @@ def _function(name: str, text: str) -> str:
 
 
 def _body(name: str, text: str) -> str:
-    body = _LATER.sub(r'$later("\1")', _EXPORT.sub(r"\1", _IMPORT.sub(_taken, _bare(text))))
+    taken = _IMPORT.sub(
+        lambda found: f"const {{{found[1].replace(' as ', ': ')}}} = ${found[2]}\n", _bare(text)
+    )
+    body = _LATER.sub(r'$later("\1")', _EXPORT.sub(r"\1", taken))
     if other := _OTHERWISE.search(body):
         raise NotJoinable(f"{name}.js: {other.group()}")
     return body
-
-
-def _taken(found: re.Match[str]) -> str:
-    names, module = found.groups()
-    return f"const {{{names.replace(' as ', ': ')}}} = ${module}\n"
 
 
 ROUTES = [

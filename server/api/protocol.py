@@ -42,37 +42,33 @@ class HttpRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=_request_of(made), **made._kwargs)  # noqa: SLF001
+        make_request = made.request_factory
+
+        # Makes requests from what was parsed, with what aiohttp's parser passes over.
+        def make(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
+            refusal: AppError | None = None
+            if message is ERROR:  # aiohttp's stand-in for a request that was not understood
+                message = message._replace(version=HttpVersion11, headers=_NO_HEADERS)
+            elif message.version.major != 1:  # as 0.9, also of a line without a version
+                message = message._replace(version=HttpVersion11, should_close=True)
+                refusal = VersionNotSupported()
+            elif message.chunked and message.headers[hdrs.TRANSFER_ENCODING].strip().lower() != "chunked":
+                message, refusal = message._replace(should_close=True), TransferCodingUnknown()
+            elif message.method == hdrs.METH_CONNECT:  # what follows is for another host
+                message = message._replace(url=message.url.with_path("/"), should_close=True)
+            elif message.url.absolute and not message.url.relative().raw_path:  # RFC 9110, section 4.2.3
+                message = message._replace(url=message.url.with_path("/", keep_query=True))
+            request = make_request(message, *others)
+            if refusal:
+                request[REFUSAL] = refusal
+            return request
+
+        return _Server(made.request_handler, request_factory=make, **made._kwargs)  # noqa: SLF001
 
 
 class _Server(web.Server):
     def __call__(self) -> web.RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
-
-
-def _request_of(server: web.Server) -> Callable[..., web.BaseRequest]:
-    """The server's function that makes requests from what was parsed, with what its parser passes over."""
-    make_request = server.request_factory
-
-    def make(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
-        refusal: AppError | None = None
-        if message is ERROR:  # aiohttp's stand-in for a request that was not understood
-            message = message._replace(version=HttpVersion11, headers=_NO_HEADERS)
-        elif message.version.major != 1:  # as 0.9, also of a line without a version
-            message = message._replace(version=HttpVersion11, should_close=True)
-            refusal = VersionNotSupported()
-        elif message.chunked and message.headers[hdrs.TRANSFER_ENCODING].strip().lower() != "chunked":
-            message, refusal = message._replace(should_close=True), TransferCodingUnknown()
-        elif message.method == hdrs.METH_CONNECT:  # what follows is for the host that it names, not for us
-            message = message._replace(url=message.url.with_path("/"), should_close=True)
-        elif message.url.absolute and not message.url.relative().raw_path:  # RFC 9110, section 4.2.3
-            message = message._replace(url=message.url.with_path("/", keep_query=True))
-        request = make_request(message, *others)
-        if refusal:
-            request[REFUSAL] = refusal
-        return request
-
-    return make
 
 
 class Connection(web.RequestHandler):

@@ -130,7 +130,11 @@ class Subscriber(Subscription):
         if self._state == "joining" or self._state == "over":
             return
         if self._transport.get_write_buffer_size():
-            self._wait_for_the_reader()
+            if self.closed:
+                self.end(WSCloseCode.GOING_AWAY)
+            elif self._state == "writing":
+                self._state = "behind"
+                self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
             return
         if frames := self._frames():
             self._transport.write(frames)
@@ -147,19 +151,14 @@ class Subscriber(Subscription):
             self._state, self._close_code = "over", code
 
     def _frames(self) -> bytes:
-        return b"".join([self._frame(update) for update in self.take(MESSAGES_AT_ONCE)])
-
-    def _frame(self, update: Update) -> bytes:
-        if isinstance(update, Removed):
-            return text_frame(dumps({"task_id": update.task_id, "removed": True}))
-        return self._encoder.shared(update, self._language).frame
-
-    def _wait_for_the_reader(self) -> None:
-        if self.closed:
-            self.end(WSCloseCode.GOING_AWAY)
-        elif self._state == "writing":
-            self._state = "behind"
-            self._catching_up = asyncio.create_task(self._catch_up(), name="slow socket")
+        return b"".join(
+            [
+                text_frame(dumps({"task_id": update.task_id, "removed": True}))
+                if isinstance(update, Removed)
+                else self._encoder.shared(update, self._language).frame
+                for update in self.take(MESSAGES_AT_ONCE)
+            ]
+        )
 
     async def _catch_up(self) -> None:
         with suppress(ConnectionError):  # the client has disconnected

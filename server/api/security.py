@@ -127,9 +127,12 @@ class Doors:
         if not self._proxies:
             return address
         forwarded = request.headers.getall("X-Forwarded-For", ())
-        for hop in reversed(
-            [_without_port(hop.strip()) for header in forwarded for hop in header.split(",")]
-        ):
+        for hop in reversed([hop.strip() for header in forwarded for hop in header.split(",")]):
+            # Some proxies add a port: `192.0.2.1:4711`, `[2001:db8::1]:4711`.
+            if hop.startswith("["):
+                hop = hop[1:].partition("]")[0]
+            elif hop.count(":") == 1:
+                hop = hop.partition(":")[0]
             if not self._is_trusted(address) or not _is_literal(hop):
                 break
             address = hop
@@ -203,13 +206,6 @@ def _last(request: web.Request, name: str) -> str:
 def _origin(request: web.Request) -> str:
     """The value of `Origin`; several in one that is nobody's."""
     return ",".join(request.headers.getall("Origin", ())).lower()
-
-
-def _without_port(hop: str) -> str:
-    """The address without a port, which some proxies add: `192.0.2.1:4711`, `[2001:db8::1]:4711`."""
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _is_literal(name: str) -> bool:

@@ -102,7 +102,20 @@ class _Following:
             pause = SOON if good > self._sent else min(2 * pause, LATE)
             missed = missed + pause if growth is Growth.AWAY else 0.0
             await self._send_up_to(good)
-            if growth is Growth.WHOLE or await self._is_over(growth, missed):
+            if growth is Growth.WHOLE:
+                return
+            # The task's status says whether the whole file is sent, in case `look` cannot tell.
+            try:
+                status = await self._tasks.status(self._task_id)
+            except TaskNotFound:
+                raise ConnectionResetError("the task was removed") from None
+            if self._tasks.is_closing or missed > MISSED_FOR:
+                raise ConnectionResetError("there will be no more of it here")
+            if status.stage.is_final:
+                size = await asyncio.to_thread(lambda: self._growing.size)
+                if status.stage is not Stage.COMPLETED or size != status.fetched:
+                    raise ConnectionResetError("it ended otherwise")
+                await self._send_up_to(size)
                 return
             await asyncio.sleep(pause)
 
@@ -114,25 +127,6 @@ class _Following:
                 raise ConnectionResetError("the file has become shorter")
             await self._response.write(piece)
             self._sent += len(piece)
-
-    async def _is_over(self, growth: Growth, missed: float) -> bool:
-        """Whether the whole file is sent, by the task's status, in case `look` cannot tell.
-
-        Raises `ConnectionResetError` if the rest will not come.
-        """
-        try:
-            status = await self._tasks.status(self._task_id)
-        except TaskNotFound:
-            raise ConnectionResetError("the task was removed") from None
-        if self._tasks.is_closing or missed > MISSED_FOR:
-            raise ConnectionResetError("there will be no more of it here")
-        if not status.stage.is_final:
-            return False
-        size = await asyncio.to_thread(lambda: self._growing.size)
-        if status.stage is not Stage.COMPLETED or size != status.fetched:
-            raise ConnectionResetError("it ended otherwise")
-        await self._send_up_to(size)
-        return True
 
 
 _HEADERS = {

@@ -58,15 +58,23 @@ class WebhookSender:
                 raise PermissionError(EACCES, "the address is blocked")
             return socket.socket(family, kind, protocol)
 
+        body, now = self._encoder.encode(delivery.status, self._language).body, datetime.now(UTC)
+        headers = {
+            hdrs.CONTENT_TYPE: "application/json",
+            hdrs.CONTENT_LANGUAGE: self._language,
+            hdrs.USER_AGENT: f"Clipwire/{__version__}",
+            "webhook-id": delivery.delivery_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._signer.sign(delivery.delivery_id, now, body.decode()),
+        }
         # A connector for each try: no connection outlives it, so each address was judged for this delivery.
         connector = aiohttp.TCPConnector(socket_factory=guarded, force_close=True, use_dns_cache=False)
         try:
             async with (
                 asyncio.timeout(TRY_WITHIN),
                 aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.post(url, data=(body := self._body(delivery)), headers=self._headers(delivery, body),
-                             allow_redirects=False) as response,
-            ):  # fmt: skip
+                session.post(url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
                 return None if 200 <= response.status < 300 else f"http_{response.status}"
         except TimeoutError:
             return "timeout"
@@ -78,17 +86,3 @@ class WebhookSender:
             return "invalid_url"
         except (aiohttp.ClientError, OSError):
             return "blocked_address" if blocked else "unreachable"
-
-    def _body(self, delivery: Delivery) -> bytes:
-        return self._encoder.encode(delivery.status, self._language).body
-
-    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
-        now = datetime.now(UTC)
-        return {
-            hdrs.CONTENT_TYPE: "application/json",
-            hdrs.CONTENT_LANGUAGE: self._language,
-            hdrs.USER_AGENT: f"Clipwire/{__version__}",
-            "webhook-id": delivery.delivery_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(delivery.delivery_id, now, body.decode()),
-        }
