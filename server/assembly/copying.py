@@ -7,11 +7,10 @@ Decisions: docs/decisions/storage.md
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from server.assembly.export_sqlite import Row, Source, open_source
+from server.assembly.export_sqlite import Row, open_source
 from server.assembly.file_store import attachment, usable_bucket
 from server.core.errors import StorageAway
 from server.core.models import TaskStatus
@@ -24,6 +23,8 @@ from server.storage.rows import read_status
 
 if TYPE_CHECKING:
     from server.files.s3.uploading import IntoBucket
+
+    Shelf = WhereTheyAre | IntoBucket
 
 
 @dataclass
@@ -53,9 +54,27 @@ async def copy(storage: StorageSettings, url: str) -> Copied:
 
     async with open_source(storage.data_dir) as source:
         copied = Copied(await import_postgresql.holds_already(url, source))
-        shelf = await _open_shelf(storage)
+        shelf: Shelf
+        if storage.files == "local":
+            shelf = WhereTheyAre(storage.data_dir)
+        else:
+            bucket = await usable_bucket(storage)
+            from server.files.s3.uploading import IntoBucket
+
+            shelf = IntoBucket(LocalWorkplace(storage.data_dir), bucket, attachment)
         try:
-            await _bring_files(source, shelf, copied)
+            last = 0
+            while rows := await source.rows_after(last):
+                last = rows[-1].number
+                copied.tasks += len(rows)
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for row in rows:
+                            status = _status(row, copied)
+                            if not row.removed and is_name(row.task_id):
+                                group.create_task(shelf.bring(row.task_id, status))
+                except ExceptionGroup as errors:  # the first error has cancelled the others
+                    raise errors.exceptions[0] from None
         except (StorageAway, NotKept, OSError) as exc:
             why = (
                 f"could not take all files, what is there stays: repeat the command ({exc.__cause__ or exc})"
@@ -65,38 +84,6 @@ async def copy(storage: StorageSettings, url: str) -> Copied:
         copied.sessions, copied.cookies = len(await source.sessions()), len(await source.cookies())
         copied.files, copied.mended = shelf.moved, sorted(source.mended)
     return copied
-
-
-async def _open_shelf(storage: StorageSettings) -> "WhereTheyAre | IntoBucket":
-    if storage.files == "local":
-        return WhereTheyAre(storage.data_dir)
-    bucket = await usable_bucket(storage)
-    from server.files.s3.uploading import IntoBucket
-
-    return IntoBucket(LocalWorkplace(storage.data_dir), bucket, attachment)
-
-
-async def _bring_files(source: Source, shelf: "WhereTheyAre | IntoBucket", copied: Copied) -> None:
-    last = 0
-    while rows := await source.rows_after(last):
-        last = rows[-1].number
-        copied.tasks += len(rows)
-        known = [(row, _status(row, copied)) for row in rows]
-        await _at_once(
-            shelf.bring(row.task_id, status)
-            for row, status in known
-            if not row.removed and is_name(row.task_id)
-        )
-
-
-async def _at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
-    """Run all of `works` at once; the first error cancels the others and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
 
 
 def _status(row: Row, copied: Copied) -> TaskStatus | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
 from server.assembly.backend import Backend, data_dir_of, empty, make, paced, prepare
@@ -14,14 +14,14 @@ from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
-from server.core.models import SCHEDULED, Stage, Task, TaskStatus
+from server.core.models import SCHEDULED, Stage, TaskStatus
 from server.core.ports import FileStore, Store
 from server.files.cookie_folder import LocalCookies
 from server.files.free_space import FreeSpace
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
-from server.settings import DownloadSettings, Settings
-from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
+from server.settings import Settings
+from server.storage.sqlite import DATABASE, LOCK, explained, open_lock, open_store
 from server.tasks.children import ForkServer, Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
@@ -77,8 +77,19 @@ async def open_embedded(
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
         runner = Runner(store, recorder, fork_server, *own)
-        await stack.enter_async_context(_kept_to_the_hours(downloads, runner, clock))
-        dispatcher = _new_dispatcher(stack, runner, recorder, store, downloads, clock)
+        if downloads.rate_windows:
+            await stack.enter_async_context(paced(Pacer(downloads, runner, clock.wall)))
+        dispatcher = LocalDispatcher(
+            runner.run,
+            downloads.max_concurrent,
+            downloads.max_per_host,
+            runner.finish,
+            clock,
+            store.keep_paused,
+            lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)),
+            paused=store.was_paused,
+        )
+        stack.push_async_callback(dispatcher.aclose)
         tasks = Tasks(store, recorder, hub, dispatcher, LocalTurns(), files, disk, clock)
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
@@ -111,34 +122,6 @@ async def open_embedded(
         )
 
 
-def _kept_to_the_hours(
-    downloads: DownloadSettings, runner: Runner, clock: Clock
-) -> AbstractAsyncContextManager[None]:
-    return paced(Pacer(downloads, runner, clock.wall)) if downloads.rate_windows else nullcontext()
-
-
-def _new_dispatcher(
-    stack: AsyncExitStack,
-    runner: Runner,
-    recorder: Recorder,
-    store: SqliteStore,
-    downloads: DownloadSettings,
-    clock: Clock,
-) -> LocalDispatcher:
-    dispatcher = LocalDispatcher(
-        runner.run,
-        downloads.max_concurrent,
-        downloads.max_per_host,
-        runner.finish,
-        clock,
-        store.keep_paused,
-        lambda task_id, busy: recorder.record(task_id, Waits(busy=busy)),
-        paused=store.was_paused,
-    )
-    stack.push_async_callback(dispatcher.aclose)
-    return dispatcher
-
-
 async def carry_on(
     store: Store,
     recorder: Recorder,
@@ -152,7 +135,12 @@ async def carry_on(
     unfinished = await store.unfinished()
     for task in unfinished:
         if task.status.stage.is_running:
-            after = await recorder.record(task.status.task_id, await _what_became_of(task, files))
+            # If its files had been published by then, only the event that says so is missing.
+            published = None
+            with suppress(StorageAway):  # the bucket does not answer; another attempt is safe
+                published = await files.published(task.status.task_id, task.status.attempt)
+            became: Event = Completed.by(published) if published else Requeued()
+            after = await recorder.record(task.status.task_id, became)
             if after.stage is Stage.COMPLETED:
                 await files.tidy_up(after)
     # All together, in few commits: after a clock that was ahead, each of thousands may wait too long.
@@ -171,17 +159,3 @@ async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) ->
     meant = MAX_RETRY_AFTER if status.delay is None else status.delay
     if status.not_before and status.not_before - clock.now() > timedelta(seconds=meant):
         await recorder.record(status.task_id, Requeued(because=status.waiting, after=meant))
-
-
-async def _what_became_of(task: Task, files: FileStore) -> Event:
-    """The event to record for a task that was running when the server stopped.
-
-    If its files had been published by then, only the event that says so is missing.
-    """
-    try:
-        published = await files.published(task.status.task_id, task.status.attempt)
-    except StorageAway:  # the bucket does not answer; another attempt is safe
-        return Requeued()
-    if published is None:
-        return Requeued()
-    return Completed.by(published)

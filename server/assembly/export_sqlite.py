@@ -143,13 +143,13 @@ class Source:
 
     def _texts(self, number: int, row: Sequence[Any]) -> list[Any]:
         """The row with texts that PostgreSQL accepts."""
-        return [self._text(number, value) if isinstance(value, bytes) else value for value in row]
-
-    def _text(self, number: int, value: bytes) -> str:
-        text = value.decode(errors="replace").replace("\0", "\ufffd")
-        if text.encode() != value:
-            self.mended.add(number)
-        return text
+        texts = list(row)
+        for place, value in enumerate(row):
+            if isinstance(value, bytes):
+                texts[place] = value.decode(errors="replace").replace("\0", "\ufffd")
+                if texts[place].encode() != value:
+                    self.mended.add(number)
+        return texts
 
 
 @asynccontextmanager
@@ -164,7 +164,11 @@ async def open_source(data_dir: Path) -> AsyncIterator[Source]:
     async with _held(data_dir):
         with explained(path):
             async with connect_from_outside(path) as db:
-                await _must_be_of_this_release(db, path)
+                newest = released_scripts()[-1].number
+                version = await verify(db, path, newest)
+                if version < newest:
+                    why = f"is of an older release (schema {version}, this one writes {newest})"
+                    raise DatabaseUnusable(path, f"{why}: start this server on it once, then stop it")
                 db.text_factory = bytes
                 yield Source(db, data_dir / "cookies")
 
@@ -179,11 +183,3 @@ async def _held(data_dir: Path) -> AsyncIterator[None]:
             yield
         finally:
             path.write_bytes(before)
-
-
-async def _must_be_of_this_release(db: aiosqlite.Connection, path: Path) -> None:
-    newest = released_scripts()[-1].number
-    version = await verify(db, path, newest)
-    if version < newest:
-        why = f"is of an older release (schema {version}, this one writes {newest})"
-        raise DatabaseUnusable(path, f"{why}: start this server on it once, then stop it")

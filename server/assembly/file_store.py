@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 async def open_files(settings: StorageSettings, workplace: LocalWorkplace) -> "LocalFiles | S3Files":
     """Raises `FilesUnusable`."""
     if settings.files == "local":
-        return await asyncio.to_thread(_made, workplace)
+        files = LocalFiles(workplace)
+        try:
+            await asyncio.to_thread(files.make)
+        except OSError as exc:
+            raise FilesUnusable(workplace.root, f"cannot be written ({exc.strerror})") from exc
+        return files
     bucket = await usable_bucket(settings, REACHED_WITHIN)
     from server.files.s3.object_store import S3Files
 
@@ -45,15 +50,6 @@ async def check_files(settings: StorageSettings) -> str | None:
     return f"{settings.files} can be written"
 
 
-def _made(workplace: LocalWorkplace) -> LocalFiles:
-    files = LocalFiles(workplace)
-    try:
-        files.make()
-    except OSError as exc:
-        raise FilesUnusable(workplace.root, f"cannot be written ({exc.strerror})") from exc
-    return files
-
-
 async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Bucket":
     """Open the bucket, and write, read and delete an object; a server that has just started may need a retry.
 
@@ -65,7 +61,11 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
     give_up = time.monotonic() + patience
     for tries in itertools.count(1):
         try:
-            if not await _keeps(bucket):
+            key, content = f"probe/{uuid4()}", b"clipwire"
+            await bucket.put(key, content, "text/plain")
+            found = await bucket.get(key)
+            await bucket.delete([key])
+            if found != content:
                 raise FilesUnusable(place, "does not keep what is written")
         except (StorageAway, FileNotFoundError) as exc:
             is_for_now = _FOR_NOW.search(str(exc.__cause__)) and time.monotonic() < give_up
@@ -78,14 +78,6 @@ async def usable_bucket(settings: StorageSettings, patience: float = 0) -> "Buck
         else:
             break
     return bucket
-
-
-async def _keeps(bucket: "Bucket") -> bool:
-    key, content = f"probe/{uuid4()}", b"clipwire"
-    await bucket.put(key, content, "text/plain")
-    found = await bucket.get(key)
-    await bucket.delete([key])
-    return found == content
 
 
 def _reason(error: Exception) -> str:

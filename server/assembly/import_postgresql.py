@@ -5,6 +5,7 @@ finds either an empty database or exactly the rows of the source.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -84,47 +85,49 @@ async def bring(url: str, source: Source) -> None:
             with answering(db, BATCH_WITHIN):
                 await db.execute(_ALONE)  # nodes that run wait for the COMMIT
             if await _is_empty(db):
-                await _insert(db, source)
+                [(index,)] = await (await db.execute(_INDEX)).fetchall()
+                await db.execute(_WITHOUT_INDEX)
+                last = 0
+                while rows := await source.rows_after(last):
+                    last = rows[-1].number
+                    with_hosts = []
+                    for row in rows:
+                        host = ""
+                        with suppress(ValueError):  # the row is damaged: nothing will be fetched for it
+                            host = read_task(row.number, row.request, row.status).status.host
+                        with_hosts.append((host, *row))
+                    with answering(db, BATCH_WITHIN):
+                        await db.execute(_INSERT.encode(), _columns(with_hosts))
+                await db.execute(_ROOM_FOR_INDEX)
+                await db.execute(index.encode())  # takes minutes for millions of rows
+                await db.execute(_FALL_BEHIND)
+                if sessions := await source.sessions():
+                    await db.execute(_INSERT_SESSIONS, _columns(sessions))
+                    await db.execute(_GO_ON, ("sessions", sessions[-1].number))
+                if cookies := await source.cookies():
+                    await db.execute(_INSERT_COOKIES, _columns(cookies))
+                if pauses := await source.pauses():
+                    await db.execute(_INSERT_PAUSES, _columns(pauses))
+                if deliveries := await source.deliveries():
+                    await db.execute(_INSERT_DELIVERIES.encode(), _columns(deliveries))
+                    await db.execute(_GO_ON, ("deliveries", deliveries[-1].number))
+                for table, (parts, columns) in ALIKE.items():
+                    names = ", ".join(columns)
+                    insert = f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
+                    behind = None
+                    while found := await source.alike_after(table, behind):
+                        behind = found[-1][:parts]
+                        with answering(db, BATCH_WITHIN):
+                            async with db.cursor() as cursor:
+                                await cursor.executemany(insert.encode(), found)
+                if number := max(last, await source.last_number()):
+                    await db.execute(_GO_ON, ("tasks", number))
             await _compare(db, source)
 
 
 async def _is_empty(db: AsyncConnection) -> bool:
     row = await (await db.execute(_IS_EMPTY)).fetchone()
     return bool(row and row[0])
-
-
-async def _insert(db: AsyncConnection, source: Source) -> None:
-    [(index,)] = await (await db.execute(_INDEX)).fetchall()
-    await db.execute(_WITHOUT_INDEX)
-    last = 0
-    while rows := await source.rows_after(last):
-        last = rows[-1].number
-        with answering(db, BATCH_WITHIN):
-            await db.execute(_INSERT.encode(), _columns([(_host(row), *row) for row in rows]))
-    await db.execute(_ROOM_FOR_INDEX)
-    await db.execute(index.encode())  # takes minutes for millions of rows
-    await db.execute(_FALL_BEHIND)
-    if sessions := await source.sessions():
-        await db.execute(_INSERT_SESSIONS, _columns(sessions))
-        await db.execute(_GO_ON, ("sessions", sessions[-1].number))
-    if cookies := await source.cookies():
-        await db.execute(_INSERT_COOKIES, _columns(cookies))
-    if pauses := await source.pauses():
-        await db.execute(_INSERT_PAUSES, _columns(pauses))
-    if deliveries := await source.deliveries():
-        await db.execute(_INSERT_DELIVERIES.encode(), _columns(deliveries))
-        await db.execute(_GO_ON, ("deliveries", deliveries[-1].number))
-    for table, (parts, columns) in ALIKE.items():
-        names = ", ".join(columns)
-        insert = f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
-        behind = None
-        while found := await source.alike_after(table, behind):
-            behind = found[-1][:parts]
-            with answering(db, BATCH_WITHIN):
-                async with db.cursor() as cursor:
-                    await cursor.executemany(insert.encode(), found)
-    if number := max(last, await source.last_number()):
-        await db.execute(_GO_ON, ("tasks", number))
 
 
 async def _compare(db: AsyncConnection, source: Source) -> None:
@@ -135,11 +138,15 @@ async def _compare(db: AsyncConnection, source: Source) -> None:
         with answering(db, BATCH_WITHIN):
             theirs = [Row(*row) for row in await (await db.execute(_ROWS.encode(), (last, BATCH))).fetchall()]
         if ours != theirs:
-            raise _other(f"task number {_first_difference(ours, theirs)}")
+            raise _other(f"task number {min(row.number for row in {*ours} ^ {*theirs})}")
         are_left = bool(ours)
         last = ours[-1].number if ours else last
     found = [SessionRow(*row) for row in await (await db.execute(_SESSIONS)).fetchall()]
-    if not _are_same(found, await source.sessions()):
+    known = await source.sessions()
+    is_same = [row[:3] for row in found] == [row[:3] for row in known]
+    # PostgreSQL rounds the ends to microseconds.
+    ends = zip(found, known, strict=False)
+    if not is_same or any(abs(one.ends_at - other.ends_at) >= 0.001 for one, other in ends):
         raise _other("log-ins")
     if [tuple(row) for row in await source.cookies()] != await (await db.execute(_COOKIES)).fetchall():
         raise _other("cookies")
@@ -150,42 +157,20 @@ async def _compare(db: AsyncConnection, source: Source) -> None:
     if [row[:-1] for row in due] != [row[:-1] for row in await source.deliveries()]:
         raise _other("deliveries to webhooks")
     for table in ALIKE:
-        await _compare_alike(db, source, table)
-
-
-async def _compare_alike(db: AsyncConnection, source: Source, table: str) -> None:
-    behind, are_left, parts = None, True, ALIKE[table][0]
-    while are_left:
-        ours = await source.alike_after(table, behind)
-        query, values = page_of(table, behind, "%s"), (*(behind or ()), BATCH)
-        with answering(db, BATCH_WITHIN):
-            theirs = await (await db.execute(query.encode(), values)).fetchall()
-        if ours != theirs:
-            raise _other(table)
-        are_left = bool(ours)
-        behind = ours[-1][:parts] if ours else behind
+        behind, are_left, parts = None, True, ALIKE[table][0]
+        while are_left:
+            ours = await source.alike_after(table, behind)
+            query, values = page_of(table, behind, "%s"), (*(behind or ()), BATCH)
+            with answering(db, BATCH_WITHIN):
+                theirs = await (await db.execute(query.encode(), values)).fetchall()
+            if ours != theirs:
+                raise _other(table)
+            are_left = bool(ours)
+            behind = ours[-1][:parts] if ours else behind
 
 
 def _other(what: str) -> DatabaseUnusable:
     return DatabaseUnusable(PLACE, f"holds other rows than those that are copied ({what}): name an empty one")
-
-
-def _first_difference(ours: Sequence[Row], theirs: Sequence[Row]) -> int:
-    return min(row.number for row in {*ours} ^ {*theirs})
-
-
-def _are_same(ours: Sequence[SessionRow], theirs: Sequence[SessionRow]) -> bool:
-    """Equal but for the ends, which PostgreSQL rounds to microseconds."""
-    return [row[:3] for row in ours] == [row[:3] for row in theirs] and all(
-        abs(one.ends_at - other.ends_at) < 0.001 for one, other in zip(ours, theirs, strict=True)
-    )
-
-
-def _host(row: Row) -> str:
-    try:
-        return read_task(row.number, row.request, row.status).status.host
-    except ValueError:  # the row is damaged: nothing will be fetched for it
-        return ""
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
