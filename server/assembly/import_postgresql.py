@@ -159,14 +159,14 @@ async def _compare(db: AsyncConnection, source: Source) -> None:
     for table in ALIKE:
         behind, are_left, parts = None, True, ALIKE[table][0]
         while are_left:
-            ours = await source.alike_after(table, behind)
+            here = await source.alike_after(table, behind)
             query, values = page_of(table, behind, "%s"), (*(behind or ()), BATCH)
             with answering(db, BATCH_WITHIN):
-                theirs = await (await db.execute(query.encode(), values)).fetchall()
-            if ours != theirs:
+                there = await (await db.execute(query.encode(), values)).fetchall()
+            if here != there:
                 raise _other(table)
-            are_left = bool(ours)
-            behind = ours[-1][:parts] if ours else behind
+            are_left = bool(here)
+            behind = here[-1][:parts] if here else behind
 
 
 def _other(what: str) -> DatabaseUnusable:

@@ -23,7 +23,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from server.cluster.engine import DOWNLOAD, DOWNLOADS, queue_of, queues_to_start
-from server.core.models import Stage, Task, TaskStatus
+from server.core.models import Stage, Task
 from server.storage.postgresql.advisory_locks import ADD, ADMIT, OURS
 from server.tasks.patience import MAX_RETRY_AFTER
 
@@ -185,15 +185,13 @@ class Admission:
 
         Return the job's number for each task, None for one that has no job yet.
         """
-        may_begin = [task.status for task in tasks if self._begins_at_once(task.status)]
+        statuses = [task.status for task in tasks if not self.max_per_host]
+        may_begin = [one for one in statuses if one.stage is Stage.QUEUED and one.not_before is None]
         if may_begin and await _rows(db, _MAY_NOT_BEGIN):
             may_begin = []
         waiting: list[Waiting] = [(status.task_id, status.priority, None, None) for status in may_begin]
         made = dict(zip((status.task_id for status in may_begin), await self._make(db, waiting), strict=True))
         return [made.get(task.status.task_id) for task in tasks]
-
-    def _begins_at_once(self, status: TaskStatus) -> bool:
-        return not self.max_per_host and status.stage is Stage.QUEUED and status.not_before is None
 
     async def follow(self, db: AsyncConnection, hosts: Collection[str], changed: Collection[str]) -> None:
         """Adjust the jobs to a change after which tasks of `hosts` are queued; `changed` are the ids of those

@@ -71,23 +71,20 @@ class Chores:
 
     async def _run(self) -> None:
         while not self._closing:
-            self._worker = self._new_worker()
+            self._worker = Worker(
+                self._app,
+                queues=[QUEUE],
+                concurrency=len(self._names),
+                update_heartbeat_interval=self._heartbeat,
+                stalled_worker_timeout=NEVER,
+                fetch_job_polling_interval=self._poll,
+                shutdown_graceful_timeout=0,
+                delete_jobs="always",
+                install_signal_handlers=False,
+                listen_notify=False,  # it costs a connection
+            )
             try:
                 await self._worker.run()  # type: ignore[no-untyped-call]
             except Exception as exc:
                 log.warning("the engine's worker for chores ended, there will be another one: %s", exc)
                 await asyncio.sleep(START_AGAIN)
-
-    def _new_worker(self) -> Worker:
-        return Worker(
-            self._app,
-            queues=[QUEUE],
-            concurrency=len(self._names),
-            update_heartbeat_interval=self._heartbeat,
-            stalled_worker_timeout=NEVER,
-            fetch_job_polling_interval=self._poll,
-            shutdown_graceful_timeout=0,
-            delete_jobs="always",
-            install_signal_handlers=False,
-            listen_notify=False,  # it costs a connection
-        )

@@ -6,8 +6,8 @@ deleted at the end of the attempt. The state of a task is stored in `tasks` alon
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -82,8 +82,13 @@ class PatientConnector(PsycopgConnector):
         self, connection: AsyncConnection, query: Any, **arguments: Any
     ) -> list[dict[str, Any]]:
         work = super().execute_query_all_async_with_connection
-        with _unwrapped():
+        try:
             found: list[dict[str, Any]] = await work(connection, query, **arguments)
+        except ConnectorException as exc:
+            # It is the caller's transaction: the caller handles psycopg's own errors, not the engine's.
+            if isinstance(exc.__cause__, (*OUTAGE, psycopg.InterfaceError)):
+                raise exc.__cause__ from None
+            raise
         return found
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
@@ -125,17 +130,6 @@ def register(app: App, download: Callable[..., Awaitable[None]]) -> None:
 async def _configure(db: AsyncConnection) -> None:
     await db.set_autocommit(True)
     await db.execute("; ".join(f"SET {setting}" for setting in (*SETTINGS, *LETS_GO)).encode())
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Raise psycopg's own errors in the caller's transaction: the caller handles those, not the engine's."""
-    try:
-        yield
-    except ConnectorException as exc:
-        if isinstance(exc.__cause__, (*OUTAGE, psycopg.InterfaceError)):
-            raise exc.__cause__ from None
-        raise
 
 
 async def _patiently(query: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,7 +23,9 @@ def own_name(data_dir: Path) -> Iterator[str]:
     """The name of this node, for as long as the block lasts. Touches the disk; raises `OSError`."""
     folder = data_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    for name in chain(_names(folder), _new_names()):
+    # Endless: before this node locks a new file, another one may take it for the file of a dead node.
+    new_names = (uuid4().hex for _ in count())
+    for name in chain(_names(folder), new_names):
         with _held(folder / name) as is_ours:
             if is_ours:
                 yield name
@@ -59,12 +61,6 @@ def _held(path: Path) -> Iterator[bool]:
         yield is_ours
     finally:
         os.close(descriptor)
-
-
-def _new_names() -> Iterator[str]:
-    """Endless: before this node locks a new file, another one may take it for the file of a dead node."""
-    while True:
-        yield uuid4().hex
 
 
 def name_of(data_dir: Path) -> str:

@@ -61,8 +61,20 @@ class SharedDispatcher:
 
     async def withdraw(self, *task_ids: str) -> None:
         """Raises `WorkerSilent` if a worker does not end its job in time; the request is kept."""
-        while job_ids := await self._take(task_ids):
-            if not await self._are_gone(job_ids, WITHIN):
+        while True:
+            async with self._database.transaction() as db:
+                # Delete the jobs that have not begun; ask for the end of the others.
+                found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
+                jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}
+                await db.execute(_DROP, (list(jobs),))
+                doing = [job_id for job_id, _ in await (await db.execute(_ABORT, (list(jobs),))).fetchall()]
+                run = {jobs[job_id] for job_id in doing}
+                await db.execute(_WITHDRAWN, ([task_id for task_id, *_ in found if task_id not in run],))
+                hosts = sorted({host for task_id, _, host in found if task_id not in run})
+                await self._admission.admit(db, hosts)
+            if not doing:
+                return
+            if not await self._are_gone(doing, WITHIN):
                 raise WorkerSilent
 
     async def finish(self, task_id: str) -> None:
@@ -88,12 +100,10 @@ class SharedDispatcher:
             await self._admission.pause(db)
             await announce(db, "", [QueueChanged()])
         with suppress(StoreUnavailable):  # the pause is stored: a worker that gets a job gives it back
-            while await self._take_back_some():
-                pass
-
-    async def _take_back_some(self) -> bool:
-        async with self._database.transaction() as db:
-            return await self._admission.take_back(db)
+            are_more = True
+            while are_more:
+                async with self._database.transaction() as db:
+                    are_more = await self._admission.take_back(db)
 
     async def resume(self) -> None:
         async with self._database.transaction() as db:
@@ -109,20 +119,6 @@ class SharedDispatcher:
     async def drain(self) -> None:
         if self._supervisor:
             await self._supervisor.drain()
-
-    async def _take(self, task_ids: Sequence[str]) -> list[int]:
-        """Delete the jobs that have not begun; ask for the end of the others, and return their numbers."""
-        async with self._database.transaction() as db:
-            found = await (await db.execute(_JOBS, (list(task_ids),))).fetchall()
-            jobs = {job_id: task_id for task_id, job_id, _ in found if job_id is not None}
-            await db.execute(_DROP, (list(jobs),))
-            doing = [job_id for job_id, _ in await (await db.execute(_ABORT, (list(jobs),))).fetchall()]
-            run = {jobs[job_id] for job_id in doing}
-            await db.execute(_WITHDRAWN, ([task_id for task_id, *_ in found if task_id not in run],))
-            await self._admission.admit(
-                db, sorted({host for task_id, _, host in found if task_id not in run})
-            )
-            return doing
 
     async def _are_gone(self, job_ids: Sequence[int], within: float | None) -> bool:
         loop = asyncio.get_running_loop()

@@ -48,23 +48,16 @@ class Leftovers:
                     await self._wake.wait()
             self._wake.clear()
             try:
-                await self._clear_removed()
-                await self._look_through()
+                for task_id in list(self._removed):
+                    if await asyncio.to_thread(self._workplace.remove_unused, task_id):
+                        self._removed.discard(task_id)
+                now = time.monotonic()
+                if self._missed or now >= self._look_at:
+                    # Search the partial files; the logs, as many as tasks, only after a gap.
+                    missed, self._missed, self._look_at = self._missed, False, now + LOOK_EVERY
+                    works, logs = self._workplace.works, self._workplace.logs
+                    await self._sweep.through(*((works, logs) if missed else (works,)))
             except StoreUnavailable as exc:
                 log.warning("what others have removed is looked for later: %s", exc.__cause__ or exc)
             except Exception:
                 log.exception("what others have removed could not be cleared away")
-
-    async def _clear_removed(self) -> None:
-        for task_id in list(self._removed):
-            if await asyncio.to_thread(self._workplace.remove_unused, task_id):
-                self._removed.discard(task_id)
-
-    async def _look_through(self) -> None:
-        """Search the partial files; the logs, as many as tasks, only if announcements may be missing."""
-        now = time.monotonic()
-        if not self._missed and now < self._look_at:
-            return
-        missed, self._missed, self._look_at = self._missed, False, now + LOOK_EVERY
-        works, logs = self._workplace.works, self._workplace.logs
-        await self._sweep.through(*((works, logs) if missed else (works,)))

@@ -29,26 +29,17 @@ class SharedReadiness:
             # Finished files are in the data directory, or in a bucket.
             spared = OF_WORKERS if self._me.folder else ("data_dir", *OF_WORKERS)
             own = [replace(check, needed=False) if check.name in spared else check for check in own]
-        return [*own, self._listener(), self._workers(), self._settings(), self._own_clock()]
-
-    def _listener(self) -> Check:
         silence = self._relay.silence
-        return Check("listener", silence < SILENCE, Said("listener", {"seconds": round(silence)}))
-
-    def _workers(self) -> Check:
+        listener = Check("listener", silence < SILENCE, Said("listener", {"seconds": round(silence)}))
         count = len(self._nodes.workers)
-        detail = Said("workers", {"count": count}) if count else Said("no_worker")
-        return Check("workers", count > 0, detail, needed=False)
-
-    def _settings(self) -> Check:
+        said = Said("workers", {"count": count}) if count else Said("no_worker")
+        workers = Check("workers", count > 0, said, needed=False)
         differences = self._nodes.differences(self._me)
         said = Said("other_settings", {"differences": differences}) if differences else Said("same_settings")
-        return Check("settings", not differences, said, needed=False)
-
-    def _own_clock(self) -> Check:
-        """Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong."""
+        settings = Check("settings", not differences, said, needed=False)
+        # Tasks use the database's clock; where this machine's is wrong, only times in logs are wrong.
         ahead = time.time() - self._clock.now().timestamp()
-        if abs(ahead) <= CLOCK_OFF:
-            return Check("clock", ok=True, detail=Said("clock"), needed=False)
-        detail = Said("clock_ahead" if ahead > 0 else "clock_behind", {"seconds": round(abs(ahead))})
-        return Check("clock", ok=False, detail=detail, needed=False)
+        is_right = abs(ahead) <= CLOCK_OFF
+        said = Said("clock_ahead" if ahead > 0 else "clock_behind", {"seconds": round(abs(ahead))})
+        clock = Check("clock", is_right, Said("clock") if is_right else said, needed=False)
+        return [*own, listener, workers, settings, clock]

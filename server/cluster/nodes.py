@@ -86,7 +86,21 @@ class SetUp(BaseModel):
     @classmethod
     def by(cls, settings: Settings) -> Self:
         """Takes some tenths of a second where there are secrets."""
-        digests = {name: _digest(name, _value(settings, name)) for name in SHARED}
+        digests = {}
+        for name in SHARED:
+            value: Any = reduce(getattr, name.split("."), settings)
+            if name == "downloads.time_zone" and not settings.downloads.rate_windows:
+                value = None  # then it does not matter
+            if name == "notify.urls":
+                value = settings.notify.names
+            if name == "server.tokens":
+                value = sorted(token.get_secret_value() for token in settings.server.tokens)
+            # Equal for equal values. A secret's is slow to make, so that trying finds none.
+            text = json.dumps(value, sort_keys=True, default=repr).encode()
+            if name in SECRET and value:
+                digests[name] = scrypt(text, salt=name.encode(), n=1 << 14, r=8, p=1, dklen=8).hex()
+            else:
+                digests[name] = blake2b(text, digest_size=8).hexdigest()
         return cls(machine=socket.gethostname(), settings=digests)
 
     @classmethod
@@ -176,22 +190,3 @@ class Nodes:
 
 def _machines(nodes: Iterable[Node]) -> list[str]:
     return sorted({node.machine for node in nodes})
-
-
-def _value(settings: Settings, name: str) -> Any:
-    if name == "downloads.time_zone" and not settings.downloads.rate_windows:
-        return None  # then it does not matter
-    if name == "notify.urls":
-        return settings.notify.names
-    value: Any = reduce(getattr, name.split("."), settings)
-    if name == "server.tokens":
-        return sorted(token.get_secret_value() for token in settings.server.tokens)
-    return value
-
-
-def _digest(name: str, value: Any) -> str:
-    """Equal for equal values. A secret's is slow to make: who reads the table finds no secret by trying."""
-    text = json.dumps(value, sort_keys=True, default=repr).encode()
-    if name in SECRET and value:
-        return scrypt(text, salt=name.encode(), n=1 << 14, r=8, p=1, dklen=8).hex()
-    return blake2b(text, digest_size=8).hexdigest()

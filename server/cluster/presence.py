@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from server.cluster.nodes import Node, Nodes
 from server.cluster.worker import Jobs
-from server.settings import Role
 from server.tasks.disk_space import Disk
 
 log = logging.getLogger(__name__)
@@ -26,8 +25,17 @@ class Presence:
 
     async def tell(self) -> None:
         """Raises `StoreUnavailable`."""
-        await self.nodes.tell(replace(self._now(), roles=self._roles(), low=self._is_low()))
-        self._warn(self.nodes.differences(self.me))
+        roles = self.me.roles
+        if self.jobs and self.jobs.draining:  # it takes no more jobs: it is no worker for the others
+            roles = tuple(role for role in roles if role != "worker")
+        low = False
+        with suppress(OSError):  # the disk is gone, not full: tasks are accepted, and wait for a worker
+            low = self.disk.is_low()
+        await self.nodes.tell(replace(self._now(), roles=roles, low=low))
+        differences = self.nodes.differences(self.me)
+        if differences and differences != self._warned_of:
+            log.warning("settings that all nodes should share are not this node's: %s", differences)
+        self._warned_of = differences
 
     def share(self, rate: int) -> int:
         """This node's part of `rate`, by the downloads here now and those elsewhere at the last `tell`."""
@@ -35,21 +43,6 @@ class Presence:
 
     def _now(self) -> Node:
         return replace(self.me, running=len(self.jobs.running()) if self.jobs else 0)
-
-    def _roles(self) -> tuple[Role, ...]:
-        """A draining node takes no more jobs, so it does not tell the others that it is a worker."""
-        draining = self.jobs and self.jobs.draining
-        return tuple(role for role in self.me.roles if role != "worker") if draining else self.me.roles
-
-    def _is_low(self) -> bool:
-        with suppress(OSError):  # it is gone, not full: tasks are accepted, and wait for a worker
-            return self.disk.is_low()
-        return False
-
-    def _warn(self, differences: str) -> None:
-        if differences and differences != self._warned_of:
-            log.warning("settings that all nodes should share are not this node's: %s", differences)
-        self._warned_of = differences
 
 
 class RoomAnywhere(Disk):

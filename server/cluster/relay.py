@@ -109,17 +109,14 @@ class Relay:
         for _ in range(SAID):
             if not await _is_set(self._listens, LISTENS_WITHIN):
                 raise DatabaseUnusable(PLACE, "cannot be listened to: there is no answer")
-            await self._say_hello()
+            try:
+                await self._store.say(Hello())
+            except StoreUnavailable as exc:
+                why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
+                raise DatabaseUnusable(PLACE, why) from exc
             if await _is_set(self._said, HEARD_WITHIN):
                 return
         raise DatabaseUnusable(PLACE, POOLER)
-
-    async def _say_hello(self) -> None:
-        try:
-            await self._store.say(Hello())
-        except StoreUnavailable as exc:
-            why = f"cannot be used ({one_line(exc.__cause__ or exc)})"
-            raise DatabaseUnusable(PLACE, why) from exc
 
     def stop(self) -> None:
         self._stopping = True
@@ -168,7 +165,17 @@ class Relay:
                 await db.execute(f"LISTEN {CHANNEL}".encode())
             self._listens.set()
             began = time.monotonic()
-            await self._catch_up()
+            # Make up for what was announced while nobody listened here.
+            if self._removals:
+                self._removals.missed()
+            self._hub.queue_changed()  # perhaps: whoever watches it looks
+            self._hub.missed()
+            self._store.outbox.heard()
+            await self._store.sessions.catch_up()
+            self._read = {}
+            ids = [task_id for task_id in self._hub.watched() if task_id is not None]
+            for start in range(0, len(ids), BATCH):
+                await self._publish(ids[start : start + BATCH])
             self._complained = False
             self._heard = began  # only after catching up: if that fails, the gap goes on
             while True:
@@ -182,19 +189,6 @@ class Relay:
             self._db = None
             self._listens.clear()
             await db.close()
-
-    async def _catch_up(self) -> None:
-        """Make up for what was announced while nobody listened here."""
-        if self._removals:
-            self._removals.missed()
-        self._hub.queue_changed()  # perhaps: whoever watches it looks
-        self._hub.missed()
-        self._store.outbox.heard()
-        await self._store.sessions.catch_up()
-        self._read = {}
-        ids = [task_id for task_id in self._hub.watched() if task_id is not None]
-        for start in range(0, len(ids), BATCH):
-            await self._publish(ids[start : start + BATCH])
 
     def _take(self, notify: Notify) -> None:
         sender, news = unpacked(notify.payload)

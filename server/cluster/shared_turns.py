@@ -99,7 +99,10 @@ class SharedTurns:
             if not isinstance(error, StoreUnavailable):
                 log.exception("turns could not be taken")
                 error = DatabaseBusy()
-            self._fail(error)
+            waiting, self._waiting = self._waiting, {}
+            for one in waiting.values():
+                if not one.done():
+                    one.set_exception(error)
         else:
             self._answers = True
             self._give(taken)
@@ -113,12 +116,6 @@ class SharedTurns:
             else:
                 self._held.add(name)
                 waiting.set_result(None)
-
-    def _fail(self, error: Exception) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for one in waiting.values():
-            if not one.done():
-                one.set_exception(error)
 
 
 async def try_turn(db: AsyncConnection, task_id: str) -> bool:

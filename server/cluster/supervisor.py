@@ -142,32 +142,27 @@ class Supervisor:
             while not self._closing:
                 await self._released.wait()
                 await self._warm()
-                if self._released.is_set():
-                    await self._run_worker()
-
-    async def _run_worker(self) -> None:
-        self._worker = worker = self._new_worker()
-        try:
-            await worker.run()  # type: ignore[no-untyped-call]
-        except Exception as exc:
-            log.warning("the engine's worker ended, there will be another one: %s", exc)
-            await asyncio.sleep(START_AGAIN)
-        finally:
-            self._worker = None
-
-    def _new_worker(self) -> Worker:
-        return Worker(
-            self._app,
-            queues=[*self._queues, *self._to_start],
-            concurrency=self._concurrency,
-            update_heartbeat_interval=NEVER,  # `_beat` does it
-            stalled_worker_timeout=NEVER,
-            fetch_job_polling_interval=POLL,
-            abort_job_polling_interval=POLL,
-            shutdown_graceful_timeout=self._grace,
-            delete_jobs="always",
-            install_signal_handlers=False,
-        )
+                if not self._released.is_set():
+                    continue
+                self._worker = worker = Worker(
+                    self._app,
+                    queues=[*self._queues, *self._to_start],
+                    concurrency=self._concurrency,
+                    update_heartbeat_interval=NEVER,  # `_beat` does it
+                    stalled_worker_timeout=NEVER,
+                    fetch_job_polling_interval=POLL,
+                    abort_job_polling_interval=POLL,
+                    shutdown_graceful_timeout=self._grace,
+                    delete_jobs="always",
+                    install_signal_handlers=False,
+                )
+                try:
+                    await worker.run()  # type: ignore[no-untyped-call]
+                except Exception as exc:
+                    log.warning("the engine's worker ended, there will be another one: %s", exc)
+                    await asyncio.sleep(START_AGAIN)
+                finally:
+                    self._worker = None
 
     async def _beat(self) -> None:
         while True:
@@ -177,16 +172,13 @@ class Supervisor:
                 log.info("no heartbeat: %s", exc.__cause__ or exc)
             except Exception:
                 log.exception("looking after the engine's worker failed")
-            await self._pause()
-
-    async def _pause(self) -> None:
-        if self._stopping.is_set() or self._beyond:
-            await asyncio.sleep(min(WHILE_STOPPING, self._heartbeat))
-            return
-        self._hurried.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._heartbeat):
-                await self._hurried.wait()
+            if self._stopping.is_set() or self._beyond:
+                await asyncio.sleep(min(WHILE_STOPPING, self._heartbeat))
+                continue
+            self._hurried.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat):
+                    await self._hurried.wait()
 
     async def _look_after(self, workers: Sequence[Worker | None]) -> None:
         ours = list[Job]()
@@ -198,10 +190,7 @@ class Supervisor:
         for job in ours:
             if job.abort_requested and job.id is not None:
                 self._jobs.withdraw(job.id)
-        if ours or self._unknown:
-            await self._give_back_unknown(ours)
-
-    async def _give_back_unknown(self, ours: Sequence[Job]) -> None:
+        # What was assigned here, and is not known to run after a while, is given back.
         now, known = asyncio.get_running_loop().time(), self._jobs.known()
         unknown = {job.id for job in ours if job.id is not None} - known
         self._unknown = {job_id: self._unknown.get(job_id, now) for job_id in unknown}

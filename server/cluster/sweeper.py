@@ -11,7 +11,6 @@ Decisions: docs/decisions/cluster.md
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from psycopg import AsyncConnection
 
@@ -107,9 +106,16 @@ class Sweeper:
         Dead workers are judged first, in a transaction of its own: however many tasks wait for a place, and
         whatever becomes of them, what a dead worker ran is taken over.
         """
+        loop = asyncio.get_running_loop()
+        values = {"ours": OURS, "sweep": SWEEP, "lost_after": self._lost_after, "downloads": DOWNLOADS}
+        judged: list[tuple[str, int | None]] = []  # tasks with their stalled jobs, None if these are lost
         try:
             async with asyncio.timeout(max(LOOKS_WITHIN, self._lost_after / 2)):
-                judged = await self._judge()
+                self._in_contact_since = self._in_contact_since or loop.time()
+                if loop.time() - self._in_contact_since < self._contact:  # it is too early to judge
+                    await self._database.rows("SELECT 1")
+                else:
+                    judged = [(task_id, job) for task_id, job in await self._database.rows(_JUDGE, **values)]
         except (StoreUnavailable, TimeoutError) as exc:
             self._in_contact_since = None
             raise DatabaseAway from exc
@@ -118,8 +124,20 @@ class Sweeper:
                 await self._recover(task_id)
             else:
                 await self._take_over(task_id, job_id, self._lost_after)
-        if (held_up := await self._admit()) is not None:
-            await self._tell(set(held_up))
+
+        # Admit tasks that wait although there is room, unless another node sweeps.
+        held_up: list[str] = []  # those that wait for a place of their host
+        until = loop.time() + ADMITS_FOR
+        while await self._database.rows(ANY_WAITING):
+            async with self._database.transaction() as db:
+                is_first = await db.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (OURS, SWEEP))
+                if await is_first.fetchall() != [(True,)]:
+                    return
+                are_more, held_up = await self._admission.admit_all(db)
+            if not are_more or loop.time() >= until:
+                break
+            held_up = []
+        await self._tell(set(held_up))
 
     async def give_back(self, job_id: int) -> None:
         """End a job that its worker does not run; its task gets another one."""
@@ -132,36 +150,6 @@ class Sweeper:
         for task_id, job_id in await self._database.rows(_OF_NODE, node_id):
             await self._take_over(task_id, job_id, None)
 
-    async def _judge(self) -> list[tuple[str, int | None]]:
-        """Tasks with their stalled jobs, None if lost; nothing if it is too early or another node sweeps."""
-        if not self._may_judge():
-            await self._database.rows("SELECT 1")
-            return []
-        values = {"ours": OURS, "sweep": SWEEP, "lost_after": self._lost_after, "downloads": DOWNLOADS}
-        return [(task_id, job_id) for task_id, job_id in await self._database.rows(_JUDGE, **values)]
-
-    async def _admit(self) -> list[str] | None:
-        """Admit tasks that wait although there is room; return those that wait for a place of their host.
-
-        None while another node sweeps.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + ADMITS_FOR
-        while await self._database.rows(ANY_WAITING):
-            async with self._database.transaction() as db:
-                if not await _is_first(db):
-                    return None
-                are_more, held_up = await self._admission.admit_all(db)
-            if not are_more or loop.time() >= until:
-                return held_up
-        return []
-
-    def _may_judge(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if self._in_contact_since is None:
-            self._in_contact_since = now
-        return now - self._in_contact_since >= self._contact
-
     async def _tell(self, held_up: set[str]) -> None:
         """Record once of each task that it waits for a place of its host, and did so at the last look."""
         wait = held_up & self._held_up
@@ -169,14 +157,12 @@ class Sweeper:
         self._held_up, self._told = held_up, self._told & wait
         for start in range(0, len(untold), TOLD_AT_ONCE):
             some = untold[start : start + TOLD_AT_ONCE]
-            for outcome in await asyncio.gather(*map(self._tell_one, some), return_exceptions=True):
-                if isinstance(outcome, BaseException):
+            telling = (self._recorder.record(task_id, Waits()) for task_id in some)
+            for outcome in await asyncio.gather(*telling, return_exceptions=True):
+                # The task is gone, or its row is damaged, which `_attempt` logs.
+                if isinstance(outcome, BaseException) and not isinstance(outcome, TaskNotFound | ValueError):
                     raise outcome
             self._told.update(some)
-
-    async def _tell_one(self, task_id: str) -> None:
-        with suppress(TaskNotFound, ValueError):  # ValueError: its row is damaged, which `_attempt` logs
-            await self._recorder.record(task_id, Waits())
 
     async def _take_over(self, task_id: str, job_id: int, silent_for: float | None) -> None:
         """End the job and queue its task again, unless the job has ended meanwhile.
@@ -238,8 +224,3 @@ class Sweeper:
             except TaskNotFound:
                 return
             log.info("%s is %s again", task_id, Stage(after.stage))
-
-
-async def _is_first(db: AsyncConnection) -> bool:
-    cursor = await db.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (OURS, SWEEP))
-    return await cursor.fetchall() == [(True,)]

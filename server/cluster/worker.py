@@ -134,11 +134,21 @@ class Jobs:
         """Make an attempt. If none can be made, delay the task's next job, which would else come at once."""
         while True:
             try:
-                if await self._was_published(task_id):
+                try:
+                    status = (await self.store.get(task_id)).status
+                except TaskNotFound:
+                    return
+                # The last attempt may have died after publishing its files, before that was recorded.
+                found = await self.files.published(task_id, status.attempt) if status.attempt else None
+                if found and found.files != status.files:  # else it is recorded, and retried since
+                    completed = Completed.by(found)
+                    await self.files.tidy_up(await self.recorder.record(task_id, completed, status.attempt))
                     return
                 after = await self.run(task_id)
-                if after is None and await self._is_of_a_newer_server(task_id):
-                    await self._let_be(task_id, job_id)
+                if after is None:  # it is gone, or of a newer server
+                    with suppress(TaskNotFound):
+                        if (await self.store.get(task_id)).wanted is None:
+                            await self._let_be(task_id, job_id)
                 if after and after.waiting == DISK_FULL and after.needs:  # there may be room elsewhere
                     await _surely(lambda: self.database.rows(_LEAVE, task_id, job_id))
             except StorageAway:  # a running task could not be taken over, as its bucket is away
@@ -160,29 +170,6 @@ class Jobs:
 
     async def _let_be(self, task_id: str, job_id: int) -> None:
         await _surely(lambda: self.database.rows(_LET_BE, LET_BE, task_id, job_id))
-
-    async def _was_published(self, task_id: str) -> bool:
-        """Complete the task if its last attempt died after publishing its files, before that was recorded.
-
-        Return whether there is nothing left to attempt.
-        """
-        try:
-            status = (await self.store.get(task_id)).status
-        except TaskNotFound:
-            return True
-        found = await self.files.published(task_id, status.attempt) if status.attempt else None
-        if found is None or found.files == status.files:  # recorded already, and retried since
-            return False
-        word = Completed.by(found)
-        after = await self.recorder.record(task_id, word, status.attempt)
-        await self.files.tidy_up(after)
-        return True
-
-    async def _is_of_a_newer_server(self, task_id: str) -> bool:
-        try:
-            return (await self.store.get(task_id)).wanted is None
-        except TaskNotFound:
-            return False
 
     async def _stopped(self, task_id: str, job_id: int) -> None:
         """The worker shuts down: queue the task for another one, without counting a retry or a lost child."""

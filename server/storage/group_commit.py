@@ -97,8 +97,6 @@ class GroupWriter(ABC):
         """
         if self._closing:
             raise ShuttingDown
-        if not changes:
-            return []
         touches = frozenset(name for change in changes for name in change.touches)
         bundle = Bundle(changes, touches, asyncio.get_running_loop().create_future())
         self._waiting.append(bundle)

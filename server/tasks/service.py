@@ -160,7 +160,8 @@ class Tasks:
                 if request.playlist and wish:
                     status = status.model_copy(update={"scope": scope_of(wish)})
                 submissions.append(Submission(Task(request, status), key, wish))
-        added = iter(zip(submissions, await self._store.add(submissions), strict=True))
+        tasks = await self._store.add(submissions) if submissions else []
+        added = iter(zip(submissions, tasks, strict=True))
         answers: list[Accepted | AppError] = []
         for outcome in outcomes:
             if outcome is not None:

@@ -151,7 +151,7 @@ async def test_if_the_database_takes_nothing_the_batch_is_refused_as_a_whole(
     async def refuse(_: object) -> None:
         raise DatabaseBusy
 
-    monkeypatch.setattr(client.app[keys.TASKS]._store, "add_all", refuse)
+    monkeypatch.setattr(client.app[keys.TASKS]._store, "add", refuse)
     response = await client.post("/api/process/batch", json={"requests": [PAUSED]})
     assert (response.status, (await response.json())["code"]) == (503, "database_busy")
 
