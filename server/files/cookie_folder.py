@@ -76,7 +76,9 @@ class LocalCookies:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            log.error("cookies %s cannot be read, store them anew: %s", name, _without_content(error))
+            # The message of a `UnicodeError` quotes the file, which is secret.
+            why = "no UTF-8" if isinstance(error, UnicodeError) else str(error)
+            log.error("cookies %s cannot be read, store them anew: %s", name, why)
             return None
         return StoredCookies(first.removeprefix(_PUT), text)
 
@@ -98,19 +100,16 @@ class LocalCookies:
 
     def _write(self, name: str, content: str) -> None:
         with _explained():
-            self._replace(name, content)
-
-    def _replace(self, name: str, content: str) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        fresh = self._fresh(name)
-        fresh.unlink(missing_ok=True)  # left by a server that was killed while writing
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8", newline="") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path(name))
-        self._flush()
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            fresh = self._fresh(name)
+            fresh.unlink(missing_ok=True)  # left by a server that was killed while writing
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8", newline="") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path(name))
+            self._flush()
 
     def _flush(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -125,11 +124,6 @@ class LocalCookies:
     def _fresh(self, name: str) -> Path:
         """The temporary file of a write."""
         return self._folder / f"{name}.new"
-
-
-def _without_content(error: Exception) -> str:
-    """The message of a `UnicodeError` quotes the file, which is secret."""
-    return "no UTF-8" if isinstance(error, UnicodeError) else str(error)
 
 
 @contextmanager

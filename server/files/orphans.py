@@ -50,7 +50,7 @@ class Sweep:
         """Delete what belongs to no task, and leftovers of completed tasks."""
         for directory in directories:
             with os.scandir(directory) as entries:  # needs no thread: only reading entries takes long
-                task_ids = _task_ids(entries)
+                task_ids = (ours["task_id"] for entry in entries if (ours := OF_A_TASK.fullmatch(entry.name)))
                 # `to_the_end`: closing a directory while a thread reads it crashes the process.
                 while batch := await to_the_end(asyncio.to_thread(_some, task_ids)):
                     await self._sweep(batch, partial=directory == self._workplace.works)
@@ -64,24 +64,15 @@ class Sweep:
                 if task_id not in stages:
                     await self._files.remove(task_id)
                 elif partial and stages[task_id] is Stage.COMPLETED:
-                    await self._finish(task_id)
+                    with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
+                        # Checked again under the lock: if a retry began meanwhile, its child waits for it.
+                        for status in await self._tasks.statuses([task_id]) if lock.held else ():
+                            if status.stage is Stage.COMPLETED:
+                                await self._files.finish(status)
             except StorageAway:
                 pass  # a later sweep deletes them; this one goes on, as do those who sweep for ever
             except OSError as exc:
                 log.warning("leftovers of task %s could not be deleted: %s", task_id, exc)
-
-    async def _finish(self, task_id: str) -> None:
-        with await asyncio.to_thread(self._workplace.claim, task_id) as lock:
-            # Checked again under the lock: if a retry began meanwhile, its child waits for this lock.
-            for status in await self._tasks.statuses([task_id]) if lock.held else ():
-                if status.stage is Stage.COMPLETED:
-                    await self._files.finish(status)
-
-
-def _task_ids(entries: Iterator[os.DirEntry[str]]) -> Iterator[str]:
-    for entry in entries:
-        if ours := OF_A_TASK.fullmatch(entry.name):
-            yield ours["task_id"]
 
 
 def _some(task_ids: Iterator[str]) -> list[str]:

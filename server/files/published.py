@@ -45,12 +45,11 @@ class WhereTheyAre:
 
 
 def _are_there(directory: Path, published: Sequence[StoredFile]) -> list[bool]:
-    return [_is_there(directory, stored) for stored in published]
-
-
-def _is_there(directory: Path, stored: StoredFile) -> bool:
-    try:
-        open_file(directory, stored).close()
-    except OSError:
-        return False
-    return True
+    there = []
+    for stored in published:
+        try:
+            open_file(directory, stored).close()
+            there.append(True)
+        except OSError:
+            there.append(False)
+    return there

@@ -52,7 +52,13 @@ def publish_thumbnail(work: Path, directory: Path) -> StoredFile:
 
 def picture_of(work: Path) -> tuple[StoredFile, bytes]:
     """The child's thumbnail: where it is to be published, and its bytes. Raises `UnsafeFile`, `OSError`."""
-    picture = _picture(work)
+    # Checked and read through one descriptor: the child may replace the file meanwhile.
+    with reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
+        if not is_from_child(os.fstat(file.fileno())):
+            raise UnsafeFile(f"{PREVIEW} is not a file of its own")
+        picture = file.read(MAX_PREVIEW + 1)
+    if len(picture) > MAX_PREVIEW or not picture.startswith(_JPEG):
+        raise UnsafeFile(f"{PREVIEW} is no small JPEG")
     name = f"thumbnail-{hashlib.blake2b(picture, digest_size=10).hexdigest()}.jpg"
     return _as_stored(name, name, len(picture)), picture
 
@@ -97,7 +103,10 @@ def publish(work: Path, directory: Path, manifest: Manifest) -> None:
     folder = folder_of(manifest.attempt)
     try:
         with opened(work) as source:
-            _make_ready(source, manifest)
+            with opened(Path("out"), at=source) as out:
+                _check(out, manifest)
+                _write(out, MANIFEST, manifest.model_dump_json().encode())
+                os.fsync(out)
             _make(directory)
             delete(directory / folder)  # after the restore of a backup, attempt numbers come again
             with opened(directory) as target:
@@ -114,7 +123,10 @@ def read_manifest(directory: Path, attempt: int) -> Manifest | None:
     """
     for name in (f"{folder_of(attempt)}/{MANIFEST}", MANIFEST):
         with suppress(OSError, ValidationError):
-            manifest = _read_manifest(directory, name)
+            with reached(directory, name) as file:
+                manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST))
+            for stored in manifest.files.values():
+                open_file(directory, stored).close()
             if manifest.attempt == attempt:
                 return manifest
     return None
@@ -165,13 +177,6 @@ def opened(directory: Path, at: int | None = None) -> Iterator[int]:
         os.close(fd)
 
 
-def _make_ready(source: int, manifest: Manifest) -> None:
-    with opened(Path("out"), at=source) as out:
-        _check(out, manifest)
-        _write(out, MANIFEST, manifest.model_dump_json().encode())
-        os.fsync(out)
-
-
 def _check(out: int, manifest: Manifest) -> None:
     stored = {file.path.rpartition("/")[2]: file for file in manifest.files.values()}
     expected = stored.keys()
@@ -180,7 +185,7 @@ def _check(out: int, manifest: Manifest) -> None:
     if (found := set(os.listdir(out))) != expected:
         raise UnsafeFile(f"{sorted(found)} instead of {sorted(expected)}")
     for name, file in stored.items():
-        seen = _look(out, name)
+        seen = os.stat(name, dir_fd=out, follow_symlinks=False)
         if not is_from_child(seen) or not _is_whole(seen, file):
             raise UnsafeFile(f"{file.path} is not a file of {file.size} bytes")
         if not _MEDIA_TYPE.fullmatch(file.type):
@@ -189,14 +194,6 @@ def _check(out: int, manifest: Manifest) -> None:
 
 def _is_whole(seen: os.stat_result, file: StoredFile) -> bool:
     return stat.S_ISREG(seen.st_mode) and seen.st_size == file.size
-
-
-def _read_manifest(directory: Path, name: str) -> Manifest:
-    with reached(directory, name) as file:
-        manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST))
-    for stored in manifest.files.values():
-        open_file(directory, stored).close()
-    return manifest
 
 
 def reached(directory: Path, path: str, at: int | None = None) -> FileIO:
@@ -214,17 +211,6 @@ def _make(directory: Path) -> None:
             os.fsync(parent)
 
 
-def _picture(work: Path) -> bytes:
-    """Check and read through one descriptor: the child may replace the file meanwhile."""
-    with reached(work, PREVIEW) as raw, BufferedReader(raw) as file:
-        if not is_from_child(os.fstat(file.fileno())):
-            raise UnsafeFile(f"{PREVIEW} is not a file of its own")
-        picture = file.read(MAX_PREVIEW + 1)
-    if len(picture) > MAX_PREVIEW or not picture.startswith(_JPEG):
-        raise UnsafeFile(f"{PREVIEW} is no small JPEG")
-    return picture
-
-
 def _as_stored(name: str, path: str, size: int) -> StoredFile:
     return StoredFile(name=name, path=path, size=size, type="image/jpeg")
 
@@ -235,7 +221,3 @@ def _write(directory: int, name: str, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _look(directory: int, name: str) -> os.stat_result:
-    return os.stat(name, dir_fd=directory, follow_symlinks=False)

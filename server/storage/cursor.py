@@ -32,7 +32,11 @@ class Cursor:
         """Decode `text`, after which the next page begins; None: the first page. Raises `InvalidQuery`."""
         if text is None:
             return cls(sorting, 0 if sorting in ("queue", "oldest") else _END, _END)
-        found = _FORMS[sorting].fullmatch(_decoded(text))
+        try:
+            decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        except ValueError:  # not base64, not ASCII or not UTF-8
+            raise InvalidQuery("cursor") from None
+        found = _FORMS[sorting].fullmatch(decoded)
         cursor = found and cls(sorting, **{name: int(value) for name, value in found.groupdict().items()})
         if not cursor or str(cursor) != text:  # the decoder ignores characters that are not base64
             raise InvalidQuery("cursor")
@@ -41,10 +45,3 @@ class Cursor:
     def __str__(self) -> str:
         rank = f"{self.rank}," if self.sorting in ("queue", "ended") else ""
         return urlsafe_b64encode(f"{self.sorting[0]}{rank}{self.number}".encode()).decode().rstrip("=")
-
-
-def _decoded(cursor: str) -> str:
-    try:
-        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:  # not base64, not ASCII or not UTF-8
-        raise InvalidQuery("cursor") from None

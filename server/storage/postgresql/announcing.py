@@ -98,25 +98,22 @@ def packed(sender: str, news: Iterable[News]) -> Iterator[str]:
 
 
 def unpacked(payload: str) -> tuple[str, list[News]]:
-    """The sender, and the news."""
+    """The sender, and the news; lines that only the next release understands are ignored."""
     sender, *lines = payload.split("\n")
-    return sender, list(_read(lines))
-
-
-def _read(lines: Iterable[str]) -> Iterator[News]:
-    """Lines that only the next release understands are ignored."""
+    news: list[News] = []
     for line in lines:
         first, _, rest = line.partition(" ")
         match first:
             case "-":
-                yield Gone(rest)
+                news.append(Gone(rest))
             case "!":
-                yield LoggedOut(rest)
+                news.append(LoggedOut(rest))
             case "~":
-                yield QueueChanged()
+                news.append(QueueChanged())
             case "$":
-                yield Deliveries()
+                news.append(Deliveries())
             case "?":
-                yield Hello()
+                news.append(Hello())
             case _ if rest.isdecimal():
-                yield Changed(first, int(rest))
+                news.append(Changed(first, int(rest)))
+    return sender, news

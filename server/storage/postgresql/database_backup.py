@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -28,12 +27,41 @@ async def backup(url: str, target: Path) -> None:
             needed = db.info.server_version // 10000
     program = await asyncio.to_thread(_find, needed)
     async with new_file(target) as part:
-        await _dump(program, url, part)
+        parts = conninfo_to_dict(url)
+        password = parts.pop("password", None)  # command lines can be read by everybody
+        environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
+        where = make_conninfo(**{name: str(value) for name, value in parts.items()})
+        process = await asyncio.create_subprocess_exec(
+            *(program, "--format=custom", "--no-password", f"--file={part}", f"--dbname={where}"),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            _, complaint = await process.communicate()
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            raise DatabaseUnusable(
+                PLACE, f"could not be copied ({one_line(complaint.decode(errors='replace'))})"
+            )
 
 
 def _find(needed: int) -> str:
     """The oldest `pg_dump` that is new enough. Raises `DatabaseUnusable` if there is none."""
-    known = {version: program for program in _programs() if (version := _version(program)) >= needed}
+    known: dict[int, str] = {}
+    found = shutil.which("pg_dump")
+    for program in (*([found] if found else []), *map(str, sorted(_DEBIAN.glob("*/bin/pg_dump")))):
+        try:
+            said = subprocess.run([program, "--version"], capture_output=True, timeout=10).stdout  # noqa: S603
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        version = _VERSION.search(said)
+        if version and int(version[1]) >= needed:
+            known[int(version[1])] = program
     if not known:
         how = "pg_dump --format=custom --file=FILE DATABASE"
         why = f"is PostgreSQL {needed}, and no pg_dump of that or a newer version is here"
@@ -41,40 +69,3 @@ def _find(needed: int) -> str:
             PLACE, f"{why}: install postgresql-client-{needed}, or where there is one run {how}"
         )
     return known[min(known)]
-
-
-def _programs() -> Iterator[str]:
-    if found := shutil.which("pg_dump"):
-        yield found
-    yield from map(str, sorted(_DEBIAN.glob("*/bin/pg_dump")))
-
-
-def _version(program: str) -> int:
-    try:
-        said = subprocess.run([program, "--version"], capture_output=True, timeout=10).stdout  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    found = _VERSION.search(said)
-    return int(found[1]) if found else 0
-
-
-async def _dump(program: str, url: str, part: Path) -> None:
-    parts = conninfo_to_dict(url)
-    password = parts.pop("password", None)  # command lines can be read by everybody
-    environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
-    where = make_conninfo(**{name: str(value) for name, value in parts.items()})
-    process = await asyncio.create_subprocess_exec(
-        *(program, "--format=custom", "--no-password", f"--file={part}", f"--dbname={where}"),
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        _, complaint = await process.communicate()
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode:
-        raise DatabaseUnusable(PLACE, f"could not be copied ({one_line(complaint.decode(errors='replace'))})")

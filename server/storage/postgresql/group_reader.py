@@ -5,6 +5,7 @@ Nothing is cached, so that what was changed through another node is seen here.
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -61,24 +62,22 @@ class GroupReader(Generic[Found]):
             if not asked:
                 continue
             try:
-                rows = await self._link.do(lambda db, keys=list(asked): self._query(db, keys))  # type: ignore[misc]
+                rows = await self._link.do(partial(self._query, list(asked)))
             except Exception as error:
                 for answer in asked.values():
                     _fail(answer, error)
             else:
-                self._answer(asked, {key: rest for key, *rest in rows})
+                found: dict[str, Row] = {key: rest for key, *rest in rows}
+                for key, answer in asked.items():
+                    try:
+                        value = self._read(*found[key]) if key in found else None
+                    except ValueError as error:
+                        _fail(answer, error)
+                    else:
+                        answer.set_result(value)
 
-    async def _query(self, db: AsyncConnection, keys: Collection[str]) -> Sequence[Row]:
+    async def _query(self, keys: Collection[str], db: AsyncConnection) -> Sequence[Row]:
         return await (await db.execute(self._sql, (keys,), prepare=True)).fetchall()
-
-    def _answer(self, asked: dict[str, asyncio.Future[Found | None]], rows: dict[str, Row]) -> None:
-        for key, answer in asked.items():
-            try:
-                found = self._read(*rows[key]) if key in rows else None
-            except ValueError as error:
-                _fail(answer, error)
-            else:
-                answer.set_result(found)
 
 
 def is_text(text: str) -> bool:

@@ -73,8 +73,14 @@ class Link:
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[AsyncConnection]:
         """A connection that is not known to be lost. Raises `StoreUnavailable`, within `within` seconds."""
-        if self._db is None or self._db.closed or _has_news(self._db):
-            await self.do(_answer)
+        is_sound = False
+        if self._db is not None and not self._db.closed:
+            # Nobody waits for anything on this connection: what has come is mostly its end.
+            poll = select.poll()
+            poll.register(self._db.fileno(), select.POLLIN)
+            is_sound = not poll.poll(0)
+        if not is_sound:
+            await self.do(lambda db: db.execute(b"SELECT 1"))
         db = self._db
         assert db
         async with self._kept_if_sound(db):
@@ -126,18 +132,15 @@ class Link:
             raise psycopg.OperationalError("the server goes away")
         if self._db is None or self._db.closed:
             async with asyncio.timeout(self._within):
-                self._db = await self._connect()
+                db = await connect(self._url, *LETS_GO, *self._settings)
+                try:
+                    longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
+                    await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
+                except BaseException:
+                    await db.close()
+                    raise
+                self._db = db
         return self._db
-
-    async def _connect(self) -> AsyncConnection:
-        db = await connect(self._url, *LETS_GO, *self._settings)
-        try:
-            longest = max(self._within, ANSWER_WITHIN) - SAYS_SO_BEFORE
-            await db.execute(_LETS_GO_AT_LAST, [f"{longest * 1000:.0f}ms"])
-        except BaseException:
-            await db.close()
-            raise
-        return db
 
 
 class Links:
@@ -184,14 +187,3 @@ async def open_links(
     async with AsyncExitStack() as stack:
         links = [Link(url, *settings, within=within) for _ in range(most)]
         yield Links([await stack.enter_async_context(link) for link in links], free_within)
-
-
-def _has_news(db: AsyncConnection) -> bool:
-    """Whether anything has come on a connection on which nobody waits for anything: mostly, its end."""
-    poll = select.poll()
-    poll.register(db.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-async def _answer(db: AsyncConnection) -> None:
-    await db.execute(b"SELECT 1")

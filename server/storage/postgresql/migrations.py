@@ -76,7 +76,14 @@ def released_scripts() -> list[Script]:
 def scripts_in(folder: Traversable) -> list[Script]:
     """The scripts in their order, `0001_engine.sql` and on; other files in the folder are ignored."""
     found = [(name, file) for file in folder.iterdir() if (name := _SCRIPT.fullmatch(file.name))]
-    scripts = [Script(int(name["number"]), _whole(file.read_text("utf-8"))) for name, file in found]
+    scripts = []
+    for name, file in found:
+        # Files of installed packages take the place of the script's `-- include` lines.
+        whole = _INCLUDE.sub(
+            lambda line: resources.files(line["package"]).joinpath(line["path"]).read_text("utf-8"),
+            file.read_text("utf-8"),
+        )
+        scripts.append(Script(int(name["number"]), whole))
     return sorted(scripts, key=lambda script: script.number)
 
 
@@ -99,13 +106,15 @@ async def verify(db: AsyncConnection, newest: int) -> int:
         raise DatabaseUnusable(
             PLACE, f"is PostgreSQL {db.info.server_version // 10000}: 15 or newer is needed"
         )
-    return await _version(db, newest)
-
-
-async def _version(db: AsyncConnection, newest: int) -> int:
     found = await (await db.execute("SELECT to_regclass('schema'), to_regclass('tasks')")).fetchone()
     schema, tasks = found or (None, None)
-    version, oldest_server = await _recorded(db) if schema else (0, 0)
+    version = oldest_server = 0
+    if schema:
+        try:
+            row = await (await db.execute("SELECT version, oldest_server FROM schema")).fetchone()
+        except ProgrammingError:
+            raise DatabaseUnusable(PLACE, NOT_OURS) from None
+        version, oldest_server = row or (0, 0)
     if oldest_server > newest:
         raise DatabaseUnusable(
             PLACE, f"is of a newer server (schema {version}, this one knows {newest}): update this one"
@@ -113,14 +122,6 @@ async def _version(db: AsyncConnection, newest: int) -> int:
     if tasks and not version:
         raise DatabaseUnusable(PLACE, NOT_OURS)
     return int(version)
-
-
-async def _recorded(db: AsyncConnection) -> tuple[int, int]:
-    try:
-        row = await (await db.execute("SELECT version, oldest_server FROM schema")).fetchone()
-    except ProgrammingError:
-        raise DatabaseUnusable(PLACE, NOT_OURS) from None
-    return row or (0, 0)
 
 
 async def _apply(db: AsyncConnection, script: Script) -> None:
@@ -131,7 +132,13 @@ async def _apply(db: AsyncConnection, script: Script) -> None:
         try:
             for statement in script.concurrent:
                 await db.execute(statement.encode())
-            return await _apply_at_once(db, script)
+            async with db.transaction():
+                await db.execute("SET LOCAL client_min_messages = warning")
+                await db.execute(f"SET LOCAL lock_timeout = {LOCKED_WITHIN * 1000:.0f}".encode())
+                await db.execute(_TABLE)
+                if not script.concurrent:
+                    await db.execute(script.sql.encode())  # several statements: possible without values only
+                await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
         except DatabaseError as error:
             is_locked = isinstance(error, LockNotAvailable | DeadlockDetected)
             if not is_locked or time.monotonic() > give_up:
@@ -140,23 +147,6 @@ async def _apply(db: AsyncConnection, script: Script) -> None:
             if not is_told:
                 log.info("schema %s waits for other transactions: %s", script.number, one_line(error))
             is_told = True
+        else:
+            return
         await asyncio.sleep(LOCK_AGAIN)
-
-
-async def _apply_at_once(db: AsyncConnection, script: Script) -> None:
-    async with db.transaction():
-        await db.execute("SET LOCAL client_min_messages = warning")
-        await db.execute(f"SET LOCAL lock_timeout = {LOCKED_WITHIN * 1000:.0f}".encode())
-        await db.execute(_TABLE)
-        if not script.concurrent:
-            await db.execute(script.sql.encode())  # several statements: possible without values only
-        await db.execute(_SET, {"version": script.number, "oldest": script.oldest_server})
-
-
-def _whole(script: str) -> str:
-    """The script with files of installed packages in the place of its `-- include` lines."""
-    return _INCLUDE.sub(lambda found: _file(found["package"], found["path"]), script)
-
-
-def _file(package: str, path: str) -> str:
-    return resources.files(package).joinpath(path).read_text("utf-8")

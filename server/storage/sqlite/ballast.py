@@ -34,7 +34,12 @@ class Ballast:
         self._looked = time.monotonic()
         try:
             if shutil.disk_usage(self._path.parent).free >= SIZE + LEAVES_FREE:
-                _write(self._path)
+                # Random bytes: ZFS keeps no room for `fallocate`, and needs none for zeros.
+                descriptor = os.open(self._path, _NEW, 0o600)
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    for _ in range(SIZE // BLOCK):
+                        file.write(os.urandom(BLOCK))
+                    os.fsync(descriptor)
                 self.is_there = True
         except OSError:
             self.drop()
@@ -45,12 +50,3 @@ class Ballast:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
         return was_there
-
-
-def _write(path: Path) -> None:
-    """Random bytes: ZFS keeps no room for `fallocate`, and needs none for zeros."""
-    descriptor = os.open(path, _NEW, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        for _ in range(SIZE // BLOCK):
-            file.write(os.urandom(BLOCK))
-        os.fsync(descriptor)

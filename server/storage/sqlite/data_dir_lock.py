@@ -35,22 +35,30 @@ async def open_lock(
 
     Raises `DataDirInUse`, or `DatabaseUnusable` where the directory or the file cannot be written.
     """
+    path, loop = data_dir / LOCK, asyncio.get_running_loop()
+    kind, deadline = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, loop.time() + patience
     descriptor = _open(data_dir)
     try:
-        await _acquire(descriptor, data_dir, patience, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        _write_pid(descriptor, data_dir / LOCK)
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if loop.time() >= deadline:
+                    holder = os.pread(descriptor, 32, 0).strip()
+                    raise DataDirInUse(data_dir, int(holder) if holder.isdigit() else None) from None
+            except OSError as error:  # such as ENOLCK of a network file system whose lock server does not run
+                advice = "choose a storage.data_dir on a file system that has locks"
+                raise DatabaseUnusable(path, f"cannot be locked ({error.strerror}): {advice}") from error
+            await asyncio.sleep(_PAUSE)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        except OSError as error:
+            raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
         yield
     finally:
         os.close(descriptor)
-
-
-async def _acquire(descriptor: int, data_dir: Path, patience: float, kind: int) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
-    while not _try_lock(descriptor, data_dir / LOCK, kind):
-        if loop.time() >= deadline:
-            raise DataDirInUse(data_dir, _read_pid(descriptor))
-        await asyncio.sleep(_PAUSE)
 
 
 def _open(data_dir: Path) -> int:
@@ -60,27 +68,3 @@ def _open(data_dir: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
-
-
-def _try_lock(descriptor: int, path: Path, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # such as ENOLCK of a network file system whose lock server does not run
-        advice = "choose a storage.data_dir on a file system that has locks"
-        raise DatabaseUnusable(path, f"cannot be locked ({error.strerror}): {advice}") from error
-    return True
-
-
-def _write_pid(descriptor: int, path: Path) -> None:
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    except OSError as error:
-        raise DatabaseUnusable(path, f"cannot be written ({error.strerror})") from error
-
-
-def _read_pid(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).strip()
-    return int(text) if text.isdigit() else None

@@ -43,8 +43,16 @@ async def migrate(db: aiosqlite.Connection, path: Path, scripts: Sequence[Script
     """Apply the scripts that this database has not had; return its version. Raises `DatabaseUnusable`."""
     version = await verify(db, path, newest=scripts[-1].number)
     for script in scripts:
-        if script.number > version:
-            await _apply(db, path, script)
+        if script.number <= version:
+            continue
+        step = f"BEGIN IMMEDIATE;\n{script.sql}\nPRAGMA user_version = {script.number};\nCOMMIT;"
+        try:
+            await db.executescript(step)
+        except sqlite3.DatabaseError as error:
+            if db.in_transaction:
+                await db.execute_fetchall("ROLLBACK")
+            why = f"could not be brought to schema {script.number}, it is unchanged ({error})"
+            raise DatabaseUnusable(path, why) from error
     return scripts[-1].number
 
 
@@ -62,33 +70,13 @@ async def verify(db: aiosqlite.Connection, path: Path, newest: int) -> int:
                 path, f"is of a newer server (schema {version}, this one knows {newest}): update this one"
             )
         if await _integer(db, "PRAGMA page_count") <= SMALL:
-            await _check_pages(db, path)
+            [(verdict,)] = await db.execute_fetchall("PRAGMA quick_check(1)")
+            if verdict != "ok":
+                why = "is damaged: restore a backup, or move the file away to begin anew"
+                raise DatabaseUnusable(path, f"{why} ({' '.join(verdict.split())})")
     return version
-
-
-async def _check_pages(db: aiosqlite.Connection, path: Path) -> None:
-    [(verdict,)] = await db.execute_fetchall("PRAGMA quick_check(1)")
-    if verdict != "ok":
-        raise DatabaseUnusable(
-            path, f"is damaged: restore a backup, or move the file away to begin anew ({_line(verdict)})"
-        )
-
-
-async def _apply(db: aiosqlite.Connection, path: Path, script: Script) -> None:
-    step = f"BEGIN IMMEDIATE;\n{script.sql}\nPRAGMA user_version = {script.number};\nCOMMIT;"
-    try:
-        await db.executescript(step)
-    except sqlite3.DatabaseError as error:
-        if db.in_transaction:
-            await db.execute_fetchall("ROLLBACK")
-        why = f"could not be brought to schema {script.number}, it is unchanged ({error})"
-        raise DatabaseUnusable(path, why) from error
 
 
 async def _integer(db: aiosqlite.Connection, sql: str) -> int:
     [(value,)] = await db.execute_fetchall(sql)
     return int(value)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

@@ -44,14 +44,10 @@ async def connect_from_outside(path: Path) -> AsyncIterator[aiosqlite.Connection
 async def _connect(path: Path, how: str) -> AsyncIterator[aiosqlite.Connection]:
     uri = _uri(path, how)
     # Tried first: a file that aiosqlite cannot open leaves a thread that may outlive the event loop.
-    await asyncio.to_thread(_try_to_open, uri)
+    await asyncio.to_thread(lambda: sqlite3.connect(uri, uri=True).close())
     async with aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=TIMEOUT) as db:
         yield db
 
 
 def _uri(path: Path, how: str) -> str:
     return f"{path.absolute().as_uri()}?{how}"
-
-
-def _try_to_open(uri: str) -> None:
-    sqlite3.connect(uri, uri=True).close()

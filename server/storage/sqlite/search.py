@@ -32,41 +32,29 @@ async def match_expression(db: Reader, text: str, stages: Sequence[Stage]) -> Ma
         return Unindexed.READ
     if not any(stage.is_final for stage in stages):
         return Unindexed.NONE
-    grams = _grams(text) if len(text) >= GRAM else await _any_beginning(db, text)
-    return grams if isinstance(grams, Unindexed) else _all_of([*grams, *_marks(stages)])
-
-
-async def _any_beginning(db: Reader, text: str) -> list[str] | Unindexed:
-    """For a text shorter than a trigram: a task contains it if it contains a trigram that begins with it."""
-    if len(text) == 1 and text.isascii() and text.isalnum():
-        return Unindexed.READ  # it is in nearly every URL, and the index would take long to find that out
-    sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
-    rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
-    if len(rows) > MOST_BEGINNINGS:
-        return Unindexed.READ
-    return [_any_of(term for (term,) in rows)] if rows else Unindexed.NONE
-
-
-def _grams(text: str) -> list[str]:
-    """Trigrams of `text`, spread over all of it: the beginnings of URLs are all alike."""
-    grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))
-    return [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
-
-
-def _marks(stages: Sequence[Stage]) -> list[str]:
-    """The indexed text of a final task ends with a mark for its stage (see the column `words`)."""
+    if len(text) >= GRAM:
+        # Trigrams spread over all of the text: the beginnings of URLs are all alike.
+        grams = list(dict.fromkeys(text[i : i + GRAM] for i in range(len(text) - GRAM + 1)))
+        wanted = [_quoted(gram) for gram in grams[:: len(grams) // MOST_GRAMS + 1]]
+    else:  # a task contains a shorter text if it contains a trigram that begins with it
+        if len(text) == 1 and text.isascii() and text.isalnum():
+            return Unindexed.READ  # it is in nearly every URL, and the index would take long to find that out
+        sql = "SELECT term FROM tasks_trigrams WHERE term >= ? AND term < ? LIMIT ?"
+        rows = await db.fetch(sql, (text, text + "\U0010ffff", MOST_BEGINNINGS + 1))
+        if len(rows) > MOST_BEGINNINGS:
+            return Unindexed.READ
+        if not rows:
+            return Unindexed.NONE
+        wanted = [_any_of(term for (term,) in rows)]
+    # The indexed text of a final task ends with a mark for its stage (see the column `words`).
     final = [stage for stage in Stage if stage.is_final]
-    if set(stages).issuperset(final):
-        return []
-    return [_any_of("\x01" + stage.value[:2] for stage in final if stage in stages)]
+    if not set(stages).issuperset(final):
+        wanted.append(_any_of("\x01" + stage.value[:2] for stage in final if stage in stages))
+    return " AND ".join(wanted)
 
 
 def _any_of(terms: Iterable[str]) -> str:
     return f"({' OR '.join(map(_quoted, terms))})"
-
-
-def _all_of(expressions: Iterable[str]) -> str:
-    return " AND ".join(expressions)
 
 
 def _quoted(term: str) -> str:
