@@ -425,19 +425,28 @@ def apply(status: TaskStatus, event: Event, now: datetime, wall: datetime | None
     return status.model_copy(update=change | {"revision": status.revision + 1})
 
 
-def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -> dict[str, object] | None:
+def _change(  # noqa: C901 -- one case for each event
+    status: TaskStatus, event: _OfTask, now: datetime, wall: datetime
+) -> dict[str, object] | None:
     stage = status.stage
     match event:
-        case Retried() | Repaired():
-            return _again(status, event, wall) if stage.is_final else None
+        case Retried():
+            return _retried(status, wall) if stage.is_final else None
+        case Repaired():
+            return _repaired(status, event, wall) if stage is Stage.FAILED else None
         case _ if stage.is_final:
             return None
-        case Prioritized() | FinishAsked():
-            return _wished(status, event)
+        case Prioritized():
+            return _if_new(status, event.model_dump(exclude_none=True))
+        case FinishAsked():
+            is_recorded = status.video_info.live and stage in (Stage.DOWNLOAD, Stage.CONVERT)
+            return {"finish_asked": True} if is_recorded and not status.finish_asked else None
         case Started(cookies=cookies):
             begins = stage is not Stage.PAUSED and not status.awaits_entries
             return _started(status) | {"cookies": cookies} if begins else None
-        case Described() | SpaceNeeded():
+        case SpaceNeeded(needs=needs):
+            return {"needs": needs} if stage.is_running and needs != status.needs else None
+        case Described():
             return _described(status, event) if stage.is_running else None
         case Pictured(thumbnail=picture):
             return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
@@ -448,21 +457,41 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
             if not stage.is_running or away == status.awaits_storage:
                 return None
             return {"waiting": STORAGE_AWAY, "not_before": None} if away else _GOES_ON
-        case Progress() | Held():
-            return _came_on(status, event)
+        case Progress():
+            return _progress(status, event) if stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
+        case Held(held=held, until=until):
+            # A held download keeps its byte counts, but has no speed and no ETA.
+            if held == status.is_held or stage is not Stage.DOWNLOAD:
+                return None
+            return ({"waiting": RATE_WINDOW, "not_before": until} if held else _GOES_ON) | _STANDS
         case Requeued():
             waits = stage is not Stage.PAUSED and not status.awaits_entries
             return _requeued(status, event, now) if waits else None
-        case Completed():
-            return _completed(status, event, now) | {
-                "video_info": merged(status.video_info, event.video_info)
-            }
+        case Completed(files=files, fetched=fetched, video_info=news):
+            done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched}
+            info = merged(status.video_info, news)
+            return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
         case Failed(code=code, hint=hint):
             return _ended(Stage.FAILED, now) | _unclipped(status) | {"error_code": code, "hint": hint}
         case Cancelled():
             return _ended(Stage.CANCELLED, now) | _unclipped(status) | {"error_code": "cancelled"}
-        case Waits() | Paused() | Resumed() | StartAsked():
-            return _halted(status, event, wall)
+        case Waits(busy=busy):
+            before, after = (None, HOST_BUSY) if busy else (HOST_BUSY, None)
+            is_new = stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
+            return {"waiting": after} if is_new else None
+        case Paused():
+            return None if stage is Stage.PAUSED else _PAUSED
+        case Resumed():
+            if stage is not Stage.PAUSED:
+                return None
+            # A list that was read completely waits for its entries again.
+            is_list = status.expanded
+            return _RESUMED | ({"stage": Stage.DOWNLOAD} if is_list else status.until_its_start(wall))
+        case StartAsked():
+            if not stage.is_waiting:
+                return None
+            begun = _RESUMED | _GOES_ON | {"start_at": None}
+            return _if_new(status, begun | ({"stage": Stage.DOWNLOAD} if status.expanded else {}))
         case Shared(playlist_id=playlist_id):
             return {"counted_in": (*status.counted_in, playlist_id)}
         case Unfolded(entries=entries):
@@ -471,42 +500,8 @@ def _change(status: TaskStatus, event: _OfTask, now: datetime, wall: datetime) -
             assert_never(event)
 
 
-def _halted(
-    status: TaskStatus, event: Waits | Paused | Resumed | StartAsked, wall: datetime
-) -> dict[str, object] | None:
-    is_paused = status.stage is Stage.PAUSED
-    match event:
-        case Waits(busy=busy):
-            before, after = (None, HOST_BUSY) if busy else (HOST_BUSY, None)
-            is_new = status.stage is Stage.QUEUED and status.waiting == before and not status.awaits_entries
-            return {"waiting": after} if is_new else None
-        case Paused():
-            return None if is_paused else _PAUSED
-        case Resumed():
-            return _resumed(status, wall) if is_paused else None
-        case StartAsked():
-            return _hastened(status)
-
-
-def _hastened(status: TaskStatus) -> dict[str, object] | None:
-    if not status.stage.is_waiting:
-        return None
-    change = _RESUMED | _GOES_ON | {"start_at": None}
-    if status.expanded:  # a list that was paused: it waits for its entries again
-        change["stage"] = Stage.DOWNLOAD
-    unchanged = all(getattr(status, name) == value for name, value in change.items())
-    return None if unchanged else change
-
-
-def _wished(status: TaskStatus, event: Prioritized | FinishAsked) -> dict[str, object] | None:
-    if isinstance(event, Prioritized):
-        return _moved(status, event)
-    is_recorded = status.video_info.live and status.stage in (Stage.DOWNLOAD, Stage.CONVERT)
-    return {"finish_asked": True} if is_recorded and not status.finish_asked else None
-
-
-def _moved(status: TaskStatus, event: Prioritized) -> dict[str, object] | None:
-    change = event.model_dump(exclude_none=True)
+def _if_new(status: TaskStatus, change: dict[str, object]) -> dict[str, object] | None:
+    """`change`, or None if it would change nothing."""
     unchanged = all(getattr(status, name) == value for name, value in change.items())
     return None if unchanged else change
 
@@ -525,9 +520,7 @@ def _started(status: TaskStatus) -> dict[str, object]:
     }
 
 
-def _described(status: TaskStatus, event: Described | SpaceNeeded) -> dict[str, object] | None:
-    if isinstance(event, SpaceNeeded):
-        return {"needs": event.needs} if event.needs != status.needs else None
+def _described(status: TaskStatus, event: Described) -> dict[str, object] | None:
     change: dict[str, object] = {
         "video_info": merged(status.video_info, event.video_info),
         "hint": event.hint,
@@ -535,14 +528,7 @@ def _described(status: TaskStatus, event: Described | SpaceNeeded) -> dict[str, 
         "sound_apart": status.sound_apart if event.sound_apart is None else event.sound_apart,
         "archive_ids": status.archive_ids if event.archive_ids is None else event.archive_ids,
     }
-    unchanged = all(getattr(status, name) == value for name, value in change.items())
-    return None if unchanged else change
-
-
-def _came_on(status: TaskStatus, event: Progress | Held) -> dict[str, object] | None:
-    if isinstance(event, Held):
-        return _held(status, event)
-    return _progress(status, event) if status.stage in (Stage.DOWNLOAD, Stage.CONVERT) else None
+    return _if_new(status, change)
 
 
 def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
@@ -557,16 +543,7 @@ def _progress(status: TaskStatus, event: Progress) -> dict[str, object] | None:
         change |= _GOES_ON
     if event.downloaded_bytes:
         change |= {"got": max(status.got, event.downloaded_bytes)}
-    unchanged = all(getattr(status, name) == value for name, value in change.items())
-    return None if unchanged else change
-
-
-def _held(status: TaskStatus, event: Held) -> dict[str, object] | None:
-    """A held download keeps its byte counts, but has no speed and no ETA."""
-    if event.held == status.is_held or status.stage is not Stage.DOWNLOAD:
-        return None
-    waits = {"waiting": RATE_WINDOW, "not_before": event.until} if event.held else _GOES_ON
-    return waits | _STANDS
+    return _if_new(status, change)
 
 
 def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, object] | None:
@@ -586,8 +563,7 @@ def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, o
     }
     if event.looked:
         change |= _UNTRIED | {"looks": status.looks + 1, "begins_at": event.begins_at}
-    unchanged = all(getattr(status, name) == value for name, value in change.items())
-    return None if unchanged else change
+    return _if_new(status, change)
 
 
 def _ended(stage: Stage, now: datetime) -> dict[str, object]:
@@ -599,11 +575,6 @@ def _unclipped(status: TaskStatus) -> dict[str, object]:
     if status.film_duration is None:
         return {}
     return {"video_info": status.video_info.model_copy(update={"duration": status.film_duration})}
-
-
-def _completed(status: TaskStatus, event: Completed, now: datetime) -> dict[str, object]:
-    done = {"progress": DONE, "files": event.files, "published_at": now, "fetched": event.fetched}
-    return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint}
 
 
 # Lists: the list's own child finds the entries, then the list waits until all of them have ended.
@@ -631,12 +602,6 @@ def _retried(status: TaskStatus, wall: datetime) -> dict[str, object] | None:
     return None if status.expanded else _RETRIED | status.until_its_start(wall)
 
 
-def _again(status: TaskStatus, event: Retried | Repaired, wall: datetime) -> dict[str, object] | None:
-    if isinstance(event, Retried):
-        return _retried(status, wall)
-    return _repaired(status, event, wall) if status.stage is Stage.FAILED else None
-
-
 def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, object] | None:
     change: dict[str, object] = {"amended": status.amended | event.wishes}
     if event.after is not None:
@@ -649,12 +614,6 @@ def _repaired(status: TaskStatus, event: Repaired, wall: datetime) -> dict[str, 
         change["accept_gaps"] = True
     again = _retried(status.model_copy(update=change), wall)
     return None if again is None else change | again
-
-
-def _resumed(status: TaskStatus, wall: datetime) -> dict[str, object]:
-    if status.expanded:
-        return _RESUMED | {"stage": Stage.DOWNLOAD}
-    return _RESUMED | status.until_its_start(wall)
 
 
 def _joined(
