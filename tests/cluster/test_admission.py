@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import pytest
 
+from server.cluster.admission import ANY_WAITING
 from server.core.errors import DatabaseAway
 from server.core.events import Prioritized
 from tests.adding import add
@@ -167,18 +169,24 @@ async def test_a_dead_workers_task_is_taken_over_though_many_hosts_wait_at_a_dis
 async def test_a_dead_workers_task_is_taken_over_though_nobody_can_be_admitted(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(*_: object) -> None:
-        raise DatabaseAway
-
     async with open_node(clean_database, lost_after=0.5, sweep_every=0.05) as node:
         await queue(node, "a")
         await node.attempts.have_begun("a")
-        monkeypatch.setattr(node.sweeper, "_admit", fails)
+        rows, refused = node.database.rows, []
+
+        async def no_waiting(sql: str, *values: object, **named: object) -> Sequence[Any]:
+            if sql == ANY_WAITING:
+                refused.append(sql)
+                raise DatabaseAway
+            return await rows(sql, *values, **named)
+
+        monkeypatch.setattr(node.database, "rows", no_waiting)
         node.supervisor.hold()
         await node.database.rows(DIES, "a")
         async with asyncio.timeout(WITHIN):
             while await node.database.rows("SELECT FROM procrastinate_jobs WHERE status = 'doing'"):
                 await asyncio.sleep(0.05)
+        assert refused
 
 
 async def test_submits_of_many_hosts_to_a_distant_database_are_taken_at_once(clean_database: str) -> None:
