@@ -1,7 +1,7 @@
 """How many modules and functions one behaviour passes through, and how many functions have one caller only.
 
-Counted at run time: a function is a `def` below `server/` that was entered at least once. Short
-journeys are read quickly; nothing here is about speed.
+Counted at run time: a function is a `def` below `server/` that was entered at least once, without those that
+the service enters every second in any case. Short journeys are read quickly; nothing here is about speed.
 """
 
 import ast
@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from server.api import keys
+from server.api import connections, keys
 from server.core.events import DownloadStarted, Started
-from server.tasks import children
+from server.tasks import children, janitor
 from tests.bench.entered import SERVER, Entered
 from tests.bench.figures import Figure
 from tests.bench.lab import Lab
 from tests.bench.traced import NOTES
 from tests.inside import Inside, inside
 
+NEVER = 3600.0  # seconds
 PROGRAM = Path(__file__).with_name("traced.py")
 
 
@@ -51,11 +52,15 @@ async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[st
     with (
         patch.object(children, "PROGRAM", PROGRAM),
         patch.object(children, "_environment", lambda: environment),
+        patch.object(janitor, "LOOK_AT_DISK", NEVER),
+        patch.object(connections, "LOOK", NEVER),
+        patch.object(connections, "LET_GO", NEVER),
     ):
         async with inside(folder) as service:
             await _downloaded(service, film)  # what is done once only is not counted
             submit = await _submit(service)
             status = await _status(service)
+            await _ended(service)
             with _entered() as server:
                 await _downloaded(service, film)
     return submit, status, server | set(notes.read_text("utf-8").splitlines())
@@ -96,6 +101,15 @@ async def _status(service: Inside) -> set[str]:
         await recorder.record(task_id, Started(), attempt=0)
         await socket.receive()
         return await _until_written(b"\x81", recorder.record(task_id, DownloadStarted(), attempt=1))
+
+
+async def _ended(service: Inside) -> None:
+    """Return once nothing of the journeys before goes on."""
+    async with asyncio.timeout(30):
+        await service.app[keys.HUB].left_alone()
+        while await service.app[keys.TASKS]._store.unfinished():
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
 
 
 async def _until_written(beginning: bytes, work: Coroutine[Any, Any, object]) -> set[str]:

@@ -58,24 +58,25 @@ class Writer(GroupWriter):
         self._link.hurry()
 
     async def commit(self, changes: Sequence[Change[Any]]) -> None:
-        tries = TRIES
         try:
-            while True:
-                tries -= 1
+            for tries_left in reversed(range(TRIES)):
                 try:
-                    await self._link.do(partial(self._transaction, changes))
-                except AnswerLost as lost:
-                    await self._ask_about(lost)
+                    return await self._try(changes)
                 except DatabaseBusy:
-                    if not tries:
+                    if not tries_left:
                         raise
-                    continue
-                return
         except DatabaseAway as error:
             away = DatabaseAway()  # not `perhaps_done`: the changes that wait were surely not made
             away.__cause__ = error.__cause__
             self.give_up(away)
             raise
+
+    async def _try(self, changes: Sequence[Change[Any]]) -> None:
+        """Raises `DatabaseBusy` if the transaction was rolled back."""
+        try:
+            await self._link.do(partial(self._transaction, changes))
+        except AnswerLost as lost:
+            await self._ask_about(lost)
 
     async def _transaction(self, changes: Sequence[Change[Any]], db: AsyncConnection) -> None:
         try:
