@@ -506,10 +506,7 @@ def load() -> Settings:
         raise ConfigurationError(f"environment: {exc}") from None
     for name, preset in settings.presets.items():
         _check_preset(name, preset)
-    _check_webhooks(settings)
-    _check_notify(settings)
-    _check_cluster(settings)
-    _check_plugin(settings)
+    _check_together(settings)
     return settings
 
 
@@ -519,16 +516,12 @@ def read_file() -> tuple[Path, dict[str, Any]]:
     if not name.strip():
         raise ConfigurationError("CLIPWIRE_CONFIG: the name of a file is expected; it is empty")
     path = Path(name)
-    return path, _read(path)
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows begin with a BOM
     except FileNotFoundError:
         if "CLIPWIRE_CONFIG" in os.environ:
             raise ConfigurationError(f"{path}: there is no such file (CLIPWIRE_CONFIG names it)") from None
-        return {}
+        return path, {}
     except OSError as exc:
         raise ConfigurationError(f"{path}: {exc.strerror}") from None
     except UnicodeDecodeError as exc:
@@ -541,12 +534,7 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ConfigurationError(f"{path}: {section}: a section like [{section}] is expected")
         _refuse_empty(section, values, "it is empty")
-    _refuse_secrets(path, content)
-    return content
-
-
-def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
-    """Refuse secrets in the file: unlike the environment, files are copied, committed and shown."""
+    # Secrets are refused in the file: unlike the environment, files are copied, committed and shown.
     where = None
     if "tokens" in content.get("server", {}):
         where = "server.tokens"
@@ -565,6 +553,7 @@ def _refuse_secrets(path: Path, content: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"{path}: {where}: a secret does not belong in a file; set {variable} instead"
         )
+    return path, content
 
 
 def _has_password(url: str) -> bool:
@@ -591,6 +580,9 @@ NO_SETTINGS = ("CLIPWIRE_CONFIG", "CLIPWIRE_TOKEN")  # the second is for command
 _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
 
 
+_EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is expected, such as {"a": "b"}'}
+
+
 def _check_environment() -> None:
     """Refuse unknown names, which are typos, and lists that are not JSON: pydantic would not name the key."""
     for name, value in os.environ.items():
@@ -600,29 +592,19 @@ def _check_environment() -> None:
         if delimiter and section in Settings.model_fields:
             said = f"{section}.{key.replace('__', '.')}"
             _refuse_empty(said, value, f"{name} is set, but empty")
-            _refuse_empty(said, _check_json(section, key, value), f"a value of {name} is empty")
-        elif delimiter or not _OF_PLATFORMS.fullmatch(name) or _is_a_slip(name):
+            field = _keys(section).get(key)
+            if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
+                try:
+                    found = json.loads(value)
+                except (ValueError, RecursionError):
+                    raise ConfigurationError(f"{section}.{key}: a JSON {example}") from None
+                _refuse_empty(said, found, f"a value of {name} is empty")
+            continue
+        # A name with one underscore, like `CLIPWIRE_SERVER_PORT`; but a platform's has a URL as its value.
+        part, _, rest = name.removeprefix("CLIPWIRE_").lower().partition("_")
+        is_a_slip = rest in _keys(part) and "://" not in value
+        if delimiter or not _OF_PLATFORMS.fullmatch(name) or is_a_slip:
             raise ConfigurationError(f"{name}: there is no such setting; they read CLIPWIRE_<SECTION>__<KEY>")
-
-
-def _is_a_slip(name: str) -> bool:
-    """A name with one underscore, like `CLIPWIRE_SERVER_PORT`; but a platform's has a URL as its value."""
-    section, _, key = name.removeprefix("CLIPWIRE_").lower().partition("_")
-    return key in _keys(section) and "://" not in os.environ[name]
-
-
-_EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is expected, such as {"a": "b"}'}
-
-
-def _check_json(section: str, key: str, value: str) -> object:
-    """The list or object that `value` is to be; None if a single value is meant."""
-    field = _keys(section).get(key)
-    if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            raise ConfigurationError(f"{section}.{key}: a JSON {example}") from None
-    return None
 
 
 def _keys(section: str) -> dict[str, FieldInfo]:
@@ -645,25 +627,19 @@ def _printable(key: str) -> str:
     return key if key.isprintable() else ascii(key)[1:-1]
 
 
-def _check_webhooks(settings: Settings) -> None:
-    """Nothing is sent that is not signed."""
-    if settings.webhooks.secret is None:
+def _check_together(settings: Settings) -> None:
+    """Check what no single setting can tell."""
+    if settings.webhooks.secret is None:  # nothing is sent that is not signed
         needs = [
             f"presets.{name}.webhook" for name, preset in settings.presets.items() if "webhook" in preset
         ]
         for key in ("webhooks.default",) if settings.webhooks.default else needs:
             raise ConfigurationError(f"{key}: webhooks.secret is not set: set CLIPWIRE_WEBHOOKS__SECRET")
-
-
-def _check_notify(settings: Settings) -> None:
-    """apprise is an extra; without being imported, it is only looked for here."""
+    # apprise is an extra; without being imported, it is only looked for here.
     if settings.notify.urls and find_spec("apprise") is None:
         raise ConfigurationError(
             f"notify.urls: the extra clipwire[notify] is missing: {sys.executable} -m pip install apprise"
         )
-
-
-def _check_cluster(settings: Settings) -> None:
     if settings.storage.database == "sqlite" and len(settings.server.roles) == 1:
         raise ConfigurationError(
             'server.roles: with sqlite there is one server, which has both: ["web", "worker"]'
@@ -672,10 +648,7 @@ def _check_cluster(settings: Settings) -> None:
         raise ConfigurationError(
             "workers.lost_after: at least twice workers.heartbeat is expected, or the living are missed"
         )
-
-
-def _check_plugin(settings: Settings) -> None:
-    """The plugin of a PO token provider is not installed with Clipwire; only workers need it."""
+    # The plugin of a PO token provider is not installed with Clipwire; only workers need it.
     provider = settings.downloads.pot_provider
     if provider and "worker" in settings.server.roles:
         package = POT_PLUGINS[provider.partition(":")[0]]

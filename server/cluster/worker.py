@@ -183,15 +183,15 @@ class Jobs:
             log.warning("%s could not be given back: %s", task_id, exc.__cause__ or exc)
 
     async def _end(self, task_id: str, job_id: int) -> None:
+        async def give_back() -> None:
+            async with self.database.transaction() as db:
+                rows = await (await db.execute(_END, (task_id, job_id))).fetchall()
+                await self.admission.admit(db, [host for (host,) in rows])
+
         try:
-            await _surely(lambda: self._give_back(task_id, job_id))
+            await _surely(give_back)
         except Exception:
             log.exception("the place of %s could not be given to another task", task_id)
-
-    async def _give_back(self, task_id: str, job_id: int) -> None:
-        async with self.database.transaction() as db:
-            rows = await (await db.execute(_END, (task_id, job_id))).fetchall()
-            await self.admission.admit(db, [host for (host,) in rows])
 
 
 async def carry_out_wishes(

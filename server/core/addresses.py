@@ -63,14 +63,28 @@ def parse_allowed(entries: Sequence[str], proxy: str | None = None) -> Allowed:
 
     The endpoint of `proxy`, a URL, is allowed too.
     """
-    networks, endpoints, names = [], set(), set()
-    for host, port in [*map(_entry, entries), *_endpoint_of(proxy)]:
-        if port is None:
-            networks.append(_network(host))
-        elif _is_numeric(host):
-            endpoints.add((numeric(host), port))
-        else:
-            names.add((plain(host), port))
+    networks: list[Network] = []
+    hosts: list[tuple[str, int]] = []
+    for text in entries:
+        host, _, port = text.rpartition(":")
+        if text.count(":") == 1 or host.endswith("]"):  # IPv6 addresses have a port only after brackets
+            if not (host and port.isdecimal() and int(port) < 65536):
+                raise ValueError(f"{text!r} is not an address, a network or host:port")
+            hosts.append((host.strip("[]"), int(port)))
+            continue
+        network = ip_network(text, strict=False)
+        if isinstance(network, IPv6Network) and network.subnet_of(_V4_MAPPED):
+            network = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+        networks.append(network)
+    if proxy:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        hosts.append((parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT)))
+    endpoints, names = set(), set()
+    for name, number in hosts:
+        try:
+            endpoints.add((numeric(name), number))
+        except ValueError:
+            names.add((plain(name), number))
     return Allowed(tuple(networks), frozenset(endpoints), frozenset(names))
 
 
@@ -86,39 +100,5 @@ def numeric(text: str) -> Address:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
-def _is_numeric(text: str) -> bool:
-    try:
-        return bool(numeric(text))
-    except ValueError:
-        return False
-
-
-def _network(text: str) -> Network:
-    network = ip_network(text, strict=False)
-    if isinstance(network, IPv6Network) and network.subnet_of(_V4_MAPPED):
-        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
-    return network
-
-
 def plain(name: str) -> str:
     return name.lower().removesuffix(".")
-
-
-def _entry(text: str) -> tuple[str, int | None]:
-    """Host and port; the port is None if there is none. IPv6 addresses have a port only after brackets.
-
-    Raises `ValueError`.
-    """
-    host, _, port = text.rpartition(":")
-    if text.count(":") == 1 or host.endswith("]"):
-        if not (host and port.isdecimal() and int(port) < 65536):
-            raise ValueError(f"{text!r} is not an address, a network or host:port")
-        return host.strip("[]"), int(port)
-    return text, None
-
-
-def _endpoint_of(proxy: str | None) -> list[tuple[str, int]]:
-    if not proxy:
-        return []
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return [(parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT))]

@@ -42,16 +42,15 @@ def _cut(stem: str) -> str:
 
 def filename_stem(title: str) -> str:
     """`title` without characters that trouble file systems, shells or headers, and cut; may be empty."""
-    words = _NOT_IN_FILENAMES.sub(" ", "".join(map(_printable, title))).split()
+    # White space and control characters become spaces; others of Unicode's category C, such as text direction
+    # marks and surrogates, go.
+    printable = ""
+    for char in title:
+        category = unicodedata.category(char)
+        if category == "Cc" or category.startswith("Z"):
+            printable += " "
+        elif not category.startswith("C"):
+            printable += char
+    words = _NOT_IN_FILENAMES.sub(" ", printable).split()
     cut = " ".join(words).encode()[:MAX_FILENAME].decode(errors="ignore")
     return cut.strip(". ")
-
-
-def _printable(char: str) -> str:
-    """`char`; a space for white space and control characters; "" for others of Unicode's category C, such as
-    text direction marks and surrogates.
-    """
-    category = unicodedata.category(char)
-    if category == "Cc" or category.startswith("Z"):
-        return " "
-    return "" if category.startswith("C") else char

@@ -57,13 +57,39 @@ def parse(text: str) -> list[Cookie]:
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         line = line.removesuffix("\r")
         if line.strip() and (not line.startswith("#") or line.startswith(_HTTP_ONLY)):
-            found.append(_cookie(line, number))
+            fields = line.removeprefix(_HTTP_ONLY).split("\t")
+            if len(fields) != 7 or _CONTROL.search(line):
+                raise WrongLine(number)
+            domain, below, path, secure, expires, name, value = fields
+            seconds = re.fullmatch(r"(\d{0,15})(\.\d*)?", expires)
+            flags = below in _FLAGS and secure in _FLAGS
+            if not (_DOMAIN.fullmatch(domain) and flags and path.startswith("/") and seconds):
+                raise WrongLine(number)
+            # A leading dot if and only if the cookie is also for subdomains. Some tools write a dot that
+            # contradicts the flag. curl goes by the flag; Python's `http.cookiejar` rejects the file with an
+            # error that quotes the secrets. An IP address has no subdomains.
+            host = domain.removeprefix(".")
+            is_below = _FLAGS[below] and not _ADDRESS.fullmatch(host)
+            domain, lasts = f".{host}" if is_below else host, int(seconds[1] or 0)
+            http_only = line.startswith(_HTTP_ONLY)
+            found.append(Cookie(domain, is_below, path, _FLAGS[secure], lasts, name, value, http_only))
     return found
 
 
 def written(cookies: Iterable[Cookie]) -> str:
-    lines = "".join(f"{_line(cookie)}\n" for cookie in cookies)
-    return f"# Netscape HTTP Cookie File\n{lines}"
+    flags, lines = {True: "TRUE", False: "FALSE"}, ["# Netscape HTTP Cookie File\n"]
+    for cookie in cookies:
+        fields = (
+            f"{_HTTP_ONLY if cookie.http_only else ''}{cookie.domain}",
+            flags[cookie.below],
+            cookie.path,
+            flags[cookie.secure],
+            str(cookie.expires),
+            cookie.name,
+            cookie.value,
+        )
+        lines.append("\t".join(fields) + "\n")
+    return "".join(lines)
 
 
 def renewed(current: str, given: str, back: str, now: float) -> str:
@@ -89,44 +115,3 @@ def renewed(current: str, given: str, back: str, now: float) -> str:
 def is_within(host: str, domain: str) -> bool:
     """Whether `host` is `domain` or a subdomain of it; both in lower case."""
     return host == domain or host.endswith(f".{domain}")
-
-
-def _cookie(line: str, number: int) -> Cookie:
-    fields = line.removeprefix(_HTTP_ONLY).split("\t")
-    if len(fields) != 7 or _CONTROL.search(line):
-        raise WrongLine(number)
-    domain, below, path, secure, expires, name, value = fields
-    seconds = re.fullmatch(r"(\d{0,15})(\.\d*)?", expires)
-    flags = below in _FLAGS and secure in _FLAGS
-    if not (_DOMAIN.fullmatch(domain) and flags and path.startswith("/") and seconds):
-        raise WrongLine(number)
-    domain = _dotted(domain, _FLAGS[below])
-    lasts = int(seconds[1] or 0)
-    http_only = line.startswith(_HTTP_ONLY)
-    return Cookie(domain, domain.startswith("."), path, _FLAGS[secure], lasts, name, value, http_only)
-
-
-def _dotted(domain: str, below: bool) -> str:
-    """`domain` with a leading dot if and only if the cookie is also for subdomains (`below`).
-
-    Some tools write a dot that contradicts the flag. curl goes by the flag; Python's `http.cookiejar` rejects
-    the file with an error that quotes the secrets. An IP address has no subdomains.
-    """
-    host = domain.removeprefix(".")
-    return f".{host}" if below and not _ADDRESS.fullmatch(host) else host
-
-
-def _line(cookie: Cookie) -> str:
-    flags = {True: "TRUE", False: "FALSE"}
-    prefix = _HTTP_ONLY if cookie.http_only else ""
-    return "\t".join(
-        (
-            f"{prefix}{cookie.domain}",
-            flags[cookie.below],
-            cookie.path,
-            flags[cookie.secure],
-            str(cookie.expires),
-            cookie.name,
-            cookie.value,
-        )
-    )

@@ -588,11 +588,32 @@ def _change_of_list(status: TaskStatus, event: _OfList, now: datetime) -> dict[s
                 return None
             return joined | {"shares": (*status.shares, *shared)}
         case Grown(count=count, truncated=truncated):
-            return _grown(status, count, now, truncated=truncated)
+            # The list may still be read, or may have failed while it was: its entries count all the same.
+            grown = _joined(status, count, truncated=truncated)
+            if grown is None:
+                return None
+            grown["unfolded"] = status.unfolded + count
+            return grown | _led_to(status.model_copy(update=grown), now) if status.expanded else grown
         case Expanded(truncated=truncated):
-            return _expanded(status, now, truncated=truncated) if status.stage is Stage.INFO else None
+            if status.stage is not Stage.INFO:
+                return None
+            known = status.entries or Entries()
+            begun = _UNANNOUNCED | {
+                "stage": Stage.DOWNLOAD,
+                "progress": DOWNLOAD,
+                "entries": known.model_copy(update={"truncated": known.truncated or truncated}),
+                "expanded": True,
+            }
+            return begun | _led_to(status.model_copy(update=begun), now)
         case EntriesMoved(completed=completed, failed=failed):
-            return _counted(status, completed, failed, now)
+            # Entries are counted also for a list that has ended before them: it failed while it was read, or
+            # was cancelled.
+            known = status.entries or Entries()
+            change = {"completed": known.completed + completed, "failed": known.failed + failed}
+            counted: dict[str, object] = {"entries": known.model_copy(update=change)}
+            if not status.expanded or (status.stage.is_final and completed + failed >= 0):
+                return counted  # an entry that it shared goes on although it was cancelled
+            return counted | _led_to(status.model_copy(update=counted), now)
         case _:
             assert_never(event)
 
@@ -629,15 +650,6 @@ def _joined(
     return {"entries": joined} if joined != known else None
 
 
-def _grown(status: TaskStatus, count: int, now: datetime, *, truncated: bool) -> dict[str, object] | None:
-    """The list may still be read, or may have failed while it was: its entries count all the same."""
-    grown = _joined(status, count, truncated=truncated)
-    if grown is None:
-        return None
-    grown["unfolded"] = status.unfolded + count
-    return grown | _led_to(status.model_copy(update=grown), now) if status.expanded else grown
-
-
 def _become(status: TaskStatus, first: Entry) -> dict[str, object]:
     """How the task of an entry that is a list becomes that of this list's `first` entry."""
     return (
@@ -656,31 +668,6 @@ def _become(status: TaskStatus, first: Entry) -> dict[str, object]:
             "needs": None,
         }
     )
-
-
-def _expanded(status: TaskStatus, now: datetime, *, truncated: bool) -> dict[str, object]:
-    known = status.entries or Entries()
-    known = known.model_copy(update={"truncated": known.truncated or truncated})
-    begun: dict[str, object] = {
-        "stage": Stage.DOWNLOAD,
-        "progress": DOWNLOAD,
-        "entries": known,
-        "expanded": True,
-    }
-    begun |= _UNANNOUNCED
-    return begun | _led_to(status.model_copy(update=begun), now)
-
-
-def _counted(status: TaskStatus, completed: int, failed: int, now: datetime) -> dict[str, object]:
-    """Entries are counted also for a list that has ended before them: it failed while it was read, or was
-    cancelled.
-    """
-    known = status.entries or Entries()
-    change = {"completed": known.completed + completed, "failed": known.failed + failed}
-    counted: dict[str, object] = {"entries": known.model_copy(update=change)}
-    if not status.expanded or (status.stage.is_final and completed + failed >= 0):
-        return counted  # an entry that it shared goes on although it was cancelled
-    return counted | _led_to(status.model_copy(update=counted), now)
 
 
 def _led_to(status: TaskStatus, now: datetime) -> dict[str, object]:

@@ -118,18 +118,14 @@ def wishes_from(message: Mapping[str, Any]) -> Wishes:
     """Like `from_message`, for the field `wishes` of a job."""
     _check(Wishes, message)
     _check(SubtitleWishes, message["subtitles"])
+    clip = message["clip"]
+    if clip is not None:
+        _check(Clip, clip)
     nested = {
         "subtitles": SubtitleWishes(**_in_tuples(message["subtitles"])),
-        "clip": _clip_from(message["clip"]),
+        "clip": None if clip is None else Clip(**clip),
     }
     return Wishes(**_in_tuples(message) | nested)
-
-
-def _clip_from(message: Mapping[str, Any] | None) -> Clip | None:
-    if message is None:
-        return None
-    _check(Clip, message)
-    return Clip(**message)
 
 
 def _check(kind: type[Job | Wishes | SubtitleWishes | Clip], message: object) -> None:

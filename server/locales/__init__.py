@@ -6,7 +6,7 @@ The code knows stages and stable codes only. A new language is a new file with t
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,7 +99,8 @@ class Catalogue:
     def field(self, key: str, values: Mapping[str, object]) -> str:
         """What is wrong with one field; `key` is a pydantic error type, `values` its context."""
         texts = self.texts.field
-        words = {name: _listed(value, texts["or"]) for name, value in values.items()}
+        # Pydantic joins what it would have accepted in English: `'a', 'b' or 'c'`.
+        words = {name: str(value).replace(" or ", texts["or"]) for name, value in values.items()}
         return texts.get(key, texts["other"]).format_map(words)
 
     def _failure(self, code: str) -> _FailureTexts:
@@ -110,21 +111,16 @@ class Catalogue:
         return known.get(code, known["internal"])
 
 
-def _listed(value: object, last: str) -> str:
-    """Pydantic joins what it would have accepted in English: `'a', 'b' or 'c'`."""
-    return str(value).replace(" or ", last)
-
-
-def _read(path: Path) -> Catalogue:
-    content = path.read_bytes()
-    tag = hashlib.blake2b(content, digest_size=4).hexdigest()
-    return Catalogue(path.stem, tag, _Texts.model_validate(tomllib.loads(content.decode())))
-
-
 def catalogues_in(folder: Path) -> Mapping[str, Catalogue]:
     """Language -> catalogue; what has not the name of one is none."""
-    found = (path for path in sorted(folder.iterdir()) if _CATALOGUE.fullmatch(path.name))
-    return MappingProxyType({path.stem: _read(path) for path in found})
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if _CATALOGUE.fullmatch(path.name):
+            content = path.read_bytes()
+            tag = hashlib.blake2b(content, digest_size=4).hexdigest()
+            texts = _Texts.model_validate(tomllib.loads(content.decode()))
+            found[path.stem] = Catalogue(path.stem, tag, texts)
+    return MappingProxyType(found)
 
 
 _CATALOGUE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\.toml")
@@ -144,28 +140,17 @@ def negotiate(header: str | None, default: str) -> str:
     well-formed gives `default`. One that names none of ours gives English: it was not our default that
     the reader asked for.
     """
-    wanted = _weighed(header or "")
-    if not wanted:
+    ranges = [_RANGE.fullmatch(part) for part in (header or "").split(",") if part.strip()]
+    if None in ranges or not ranges:
         return default
+    wanted = [(match["tag"].lower(), float(match["q"] or 1)) for match in ranges if match]
     refused = {tag for tag, quality in wanted if not quality}
     for tag, quality in sorted(wanted, key=lambda item: -item[1]):
         if not quality:
             break
-        for candidate in (default, *LANGUAGES) if tag == "*" else _prefixes(tag):
+        parts = tag.split("-")
+        prefixes = ["-".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        for candidate in (default, *LANGUAGES) if tag == "*" else prefixes:
             if candidate in LANGUAGES and candidate not in refused:
                 return candidate
     return default if _ELSE in refused else _ELSE
-
-
-def _weighed(header: str) -> list[tuple[str, float]]:
-    """(language range, quality) in the order of `header`; empty if any part of it is malformed."""
-    ranges = [_RANGE.fullmatch(part) for part in header.split(",") if part.strip()]
-    if None in ranges:
-        return []
-    return [(match["tag"].lower(), float(match["q"] or 1)) for match in ranges if match]
-
-
-def _prefixes(tag: str) -> Iterator[str]:
-    while tag:
-        yield tag
-        tag = tag.rpartition("-")[0]

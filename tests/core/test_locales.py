@@ -188,12 +188,13 @@ def test_a_field_that_is_wrong_in_an_unknown_way_is_just_not_valid(words: Catalo
 def test_a_tag_changes_with_the_words(tmp_path: Path) -> None:
     file = tmp_path / "fr.toml"
     shutil.copy(Path(locales.__file__).with_name("en.toml"), file)
-    french = locales._read(file)
+    french = locales.catalogues_in(tmp_path)["fr"]
     assert french.language == "fr"
     assert french.tag == LANGUAGES["en"].tag
     file.write_text(file.read_text().replace("Waiting...", "En attente..."))
-    assert locales._read(file).tag != french.tag
-    assert locales._read(file).stage(Stage.QUEUED) == "En attente..."
+    changed = locales.catalogues_in(tmp_path)["fr"]
+    assert changed.tag != french.tag
+    assert changed.stage(Stage.QUEUED) == "En attente..."
 
 
 # As readers ask.

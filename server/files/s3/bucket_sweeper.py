@@ -4,13 +4,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from server.core.errors import AppError, StorageAway
 from server.core.models import TaskStatus
 from server.files.orphans import OF_A_TASK, Known
-from server.files.s3.bucket import Bucket, Found
+from server.files.s3.bucket import Bucket
 
 __all__ = ["BucketSweeper", "Known", "folder"]
 
@@ -59,7 +59,17 @@ class BucketSweeper:
         sweep_at = 0.0 if sweeps else math.inf
         while True:
             try:
-                await self._look_again(tasks)
+                now = time.monotonic()
+                due = [task_id for task_id, at in self._ended.items() if at <= now]
+                there = await tasks.stages(due) if due else {}
+                for status in await tasks.statuses(list(there)) if there else ():
+                    if status.stage.is_final:
+                        await self.keep_named(status)
+                for task_id in due:
+                    if task_id not in there:
+                        await self._delete_all(task_id)
+                for task_id in due:
+                    self._ended.pop(task_id, None)
                 if time.monotonic() >= sweep_at:
                     sweep_at = time.monotonic() + SWEEP_EVERY
                     await self.sweep(tasks)
@@ -71,36 +81,20 @@ class BucketSweeper:
                 log.exception("looking after the bucket failed")
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _look_again(self, tasks: Known) -> None:
-        now = time.monotonic()
-        due = [task_id for task_id, at in self._ended.items() if at <= now]
-        there = await tasks.stages(due) if due else {}
-        for status in await tasks.statuses(list(there)) if there else ():
-            if status.stage.is_final:
-                await self.keep_named(status)
-        for task_id in due:
-            if task_id not in there:
-                await self._delete_all(task_id)
-        for task_id in due:
-            self._ended.pop(task_id, None)
-
     async def sweep(self, tasks: Known) -> None:
         """Delete day-old objects that no row names: the row of a younger one may not be written yet."""
         before = datetime.now(UTC) - ORPHANED_FOR
         for kind in ("files", "logs"):
             old: dict[str, list[str]] = {}
-            async for found in self._old(kind, before):
+            async for found in self._bucket.keys(kind):
                 task_id = found.key.split("/")[1]
+                if not OF_A_TASK.fullmatch(task_id) or found.changed_at >= before:
+                    continue
                 if task_id not in old and len(old) == AT_ONCE:
                     await self._delete_orphans(old, tasks)
                     old = {}
                 old.setdefault(task_id, []).append(found.key)
             await self._delete_orphans(old, tasks)
-
-    async def _old(self, kind: str, before: datetime) -> AsyncIterator[Found]:
-        async for found in self._bucket.keys(kind):
-            if OF_A_TASK.fullmatch(found.key.split("/")[1]) and found.changed_at < before:
-                yield found
 
     async def _delete_orphans(self, old: dict[str, list[str]], tasks: Known) -> None:
         stages = await tasks.stages(list(old))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from server.core.models import StoredFile, TaskStatus
+from server.core.models import TaskStatus
 from server.files.published import Moved, NotKept
 from server.files.publishing import MANIFEST
 from server.files.s3.bucket import Bucket
@@ -42,11 +42,19 @@ class IntoBucket:
             directory = self._workplace.root / "files" / task_id
             named = {stored.path: stored for stored in status.published} if status else {}
             for path in await asyncio.to_thread(lambda: sorted(_below(directory))):
-                attributes = self._attributes(path, named.get(path), status)
+                # As if `S3Files` had published the file; other objects are read by servers alone.
+                attributes = {"Content-Type": _JSON} if path.endswith(MANIFEST) else {}
+                if status and (stored := named.get(path)):
+                    title = status.video_info.title
+                    disposition = self._disposition(stored.name, title, *filter(None, [stored.title]))
+                    attributes = {"Content-Type": stored.type, "Content-Disposition": disposition}
                 await self._send(folder(task_id) + path, directory / path, attributes)
             for stored in named.values():
                 self.moved.count(await self._size(folder(task_id) + stored.path) == stored.size, stored)
-            await self._send_log(task_id)
+            key = f"logs/{task_id}"
+            text = await asyncio.to_thread(self._workplace.read_log, task_id, MAX_SHARED)
+            if text and await self._size(key) != len(text):
+                await self._bucket.put(key, text, _TEXT)
 
     async def _send(self, key: str, path: Path, attributes: dict[str, str]) -> None:
         with await asyncio.to_thread(_open, path) as file:
@@ -58,11 +66,6 @@ class IntoBucket:
             self.moved.sent += 1
             if not await self._has(key, file, size):
                 raise NotKept(f"{key} is not what was sent there")
-
-    async def _send_log(self, task_id: str) -> None:
-        key, text = f"logs/{task_id}", await asyncio.to_thread(self._workplace.read_log, task_id, MAX_SHARED)
-        if text and await self._size(key) != len(text):
-            await self._bucket.put(key, text, _TEXT)
 
     async def _has(self, key: str, file: BinaryIO, size: int) -> bool:
         """Whether the object is the file, byte for byte."""
@@ -78,13 +81,6 @@ class IntoBucket:
         with suppress(FileNotFoundError):
             return await self._bucket.size(key)
         return None
-
-    def _attributes(self, path: str, stored: StoredFile | None, status: TaskStatus | None) -> dict[str, str]:
-        """The same as if `S3Files` had published the file; other objects are read by servers alone."""
-        if stored and status:
-            named = self._disposition(stored.name, status.video_info.title, *filter(None, [stored.title]))
-            return {"Content-Type": stored.type, "Content-Disposition": named}
-        return {"Content-Type": _JSON} if path.endswith(MANIFEST) else {}
 
 
 def _below(directory: Path, within: str = "") -> Iterator[str]:

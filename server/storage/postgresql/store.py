@@ -16,7 +16,7 @@ from server.core.counts import Counts
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
-from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
+from server.core.ports import Filter, Idempotency, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.media_rows import MediaRows
@@ -263,20 +263,23 @@ class PostgresStore:
             return Page([], None)
         is_list = wanted.sorting != "newest" or wanted.playlist_id is not None
         if text and not is_list and any(stage.is_final for stage in wanted.stages or Stage):
-            rows = await self._search(wanted.stages or tuple(Stage), text, after.number, limit + 1)
+            # The newest are read; what is older is found by the index.
+            stages, most = wanted.stages or tuple(Stage), limit + 1
+            [(last,)] = await self._fetch(pages.LAST_NUMBER)
+            end = min(after.number, last + 1)
+            first = end - pages.WINDOW
+            rows = await self._query(pages.window_query(stages, text, first, end, most))
+            if len(rows) < most and first > 1:
+                older = pages.indexed_query(stages, text, min(first, end), most - len(rows))
+                rows = [*rows, *await self._searches.do(partial(_rows, *older))]
         else:
             rows = await self._query(pages.page_query(wanted, text, after, limit + 1))
-        return _page(rows, limit, wanted.sorting)
-
-    async def _search(self, stages: Sequence[Stage], text: str, end: int, limit: int) -> Sequence[pages.Row]:
-        [(last,)] = await self._fetch(pages.LAST_NUMBER)
-        end = min(end, last + 1)
-        first = end - pages.WINDOW
-        rows = await self._query(pages.window_query(stages, text, first, end, limit))
-        if len(rows) >= limit or first <= 1:
-            return rows
-        older = pages.indexed_query(stages, text, min(first, end), limit - len(rows))
-        return [*rows, *await self._searches.do(partial(_rows, *older))]
+        shown = rows[:limit]
+        tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
+        if len(rows) <= limit:
+            return Page(tasks, None)
+        number, rank, _ = shown[-1]
+        return Page(tasks, str(Cursor(wanted.sorting, number, rank)))
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = await self.readable_statuses(list(dict.fromkeys(task_ids)))
@@ -399,12 +402,3 @@ class _InTurn:
 
 async def _rows(sql: str, values: Sequence[object], db: AsyncConnection) -> list[tuple[Any, ...]]:
     return await (await db.execute(sql.encode(), values)).fetchall()
-
-
-def _page(rows: Sequence[pages.Row], limit: int, sorting: Sorting) -> Page:
-    shown = rows[:limit]
-    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
-    if len(rows) <= limit:
-        return Page(tasks, None)
-    number, rank, _ = shown[-1]
-    return Page(tasks, str(Cursor(sorting, number, rank)))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -15,7 +14,7 @@ from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
-from server.core.ports import Filter, Idempotency, Page, Sorting, Submission
+from server.core.ports import Filter, Idempotency, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.media_rows import MediaRows
@@ -133,7 +132,10 @@ async def _open(
     version = await migrate(db, path, released_scripts())
     reads = await stack.enter_async_context(connect_reader(path))
     lists = await stack.enter_async_context(connect_reader(path))
-    memory = await _load(reads)
+    memory = Memory()
+    live = [stage.value for stage in Stage if not stage.is_final]
+    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(live),))):
+        memory.put(task)
     [(last_number,)] = await reads.fetch(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued, tells)
     opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
@@ -146,14 +148,6 @@ async def _open(
     outbox = SqliteOutbox(writer, lists, changes)
     own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
     return SqliteStore(*own, was_paused=was_paused)
-
-
-async def _load(reads: Reader) -> Memory:
-    memory = Memory()
-    live = [stage.value for stage in Stage if not stage.is_final]
-    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(live),))):
-        memory.put(task)
-    return memory
 
 
 class SqliteStore:
@@ -245,7 +239,12 @@ class SqliteStore:
         match = await match_expression(self._lists, asked, wanted.stages or tuple(Stage))
         query = page_query(wanted, text, match, after, limit + 1)
         rows = await self._lists.fetch(*query) if query else []
-        return _page(rows, limit, wanted.sorting)
+        shown = rows[:limit]
+        tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
+        if len(rows) <= limit:
+            return Page(tasks, None)
+        number, rank, _ = shown[-1]
+        return Page(tasks, str(Cursor(wanted.sorting, number, rank)))
 
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         found = {task_id: self._memory.get(task_id) for task_id in task_ids}
@@ -355,12 +354,3 @@ class _Reading:
 
     async def run(self, sql: str, values: Sequence[object] = ()) -> None:
         raise NotImplementedError("a connection that only reads")
-
-
-def _page(rows: Sequence[sqlite3.Row], limit: int, sorting: Sorting) -> Page:
-    shown = rows[:limit]
-    tasks = list(readable(read_status, ((number, status) for number, _, status in shown)))
-    if len(rows) <= limit:
-        return Page(tasks, None)
-    number, rank, _ = shown[-1]
-    return Page(tasks, str(Cursor(sorting, number, rank)))
