@@ -33,7 +33,8 @@ async def retry_webhook(request: web.Request) -> web.Response:
 
 
 def _told(request: web.Request, delivery: Delivery) -> dict[str, Any]:
-    default = request.app[SETTINGS].webhooks.default or ""
+    # What follows the path of the configured address is none of a client's business.
+    default = (request.app[SETTINGS].webhooks.default or "").partition("?")[0]
     entry = {
         "id": delivery.delivery_id,
         "task_id": delivery.task_id,

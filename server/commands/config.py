@@ -14,6 +14,7 @@ from server.settings import Settings, read_file
 
 HIDDEN = "(hidden)"
 _PASSWORD = re.compile(r"(?<=://)[^/?#\s]*@|(?<=password=)[^&\s]*")
+_QUERY = re.compile(r"(?<=\?).*")  # of addresses that take what is sent, it may be a key
 
 
 def config(settings: Settings) -> int:
@@ -57,6 +58,8 @@ def _shown(value: Any, field: FieldInfo | None) -> str:
         return HIDDEN
     if isinstance(value, str):
         value = _PASSWORD.sub(HIDDEN, value)
+        if is_private and value.startswith("http"):
+            value = _QUERY.sub(HIDDEN, value)
     return json.dumps(_plain(value), ensure_ascii=False)
 
 

@@ -104,7 +104,7 @@ def video_info(
         filesize=filesize,
         live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
         cut=cut or None,
-        id=text(info.get("id")),
+        id=link(info.get("id")) or text(info.get("id")),  # of some lists it is their link
         extractor_key=text(info.get("extractor_key")),
         channel=text(info.get("channel")),
         channel_id=text(info.get("channel_id")),

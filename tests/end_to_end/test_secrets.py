@@ -1,0 +1,180 @@
+"""Secrets are planted wherever the service takes one: none of them is anywhere but where it belongs.
+
+That is: in no line of the log, no answer, no metric, no command line and no environment of what is started,
+no output of a command, and in no file but its own.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from aiohttp import web
+
+from server.storage.sqlite import DATABASE
+from tests.commands.shell import Shell
+from tests.ports import free_port
+from tests.service import Service
+from tests.site import Site
+
+TOKEN, OTHER_TOKEN = "token-s3cr3t-1", "token-s3cr3t-2"
+SIGNING = "czNjcjN0LW9mLXdlYmhvb2tzLXRoYXQtc2lnbnM="
+WEBHOOK, DEFAULT, NOTIFY = "s3cr3t-of-webhook", "s3cr3t-of-default", "s3cr3t-of-notify"
+LINK, COOKIE, PROXY, EXTRACTOR = (
+    "s3cr3t-of-link",
+    "s3cr3t-of-cookie",
+    "s3cr3t-of-proxy",
+    "s3cr3t-of-extractor",
+)
+GUESS = "s3cr3t-that-was-guessed"
+IN_ROWS = (
+    LINK,
+    WEBHOOK,
+)  # what is sent with a request has to outlast a restart, and so stands in the database
+ALL = (TOKEN, OTHER_TOKEN, SIGNING, WEBHOOK, DEFAULT, NOTIFY, LINK, COOKIE, PROXY, EXTRACTOR, GUESS)
+COOKIES = f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\t{COOKIE}\n"
+ANSWERS = (
+    "/api/tasks?limit=200", "/api/webhooks", "/api/cookies", "/api/presets", "/api/queue", "/api/session",
+    "/api/openapi.json", "/metrics", "/readyz", "/healthz", "/",
+)  # fmt: skip
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[str]:
+    """Refuses whatever comes, so that it is tried again and talked about; its address without a scheme."""
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=500, text=f"you sent {dict(request.headers)}")
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def planted(receiver: str, proxy: str | None) -> dict[str, str]:
+    settings = {
+        "CLIPWIRE_SERVER__TOKENS": json.dumps([TOKEN, OTHER_TOKEN]),
+        "CLIPWIRE_WEBHOOKS__SECRET": f"whsec_{SIGNING}",
+        "CLIPWIRE_WEBHOOKS__DEFAULT": f"http://user:{DEFAULT}@{receiver}/default?key={DEFAULT}",
+        "CLIPWIRE_WEBHOOKS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1"]',
+        "CLIPWIRE_NOTIFY__URLS": json.dumps([f"ntfy://user:{NOTIFY}@{receiver}/topic"]),
+        "CLIPWIRE_DOWNLOADS__EXTRACTOR_ARGS": json.dumps({"youtube": {"po_token": [EXTRACTOR]}}),
+        "CLIPWIRE_DOWNLOADS__RETRIES": "0",
+        "CLIPWIRE_LOGGING__LEVEL": "debug",
+    }
+    return settings | ({"CLIPWIRE_DOWNLOADS__PROXY": proxy} if proxy else {})
+
+
+class Watch:
+    """What can be seen of the service from outside while it runs, all the time."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.seen: set[str] = set()
+
+    async def run(self) -> None:
+        while True:
+            server = psutil.Process(self._service.pid)
+            for process in (server, *self._service.processes()):
+                try:
+                    self.seen.add(" ".join(process.cmdline()))
+                    if process != server:  # whose own environment brings the secrets
+                        self.seen.add(str(process.environ()))
+                except (psutil.Error, OSError):
+                    continue
+            await asyncio.sleep(0.01)
+
+
+async def used(service: Service, site: Site, receiver: str) -> list[str]:
+    """Do with the service what its users do, and what others try; return all that it answers."""
+    answers: list[str] = []
+
+    async def ask(method: str, path: str, **more: Any) -> str:
+        more["headers"] = {"Authorization": f"Bearer {TOKEN}"} | more.get("headers", {})
+        async with service.client.request(method, path, **more) as answer:
+            text = await answer.text()
+            answers.append(f"{answer.headers} {text}")
+            return text
+
+    await ask("PUT", "/api/cookies/mine", data=COOKIES, headers={"Content-Type": "text/plain"})
+    for wrong in ({"Authorization": f"Bearer {GUESS}"}, {"Cookie": f"clipwire_session={GUESS}"}):
+        await ask("GET", f"/api/tasks?token={GUESS}", headers=wrong)
+    await ask("POST", "/api/session", json={"token": GUESS})
+    await ask("GET", f"/api/status/nope?token={GUESS}")
+    secretly = site.url("").replace("http://", f"http://user:{LINK}@")
+    more = {"cookies": "mine", "webhook": f"http://user:{WEBHOOK}@{receiver}/hook"}
+    tasks = []
+    for path, wishes in (
+        ("/video.mp4", {"outputs": ["video", "audio"]}),
+        ("/1mb.mp4?rate=1000000", {"outputs": ["video"]}),
+        ("/video.mp4?status=404", {}),
+        ("/page/blank", {}),
+        ("/feed?entry=/1mb.mp4&entry=/video.mp4", {"playlist": True, "outputs": ["video"]}),
+        ("/hls/ts/index.m3u8", {"outputs": ["video"]}),
+    ):
+        text = await ask("POST", "/api/process", json={"url": secretly + path, **more, **wishes})
+        tasks.append(json.loads(text)["task_id"])
+    await ask("POST", "/api/process", json={"url": f"ftp://user:{LINK}@a.test/", "webhook": f"ftp:{WEBHOOK}"})
+    await ask("POST", "/api/process", json={"url": secretly, "cookies": "not-mine"})
+    await ask("POST", "/api/info", json={"url": f"{secretly}/video.mp4", "cookies": "mine"})
+    await ask("POST", "/api/info", json={"url": f"{secretly}/video.mp4?status=410"})
+    for task_id in tasks:
+        async with asyncio.timeout(60):
+            while json.loads(await ask("GET", f"/api/status/{task_id}"))["status"] == "processing":
+                await asyncio.sleep(0.05)
+        await ask("GET", f"/api/tasks/{task_id}/log")
+    async with asyncio.timeout(60):
+        tried = 0
+        while tried < 2 * len(tasks):  # its own webhook and the default one
+            page = json.loads(await ask("GET", "/api/webhooks?limit=200"))["webhooks"]
+            tried = sum(each["attempts"] > 0 for each in page)
+            await asyncio.sleep(0.1)
+    for path in ANSWERS:
+        await ask("GET", path)
+    return answers
+
+
+def files_with(folder: Path, secret: str) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and secret.encode() in path.read_bytes()
+    }
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_no_secret_is_anywhere_but_where_it_belongs(
+    tmp_path: Path, site: Site, receiver: str, proxied: bool
+) -> None:
+    proxy = f"http://user:{PROXY}@127.0.0.1:{free_port()}" if proxied else None
+    async with Service(tmp_path, **planted(receiver, proxy)) as service:
+        watch = Watch(service)
+        watching = asyncio.create_task(watch.run())
+        answers = await used(service, site, receiver)
+        watching.cancel()
+        shell = Shell(tmp_path, CLIPWIRE_STORAGE__DATA_DIR=str(service.data), **planted(receiver, proxy))
+        said = [await shell.run(command) for command in ("config", "check")]
+        stored = {secret: files_with(service.data, secret) for secret in ALL}
+    shown = {
+        "an answer": "\n".join(answers),
+        "the log": "\n".join(service.log),
+        "a command line or an environment": "\n".join(watch.seen),
+        "a command": str(said),
+    }
+    found = [(secret, where) for where, text in shown.items() for secret in ALL if secret in text]
+    assert found == [], [(s, w, shown[w][max(0, shown[w].index(s) - 200) :][:400]) for s, w in found]
+    assert len(watch.seen) > 4
+    assert "ffmpeg" in shown["a command line or an environment"] or proxied
+    rows = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"}
+    for secret, files in stored.items():
+        own = rows if secret in IN_ROWS else {"cookies/mine.txt"} if secret == COOKIE else set()
+        assert files <= own, secret
+    assert stored[COOKIE]
+    assert stored[LINK]
