@@ -55,8 +55,8 @@ def main() -> NoReturn:
         job = preload.load("server.child.job")
     except borrowed.Unfit:
         server.give_up(unfit=borrowed.report())
-    job.install()
     versions = preload.warm(job, config["ffmpeg"], config["deno"])
+    job.install()
     server.serve(job.main, **versions, landlock=sandbox.abi(), unfit=borrowed.report())
 
 

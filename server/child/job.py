@@ -69,6 +69,7 @@ def install() -> None:
     youtube_dl.install()
     fragments.install()
     resuming.install()
+    run_ffmpeg.replace()
     guard.pass_over()
 
 

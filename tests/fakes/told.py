@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
@@ -15,8 +16,18 @@ from server.child import job
 from server.child.extract import youtube_dl
 from tests.fakes.extractor import ToldIE
 
-_all = youtube_dl._extractors
-youtube_dl._extractors = lambda: (ToldIE(), *_all())  # type: ignore[assignment]
+_make = youtube_dl.Engine.__init__
+
+
+def _made(self: youtube_dl.Engine, *arguments: Any, **options: Any) -> None:
+    _make(self, *arguments, **options)
+    others = dict(self._ies)
+    self._ies.clear()
+    self.add_info_extractor(ToldIE())  # the first that is asked
+    self._ies.update(others)
+
+
+youtube_dl.Engine.__init__ = _made  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     os.setsid()

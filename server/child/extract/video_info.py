@@ -23,6 +23,8 @@ LONGEST_DESCRIPTION = 2000
 MOST_ARCHIVE_IDS = 20
 _LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
+_SPACES = re.compile(r"\s+")
+_NOT_IN_LINKS = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -30,7 +32,7 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
     """One line of at most `longest` characters, without control characters, bidi controls and surrogates."""
     if not isinstance(value, str):
         return None
-    spaced = re.sub(r"\s+", " ", value[: longest * _LOOKED_AT])
+    spaced = _SPACES.sub(" ", value[: longest * _LOOKED_AT])
     harmless = "".join(
         letter for letter in _BIDI.sub("", spaced) if unicodedata.category(letter) not in ("Cc", "Cs")
     )
@@ -48,11 +50,7 @@ def link(value: object) -> str | None:
 
 def whole_link(value: object) -> str | None:
     """Like `link`, with what an extractor has added for the next one: a Referer, for instance."""
-    if (
-        not isinstance(value, str)
-        or len(value) > 4096
-        or re.search(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]", value)
-    ):
+    if not isinstance(value, str) or len(value) > 4096 or _NOT_IN_LINKS.search(value):
         return None
     try:
         parts = urlsplit(value)

@@ -74,8 +74,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._only_looks = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
         self.add_progress_hook(lambda event: self.on_progress(event))
-        for extractor in _extractors():
-            self.add_info_extractor(extractor)
+        self._ies.update(_extractors())
         # yt-dlp's own, if this one no longer fits it.
         self.add_info_extractor(generic.GenericIE() if borrowed.fits("generic") else GenericIE())
         self._walls = Walls()
@@ -321,10 +320,10 @@ def share_certificates() -> None:
 
 
 @functools.cache
-def _extractors() -> tuple[Any, ...]:
-    """The extractors that yt-dlp enables by default; it takes 30 ms to list them."""
+def _extractors() -> dict[str, Any]:
+    """The extractors that yt-dlp enables by default, by their names; it takes 30 ms to list them."""
     with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
-        return tuple(ydl._ies.values())
+        return dict(ydl._ies)
 
 
 class _Bounded(Response):  # type: ignore[misc]

@@ -29,6 +29,7 @@ _ASIDE = ".aside"
 _GAPS = ".gaps"
 SOURCE = ".source"
 """The suffix of the note about the source of an unfinished part, or of one of its fragments."""
+_EXT = re.compile("[a-z0-9]{1,8}")
 _KEPT = frozenset(("preview.jpg",))
 
 
@@ -66,7 +67,7 @@ def name_of(stream: Mapping[str, Any], section: int = 0, clip: Clip | None = Non
         identity.append(stream.get("timestamp"))
     digest = hashlib.sha256(repr(identity).encode(errors="surrogatepass")).hexdigest()[:20]
     ext = stream.get("ext") or ""
-    return f"{digest}.{ext if re.fullmatch('[a-z0-9]{1,8}', ext) else 'media'}"
+    return f"{digest}.{ext if _EXT.fullmatch(ext) else 'media'}"
 
 
 def prepare(directory: Path, names: Iterable[str], *, resumes: bool = True) -> None:
@@ -76,7 +77,7 @@ def prepare(directory: Path, names: Iterable[str], *, resumes: bool = True) -> N
     Unless it `resumes`, unfinished parts are deleted: yt-dlp would go on with them without checking that the
     source is the same.
     """
-    for note in directory.glob(f"*{_MOVED}"):
+    for note in [path for path in directory.iterdir() if path.name.endswith(_MOVED)]:
         target = directory / OUT / Path(note.read_text(errors="replace")).name
         if target.is_file():
             target.rename(note.with_name(note.name.removesuffix(_MOVED)))

@@ -60,8 +60,8 @@ def is_possible(streams: Streams) -> bool:
 
 def pieces(directory: Path) -> list[Path]:
     """What was recorded so far, in this attempt and earlier ones."""
-    found = sorted(directory.glob(f"{PIECE}*.mkv"))
-    return [piece for piece in found if piece.stat().st_size > _HEADER]
+    found = sorted(path for path in directory.iterdir() if path.name.startswith(PIECE))
+    return [piece for piece in found if piece.suffix == ".mkv" and piece.stat().st_size > _HEADER]
 
 
 def settle(directory: Path) -> None:

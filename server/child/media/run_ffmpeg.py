@@ -104,23 +104,33 @@ _THROUGH_PROXY: Final = ["-protocol_whitelist", "http,https,httpproxy,tcp,tls,cr
 _PROGRAMS: Final = ("ffmpeg", "ffprobe", "deno")
 
 
+def replace() -> None:
+    """Replace yt-dlp's `Popen`, by which it starts programs, for the rest of this process and its children.
+
+    To look through all its modules takes three milliseconds: so the fork server does it.
+    """
+    old = utils.Popen
+    if old is _Program:
+        return
+    # Wherever yt-dlp's modules have imported it; those loaded later get it from `utils`.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
+            module.Popen = _Program  # type: ignore[attr-defined]
+    setattr(FFmpegFD, "_call_downloader" if borrowed.fits("handed") else "real_download", _refuse)
+
+
 def install(
     executable: str, lock_fd: int, on_time: Callable[[float], None], on_written: Callable[[], None]
 ) -> None:
-    """Replace yt-dlp's `Popen`, by which it starts programs, for the rest of this process.
+    """From here on yt-dlp and this module start programs in this process as the job wants it.
 
     ffmpeg, found at `executable`, inherits `lock_fd`; `on_time` gets the seconds of output written so far,
     whenever they grow, and `on_written` is called when its files change, both in another thread. A download
     that yt-dlp leaves to ffmpeg raises `DownloadError`, and other programs (rtmpdump, PhantomJS, a browser's
     tools) seem not to be installed.
     """
-    with_settings = {"settings": _Settings(executable, lock_fd, sandbox.no_tcp(), on_time, on_written)}
-    old, new = utils.Popen, type("Popen", (_Program,), with_settings)
-    # Wherever yt-dlp's modules have imported it; those loaded later get it from `utils`.
-    for name, module in list(sys.modules.items()):
-        if name.startswith("yt_dlp.") and vars(module).get("Popen") is old:
-            module.Popen = new  # type: ignore[attr-defined]
-    setattr(FFmpegFD, "_call_downloader" if borrowed.fits("handed") else "real_download", _refuse)
+    replace()
+    _Program.settings = _Settings(executable, lock_fd, sandbox.no_tcp(), on_time, on_written)
 
 
 @dataclass(frozen=True, slots=True)
