@@ -59,7 +59,10 @@ async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[st
         async with inside(folder) as service:
             await _downloaded(service, film)  # what is done once only is not counted
             submit = await _submit(service)
+            await _ended(service)
+            await service.app[keys.TASKS].pause_queue()  # the status alone: nothing begins to run
             status = await _status(service)
+            await service.app[keys.TASKS].resume_queue()
             await _ended(service)
             with _entered() as server:
                 await _downloaded(service, film)
