@@ -134,7 +134,8 @@ class Recorder:
         _log(event, after)
         if isinstance(event, Started):
             self.counts.began(after, now)
-        self.counts.changed(before, after, now)
+        if after.stage.is_final or after.got > before.got:
+            self.counts.changed(before, after, now)
         for playlist_before, playlist in lists:
             self._publisher.publish(playlist)
             self.counts.changed(playlist_before, playlist, now)
