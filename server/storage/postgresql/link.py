@@ -1,4 +1,7 @@
-"""Connections that are made when they are needed, and made anew after they were lost."""
+"""Connections that are made when they are needed, and made anew after they were lost.
+
+Decisions: docs/decisions/storage.md
+"""
 
 import asyncio
 import select
