@@ -4,7 +4,7 @@
 import { closeDialogs } from "./dialogs.js"
 import { byId, on } from "./dom.js"
 import { keepFocus } from "./focus.js"
-import { arrive, keepShell } from "./home.js"
+import { arrive, keepShell, playNamed } from "./home.js"
 import { Keys } from "./keys.js"
 import { listen } from "./listening.js"
 import { MainMenu } from "./mainmenu.js"
@@ -29,6 +29,7 @@ import {
   notices,
   opening,
   pages,
+  player,
   readiness,
   rows,
   selection,
@@ -100,6 +101,7 @@ on(counts, "change", () => {
 })
 on(agenda, "answered", ({ question }) => {
   if (question !== "first") return
+  playNamed(api, player)
   keepShell()
   counts.ask()
   readiness.start()

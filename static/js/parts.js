@@ -103,7 +103,7 @@ const remedies = async () => {
   const { Remedies } = await fetched(import("./remedies.js"), i18n)
   return new Remedies({ intake, actions, undo, menu, settings, api })
 }
-const player = new PlayerDialog({ i18n, api, announcer, intake })
+export const player = new PlayerDialog({ i18n, api, announcer, intake })
 export const deeds = new Deeds({
   actions,
   undo,

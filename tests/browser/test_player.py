@@ -54,6 +54,23 @@ async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corn
         await expect(page.locator("audio")).to_have_count(0)
 
 
+async def test_an_address_that_names_a_task_opens_its_film_once(
+    services: Services, media: Path, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_site(media) as site, services.lend() as service:
+        task = await service.submit(site.url("/video.mp4"), outputs=["video"])
+        await service.wait(task["task_id"])
+        async with open_page(f"{service.url}/?show=done&play={task['task_id']}") as page:
+            await expect(page.locator("#player video")).to_be_visible()
+            assert page.url == f"{service.url}/?show=done"
+            await page.reload()
+            await expect(row(page, task["task_id"])).to_be_visible()
+            await expect(page.locator("#player")).to_be_hidden()
+        async with open_page(f"{service.url}/?play=nothing") as page:
+            await expect(row(page, task["task_id"])).to_be_visible()
+            await expect(page.locator("#player")).to_be_hidden()
+
+
 async def test_a_film_is_watched_in_the_player_while_it_comes(
     services: Services, media: Path, open_page: OpenPage
 ) -> None:

@@ -8,17 +8,22 @@ from playwright.async_api import Browser
 
 from tests.pictures.__main__ import _chromium
 
-STATIC = Path(__file__).parent.parent.parent / "static"
+ROOT = Path(__file__).parent.parent.parent
+STATIC = ROOT / "static"
 # File -> width and height. Apple's telephones cut off corners by themselves, and make black what is clear.
 SIZES = {"apple-touch-icon.png": 180, "icon-192.png": 192, "icon-512.png": 512}
 OPAQUE = "apple-touch-icon.png"
+EXTENSION = ROOT / "clients/browser/icons"
+SIZES_THERE = {f"{size}.png": size for size in (16, 32, 48, 128)}
 
 
-async def draw() -> dict[str, bytes]:
+async def draw() -> dict[Path, bytes]:
     """By file."""
     icon = (STATIC / "icon.svg").read_text(encoding="utf-8")
+    sizes = {STATIC / name: size for name, size in SIZES.items()}
+    sizes |= {EXTENSION / name: size for name, size in SIZES_THERE.items()}
     async with _chromium() as browser:
-        return {name: await _drawn(browser, icon, size, name == OPAQUE) for name, size in SIZES.items()}
+        return {path: await _drawn(browser, icon, size, path.name == OPAQUE) for path, size in sizes.items()}
 
 
 async def _drawn(browser: Browser, icon: str, size: int, is_opaque: bool) -> bytes:
@@ -33,8 +38,8 @@ async def _drawn(browser: Browser, icon: str, size: int, is_opaque: bool) -> byt
 
 
 def main() -> None:
-    for name, picture in asyncio.run(draw()).items():
-        (STATIC / name).write_bytes(picture)
+    for path, picture in asyncio.run(draw()).items():
+        path.write_bytes(picture)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+// @ts-check
+// What was sent: kept in the browser's storage, for the service worker may be stopped at any moment; sent to the
+// server under a key, so that a second try makes no second task; and followed until the server has ended it.
+
+import { browser, text } from "./browser.js"
+import { isOpen, newLink, updated } from "./link.js"
+import { ask, readSettings, Refused } from "./server.js"
+import { show } from "./show.js"
+
+/** @typedef {import("./link.js").Link} Link */
+
+const MOST = 50 // that have ended are remembered
+const MOST_ASKED = 100 // tasks in one request
+const PAUSE_MS = 2000
+const QUIET_MS = 60_000 // without news: then the alarm is enough, and the service worker may sleep
+const ALARM = "follow"
+
+/** @type {Promise<unknown>} */
+let turn = Promise.resolve()
+/** @type {Promise<void> | undefined} */
+let running
+let isAskedAgain = false
+let lastNews = 0
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer
+
+/** Newest first. @returns {Promise<Link[]>} */
+export async function readSent() {
+  const { sent } = await browser.storage.local.get("sent")
+  return sent ?? []
+}
+
+/**
+ * Change what is remembered; one change after the other, for each reads what the one before has written.
+ * @param {(sent: Link[]) => Link[]} how
+ */
+function change(how) {
+  const changed = turn.then(async () => {
+    const before = await readSent()
+    const after = how(before)
+    if (JSON.stringify(after) !== JSON.stringify(before)) {
+      lastNews = Date.now()
+      await browser.storage.local.set({ sent: after })
+    }
+    return after
+  })
+  turn = changed.catch(() => undefined)
+  return changed
+}
+
+/** @param {string} key @param {(link: Link) => Link} how */
+function changeOne(key, how) {
+  return change((sent) => sent.map((link) => (link.key === key ? how(link) : link)))
+}
+
+/**
+ * Remember the link, and send it as soon as the server takes it. What was sent of it before is forgotten here.
+ * @param {string} url @param {string} title
+ */
+export async function send(url, title) {
+  const link = newLink(url, title, (await readSettings()).preset)
+  await change((sent) => {
+    const others = sent.filter((each) => each.url !== url)
+    const ended = others.filter((each) => !isOpen(each)).slice(MOST - 1)
+    return [link, ...others.filter((each) => !ended.includes(each))]
+  })
+  await follow()
+}
+
+/** The user knows of its end. @param {string} key */
+export async function lookedAt(key) {
+  await show(await changeOne(key, (link) => ({ ...link, isNew: false })))
+}
+
+/** @param {string} key */
+export function forget(key) {
+  return change((sent) => sent.filter((link) => link.key !== key))
+}
+
+/** Send what waits, ask the server for the rest, show it, and come back as long as something is open. */
+export function follow() {
+  isAskedAgain = true
+  clearTimeout(timer)
+  running ??= rounds().finally(() => {
+    running = undefined
+  })
+  return running
+}
+
+async function rounds() {
+  /** @type {Refused | undefined} */
+  let trouble
+  // The alarm comes even if the service worker is stopped during the first round.
+  if (!(await browser.alarms.get(ALARM))) await browser.alarms.create(ALARM, { periodInMinutes: 0.5 })
+  while (isAskedAgain) {
+    isAskedAgain = false
+    trouble = undefined
+    try {
+      await sendWaiting()
+      await askForNews()
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      trouble = error
+    }
+    await show(await readSent(), trouble?.message)
+  }
+  if (!(await readSent()).some(isOpen)) await browser.alarms.clear(ALARM)
+  else if (trouble?.remedy !== "settings" && Date.now() - lastNews < QUIET_MS) {
+    timer = setTimeout(() => void follow(), PAUSE_MS)
+  }
+}
+
+/** Oldest first. Throws `Refused` for what may go well later. */
+async function sendWaiting() {
+  const settings = await readSettings()
+  const waiting = (await readSent()).filter((link) => link.status === "waiting").reverse()
+  for (const { key, url, title, preset } of waiting) {
+    const wishes = { url, ...(title && { title }), ...(preset && { preset }) }
+    const how = { method: "POST", body: JSON.stringify(wishes), headers: { "Idempotency-Key": key } }
+    try {
+      const task = await ask(settings, "/api/process", how)
+      if (!task?.task_id) throw new Refused("settings", text("notClipwire", settings.server))
+      await changeOne(key, (link) => updated(link, task))
+    } catch (error) {
+      if (!(error instanceof Refused) || error.remedy !== "none") throw error
+      await changeOne(key, (link) => ({ ...link, status: "error", error: error.message }))
+    }
+  }
+}
+
+async function askForNews() {
+  const settings = await readSettings()
+  const open = (await readSent()).filter((link) => link.status === "processing")
+  for (let at = 0; at < open.length; at += MOST_ASKED) {
+    const asked = open.slice(at, at + MOST_ASKED)
+    const answer = await ask(settings, `/api/tasks?ids=${asked.map((link) => link.id).join(",")}`)
+    if (!Array.isArray(answer?.tasks)) throw new Refused("settings", text("notClipwire", settings.server))
+    const tasks = new Map(answer.tasks.map((/** @type {any} */ task) => [task.task_id, task]))
+    const ids = new Set(asked.map((link) => link.id))
+    // What the server does not know any more was deleted there.
+    const sent = await change((sent) =>
+      sent
+        .filter((link) => !ids.has(link.id) || tasks.has(link.id))
+        .map((link) => (ids.has(link.id) ? updated(link, tasks.get(link.id)) : link))
+    )
+    for (const link of sent) if (ids.has(link.id) && !isOpen(link)) await tell(link)
+  }
+}
+
+/** One sentence about a link that has ended, if the user wants it. @param {Link} link */
+async function tell(link) {
+  const { tells } = await readSettings()
+  if (!tells || !(await browser.permissions.contains({ permissions: ["notifications"] }))) return
+  await browser.notifications.create(link.key, {
+    type: "basic",
+    iconUrl: "icons/128.png",
+    title: link.title || link.url,
+    message: link.error ?? text("finished"),
+  })
+}

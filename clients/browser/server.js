@@ -1,0 +1,116 @@
+// @ts-check
+// Requests to the user's own server. All end within PATIENCE_MS: a service worker may not wait for long.
+
+import { browser, text } from "./browser.js"
+
+const PATIENCE_MS = 15_000
+const LATER = [429, 502, 503, 504, 507]
+
+/**
+ * `server` is the address without a slash at its end; "" until the user has entered one.
+ * @typedef {{ server: string, token: string, preset: string, tells: boolean }} Settings
+ */
+
+/** What the server, or the way to it, refuses; `remedy` says what will help: time, other settings, or nothing. */
+export class Refused extends Error {
+  /** @param {"later" | "settings" | "none"} remedy @param {string} message */
+  constructor(remedy, message) {
+    super(message)
+    this.remedy = remedy
+  }
+}
+
+/** @returns {Promise<Settings>} */
+export async function readSettings() {
+  const { settings } = await browser.storage.local.get("settings")
+  return { server: "", token: "", preset: "", tells: false, ...settings }
+}
+
+/**
+ * The address that was typed, as `Settings.server`; throws `Refused` with what is wrong with it.
+ * @param {string} typed
+ */
+export function readAddress(typed) {
+  const trimmed = typed.trim()
+  let url
+  try {
+    url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed) ? trimmed : `http://${trimmed}`)
+  } catch {
+    throw new Refused("settings", text("addressWrong"))
+  }
+  if (!/^https?:$/.test(url.protocol) || url.username || url.password || !trimmed) {
+    throw new Refused("settings", text("addressWrong"))
+  }
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, "")
+}
+
+/**
+ * What the browser calls the right to ask a server. Firefox knows no ports there: without one all are meant.
+ * @param {string} server
+ */
+export function permissionFor(server) {
+  const { protocol, hostname } = new URL(server)
+  return { origins: [`${protocol}//${hostname}/*`] }
+}
+
+/**
+ * The answer's JSON; undefined for one without a body, null if there is no such thing. Throws `Refused`.
+ * @param {Settings} settings @param {string} path @param {RequestInit} [how]
+ */
+export async function ask(settings, path, how) {
+  if (!settings.server) throw new Refused("settings", text("notSetUp"))
+  if (!(await browser.permissions.contains(permissionFor(settings.server)))) {
+    throw new Refused("settings", text("notAllowed", settings.server))
+  }
+  /** @type {Record<string, string>} */
+  const headers = { "Accept-Language": text("language") }
+  if (settings.token) headers.Authorization = `Bearer ${settings.token}`
+  if (how?.body) headers["Content-Type"] = "application/json"
+  /** @type {Response} */
+  let answer
+  try {
+    answer = await fetch(settings.server + path, {
+      cache: "no-store",
+      credentials: "omit",
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      ...how,
+      headers: { ...headers, .../** @type {Record<string, string>} */ (how?.headers) },
+    })
+  } catch {
+    throw new Refused("later", text("away", settings.server))
+  }
+  if (answer.redirected) throw new Refused("settings", text("leadsElsewhere", new URL(answer.url).origin))
+  if (answer.status === 204) return undefined
+  const said = await answer.json().catch(() => undefined)
+  if (answer.ok && said && typeof said === "object") return said
+  if (answer.status === 401) throw new Refused("settings", text("tokenWrong"))
+  if (LATER.includes(answer.status)) throw new Refused("later", said?.detail ?? text("away", settings.server))
+  if (!said?.code) throw new Refused("settings", text("notClipwire", settings.server))
+  if (answer.status === 404) return null
+  if (said.code === "origin_forbidden") {
+    await ask(settings, "/api/queue") // throws if it is because of the token
+    throw new Refused("settings", text("noTokens"))
+  }
+  throw new Refused(answer.status === 403 ? "settings" : "none", wrongs(said))
+}
+
+/** @param {any} problem */
+function wrongs(problem) {
+  const fields = (problem.errors ?? []).map((/** @type {any} */ each) => `${each.field}: ${each.message}`)
+  return fields.join("; ") || problem.detail || problem.title
+}
+
+/**
+ * Log the browser in, so that a tab may show what needs a token: a tab cannot send one.
+ * @param {Settings} settings
+ */
+export async function logIn(settings) {
+  const how = /** @type {RequestInit} */ ({ credentials: "include" })
+  const session = await ask(settings, "/api/session", how)
+  if (!session?.login_required || session.logged_in) return
+  await ask(settings, "/api/session", {
+    ...how,
+    method: "POST",
+    body: JSON.stringify({ token: settings.token }),
+  })
+}
