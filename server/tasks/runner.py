@@ -298,7 +298,7 @@ class Runner:
     ) -> LastWord:
         """Record what the child tells, up to its last word, or until it is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
-        pace, is_after_hold = Pace(loop.time()), False
+        pace, is_after_hold, heard_at = Pace(loop.time()), False, loop.time()
         inner: list[Entry] = []  # the entries of an entry that is a list
         while True:
             silent_until = loop.time() + settings.stall_timeout
@@ -309,13 +309,15 @@ class Runner:
                 # This process was stopped for a while, perhaps with all of the machine: what the child wrote
                 # meanwhile is not read yet.
                 if loop.time() > silent_until + LATE:
-                    pace = Pace(loop.time())
                     continue
                 log.warning("%s stalled for %s s", status.task_id, settings.stall_timeout)
                 code = "conversion_stalled" if status.stage is Stage.CONVERT else "timeout"
                 return Broken(code=code, retryable=True)
             if not line:
                 return None
+            if loop.time() > heard_at + settings.stall_timeout + LATE:
+                pace = Pace(loop.time())  # nobody listened for a while: that is no fault of the source
+            heard_at = loop.time()
             match CHILD_EVENT.validate_json(line, extra="ignore"):
                 case Broken() as broken:
                     return broken.model_copy(update={"after_hold": is_after_hold and not status.gained})
