@@ -1,5 +1,6 @@
 """What the server's log says of tasks: errors are for a person to act upon, and nothing in it is a secret."""
 
+import asyncio
 import json
 import logging
 import re
@@ -57,6 +58,14 @@ def lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
     return [f"{record.levelname} {record.getMessage().replace(task_id, '<id>')}" for record in found]
 
 
+async def two_lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
+    """`lines`, once there are two: the log is written after what clients can read is saved."""
+    async with asyncio.timeout(10):
+        while len(lines(log, task_id)) < 2:
+            await asyncio.sleep(0.01)
+    return lines(log, task_id)
+
+
 def as_written(log: pytest.LogCaptureFixture) -> str:
     formatters = (TextFormatter(), JsonFormatter())
     return "\n".join(each.format(record) for each in formatters for record in log.records)
@@ -67,8 +76,12 @@ async def own_log(service: Inside, task_id: str) -> str:
         return await answer.text()
 
 
-def only_error(log: pytest.LogCaptureFixture) -> logging.LogRecord:
-    [record] = [record for record in log.records if record.levelno >= logging.ERROR]
+async def only_error(log: pytest.LogCaptureFixture) -> logging.LogRecord:
+    """Waits for it: see `two_lines`."""
+    async with asyncio.timeout(10):
+        while not (errors := [record for record in log.records if record.levelno >= logging.ERROR]):
+            await asyncio.sleep(0.01)
+    [record] = errors
     return record
 
 
@@ -82,7 +95,7 @@ async def test_a_task_that_completes_begins_and_ends(
 ) -> None:
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     await service.reached(task_id, "completed")
-    assert lines(log, task_id) == ["INFO attempt 1 of <id> begins", "INFO <id> is completed"]
+    assert await two_lines(log, task_id) == ["INFO attempt 1 of <id> begins", "INFO <id> is completed"]
 
 
 async def test_a_task_that_fails_for_a_reason_outside_is_a_warning(
@@ -90,7 +103,7 @@ async def test_a_task_that_fails_for_a_reason_outside_is_a_warning(
 ) -> None:
     task_id = await service.submit(url=site.url("/1mb.mp4?status=404"), auto_start=True)
     await service.reached(task_id, "failed")
-    assert lines(log, task_id) == ["INFO attempt 1 of <id> begins", "WARNING <id> failed: http_404"]
+    assert await two_lines(log, task_id) == ["INFO attempt 1 of <id> begins", "WARNING <id> failed: http_404"]
 
 
 async def test_a_fault_of_ours_is_an_error_with_a_traceback_and_an_id(
@@ -102,7 +115,7 @@ async def test_a_fault_of_ours_is_an_error_with_a_traceback_and_an_id(
     monkeypatch.setattr(LocalFiles, "publish", fail)
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     assert (await service.reached(task_id, "failed"))["error_code"] == "internal"
-    error = only_error(log)
+    error = await only_error(log)
     assert task_id in error.getMessage()
     assert "in fail\n" in as_written(log)
     assert f"error {id_in(error.getMessage())}" in await own_log(service, task_id)
@@ -115,7 +128,7 @@ async def test_a_fault_of_a_child_is_one_too_and_comes_with_its_traceback(
 ) -> None:
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     assert (await service.reached(task_id, "failed"))["error_code"] == "internal"
-    error = only_error(log)
+    error = await only_error(log)
     assert "Traceback (most recent call last)" in as_written(log)
     assert "job.py" in as_written(log)
     assert f"error {id_in(error.getMessage())}" in await own_log(service, task_id)
@@ -127,7 +140,7 @@ async def test_a_look_at_a_link_that_ends_as_internal_is_an_error(
 ) -> None:
     async with service.client.post("/api/info", json={"url": site.url("/1mb.mp4")}) as answer:
         assert (answer.status, (await answer.json(content_type=None))["error_code"]) == (502, "internal")
-    assert "job.py" in str(only_error(log).__dict__["trace"])
+    assert "job.py" in str((await only_error(log)).__dict__["trace"])
 
 
 async def test_storage_that_cannot_even_be_read_is_an_error(
@@ -139,7 +152,7 @@ async def test_storage_that_cannot_even_be_read_is_an_error(
     monkeypatch.setattr(SqliteStore, "page", fail)
     async with service.client.get("/api/tasks?status=error") as answer:
         assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "storage_failed")
-    message = only_error(log).getMessage()
+    message = (await only_error(log)).getMessage()
     assert message == "GET /api/tasks?status=error: the storage fails: database disk image is malformed"
 
 
@@ -152,6 +165,7 @@ async def test_what_a_child_says_that_nobody_understands_is_a_fault(
     monkeypatch.setattr("server.tasks.children.Child.read_line", babble)
     task_id = await service.submit(url=site.url("/1mb.mp4"), outputs=["video"], auto_start=True)
     await service.reached(task_id, "failed")
+    await only_error(log)
     assert "ValidationError" in as_written(log)
     assert SECRET not in as_written(log)
 
@@ -218,7 +232,7 @@ async def test_an_id_leads_from_a_request_to_its_line_and_to_those_of_its_task(
         async with service.client.get("/api/status/nope?key=s3cret") as answer:
             problem = await answer.json()
         assert problem["request_id"] == answer.headers["X-Request-Id"]
-        assert told(service, problem["request_id"]) == ["debug GET /api/status/nope: 404"]
+        assert await told(service, problem["request_id"], 1) == ["debug GET /api/status/nope: 404"]
         mine = {"X-Request-Id": "mine-1"}
         body = {"url": site.url("/1mb.mp4?rate=200000"), "outputs": ["video"]}
         async with service.client.post("/api/process", json=body, headers=mine) as answer:
@@ -229,22 +243,29 @@ async def test_an_id_leads_from_a_request_to_its_line_and_to_those_of_its_task(
         await service.wait(task_id, "download")
         async with service.client.post(f"/api/tasks/{task_id}/cancel", headers={"X-Request-Id": "mine-2"}):
             pass
-        assert told(service, "mine-1") == [
+        assert await told(service, "mine-1", 3) == [
             "debug POST /api/process: 202",
             f"info attempt 1 of {task_id} begins",
             f"info attempt 2 of {task_id} begins",
         ]
-        assert told(service, "mine-2") == [
+        assert await told(service, "mine-2", 2) == [
             f"info {task_id} is cancelled",
             f"debug POST /api/tasks/{task_id}/cancel: 200",
         ]
 
 
-def told(service: Service, request_id: str) -> list[str]:
-    """Level and message of our own lines with this id: asyncio has some as well at this level."""
-    entries = [json.loads(line) for line in service.log if line.startswith("{")]
-    ours = [each for each in entries if each["logger"].startswith("server.")]
-    return [f"{each['level']} {each['message']}" for each in ours if each.get("request_id") == request_id]
+async def told(service: Service, request_id: str, count: int) -> list[str]:
+    """Level and message of our own lines with this id, once there are `count`: some follow an answer."""
+
+    def found() -> list[str]:
+        entries = [json.loads(line) for line in service.log if line.startswith("{")]
+        ours = [each for each in entries if each["logger"].startswith("server.")]  # asyncio has some as well
+        return [f"{each['level']} {each['message']}" for each in ours if each.get("request_id") == request_id]
+
+    async with asyncio.timeout(10):
+        while len(found()) < count:
+            await asyncio.sleep(0.01)
+    return found()
 
 
 def test_a_line_of_text_ends_with_the_id_of_its_request() -> None:
