@@ -47,6 +47,7 @@ import asyncio, sys
 from pathlib import Path
 from server.storage.sqlite import open_store
 from server.files.public_names import short_of
+from tests.adding import add
 from tests.examples import finished, new_task, utc_now
 
 async def live(store):
@@ -351,14 +352,18 @@ async def test_reading_many_final_tasks_does_not_fill_memory(path: Path) -> None
 
 
 async def test_the_log_stays_small_while_tasks_change_and_are_read(store: SqliteStore, path: Path) -> None:
-    status = downloading(started((await add(store, new_task())).status).model_copy(update={"revision": 1}))
-    assert await store.save(status)
+    def begun(status: TaskStatus) -> TaskStatus:
+        return downloading(started(status).model_copy(update={"revision": 1}))
+
+    statuses = [begun((await add(store, new_task())).status) for _ in range(40)]
+    assert all(await asyncio.gather(*map(store.save, statuses)))
 
     async def change() -> None:
-        nonlocal status
-        for index in range(1500):
-            status = apply(status, Progress(progress=30 + index % 2, eta=index), utc_now())
-            assert await store.save(status)
+        nonlocal statuses
+        for index in range(200):
+            progress = Progress(progress=30 + index % 2, eta=index)
+            statuses = [apply(status, progress, utc_now()) for status in statuses]
+            assert all(await asyncio.gather(*map(store.save, statuses)))
 
     async with asyncio.timeout(60):
         changing = asyncio.create_task(change())
