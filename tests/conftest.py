@@ -13,6 +13,7 @@ import pytest
 
 from server.assembly import embedded
 from server.commands import check
+from server.storage.sqlite import ballast
 from server.tasks.dispatcher import LocalDispatcher
 from tests import scratch  # noqa: F401  # before modules that make a folder
 from tests.bundled import SYSTEMS  # before modules that look for an ffmpeg
@@ -125,6 +126,14 @@ def fork_servers() -> Iterator[None]:
     with closing(ForkServers()) as owner, pytest.MonkeyPatch.context() as patch:
         for module in (embedded, check):
             patch.setattr(module, "ForkServer", owner.lend)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_ballast() -> Iterator[None]:
+    """Hundreds of tests open a database in this process, and need no room for deletions on a full disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ballast, "SIZE", ballast.BLOCK)
         yield
 
 

@@ -119,12 +119,12 @@ BESIDE, ON, FOCUS = "beside the list", "on the list", "on the list, with the foc
 async def test_what_is_loaded_below_comes_at_once_and_moves_nothing(
     api: FakeApi, open_page: OpenPage, where: str, view: str, sort: dict[str, str]
 ) -> None:
-    await fill(api, 450)
+    await fill(api, 280)  # which come in three parts
     async with asyncio.timeout(PATIENCE), open_page(api.url + view, **DESKTOP) as page:
         if where == FOCUS:
             await page.locator(".row").first.get_by_role("button").first.focus()
         await page.mouse.move(3 if where == BESIDE else 640, 450)
-        await read_to_the_end(page, 400)
+        await read_to_the_end(page, 600)
         assert_was_read(await watched(page), api.in_order(**sort))
 
 

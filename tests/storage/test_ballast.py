@@ -11,6 +11,12 @@ from server.storage.sqlite import ballast
 from server.storage.sqlite.ballast import LEAVES_FREE, SIZE, Ballast
 
 
+@pytest.fixture(autouse=True)
+def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large as in the service: other tests have a small one."""
+    monkeypatch.setattr(ballast, "SIZE", SIZE)
+
+
 def occupied(folder: Path) -> int:
     """Bytes on the disk, whatever the length that files say."""
     return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
