@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.child.media import mp4
-from server.child.media.probe import Media, Track, inspect
+from server.child.media.probe import Media, Track, has_index, inspect
 
 PICTURE, SOUND = Track("video", "h264"), Track("audio", "aac")
 NO_FFMPEG = "/nowhere/ffmpeg"
@@ -50,6 +50,15 @@ def test_what_is_not_there_does_not_count(media: Path, tmp_path: Path) -> None:
     movie = mp4.read(path)
     assert movie
     assert movie.duration == 3.0
+
+
+def test_an_index_tells_that_a_film_is_whole_only_if_all_samples_are_in_it(
+    media: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(both(media))
+    assert not has_index(path)
+    assert has_index(media / "video.mp4")
 
 
 @pytest.mark.parametrize(
