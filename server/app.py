@@ -72,6 +72,7 @@ ROUTES: list[Route] = [
     for route in module.ROUTES
 ]
 
+RESERVED = frozenset(("feeds",))  # for addresses that are handed out once they are served
 ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close of their sockets
 
 
@@ -176,7 +177,7 @@ def check_base_path(base_path: str) -> None:
     `ConfigurationError`.
     """
     first = base_path.strip("/").partition("/")[0]
-    ours = {route.path.split("/")[1] for route in ROUTES} - {""}
+    ours = {route.path.split("/")[1] for route in ROUTES} - {""} | RESERVED
     if first in ours:
         raise ConfigurationError(
             f"server.base_path: /{first} is a path of Clipwire's own; one like /clipwire is expected"

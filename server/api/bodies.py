@@ -29,6 +29,7 @@ from server.core.errors import (
     AppError,
     BodyTooLarge,
     BodyTooSlow,
+    EncodingUnknown,
     InvalidQuery,
     InvalidRequest,
     NotJson,
@@ -83,10 +84,11 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 async def read_json(request: web.Request, most: int) -> bytes:
     """The body, not parsed yet, of at most `most` bytes.
 
-    Raises `NotJsonType`, `BodyTooLarge`, `BodyTooSlow`, `NotJson`.
+    Raises `NotJsonType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`, `NotJson`.
     """
     if request.content_type != "application/json":
         raise NotJsonType
+    _insist_on_known_encoding(request)
     if (request.content_length or 0) > most:
         raise BodyTooLarge
     if most != MAX_BODY:  # aiohttp's limit, which `create_app` sets
@@ -105,11 +107,12 @@ async def read_json(request: web.Request, most: int) -> bytes:
 async def read_text(request: web.Request, most: int, *types: str) -> bytes:
     """The body of one of these media types, not decoded, of at most `most` bytes.
 
-    Raises `NotTextType`, `BodyTooLarge`, `BodyTooSlow`; and `RequestPayloadError` where the body is not what
-    its headers say, such as a wrong Content-Encoding.
+    Raises `NotTextType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`; and `RequestPayloadError` where
+    the body is not what its headers say, such as a wrong Content-Encoding.
     """
     if request.content_type not in types:
         raise NotTextType(types[0])
+    _insist_on_known_encoding(request)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_WITHIN):
@@ -120,6 +123,13 @@ async def read_text(request: web.Request, most: int, *types: str) -> bytes:
     except TimeoutError:
         raise BodyTooSlow from None
     return bytes(body)
+
+
+def _insist_on_known_encoding(request: web.Request) -> None:
+    """aiohttp decodes these, and hands on any other body as it came (RFC 9110, 8.4: then it is 415)."""
+    coded = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).strip().lower()
+    if coded not in ("", "identity", "gzip", "deflate", "br"):
+        raise EncodingUnknown
 
 
 def parsed(text: bytes) -> Any:

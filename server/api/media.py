@@ -13,7 +13,14 @@ from server.api.keys import CLOCK, MEDIA
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.openapi.schemas import MediaFetched, MediaTaken
 from server.api.route import get, post
-from server.core.errors import BodyTooLarge, BodyTooSlow, InvalidQuery, MediaNotFound, NotTextType
+from server.core.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    EncodingUnknown,
+    InvalidQuery,
+    MediaNotFound,
+    NotTextType,
+)
 from server.core.media_keys import archived_key, keys_of_link
 from server.core.models import MAX_URL, check_url
 
@@ -113,7 +120,7 @@ ROUTES = [
             "The file of `--download-archive`, at most 8 MiB: a line for each video, its extractor and id.",
             parameters=READER,
             text_body=True,
-            errors=(NotTextType, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
+            errors=(NotTextType, EncodingUnknown, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
         ),
     ),
 ]

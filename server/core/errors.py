@@ -32,6 +32,7 @@ AppError
 ├── BodyTooLarge             413
 ├── NotJsonType              415  Content-Type is not application/json
 ├── NotTextType              415  Content-Type is not that of the text which is expected
+├── EncodingUnknown          415  the body has a Content-Encoding that nobody here decodes
 ├── RangeNotSatisfiable      416
 ├── InvalidRequest           422  well-formed and wrong; names the fields
 ├── InvalidQuery             422  a query parameter or a header is invalid; names it
@@ -214,6 +215,10 @@ class BodyTooLarge(AppError):
 
 class NotJsonType(AppError):
     status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json_type"
+
+
+class EncodingUnknown(AppError):
+    status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding_unknown"
 
 
 class NotTextType(AppError):

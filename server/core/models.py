@@ -103,20 +103,29 @@ class Output(StrEnum):
     SUBTITLES = "subtitles"
 
 
-def check_url(url: str) -> str:
-    """Return `url` unchanged. Raises `PydanticCustomError` if it is invalid; no host name is resolved."""
+def check_url(url: str, *, is_sent: bool = True) -> str:
+    """Return `url` unchanged. Raises `PydanticCustomError` if it is invalid; no host name is resolved.
+
+    Of one that is not sent now, but stored, the port may be 0: an earlier release has taken that.
+    """
     if _CONTROL.search(url):
         raise PydanticCustomError("url_characters", "no spaces or control characters in a URL")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         raise PydanticCustomError("url_invalid", "not a valid URL") from None
+    if port == 0 and is_sent:
+        raise PydanticCustomError("url_invalid", "not a valid URL")
     if parts.scheme.lower() not in ("http", "https"):
         raise PydanticCustomError("url_scheme", "the URL must begin with http:// or https://")
     if not host:
         raise PydanticCustomError("url_host", "the URL names no host")
     return url
+
+
+def _url(url: str, request: ValidationInfo) -> str:
+    return check_url(url, is_sent=request.context is OF_A_CLIENT)
 
 
 def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
@@ -233,7 +242,7 @@ Category = Literal[
     "sponsor", "selfpromo", "interaction", "intro", "outro", "preview", "hook", "filler", "music_offtopic"
 ]
 Whole = Annotated[int, BeforeValidator(_whole)]
-HttpUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(check_url)]
+HttpUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(_url)]
 
 
 SHORTEST_CLIP = 0.1  # seconds; a shorter one may hold no frame at all

@@ -80,6 +80,13 @@ def test_a_wrong_url_is_refused_with_the_reason(url: str) -> None:
     assert [error["type"] for error in refused.value.errors()] == [BAD[url]]
 
 
+def test_a_port_that_nobody_listens_at_is_refused_but_read_where_an_earlier_release_took_it() -> None:
+    body = {"url": "http://a:0/"}
+    with pytest.raises(ValidationError, match="url_invalid"):
+        ProcessRequest.model_validate(body, context=OF_A_CLIENT)
+    assert ProcessRequest.model_validate(body).url == "http://a:0/"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -30,6 +30,7 @@ OF_BODIES: Errors = (
     errors.BodyTooSlow,
     errors.BodyTooLarge,
     errors.NotJsonType,
+    errors.EncodingUnknown,
     errors.InvalidRequest,
 )
 OF_SOCKETS: Errors = (errors.OriginForbidden, errors.UpgradeRequired)
