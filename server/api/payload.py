@@ -223,6 +223,11 @@ class TaskPayload(Answer):
         ),
         json_schema_extra=ADDED,
     )
+    started_at: str | None = Field(
+        None,
+        description="while an attempt downloads or converts: when its download began",
+        json_schema_extra=ADDED,
+    )
 
     @classmethod
     def of(cls, status: TaskStatus, words: Catalogue, base_path: str = "") -> Self:
@@ -284,6 +289,7 @@ class TaskPayload(Answer):
             remedies=(offered(status) or None) if stage is Stage.FAILED else None,
             cookies=status.cookies,
             rank=status.rank or None,
+            started_at=_instant(status.started_at) if status.started_at else None,
         )
 
 

@@ -100,13 +100,14 @@ async def list_tasks(request: web.Request) -> web.Response:
         status = query.one_of("status", STATUSES)
         named = query.some_of("stage", tuple(Stage))
         playlist_id, cursor = query.text("playlist_id", MAX_TEXT), query.text("cursor", MAX_CURSOR)
+        is_folded = query.flag("folded") and not text and playlist_id is None
         limit = query.whole("limit", 1, LARGEST_PAGE, PAGE)
         read_page = service.page_by_state if query.one_of("sort", SORTS) == "state" else service.page
         query.check()
         stages = tuple(
             each for each in Stage if status in (None, each.status) and (named is None or each in named)
         )
-        wanted = Filter(() if len(stages) == len(Stage) else stages, text, playlist_id)
+        wanted = Filter(() if len(stages) == len(Stage) else stages, text, playlist_id, is_folded=is_folded)
         # No task can be in a `stage` of another `status`.
         page = await read_page(wanted, cursor, limit) if stages else Page([], None)
     encoder, chosen = request.app[ENCODER], language(request)
@@ -340,6 +341,11 @@ ROUTES = [
                     "playlist_id",
                     "only the entries of this list",
                     {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+                ),
+                Parameter(
+                    "folded",
+                    "`1`: without the entries of lists; of no effect with `q` or `playlist_id`",
+                    {"enum": ["0", "1"]},
                 ),
                 Parameter(
                     "q",

@@ -387,6 +387,7 @@ _FRESH: dict[str, object] = _STILL | {
     "waiting": None,
     "not_before": None,
     "delay": None,
+    "started_at": None,
 }
 # A retried task keeps its `files`: they can be downloaded until new ones replace them.
 _UNTRIED: dict[str, object] = {
@@ -402,7 +403,12 @@ _UNTRIED: dict[str, object] = {
 _UNANNOUNCED: dict[str, object] = {"looks": 0, "begins_at": None}
 _ASKED_ANEW: dict[str, object] = {"stage": Stage.QUEUED, "rank": 0, "finish_asked": False}
 _RETRIED: dict[str, object] = _FRESH | _UNTRIED | _UNANNOUNCED | _ASKED_ANEW
-_PAUSED: dict[str, object] = _STILL | {"stage": Stage.PAUSED, "waiting": None, "finish_asked": False}
+_PAUSED: dict[str, object] = _STILL | {
+    "stage": Stage.PAUSED,
+    "waiting": None,
+    "finish_asked": False,
+    "started_at": None,
+}
 _RESUMED: dict[str, object] = {"stage": Stage.QUEUED, "not_before": None, "delay": None, "quiet": 0.0}
 
 
@@ -451,7 +457,7 @@ def _change(  # noqa: C901 -- one case for each event
         case Pictured(thumbnail=picture):
             return {"thumbnail": picture} if stage.is_running and picture != status.thumbnail else None
         case DownloadStarted():
-            begun = _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD}
+            begun = _UNANNOUNCED | {"stage": Stage.DOWNLOAD, "progress": DOWNLOAD, "started_at": now}
             return begun if stage is Stage.INFO else None
         case Uploading(away=away):
             if not stage.is_running or away == status.awaits_storage:
@@ -550,6 +556,7 @@ def _requeued(status: TaskStatus, event: Requeued, now: datetime) -> dict[str, o
     status = status.with_nothing_gained() if event.crept else status
     change: dict[str, object] = _STILL | {
         "stage": Stage.QUEUED,
+        "started_at": None,
         "waiting": event.because,
         "not_before": None if event.after is None else now + timedelta(seconds=event.after),
         "delay": event.after,

@@ -743,6 +743,9 @@ class TaskStatus(Bookkeeping):
     )
     playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
     entries: Entries | None = Field(default=None, description="of a list")
+    started_at: datetime | None = Field(
+        default=None, description="when the attempt that runs began to download"
+    )
     remedies: tuple[str, ...] | None = Field(
         default=None, description="names of what could be done about its failure; None: nobody has looked"
     )

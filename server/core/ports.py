@@ -45,13 +45,15 @@ Sorting = Literal["newest", "oldest", "queue", "ended"]
 class Filter:
     """Selects the tasks of a page, and their order; `text` is a literal search in title, uploader and URL.
 
-    `oldest` and `ended` (the last ended first) need `stages`, for `ended` final ones.
+    `oldest` and `ended` (the last ended first) need `stages`, for `ended` final ones. `is_folded`: no entries
+    of lists; not with `text` or `playlist_id`.
     """
 
     stages: tuple[Stage, ...] = ()
     text: str = ""
     playlist_id: str | None = None
     order: Sorting = "newest"
+    is_folded: bool = False
 
     @property
     def sorting(self) -> Sorting:

@@ -2,12 +2,12 @@
 // Compares what is shown with the server: after a gap in the feed, when the feed has been silent for long, and for
 // tasks of which only the server can say whether they match a search.
 
-import { FIRST_PAGE } from "./source.js"
+import { FIRST_PAGE } from "./pages.js"
 import { isRunning } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
-/** @typedef {import("./source.js").Page} Page */
-/** @typedef {import("./source.js").How} How */
+/** @typedef {import("./pages.js").Page} Page */
+/** @typedef {import("./pages.js").How} How */
 
 /** ms until the answer to a look has to begin: no answer means that the connection is dead. */
 const PATIENCE_MS = 5_000
@@ -20,7 +20,7 @@ export class Checks {
   #inSight
 
   /**
-   * @param {import("./source.js").Source} source
+   * @param {import("./pages.js").Source} source
    * @param {import("./pages.js").Pages} pages
    * @param {import("./tasks.js").Tasks} tasks
    * @param {import("./list.js").TaskList} list

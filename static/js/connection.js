@@ -3,8 +3,8 @@
 // without an error (a laptop that slept, a proxy that dropped it). So after a long silence the page asks the server:
 // no answer, or news that the socket did not bring, means that the socket is dead.
 
+import { Problem } from "./api.js"
 import { byId, isAway, on, setText } from "./dom.js"
-import { Problem } from "./problem.js"
 
 const TICK_MS = 2_000
 const SILENCE_MS = 10_000
@@ -21,7 +21,7 @@ export class Connection extends EventTarget {
   /** Says what is wrong, wherever the reader has scrolled to. */
   #line = byId("offline", HTMLElement)
   #feed
-  #agenda
+  #questions
   #i18n
   #isRunning = false
   #isListed = false // a first page was loaded, which can be brought up to date
@@ -34,18 +34,18 @@ export class Connection extends EventTarget {
 
   /**
    * @param {import("./feed.js").Feed} feed
-   * @param {import("./agenda.js").Agenda} agenda  with "session", "first", "deep" and "look" among its questions
+   * @param {import("./questions.js").Questions} questions  with "session", "first", "deep" and "look" among its questions
    * @param {import("./i18n.js").I18n} i18n
    */
-  constructor(feed, agenda, i18n) {
+  constructor(feed, questions, i18n) {
     super()
     this.#feed = feed
-    this.#agenda = agenda
+    this.#questions = questions
     this.#i18n = i18n
     on(feed, "live", () => this.#opened())
     on(feed, "down", () => this.#lost())
-    on(agenda, "answered", (answer) => this.#answered(answer))
-    on(agenda, "failed", (error) => this.#failed(error))
+    on(questions, "answered", (answer) => this.#answered(answer))
+    on(questions, "failed", (error) => this.#failed(error))
     setInterval(() => this.#tick(), TICK_MS)
     for (const type of ["online", "offline", "pageshow"]) on(window, type, () => this.#check())
     for (const type of ["visibilitychange", "resume"]) on(document, type, () => this.#check())
@@ -56,22 +56,22 @@ export class Connection extends EventTarget {
     this.#isRunning = true
     this.#isListed = false
     this.#askedAt = performance.now()
-    this.#agenda.replace("first")
-    this.#agenda.add("session") // for the menu: whether there is one to log out of
+    this.#questions.replace("first")
+    this.#questions.add("session") // for the menu: whether there is one to log out of
     this.#show()
   }
 
   stop() {
     this.#isRunning = false
     this.#feed.stop()
-    this.#agenda.clear()
+    this.#questions.clear()
   }
 
   /** Load the list anew: the reader has changed the filter. */
   list() {
     if (!this.#isRunning) return
-    this.#agenda.replace("first")
-    if (!this.#isTrue && this.#feed.isOpen) this.#agenda.add("deep") // counts have to be right, too
+    this.#questions.replace("first")
+    if (!this.#isTrue && this.#feed.isOpen) this.#questions.add("deep") // counts have to be right, too
   }
 
   /** Load everything again, in another language. */
@@ -101,7 +101,7 @@ export class Connection extends EventTarget {
   #opened() {
     this.#isDown = false
     if (performance.now() - this.#askedAt < COVERED_MS) this.#isTrue = true
-    else this.#agenda.add(this.#isListed ? "deep" : "first")
+    else this.#questions.add(this.#isListed ? "deep" : "first")
     this.#show()
   }
 
@@ -115,18 +115,18 @@ export class Connection extends EventTarget {
   }
 
   #tick() {
-    if (!this.#isRunning || this.#agenda.isAsking) return
+    if (!this.#isRunning || this.#questions.isAsking) return
     const quietFor = performance.now() - Math.max(this.#feed.heardAt, this.#checkedAt)
     if (!this.#feed.isOpen || quietFor > SILENCE_MS) this.#check()
-    else this.#agenda.go() // retry what failed
+    else this.#questions.go() // retry what failed
   }
 
   /** Ask for news that the socket may have missed: it is down, or may be dead. */
   #check() {
-    if (!this.#isRunning || !this.#isListed) return void this.#agenda.go()
+    if (!this.#isRunning || !this.#isListed) return void this.#questions.go()
     this.#isChecking = this.#feed.isOpen
     this.#checkedAt = performance.now()
-    this.#agenda.add("look")
+    this.#questions.add("look")
   }
 
   /** @param {{question: string, result: unknown}} answer */
@@ -139,7 +139,7 @@ export class Connection extends EventTarget {
     else if (isBack) this.#feed.hurry()
     if (isBack) this.dispatchEvent(new Event("back"))
     if (question === "first" || question === "deep") {
-      this.#isTrue = this.#feed.isOpen && !this.#agenda.has("deep")
+      this.#isTrue = this.#feed.isOpen && !this.#questions.has("deep")
     }
     if (question === "look" && this.#isChecking && result) this.told()
     this.#show()

@@ -2,8 +2,8 @@
 // How many tasks there are of each kind, as the server counts them, and whether its queue is paused, which is known
 // as soon as it changes. Where the server cannot say, the filters have no numbers.
 
+import { Problem } from "./api.js"
 import { on, setText } from "./dom.js"
-import { Problem } from "./problem.js"
 import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 /** Time between two requests, however much changes. */

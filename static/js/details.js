@@ -1,10 +1,12 @@
 // @ts-check
-// What an opened row shows below its line: all that is known of the task, its files, and its log.
+// What an opened row shows below its line, and what the line does not say: the files, why it failed and what helps, what
+// else is known, and the log.
 
-import { primaryOf } from "./choices.js"
+import { ACTIONS, iconOf, menuOf, primaryOf, textOf } from "./actions.js"
+import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
-import { fileFacts, kindName, kindsOf, saveLink } from "./files.js"
-import { LogView } from "./log.js"
+import { failureOf } from "./facts.js"
+import { fileFacts, kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
 import { isFinal, titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
@@ -12,33 +14,41 @@ import { isFinal, titleOf, webLink } from "./task.js"
 export class Details {
   element
   #parts
-  #i18n
+  #page
   #log
   #shown = ""
   #files = ""
+  #acts = ""
 
   /**
    * @param {Task} task
-   * @param {import("./i18n.js").I18n} i18n
-   * @param {import("./api.js").Api} api
+   * @param {object} page
+   * @param {import("./i18n.js").I18n} page.i18n
+   * @param {import("./api.js").Api} page.api
+   * @param {import("./tasks.js").Tasks} page.tasks
    */
-  constructor(task, i18n, api) {
-    const { element, parts } = fromTemplate("details", i18n)
+  constructor(task, page) {
+    const { element, parts } = fromTemplate("details", page.i18n)
     this.element = element
     this.#parts = parts
-    this.#i18n = i18n
-    this.#log = new LogView(parts, task.task_id, api)
+    this.#page = page
+    this.#log = new LogView(parts, task.task_id, page.api)
     this.show(task)
   }
 
   /** @param {Task} task */
   show(task) {
+    const { i18n } = this.#page
     this.#log.follow(!isFinal(task))
-    setText(this.#parts.hint, task.hint ?? "")
     const isOld = !isFinal(task) && Object.keys(task.files).length > 0 // a new attempt is under way
-    setText(this.#parts.kept, isOld ? this.#i18n.t("card.kept") : "")
+    setText(this.#parts.kept, isOld ? i18n.t("card.kept") : "")
+    this.#offerFiles(task)
+    const hasFailed = task.stage === "failed"
+    setText(this.#parts.cause, hasFailed ? failureOf(task, i18n) : "")
+    setText(this.#parts.hint, task.hint ?? "")
+    setText(this.#parts.code, hasFailed ? (task.error_code ?? "") : "")
+    this.#offerActs(task)
     this.#list(task)
-    this.#offer(task)
   }
 
   openLog() {
@@ -57,7 +67,7 @@ export class Details {
     this.#shown = shown
     this.#parts.facts.replaceChildren(...facts.flatMap(([name, text, href]) => {
       const [term, value] = [document.createElement("dt"), document.createElement("dd")]
-      term.textContent = this.#i18n.t(`details.${name}`)
+      term.textContent = this.#page.i18n.t(`details.${name}`)
       if (href) {
         const link = Object.assign(document.createElement("a"), { href, textContent: text })
         value.append(Object.assign(link, { target: "_blank", rel: "noopener noreferrer" }))
@@ -72,48 +82,133 @@ export class Details {
    * @returns {[name: string, text: string, href?: string][]}
    */
   #facts(task) {
-    const { format } = this.#i18n
-    const { uploader, duration, width, height, webpage_url, extractor } = task.video_info
+    const { i18n: { format }, tasks } = this.#page
+    const { uploader, duration, width, height, webpage_url } = task.video_info
     const link = webLink(webpage_url) ?? webLink(task.url)
+    const list = task.playlist_id ? tasks.get(task.playlist_id) : undefined
     /** @type {[string, string | undefined, string?][]} */
     const facts = [
-      ["title", titleOf(task)],
-      ["error", task.error],
-      ["source", link?.href ?? task.url, link?.href],
+      ["list", list && titleOf(list)],
       ["uploader", uploader],
-      ["site", extractor],
       ["length", duration ? format.clock(duration) : ""],
       ["picture", height ? (width ? `${width} × ${height}` : `${height}p`) : ""],
+      ["source", link?.href ?? task.url, link?.href],
       ["created", format.whole(new Date(task.created_at))],
       ["completed", task.completed_at && format.whole(new Date(task.completed_at))],
-      ["attempt", task.attempt ? String(task.attempt) : ""],
-      ["state", task.message],
+      ["attempt", task.attempt > 1 ? String(task.attempt) : ""],
     ]
     return /** @type {[string, string, string?][]} */ (facts.filter(([, text]) => text))
   }
 
-  /** @param {Task} task */
-  #offer(task) {
-    const offered = primaryOf(task) === "save" ? kindsOf(task)[0] : "" // by the row itself
-    const files = JSON.stringify([task.files, task.file_info, offered])
+  /**
+   * Each file with what it is, to be played and saved.
+   * @param {Task} task
+   */
+  #offerFiles(task) {
+    const files = JSON.stringify([task.files, task.file_info])
     if (files === this.#files) return // the same links: leave the reader's focus on them
     this.#files = files
+    const playable = playableKinds(task)
     this.#parts.files.replaceChildren(
-      ...kindsOf(task).map((kind) => this.#file(task, kind, kind !== offered)),
+      ...kindsOf(task).map((kind) => {
+        const { element, parts } = fromTemplate("file", this.#page.i18n)
+        setText(parts.kind, kindName(kind, this.#page.i18n))
+        setText(parts.about, fileFacts(task, kind, this.#page.i18n))
+        parts.play.hidden = !playable.includes(kind)
+        parts.play.dataset.kind = kind
+        element.append(saveLink(task, kind, this.#page.i18n))
+        return element
+      }),
     )
   }
 
   /**
+   * With words: what helps after a failure, and what can be done with a list.
    * @param {Task} task
-   * @param {string} kind
-   * @param {boolean} isLink
    */
-  #file(task, kind, isLink) {
-    const [row, name, about] = ["p", "span", "span"].map((tag) => document.createElement(tag))
-    name.textContent = kindName(kind, this.#i18n)
-    name.className = "kind"
-    about.textContent = fileFacts(task, kind, this.#i18n)
-    row.append(isLink ? saveLink(task, kind, this.#i18n) : name, about)
-    return row
+  #offerActs(task) {
+    const { i18n } = this.#page
+    const all = [primaryOf(task), ...menuOf(task)].filter((name) => name in ACTIONS)
+    const names = all.filter((name) =>
+      ACTIONS[name].hasWords || (task.entries && (ACTIONS[name].isForMany || name === "save_entries"))
+    )
+    const acts = JSON.stringify(names.map((name) => [name, textOf(name, task, i18n)]))
+    if (acts === this.#acts) return
+    this.#acts = acts
+    this.#parts.acts.replaceChildren(
+      ...names.filter((name) => name !== "delete").map((name) => {
+        if (name === "save_entries") return saveAllLink(task, i18n)
+        const { element, parts } = fromTemplate("action", i18n)
+        element.dataset.action = name
+        parts.icon.setAttribute("href", `#i-${iconOf(name)}`)
+        setText(parts.words, textOf(name, task, i18n))
+        return element
+      }),
+    )
+  }
+}
+
+const AGAIN_MS = 2_000
+
+/** The log of a task, as it grows. */
+class LogView {
+  #parts
+  #path
+  #api
+  #isOpen = false
+  #isGrowing = false
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {Record<string, any>} parts
+   * @param {string} id
+   * @param {import("./api.js").Api} api
+   */
+  constructor(parts, id, api) {
+    this.#parts = parts
+    this.#path = `api/tasks/${id}/log`
+    this.#api = api
+    parts.log.addEventListener("toggle", () => this.#toggled())
+    parts.copy.addEventListener("click", () => navigator.clipboard?.writeText(parts.text.textContent))
+    parts.copy.hidden = !navigator.clipboard // browsers offer it over HTTPS only
+    parts.reload.addEventListener("click", () => this.#load())
+  }
+
+  open() {
+    this.#parts.log.open = true
+  }
+
+  /** @param {boolean} isGrowing  whether more is to come */
+  follow(isGrowing) {
+    if (this.#isGrowing === isGrowing) return
+    this.#isGrowing = isGrowing
+    if (this.#isOpen) this.#load() // also the last lines, when the task has ended
+  }
+
+  stop() {
+    this.#isOpen = false
+    clearTimeout(this.#timer)
+  }
+
+  #toggled() {
+    this.#isOpen = this.#parts.log.open
+    if (this.#isOpen) this.#load()
+    else clearTimeout(this.#timer)
+  }
+
+  async #load() {
+    clearTimeout(this.#timer)
+    const log = await this.#api.text(this.#path).catch((error) => {
+      if (error instanceof Problem) return error.message
+      throw error
+    })
+    if (!this.#isOpen || !this.#parts.text.isConnected) return
+    const { text } = this.#parts
+    const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 4
+    setText(text, log)
+    text.toggleAttribute("data-empty", !log)
+    if (isAtEnd) text.scrollTop = text.scrollHeight // follow the log: its last lines say what happened
+    if (this.#isGrowing) this.#timer = setTimeout(() => this.#load(), AGAIN_MS)
   }
 }

@@ -1,33 +1,70 @@
 // @ts-check
 // What a row says of its task in one line, the most telling first.
 
-import { hostOf, isFinal, isRunning } from "./task.js"
+import { hostOf, isFinal, isRecorded, isRunning, titleOf } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 /** @typedef {import("./i18n.js").I18n} I18n */
 
 /**
  * How far the task is, in percent; undefined: there is nothing to show. It is the payload's one number, in the bar and
- * in the text alike: a share of bytes beside it would be another scale, so the bar would jump between the two.
+ * in the text alike: a share of bytes beside it would be another scale, so the bar would jump between the two. Nobody
+ * knows how far a recording is.
  * @param {Task} task
  */
-export function percentOf({ status, stage, progress }) {
+export function percentOf(task) {
+  const { status, stage, progress } = task
   const hasNotBegun = (stage === "queued" || stage === "paused") && !progress
-  return status !== "processing" || hasNotBegun ? undefined : progress
+  return status !== "processing" || hasNotBegun || isRecorded(task) ? undefined : progress
 }
 
 /**
  * @param {Task} task
  * @param {I18n} i18n
- * @param {boolean} [isAway]  the server does not answer: nobody knows how fast it goes
+ * @param {object} [around]
+ * @param {boolean} [around.isAway]  the server does not answer: nobody knows how fast it goes
+ * @param {Task} [around.list]  the list that the task is an entry of, to be named
  */
-export function factsOf(task, i18n, isAway = false) {
-  if (task.status === "error") return [task.error || task.message]
+export function factsOf(task, i18n, { isAway = false, list } = {}) {
+  const ofList = list ? [i18n.t("card.in_list", { list: titleOf(list) })] : []
+  if (task.status === "error") return [failureOf(task, i18n), ...listFacts(task, i18n), ...ofList]
   if (task.stage === "completed") {
-    return [...listFacts(task, i18n), ...mediaFacts(task, i18n), ...sourceFacts(task)]
+    return [...listFacts(task, i18n), ...mediaFacts(task, i18n), ...ofList, ...sourceFacts(task)]
   }
-  if (isRunning(task)) return runningFacts(task, i18n, isAway)
-  return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...sourceFacts(task)]
+  if (isRecorded(task)) return recordingFacts(task, i18n)
+  if (isRunning(task)) return [...runningFacts(task, i18n, isAway), ...ofList]
+  return [...waitingFacts(task, i18n), ...listFacts(task, i18n), ...ofList, ...sourceFacts(task)]
+}
+
+/**
+ * What went wrong, in plain words. Where the server's sentence is a status of HTTP, the page has a better one.
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+export function failureOf({ error, error_code = "", message }, i18n) {
+  const [, status = ""] = /^http_(\d{3})$/.exec(error_code) ?? []
+  if (!status) return error || message
+  const kind = ["404", "410"].includes(status)
+    ? "gone"
+    : status === "429"
+    ? "busy"
+    : status >= "500"
+    ? "broken"
+    : "refused"
+  return i18n.t(`failure.${kind}`)
+}
+
+/**
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+function recordingFacts({ started_at, downloaded_bytes }, i18n) {
+  const elapsed = started_at ? Math.max(0, Date.now() - Date.parse(started_at)) / 1000 : undefined
+  return [
+    i18n.t("card.recording"),
+    ...(elapsed === undefined ? [] : [i18n.format.clock(elapsed)]),
+    ...(downloaded_bytes ? [i18n.format.size(downloaded_bytes)] : []),
+  ]
 }
 
 /**

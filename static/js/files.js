@@ -5,6 +5,7 @@ import { fromTemplate, setText } from "./dom.js"
 import { titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
+/** @typedef {import("./i18n.js").I18n} I18n */
 
 /** What can be played, best first. */
 const PLAYED = ["video", "audio"]
@@ -55,22 +56,49 @@ export function playerFor(kind, type) {
  * A link that saves one file under the title of its task, which describes the link to screen readers.
  * @param {Task} task
  * @param {string} kind
- * @param {import("./i18n.js").I18n} i18n
+ * @param {I18n} i18n
  */
 export function saveLink(task, kind, i18n) {
-  const { element, parts } = fromTemplate("save", i18n)
   const link = webLink(task.files[kind])
+  return linkTo(
+    task,
+    i18n.t("file.save", { kind: kindName(kind, i18n) }),
+    link,
+    fileName(task, link?.pathname.split(".").at(-1) ?? ""),
+    i18n,
+  )
+}
+
+/**
+ * A link that saves all files of a list as one archive.
+ * @param {Task} task
+ * @param {I18n} i18n
+ */
+export function saveAllLink(task, i18n) {
+  const link = new URL(`api/download.zip?ids=${task.task_id}`, document.baseURI)
+  return linkTo(task, i18n.t("action.save_entries"), link, fileName(task, "zip"), i18n)
+}
+
+/**
+ * @param {Task} task
+ * @param {string} words
+ * @param {URL | null} link
+ * @param {string} name  under which it is saved
+ * @param {I18n} i18n
+ */
+function linkTo(task, words, link, name, i18n) {
+  const { element, parts } = fromTemplate("save", i18n)
   if (link) /** @type {HTMLAnchorElement} */ (element).href = link.href
-  element.setAttribute("download", fileName(task, link?.pathname.split(".").at(-1) ?? ""))
+  element.setAttribute("download", name)
   element.setAttribute("aria-describedby", `title-${task.task_id}`)
-  setText(parts.words, i18n.t("file.save", { kind: kindName(kind, i18n) }))
+  setText(parts.words, words)
   return element
 }
 
 /**
  * "video", "chapter 3", or "subtitles (en)" of `subtitle.en`.
  * @param {string} kind
- * @param {import("./i18n.js").I18n} i18n
+ * @param {I18n} i18n
  */
 export function kindName(kind, i18n) {
   const [what, which] = kind.split(/\.(.*)/s)
@@ -80,15 +108,22 @@ export function kindName(kind, i18n) {
 }
 
 /**
- * The extension and the size of a file, in words.
+ * What a file is: "MP4 · 1080p · 158 MB", "MP3 · 128 kbit/s · 5 MB".
  * @param {Task} task
  * @param {string} kind
- * @param {import("./i18n.js").I18n} i18n
+ * @param {I18n} i18n
  */
 export function fileFacts(task, kind, i18n) {
-  const extension = webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? ""
-  const info = task.file_info?.[kind]
-  return [extension, info?.size === undefined ? "" : i18n.format.size(info.size)].filter(Boolean).join(" · ")
+  const { duration, height } = task.video_info
+  const { size, title } = task.file_info?.[kind] ?? {}
+  const rate = kind === "audio" && size && duration ? Math.round(size / 125 / duration) : 0
+  return [
+    title ?? "",
+    webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? "",
+    kind === "video" && height ? `${height}p` : "",
+    rate ? `${rate} kbit/s` : "",
+    size === undefined ? "" : i18n.format.size(size),
+  ].filter(Boolean).join(" · ")
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 // Where each row stands. Rows are all of one height, but for those that are opened.
 
-/** @typedef {import("./view.js").Section} Section */
+/** @typedef {import("./shown.js").Section} Section */
 /** @typedef {{row: number, head: number}} Sizes  px of a row that is closed, and of a section's heading */
 /** @typedef {{key: number, top: number, height: number}} Place  of a section, from the top of the list */
 

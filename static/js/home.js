@@ -52,16 +52,16 @@ function sharedText() {
  * Play the film whose task the address names, for a program that opens the page for it, such as the browser extension.
  * A reload is not to open it once more.
  * @param {import("./api.js").Api} api
- * @param {import("./dialogs.js").PlayerDialog} player
+ * @param {(task: import("./task.js").Task) => unknown} play
  */
-export async function playNamed(api, player) {
+export async function playNamed(api, play) {
   const url = new URL(location.href)
   const id = url.searchParams.get("play")
   if (!id) return
   url.searchParams.delete("play")
   history.replaceState(null, "", url)
   const task = await api.get(`api/status/${encodeURIComponent(id)}`).catch(() => null) // it may be deleted
-  if (task) await player.open(task)
+  if (task) await play(task)
 }
 
 /**

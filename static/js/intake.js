@@ -1,11 +1,12 @@
 // @ts-check
 // The box and what belongs to it: options, the look at a link, the question which entries of a list.
 
+import { fetched, Problem } from "./api.js"
 import { Box } from "./box.js"
 import { byId, on } from "./dom.js"
+import { isClippable } from "./files.js"
 import { Options } from "./options.js"
 import { Preview } from "./preview.js"
-import { fetched, Problem } from "./problem.js"
 import { Submit } from "./submit.js"
 
 /** The most formats in the menu, the best first. */
@@ -16,36 +17,41 @@ export class Intake {
   options
   submit
   preview
-  #has
   /** @type {import("./entries.js").EntriesDialog | undefined} */
   #entries
-  #api
-  #i18n
+  /** @type {import("./optionsform.js").OptionsForm | undefined} */
+  #form
+  #parts
   /** @type {import("./preview.js").Info | null} */
   #info = null
 
   /**
-   * @param {import("./api.js").Api} api
-   * @param {import("./i18n.js").I18n} i18n
-   * @param {(url: string) => boolean} has  whether a finished task has this link
+   * @param {object} parts
+   * @param {import("./api.js").Api} parts.api
+   * @param {import("./tasks.js").Tasks} parts.tasks
+   * @param {(task: import("./task.js").Task, isForClip?: boolean) => Promise<void>} parts.play
+   * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor(api, i18n, has) {
-    this.#api = api
-    this.#i18n = i18n
+  constructor(parts) {
+    const { api, tasks, i18n } = parts
+    this.#parts = parts
     this.box = new Box(i18n)
-    this.options = new Options(byId("submit", HTMLFormElement), i18n)
+    this.options = new Options(byId("choices", HTMLDetailsElement), i18n)
     this.submit = new Submit(this.box, this.options, api, i18n, () => !this.#asks())
-    this.#has = has
-    this.preview = new Preview(this.box, api, i18n)
+    this.preview = new Preview({ ...parts, box: this.box })
     on(this.preview, "info", (info) => this.#looked(info))
     on(this.preview, "ask", (ask) => this.#answered(ask))
-    on(this.options, "open", () => this.#offer())
+    on(this.options, "open", () => this.#unfold())
+    on(this.options, "outputs", async () => (await this.#unfold()).focus("outputs"))
+    on(this.options, "clip", () => this.#film && parts.play(this.#film, true))
+    for (const type of ["change", "removed"]) on(tasks, type, () => this.#offerPlayer())
   }
 
   /** The language has changed. */
   describe() {
     this.box.describe()
     this.options.describe()
+    this.#form?.make()
   }
 
   /**
@@ -54,8 +60,11 @@ export class Intake {
    * @param {(items: string) => unknown} then
    */
   async choose(link, then) {
-    const { EntriesDialog } = await fetched(import("./entries.js"), this.#i18n)
-    this.#entries ??= new EntriesDialog(this.#api, this.#i18n, this.#has)
+    const { api, i18n, tasks } = this.#parts
+    const { EntriesDialog } = await fetched(import("./entries.js"), i18n)
+    const has = (/** @type {string} */ url) =>
+      Boolean(tasks.find([url], ({ stage }) => stage === "completed"))
+    this.#entries ??= new EntriesDialog(api, i18n, has)
     await this.#entries.open(link, then)
   }
 
@@ -71,14 +80,14 @@ export class Intake {
     this.options.put({ clip_start: start, clip_end: end })
     this.box.focusGo()
     if (!others) return
-    this.box.say(this.#i18n.t("clip.others"))
+    this.box.say(this.#parts.i18n.t("clip.others"))
     this.submit.addEventListener("taken", () => this.box.add(others), { once: true })
   }
 
   /** Whether it is open which entries of a list are meant, without which the request would fail: lead there. */
   #asks() {
     if (!this.#info?.entries?.length || this.options.isOfLists) return false
-    this.box.say(this.#i18n.t("list.ask"))
+    this.box.say(this.#parts.i18n.t("list.ask"))
     this.preview.ask()
     return true
   }
@@ -86,9 +95,19 @@ export class Intake {
   /** @param {import("./preview.js").Info | null} info */
   #looked(info) {
     this.#info = info
-    this.options.offerFormats(
-      (info?.formats ?? []).slice(0, MOST_FORMATS).map((format) => this.#described(format)),
-    )
+    const formats = (info?.formats ?? []).slice(0, MOST_FORMATS)
+    this.options.offer("format", formats.map((format) => this.#described(format)))
+    this.#offerPlayer()
+  }
+
+  /** The task of the film whose link is in the box, if a clip can be marked in it. */
+  get #film() {
+    const links = [this.preview.link, this.#info?.webpage_url ?? ""].filter(Boolean)
+    return this.#parts.tasks.find(links, isClippable)
+  }
+
+  #offerPlayer() {
+    this.options.offerPlayer(Boolean(this.#film))
   }
 
   /**
@@ -100,7 +119,8 @@ export class Intake {
     const codecs = [vcodec, acodec].filter((codec) => codec && codec !== "none").map((codec) =>
       codec?.split(".")[0]
     )
-    const facts = [height ? `${height}p` : note, ext, ...codecs, size ? this.#i18n.format.size(size) : ""]
+    const words = size ? this.#parts.i18n.format.size(size) : ""
+    const facts = [height ? `${height}p` : note, ext, ...codecs, words]
     return [format_id, `${format_id}: ${facts.filter(Boolean).join(" · ")}`]
   }
 
@@ -114,17 +134,26 @@ export class Intake {
         this.submit.send({ playlist: true, playlist_items: items }))}
   }
 
-  /** Fetch presets and cookies, only when the reader opens the options. */
+  /** The reader unfolds the options: make their form, and ask the service what it has for it. */
+  async #unfold() {
+    const { OptionsForm } = await fetched(import("./optionsform.js"), this.#parts.i18n)
+    const form = this.#form ??= new OptionsForm(this.options, this.#parts.i18n)
+    this.#offer()
+    return form
+  }
+
   async #offer() {
     const [presets, cookies] = await Promise.all(
       ["api/presets", "api/cookies"].map((path) =>
-        this.#api.get(path).catch((error) => {
+        this.#parts.api.get(path).catch((error) => {
           if (error instanceof Problem) return {} // a service without presets or cookies
           throw error
         })
       ),
     )
     this.options.offerPresets(presets.presets ?? {})
-    this.options.offerCookies((cookies.cookies ?? []).map((/** @type {{name: string}} */ { name }) => name))
+    /** @type {{name: string}[]} */
+    const stored = cookies.cookies ?? []
+    this.options.offer("cookies", stored.map(({ name }) => [name, name]))
   }
 }

@@ -1,26 +1,40 @@
 // @ts-check
-// The keys of the page. Those of a row hold while the focus is on it or in it, but in no field.
+// The keys of the page, and the list of them. Those of a row hold while the focus is on it or in it, but in no field.
 
-import { showKeys } from "./dialogs.js"
+import { ACTIONS } from "./actions.js"
+import { byId } from "./dom.js"
 
 const FIELDS =
   "input:not([type=checkbox], [type=radio]), textarea, select, dialog[open], [role=menu], video, audio"
 
-/** What a key does with a row, the first that is possible in its stage. @type {Record<string, string[]>} */
-const OF_ROWS = {
-  Enter: ["open"],
-  " ": ["play"],
-  p: ["pause", "resume"],
-  r: ["retry", "again"],
-  c: ["cancel"],
-  s: ["save"],
-  l: ["log"],
-  t: ["first"],
-  b: ["last"],
-  m: ["more"],
-  z: ["undo"],
-  x: ["select"],
-  Delete: ["delete"],
+/** What holds everywhere but in a field, as the list shows it; the words are `keys.<name>`. @type {Record<string, string>} */
+export const EVERYWHERE = { link: "n", search: "/", move: "j k", all: "Ctrl A", clear: "Esc", help: "?" }
+/** Keys as they are called. @type {Record<string, string>} */
+const NAMES = { " ": "Space" }
+
+/** @param {import("./i18n.js").I18n} i18n */
+export function showKeys(i18n) {
+  const dialog = byId("keys", HTMLDialogElement)
+  /** @type {Map<string, string[]>} */
+  const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]]])
+  for (const [name, { key }] of Object.entries(ACTIONS)) {
+    const words = i18n.t(`action.${name}`, { n: "" }).trim()
+    if (key) ofRows.set(key, [...(ofRows.get(key) ?? []), words])
+  }
+  const lists = [
+    Object.entries(EVERYWHERE).map(([name, keys]) => [keys, i18n.t(`keys.${name}`)]),
+    [...ofRows].map(([key, words]) => [NAMES[key] ?? key, words.join(" / ")]),
+  ]
+  for (const [at, list] of dialog.querySelectorAll("dl").entries()) {
+    list.replaceChildren(...lists[at].flatMap(([keys, text]) => {
+      const [term, words] = [document.createElement("dt"), document.createElement("dd")]
+      const shown = keys === "Ctrl A" ? [keys] : keys.split(" ")
+      term.append(...shown.map((key) => Object.assign(document.createElement("kbd"), { textContent: key })))
+      words.textContent = text
+      return [term, words]
+    }))
+  }
+  dialog.showModal()
 }
 
 export class Keys {
@@ -28,17 +42,18 @@ export class Keys {
    * @param {object} parts
    * @param {HTMLElement} parts.root
    * @param {import("./rows.js").Rows} parts.rows
-   * @param {import("./deeds.js").Deeds} parts.deeds
+   * @param {import("./rowactions.js").RowActions} parts.rowActions
    * @param {import("./selection.js").Selection} parts.selection
    * @param {import("./list.js").TaskList} parts.list
    * @param {import("./box.js").Box} parts.box
+   * @param {import("./filter.js").Filter} parts.filter
    * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor({ root, rows, deeds, selection, list, box, i18n }) {
+  constructor({ root, rows, rowActions, selection, list, box, filter, i18n }) {
     /** @type {Record<string, () => void>} */
     const everywhere = {
       n: () => box.focus(),
-      "/": () => /** @type {HTMLElement} */ (document.querySelector("input[type=search]")).focus(),
+      "/": () => filter.search(),
       "?": () => showKeys(i18n),
       Escape: () => selection.clear(),
       j: () => rows.step(rows.current, rows.current ? 1 : 0),
@@ -67,9 +82,9 @@ export class Keys {
       const by = { ArrowDown: 1, ArrowUp: -1 }[event.key]
       const isOfControl = target !== element && ["Enter", " "].includes(event.key)
       if (by) rows.step(row.id, by)
-      else if (isOfControl || !(event.key in OF_ROWS)) return isOfControl
-      else deeds.doFirst(OF_ROWS[event.key], row)
-      if (!isOfControl) event.preventDefault()
+      else if (isOfControl) return true
+      else if (!rowActions.press(event.key, row)) return false
+      event.preventDefault()
       return true
     }
   }

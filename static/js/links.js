@@ -46,7 +46,7 @@ function withoutPunctuation(link) {
 }
 
 /**
- * How many more closing brackets than opening ones of each kind there are.
+ * How many more closing brackets than opened ones of each kind there are.
  * @param {string} link
  */
 function unopenedBrackets(link) {

@@ -1,166 +1,243 @@
 // @ts-check
-// What happens on the page, and what follows from it.
+// Makes the parts of the page and connects them: what happens on the page, and what follows from it.
 
-import { closeDialogs } from "./dialogs.js"
-import { byId, on } from "./dom.js"
-import { keepFocus } from "./focus.js"
+import { Api, fetched } from "./api.js"
+import { Checks } from "./checks.js"
+import { Connection } from "./connection.js"
+import { Counts } from "./counts.js"
+import { byId, closeDialogs, keepFocus, on } from "./dom.js"
+import { Feed } from "./feed.js"
+import { Filter } from "./filter.js"
+import { Header } from "./header.js"
 import { arrive, keepShell, playNamed } from "./home.js"
+import { I18n } from "./i18n.js"
+import { Intake } from "./intake.js"
 import { Keys } from "./keys.js"
-import { listen } from "./listening.js"
-import { MainMenu } from "./mainmenu.js"
-import {
-  actions,
-  agenda,
-  announcer,
-  api,
-  box,
-  connection,
-  counts,
-  deeds,
-  display,
-  feed,
-  filter,
-  hold,
-  i18n,
-  intake,
-  list,
-  listRoot,
-  menu,
-  notices,
-  opening,
-  pages,
-  player,
-  readiness,
-  rows,
-  selection,
-  session,
-  settings,
-  submit,
-  summary,
-  tasks,
-  together,
-  undo,
-  view,
-} from "./parts.js"
+import { Layout } from "./layout.js"
+import { TaskList } from "./list.js"
+import { MainMenu, Menu } from "./menu.js"
+import { Announcer, Notices, showRefusals } from "./news.js"
+import { OpenedRows } from "./opened.js"
+import { Pages, Source } from "./pages.js"
+import { listen } from "./pointer.js"
+import { Questions } from "./questions.js"
+import { Readiness } from "./readiness.js"
+import { TaskRequests } from "./requests.js"
+import { Row } from "./row.js"
+import { RowActions } from "./rowactions.js"
+import { Rows } from "./rows.js"
+import { Selection, SelectionBar } from "./selection.js"
+import { Session } from "./session.js"
+import { Settings } from "./settings.js"
+import { ShownList } from "./shown.js"
+import { Tasks } from "./tasks.js"
+import { Undo } from "./undo.js"
+import { Pointing, Updates } from "./updates.js"
 
-const lines = {
-  filtered: byId("filtered", HTMLElement),
-  paused: byId("paused", HTMLElement),
-  retry: byId("retry-failed", HTMLElement),
-}
-/** Whether the filter may hide the tasks that were sent last. */
-let isHidden = false
+const i18n = new I18n()
+await i18n.start()
+start()
 
-function showLines() {
-  keepFocus(listRoot, () => {
-    lines.filtered.hidden = !isHidden
-    lines.paused.hidden = !counts.isPaused
-    lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
-  })
-}
-
-new MainMenu({ menu, session, settings, counts, together, undo, i18n })
-new Keys({ root: listRoot, rows, deeds, selection, list, box, i18n })
-listen(listRoot, rows, deeds, { selection, view })
-
-// What comes in.
-
-on(feed, "task", (task) => tasks.merge(task))
-on(feed, "removed", (id) => tasks.remove(id))
-on(feed, "ended", () => session.want())
-on(actions, "told", () => connection.told())
-on(actions, "busy", (id) => rows.row(id)?.busy(actions.isBusy(id)))
-on(actions, "refused", ({ id, message }) => {
-  rows.row(id)?.say(message)
-  announcer.say(message)
-})
-on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
-on(submit, "task", (task) => tasks.merge(task) && connection.told())
-on(submit, "done", (sent) => {
-  hold.end() // the reader looks for the new tasks in the list
-  isHidden = sent.taken > 0 && !filter.rule.isAll
-  showLines()
-  announcer.say(i18n.t("announce.sent", sent))
-})
-
-on(display, "change", (change) => {
-  opening.changed(change.task)
-  if (change.before?.stage !== change.task.stage) counts.stale()
-  announcer.changed(change)
-  notices.changed(change)
-})
-on(tasks, "removed", (ids) => {
-  undo.gone(ids)
-  for (const id of ids) selection.drop(id)
-  counts.stale()
-})
-on(selection, "change", () => rows.ids.forEach((id) => rows.row(id)?.select(selection.has(id))))
-on(counts, "change", () => {
-  showLines()
-  summary.show(list)
-})
-on(agenda, "answered", ({ question }) => {
-  if (question !== "first") return
-  playNamed(api, player)
-  keepShell()
-  counts.ask()
-  readiness.start()
-})
-on(notices, "seen", () => display.show())
-on(connection, "back", () => submit.back())
-on(connection, "away", () => {
-  for (const id of rows.ids) rows.row(id)?.refresh(tasks.has(id))
-  summary.show(list)
-})
-on(api, "unreachable", () => connection.doubt())
-
-// What the reader does.
-
-filter.addEventListener("change", () => {
-  isHidden = false
-  selection.clear()
-  showLines()
-  listRoot.toggleAttribute("data-filtered", !filter.rule.isAll)
-  listRoot.ariaBusy = "true"
-  connection.list()
-})
-for (const button of document.querySelectorAll("#clear-filter, #filtered [data-part=clear]")) {
-  button.addEventListener("click", () => filter.clear())
-}
-byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())
-lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
-lines.retry.addEventListener("click", () => together.retryFailed())
-rows.addEventListener("end", () => pages.hasMore && agenda.add("more"))
-
-settings.addEventListener("language", () => {
+function start() {
+  const api = new Api(i18n)
+  const root = byId("tasks", HTMLElement)
+  const filterForm = byId("filter", HTMLFormElement)
+  const filter = new Filter(filterForm)
+  const source = new Source(api, filter)
+  source.begin()
   i18n.translate(document)
-  intake.describe()
-  readiness.show()
-  notices.show()
-  together.show()
-  opening.clear()
-  rows.renew()
-  connection.renew() // the server's sentences come in the new language
-})
 
-session.addEventListener("wanted", () => {
-  connection.stop()
-  tasks.close()
-  counts.clear()
-  readiness.stop()
-  selection.clear()
-  pages.clear()
-  opening.clear()
-  menu.close()
-  closeDialogs()
-  announcer.hush()
-  display.begin()
-})
-session.addEventListener("begun", () => {
-  tasks.open()
+  // The data.
+  const session = new Session(api, i18n)
+  const tasks = new Tasks()
+  const list = new TaskList()
+  const pages = new Pages(source, filter, tasks, list)
+  const checks = new Checks(source, pages, tasks, list, () => rows.ids)
+  const questions = new Questions({
+    first: (signal) => pages.first(signal),
+    session: (signal) => session.check(signal),
+    deep: (signal) => checks.deep(signal),
+    look: (signal) => checks.look(signal),
+    judge: (signal) => checks.judge(signal),
+    more: (signal) => pages.more(signal),
+  })
+  const feed = new Feed((since) => api.socketUrl(since))
+  const connection = new Connection(feed, questions, i18n)
+  const counts = new Counts(
+    api,
+    filterForm,
+    i18n,
+    async () => new (await import("./queuewatch.js")).QueueWatch(api),
+  )
+  const readiness = new Readiness(api, i18n)
+
+  // What the reader does.
+  const requests = new TaskRequests(api, tasks)
+  const undo = new Undo(api, requests)
+  const selection = new Selection()
+  const announcer = new Announcer(byId("news", HTMLElement), i18n)
+  const notices = new Notices(i18n)
+  const menu = new Menu(i18n)
+  /** @type {import("./player.js").Player | undefined} */
+  let player
+  const play = async (/** @type {import("./task.js").Task} */ task, isForClip = false, kind = "") => {
+    const { Player } = await fetched(import("./player.js"), i18n)
+    player ??= new Player({ i18n, api, announcer, intake })
+    await player.open(task, isForClip, kind)
+  }
+  const intake = new Intake({ api, tasks, play, i18n })
+  const { box, submit } = intake
+  const settings = new Settings({ i18n, api, session, options: intake.options })
+
+  // What is shown.
+  const shown = new ShownList(list, (id) => tasks.entriesOf(id))
+  const opened = new OpenedRows({ i18n, api, tasks, shown, source, rows: () => rows })
+  const newRow = (/** @type {import("./task.js").Task} */ task) =>
+    opened.attach(new Row(task, i18n, { undo, selection, tasks, shown }))
+  const layout = new Layout(root, shown, list, newRow, i18n)
+  /** @type {Rows} */
+  const rows = new Rows(root, shown, tasks, layout)
+  const header = new Header(tasks, counts, i18n, notices)
+  const pointing = new Pointing(root)
+  const updates = new Updates({ root, shown, rows, pointing, header, list, tasks, questions, i18n })
+  const bar = new SelectionBar({ selection, tasks, undo, api, requests, rows, i18n })
+  const rowActions = new RowActions({
+    requests,
+    undo,
+    opened,
+    menu,
+    play,
+    announcer,
+    selection,
+    intake,
+    settings,
+    api,
+    i18n,
+  })
+  new MainMenu({ menu, session, settings, counts, bar, undo, i18n })
+  new Keys({ root, rows, rowActions, selection, list, box, filter, i18n })
+  listen(root, rows, rowActions, { selection, shown, play })
+  showRefusals()
+
+  const lines = {
+    filtered: byId("filtered", HTMLElement),
+    paused: byId("paused", HTMLElement),
+    retry: byId("retry-failed", HTMLElement),
+  }
+  /** Whether the filter may hide the tasks that were sent last. */
+  let isHidden = false
+  const showLines = () =>
+    keepFocus(root, () => {
+      lines.filtered.hidden = !isHidden
+      lines.paused.hidden = !counts.isPaused
+      lines.retry.hidden = filter.rule.choice !== "failed" || !counts.stages.failed
+    })
+  const showFilter = () => {
+    root.toggleAttribute("data-filtered", !filter.rule.isAll)
+    if (!filter.rule.isAll) document.documentElement.toggleAttribute("data-finding", true)
+  }
+
+  // What comes in.
+  on(feed, "task", (task) => tasks.merge(task))
+  on(feed, "removed", (id) => tasks.remove(id))
+  on(feed, "ended", () => session.want())
+  on(requests, "told", () => connection.told())
+  on(requests, "busy", (id) => rows.row(id)?.busy(requests.isBusy(id)))
+  on(requests, "refused", ({ id, message }) => {
+    rows.row(id)?.say(message)
+    announcer.say(message)
+  })
+  on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
+  on(submit, "task", (task) => tasks.merge(task) && connection.told())
+  on(submit, "done", (sent) => {
+    pointing.end() // the reader looks for the new tasks in the list
+    isHidden = sent.taken > 0 && !filter.rule.isAll
+    showLines()
+    announcer.say(i18n.t("announce.sent", sent))
+  })
+  on(updates, "change", (change) => {
+    opened.changed(change.task)
+    if (change.before?.stage !== change.task.stage) counts.stale()
+    announcer.changed(change)
+    notices.changed(change)
+  })
+  on(tasks, "removed", (ids) => {
+    undo.gone(ids)
+    for (const id of ids) selection.drop(id)
+    counts.stale()
+  })
+  on(selection, "change", () => rows.ids.forEach((id) => rows.row(id)?.select(selection.has(id))))
+  on(counts, "change", () => {
+    showLines()
+    header.show(list)
+  })
+  on(questions, "answered", ({ question }) => {
+    if (question !== "first") return
+    playNamed(api, play)
+    keepShell()
+    counts.ask()
+    readiness.start()
+  })
+  on(notices, "seen", () => updates.show())
+  on(connection, "back", () => submit.back())
+  on(connection, "away", () => {
+    for (const id of rows.ids) rows.row(id)?.refresh(tasks.has(id))
+    header.show(list)
+  })
+  on(api, "unreachable", () => connection.doubt())
+
+  // What the reader does.
+  filter.addEventListener("change", () => {
+    isHidden = false
+    selection.clear()
+    showLines()
+    showFilter()
+    root.ariaBusy = "true"
+    connection.list()
+  })
+  for (const button of document.querySelectorAll("#clear-filter, #filtered [data-part=clear]")) {
+    button.addEventListener("click", () => filter.clear())
+  }
+  const find = byId("find", HTMLButtonElement)
+  find.addEventListener("click", () => {
+    const isOpen = document.documentElement.toggleAttribute("data-finding")
+    find.ariaExpanded = String(isOpen)
+    if (isOpen) filter.search()
+    else filter.clear()
+  })
+  byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())
+  lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
+  lines.retry.addEventListener("click", () => bar.retryFailed())
+  rows.addEventListener("end", () => pages.hasMore && questions.add("more"))
+  settings.addEventListener("language", () => {
+    i18n.translate(document)
+    intake.describe()
+    readiness.show()
+    notices.show()
+    bar.show()
+    opened.clear()
+    rows.renew()
+    connection.renew() // the server's sentences come in the new language
+  })
+  session.addEventListener("wanted", () => {
+    connection.stop()
+    tasks.close()
+    counts.clear()
+    readiness.stop()
+    selection.clear()
+    pages.clear()
+    opened.clear()
+    menu.close()
+    closeDialogs()
+    announcer.hush()
+    updates.begin()
+  })
+  session.addEventListener("begun", () => {
+    tasks.open()
+    connection.start()
+  })
+
+  showFilter()
+  arrive(box, submit, session)
   connection.start()
-})
-
-listRoot.toggleAttribute("data-filtered", !filter.rule.isAll)
-arrive(box, submit, session)
-connection.start()
+}

@@ -2,6 +2,7 @@
 // The one menu of the page, under whatever button or at whatever place it was asked for.
 
 import { byId, fromTemplate, isSeen, setText } from "./dom.js"
+import { showKeys } from "./keys.js"
 
 /** @typedef {{name: string, text: string, icon?: string}} Item */
 /** @typedef {{x: number, y: number}} Point */
@@ -56,7 +57,7 @@ export class Menu {
   #item({ name, text, icon = name }) {
     const { element, parts } = fromTemplate("menu-item", this.#i18n)
     element.dataset.name = name
-    parts.icon.setAttribute("href", `#i-${icon.split(".")[0]}`)
+    parts.icon.setAttribute("href", `#i-${icon}`)
     setText(parts.words, text)
     return element
   }
@@ -112,4 +113,49 @@ export class Menu {
 function belowOf(owner) {
   const { right, bottom } = owner.getBoundingClientRect()
   return { x: right - 240, y: bottom + 4 }
+}
+
+// The menu of the header: what concerns the page as a whole.
+
+export class MainMenu {
+  /**
+   * @param {object} parts
+   * @param {import("./menu.js").Menu} parts.menu
+   * @param {import("./session.js").Session} parts.session
+   * @param {import("./settings.js").Settings} parts.settings
+   * @param {import("./counts.js").Counts} parts.counts
+   * @param {import("./selection.js").SelectionBar} parts.bar
+   * @param {import("./undo.js").Undo} parts.undo
+   * @param {import("./i18n.js").I18n} parts.i18n
+   */
+  constructor({ menu, session, settings, counts, bar, undo, i18n }) {
+    const button = byId("menu", HTMLButtonElement)
+    /** @type {Record<string, () => unknown>} */
+    const choices = {
+      settings: () => settings.open(),
+      keys: () => showKeys(i18n),
+      retry: () => bar.retryFailed(),
+      pause: () => counts.pause(true),
+      resume: () => counts.pause(false),
+      logout: () => {
+        undo.finish() // pending deletions need the session
+        return session.logOut()
+      },
+    }
+    settings.addEventListener("logout", choices.logout)
+    button.addEventListener("click", () => {
+      const names = session.isWanted ? ["settings"] : [
+        ...(counts.stages.failed ? ["retry"] : []),
+        ...(counts.isKnown ? [counts.isPaused ? "resume" : "pause"] : []),
+        "settings",
+        "keys",
+        ...(session.isLoggedIn ? ["logout"] : []),
+      ]
+      menu.open(
+        button,
+        names.map((name) => ({ name, text: i18n.t(`menu.${name}`) })),
+        (name) => choices[name](),
+      )
+    })
+  }
 }

@@ -1,10 +1,87 @@
 // @ts-check
-// The order of the list, which is that of the server's pages: so the next page stands below the one before, always.
+// Which section of the list a task stands in, by what it does or by the day on which it ended.
 
-import { Sections } from "./sections.js"
-import { endOf, isWaitingInQueue } from "./task.js"
+import { endOf, isFinal, isRunning, isWaitingInQueue } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
+
+const NOW = 2 ** 53 - 1
+const WAITING = NOW - 1
+
+/** By what a task does and the day of its end, or by the day on which it was added. */
+export const SORTS = ["state", "added"]
+
+/** Sections are numbers: higher ones stand above. A day is the time in ms at which it began, in local time. */
+export class Sections {
+  #today
+  #yesterday
+  /** Dates are expensive to parse, and sorting needs them again and again. @type {WeakMap<Task, number>} */
+  #known = new WeakMap()
+
+  /** Whether what runs and what waits stands above what has ended. */
+  isByState
+  /** Whether what has ended stands by the time of its end. */
+  isByEnd
+
+  /**
+   * @param {Date} now
+   * @param {string} sort
+   * @param {boolean} isSearched  what is found stands by the day on which it was added: so the server lists it
+   */
+  constructor(now = new Date(), sort = SORTS[0], isSearched = false) {
+    this.isByState = sort === SORTS[0]
+    this.isByEnd = this.isByState && !isSearched
+    this.#today = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime()
+    this.#yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).getTime()
+  }
+
+  /** Whether a new day has begun, so that titles of sections have changed. */
+  get isOver() {
+    return new Sections().#today !== this.#today
+  }
+
+  /** @param {Task} task */
+  of(task) {
+    if (this.isByState && isRunning(task)) return NOW
+    if (this.isByState && !isFinal(task)) return WAITING
+    let section = this.#known.get(task)
+    if (section === undefined) this.#known.set(task, section = this.#dayOf(task))
+    return section
+  }
+
+  /**
+   * The heading: a key of the catalogue, or the month.
+   * @param {number} section
+   * @returns {string | Date}
+   */
+  title(section) {
+    if (section === NOW) return "section.now"
+    if (section === WAITING) return "section.waiting"
+    if (section === this.#today) return "section.today"
+    if (section === this.#yesterday) return "section.yesterday"
+    return new Date(section)
+  }
+
+  /** @param {number} section */
+  isNow(section) {
+    return section === NOW
+  }
+
+  /** @param {number} section */
+  isWaiting(section) {
+    return section === WAITING
+  }
+
+  /** @param {Task} task */
+  #dayOf(task) {
+    const ended = new Date(this.isByEnd ? endOf(task) : task.created_at)
+    if (ended.getTime() >= this.#today) return this.#today // clocks differ: nothing ended tomorrow
+    if (ended.getTime() >= this.#yesterday) return this.#yesterday
+    return new Date(ended.getFullYear(), ended.getMonth(), 1).getTime()
+  }
+}
+
+// The order of the list, which is that of the server's pages: so the next page stands below the one before, always.
 
 export class Order {
   sections

@@ -1,9 +1,12 @@
 // @ts-check
 // A preview of the one link in the box, fetched while the reader goes on; nothing ever waits for it.
 
+import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
-import { Problem } from "./problem.js"
-import { hostOf } from "./task.js"
+import { isPlayable, kindsOf, saveLink } from "./files.js"
+import { hostOf, titleOf } from "./task.js"
+
+/** @typedef {import("./task.js").Task} Task */
 
 /** A link is looked at when it has not changed for this long: typing changes it with each key. */
 const PAUSE_MS = 400
@@ -24,19 +27,33 @@ export class Preview extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
+  #tasks
+  #play
+  /** What is shown. @type {Info} */
+  #info = {}
+  #facts = ""
+  /** A finished task of the link. @type {Task | undefined} */
+  #had
+
   /**
-   * @param {import("./box.js").Box} box
-   * @param {import("./api.js").Api} api
-   * @param {import("./i18n.js").I18n} i18n
+   * @param {object} parts
+   * @param {import("./box.js").Box} parts.box
+   * @param {import("./api.js").Api} parts.api
+   * @param {import("./tasks.js").Tasks} parts.tasks
+   * @param {(task: Task) => unknown} parts.play
+   * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor(box, api, i18n) {
+  constructor({ box, api, tasks, play, i18n }) {
     super()
     this.#api = api
+    this.#tasks = tasks
+    this.#play = play
     this.#i18n = i18n
     box.addEventListener("change", () => this.#changed(box.links))
     this.#part("asks").addEventListener("click", ({ target }) => {
       const ask = target instanceof Element ? target.closest("button")?.dataset.ask : ""
-      if (ask) this.dispatchEvent(new CustomEvent("ask", { detail: ask }))
+      if (ask === "play") this.#play(/** @type {Task} */ (this.#had))
+      else if (ask) this.dispatchEvent(new CustomEvent("ask", { detail: ask }))
     })
   }
 
@@ -54,6 +71,7 @@ export class Preview extends EventTarget {
     const link = links.length === 1 && /^https?:/i.test(links[0]) ? links[0] : ""
     if (link === this.#link) return
     this.#link = link
+    this.#had = undefined
     this.#request.abort()
     clearTimeout(this.#timer)
     this.#element.hidden = !link
@@ -66,12 +84,14 @@ export class Preview extends EventTarget {
   async #look(link) {
     this.#request = new AbortController()
     const { signal } = this.#request
+    this.#remember(link, [link])
     try {
       const how = { signal, patience: PATIENCE_MS }
       const info = await this.#api.send("POST", "api/info", { url: link }, {}, how)
       if (link !== this.#link) return
       this.#show(info, factsOf(info, this.#i18n).join(" · "))
       this.dispatchEvent(new CustomEvent("info", { detail: info }))
+      if (info.webpage_url && info.webpage_url !== link) this.#remember(link, [link, info.webpage_url])
     } catch (error) {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
@@ -82,18 +102,40 @@ export class Preview extends EventTarget {
   }
 
   /**
+   * Find out whether a file of this link is there already, and say so.
+   * @param {string} link  in the box
+   * @param {string[]} links  that the same film may have
+   */
+  async #remember(link, links) {
+    const query = { q: links.at(-1), status: "completed", limit: 20 }
+    const { tasks } = await this.#api.get("api/tasks", query).catch(() => ({ tasks: [] })) // it is looked at all the same
+    const had = [...tasks, this.#tasks.find(links, ({ stage }) => stage === "completed")].find((
+      /** @type {Task | undefined} */ task,
+    ) =>
+      task && Object.keys(task.files).length > 0 &&
+      [task.url, task.video_info.webpage_url ?? ""].some((each) => links.includes(each))
+    )
+    if (link !== this.#link || !had || this.#had) return
+    this.#had = had
+    this.#show(this.#info, this.#facts)
+  }
+
+  /**
    * @param {Info} info
    * @param {string} facts
    */
   #show(info, facts) {
+    this.#info = info
+    this.#facts = facts
     const image = /** @type {HTMLImageElement} */ (this.#part("thumbnail"))
     const host = this.#link ? hostOf(/** @type {any} */ ({ url: this.#link, video_info: {} })) : ""
     image.hidden = !info.thumbnail?.startsWith("data:image/")
     if (!image.hidden) image.src = info.thumbnail ?? ""
     setText(this.#part("letter"), host.slice(0, 1).toUpperCase())
-    setText(this.#part("title"), info.title ?? host)
-    setText(this.#part("facts"), facts)
-    this.#part("asks").replaceChildren(...this.#questions(info))
+    setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : host))
+    setText(this.#part("facts"), this.#had ? this.#i18n.t("preview.have") : facts)
+    this.#element.toggleAttribute("data-had", this.#had !== undefined)
+    this.#part("asks").replaceChildren(...this.#questions(info), ...this.#offers())
   }
 
   /** @param {Info} info */
@@ -110,6 +152,18 @@ export class Preview extends EventTarget {
       button.dataset.ask = ask
       return button
     })
+  }
+
+  /** What can be done with a file that is there already. */
+  #offers() {
+    if (!this.#had) return []
+    const [kind] = kindsOf(this.#had)
+    const play = Object.assign(document.createElement("button"), { type: "button" })
+    play.textContent = this.#i18n.t("action.play")
+    play.dataset.ask = "play"
+    const again = Object.assign(document.createElement("button"), { type: "submit" })
+    again.textContent = this.#i18n.t("action.again")
+    return [...(isPlayable(this.#had) ? [play] : []), saveLink(this.#had, kind, this.#i18n), again]
   }
 
   /**

@@ -2,7 +2,7 @@
 // Waits for a pause of the queue, or its end. A request that is held takes one of the few connections that a browser
 // has to a server, so of all tabs only one waits, the one that was shown last, and tells the others.
 
-import { Problem } from "./problem.js"
+import { Problem } from "./api.js"
 
 /** How long the server holds a request. */
 const WAIT_S = 30

@@ -1,8 +1,8 @@
 // @ts-check
 // What the service says of itself: how much room there is on its disk, and whether all that it needs is there.
 
+import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
-import { Problem } from "./problem.js"
 
 const AGAIN_MS = 300_000
 /** The first check waits this long: a service that has just started is not ready yet, and there is no hurry. */

@@ -7,7 +7,7 @@ import { hostOf } from "./task.js"
 
 export class Remedies {
   #intake
-  #actions
+  #requests
   #undo
   #menu
   #settings
@@ -16,15 +16,15 @@ export class Remedies {
   /**
    * @param {object} parts
    * @param {import("./intake.js").Intake} parts.intake
-   * @param {import("./actions.js").Actions} parts.actions
+   * @param {import("./requests.js").TaskRequests} parts.requests
    * @param {import("./undo.js").Undo} parts.undo
    * @param {import("./menu.js").Menu} parts.menu
    * @param {import("./settings.js").Settings} parts.settings
    * @param {import("./api.js").Api} parts.api
    */
-  constructor({ intake, actions, undo, menu, settings, api }) {
+  constructor({ intake, requests, undo, menu, settings, api }) {
     this.#intake = intake
-    this.#actions = actions
+    this.#requests = requests
     this.#undo = undo
     this.#menu = menu
     this.#settings = settings
@@ -51,7 +51,7 @@ export class Remedies {
     const { cookies } = await this.#api.get("api/cookies")
     const names = cookies.map((/** @type {{name: string}} */ { name }) => name)
     const use = (/** @type {string} */ name) =>
-      this.#actions.run("remedy.use_cookies", row.task, { cookies: name })
+      this.#requests.run("remedy.use_cookies", row.task, { cookies: name })
     if (!names.length) return await this.#settings.openCookies(hostOf(row.task))
     if (names.length === 1) return await use(names[0])
     const items = names.map((/** @type {string} */ name) => ({ name, text: name, icon: "remedy" }))

@@ -1,17 +1,23 @@
 // @ts-check
 // One task in the list. What is visible in which stage is the stylesheet's business (`data-stage`).
 
-import { fromTemplate, isAway, isSeen, setAttribute, setText } from "./dom.js"
-import { factsOf } from "./facts.js"
-import { isPlayable } from "./files.js"
-import { Focus } from "./focus.js"
-import { PartingLine } from "./parting.js"
-import { Picture } from "./picture.js"
-import { Primary } from "./primary.js"
-import { Progress } from "./progress.js"
-import { hostOf, titleOf } from "./task.js"
+import { ACTIONS, iconOf, primaryOf, textOf } from "./actions.js"
+import { Focus, fromTemplate, isAway, isSeen, setAttribute, setText } from "./dom.js"
+import { factsOf, percentOf } from "./facts.js"
+import { isPlayable, kindsOf, saveAllLink, saveLink } from "./files.js"
+import { hostOf, isRecorded, titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
+/** @typedef {import("./i18n.js").I18n} I18n */
+
+/**
+ * What a row says after its task was deleted or cancelled: that it was, and how to take that back; "undo": deleted, as
+ * long as that can be taken back.
+ * @typedef {"" | "deleted" | "undo" | "cancelled"} Leaving
+ */
+
+/** A control that appears this soon after a press is what the reader expects. */
+const FOLLOWS_MS = 2_000
 
 export class Row {
   element
@@ -19,36 +25,35 @@ export class Row {
   task
   #i18n
   #parts
-  #picture
   #focus
-  #undo
+  #around
   #primary
-  #progress
-  #parting
   #isThere = true
 
   /**
    * @param {Task} task
-   * @param {import("./i18n.js").I18n} i18n
-   * @param {{undo: {of: (id: string) => import("./parting.js").Parting}, selection: {has: (id: string) => boolean}}} states
+   * @param {I18n} i18n
+   * @param {object} around  what the row has to know of the page
+   * @param {{of: (id: string) => Leaving}} around.undo
+   * @param {{has: (id: string) => boolean}} around.selection
+   * @param {{get: (id: string) => Task | undefined}} around.tasks
+   * @param {{isNested: (task: Task) => boolean, hasOpen: (id: string) => boolean}} around.shown
    */
-  constructor(task, i18n, { undo, selection }) {
+  constructor(task, i18n, around) {
     const { element, parts } = fromTemplate("row", i18n)
     this.element = element
     this.task = task
     this.#parts = parts
     this.#i18n = i18n
-    this.#undo = undo
-    this.#picture = new Picture(parts)
-    this.#progress = new Progress(parts)
-    this.#parting = new PartingLine(parts, i18n)
+    this.#around = around
     this.#primary = new Primary(parts.primary, i18n)
     this.#focus = new Focus(element)
     element.dataset.id = task.task_id
     parts.title.id = `title-${task.task_id}`
     for (const named of [element, parts.bar]) named.setAttribute("aria-labelledby", parts.title.id)
+    parts.thumbnail.addEventListener("error", () => (parts.thumbnail.hidden = true))
     this.#show()
-    this.select(selection.has(task.task_id))
+    this.select(around.selection.has(task.task_id))
   }
 
   get id() {
@@ -72,8 +77,8 @@ export class Row {
   }
 
   /** Whether the task was deleted or cancelled, so that all that can be done is to take that back. */
-  get isParting() {
-    return this.element.dataset.parting !== ""
+  get isLeaving() {
+    return this.element.dataset.leaving !== ""
   }
 
   get hasFocus() {
@@ -97,10 +102,11 @@ export class Row {
     this.#parts.pick.ariaPressed = String(isSelected)
   }
 
-  /** Save the file as if its link had been clicked. */
+  /** Save the file, or all files of the list, as if the link had been clicked. */
   save() {
-    /** @type {HTMLElement | null} */
-    ;(this.#parts.primary.querySelector("a"))?.click()
+    const [kind] = kindsOf(this.task)
+    const link = kind ? saveLink(this.task, kind, this.#i18n) : saveAllLink(this.task, this.#i18n)
+    link.click()
   }
 
   busy(/** @type {boolean} */ isBusy) {
@@ -108,13 +114,14 @@ export class Row {
   }
 
   /**
-   * Tell screen readers which row of its section this is.
+   * Tell screen readers which row of its section, or entry of its list, this is.
    * @param {number} position  from 1
-   * @param {number} count  of all rows; -1: unknown
+   * @param {number} count  of all; -1: unknown
    */
   stand(position, count) {
     setAttribute(this.element, "aria-posinset", String(position))
     setAttribute(this.element, "aria-setsize", String(count))
+    this.element.toggleAttribute("data-nested", this.#around.shown.isNested(this.task))
   }
 
   /**
@@ -135,15 +142,106 @@ export class Row {
 
   #show() {
     const { task, element } = this
-    const parting = this.#isThere ? this.#undo.of(task.task_id) : "deleted"
+    const { undo, tasks, shown } = this.#around
+    const leaving = this.#isThere ? undo.of(task.task_id) : "deleted"
     element.dataset.stage = task.stage
-    element.dataset.parting = parting
-    element.toggleAttribute("data-live", Boolean(task.video_info.live))
+    element.dataset.leaving = leaving
+    element.toggleAttribute("data-recorded", isRecorded(task))
+    element.toggleAttribute("data-list", Boolean(task.entries))
+    const list = task.playlist_id && !shown.isNested(task) ? tasks.get(task.playlist_id) : undefined
     setText(this.#parts.title, titleOf(task))
-    setText(this.#parts.facts, factsOf(task, this.#i18n, isAway()).join(" · "))
-    this.#parting.show(parting)
-    this.#picture.show(task, isPlayable(task), hostOf(task))
-    this.#progress.show(task)
-    this.#primary.show(task)
+    setText(this.#parts.facts, factsOf(task, this.#i18n, { isAway: isAway(), list }).join(" · "))
+    setText(
+      this.#parts.gone,
+      leaving && this.#i18n.t(leaving === "cancelled" ? "undo.cancelled" : "undo.deleted"),
+    )
+    this.#parts.undo.hidden = leaving !== "undo" && leaving !== "cancelled"
+    this.#showPicture(task)
+    this.#showProgress(percentOf(task))
+    element.toggleAttribute("data-words", this.#primary.show(task))
+  }
+
+  /**
+   * The picture, asked for once the server has one, and when the row comes near; until then the first letter of the
+   * site stands in its place. Where there is something to play, it is the button for that.
+   * @param {Task} task
+   */
+  #showPicture(task) {
+    const { letter, play, thumbnail } = this.#parts
+    const count = task.entries?.total
+    setText(letter, count ? this.#i18n.format.count(count) : (hostOf(task)[0] ?? "").toUpperCase())
+    play.hidden = !isPlayable(task)
+    const link = webLink(task.thumbnail)?.href ?? ""
+    if (link === (thumbnail.getAttribute("src") ?? "")) return
+    thumbnail.hidden = !link
+    if (link) thumbnail.src = link
+    else thumbnail.removeAttribute("src")
+  }
+
+  /** @param {number | undefined} percent  how far the task is, for the line along the lower edge */
+  #showProgress(percent) {
+    const { bar, fill } = this.#parts
+    bar.hidden = percent === undefined
+    if (percent === undefined) return
+    setAttribute(bar, "aria-valuenow", String(percent))
+    const transform = `scaleX(${percent / 100})`
+    if (fill.style.transform !== transform) fill.style.transform = transform
+  }
+}
+
+/** The first thing to do with a task, as a button or a link of its row. */
+class Primary {
+  #slot
+  #i18n
+  #shown = ""
+  #pressedAt = -FOLLOWS_MS
+
+  /**
+   * @param {HTMLElement} slot
+   * @param {I18n} i18n
+   */
+  constructor(slot, i18n) {
+    this.#slot = slot
+    this.#i18n = i18n
+    slot.addEventListener("click", () => (this.#pressedAt = performance.now()))
+  }
+
+  /**
+   * Returns whether the control has to have words.
+   * @param {Task} task
+   */
+  show(task) {
+    const name = primaryOf(task)
+    const { hasWords = false, isCalm = false } = ACTIONS[name] ?? {}
+    const [kind] = name === "save" ? kindsOf(task) : []
+    const words = name && textOf(name, task, this.#i18n)
+    const shown = [words, name, task.files[kind] ?? "", kind].join(" ")
+    if (shown === this.#shown) return hasWords // leave the focus of the reader on the control
+    this.#shown = shown
+    const control = name && this.#control(task, name, words, kind)
+    const isExpected = performance.now() - this.#pressedAt < FOLLOWS_MS
+    // Somebody may be about to press what stood here: see pointer.js.
+    if (control && !isExpected && this.#slot.matches(":hover")) {
+      control.dataset.born = String(performance.now())
+    }
+    if (control) control.toggleAttribute("data-calm", isCalm)
+    this.#slot.replaceChildren(...(control ? [control] : []))
+    return hasWords
+  }
+
+  /**
+   * @param {Task} task
+   * @param {string} name
+   * @param {string} words
+   * @param {string | undefined} kind  of the file that is saved
+   */
+  #control(task, name, words, kind) {
+    if (name === "save" && kind) return saveLink(task, kind, this.#i18n)
+    if (name === "save_entries") return saveAllLink(task, this.#i18n)
+    const { element, parts } = fromTemplate("action", this.#i18n)
+    element.dataset.action = name
+    parts.icon.setAttribute("href", `#i-${iconOf(name)}`)
+    setText(parts.words, words)
+    return element
   }
 }

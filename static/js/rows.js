@@ -1,8 +1,59 @@
 // @ts-check
-// Which rows of the list are in the document: those in sight, some around them, and the one with the focus.
+// Keeps what is being read where it is, while rows above it come, go and move.
 
-import { anchorOf, restore } from "./anchor.js"
-import { Held } from "./held.js"
+/** @typedef {{id: string, key: number, y: number}} Anchor  a row, its section, and where it is in the window */
+
+/**
+ * The first row that is wholly in sight; null while the top of the list is in sight: there new rows may push others.
+ * @param {Map<string, {top: number, key: number}>} places  of the rows that are there
+ * @param {number} sight  px from the top of the list to that of the window
+ * @returns {Anchor | null}
+ */
+export function anchorOf(places, sight) {
+  if (sight <= 0) return null
+  for (const [id, { top, key }] of places) if (top >= sight) return { id, key, y: top - sight }
+  return null
+}
+
+/**
+ * Scroll so that the row is where it was, unless it went to another section: then it is not followed. Returns
+ * whether it had to scroll.
+ * @param {Anchor} anchor
+ * @param {import("./geometry.js").Geometry} geometry
+ * @param {import("./shown.js").ShownList} shown
+ * @param {number} sight
+ */
+export function restore({ id, key, y }, geometry, shown, sight) {
+  const index = shown.indexOf(id)
+  if (index < 0 || shown.sectionAt(index)?.key !== key) return false
+  const by = geometry.top(index) - sight - y
+  if (Math.abs(by) < 1) return false
+  scrollBy({ top: by, behavior: "instant" })
+  return true
+}
+
+// The row that last had the focus. It stays in the document with its neighbours, wherever the reader scrolls, so
+// that the keyboard goes on from there; once its task is gone, the row that took its place is held instead.
+
+export class FocusedRow {
+  id = ""
+  #index = 0
+
+  /**
+   * Indices of the rows that stay.
+   * @param {import("./shown.js").ShownList} shown
+   */
+  rows(shown) {
+    if (!this.id) return new Set()
+    const index = shown.indexOf(this.id)
+    this.#index = index >= 0 ? index : Math.min(this.#index, shown.items.length - 1)
+    this.id = shown.items[this.#index]?.task_id ?? ""
+    const last = shown.items.length - 1
+    return new Set([this.#index - 1, this.#index, this.#index + 1].filter((at) => at >= 0 && at <= last))
+  }
+}
+
+// Which rows of the list are in the document: those in sight, some around them, and the one with the focus.
 
 /** How far beyond the window's edges rows are in the document, in heights of the window. */
 const AHEAD = 0.75
@@ -11,24 +62,24 @@ const END_IS_NEAR = 2
 /** Fires "end" when little is left to scroll. */
 export class Rows extends EventTarget {
   #root
-  #view
+  #shown
   #tasks
-  #plane
-  #held = new Held()
+  #layout
+  #focusedRow = new FocusedRow()
   #isScheduled = false
 
   /**
    * @param {HTMLElement} root
-   * @param {import("./view.js").View} view
+   * @param {import("./shown.js").ShownList} shown
    * @param {import("./tasks.js").Tasks} tasks
-   * @param {import("./plane.js").Plane} plane
+   * @param {import("./layout.js").Layout} layout
    */
-  constructor(root, view, tasks, plane) {
+  constructor(root, shown, tasks, layout) {
     super()
     this.#root = root
-    this.#view = view
+    this.#shown = shown
     this.#tasks = tasks
-    this.#plane = plane
+    this.#layout = layout
     root.addEventListener("focusin", (event) => this.#focused(/** @type {Element} */ (event.target)))
     addEventListener("scroll", () => this.soon(), { passive: true })
     const observer = new ResizeObserver(() => this.soon())
@@ -37,40 +88,42 @@ export class Rows extends EventTarget {
 
   /** Ids of the rows that are in the document. */
   get ids() {
-    return [...this.#plane.rows.keys()]
+    return [...this.#layout.rows.keys()]
   }
 
   /** The row that last had the focus. */
   get current() {
-    return this.#held.id
+    return this.#focusedRow.id
   }
 
   /** @param {string} id */
   row(id) {
-    return this.#plane.rows.get(id)
+    return this.#layout.rows.get(id)
   }
 
   /**
-   * Render the view, after a `change` of it. The row that is being read stays where it is.
+   * Render the shown, after a `change` of it. The row that is being read stays where it is.
    * @param {() => void} [change]
    */
   render(change) {
     const hadFocus = this.#holdsFocus()
-    const anchor = change && anchorOf(this.#plane.places, this.#sight(0).top)
+    const anchor = change && anchorOf(this.#layout.places, this.#sight(0).top)
     change?.()
-    for (const [id, row] of this.#plane.rows) row.update(this.#tasks.get(id) ?? row.task, this.#tasks.has(id))
+    for (const [id, row] of this.#layout.rows) {
+      row.update(this.#tasks.get(id) ?? row.task, this.#tasks.has(id))
+    }
     this.#place()
-    if (anchor && restore(anchor, this.#plane.geometry, this.#view, this.#sight(0).top)) this.#place()
+    if (anchor && restore(anchor, this.#layout.geometry, this.#shown, this.#sight(0).top)) this.#place()
     if (hadFocus && !this.#holdsFocus()) {
-      const heir = this.row(this.#held.id)?.element ?? this.#root
+      const heir = this.row(this.#focusedRow.id)?.element ?? this.#root
       heir.focus({ preventScroll: true })
     }
-    if (this.#sight(END_IS_NEAR).bottom > this.#plane.geometry.height) this.dispatchEvent(new Event("end"))
+    if (this.#sight(END_IS_NEAR).bottom > this.#layout.geometry.height) this.dispatchEvent(new Event("end"))
   }
 
   /** Make all rows anew: the language has changed. */
   renew() {
-    this.#plane.renew()
+    this.#layout.renew()
     this.render()
   }
 
@@ -80,9 +133,9 @@ export class Rows extends EventTarget {
    * @param {number} more  px; 0: closed
    */
   opened(id, more) {
-    if ((this.#plane.opened.get(id) ?? 0) === more) return
-    if (more) this.#plane.opened.set(id, more)
-    else this.#plane.opened.delete(id)
+    if ((this.#layout.opened.get(id) ?? 0) === more) return
+    if (more) this.#layout.opened.set(id, more)
+    else this.#layout.opened.delete(id)
     this.soon()
   }
 
@@ -92,10 +145,10 @@ export class Rows extends EventTarget {
    * @param {number} by
    */
   step(id, by) {
-    const last = this.#view.items.length - 1
-    const task = this.#view.items[Math.min(Math.max(0, this.#view.indexOf(id) + by), last)]
+    const last = this.#shown.items.length - 1
+    const task = this.#shown.items[Math.min(Math.max(0, this.#shown.indexOf(id) + by), last)]
     if (!task) return
-    this.#held.id = task.task_id
+    this.#focusedRow.id = task.task_id
     this.#place()
     const element = this.row(task.task_id)?.element
     element?.focus({ preventScroll: true })
@@ -113,12 +166,12 @@ export class Rows extends EventTarget {
   }
 
   #place() {
-    this.#plane.measure()
-    this.#plane.place(this.#sight(AHEAD), this.#held.rows(this.#view))
+    this.#layout.measure()
+    this.#layout.place(this.#sight(AHEAD), this.#focusedRow.rows(this.#shown))
   }
 
   #holdsFocus() {
-    return this.row(this.#held.id)?.element.contains(document.activeElement) ?? false
+    return this.row(this.#focusedRow.id)?.element.contains(document.activeElement) ?? false
   }
 
   /**
@@ -133,8 +186,8 @@ export class Rows extends EventTarget {
   /** @param {Element} target */
   #focused(target) {
     const id = target.closest(".row")?.getAttribute("data-id") ?? ""
-    if (!id || id === this.#held.id) return
-    this.#held.id = id
+    if (!id || id === this.#focusedRow.id) return
+    this.#focusedRow.id = id
     this.soon()
   }
 }

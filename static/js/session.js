@@ -1,8 +1,8 @@
 // @ts-check
 // The log-in: shown when the server wants a token, gone when it takes one.
 
+import { Problem } from "./api.js"
 import { byId, on, setText } from "./dom.js"
-import { Problem } from "./problem.js"
 
 /** Fires "wanted" once a token is needed and "begun" once there is a session. */
 export class Session extends EventTarget {
@@ -28,7 +28,7 @@ export class Session extends EventTarget {
   }
 
   get isWanted() {
-    return document.body.dataset.view === "login"
+    return document.body.dataset.page === "login"
   }
 
   /**
@@ -44,7 +44,7 @@ export class Session extends EventTarget {
   /** Show the log-in: there is no session, or it has ended. */
   want() {
     if (this.isWanted) return
-    document.body.dataset.view = "login"
+    document.body.dataset.page = "login"
     this.isLoggedIn = false
     this.#form.hidden = false
     this.dispatchEvent(new Event("wanted"))
@@ -67,7 +67,7 @@ export class Session extends EventTarget {
   #begin() {
     this.#form.reset()
     setText(this.#problem, "")
-    delete document.body.dataset.view
+    delete document.body.dataset.page
     this.#form.hidden = true
     this.dispatchEvent(new Event("begun"))
   }

@@ -1,10 +1,10 @@
 // @ts-check
 // What the reader can set for this browser.
 
+import { fetched } from "./api.js"
 import { byId } from "./dom.js"
 import { LANGUAGES } from "./i18n.js"
 import { recall, remember } from "./preferences.js"
-import { fetched } from "./problem.js"
 
 const THEMES = ["auto", "light", "dark"]
 
@@ -23,6 +23,7 @@ export class Settings extends EventTarget {
    * @param {import("./i18n.js").I18n} parts.i18n
    * @param {import("./api.js").Api} parts.api
    * @param {import("./session.js").Session} parts.session
+   * @param {import("./options.js").Options} parts.options
    */
   constructor(parts) {
     super()

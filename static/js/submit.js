@@ -2,8 +2,8 @@
 // Sends what is in the box: several links as one batch. A link that is refused comes back, with its reason, and
 // what could not be sent is sent once the server answers again. Meanwhile the box takes the next links.
 
+import { Problem } from "./api.js"
 import { byId } from "./dom.js"
-import { Problem } from "./problem.js"
 
 /** As many as the server takes at once. */
 const BATCH = 500

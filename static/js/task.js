@@ -13,7 +13,7 @@
  * @property {string} [completed_at]
  * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, extractor?: string, width?: number, height?: number, filesize?: number, live?: boolean, cut?: boolean}} video_info
  * @property {Record<string, string>} files  kind -> link
- * @property {Record<string, {size: number, type: string, sha256?: string}>} [file_info]
+ * @property {Record<string, {size: number, type: string, title?: string, sha256?: string}>} [file_info]
  * @property {string} [error]
  * @property {string} [error_code]
  * @property {string} [hint]
@@ -26,6 +26,7 @@
  * @property {number} attempt
  * @property {number} [downloaded_bytes]
  * @property {number} [total_bytes]
+ * @property {string} [started_at]  when the attempt began to download
  * @property {number} [speed]  bytes a second
  * @property {number} [eta]  seconds
  * @property {string} [waiting]  what a queued task waits for, a code
@@ -43,6 +44,12 @@ export const WAITING_STAGES = ["queued", "paused"]
 
 /** @param {Task} task */
 export const isRunning = (task) => RUNNING_STAGES.includes(task.stage)
+
+/**
+ * Whether a broadcast is being recorded.
+ * @param {Task} task
+ */
+export const isRecorded = ({ stage, video_info: { live } }) => Boolean(live) && stage === "download"
 
 /** @param {Task} task */
 export const isWaitingInQueue = (task) => task.stage === "queued"

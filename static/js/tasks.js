@@ -15,6 +15,8 @@ export class Tasks extends EventTarget {
   #known = new Map()
   /** Those that are not final. @type {Map<string, Task>} */
   #unfinished = new Map()
+  /** The id of a list -> ids of its entries. @type {Map<string, Set<string>>} */
+  #entries = new Map()
   /** Ids that are gone for good: a list that was asked for earlier may still name them. @type {Set<string>} */
   #removed = new Set()
   /** @type {Map<string, Task | undefined>} what was known when the page was last told */
@@ -52,6 +54,15 @@ export class Tasks extends EventTarget {
     }
   }
 
+  /**
+   * The known entries of a list, in their order.
+   * @param {string} id
+   */
+  entriesOf(id) {
+    const entries = [...(this.#entries.get(id) ?? [])].flatMap((each) => this.#known.get(each) ?? [])
+    return entries.sort((a, b) => a.number - b.number)
+  }
+
   /** Those that are not final. */
   get unfinished() {
     return [...this.#unfinished.values()]
@@ -71,6 +82,10 @@ export class Tasks extends EventTarget {
     this.#known.set(task.task_id, task)
     if (isFinal(task)) this.#unfinished.delete(task.task_id)
     else this.#unfinished.set(task.task_id, task)
+    if (task.playlist_id) {
+      const entries = this.#entries.get(task.playlist_id) ?? new Set()
+      this.#entries.set(task.playlist_id, entries.add(task.task_id))
+    }
     this.#heard.add(task.task_id)
     this.#newest = Math.max(this.#newest, task.number)
     this.#schedule()
@@ -91,6 +106,8 @@ export class Tasks extends EventTarget {
    */
   remove(id) {
     this.#removed.add(id)
+    this.#entries.delete(id)
+    this.#entries.get(this.#known.get(id)?.playlist_id ?? "")?.delete(id)
     this.#changed.delete(id)
     this.#unfinished.delete(id)
     if (!this.#known.delete(id)) return false
@@ -104,6 +121,7 @@ export class Tasks extends EventTarget {
     this.#isOpen = false
     this.#known.clear()
     this.#unfinished.clear()
+    this.#entries.clear()
     this.#removed.clear()
     this.#changed.clear()
     this.#leaving = []

@@ -2,7 +2,7 @@
 // What can be taken back for a while: a deletion, which is sent only when the time is over or the page is left,
 // and a cancel, which was sent at once and is undone by a retry from the partial file.
 
-import { Problem } from "./problem.js"
+import { Problem } from "./api.js"
 
 const PATIENCE_MS = 10_000
 /** As many as the server deletes at once. */
@@ -13,25 +13,25 @@ const AT_ONCE = 500
 /** Fires "change" with the id of a task in `detail`. */
 export class Undo extends EventTarget {
   #api
-  #actions
+  #requests
   /** @type {Map<string, Pending>} */
   #pending = new Map()
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {import("./actions.js").Actions} actions
+   * @param {import("./requests.js").TaskRequests} requests
    */
-  constructor(api, actions) {
+  constructor(api, requests) {
     super()
     this.#api = api
-    this.#actions = actions
+    this.#requests = requests
     addEventListener("pagehide", () => this.finish())
   }
 
   /**
    * What the row of this task says instead of the task.
    * @param {string} id
-   * @returns {import("./parting.js").Parting}
+   * @returns {import("./row.js").Leaving}
    */
   of(id) {
     const pending = this.#pending.get(id)
@@ -65,7 +65,7 @@ export class Undo extends EventTarget {
     const pending = this.#pending.get(task.task_id)
     if (!pending || pending.isAsked) return
     this.#end(task.task_id)
-    if (pending.kind === "cancel") await this.#actions.run("retry", task)
+    if (pending.kind === "cancel") await this.#requests.run("retry", task)
   }
 
   /**
@@ -76,7 +76,7 @@ export class Undo extends EventTarget {
     const back = ids.filter((id) => this.#pending.get(id)?.isAsked === false)
     const cancelled = back.filter((id) => this.#pending.get(id)?.kind === "cancel")
     for (const id of back) this.#end(id)
-    for (const part of parts(cancelled)) await this.#actions.runMany({ action: "retry", ids: part })
+    for (const part of parts(cancelled)) await this.#requests.runAll({ action: "retry", ids: part })
   }
 
   /** The page is left: send the pending deletions now. */
@@ -110,7 +110,7 @@ export class Undo extends EventTarget {
   /** @param {string[]} ids */
   async #askAll(ids) {
     const asked = this.#toAsk(ids)
-    for (const part of parts(asked)) await this.#actions.runMany({ action: "delete", ids: part })
+    for (const part of parts(asked)) await this.#requests.runAll({ action: "delete", ids: part })
     this.gone(asked)
   }
 
@@ -136,7 +136,7 @@ export class Undo extends EventTarget {
   /** @param {string} id */
   async #ask(id) {
     if (!this.#toAsk([id]).length) return
-    await this.#actions.delete(id).catch((error) => {
+    await this.#requests.delete(id).catch((error) => {
       if (!(error instanceof Problem)) throw error // the row is back, and says why
     })
     this.#end(id)

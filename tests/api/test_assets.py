@@ -14,17 +14,9 @@ from aiohttp.test_utils import TestClient
 
 from server import __version__
 from server.api import page
+from server.api.joining import LATER
 from server.api.keys import LANGUAGE
-from server.api.page import (
-    LATER,
-    SCRIPT,
-    SHEET,
-    NotJoinable,
-    join_scripts,
-    join_sheets,
-    paths_in,
-    read_assets,
-)
+from server.api.page import SCRIPT, SHEET, paths_in, read_assets
 from tests.pictures.icons import OPAQUE, SIZES
 
 Client = TestClient[web.Request, web.Application]
@@ -43,74 +35,6 @@ async def client(aiohttp_client: Connect) -> Client:
     client.session._auto_decompress = False
     client.session.headers["Accept-Encoding"] = "identity"
     return client
-
-
-def test_modules_become_one_in_which_each_keeps_its_names_to_itself() -> None:
-    modules = {
-        "main": '// @ts-check\nimport { a } from "./one.js"\nimport {\n  b as c,\n} from "./two.js"\na()\n',
-        "one": "/** A number.\n * Of ours. */\nconst hidden = 1\nexport const a = hidden // one\n",
-        "two": 'import { a } from "./one.js"\n\nconst hidden = 2\nexport async function b() {\n  a()\n}\n',
-        "unused": "export const x = 1\n",
-    }
-    joined, _ = join_scripts(modules, "main")
-    assert joined == (
-        "const $one = (() => {\nconst hidden = 1\nconst a = hidden\nreturn { a }\n})()\n"
-        "const $two = (() => {\nconst { a } = $one\n\nconst hidden = 2\nasync function b() {\na()\n}\n"
-        "return { b }\n})()\nconst { a } = $one\nconst {\nb: c,\n} = $two\na()\n"
-    )
-
-
-def test_a_module_that_waits_is_waited_for() -> None:
-    modules = {"main": 'import { a } from "./one.js"\n', "one": "await 1\nexport const { a, b } = {}\n"}
-    joined, _ = join_scripts(modules, "main")
-    assert joined.startswith(
-        "const $one = await (async () => {\nawait 1\nconst { a, b } = {}\nreturn { a, b }\n})()"
-    )
-
-
-def test_what_looks_like_a_comment_within_a_text_stays() -> None:
-    text = 'say("a // b") // c\nsay(/** @type {import("./x.js").X} */ (y), "http://a") // it\'s d\n'
-    assert join_scripts({"main": text}, "main")[0] == ('say("a // b")\nsay((y), "http://a") // it\'s d\n')
-
-
-def test_what_is_imported_on_demand_comes_in_a_file_of_its_own() -> None:
-    modules = {
-        "main": 'import { a } from "./one.js"\nconst { b } = await import("./two.js")\n',
-        "one": "export const a = 1\n",
-        "two": 'import { a } from "./one.js"\nimport { c } from "./three.js"\nexport const b = c\n',
-        "three": "export const c = 2\n",
-    }
-    first, later = join_scripts(modules, "main")
-    assert 'const { b } = await $later("two")' in first
-    assert f'import("./{LATER}" + $again).then(({{ default: make }}) => make({{ $one }}))' in first
-    assert "$three" not in first
-    assert later == (
-        "export default async ({ $one }) => {\nconst $three = (() => {\nconst c = 2\nreturn { c }\n})()\n"
-        "const $two = (() => {\nconst { a } = $one\nconst { c } = $three\nconst b = c\nreturn { b }\n})()\n"
-        "return { two: $two }\n}\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('import x from "./one.js"\n', "import x"),
-        ('import * as x from "./one.js"\n', "import *"),
-        ("export default 1\n", "export default"),
-        ("const a = 1\nexport { a }\n", "export { a }"),
-        ("const x = () => import(name)\n", "import("),
-        ('import { a } from "./nowhere.js"\n', "nowhere.js"),
-        ('import { a } from "./circle.js"\n', "main > circle > main"),
-    ],
-)
-def test_what_is_written_in_another_manner_is_refused(text: str, said: str) -> None:
-    modules = {"main": text, "one": "export const a = 1\n", "circle": 'import { b } from "./main.js"\n'}
-    with pytest.raises(NotJoinable, match=re.escape(said)):
-        join_scripts(modules, "main")
-
-
-def test_sheets_become_one_in_their_order() -> None:
-    assert join_sheets(["/* One. */\n\na {\n  b: c;\n}\n", "d {\n}\n"]) == "\na {\nb: c;\n}\nd {\n}\n"
 
 
 async def test_a_file_comes_packed_for_those_who_can_unpack_it(client: Client) -> None:

@@ -97,8 +97,10 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
         "playlist_id",
         "limit",
         "cursor",
+        "folded",
         "ids",
         "paused",
+        "url",
     }
 
 

@@ -415,7 +415,7 @@ async def test_one_thing_comes_first_and_the_rest_is_in_the_menu(api: FakeApi, o
         assert await menu_of(page, "a") == ["取消", "播放", "选择", "日志", "复制链接", "删除"]
         await first.click()
         await expect(first).to_have_text("继续")
-        assert (await menu_of(page, "a"))[:3] == ["取消", "移到队首", "移到队尾"]
+        assert (await menu_of(page, "a"))[:4] == ["立即开始", "取消", "移到队首", "移到队尾"]
         await api.put("a", "failed", error="下载失败: HTTP 404")
         await expect(first).to_have_text("重试")
         await api.put("a", "completed", files={"video": "/v.mp4"})

@@ -15,7 +15,7 @@ EVIL = '<img src=x onerror="document.title=1"><b>bold</b>'
 
 
 @pytest.mark.parametrize(
-    ("locale", "empty"), [("zh-CN", "还没有任务"), ("en-GB", "No tasks yet"), ("fr-FR", "No tasks yet")]
+    ("locale", "empty"), [("zh-CN", "粘贴视频"), ("en-GB", "Paste a link to"), ("fr-FR", "Paste a link to")]
 )
 async def test_the_browser_chooses_the_language(
     api: FakeApi, open_page: OpenPage, locale: str, empty: str

@@ -114,15 +114,15 @@ async def test_many_that_were_deleted_do_not_come_back_for_a_moment(
         await page.keyboard.press("Control+a")
         await page.get_by_role("toolbar").get_by_role("button", name="删除").click()
         await page.evaluate("""() => {
-            window.partings = []
+            window.leavings = []
             const row = document.querySelector(".row")
-            const look = () => partings.push(row.dataset.parting)
-            new MutationObserver(look).observe(row, { attributeFilter: ["data-parting"] })
+            const look = () => leavings.push(row.dataset.leaving)
+            new MutationObserver(look).observe(row, { attributeFilter: ["data-leaving"] })
         }""")
         async with page.expect_response("**/api/tasks/actions?*"):
             await page.clock.run_for(10_500)
         await page.clock.run_for(1_000)
-        assert "" not in await page.evaluate("partings")
+        assert "" not in await page.evaluate("leavings")
 
 
 async def test_what_many_were_refused_stands_in_their_rows(api: FakeApi, open_page: OpenPage) -> None:

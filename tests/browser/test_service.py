@@ -139,7 +139,7 @@ async def test_a_service_with_tokens_lets_the_page_in_and_out_again(
         await page.get_by_label("访问令牌").fill("open-sesame-0123456789")
         await page.keyboard.press("Enter")
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
-        await expect(page.get_by_text("还没有任务")).to_be_visible()
+        await expect(page.get_by_text("粘贴视频")).to_be_visible()
         bearer = {"Authorization": "Bearer open-sesame-0123456789"}
         body = {"url": "https://a.example/1", "auto_start": False}
         assert (await service.client.post("/api/process", json=body, headers=bearer)).status == 202

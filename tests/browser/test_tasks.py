@@ -38,7 +38,7 @@ async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, op
         await expect(bar).to_be_hidden()
         await api.remove("a")
         await expect(page.locator(".row")).to_have_count(0)
-        await expect(page.get_by_text("还没有任务")).to_be_visible()
+        await expect(page.get_by_text("粘贴视频")).to_be_visible()
 
 
 @pytest.mark.long

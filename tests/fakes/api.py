@@ -42,7 +42,7 @@ MESSAGES = {
 PAGE_OF_ENTRIES = 500  # entries in one answer of `POST /api/info`
 ELSEWHERE = "clips.test"  # a name under which the page seems to be on another machine
 FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"  # Chromium's option for that name
-ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued"}
+ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued", "start": "info"}
 _EPOCH = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
@@ -314,6 +314,10 @@ class FakeApi:
         if task["stage"] not in query.get("stage", task["stage"]).split(","):
             return False
         if "q" in query and task["task_id"] in self.hidden_from_search:
+            return False
+        if query.get("playlist_id", task.get("playlist_id")) != task.get("playlist_id"):
+            return False
+        if query.get("folded") == "1" and "playlist_id" in task:
             return False
         texts = (task["url"], task["video_info"].get("title", ""), task["video_info"].get("uploader", ""))
         return any(folded(query.get("q", "")) in folded(text) for text in texts)

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { menuOf, primaryOf } from "../../static/js/choices.js"
+import { menuOf, ofKey, primaryOf } from "../../static/js/actions.js"
 import { factsOf, percentOf } from "../../static/js/facts.js"
-import { Format } from "../../static/js/format.js"
+import { Format } from "../../static/js/i18n.js"
 import { titleOf } from "../../static/js/task.js"
 import { newTask } from "./payloads.js"
 
@@ -68,6 +68,10 @@ test("a download that is held says why", () => {
 test("what has failed is one sentence", () => {
   const fields = { stage: /** @type {const} */ ("failed"), status: /** @type {const} */ ("error") }
   assert.equal(facts({ ...fields, error: "Not there.", hint: "Look elsewhere." }), "Not there.")
+  for (const [status, kind] of [[404, "gone"], [403, "refused"], [429, "busy"], [503, "broken"]]) {
+    const error = { ...fields, error: `HTTP ${status}`, error_code: `http_${status}` }
+    assert.equal(facts(error), `failure.${kind}`)
+  }
   assert.equal(percent(fields), undefined)
 })
 
@@ -87,6 +91,8 @@ test("each stage has one thing to do first", () => {
   assert.equal(first({ stage: "failed", error_code: "is_playlist", remedies: ["take_list"] }), "choose")
   assert.equal(first({ stage: "completed", files: { video: "v.mp4" } }), "save")
   assert.equal(first({ stage: "completed", files: {} }), "again")
+  assert.equal(first({ stage: "download", entries: { total: 3, completed: 1, failed: 0 } }), "save_entries")
+  assert.equal(first({ stage: "failed", error_code: "drm_protected" }), "")
 })
 
 test("what is done first is not in the menu as well", () => {
@@ -95,4 +101,33 @@ test("what is done first is not in the menu as well", () => {
     assert.ok(!menuOf(task).includes(primaryOf(task)))
     assert.ok(menuOf(task).includes("delete"))
   }
+})
+
+test("a recording says so, with the time since it began and its size, and has no percent", () => {
+  const started_at = new Date(Date.now() - 754_400).toISOString()
+  const fields = { video_info: { live: true }, progress: 20, started_at, downloaded_bytes: 45e6, speed: 1e6 }
+  assert.equal(facts({ stage: "download", ...fields }), "card.recording · 12:34 · 45 MB")
+  assert.equal(percent({ stage: "download", ...fields }), undefined)
+})
+
+test("an entry that stands by itself names its list", () => {
+  const list = newTask(1, { video_info: { title: "Bread" }, entries: { total: 3, completed: 1, failed: 1 } })
+  const entry = newTask(2, { stage: "completed", playlist_id: "task-1", video_info: { duration: 60 } })
+  assert.equal(factsOf(entry, i18n, { list }).join(" · "), "1:00 · card.in_list Bread · videos.example")
+  assert.equal(factsOf(list, i18n)[1], "card.entries_failed 3 1 1")
+})
+
+test("what cannot help is not offered, and a key does what is possible", () => {
+  const names = (/** @type {any} */ fields) => {
+    const task = newTask(1, { stage: "failed", ...fields })
+    return [primaryOf(task), ...menuOf(task)]
+  }
+  for (const error_code of ["drm_protected", "unsupported_url"]) {
+    assert.ok(!names({ error_code }).includes("retry"))
+    assert.equal(ofKey("r", newTask(1, { stage: "failed", error_code })), undefined)
+  }
+  assert.ok(names({ error_code: "timeout" }).includes("retry"))
+  assert.equal(ofKey("p", newTask(1, { stage: "paused" })), "resume")
+  assert.equal(ofKey("p", newTask(1, { stage: "download" })), "pause")
+  assert.equal(ofKey("g", newTask(1)), "start")
 })

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Format } from "../../static/js/format.js"
+import { Format } from "../../static/js/i18n.js"
 
 const english = new Format("en")
 

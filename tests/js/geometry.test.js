@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { stretches } from "../../static/js/gaps.js"
+import { stretches } from "../../static/js/layout.js"
 import { Geometry, MOST_ROWS } from "../../static/js/geometry.js"
 
 const SIZES = { row: 72, head: 36 }

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { menuOf, primaryOf } from "../../static/js/choices.js"
+import { menuOf, primaryOf } from "../../static/js/actions.js"
 import { factsOf } from "../../static/js/facts.js"
 import { kindName } from "../../static/js/files.js"
-import { Format } from "../../static/js/format.js"
+import { Format } from "../../static/js/i18n.js"
 import { titleOf } from "../../static/js/task.js"
 import { newTask } from "./payloads.js"
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { TaskList } from "../../static/js/list.js"
-import { Rule } from "../../static/js/rule.js"
+import { Rule } from "../../static/js/filter.js"
 import { newTask } from "./payloads.js"
 
 /** @typedef {import("../../static/js/task.js").Task} Task */
@@ -84,5 +84,11 @@ test("what does not have the wanted status is judged without the server", () => 
   const rule = new Rule("failed", "bread")
   assert.equal(rule.matches(newTask(1)), false)
   assert.equal(rule.matches(newTask(1, { stage: "cancelled" })), undefined)
-  assert.deepEqual(rule.query, { sort: "state", status: "error", stage: undefined, q: "bread" })
+  assert.deepEqual(rule.query, {
+    sort: "state",
+    status: "error",
+    stage: undefined,
+    q: "bread",
+    folded: undefined,
+  })
 })

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { Order } from "../../static/js/order.js"
-import { Sections } from "../../static/js/sections.js"
+import { Sections } from "../../static/js/order.js"
 import { newTask } from "./payloads.js"
 
 /** @typedef {import("../../static/js/task.js").Task} Task */

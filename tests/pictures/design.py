@@ -31,7 +31,7 @@ PARTS = {
     "refused": (("A line that was refused", "#submit", 1),),
     "looked-at": (("A link that was looked at", "#preview", 1),),
     "list": (("A list asks", "#preview", 1),),
-    "options": (("Options", "details.choices", 1),),
+    "options": (("Options", "#choices", 1),),
     "offline": (("Offline", "#offline", 1),),
     "queue-paused": (("The queue is paused", "#paused", 1),),
     "hidden-by-filter": (("What was sent is hidden", "#filtered", 1),),

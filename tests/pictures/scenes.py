@@ -69,6 +69,33 @@ async def finished(api: FakeApi) -> None:
         await api.put(f"done{number}", "completed", **_finished(number, 0), **_pictured(api, number))
 
 
+async def listed(api: FakeApi) -> None:
+    """A list that runs, with entries in every stage, a recording, and a failure that nothing helps."""
+    counts = {"total": 6, "completed": 2, "failed": 2}
+    title = {"title": "A whole channel about bread"}
+    await api.put("list", "download", progress=46, entries=counts, url=_LIST, video_info=title)
+    of_list = {"playlist_id": "list"}
+    for number in range(2):
+        about = _finished(number, 0) | _pictured(api, number) | of_list
+        await api.put(f"done{number}", "completed", **about)
+    failed = of_list | {"completed_at": _ago(minutes=3)}
+    gone = {"url": f"{_LIST}/3", "error": "Download failed: HTTP 404", "error_code": "http_404"}
+    await api.put("gone", "failed", **gone, **failed)
+    locked = {"error": "The source asks for a log-in.", "error_code": "login_required"}
+    remedies = ["use_cookies"]
+    await api.put("locked", "failed", video_info={"title": TITLES[3]}, remedies=remedies, **locked, **failed)
+    loading = {"downloaded_bytes": 12_300_000, "total_bytes": 40_000_000, "speed": 3.14e6, "eta": 81}
+    await api.put("comes", "download", progress=45, video_info={"title": TITLES[0]}, **loading, **of_list)
+    await api.put("waits", url=f"{_LIST}/6", **of_list)
+    live = {"video_info": {"title": "The launch, live", "live": True}, "downloaded_bytes": 45_300_000}
+    await api.put("recorded", "download", progress=20, started_at=_ago(minutes=12, seconds=34), **live)
+    drm = {"error": "The video is encrypted (DRM).", "error_code": "drm_protected"}
+    hint = "Clipwire does not break encryption."
+    await api.put(
+        "drm", "failed", completed_at=_ago(minutes=9), video_info={"title": TITLES[2]}, hint=hint, **drm
+    )
+
+
 async def many(api: FakeApi) -> None:
     """Hundreds that run."""
     loading = {"downloaded_bytes": 5_000_000, "total_bytes": 9_000_000, "speed": 1e6, "eta": 4}
@@ -99,6 +126,21 @@ async def _opened(page: Page, _: FakeApi) -> None:
     await page.evaluate("scrollTo(0, innerHeight)")  # only rows that can be seen are in the document
     await page.locator(".row[data-id=members] [data-action=open]").click()
     await page.locator(".row[data-id=members] .log summary").click()
+
+
+async def _unfolded(page: Page, _: FakeApi) -> None:
+    await page.locator(".row[data-id=list] [data-action=open]").click()
+    await page.locator(".row[data-id=comes]").wait_for()
+
+
+async def _had(page: Page, api: FakeApi) -> None:
+    await _type(page, api.tasks["done0"]["url"])
+    await page.locator("#preview[data-had]").wait_for()
+
+
+async def _opened_file(page: Page, _: FakeApi) -> None:
+    await page.locator(".row[data-id=done0] [data-action=open]").click()
+    await page.locator(".row[data-id=done0] .file").first.wait_for()
 
 
 async def _menu(page: Page, _: FakeApi) -> None:
@@ -156,14 +198,14 @@ async def _looked_at(page: Page, api: FakeApi) -> None:
 
 async def _options(page: Page, api: FakeApi) -> None:
     await _looked_at(page, api)
-    await page.locator("details.choices > summary").click()
+    await page.locator("#choices > summary").click()
 
 
 async def _clip(page: Page, api: FakeApi) -> None:
     task = next(task for task in api.tasks.values() if task["stage"] == "completed")
     api.looks[task["url"]] = task["video_info"]
     await _type(page, task["url"])
-    await page.locator("details.choices > summary").click()
+    await page.locator("#choices > summary").click()
     await page.locator("#clip-player").click()
     await page.locator("[data-part=end]").fill("2:05.5")
     await page.keyboard.press("Tab")
@@ -246,6 +288,10 @@ SCENES = {
     "empty": Scene(nothing),
     "many": Scene(many),
     "opened": Scene(everything, _opened),
+    "opened-file": Scene(one, _opened_file),
+    "list-folded": Scene(listed),
+    "list-unfolded": Scene(listed, _unfolded),
+    "had": Scene(one, _had),
     "menu": Scene(everything, _menu),
     "deleted": Scene(everything, _deleted),
     "selected": Scene(everything, _selected),

@@ -4,8 +4,9 @@ import json
 import re
 import subprocess
 import sysconfig
+from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -51,11 +52,43 @@ def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
     assert [path for path in named if not path.is_file()] == []
 
 
+@cache
+def tables() -> dict[str, Any]:
+    """What the tables of the page's modules hold, as deno reads them."""
+    script = """
+        import { ACTIONS } from "./static/js/actions.js"
+        import { OPTIONS } from "./static/js/options.js"
+        import { GROUPS, WORDS } from "./static/js/optionsform.js"
+        import { EVERYWHERE } from "./static/js/keys.js"
+        const many = Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)
+        const about = ([name, { kind, values = [] }]) => [name, { kind, values }]
+        const options = Object.entries(OPTIONS).map(about)
+        console.log(JSON.stringify({
+            actions: Object.keys(ACTIONS), many, options: Object.fromEntries(options), groups: GROUPS,
+            words: WORDS, everywhere: Object.keys(EVERYWHERE),
+        }))"""
+    found: dict[str, Any] = json.loads(deno("eval", "--no-remote", "--no-npm", script))
+    return found
+
+
+def deno(*arguments: str, text: str | None = None) -> str:
+    """What the deno prints that comes with yt-dlp."""
+    program = Path(sysconfig.get_path("scripts"), "deno")
+    environment = {"DENO_DIR": str(STATIC.parent / ".venv/deno"), "NO_COLOR": "1"}
+    result = subprocess.run(
+        (program, *arguments), cwd=STATIC.parent, env=environment, input=text, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 @pytest.mark.parametrize("field", ["quality", "video_format", "codec", "audio_format"])
 def test_the_page_offers_every_value_of_a_choice(field: str) -> None:
     values = get_args(ProcessRequest.model_fields[field].annotation)
-    [offered] = re.findall(rf'<select name="{field}">(.*?)</select>', INDEX, re.DOTALL)
-    assert re.findall(r'<option value="(\w+)"', offered) == list(values)
+    offered = tables()["options"][field]["values"]
+    assert set(offered) == set(values)
+    assert offered[0] == ProcessRequest.model_fields[field].default
 
 
 def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
@@ -78,30 +111,42 @@ def words(name: str, start: str, end: str) -> set[str]:
     return set(re.findall(r'"([\w.]+)"', text[: text.index(end)]))
 
 
-# All names of which the page composes a label (`t(`menu.${name}`)`), taken from where the page has them.
-COMPOSED = {
-    "action": words("choices.js", "const MENU = {", "\n}") - {"save"}  # always first, as a link (`file.save`)
-    | words("choices.js", "return [...others,", "]")
-    | words("choices.js", "const isList = ", "] : [])") - {"is_playlist"}
-    | {f"remedy.{name}" for name in words("choices.js", "const REMEDIES = [", "]")},
-    "connection": words("connection.js", "const state = ", "\n"),
-    "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js" / "details.js"), re.MULTILINE)),
-    "keys": set(re.findall(r'^ +\["(\w+)", \[', code(STATIC / "js" / "keylist.js"), re.MULTILINE)),
-    "kind": set(Output) - {"video", "audio"},
-    "menu": words("mainmenu.js", "const names = ", "menu.open("),
-    "notice": words("notices.js", "const why = ", "\n"),
-    "selected": words("together.js", "const ACTIONS = ", "]"),
-    "wish": words("wishes.js", '...["automatic"', "]")
-    | words("wishes.js", '...["embed_metadata"', "]")
-    | set(re.findall(r'<option value="(\w+)" data-t="quality\.', INDEX)),
-}
+def composed() -> dict[str, set[str]]:
+    """All names of which the page composes a label (`t(`menu.${name}`)`), from where the page has them."""
+    read = tables()
+    return {
+        "action": set(read["actions"]) - {"save"},  # a link, with words of its own (`file.save`)
+        "connection": words("connection.js", "const state = ", "\n"),
+        "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js" / "details.js"), re.MULTILINE)),
+        "failure": {"gone", "busy", "broken", "refused"},
+        "group": {f"{name}{more}" for name in read["groups"] for more in ("", "_about")},
+        "keys": set(read["everywhere"]),
+        "kind": set(Output),
+        "menu": words("menu.js", "const names = ", "menu.open("),
+        "notice": words("news.js", "const why = ", "\n"),
+        "options": set(read["options"]) - {"outputs"} | {"preset"},
+        "selected": set(read["many"]),
+        "wish": {"best", "worst"},
+    }
+
+
+def values_in_words() -> set[str]:
+    """The labels of an option's values that are words."""
+    choices = {
+        name: about["values"] for name, about in tables()["options"].items() if about["kind"] == "choice"
+    }
+    worded = set(tables()["words"])
+    return {
+        f"{name}.{value or 'none'}" for name, values in choices.items() for value in worded & set(values)
+    } | {"preset.none"}
 
 
 def test_each_text_is_used_and_each_used_text_is_there() -> None:
     scripts = "".join(code(module) for module in MODULES)
     used = set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', INDEX)) | set(re.findall(r'\bt\("([^"]+)"', scripts))
     used |= {key for key in CATALOGUES["en"] if f'"{key}"' in scripts}  # t(many ? "card.some" : "card.one")
-    used |= {f"{start}.{name}" for start, names in COMPOSED.items() for name in names}
+    used |= values_in_words()
+    used |= {f"{start}.{name}" for start, names in composed().items() for name in names}
     with_fallback = tuple(re.findall(r"\bt\(`([^$`]+)\$\{\w+\}`, \{\}, ", scripts))
     known = set(CATALOGUES["en"])
     assert used <= known, used - known
@@ -109,31 +154,21 @@ def test_each_text_is_used_and_each_used_text_is_there() -> None:
 
 
 def test_the_names_of_every_composed_label_are_known_unless_it_has_a_fallback() -> None:
-    composed = {
+    starts = {
         start
         for module in MODULES
         for start in re.findall(r"\bt\(`(\w+)\.[^`]*\$\{[^`]*`(?!, \{\}, )", code(module))
     }
-    assert composed == set(COMPOSED)
+    assert starts == set(composed())
     for catalogue in CATALOGUES.values():
-        for start, names in COMPOSED.items():
+        assert values_in_words() <= catalogue.keys()
+        for start, names in composed().items():
             assert names, start
             assert {name for name in names if f"{start}.{name}" not in catalogue} == set(), start
 
 
-def test_no_text_of_a_module_goes_over_several_lines() -> None:
-    """The server takes indents and comments away, line by line."""
-    odd = [
-        line
-        for path in MODULES
-        for line in code(path).splitlines()
-        if re.sub(r"'[^']*'", "", line).count("`") % 2
-    ]
-    assert odd == []
-
-
 def test_the_page_offers_every_output() -> None:
-    assert set(re.findall(r'name="outputs" value="(\w+)"', INDEX)) == set(Output)
+    assert set(tables()["options"]["outputs"]["values"]) == set(Output)
 
 
 def test_colours_are_named_in_one_file() -> None:

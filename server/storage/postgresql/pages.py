@@ -64,6 +64,7 @@ def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
     narrow, of_list = (
         (" AND playlist_id = %s", [wanted.playlist_id]) if wanted.playlist_id is not None else ("", [])
     )
+    narrow = " AND playlist_id IS NULL" if wanted.is_folded else narrow
     if wanted.sorting == "queue":
         return _merged(
             [
@@ -103,8 +104,8 @@ def page_query(wanted: Filter, text: str, after: Cursor, limit: int) -> Query:
         stages = _values(wanted.stages or tuple(Stage))
         return _part(where, text, _NEWEST, limit, wanted.playlist_id, after.number, stages)
     if not wanted.stages:
-        return _part(" AND number < %s", text, _NEWEST, limit, after.number)
-    where = " AND stage = %s AND number < %s"
+        return _part(" AND number < %s" + narrow, text, _NEWEST, limit, after.number)
+    where = " AND stage = %s AND number < %s" + narrow
     stages = _values(list(dict.fromkeys(wanted.stages)))
     parts = [_part(where, text, _NEWEST, limit, stage, after.number) for stage in stages]
     return _merged(parts, _NEWEST, limit)

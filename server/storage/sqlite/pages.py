@@ -25,6 +25,7 @@ _PLAYLIST = (
     "WHERE playlist_id = ? AND removed = 0 AND number < ? AND stage IN (SELECT value FROM json_each(?))"
 )
 _OF_PLAYLIST = " AND playlist_id = ?"
+_OF_NO_PLAYLIST = " AND playlist_id IS NULL"
 _MATCHING = (
     # CROSS keeps SQLite from reading the table first. The index knows trigrams only: `instr` decides.
     "SELECT tasks_text.rowid AS number, priority, status FROM tasks_text CROSS JOIN tasks "
@@ -61,6 +62,7 @@ def page_query(wanted: Filter, text: str, match: Match, after: Cursor, limit: in
 def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator[Query]:
     playlist_id = wanted.playlist_id
     narrow, value = (_OF_PLAYLIST, [playlist_id]) if playlist_id is not None else ("", [])
+    narrow = _OF_NO_PLAYLIST if wanted.is_folded else narrow
     if wanted.sorting == "queue":
         yield _containing(text, _QUEUE_SAME + narrow, [after.rank, after.number, *value])
         yield _containing(text, _QUEUE_LOWER + narrow, [after.rank, *value])
@@ -82,18 +84,18 @@ def _queries(wanted: Filter, text: str, match: Match, after: Cursor) -> Iterator
         yield _containing(text, _PLAYLIST, [playlist_id, after.number, stages])
     elif match is not Unindexed.READ:  # the index knows final tasks only
         live = [stage for stage in wanted.stages or tuple(Stage) if not stage.is_final]
-        yield from _of_stages(live, text, after)
+        yield from _of_stages(live, text, after, narrow)
         if isinstance(match, str):
             yield _containing(text, _MATCHING, [match, after.number])
     elif wanted.stages:
-        yield from _of_stages(wanted.stages, text, after)
+        yield from _of_stages(wanted.stages, text, after, narrow)
     else:
-        yield _containing(text, _ALL, [after.number])
+        yield _containing(text, _ALL + narrow, [after.number])
 
 
-def _of_stages(stages: Sequence[Stage], text: str, after: Cursor) -> Iterator[Query]:
+def _of_stages(stages: Sequence[Stage], text: str, after: Cursor, narrow: str) -> Iterator[Query]:
     for stage in dict.fromkeys(stages):
-        yield _containing(text, _STAGE, [stage.value, after.number])
+        yield _containing(text, _STAGE + narrow, [stage.value, after.number])
 
 
 def _containing(text: str, sql: str, values: list[object]) -> Query:

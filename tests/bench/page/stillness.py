@@ -23,7 +23,7 @@ async def stillness(browser: Browser, lab: Lab) -> list[Figure]:
         for number in range(count):
             await api.put(f"t{number}", "completed", progress=100)
             await api.remove(f"t{number}")
-        await phone.get_by_text("No tasks yet").wait_for()
+        await phone.get_by_text("Paste a link to").wait_for()
         await asyncio.sleep(lab.seconds(1))
         shifts: list[tuple[float, float]] = await phone.evaluate("seen.shifts")
     return [

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { cuesIn } from "../../static/js/cues.js"
+import { cuesIn } from "../../static/js/player.js"
 
 test("SubRip and WebVTT are read alike, with lines of any system", () => {
   const srt =

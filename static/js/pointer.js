@@ -1,5 +1,5 @@
 // @ts-check
-// Turns clicks and touches on the list into deeds on rows.
+// Turns clicks and touches on the list into actions on rows.
 
 /** @typedef {import("./row.js").Row} Row */
 
@@ -12,10 +12,10 @@ const ROLL_PX = 10
 /**
  * @param {HTMLElement} root
  * @param {import("./rows.js").Rows} rows
- * @param {import("./deeds.js").Deeds} deeds
- * @param {{selection: import("./selection.js").Selection, view: import("./view.js").View}} many
+ * @param {import("./rowactions.js").RowActions} rowActions
+ * @param {{selection: import("./selection.js").Selection, shown: import("./shown.js").ShownList, play: (task: import("./task.js").Task, isForClip: boolean, kind: string) => unknown}} parts
  */
-export function listen(root, rows, deeds, { selection, view }) {
+export function listen(root, rows, rowActions, { selection, shown, play }) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let press
   let wasLong = false
@@ -34,18 +34,20 @@ export function listen(root, rows, deeds, { selection, view }) {
     if (!row || !control || control.ariaDisabled === "true") return
     if (isYoung(control)) return event.preventDefault()
     const name = control.getAttribute("data-action") ?? ""
+    const kind = control.getAttribute("data-kind")
+    if (kind) return play(row.task, false, kind)
     const isSelecting = name === "select" || (name === "open" && selection.size > 0)
-    if (isSelecting && event.shiftKey) selection.extend(row.id, view)
-    else deeds.do(isSelecting ? "select" : name, row)
+    if (isSelecting && event.shiftKey) selection.extend(row.id, shown)
+    else rowActions.run(isSelecting ? "select" : name, row)
   })
 
   root.addEventListener("contextmenu", (event) => {
     const row = rowAt(event.target)
     const isElsewhere = event.target instanceof Element && event.target.closest("a, .details, input")
-    if (!row || isElsewhere || row.isParting || String(getSelection())) return
+    if (!row || isElsewhere || row.isLeaving || String(getSelection())) return
     event.preventDefault()
     if (event instanceof PointerEvent && event.pointerType === "touch") return // a long press selects
-    deeds.do("more", row, { x: event.clientX, y: event.clientY })
+    rowActions.run("more", row, { x: event.clientX, y: event.clientY })
   })
 
   root.addEventListener("pointerdown", ({ target, pointerType, x, y }) => {
@@ -55,7 +57,7 @@ export function listen(root, rows, deeds, { selection, view }) {
     if (pointerType !== "touch" || !row || (target instanceof Element && target.closest(".details"))) return
     press = setTimeout(() => {
       wasLong = true
-      deeds.do("select", row)
+      rowActions.run("select", row)
     }, LONG_PRESS_MS)
   })
   root.addEventListener("pointermove", ({ x, y }) => {

@@ -4,7 +4,7 @@
 import { byId, isAway, setText } from "./dom.js"
 import { isFinal, isRunning, isWaitingInQueue, RUNNING_STAGES } from "./task.js"
 
-export class Summary {
+export class Header {
   #element = byId("summary", HTMLElement)
   #speed = byId("speed", HTMLElement)
   #tasks
@@ -31,9 +31,11 @@ export class Summary {
     const waiting = this.#tasks.unfinished.filter(isWaitingInQueue)
     const speed = running.reduce((sum, task) => sum + (task.speed ?? 0), 0)
     const isByState = order.sections.isByState
+    // Entries of lists are loaded when somebody unfolds their list.
+    const hasLists = this.#tasks.unfinished.some(({ entries }) => entries)
     const [knowsRunning, knowsWaiting] = [
-      !edge || (isByState && !isRunning(edge)),
-      !edge || (isByState && isFinal(edge)),
+      !hasLists && (!edge || (isByState && !isRunning(edge))),
+      !hasLists && (!edge || (isByState && isFinal(edge))),
     ]
     const texts = [
       ["summary.running", this.#count(running, knowsRunning, RUNNING_STAGES)],

@@ -1,12 +1,60 @@
 // @ts-check
-// Tells a reader who looks at another page what has ended: in the tab's title and, if the reader wants that, as a
-// notification of the system.
+// Tells screen readers which tasks have ended: gathered for some seconds, and many of them as a number.
 
+import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
 import { recall, remember } from "./preferences.js"
-import { isFinal } from "./task.js"
+import { isFinal, titleOf } from "./task.js"
 
 const GATHER_MS = 3_000
+const MOST_AT_ONCE = 3
+
+export class Announcer {
+  #region
+  #i18n
+  /** @type {string[]} */
+  #news = []
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer
+
+  /**
+   * @param {HTMLElement} region  aria-live
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(region, i18n) {
+    this.#region = region
+    this.#i18n = i18n
+  }
+
+  /** @param {import("./tasks.js").Change} change */
+  changed({ task, before }) {
+    if (before && before.stage !== task.stage && isFinal(task)) this.say(`${titleOf(task)}: ${task.message}`)
+  }
+
+  /** @param {string} text */
+  say(text) {
+    this.#news.push(text)
+    this.#timer ??= setTimeout(() => this.#speak(), GATHER_MS)
+  }
+
+  /** Drop what has not been said yet, and clear what was said last. */
+  hush() {
+    clearTimeout(this.#timer)
+    this.#news = []
+    this.#speak()
+  }
+
+  #speak() {
+    const many = this.#news.length > MOST_AT_ONCE
+    const text = many ? this.#i18n.t("announce.many", { n: this.#news.length }) : this.#news.join(" ")
+    this.#region.textContent = text
+    this.#news = []
+    this.#timer = undefined
+  }
+}
+
+// Tells a reader who looks at another page what has ended: in the tab's title and, if the reader wants that, as a
+// notification of the system.
 
 /** Fires "seen" when the reader has come back. */
 export class Notices extends EventTarget {
@@ -80,4 +128,21 @@ export class Notices extends EventTarget {
     this.#finished = this.#failed = 0
     this.dispatchEvent(new Event("seen"))
   }
+}
+
+const SHOWN_MS = 10_000
+
+/** From now on show each refused request that concerns no row, which no other code has caught, in a line for a while. */
+export function showRefusals() {
+  const line = byId("refused", HTMLElement)
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+  addEventListener("unhandledrejection", (event) => {
+    if (!(event.reason instanceof Problem)) return
+    event.preventDefault()
+    if (event.reason.status === 401) return // the log-in form shows that
+    clearTimeout(timer)
+    setText(line, event.reason.message)
+    timer = setTimeout(() => setText(line, ""), SHOWN_MS)
+  })
 }

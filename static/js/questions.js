@@ -3,7 +3,7 @@
 // fails stays open, and is retried by the next `go`.
 
 /** Fires "answered" with {question, result} in `detail`, and "failed" with the error. */
-export class Agenda extends EventTarget {
+export class Questions extends EventTarget {
   #questions
   /** @type {Set<string>} */
   #open = new Set()

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { Agenda } from "../../static/js/agenda.js"
+import { Questions } from "../../static/js/questions.js"
 
 /**
- * An agenda whose questions are answered when the test says so.
+ * An questions whose questions are answered when the test says so.
  * @param {string[]} names
  */
-function agendaOf(...names) {
+function questionsOf(...names) {
   /** @type {string[]} */
   const log = []
   /** @type {PromiseWithResolvers<unknown>[]} */
@@ -20,39 +20,39 @@ function agendaOf(...names) {
     answers.push(answer)
     return answer.promise
   }
-  const agenda = new Agenda(Object.fromEntries(names.map((name) => [name, ask(name)])))
-  agenda.addEventListener("answered", (event) => {
+  const questions = new Questions(Object.fromEntries(names.map((name) => [name, ask(name)])))
+  questions.addEventListener("answered", (event) => {
     log.push(`${/** @type {CustomEvent} */ (event).detail.question}!`)
   })
-  agenda.addEventListener("failed", () => log.push("failed"))
-  return { agenda, log, answers }
+  questions.addEventListener("failed", () => log.push("failed"))
+  return { questions, log, answers }
 }
 
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 test("one question at a time, the most urgent first", async () => {
-  const { agenda, log, answers } = agendaOf("first", "second", "third")
-  agenda.add("third")
-  agenda.add("second")
-  agenda.add("first")
+  const { questions, log, answers } = questionsOf("first", "second", "third")
+  questions.add("third")
+  questions.add("second")
+  questions.add("first")
   assert.deepEqual(log, ["third"])
   for (let index = 0; index < 3; index += 1) {
     answers[index].resolve(null)
     await settled()
   }
   assert.deepEqual(log, ["third", "third!", "first", "first!", "second", "second!"])
-  assert.equal(agenda.isAsking, false)
+  assert.equal(questions.isAsking, false)
 })
 
 test("a question that fails waits until it is asked again, and so do the others", async () => {
-  const { agenda, log, answers } = agendaOf("first", "second")
-  agenda.add("second")
-  agenda.add("first")
+  const { questions, log, answers } = questionsOf("first", "second")
+  questions.add("second")
+  questions.add("first")
   answers[0].reject(new Error("no"))
   await settled()
   assert.deepEqual(log, ["second", "failed"])
-  assert.ok(agenda.has("first") && agenda.has("second"))
-  agenda.go()
+  assert.ok(questions.has("first") && questions.has("second"))
+  questions.go()
   answers[1].resolve(null)
   await settled()
   answers[2].resolve(null)
@@ -61,10 +61,10 @@ test("a question that fails waits until it is asked again, and so do the others"
 })
 
 test("what is asked for while it is asked is asked once more", async () => {
-  const { agenda, log, answers } = agendaOf("first")
-  agenda.add("first")
-  agenda.add("first")
-  agenda.add("first")
+  const { questions, log, answers } = questionsOf("first")
+  questions.add("first")
+  questions.add("first")
+  questions.add("first")
   answers[0].resolve(null)
   await settled()
   answers[1].resolve(null)
@@ -73,21 +73,21 @@ test("what is asked for while it is asked is asked once more", async () => {
 })
 
 test("a question in place of all others ends the one that is asked, whose answer nobody hears", async () => {
-  const { agenda, log, answers } = agendaOf("first", "second")
-  agenda.add("second")
-  agenda.replace("first")
+  const { questions, log, answers } = questionsOf("first", "second")
+  questions.add("second")
+  questions.replace("first")
   await settled()
   answers[1].resolve(null)
   await settled()
   assert.deepEqual(log, ["second", "first", "first!"])
-  assert.equal(agenda.has("second"), false)
+  assert.equal(questions.has("second"), false)
 })
 
 test("after a clear nothing is asked, and what was is not failed", async () => {
-  const { agenda, log } = agendaOf("first", "second")
-  agenda.add("first")
-  agenda.add("second")
-  agenda.clear()
+  const { questions, log } = questionsOf("first", "second")
+  questions.add("first")
+  questions.add("second")
+  questions.clear()
   await settled()
   assert.deepEqual(log, ["first"])
 })

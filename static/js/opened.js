@@ -1,0 +1,129 @@
+// @ts-check
+// Which rows are opened. One stays so wherever the reader scrolls, until it is closed or its task goes. Under an opened
+// list stand its entries.
+
+import { fetched } from "./api.js"
+
+/** @typedef {import("./row.js").Row} Row */
+/** @typedef {import("./task.js").Task} Task */
+/** @typedef {import("./details.js").Details} Details */
+
+export class OpenedRows {
+  #parts
+  /** @type {Map<string, Details>} */
+  #open = new Map()
+  #observer
+  /** How many entries a list had when they were last asked for. @type {Map<string, number>} */
+  #asked = new Map()
+
+  /**
+   * @param {object} parts
+   * @param {import("./i18n.js").I18n} parts.i18n
+   * @param {import("./api.js").Api} parts.api
+   * @param {import("./tasks.js").Tasks} parts.tasks
+   * @param {import("./shown.js").ShownList} parts.shown
+   * @param {import("./pages.js").Source} parts.source
+   * @param {() => import("./rows.js").Rows} parts.rows
+   */
+  constructor(parts) {
+    this.#parts = parts
+    this.#observer = new ResizeObserver((entries) => {
+      for (const { target, borderBoxSize: [{ blockSize }] } of entries) {
+        const id = target.getAttribute("data-of") ?? ""
+        if (this.#open.has(id) && target.isConnected) parts.rows().opened(id, Math.ceil(blockSize))
+      }
+    })
+  }
+
+  /** @param {string} id */
+  has(id) {
+    return this.#open.has(id)
+  }
+
+  /** @param {Row} row  that was made anew */
+  attach(row) {
+    const details = this.#open.get(row.id)
+    if (details) {
+      details.show(row.task)
+      row.extend(details.element)
+    }
+    return row
+  }
+
+  /** @param {Row} row */
+  async toggle(row) {
+    if (this.#open.has(row.id)) this.close(row.id, row)
+    else await this.open(row)
+  }
+
+  /**
+   * Open a row; returns its details, or nothing if the row has gone meanwhile.
+   * @param {Row} row
+   * @returns {Promise<Details | undefined>}
+   */
+  async open({ id }) {
+    const { rows, i18n } = this.#parts
+    const { Details } = await fetched(import("./details.js"), i18n)
+    const row = rows().row(id)
+    if (!row || this.#open.has(id)) return this.#open.get(id)
+    const details = new Details(row.task, this.#parts)
+    details.element.dataset.of = id
+    this.#open.set(id, details)
+    this.#observer.observe(details.element)
+    row.extend(details.element)
+    if (row.task.entries) this.#unfold(row.task)
+    return details
+  }
+
+  /**
+   * @param {string} id
+   * @param {Row} [row]
+   */
+  close(id, row) {
+    const details = this.#open.get(id)
+    if (!details) return
+    const { shown, rows } = this.#parts
+    details.close()
+    this.#observer.unobserve(details.element)
+    this.#open.delete(id)
+    row?.extend(null)
+    rows().opened(id, 0)
+    if (shown.hasOpen(id)) rows().render(() => shown.fold(id))
+  }
+
+  /** @param {Task} task */
+  changed(task) {
+    const details = this.#open.get(task.task_id)
+    details?.show(task)
+    if (details && this.#parts.shown.hasOpen(task.task_id)) this.#load(task)
+  }
+
+  /** Close all: the language has changed, or the session has ended. */
+  clear() {
+    for (const id of [...this.#open.keys()]) this.close(id, this.#parts.rows().row(id))
+  }
+
+  /**
+   * Show the entries of a list under it, once all are here: they come with the last first.
+   * @param {Task} task
+   */
+  async #unfold(task) {
+    const { shown, rows } = this.#parts
+    await this.#load(task)
+    if (this.#open.has(task.task_id)) rows().render(() => shown.unfold(task.task_id))
+  }
+
+  /**
+   * Ask for the entries of a list that are not here yet.
+   * @param {Task} task
+   */
+  async #load({ task_id, entries }) {
+    const { source, tasks, shown, rows } = this.#parts
+    const total = entries?.total ?? 0
+    if (total <= Math.max(this.#asked.get(task_id) ?? 0, tasks.entriesOf(task_id).length)) return
+    this.#asked.set(task_id, total)
+    tasks.mergeAll(await source.entries(task_id))
+    tasks.flush()
+    if (shown.hasOpen(task_id)) rows().render(() => shown.unfold(task_id))
+  }
+}

@@ -1,0 +1,215 @@
+// @ts-check
+// The form of the options, made of their table when the reader first unfolds it: in groups, with a sentence each, and
+// without what does not apply.
+
+import { byId, on, setText } from "./dom.js"
+import { doesApply, OPTIONS } from "./options.js"
+
+/** @typedef {import("./options.js").Options} Options */
+
+export const GROUPS = ["what", "good", "part", "extras", "when"]
+/** Values that are words; all others are names, which are the same in every language. */
+export const WORDS = [
+  "best",
+  "worst",
+  "any",
+  "auto",
+  "",
+  "sponsor",
+  "most",
+  "video",
+  "audio",
+  "thumbnail",
+  "subtitles",
+]
+
+export class OptionsForm {
+  #root = byId("options", HTMLElement)
+  #options
+  #i18n
+  /** The field of each option, and what is around it. @type {Map<string, {field: HTMLElement, around: HTMLElement}>} */
+  #fields = new Map()
+
+  /**
+   * @param {Options} options
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(options, i18n) {
+    this.#options = options
+    this.#i18n = i18n
+    this.#root.addEventListener("change", ({ target }) => this.#chosen(/** @type {any} */ (target)))
+    on(options, "change", () => this.#show())
+    this.make()
+  }
+
+  /** Make the form anew: the language has changed. */
+  make() {
+    this.#fields.clear()
+    const preset = this.#labelled("preset", document.createElement("select"), "field")
+    this.#root.replaceChildren(preset, ...GROUPS.map((group) => this.#group(group)))
+    this.#show()
+  }
+
+  /** @param {string} name */
+  focus(name) {
+    this.#fields.get(name)?.field.querySelector("input")?.focus()
+  }
+
+  /** @param {string} group */
+  #group(group) {
+    const fieldset = document.createElement("fieldset")
+    const legend = Object.assign(document.createElement("legend"), {
+      textContent: this.#i18n.t(`group.${group}`),
+    })
+    const about = Object.assign(document.createElement("p"), { className: "lead" })
+    about.textContent = this.#i18n.t(`group.${group}_about`)
+    const fields = document.createElement("div")
+    fields.className = "fields"
+    for (const [name, option] of Object.entries(OPTIONS)) {
+      if (option.group === group) fields.append(this.#field(name, option))
+      if (name === "clip_end" && group === "part") fields.append(this.#clipButton())
+    }
+    fieldset.append(legend, about, fields)
+    return fieldset
+  }
+
+  /**
+   * @param {string} name
+   * @param {import("./options.js").Option} option
+   */
+  #field(name, { kind, values = [], hint = "", pattern }) {
+    if (kind === "ticks") {
+      const ticks = document.createElement("div")
+      ticks.className = "ticks"
+      ticks.append(...values.map((value) => tickOf(name, value, this.#i18n.t(`kind.${value}`))))
+      this.#fields.set(name, { field: ticks, around: ticks })
+      return ticks
+    }
+    if (kind === "tick") {
+      const label = tickOf(name, "on", this.#i18n.t(`options.${name}`))
+      this.#fields.set(name, {
+        field: /** @type {HTMLElement} */ (label.querySelector("input")),
+        around: label,
+      })
+      return label
+    }
+    if (kind === "choice") {
+      const select = document.createElement("select")
+      select.append(...values.map((value) => new Option(this.#labelOf(name, value), value)))
+      return this.#labelled(name, select, "field")
+    }
+    const input = document.createElement("input")
+    if (kind === "moment") input.type = "datetime-local"
+    else Object.assign(input, { placeholder: hint, autocomplete: "off" })
+    if (kind === "time") Object.assign(input, { inputMode: "decimal", pattern: "[0-9:.]*" })
+    if (pattern) input.pattern = pattern
+    return this.#labelled(name, input, "field")
+  }
+
+  /**
+   * @param {string} name
+   * @param {HTMLInputElement | HTMLSelectElement} field
+   * @param {string} className
+   */
+  #labelled(name, field, className) {
+    const label = Object.assign(document.createElement("label"), { className })
+    const words = Object.assign(document.createElement("span"), {
+      textContent: this.#i18n.t(`options.${name}`),
+    })
+    field.name = name
+    label.append(words, field)
+    this.#fields.set(name, { field, around: label })
+    return label
+  }
+
+  #clipButton() {
+    const button = document.createElement("button")
+    Object.assign(button, {
+      id: "clip-player",
+      type: "button",
+      textContent: this.#i18n.t("clip.with_player"),
+    })
+    button.addEventListener("click", () => this.#options.dispatchEvent(new Event("clip")))
+    this.#fields.set("clip-player", { field: button, around: button })
+    return button
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} value
+   */
+  #labelOf(name, value) {
+    if (WORDS.includes(value)) return this.#i18n.t(`${name}.${value || "none"}`)
+    if (name === "quality") return `${value}p`
+    if (name === "audio_quality") return `${value} kbit/s`
+    return { webm: "WebM", h264: "H.264", h265: "H.265", opus: "Opus" }[value] ?? value.toUpperCase()
+  }
+
+  /** Show what is chosen, and of the options those that apply. */
+  #show() {
+    const { chosen, preset, presets, offers } = this.#options
+    this.#offer("preset", Object.keys(presets).map((name) => [name, name]), preset)
+    for (const [name, choices] of Object.entries(offers)) this.#offer(name, choices, chosen[name])
+    for (const [name, { kind }] of Object.entries(OPTIONS)) {
+      const { field, around } = this.#part(name)
+      const isOffered = !(name in offers) || offers[name].length > 0
+      around.hidden = !doesApply(name, chosen) || !isOffered
+      /** @type {any} */
+      const input = field
+      if (kind === "tick") input.checked = Boolean(chosen[name])
+      else if (kind !== "ticks") input.value = chosen[name]
+      else {for (const tick of field.querySelectorAll("input")) {
+          tick.checked = chosen[name].includes(tick.value)
+        }}
+    }
+    this.#part("preset").around.hidden = !Object.keys(presets).length
+    this.#part("clip-player").around.hidden = !this.#options.canMarkClip
+  }
+
+  /**
+   * @param {string} name
+   * @param {[value: string, label: string][]} choices
+   * @param {string} value
+   */
+  #offer(name, choices, value) {
+    const select = /** @type {HTMLSelectElement} */ (this.#part(name).field)
+    const none = this.#i18n.t(`${name}.none`)
+    const labels = ["", ...choices.map(([value]) => value)].join("\n")
+    if ([...select.options].map((option) => option.value).join("\n") !== labels || !select.options.length) {
+      select.replaceChildren(...[["", none], ...choices].map(([value, label]) => new Option(label, value)))
+    }
+    select.value = value
+  }
+
+  /** @param {string} name */
+  #part(name) {
+    return /** @type {{field: HTMLElement, around: HTMLElement}} */ (this.#fields.get(name))
+  }
+
+  /** @param {HTMLInputElement | HTMLSelectElement} field */
+  #chosen(field) {
+    const { name } = field
+    if (name === "preset") return this.#options.choosePreset(field.value)
+    if (!(name in OPTIONS)) return
+    const { kind, values = [] } = OPTIONS[name]
+    const { chosen } = this.#options
+    const { checked = false } = /** @type {HTMLInputElement} */ (field)
+    const ticked = values.filter((value) => (value === field.value ? checked : chosen[name].includes(value)))
+    this.#options.choose(name, kind === "ticks" ? ticked : kind === "tick" ? checked : field.value)
+    this.#show()
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string} value
+ * @param {string} text
+ */
+function tickOf(name, value, text) {
+  const label = Object.assign(document.createElement("label"), { className: "tick" })
+  const input = Object.assign(document.createElement("input"), { type: "checkbox", name, value })
+  const words = document.createElement("span")
+  setText(words, text)
+  label.append(input, " ", words)
+  return label
+}
