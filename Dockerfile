@@ -16,7 +16,7 @@ WORKDIR /srv/clipwire
 RUN python3 -m venv .venv
 COPY requirements/run.txt requirements/run.txt
 RUN .venv/bin/pip install --no-cache-dir --require-hashes --requirement requirements/run.txt \
-    && rm -rf requirements .venv/lib/python3.*/site-packages/pip .venv/lib/python3.*/site-packages/pip-*
+    && rm -rf requirements
 COPY static static
 COPY clients/python/clipwire_client clients/python/clipwire_client
 COPY server server

@@ -457,6 +457,12 @@ class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")
 
 
+class UpdateSettings(Section):
+    yt_dlp: Literal["off", "daily"] = Field(
+        default="off", description="daily: newer releases are brought from pip's index, tried and used"
+    )
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -476,6 +482,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
+    updates: UpdateSettings = UpdateSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod

@@ -11,9 +11,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from server.assembly import embedded
 from server.commands import check
 from server.storage.sqlite import ballast
+from server.tasks import fork_servers as chosen_yt_dlp
 from server.tasks.dispatcher import LocalDispatcher
 from tests import scratch  # noqa: F401  # before modules that make a folder
 from tests.bundled import SYSTEMS  # before modules that look for an ffmpeg
@@ -124,7 +124,7 @@ def jobs(ffmpeg: str) -> Iterator[Jobs]:
 def fork_servers() -> Iterator[None]:
     """Lend warm fork servers to the applications in this process; in other processes each starts its own."""
     with closing(ForkServers()) as owner, pytest.MonkeyPatch.context() as patch:
-        for module in (embedded, check):
+        for module in (chosen_yt_dlp, check):
             patch.setattr(module, "ForkServer", owner.lend)
         yield
 

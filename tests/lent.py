@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from server.tasks.children import PROGRAM, ForkServer, _environment
@@ -45,9 +46,11 @@ class ForkServers:
     def __init__(self) -> None:
         self._free: defaultdict[str, list[Running]] = defaultdict(list)
 
-    def lend(self, ffmpeg: str | None, deno: str | None, launched: None = None) -> ForkServer:
+    def lend(
+        self, ffmpeg: str | None, deno: str | None, launched: None = None, yt_dlp: Path | None = None
+    ) -> ForkServer:
         """Takes the place of `server.tasks.children.ForkServer`."""
-        return _Lent(self, ffmpeg, deno)
+        return ForkServer(ffmpeg, deno, None, yt_dlp) if yt_dlp else _Lent(self, ffmpeg, deno)
 
     def take(self, config: str) -> Running:
         while free := self._free[config]:

@@ -22,9 +22,10 @@ from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
 from server.storage.sqlite import DATABASE, LOCK, explained, open_lock, open_store
-from server.tasks.children import ForkServer, Launched
+from server.tasks.children import Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
+from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
@@ -72,7 +73,7 @@ async def open_embedded(
         hub.now = lambda: clock.now().timestamp()
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
         fork_server = await stack.enter_async_context(
-            ForkServer(jobs.tools.ffmpeg, jobs.tools.deno, launched)
+            ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched)
         )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))
@@ -106,6 +107,10 @@ async def open_embedded(
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
+        if settings.updates.yt_dlp == "daily":
+            from server.tasks.daily_update import look_daily
+
+            await stack.enter_async_context(in_background(look_daily(fork_server), "updates"))
         yield Backend(
             tasks=tasks,
             files=files,

@@ -40,8 +40,8 @@ from server.settings import Settings
 from server.storage.postgresql.connection import PLACE, explained, one_line
 from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
-from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk, Reserve
+from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import Pacer
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
@@ -110,7 +110,7 @@ async def open_cluster(
         # The parts that make attempts.
         recorder, jobs = Recorder(store, hub, clock, files, counts), JobMaker(downloads)
         cookies = SharedCookies(database)
-        fork_server = await enter(ForkServer(jobs.tools.ffmpeg, jobs.tools.deno))
+        fork_server = await enter(ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir))
         disk = Disk(data_dir, downloads.min_free_disk)
         own = (fork_server, workplace, files, downloads, jobs, cookies, clock)
         runner = Runner(store, recorder, *own, Reserve(disk, elsewhere=own_disks))
@@ -197,6 +197,10 @@ async def open_cluster(
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
 
+        if settings.updates.yt_dlp == "daily":
+            from server.tasks.daily_update import look_daily
+
+            await enter(in_background(look_daily(fork_server), "updates"))
         readiness = Readiness(
             store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
         )

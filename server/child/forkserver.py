@@ -51,6 +51,8 @@ def main() -> NoReturn:
     logging.basicConfig(format="fork server: %(message)s")
     config = json.loads(sys.argv[2])
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
+    if config.get("yt_dlp"):
+        preload.prefer(config["yt_dlp"])
     try:
         job = preload.load("server.child.job")
     except borrowed.Unfit:

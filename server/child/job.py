@@ -223,7 +223,8 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     tempfile.tempdir = os.environ["TMPDIR"] = str(directory)
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
-    sandbox.restrict(directory, [program for program in (job.ffmpeg, job.deno) if program])
+    yt_dlp = borrowed.place()  # not where Python's packages are, if it was updated by itself
+    sandbox.restrict(directory, [yt_dlp, *(program for program in (job.ffmpeg, job.deno) if program)])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
 
 

@@ -6,11 +6,13 @@ extractors. Everything must stay below 45 MB, so what no download needs is left 
 
 import gc
 import importlib
+import importlib.util
 import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 from server.child.process import borrowed
@@ -37,6 +39,13 @@ _NEEDED = (
     "yt_dlp.postprocessor",
     "encodings.idna",
 )
+
+
+def prefer(folder: str) -> None:
+    """Let the packages in `folder` go before those that are installed, but not before Python's own."""
+    found = importlib.util.find_spec("yt_dlp")
+    installed = str(Path(found.origin).parents[1]) if found and found.origin else ""
+    sys.path.insert(sys.path.index(installed) if installed in sys.path else len(sys.path), folder)
 
 
 def load(job: str) -> ModuleType:

@@ -16,6 +16,7 @@ from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk
 from server.tasks.programs_found import find_tools
 from server.tasks.readiness import Check, disk_check, parts_check, sandbox_check, tool_checks, yt_dlp_check
+from server.tasks.yt_dlp_releases import Releases
 
 WARM_WITHIN = 20.0  # seconds
 
@@ -32,7 +33,8 @@ async def check(settings: Settings) -> int:
 
 async def _checks(settings: Settings) -> list[Check]:
     data_dir, tools = settings.storage.data_dir, find_tools()
-    async with ForkServer(tools.ffmpeg, tools.deno) as fork_server:
+    yt_dlp = await asyncio.to_thread(_yt_dlp, data_dir)
+    async with ForkServer(tools.ffmpeg, tools.deno, None, yt_dlp) as fork_server:
         warmth = asyncio.wait_for(fork_server.known(), WARM_WITHIN)
         [warm] = await asyncio.gather(warmth, return_exceptions=True)
         ready = fork_server.ready
@@ -49,6 +51,13 @@ async def _checks(settings: Settings) -> list[Check]:
         sandbox_check(ready.landlock if ready else 0),
         _address(settings),
     ]
+
+
+def _yt_dlp(data_dir: Path) -> Path | None:
+    """The folder of the release that an update has chosen, if there was one."""
+    releases = Releases(data_dir)
+    chosen = releases.chosen() if releases.changed_at() else None
+    return releases.folder(chosen) if chosen else None
 
 
 async def _database(settings: Settings) -> Check:

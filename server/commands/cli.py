@@ -254,6 +254,16 @@ def _make_copy() -> click.Command:
     )
 
 
+def _make_update() -> click.Command:
+    def update(*, again: bool) -> int:
+        from server.commands.update import update
+        from server.settings import load
+
+        return asyncio.run(update(load(), again=again))
+
+    return _command("update", update, click.Option(["--again"], is_flag=True, help=word("option.again")))
+
+
 # --- A running server ---
 
 
@@ -398,4 +408,5 @@ COMMANDS: dict[str, Callable[[], click.Command]] = {
     "backup": _make_backup,
     "restore": _make_restore,
     "copy": _make_copy,
+    "update": _make_update,
 }

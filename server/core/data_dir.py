@@ -19,7 +19,7 @@ from server.core.errors import StorageFailed
 log = logging.getLogger(__name__)
 
 FOLDERS = ("work", "logs", "files", "scratch")  # the server makes them when it starts
-LATER = ("cookies",)  # it makes these once they are needed
+LATER = ("cookies", "yt-dlp")  # it makes these once they are needed
 FILES = ("clipwire.lock", "clipwire.db", "clipwire.db-wal", "clipwire.db-shm")
 _OF_A_TASK = re.compile(r"[0-9a-f-]{36}(\.lock)?")
 

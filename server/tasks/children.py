@@ -64,12 +64,12 @@ class Launched:
         self.control.close()
 
 
-def configuration(ffmpeg: str | None, deno: str | None) -> str:
-    """What a fork server is told of the programs that it calls, by their paths."""
-    return json.dumps({"ffmpeg": ffmpeg, "deno": deno})
+def configuration(ffmpeg: str | None, deno: str | None, yt_dlp: Path | None = None) -> str:
+    """What a fork server is told: where programs are, and a yt-dlp that is not the installed one."""
+    return json.dumps({"ffmpeg": ffmpeg, "deno": deno} | ({"yt_dlp": str(yt_dlp)} if yt_dlp else {}))
 
 
-def launch(config: str) -> Launched:
+def launch(config: str, errors: IO[bytes] | None = None) -> Launched:
     """Start a fork server with a `configuration`; it ends when `control` is closed. Raises `OSError`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
@@ -78,7 +78,7 @@ def launch(config: str) -> Launched:
             process = subprocess.Popen(  # noqa: S603
                 (sys.executable, "-I", str(PROGRAM), str(theirs.fileno()), config),
                 pass_fds=(theirs.fileno(),), env=_environment(),
-                stdin=subprocess.DEVNULL, start_new_session=True,
+                stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True,
             )  # fmt: skip
         except OSError:
             ours.close()
@@ -133,13 +133,26 @@ class ForkServer:
     """Keeps one fork server running, and starts jobs in it.
 
     `lacks` has a sentence for each part of yt-dlp that is not as children expect; if they cannot do without
-    one of them, `ready` stays None.
+    one of them, `ready` stays None. `yt_dlp` is the folder of a release that is used in place of the
+    installed one. What the fork server complains of goes to `errors`, by default where this process's does.
     """
 
-    def __init__(self, ffmpeg: str | None, deno: str | None, launched: Launched | None = None) -> None:
+    def __init__(
+        self,
+        ffmpeg: str | None,
+        deno: str | None,
+        launched: Launched | None = None,
+        yt_dlp: Path | None = None,
+        errors: IO[bytes] | None = None,
+    ) -> None:
         """The first one may be `launched` already."""
-        self._config = configuration(ffmpeg, deno)
+        self._config = configuration(ffmpeg, deno, yt_dlp)
         self._launched = launched
+        self._errors = errors
+        self._cold_ends = 0  # in a row: it has ended without having been warm
+        self._failed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._children: dict[str, Child] = {}
         self._control: socket.socket | None = None
         self._warm = asyncio.Event()
@@ -166,6 +179,34 @@ class ForkServer:
         """Return once jobs can be started, or it is known why not: see `lacks`."""
         await self._known.wait()
 
+    async def failed(self, times: int) -> None:
+        """Return once it has ended so many times in a row without having been warm."""
+        while self._cold_ends < times:
+            self._failed.clear()
+            await self._failed.wait()
+
+    async def first_ready(self, within: float, starts: int = 1) -> Ready | None:
+        """What it says once it is warm; None if so many `starts` failed, or after `within` seconds."""
+        waiting = [asyncio.ensure_future(self.known()), asyncio.ensure_future(self.failed(starts))]
+        try:
+            await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            return self.ready
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._idle.is_set()
+
+    @property
+    def is_warm(self) -> bool:
+        return self._warm.is_set()
+
+    async def idle(self) -> None:
+        """Return once no child runs."""
+        await self._idle.wait()
+
     async def start(self, job_id: str, job: Job, log_file: Path) -> Child:
         """Start `job` in a child that writes its output to `log_file`; if it cannot start, it has `exited`.
 
@@ -177,6 +218,7 @@ class ForkServer:
         # No await from here to the send, so that the child is registered and sent to the same fork server:
         # when that ends, `_run_once` reports all registered children as gone.
         child = self._children[job_id] = Child(self, job_id)
+        self._idle.clear()
         with theirs, output:
             try:
                 await self._send({"op": "start", "id": job_id}, theirs.fileno(), output.fileno())
@@ -193,7 +235,10 @@ class ForkServer:
         failures = 0
         while True:
             try:
-                failures = 0 if await self._run_once() else failures + 1
+                was_warm = await self._run_once()
+                failures = 0 if was_warm else failures + 1
+                self._cold_ends = 0 if was_warm else self._cold_ends + 1
+                self._failed.set()
             except OSError as exc:  # out of processes, memory or descriptors: try again later
                 log.error("no fork server can be started: %s", exc)
                 failures += 1
@@ -206,7 +251,7 @@ class ForkServer:
 
         Return whether it ever was warm.
         """
-        launched, self._launched = self._launched or launch(self._config), None
+        launched, self._launched = self._launched or launch(self._config, self._errors), None
         process = launched.process
         with launched.control as ours:
             self._control = ours
@@ -266,6 +311,8 @@ class ForkServer:
 
     def _lose(self, job_id: str) -> None:
         child = self._children.pop(job_id, None)
+        if not self._children:
+            self._idle.set()
         if child and not child.exited.done():
             child.exited.set_result(None)
 

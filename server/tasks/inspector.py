@@ -15,8 +15,9 @@ from server.core.ports import Cookies, Workplace
 from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
 from server.tasks import faults
-from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.children import Child, stopped
 from server.tasks.disk_space import found_no_room
+from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, JobMaker
 from server.tasks.patience import hint_of
 
@@ -31,7 +32,7 @@ class Inspector:
 
     def __init__(
         self,
-        fork_server: ForkServer,
+        fork_server: ForkServers,
         workplace: Workplace,
         settings: DownloadSettings,
         jobs: JobMaker,
@@ -106,6 +107,7 @@ class Inspector:
             raise error from exc
         finally:
             await to_the_end(_leave_nothing(starting, folder))
+            self._fork_server.ended(folder.name, None)
         page: dict[str, Any] = info
         if not page.pop("more", False):
             return page

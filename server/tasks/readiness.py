@@ -9,9 +9,10 @@ from typing import Protocol
 
 from server.core.redaction import without_folders
 from server.locales import LANGUAGES, Catalogue
-from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk
+from server.tasks.fork_servers import ForkServers
 from server.tasks.programs_found import Tools
+from server.tasks.yt_dlp_releases import State, installed
 
 Ping = Callable[[], Awaitable[None]]
 
@@ -72,7 +73,7 @@ class Readiness:
         self,
         ping: Ping,
         disk: Disk,
-        fork_server: ForkServer,
+        fork_server: ForkServers,
         tools: Tools,
         reach_files: Ping | None = None,
         *,
@@ -96,6 +97,7 @@ class Readiness:
             *tool_checks(self._tools),
             yt_dlp_check(ready.yt_dlp if ready else None),
             parts_check(ready is not None, self._fork_server.lacks),
+            *([update_check(state)] if (state := await self._fork_server.state()) else []),
             Check("fork_server", ready is not None, Said("warm") if ready else Said("cold")),
             sandbox_check(ready.landlock if ready else 0),
         ]
@@ -162,6 +164,27 @@ def parts_check(works: bool, lacks: list[str]) -> Check:
     return Check(
         "yt_dlp_parts", ok=False, detail=Said("no_parts", {"lacks": "; ".join(lacks)}), needed=not works
     )
+
+
+def update_check(state: State) -> Check:
+    """What the last look for a newer yt-dlp came to, where there ever was one."""
+    at, version, current = state.looked_at or "", state.version or "", state.chosen or installed()
+    values = {"at": at, "version": version, "current": current}
+    is_fine = False
+    match state.outcome, state.refused.get(version):
+        case "switched", _:
+            is_fine, said = True, Said("update_switched", values)
+        case "refused", _:
+            said = Said("update_refused", values)
+        case "went_back", "start":
+            said = Said("update_back_start", values)
+        case "went_back", _:
+            said = Said("update_back_internal", values)
+        case "failed", _:
+            said = Said("update_failed", values)
+        case _:
+            is_fine, said = True, Said("update_none", values)
+    return Check("yt_dlp_update", is_fine, said, needed=False)
 
 
 def sandbox_check(landlock: int) -> Check:

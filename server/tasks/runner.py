@@ -50,9 +50,10 @@ from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
-from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room
 from server.tasks.faults import fault_of
+from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
 from server.tasks.patience import DISK_DELAY, NEXT_ATTEMPT, Pace, after_failure, after_look, after_loss
 from server.tasks.recorder import Perhaps, Recorder
@@ -93,7 +94,7 @@ class Runner:
         self,
         store: Store,
         recorder: Recorder,
-        fork_server: ForkServer,
+        fork_server: ForkServers,
         workplace: Workplace,
         files: FileStore,
         settings: DownloadSettings,
@@ -147,7 +148,12 @@ class Runner:
             if status.stage is not Stage.INFO:
                 return status
             async with self._files.share(task_id, status.attempt):
-                return await self._attempt(status, request, given, accepted)
+                after = None
+                try:
+                    after = await self._attempt(status, request, given, accepted)
+                finally:
+                    self._fork_server.ended(_job_id(status), after)
+                return after
         except TaskNotFound:  # removed elsewhere, perhaps before the attempt wrote its files
             try:
                 await self._files.remove(task_id)
@@ -279,7 +285,7 @@ class Runner:
             )
         job = replace(job, rate_limit=self._share(len(self._children) + 1))
         starting = asyncio.ensure_future(
-            self._fork_server.start(f"{task_id}.{status.attempt}", job, self._workplace.log(task_id))
+            self._fork_server.start(_job_id(status), job, self._workplace.log(task_id))
         )
         try:
             # Shielded: a cancel during the start would leave a child that nobody stops.
@@ -392,6 +398,10 @@ class Runner:
         if not self._rate_limit:
             return self._rate_limit
         return max(1, self._rate_limit // max(1, children))
+
+
+def _job_id(status: TaskStatus) -> str:
+    return f"{status.task_id}.{status.attempt}"
 
 
 def _still_ours(before: TaskStatus, after: TaskStatus) -> TaskStatus:

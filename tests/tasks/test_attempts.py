@@ -98,6 +98,8 @@ class Attempt:
         self.started += 1
         return self.child
 
+    def ended(self, job_id: str, status: TaskStatus | None) -> None: ...
+
     async def reached(self, stage: Stage, progress: int = 0) -> TaskStatus:
         async with asyncio.timeout(WITHIN):
             while True:

@@ -538,10 +538,10 @@ async def test_a_fork_server_that_cannot_be_started_is_tried_again(
     refusals = [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 3
     launch = children.launch
 
-    def refused_at_first(config: str) -> children.Launched:
+    def refused_at_first(config: str, errors: None) -> children.Launched:
         if refusals:
             raise refusals.pop()
-        return launch(config)
+        return launch(config, errors)
 
     monkeypatch.setattr(children, "launch", refused_at_first)
     tools = find_tools()

@@ -224,6 +224,11 @@ def fits(part: Part) -> bool:
     return part not in _odd()
 
 
+def place() -> Path:
+    """The folder that the running yt-dlp was imported from, which also has the packages it came with."""
+    return Path(import_module("yt_dlp").__file__ or "").parents[1]
+
+
 def original(owner: object, name: str) -> Any:
     """The attribute `name` of `owner`; None if there is none, in which case its part does not fit."""
     return getattr(owner, name, None)

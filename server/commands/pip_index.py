@@ -1,0 +1,134 @@
+"""Brings a release of yt-dlp from the index that this machine's pip is configured with.
+
+pip alone knows where packages come from here (its files and variables, proxies, certificates, passwords), so
+it is asked for everything, and in its own environment. Only wheels are taken: nothing of a release runs
+before its test. Each wheel must have the hash that the index names; where it names none, it is refused.
+"""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from signal import SIGKILL
+
+from server.core.redaction import clean
+from server.tasks.yt_dlp_releases import VERSION
+
+ASK_WITHIN = 120.0  # seconds, however slowly the index answers
+BRING_WITHIN = 600.0  # seconds
+NAME = "yt-dlp"
+EXTRAS = "default,curl-cffi"  # what children use of it, as in pyproject.toml; deno is found by its path
+_OPTIONS = (
+    "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--timeout", "15", "--retries", "2",
+    "--only-binary=:all:", "--progress-bar", "off", "--quiet",
+)  # fmt: skip
+_MATCHES = re.compile(r"Checked \d+ links for project '([^']+)' against \d+ hashes \([1-9]\d* matches")
+_NO_PIP = (
+    "pip is not installed in this environment; its packages are updated from outside, "
+    "for instance by pipx upgrade or with a newer image"
+)
+
+
+class NotBrought(Exception):
+    """Why there is no newer release, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
+
+
+async def newest(scratch: Path) -> str:
+    """The newest version that fits this Python. Raises `NotBrought`; writes to `scratch`."""
+    wheel, *_ = await _report(scratch, "--ignore-installed", "--no-deps", NAME)
+    if not VERSION.fullmatch(wheel.version):
+        raise NotBrought(f"the index names a version that is none of yt-dlp's: {clean(wheel.version)}")
+    return wheel.version
+
+
+async def bring(version: str, scratch: Path) -> Path:
+    """A folder below `scratch` with this release, and with what it requires and is not installed as required.
+
+    Raises `NotBrought`.
+    """
+    wheels = await _report(scratch, "--upgrade", f"{NAME}[{EXTRAS}]=={version}")
+    requirements, log, target = scratch / "requirements.txt", scratch / "pip.log", scratch / "packages"
+    requirements.write_text("".join(wheel.requirement for wheel in wheels), encoding="utf-8")
+    await _pip(
+        BRING_WITHIN, scratch, "install", "--log", str(log), "--target", str(target), "--no-deps",
+        "--require-hashes", "--compile", "--requirement", str(requirements),
+    )  # fmt: skip
+    known = {name.lower().replace("_", "-") for name in _MATCHES.findall(log.read_text(errors="replace"))}
+    for wheel in wheels:
+        if wheel.name.lower().replace("_", "-") not in known:
+            raise NotBrought(f"the index names no hash of {wheel.name} {wheel.version}")
+    return target
+
+
+async def _report(scratch: Path, *asked: str) -> list[Wheel]:
+    """What `pip install` would install."""
+    report = scratch / "report.json"
+    await _pip(ASK_WITHIN, scratch, "install", "--dry-run", "--report", str(report), *asked)
+    try:
+        found = json.loads(report.read_text(encoding="utf-8"))["install"]
+        return [
+            Wheel(
+                one["metadata"]["name"],
+                one["metadata"]["version"],
+                one["download_info"]["archive_info"]["hashes"]["sha256"],
+            )
+            for one in found
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NotBrought("pip's report cannot be read; a pip from 22.3 on is needed") from None
+
+
+async def _pip(within: float, scratch: Path, *arguments: str) -> None:
+    if find_spec("pip") is None:
+        raise NotBrought(_NO_PIP)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pip", *arguments[:1], *_OPTIONS, *arguments[1:]),
+        env=_environment(scratch), cwd=scratch, start_new_session=False,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(within):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        raise NotBrought(f"the index did not answer within {within:.0f} seconds") from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, SIGKILL)
+        await process.wait()
+    if process.returncode != 0:
+        raise NotBrought(_cause(said.decode(errors="replace").splitlines()))
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """The server's own, where pip finds its configuration; without the settings, which hold secrets."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")}
+    return kept | {"TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
+
+
+def _cause(lines: Sequence[str]) -> str:
+    text = "\n".join(lines)
+    if "DO NOT MATCH THE HASHES" in text:
+        return "a file is not the one whose hash the index names"
+    if "No space left on device" in text:
+        return "there is no room left on the disk"
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if any("No matching distribution" in line for line in errors):
+        return "the index does not answer, or has no wheel of yt-dlp for this Python"
+    return clean((errors or lines or ["pip ended without a word"])[-1])

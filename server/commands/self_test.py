@@ -1,0 +1,110 @@
+"""Tries a release of yt-dlp before any task runs on it: a real job extracts a page and fetches its sound.
+
+The page comes from a server of its own on loopback, so this needs no network. The job is started as those of
+tasks are: by a fork server, in the sandbox, with the address guard. What cannot be imported, lacks a part
+that children cannot do without, does not find the sound in the page, or fetches other bytes, is refused.
+"""
+
+import asyncio
+import io
+import json
+import math
+import struct
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from server.core.models import Output, ProcessRequest
+from server.settings import DownloadSettings
+from server.tasks.children import Child, ForkServer
+from server.tasks.job_builder import JobMaker
+
+WARM_WITHIN = 120.0  # seconds: a fork server that has no bytecode compiles
+WITHIN = 60.0  # seconds, for the job
+_PAGE = (
+    '<!DOCTYPE html><html lang="en"><head><title>Self-test</title></head>'
+    '<body><audio src="/tone.wav" controls></audio></body></html>'
+)
+
+
+class Unfit(Exception):
+    """Why this release is of no use, in one sentence."""
+
+
+async def self_test(yt_dlp: Path, scratch: Path) -> str:
+    """The version of the release in the folder `yt_dlp`, which is fit. Raises `Unfit`."""
+    tone, errors = _tone(), scratch / "errors.log"
+    with errors.open("wb") as complaints:
+        async with _site(tone) as port:
+            jobs = JobMaker(DownloadSettings(allowed_private_hosts=(f"127.0.0.1:{port}",)))
+            request = ProcessRequest(
+                url=f"http://127.0.0.1:{port}/watch", outputs=(Output.AUDIO,), audio_format="wav"
+            )
+            job = jobs.job("download", request, scratch / "work", scratch / "work.lock")
+            tools = jobs.tools.ffmpeg, jobs.tools.deno
+            async with ForkServer(*tools, None, yt_dlp, complaints) as fork_server:
+                if (ready := await fork_server.first_ready(WARM_WITHIN)) is None:
+                    raise Unfit("; ".join(fork_server.lacks) or f"it does not start ({_last_line(errors)})")
+                child = await fork_server.start("self-test", job, scratch / "self-test.log")
+                try:
+                    async with asyncio.timeout(WITHIN):
+                        kind, code, path = await _last_word(child)
+                except TimeoutError:
+                    raise Unfit(f"a small download took more than {WITHIN:.0f} seconds") from None
+                finally:
+                    await child.stop()
+    if kind != "produced":
+        raise Unfit(f"a page with a sound in it could not be downloaded ({code or kind})")
+    if (scratch / "work" / "out" / path).read_bytes() != tone:
+        raise Unfit("the sound in a page was downloaded, but not as it is there")
+    return ready.yt_dlp
+
+
+async def _last_word(child: Child) -> tuple[str, str, str]:
+    """How the job ended: the kind of its last event, the code of a failure, and the file of the sound."""
+    while True:
+        event = json.loads(await child.read_line() or b'{"kind": "gone"}')
+        if event["kind"] in ("produced", "broken", "expanded", "gone"):
+            files = event.get("files", {})
+            return event["kind"], event.get("code", ""), files.get("audio", {}).get("path", "")
+
+
+@asynccontextmanager
+async def _site(tone: bytes) -> AsyncIterator[int]:
+    """Its port."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=_PAGE, content_type="text/html")
+
+    async def sound(_: web.Request) -> web.Response:
+        return web.Response(body=tone, content_type="audio/x-wav")
+
+    app = web.Application()
+    app.add_routes([web.get("/watch", page), web.get("/tone.wav", sound)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _last_line(errors: Path) -> str:
+    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
+
+
+def _tone() -> bytes:
+    """A quarter of a second of 440 Hz, as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        waves = (math.sin(2 * math.pi * 440 * number / 8000) for number in range(2000))
+        sound.writeframes(b"".join(struct.pack("<h", int(8000 * height)) for height in waves))
+    return file.getvalue()

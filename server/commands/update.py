@@ -1,0 +1,161 @@
+"""`python -m server update`: a newer yt-dlp, brought beside the old one, tried, and then chosen for new jobs.
+
+Each step leaves a working release: what is brought lies in a folder that nobody uses until it has passed its
+test, and choosing it is one rename of a small file. Running servers see that by themselves (see
+`server.tasks.fork_servers`).
+
+Decisions: docs/decisions/updates.md
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from server.commands import pip_index
+from server.commands.pip_index import NotBrought
+from server.commands.self_test import Unfit, self_test
+from server.commands.words import one_line, word
+from server.settings import ConfigurationError, Settings, load
+from server.tasks.fork_servers import moment
+from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer
+
+NEEDS = 200 << 20  # bytes on the disk: the packages, and what pip unpacks them from
+
+
+async def update(settings: Settings, *, again: bool = False, asked: bool = True) -> int:
+    """Exit status 1 if there is a newer release that is not in use, or nobody knows whether there is one.
+
+    A release that was refused before is tried again if somebody has `asked`; one from which a server went
+    back, only `again`.
+    """
+    data_dir, floor = settings.storage.data_dir, settings.downloads.min_free_disk
+    releases = Releases(data_dir)
+    try:
+        await asyncio.to_thread(data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
+        free = shutil.disk_usage(data_dir).free
+        if free < floor + NEEDS:
+            return _failed(releases, word("update_no_room", free=free, floor=floor))
+        logging.disable()  # what a fork server that is tried says; the reason is in the sentence below
+        with ExitStack() as stack:
+            new = await _in_turn(stack, releases)
+            return await _update(releases, new, again=again, asked=asked)
+    except NotBrought as exc:
+        return _failed(releases, str(exc))
+    except OSError as exc:
+        return _failed(releases, f"{exc.filename or data_dir}: {exc.strerror or exc}")
+
+
+async def _in_turn(stack: ExitStack, releases: Releases) -> Path:
+    """Wait for an update that is under way; the folder for this one."""
+    waits = False
+    while True:
+        try:
+            return stack.enter_context(releases.update())
+        except BlockingIOError:
+            if not waits:
+                print(word("update_waits"), file=sys.stderr)
+            waits = True
+            await asyncio.sleep(0.2)
+
+
+async def _update(releases: Releases, new: Path, *, again: bool, asked: bool) -> int:
+    current = releases.chosen() or installed()
+    newest = await pip_index.newest(new)
+    refused = releases.read().refused.get(newest)
+    if not is_newer(newest, current):
+        _note(releases, "none_newer", newest)
+        return _say(word("update_none", current=current))
+    if refused and not again and (refused != "self_test" or not asked):
+        _note(releases, None, newest)
+        return _say(word(f"update_still_{refused}", version=newest, current=current), 1)
+    folder = releases.folder(newest)
+    is_there = folder.is_dir()  # it was chosen before, or an update was killed just before it could choose it
+    packages = folder if is_there else await pip_index.bring(newest, new)
+    try:
+        found = await self_test(packages, new)
+        why = "" if _is_same(found, newest) else word("update_other", version=found)
+    except Unfit as exc:
+        why = one_line(str(exc))
+    if why:
+        releases.change(lambda state: _refusing(state, newest, why))
+        return _say(word("update_refused", version=newest, current=current, why=why), 1)
+    if not is_there:
+        releases.put(packages, newest)
+    releases.change(lambda state: _choosing(state, newest, releases))
+    return _say(word("update_switched", version=newest, current=current))
+
+
+def _is_same(one: str, other: str) -> bool:
+    """yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`."""
+    return not is_newer(one, other) and not is_newer(other, one)
+
+
+def _refusing(state: State, version: str, why: str) -> State:
+    return state.model_copy(
+        update={
+            "refused": {**state.refused, version: "self_test"},
+            "outcome": "refused",
+            "version": version,
+            "looked_at": moment(),
+            "detail": why,
+        }
+    )
+
+
+def _choosing(state: State, version: str, releases: Releases) -> State:
+    previous = state.chosen if state.chosen and releases.folder(state.chosen).is_dir() else None
+    return state.model_copy(
+        update={
+            "chosen": version,
+            "previous": previous if previous != version else state.previous,
+            "refused": {known: why for known, why in state.refused.items() if is_newer(known, version)},
+            "outcome": "switched",
+            "version": version,
+            "looked_at": moment(),
+            "detail": None,
+        }
+    )
+
+
+def _note(releases: Releases, outcome: Outcome | None, version: str | None, why: str | None = None) -> None:
+    """Write down what a look has come to; without an `outcome` the one before is still what matters."""
+    change = {"outcome": outcome, "version": version, "detail": why} if outcome else {}
+    releases.change(lambda state: state.model_copy(update={**change, "looked_at": moment()}))
+
+
+def _failed(releases: Releases, why: str) -> int:
+    why = one_line(why)
+    with suppress(OSError):  # a full disk, too, is to be told of
+        _note(releases, "failed", None, why)
+    return _say(word("update_failed", current=releases.chosen() or installed(), why=why), 1)
+
+
+def _say(text: str, status: int = 0) -> int:
+    print(text if status == 0 else f"clipwire: {text}", file=sys.stderr if status else sys.stdout)
+    return status
+
+
+def run() -> None:
+    """For a server that looks daily: as the leader of a group of processes, which ends with its input."""
+    threading.Thread(target=_end_with_input, name="input", daemon=True).start()
+    try:
+        status = asyncio.run(update(load(), asked=False))
+    except ConfigurationError as exc:
+        print(f"clipwire: configuration: {exc}", file=sys.stderr)
+        status = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # the thread may still read
+
+
+def _end_with_input() -> None:
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.killpg(0, signal.SIGKILL)  # pip, too; what they leave is deleted by the next update

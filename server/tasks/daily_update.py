@@ -1,0 +1,67 @@
+"""Looks for a newer yt-dlp once a day, with `updates.yt_dlp = "daily"`.
+
+The look is a program of its own (`server/commands/update.py`), so that a server which updates itself has
+loaded nothing for that. It ends with the server, also when the server is killed.
+
+Decisions: docs/decisions/updates.md
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from server.core.redaction import clean
+from server.core.shielding import to_the_end
+from server.tasks.fork_servers import ForkServers
+
+log = logging.getLogger(__name__)
+
+FIRST = 5.0  # seconds after the start: what the start has to do is done by then
+EVERY = 86_400.0  # seconds
+AFTER_A_FAILURE = 3600.0  # seconds
+AT_MOST = 1800.0  # seconds that one look may take
+_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from server.commands import update; update.run()"
+
+
+async def look_daily(fork_servers: ForkServers) -> None:
+    wait = FIRST
+    while True:
+        await asyncio.sleep(wait)
+        fine = await _look()
+        await fork_servers.look()  # now, and not with the next job
+        state = await fork_servers.state()
+        wait = AFTER_A_FAILURE if state is None or state.outcome == "failed" or not fine else EVERY
+
+
+async def _look() -> bool:
+    """Whether the program came to an end by itself."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as exc:
+        log.error("no look for a newer yt-dlp: %s", exc)
+        return False
+    assert process.stdout
+    try:
+        async with asyncio.timeout(AT_MOST):
+            said = await process.stdout.read()
+            status = await process.wait()
+    except TimeoutError:
+        log.error("the look for a newer yt-dlp took more than %s s, and was ended", AT_MOST)
+        return False
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # pip, too
+        await to_the_end(process.wait())
+    for line in said.decode(errors="replace").splitlines():
+        log.log(logging.WARNING if status else logging.INFO, "%s", clean(line).removeprefix("clipwire: "))
+    return status in (0, 1)

@@ -1,0 +1,170 @@
+"""A running service takes another yt-dlp without a restart, lets old jobs end on theirs, and goes back."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.tasks.yt_dlp_releases import Releases, State, installed
+from tests.fakes.yt_dlp_index import (
+    FAULT,
+    NEWER,
+    NEWEST,
+    NO_EXTRACTION,
+    NO_IMPORT,
+    Change,
+    Index,
+    lay_out,
+    running_index,
+)
+from tests.service import Service, children_of
+from tests.site import Site
+
+WITHIN = 60.0  # seconds, on a busy machine too
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    async with Service(tmp_path) as service:
+        await service.ready()
+        yield service
+
+
+def choose(service: Service, version: str, *changes: Change) -> Releases:
+    """What `clipwire update` does at its end."""
+    releases = Releases(service.data)
+    releases.root.mkdir(parents=True, exist_ok=True)
+    lay_out(releases.folder(version), version, *changes)
+
+    def chosen(state: State) -> State:
+        return state.model_copy(
+            update={"chosen": version, "previous": state.chosen, "outcome": "switched", "version": version}
+        )
+
+    releases.change(chosen)
+    return releases
+
+
+async def checks(service: Service) -> dict[str, Any]:
+    async with service.client.get("/readyz?lang=en") as answer:
+        found: dict[str, Any] = (await answer.json())["checks"]
+        return found
+
+
+async def runs_on(service: Service, version: str) -> dict[str, Any]:
+    """The checks, once new jobs run on `version`."""
+    async with asyncio.timeout(WITHIN):
+        while not (found := await checks(service))["yt_dlp"]["detail"].startswith(version):
+            await asyncio.sleep(0.05)
+        return found
+
+
+def fork_servers(service: Service) -> int:
+    """Without their children, which have the same command line."""
+    return sum("forkserver.py" in " ".join(each.cmdline()) for each in children_of(service.pid))
+
+
+async def one_fork_server(service: Service) -> None:
+    async with asyncio.timeout(WITHIN):
+        while fork_servers(service) != 1:
+            await asyncio.sleep(0.05)
+
+
+async def test_new_jobs_run_on_what_was_chosen_and_old_ones_end_on_theirs(
+    service: Service, site: Site
+) -> None:
+    old = await service.submit(site.url("/8mb.mp4?stall=4000000"))
+    async with asyncio.timeout(WITHIN):
+        await site.gate.reached.wait()
+    choose(service, NEWER, NO_EXTRACTION)
+    new = await service.submit(site.url("/texts/audio.html"))
+    failed = await service.wait(new["task_id"], "failed", within=WITHIN)
+    assert failed["error_code"] == "extraction_failed", "of the release that was chosen"
+    assert (await runs_on(service, NEWER))["yt_dlp_update"]["ok"] is True
+    assert fork_servers(service) == 2
+    assert (await service.status(old["task_id"]))["stage"] == "download"
+    site.gate.opened.set()
+    await service.wait(old["task_id"], within=WITHIN)
+    await one_fork_server(service)
+    assert any(f"new jobs run on yt-dlp {NEWER}" in line for line in service.log)
+    await service.restart()
+    await runs_on(service, NEWER)
+
+
+async def test_after_three_faults_in_a_row_the_service_goes_back(service: Service, site: Site) -> None:
+    releases = choose(service, NEWER, FAULT)
+    await runs_on(service, NEWER)
+    for _ in range(3):
+        assert releases.chosen() == NEWER
+        task = await service.submit(site.url("/1mb.mp4"))
+        ended = await service.wait(task["task_id"], "failed", within=WITHIN)
+        assert ended["error_code"] == "internal"
+    found = await runs_on(service, installed())
+    update = found["yt_dlp_update"]
+    assert (update["ok"], update["needed"]) == (False, False)
+    assert f"back from {NEWER} to {installed()}" in update["detail"]
+    assert "three tasks in a row ended by a fault" in update["detail"]
+    assert (releases.chosen(), releases.read().refused) == (None, {NEWER: "internal"})
+    await one_fork_server(service)
+    done = await service.submit(site.url("/1mb.mp4"))
+    await service.wait(done["task_id"], within=WITHIN)
+    assert any("3 tasks in a row ended as internal" in line for line in service.log)
+
+
+async def test_what_was_in_use_before_is_gone_back_to(service: Service, site: Site) -> None:
+    choose(service, NEWER)
+    await runs_on(service, NEWER)
+    releases = choose(service, NEWEST, NO_IMPORT)
+    task = await service.submit(site.url("/1mb.mp4"))
+    await service.wait(task["task_id"], within=WITHIN)
+    assert (await runs_on(service, NEWER))["yt_dlp_update"]["detail"].endswith("it does not start")
+    assert releases.chosen() == NEWER
+
+
+async def test_a_service_that_finds_a_release_that_does_not_start_does_without(
+    service: Service, site: Site
+) -> None:
+    await service.stop()
+    releases = choose(service, NEWER, NO_IMPORT)
+    await service.start()
+    task = await service.submit(site.url("/1mb.mp4"))
+    await service.wait(task["task_id"], within=WITHIN)
+    await runs_on(service, installed())
+    assert releases.read().refused == {NEWER: "start"}
+
+
+async def test_a_release_whose_folder_is_gone_does_no_harm(service: Service, site: Site) -> None:
+    releases = choose(service, NEWER)
+    await runs_on(service, NEWER)
+    await service.stop()
+    releases.folder(NEWER).rename(service.folder / "away")
+    await service.start()
+    task = await service.submit(site.url("/1mb.mp4"))
+    await service.wait(task["task_id"], within=WITHIN)
+    await runs_on(service, installed())
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with running_index() as index:
+        yield index
+
+
+async def test_a_service_that_looks_daily_has_the_newest_release_within_a_minute(
+    tmp_path: Path, index: Index, site: Site
+) -> None:
+    index.put(NEWER)
+    daily = {"CLIPWIRE_UPDATES__YT_DLP": "daily", "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
+    async with Service(tmp_path, **index.environment, **daily) as service:
+        async with asyncio.timeout(60):
+            while not index.asked:
+                await asyncio.sleep(0.05)
+        found = await runs_on(service, NEWER)
+        assert re.fullmatch(rf"{NEWER} was brought at \S+Z, .*", found["yt_dlp_update"]["detail"])
+        task = await service.submit(site.url("/1mb.mp4"))
+        await service.wait(task["task_id"], within=WITHIN)
+        assert any(f"yt-dlp {NEWER} is used by new tasks" in line for line in service.log)
+        assert service.complaints() == []
