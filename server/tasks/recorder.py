@@ -108,9 +108,9 @@ class Recorder:
                 return before
             if after.stage is Stage.FAILED:
                 after = with_remedies(after, task.wanted)
-            new: list[Task] = []
+            new, wishes = list[Task](), list[str | None]()
             if isinstance(event, Unfolded):
-                lists, new = await self._unfolded(task, event)
+                lists, new, wishes = await self._unfolded(task, event)
             elif before.playlist_id or before.counted_in:
                 lists = await self._counted(before, after)
             else:
@@ -118,7 +118,9 @@ class Recorder:
             added: list[Task] | None
             try:
                 if lists or isinstance(event, Unfolded):
-                    added = await self._store.save_together([after, *(each for _, each in lists)], new)
+                    added = await self._store.save_together(
+                        [after, *(each for _, each in lists)], new, wishes
+                    )
                 else:
                     added = [] if await self._store.save(after) else None
             except DatabaseAway as error:
@@ -153,28 +155,33 @@ class Recorder:
                 lists.append((playlist, apply(playlist, event, self._clock.now())))
         return lists
 
-    async def _unfolded(self, task: Task, event: Unfolded) -> tuple[list[Saved], list[Task]]:
-        """How the list of `task` changes, if it does, and the tasks that join it.
+    async def _unfolded(
+        self, task: Task, event: Unfolded
+    ) -> tuple[list[Saved], list[Task], list[str | None]]:
+        """How the list of `task` changes, if it does, and the tasks that join it, with their wishes.
 
         As many as it has room for: lists in lists would else multiply without end.
         """
         before, request = task.status, task.wanted
         if before.playlist_id is None or request is None:
-            return [], []
+            return [], [], []
         try:
             playlist = (await self._store.get(before.playlist_id)).status
         except (TaskNotFound, ValueError):  # see `_counted`
-            return [], []
+            return [], [], []
         total, now = playlist.entries.total if playlist.entries else 0, self._clock.now()
         others = event.entries[1:]
         joining = others[: max(0, event.most - total)]
         grown = Grown(count=len(joining), truncated=event.truncated or len(joining) < len(others))
         lists = (*before.lists, before.url)
         after = apply(playlist, grown, now)
-        return [(playlist, after)] if after is not playlist else [], [
+        new = [
             Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now, total + n, lists))
             for n, entry in enumerate(joining, 1)
         ]
+        scope = playlist.scope
+        wishes = [None if scope is None else wish_of_entry(scope, request, entry) for entry in joining]
+        return [(playlist, after)] if after is not playlist else [], new, wishes
 
     async def record_surely(
         self,

@@ -259,6 +259,17 @@ async def test_an_entry_that_is_a_list_is_replaced_by_its_entries(opened: Inside
     assert (await ended(opened, found[1]["task_id"]))["stage"] == "completed"
 
 
+async def test_the_entries_of_a_list_in_a_list_can_be_shared_as_well(opened: Inside, site: Site) -> None:
+    inner = quote("/feed?count=2&entry=/page")
+    playlist_id = await submit(opened, site.url(f"/feed?entry={inner}"))
+    await ended(opened, playlist_id)
+    link = site.url("/video.mp4?times=2")
+    [there] = [entry for entry in await entries(opened, playlist_id) if entry["url"] == link]
+    body = {"url": link, "outputs": ["video"], "reuse": True}
+    async with opened.client.post("/api/process", json=body) as answer:
+        assert (answer.status, (await answer.json())["task_id"]) == (200, there["task_id"])
+
+
 async def test_lists_in_a_list_take_no_more_than_the_operator_says(tmp_path: Path, site: Site) -> None:
     downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=4)
     inner = "/feed%3Fcount%3D3"
