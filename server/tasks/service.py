@@ -150,7 +150,9 @@ class Tasks:
                 if key and looks and (known := await self._store.known(key)):
                     outcome = Accepted(known.status)
                 elif wish and shares and (shared := await shared_task(self._store, self._files, wish)):
-                    outcome = Accepted(shared.status, is_shared=True)
+                    # It may have been made with this key since the store was asked for the key.
+                    known = await self._store.known(key) if key else None
+                    outcome = Accepted(known.status) if known else Accepted(shared.status, is_shared=True)
             except IdempotencyMismatch as mismatch:
                 outcome = mismatch
             outcomes.append(outcome)

@@ -9,6 +9,8 @@ from pydantic import SecretStr
 
 from server.api import keys
 from server.core.events import Cancelled, Failed
+from server.core.models import Task
+from server.core.ports import Idempotency
 from server.settings import ServerSettings
 from tests.inside import TASK, Inside, inside
 
@@ -72,6 +74,25 @@ async def test_a_key_gives_the_answer_that_it_gave_also_to_who_would_share(tmp_p
         assert [one, *others] == [(202, one[1])] * 5
         assert await asked(server, key="other") == (200, one[1])
         assert await asked(server, key="k") == (202, one[1])
+
+
+async def test_a_key_that_came_into_use_between_two_looks_gives_the_answer_that_it_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inside(tmp_path) as server:
+        store = server.app[keys.TASKS]._store
+        known, first = store.known, list[tuple[int, str]]()
+
+        async def look(idempotency: Idempotency) -> Task | None:
+            found = await known(idempotency)
+            if not first:
+                first.append((0, "under way"))
+                first[0] = await asked(server, key="k")
+            return found
+
+        monkeypatch.setattr(store, "known", look)
+        assert await asked(server, key="k") == (202, first[0][1])
+        assert first[0][0] == 202
 
 
 async def test_within_a_batch_too(tmp_path: Path) -> None:
