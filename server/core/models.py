@@ -812,19 +812,24 @@ class TaskStatus(Bookkeeping):
     @classmethod
     def new(
         cls, request: ProcessRequest, now: datetime, wall: datetime | None = None, request_id: str = ""
-    ) -> Self:
+    ) -> "TaskStatus":
         """`wall` is the time by which `start_at` goes, `now` if it is left out."""
-        status = cls(
-            task_id=str(uuid4()),
-            url=without_password(request.url) if "@" in request.url else request.url,
-            priority=request.priority,
-            stage=Stage.QUEUED if request.auto_start else Stage.PAUSED,
-            created_at=now,
-            request_id=request_id,
-            start_at=request.start_at,
-            entries=Entries() if request.playlist else None,
-            video_info=VideoInfo(title=request.title),
-        )
+        change: dict[str, object] = {
+            "task_id": str(uuid4()),
+            "url": without_password(request.url) if "@" in request.url else request.url,
+            "priority": request.priority,
+            "stage": Stage.QUEUED if request.auto_start else Stage.PAUSED,
+            "created_at": now,
+        }
+        if request_id:
+            change["request_id"] = request_id
+        if request.start_at:
+            change["start_at"] = request.start_at
+        if request.playlist:
+            change["entries"] = Entries()
+        if request.title:
+            change["video_info"] = VideoInfo(title=request.title)
+        status = _OF_NOTHING.model_copy(update=change)  # what comes of a valid request needs no validation
         if request.auto_start and request.start_at:
             return status.model_copy(update=status.until_its_start(wall or now))
         return status
@@ -856,6 +861,9 @@ class TaskStatus(Bookkeeping):
             item=found.item,
             says=found.says,
         )
+
+
+_OF_NOTHING = TaskStatus(task_id="", url="", created_at=datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)

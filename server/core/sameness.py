@@ -56,8 +56,9 @@ def hash_of(wanted: ProcessRequest, instead: Mapping[str, object] = _NOTHING) ->
 
     `instead` has values, in JSON's types, that take the place of the request's.
     """
-    # `to_json` writes these as `model_dump` would, at half of its price.
+    # `to_json` writes these as `model_dump` would, at half of its price, and texts faster than the enum's.
     first = {name: instead[name] if name in instead else getattr(wanted, name) for name in _FIRST}
+    first["outputs"] = [output.value for output in wanted.outputs]
     sent = wanted.model_fields_set - _FIRST_ONES - instead.keys()
     later = wanted.model_dump(mode="json", include=sent, exclude_defaults=True) if sent else {}
     return hashlib.sha256(to_json(first | dict(sorted(later.items())))).hexdigest()

@@ -72,7 +72,7 @@ def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:
 def task_values(task: Task, find_short: FindShort) -> tuple[object, ...]:
     """The columns task_id and request, and those of `status_values`."""
     assert task.request  # a new task's request is of this release
-    request = task.request.model_dump_json(exclude_none=True)
+    request = task.request.model_dump_json(exclude_none=True, exclude_unset=True)
     return task.status.task_id, request, *status_values(task.status, find_short)
 
 
@@ -86,7 +86,7 @@ def status_values(status: TaskStatus, find_short: FindShort) -> tuple[object, ..
         status.revision,
         status.stage.value,
         status.urgency,
-        status.model_dump_json(exclude_none=True, exclude={"number"}),
+        status.model_dump_json(exclude_none=True, exclude_unset=True, exclude={"number"}),
         next((short for short in shorts if short), None),
         "\n".join(folded(text) for text in searched if text),
         int(ended_at.timestamp()) if ended_at else None,

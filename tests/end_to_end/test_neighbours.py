@@ -96,8 +96,8 @@ async def some_tasks(client: Client) -> dict[str, str]:
 def add_fields(request: dict[str, Any], status: dict[str, Any]) -> None:
     request |= MORE_REQUEST
     status |= MORE_STATUS
-    status["video_info"] |= MORE_INFO
-    for file in status["files"].values():
+    status["video_info"] = status.get("video_info", {}) | MORE_INFO
+    for file in status.get("files", {}).values():
         file |= MORE_FILE
 
 

@@ -332,7 +332,7 @@ class Changes:
         for add in adds:
             self._number += 1
             status = add.wanted.task.status.model_copy(update={"number": self._number})
-            add.task = add.outcome = replace(add.wanted.task, status=status)
+            add.task = add.outcome = Task(add.wanted.task.request, status)
             add.is_new = True
             key = add.wanted.idempotency
             keys = (key.key, key.request) if key else (None, None)
