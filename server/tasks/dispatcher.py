@@ -101,7 +101,8 @@ class LocalDispatcher:
             loop = asyncio.get_running_loop()
             self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, task)
         elif task_id not in self._dated:
-            self._enqueue(task)
+            self._queue.put(task, task.status.host)
+            self._fill()
 
     async def start(self, task: Task) -> None:
         if self._draining:
@@ -179,14 +180,10 @@ class LocalDispatcher:
                 self._withdraw_from_queue(task.status.task_id)
             self._first_date = min((date for date, _ in self._dated.values()), default=LAST_DATE)
             for _, task in sorted(due, key=lambda each: each[0]):
-                self._enqueue(task)
+                self._queue.put(task, task.status.host)
+                self._fill()
         if self._dated:
             self._look_again(min((self._first_date - wall).total_seconds(), LOOK_AT_WALL))
-
-    def _enqueue(self, task: Task) -> None:
-        self._delayed.pop(task.status.task_id, None)
-        self._queue.put(task, task.status.host)
-        self._fill()
 
     def _withdraw_from_queue(self, task_id: str) -> None:
         self._queue.discard(task_id)
