@@ -1,7 +1,9 @@
 """A task as a row and back, alike on every database."""
 
+import hashlib
 import logging
 import unicodedata
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -62,6 +64,16 @@ def readable(read: Callable[..., T], rows: Iterable[Sequence[Any]]) -> Iterator[
             yield read(*row)
         except ValueError as error:
             log.error("task number %s cannot be read, its row is damaged: %s", row[0], error)
+
+
+def short_wish(wish: str) -> str:
+    """What a row holds of its `wish`: 72 bits of a hash. The index on them is written at random places."""
+    return urlsafe_b64encode(hashlib.sha256(wish.encode()).digest()[:9]).decode()
+
+
+def forms_of_wish(wish: str) -> tuple[str, str]:
+    """How `wish` may stand in a row: earlier releases stored the whole."""
+    return short_wish(wish), wish
 
 
 def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:

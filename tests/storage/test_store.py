@@ -181,6 +181,17 @@ async def test_a_task_that_may_be_shared_is_added_once_for_each_wish(store: Stor
     assert len(await store.of_wish("a")) == 1
 
 
+async def test_a_wish_that_an_earlier_release_stored_whole_is_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        for module in ("sqlite.writer", "postgresql.changes"):
+            earlier.setattr(f"server.storage.{module}.short_wish", lambda wish: wish)
+        first = await add(store, new_task(), wish="a")
+    assert await store.of_wish("a") == [first]
+    assert await add(store, shared_task(), wish="a") == first
+
+
 async def test_an_entry_is_found_by_its_wish(store: Store) -> None:
     playlist = await add(store, new_task())
     entries = [entry_of(playlist, number) for number in (1, 2)]

@@ -16,7 +16,7 @@ from server.storage.group_commit import Change
 from server.storage.media_rows import remember
 from server.storage.postgresql.advisory_locks import ADD, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, News
-from server.storage.rows import STATUS, delivery_values, read_task
+from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
 from server.storage.tables import Row, Work
 
 
@@ -282,8 +282,9 @@ class Changes:
             known = {key: (request, read_task(*row)) for key, request, *row in rows}
         shared: dict[str, Task | Add] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
-            rows = await (await db.execute(_BY_WISH, (wishes,), prepare=True)).fetchall()
-            shared |= {wish: read_task(*row) for wish, *row in rows}
+            wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
+            rows = await (await db.execute(_BY_WISH, (list(wish_of),), prepare=True)).fetchall()
+            shared |= {wish_of[form]: read_task(*row) for form, *row in rows}
         new: list[Add] = []
         sharing: list[tuple[Add, Add]] = []
         for add in adds:
@@ -339,7 +340,8 @@ async def _insert(db: AsyncConnection, adds: Sequence[Add], jobs: Sequence[int |
         key, status = add.wanted.idempotency, add.wanted.task.status
         keys = (key.key, key.request) if key else (None, None)
         place = status.playlist_id, status.playlist_index
-        rows.append((job, status.host, *keys, add.wanted.wish, *place, *add.values))
+        wish = add.wanted.wish and short_wish(add.wanted.wish)
+        rows.append((job, status.host, *keys, wish, *place, *add.values))
     inserted = await db.execute(_INSERT, _columns(rows), prepare=True)
     numbers: dict[str, int] = dict(await inserted.fetchall())
     added = []

@@ -47,6 +47,7 @@ from server.storage.rows import (
     FindShort,
     counted,
     folded,
+    forms_of_wish,
     read_status,
     read_task,
     readable,
@@ -90,9 +91,15 @@ _OF_ERROR_CODE = """
 _URGENCIES = """
     SELECT coalesce(min(priority), 0), coalesce(max(priority), 0)
     FROM tasks WHERE stage = 'queued' AND NOT removed"""
+# The short wish, then the whole one of earlier releases, whose tasks are older.
 _OF_WISH = """
-    SELECT number, request, status FROM tasks
-    WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 10"""
+    (SELECT number, request, status FROM tasks
+     WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled')
+        ORDER BY number DESC LIMIT 10)
+    UNION ALL
+    (SELECT number, request, status FROM tasks
+     WHERE wish = %s AND NOT removed AND stage NOT IN ('failed', 'cancelled')
+        ORDER BY number DESC LIMIT 10)"""
 _COUNT = "SELECT stage, count(*) FROM tasks WHERE NOT removed GROUP BY stage"
 # A removed task's idempotency key is free again; its row stays until its files are deleted.
 _MARK = b"""
@@ -226,7 +233,7 @@ class PostgresStore:
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
-        return list(readable(read_task, await self._fetch(_OF_WISH, wish)))
+        return list(readable(read_task, await self._fetch(_OF_WISH, *forms_of_wish(wish))))
 
     async def get(self, task_id: str) -> Task:
         if task := await self._by_id.get(task_id):

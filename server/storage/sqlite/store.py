@@ -24,6 +24,7 @@ from server.storage.rows import (
     FindShort,
     counted,
     folded,
+    forms_of_wish,
     read_status,
     read_task,
     readable,
@@ -86,9 +87,16 @@ _COUNT = "SELECT stage, count(*) FROM tasks WHERE removed = 0 GROUP BY stage"
 _URGENCIES = """
     SELECT coalesce((SELECT min(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0),
         coalesce((SELECT max(priority) FROM tasks WHERE stage = 'queued' AND removed = 0), 0)"""
+# The short wish, then the whole one of earlier releases, whose tasks are older.
 _OF_WISH = """
-    SELECT number, request, status FROM tasks
-    WHERE wish = ? AND removed = 0 AND stage NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 10"""
+    SELECT * FROM (
+        SELECT number, request, status FROM tasks
+        WHERE wish = ?1 AND removed = 0 AND stage NOT IN ('failed', 'cancelled')
+        ORDER BY number DESC LIMIT 10)
+    UNION ALL SELECT * FROM (
+        SELECT number, request, status FROM tasks
+        WHERE wish = ?2 AND removed = 0 AND stage NOT IN ('failed', 'cancelled')
+        ORDER BY number DESC LIMIT 10)"""
 _PAUSE = "INSERT OR IGNORE INTO pauses VALUES ('all')"
 _RESUME = "DELETE FROM pauses"
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
@@ -197,7 +205,7 @@ class SqliteStore:
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:
-        found = list(readable(read_task, await self._reads.fetch(_OF_WISH, (wish,))))
+        found = list(readable(read_task, await self._reads.fetch(_OF_WISH, forms_of_wish(wish))))
         await self._data.must_be_there()  # the client takes one of them for accepted
         return found
 

@@ -29,7 +29,7 @@ from server.core.ports import Submission
 from server.core.remembering import remembered
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.media_rows import remember
-from server.storage.rows import STATUS, delivery_values, read_task
+from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
 from server.storage.tables import Row, Work
@@ -300,9 +300,11 @@ class Changes:
             known = {key: (request, tasks[task_id]) for key, request, task_id in rows}
         shared: dict[str, Task | Add] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
-            rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(wishes),)))
+            wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
+            rows = list(await self._db.execute_fetchall(_BY_WISH, (json.dumps(list(wish_of)),)))
             tasks = await self._tasks_by_id([task_id for _, task_id in rows])
-            shared |= {wish: tasks[task_id] for wish, task_id in rows}
+            rows.sort(key=lambda row: tasks[row[1]].status.number)  # the newest of both forms is the last
+            shared |= {wish_of[form]: tasks[task_id] for form, task_id in rows}
         new: list[Add] = []
         sharing: list[tuple[Add, Add]] = []
         for add in adds:
@@ -337,7 +339,8 @@ class Changes:
             key = add.wanted.idempotency
             keys = (key.key, key.request) if key else (None, None)
             place = status.playlist_id, status.playlist_index
-            rows.append((status.number, *keys, add.wanted.wish, *place, *add.values))
+            wish = add.wanted.wish and short_wish(add.wanted.wish)
+            rows.append((status.number, *keys, wish, *place, *add.values))
         await self._execute_each(_INSERT, rows)
 
     async def _decide(self, saves: Sequence[Save]) -> None:
