@@ -92,8 +92,9 @@ function start() {
   // What is shown.
   const shown = new ShownList(list, (id) => tasks.entriesOf(id))
   const opened = new OpenedRows({ i18n, api, tasks, shown, source, rows: () => rows })
+  // While the list is held, it has the tasks as they were.
   const newRow = (/** @type {import("./task.js").Task} */ task) =>
-    opened.attach(new Row(task, i18n, { undo, selection, tasks, shown }))
+    opened.attach(new Row(tasks.get(task.task_id) ?? task, i18n, { undo, selection, tasks, shown }))
   const layout = new Layout(root, shown, list, newRow, i18n)
   /** @type {Rows} */
   const rows = new Rows(root, shown, tasks, layout)

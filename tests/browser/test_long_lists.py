@@ -2,12 +2,22 @@
 
 import asyncio
 import base64
+import re
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import count_nodes, in_sight, load_all, row, scroll_through, scroll_to, titles
+from tests.browser.lists import (
+    count_nodes,
+    in_sight,
+    load_all,
+    row,
+    scroll_through,
+    scroll_to,
+    shown,
+    titles,
+)
 from tests.fakes.api import FakeApi
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
@@ -119,6 +129,28 @@ async def test_what_is_read_stays_where_it_is_while_tasks_come_and_go_above(
         await expect(page).to_have_title("1 个进行中 – Clipwire")
         await page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
         assert await in_sight(page) == before
+
+
+async def test_an_opened_row_that_comes_back_into_sight_shows_what_its_task_has_become(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    """While rows are held, the list is shown with the tasks as they were."""
+    await api.put_many(150, files={"video": "/api/download/v.mp4", "audio": "/api/download/old.mp3"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
+        first, _, third = (await shown(page))[:3]
+        await row(page, first).locator("[data-action=open]").click()
+        save = row(page, first).get_by_role("link", name="保存音频")
+        await expect(save).to_have_attribute("href", re.compile("old.mp3$"))
+        # The row with the focus stays in the document, with its neighbours.
+        await row(page, third).locator("[data-action=open]").focus()
+        await scroll_to(page, 6_000)
+        await expect(row(page, first)).to_have_count(0)
+        files = {"video": "/api/download/v.mp4", "audio": "/api/download/new.mp3"}
+        await api.put(first, "completed", files=files)
+        await api.put("another", "download")
+        await expect(page).to_have_title("1 个进行中 – Clipwire")  # both are known to the page
+        await scroll_to(page, 0)
+        await expect(save).to_have_attribute("href", re.compile("new.mp3$"))
 
 
 @pytest.mark.parametrize("native", ["auto", "none"])
