@@ -91,7 +91,8 @@ class Behind:
         )
         head = (
             f"GET {PREFIX}{path} HTTP/1.1", f"Host: {self.origin.removeprefix('https://')}",
-            "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            "Upgrade: websocket", "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
             f"Authorization: Bearer {TOKEN}", "", "",
         )  # fmt: skip
         writer.write("\r\n".join(head).encode())
