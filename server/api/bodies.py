@@ -88,7 +88,8 @@ async def read_json(request: web.Request, most: int) -> bytes:
     """
     if request.content_type != "application/json":
         raise NotJsonType
-    _insist_on_known_encoding(request)
+    if hdrs.CONTENT_ENCODING in request.headers:
+        _insist_on_known_encoding(request)
     if (request.content_length or 0) > most:
         raise BodyTooLarge
     if most != MAX_BODY:  # aiohttp's limit, which `create_app` sets

@@ -124,10 +124,6 @@ def check_url(url: str, *, is_sent: bool = True) -> str:
     return url
 
 
-def _url(url: str, request: ValidationInfo) -> str:
-    return check_url(url, is_sent=request.context is OF_A_CLIENT)
-
-
 def _distinct(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     if not outputs:
         raise PydanticCustomError("outputs_missing", "name at least one output")
@@ -242,7 +238,11 @@ Category = Literal[
     "sponsor", "selfpromo", "interaction", "intro", "outro", "preview", "hook", "filler", "music_offtopic"
 ]
 Whole = Annotated[int, BeforeValidator(_whole)]
-HttpUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(_url)]
+HttpUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_URL),
+    AfterValidator(lambda url, request: check_url(url, is_sent=request.context is OF_A_CLIENT)),
+]
 
 
 SHORTEST_CLIP = 0.1  # seconds; a shorter one may hold no frame at all

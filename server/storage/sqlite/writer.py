@@ -426,7 +426,9 @@ class Memory:
 
     def put(self, task: Task) -> None:
         status = task.status
-        self.drop(status.task_id)
+        if status.task_id in self._live or status.task_id in self._recent:
+            self.drop(status.task_id)
+        self.version += 1
         if status.stage.is_final:
             self._put_recent(task)
         else:
