@@ -38,7 +38,7 @@ THOROUGH = PYTHONDEVMODE=1 PYTHONMALLOC=default
 PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
 test: tools
-	$(PYTEST) --numprocesses 6 -m "not long" $(ARGS)
+	$(PYTEST) --numprocesses 4 -m "not long" $(ARGS)
 
 # Fewer workers: these tests examine how the service survives faults, and a busy machine would disturb them.
 test-long: tools

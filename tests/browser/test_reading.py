@@ -108,12 +108,14 @@ BESIDE, ON, FOCUS = "beside the list", "on the list", "on the list, with the foc
     ("where", "view", "sort"),
     [
         (BESIDE, "", {"sort": "state"}),
-        (ON, "", {"sort": "state"}),
+        pytest.param(ON, "", {"sort": "state"}, marks=pytest.mark.long),
         (FOCUS, "", {"sort": "state"}),
-        (ON, "?show=waiting", {"sort": "state", "stage": "queued,paused"}),
+        pytest.param(
+            ON, "?show=waiting", {"sort": "state", "stage": "queued,paused"}, marks=pytest.mark.long
+        ),
         (ON, "?show=completed", {"sort": "state", "status": "completed"}),
-        (ON, "?sort=added", {}),
-        (ON, "?q=Film", {"sort": "state", "q": "Film"}),
+        pytest.param(ON, "?sort=added", {}, marks=pytest.mark.long),
+        pytest.param(ON, "?q=Film", {"sort": "state", "q": "Film"}, marks=pytest.mark.long),
     ],
 )
 async def test_what_is_loaded_below_comes_at_once_and_moves_nothing(

@@ -25,19 +25,23 @@ from tests.tools import FFMPEG
     ("path", "expected"),
     [
         ("/1mb.mp4?status=404", ("http_404", False, None)),
-        ("/1mb.mp4?status=403", ("http_403", False, None)),
-        ("/1mb.mp4?status=500", ("http_500", True, None)),
+        pytest.param("/1mb.mp4?status=403", ("http_403", False, None), marks=pytest.mark.long),
+        pytest.param("/1mb.mp4?status=500", ("http_500", True, None), marks=pytest.mark.long),
         ("/1mb.mp4?status=429&retry_after=7", ("http_429", True, 7)),
         ("/1mb.mp4?status=503&retry_after=9&after=1", ("http_503", True, 9)),
         ("/1mb.mp4?cut=500000&ranges=no", ("incomplete", True, None)),
         ("/1mb.mp4?lie=1000", ("incomplete", True, None)),
         ("/8mb.mp4?lie=-7700000", ("incomplete", True, None)),
         ("/hls/ts/index.m3u8?missing=2", ("http_404", False, None)),
-        ("/hls/ts/index.m3u8?status=500", ("http_500", True, None)),
-        ("/hls/aes/index.m3u8?lie=-1000&only=1", ("incomplete", True, None)),
+        pytest.param("/hls/ts/index.m3u8?status=500", ("http_500", True, None), marks=pytest.mark.long),
+        pytest.param(
+            "/hls/aes/index.m3u8?lie=-1000&only=1", ("incomplete", True, None), marks=pytest.mark.long
+        ),
         ("/texts/key-wrong.m3u8", ("no_media", False, None)),
-        ("/texts/iv-wrong.m3u8", ("extraction_failed", True, None)),
-        ("/texts/byterange-wrong.m3u8", ("extraction_failed", True, None)),
+        pytest.param("/texts/iv-wrong.m3u8", ("extraction_failed", True, None), marks=pytest.mark.long),
+        pytest.param(
+            "/texts/byterange-wrong.m3u8", ("extraction_failed", True, None), marks=pytest.mark.long
+        ),
         ("/texts/nothing.m3u8", ("incomplete", True, None)),
         ("/hls/live/index.m3u8", ("live_rejected", False, None)),
         ("/garbage.mp4", ("no_media", False, None)),
@@ -82,7 +86,11 @@ MASTER, NOBODYS = "/hls/master/index.m3u8", "http://10.1.1.1/a.m3u8"
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"{MASTER}?best={refused(status)}" for status in (403, 404, 410, 429, 503)),
+        *(f"{MASTER}?best={refused(status)}" for status in (404, 503)),
+        *(
+            pytest.param(f"{MASTER}?best={refused(status)}", marks=pytest.mark.long)
+            for status in (403, 410, 429)
+        ),
         f"{MASTER}?best={NOBODYS}",
         f"{MASTER}?best={quote('../ts/index.m3u8?status=404')}",
         f"{MASTER}?best={refused(404)}&next={refused(503)}&last=../ts/index.m3u8",

@@ -381,6 +381,7 @@ async def test_the_warm_fork_server_says_what_it_has_and_stays_small(tmp_path: P
         assert psutil.Process(ready["pid"]).memory_full_info().pss < 45 << 20
 
 
+@pytest.mark.long
 async def test_a_warm_child_speaks_long_before_an_interpreter_has_imported_yt_dlp(jobs: Path) -> None:
     warm = SERVE.replace(
         "import jobs", "from server.child import preload; jobs = preload.load('jobs')"

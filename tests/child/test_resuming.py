@@ -215,7 +215,13 @@ async def test_a_file_that_has_come_whole_is_kept_if_its_source_knows_no_parts(
         assert len(shelf.ranges) == 2
 
 
-@pytest.mark.parametrize("deaf", [False, True], ids=["knows If-Range", "does not know If-Range"])
+@pytest.mark.parametrize(
+    "deaf",
+    [
+        pytest.param(False, id="knows If-Range", marks=pytest.mark.long),
+        pytest.param(True, id="does not know If-Range"),
+    ],
+)
 @pytest.mark.parametrize(
     ("path", "before", "after"),
     [

@@ -216,7 +216,7 @@ async def test_a_kill_leaves_neither_a_server_nor_its_data(alone: Shell, site: S
 # A server that goes away.
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 async def test_a_restart_of_the_server_ends_nothing(
     services: Services, here: Path, site: Site, how: str
 ) -> None:

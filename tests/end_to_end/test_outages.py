@@ -222,6 +222,7 @@ async def test_links_that_expire_again_and_again_are_extracted_anew(
         assert done["attempt"] == 4
 
 
+@pytest.mark.long
 async def test_a_link_that_gives_nothing_more_however_often_it_is_extracted_is_told(
     services: Services, media: Path
 ) -> None:

@@ -78,10 +78,12 @@ async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_
     ("path", "resumed"),
     [
         pytest.param("/1mb.mp4?status=500&times=1", False, id="a fault that passes"),
-        pytest.param("/1mb.mp4?status=429&retry_after=2&times=1", False, id="too many requests"),
+        pytest.param(
+            "/1mb.mp4?status=429&retry_after=2&times=1", False, id="too many requests", marks=pytest.mark.long
+        ),
         pytest.param("/1mb.mp4?stall=600000&after=1&times=1", True, id="a stall"),
         pytest.param("/1mb.mp4?cut=600000&after=1&times=1", True, id="a break"),
-        pytest.param("/1mb.mp4?lie=1000&after=1&times=1", True, id="a false length"),
+        pytest.param("/1mb.mp4?lie=1000&after=1&times=1", True, id="a false length", marks=pytest.mark.long),
     ],
 )
 async def test_what_passes_is_outlasted_and_the_file_is_whole(

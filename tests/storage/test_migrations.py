@@ -99,7 +99,13 @@ print(statement)
 """
 
 
-@pytest.mark.parametrize("before", [0, SQLITE], ids=["of a new file", "of the release before"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(0, id="of a new file", marks=pytest.mark.long),
+        pytest.param(SQLITE, id="of the release before"),
+    ],
+)
 async def test_a_migration_can_be_killed_at_any_statement_and_goes_on_at_the_next_start(
     tmp_path: Path, before: int
 ) -> None:

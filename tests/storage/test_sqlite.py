@@ -171,14 +171,12 @@ def cost(path: Path, wanted: Filter, after: Cursor) -> int:
     return steps
 
 
-@pytest.mark.parametrize("wanted", FILTERS)
-async def test_a_page_far_in_costs_what_the_first_page_costs(
-    store: SqliteStore, path: Path, wanted: Filter
-) -> None:
+async def test_a_page_far_in_costs_what_the_first_page_costs(store: SqliteStore, path: Path) -> None:
     insert_many(path, 20_000)
-    first = cost(path, wanted, Cursor.read(None, wanted.sorting))
-    for number, rank in ((10_000, 2), (1_000, 1), (19_000, 1)):
-        assert cost(path, wanted, Cursor(wanted.sorting, number, rank)) <= first * 1.2 + 1
+    for wanted in FILTERS:
+        first = cost(path, wanted, Cursor.read(None, wanted.sorting))
+        for number, rank in ((10_000, 2), (1_000, 1), (19_000, 1)):
+            assert cost(path, wanted, Cursor(wanted.sorting, number, rank)) <= first * 1.2 + 1, wanted
 
 
 # Faults.
