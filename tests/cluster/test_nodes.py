@@ -12,6 +12,17 @@ from pydantic import SecretStr
 from server.cluster.identity import name_of, own_name
 from server.cluster.nodes import SHARED, Node, Nodes, SetUp
 from server.settings import DownloadSettings, Role, ServerSettings, Settings, WorkerSettings
+from tests.project.test_docs import settings
+
+
+# Settings that may differ from node to node.
+OF_EACH_NODE = {
+    *("server.host", "server.port", "server.allowed_hosts", "server.trusted_proxies", "server.roles"),
+    *("storage.data_dir", "storage.database", "storage.s3_endpoint"),
+    *("downloads.max_concurrent", "downloads.min_free_disk", "downloads.drain", "downloads.pot_provider"),
+    *("limits.requests_per_minute", "limits.sockets_per_client", "metrics.public"),
+    *("updates.yt_dlp", "logging.level", "logging.format"),
+}
 
 
 def node(name: str, *, roles: tuple[Role, ...] = ("worker",), running: int = 0, low: bool = False) -> Node:
@@ -108,6 +119,11 @@ def test_only_what_all_must_have_in_common_is_compared() -> None:
     assert ours.differing(SetUp.by(Settings(workers=WorkerSettings(heartbeat=10)))) == ["workers.heartbeat"]
     tokens = [SetUp.by(Settings(server=ServerSettings(tokens=(SecretStr(one),)))) for one in ("a", "b")]
     assert tokens[0].differing(tokens[1]) == ["server.tokens"]
+
+
+def test_every_setting_is_the_same_on_all_nodes_or_may_differ() -> None:
+    """A new one belongs into `SHARED`, or into the list above."""
+    assert set(settings()) - set(SHARED) == OF_EACH_NODE
 
 
 def test_the_handbook_names_all_that_must_be_the_same() -> None:
