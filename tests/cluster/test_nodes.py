@@ -14,7 +14,6 @@ from server.cluster.nodes import SHARED, Node, Nodes, SetUp
 from server.settings import DownloadSettings, Role, ServerSettings, Settings, WorkerSettings
 from tests.project.test_docs import settings
 
-
 # Settings that may differ from node to node.
 OF_EACH_NODE = {
     *("server.host", "server.port", "server.allowed_hosts", "server.trusted_proxies", "server.roles"),
