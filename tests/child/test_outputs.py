@@ -118,6 +118,7 @@ def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> No
     file_type = result.files["audio"].removeprefix("audio.")
     assert file_type == (wanted if wanted != "best" else "mka")
     assert file_type in TYPES
+    assert ("-c:a " in made(result)) == (wanted != "best"), "how it is encoded"
 
 
 @pytest.mark.parametrize("clip", [None, {"start": 1, "end": 2, "exact": True}])
