@@ -1,7 +1,7 @@
 """Just enough of ISO/IEC 14496-12 to know what is in an MP4 file without starting ffmpeg.
 
 Everything unusual gives None: then ffmpeg is asked (`server.child.media.probe`). This module makes small
-downloads faster: it takes 0.05 ms, and ffmpeg 26 to 114 ms of CPU time.
+downloads faster: it takes 0.05 ms, and ffmpeg 23 to 64 ms of CPU time.
 
 The index of a fragmented MP4 is spread over the file: a `moof` box in front of each fragment's data (8.8).
 Without `Fragmented` a DASH download starts ffmpeg twice more, and takes 0.46 of the command line's time in

@@ -80,7 +80,7 @@ _NAMES = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "mpeg": "mpg", "mpegv
 _STREAM = re.compile(
     r"Stream #0:\d+.*?: (?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>\w+)(?P<rest>.*)"
 )
-_SOME = ("-map", "0:V:0?", "-map", "0:a:0?", "-t", "0.2")
+_SOME = ("-map", "0:V:0?", "-map", "0:a:0?", "-frames:v", "1", "-frames:a", "1")
 _FIRST_PICTURE = ("-map", "0:V:0", "-frames:v", "1")  # which may come later than `_SOME` reads
 _NO_DECODER = re.compile(r"no decoder found|Decoder .*not found", re.IGNORECASE)
 _TURNED = re.compile(r"(displaymatrix|Display Matrix): rotation of -?(90|270)\.")
@@ -205,7 +205,8 @@ def _container(path: Path) -> str | None:
 
 def _look(path: Path, ffmpeg: str, *outputs: str) -> run_ffmpeg.Result:
     """What ffmpeg says about its input, and a line about each picture and sound that it decodes of it."""
-    return run_ffmpeg.run([ffmpeg, "-hide_banner", "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
+    one = ("-hide_banner", "-threads", "1")  # others would decode the pictures that follow
+    return run_ffmpeg.run([ffmpeg, *one, "-i", f"file:{path}", *outputs, "-f", "framecrc", "-"])
 
 
 def _decodes(result: run_ffmpeg.Result) -> bool:
