@@ -46,7 +46,7 @@ from server.child.process import borrowed
 from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed, NotLive
 from server.child.process.log import Log
-from server.child.process.progress import Meter, Reporter, Speed, Stream, Throttle, each_second, expected
+from server.child.process.progress import Meter, Reporter, Stream, Throttle, each_second, expected
 from server.core.jobs import Job
 
 _ENCODING, _COPYING = 0.25, 0.05
@@ -81,7 +81,6 @@ class Download:
         self._finish_asked = Event()
         self.throttle = Throttle(job.rate_limit, self._reporter.moved)
         self._reporter.hold(job.rate_limit == 0)
-        self._speed = Speed()
         self._fetched: int | None = None
         self._told_needs = 0
         self._titles: dict[str, str] = {}  # of the chapters, by the kinds of their files
@@ -98,8 +97,7 @@ class Download:
 
     def set_rate(self, bytes_per_second: int | None) -> None:
         """None: no limit. 0 pauses fetching, but not a recording: a broadcast is sent only once."""
-        if self.throttle.set_rate(bytes_per_second):
-            self._speed.changed()
+        self.throttle.set_rate(bytes_per_second)
         self._reporter.hold(bytes_per_second == 0)
 
     def finish(self) -> None:
@@ -107,8 +105,11 @@ class Download:
         self._finish_asked.set()
 
     def run(self, engine: Engine) -> dict[str, Any]:
-        recording.settle(self._directory)
-        recorded = recording.is_anything(self._directory, self._job.ffmpeg)
+        engine.throttle = self.throttle
+        recorded = False
+        if any(self._directory.iterdir()):  # there was an earlier attempt
+            recording.settle(self._directory)
+            recorded = recording.is_anything(self._directory, self._job.ffmpeg)
         missed_before = engine.trail.passing
         info: dict[str, Any] = {}
         try:
@@ -126,7 +127,7 @@ class Download:
             if not recorded or (failure.retryable and not self._finish_asked.is_set()):
                 raise met
             info = {}
-        if recorded and not recording.is_live(info):
+        if recorded and not video_info.is_live(info):
             if not (info and self._goes_on(engine, info, silent=True)):
                 about = info | {"is_live": True}  # as is said of every recording
                 if info:
@@ -198,7 +199,7 @@ class Download:
             ),
         )
         sections = youtube_dl.streams_of(info) if options.wants_media(wishes) else []
-        if recording.is_live(info):
+        if video_info.is_live(info):
             return self._record(engine, info, [stream for section in sections for stream in section])
 
         # Prepare the directory: what earlier attempts have fetched of these streams stays.
@@ -330,7 +331,7 @@ class Download:
         came_in = counted.update(event)
         self._check_size(self._meter.at_least)
         self._learn(sizes=self._meter.sizes)
-        self._reporter.download(self._meter, {**event, "speed": self._speed.of(event, came_in)})
+        self._reporter.download(self._meter, {**event, "speed": self.throttle.speed(event, came_in)})
         if not event.get("paced"):  # else the proxy has paced these bytes
             self._playing.look()
             self.throttle.pace(came_in)

@@ -70,7 +70,13 @@ def install() -> None:
     fragments.install()
     resuming.install()
     run_ffmpeg.replace()
+    by_ffmpeg.install()
     guard.pass_over()
+    if borrowed.fits("blocks"):
+        wanted = FileDownloader.best_block_size
+        FileDownloader.best_block_size = lambda self, took, size: self.ydl.throttle.block_size(
+            wanted(took, size)
+        )
 
 
 def warm(ffmpeg: str) -> None:
@@ -148,12 +154,6 @@ def _download(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dic
     work = download.Download(job, link, log)
     log.on_line = work.moved
     _enter_sandbox(job, work.on_time, work.moved)
-    by_ffmpeg.install(job, log, work.throttle)
-    if borrowed.fits("blocks"):
-        wanted = FileDownloader.best_block_size
-        FileDownloader.best_block_size = staticmethod(
-            lambda took, size: work.throttle.block_size(wanted(took, size))
-        )
 
     def obey(command: Mapping[str, Any]) -> None:
         match command.get("command"):

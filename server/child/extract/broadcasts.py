@@ -18,6 +18,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, determine_protocol
 
 from server.child.extract.failures import pause
+from server.child.extract.video_info import is_live
 from server.child.extract.youtube_dl import Engine
 from server.child.process import borrowed
 from server.child.process.job_failed import NotLive
@@ -103,7 +104,7 @@ def may_go_on(
         return False
     if error := unread(info):
         return not is_gone(error)
-    is_told = bool(info.get("is_live") or info.get("live_status") == "is_live")
+    is_told = is_live(info)
     if not any(map(_is_hls, streams)):
         return is_told and not silent
     if info.get(_SEEN):

@@ -184,7 +184,7 @@ class GenericIE(generic.GenericIE):  # type: ignore[misc]
             left = [variant for variant in left if variant is not first]
         info["formats"] = whole if left is not whole and lose_something(left, whole) else left
         if self._configuration_arg("is_live", [None])[0] is None:
-            # yt-dlp's guess: films have no end either, and `source.broadcasts` looks whether it grows.
+            # yt-dlp's guess: films have no end either, and `extract.broadcasts` looks whether it grows.
             info.pop("live_status", None)
 
 

@@ -100,7 +100,7 @@ def video_info(
         width=number((media and media.width) or info.get("width")),
         height=number((media and media.height) or info.get("height")),
         filesize=filesize,
-        live=True if info.get("is_live") or info.get("live_status") == "is_live" else None,
+        live=is_live(info) or None,
         cut=cut or None,
         id=link(info.get("id")) or text(info.get("id")),  # of some lists it is their link
         extractor_key=text(info.get("extractor_key")),
@@ -108,6 +108,10 @@ def video_info(
         channel_id=text(info.get("channel_id")),
         published_at=published_at(info),
     )
+
+
+def is_live(info: Mapping[str, Any]) -> bool:
+    return bool(info.get("is_live") or info.get("live_status") == "is_live")
 
 
 def published_at(info: Mapping[str, Any]) -> str | None:

@@ -34,11 +34,12 @@ from yt_dlp.utils import ExtractorError, YoutubeDLError
 from server.child.extract import generic, video_info
 from server.child.extract.failures import Trail, classify
 from server.child.extract.generic import AS_LISTS, is_list, lose_something
-from server.child.media import guarded, parts, probe, recording
+from server.child.media import guarded, parts, probe
 from server.child.network import browser
 from server.child.network.browser import Walls
 from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed, NotLive
+from server.child.process.progress import Throttle
 
 MOST_ENTRIES = 5
 """Entries of a playlist that are tried in turn, while those before are not available."""
@@ -55,7 +56,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
 
     `offered` is how many formats the last video has; those whose ids are in `refused` are not selected.
     `on_look` is called after each extraction, `on_request` before each request, `on_progress` gets yt-dlp's
-    progress dicts. `item` is the place of the wanted entry of a list, from 1 on: see `first`.
+    progress dicts; `throttle` limits what downloads read. `item` is the place of the wanted entry of a list,
+    from 1 on: see `first`.
     """
 
     def __init__(self, params: dict[str, Any], trail: Trail, item: int | None = None) -> None:
@@ -66,6 +68,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self.offered = 0
         self.on_look: Callable[[], object] = lambda: None
         self.on_progress: Hook = lambda _: None
+        self.throttle = Throttle()
         self._is_live = False
         self._entry: int | None = None
         self.left_others = False  # the page has several videos, of which this is one that nobody has chosen
@@ -185,7 +188,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         there = info_dict.get("formats") or info_dict.get("url")
         if upcoming and (self.params.get("wait_for_video") or not there):
             raise not_yet(info_dict)
-        self._is_live = recording.is_live(info_dict)
+        self._is_live = video_info.is_live(info_dict)
         return super().process_video_result(info_dict, download)
 
     def _wait_for_video(self, ie_result: Mapping[str, Any] = _NOTHING) -> None:

@@ -15,13 +15,13 @@ from yt_dlp.downloader.external import FFmpegFD
 from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.utils import DownloadError, YoutubeDLError, determine_protocol
 
+from server.child.extract.youtube_dl import Engine
 from server.child.media import guarded, run_ffmpeg
 from server.child.network.proxy import Proxy
 from server.child.process import borrowed
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import SHORTEST_PAUSE, Throttle
-from server.core.jobs import Job
 
 _TICK: Final = 1.2 * SHORTEST_PAUSE  # seconds
 # Messages of an ffmpeg that has left something out; its exit status is 0 all the same.
@@ -38,11 +38,12 @@ _OUTPUT: Final = ("-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", "-f", "matro
 _yt_dlp_can = borrowed.original(HlsFD, "can_download")
 
 
-def install(job: Job, log: Log, throttle: Throttle) -> None:
-    """Have this module run yt-dlp's downloads by ffmpeg, for the rest of this process."""
+def install() -> None:
+    """Have this module run yt-dlp's downloads by ffmpeg, for the rest of this process and its children."""
 
     def call(self: Any, name: str, info: dict[str, Any]) -> int:
-        return until_not_held(throttle, lambda: _fetch(self, Path(name), info, job, log, throttle.pace), log)
+        throttle, log = self.ydl.throttle, self.ydl.params["logger"]
+        return until_not_held(throttle, lambda: _fetch(self.ydl, self, Path(name), info), log)
 
     if borrowed.fits("handed"):
         FFmpegFD._call_downloader = call
@@ -74,17 +75,16 @@ def until_not_held(throttle: Throttle, fetch: Callable[[], int], log: Log) -> in
             log.write(f"it was held meanwhile, and begins anew: {error}")
 
 
-def _fetch(
-    downloader: Any, path: Path, stream: dict[str, Any], job: Job, log: Log, pace: Callable[[int], None]
-) -> int:
+def _fetch(engine: Engine, downloader: Any, path: Path, stream: dict[str, Any]) -> int:
     if not guarded.is_possible(stream):
         raise DownloadError("This stream needs a program that reaches the network by itself, which is off")
+    log: Log = engine.params["logger"]
     log.write(f"ffmpeg fetches this {determine_protocol(stream)} stream")
-    jar = downloader.ydl.cookiejar
-    with Proxy(pace, job.proxy, jar.get_cookie_header) as server:
-        source = guarded.source(stream, server, guarded.hls_options(job.ffmpeg), jar)
+    ffmpeg, jar = engine.params["ffmpeg_location"], engine.cookiejar
+    with Proxy(engine.throttle.pace, engine.params["proxy"], jar.get_cookie_header) as server:
+        source = guarded.source(stream, server, guarded.hls_options(ffmpeg), jar)
         quiet = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
-        command = [job.ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
+        command = [ffmpeg, *quiet, *source, *_OUTPUT, f"file:{path}"]
         with guarded.running(command, server, log) as run:
             _watch(downloader, run.program, path, stream, server)
     # ffmpeg may have failed, or left something out.

@@ -49,10 +49,6 @@ _BROKE_OFF: Final = ("failed to reload playlist", "error during demuxing")
 _OUTPUT: Final = ("-c", "copy", "-f", "matroska", "-cluster_time_limit", "1000", "-flush_packets", "1")
 
 
-def is_live(info: Mapping[str, Any]) -> bool:
-    return bool(info.get("is_live") or info.get("live_status") == "is_live")
-
-
 def is_possible(streams: Streams) -> bool:
     """Whether ffmpeg has a guarded way to all `streams`."""
     return all(map(guarded.is_possible, streams))

@@ -117,25 +117,6 @@ def weight(chosen: Mapping[str, Any], duration: float | None) -> float:
     return float(told) if 0 < told < _LARGEST else 0.0
 
 
-class Speed:
-    """The mean speed since the rate limit last changed; yt-dlp's own is the mean since the start."""
-
-    def __init__(self) -> None:
-        self._came_in = 0
-        self._changed_at: float | None = None
-
-    def changed(self) -> None:
-        self._came_in, self._changed_at = 0, time.monotonic()
-
-    def of(self, hook: Mapping[str, Any], came_in: int) -> float | None:
-        """Bytes a second, after `came_in` more bytes; None while it is too early to tell."""
-        self._came_in += came_in
-        if self._changed_at is None:
-            return hook.get("speed")
-        passed = time.monotonic() - self._changed_at
-        return self._came_in / passed if passed >= _LEAST_PASSED else None
-
-
 class Reporter:
     """Sends progress to the server, at most four times a second and never a lower percentage than before."""
 
@@ -281,14 +262,26 @@ class Throttle:
         self.holds = int(rate == 0)
         """How often the rate became 0."""
 
-    def set_rate(self, bytes_per_second: int | None) -> bool:
-        """Return whether this changes the rate."""
+        self._came_in = 0  # since the rate last changed
+        self._changed_at: float | None = None
+
+    def set_rate(self, bytes_per_second: int | None) -> None:
         with self._changed:
             self._pay()
             before, self._rate = self._rate, bytes_per_second
             self.holds += self._rate == 0 and before != 0
+            if before != bytes_per_second:
+                self._came_in, self._changed_at = 0, time.monotonic()
             self._changed.notify_all()
-        return before != bytes_per_second
+
+    def speed(self, hook: Mapping[str, Any], came_in: int) -> float | None:
+        """Bytes a second since the rate last changed, after `came_in` more bytes; None while it is too early
+        to tell. yt-dlp's own, in `hook`, is the mean since the start."""
+        self._came_in += came_in
+        if self._changed_at is None:
+            return hook.get("speed")
+        passed = time.monotonic() - self._changed_at
+        return self._came_in / passed if passed >= _LEAST_PASSED else None
 
     def pace(self, count: int, *, stops: bool = True) -> None:
         """Account for `count` received bytes; block until more may be received.
