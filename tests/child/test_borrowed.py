@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.assembly import embedded
 from server.child.process import borrowed
 from server.commands import check
 from server.settings import Settings, StorageSettings
-from server.tasks import children
+from server.tasks import children, fork_servers
 from tests.inside import Inside, inside
 from tests.service import ROOT
 from tests.site import SECONDS, Site, probe
@@ -55,7 +54,7 @@ def spoil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoil:
         program = tmp_path / "spoiled.py"
         program.write_text(SPOILED.format(lines=lines))
         monkeypatch.setattr(children, "PROGRAM", program)
-        for module in (embedded, check):
+        for module in (fork_servers, check):
             monkeypatch.setattr(module, "ForkServer", children.ForkServer)
 
     return with_lines
