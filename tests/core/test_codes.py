@@ -63,6 +63,13 @@ def test_a_code_that_the_sources_name_exists() -> None:
     assert {code: path for code, path in sources().items() if code not in CODES | OF_THE_SERVER} == {}
 
 
+def test_a_code_that_exists_is_named_by_the_sources() -> None:
+    """Also in tables that `named` does not understand."""
+    modules = (path for path in (ROOT / "server").rglob("*.py") if path.name != "codes.py")
+    text = "".join(path.read_text(encoding="utf-8") for path in modules)
+    assert [code for code in CODES if f'"{code}"' not in text] == []
+
+
 @pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
 def test_every_code_has_words_and_no_words_are_left_over(words: Catalogue) -> None:
     assert words.texts.failure.keys() == CODES | OF_THE_SERVER | BETTER_HINTS | {"http"}
