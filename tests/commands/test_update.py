@@ -70,7 +70,7 @@ async def test_a_newer_release_is_brought_and_chosen_once(
     assert (again.status, again.out) == (0, f"yt-dlp {NEWER} is in use, and there is no newer release\n")
 
 
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("as_json", [pytest.param(False, marks=pytest.mark.long), True])
 async def test_without_a_newer_release_nothing_is_brought(
     tmp_path: Path, index: Index, releases: Releases, as_json: bool
 ) -> None:
@@ -93,7 +93,7 @@ async def test_a_release_for_another_python_is_passed_over(tmp_path: Path, index
     ("sha256", "why"),
     [
         ("0" * 64, "a file is not the one whose hash the index names"),
-        (None, f"the index names no hash of yt-dlp {NEWER}"),
+        pytest.param(None, f"the index names no hash of yt-dlp {NEWER}", marks=pytest.mark.long),
     ],
 )
 async def test_a_file_that_has_not_the_hash_of_the_index_is_refused(
@@ -121,6 +121,7 @@ async def test_a_fit_release_passes(tmp_path: Path) -> None:
     assert await self_test.self_test(tmp_path / "new", tmp_path) == NEWER
 
 
+@pytest.mark.long
 async def test_what_was_refused_leaves_the_old_one_and_is_said(
     tmp_path: Path, index: Index, releases: Releases
 ) -> None:
@@ -180,6 +181,7 @@ async def test_a_disk_that_is_nearly_full_is_left_alone(
     assert index.asked == []
 
 
+@pytest.mark.long
 async def test_of_two_updates_at_once_one_brings_it(tmp_path: Path, index: Index, releases: Releases) -> None:
     index.put(NEWER)
     one, two = await asyncio.gather(update(tmp_path, index), update(tmp_path, index))
