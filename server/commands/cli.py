@@ -6,6 +6,7 @@ Decisions: docs/decisions/command-line.md
 """
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,10 +28,14 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 STAGES = ("queued", "info", "download", "convert", "paused", "completed", "failed", "cancelled")
 SHELLS = ("bash", "zsh", "fish")
+_OUTPUT_ENDS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # where our output is stored
 
 
 def run(arguments: Sequence[str], name: str) -> int:
     """Exit status: 0 fine, 1 failed, 2 wrong usage or configuration, 3 the data is in use, 130 Ctrl-C."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # it was closed by whoever started us
+            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115
     try:
         status = _commands().main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
@@ -46,7 +51,13 @@ def run(arguments: Sequence[str], name: str) -> int:
     except SystemExit as error:  # of the completion, which a shell asks for
         return int(error.code or 0)
     except BrokenPipeError:  # the reader of our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
+        return 1
+    except OSError as error:
+        if error.errno not in _OUTPUT_ENDS:
+            raise
+        print(f"clipwire: {one_line(str(error))}", file=sys.stderr)
+        _say_no_more()
         return 1
     except Exception as error:
         # By its name, for its class costs what the settings cost, and is here only if they were read.
@@ -54,6 +65,11 @@ def run(arguments: Sequence[str], name: str) -> int:
             raise
         print(f"clipwire: configuration: {error}", file=sys.stderr)
         return WRONG_USAGE
+
+
+def _say_no_more() -> None:
+    """What is still in the buffer would be tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: click.UsageError, name: str) -> None:

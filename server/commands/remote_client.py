@@ -17,6 +17,8 @@ def explain(error: ClipwireError, url: str, about: str = "") -> None:
             say(word("not_clipwire", url=url, what=error.detail))
         case ServerUnreachable():
             say(word("unreachable", detail=error.detail))
+        case _ if error.code == "not_found":  # there is one, but not under this prefix
+            say(word("not_clipwire", url=url, what=error.detail))
         case _ if error.status == 401:
             say(word("needs_token", url=url, detail=error.detail))
         case _:

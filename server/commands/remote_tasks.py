@@ -45,7 +45,7 @@ async def act(server: Remote, task_ids: Sequence[str], action: str) -> int:
                 print(f"{task_id}  {task.message if task else word('removed')}")
             except ClipwireError as error:
                 failed = True
-                explain(error, client.url)
+                explain(error, client.url, task_id)
                 if isinstance(error, ServerUnreachable):
                     break
     return int(failed)

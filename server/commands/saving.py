@@ -18,6 +18,8 @@ class Saving:
         """What is wrong with `output`, which is known before anything is submitted."""
         if self.output is None:
             return None
+        if self.output == "-":
+            return word("no_stdout")
         if self.is_folder(1):
             taken = os.path.lexists(self.output) and not Path(self.output).is_dir()
             return word("not_a_folder", path=self.output) if taken else None

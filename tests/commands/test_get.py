@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -96,6 +97,56 @@ async def test_a_link_that_fails_ends_no_other_and_is_told_with_its_reason(shell
     assert "url: " in ran.err
     assert "HTTP 404" in ran.err
     assert "Traceback" not in ran.err
+
+
+async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: Shell, site: Site) -> None:
+    process = await in_sh(
+        shell, 'ulimit -f 1000; exec "$@"', "get", site.url("/1mb.mp4")
+    )  # in blocks of 512 bytes
+    ran = await shell.end(process)
+    assert (ran.status, "cannot be written" in ran.err, "Traceback" in ran.err) == (1, True, False), ran
+    [(name, size)] = shell.files().items()
+    assert (name.endswith(".part"), size) == (True, 512_000)
+    ran = await shell.run("watch", ran.task_id)
+    assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
+
+
+async def test_nothing_is_written_to_standard_output(shell: Shell, site: Site) -> None:
+    ran = await shell.run("get", site.url("/1mb.mp4"), "-o", "-")
+    assert (ran.status, ran.out, shell.files()) == (1, "", {})
+    assert "name a file" in ran.err
+
+
+@pytest.mark.parametrize("output", [">/dev/full", ">&-", "2>&-", "| head -c 1 >/dev/null"])
+async def test_output_that_goes_nowhere_is_no_traceback(
+    shell: Shell, service: Service, site: Site, output: str
+) -> None:
+    await service.submit(site.url("/1mb.mp4"), auto_start=False)
+    for arguments in (("list",), ("get", site.url("/1mb.mp4"))):
+        ran = await shell.end(await in_sh(shell, f'"$@" {output}', *arguments))
+        assert "Traceback" not in ran.err
+        assert "Exception" not in ran.err
+        if output == ">/dev/full":
+            assert (ran.status, "No space left" in ran.err) == (1, True), ran
+        elif output.endswith("-"):
+            assert ran.status == 0, ran
+
+
+async def in_sh(shell: Shell, script: str, *arguments: str) -> asyncio.subprocess.Process:
+    """Run `script`, in which `"$@"` is our command."""
+    return await asyncio.create_subprocess_exec(
+        *("sh", "-c", script, "sh", sys.executable, "-m", "server", *arguments),
+        cwd=shell.here,
+        env=shell.environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_a_wrong_prefix_is_told(shell: Shell, service: Service, site: Site) -> None:
+    ran = await shell.run("get", site.url("/1mb.mp4"), "--server", f"{service.url}/films")
+    assert (ran.status, ran.out, "server.base_path" in ran.err) == (1, "", True)
 
 
 # How it is shown.
@@ -266,7 +317,9 @@ async def test_tasks_are_listed_paused_resumed_cancelled_retried_and_removed(
     assert [json.loads(line)["task_id"] for line in ran.out.splitlines()] == [task_id]
     assert (await shell.run("rm", task_id)).status == 0
     ran = await shell.run("rm", task_id, FIRST)
-    assert (ran.status, ran.err.count("clipwire: ")) == (1, 2)
+    assert (ran.status, ran.err.count(f"clipwire: {task_id}: "), ran.err.count(f"clipwire: {FIRST}: ")) == (
+        1, 1, 1,
+    )  # fmt: skip
 
 
 async def test_watch_without_an_id_shows_what_changes(shell: Shell, service: Service, site: Site) -> None:

@@ -5,6 +5,7 @@ on where a transfer broke. None of them gives up before nothing has come for `pa
 """
 
 import json
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -91,11 +92,13 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         body = {"url": url, **wishes}
         patience = Patience(self.patience if self._has_answered else FIRST_PATIENCE)
+        began = time.monotonic()
         while True:
             try:
                 return await self._ask(Task, "POST", "/api/process", json=body, headers=headers)
             except ServerUnreachable as error:
-                if error.refused and not self._has_answered:
+                lasted = time.monotonic() - began  # long, if whoever listens there does not answer
+                if not self._has_answered and (error.refused or lasted > FIRST_PATIENCE):
                     raise
                 await patience.after(error)
 
