@@ -25,6 +25,7 @@ from server.api import (
     session,
     status,
     stream,
+    subscription_routes,
     tasks,
     webhooks,
 )
@@ -60,6 +61,7 @@ ROUTES: list[Route] = [
         qr,
         archive,
         cookies,
+        subscription_routes,
         media,
         webhooks,
         session,
@@ -101,6 +103,7 @@ def create_app(
             app[keys.WORKPLACE] = opened.workplace
             app[keys.COOKIES] = opened.cookies
             app[keys.OUTBOX] = opened.outbox
+            app[keys.SUBSCRIPTIONS] = opened.subscriptions
             app[keys.MEDIA], app[keys.CLOCK] = opened.media, opened.clock
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness

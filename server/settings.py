@@ -41,6 +41,7 @@ from pydantic_settings import (
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import POT_PLUGINS
 from server.core.models import OF_A_CLIENT, Frozen, ProcessRequest, check_url
+from server.core.subscriptions import LONGEST_INTERVAL, seconds_of
 from server.locales import LANGUAGES
 
 Role = Literal["web", "worker"]
@@ -453,6 +454,27 @@ class NotifySettings(Section):
         return list(dict.fromkeys(name_of_address(url.get_secret_value()) for url in self.urls))
 
 
+def _time(value: object) -> object:
+    """Seconds of `"1h"`. A number is refused: nobody would know of what."""
+    return seconds_of(value)
+
+
+Time = Annotated[int, BeforeValidator(_time)]
+
+
+class SubscriptionsSettings(Section):
+    interval: Time = Field(
+        default=3600, le=LONGEST_INTERVAL, description="between two looks, where a subscription says nothing"
+    )
+    min_interval: Time = Field(
+        default=300, ge=1, le=LONGEST_INTERVAL, description="the shortest that a subscription may have"
+    )
+    pause: Time = Field(default=5, le=3600, description="between two looks at one host")
+    max: int = Field(default=1000, ge=1, le=100_000, description="subscriptions")
+    max_new: int = Field(default=10, ge=1, le=500, description="tasks that one look makes")
+    max_concurrent: int = Field(default=2, ge=1, le=100, description="looks at the same time")
+
+
 class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")
 
@@ -481,6 +503,7 @@ class Settings(BaseSettings):
     presets: dict[str, dict[str, Any]] = {}
     webhooks: WebhookSettings = WebhookSettings()
     notify: NotifySettings = NotifySettings()
+    subscriptions: SubscriptionsSettings = SubscriptionsSettings()
     metrics: MetricsSettings = MetricsSettings()
     updates: UpdateSettings = UpdateSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -13,6 +13,7 @@ from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
+from server.tasks.subscribing import Subscriptions
 
 SETTINGS = web.AppKey("settings", Settings)
 LANGUAGE = web.AppKey("language", str)  # for requests that ask for none
@@ -25,6 +26,7 @@ INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
 MEDIA: web.AppKey[Media] = web.AppKey("media")
+SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)
 ENCODER = web.AppKey("encoder", Encoder)

@@ -154,13 +154,14 @@ class TaskPayload(Answer):
         description=(
             "while `queued` for a reason, or held up: why the task waits. `disk_full`: there is not enough "
             "disk space; `host_busy`: it is the next task of its host, of which `max_per_host` run "
-            "already; `next_attempt`: the last attempt ended with a transient fault; `newer_release`: the "
-            "request uses something that only a newer release of the service knows; `not_live_yet`: the "
-            "broadcast has not begun; `rate_window`: the task is in `download`, but the rate limit [at "
-            "this hour](configuration.md#hours-with-another-rate) is 0; `scheduled`: `start_at` has not "
-            "come; `storage_away`: the bucket for finished files does not answer (the task may also be in "
-            "`download` or `convert`: its files are there and cannot be uploaded), or the server's data "
-            "directory is not there"
+            "already; `host_held`: the host of a subscription has refused too many requests, or wants a "
+            "log-in, and is left alone for a while; `next_attempt`: the last attempt ended with a transient "
+            "fault; `newer_release`: the request uses something that only a newer release of the service "
+            "knows; `not_live_yet`: the broadcast has not begun; `rate_window`: the task is in `download`, "
+            "but the rate limit [at this hour](configuration.md#hours-with-another-rate) is 0; `scheduled`: "
+            "`start_at` has not come; `storage_away`: the bucket for finished files does not answer (the "
+            "task may also be in `download` or `convert`: its files are there and cannot be uploaded), or "
+            "the server's data directory is not there"
         ),
         json_schema_extra=ADDED,
     )
@@ -228,6 +229,11 @@ class TaskPayload(Answer):
         description="while an attempt downloads or converts: when its download began",
         json_schema_extra=ADDED,
     )
+    subscription_id: str | None = Field(
+        None,
+        description="on a task of a [subscription](#subscriptions): its id",
+        json_schema_extra=ADDED,
+    )
 
     @classmethod
     def of(cls, status: TaskStatus, words: Catalogue, base_path: str = "") -> Self:
@@ -290,6 +296,7 @@ class TaskPayload(Answer):
             cookies=status.cookies,
             rank=status.rank or None,
             started_at=_instant(status.started_at) if status.started_at else None,
+            subscription_id=status.subscription_id,
         )
 
 

@@ -19,6 +19,7 @@ from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
+from server.tasks.subscribing import Subscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Backend:
     sessions: Sessions
     outbox: Outbox
     media: Media
+    subscriptions: Subscriptions
     clock: Clock
     cookies: Cookies
     workplace: Workplace

@@ -31,11 +31,13 @@ from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expired
 from server.tasks.job_builder import JobMaker
+from server.tasks.looker import Looker
 from server.tasks.patience import MAX_RETRY_AFTER
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
+from server.tasks.subscribing import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,20 @@ async def open_embedded(
             (watch.watch(), "disk"),
         ):
             await stack.enter_async_context(in_background(work, name))
+        looker = Looker(
+            store.subscriptions,
+            tasks,
+            fork_server,
+            workplace,
+            jobs,
+            cookies,
+            downloads,
+            settings.subscriptions,
+            clock,
+        )
+        recorder.refused = looker.told_of_refusal
+        looking = looker.run(exist=store.had_subscriptions, alone=True)
+        await stack.enter_async_context(in_background(looking, "looks"))
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
@@ -121,6 +137,7 @@ async def open_embedded(
             sessions=store.sessions,
             outbox=store.outbox,
             media=store.media,
+            subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
             clock=clock,
             cookies=cookies,
             workplace=workplace,

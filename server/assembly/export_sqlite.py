@@ -27,10 +27,21 @@ _SESSIONS = "SELECT number, session_id, scope, ends_at FROM sessions ORDER BY nu
 _DELIVERIES = """
     SELECT number, delivery_id, task_id, kind, target, status, attempts, step, last_error, next_at
     FROM deliveries ORDER BY number"""
+_OF_SUBSCRIPTIONS = (
+    "subscription_id", "number", "revision", "url", "source_key", "wish", "host", "manner", "scope",
+    "wanted", "findings", "next_check_at", "lease_until", "check_no", "keep_at", "created_at",
+)  # fmt: skip
+_OF_ITEMS = (
+    "subscription_id", "key", "number", "state", "reason", "published_at", "task_id", "manner",
+    "not_before", "tries", "pinned", "found_at", "fetched_at", "about",
+)  # fmt: skip
 # Tables that are alike in both databases: how many columns are their key, and all columns.
 ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "media": (1, ("key", "fetched_at", "task_id", "manners", "about")),
     "aliases": (1, ("alias", "key")),
+    "subscriptions": (1, _OF_SUBSCRIPTIONS),
+    "items": (2, _OF_ITEMS),
+    "source_hosts": (1, ("host", "next_look_at", "held_until", "holds")),
 }
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 

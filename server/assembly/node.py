@@ -47,10 +47,12 @@ from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
+from server.tasks.looker import Looker
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
 from server.tasks.service import Tasks
+from server.tasks.subscribing import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +195,20 @@ async def open_cluster(
             if hours := downloads.retention_hours:
                 chores.add("retention", EVERY_20_SECONDS, partial(remove_expired, store, tasks, clock, hours))
             await enter(chores)
+
+            looker = Looker(
+                store.subscriptions,
+                tasks,
+                fork_server,
+                workplace,
+                jobs,
+                cookies,
+                downloads,
+                settings.subscriptions,
+                clock,
+            )
+            recorder.refused = looker.told_of_refusal
+            await enter(in_background(looker.run(exist=True, alone=False), "looks"))
         else:
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
@@ -212,6 +228,7 @@ async def open_cluster(
             sessions=store.sessions,
             outbox=store.outbox,
             media=store.media,
+            subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
             clock=clock,
             cookies=cookies,
             workplace=workplace,

@@ -50,7 +50,7 @@ def main(channel: socket.socket) -> NoReturn:
         except ValueError as error:
             raise JobFailed("internal", str(error)) from None
         trail.url = job.wishes.url
-        work = {"download": _download, "info": _info, "expand": _expand}[job.kind]
+        work = {"download": _download, "info": _info, "expand": _expand, "look": _look}[job.kind]
         kind, fields = work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was
         kind, fields = "broken", _told(error, trail, log)
@@ -193,6 +193,16 @@ def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[
     link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
     with _engine(options.for_list, job, link, log, trail) as engine:
         return "expanded", Expansion(job, engine, link, log).run()
+
+
+def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+    from server.child.extract.looking import Looking  # few need it
+
+    log.on_line = Reporter(link).moved
+    _enter_sandbox(job, lambda _: None, log.on_line)
+    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    with _engine(options.for_list, job, link, log, trail) as engine:
+        return "looked", Looking(job, engine, link, log, trail).run()
 
 
 @contextmanager

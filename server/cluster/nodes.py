@@ -50,6 +50,11 @@ SHARED = (
     "webhooks.default",
     "webhooks.allowed_private_hosts",
     "notify.urls",
+    "subscriptions.interval",
+    "subscriptions.min_interval",
+    "subscriptions.pause",
+    "subscriptions.max",
+    "subscriptions.max_new",
 )
 """What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
 SECRET = (

@@ -29,6 +29,7 @@ from server.storage.postgresql.announcing import (
     Gone,
     Hello,
     LoggedOut,
+    Looks,
     QueueChanged,
     unpacked,
 )
@@ -171,6 +172,7 @@ class Relay:
             self._hub.queue_changed()  # perhaps: whoever watches it looks
             self._hub.missed()
             self._store.outbox.heard()
+            self._store.subscriptions.heard()
             await self._store.sessions.catch_up()
             self._read = {}
             ids = [task_id for task_id in self._hub.watched() if task_id is not None]
@@ -196,6 +198,8 @@ class Relay:
             self._said.set()
             if any(isinstance(one, Deliveries) for one in news):
                 self._store.outbox.heard()
+            if any(isinstance(one, Looks) for one in news):
+                self._store.subscriptions.heard()
             return
         for one in news:
             match one:
@@ -209,6 +213,8 @@ class Relay:
                     self._store.sessions.heard(session_id)
                 case Deliveries():
                     self._store.outbox.heard()
+                case Looks():
+                    self._store.subscriptions.heard()
                 case QueueChanged():
                     self._hub.queue_changed()
                 case Changed(task_id, revision):

@@ -27,6 +27,7 @@ Lasting = Literal[
     "conversion_failed",
     "dns_error",
     "drm_protected",
+    "empty_list",
     "ffmpeg_missing",
     "format_unavailable",
     "geo_restricted",
@@ -37,6 +38,7 @@ Lasting = Literal[
     "login_required",
     "members_only",
     "no_audio",
+    "no_list",
     "no_media",
     "no_subtitles",
     "no_such_entry",
@@ -45,6 +47,8 @@ Lasting = Literal[
     "not_live",
     "out_of_memory",
     "page_too_large",
+    "pattern_invalid",
+    "pattern_too_slow",
     "private",
     "redirect_loop",
     "tls_error",
@@ -54,7 +58,7 @@ Lasting = Literal[
     "unsupported_url",
 ]
 
-OfTheServer = Literal["cancelled", "cookies_missing", "entries_failed"]
+OfTheServer = Literal["cancelled", "cookies_missing", "entries_failed", "source_gone"]
 """Only the server sets these; no child reports them."""
 
 Code = Passing | Lasting

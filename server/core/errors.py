@@ -19,6 +19,8 @@ AppError
 ├── ThumbnailNotFound        404  the task has none, or none yet
 ├── RemedyNotFound           404  no remedy has this name
 ├── CookiesNotFound          404  no cookie file has this name
+├── SubscriptionNotFound     404  no subscription has this id
+├── ItemNotFound             404  the subscription has no item with this key
 ├── MediaNotFound            404  what is at the link was never fetched
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
@@ -27,6 +29,9 @@ AppError
 ├── WrongStage               409  the task's stage does not allow the action
 ├── QueuePaused              409  nothing begins before the queue is resumed
 ├── NoRoom                   409  nothing begins while the disk has so little room
+├── AlreadySubscribed        409  another subscription wants the same of the same source
+├── TooManySubscriptions     409  there are as many as subscriptions.max allows
+├── WrongState               409  the item's state does not allow the action
 ├── NotStreamable            409  nothing of the task can be played now; says why
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
 ├── BodyTooLarge             413
@@ -37,6 +42,7 @@ AppError
 ├── InvalidRequest           422  well-formed and wrong; names the fields
 ├── InvalidQuery             422  a query parameter or a header is invalid; names it
 ├── InvalidCookies           422  the body is not a cookie file; names the line
+├── InvalidOpml              422  the body is not a list of subscriptions
 ├── NoCookies                422  the cookie file contains no cookies
 ├── IdempotencyMismatch      422  the key was used with another request
 ├── UpgradeRequired          426  a plain request on a WebSocket path
@@ -142,6 +148,41 @@ class ThumbnailNotFound(AppError):
 
 class CookiesNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "cookies_not_found"
+
+
+class SubscriptionNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "subscription_not_found"
+
+
+class ItemNotFound(AppError):
+    status, code = HTTPStatus.NOT_FOUND, "item_not_found"
+
+
+class AlreadySubscribed(AppError):
+    """`subscription_id` is that of the other one."""
+
+    status, code = HTTPStatus.CONFLICT, "subscribed"
+
+    def __init__(self, subscription_id: str) -> None:
+        super().__init__(extra={"subscription_id": subscription_id})
+
+
+class TooManySubscriptions(AppError):
+    status, code = HTTPStatus.CONFLICT, "too_many_subscriptions"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most=most)
+
+
+class WrongState(AppError):
+    status, code = HTTPStatus.CONFLICT, "wrong_state"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state=state)
+
+
+class InvalidOpml(AppError):
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_opml"
 
 
 class MediaNotFound(AppError):

@@ -6,6 +6,7 @@ agree on every field: a child refuses a job with an unknown or a missing field i
 Decisions: docs/decisions/children.md
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
@@ -63,6 +64,40 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at a subscription's source is to find out; times are seconds since 1970.
+
+    `known` are names of entries that are there already, as `name_of_key` makes them; `again` are entries that
+    are looked at by themselves: their key, link and place. `whole`: all entries are wanted, not only those
+    before `IN_A_ROW` known ones. `form` is what the source was the last time; `etag`, `modified` and `digest`
+    say what it had then. At most `looks` entries are looked at by themselves because their list says too
+    little for the filters; `days` says that a day is needed of all.
+    """
+
+    source_key: str
+    known: tuple[str, ...] = field(repr=False)
+    again: tuple[tuple[str, str, int | None], ...]
+    whole: bool
+    form: str | None
+    etag: str | None
+    modified: str | None
+    digest: str | None
+    looks: int
+    days: bool
+    title: str | None
+    not_title: str | None
+    min_duration: int | None
+    max_duration: int | None
+    since: float | None
+    until: float | None
+    kinds: tuple[str, ...] | None
+    members: bool
+    min_age: int | None
+    now: float
+    within: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """`directory` is the job's own; whoever writes there holds the lock file `lock`.
 
@@ -76,9 +111,10 @@ class Job:
     turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
     an entry is found again in its list if its link has expired. `expand` reports the entries after the first
     `known`, which the server has, up to entry `max_playlist`; `info` shows the entries in the same range.
+    `look` is of the kind `look` alone.
     """
 
-    kind: Literal["download", "info", "expand"]
+    kind: Literal["download", "info", "expand", "look"]
     directory: str
     lock: str
     wishes: Wishes
@@ -100,6 +136,7 @@ class Job:
     pot_provider: str | None
     sponsorblock_api: str
     players: Mapping[str, Sequence[int]] = field(repr=False)
+    look: Look | None = None
 
 
 def to_message(job: Job) -> dict[str, Any]:
@@ -111,7 +148,17 @@ def from_message(message: Mapping[str, Any]) -> Job:
     different releases.
     """
     _check(Job, message)
-    return Job(**_in_tuples(message) | {"wishes": wishes_from(message["wishes"])})
+    look = message["look"]
+    if look is not None:
+        _check(Look, look)
+        again = tuple(tuple(one) for one in look["again"])
+        look = Look(**_in_tuples(look) | {"again": again})
+    return Job(**_in_tuples(message) | {"wishes": wishes_from(message["wishes"]), "look": look})
+
+
+def name_of_key(key: str) -> str:
+    """A short name of a key, by which children recognise it."""
+    return hashlib.blake2b(key.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def wishes_from(message: Mapping[str, Any]) -> Wishes:
@@ -128,7 +175,7 @@ def wishes_from(message: Mapping[str, Any]) -> Wishes:
     return Wishes(**_in_tuples(message) | nested)
 
 
-def _check(kind: type[Job | Wishes | SubtitleWishes | Clip], message: object) -> None:
+def _check(kind: type[Job | Look | Wishes | SubtitleWishes | Clip], message: object) -> None:
     known = {one.name for one in fields(kind)}
     if not isinstance(message, Mapping) or message.keys() != known:
         odd = known.symmetric_difference(message) if isinstance(message, Mapping) else ()

@@ -84,6 +84,23 @@ def _youtube_id(url: str) -> str | None:
     return found[1] if found else None
 
 
+def keys_of_entry(
+    extractor_key: str | None,
+    media_id: str | None,
+    url: str,
+    item: int | None,
+    guid: str | None,
+    source_key: str,
+) -> tuple[str, tuple[str, ...]]:
+    """The key of an entry of the list `source_key`, and its aliases: its guid in this list, and its link, if
+    that leads to it alone.
+    """
+    key = key_of(extractor_key, media_id, url, item)
+    guids = [f"guid {source_key} {guid}"] if guid else []
+    links = [] if item is not None else [key_of_link(url)]
+    return key, aliases_of(key, (*guids, *links))
+
+
 def archived_key(line: str) -> str | None:
     """The key in a line of yt-dlp's `--download-archive`; None if it is none, or names nothing unique."""
     found = _ARCHIVED.fullmatch(line.strip())

@@ -742,6 +742,7 @@ class TaskStatus(Bookkeeping):
         default=None, description="when the next attempt may begin, or it go on"
     )
     playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
+    subscription_id: str | None = Field(default=None, description="the subscription that made it")
     entries: Entries | None = Field(default=None, description="of a list")
     started_at: datetime | None = Field(
         default=None, description="when the attempt that runs began to download"

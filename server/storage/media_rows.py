@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from server.core.remembering import IMPORTED, Fetched, Remembered
-from server.storage.tables import Row, Tables, Transactions, fetch_in, insert
+from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
 
 LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
 # `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.
@@ -20,13 +21,15 @@ _IMPORT = """
 _ALIAS = """
     INSERT INTO aliases (alias, key) VALUES {rows} ON CONFLICT (alias) DO UPDATE SET key = excluded.key"""
 _RESOLVE = "SELECT alias, key FROM aliases WHERE alias IN ({keys})"
+_NAMES = "SELECT alias FROM aliases WHERE key = ?"
+_HOLDERS = "SELECT DISTINCT subscription_id FROM items WHERE key IN ({keys})"
 _BY_KEY = """
     SELECT media.key, fetched_at, tasks.task_id, manners, about FROM media
     LEFT JOIN tasks ON tasks.task_id = media.task_id AND stage = 'completed' AND NOT removed
     WHERE key IN ({keys})"""
 
 
-async def remember(tables: Tables, fetched: Iterable[Remembered]) -> None:
+async def remember(tables: Statements, fetched: Iterable[Remembered]) -> None:
     """Of two that are the same video the last one counts. In the order of keys: two nodes that remember the
     same ones cannot deadlock.
     """
@@ -36,17 +39,17 @@ async def remember(tables: Tables, fetched: Iterable[Remembered]) -> None:
     await name(tables, {alias: one.key for one in ordered for alias in one.aliases})
 
 
-async def name(tables: Tables, aliases: dict[str, str]) -> None:
+async def name(tables: Statements, aliases: dict[str, str]) -> None:
     """Note for each alias the key that it stands for from now on."""
     await insert(tables, _ALIAS, sorted(aliases.items()))
 
 
-async def resolved(tables: Tables, keys: Iterable[str]) -> dict[str, str]:
+async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
     """Those of `keys` that are aliases, with the keys that they stand for."""
     return dict(await fetch_in(tables, _RESOLVE, keys))
 
 
-async def look_up(tables: Tables, keys: Iterable[str]) -> dict[str, Fetched]:
+async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]:
     """What is remembered under `keys`, which are no aliases."""
     return {row[0]: _read(*row) for row in await fetch_in(tables, _BY_KEY, keys)}
 
@@ -58,11 +61,16 @@ class MediaRows:
         self._transactions = transactions
 
     async def find(self, keys: Sequence[str]) -> Fetched | None:
-        async def work(tables: Tables) -> Fetched | None:
+        async def work(tables: Statements) -> Fetched | None:
             others = await resolved(tables, keys)
             wanted = [*keys, *(others[key] for key in keys if key in others)]
-            found = await look_up(tables, wanted)
-            return next((found[key] for key in wanted if key in found), None)
+            remembered = await look_up(tables, wanted)
+            found = next((remembered[key] for key in wanted if key in remembered), None)
+            if found is None:
+                return None
+            names = [alias for (alias,) in await tables.fetch(_NAMES, (found.key,))]
+            rows = await fetch_in(tables, _HOLDERS, [found.key, *wanted, *names])
+            return replace(found, subscriptions=tuple(sorted({holder for (holder,) in rows})))
 
         return await self._transactions.read(work)
 

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
+from server.core.models import Task
+
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 AT_ONCE = 200  # rows of one statement: SQLite takes 32,766 values, PostgreSQL 65,535
 
 
-class Tables(Protocol):
-    """An open transaction."""
+class Statements(Protocol):
+    """An open transaction, or a connection that only reads."""
 
     async def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """The rows of a statement that has some, even if there are none now."""
@@ -23,24 +25,46 @@ class Tables(Protocol):
     async def run(self, sql: str, values: Sequence[object] = ()) -> None: ...
 
 
+class Tables(Statements, Protocol):
+    """An open transaction that may add tasks."""
+
+    async def alone(self) -> None:
+        """Until the end of the transaction no other one, of any node, comes past this call."""
+        ...
+
+    async def room(self) -> int:
+        """How many tasks the queue takes."""
+        ...
+
+    async def add(self, tasks: Sequence[Task]) -> list[Task]:
+        """Add new tasks, no more than there is `room`; return them with their numbers."""
+        ...
+
+
 Work = Callable[[Tables], Awaitable[Result]]
+Reads = Callable[[Statements], Awaitable[Result]]
 
 
 class Transactions(Protocol):
-    """Where `Work` is done. All methods may raise `StoreUnavailable`."""
+    """Where `Work` is done. All methods may raise `StoreUnavailable`. `called` is called by `wakes`."""
 
-    async def write(self, work: Work[Result]) -> Result:
-        """Do `work` in a transaction; its result is returned once that is on disk.
+    called: Callable[[], None]
+
+    async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
+        """Do `work` in a transaction; its result is returned once that is on disk. `wakes`: then those who
+        look at subscriptions are told, on all nodes.
 
         `work` may be done more than once, so it must change nothing but the tables; an `AppError` that it
         raises is raised here, and it must not have changed anything before.
         """
         ...
 
-    async def read(self, work: Work[Result]) -> Result: ...
+    async def read(self, work: Reads[Result]) -> Result:
+        """`work` only reads."""
+        ...
 
 
-async def fetch_in(tables: Tables, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
+async def fetch_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> list[Row]:
     """The rows for all `keys`: `sql` has `{keys}` where their list belongs, behind the values `before`."""
     left, found = iter(dict.fromkeys(keys)), list[Row]()
     while some := [*islice(left, AT_ONCE)]:
@@ -48,7 +72,7 @@ async def fetch_in(tables: Tables, sql: str, keys: Iterable[object], *before: ob
     return found
 
 
-async def insert(tables: Tables, sql: str, rows: Iterable[Row]) -> None:
+async def insert(tables: Statements, sql: str, rows: Iterable[Row]) -> None:
     """Insert all `rows`, which are equally long: `sql` has `{rows}` where their values belong, and returns
     nothing.
     """

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from server.core.cookie_format import is_within
 from server.core.errors import StoreUnavailable
 from server.core.events import Learned
-from server.core.jobs import Job, Wishes, wishes_from
+from server.core.jobs import Job, Look, Wishes, wishes_from
 from server.core.models import InfoRequest, ProcessRequest, Says
 from server.core.ports import Cookies, StoredCookies
 from server.settings import DownloadSettings
@@ -81,7 +81,7 @@ class JobMaker:
 
     def job(
         self,
-        kind: Literal["download", "info", "expand"],
+        kind: Literal["download", "info", "expand", "look"],
         request: ProcessRequest,
         directory: Path,
         lock: Path,
@@ -94,6 +94,7 @@ class JobMaker:
         accept_gaps: bool = False,
         known: int = 0,
         most: int | None = None,
+        look: Look | None = None,
     ) -> Job:
         """See `Job`; `most` is by default the setting `max_playlist`."""
         return Job(
@@ -119,6 +120,7 @@ class JobMaker:
             pot_provider=self.settings.pot_provider,
             sponsorblock_api=self.settings.sponsorblock_api,
             players=self.players.known,
+            look=look,
         )
 
 

@@ -182,6 +182,21 @@ class Tasks:
                 answers.append(Accepted(task.status, is_shared=not (key and await self._store.known(key))))
         return answers
 
+    def take_on(self, task: Task) -> None:
+        """Go on with a task that was stored by somebody else, as a subscription's."""
+        self._publisher.publish(task.status)
+        self._submit_if_queued(task)
+
+    async def put_off(self, task_id: str, because: str, seconds: float) -> None:
+        """Have a queued task wait for so long."""
+        async with self._turn(task_id):
+            task = await self._store.get(task_id)
+            if task.status.stage is Stage.QUEUED:
+                await self._dispatcher.withdraw(task_id)
+                event = Requeued(because=because, after=max(0.0, seconds))
+                after = await self._recorder.record_surely(task_id, event)
+                self._submit_if_queued(replace(task, status=after))
+
     async def is_known(self, idempotency: Idempotency) -> bool:
         """Whether a task with this key was accepted before; raises `IdempotencyMismatch`."""
         return await self._store.known(idempotency) is not None
@@ -458,6 +473,10 @@ class Tasks:
             self._dispatcher.submit(task)
 
     def _turn(self, task_id: str) -> AbstractAsyncContextManager[object]:
+        self.refuse_when_closing()
+        return self._turns.turn(task_id)
+
+    def refuse_when_closing(self) -> None:
+        """Raises `ShuttingDown` once the server shuts down."""
         if self._closing:
             raise ShuttingDown
-        return self._turns.turn(task_id)

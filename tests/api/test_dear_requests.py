@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestClient
 from server.api.bodies import MAX_BODY, MOST_TOLD
 from server.api.media import MAX_ARCHIVE
 from server.api.process import MAX_BATCH
+from server.api.subscription_routes import MAX_OPML
 from server.app import ROUTES, create_app
 from server.core import cookie_format
 from server.core.models import MOST_AT_ONCE, ProcessRequest
@@ -109,6 +110,24 @@ def of_archives() -> Iterator[bytes]:
         yield unit * (MAX_ARCHIVE // len(unit))
 
 
+def of_subscriptions(**fields: str) -> Iterator[bytes]:
+    yield from of_an_object(**fields)
+    pattern = json.dumps("[a-\uffff]" * 25)
+    begin = "".join(f'"{name}":{value},' for name, value in fields.items())
+    yield f'{{{begin}"filters":{{"title":{pattern},"not_title":{pattern}}}}}'.encode()
+    yield f'{{{begin}"filters":{{{numbered(MAX_BODY - 1000)}}}}}'.encode()
+    yield f'{{{begin}"request":{{{numbered(MAX_BODY - 1000)}}}}}'.encode()
+    yield f'{{{begin}"name":"{"x" * (MAX_BODY - 200)}"}}'.encode()
+
+
+def of_outlines() -> Iterator[bytes]:
+    outlines = "".join(f'<outline xmlUrl="http://a.test/{number}"/>' for number in range(1000))
+    yield f"<opml><body>{outlines}</body></opml>".encode()
+    yield b"<opml>" + b"<outline>" * (MAX_OPML // 10)
+    yield b"<opml " + b'a="b" ' * (MAX_OPML // 10) + b"/>"
+    yield b"<opml>" + b"<b/>" * (MAX_OPML // 5) + b"</opml>"
+
+
 JSON = "application/json"
 BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "process": (lambda: of_an_object(url='"http://a.test/"', auto_start="false"), JSON),
@@ -120,6 +139,10 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "log_in": (lambda: of_an_object(token='"a"'), JSON),
     "putCookies": (of_cookies, "text/plain"),
     "importArchive": (of_archives, "text/plain"),
+    "subscribe": (lambda: of_subscriptions(url='"http://a.test/"', enabled="false"), JSON),
+    "change_subscription": (lambda: of_subscriptions(enabled="false"), JSON),
+    "act_on_items": (lambda: of_an_object(action='"skip"'), JSON),
+    "import_opml": (of_outlines, "text/x-opml"),
 }
 WITH_BODIES = {
     operation.name: (method.upper(), route.path)
@@ -175,7 +198,10 @@ async def test_the_dearest_bodies_hold_nobody_up_and_are_answered_briefly(client
     task = await (
         await client.post("/api/process", json={"url": "http://a.test/", "auto_start": False})
     ).json()
+    subscribed = await client.post("/api/subscriptions", json={"url": "http://z.test/", "enabled": False})
+    mine = (await subscribed.json())["subscription_id"]
     link = path.replace("{task_id}", task["task_id"]).replace("{name}", "use_cookies")
+    link = link.replace("{subscription_id}", mine)
     for body in bodies():
         async with asyncio.timeout(60), turns() as taken:
             answer = await client.request(

@@ -1,8 +1,11 @@
 """One more extractor for yt-dlp: it returns the JSON of a page as its result.
 
-A list that is `endless` yields its `entries` again and again, with a request before each repetition.
+The `pages` of a list are the beginning of a link, which ends in the number of a page: each is read when its
+first entry is asked for. A list that is `endless` yields its `entries` again and again, with a request before
+each repetition.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +23,18 @@ class ToldIE(InfoExtractor):  # type: ignore[misc]
             self.cache.store(*entry)
         if argument := result.pop("titled_by", None):
             [result["title"]] = self._configuration_arg(argument[1], ie_key=argument[0], casesense=True)
+        if pages := result.pop("pages", None):
+            result["entries"] = self._page_by_page(pages)
         if result.pop("endless", False):
             result["entries"] = self._again_and_again(url, result["entries"])
         return result
+
+    def _page_by_page(self, pages: str) -> Iterator[Any]:
+        for number in itertools.count():
+            entries = self._download_json(f"{pages}{number}", "page")
+            yield from entries
+            if not entries:
+                return
 
     def _again_and_again(self, url: str, entries: list[Any]) -> Iterator[Any]:
         while True:

@@ -36,7 +36,13 @@ ROOMS = {
 }
 # The rooms of a child, each of which imports only those behind it; "" is the child's own folder.
 CHILD_ROOMS = ("", "fetch", "extract", "media", "network", "process")
-SHARED = ("addresses", "codes", "jobs", "redaction")  # the modules of `core` that children import
+SHARED = (
+    "addresses",
+    "codes",
+    "jobs",
+    "media_keys",
+    "redaction",
+)  # the modules of `core` that children import
 TWINS = ({"sqlite", "postgresql"}, {"local", "s3"})
 RIDDLES = {
     "house", "room", "glance", "ends", "rest", "handed", "needs", "keeping", "window", "early", "fitting",

@@ -40,6 +40,8 @@
 | `/page/<name>`                            | the same with an odd title, see `pages.TITLES`               |
 | `/feed?entry=&count=`                      | a list: these entries, then `count=` films; after `delay=` s; |
 |                                           | `stale=N`: the links of its first N answers have expired      |
+| `/followed/<name>.rss`, `.atom`           | feeds that a test changes: `site.followed[name]`             |
+| `/told/followed-<name>`                   | the same as a list for `tests.fakes.told`, page by page      |
 | `/page/playlist`, `/page/blank`           | two videos by relative links (`first=`); no video at all     |
 | `/texts/<name>`                           | a file of the folder `texts`; `type=`: its Content-Type      |
 | `/more/<path>`                            | files that `tests.corpus.media` has added                    |

@@ -10,8 +10,9 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.site import oddities, pages, sponsors, streams, texts, tickets
+from tests.site import followed, oddities, pages, sponsors, streams, texts, tickets
 from tests.site.delivery import GATE, HITS, MEDIA, Gate, deliver_file
+from tests.site.followed import FOLLOWED, Followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Site:
     gate: Gate
     requests: list[Seen] = field(default_factory=list)
     scheme: str = "http"
+    followed: dict[str, Followed] = field(default_factory=dict)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
@@ -99,6 +101,14 @@ def _app(media: Path, site: Site) -> web.Application:
     app.on_response_prepare.append(renew)
     app[MEDIA], app[GATE], app[HITS], app[streams.SENT] = media, site.gate, Counter(), Counter()
     app[streams.BEGINS], app[tickets.TICKETS] = {}, {}
-    routes = [*pages.ROUTES, *oddities.ROUTES, *tickets.ROUTES, *streams.ROUTES, *texts.ROUTES]
+    app[FOLLOWED] = site.followed
+    routes = [
+        *followed.ROUTES,
+        *pages.ROUTES,
+        *oddities.ROUTES,
+        *tickets.ROUTES,
+        *streams.ROUTES,
+        *texts.ROUTES,
+    ]
     app.add_routes([*routes, *sponsors.ROUTES, web.get("/{name}", deliver_file)])
     return app

@@ -54,7 +54,7 @@ class Expansion:
     def run(self) -> dict[str, Any]:
         """Found entries are sent before each further request; raises `JobFailed` if there are none."""
         self._engine.on_request = self._flush
-        found = self._resolved(self._job.wishes.url)
+        found = self.resolved(self._job.wishes.url)
         if self._job.lists is not None and self._job.item is not None:
             found = self._at_place(found, self._job.item)
         self._channel.send("described", video_info=video_info.video_info(found))
@@ -81,7 +81,7 @@ class Expansion:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """What `run` would report, without reporting it."""
-        found = self._resolved(self._job.wishes.url)
+        found = self.resolved(self._job.wishes.url)
         with self._engine.reading():
             yield from self._all(found)
 
@@ -90,7 +90,7 @@ class Expansion:
         if bundle:
             self._channel.send("found", entries=bundle)
 
-    def _resolved(self, url: str, key: str | None = None) -> Info:
+    def resolved(self, url: str, key: str | None = None) -> Info:
         """What `url` leads to, unprocessed, with the fields that `url_transparent` results on the way set."""
         said: dict[str, Any] = {}
         for _ in range(_MOST_HOPS):
@@ -114,19 +114,11 @@ class Expansion:
         self, playlist: Info, url: str | None, items: str | None, depth: int
     ) -> Iterator[dict[str, Any]]:
         """The entries of `playlist`, which is at `url`; lists in it are replaced by their entries."""
-        entries = as_list(playlist.get("entries") or ())
-        if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
-            entries = LazyList(self._first(entries))
-        self._engine.params["playlist_items"] = items
-        told: set[int] = set()
-        for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
-            if place in told or not isinstance(entry, Mapping) or not entry:
-                continue
-            told.add(place)
-            inner = self._list_in(entry) if depth else None
+        for place, entry in self.wanted(playlist, items):
+            inner = self.list_in(entry) if depth else None
             if inner:
                 yield from self._entries(inner, _link_of(inner, url), None, depth - 1)
-            elif self._leads_back(entry, url):
+            elif self.leads_back(entry, url):
                 self._log.write("an entry is passed over: it leads back to a list that it is in")
             elif link := own_link(self._engine, entry, url):
                 yield _entry(entry, link)
@@ -135,7 +127,19 @@ class Expansion:
             else:
                 self._log.write("an entry is passed over: it has no link")
 
-    def _leads_back(self, entry: Info, url: str | None) -> bool:
+    def wanted(self, playlist: Info, items: str | None) -> Iterator[tuple[int, Info]]:
+        """The entries with their places, each once, as they are read; `items` is as in yt-dlp."""
+        entries = as_list(playlist.get("entries") or ())
+        if "-" in (items or ""):  # perhaps counted from the end, which an endless list does not have
+            entries = LazyList(self._first(entries))
+        self._engine.params["playlist_items"] = items
+        told: set[int] = set()
+        for place, entry in PlaylistEntries(self._engine, {"entries": entries}).get_requested_items():
+            if place not in told and isinstance(entry, Mapping) and entry:
+                told.add(place)
+                yield place, entry
+
+    def leads_back(self, entry: Info, url: str | None) -> bool:
         if entry.get("_type") not in ("url", "url_transparent"):
             return False
         link = video_info.link(sanitize_url(entry["url"], scheme="https"))
@@ -157,14 +161,14 @@ class Expansion:
             raise JobFailed("no_such_entry", f"the list has no entry {item}")
         entry = entries[item - 1]
         if entry.get("_type") in ("url", "url_transparent"):
-            entry = self._resolved(sanitize_url(entry["url"], scheme="https"), entry.get("ie_key"))
+            entry = self.resolved(sanitize_url(entry["url"], scheme="https"), entry.get("ie_key"))
         leads_to = video_info.link(entry.get("webpage_url") or entry.get("original_url"))
         self._url = leads_to if leads_to != self._url else None
         if entry.get("_type") != "playlist" or leads_to in self._led_here:
             raise JobFailed("is_playlist", "the list leads back to one that it is in")
         return dict(entry)
 
-    def _list_in(self, entry: Info) -> Info | None:
+    def list_in(self, entry: Info) -> Info | None:
         """The list that `entry` is, or leads to; not extracted if its link may be that of a single video."""
         kind, key = entry.get("_type"), entry.get("ie_key")
         if kind == "playlist":
@@ -174,7 +178,7 @@ class Expansion:
         url = sanitize_url(entry["url"], scheme="https")
         if key not in _OF_LISTS and self._engine.get_info_extractor(key).is_single_video(url) is not False:
             return None
-        found = self._resolved(url, key)
+        found = self.resolved(url, key)
         return found if found.get("_type") == "playlist" else None
 
 

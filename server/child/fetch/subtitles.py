@@ -11,10 +11,8 @@ Decisions: docs/decisions/subtitles-tags-clips.md
 import codecs
 import math
 import re
-import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +28,7 @@ from server.child.media.timeline import ALL, Kept
 from server.child.process.job_failed import OF_ERRNO, JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Stream
+from server.child.process.timing import within
 from server.core.jobs import LANGUAGE, Job, SubtitleWishes
 
 _BOMS: Final = (
@@ -163,7 +162,7 @@ def choose(info: Mapping[str, Any], wishes: SubtitleWishes, say: Callable[[str],
     if wishes.languages:
         languages = list[str]()
         try:
-            with _within(_TO_MATCH):
+            with within(_TO_MATCH):
                 for pattern in wishes.languages:
                     if not pattern.startswith("-") and not _match(offered, [pattern]):
                         say(f"subtitles: there are none in {pattern}")
@@ -278,22 +277,6 @@ def _match(offered: Iterable[str], patterns: Sequence[str]) -> list[str]:
         literal = f"{'-' * pattern.startswith('-')}{re.escape(name)}{'.*' * pattern.endswith('.*')}"
         taken.append(literal if re.fullmatch(LANGUAGE, pattern) else pattern)
     return list(orderedSet_from_options(taken, {"all": tuple(offered)}, use_regex=True))
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise `TimeoutError` after that time, even in a regular expression; in the main thread only."""
-
-    def give_up(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _best(formats: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:

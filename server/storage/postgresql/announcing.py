@@ -63,6 +63,14 @@ class Deliveries:
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """A subscription may be due earlier than it was."""
+
+    def __str__(self) -> str:
+        return "@ looks"
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """What a node sends to itself, to see whether announcements arrive."""
 
@@ -70,7 +78,7 @@ class Hello:
         return "? hello"
 
 
-News = Changed | Gone | LoggedOut | QueueChanged | Deliveries | Hello
+News = Changed | Gone | LoggedOut | QueueChanged | Deliveries | Looks | Hello
 
 
 async def announce(db: AsyncConnection, sender: str, news: Iterable[News]) -> str:
@@ -112,6 +120,8 @@ def unpacked(payload: str) -> tuple[str, list[News]]:
                 news.append(QueueChanged())
             case "$":
                 news.append(Deliveries())
+            case "@":
+                news.append(Looks())
             case "?":
                 news.append(Hello())
             case _ if rest.isdecimal():

@@ -14,9 +14,10 @@ from server.core.ports import Submission
 from server.core.remembering import remembered
 from server.storage.group_commit import Change
 from server.storage.media_rows import remember
-from server.storage.postgresql.advisory_locks import ADD, OURS
-from server.storage.postgresql.announcing import Changed, Deliveries, News
+from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
+from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
 from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
+from server.storage.subscription_rows import follow_tasks
 from server.storage.tables import Row, Work
 
 
@@ -141,8 +142,20 @@ class Execute(Change[list[str]]):
     tells: Callable[[str], News] | None = None
 
 
-class Transacting:
-    """See `server.storage.tables.Tables`."""
+@dataclass(eq=False)
+class Transact(Change[Any]):
+    """See `server.storage.tables.Transactions`. `adding` makes the change that adds a task; `adds` are those
+    that `work` has made.
+    """
+
+    work: Work[Any]
+    adding: Callable[[Submission], Add]
+    wakes: bool = False
+    adds: list[Add] = field(default_factory=list)
+
+
+class Reading:
+    """See `server.storage.tables.Statements`."""
 
     def __init__(self, db: AsyncConnection) -> None:
         self._db = db
@@ -154,11 +167,27 @@ class Transacting:
         await self._db.execute(_placed(sql), values)
 
 
-@dataclass(eq=False)
-class Transact(Change[Any]):
-    """See `server.storage.tables.Transactions`."""
+class Transacting(Reading):
+    """See `server.storage.tables.Tables`."""
 
-    work: Work[Any]
+    def __init__(self, db: AsyncConnection, changes: "Changes", change: Transact) -> None:
+        super().__init__(db)
+        self._changes = changes
+        self._change = change
+
+    async def alone(self) -> None:
+        await self._db.execute(_LOCK, (OURS, LOOK), prepare=True)
+
+    async def room(self) -> int:
+        return await self._changes.room(self._db)
+
+    async def add(self, tasks: Sequence[Task]) -> list[Task]:
+        adds = [self._change.adding(Submission(task)) for task in tasks]
+        if not adds:
+            return []
+        await self._changes.room(self._db)  # numbers are given under its lock
+        self._change.adds += adds
+        return await _insert(self._db, adds, [None] * len(adds))
 
 
 class Changes:
@@ -200,7 +229,7 @@ class Changes:
         free = await self._free_places(db, wanted) if wanted else 0
         if ended:  # each wants a place as a new task does, so each takes a number
             await db.execute(_GIVE_AWAY, (len(ended),), prepare=True)
-        added, have_jobs = await self._add(db, adds, free) if adds else ([], set())
+        added, have_jobs = await self._add(db, adds, free) if adds else (list[Task](), set[str]())
         free -= len([task for task in added if task.status.stage.is_waiting])
         possible: list[Save] = []
         places = free
@@ -218,8 +247,27 @@ class Changes:
                 added += each.outcome
                 saves += each.saves
                 free -= _joining_again(each.saves, ended)
+        transacts = [change for change in group if isinstance(change, Transact)]
+        for transact in transacts:
+            transact.adds.clear()  # of an earlier try
+            try:
+                transact.outcome = await transact.work(Transacting(db, self, transact))
+            except AppError as error:
+                transact.outcome = error
+            added += [add.outcome for add in transact.adds if isinstance(add.outcome, Task)]
         told: list[News] = [Changed(task.status.task_id, task.status.revision) for task in added]
         told += [Changed(save.status.task_id, save.status.revision) for save in saves if save.outcome is True]
+        followed = [
+            save.status
+            for save in saves
+            if save.outcome is True
+            and save.status.subscription_id
+            and (save.status.task_id in ends or save.status.task_id in ended)
+        ]
+        if followed:
+            await follow_tasks(Reading(db), followed)
+        if any(transact.wakes for transact in transacts):
+            told.append(Looks())
         if ends:
             made = [save for save in saves if save.outcome is True]
             told += await self._deliver(db, [save for save in made if save.status.task_id in ends], ends)
@@ -229,11 +277,6 @@ class Changes:
                 rows = await (await db.execute(change.sql, change.values)).fetchall()
                 change.outcome = [key for (key,) in rows]
                 told += [change.tells(key) for key in change.outcome] if change.tells else []
-            elif isinstance(change, Transact):
-                try:
-                    change.outcome = await change.work(Transacting(db))
-                except AppError as error:
-                    change.outcome = error
         queued = {
             task.status.host
             for task in added
@@ -257,6 +300,10 @@ class Changes:
             return []
         await db.execute(_DELIVER, _columns(rows), prepare=True)
         return [Deliveries()]
+
+    async def room(self, db: AsyncConnection) -> int:
+        """How many tasks the queue takes."""
+        return max(0, await self._free_places(db, self._max_queued))
 
     async def _free_places(self, db: AsyncConnection, wanted: int) -> int:
         """How many places are free, or a lower bound that is at least `wanted`.
@@ -326,7 +373,7 @@ async def _remember(db: AsyncConnection, saves: Sequence[Save], requests: dict[s
             wanted = Task(stored.read_request(text), save.status).wanted
             fetched.append(remembered(wanted, save.status))
     if some := [one for one in fetched if one]:
-        await remember(Transacting(db), some)
+        await remember(Reading(db), some)
 
 
 async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:

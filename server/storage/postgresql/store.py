@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -27,10 +27,10 @@ from server.storage.postgresql.changes import (
     Admits,
     Changes,
     Execute,
+    Reading,
     Save,
     Together,
     Transact,
-    Transacting,
 )
 from server.storage.postgresql.connection import advice, connect, explained, one_line
 from server.storage.postgresql.database_clock import LOOK_EVERY, DatabaseClock
@@ -54,7 +54,8 @@ from server.storage.rows import (
     status_values,
     task_values,
 )
-from server.storage.tables import Result, Work
+from server.storage.subscription_rows import SubscriptionRows
+from server.storage.tables import Reads, Result, Work
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,11 @@ _MARK = b"""
     UPDATE tasks SET removed = true, idempotency = NULL WHERE NOT removed AND (task_id = %s OR playlist_id = (
         SELECT task_id FROM tasks WHERE task_id = %s AND NOT removed)) RETURNING task_id"""
 _FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
+# What a subscription has fetched is kept, or let go, by its own rule.
 _EXPIRE = b"""
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < %s AND NOT removed
+            AND NOT EXISTS (SELECT FROM items WHERE items.task_id = tasks.task_id AND state = 'fetched')
         ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING task_id"""
 _DATE_BACK = b"UPDATE tasks SET ended_at = %s WHERE ended_at > %s AND NOT removed RETURNING task_id"
@@ -211,7 +214,9 @@ class PostgresStore:
     ) -> None:
         self.sessions = sessions
         self.outbox = PostgresOutbox(writer, lists)
-        self.media = MediaRows(_InTurn(writer, lists))
+        in_turn = _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
+        self.media = MediaRows(in_turn)
+        self.subscriptions = SubscriptionRows(in_turn)
         self.clock = clock
         self.writer = writer
         self._by_id = by_id
@@ -393,18 +398,20 @@ class PostgresStore:
 
 
 class _InTurn:
-    """See `server.storage.tables.Transactions`."""
+    """See `server.storage.tables.Transactions`. Who is to be told of looks is told by the relay."""
 
-    def __init__(self, writer: Writer, lists: Links) -> None:
+    def __init__(self, writer: Writer, lists: Links, adding: Callable[[Submission], Add]) -> None:
         self._writer = writer
         self._lists = lists
+        self._adding = adding
+        self.called: Callable[[], None] = lambda: None
 
-    async def write(self, work: Work[Result]) -> Result:
-        outcome: Result = await self._writer.submit(Transact(work))
+    async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
+        outcome: Result = await self._writer.submit(Transact(work, self._adding, wakes))
         return outcome
 
-    async def read(self, work: Work[Result]) -> Result:
-        return await self._lists.do(lambda db: work(Transacting(db)))
+    async def read(self, work: Reads[Result]) -> Result:
+        return await self._lists.do(lambda db: work(Reading(db)))
 
 
 async def _rows(sql: str, values: Sequence[object], db: AsyncConnection) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +49,8 @@ from server.storage.sqlite.writer import (
     Transact,
     Writer,
 )
-from server.storage.tables import Result, Row, Work
+from server.storage.subscription_rows import SubscriptionRows
+from server.storage.tables import Reads, Result, Row, Work
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
 _BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"
@@ -66,9 +67,12 @@ _MARK = """
     WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
         SELECT task_id FROM tasks WHERE task_id = ?1 AND removed = 0)) RETURNING task_id"""
 _FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
+# What a subscription has fetched is kept, or let go, by its own rule.
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
-        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0 ORDER BY ended_at LIMIT ?
+        SELECT number FROM tasks WHERE ended_at < ? AND removed = 0
+            AND NOT EXISTS (SELECT 1 FROM items WHERE items.task_id = tasks.task_id AND state = 'fetched')
+        ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
 _CHANGED = """
@@ -99,7 +103,9 @@ _OF_WISH = """
         ORDER BY number DESC LIMIT 10)"""
 _PAUSE = "INSERT OR IGNORE INTO pauses VALUES ('all')"
 _RESUME = "DELETE FROM pauses"
-_LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
+_LAST_NUMBER = """
+    SELECT coalesce(max(seq), 0), EXISTS (SELECT 1 FROM subscriptions)
+    FROM sqlite_sequence WHERE name = 'tasks'"""
 
 
 @asynccontextmanager
@@ -144,7 +150,7 @@ async def _open(
     live = [stage.value for stage in Stage if not stage.is_final]
     for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(live),))):
         memory.put(task)
-    [(last_number,)] = await reads.fetch(_LAST_NUMBER)
+    [(last_number, had_subscriptions)] = await reads.fetch(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued, tells)
     opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
     await asyncio.to_thread(data.keep_watch_of, *opened)
@@ -155,7 +161,7 @@ async def _open(
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
     outbox = SqliteOutbox(writer, lists, changes)
     own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
-    return SqliteStore(*own, was_paused=was_paused)
+    return SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
 
 
 class SqliteStore:
@@ -174,10 +180,14 @@ class SqliteStore:
         outbox: SqliteOutbox,
         *,
         was_paused: bool,
+        had_subscriptions: bool,
     ) -> None:
         self.sessions = sessions  # in the same file, by the same writer
         self.outbox = outbox
-        self.media = MediaRows(_InTurn(writer, lists))
+        in_turn = _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
+        self.media = MediaRows(in_turn)
+        self.subscriptions = SubscriptionRows(in_turn)
+        self.had_subscriptions = had_subscriptions  # the same
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer
         self._reads = reads
@@ -341,15 +351,19 @@ class SqliteStore:
 class _InTurn:
     """See `server.storage.tables.Transactions`."""
 
-    def __init__(self, writer: Writer, lists: Reader) -> None:
+    def __init__(self, writer: Writer, lists: Reader, adding: Callable[[Submission], Add]) -> None:
         self._writer = writer
         self._lists = lists
+        self._adding = adding
+        self.called: Callable[[], None] = lambda: None
 
-    async def write(self, work: Work[Result]) -> Result:
-        outcome: Result = await self._writer.submit(Transact(work))
+    async def write(self, work: Work[Result], *, wakes: bool = False) -> Result:
+        outcome: Result = await self._writer.submit(Transact(work, self._adding))
+        if wakes:
+            self.called()
         return outcome
 
-    async def read(self, work: Work[Result]) -> Result:
+    async def read(self, work: Reads[Result]) -> Result:
         return await work(_Reading(self._lists))
 
 

@@ -32,6 +32,7 @@ from server.storage.media_rows import remember
 from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
+from server.storage.subscription_rows import follow_tasks
 from server.storage.tables import Row, Work
 
 PATIENCE = 5.0  # seconds that changes wait for another program which holds the database
@@ -176,6 +177,7 @@ class Save(Change[bool]):
     values: tuple[object, ...]
     task: Task | None = None
     ends: bool = False  # the task had not ended before
+    begins_anew: bool = False  # it had
 
     def __post_init__(self) -> None:
         self.row = (*self.values, self.status.task_id, self.status.revision - 1)
@@ -207,8 +209,19 @@ class Execute(Change[list[str]]):
     makes_room: bool = False
 
 
-class Transacting:
-    """See `server.storage.tables.Tables`."""
+@dataclass(eq=False)
+class Transact(Change[Any]):
+    """See `server.storage.tables.Transactions`. `adding` makes the change that adds a task; `adds` are those
+    that `work` has made.
+    """
+
+    work: Work[Any]
+    adding: "Callable[[Submission], Add]"
+    adds: "list[Add]" = field(default_factory=list)
+
+
+class _Statements:
+    """See `server.storage.tables.Statements`."""
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self._db = db
@@ -220,11 +233,25 @@ class Transacting:
         await self._db.execute_fetchall(sql, values)
 
 
-@dataclass(eq=False)
-class Transact(Change[Any]):
-    """See `server.storage.tables.Transactions`."""
+class Transacting(_Statements):
+    """See `server.storage.tables.Tables`: one writer is alone in any case."""
 
-    work: Work[Any]
+    def __init__(self, db: aiosqlite.Connection, changes: "Changes", change: Transact) -> None:
+        super().__init__(db)
+        self._changes = changes
+        self._change = change
+
+    async def alone(self) -> None:
+        pass
+
+    async def room(self) -> int:
+        return max(0, self._changes.free)
+
+    async def add(self, tasks: Sequence[Task]) -> list[Task]:
+        adds = [self._change.adding(Submission(task)) for task in tasks]
+        await self._changes.admit(adds)
+        self._change.adds += adds
+        return [add.task for add in adds]
 
 
 class Changes:
@@ -248,10 +275,10 @@ class Changes:
         self._memory = memory
         self._number = last_number
         self._max_queued = max_queued
-        self._free = 0  # places in the queue, which the changes of a group take in their order
+        self.free = 0  # places in the queue, which the changes of a group take in their order
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
-        self._free, self._ends = self._max_queued - self._memory.waiting, False
+        self.free, self._ends = self._max_queued - self._memory.waiting, False
         if adds := [change for change in group if isinstance(change, Add)]:
             await self._add(adds)
         if saves := [change for change in group if isinstance(change, Save)]:
@@ -272,8 +299,9 @@ class Changes:
                 rows = await self._db.execute_fetchall(change.sql, change.parameters)
                 change.outcome = [task_id for (task_id,) in rows]
             elif isinstance(change, Transact):
+                change.adds.clear()  # of an earlier try to commit this change
                 try:
-                    change.outcome = await change.work(Transacting(self._db))
+                    change.outcome = await change.work(Transacting(self._db, self, change))
                 except AppError as error:
                     change.outcome = error
 
@@ -287,6 +315,9 @@ class Changes:
                 case Together(outcome=list() as new, saves=saves):
                     for task in (*(save.task for save in saves if save.task), *new):
                         self._memory.put(task)
+                case Transact(adds=adds):
+                    for add in adds:
+                        self._memory.put(add.task)
         for change in group:
             if isinstance(change, Execute) and isinstance(change.outcome, list):
                 for task_id in change.outcome:
@@ -317,8 +348,8 @@ class Changes:
                 add.outcome = other
             elif wish and isinstance(other, Add):
                 sharing.append((add, other))
-            elif self._free > 0:
-                self._free -= 1
+            elif self.free > 0:
+                self.free -= 1
                 new.append(add)
                 if wish:
                     shared[wish] = add
@@ -327,6 +358,11 @@ class Changes:
         await self._insert(new)
         for add, other in sharing:
             add.outcome = other.task
+
+    async def admit(self, adds: Sequence[Add]) -> None:
+        """Add the tasks of `adds`, for which there is room."""
+        self.free -= len(adds)
+        await self._insert(adds)
 
     async def _insert(self, adds: Sequence[Add]) -> None:
         """Give the tasks their numbers and write their rows."""
@@ -348,21 +384,29 @@ class Changes:
         stored = await self._tasks_by_id([save.status.task_id for save in saves])
         for save in saves:
             current = stored.get(save.status.task_id)
-            save.task, save.ends = None, False  # an earlier try to commit this change may have set them
+            save.task, save.ends, save.begins_anew = (
+                None,
+                False,
+                False,
+            )  # an earlier try to commit this change may have set them
             if current is None or current.status.revision != save.status.revision - 1:
                 save.outcome = False
                 continue
             if current.status.stage.is_final and save.status.stage.is_waiting:
-                self._free -= 1
-                if self._free < 0:
+                self.free -= 1
+                if self.free < 0:
                     save.outcome = QueueFull()
                     continue
             save.outcome, save.task = True, replace(current, status=save.status)
             save.ends = save.status.stage.is_final and not current.status.stage.is_final
+            save.begins_anew = current.status.stage.is_final and not save.status.stage.is_final
 
     async def _update(self, saves: Sequence[Save]) -> None:
         """Write the statuses; remember what was fetched, and put into the outbox who is to be told."""
         await self._execute_each(_UPDATE, [save.row for save in saves])
+        followed = [save.status for save in saves if save.ends or save.begins_anew]
+        if subscribed := [status for status in followed if status.subscription_id]:
+            await follow_tasks(_Statements(self._db), subscribed)
         if ending := [save for save in saves if save.ends]:
             self._ends, now = True, time.time()
             rows = [
@@ -374,7 +418,7 @@ class Changes:
             await self._execute_each(_DELIVER, rows)
             fetched = [remembered(save.task.wanted, save.status) for save in ending if save.task]
             if some := [one for one in fetched if one]:
-                await remember(Transacting(self._db), some)
+                await remember(_Statements(self._db), some)
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:

@@ -1,0 +1,462 @@
+"""Looks at the source of a subscription: which entries does it have that nobody knows yet?
+
+A feed is asked whether it has changed, and read by feedparser, since yt-dlp reads no Atom. Any other list is
+read by yt-dlp, page by page: the look ends behind `IN_A_ROW` known entries, since one that is pinned on top
+must not end it.
+
+Decisions: docs/decisions/library.md
+"""
+
+import calendar
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from yt_dlp.networking.common import Request
+from yt_dlp.networking.exceptions import HTTPError
+from yt_dlp.utils import YoutubeDLError, parse_duration
+
+from server.child.extract import video_info
+from server.child.extract.failures import Trail, classify
+from server.child.extract.lists import DEEPEST, Expansion, own_link
+from server.child.extract.youtube_dl import Engine
+from server.child.process.channel import Channel
+from server.child.process.job_failed import JobFailed
+from server.child.process.log import Log
+from server.child.process.timing import within
+from server.core.jobs import Job, Look, name_of_key
+from server.core.media_keys import keys_of_entry
+
+IN_A_ROW: Final = 15
+"""Known entries, one after the other, behind which a list that goes on is not read."""
+
+DEPTH: Final = 60
+"""Entries of one list that are looked at, where not all are wanted."""
+
+MOST_OF_FEED: Final = 16 * 1024 * 1024  # bytes
+PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a look
+BUNDLE: Final = 100
+_HEAD: Final = 2048  # bytes in which a feed says that it is one
+_IS_FEED: Final = re.compile(rb"<(?:[A-Za-z]+:)?(?:rss|feed|RDF)[\s>]", re.IGNORECASE)
+_MEDIA: Final = re.compile(r"(audio|video)/", re.IGNORECASE)
+_MEDIA_NAME: Final = re.compile(
+    r"\.(mp3|m4a|m4v|mp4|ogg|oga|opus|flac|wav|webm|mov|mkv|m3u8)$", re.IGNORECASE
+)
+_CHANNEL: Final = re.compile(r"/(@|channel/|c/|user/)|/(videos|shorts|streams|releases|podcasts)/?$")
+_MEMBERS: Final = ("subscriber_only", "premium_only")
+_STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")
+_MOST_GUID: Final = 1000  # characters
+_AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
+
+Info = Mapping[str, Any]
+Entry = dict[str, Any]
+
+
+class Looking:
+    """`run` returns the fields of the event `looked`; whatever it raises is for `failures.classify`."""
+
+    def __init__(self, job: Job, engine: Engine, channel: Channel, log: Log, trail: Trail) -> None:
+        assert job.look
+        self._job = job
+        self._look: Look = job.look
+        self._engine = engine
+        self._channel = channel
+        self._log = log
+        self._trail = trail
+        self._lists = Expansion(job, engine, channel, log)
+        self._known = frozenset(job.look.known)
+        self._began = time.monotonic()
+        self._patterns_until = 0.0
+        self._looks = job.look.looks
+        self._bundle: list[Entry] = []
+        self._titles = [
+            (name, _compiled(pattern))
+            for name, pattern in (("title", job.look.title), ("not_title", job.look.not_title))
+            if pattern is not None
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """Tell of entries that nobody knows, in the list's order, then of those to be seen `again`."""
+        self._engine.on_request = self._log.alive
+        told = self._of_feed() if self._look.form != "list" else None
+        if told is None:
+            told = self._of_list()
+        for key, url, item in self._look.again:
+            self._see_again(key, url, item)
+        self._flush()
+        return told
+
+    def _of_feed(self) -> dict[str, Any] | None:
+        """None if it is no feed."""
+        conditions = {"If-None-Match": self._look.etag, "If-Modified-Since": self._look.modified}
+        headers = {name: value for name, value in conditions.items() if value} if self._look.form else {}
+        url = self._job.wishes.url
+        if not self._look.form and not self._is_nobodys(url):
+            return None
+        try:
+            with self._engine.reading(), self._engine.urlopen(Request(url, headers=headers)) as response:
+                begin = response.read(_HEAD)
+                if not _IS_FEED.search(begin):
+                    if self._look.form:
+                        raise JobFailed("no_list", "this was a feed, and is none any more")
+                    return None
+                text = begin + response.read(MOST_OF_FEED)
+                header = response.headers
+        except HTTPError as error:
+            if error.status != HTTPStatus.NOT_MODIFIED:
+                raise
+            error.close()
+            return {"form": "feed", "unchanged": True}
+        if len(text) > MOST_OF_FEED:
+            raise JobFailed("page_too_large", f"the feed has more than {MOST_OF_FEED} bytes")
+        age = _AGE.search(header.get("Cache-Control") or "")
+        told = video_info.known(
+            form="feed",
+            etag=_header(header.get("ETag")),
+            modified=_header(header.get("Last-Modified")),
+            max_age=min(int(age[1]), 86_400) if age else None,
+            digest=hashlib.sha256(text).hexdigest(),
+        )
+        if told["digest"] == self._look.digest:
+            return told | {"unchanged": True}
+        title, entries = self._parsed(text, url)
+        if not entries:
+            raise JobFailed("empty_list", "the feed has no entry with a link")
+        for entry in entries[: self._job.max_playlist]:
+            self._notice(entry)
+        truncated = len(entries) > self._job.max_playlist
+        return told | video_info.known(
+            title=title, whole=True, newest_first=True, count=len(entries), truncated=truncated
+        )
+
+    def _is_nobodys(self, url: str) -> bool:
+        """Whether no extractor but the generic one knows the link. YouTube's feeds are such links."""
+        for name, extractor in self._engine._ies.items():
+            if name != "Generic" and extractor.suitable(url):
+                return False
+        return True
+
+    def _parsed(self, text: bytes, url: str) -> tuple[str | None, list[Entry]]:
+        """The feed's title, and its entries, newest first if all have dates."""
+        import feedparser  # type: ignore[import-untyped]  # 50 ms
+
+        feedparser.USER_AGENT = ""
+        # From a file: it would fetch, or open, what a text names.
+        feed = feedparser.parse(BytesIO(text), sanitize_html=False, resolve_relative_uris=False)
+        entries = []
+        for said in feed.entries:
+            entry = _of_feed(said, url)
+            if entry:
+                entries.append(entry)
+        if all("_at" in entry for entry in entries):
+            entries.sort(key=lambda entry: -entry["_at"])
+        for entry in entries:
+            entry.pop("_at", None)
+        return video_info.text(feed.feed.get("title")), entries
+
+    def _of_list(self) -> dict[str, Any]:
+        url = self._job.wishes.url
+        found = self._lists.resolved(url)
+        if found.get("_type") != "playlist":
+            raise JobFailed("no_list", "the link leads to one video, not to a list")
+        is_channel = found.get("extractor_key") == "YoutubeTab" and bool(
+            _CHANNEL.search(found.get("webpage_url") or url)
+        )
+        self._counted, self._cut, self._ended = 0, False, True
+        with self._engine.reading():
+            self._read(found, url, DEEPEST)
+        if not self._counted:
+            raise JobFailed("empty_list", "the list has no entry")
+        return video_info.known(
+            form="list",
+            title=video_info.text(found.get("title")),
+            whole=self._ended and not self._cut,
+            truncated=self._cut,
+            newest_first=is_channel,
+            count=video_info.number(found.get("playlist_count")),
+        )
+
+    def _read(self, playlist: Info, url: str | None, depth: int) -> None:
+        """Notice entries of `playlist`, as far as it is read; each list in it is read like one by itself."""
+        in_a_row = seen = 0
+        for place, said in self._lists.wanted(playlist, None):
+            inner = self._lists.list_in(said) if depth else None
+            if inner is not None:
+                self._read(inner, video_info.link(inner.get("webpage_url")) or url, depth - 1)
+                continue
+            entry = self._entry(said, url, place)
+            if entry is None:
+                continue
+            self._counted += 1
+            seen += 1
+            if self._counted > self._job.max_playlist or time.monotonic() - self._began > self._look.within:
+                self._cut = True
+                return
+            in_a_row = in_a_row + 1 if not self._notice(entry) else 0
+            if not self._look.whole and (in_a_row >= IN_A_ROW or seen >= DEPTH):
+                self._ended = False
+                return
+
+    def _entry(self, said: Info, url: str | None, place: int) -> Entry | None:
+        if self._lists.leads_back(said, url):
+            return None
+        link = own_link(self._engine, said, url)
+        if not link and not url:
+            return None
+        entry = _told_of(said) | {"url": link or url, **({} if link else {"item": place})}
+        key = said.get("ie_key") or said.get("extractor_key")
+        if key and link and not entry.get("id"):
+            entry["id"] = video_info.text(self._engine.get_info_extractor(key).get_temp_id(link))
+        entry["extractor_key"] = video_info.text(key, 100)
+        if said.get("_type") == "url_transparent":
+            entry["says"] = video_info.says(said)
+        return video_info.known(**entry)
+
+    def _notice(self, entry: Entry) -> bool:
+        """Tell of `entry` unless it is known; return whether it is not."""
+        names = self._names(entry)
+        if not self._known.isdisjoint(names):
+            return False
+        self._known |= names  # the same entry twice is told once
+        entry |= self._judged(entry)
+        self._tell(entry)
+        return True
+
+    def _names(self, entry: Entry) -> frozenset[str]:
+        key, aliases = keys_of_entry(
+            entry.get("extractor_key"),
+            entry.get("id"),
+            entry["url"],
+            entry.get("item"),
+            entry.get("guid"),
+            self._look.source_key,
+        )
+        return frozenset(map(name_of_key, (key, *aliases)))
+
+    def _judged(self, entry: Entry) -> Entry:
+        """The `verdict` on an entry, and what was learned for it."""
+        verdict = self._verdict(entry)
+        if verdict != "unclear":
+            return _without_hints(entry, verdict)
+        if self._looks <= 0:
+            return _without_hints(entry, verdict)
+        self._looks -= 1
+        seen = self._seen(entry["url"], entry.get("item"))
+        if seen is None or "code" in seen:
+            return _without_hints(entry, verdict)
+        said = {name: value for name, value in entry.items() if not name.startswith("_")}
+        entry |= seen | said  # what its list says holds
+        return _without_hints(entry, self._verdict(entry))
+
+    def _see_again(self, key: str, url: str, item: int | None) -> None:
+        seen = self._seen(url, item)
+        if seen is None:
+            return
+        entry = {"url": url, "again": key} | {name: value for name, value in seen.items() if name != "code"}
+        verdict = f"code:{seen['code']}" if "code" in seen else self._verdict(entry)
+        self._tell(video_info.known(**(entry | _without_hints(entry, verdict))))
+
+    def _seen(self, url: str, item: int | None) -> Entry | None:
+        """What the entry's own page says, or the `code` of a failure; None if that may pass."""
+        if item is not None:
+            return {}  # there is no page of its own
+        try:
+            found = self._lists.resolved(url)
+        except (YoutubeDLError, JobFailed) as error:
+            failure = classify(error, self._trail)
+            if failure.code == "not_live":
+                return video_info.known(_live="is_upcoming", _begins=failure.begins_at)
+            self._log.write(f"an entry could not be looked at: {failure.code}")
+            return None if failure.retryable else {"code": failure.code}
+        return {name: value for name, value in _told_of(found).items() if name not in ("id", "extractor_key")}
+
+    def _verdict(self, entry: Entry) -> str | None:
+        """Why an entry is not wanted, or has to wait; `unclear` if that needs a look at it; None: it is."""
+        look, live = self._look, entry.get("_live")
+        for name, pattern in self._titles:
+            title = entry.get("title")
+            if title is None:
+                return "unclear"
+            if self._finds(pattern, title) != (name == "title"):
+                return name
+        if look.kinds is not None and entry.get("kind", "video") not in look.kinds:
+            return "kinds"
+        duration = entry.get("duration")
+        is_to_come = live in ("is_upcoming", "is_live")
+        if (look.min_duration is not None or look.max_duration is not None) and not is_to_come:
+            if duration is None:
+                return "unclear"
+            if look.min_duration is not None and duration < look.min_duration:
+                return "min_duration"
+            if look.max_duration is not None and duration > look.max_duration:
+                return "max_duration"
+        moment = _moment(entry.get("published_at"))
+        if look.since is not None or look.until is not None or look.min_age is not None or look.days:
+            if moment is None and not is_to_come:
+                return "unclear"
+            if moment is not None and look.since is not None and moment < look.since:
+                return "since"
+            if moment is not None and look.until is not None and moment >= look.until:
+                return "until"
+        if entry.get("_members") and not look.members:
+            return "members_only"
+        wishes = self._job.wishes.live
+        if (live == "is_upcoming" and wishes != "wait") or (live == "is_live" and wishes == "reject"):
+            return "not_live_yet"
+        if (
+            look.min_age is not None
+            and moment is not None
+            and min(moment, look.now) + look.min_age > look.now
+        ):
+            entry["_begins"] = min(moment, look.now) + look.min_age
+            return "too_young"
+        return None
+
+    def _finds(self, pattern: "re.Pattern[str]", title: str) -> bool:
+        began = time.monotonic()
+        left = PATTERNS_WITHIN - self._patterns_until
+        if left <= 0:
+            raise JobFailed("pattern_too_slow", f"the pattern {pattern.pattern} takes too long")
+        try:
+            with within(left):
+                return pattern.search(title) is not None
+        except TimeoutError:
+            raise JobFailed("pattern_too_slow", f"the pattern {pattern.pattern} takes too long") from None
+        finally:
+            self._patterns_until += time.monotonic() - began
+
+    def _tell(self, entry: Entry) -> None:
+        self._bundle.append(entry)
+        if len(self._bundle) >= BUNDLE:
+            self._flush()
+
+    def _flush(self) -> None:
+        bundle, self._bundle = self._bundle, []
+        if bundle:
+            self._channel.send("noticed", entries=bundle)
+
+
+def _compiled(pattern: str) -> "re.Pattern[str]":
+    try:
+        with within(PATTERNS_WITHIN):
+            return re.compile(pattern, re.IGNORECASE)
+    except TimeoutError:
+        raise JobFailed("pattern_too_slow", f"the pattern {pattern} takes too long") from None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise JobFailed("pattern_invalid", f"the pattern {pattern}: {error}") from None
+
+
+def _without_hints(entry: Entry, verdict: str | None) -> Entry:
+    """What is told of a verdict; fields that begin with `_` are no one else's business."""
+    told = video_info.known(verdict=verdict, begins_at=entry.get("_begins"))
+    for name in [name for name in entry if name.startswith("_")]:
+        del entry[name]
+    return told
+
+
+def _told_of(said: Info) -> Entry:
+    """What a list, or the entry's own page, says of an entry."""
+    url = video_info.link(said.get("webpage_url") or said.get("url")) or ""
+    live = said.get("live_status") or ("is_live" if said.get("is_live") else None)
+    kind = "stream" if live in _STREAMS else "short" if "/shorts/" in url else None
+    return video_info.known(
+        id=video_info.text(said.get("id")),
+        extractor_key=video_info.text(said.get("extractor_key"), 100),
+        title=video_info.text(said.get("title")),
+        duration=video_info.number(said.get("duration")),
+        uploader=video_info.text(said.get("uploader") or said.get("channel") or said.get("creator")),
+        published_at=video_info.published_at({**said, "release_timestamp": None}),
+        kind=kind,
+        _live=live,
+        _begins=video_info.moment(said.get("release_timestamp")) if live == "is_upcoming" else None,
+        _members=True if said.get("availability") in _MEMBERS else None,
+    )
+
+
+def _of_feed(said: Any, base: str) -> Entry | None:
+    """An entry of a feed; None if it has no link to anything."""
+    youtube = video_info.text(said.get("yt_videoid"))
+    enclosure = next(filter(None, (_media(one, base) for one in said.get("enclosures") or ())), None)
+    enclosure = enclosure or next(
+        filter(None, (_media(one, base) for one in said.get("media_content") or ())), None
+    )
+    page = video_info.link(urljoin(base, said.get("link") or "")) if said.get("link") else None
+    url = (page or None) if youtube else enclosure or page
+    if not url:
+        return None
+    published = said.get("published_parsed") or said.get("updated_parsed")
+    at = _seconds(published)
+    title = video_info.text(said.get("title"))
+    guid = said.get("id") if isinstance(said.get("id"), str) else None
+    guid = guid or (f"{title}|{said.get('published') or ''}" if title else None)
+    entry = video_info.known(
+        url=url,
+        id=youtube,
+        extractor_key="Youtube" if youtube else None,
+        guid=guid[:_MOST_GUID] if guid else None,
+        title=title,
+        duration=video_info.number(_duration(said.get("itunes_duration"))),
+        uploader=video_info.text(said.get("author")),
+        published_at=None if at is None else datetime.fromtimestamp(at, UTC).isoformat()[:19] + "Z",
+        kind="short" if "/shorts/" in url else None,
+        _at=at,
+    )
+    if enclosure and not youtube:  # the sound file itself says nothing of itself
+        picture = said.get("image") or {}
+        entry["says"] = video_info.known(
+            title=title,
+            uploader=entry.get("uploader"),
+            description=video_info.text(said.get("summary"), video_info.LONGEST_DESCRIPTION),
+            thumbnail=video_info.link(picture.get("href")) if isinstance(picture, Mapping) else None,
+            timestamp=at,
+            season_number=_count(said.get("itunes_season")),
+            episode_number=_count(said.get("itunes_episode")),
+        )
+    return entry
+
+
+def _media(said: Any, base: str) -> str | None:
+    """The link of a sound or a film."""
+    link = said.get("href") or said.get("url")
+    if not isinstance(link, str):
+        return None
+    link = video_info.link(urljoin(base, link))
+    if not link:
+        return None
+    kind = said.get("type") or ""
+    return link if _MEDIA.match(kind) or _MEDIA_NAME.search(urlsplit(link).path) else None
+
+
+def _seconds(parsed: Any) -> float | None:
+    try:
+        return video_info.moment(calendar.timegm(parsed)) if parsed else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _duration(said: Any) -> float | None:
+    found: float | None = parse_duration(said[:50]) if isinstance(said, str) else None
+    return found
+
+
+def _count(said: Any) -> int | None:
+    return int(said) if isinstance(said, str) and re.fullmatch(r"[0-9]{1,6}", said) else None
+
+
+def _moment(published_at: str | None) -> float | None:
+    try:
+        found = datetime.fromisoformat(published_at) if published_at else None
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() if found else None
+
+
+def _header(value: str | None) -> str | None:
+    """A header to be sent back later, if it is a sound one."""
+    return value if value and len(value) <= 500 and value.isascii() and value.isprintable() else None

@@ -1,0 +1,78 @@
+"""OPML 2.0 (http://opml.org/spec2.opml): lists of links, as feed readers exchange them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from xml.etree import ElementTree as ET
+from xml.parsers import expat
+
+from server.core.errors import InvalidOpml
+
+MOST = 1000  # outlines with a link
+DEEPEST = 50  # elements within each other
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """`name` may be empty, `url` may be anything."""
+
+    name: str
+    url: str
+
+
+def read(text: bytes) -> list[Outline]:
+    """All outlines with a link, in their order, whatever they lie in. Raises `InvalidOpml`, also for more
+    than `MOST`, and for a document with a DTD: entities may stand for gigabytes.
+    """
+    parser = expat.ParserCreate(namespace_separator=None)
+    found: list[Outline] = []
+    depth, is_opml = 0, False
+
+    def begin(name: str, given: dict[str, str]) -> None:
+        nonlocal depth, is_opml
+        depth += 1
+        is_opml = is_opml or (depth == 1 and name.lower() == "opml")
+        if depth > DEEPEST or not is_opml:
+            raise InvalidOpml
+        if name.lower() == "outline":
+            known = {key.lower(): value.strip() for key, value in given.items()}
+            if url := known.get("xmlurl") or known.get("url") or known.get("htmlurl"):
+                found.append(Outline(known.get("title") or known.get("text") or "", url))
+        if len(found) > MOST:
+            raise InvalidOpml
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse(*_: object) -> None:
+        raise InvalidOpml
+
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(text, True)
+    except expat.ExpatError:
+        raise InvalidOpml from None
+    if not found:
+        raise InvalidOpml
+    return found
+
+
+def written(outlines: Iterable[Outline]) -> bytes:
+    root = ET.Element("opml", version="2.0")
+    ET.SubElement(ET.SubElement(root, "head"), "title").text = "Clipwire"
+    body = ET.SubElement(root, "body")
+    for outline in outlines:
+        name = _clean(outline.name)
+        ET.SubElement(body, "outline", type="rss", text=name, title=name, xmlUrl=_clean(outline.url))
+    target = BytesIO()
+    ET.ElementTree(root).write(target, "utf-8", xml_declaration=True)
+    return target.getvalue()
+
+
+def _clean(text: str) -> str:
+    """Without characters that no parser of XML 1.0 reads back."""
+    return "".join(
+        letter for letter in text if letter in "\t\n\r" or (letter >= " " and letter not in "\ufffe\uffff")
+    )

@@ -1,0 +1,599 @@
+"""Subscriptions: links that are looked at now and then, and what is known of their entries.
+
+A subscription's *item* is one entry of it, remembered for good; a *look* reads the link. A look is no task:
+nobody is told of it on a socket.
+
+Decisions: docs/decisions/library.md
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from re import _parser
+from typing import Annotated, Any, Literal, Protocol, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, to_json
+
+from server.core.codes import PASSING, PASSING_STATUSES
+from server.core.models import Frozen, HttpUrl, Says, Stage, Stored, Task, TaskStatus, Whole
+from server.core.remembering import Fetched, MediaKind
+
+ItemState = Literal["known", "skipped", "waiting", "queued", "fetched", "failed", "expired"]
+STATES: tuple[ItemState, ...] = get_args(ItemState)
+HELD, BACKLOG, RETRY, UNCLEAR = "held", "backlog", "retry", "unclear"
+"""Reasons of items that are `waiting`: found beside too many others; asked for by `backlog`, and its turn
+will come; for another attempt; for a look at the entry itself, as its list says too little for the filters.
+"""
+NOT_LIVE_YET, MEMBERS_ONLY, TOO_YOUNG = "not_live_yet", "members_only", "too_young"
+REMOVED, BY_CLIENT, RETENTION = "removed", "by_client", "retention"
+SOURCE_GONE, NO_LIST, EMPTY_LIST = "source_gone", "no_list", "empty_list"
+HOST_HELD = "host_held"
+"""`TaskStatus.waiting` of a subscription's task while its host is left alone."""
+HOLDING = frozenset(("http_429", "bot_check", "login_required"))
+"""Codes after which the host is left alone for a while, but for links that a client sends."""
+FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
+GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
+_OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
+LONGEST_INTERVAL = 30 * 86_400
+LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
+HOUR, DAY = 3600.0, 86_400.0
+_PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
+_REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
+_LIVE_DELAYS = (HOUR,) * 48
+_REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
+_NOT_LIVE = frozenset(("live_rejected", "not_live"))
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse")
+MOST_PATTERN = 200  # characters
+
+
+def seconds_of(value: object) -> int:
+    """`"90m"` is 5400. Raises `ValueError`."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("a time like 30m, 1h or 2d is expected")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def duration_of(seconds: int) -> str:
+    """The shortest form that `seconds_of` reads."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds // _SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def _duration(value: object) -> object:
+    try:
+        return seconds_of(value)
+    except ValueError:
+        raise PydanticCustomError("duration", "a time like 30m, 1h or 2d is expected") from None
+
+
+def _pattern(value: str) -> str:
+    """Only the syntax is looked at here: to compile a short pattern can take seconds, in a child."""
+    try:
+        _parser.parse(value)
+    except (re.error, RecursionError, OverflowError):
+        raise PydanticCustomError("pattern_syntax", "not a valid pattern") from None
+    return value
+
+
+def _day(value: object) -> object:
+    """A day, or the day of a time, as `2026-01-31`."""
+    try:
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d([Tt].*)?", value, re.ASCII):
+            return date.fromisoformat(value[:10]).isoformat()
+    except ValueError:
+        pass
+    raise PydanticCustomError("day", "a day like 2026-01-31 is expected")
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(_duration),
+    Field(ge=0, le=LONGEST_INTERVAL),
+    PlainSerializer(duration_of, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhd]$"}),
+]
+Pattern = Annotated[str, Field(min_length=1, max_length=MOST_PATTERN), AfterValidator(_pattern)]
+Day = Annotated[str, BeforeValidator(_day)]
+
+
+class Filters(Frozen):
+    """Which entries are wanted; those that are not become `skipped`, with the filter as their reason."""
+
+    model_config = ConfigDict(strict=True)
+
+    title: Pattern | None = Field(default=None, description="a regular expression found in the title")
+    not_title: Pattern | None = Field(default=None, description="one that is not found in the title")
+    min_duration: Whole | None = Field(default=None, ge=0, le=10_000_000, description="seconds")
+    max_duration: Whole | None = Field(default=None, ge=0, le=10_000_000, description="seconds")
+    since: Day | None = Field(default=None, description="published on this day or later")
+    until: Day | None = Field(default=None, description="published on this day or earlier")
+    kinds: tuple[MediaKind, ...] | None = Field(default=None, min_length=1, max_length=3, strict=False)
+    members: bool = Field(default=False, description="also what only members may see")
+    min_age: Duration | None = Field(default=None, description="wait so long after the publication")
+
+    @field_validator("max_duration")
+    @classmethod
+    def _longer(cls, longest: int | None, filters: ValidationInfo) -> int | None:
+        least = filters.data.get("min_duration")
+        if longest is not None and least is not None and longest < least:
+            raise PydanticCustomError("duration_order", "must not be less than min_duration")
+        return longest
+
+    @field_validator("until")
+    @classmethod
+    def _later(cls, until: str | None, filters: ValidationInfo) -> str | None:
+        since = filters.data.get("since")
+        if until is not None and since is not None and until < since:
+            raise PydanticCustomError("days_order", "must not be earlier than since")
+        return until
+
+
+class LastOnes(Frozen):
+    model_config = ConfigDict(strict=True)
+
+    last: Whole = Field(ge=1, le=100_000, description="the newest n")
+
+
+class SinceDay(Frozen):
+    model_config = ConfigDict(strict=True)
+
+    since: Day
+
+
+def _backlog(value: object) -> object:
+    """As its own kind, so that only what is wrong with that is told."""
+    if isinstance(value, LastOnes | SinceDay) or value in ("none", "all"):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        if "last" in value:
+            return LastOnes.model_validate(value)
+        if "since" in value:
+            return SinceDay.model_validate(value)
+    raise PydanticCustomError("backlog", '"none", "all", {"last": 5} or {"since": "2026-01-31"} is expected')
+
+
+Backlog = Annotated[Literal["none", "all"] | LastOnes | SinceDay, BeforeValidator(_backlog)]
+
+
+class Keep(Frozen):
+    """What is kept of what was fetched; both given: whichever removes first. What is pinned stays."""
+
+    model_config = ConfigDict(strict=True)
+
+    days: Whole | None = Field(default=None, ge=1, le=100_000, description="since it was fetched")
+    last: Whole | None = Field(default=None, ge=1, le=1_000_000, description="the newest n, by publication")
+
+
+def _wishes(value: Any) -> Any:
+    if isinstance(value, dict):
+        for name in _NOT_TO_BE_ASKED:
+            if name in value:
+                raise PydanticCustomError(
+                    "not_here", "{name} is not for the entries of a list", {"name": name}
+                )
+    return value
+
+
+class SubscriptionSettings(Frozen):
+    """What a client may set, and change, of a subscription."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str | None = Field(default=None, min_length=1, max_length=200, description="instead of the title")
+    enabled: bool = True
+    interval: Duration | None = Field(
+        default=None, description="between two looks, like 30m or 1h; default: subscriptions.interval"
+    )
+    request: Annotated[dict[str, Any], BeforeValidator(_wishes)] = Field(
+        default_factory=dict, description="fields of `POST /api/process` for each entry"
+    )
+    filters: Filters = Field(default=Filters(), strict=False)
+    backlog: Backlog = Field(
+        default="none", description="what is fetched of the entries that are there already"
+    )
+    keep: Keep = Field(default=Keep(), strict=False)
+
+
+class SubscriptionRequest(SubscriptionSettings):
+    """The body of `POST /api/subscriptions`."""
+
+    model_config = ConfigDict(strict=True, title="SubscriptionRequest")
+
+    url: HttpUrl = Field(description="of a channel, a playlist, a feed, or another list")
+
+
+class ItemsRequest(Frozen):
+    """The body of `POST /api/subscriptions/{subscription_id}/items/actions`."""
+
+    model_config = ConfigDict(strict=True)
+
+    action: Literal["fetch", "skip", "pin", "unpin", "forget", "delete"]
+    keys: tuple[Annotated[str, Field(min_length=1, max_length=600)], ...] | None = Field(
+        default=None, min_length=1, max_length=500, strict=False, description="of items"
+    )
+    state: ItemState | None = Field(default=None, description="all that are in it")
+
+
+class Findings(Stored):
+    """What looks have found out of a subscription's source."""
+
+    title: str | None = None
+    form: Literal["feed", "list"] | None = None
+    checked_at: NonNegativeFloat | None = Field(default=None, description="the end of the last look")
+    succeeded_at: NonNegativeFloat | None = None
+    failing: int = Field(default=0, description="looks in a row that failed")
+    failing_since: NonNegativeFloat | None = None
+    error_code: str | None = None
+    hint: str | None = None
+    etag: str | None = None
+    modified: str | None = None
+    digest: str | None = Field(default=None, description="of a feed's content")
+    seeded: bool = Field(default=False, description="all entries were read once")
+    whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
+    newest_first: bool = False
+    count: int | None = Field(default=None, description="of entries, as the source says")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """`check_no` counts the looks that began: the fence against one that was taken for lost.
+
+    `wanted` has only the fields that were set. `manner` is that of its tasks (`server.core.sameness`). Times
+    are seconds since 1970.
+    """
+
+    subscription_id: str
+    number: int
+    revision: int
+    url: str
+    source_key: str
+    manner: str
+    scope: str
+    wanted: SubscriptionSettings
+    findings: Findings
+    next_check_at: float | None
+    lease_until: float | None
+    check_no: int
+    created_at: float
+
+    def stage(self, now: float) -> Literal["seeding", "idle", "checking", "failing", "paused"]:
+        if not self.wanted.enabled:
+            return "paused"
+        if self.lease_until is not None and self.lease_until > now:
+            return "checking"
+        if self.findings.error_code:
+            return "failing"
+        return "idle" if self.findings.seeded else "seeding"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`about` is a JSON object: url, item (its place, if it has no link of its own), title, duration,
+    uploader, kind, says. Times are seconds since 1970; `published_at` is a time, or a day, in ISO 8601.
+    """
+
+    subscription_id: str
+    key: str
+    number: int
+    state: ItemState
+    reason: str | None = None
+    published_at: str | None = None
+    task_id: str | None = None
+    manner: str | None = None
+    not_before: float | None = None
+    tries: int = 0
+    pinned: bool = False
+    found_at: float = 0.0
+    fetched_at: float | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Noticed(Frozen):
+    """An entry as a look's child tells of it; its `id` and `extractor_key` are the extractor's.
+
+    `verdict`: None if it is wanted; else the name of the filter that it does not pass, or why it has to wait.
+    `again` is the key of the waiting item that this is another look at.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    url: HttpUrl
+    item: int | None = Field(default=None, ge=1)
+    id: str | None = Field(default=None, max_length=500)
+    extractor_key: str | None = Field(default=None, max_length=100)
+    guid: str | None = Field(default=None, max_length=1000)
+    title: str | None = None
+    duration: int | None = None
+    uploader: str | None = None
+    published_at: str | None = None
+    kind: MediaKind = "video"
+    says: Says | None = None
+    verdict: str | None = Field(default=None, max_length=64)
+    begins_at: NonNegativeFloat | None = None
+    again: str | None = None
+
+
+class Looked(Frozen):
+    """What a look's child says at its end."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    form: Literal["feed", "list"]
+    unchanged: bool = False
+    whole: bool = False
+    truncated: bool = False
+    newest_first: bool = False
+    title: str | None = None
+    count: int | None = None
+    etag: str | None = None
+    modified: str | None = None
+    digest: str | None = None
+    max_age: NonNegativeFloat | None = None
+
+
+def delay_of(code: str, tries: int) -> tuple[str, float | None]:
+    """Why an item waits whose task failed with `code` after so many `tries`, and how long, in seconds; None
+    if it is not tried again.
+    """
+    status = int(code[5:]) if re.fullmatch(r"http_[0-9]{3}", code) else 0
+    delays: tuple[float, ...]
+    if code in _NOT_LIVE:
+        reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
+    elif code in _REFUSED:
+        reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
+    elif code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
+        reason, delays = RETRY, _PASSING_DELAYS
+    else:
+        return code, None
+    return (reason, delays[tries]) if tries < len(delays) else (code, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    state: ItemState
+    reason: str | None = None
+    not_before: float | None = None
+    tries: int = 0
+    fetched_at: float | None = None
+
+
+def item_after(status: TaskStatus, tries: int) -> ItemChange:
+    """What becomes of an item when its task has ended, or waits again."""
+    ended = (status.completed_at or status.created_at).timestamp()
+    match status.stage:
+        case Stage.COMPLETED:
+            return ItemChange("fetched", fetched_at=ended)
+        case Stage.CANCELLED:
+            return ItemChange("failed", "cancelled")
+        case Stage.FAILED:
+            reason, delay = delay_of(status.error_code or "internal", tries)
+            if delay is None:
+                return ItemChange("failed", reason, tries=tries)
+            return ItemChange("waiting", reason, ended + delay, tries + 1)
+    return ItemChange("queued", tries=tries)
+
+
+def interval_of(subscription: Subscription, default: int, least: int) -> float:
+    """Seconds between two looks; a shorter interval may have been allowed when it was set."""
+    wanted = subscription.wanted.interval
+    return float(max(default if wanted is None else wanted, least))
+
+
+def jitter(subscription_id: str, check_no: int) -> float:
+    """From 0.9 to 1.1, another each time, the same on every node."""
+    digest = hashlib.sha256(f"{subscription_id} {check_no}".encode()).digest()
+    return 0.9 + 0.2 * digest[0] / 255
+
+
+def after_failure(before: Findings, code: str, now: float, hint: str | None = None) -> Findings:
+    since = before.failing_since if before.failing else now
+    since = now if since is None else since
+    if code in _OF_GONE and now - since >= GONE_AFTER:
+        code = SOURCE_GONE
+    change = {
+        "checked_at": now,
+        "failing": before.failing + 1,
+        "failing_since": since,
+        "error_code": code,
+        "hint": hint,
+    }
+    return before.model_copy(update=change)
+
+
+def wait_after(findings: Findings, interval: float) -> float:
+    """Seconds until the next look at a link that fails: twice as long each time, up to a day."""
+    return max(interval, min(LONGEST_WAIT, interval * 2.0 ** min(findings.failing, 16)))
+
+
+def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
+    """A hash of what is wanted of a source: two subscriptions with the same are one."""
+    told = wanted.model_dump(mode="json", include={"filters", "request"}, exclude_defaults=True)
+    return hashlib.sha256(to_json([manner, dict(sorted(told.items()))])).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A look that this server is to do: nobody else does it before `subscription.lease_until`.
+
+    `known` are keys and aliases of the newest items; `again` those items that wait for a look of their own.
+    """
+
+    subscription: Subscription
+    known: Sequence[str] = ()
+    again: Sequence[Item] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a look: tasks that are stored now, and ids of failed ones that are to be retried.
+
+    `is_late`: another look has begun since; nothing was changed.
+    """
+
+    tasks: Sequence[Task] = ()
+    retry: Sequence[str] = ()
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Settings that looks go by; all but `max_new` in seconds."""
+
+    interval: int
+    min_interval: int
+    pause: float
+    max_new: int
+
+
+class SubscriptionStore(Protocol):
+    """A change is on disk when its method returns. All methods may raise `StoreUnavailable`.
+
+    Times are those of the server's clock, in seconds since 1970: callers give the time that it is `now`.
+    """
+
+    async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
+        """Return it with its number. Raises `AlreadySubscribed`, and `TooManySubscriptions` above `most`."""
+        ...
+
+    async def get(self, subscription_id: str) -> Subscription:
+        """Raises `SubscriptionNotFound`."""
+        ...
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
+        """Newest first. Raises `InvalidQuery`."""
+        ...
+
+    async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """How many items of each are in each state."""
+        ...
+
+    async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
+        """Save its settings, if its revision follows the stored one; `look`: it is to be looked at, now;
+        `keep`: what is kept has changed. Raises `AlreadySubscribed`, `SubscriptionNotFound`.
+        """
+        ...
+
+    async def remove(self, subscription_id: str) -> list[str]:
+        """Remove it with its items; return the ids of tasks that no other subscription has.
+
+        Raises `SubscriptionNotFound`.
+        """
+        ...
+
+    async def due(self, subscription_id: str, now: float) -> Subscription:
+        """Have it looked at as soon as possible. Raises `SubscriptionNotFound`."""
+        ...
+
+    async def items(
+        self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
+    ) -> tuple[list[Item], str | None]:
+        """Newest first. Raises `SubscriptionNotFound`, `InvalidQuery`."""
+        ...
+
+    async def items_of(
+        self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
+    ) -> list[Item]:
+        """Those with these `keys`, or up to `most` in `state`. Raises `SubscriptionNotFound`."""
+        ...
+
+    async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
+        """Up to `most` looks that are due, at most one of each host, for `lease` seconds."""
+        ...
+
+    async def due_in(self, now: float) -> float | None:
+        """Seconds until something is due, at most 0 if it is; None if there is no subscription at all."""
+        ...
+
+    async def settle(
+        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
+    ) -> Settled:
+        """Store what a look has found: items, their tasks and the next look, in one transaction."""
+        ...
+
+    async def fail(
+        self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
+    ) -> float | None:
+        """Store that a look has failed; return until when its host is left alone, if it is from now on."""
+        ...
+
+    async def hold(self, host: str, retry_after: float | None, now: float) -> float | None:
+        """Leave a host alone, unless it is already; return until when."""
+        ...
+
+    async def renew(self, claim: Claim, lease: float, now: float) -> bool:
+        """Prolong the lease of a look; False if it is not ours any more."""
+        ...
+
+    async def release_all(self) -> None:
+        """End all leases: no server but this one, which has just started, looks at anything."""
+        ...
+
+    async def is_wanted(self, task_id: str) -> bool:
+        """Whether any subscription waits for the task."""
+        ...
+
+    async def queued_tasks(self) -> list[str]:
+        """The ids of all tasks of items that are `queued`."""
+        ...
+
+    async def fetch(self, items: Sequence[Item], now: float) -> dict[str, Task | str]:
+        """Make tasks of items, by their keys, or the id of a task that is to be retried; for items that are
+        `queued` or `fetched` there is neither. Raises `QueueFull`; then none was made.
+        """
+        ...
+
+    async def set_state(
+        self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
+    ) -> None: ...
+
+    async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None: ...
+
+    async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
+        """Delete items, and what the memory has of them: they are new at the next look."""
+        ...
+
+    async def expire(self, now: float) -> list[str]:
+        """Let go what `keep` says, of subscriptions where something may be due; return the ids of tasks that
+        no subscription keeps any more, also those whose removal an earlier call has asked for in vain.
+        """
+        ...
+
+    def listen(self, called: Any) -> None:
+        """Call `called` when something may be due earlier than was said."""
+        ...
+
+
+def day_in_seconds(day: str) -> float:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
+
+
+def moment_of(published_at: str | None) -> float | None:
+    """Seconds since 1970 of a time, or of the beginning of a day; None if it is neither."""
+    try:
+        found = datetime.fromisoformat(published_at or "")
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def is_known_media(fetched: Fetched | None, manner: str) -> bool:
+    """Whether it was fetched in this manner, or by another program."""
+    return fetched is not None and ("*" in fetched.manners or manner in fetched.manners)

@@ -1,0 +1,713 @@
+"""Subscriptions and their items as rows, on every database; see `server.core.subscriptions`.
+
+What a look has found is decided within the transaction that stores it (`server.core.look_plan`), and one of
+them at a time: so two nodes that look at two subscriptions with one entry make one task of it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from server.core.errors import (
+    AlreadySubscribed,
+    InvalidQuery,
+    QueueFull,
+    SubscriptionNotFound,
+    TooManySubscriptions,
+)
+from server.core.look_plan import Known, Plan, decided, keys_of
+from server.core.models import Stage, Task, TaskStatus
+from server.core.subscriptions import (
+    DAY,
+    FIRST_HOLD,
+    HOLDING,
+    HOST_HELD,
+    LONGEST_HOLD,
+    LONGEST_INTERVAL,
+    Claim,
+    Findings,
+    Item,
+    ItemState,
+    Looked,
+    Noticed,
+    Pace,
+    Settled,
+    Subscription,
+    SubscriptionSettings,
+    after_failure,
+    interval_of,
+    item_after,
+    jitter,
+    moment_of,
+    wait_after,
+)
+from server.core.task_of_item import task_of
+from server.storage.media_rows import look_up, name, resolved
+from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
+
+MOST_KNOWN = 20_000  # keys and aliases that a look is told
+MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
+MOST_DUE = 50
+LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
+MOST_LEASE = 3600.0  # seconds: the same of a lease
+BLOCKED = 1.0  # seconds until the next look for what is due and cannot be looked at, as its host is busy
+
+_COLUMNS = """
+    subscription_id, number, revision, url, source_key, manner, scope, wanted, findings, next_check_at,
+    lease_until, check_no, created_at"""
+_BY_ID = f"SELECT {_COLUMNS} FROM subscriptions WHERE subscription_id = ?"  # noqa: S608
+_PAGE = f"SELECT {_COLUMNS} FROM subscriptions WHERE number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+_SAME = "SELECT subscription_id FROM subscriptions WHERE source_key = ? AND wish = ?"
+_TOTALS = "SELECT count(*), coalesce(max(number), 0) FROM subscriptions"
+_ADD = """
+    INSERT INTO subscriptions (subscription_id, number, revision, url, source_key, wish, host, manner, scope,
+        wanted, findings, next_check_at, lease_until, check_no, keep_at, created_at) VALUES {rows}"""
+_CHANGE = """
+    UPDATE subscriptions SET revision = ?, wish = ?, manner = ?, wanted = ?, next_check_at = ?,
+        keep_at = coalesce(?, keep_at)
+    WHERE subscription_id = ? AND revision = ?"""
+_COUNTS = """
+    SELECT subscription_id, state, count(*) FROM items WHERE subscription_id IN ({keys})
+    GROUP BY subscription_id, state"""
+_DUE_NOW = """
+    UPDATE subscriptions SET next_check_at = ? WHERE subscription_id = ? AND next_check_at IS NOT NULL"""
+_ITEM = """
+    subscription_id, key, number, state, reason, published_at, task_id, manner, not_before, tries, pinned,
+    found_at, fetched_at, about"""
+_ITEMS = f"SELECT {_ITEM} FROM items WHERE subscription_id = ? AND key IN ({{keys}})"  # noqa: S608
+_ITEM_PAGE = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND number < ? ORDER BY number DESC LIMIT ?"""  # noqa: S608
+_ITEM_PAGE_OF = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = ? AND number < ?
+    ORDER BY number DESC LIMIT ?"""  # noqa: S608
+_WAITING = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'waiting' AND reason = 'backlog'
+    ORDER BY number DESC LIMIT ?"""  # noqa: S608
+_DUE_ITEMS = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'waiting' AND not_before <= ?
+    ORDER BY not_before LIMIT ?"""  # noqa: S608
+_NEXT_ITEM = """
+    SELECT min(not_before) FROM items
+    WHERE subscription_id = ? AND state = 'waiting' AND not_before IS NOT NULL"""
+_OTHERS = f"""
+    SELECT {_ITEM} FROM items WHERE manner = ? AND subscription_id <> ? AND state IN ('queued', 'fetched')
+    AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
+_NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
+_ALIASES = "SELECT alias FROM aliases WHERE key IN ({keys})"
+_LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM items WHERE subscription_id = ?"
+_PUT = f"""
+    INSERT INTO items ({_ITEM}) VALUES {{rows}}
+    ON CONFLICT (subscription_id, key) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+        published_at = excluded.published_at, task_id = excluded.task_id, manner = excluded.manner,
+        not_before = excluded.not_before, tries = excluded.tries, pinned = excluded.pinned,
+        fetched_at = excluded.fetched_at"""  # noqa: S608
+_CLAIMABLE = """
+    SELECT s.subscription_id, s.host FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
+    WHERE (s.next_check_at <= ? OR s.next_check_at > ?) AND s.next_check_at IS NOT NULL
+        AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)
+        AND (h.host IS NULL OR ((h.next_look_at <= ? OR h.next_look_at > ?)
+            AND (h.held_until <= ? OR h.held_until > ?)))
+        AND NOT EXISTS (SELECT 1 FROM subscriptions o WHERE o.host = s.host AND o.lease_until > ?
+            AND o.lease_until <= ?)
+    ORDER BY s.next_check_at, s.number LIMIT 200"""
+_LEASE = """
+    UPDATE subscriptions SET lease_until = ?, check_no = check_no + 1 WHERE subscription_id = ?"""
+_SOONEST = """
+    SELECT (SELECT min(next_check_at) FROM subscriptions WHERE next_check_at IS NOT NULL
+            AND (lease_until IS NULL OR lease_until <= ?)),
+        (SELECT min(lease_until) FROM subscriptions WHERE lease_until > ?),
+        (SELECT min(keep_at) FROM subscriptions WHERE keep_at IS NOT NULL),
+        EXISTS (SELECT 1 FROM subscriptions)"""
+_LOOKED = """
+    UPDATE subscriptions SET findings = ?, lease_until = NULL,
+        next_check_at = CASE WHEN next_check_at IS NULL THEN NULL ELSE ? END
+    WHERE subscription_id = ? AND check_no = ?"""
+_TOLD = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
+_SOONER = """
+    UPDATE subscriptions SET next_check_at = ?
+    WHERE subscription_id = ? AND next_check_at > ?"""
+_PACE = """
+    INSERT INTO source_hosts (host, next_look_at, held_until, holds) VALUES {rows}
+    ON CONFLICT (host) DO UPDATE SET next_look_at = excluded.next_look_at, holds = 0"""
+_HOLD = """
+    INSERT INTO source_hosts (host, next_look_at, held_until, holds) VALUES {rows}
+    ON CONFLICT (host) DO UPDATE SET next_look_at = excluded.next_look_at,
+        held_until = excluded.held_until, holds = excluded.holds"""
+_HOSTS = "SELECT host, next_look_at, held_until, holds FROM source_hosts WHERE host IN ({keys})"
+_OF_TASK = "SELECT subscription_id, key, tries, pinned FROM items WHERE task_id = ?"
+_MOVE = """
+    UPDATE items SET state = ?, reason = ?, not_before = ?, tries = ?, fetched_at = coalesce(?, fetched_at)
+    WHERE subscription_id = ? AND key = ?"""
+_KEEP_NOW = """
+    UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
+_UNUSED = """
+    SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
+        AND other.subscription_id <> mine.subscription_id
+        AND other.state IN ('queued', 'fetched', 'waiting'))"""
+_UNKEPT = """
+    SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
+    AND state = 'expired' AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
+        AND other.state IN ('queued', 'fetched', 'waiting'))"""
+_TO_KEEP = f"""
+    SELECT {_ITEM} FROM items WHERE subscription_id = ? AND state = 'fetched' ORDER BY number DESC"""  # noqa: S608
+_STATE = """
+    UPDATE items SET state = ?, reason = ?, not_before = NULL WHERE subscription_id = ? AND key IN ({keys})"""
+_SKIP = """
+    UPDATE items SET state = ?, reason = ?, not_before = NULL, task_id = NULL
+    WHERE subscription_id = ? AND key IN ({keys})"""
+_PIN = "UPDATE items SET pinned = ? WHERE subscription_id = ? AND key IN ({keys})"
+
+
+async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> None:
+    """Have the items follow their tasks, which have ended or wait again."""
+    for status in statuses:
+        for subscription_id, key, tries, _ in await tables.fetch(_OF_TASK, (status.task_id,)):
+            after = item_after(status, tries)
+            moved = (after.state, after.reason, after.not_before, after.tries, after.fetched_at)
+            await tables.run(_MOVE, (*moved, subscription_id, key))
+            if after.not_before is not None:
+                at = after.not_before
+                await tables.run(_SOONER, (at, subscription_id, at))
+            if after.state == "fetched":
+                await _run_in(tables, _KEEP_NOW, [subscription_id], after.fetched_at)
+
+
+class SubscriptionRows:
+    """See `server.core.subscriptions.SubscriptionStore`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def listen(self, called: Callable[[], None]) -> None:
+        self._transactions.called = called
+
+    def heard(self) -> None:
+        self._transactions.called()
+
+    async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
+        async def work(tables: Tables) -> Subscription:
+            await tables.alone()
+            await _refuse_same(tables, subscription.source_key, wish)
+            [(count, last)] = await tables.fetch(_TOTALS)
+            if count >= most:
+                raise TooManySubscriptions(most)
+            numbered = replace(subscription, number=last + 1)
+            await insert(tables, _ADD, [_row(numbered, wish)])
+            return numbered
+
+        return await self._transactions.write(work, wakes=True)
+
+    async def get(self, subscription_id: str) -> Subscription:
+        return await self._transactions.read(lambda tables: _get(tables, subscription_id))
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[Subscription], str | None]:
+        before = _number(cursor)
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_PAGE, (before, limit + 1))
+
+        found = [_read(*row) for row in await self._transactions.read(work)]
+        return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
+
+    async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        async def work(tables: Statements) -> list[Row]:
+            return await fetch_in(tables, _COUNTS, subscription_ids)
+
+        counts: dict[str, dict[str, int]] = {one: {} for one in subscription_ids}
+        for subscription_id, state, count in await self._transactions.read(work):
+            counts[subscription_id][state] = count
+        return counts
+
+    async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
+        async def work(tables: Tables) -> bool:
+            await tables.alone()
+            stored = await _get(tables, subscription.subscription_id)
+            if stored.revision != subscription.revision - 1:
+                return False
+            await _refuse_same(tables, subscription.source_key, wish, subscription.subscription_id)
+            at = subscription.next_check_at
+            at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
+            [(before,)] = await tables.fetch(
+                "SELECT wanted FROM subscriptions WHERE subscription_id = ?", (subscription.subscription_id,)
+            )
+            settings = _with_unknown(_settings(subscription.wanted), before)
+            values = (subscription.revision, wish, subscription.manner, settings, at)
+            kept = 0.0 if keep else None
+            await tables.run(
+                _CHANGE, (*values, kept, subscription.subscription_id, subscription.revision - 1)
+            )
+            return True
+
+        return await self._transactions.write(work, wakes=True)
+
+    async def remove(self, subscription_id: str) -> list[str]:
+        async def work(tables: Tables) -> list[str]:
+            await tables.alone()
+            await _get(tables, subscription_id)
+            unused = [task_id for (task_id,) in await tables.fetch(_UNUSED, (subscription_id,))]
+            await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
+            await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
+            return unused
+
+        return await self._transactions.write(work)
+
+    async def due(self, subscription_id: str, now: float) -> Subscription:
+        async def work(tables: Tables) -> Subscription:
+            stored = await _get(tables, subscription_id)
+            if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
+                await tables.run(_DUE_NOW, (now, subscription_id))
+            return await _get(tables, subscription_id)
+
+        return await self._transactions.write(work, wakes=True)
+
+    async def items(
+        self, subscription_id: str, state: ItemState | None, cursor: str | None, limit: int
+    ) -> tuple[list[Item], str | None]:
+        before = _number(cursor)
+
+        async def work(tables: Statements) -> list[Row]:
+            await _get(tables, subscription_id)
+            if state is None:
+                return await tables.fetch(_ITEM_PAGE, (subscription_id, before, limit + 1))
+            return await tables.fetch(_ITEM_PAGE_OF, (subscription_id, state, before, limit + 1))
+
+        found = [_item(*row) for row in await self._transactions.read(work)]
+        return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
+
+    async def items_of(
+        self, subscription_id: str, keys: Sequence[str] | None, state: ItemState | None, most: int
+    ) -> list[Item]:
+        async def work(tables: Statements) -> list[Row]:
+            await _get(tables, subscription_id)
+            if keys is not None:
+                return await fetch_in(tables, _ITEMS, keys, subscription_id)
+            return await tables.fetch(_ITEM_PAGE_OF, (subscription_id, state, _number(None), most))
+
+        return [_item(*row) for row in await self._transactions.read(work)]
+
+    async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
+        async def work(tables: Tables) -> list[Claim]:
+            await tables.alone()
+            late, leased, held = now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
+            values = (now, late, now, leased, now, leased, now, held, now, leased)
+            hosts, claims = set[str](), list[Claim]()
+            for subscription_id, host in await tables.fetch(_CLAIMABLE, values):
+                if host in hosts or len(claims) >= most:
+                    continue
+                hosts.add(host)
+                await tables.run(_LEASE, (now + lease, subscription_id))
+                claims.append(await _claimed(tables, subscription_id, now))
+            return claims
+
+        return await self._transactions.write(work) if most > 0 else []
+
+    async def due_in(self, now: float) -> float | None:
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(_SOONEST, (now, now))
+
+        [(check, lease, keep, exist)] = await self._transactions.read(work)
+        if not exist:
+            return None
+        waits = [max(check - now, BLOCKED) if check is not None else None]
+        waits += [max(at - now, 0.0) if at is not None else None for at in (lease, keep)]
+        return min((wait for wait in waits if wait is not None), default=DAY)
+
+    async def settle(
+        self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
+    ) -> Settled:
+        async def work(tables: Tables) -> Settled:
+            await tables.alone()
+            subscription = await _still_ours(tables, claim)
+            if subscription is None:
+                return Settled(is_late=True)
+            known = await _known(tables, subscription, noticed, now)
+            plan = decided(subscription, noticed, looked, known, pace.max_new, now)
+            tasks = await _carry_out(tables, subscription, plan, now)
+            findings = _found(subscription.findings, looked, now)
+            await _put_off(tables, subscription, findings, pace, now, at_least=looked.max_age or 0.0)
+            await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
+            return Settled(tasks, plan.retry)
+
+        return await self._transactions.write(work)
+
+    async def fail(
+        self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
+    ) -> float | None:
+        async def work(tables: Tables) -> float | None:
+            await tables.alone()
+            subscription = await _still_ours(tables, claim)
+            if subscription is None:
+                return None
+            findings = after_failure(subscription.findings, code, now, hint)
+            await _put_off(tables, subscription, findings, pace, now, at_least=retry_after or 0.0)
+            host = _host(subscription.url)
+            if code in HOLDING:
+                return await _hold(tables, host, retry_after, now)
+            [before, *_] = await fetch_in(tables, _HOSTS, [host]) or [(host, 0.0, 0.0, 0)]
+            await insert(tables, _HOLD, [(host, now + pace.pause, *before[2:])])
+            return None
+
+        return await self._transactions.write(work)
+
+    async def hold(self, host: str, retry_after: float | None, now: float) -> float | None:
+        async def work(tables: Tables) -> float | None:
+            await tables.alone()
+            found = await fetch_in(tables, _HOSTS, [host])
+            if any(held_until > now for _, _, held_until, _ in found):
+                return None
+            return await _hold(tables, host, retry_after, now)
+
+        return await self._transactions.write(work)
+
+    async def renew(self, claim: Claim, lease: float, now: float) -> bool:
+        async def work(tables: Tables) -> bool:
+            if await _still_ours(tables, claim) is None:
+                return False
+            mine = claim.subscription.subscription_id
+            await tables.run(
+                "UPDATE subscriptions SET lease_until = ? WHERE subscription_id = ?", (now + lease, mine)
+            )
+            return True
+
+        return await self._transactions.write(work)
+
+    async def release_all(self) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.run("UPDATE subscriptions SET lease_until = NULL WHERE lease_until IS NOT NULL")
+
+        await self._transactions.write(work)
+
+    async def is_wanted(self, task_id: str) -> bool:
+        sql = "SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'waiting') LIMIT 1"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql, (task_id,))
+
+        return bool(await self._transactions.read(work))
+
+    async def queued_tasks(self) -> list[str]:
+        sql = "SELECT DISTINCT task_id FROM items WHERE task_id IS NOT NULL AND state = 'queued'"
+
+        async def work(tables: Statements) -> list[Row]:
+            return await tables.fetch(sql)
+
+        return [task_id for (task_id,) in await self._transactions.read(work)]
+
+    async def fetch(self, items: Sequence[Item], now: float) -> dict[str, Task | str]:
+        async def work(tables: Tables) -> dict[str, Task | str]:
+            await tables.alone()
+            subscription = await _get(tables, items[0].subscription_id)
+            rows = await fetch_in(tables, _ITEMS, [item.key for item in items], subscription.subscription_id)
+            there = [_item(*row) for row in rows]
+            done: dict[str, Task | str] = {}
+            plan = Plan()
+            for item in there:
+                if item.state in ("queued", "fetched"):
+                    continue
+                if item.task_id is not None and item.state in ("waiting", "failed"):
+                    done[item.key] = item.task_id
+                    continue
+                plan.items[item.key] = queued = replace(
+                    item, state="queued", reason=None, not_before=None, task_id=None, tries=0
+                )
+                plan.wanted.append(queued)
+            if len(plan.wanted) > await tables.room():
+                raise QueueFull
+            tasks = await _carry_out(tables, subscription, plan, now)
+            return done | {item.key: task for item, task in zip(plan.wanted, tasks, strict=True)}
+
+        return await self._transactions.write(work) if items else {}
+
+    async def set_state(
+        self, subscription_id: str, keys: Sequence[str], state: ItemState, reason: str
+    ) -> None:
+        sql = _SKIP if state == "skipped" else _STATE
+
+        async def work(tables: Tables) -> None:
+            await _run_in(tables, sql, keys, state, reason, subscription_id)
+            if state == "expired":
+                await tables.run(
+                    "UPDATE subscriptions SET keep_at = 0 WHERE subscription_id = ?", (subscription_id,)
+                )
+
+        await self._transactions.write(work, wakes=state == "expired")
+
+    async def pin(self, subscription_id: str, keys: Sequence[str], *, pinned: bool) -> None:
+        async def work(tables: Tables) -> None:
+            await _run_in(tables, _PIN, keys, int(pinned), subscription_id)
+
+        await self._transactions.write(work)
+
+    async def forget(self, subscription_id: str, keys: Sequence[str]) -> None:
+        async def work(tables: Tables) -> None:
+            await tables.alone()
+            sql = "DELETE FROM items WHERE subscription_id = ? AND key IN ({keys})"
+            await _run_in(tables, sql, keys, subscription_id)
+            others = [*keys, *(await resolved(tables, keys)).values()]
+            await _run_in(tables, "DELETE FROM media WHERE key IN ({keys})", others)
+            await _run_in(tables, "DELETE FROM aliases WHERE key IN ({keys})", others)
+            # A source that has not changed is to be read all the same.
+            findings = (await _get(tables, subscription_id)).findings
+            unread = {"etag": None, "modified": None, "digest": None, "whole_at": None}
+            told = findings.model_copy(update=unread).model_dump_json(exclude_defaults=True)
+            await tables.run(_TOLD, (told, subscription_id))
+
+        await self._transactions.write(work)
+
+    async def expire(self, now: float) -> list[str]:
+        async def work(tables: Tables) -> list[str]:
+            sql = f"SELECT {_COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
+            due = [_read(*row) for row in await tables.fetch(sql, (now,))]
+            unkept: list[str] = []
+            if due:
+                await tables.alone()
+            for subscription in due:
+                mine = subscription.subscription_id
+                items = [_item(*row) for row in await tables.fetch(_TO_KEEP, (mine,))]
+                gone, again_at = _not_kept(subscription, items, now)
+                await _run_in(tables, _STATE, gone, "expired", "retention", mine)
+                found = [task_id for (task_id,) in await tables.fetch(_UNKEPT, (mine,))]
+                unkept += found
+                # Once more, until the tasks are gone: their removal may be cut off.
+                at = now + 30.0 if found else again_at
+                await tables.run("UPDATE subscriptions SET keep_at = ? WHERE subscription_id = ?", (at, mine))
+            return list(dict.fromkeys(unkept))
+
+        return await self._transactions.write(work)
+
+
+def _not_kept(
+    subscription: Subscription, items: Sequence[Item], now: float
+) -> tuple[list[str], float | None]:
+    """The keys of fetched `items` that are let go, and when to look again."""
+    keep = subscription.wanted.keep
+    loose = [item for item in items if not item.pinned]
+    gone: set[str] = set()
+    again: list[float] = []
+    if keep.days is not None:
+        for item in loose:
+            ends = (item.fetched_at or item.found_at) + keep.days * DAY
+            if ends <= now:
+                gone.add(item.key)
+            else:
+                again.append(ends)
+    if keep.last is not None:
+        by_day = sorted(items, key=_published, reverse=True)
+        gone |= {item.key for item in by_day[keep.last :] if not item.pinned}
+    return sorted(gone), min(again, default=None)
+
+
+def _published(item: Item) -> tuple[float, int]:
+    moment = moment_of(item.published_at)
+    return (item.found_at if moment is None else moment), item.number
+
+
+async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> None:
+    """Like `fetch_in`, for a statement without rows."""
+    chosen = list(dict.fromkeys(keys))
+    for start in range(0, len(chosen), 200):
+        some = chosen[start : start + 200]
+        await tables.run(sql.replace("{keys}", ", ".join("?" * len(some))), (*before, *some))
+
+
+async def _get(tables: Statements, subscription_id: str) -> Subscription:
+    if "\0" in subscription_id:  # which is no text for PostgreSQL
+        raise SubscriptionNotFound
+    for row in await tables.fetch(_BY_ID, (subscription_id,)):
+        return _read(*row)
+    raise SubscriptionNotFound
+
+
+async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str = "") -> None:
+    for (subscription_id,) in await tables.fetch(_SAME, (source_key, wish)):
+        if subscription_id != but:
+            raise AlreadySubscribed(subscription_id)
+
+
+async def _claimed(tables: Statements, subscription_id: str, now: float) -> Claim:
+    subscription = await _get(tables, subscription_id)
+    keys = [key for (key,) in await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))]
+    aliases = [alias for (alias,) in await fetch_in(tables, _ALIASES, keys)]
+    due = [_item(*row) for row in await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))]
+    again = [item for item in due if item.task_id is None and item.reason not in ("retry", "backlog")]
+    return Claim(subscription, [*keys, *aliases][:MOST_KNOWN], again[:MOST_AGAIN])
+
+
+async def _still_ours(tables: Statements, claim: Claim) -> Subscription | None:
+    """The subscription as it is now; None if it is gone, or another look at it has begun since."""
+    try:
+        now = await _get(tables, claim.subscription.subscription_id)
+    except SubscriptionNotFound:
+        return None
+    return now if now.check_no == claim.subscription.check_no else None
+
+
+async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[Noticed], now: float) -> Known:
+    mine = subscription.subscription_id
+    names: dict[str, None] = {}
+    for entry in noticed:
+        key, aliases = keys_of(entry, subscription.source_key)
+        names |= dict.fromkeys((key, *aliases))
+    stands_for = await resolved(tables, names)
+    again = [entry.again for entry in noticed if entry.again is not None]
+    keys = [*names, *stands_for.values()]
+    items = {row[1]: _item(*row) for row in await fetch_in(tables, _ITEMS, [*keys, *again], mine)}
+    others = {row[1]: _item(*row) for row in await fetch_in(tables, _OTHERS, keys, subscription.manner, mine)}
+    [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
+    return Known(
+        items=items,
+        aliases=stands_for,
+        media=await look_up(tables, keys),
+        others=others,
+        backlog=[_item(*row) for row in await tables.fetch(_WAITING, (mine, MOST_DUE))],
+        due=[_item(*row) for row in await tables.fetch(_DUE_ITEMS, (mine, now, MOST_DUE))],
+        room=await tables.room(),
+        last_number=last,
+    )
+
+
+async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now: float) -> list[Task]:
+    """Store the items of `plan` and add its tasks, those for held hosts to be begun later."""
+    moment = datetime.fromtimestamp(now, UTC)
+    new = [task_of(subscription, item, moment) for item in reversed(plan.wanted)]  # the oldest first
+    hosts = {task.status.host for task in new}
+    held = {host: until for host, _, until, _ in await fetch_in(tables, _HOSTS, hosts) if until > now}
+    new = [_held(task, held[task.status.host], now) if task.status.host in held else task for task in new]
+    tasks = (await tables.add(new))[::-1] if new else []
+    items = dict(plan.items)
+    for item, task in zip(plan.wanted, tasks, strict=True):
+        items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
+    await insert(tables, _PUT, [_item_row(item) for item in items.values()])
+    await name(tables, plan.aliases)
+    return list(tasks)
+
+
+def _held(task: Task, until: float, now: float) -> Task:
+    if task.status.stage is not Stage.QUEUED:
+        return task
+    change = {"waiting": HOST_HELD, "not_before": datetime.fromtimestamp(until, UTC), "delay": until - now}
+    return replace(task, status=task.status.model_copy(update=change))
+
+
+def _found(before: Findings, looked: Looked, now: float) -> Findings:
+    change: dict[str, Any] = {
+        "form": looked.form,
+        "checked_at": now,
+        "succeeded_at": now,
+        "failing": 0,
+        "failing_since": None,
+        "error_code": None,
+        "hint": None,
+    }
+    if not looked.unchanged:
+        change |= {
+            "title": looked.title or before.title,
+            "etag": looked.etag,
+            "modified": looked.modified,
+            "digest": looked.digest,
+            "newest_first": looked.newest_first,
+            "count": looked.count,
+            "seeded": True,
+        }
+        if looked.whole:
+            change["whole_at"] = now
+    return before.model_copy(update=change)
+
+
+async def _put_off(
+    tables: Tables,
+    subscription: Subscription,
+    findings: Findings,
+    pace: Pace,
+    now: float,
+    at_least: float,
+) -> None:
+    """Store the findings, and when the next look is due."""
+    interval = interval_of(subscription, pace.interval, pace.min_interval)
+    wait = interval if not findings.failing else wait_after(findings, interval)
+    wait = max(
+        wait * jitter(subscription.subscription_id, subscription.check_no), min(at_least, LONGEST_HOLD)
+    )
+    at = now + wait
+    [(soonest,)] = await tables.fetch(_NEXT_ITEM, (subscription.subscription_id,))
+    if soonest is not None and not findings.failing:
+        at = min(at, max(soonest, now + min(pace.min_interval, interval)))
+    values = (findings.model_dump_json(exclude_defaults=True), at)
+    await tables.run(_LOOKED, (*values, subscription.subscription_id, subscription.check_no))
+
+
+async def _hold(tables: Tables, host: str, retry_after: float | None, now: float) -> float:
+    """Leave `host` alone, twice as long as the last time, or as long as it asks for; return until when."""
+    found = await fetch_in(tables, _HOSTS, [host])
+    holds = found[0][3] if found else 0
+    wait = min(FIRST_HOLD * 2.0 ** min(holds, 10), LONGEST_HOLD)
+    if retry_after is not None:
+        wait = min(retry_after, LONGEST_HOLD)
+    await insert(tables, _HOLD, [(host, now + wait, now + wait, holds + 1)])
+    return now + wait
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()
+
+
+def _number(cursor: str | None) -> int:
+    if cursor is None:
+        return 1 << 62
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidQuery("cursor")
+    return int(cursor)
+
+
+def _read_settings(text: str) -> SubscriptionSettings:
+    """Fields that only a newer release knows are passed over; `change` keeps them."""
+    return SubscriptionSettings.model_validate_json(text, extra="ignore")
+
+
+def _with_unknown(settings: str, stored: str) -> str:
+    """`settings` with what is `stored` and unknown to this release."""
+    known = SubscriptionSettings.model_fields
+    unknown = {name: value for name, value in json.loads(stored).items() if name not in known}
+    return json.dumps(unknown | json.loads(settings), ensure_ascii=False) if unknown else settings
+
+
+def _settings(wanted: SubscriptionSettings) -> str:
+    return wanted.model_dump_json(exclude_unset=True, exclude_none=True)
+
+
+def _row(one: Subscription, wish: str) -> Row:
+    kept = 0.0 if one.wanted.keep.days or one.wanted.keep.last else None
+    return (
+        one.subscription_id, one.number, one.revision, one.url, one.source_key, wish, _host(one.url),
+        one.manner, one.scope, _settings(one.wanted), one.findings.model_dump_json(exclude_defaults=True),
+        one.next_check_at, one.lease_until, one.check_no, kept, one.created_at,
+    )  # fmt: skip
+
+
+def _read(
+    subscription_id: str, number: int, revision: int, url: str, source_key: str, manner: str, scope: str,
+    wanted: str, findings: str, next_check_at: float | None, lease_until: float | None, check_no: int,
+    created_at: float,
+) -> Subscription:  # fmt: skip
+    return Subscription(
+        subscription_id, number, revision, url, source_key, manner, scope, _read_settings(wanted),
+        Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at,
+    )  # fmt: skip
+
+
+def _item_row(item: Item) -> Row:
+    return (
+        item.subscription_id, item.key, item.number, item.state, item.reason, item.published_at, item.task_id,
+        item.manner, item.not_before, item.tries, int(item.pinned), item.found_at, item.fetched_at,
+        json.dumps(item.about, ensure_ascii=False),
+    )  # fmt: skip
+
+
+def _item(*row: Any) -> Item:
+    *columns, about = row
+    item = Item(*columns)
+    return replace(item, pinned=bool(item.pinned), about=json.loads(about))

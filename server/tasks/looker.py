@@ -1,0 +1,329 @@
+"""Looks at subscriptions when they are due: a child reads the source, and one transaction stores the outcome.
+
+Where there is no subscription, nothing here ever runs. Whoever makes the first one, on whichever node, wakes
+it; from then on it sleeps until something is due. A look that is lost with its process is due again when its
+lease ends, and the outcome of one that was taken for lost is dropped.
+
+Decisions: docs/decisions/library.md
+"""
+
+import asyncio
+import json
+import logging
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from server.core.background import in_background
+from server.core.clock import Clock
+from server.core.errors import AppError, StoreUnavailable, TaskNotFound
+from server.core.events import Broken, Learned, Renewed
+from server.core.jobs import Look, name_of_key
+from server.core.models import Stage, TaskStatus
+from server.core.ports import Cookies, Workplace
+from server.core.shielding import to_the_end
+from server.core.subscriptions import (
+    DAY,
+    HOST_HELD,
+    Claim,
+    Looked,
+    Noticed,
+    Pace,
+    SinceDay,
+    SubscriptionStore,
+    day_in_seconds,
+)
+from server.core.task_of_item import request_of
+from server.settings import DownloadSettings, SubscriptionsSettings
+from server.tasks import faults
+from server.tasks.children import Child, stopped
+from server.tasks.fork_servers import ForkServers
+from server.tasks.job_builder import CookieChoice, Given, JobMaker
+from server.tasks.patience import hint_of
+from server.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
+
+WITHIN = 120.0  # seconds of a look
+WHOLE_WITHIN = 900.0  # seconds of one that reads all of a list
+ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
+LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds: after the first, another server looks instead of a dead one
+WHOLE_EVERY = 6 * 3600.0  # seconds between two looks that read all of a list in no known order
+LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
+AGAIN = 1.0  # seconds, while the store is unavailable
+MOST_NOTICED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    code: str
+    hint: str | None = None
+    retry_after: float | None = None
+
+
+class Looker:
+    """`run` it for as long as the server runs."""
+
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        tasks: Tasks,
+        fork_server: ForkServers,
+        workplace: Workplace,
+        jobs: JobMaker,
+        cookies: Cookies,
+        downloads: DownloadSettings,
+        settings: SubscriptionsSettings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._fork_server = fork_server
+        self._workplace = workplace
+        self._jobs = jobs
+        self._cookies = CookieChoice(cookies, downloads.cookies)
+        self._most = settings.max_concurrent
+        self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
+        self._clock = clock
+        self._called = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way_aside: set[asyncio.Task[None]] = set()  # what is no look
+
+    async def run(self, *, exist: bool, alone: bool) -> None:
+        """Look until cancelled. Unless they `exist`, there was no subscription at the start of the server;
+        `alone`: no other server looks.
+        """
+        self._store.listen(self._called.set)
+        try:
+            if not exist:
+                await self._called.wait()
+            elif alone:
+                await self._released()
+            while True:
+                self._called.clear()
+                try:
+                    wait = await self._begin()
+                except StoreUnavailable:
+                    wait = AGAIN
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if wait is None else min(wait, LOOK_AGAIN)):
+                        await self._called.wait()
+        finally:
+            left = self._under_way | self._under_way_aside
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left)
+
+    async def _released(self) -> None:
+        while True:
+            try:
+                return await self._store.release_all()
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN)
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    async def _begin(self) -> float | None:
+        """Begin what is due; return the seconds until something may be, None if nothing ever is."""
+        wait = await self._store.due_in(self._now)
+        if wait is None:
+            return None
+        for task_id in await self._store.expire(self._now):
+            with suppress(TaskNotFound):
+                await self._tasks.delete(task_id)
+        free = self._most - len(self._under_way)
+        for claim in await self._store.claim(free, LEASE, self._now):
+            name = f"look at {claim.subscription.subscription_id}"
+            task = asyncio.create_task(self._look(claim), name=name)
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+        if len(self._under_way) >= self._most:
+            return LOOK_AGAIN  # the end of one of them calls
+        return await self._store.due_in(self._now)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._called.set()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+
+    async def _look(self, claim: Claim) -> None:
+        """Look, and store what came of it; if that cannot be stored, it is done again when the lease ends."""
+        subscription_id = claim.subscription.subscription_id
+        try:
+            async with in_background(self._renewed(claim), f"lease of {subscription_id}"):
+                noticed, looked = await self._heard_all(claim)
+        except _Failed as failed:
+            failure = failed.failure
+            log.info("a look at %s failed: %s", subscription_id, failure.code)
+            with suppress(StoreUnavailable):
+                told = (failure.code, failure.hint, failure.retry_after)
+                until = await self._store.fail(claim, *told, self._pace, self._now)
+                if until is not None:
+                    await self.hold_tasks(_host(claim.subscription.url), until)
+            return
+        try:
+            settled = await self._store.settle(claim, noticed, looked, self._pace, self._now)
+        except StoreUnavailable as exc:
+            log.warning(
+                "a look at %s cannot be stored, and is repeated: %s", subscription_id, exc.__cause__ or exc
+            )
+            return
+        if settled.is_late:
+            log.info("a look at %s ended too late: there was another", subscription_id)
+            return
+        if noticed:
+            log.info("a look at %s found %d entries", subscription_id, len(noticed))
+        for task in settled.tasks:
+            self._tasks.take_on(task)
+        for task_id in settled.retry:
+            with suppress(AppError):  # it is tried again an hour later
+                await self._tasks.retry(task_id)
+
+    async def _renewed(self, claim: Claim) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_EVERY)
+            with suppress(StoreUnavailable):
+                if not await self._store.renew(claim, LEASE, self._now):
+                    return  # what it finds will be dropped
+
+    async def hold_tasks(self, host: str, until: float) -> None:
+        """Have queued tasks of subscriptions wait that would go to `host`."""
+        log.warning("subscriptions leave %s alone until %s", host, datetime.fromtimestamp(until, UTC))
+        for task_id in await self._store.queued_tasks():
+            with suppress(AppError):
+                status = await self._tasks.status(task_id)
+                if status.host == host and status.stage is Stage.QUEUED and status.waiting is None:
+                    await self._tasks.put_off(task_id, HOST_HELD, until - self._now)
+
+    def told_of_refusal(self, status: TaskStatus) -> None:
+        """A task of a subscription has failed because its host refuses it: leave the host alone."""
+        task = asyncio.create_task(self._refused(status), name=f"refusal of {status.task_id}")
+        self._under_way_aside.add(task)
+        task.add_done_callback(self._under_way_aside.discard)
+
+    async def _refused(self, status: TaskStatus) -> None:
+        with suppress(StoreUnavailable):
+            until = await self._store.hold(status.host, None, self._now)
+            if until is not None:
+                await self.hold_tasks(status.host, until)
+
+    async def _heard_all(self, claim: Claim) -> tuple[list[Noticed], Looked]:
+        """Raises `_Failed`. A cancel ends the child."""
+        subscription = claim.subscription
+        try:
+            request = request_of(subscription.wanted, subscription.url)
+        except ValueError:  # it asks for what only a newer release knows
+            raise _Failed(Failure("internal")) from None
+        whole = _is_whole(claim, self._now)
+        given = await self._cookies.made_for(subscription.url, request.cookies)
+        if given.are_missing:
+            raise _Failed(Failure("cookies_missing"))
+        folder = self._workplace.scratch / f"look.{uuid4()}"
+        within = WHOLE_WITHIN if whole else WITHIN
+        look = self._wishes(claim, whole=whole, within=within - ENDS_BEFORE)
+        try:
+            async with asyncio.timeout(within):
+                await self._fork_server.warm()
+                places = folder / "work", folder / "lock"
+                job = self._jobs.job("look", request, *places, given.text, look=look)
+                starting = asyncio.ensure_future(self._start(folder, job))
+                try:
+                    child = await asyncio.shield(starting)
+                    return await self._heard(child, subscription.url, given)
+                finally:
+                    await to_the_end(_leave_nothing(starting, folder))
+        except TimeoutError:
+            raise _Failed(Failure("timeout")) from None
+        except OSError as exc:
+            log.error("a look could not begin: %s", exc)
+            raise _Failed(Failure("disk_full")) from None
+
+    def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
+        subscription = claim.subscription
+        filters, findings = subscription.wanted.filters, subscription.findings
+        seeds = not findings.seeded
+        return Look(
+            source_key=subscription.source_key,
+            known=tuple(map(name_of_key, claim.known)),
+            again=tuple((item.key, item.about["url"], item.about.get("item")) for item in claim.again),
+            whole=whole,
+            form=findings.form,
+            etag=findings.etag,
+            modified=findings.modified,
+            digest=findings.digest,
+            looks=max(0, self._pace.max_new - len(claim.again)),
+            days=seeds and isinstance(subscription.wanted.backlog, SinceDay),
+            title=filters.title,
+            not_title=filters.not_title,
+            min_duration=filters.min_duration,
+            max_duration=filters.max_duration,
+            since=None if filters.since is None else day_in_seconds(filters.since),
+            until=None if filters.until is None else day_in_seconds(filters.until) + DAY,
+            kinds=filters.kinds,
+            members=filters.members,
+            min_age=filters.min_age,
+            now=self._now,
+            within=within,
+        )
+
+    async def _start(self, folder: Path, job: Any) -> Child:
+        await asyncio.to_thread(folder.mkdir, mode=0o700)
+        return await self._fork_server.start(folder.name, job, folder / "log")
+
+    async def _heard(self, child: Child, url: str, given: Given) -> tuple[list[Noticed], Looked]:
+        noticed: list[Noticed] = []
+        while True:
+            line = await child.read_line()
+            match json.loads(line or b'{"kind":"broken","code":"worker_lost"}'):
+                case {"kind": "noticed", "entries": list() as entries}:
+                    noticed += [Noticed.model_validate_json(json.dumps(entry)) for entry in entries]
+                    await asyncio.sleep(0)
+                    if len(noticed) > MOST_NOTICED:
+                        raise _Failed(Failure("internal"))
+                case {"kind": "renewed"} as message:
+                    await given.renew(Renewed.model_validate(message).cookies)
+                case {"kind": "learned"} as message:
+                    self._jobs.players.learn(url, Learned.model_validate(message))
+                case {"kind": "looked"} as message:
+                    return noticed, Looked.model_validate(message)
+                case {"kind": "broken"} as message:
+                    broken = Broken.model_validate(message)
+                    if broken.code == "internal":
+                        faults.tell("a look at a subscription", broken.fault)
+                    hint = hint_of(broken, given.name)
+                    raise _Failed(Failure(broken.code, hint, broken.retry_after))
+
+
+class _Failed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+def _is_whole(claim: Claim, now: float) -> bool:
+    """Whether all of the list is to be read: the first time, and now and then where new entries may come
+    anywhere in it.
+    """
+    findings = claim.subscription.findings
+    if not findings.seeded or findings.whole_at is None:
+        return True
+    return not findings.newest_first and not 0 <= now - findings.whole_at < WHOLE_EVERY
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()
+
+
+async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
+    with suppress(OSError):
+        await stopped(starting)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

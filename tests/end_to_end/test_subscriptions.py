@@ -1,0 +1,318 @@
+"""Subscriptions to feeds and lists that change, with the whole service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.service import Payload, Service, Services
+from tests.site import Site
+from tests.site.followed import Film, Followed
+
+QUICK = {
+    "CLIPWIRE_SUBSCRIPTIONS__PAUSE": "0s",
+    "CLIPWIRE_SUBSCRIPTIONS__MIN_INTERVAL": "1s",
+    "CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": "3",
+}
+PLAIN = {"outputs": ["video"], "video_format": "any"}
+
+
+@pytest.fixture
+async def service(services: Services) -> AsyncIterator[Service]:
+    async with services.lend(**QUICK) as service:
+        yield service
+        await unsubscribe_all(service)
+
+
+async def unsubscribe_all(service: Service) -> None:
+    async with service.client.get("/api/subscriptions?limit=200") as answer:
+        found = (await answer.json())["subscriptions"]
+    for each in found:
+        async with service.client.delete(f"/api/subscriptions/{each['subscription_id']}") as answer:
+            assert answer.status == 204
+
+
+async def subscribe(service: Service, url: str, status: int = 201, **fields: Any) -> Payload:
+    body = {"url": url, "request": PLAIN, **fields}
+    async with service.client.post("/api/subscriptions", json=body) as answer:
+        assert answer.status == status, await answer.text()
+        payload: Payload = await answer.json(content_type=None)
+        return payload
+
+
+async def known(service: Service, subscription_id: str) -> Payload:
+    async with service.client.get(f"/api/subscriptions/{subscription_id}") as answer:
+        assert answer.status == 200, await answer.text()
+        payload: Payload = await answer.json()
+        return payload
+
+
+async def until(
+    service: Service, subscription_id: str, holds: Callable[[Payload], bool], within: float = 30
+) -> Payload:
+    """The subscription, once `holds` is true of it."""
+    payload: Payload = {}
+    try:
+        async with asyncio.timeout(within):
+            while not holds(payload := await known(service, subscription_id)):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{payload}\n" + "\n".join(service.log[-20:]))
+    return payload
+
+
+async def looked(service: Service, subscription_id: str, **items: int) -> Payload:
+    """Have it looked at, and return it afterwards; with `items` once it has so many in each state."""
+    before = (await known(service, subscription_id)).get("checked_at")
+    await asyncio.sleep(1.01)  # `checked_at` is in whole seconds
+    async with service.client.post(f"/api/subscriptions/{subscription_id}/check") as answer:
+        assert answer.status == 202
+    after = await until(
+        service,
+        subscription_id,
+        lambda one: one.get("checked_at") != before and one["stage"] != "checking",
+    )
+    if items:
+        after = await until(service, subscription_id, lambda one: one["items"] == items)
+    return after
+
+
+async def items(service: Service, subscription_id: str, **query: str) -> list[Payload]:
+    async with service.client.get(f"/api/subscriptions/{subscription_id}/items", params=query) as answer:
+        assert answer.status == 200, await answer.text()
+        found: list[Payload] = (await answer.json())["items"]
+        return found
+
+
+def films(*numbers: int, **more: Any) -> list[Film]:
+    return [
+        Film(
+            f"f{n}", f"Film {n}", f"/video.mp4?times={n}", at=1_700_000_000.0 + n * 3600, guid=f"g{n}", **more
+        )
+        for n in numbers
+    ]
+
+
+@pytest.mark.parametrize("form", ["rss", "atom"])
+async def test_what_is_new_in_a_feed_is_fetched_and_nothing_twice(
+    service: Service, site: Site, form: str
+) -> None:
+    site.followed["a"] = followed = Followed(films(2, 1), conditional=True)
+    made = await subscribe(service, site.url(f"/followed/a.{form}"))
+    mine = made["subscription_id"]
+    assert (made["stage"], made["items"], made["interval"]) == ("seeding", {}, "1h")
+    seeded = await until(service, mine, lambda one: one["stage"] == "idle")
+    assert (seeded["items"], seeded["title"]) == ({"known": 2}, "Followed")
+    followed.films[:0] = films(3)
+    await looked(service, mine, known=2, fetched=1)
+    await looked(service, mine, known=2, fetched=1)
+    [newest, *others] = await items(service, mine)
+    assert (newest["title"], newest["state"], newest["pinned"]) == ("Film 3", "fetched", False)
+    assert [each["title"] for each in others] == ["Film 2", "Film 1"]
+    task = await service.wait(newest["task_id"], "completed")
+    assert (task["subscription_id"], task["priority"], list(task["files"])) == (mine, -1, ["video"])
+    async with service.client.get("/api/media", params={"url": newest["url"]}) as answer:
+        found = await answer.json()
+    assert found["subscriptions"] == [mine]
+    assert len(site.seen("/video.mp4")) <= 3, "one film was fetched, and once"
+
+
+async def test_backlog_becomes_tasks_a_few_at_each_look_until_it_is_done(
+    service: Service, site: Site
+) -> None:
+    site.followed["b"] = Followed(films(*range(8, 0, -1)))
+    made = await subscribe(service, site.url("/followed/b.rss"), backlog={"last": 5})
+    mine = made["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 3, "fetched": 3, "waiting": 2})
+    waiting = await items(service, mine, state="waiting")
+    assert [(each["title"], each["reason"]) for each in waiting] == [
+        ("Film 5", "backlog"),
+        ("Film 4", "backlog"),
+    ]
+    await looked(service, mine, known=3, fetched=5)
+
+
+async def test_more_than_a_few_new_ones_are_held_until_a_client_decides(service: Service, site: Site) -> None:
+    site.followed["c"] = followed = Followed(films(1))
+    mine = (await subscribe(service, site.url("/followed/c.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["stage"] == "idle")
+    followed.films[:0] = films(*range(9, 1, -1))
+    await looked(service, mine, known=1, fetched=3, waiting=5)
+    await looked(service, mine, known=1, fetched=3, waiting=5)
+    held = await items(service, mine, state="waiting")
+    assert {each["reason"] for each in held} == {"held"}
+    acting = f"/api/subscriptions/{mine}/items/actions"
+    body = {"action": "fetch", "keys": [held[0]["key"], "nonsense", held[0]["key"]]}
+    async with service.client.post(acting, json=body) as answer:
+        results = (await answer.json())["results"]
+    assert [each["status"] for each in results] == [200, 404]
+    await until(service, mine, lambda one: one["items"] == {"known": 1, "fetched": 4, "waiting": 4})
+    async with service.client.post(acting, json={"action": "skip", "state": "waiting"}) as answer:
+        assert len((await answer.json())["results"]) == 4
+    await looked(service, mine, known=1, fetched=4, skipped=4)
+
+
+async def test_two_that_want_the_same_share_a_task_and_of_another_quality_they_do_not(
+    service: Service, site: Site
+) -> None:
+    site.followed["d"] = site.followed["e"] = followed = Followed(films(1))
+    ids = []
+    for path, request in (("d.rss", PLAIN), ("e.rss", PLAIN), ("d.atom", PLAIN | {"outputs": ["audio"]})):
+        made = await subscribe(service, site.url(f"/followed/{path}"), request=request)
+        ids.append(made["subscription_id"])
+        await until(service, ids[-1], lambda one: one["stage"] == "idle")
+    followed.films[:0] = films(2)
+    for mine in ids:
+        await looked(service, mine, known=1, fetched=1)
+    found = [(await items(service, mine, state="fetched"))[0]["task_id"] for mine in ids]
+    assert found[0] == found[1] != found[2]
+    async with service.client.get("/api/tasks") as answer:
+        assert {task["task_id"] for task in (await answer.json())["tasks"]} == {found[0], found[2]}
+    async with service.client.delete(f"/api/subscriptions/{ids[0]}?files=delete") as answer:
+        assert answer.status == 204
+    await service.wait(found[0], "completed")
+    assert (await subscribe(service, site.url("/followed/e.rss"), 409))["code"] == "subscribed"
+
+
+async def test_a_failure_is_not_seen_and_an_empty_list_is_one(service: Service, site: Site) -> None:
+    site.followed["f"] = followed = Followed(films(1), status=503)
+    mine = (await subscribe(service, site.url("/followed/f.rss"), interval="1h"))["subscription_id"]
+    failing = await until(service, mine, lambda one: one["stage"] == "failing")
+    assert (failing["error_code"], failing["items"]) == ("http_503", {})
+    assert failing["error"]
+    assert "succeeded_at" not in failing
+    followed.status, followed.films = 200, []
+    assert (await looked(service, mine))["error_code"] == "empty_list"
+    followed.films = films(2, 1)
+    idle = await looked(service, mine, known=2)
+    assert (idle["stage"], "error_code" in idle) == ("idle", False)
+    followed.films = []
+    assert (await looked(service, mine))["items"] == {"known": 2}
+
+
+async def test_what_vanishes_from_a_list_deletes_nothing_and_new_guids_are_nothing_new(
+    service: Service, site: Site
+) -> None:
+    site.followed["g"] = followed = Followed(films(3, 2, 1))
+    mine = (await subscribe(service, site.url("/followed/g.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["stage"] == "idle")
+    followed.films = [Film("x", film.title, film.link, film.at, f"new {film.guid}") for film in films(2, 1)]
+    await looked(service, mine, known=3)
+    followed.films = [
+        Film("x", film.title, f"{film.link}&moved=yes", film.at, film.guid) for film in films(3, 2)
+    ]
+    await looked(service, mine, known=3)
+
+
+async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
+    day = 1_700_000_000.0
+    site.followed["h"] = Followed(
+        [
+            Film("1", "A trailer", "/video.mp4?times=1", day),
+            Film("2", "The Film", "/video.mp4?times=2", day),
+            Film("3", "An old film", "/video.mp4?times=3", day - 90 * 86_400),
+            Film("4", "A film of no day", "/video.mp4?times=4"),
+        ]
+    )
+    filters = {"title": "^(a|the)", "not_title": "TRAILER", "since": "2023-11-01"}
+    made = await subscribe(service, site.url("/followed/h.rss"), filters=filters, backlog="all")
+    mine = made["subscription_id"]
+    await until(service, mine, lambda one: one["items"].get("fetched") == 1)
+    found = {each["title"]: (each["state"], each.get("reason")) for each in await items(service, mine)}
+    assert found["A trailer"] == ("skipped", "not_title")
+    assert found["The Film"] == ("fetched", None)
+    assert found["An old film"] == ("skipped", "since")
+    # A file has no day, even if it is looked at.
+    assert found["A film of no day"][1] == "unclear"
+
+
+async def test_a_pattern_that_hangs_ends_the_look(service: Service, site: Site) -> None:
+    site.followed["i"] = Followed([Film("1", "a" * 60 + "!", "/video.mp4?times=1")])
+    filters = {"title": "(a+)+$"}
+    mine = (await subscribe(service, site.url("/followed/i.rss"), filters=filters))["subscription_id"]
+    failing = await until(service, mine, lambda one: one["stage"] == "failing", within=30)
+    assert failing["error_code"] == "pattern_too_slow"
+
+
+async def test_a_link_that_is_no_list_says_so(service: Service, site: Site) -> None:
+    mine = (await subscribe(service, site.url("/video.mp4")))["subscription_id"]
+    failing = await until(service, mine, lambda one: one["stage"] == "failing")
+    assert failing["error_code"] == "no_list"
+    assert failing["hint"]
+
+
+async def test_a_feed_that_leads_to_a_private_address_is_not_followed(service: Service, site: Site) -> None:
+    private = "http://127.0.0.2:1/feed"
+    mine = (await subscribe(service, site.url(f"/redirect?to={private}")))["subscription_id"]
+    failing = await until(service, mine, lambda one: one["stage"] == "failing")
+    assert failing["error_code"] == "blocked_address"
+
+
+async def test_what_is_kept_is_let_go_and_what_is_pinned_stays(service: Service, site: Site) -> None:
+    site.followed["j"] = followed = Followed(films(3, 2, 1))
+    made = await subscribe(service, site.url("/followed/j.rss"), backlog="all")
+    mine = made["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"fetched": 3})
+    found = await items(service, mine)
+    acting = f"/api/subscriptions/{mine}/items/actions"
+    async with service.client.post(acting, json={"action": "pin", "keys": [found[2]["key"]]}) as answer:
+        assert answer.status == 200
+    async with service.client.patch(f"/api/subscriptions/{mine}", json={"keep": {"last": 1}}) as answer:
+        assert (await answer.json())["keep"] == {"last": 1}
+    await until(service, mine, lambda one: one["items"] == {"fetched": 2, "expired": 1})
+    left = {each["title"]: each["state"] for each in await items(service, mine)}
+    assert left == {"Film 3": "fetched", "Film 2": "expired", "Film 1": "fetched"}
+    await service.wait(found[0]["task_id"], "completed")
+    async with asyncio.timeout(20):
+        while True:
+            async with service.client.get(f"/api/status/{found[1]['task_id']}") as answer:
+                if answer.status == 404:
+                    break
+            await asyncio.sleep(0.05)
+    followed.films[:0] = films(4)
+    await looked(service, mine)
+    await until(service, mine, lambda one: one["items"] == {"fetched": 2, "expired": 2})
+
+
+async def test_a_task_that_a_client_deletes_or_cancels_is_not_made_again(
+    service: Service, site: Site
+) -> None:
+    site.followed["k"] = followed = Followed(films(1))
+    request = PLAIN | {"auto_start": False}
+    mine = (await subscribe(service, site.url("/followed/k.rss"), request=request))["subscription_id"]
+    await until(service, mine, lambda one: one["stage"] == "idle")
+    followed.films[:0] = films(3, 2)
+    await looked(service, mine, known=1, queued=2)
+    first, second, _ = await items(service, mine)
+    async with service.client.delete(f"/api/tasks/{first['task_id']}") as answer:
+        assert answer.status == 204
+    async with service.client.post(f"/api/tasks/{second['task_id']}/cancel") as answer:
+        assert answer.status == 200
+    await looked(service, mine, known=1, skipped=1, failed=1)
+    first, second, _ = await items(service, mine)
+    assert (first["reason"], second["reason"]) == ("removed", "cancelled")
+    async with service.client.post(f"/api/tasks/{second['task_id']}/retry") as answer:
+        assert answer.status == 200
+    await looked(service, mine, known=1, skipped=1, fetched=1)
+    acting = f"/api/subscriptions/{mine}/items/actions"
+    async with service.client.post(acting, json={"action": "forget", "state": "skipped"}) as answer:
+        assert [each["status"] for each in (await answer.json())["results"]] == [200]
+    await looked(service, mine, known=1, queued=1, fetched=1)
+
+
+async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_clients(
+    service: Service, site: Site
+) -> None:
+    site.followed["l"] = followed = Followed(films(1))
+    site.followed["m"] = Followed(films(9))
+    mine = (await subscribe(service, site.url("/followed/l.rss")))["subscription_id"]
+    await until(service, mine, lambda one: one["stage"] == "idle")
+    followed.status, followed.headers = 429, {"Retry-After": "7200"}
+    failing = await looked(service, mine)
+    assert failing["error_code"] == "http_429"
+    other = await subscribe(service, site.url("/followed/m.rss"))
+    link = site.url("/video.mp4?times=77")
+    await service.wait((await service.submit(link, outputs=["video"]))["task_id"], "completed")
+    assert (await known(service, other["subscription_id"]))["stage"] == "seeding"
+    assert site.seen("/followed/m.rss") == []
