@@ -200,9 +200,8 @@ def _print_version(ctx: click.Context, option: click.Parameter, value: bool) -> 
 
 
 def _serve() -> int:
-    with unwatched():
-        from server.commands.serve import serve
-        from server.settings import load
+    from server.commands.serve import serve
+    from server.settings import load
 
     return serve(load())
 

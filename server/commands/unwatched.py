@@ -1,4 +1,7 @@
-"""Imports without the garbage collector, which finds nothing in modules and takes a tenth of their time."""
+"""Imports without the garbage collector, which takes a tenth of their time.
+
+Not for the service, which would have half a MiB more in memory for as long as it runs.
+"""
 
 import gc
 from collections.abc import Iterator
