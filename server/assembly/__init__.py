@@ -18,6 +18,7 @@ from server.storage import sqlite
 from server.storage.sqlite import DataDirInUse
 from server.tasks.children import Launched
 from server.tasks.hub import Hub
+from server.tasks.yt_dlp_releases import FOLDER as RELEASES
 
 __all__ = [
     "Backend",
@@ -96,8 +97,8 @@ async def restore_database(settings: Settings, source: Path) -> Path:
         there = await asyncio.to_thread(os.listdir, data_dir) if data_dir.exists() else []
     except OSError as error:
         raise DatabaseUnusable(data_dir, f"cannot be read ({error.strerror})") from error
-    # What a restore leaves that was killed is no reason not to repeat it.
-    if set(there) - {sqlite.LOCK, f"{sqlite.DATABASE}.part"}:
+    # What a restore leaves that was killed is no reason not to repeat it, and `update` may have been first.
+    if set(there) - {sqlite.LOCK, f"{sqlite.DATABASE}.part", RELEASES}:
         raise DatabaseUnusable(data_dir, "is not empty: move it away, or name another storage.data_dir")
     async with sqlite.open_lock(data_dir, patience=0):
         await sqlite.backup(source, target)

@@ -126,7 +126,9 @@ async def open_embedded(
         if settings.updates.yt_dlp == "daily":
             from server.tasks.daily_update import look_daily
 
-            await stack.enter_async_context(in_background(look_daily(fork_server), "updates"))
+            await stack.enter_async_context(
+                in_background(look_daily(fork_server, data_dir, downloads.min_free_disk), "updates")
+            )
         yield Backend(
             tasks=tasks,
             files=files,

@@ -216,7 +216,7 @@ async def open_cluster(
         if settings.updates.yt_dlp == "daily":
             from server.tasks.daily_update import look_daily
 
-            await enter(in_background(look_daily(fork_server), "updates"))
+            await enter(in_background(look_daily(fork_server, data_dir, downloads.min_free_disk), "updates"))
         readiness = Readiness(
             store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
         )

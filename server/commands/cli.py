@@ -274,7 +274,8 @@ def _make_update() -> click.Command:
         from server.commands.update import update
         from server.settings import load
 
-        return asyncio.run(update(load(), again=again))
+        settings = load()
+        return asyncio.run(update(settings.storage.data_dir, settings.downloads.min_free_disk, again=again))
 
     return _command("update", update, click.Option(["--again"], is_flag=True, help=word("option.again")))
 

@@ -28,6 +28,17 @@ _OPTIONS = (
     "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--timeout", "15", "--retries", "2",
     "--only-binary=:all:", "--progress-bar", "off", "--quiet",
 )  # fmt: skip
+# pip, which the kernel kills when the update dies: it would go on to write into what the next one deletes.
+_PROGRAM = """
+import ctypes, os, runpy, signal, sys
+try:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+except (OSError, AttributeError):
+    pass  # another system
+if os.getppid() != int(sys.argv.pop(1)):
+    sys.exit(1)
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 _MATCHES = re.compile(r"Checked \d+ links for project '([^']+)' against \d+ hashes \([1-9]\d* matches")
 _NO_PIP = (
     "pip is not installed in this environment; its packages are updated from outside, "
@@ -99,8 +110,8 @@ async def _pip(within: float, scratch: Path, *arguments: str) -> None:
     if find_spec("pip") is None:
         raise NotBrought(_NO_PIP)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pip", *arguments[:1], *_OPTIONS, *arguments[1:]),
-        env=_environment(scratch), cwd=scratch, start_new_session=False,
+        *(sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *arguments[:1], *_OPTIONS, *arguments[1:]),
+        env=_environment(scratch), cwd=scratch,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:

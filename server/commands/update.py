@@ -21,20 +21,18 @@ from server.commands import pip_index
 from server.commands.pip_index import NotBrought
 from server.commands.self_test import Unfit, self_test
 from server.commands.words import one_line, word
-from server.settings import ConfigurationError, Settings, load
 from server.tasks.fork_servers import moment
 from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer
 
 NEEDS = 200 << 20  # bytes on the disk: the packages, and what pip unpacks them from
 
 
-async def update(settings: Settings, *, again: bool = False, asked: bool = True) -> int:
+async def update(data_dir: Path, floor: int, *, again: bool = False, asked: bool = True) -> int:
     """Exit status 1 if there is a newer release that is not in use, or nobody knows whether there is one.
 
-    A release that was refused before is tried again if somebody has `asked`; one from which a server went
-    back, only `again`.
+    `floor` is in bytes: less may not be free on the disk. A release that was refused before is tried again if
+    somebody has `asked`; one from which a server went back, only `again`.
     """
-    data_dir, floor = settings.storage.data_dir, settings.downloads.min_free_disk
     releases = Releases(data_dir)
     try:
         await asyncio.to_thread(data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -141,14 +139,10 @@ def _say(text: str, status: int = 0) -> int:
     return status
 
 
-def run() -> None:
+def run(data_dir: str, floor: int) -> None:
     """For a server that looks daily: as the leader of a group of processes, which ends with its input."""
     threading.Thread(target=_end_with_input, name="input", daemon=True).start()
-    try:
-        status = asyncio.run(update(load(), asked=False))
-    except ConfigurationError as exc:
-        print(f"clipwire: configuration: {exc}", file=sys.stderr)
-        status = 2
+    status = asyncio.run(update(Path(data_dir), floor, asked=False))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # the thread may still read

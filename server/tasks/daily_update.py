@@ -24,24 +24,30 @@ FIRST = 5.0  # seconds after the start: what the start has to do is done by then
 EVERY = 86_400.0  # seconds
 AFTER_A_FAILURE = 3600.0  # seconds
 AT_MOST = 1800.0  # seconds that one look may take
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from server.commands import update; update.run()"
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from server.commands import update; "
+    "update.run(sys.argv[2], int(sys.argv[3]))"
+)
 
 
-async def look_daily(fork_servers: ForkServers) -> None:
+async def look_daily(fork_servers: ForkServers, data_dir: Path, floor: int) -> None:
+    """`floor` is in bytes: less may not be free on the disk."""
     wait = FIRST
     while True:
         await asyncio.sleep(wait)
-        fine = await _look()
+        fine = await _look(data_dir, floor)
         await fork_servers.look()  # now, and not with the next job
         state = await fork_servers.state()
         wait = AFTER_A_FAILURE if state is None or state.outcome == "failed" or not fine else EVERY
 
 
-async def _look() -> bool:
-    """Whether the program came to an end by itself."""
+async def _look(data_dir: Path, floor: int) -> bool:
+    """Whether the program came to an end by itself. It is told what it needs, and gets no other setting."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", _PROGRAM.format(root=str(Path(__file__).parents[2]))),
+            *(sys.executable, "-P", "-c", _PROGRAM),
+            *(str(Path(__file__).parents[2]), str(data_dir), str(floor)),
+            env={name: value for name, value in os.environ.items() if not name.startswith("CLIPWIRE_")},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

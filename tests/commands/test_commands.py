@@ -247,6 +247,7 @@ async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
     (tmp_path / "no.db").write_text("no database")
     status, _, err = await asyncio.to_thread(command, "restore", str(tmp_path / "no.db"), **where)
     assert (status, err.count("\n"), list(target.iterdir())) == (1, 1, [])
+    (target / "yt-dlp").mkdir()  # an update may have come first
     status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
     assert (status, out.strip(), err) == (0, str(target / "clipwire.db"), "")
     async with Service(tmp_path / "anew", CLIPWIRE_STORAGE__DATA_DIR=str(target)) as restored:

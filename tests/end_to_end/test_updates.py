@@ -157,8 +157,19 @@ async def test_a_service_that_looks_daily_has_the_newest_release_within_a_minute
     tmp_path: Path, index: Index, site: Site
 ) -> None:
     index.put(NEWER)
-    daily = {"CLIPWIRE_UPDATES__YT_DLP": "daily", "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    daily = {
+        "CLIPWIRE_UPDATES__YT_DLP": "daily",
+        "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
+        "CLIPWIRE_WEBHOOKS__SECRET": secret,
+    }
     async with Service(tmp_path, **index.environment, **daily) as service:
+        seen: list[str] = []
+
+        def look_around(*_: object) -> None:
+            seen.extend(str(each.environ()) for each in service.processes())
+
+        index.before = look_around
         async with asyncio.timeout(60):
             while not index.asked:
                 await asyncio.sleep(0.05)
@@ -168,3 +179,5 @@ async def test_a_service_that_looks_daily_has_the_newest_release_within_a_minute
         await service.wait(task["task_id"], within=WITHIN)
         assert any(f"yt-dlp {NEWER} is used by new tasks" in line for line in service.log)
         assert service.complaints() == []
+        assert any("PIP_INDEX_URL" in environment for environment in seen)
+        assert not any(secret in environment for environment in seen)
