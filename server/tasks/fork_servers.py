@@ -17,6 +17,7 @@ from pathlib import Path
 
 from server.core.jobs import Job
 from server.core.models import TaskStatus
+from server.core.shielding import to_the_end
 from server.tasks.children import WARM_WITHIN, Child, ForkServer, Launched, Ready
 from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
@@ -52,8 +53,9 @@ class ForkServers:
         self._tools = ffmpeg, deno
         self._launched = launched
         self.releases = Releases(data_dir)
-        self._seen: int | None = None  # the state that was looked at last
+        self._seen: tuple[int, int] | None = None  # the state that was looked at last
         self._current: _Generation
+        self._open: set[_Generation] = set()
         self._old: set[asyncio.Task[None]] = set()
         self._ran: dict[str, _Generation] = {}  # by the id of a job, on a release that was brought
         self._switching = asyncio.Lock()
@@ -74,7 +76,8 @@ class ForkServers:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await self._current.close()
+        for generation in list(self._open):  # also those whose task was cancelled before it began
+            await self._close(generation)
 
     @property
     def ready(self) -> Ready | None:
@@ -127,12 +130,13 @@ class ForkServers:
         self._follow(changed_at)
         return None if changed_at is None else await asyncio.to_thread(self.releases.read)
 
-    def _follow(self, changed_at: int | None) -> asyncio.Task[None] | None:
-        """The switch that a state of that moment calls for, if it is another one than was seen last."""
+    def _follow(self, changed_at: tuple[int, int] | None) -> asyncio.Task[None] | None:
+        """The switch that is under way, or that a state of that moment calls for."""
+        if self._following and not self._following.done():
+            return self._following
         if changed_at == self._seen:
             return None
-        if self._following is None or self._following.done():
-            self._following = asyncio.create_task(self._follow_choice(), name="another yt-dlp")
+        self._following = asyncio.create_task(self._follow_choice(), name="another yt-dlp")
         return self._following
 
     async def _follow_choice(self) -> None:
@@ -141,7 +145,7 @@ class ForkServers:
             if chosen != self._current.version:
                 await self._switch(chosen)
 
-    def _look(self) -> tuple[int | None, str | None]:
+    def _look(self) -> tuple[tuple[int, int] | None, str | None]:
         changed_at = self.releases.changed_at()  # first: a change in between is seen at the next look
         return changed_at, self.releases.chosen() if changed_at is not None else None
 
@@ -159,7 +163,14 @@ class ForkServers:
             await asyncio.to_thread(launched.end)
             launched = None
         server = await ForkServer(*self._tools, launched, folder).__aenter__()
-        return _Generation(server, version, held)
+        generation = _Generation(server, version, held)
+        self._open.add(generation)
+        return generation
+
+    async def _close(self, generation: _Generation) -> None:
+        if generation in self._open:
+            self._open.discard(generation)
+            await to_the_end(generation.close())
 
     async def _switch(self, version: str | None) -> None:
         """Let new jobs run on `version` as soon as it is warm; if it does not get warm, go back."""
@@ -167,10 +178,10 @@ class ForkServers:
         try:
             is_warm = await new.server.first_ready(WARM_WITHIN, MOST_STARTS) is not None
         except asyncio.CancelledError:
-            await new.close()
+            await self._close(new)
             raise
         if new.version is not None and not is_warm:
-            await new.close()
+            await self._close(new)
             await self._refuse(new.version, "start")
             chosen = await asyncio.to_thread(self.releases.chosen)
             if chosen != self._current.version:
@@ -185,12 +196,10 @@ class ForkServers:
 
     async def _retire(self, old: _Generation) -> None:
         """Let the jobs of `old` end. Nobody starts another one, as it is not current any more."""
-        try:
-            while old.starting or not old.server.is_idle:
-                await old.server.idle()
-                await asyncio.sleep(0.05 if old.starting else 0)
-        finally:
-            await old.close()
+        while old.starting or not old.server.is_idle:
+            await old.server.idle()
+            await asyncio.sleep(0.05 if old.starting else 0)
+        await self._close(old)
 
     def _watch(self) -> None:
         """Go back from the current release if its fork server does not get warm, now or later."""

@@ -63,12 +63,13 @@ class Releases:
         self.root = data_dir.absolute() / FOLDER / f"{sys.implementation.cache_tag}-{platform.machine()}"
         self._file = self.root / "state.json"
 
-    def changed_at(self) -> int | None:
-        """Changes with every change of the state; None if there never was an update."""
+    def changed_at(self) -> tuple[int, int] | None:
+        """Differs after every change of the state; None if there never was an update."""
         try:
-            return self._file.stat().st_mtime_ns
+            found = self._file.stat()
         except OSError:
             return None
+        return found.st_mtime_ns, found.st_ino  # a new file each time, for clocks of file systems are coarse
 
     def read(self) -> State:
         try:

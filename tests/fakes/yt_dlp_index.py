@@ -9,7 +9,7 @@ import threading
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -154,7 +154,8 @@ def running_index() -> Iterator[Index]:
             self.send_header("Content-Type", answer[0] if answer else "text/plain")
             self.send_header("Content-Length", str(len(answer[1]) if answer else 0))
             self.end_headers()
-            self.wfile.write(answer[1] if answer else b"")
+            with suppress(ConnectionError):  # whoever asked was ended
+                self.wfile.write(answer[1] if answer else b"")
 
         def log_message(self, *_: object) -> None: ...
 

@@ -1,0 +1,174 @@
+"""Which yt-dlp jobs run on, while others are chosen, given up, or on their way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from server.core.models import Stage, TaskStatus
+from server.tasks.children import ForkServer, Ready
+from server.tasks.fork_servers import MOST_FAULTS, ForkServers
+from server.tasks.programs_found import find_tools
+from server.tasks.readiness import update_check
+from server.tasks.yt_dlp_releases import Releases, State, installed
+from tests.examples import new_task
+from tests.fakes.yt_dlp_index import NEWER, NEWEST, NO_IMPORT, Change, lay_out
+
+WITHIN = 60.0  # seconds, on a busy machine too
+Choose = Callable[..., None]
+
+
+@pytest.fixture
+def choose(tmp_path: Path) -> Choose:
+    def chosen(version: str, *changes: Change) -> None:
+        releases = Releases(tmp_path)
+        releases.root.mkdir(parents=True, exist_ok=True)
+        lay_out(releases.folder(version), version, *changes)
+        releases.change(lambda state: state.model_copy(update={"chosen": version, "previous": state.chosen}))
+
+    return chosen
+
+
+@pytest.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[ForkServers]:
+    tools = find_tools()
+    async with ForkServers(tools.ffmpeg, tools.deno, tmp_path) as servers:
+        async with asyncio.timeout(WITHIN):
+            await servers.warm()
+        yield servers
+
+
+def runs_on(servers: ForkServers) -> str | None:
+    return servers.ready.yt_dlp if servers.ready else None
+
+
+def ended(code: str | None) -> TaskStatus:
+    stage = Stage.FAILED if code else Stage.COMPLETED
+    return new_task().status.model_copy(update={"stage": stage, "error_code": code})
+
+
+async def count(servers: ForkServers, *codes: str | None) -> None:
+    """Let jobs that were started on what is current end so."""
+    for number, code in enumerate(codes):
+        servers._ran[str(number)] = servers._current
+        servers.ended(str(number), ended(code))
+
+
+async def test_without_an_update_nothing_is_written_or_looked_for(
+    servers: ForkServers, tmp_path: Path
+) -> None:
+    await servers.look()
+    assert (runs_on(servers), await servers.state()) == (installed(), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_whoever_is_cancelled_while_another_release_gets_warm_ends_nothing(
+    servers: ForkServers, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, reached, first_ready = asyncio.Event(), asyncio.Event(), ForkServer.first_ready
+
+    async def slowly(self: ForkServer, *arguments: Any) -> Ready | None:
+        reached.set()
+        await held.wait()
+        return await first_ready(self, *arguments)
+
+    monkeypatch.setattr(ForkServer, "first_ready", slowly)
+    choose(NEWER)
+    one = asyncio.create_task(servers.look())
+    await reached.wait()
+    other = asyncio.create_task(servers.look())
+    one.cancel()
+    await asyncio.wait([one])
+    assert one.cancelled()
+    assert runs_on(servers) == installed(), "until the new one is warm"
+    held.set()
+    await other
+    assert runs_on(servers) == NEWER
+
+
+async def test_a_stop_during_a_switch_leaves_no_process(
+    tmp_path: Path, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def never(self: ForkServer, *arguments: Any) -> Ready | None:
+        reached.set()
+        await asyncio.Event().wait()
+        return None
+
+    monkeypatch.setattr(ForkServer, "first_ready", never)
+    before = psutil.Process().children()
+    async with asyncio.timeout(WITHIN), ForkServers(None, None, tmp_path) as servers:
+        choose(NEWER)
+        looking = asyncio.create_task(servers.look())
+        await reached.wait()
+    await asyncio.wait([looking])
+    mine = [each for each in psutil.Process().children() if each not in before]
+    assert not any(NEWER in " ".join(each.cmdline()) for each in mine)
+
+
+async def test_only_faults_in_a_row_count(servers: ForkServers, choose: Choose) -> None:
+    choose(NEWER)
+    await servers.look()
+    for _ in range(2):
+        await count(servers, *["internal"] * (MOST_FAULTS - 1), "http_404")
+        await count(servers, *["internal"] * (MOST_FAULTS - 1), None)
+    assert servers._going_back is None
+    await count(servers, *["internal"] * MOST_FAULTS)
+    assert servers._going_back
+    await servers._going_back
+    assert runs_on(servers) == installed()
+
+
+async def test_faults_of_the_installed_release_change_nothing(servers: ForkServers) -> None:
+    for number in range(2 * MOST_FAULTS):
+        servers.ended(str(number), ended("internal"))
+    assert (servers._going_back, await servers.state()) == (None, None)
+
+
+async def test_from_the_second_release_the_way_back_leads_to_the_first(
+    servers: ForkServers, choose: Choose
+) -> None:
+    choose(NEWER)
+    await servers.look()
+    choose(NEWEST, NO_IMPORT)
+    await servers.look()
+    assert runs_on(servers) == NEWER
+    state = await servers.state()
+    assert state
+    assert (state.chosen, state.refused, state.outcome) == (NEWER, {NEWEST: "start"}, "went_back")
+
+
+async def test_a_release_on_which_jobs_run_is_not_deleted(servers: ForkServers, choose: Choose) -> None:
+    choose(NEWER)
+    await servers.look()
+    releases = servers.releases
+    releases.change(lambda state: State())
+    with releases.update():
+        assert releases.folder(NEWER).is_dir()
+    await servers.look()
+    async with asyncio.timeout(WITHIN):
+        while servers._old:
+            await asyncio.sleep(0.01)
+    with releases.update():
+        assert not releases.folder(NEWER).exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "ok"),
+    [
+        (State(), "nothing newer", True),
+        (State(outcome="switched", version=NEWER, chosen=NEWER), "new tasks run on it", True),
+        (State(outcome="failed"), "failed", False),
+        (State(outcome="refused", version=NEWER), "did not pass its test", False),
+        (State(outcome="went_back", version=NEWER, refused={NEWER: "internal"}), "three tasks", False),
+        (State(outcome="went_back", version=NEWER, refused={NEWER: "start"}), "does not start", False),
+    ],
+)
+def test_what_an_update_came_to_is_a_check_that_nothing_depends_on(state: State, said: str, ok: bool) -> None:
+    check = update_check(state)
+    assert (check.ok, check.needed) == (ok, False)
+    assert said in str(check.detail)
