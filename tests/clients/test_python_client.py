@@ -80,18 +80,22 @@ async def test_all_tasks_are_followed_over_a_restart_without_a_gap(services: Ser
 async def test_a_server_that_never_answers_is_given_up_after_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clipwire_client.client.ANSWER_WITHIN", 0.4)
     monkeypatch.setattr("clipwire_client.client.FIRST_PATIENCE", 0.2)
-    asked = 0
+    asked, left = 0, asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     async with server, Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
         with pytest.raises(ServerUnreachable, match="no answer"):
             await client.submit("http://media.test/")
+    async with asyncio.timeout(5):
+        await left.wait()
     assert asked == 1
 
 

@@ -259,7 +259,7 @@ async def test_a_kill_leaves_neither_a_server_nor_its_data(alone: Shell, site: S
     await line_with(process.stderr, "20%")
     started = psutil.Process(process.pid).children(recursive=True)
     process.kill()
-    await process.wait()
+    await alone.end(process)
     await gone(started)
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
