@@ -54,6 +54,8 @@ _NAMED = re.compile(r'((?:src|href)="static/)([^"?]+)"')
 _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 _TEXT = re.compile(r'(<[^<>]* data-t="([^"]+)"[^<>]*>)(?=</)')
 _ATTRIBUTE = re.compile(r'\sdata-t-(label|placeholder|title)="([^"]+)"')
+_NAMED_TEXT = re.compile(r'\sdata-t(?:-\w+)?="([^"]+)"')
+_COMPOSED = re.compile(r"`([a-z_]+\.)\$\{")
 _ATTRIBUTES = {"label": "aria-label"}
 
 
@@ -179,7 +181,7 @@ def read_assets(folder: Path) -> Assets:
     index = _ENTRY.sub(f'src="static/{SCRIPT}"', index)
     index = _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
     pages = {
-        Path(name).stem: Asset(_worded(index, Path(name).stem, text).encode(), TYPES[".html"])
+        Path(name).stem: Asset(_worded(index, Path(name).stem, text, script).encode(), TYPES[".html"])
         for name, text in texts.items()
         if name.startswith("i18n/")
     }
@@ -188,11 +190,20 @@ def read_assets(folder: Path) -> Assets:
     return Assets(MappingProxyType(files), MappingProxyType(pages))
 
 
-def _worded(index: str, language: str, catalogue: str) -> str:
-    """The page with a language's texts in the elements that show at first, and all texts as JSON."""
+def _worded(index: str, language: str, catalogue: str, script: str) -> str:
+    """The page with a language's texts in the elements that show at first, and as JSON those that `script`
+    may show. All others, of dialogs and of what is loaded on demand, are fetched with the catalogue.
+    """
     texts = json.loads(catalogue)
-    words = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     seen, mark, later = _INDENT.sub("", index).partition("<dialog")
+    composed = tuple(_COMPOSED.findall(script))  # such as `action.${name}`
+    in_templates = set(_NAMED_TEXT.findall(later.partition("<template")[2]))
+    used = {
+        key: text
+        for key, text in texts.items()
+        if f'"{key}"' in script or key.startswith(composed) or key in in_templates
+    }
+    words = json.dumps(used, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     seen = _TEXT.sub(lambda found: found[1] + html.escape(texts[found[2]], quote=False), seen)
     seen = _ATTRIBUTE.sub(
         lambda found: f'{found[0]} {_ATTRIBUTES.get(found[1], found[1])}="{html.escape(texts[found[2]])}"',

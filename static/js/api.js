@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * Await a module that is imported on demand. A server that was upgraded meanwhile does not have this version any more.
+ * Await a module that is imported on demand, and its texts. A server that was upgraded meanwhile does not have this version any more.
  * @template T
  * @param {Promise<T>} module
  * @param {import("./i18n.js").I18n} i18n
@@ -9,7 +9,8 @@
  */
 export async function fetched(module, i18n) {
   try {
-    return await module
+    const [found] = await Promise.all([module, i18n.whole()])
+    return found
   } catch {
     throw new Problem(0, { code: "part_missing", detail: i18n.t("problem.part_missing") })
   }

@@ -2,7 +2,7 @@
 // What an opened row shows below its line, and what the line does not say: the files, why it failed and what helps, what
 // else is known, and the log.
 
-import { ACTIONS, iconOf, menuOf, primaryOf, textOf } from "./actions.js"
+import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
 import { failureOf } from "./facts.js"
@@ -128,15 +128,16 @@ export class Details {
    */
   #offerActs(task) {
     const { i18n } = this.#page
-    const all = [primaryOf(task), ...menuOf(task)].filter((name) => name in ACTIONS)
-    const names = all.filter((name) =>
-      ACTIONS[name].hasWords || (task.entries && (ACTIONS[name].isForMany || name === "save_entries"))
-    )
+    // The first of all is in the row.
+    const names = menuOf(task).filter((name) => {
+      const { hasWords, isForMany } = ACTIONS[name]
+      return hasWords || (task.entries && name !== "delete" && (isForMany || name === "save_entries"))
+    })
     const acts = JSON.stringify(names.map((name) => [name, textOf(name, task, i18n)]))
     if (acts === this.#acts) return
     this.#acts = acts
     this.#parts.acts.replaceChildren(
-      ...names.filter((name) => name !== "delete").map((name) => {
+      ...names.map((name) => {
         if (name === "save_entries") return saveAllLink(task, i18n)
         const { element, parts } = fromTemplate("action", i18n)
         element.dataset.action = name

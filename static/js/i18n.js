@@ -108,6 +108,7 @@ export class I18n {
   #plurals = new Intl.PluralRules("zh")
   /** @type {Record<string, string | Record<string, string>>} */
   #texts = {}
+  #isWhole = false
 
   /** Load what was chosen here before, else the first of the browser's languages that we have. */
   async start() {
@@ -143,17 +144,31 @@ export class I18n {
 
   /** @param {ParentNode} root */
   translate(root) {
-    for (const element of elements(root, "[data-t]")) element.textContent = this.t(element.dataset.t ?? "")
+    for (const element of elements(root, "[data-t]")) {
+      const key = element.dataset.t ?? ""
+      if (key in this.#texts) element.textContent = this.t(key)
+    }
     for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
       for (const element of elements(root, `[data-t-${name}]`)) {
-        element.setAttribute(attribute, this.t(element.getAttribute(`data-t-${name}`) ?? ""))
+        const key = element.getAttribute(`data-t-${name}`) ?? ""
+        if (key in this.#texts) element.setAttribute(attribute, this.t(key))
       }
     }
   }
 
+  /** Load the texts that the page does not come with: those of dialogs, and of what is loaded on demand. */
+  async whole() {
+    if (this.#isWhole) return
+    this.#texts = await fetchTexts(this.language)
+    this.#isWhole = true
+    this.translate(document)
+  }
+
   /** @param {string} language */
   async #load(language) {
-    this.#texts = textsInPage(language) ?? await fetchTexts(language)
+    const inPage = textsInPage(language)
+    this.#texts = inPage ?? await fetchTexts(language)
+    this.#isWhole = !inPage
     this.language = language
     this.format = new Format(language)
     this.#plurals = new Intl.PluralRules(language)

@@ -3,10 +3,9 @@
 
 import { fetched, Problem } from "./api.js"
 import { Box } from "./box.js"
-import { byId, on } from "./dom.js"
+import { byId, on, setText } from "./dom.js"
 import { isClippable } from "./files.js"
 import { Options } from "./options.js"
-import { Preview } from "./preview.js"
 import { Submit } from "./submit.js"
 
 /** The most formats in the menu, the best first. */
@@ -16,7 +15,8 @@ export class Intake {
   box
   options
   submit
-  preview
+  /** The look at a link, loaded with the first one. @type {import("./preview.js").Preview | undefined} */
+  #preview
   /** @type {import("./entries.js").EntriesDialog | undefined} */
   #entries
   /** @type {import("./optionsform.js").OptionsForm | undefined} */
@@ -38,9 +38,7 @@ export class Intake {
     this.box = new Box(i18n)
     this.options = new Options(byId("choices", HTMLDetailsElement), i18n)
     this.submit = new Submit(this.box, this.options, api, i18n, () => !this.#asks())
-    this.preview = new Preview({ ...parts, box: this.box })
-    on(this.preview, "info", (info) => this.#looked(info))
-    on(this.preview, "ask", (ask) => this.#answered(ask))
+    on(this.box, "change", () => this.box.links.length === 1 && this.#look())
     on(this.options, "open", () => this.#unfold())
     on(this.options, "outputs", async () => (await this.#unfold()).focus("outputs"))
     on(this.options, "clip", () => this.#film && parts.play(this.#film, true))
@@ -84,11 +82,26 @@ export class Intake {
     this.submit.addEventListener("taken", () => this.box.add(others), { once: true })
   }
 
+  async #look() {
+    if (this.#preview) return
+    const place = byId("preview", HTMLElement) // it has its height before anything is known
+    const facts = /** @type {HTMLElement} */ (place.querySelector("[data-part=facts]"))
+    place.hidden = false
+    setText(facts, this.#parts.i18n.t("preview.looking"))
+    const found = await fetched(import("./preview.js"), this.#parts.i18n).catch(() => undefined) // no link waits for it
+    if (!found) place.hidden = true
+    if (this.#preview || !found) return
+    this.#preview = new found.Preview({ ...this.#parts, box: this.box })
+    on(this.#preview, "info", (info) => this.#looked(info))
+    on(this.#preview, "ask", (ask) => this.#answered(ask))
+    this.#preview.look()
+  }
+
   /** Whether it is open which entries of a list are meant, without which the request would fail: lead there. */
   #asks() {
     if (!this.#info?.entries?.length || this.options.isOfLists) return false
     this.box.say(this.#parts.i18n.t("list.ask"))
-    this.preview.ask()
+    this.#preview?.ask()
     return true
   }
 
@@ -102,7 +115,7 @@ export class Intake {
 
   /** The task of the film whose link is in the box, if a clip can be marked in it. */
   get #film() {
-    const links = [this.preview.link, this.#info?.webpage_url ?? ""].filter(Boolean)
+    const links = [this.#preview?.link ?? "", this.#info?.webpage_url ?? ""].filter(Boolean)
     return this.#parts.tasks.find(links, isClippable)
   }
 
@@ -130,7 +143,7 @@ export class Intake {
     const alone = first?.url ? { url: first.url } : { playlist: true, playlist_items: "1" }
     if (ask === "this") this.submit.send(alone)
     else if (ask === "all") this.submit.send({ playlist: true })
-    else {this.choose(this.preview.link, (items) =>
+    else {this.choose(this.#preview?.link ?? "", (items) =>
         this.submit.send({ playlist: true, playlist_items: items }))}
   }
 

@@ -13,7 +13,8 @@ export const EVERYWHERE = { link: "n", search: "/", move: "j k", all: "Ctrl A", 
 const NAMES = { " ": "Space" }
 
 /** @param {import("./i18n.js").I18n} i18n */
-export function showKeys(i18n) {
+export async function showKeys(i18n) {
+  await i18n.whole()
   const dialog = byId("keys", HTMLDialogElement)
   /** @type {Map<string, string[]>} */
   const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]]])

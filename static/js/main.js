@@ -26,7 +26,7 @@ import { TaskRequests } from "./requests.js"
 import { Row } from "./row.js"
 import { RowActions } from "./rowactions.js"
 import { Rows } from "./rows.js"
-import { Selection, SelectionBar } from "./selection.js"
+import { Selection } from "./selection.js"
 import { Session } from "./session.js"
 import { Settings } from "./settings.js"
 import { ShownList } from "./shown.js"
@@ -101,7 +101,8 @@ function start() {
   const header = new Header(tasks, counts, i18n, notices)
   const pointing = new Pointing(root)
   const updates = new Updates({ root, shown, rows, pointing, header, list, tasks, questions, i18n })
-  const bar = new SelectionBar({ selection, tasks, undo, api, requests, rows, i18n })
+  /** What can be done with several: made when the first is selected. @type {import("./selectionbar.js").SelectionBar | undefined} */
+  let bar
   const rowActions = new RowActions({
     requests,
     undo,
@@ -115,7 +116,7 @@ function start() {
     api,
     i18n,
   })
-  new MainMenu({ menu, session, settings, counts, bar, undo, i18n })
+  new MainMenu({ menu, session, settings, counts, requests, undo, i18n })
   new Keys({ root, rows, rowActions, selection, list, box, filter, i18n })
   listen(root, rows, rowActions, { selection, shown, play })
   showRefusals()
@@ -167,7 +168,12 @@ function start() {
     for (const id of ids) selection.drop(id)
     counts.stale()
   })
-  on(selection, "change", () => rows.ids.forEach((id) => rows.row(id)?.select(selection.has(id))))
+  on(selection, "change", async () => {
+    for (const id of rows.ids) rows.row(id)?.select(selection.has(id))
+    if (bar || !selection.size) return
+    const { SelectionBar } = await fetched(import("./selectionbar.js"), i18n)
+    bar ??= new SelectionBar({ selection, tasks, undo, api, requests, rows, i18n })
+  })
   on(counts, "change", () => {
     showLines()
     header.show(list)
@@ -208,14 +214,14 @@ function start() {
   })
   byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())
   lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
-  lines.retry.addEventListener("click", () => bar.retryFailed())
+  lines.retry.addEventListener("click", () => requests.retryFailed())
   rows.addEventListener("end", () => pages.hasMore && questions.add("more"))
   settings.addEventListener("language", () => {
     i18n.translate(document)
     intake.describe()
     readiness.show()
     notices.show()
-    bar.show()
+    bar?.show()
     opened.clear()
     rows.renew()
     connection.renew() // the server's sentences come in the new language

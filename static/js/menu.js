@@ -124,17 +124,17 @@ export class MainMenu {
    * @param {import("./session.js").Session} parts.session
    * @param {import("./settings.js").Settings} parts.settings
    * @param {import("./counts.js").Counts} parts.counts
-   * @param {import("./selection.js").SelectionBar} parts.bar
+   * @param {import("./requests.js").TaskRequests} parts.requests
    * @param {import("./undo.js").Undo} parts.undo
    * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor({ menu, session, settings, counts, bar, undo, i18n }) {
+  constructor({ menu, session, settings, counts, requests, undo, i18n }) {
     const button = byId("menu", HTMLButtonElement)
     /** @type {Record<string, () => unknown>} */
     const choices = {
       settings: () => settings.open(),
       keys: () => showKeys(i18n),
-      retry: () => bar.retryFailed(),
+      retry: () => requests.retryFailed(),
       pause: () => counts.pause(true),
       resume: () => counts.pause(false),
       logout: () => {

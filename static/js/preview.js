@@ -20,6 +20,7 @@ const PATIENCE_MS = 50_000
 /** Fires "info" with an Info in `detail` (null: there is none), and "ask" with "this", "all" or "choose". */
 export class Preview extends EventTarget {
   #element = byId("preview", HTMLElement)
+  #box
   #api
   #i18n
   #link = ""
@@ -49,7 +50,8 @@ export class Preview extends EventTarget {
     this.#tasks = tasks
     this.#play = play
     this.#i18n = i18n
-    box.addEventListener("change", () => this.#changed(box.links))
+    this.#box = box
+    box.addEventListener("change", () => this.look())
     this.#part("asks").addEventListener("click", ({ target }) => {
       const ask = target instanceof Element ? target.closest("button")?.dataset.ask : ""
       if (ask === "play") this.#play(/** @type {Task} */ (this.#had))
@@ -59,6 +61,11 @@ export class Preview extends EventTarget {
 
   get link() {
     return this.#link
+  }
+
+  /** Look at the link in the box, if it is another one. */
+  look() {
+    this.#changed(this.#box.links)
   }
 
   /** Lead to the question which entries of the list are meant. */

@@ -111,6 +111,11 @@ export class TaskRequests extends EventTarget {
     })
   }
 
+  /** Retry all failed tasks, batch by batch, until the server has no more. */
+  async retryFailed() {
+    while (await this.runAll({ action: "retry", stage: "failed" }));
+  }
+
   /**
    * Act on many tasks at once; the row of a refused one says why. Returns whether the server has more such tasks.
    * @param {{action: string, ids?: string[], stage?: string, playlist_id?: string}} what

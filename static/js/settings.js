@@ -45,7 +45,8 @@ export class Settings extends EventTarget {
   }
 
   async open() {
-    const { session } = this.#parts
+    const { session, i18n } = this.#parts
+    await i18n.whole()
     this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
     this.#logout.hidden = !session.isLoggedIn
     this.#dialog.showModal()

@@ -24,10 +24,13 @@ worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
 
 /** Keep the page and all that it is made of: the visit that is going on may be the only one before the server is away. */
 async function keepShell() {
-  const files = (await fetchAndKeep(ROOT)).matchAll(/(?:href|src)="(static\/[^"]*)/g)
+  const page = await fetchAndKeep(ROOT)
+  const files = page.matchAll(/(?:href|src)="(static\/[^"]*)/g)
   const scripts = await Promise.all([...files].map(([, path]) => fetchAndKeep(ROOT + path)))
   const later = scripts.join("").match(/later\.js\?\w+/) // what is imported on demand
   if (later) await fetchAndKeep(`${ROOT}static/${later[0]}`)
+  const language = page.match(/id="texts" lang="(\w+)"/)?.[1]
+  if (language) await fetchAndKeep(`${ROOT}static/i18n/${language}.json`)
 }
 
 /** @param {string} path */

@@ -22,7 +22,7 @@ from tests.pictures.icons import OPAQUE, SIZES
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
 STATIC = page.STATIC
-FIRST_VISIT = 55_500  # bytes, which leaves some for headers and for what the API says
+FIRST_VISIT = 51_500  # bytes, which leaves some for headers and for what the API says
 MAX_ICON = 12_000  # bytes
 
 
@@ -91,7 +91,10 @@ async def test_the_page_comes_with_the_words_of_the_reader(client: Client, asked
     assert f'placeholder="{words["submit.placeholder"]}"' in text
     assert not re.search(r'data-t="[^"]*"[^<>]*></', text.partition("<dialog")[0])
     [data] = re.findall(rf'<script type="application/json" id="texts" lang="{language}">(.*)</script>', text)
-    assert json.loads(data) == words
+    known = json.loads(data)
+    assert known.items() <= words.items()
+    assert {"action.pause", "problem.no_answer", "log.empty"} <= known.keys()
+    assert not {"cookies.add", "player.share"} & known.keys(), "what is loaded on demand brings its own"
 
 
 def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:

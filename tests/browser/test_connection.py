@@ -28,7 +28,7 @@ def line(page: Page) -> Locator:
 
 
 def listings(api: FakeApi) -> list[str]:
-    return [request for request in api.requests if request.startswith("GET /api/tasks?")]
+    return [request for request in api.requests if request.startswith("GET /api/tasks?sort=")]
 
 
 def sockets(api: FakeApi) -> int:

@@ -228,12 +228,14 @@ async def test_a_link_is_looked_at_in_a_place_that_was_kept_for_that(
 ) -> None:
     formats = [{"format_id": "22", "ext": "mp4", "height": 720, "filesize": 30_000_000}]
     api.looks["https://a.example/1"] = {"title": "Bread", "duration": 61, "formats": formats}
+    await api.put("a")
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         api.answers.clear()
         await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
         preview = page.get_by_role("region", name="Preview")
         await expect(preview).to_contain_text("Looking…")
         before = await page.locator("#filter").bounding_box()
+        assert before
         api.answers.set()
         await expect(preview).to_contain_text("1:01 · about 30 MB · up to 720p")
         assert await page.locator("#filter").bounding_box() == before
@@ -243,7 +245,7 @@ async def test_a_link_is_looked_at_in_a_place_that_was_kept_for_that(
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
         await expect(preview).to_contain_text("There is nothing to see.")
         await page.keyboard.press("Enter")
-        await expect(page.locator(".row")).to_have_count(1)
+        await expect(page.locator(".row")).to_have_count(2)
         await expect(preview).to_be_hidden()
 
 
@@ -347,6 +349,7 @@ async def test_a_page_of_entries_that_does_not_come_can_be_asked_for_again(
 async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:
+    await api.put("a")  # the search comes with the first task
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         api.answers.clear()
         async with page.expect_request("**/api/process*"):
@@ -489,7 +492,7 @@ async def test_a_new_attempt_leaves_the_old_files_until_the_new_ones_are_there(
     await api.put("a", "completed", files=old)
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
         await row(page, "a").locator("[data-action=open]").click()
-        save = row(page, "a").get_by_role("link", name="保存视频")
+        save = row(page, "a").locator(".files").get_by_role("link", name="保存视频")
         note = row(page, "a").get_by_text("新文件完成之前，原有文件仍可使用。")
         await expect(note).to_be_hidden()
         await choose(page, "a", "重新下载")
@@ -582,7 +585,11 @@ async def test_a_row_that_is_opened_shows_everything_and_its_log(api: FakeApi, o
         await expect(title).to_have_attribute("aria-expanded", "true")
         for text in ("Baker", "https://videos.example/watch?v=1", "尝试次数"):
             await expect(row(page, "a").get_by_text(text, exact=True)).to_be_visible()
-        await expect(row(page, "a").get_by_role("link", name="保存")).to_have_text(["保存视频", "保存音频"])
+        files_of = row(page, "a").locator(".files")
+        await expect(files_of.get_by_role("link", name="保存")).to_have_text(["保存视频", "保存音频"])
+        await expect(files_of.get_by_role("button", name="播放")).to_have_count(2)
+        for text in ("Bread", "处理完成！"):  # the row says it
+            await expect(row(page, "a").locator(".details").get_by_text(text)).to_have_count(0)
         await choose(page, "a", "日志")
         await expect(row(page, "a").locator("pre")).to_contain_text("[info] https://videos.example")
         await title.click()

@@ -55,11 +55,11 @@ async def test_a_failure_is_one_sentence_and_the_rest_is_in_the_opened_row(
 ) -> None:
     await api.put("a", "failed", error="下载失败: HTTP 404", hint="请检查链接。", error_code="http_404")
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
-        await expect(row(page, "a").get_by_text("下载失败: HTTP 404")).to_be_visible()
+        await expect(row(page, "a").get_by_text("视频不存在，或者已被删除。")).to_be_visible()
         await expect(row(page, "a").get_by_role("progressbar")).to_be_hidden()
         await row(page, "a").get_by_role("heading").click()
-        for text in ("请检查链接。", "处理失败: 无法下载视频"):
-            await expect(row(page, "a").get_by_text(text)).to_be_visible()
+        for text in ("视频不存在，或者已被删除。", "请检查链接。", "http_404"):
+            await expect(row(page, "a").locator(".details").get_by_text(text)).to_be_visible()
 
 
 @pytest.mark.long

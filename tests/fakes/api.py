@@ -223,8 +223,13 @@ class FakeApi:
     async def act_on_many(self, request: web.Request) -> web.Response:
         body = await request.json()
         results: list[dict[str, Any]] = []
-        by_stage = [name for name, task in self.tasks.items() if task["stage"] == body.get("stage")]
-        for name in body.get("ids", by_stage):
+        meant = [name for name, task in self.tasks.items() if task["stage"] == body.get("stage")]
+        if "playlist_id" in body:
+            of_list = (
+                name for name, task in self.tasks.items() if task.get("playlist_id") == body["playlist_id"]
+            )
+            meant = [name for name in of_list if self.tasks[name]["stage"] != "completed"]
+        for name in body.get("ids", meant):
             if body["action"] == "delete":
                 await self.remove(name)
                 results.append({"status": 204})

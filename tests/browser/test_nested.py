@@ -1,0 +1,130 @@
+"""A list is one row: its entries stand under it, in their order, and are loaded when it is unfolded."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.lists import choose, row, scroll_to, shown, shows
+from tests.browser.test_tasks import PATIENCE
+from tests.fakes.api import FakeApi
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def fill(api: FakeApi, count: int, failed: int = 0) -> None:
+    """A list of so many entries, of which the last have failed."""
+    counts = {"total": count, "completed": count - failed, "failed": failed}
+    ended = {"completed_at": "2025-03-01T13:00:00Z"}
+    await api.put("list", "completed", entries=counts, video_info={"title": "Bread"}, **ended)
+    for number in range(count):
+        stage = "failed" if number >= count - failed else "completed"
+        title = {"title": f"Film {number}"}
+        await api.put(f"e{number}", stage, playlist_id="list", video_info=title, **ended)
+
+
+async def test_entries_stand_under_their_list_once_it_is_unfolded(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("other")
+    await fill(api, 3, failed=1)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        assert await shown(page) == ["other", "list"]
+        await expect(row(page, "list")).to_contain_text("2 of 3 done, 1 failed")
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await shows(page, "other", "list", "e0", "e1", "e2")
+        await expect(row(page, "e1")).to_have_attribute("aria-posinset", "2")
+        await expect(row(page, "e1")).to_have_attribute("aria-setsize", "3")
+        await expect(page.get_by_role("button", name="new")).to_be_hidden()
+        await api.put("e2", "download", playlist_id="list", video_info={"title": "Film 2"})
+        await expect(row(page, "e2")).to_have_attribute("data-stage", "download")
+        assert await shown(page) == ["other", "list", "e0", "e1", "e2"]
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await shows(page, "other", "list")
+
+
+async def test_all_that_failed_of_a_list_is_retried_at_once_and_its_files_are_one_archive(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await fill(api, 3, failed=2)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "list").get_by_role("button", name="Bread").press("Enter")
+        save = row(page, "list").get_by_role("link", name="Save all as a zip")
+        assert await save.get_attribute("href") == f"{api.url}api/download.zip?ids=list"
+        await row(page, "list").get_by_role("button", name="Retry 2", exact=True).click()
+        for name in ("e1", "e2"):
+            await expect(row(page, name)).to_have_attribute("data-stage", "queued")
+        assert api.tasks["e0"]["stage"] == "completed"
+
+
+async def test_where_the_reader_looks_for_some_tasks_an_entry_stands_by_itself_and_names_its_list(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await fill(api, 3, failed=1)
+    async with asyncio.timeout(PATIENCE), open_page(api.url + "?show=failed", locale="en-US") as page:
+        await shows(page, "e2")
+        await expect(row(page, "e2")).to_contain_text("in “Bread”")
+        await page.locator(".chips").get_by_text("All", exact=True).click()
+        await shows(page, "list")
+
+
+@pytest.mark.long
+async def test_a_list_of_500_is_unfolded_and_read_and_few_of_its_rows_are_in_the_document(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await fill(api, 500)
+    async with asyncio.timeout(2 * PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await expect(row(page, "e0")).to_be_visible()
+        assert await page.locator(".row").count() < 80
+        await scroll_to(page, 1_000_000)
+        await expect(row(page, "e499")).to_be_visible()
+        await choose(page, "e499", "Select")
+        await expect(page.get_by_role("toolbar")).to_contain_text("1 selected")
+        await page.keyboard.press("Escape")  # while something is selected a click selects
+        await scroll_to(page, 0)
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await shows(page, "list")
+
+
+async def test_one_that_waits_begins_now(api: FakeApi, open_page: OpenPage) -> None:
+    await api.put("a")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await choose(page, "a", "Start now")
+        await expect(row(page, "a")).to_have_attribute("data-stage", "info")
+        assert "POST /api/tasks/a/start?lang=en" in api.requests
+
+
+async def test_a_link_whose_file_is_there_says_so(api: FakeApi, open_page: OpenPage) -> None:
+    files = {"video": "/api/download/v.mp4"}
+    await api.put("a", "completed", files=files, url="https://a.example/1", video_info={"title": "Bread"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
+        preview = page.locator("#preview")
+        await expect(preview).to_contain_text("You have it already.")
+        link = preview.get_by_role("link", name="Save video")
+        assert await link.get_attribute("href") == api.url + "api/download/v.mp4"
+        await preview.get_by_role("button", name="Download again").click()
+        await expect(page.locator(".row")).to_have_count(2)
+
+
+async def test_what_does_not_apply_is_not_in_the_form(api: FakeApi, open_page: OpenPage) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await page.locator("#choices > summary").click()
+        rate, exact = page.get_by_label("Audio bit rate"), page.get_by_label("Cut the clip to the frame")
+        await expect(rate).to_be_visible()
+        await expect(exact).to_be_hidden()
+        await page.get_by_label("audio", exact=True).uncheck()
+        await expect(rate).to_be_hidden()
+        await page.get_by_role("textbox", name="Clip from").fill("1:00")
+        await page.keyboard.press("Tab")
+        await exact.check()
+        await page.get_by_label("Video without sound").check()
+        await page.get_by_role("textbox", name="Link", exact=True).fill("https://a.example/1")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(1)
+        [task] = api.tasks.values()
+        clip = {"start": "1:00", "end": "99:00:00", "exact": True}
+        assert {**task["request"], "url": ""} == {
+            "url": "", "outputs": ["video"], "quality": "best", "video_format": "mp4", "codec": "auto",
+            "audio_format": "mp3", "mute": True, "clip": clip,
+        }  # fmt: skip
