@@ -53,7 +53,6 @@ MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
 MOST_DUE = 50
 LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
-BLOCKED = 1.0  # seconds until the next look for what is due and cannot be looked at, as its host is busy
 
 _COLUMNS = """
     subscription_id, number, revision, url, source_key, manner, scope, wanted, findings, next_check_at,
@@ -116,8 +115,12 @@ _CLAIMABLE = """
 _LEASE = """
     UPDATE subscriptions SET lease_until = ?, check_no = check_no + 1 WHERE subscription_id = ?"""
 _SOONEST = """
-    SELECT (SELECT min(next_check_at) FROM subscriptions WHERE next_check_at IS NOT NULL
-            AND (lease_until IS NULL OR lease_until <= ?)),
+    SELECT (SELECT min(CASE
+                WHEN h.held_until > s.next_check_at AND h.held_until >= h.next_look_at THEN h.held_until
+                WHEN h.next_look_at > s.next_check_at THEN h.next_look_at
+                ELSE s.next_check_at END)
+            FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
+            WHERE s.next_check_at IS NOT NULL AND (s.lease_until IS NULL OR s.lease_until <= ?)),
         (SELECT min(lease_until) FROM subscriptions WHERE lease_until > ?),
         (SELECT min(keep_at) FROM subscriptions WHERE keep_at IS NOT NULL),
         EXISTS (SELECT 1 FROM subscriptions)"""
@@ -312,9 +315,7 @@ class SubscriptionRows:
         [(check, lease, keep, exist)] = await self._transactions.read(work)
         if not exist:
             return None
-        waits = [max(check - now, BLOCKED) if check is not None else None]
-        waits += [max(at - now, 0.0) if at is not None else None for at in (lease, keep)]
-        return min((wait for wait in waits if wait is not None), default=DAY)
+        return min((max(at - now, 0.0) for at in (check, lease, keep) if at is not None), default=DAY)
 
     async def settle(
         self, claim: Claim, noticed: Sequence[Noticed], looked: Looked, pace: Pace, now: float
@@ -330,7 +331,7 @@ class SubscriptionRows:
             findings = _found(subscription.findings, looked, now)
             await _put_off(tables, subscription, findings, pace, now, at_least=looked.max_age or 0.0)
             await insert(tables, _PACE, [(_host(subscription.url), now + pace.pause, 0.0, 0)])
-            return Settled(tasks, plan.retry)
+            return Settled(list(tasks.values()), plan.retry)
 
         return await self._transactions.write(work)
 
@@ -417,8 +418,7 @@ class SubscriptionRows:
                 plan.wanted.append(queued)
             if len(plan.wanted) > await tables.room():
                 raise QueueFull
-            tasks = await _carry_out(tables, subscription, plan, now)
-            return done | {item.key: task for item, task in zip(plan.wanted, tasks, strict=True)}
+            return done | await _carry_out(tables, subscription, plan, now)
 
         return await self._transactions.write(work) if items else {}
 
@@ -570,20 +570,32 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
     )
 
 
-async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now: float) -> list[Task]:
-    """Store the items of `plan` and add its tasks, those for held hosts to be begun later."""
+async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now: float) -> dict[str, Task]:
+    """Store the items of `plan` and add its tasks, those for held hosts to be begun later.
+
+    Return the tasks by the keys of their items. An item whose entry another subscription has, in the same
+    manner, shares that one's task.
+    """
     moment = datetime.fromtimestamp(now, UTC)
-    new = [task_of(subscription, item, moment) for item in reversed(plan.wanted)]  # the oldest first
+    keys = [item.key for item in plan.wanted]
+    rows = await fetch_in(tables, _OTHERS, keys, subscription.manner, subscription.subscription_id)
+    others = {row[1]: _item(*row) for row in rows}
+    items = dict(plan.items)
+    for item in plan.wanted:
+        if other := others.get(item.key):
+            shared = {"task_id": other.task_id, "manner": other.manner, "fetched_at": other.fetched_at}
+            items[item.key] = replace(item, state=other.state, **shared)  # type: ignore[arg-type]
+    wanted = [item for item in plan.wanted if item.key not in others]
+    new = [task_of(subscription, item, moment) for item in reversed(wanted)]  # the oldest first
     hosts = {task.status.host for task in new}
     held = {host: until for host, _, until, _ in await fetch_in(tables, _HOSTS, hosts) if until > now}
     new = [_held(task, held[task.status.host], now) if task.status.host in held else task for task in new]
     tasks = (await tables.add(new))[::-1] if new else []
-    items = dict(plan.items)
-    for item, task in zip(plan.wanted, tasks, strict=True):
+    for item, task in zip(wanted, tasks, strict=True):
         items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
     await insert(tables, _PUT, [_item_row(item) for item in items.values()])
     await name(tables, plan.aliases)
-    return list(tasks)
+    return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
 
 
 def _held(task: Task, until: float, now: float) -> Task:

@@ -55,6 +55,7 @@ ENDS_BEFORE = 30.0  # seconds before its deadline at which a child stops reading
 LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds: after the first, another server looks instead of a dead one
 WHOLE_EVERY = 6 * 3600.0  # seconds between two looks that read all of a list in no known order
 LOOK_AGAIN = 30.0  # seconds between two questions what is due, at most
+BLOCKED = 1.0  # seconds, while what is due cannot be looked at: its host is being looked at
 AGAIN = 1.0  # seconds, while the store is unavailable
 MOST_NOTICED = 100_000
 
@@ -134,8 +135,8 @@ class Looker:
     async def _begin(self) -> float | None:
         """Begin what is due; return the seconds until something may be, None if nothing ever is."""
         wait = await self._store.due_in(self._now)
-        if wait is None:
-            return None
+        if wait is None or wait > 0:
+            return wait
         for task_id in await self._store.expire(self._now):
             with suppress(TaskNotFound):
                 await self._tasks.delete(task_id)
@@ -147,7 +148,8 @@ class Looker:
             task.add_done_callback(self._ended)
         if len(self._under_way) >= self._most:
             return LOOK_AGAIN  # the end of one of them calls
-        return await self._store.due_in(self._now)
+        wait = await self._store.due_in(self._now)
+        return None if wait is None else max(wait, BLOCKED)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -246,6 +246,17 @@ async def test_nothing_is_due_where_nobody_has_subscribed(store: AnyStore) -> No
     assert await store.subscriptions.due_in(NOW) is None
 
 
+async def test_a_held_host_wakes_nobody_before_its_hold_ends(store: AnyStore) -> None:
+    await subscribed(store)
+    await store.subscriptions.fail(await claimed(store), "http_429", None, 7200.0, PACE, NOW)
+    later = NOW + 3 * HOUR
+    await store.subscriptions.hold("a.test", None, later)
+    assert await store.subscriptions.claim(1, LEASE, later + 10) == []
+    due = await store.subscriptions.due_in(later + 10)
+    assert due is not None
+    assert due > 1000
+
+
 async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore) -> None:
     called = 0
 
@@ -403,6 +414,22 @@ async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore
     assert await states(store, one) == await states(store, two) == {"site 1": "fetched"}
     assert await store.subscriptions.remove(one.subscription_id) == [], "the other one has it"
     assert await store.subscriptions.remove(two.subscription_id) == [task.status.task_id]
+
+
+async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanwhile(store: AnyStore) -> None:
+    one = await subscribed(store, backlog="all")
+    await looked(store, entries(*range(5, 0, -1)))  # 2 and 1 wait for their turn
+    await subscribed(store, "https://b.test/list", backlog="all")
+    [first, second] = (await looked(store, entries(2, 1))).tasks
+    for _ in range(2):  # at either
+        assert not (await looked(store, [], NOW + 2 * HOUR)).tasks
+    waiting = await store.subscriptions.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
+    assert {item.task_id for item in waiting} == {first.status.task_id, second.status.task_id}
+    three = await subscribed(store, "https://c.test/list")
+    await looked(store, entries(1), NOW + 2 * HOUR)
+    known, _ = await store.subscriptions.items(three.subscription_id, None, None, 1)
+    assert await store.subscriptions.fetch(known, NOW) == {}
+    assert (await states(store, three)) == {"site 1": "queued"}
 
 
 async def test_two_looks_at_once_make_one_task(store: AnyStore) -> None:

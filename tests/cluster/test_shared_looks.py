@@ -1,0 +1,58 @@
+"""Three nodes look at two subscriptions to one list, and die in the middle of looks."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import AsyncExitStack
+
+from server.core.subscriptions import DAY, Claim, Pace
+from server.files.public_names import short_of
+from server.storage.postgresql import open_store
+from server.storage.postgresql.store import PostgresStore
+from tests.storage.test_subscription_rows import LEASE, NOW, WHOLE, entries, subscribed
+
+NODES, ROUNDS = 3, 70
+
+
+async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_database: str) -> None:
+    """A node that dies has claimed a look and stores nothing; or it stood still, and stores it too late."""
+    chance = random.Random(1)
+    pace = Pace(interval=60, min_interval=1, pause=0, max_new=500)
+    async with AsyncExitStack() as stack:
+        nodes: list[PostgresStore] = [
+            await stack.enter_async_context(open_store(clean_database, max_queued=1000, find_short=short_of))
+            for _ in range(NODES)
+        ]
+        ids = [
+            (await subscribed(nodes[0], url, backlog="all")).subscription_id
+            for url in ("https://a.test/list", "https://b.test/list")
+        ]
+        now, late = NOW, list[tuple[PostgresStore, Claim, int]]()
+        outcomes = Counter[str]()
+
+        async def look(node: PostgresStore, count: int, fate: str) -> None:
+            for claim in await node.subscriptions.claim(2, LEASE, now):
+                outcomes[fate] += 1
+                if fate == "stands still":
+                    late.append((node, claim, count))
+                elif fate == "looks":
+                    noticed = entries(*range(count, 0, -1))
+                    await node.subscriptions.settle(claim, noticed, WHOLE, pace, now)
+
+        for number in range(1, ROUNDS + 1):
+            fates = [chance.choice(("looks", "dies", "stands still")) for _ in nodes]
+            await asyncio.gather(*(look(node, number, fate) for node, fate in zip(nodes, fates, strict=True)))
+            now += 2 * LEASE  # the leases of the dead have ended, and all is due again
+            if late and chance.random() < 0.5:
+                node, claim, count = late.pop(chance.randrange(len(late)))
+                await node.subscriptions.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)
+        for _ in range(2):
+            now += DAY
+            await look(nodes[0], ROUNDS, "looks")
+            await asyncio.sleep(0)
+        links = [task.status.url for task in await nodes[1].unfinished()]
+        assert Counter(links) == Counter(f"https://a.test/{number}" for number in range(1, ROUNDS + 1))
+        for subscription_id in ids:
+            counts = await nodes[2].subscriptions.counts([subscription_id])
+            assert counts[subscription_id] == {"queued": ROUNDS}
+        assert min(outcomes.values()) > 10, outcomes
