@@ -184,6 +184,7 @@ async def test_a_click_sends_the_page_and_when_it_is_finished_another_opens_the_
     await extension.tooltip("✓ A film")
 
 
+@pytest.mark.long
 async def test_links_are_sent_by_a_menu_and_several_at_once_are_followed(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -208,6 +209,7 @@ async def test_links_are_sent_by_a_menu_and_several_at_once_are_followed(
     assert await (await opening.value).locator("#player video").evaluate(PLAYS) > 0
 
 
+@pytest.mark.long
 async def test_the_server_shows_the_title_of_the_page_until_it_knows_its_own(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -224,6 +226,7 @@ async def test_the_server_shows_the_title_of_the_page_until_it_knows_its_own(
     await extension.tooltip("✓ Its own")
 
 
+@pytest.mark.long
 async def test_what_is_sent_while_the_server_is_away_arrives_when_it_is_back(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -253,6 +256,7 @@ async def test_a_wrong_token_is_said_and_a_right_one_sends_what_waits(
     assert len(await tasks_of(locked)) == 1
 
 
+@pytest.mark.long
 async def test_who_has_entered_no_server_is_asked_and_nothing_is_lost(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -263,6 +267,7 @@ async def test_who_has_entered_no_server_is_asked_and_nothing_is_lost(
     await extension.badge("✓")
 
 
+@pytest.mark.long
 async def test_a_service_without_tokens_says_what_is_missing(extension: Extension, service: Service) -> None:
     assert "Set server.tokens there" in await extension.set_up(service.url, "")
     assert "Set server.tokens there" in await extension.set_up(service.url)
@@ -287,6 +292,7 @@ async def test_a_wrong_address_is_said(
     assert said in await extension.set_up(typed.format(**places))
 
 
+@pytest.mark.long
 async def test_a_failed_one_says_why_and_the_next_click_tries_again(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -302,6 +308,7 @@ async def test_a_failed_one_says_why_and_the_next_click_tries_again(
     await extension.badge("!")
 
 
+@pytest.mark.long
 async def test_a_task_that_was_deleted_at_the_server_is_forgotten(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -336,6 +343,7 @@ async def test_a_worker_that_is_stopped_goes_on_where_it_was(
     await extension.tooltip("✓ Second")
 
 
+@pytest.mark.long
 async def test_one_that_is_stopped_while_it_sends_makes_no_second_task(
     extension: Extension, locked: Service, site: Site
 ) -> None:
@@ -385,6 +393,7 @@ async def test_the_alarm_wakes_a_worker_that_was_stopped(
     assert await extension.desk.evaluate("chrome.alarms.getAll()") == [], "nothing wakes it any more"
 
 
+@pytest.mark.long
 async def test_a_page_of_the_browser_is_not_sent(extension: Extension, locked: Service) -> None:
     await extension.set_up(locked.url)
     await extension.click(extension.desk)

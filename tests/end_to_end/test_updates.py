@@ -114,6 +114,7 @@ async def test_after_three_faults_in_a_row_the_service_goes_back(service: Servic
     assert any("3 tasks in a row ended as internal" in line for line in service.log)
 
 
+@pytest.mark.long
 async def test_what_was_in_use_before_is_gone_back_to(service: Service, site: Site) -> None:
     choose(service, NEWER)
     await runs_on(service, NEWER)
@@ -124,6 +125,7 @@ async def test_what_was_in_use_before_is_gone_back_to(service: Service, site: Si
     assert releases.chosen() == NEWER
 
 
+@pytest.mark.long
 async def test_a_service_that_finds_a_release_that_does_not_start_does_without(
     service: Service, site: Site
 ) -> None:
@@ -136,6 +138,7 @@ async def test_a_service_that_finds_a_release_that_does_not_start_does_without(
     assert releases.read().refused == {NEWER: "start"}
 
 
+@pytest.mark.long
 async def test_a_release_whose_folder_is_gone_does_no_harm(service: Service, site: Site) -> None:
     releases = choose(service, NEWER)
     await runs_on(service, NEWER)
