@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service import Payload, Service, Services
+from tests.service import Payload, Service, Services, Told
 from tests.site import Site
 from tests.site.followed import Film, Followed
 
@@ -316,3 +317,24 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
     await service.wait((await service.submit(link, outputs=["video"]))["task_id"], "completed")
     assert (await known(service, other["subscription_id"]))["stage"] == "seeding"
     assert site.seen("/followed/m.rss") == []
+
+
+async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entry_ends_no_look(
+    tmp_path: Path, site: Site
+) -> None:
+    def pages() -> list[str]:
+        asked = [seen.query["page"] for seen in site.seen("/told/followed-long") if "page" in seen.query]
+        site.requests.clear()
+        return asked
+
+    site.followed["long"] = followed = Followed(films(*range(3000, 0, -1)), key=None)
+    async with Told(tmp_path / "service", **QUICK) as service:
+        mine = (await subscribe(service, site.url("/told/followed-long")))["subscription_id"]
+        seeded = await until(service, mine, lambda one: one["stage"] == "idle", within=60)
+        assert seeded["items"] == {"known": 3000}
+        assert len(pages()) == 101, "all of it is read once"
+        await looked(service, mine, known=3000)
+        assert pages() == ["0"]
+        followed.films[1:1] = films(3001)  # below one that is pinned on top
+        await looked(service, mine, known=3000, fetched=1)
+        assert pages() == ["0"]
