@@ -19,8 +19,9 @@ export async function showKeys(i18n) {
   /** @type {Map<string, string[]>} */
   const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]]])
   for (const [name, { key }] of Object.entries(ACTIONS)) {
-    const words = i18n.t(`action.${name}`, { n: "" }).trim()
-    if (key) ofRows.set(key, [...(ofRows.get(key) ?? []), words])
+    const words = i18n.t(`action.${name}`)
+    const isOfLists = name.endsWith("_entries") // the same for all entries of a list
+    if (key && !isOfLists) ofRows.set(key, [...(ofRows.get(key) ?? []), words])
   }
   const lists = [
     Object.entries(EVERYWHERE).map(([name, keys]) => [keys, i18n.t(`keys.${name}`)]),

@@ -115,7 +115,7 @@ def composed() -> dict[str, set[str]]:
     """All names of which the page composes a label (`t(`menu.${name}`)`), from where the page has them."""
     read = tables()
     return {
-        "action": set(read["actions"]) - {"save"},  # a link, with words of its own (`file.save`)
+        "action": set(read["actions"]),
         "connection": words("connection.js", "const state = ", "\n"),
         "details": set(re.findall(r'^ +\["(\w+)", ', code(STATIC / "js" / "details.js"), re.MULTILINE)),
         "failure": {"gone", "busy", "broken", "refused"},
