@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, items, known, subscribe, unsubscribe_all
-from tests.service import Service, Services
+from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, known, subscribe, unsubscribe_all
+from tests.service import Payload, Service, Services
 from tests.site import Site
 from tests.site.followed import Followed
 
@@ -61,8 +61,15 @@ async def settled(service: Service, ids: list[str], count: int) -> None:
                 await asyncio.sleep(0.3)
 
 
-async def all_items(service: Service, subscription_id: str) -> list[dict[str, str]]:
-    return await items(service, subscription_id, limit="200")
+async def all_items(service: Service, subscription_id: str) -> list[Payload]:
+    found, path, cursor = list[Payload](), f"/api/subscriptions/{subscription_id}/items?limit=200", ""
+    while True:
+        async with service.client.get(f"{path}{cursor}") as answer:
+            page = await answer.json()
+        found += page["items"]
+        if "next_cursor" not in page:
+            return found
+        cursor = f"&cursor={page['next_cursor']}"
 
 
 async def all_links(service: Service) -> list[str]:
