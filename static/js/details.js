@@ -1,11 +1,10 @@
 // @ts-check
-// What an opened row shows below its line, and what the line does not say: the files, why it failed and what helps, what
+// What an opened row shows below its line, and what the line does not say: the files, what helps after a failure, what
 // else is known, and the log.
 
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
-import { failureOf } from "./facts.js"
 import { fileFacts, kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
 import { isFinal, titleOf, webLink } from "./task.js"
 
@@ -43,10 +42,8 @@ export class Details {
     const isOld = !isFinal(task) && Object.keys(task.files).length > 0 // a new attempt is under way
     setText(this.#parts.kept, isOld ? i18n.t("card.kept") : "")
     this.#offerFiles(task)
-    const hasFailed = task.stage === "failed"
-    setText(this.#parts.cause, hasFailed ? failureOf(task, i18n) : "")
     setText(this.#parts.hint, task.hint ?? "")
-    setText(this.#parts.code, hasFailed ? (task.error_code ?? "") : "")
+    setText(this.#parts.code, task.stage === "failed" ? (task.error_code ?? "") : "")
     this.#offerActs(task)
     this.#list(task)
   }

@@ -12,6 +12,7 @@ export class OpenedRows {
   #parts
   /** @type {Map<string, Details>} */
   #open = new Map()
+  /** Of whole rows: a failure that is long makes the line itself higher. */
   #observer
   /** How many entries a list had when they were last asked for. @type {Map<string, number>} */
   #asked = new Map()
@@ -29,8 +30,9 @@ export class OpenedRows {
     this.#parts = parts
     this.#observer = new ResizeObserver((entries) => {
       for (const { target, borderBoxSize: [{ blockSize }] } of entries) {
-        const id = target.getAttribute("data-of") ?? ""
-        if (this.#open.has(id) && target.isConnected) parts.rows().opened(id, Math.ceil(blockSize))
+        const id = target.getAttribute("data-id") ?? ""
+        if (!this.#open.has(id) || !target.isConnected) continue
+        parts.rows().opened(id, Math.ceil(blockSize - heightOfClosed(target)))
       }
     })
   }
@@ -45,7 +47,7 @@ export class OpenedRows {
     const details = this.#open.get(row.id)
     if (details) {
       details.show(row.task)
-      row.extend(details.element)
+      this.#extend(row, details)
     }
     return row
   }
@@ -67,10 +69,8 @@ export class OpenedRows {
     const row = rows().row(id)
     if (!row || this.#open.has(id)) return this.#open.get(id)
     const details = new Details(row.task, this.#parts)
-    details.element.dataset.of = id
     this.#open.set(id, details)
-    this.#observer.observe(details.element)
-    row.extend(details.element)
+    this.#extend(row, details)
     if (row.task.entries) this.#unfold(row.task)
     return details
   }
@@ -84,8 +84,8 @@ export class OpenedRows {
     if (!details) return
     const { shown, rows } = this.#parts
     details.close()
-    this.#observer.unobserve(details.element)
     this.#open.delete(id)
+    if (row) this.#observer.unobserve(row.element)
     row?.extend(null)
     rows().opened(id, 0)
     if (shown.hasOpen(id)) rows().render(() => shown.fold(id))
@@ -96,6 +96,15 @@ export class OpenedRows {
     const details = this.#open.get(task.task_id)
     details?.show(task)
     if (details && this.#parts.shown.hasOpen(task.task_id)) this.#load(task)
+  }
+
+  /**
+   * @param {Row} row
+   * @param {Details} details
+   */
+  #extend(row, details) {
+    row.extend(details.element)
+    this.#observer.observe(row.element)
   }
 
   /** Close all: the language has changed, or the session has ended. */
@@ -126,4 +135,10 @@ export class OpenedRows {
     tasks.flush()
     if (shown.hasOpen(task_id)) rows().render(() => shown.unfold(task_id))
   }
+}
+
+/** @param {Element} row  whose line is at least as high as a row that is closed */
+function heightOfClosed(row) {
+  const line = row.querySelector(".line")
+  return line ? parseFloat(getComputedStyle(line).minHeight) : 0
 }

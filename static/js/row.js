@@ -94,6 +94,7 @@ export class Row {
   extend(details) {
     this.element.querySelector(".details")?.remove()
     if (details) this.element.append(details)
+    this.element.toggleAttribute("data-opened", details !== null)
     this.#parts.open.ariaExpanded = String(details !== null)
   }
 

@@ -19,6 +19,12 @@ _COUNT_UPDATES = """() => {
     observer.observe(document.querySelector(".row .facts"), { childList: true, subtree: true })
 }"""
 
+_IS_WHOLE = "text => text.scrollHeight <= text.clientHeight && text.scrollWidth <= text.clientWidth"
+_ROOM_BETWEEN = """ids => {
+    const [upper, lower] = ids.map((id) => document.querySelector(`.row[data-id=${id}]`))
+    return lower.getBoundingClientRect().top - upper.getBoundingClientRect().bottom
+}"""
+
 
 async def test_a_task_that_somebody_else_made_appears_and_moves(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
@@ -58,8 +64,32 @@ async def test_a_failure_is_one_sentence_and_the_rest_is_in_the_opened_row(
         await expect(row(page, "a").get_by_text("视频不存在，或者已被删除。")).to_be_visible()
         await expect(row(page, "a").get_by_role("progressbar")).to_be_hidden()
         await row(page, "a").get_by_role("heading").click()
-        for text in ("视频不存在，或者已被删除。", "请检查链接。", "http_404"):
+        for text in ("请检查链接。", "http_404"):
             await expect(row(page, "a").locator(".details").get_by_text(text)).to_be_visible()
+        await expect(row(page, "a").get_by_text("视频不存在，或者已被删除。")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+async def test_an_opened_row_says_its_failure_whole_and_covers_no_other(
+    api: FakeApi, open_page: OpenPage, width: int
+) -> None:
+    sentence = " ".join(["The source asks for something that nobody has foreseen."] * 8)
+    await api.put("below", "failed", error="No")
+    await api.put("a", "failed", error=sentence, error_code="login_required", remedies=["use_cookies"])
+    size = {"width": width, "height": 900}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=size) as page:
+        failure = row(page, "a").get_by_text(sentence)
+        assert not await failure.evaluate(_IS_WHOLE)
+        await row(page, "a").get_by_role("heading").click()
+        await expect(row(page, "a").locator(".details")).to_be_visible()
+        assert await failure.evaluate(_IS_WHOLE)
+        while not 0 <= await page.evaluate(_ROOM_BETWEEN, ["a", "below"]) < 1:
+            await asyncio.sleep(0.02)
+        await row(page, "a").get_by_role("heading").click()
+        await expect(row(page, "a").locator(".details")).to_have_count(0)
+        assert not await failure.evaluate(_IS_WHOLE)
+        while not 0 <= await page.evaluate(_ROOM_BETWEEN, ["a", "below"]) < 1:
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.long
