@@ -134,7 +134,9 @@ async def _unfolded(page: Page, _: FakeApi) -> None:
 
 
 async def _had(page: Page, api: FakeApi) -> None:
-    await _type(page, api.tasks["done0"]["url"])
+    task = api.tasks["done0"]
+    api.looks[task["url"]] = task["video_info"]
+    await _type(page, task["url"])
     await page.locator("#preview[data-had]").wait_for()
 
 
