@@ -55,13 +55,14 @@ export class Gaps {
   }
 
   /**
-   * The elements for these gaps.
+   * The elements for these gaps. One that begins where a gap began before keeps its titles: in another gap they would
+   * lead the browser's search to other rows, until they are written again.
    * @param {Gap[]} gaps
    */
   show(gaps) {
+    const before = new Map(this.#shown.map(({ from }, at) => [from, this.#elements[at]]))
     this.#shown = gaps
-    while (this.#elements.length < gaps.length) this.#elements.push(newGap())
-    this.#elements.length = gaps.length
+    this.#elements = gaps.map(({ from }) => before.get(from) ?? newGap())
     for (const [at, { top, height }] of gaps.entries()) place(this.#elements[at], top, height)
     this.#timer ??= setTimeout(() => this.#write(), WRITE_MS)
     return this.#elements

@@ -29,6 +29,17 @@ PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
+_WRITE_NO_TITLES = """() => {
+    const real = window.setTimeout
+    window.setTimeout = (callback, ms, ...rest) => ms === 500 ? 0 : real(callback, ms, ...rest)
+}"""
+_FIRST_OF_GAPS = """() => {
+    const high = document.querySelector(".row .line").offsetHeight
+    return [...document.querySelectorAll(".gap")].map((gap) => [
+        Math.round(new DOMMatrix(gap.style.transform).m42 / high), gap.textContent.split("\\n")[0],
+    ])
+}"""
+
 
 async def has_titles(page: Page, expected: list[str]) -> None:
     """Of rows and gaps together; gaps get theirs a moment after they came."""
@@ -74,6 +85,21 @@ async def test_a_task_that_is_far_down_is_found_by_its_title(api: FakeApi, open_
         await expect(page.locator(".gap", has_text="How to bake bread")).to_have_count(1)
         assert await page.evaluate("window.find('How to bake bread')")
         await expect(row(page, "bread")).to_be_in_viewport()
+
+
+async def test_no_title_of_a_gap_stands_where_another_row_would_be(api: FakeApi, open_page: OpenPage) -> None:
+    """Not even before titles are written: the browser's search would lead there."""
+    await api.put_many(300)
+    newest_first = [task["url"].removeprefix("https://") for task in reversed(api.tasks.values())]
+    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=DESKTOP) as page:
+        await scroll_through(page)
+        await has_titles(page, newest_first)
+        await page.evaluate(_WRITE_NO_TITLES)
+        for y in (0, 4_000, 12_000, 0):
+            await scroll_to(page, y)
+            for position, title in await page.evaluate(_FIRST_OF_GAPS):
+                assert title in ("", newest_first[position])
+        assert [title for _, title in await page.evaluate(_FIRST_OF_GAPS) if title]
 
 
 async def test_gaps_are_not_read_aloud_and_rows_say_where_they_stand(
