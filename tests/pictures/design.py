@@ -42,6 +42,8 @@ PARTS = {
 }  # fmt: skip
 _OUTER = """(elements, most) => elements.slice(0, most).map((element) => {
     const copy = element.cloneNode(true)
+    // Without these names they would be seen.
+    for (const hidden of copy.querySelectorAll("[popover], #find")) hidden.remove()
     for (const each of [copy, ...copy.querySelectorAll("*")]) {
         const outside = ["id", "for", "popover", "href", "src", "aria-labelledby", "aria-describedby", "name"]
         for (const name of outside) if (each.tagName !== "use") each.removeAttribute(name)
@@ -127,6 +129,7 @@ _PAGE = """<!doctype html>
 <body>
 {sprite}
 <main>
+<div class="tasks" data-listed hidden></div>
 <h1>Clipwire: the design</h1>
 <section class="part"><h2>Tokens</h2><ul class="tokens">{tokens}</ul></section>
 {parts}
