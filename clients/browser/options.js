@@ -8,6 +8,7 @@ import { ask, permissionFor, readAddress, readSettings, Refused } from "./server
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("form"))
 const output = /** @type {HTMLOutputElement} */ (document.querySelector("output"))
+const fields = /** @type {HTMLFieldSetElement} */ (document.querySelector("fieldset"))
 const field = (/** @type {string} */ name) => /** @type {any} */ (form.elements.namedItem(name))
 
 document.documentElement.lang = text("language")
@@ -34,6 +35,7 @@ async function fill(settings) {
   field("token").value = settings.token
   field("tells").checked = settings.tells
   showPresets(settings.preset ? [settings.preset] : [], settings.preset)
+  fields.disabled = false // only now: what is typed before would be overwritten by what was stored
   if (settings.server) await showServer(settings).catch(sayRefusal)
 }
 

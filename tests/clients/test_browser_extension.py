@@ -292,6 +292,17 @@ async def test_a_wrong_address_is_said(
     assert said in await extension.set_up(typed.format(**places))
 
 
+async def test_what_is_typed_while_the_options_are_read_is_kept(extension: Extension) -> None:
+    """The settings are read a while after the page is there."""
+    slowly = """
+        const get = chrome.storage.local.get.bind(chrome.storage.local)
+        chrome.storage.local.get = (name) => new Promise((done) => setTimeout(() => done(get(name)), 300))
+    """
+    await extension.desk.add_init_script(slowly)
+    await extension.desk.reload()
+    assert "does not answer" in await extension.set_up(f"http://127.0.0.1:{free_port()}")
+
+
 @pytest.mark.long
 async def test_a_failed_one_says_why_and_the_next_click_tries_again(
     extension: Extension, locked: Service, site: Site
