@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from aiohttp.test_utils import TestClient
 
 from server.commands import check
 from server.storage.sqlite import ballast
@@ -61,6 +62,22 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     stop_lending(config)
+
+
+class ClosedIfNotStarted(TestClient[Any, Any]):
+    """Its session would stay open where its service does not start, and be blamed on a later test."""
+
+    async def start_server(self) -> None:
+        try:
+            await super().start_server()
+        except BaseException:
+            await self.close()
+            raise
+
+
+@pytest.fixture
+def aiohttp_client_cls() -> type[TestClient[Any, Any]]:
+    return ClosedIfNotStarted
 
 
 @pytest.fixture(scope="session")
