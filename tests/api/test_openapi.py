@@ -306,7 +306,7 @@ def test_the_guide_has_a_section_with_an_example_for_every_route() -> None:
     sections = dict(re.findall(r"^## (\w+ /\S*)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL))
     assert sections.keys() == {route for route, _ in DESCRIBED}
     for route, text in sections.items():
-        assert "```sh\n" in text, route
+        assert re.search(r"^```(sh|console)$", text, re.MULTILINE), route
 
 
 def test_the_guide_names_the_errors_of_every_route_that_are_its_own() -> None:

@@ -101,6 +101,8 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
         "ids",
         "paused",
         "url",
+        "state",
+        "files",
     }
 
 
