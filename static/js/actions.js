@@ -94,6 +94,7 @@ export const ACTIONS = {
   play: { applies: isPlayed, key: " " },
   again: {
     applies: (task) => stageOf(task) === "completed" && !task.entries,
+    icon: "retry",
     key: "r",
     asks: ["POST", "retry"],
   },
@@ -108,7 +109,7 @@ export const ACTIONS = {
   },
   first: { applies: isWaiting, key: "t", asks: ["PATCH", "", { position: "first" }] },
   last: { applies: isWaiting, key: "b", asks: ["PATCH", "", { position: "last" }] },
-  select: { applies: always, key: "x" },
+  select: { applies: always, icon: "check", key: "x" },
   log: { applies: always, key: "l" },
   copy: { applies: () => Boolean(globalThis.navigator?.clipboard) },
   delete: { applies: always, key: "Delete", isForMany: true },

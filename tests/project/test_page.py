@@ -52,19 +52,27 @@ def test_what_the_page_and_its_styles_refer_to_is_there() -> None:
     assert [path for path in named if not path.is_file()] == []
 
 
+def test_every_action_of_a_menu_has_an_icon() -> None:
+    in_no_menu = ("open", "more", "undo")
+    icons = {name: icon for name, icon in tables()["actions"].items() if name not in in_no_menu}
+    symbols = set(re.findall(r'<symbol id="i-([^"]+)"', INDEX))
+    assert {name: icon for name, icon in icons.items() if icon not in symbols} == {}
+
+
 @cache
 def tables() -> dict[str, Any]:
     """What the tables of the page's modules hold, as deno reads them."""
     script = """
-        import { ACTIONS } from "./static/js/actions.js"
+        import { ACTIONS, iconOf } from "./static/js/actions.js"
         import { OPTIONS } from "./static/js/options.js"
         import { GROUPS, WORDS } from "./static/js/optionsform.js"
         import { EVERYWHERE } from "./static/js/keys.js"
+        const actions = Object.fromEntries(Object.keys(ACTIONS).map((name) => [name, iconOf(name)]))
         const many = Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)
         const about = ([name, { kind, values = [] }]) => [name, { kind, values }]
         const options = Object.entries(OPTIONS).map(about)
         console.log(JSON.stringify({
-            actions: Object.keys(ACTIONS), many, options: Object.fromEntries(options), groups: GROUPS,
+            actions, many, options: Object.fromEntries(options), groups: GROUPS,
             words: WORDS, everywhere: Object.keys(EVERYWHERE),
         }))"""
     found: dict[str, Any] = json.loads(deno("eval", "--no-remote", "--no-npm", script))
