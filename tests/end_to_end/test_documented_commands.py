@@ -57,8 +57,8 @@ ANOTHER_ID = "0b2f4a3e-5d1c-4f6a-9b7d-8c2e1f0a3b4c"
 A_SUBSCRIPTION = "7b6f6d4c-0a3f-4b39-9a0e-6f3a1f2f6a51"
 COOKIES = "# Netscape HTTP Cookie File\nexample.org\tFALSE\t/\tFALSE\t4102444800\tsession\tsecret\n"
 # What a service may answer that has nothing to do: a task in another stage, no webhook that is due, a remedy
-# that this task has no use for, nothing that was fetched, nothing to show yet, no such entry in a list, a list
-# that it has.
+# that this task has no use for, nothing that was fetched, nothing to show yet, no such entry in a list, a
+# list that it has.
 NOTHING_TO_DO = {
     "wrong_stage", "task_already_final", "delivery_not_found", "remedy_not_offered", "media_not_found",
     "item_not_found", "subscribed",
