@@ -1,5 +1,6 @@
 """What `pip install` makes of this checkout: all that the service needs is declared, and in the wheel."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.service import ROOT, Service
-from tests.site import Site
+from tests.site import Site, sha256
 from tests.trees import imports
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -88,15 +89,21 @@ def test_the_client_is_a_distribution_of_its_own_that_needs_two_packages(tmp_pat
 
 @pytest.mark.long
 async def test_an_installed_wheel_serves_the_page_and_downloads(
-    wheel: Path, site: Site, tmp_path: Path
+    wheel: Path, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """In an environment that holds the wheel and what it declares, away from the checkout."""
-    folder = tmp_path / "installed"
+    """In an environment that holds the wheel and what it declares, as pipx makes it, in empty folders."""
+    folder, here, empty = tmp_path / "installed", tmp_path / "here", tmp_path / "empty"
     venv.create(folder)
     install(wheel, folder)
     lend_packages(folder)
-    service = Service(tmp_path / "service")
-    service.command, service.cwd = (str(folder / "bin/clipwire"),), tmp_path
+    here.mkdir()
+    empty.mkdir()
+    look = "import clipwire_client, server.locales; print(clipwire_client.__file__, server.locales.__file__)"
+    where = run(here, folder / "bin/python", "-c", look).split()
+    assert [Path(path).is_relative_to(folder) for path in where] == [True, True]
+    service = Service(tmp_path / "service", CLIPWIRE_STORAGE__DATA_DIR="data")
+    service.data = empty / "data"
+    service.command, service.cwd = (str(folder / "bin/clipwire"),), empty
     async with service:
         async with service.client.get("/") as answer:
             assert "static/page.js" in await answer.text()
@@ -104,7 +111,24 @@ async def test_an_installed_wheel_serves_the_page_and_downloads(
             assert answer.status == 200
         task = await service.submit(site.url("/video.mp4"), outputs=["video"])
         await service.wait(task["task_id"])
+        for language, words in (("en", "Completed!"), ("zh", "处理完成！")):
+            async with service.client.get(f"/api/status/{task['task_id']}?lang={language}") as answer:
+                assert (await answer.json())["message"] == words
+        link = site.url("/video.mp4")
+        await asyncio.to_thread(run, here, folder / "bin/clipwire", "get", "--server", service.url, link)
+        assert sha256(next(here.glob("*.mp4"))) == sha256(media / "video.mp4")
         assert service.complaints() == []
+    assert [path.name for path in empty.iterdir()] == ["data"]
+    assert [path.name for path in here.iterdir()] == [next(here.glob("*.mp4")).name]
+
+
+def run(here: Path, *command: str | Path) -> str:
+    """What `command` prints in a folder of its own; nothing of this checkout is on its path."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        command, cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout
 
 
 def files(folder: Path) -> Iterator[str]:
