@@ -179,12 +179,20 @@ def _line(name: str) -> Callable[[Page, FakeApi], Awaitable[None]]:
     return seen
 
 
+async def _unfold_filter(page: Page) -> None:
+    """On a phone it is folded."""
+    if await page.locator("#find").is_visible():
+        await page.locator("#find").click()
+
+
 async def _nothing_found(page: Page, _: FakeApi) -> None:
+    await _unfold_filter(page)
     await page.locator("input[type=search]").fill("zzzz")
     await page.locator(".no-match").wait_for()
 
 
 async def _hidden(page: Page, _: FakeApi) -> None:
+    await _unfold_filter(page)
     await page.locator(".chips label").last.click()
     await _type(page, _FILM)
     await page.keyboard.press("Enter")
