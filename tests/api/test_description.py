@@ -13,6 +13,7 @@ CONFIGURATION = ROOT / "tests" / "schemathesis.toml"
 
 
 EXAMPLES = 100  # for each operation, made up by chance; and all that a schema's limits suggest
+HANGS_AFTER = 1500  # seconds, on a machine that has other things to do as well
 
 
 @pytest.mark.long
@@ -34,7 +35,7 @@ async def test_no_request_that_can_be_made_from_the_description_breaks_it(tmp_pa
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(50 + 5 * EXAMPLES):
+        async with asyncio.timeout(HANGS_AFTER):
             report, _ = await process.communicate()
         assert process.returncode == 0, report.decode()[-8000:]
         assert service.complaints() == []

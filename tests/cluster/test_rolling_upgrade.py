@@ -178,9 +178,18 @@ async def the_same_is_told(nodes: tuple[Service, Service], ids: list[str]) -> No
     """By both, of what both know."""
     for task_id in ids:
         one, other = [await node.status(task_id) for node in nodes]
-        common = one.keys() & other.keys()
-        assert {name: one[name] for name in common} == {name: other[name] for name in common}
-        assert {"files", "video_info", "revision", "attempt", "message"} < common
+        shared = in_common(one, other)
+        assert shared == in_common(other, one)
+        assert {"files", "video_info", "revision", "attempt", "message"} < shared.keys()
+
+
+def in_common(one: Payload, other: Payload) -> Payload:
+    """`one` without what `other` lacks, also within its objects."""
+    return {
+        name: in_common(value, other[name]) if isinstance(value, dict) else value
+        for name, value in one.items()
+        if name in other
+    }
 
 
 def read(url: str, sql: str) -> list[tuple[Any, ...]]:
