@@ -127,7 +127,7 @@ ROUTES = [
             {204: Reply("It is on disk")},
             "Netscape format, UTF-8, at most 1 MiB.",
             parameters=(_NAME, *READER),
-            text_body=True,
+            text_bodies=("text/plain",),
             errors=(
                 CookiesNotFound,
                 InvalidCookies,

@@ -119,7 +119,7 @@ ROUTES = [
             {200: Reply("What became of the lines", {JSON: MediaTaken})},
             "The file of `--download-archive`, at most 8 MiB: a line for each video, its extractor and id.",
             parameters=READER,
-            text_body=True,
+            text_bodies=("text/plain",),
             errors=(NotTextType, EncodingUnknown, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
         ),
     ),

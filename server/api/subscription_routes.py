@@ -526,7 +526,7 @@ ROUTES = [
             {200: Reply("What became of each outline with a link", {JSON: SubscriptionResults})},
             f"`{OPML}` or `application/xml`, at most 1 MiB.",
             parameters=READER,
-            text_body=True,
+            text_bodies=(OPML, "application/xml"),
             errors=(InvalidOpml, NotTextType, BodyTooLarge, BodyTooSlow, *OF_CHANGES),
         ),
     ),

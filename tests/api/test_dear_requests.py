@@ -148,7 +148,7 @@ WITH_BODIES = {
     operation.name: (method.upper(), route.path)
     for route in ROUTES
     for method, operation in route.operations.items()
-    if operation.body or operation.text_body
+    if operation.body or operation.text_bodies
 }
 
 

@@ -155,8 +155,9 @@ def _operation(method: str, operation: Operation) -> dict[str, Any]:
     if operation.body:
         content = {JSON: {"schema": _ref(operation.body)}}
         described["requestBody"] = {"required": operation.needs_body, "content": content}
-    elif operation.text_body:
-        described["requestBody"] = {"required": True, "content": {"text/plain": {"schema": TEXT}}}
+    elif operation.text_bodies:
+        content = {media_type: {"schema": TEXT} for media_type in operation.text_bodies}
+        described["requestBody"] = {"required": True, "content": content}
     return {name: value for name, value in described.items() if value}
 
 

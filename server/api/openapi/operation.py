@@ -81,7 +81,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
     needs_body: bool = True
-    text_body: bool = False
+    text_bodies: tuple[str, ...] = ()  # the media types of a body that is text
     errors: Errors = ()
     always: Errors = ALWAYS
 
