@@ -48,11 +48,18 @@ const LINE_MS = 2_000
 /** Fires "unauthorized" when the server wants a token, and "unreachable" when there is no answer. */
 export class Api extends EventTarget {
   #i18n
+  /** How many sessions have begun: what was asked for before the last one may still be refused for want of it. */
+  #sessions = 0
 
   /** @param {import("./i18n.js").I18n} i18n */
   constructor(i18n) {
     super()
     this.#i18n = i18n
+  }
+
+  /** A session has begun: a request that was sent before it does not know of it. */
+  begun() {
+    this.#sessions++
   }
 
   /**
@@ -125,9 +132,11 @@ export class Api extends EventTarget {
   async #request(url, init, { signal, patience = PATIENCE_MS, read = readJson } = {}) {
     const late = abortedAfter(patience)
     const signals = [late.signal, AbortSignal.timeout(WHOLE_MS), ...(signal ? [signal] : [])]
+    const session = this.#sessions
     try {
       const answer = await fetch(url, { ...init, signal: AbortSignal.any(signals) })
       late.keep()
+      if (answer.status === 401 && session === this.#sessions) this.dispatchEvent(new Event("unauthorized"))
       if (!answer.ok) throw await this.#problem(answer)
       return await read(answer)
     } catch (error) {
@@ -150,7 +159,6 @@ export class Api extends EventTarget {
 
   /** @param {Response} answer */
   async #problem(answer) {
-    if (answer.status === 401) this.dispatchEvent(new Event("unauthorized"))
     const body = await answer.json().catch(() => null) // a proxy's error page is no JSON
     if (!body && OF_PROXY.includes(answer.status)) return this.#unreachable()
     return new Problem(answer.status, body ?? {})

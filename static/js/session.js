@@ -65,6 +65,7 @@ export class Session extends EventTarget {
   }
 
   #begin() {
+    this.#api.begun()
     this.#form.reset()
     setText(this.#problem, "")
     delete document.body.dataset.page

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, row
@@ -145,3 +145,30 @@ async def test_an_answer_that_comes_after_the_end_of_the_session_is_not_shown(
             api.answers.set()
         await page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
         assert "Bread" not in await page.content()
+
+
+async def test_a_refusal_of_what_was_asked_before_the_log_in_ends_no_session(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.token = TOKEN
+    await api.put("a", "download", video_info={"title": "Bread"})
+    is_in = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await is_in.wait()
+        await route.fulfill(status=401, json={"code": "token_required", "title": "A valid token is needed."})
+
+    async with asyncio.timeout(PATIENCE), open_page(api.url, is_listed=False) as page:
+        await page.route("**/pause?*", late)
+        await log_in(page, TOKEN)
+        await is_live(page)
+        async with page.expect_request("**/pause?*"):
+            await row(page, "a").get_by_role("button", name="暂停").click()
+        await api.end_session()
+        await log_in(page, api.token)
+        await is_live(page)
+        async with page.expect_event("requestfinished", lambda request: "/pause" in request.url):
+            is_in.set()
+        await page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+        await is_live(page)
+        await expect(page.get_by_label("访问令牌")).to_be_hidden()
