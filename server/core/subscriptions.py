@@ -79,9 +79,12 @@ def duration_of(seconds: int) -> str:
 
 def _duration(value: object) -> object:
     try:
-        return seconds_of(value)
+        seconds = seconds_of(value)
     except ValueError:
         raise PydanticCustomError("duration", "a time like 30m, 1h or 2d is expected") from None
+    if seconds > LONGEST_INTERVAL:
+        raise PydanticCustomError("duration_most", "at most {most}", {"most": duration_of(LONGEST_INTERVAL)})
+    return seconds
 
 
 def _pattern(value: str) -> str:
@@ -106,7 +109,7 @@ def _day(value: object) -> object:
 Duration = Annotated[
     int,
     BeforeValidator(_duration),
-    Field(ge=0, le=LONGEST_INTERVAL),
+    Field(ge=0),
     PlainSerializer(duration_of, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhd]$"}),
 ]

@@ -101,6 +101,13 @@ async def test_wrong_fields_are_named(client: Client, fields: dict[str, Any], wr
     assert all(error["message"] != "is not valid" for error in answer["errors"])
 
 
+async def test_an_interval_out_of_bounds_is_answered_with_the_bound(client: Client) -> None:
+    for interval, bound in (("1s", "5m"), ("31d", "30d")):
+        response = await client.post("/api/subscriptions?lang=en", json={"url": URL, "interval": interval})
+        [error] = (await response.json(content_type=None))["errors"]
+        assert error["message"].endswith(f" {bound}"), error
+
+
 async def test_a_source_is_subscribed_once_for_one_wish(client: Client) -> None:
     made = await subscribed(client)
     same = await client.post("/api/subscriptions", json={"url": f"{URL}#top", "interval": "2h"})
