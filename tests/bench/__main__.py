@@ -9,10 +9,12 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tests.bench.against import against
 from tests.bench.clips import clip
 from tests.bench.cluster import CLUSTER
 from tests.bench.corpus import corpus
 from tests.bench.crawling import crawling
+from tests.bench.documented import PAGE, documented, fallen_behind
 from tests.bench.downloads import downloads
 from tests.bench.fanout import fanout, feed
 from tests.bench.figures import Figure, save, table
@@ -28,10 +30,11 @@ from tests.bench.page import page, page_memory
 from tests.bench.polling import polling
 from tests.bench.serving import serving
 from tests.bench.submits import submits
+from tests.bench.waiting import waiting
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
-    polling, fanout, feed, downloads, getting, submits, lists, million, idle, coming_and_going, serving,
-    crawling, long_run, batch, together, clip, corpus, page, page_memory, journeys, *CLUSTER,
+    polling, fanout, feed, downloads, getting, submits, lists, million, waiting, idle, coming_and_going,
+    serving, crawling, long_run, batch, together, clip, corpus, page, page_memory, journeys, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
 GROUPS = {"cluster": [each.__name__ for each in CLUSTER]}
@@ -43,15 +46,29 @@ def main(arguments: list[str] | None = None) -> int:
     choices = [*BENCHMARKS, *GROUPS]
     parser.add_argument("--only", nargs="+", choices=choices, default=list(BENCHMARKS), metavar="NAME",
                         help=", ".join(choices))  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit status 1 if a target is missed, or a figure is a tenth worse than documented",
+    )
+    parser.add_argument("--against", metavar="COMMIT", help="compare with that commit, in turns")
+    parser.add_argument("--rounds", type=int, default=5, help="with --against: runs of each side")
     parser.add_argument("--smoke", action="store_true", help="tiny numbers: does it run?")
     parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", help="where the figures go")
     chosen = parser.parse_args(arguments)
     names = [each for name in chosen.only for each in GROUPS.get(name, [name])]
+    if chosen.against:
+        with tempfile.TemporaryDirectory(prefix="clipwire-against-") as folder:
+            print(against(chosen.against, names, chosen.rounds, Path(folder), smoke=chosen.smoke))
+        return 0
     figures = asyncio.run(measure(names, smoke=chosen.smoke))
     print(table(figures))
     save(figures, chosen.json)
-    return int(chosen.check and any(figure.met is False for figure in figures))
+    if not chosen.check:
+        return 0
+    behind = fallen_behind(figures, documented(PAGE.read_text()))
+    print("".join(f"BEHIND: {sentence}\n" for sentence in behind), end="")
+    return int(bool(behind) or any(figure.met is False for figure in figures))
 
 
 async def measure(names: list[str], *, smoke: bool) -> list[Figure]:

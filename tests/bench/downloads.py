@@ -47,7 +47,7 @@ async def downloads(lab: Lab) -> list[Figure]:
             mine, theirs = (middle(runs) for runs in await alternate(lab.count(ROUNDS, 1), *sides))
             figures.append(Figure(f"submit to completed: {what}", mine, "s", theirs, at_most=target))
         figures += await _of_curl(folder, lab, figures[-1].value)
-        figures += [await _of_ffmpeg(folder, lab), await _many(lab, folder, ours, client)]
+        figures += [await _of_ffmpeg(folder, lab), *await _many(lab, folder, ours, client)]
     return figures
 
 
@@ -106,8 +106,9 @@ async def _of_ffmpeg(folder: Path, lab: Lab) -> Figure:
     return Figure("of it, ffmpeg's conversion to MP3 alone", middle(times), "s")
 
 
-async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> Figure:
+async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> list[Figure]:
     """Files a second, four at a time; each has an address of its own."""
+    costs: list[tuple[float, float]] = []
     count = lab.count(MANY, 4)
     urls = [f"{lab.site.url}/1mb.mp4?after={number}" for number in range(count)]
 
@@ -115,6 +116,7 @@ async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> Figur
         bodies = [json.dumps({"url": url, "outputs": ["video"]}).encode() for url in urls]
         requests = tuple(post("/api/process", ours.port, body) for body in bodies)
         async with client.session.ws_connect("/ws") as feed:
+            before = ours.cpu_with_children(), ours.cpu()
             began = time.perf_counter()
             await lab.load(Load(ours.port, requests, 4))
             done: set[str] = set()
@@ -125,7 +127,11 @@ async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> Figur
                     done |= {payload["task_id"]} if payload["status"] == "completed" else set()
                     if len(done) == count:
                         break
-            return count / (time.perf_counter() - began)
+            took = time.perf_counter() - began
+        await asyncio.sleep(0.2)  # the last children end
+        after = ours.cpu_with_children(), ours.cpu()
+        costs.append(((after[0] - before[0]) / count * 1e3, (after[1] - before[1]) / count * 1e3))
+        return count / took
 
     (folder / "urls").write_text("\n".join(urls) + "\n")
     script = f'xargs -n1 -P4 sh -c \'exec "{YT_DLP}" {" ".join(QUIET)} -o "$$.mp4" "$0"\' < {folder / "urls"}'
@@ -135,4 +141,9 @@ async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> Figur
         return count / await xargs()
 
     mine, theirs = (middle(rates) for rates in await alternate(lab.count(2, 1), all_of_ours, all_of_theirs))
-    return Figure(f"{count} files of 1 MB, 4 at a time", mine, "files/s", theirs, at_least=6)
+    what = f"{count} files of 1 MB, 4 at a time"
+    return [
+        Figure(what, mine, "files/s", theirs, at_least=6),
+        Figure(f"{what}: CPU a file", middle(each for each, _ in costs), "ms", at_most=80),
+        Figure(f"{what}: CPU of the server a file", middle(each for _, each in costs), "ms", at_most=15),
+    ]

@@ -37,11 +37,16 @@ class Figure:
             return measured <= self.at_most
         return measured >= self.at_least if self.at_least is not None else None
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether it tells of the service more than of the machine: a ratio, CPU time or memory."""
+        return self.ratio is not None or self.unit in ("KiB", "MiB") or "CPU" in self.what
+
     def row(self) -> tuple[str, ...]:
         return (
             self.what,
-            f"{_short(self.value)} {self.unit}",
-            "" if self.reference is None else f"{_short(self.reference)} {self.unit}",
+            f"{short(self.value)} {self.unit}",
+            "" if self.reference is None else f"{short(self.reference)} {self.unit}",
             "" if self.ratio is None else f"{self.ratio:.2f}",
             self._target(),
             {True: "yes", False: "NO", None: ""}[self.met],
@@ -66,15 +71,20 @@ class Figure:
         return ""
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three digits that count, and none that do not."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def table(figures: Iterable[Figure]) -> str:
-    rows = [HEADINGS, *(figure.row() for figure in figures)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return under_headings(HEADINGS, (figure.row() for figure in figures))
+
+
+def under_headings(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table whose columns are as wide as their widest cell."""
+    lined = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*lined, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in lined]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
 

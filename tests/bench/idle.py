@@ -6,7 +6,7 @@ import time
 import psutil  # type: ignore[import-untyped]
 
 from tests.bench import sockets
-from tests.bench.client import client_of
+from tests.bench.client import Client, client_of
 from tests.bench.figures import Figure, middle
 from tests.bench.lab import Lab
 from tests.bench.polling import running_downloads
@@ -37,14 +37,19 @@ async def idle(lab: Lab) -> list[Figure]:
 
 
 async def _warm(server: Clipwire) -> None:
-    async with client_of(server) as client, asyncio.timeout(30):
-        while (await client.session.get("/readyz")).status != 200:
-            await asyncio.sleep(0.05)
+    async with client_of(server) as client:
+        await _ready(client)
     await asyncio.sleep(0.5)
 
 
+async def _ready(client: Client) -> None:
+    async with asyncio.timeout(30):
+        while (await client.session.get("/readyz")).status != 200:
+            await asyncio.sleep(0.02)
+
+
 async def coming_and_going(lab: Lab) -> list[Figure]:
-    starts, stops = [], []
+    starts, readies, costs, both, stops = [], [], [], [], []
     folder = lab.new_folder("starts")
     for _ in range(lab.count(5, 1)):
         server = Clipwire(folder)
@@ -53,6 +58,10 @@ async def coming_and_going(lab: Lab) -> list[Figure]:
             async with client.session.get("/api/tasks") as answer:
                 assert answer.status == 200
             starts.append(time.monotonic() - began)
+            costs.append(server.cpu())
+            await _ready(client)
+            readies.append(time.monotonic() - began)
+            both.append(server.cpu() + cpu_of(server.fork_server().pid))
             count = lab.count(SOCKETS, 10)
             readers = await asyncio.to_thread(sockets.idle_readers, server.port, "/ws", count)
             answering = asyncio.create_task(asyncio.to_thread(readers.answer_closes))
@@ -60,5 +69,8 @@ async def coming_and_going(lab: Lab) -> list[Figure]:
             await answering
     return [
         Figure("start to first answer", middle(starts), "s", at_most=0.5),
+        Figure("start to first answer: CPU of the server", middle(costs), "s", at_most=0.5),
+        Figure("start to ready", middle(readies), "s", at_most=2),
+        Figure("start to ready: CPU of server and fork server", middle(both), "s", at_most=1.5),
         Figure(f"SIGTERM to exit with {lab.count(SOCKETS, 10)} sockets", middle(stops), "s", at_most=1),
     ]

@@ -30,7 +30,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 def fill(data_dir: Path, count: int) -> list[str]:
     """Return the ids of the oldest, the middle and the newest task."""
-    asyncio.run(_make_tables(data_dir))
+    asyncio.run(make_tables(data_dir))
     with sqlite3.connect(data_dir / DATABASE) as db:
         # Only here: a crash would cost a database that can be made again.
         db.execute("PRAGMA synchronous = OFF")
@@ -46,7 +46,7 @@ def fill(data_dir: Path, count: int) -> list[str]:
     return [task_id(number) for number in (0, count // 2, count - 1)]
 
 
-async def _make_tables(data_dir: Path) -> None:
+async def make_tables(data_dir: Path) -> None:
     data_dir.mkdir(parents=True, exist_ok=True)
     async with open_store(data_dir / DATABASE, max_queued=1, find_short=short_of):
         pass

@@ -7,13 +7,13 @@ import asyncio
 import json
 import os
 import re
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import sockets
+from tests.bench.against import checked_out
 from tests.bench.client import NEVER, client_of
 from tests.bench.figures import Figure, alternate, middle
 from tests.bench.http_load import Load, get, post
@@ -41,7 +41,7 @@ async def cluster_alone(lab: Lab) -> list[Figure]:
         mapped = {found[0] for found in NEW.finditer(Path(f"/proc/{server.pid}/maps").read_text())}
     figures = [Figure("one machine alone: new packages that are mapped", len(mapped), "packages", at_most=0)]
     if before := os.environ.get("CLIPWIRE_BENCH_BEFORE"):
-        old = await asyncio.to_thread(_checked_out, before, folder / "release")
+        old = await asyncio.to_thread(checked_out, before, folder / "release")
         figures += await _compared(lab, folder, old)
     return figures
 
@@ -66,13 +66,6 @@ async def _compared(lab: Lab, folder: Path, old: Path) -> list[Figure]:
         Figure(f"{what}one change to {lab.count(READERS, 20)} sockets", both("fanout")[0] * 1e3, "ms",
                both("fanout")[1] * 1e3, at_most=1.05),
     ]  # fmt: skip
-
-
-def _checked_out(commit: str, folder: Path) -> Path:
-    folder.mkdir()
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x"], cwd=folder, input=archive, check=True)
-    return folder
 
 
 def _runner(lab: Lab, folder: Path, release: Path) -> Callable[[], Awaitable[Cost]]:
