@@ -19,7 +19,7 @@ from server.cluster.admission import Admission
 from server.cluster.database import Database
 from server.core.errors import StorageAway, StoreUnavailable, TaskNotFound
 from server.core.events import Completed, Requeued
-from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, TaskStatus
+from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
 from server.core.ports import Store
 from server.core.shielding import to_the_end
 from server.tasks.patience import DISK_DELAY
@@ -141,8 +141,9 @@ class Jobs:
                 # The last attempt may have died after publishing its files, before that was recorded.
                 found = await self.files.published(task_id, status.attempt) if status.attempt else None
                 if found and found.files != status.files:  # else it is recorded, and retried since
-                    completed = Completed.by(found)
-                    await self.files.tidy_up(await self.recorder.record(task_id, completed, status.attempt))
+                    completed = await self.recorder.record(task_id, Completed.by(found), status.attempt)
+                    if completed.stage is not Stage.PAUSED:  # then its files wait for it to go on
+                        await self.files.tidy_up(completed)
                     return
                 after = await self.run(task_id)
                 if after is None:  # it is gone, or of a newer server

@@ -253,9 +253,11 @@ class Runner:
     async def _tidied(self, status: TaskStatus, event: Event) -> TaskStatus:
         """Delete files of earlier attempts, only now that `status` is saved and names others.
 
-        Files that were published too late, so that no status will ever name them, are deleted as well.
+        Files that were published too late, so that no status will ever name them, are deleted as well. Those
+        of a task that was paused meanwhile stay: it is completed by them when it goes on.
         """
-        if status.needs_no_child or isinstance(event, Completed | Unfolded):
+        has_ended = isinstance(event, Completed | Unfolded) and status.stage is not Stage.PAUSED
+        if status.needs_no_child or has_ended:
             await self._files.tidy_up(status)
         return status
 

@@ -10,8 +10,16 @@ import pytest
 
 from server.core.clock import Clock
 from server.core.errors import DatabaseAway, DatabaseBusy, StorageAway
-from server.core.events import Completed, Failed, Paused, Requeued, Resumed, SpaceNeeded, Started
-from server.core.models import DISK_FULL, STORAGE_AWAY, Manifest, Stage, TaskStatus
+from server.core.events import Completed, Event, Failed, Paused, Requeued, Resumed, SpaceNeeded, Started
+from server.core.models import (
+    DISK_FULL,
+    STORAGE_AWAY,
+    Manifest,
+    Stage,
+    StoredFile,
+    TaskStatus,
+    VideoInfo,
+)
 from server.tasks.hub import Hub
 from server.tasks.recorder import Recorder
 from tests.attempts import WITHIN
@@ -229,6 +237,38 @@ async def test_a_worker_that_was_taken_for_dead_ends_nothing_of_its_successor(
         new.attempts.end("a", DONE)
         await until(new, "a", Stage.COMPLETED, attempt=2)
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("late", [DONE, Failed(code="internal"), Requeued()])
+async def test_what_a_worker_that_was_taken_for_dead_says_of_a_task_changes_no_pause_that_was_answered(
+    clean_database: str, late: Event
+) -> None:
+    files = {"video": StoredFile(name="video_a_b.mp4", path="1/video.mp4", size=3, type="video/mp4")}
+
+    class PublishedByIt(NoFiles):
+        async def published(self, task_id: str, attempt: int) -> Manifest | None:
+            return Manifest(attempt=attempt, files=files, video_info=VideoInfo(title="t"))
+
+    async with open_node(clean_database) as old, open_node(clean_database) as new:
+        new.supervisor.hold()
+        await queue(old, "a")
+        await old.attempts.have_begun("a")
+        [(job_id,)] = await old.database.rows("SELECT id FROM procrastinate_jobs")
+        old.supervisor.hold()
+        await new.sweeper.give_back(job_id)
+        await new.dispatcher.withdraw("a")
+        paused = await new.recorder.record("a", Paused())
+        old.attempts.end("a", late)
+        async with asyncio.timeout(WITHIN):
+            while old.jobs.running():
+                await asyncio.sleep(0.01)
+        assert (await new.store.get("a")).status == paused
+        new.jobs.files = PublishedByIt()
+        new.supervisor.release()
+        await new.recorder.record("a", Resumed())
+        await until(new, "a", Stage.COMPLETED, attempt=1)
+        assert (await new.store.get("a")).status.files == files
+        assert new.attempts.begun == [], "what was published is not fetched again"
 
 
 async def test_a_worker_that_was_cut_off_before_an_attempt_leaves_the_task_to_its_successor(

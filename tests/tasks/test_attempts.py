@@ -162,6 +162,26 @@ async def test_an_attempt_that_lost_its_task_publishes_nothing(attempt: Attempt)
     assert await attempt.files.published(attempt.task_id, 1) is None
 
 
+async def test_an_attempt_that_ends_after_a_pause_was_answered_leaves_the_task_paused_and_keeps_its_files(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = attempt.files.publish
+
+    async def publish_and_be_paused(*order: Any) -> None:
+        await publish(*order)  # its worker was taken for dead, and nobody could stop it
+        await attempt.recorder.record(attempt.task_id, Paused())
+
+    monkeypatch.setattr(attempt.files, "publish", publish_and_be_paused)
+    attempt.child.say(DownloadStarted(), Produced(files={"video": VIDEO}))
+    ended = await run(attempt)
+    assert ended is not None
+    assert ended.stage is Stage.PAUSED
+    assert (await attempt.store.get(attempt.task_id)).status == ended
+    manifest = await attempt.files.published(attempt.task_id, 1)
+    assert manifest is not None
+    assert list(manifest.files) == ["video"]
+
+
 async def test_what_broke_off_while_it_was_held_is_no_fault_until_something_has_come(
     attempt: Attempt,
 ) -> None:
