@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from server import locales
 from server.api.openapi.docs_page import every_error
 from server.core.errors import AppError, InvalidQuery, InvalidRequest
+from server.core.library import Library
 from server.core.models import InfoRequest, PlaceChange, ProcessRequest, Stage
 from server.locales import LANGUAGES, Catalogue, catalogues_in, negotiate
 
@@ -157,6 +158,9 @@ WRONG: list[tuple[type[BaseModel], Any]] = [
     (ProcessRequest, {"url": "http://[", "auto_start": None, "priority": True}),
     (ProcessRequest, {"url": "http://"}),
     (InfoRequest, {"url": None, "preset": 1}),
+    (Library, {"layout": "x", "folder": "../x", "name": "{x}", "nfo": 1}),
+    (Library, {"folder": "Extras", "name": "{title"}),
+    (Library, {"folder": "", "name": "x" * 201}),
     (PlaceChange, {"priority": "1", "position": "here"}),
 ]
 

@@ -1,0 +1,104 @@
+"""Names of files and folders, made of texts that strangers wrote, for any file system and any program.
+
+What comes out holds on ext4 and on a Windows share: NFC, none of the characters that Windows refuses, no name
+that it reserves, no more bytes than are allowed, and nothing that a reader cannot see.
+
+Decisions: docs/decisions/library.md
+"""
+
+import re
+import unicodedata
+
+LONGEST_FOLDER = 120  # bytes in UTF-8, of one folder's name
+LONGEST_BASE = 200  # bytes, of a file's name without its ending; ext4 takes 255 with it
+LONGEST_PATH = 240  # UTF-16 units below the root: Windows' programs take 259 with the root
+_TWINS = str.maketrans('"*:<>?|/\\', "＂＊：＜＞？｜⧸⧹")  # the twins that yt-dlp writes
+_RESERVED = re.compile(
+    r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL
+)
+_LONGEST_GRAPHEME = 32  # characters: a letter with more marks than that is cut within
+_NOT_SEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+# Letters, marks and symbols that show nothing: fillers, and the selectors of a variant.
+_EMPTY = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def clean(text: str) -> str:
+    """`text` as one line that can stand in a name: NFC, without controls, bidi controls and what has no
+    width, and with full-width twins of what Windows refuses. It may be empty, and is not bounded.
+    """
+    spaced = _EMPTY.sub("", re.sub(r"\s+", " ", text))
+    seen = "".join(letter for letter in spaced if unicodedata.category(letter) not in _NOT_SEEN)
+    return re.sub(" +", " ", unicodedata.normalize("NFC", seen)).translate(_TWINS)
+
+
+def trimmed(name: str) -> str:
+    """Without the dots and spaces at its ends: Windows drops those behind; a dot in front hides a file."""
+    return name.strip(" .")
+
+
+def unreserved(name: str) -> str:
+    """`name`, or one like it where it stands for a device of Windows (`CON`, `com1.txt`)."""
+    if not _RESERVED.fullmatch(name):
+        return name
+    stem, dot, rest = name.partition(".")
+    return f"{stem.rstrip()}_{dot}{rest}"
+
+
+def file_name(text: str, longest: int) -> str:
+    """A name made of `text`, of `longest` bytes at most; empty if nothing of it can stand in a name."""
+    name = trimmed(cut(trimmed(clean(text)), longest))
+    return unreserved(name)
+
+
+def cut(text: str, longest: int) -> str:
+    """The beginning of `text` that takes `longest` bytes at most, with nothing that readers see as one
+    character cut in two.
+    """
+    encoded = text.encode(errors="ignore")
+    if len(encoded) <= longest:
+        return text
+    end = len(encoded[: max(longest, 0)].decode(errors="ignore"))
+    place = end
+    while end - place < _LONGEST_GRAPHEME and not _may_end(text, place):
+        place -= 1
+    return text[: place if _may_end(text, place) else end]
+
+
+def _may_end(text: str, place: int) -> bool:
+    """Whether a character, as readers see it, ends before `place`: UAX 29, for what `clean` leaves."""
+    if place in (0, len(text)):
+        return True
+    before, after = text[place - 1], text[place]
+    if (
+        unicodedata.category(after)[0] == "M" or "\U0001f3fb" <= after <= "\U0001f3ff"
+    ):  # marks; colours of skin
+        return False
+    if _is_jamo(before) and _is_jamo(after):
+        return False
+    if unicodedata.combining(before) == 9 and unicodedata.category(after)[0] == "L":  # an Indic conjunct
+        return False
+    flags = 0
+    while flags < place and _is_flag(text[place - flags - 1]):
+        flags += 1
+    return not (_is_flag(after) and flags % 2)
+
+
+def _is_jamo(letter: str) -> bool:
+    """A part of a Hangul syllable that has no character of its own, or may continue one that has."""
+    return "\u1100" <= letter <= "\u11ff" or "\ua960" <= letter <= "\ua97c" or "\uac00" <= letter <= "\ud7fb"
+
+
+def _is_flag(letter: str) -> bool:
+    return "\U0001f1e6" <= letter <= "\U0001f1ff"
+
+
+def folded(path: str) -> str:
+    """What two paths share that name one file on some file system: of other case, or composed otherwise."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+
+
+def units(text: str) -> int:
+    """The length as Windows counts it."""
+    return len(text.encode("utf-16-le", errors="replace")) // 2

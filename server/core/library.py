@@ -1,0 +1,170 @@
+"""What a client asks of the library: the `library` of a request or a subscription, and its template.
+
+`layout` says what is made, `name` where it lies. Each may be left out: without `name` the layout has a
+template of its own, without `layout` there are just the files, named as `name` says; without both it is
+`shows`.
+
+Decisions: docs/decisions/library.md
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from server.core.file_names import LONGEST_FOLDER, file_name
+
+Layout = Literal["shows", "movies", "music", "podcast"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+TemplateField = Literal[
+    "title",
+    "channel",
+    "channel_id",
+    "id",
+    "date",
+    "year",
+    "month",
+    "day",
+    "season",
+    "episode",
+    "playlist",
+    "playlist_index",
+    "extractor",
+]
+FIELDS: tuple[TemplateField, ...] = get_args(TemplateField)
+MOST_FOLDERS = 4  # of `folder`, and of `name`
+LONGEST_FOLDERS = 80  # characters of `folder`
+LONGEST_TEMPLATE = 200  # characters
+ID = "[{id}]"
+"""How all names end: what is placed can be told by it, and no media server takes it for an extra."""
+_PART = re.compile(r"\{([^{}]*)\}|([^{}]+)")
+NEVER_FOLDERS = frozenset(
+    (
+        "backdrops",
+        "behindthescenes",
+        "clip",
+        "clips",
+        "deleted",
+        "deletedscenes",
+        "extra",
+        "extras",
+        "featurette",
+        "featurettes",
+        "interview",
+        "interviews",
+        "other",
+        "others",
+        "sample",
+        "samples",
+        "scene",
+        "scenes",
+        "short",
+        "shorts",
+        "special",
+        "specials",
+        "subs",
+        "subtitles",
+        "theme-music",
+        "thememusic",
+        "trailer",
+        "trailers",
+        "proof",
+        "metadata",
+        "extrafanart",
+        "extrathumbs",
+        "@eadir",
+        "#recycle",
+        "@recycle",
+        "$recycle.bin",
+        "systemvolumeinformation",
+        "lost+found",
+        ".actors",
+    )
+)
+"""Folders whose content media servers take for extras, or do not look at; in lower case, without spaces."""
+
+
+def is_never_folder(name: str) -> bool:
+    """Whether what lies in a folder of this `name` would be no film of its own for some media server."""
+    return name.casefold().replace(" ", "").replace("_", "") in NEVER_FOLDERS
+
+
+def _folder(value: str) -> str:
+    """Folders separated by `/`, in NFC; none of them needs to be changed to stand on any file system."""
+    composed = unicodedata.normalize("NFC", value)
+    folders = composed.split("/")
+    if len(folders) > MOST_FOLDERS or any(
+        not each or each != file_name(each, LONGEST_FOLDER) for each in folders
+    ):
+        raise PydanticCustomError("library_folder", "must be a relative path")
+    for each in folders:
+        if is_never_folder(each):
+            raise PydanticCustomError(
+                "library_extras", "media servers look for extras in {name}", {"name": each}
+            )
+    return composed
+
+
+def _template(value: str) -> str:
+    """Checked, and in NFC. A client's own words are made harmless with all else, when it is filled in."""
+    composed = unicodedata.normalize("NFC", value)
+    parts = composed.split("/")
+    if len(parts) > MOST_FOLDERS + 1:
+        raise PydanticCustomError("template_form", "not a template")
+    for part in parts:
+        braced = "".join(whole[0] for whole in _PART.finditer(part)) == part
+        if not braced or not part.strip(" .") or "%(" in part:  # what yt-dlp takes
+            raise PydanticCustomError("template_form", "not a template")
+        for found in _PART.finditer(part):
+            if found[1] is not None and found[1] not in FIELDS:
+                raise PydanticCustomError(
+                    "template_field", "there is no field {name}", {"name": found[1][:40] or "{}"}
+                )
+    for part in parts[:-1]:
+        if is_never_folder(part):
+            raise PydanticCustomError(
+                "library_extras", "media servers look for extras in {name}", {"name": part}
+            )
+    return composed
+
+
+def filled(part: str, values: Mapping[str, str]) -> str:
+    """One part of a valid template, between two `/`, with the `values` of its fields."""
+    return _PART.sub(lambda found: found[0] if found[1] is None else values[found[1]], part)
+
+
+class Library(BaseModel):
+    """Where in the library what is fetched goes, and what lies beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="Library")
+
+    layout: Layout | None = Field(
+        default=None, description="what media servers read; without it and `name` it is shows"
+    )
+    folder: (
+        Annotated[str, Field(min_length=1, max_length=LONGEST_FOLDERS), AfterValidator(_folder)] | None
+    ) = Field(default=None, description="below library.path, like `YouTube/Music`")
+    name: (
+        Annotated[str, Field(min_length=1, max_length=LONGEST_TEMPLATE), AfterValidator(_template)] | None
+    ) = Field(default=None, description="a template for folders and name, like `{channel}/{date} {title}`")
+    nfo: bool | None = Field(
+        default=None, description="descriptions for media servers; default: with the layouts shows and movies"
+    )
+    artwork: bool | None = Field(default=None, description="pictures; default: with any layout")
+    keep_task: bool = Field(default=True, description="false: the task is deleted once its files are placed")
+
+    @property
+    def form(self) -> Layout | None:
+        """The layout that counts; None if there are to be just the files."""
+        return self.layout or (None if self.name else "shows")
+
+    @property
+    def with_nfo(self) -> bool:
+        return self.form in ("shows", "movies") if self.nfo is None else self.nfo
+
+    @property
+    def with_artwork(self) -> bool:
+        return self.form is not None if self.artwork is None else self.artwork

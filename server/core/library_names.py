@@ -1,0 +1,301 @@
+"""Where in the library a film lies, and what lies beside it, as Jellyfin, Kodi and Plex look for it.
+
+All of it is a pure function of what a client asks and what is known of the film, so that a preview, a
+placement and a later `rename` agree. Paths are relative to the library's root and have `/`.
+
+Decisions: docs/decisions/library.md
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, tzinfo
+from typing import Final, Literal, Self
+
+from server.core.file_names import (
+    LONGEST_BASE,
+    LONGEST_FOLDER,
+    LONGEST_PATH,
+    clean,
+    cut,
+    file_name,
+    trimmed,
+    units,
+)
+from server.core.library import ID, Layout, Library, filled, is_never_folder
+
+TEMPLATES: Final[Mapping[Layout, str]] = {
+    "shows": "{channel}/Season {season}/{channel} - S{season}E{episode} - {title} [{id}]",
+    "movies": "{title} ({year}) [{id}]/{title} ({year}) [{id}]",
+    "music": "{channel}/{playlist}/{playlist_index} {title} [{id}]",
+    "podcast": "{channel}/{date} {title} [{id}]",
+}
+Role = Literal[
+    "film",
+    "subtitles",
+    "nfo",
+    "thumb",
+    "poster",
+    "fanart",
+    "cover",
+    "show_nfo",
+    "show_poster",
+    "show_fanart",
+    "season_poster",
+]
+SHARED: Final[frozenset[Role]] = frozenset(
+    ("cover", "show_nfo", "show_poster", "show_fanart", "season_poster")
+)
+"""Roles of files that all films of a folder have in common: they go with the last of these."""
+EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # as a season; Jellyfin takes no others for one
+LONGEST_ID = 40  # bytes in a name
+LONGEST_LANGUAGE = 30  # characters in a name
+_LONGEST_ENDING = 48  # units: a language, `.forced`, `.srt`, and what a file is called until it is whole
+_LEAST_BASE = 100  # bytes that folders leave for the name
+_OF_A_NUMBER = 6  # bytes: ` (999)`
+_NO_ALBUM = "Tracks"
+# An episode's number, as media servers look for it anywhere in a name.
+_EPISODE = re.compile(r"(s[0-9]+)[\[\] ._x-]*(?=e[0-9])", re.IGNORECASE)
+_TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
+# Kodi looks at no path that has these anywhere.
+_SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
+_TRAILER = re.compile(r"-(?=trailer)", re.IGNORECASE)
+_PIECE = re.compile(r"(cd|dvd|part|pt|dis[ck]|file)[ _.-]*([0-9]+|[a-h])", re.IGNORECASE)
+# `[tmdbid-603]` names another film to Jellyfin and Kodi, `{edition-x}` something to Plex.
+_PROVIDER = re.compile(
+    r"[\[{](\s*(?:imdb|tmdb|tvdb|tvmaze|anidb|edition)\w*\s*[-=][^\]}]*)[\]}]", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    start: float  # seconds
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """What is known of a film or a sound that is to be placed.
+
+    `day` and `index` are given once, see `day_of`: the day of the publication (else the one on which it was
+    found), and which one of that day it is within its show, from 1 on.
+    """
+
+    key: str
+    day: date
+    index: int = 1
+    url: str = ""
+    id: str | None = None
+    extractor: str | None = None
+    title: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    playlist: str | None = None
+    playlist_index: int | None = None
+    published_at: str | None = None
+    duration: int | None = None  # seconds
+    description: str | None = None
+    chapters: tuple[Chapter, ...] = ()
+    tags: tuple[str, ...] = ()
+    added_at: datetime | None = None
+
+    @property
+    def season(self) -> int:
+        return self.day.year
+
+    @property
+    def episode(self) -> int:
+        """Month, day and `index`: the order of the episodes is that of their days."""
+        if self.index < 100:
+            return (self.day.month * 100 + self.day.day) * 100 + self.index
+        return 10_000_000 + (self.day.month * 100 + self.day.day) * 10_000 + self.index
+
+    @property
+    def label(self) -> str:
+        """What stands in the brackets: the id, or a hash where there is none that can stand in a name."""
+        known = "" if self.key.startswith("url ") else self.id or ""
+        fit = known == trimmed(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
+        if (
+            fit
+            and known == _unambiguous(known)
+            and not re.search(r"[\[\]]", known)
+            and not _PIECE.fullmatch(known)
+        ):
+            return known
+        return hashlib.sha256(self.key.encode(errors="replace")).hexdigest()[:12]
+
+    @property
+    def show(self) -> str:
+        """Whose folder it lies in: what is the same for all films of a channel, whatever it is called."""
+        return f"{(self.extractor or '').lower()} {self.channel_id or self.channel or ''}"
+
+
+def day_of(published_at: str | None, found_at: float, zone: tzinfo) -> date:
+    """The day of `published_at` (a time or a day, as in `video_info`), where it is a plausible one; else that
+    of `found_at` (seconds since 1970), by the clocks of `zone`.
+    """
+    try:
+        if published_at and len(published_at) == 10:
+            day = date.fromisoformat(published_at)
+        else:
+            day = datetime.fromisoformat(published_at or "").astimezone(zone).date()
+        if EARLIEST_YEAR <= day.year <= LATEST_YEAR:
+            return day
+    except (ValueError, OverflowError):
+        pass
+    return datetime.fromtimestamp(found_at, UTC).astimezone(zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`folder` is that of the film, empty for the root; `base` its name without ending; `show` the folder
+    that has what is common to all films of a channel.
+    """
+
+    form: Layout | None
+    folder: str
+    base: str
+    show: str
+    season: int
+    alone: bool  # in its folder
+
+    def path(self, role: Role, ending: str = "jpg", language: str = "", *, forced: bool = False) -> str:
+        """The path of the file that is the film's `role`; `ending` is without a dot."""
+        match role:
+            case "film":
+                name = f"{self.base}.{ending}"
+            case "subtitles":
+                name = f"{self.base}.{_language(language)}{'.forced' if forced else ''}.{ending}"
+            case "nfo":
+                name = f"{self.base}.nfo"
+            case "poster" | "fanart" if self.alone:
+                name = f"{role}.{ending}"
+            case "thumb" | "poster" | "fanart":
+                name = f"{self.base}-{role}.{ending}"
+            case "cover":
+                name = f"cover.{ending}"
+            case "show_nfo":
+                return _join(self.show, "tvshow.nfo")
+            case "show_poster":
+                return _join(self.show, f"poster.{ending}")
+            case "show_fanart":
+                return _join(self.show, f"fanart.{ending}")
+            case "season_poster":
+                return _join(self.show, f"season{self.season}-poster.{ending}")
+        return _join(self.folder, name)
+
+    def numbered(self, number: int) -> Self:
+        """Another name in the same folder, where somebody has this one."""
+        head, opening, label = self.base.rpartition("[")
+        return replace(self, base=f"{head.rstrip()} ({number}) {opening}{label}".strip())
+
+
+def place_of(library: Library, film: Film, show: str | None = None) -> Place:
+    """The place of `film`; `show`: the folder that its show has already, whatever it is called now."""
+    form = library.form
+    template = library.name or TEMPLATES[form or "shows"]
+    *folders, last = template.split("/")
+    values = _values(film, form)
+    if form == "shows" and "{episode}" in last:
+        values |= {name: _unambiguous(values[name]) for name in ("title", "channel", "playlist")}
+    above = library.folder.split("/") if library.folder else []
+    room = LONGEST_PATH - _LONGEST_ENDING - 1 - _LEAST_BASE - units("/".join([*above, ""]))
+    made = _folders(folders, values, film.label, room)
+    path = [*above, *made]
+    shown = _join(*path[: len(above) + 1]) if made else _join(*above)
+    if show is not None:
+        path = [*([show] if show else []), *made[1:]]
+        shown = show
+    folder = "/".join(path)
+    longest = max(LONGEST_PATH - _LONGEST_ENDING - 1 - units(folder), _LEAST_BASE)
+    base = _named(last, values, film.label, min(longest, LONGEST_BASE) - _OF_A_NUMBER)
+    alone = bool(folders) and "{id}" in folders[-1]
+    return Place(form, folder, base, shown, film.season, alone)
+
+
+def _values(film: Film, form: Layout | None) -> dict[str, str]:
+    """Each field's text: one that has a name's meaning is never empty, whatever the source says."""
+    title = _first(film.title, film.id, film.label)
+    channel = _first(film.channel, film.channel_id, film.extractor, "Unknown")
+    return {
+        "title": title,
+        "channel": channel,
+        "channel_id": _first(film.channel_id, channel),
+        "id": film.label,
+        "date": film.day.isoformat(),
+        "year": f"{film.day.year:04}",
+        "month": f"{film.day.month:02}",
+        "day": f"{film.day.day:02}",
+        "season": f"{film.season:04}",
+        "episode": f"{film.episode:06}",
+        "playlist": _first(film.playlist, _NO_ALBUM if form == "music" else None),
+        "playlist_index": f"{film.playlist_index:02}" if film.playlist_index is not None else "",
+        "extractor": _first(film.extractor),
+    }
+
+
+def _first(*texts: str | None) -> str:
+    """The first that can stand in a name, as it stands there; empty if there is none."""
+    for text in texts:
+        if text and (name := trimmed(clean(text[:2000]))):
+            return _PROVIDER.sub(r"(\1)", name)
+    return ""
+
+
+def _unambiguous(text: str) -> str:
+    """`text` without what reads as the number of an episode: ours is to be the only one."""
+    return _TIMES.sub("×", _EPISODE.sub("\\1·", text))
+
+
+def _seen(name: str) -> str:
+    """`name` without words for which Kodi passes over a file."""
+    return _TRAILER.sub("·", _SAMPLE.sub("\\1·", name))
+
+
+def _folders(parts: list[str], values: dict[str, str], label: str, room: int) -> list[str]:
+    """The names of folders, each of at most `LONGEST_FOLDER` bytes, all with their `/` of `room` units."""
+    limits = [LONGEST_FOLDER] * len(parts)
+    while True:
+        names = []
+        for part, limit in zip(parts, limits, strict=True):
+            name = _named(part, values, label, limit) if part.endswith(ID) else _part(part, values, limit)
+            names.append(f"{name}_" if is_never_folder(name) else name)
+        over = sum(units(name) + 1 for name in names) - room
+        longest = max(range(len(parts)), key=lambda place: len(names[place].encode()), default=0)
+        if over <= 0 or not parts or limits[longest] <= LONGEST_ID:
+            return [name for name in names if name]
+        limits[longest] = max(len(names[longest].encode()) - over, LONGEST_ID)
+
+
+def _named(part: str, values: dict[str, str], label: str, longest: int) -> str:
+    """A name that ends in the `label`, which is never cut."""
+    tail = f"[{label}]"
+    head = _part(part.removesuffix(ID), values, longest - len(tail.encode()) - 1)
+    return f"{head} {tail}" if head else tail
+
+
+def _part(part: str, values: dict[str, str], longest: int) -> str:
+    """One part of a template filled in; where it is too long, its title is cut before anything else."""
+    chosen = dict(values)
+    for name in ("title", "playlist", "channel", "channel_id", "extractor"):
+        over = len(filled(part, chosen).encode()) - longest
+        if over > 0 and f"{{{name}}}" in part:
+            own = chosen[name]
+            chosen[name] = trimmed(cut(own, max(len(own.encode()) - over, min(_LEAST, len(own.encode())))))
+    text = filled(part, chosen)
+    if any(not values[name] for name in ("playlist", "playlist_index", "extractor") if f"{{{name}}}" in part):
+        text = text.strip(" -_")
+    return file_name(_seen(clean(text)), longest)
+
+
+_LEAST = 16  # bytes that are left of a text while another one can be cut
+
+
+def _language(tag: str) -> str:
+    """A language as it stands between two dots of a name."""
+    return re.sub(r"[^A-Za-z0-9-]+", "-", tag)[:LONGEST_LANGUAGE].strip("-") or "und"
+
+
+def _join(*names: str) -> str:
+    return "/".join(name for name in names if name)
