@@ -1,4 +1,4 @@
-"""Joins the page's modules into two scripts, and its style sheets into one sheet, without a build step.
+"""Joins the page's modules into three scripts, and its style sheets into one sheet, without a build step.
 
 All modules follow the same rules: they import names from files in the same folder, without cycles, and
 export only declarations. So each module becomes the body of a function that returns its exports. Modules
@@ -11,12 +11,13 @@ it might end a statement. A test holds what is understood here against a real pa
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
 from typing import Final, Literal
 
-LATER: Final = "later.js"
+ON_DEMAND: Final = ("later.js", "rare.js")
+"""What is imported on demand, and what that in turn imports on demand, which few readers ever need."""
 
 Kind = Literal["word", "number", "text", "pattern", "sign"]
 
@@ -328,41 +329,61 @@ def _beside(address: str) -> str | None:
     return found[1] if found else None
 
 
-def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, str]:
-    """Two scripts: the module `entry` with all that it imports, and `LATER`, with the modules that only
-    dynamic imports load; "" if there are none.
+def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
+    """The script of the module `entry` with all that it imports; then, in the order of `ON_DEMAND`, that of
+    what only dynamic imports load, and that of what only dynamic imports in the one before load.
 
     `texts`: name -> text. Raises `NotJoinable`.
     """
     read: dict[str, Module] = {}
-    first = _in_order(texts, read, [entry])
-    on_demand = [name for module in first for name in read[module].dynamic]
-    later = [name for name in _in_order(texts, read, on_demand) if name not in first]
-    read = _with_short_names([read[name] for name in (*first, *later)])
-    shared = ",".join(f"${name}" for name in first[:-1])
-    made = ",".join(f"{name}:${name}" for name in dict.fromkeys(on_demand))
-    parts = [*(_function(read[name]) for name in first[:-1]), _body(read[entry])]
-    if not later:
-        return "\n".join(parts), ""
-    load = f'import("./{LATER}"+$again).then(({{default:make}})=>make({{{shared}}}))'
+    steps: list[list[str]] = []
+    asked: list[list[str]] = []
+    wanted = [entry]
+    while wanted:
+        if len(steps) > len(ON_DEMAND):
+            raise NotJoinable(f"{', '.join(wanted)}: too many steps of imports on demand")
+        known = {name for step in steps for name in step}
+        steps.append([name for name in _in_order(texts, read, wanted) if name not in known])
+        asked.append(wanted)
+        wanted = list(dict.fromkeys(name for module in steps[-1] for name in read[module].dynamic))
+    read = _with_short_names([read[name] for step in steps for name in step])
+    first, *others = steps
+    there = first[:-1]  # the entry's body is a script, so nothing has its exports
+    scripts = [
+        "\n".join(
+            [
+                *_loader(there, ON_DEMAND[: len(others)]),
+                *(_function(read[name]) for name in there),
+                _body(read[entry]),
+            ]
+        )
+    ]
+    for number, step in enumerate(others):
+        given, there = there, [*there, *step]
+        made = ",".join(f"{name}:${name}" for name in asked[number + 1])
+        loader = _loader(there, ON_DEMAND[number + 1 : len(others)])
+        begin = f"export default async({{{_named(given)}}})=>{{"
+        scripts.append(
+            "\n".join([begin, *loader, *(_function(read[name]) for name in step), f"return{{{made}}}\n}}\n"])
+        )
+    return tuple(scripts)
+
+
+def _loader(there: list[str], left: Sequence[str]) -> list[str]:
+    """The statements that define `$later(name)`, which loads the next of the scripts that are `left`."""
+    if not left:
+        return []
+    load = f'import("./{left[0]}"+$again).then(({{default:make}})=>make({{{_named(there)}}}))'
     # After a failed load the next import retries, by another URL: some browsers remember that one has failed.
     again = '(error)=>{$rest=undefined;$again+="&";throw error}'
-    return (
-        "\n".join(
-            [
-                'let $rest,$again=""',
-                f"const $later=async(name)=>(await($rest??={load}.catch({again})))[name]",
-                *parts,
-            ]
-        ),
-        "\n".join(
-            [
-                f"export default async({{{shared}}})=>{{",
-                *(_function(read[name]) for name in later),
-                f"return{{{made}}}\n}}\n",
-            ]
-        ),
-    )
+    return [
+        'let $rest,$again=""',
+        f"const $later=async(name)=>(await($rest??={load}.catch({again})))[name]",
+    ]
+
+
+def _named(modules: list[str]) -> str:
+    return ",".join(f"${name}" for name in modules)
 
 
 def _with_short_names(modules: list[Module]) -> dict[str, Module]:

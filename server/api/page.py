@@ -25,7 +25,7 @@ from aiohttp import hdrs, web
 
 from server import __version__
 from server.api.bodies import client_has, docs_path, language, takes_gzip
-from server.api.joining import LATER, join_scripts, join_sheets
+from server.api.joining import ON_DEMAND, join_scripts, join_sheets
 from server.api.keys import SETTINGS
 from server.api.openapi.operation import TEXT, Operation, Reply
 from server.api.route import Access, get, undescribed
@@ -171,9 +171,11 @@ def read_assets(folder: Path) -> Assets:
     # Its modules as one script, with the links to the hashes of their content.
     modules = {Path(name).stem: text for name, text in texts.items() if name.startswith("js/")}
     [entry] = _ENTRY.findall(index)
-    script, later = join_scripts(modules, entry)
-    files[LATER] = Asset(later.encode(), TYPES[".js"])
-    files[SCRIPT] = Asset(script.replace(LATER, f"{LATER}?{files[LATER].tag}").encode(), TYPES[".js"])
+    script, *others = join_scripts(modules, entry)
+    later = ""
+    for name, text in reversed([*zip((SCRIPT, *ON_DEMAND), (script, *others), strict=False)]):
+        named = text.replace(later, f"{later}?{files[later].tag}") if later else text
+        files[name], later = Asset(named.encode(), TYPES[".js"]), name
     block = _SHEETS.search(index)
     sheets = _EACH_SHEET.findall(block.group()) if block else []
     files[SHEET] = Asset(join_sheets(texts[name] for name in sheets).encode(), TYPES[".css"])
@@ -185,7 +187,8 @@ def read_assets(folder: Path) -> Assets:
         for name, text in texts.items()
         if name.startswith("i18n/")
     }
-    for asset in (files[SCRIPT], files[LATER], files[SHEET], *pages.values()):
+    visited = [files[name] for name in (SCRIPT, SHEET, ON_DEMAND[0]) if name in files]
+    for asset in (*visited, *pages.values()):
         _ = asset.packed  # compress now what every visit requests, so that no request waits for it
     return Assets(MappingProxyType(files), MappingProxyType(pages))
 

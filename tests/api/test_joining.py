@@ -12,7 +12,7 @@ import pytest
 
 from server.api import page
 from server.api.joining import (
-    LATER,
+    ON_DEMAND,
     NotJoinable,
     join_scripts,
     join_sheets,
@@ -92,7 +92,7 @@ def test_what_is_written_of_a_module_means_the_same(name: str) -> None:
 def test_the_joined_scripts_are_those_of_a_real_parser() -> None:
     """Each parses, as a module of a browser does; deno takes no script that does not."""
     made = page.assets().files
-    for name in (page.SCRIPT, LATER):
+    for name in (page.SCRIPT, ON_DEMAND[0]):
         deno("fmt", "--ext", "js", "-", text=made[name].body.decode())
 
 
@@ -138,7 +138,7 @@ def test_modules_become_one_in_which_each_keeps_its_names_to_itself() -> None:
         "two": 'import { a } from "./one.js"\n\nconst hidden = 2\nexport async function b() {\n  a()\n}\n',
         "unused": "export const x = 1\n",
     }
-    joined, _ = join_scripts(modules, "main")
+    [joined] = join_scripts(modules, "main")
     assert joined == (
         "const $one=(()=>{\nconst hidden=1\nconst a=hidden\nreturn{a}\n})()\n"
         "const $two=(()=>{\nconst{a}=$one\nconst hidden=2\nasync function b(){a()}\n"
@@ -148,13 +148,13 @@ def test_modules_become_one_in_which_each_keeps_its_names_to_itself() -> None:
 
 def test_private_names_become_short_and_texts_stay() -> None:
     text = "class A {\n  #long = 1\n  #b = `#long ${this.#long}`\n  has(x) {\n    return #b in x\n  }\n}\n"
-    joined, _ = join_scripts({"main": text}, "main")
+    [joined] = join_scripts({"main": text}, "main")
     assert joined == "class A{#a=1\n#b=`#long ${this.#a}`\nhas(x){return #b in x}}"
 
 
 def test_a_module_that_waits_is_waited_for() -> None:
     modules = {"main": 'import { a } from "./one.js"\n', "one": "await 1\nexport const { a, b } = {}\n"}
-    joined, _ = join_scripts(modules, "main")
+    [joined] = join_scripts(modules, "main")
     assert joined.startswith("const $one=await(async()=>{\nawait 1\nconst{a,b}={}\nreturn{a,b}\n})()")
     within = {"main": 'import { a } from "./one.js"\n', "one": "export const a = async () => await 1\n"}
     assert join_scripts(within, "main")[0].startswith("const $one=(()=>{")
@@ -169,13 +169,36 @@ def test_what_is_imported_on_demand_comes_in_a_file_of_its_own() -> None:
     }
     first, later = join_scripts(modules, "main")
     assert 'const{b}=await $later("two")' in first
-    assert f'import("./{LATER}"+$again).then(({{default:make}})=>make({{$one}}))' in first
+    assert f'import("./{ON_DEMAND[0]}"+$again).then(({{default:make}})=>make({{$one}}))' in first
     assert "$three" not in first
     assert later == (
         "export default async({$one})=>{\nconst $three=(()=>{\nconst c=2\nreturn{c}\n})()\n"
         "const $two=(()=>{\nconst{a}=$one\nconst{c}=$three\nconst b=c\nreturn{b}\n})()\n"
         "return{two:$two}\n}\n"
     )
+
+
+def test_what_that_imports_on_demand_comes_in_the_next_file() -> None:
+    modules = {
+        "main": 'import { a } from "./one.js"\nawait import("./two.js")\n',
+        "one": "export const a = 1\n",
+        "two": 'import { a } from "./one.js"\nexport const b = () => import("./three.js")\n',
+        "three": 'import { b } from "./two.js"\nimport { c } from "./four.js"\nexport const d = b + c\n',
+        "four": "export const c = 2\n",
+    }
+    first, later, rare = join_scripts(modules, "main")
+    assert ON_DEMAND[1] not in first
+    assert later.startswith('export default async({$one})=>{\nlet $rest,$again=""\nconst $later=')
+    assert f'import("./{ON_DEMAND[1]}"+$again).then(({{default:make}})=>make({{$one,$two}}))' in later
+    assert "$three=" not in later
+    assert rare == (
+        "export default async({$one,$two})=>{\nconst $four=(()=>{\nconst c=2\nreturn{c}\n})()\n"
+        "const $three=(()=>{\nconst{b}=$two\nconst{c}=$four\nconst d=b+c\nreturn{d}\n})()\n"
+        "return{three:$three}\n}\n"
+    )
+    modules["four"] += 'import("./five.js")\n'
+    with pytest.raises(NotJoinable, match="five"):
+        join_scripts(modules | {"five": ""}, "main")
 
 
 @pytest.mark.parametrize(
