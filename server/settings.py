@@ -408,6 +408,9 @@ class DownloadSettings(Section):
     pot_provider: Annotated[str, AfterValidator(_pot_provider)] | None = Field(
         default=None, description="who makes PO tokens for YouTube, like bgutil:http://127.0.0.1:4416"
     )
+    plugins: Path | None = Field(
+        default=None, description="a folder with plugins for yt-dlp, for children only"
+    )
     sponsorblock_api: Annotated[str, AfterValidator(_sponsorblock)] = Field(
         default="https://sponsor.ajay.app", description="who knows what the field sponsorblock cuts out"
     )
@@ -678,6 +681,10 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError(
             "workers.lost_after: at least twice workers.heartbeat is expected, or the living are missed"
         )
+    if settings.downloads.plugins:  # children may read all of it
+        folder, data = settings.downloads.plugins.resolve(), settings.storage.data_dir.resolve()
+        if data.is_relative_to(folder):
+            raise ConfigurationError("downloads.plugins: storage.data_dir must not lie in this folder")
     # The plugin of a PO token provider is not installed with Clipwire; only workers need it.
     provider = settings.downloads.pot_provider
     if provider and "worker" in settings.server.roles:

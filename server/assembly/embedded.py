@@ -33,6 +33,7 @@ from server.tasks.janitor import DiskWatch, finish_removals, keep_removing_expir
 from server.tasks.job_builder import JobMaker
 from server.tasks.looker import Looker
 from server.tasks.patience import MAX_RETRY_AFTER
+from server.tasks.plugin_trials import plugins_of
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
@@ -74,8 +75,9 @@ async def open_embedded(
         )
         hub.now = lambda: clock.now().timestamp()
         jobs, cookies = JobMaker(downloads), LocalCookies(data.path / "cookies", data)
+        plugins = plugins_of(jobs, lambda: workplace.scratch)
         fork_server = await stack.enter_async_context(
-            ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched)
+            ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir, launched, plugins)
         )
         recorder, disk = Recorder(store, hub, clock, files, counts), Disk(data_dir, downloads.min_free_disk)
         own = (workplace, files, downloads, jobs, cookies, clock, Reserve(disk))

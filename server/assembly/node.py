@@ -48,6 +48,7 @@ from server.tasks.inspector import Inspector
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
 from server.tasks.looker import Looker
+from server.tasks.plugin_trials import plugins_of
 from server.tasks.readiness import Readiness
 from server.tasks.recorder import Recorder
 from server.tasks.runner import Runner
@@ -112,7 +113,9 @@ async def open_cluster(
         # The parts that make attempts.
         recorder, jobs = Recorder(store, hub, clock, files, counts), JobMaker(downloads)
         cookies = SharedCookies(database)
-        fork_server = await enter(ForkServers(jobs.tools.ffmpeg, jobs.tools.deno, data_dir))
+        plugins = plugins_of(jobs, lambda: workplace.scratch)
+        tools = jobs.tools
+        fork_server = await enter(ForkServers(tools.ffmpeg, tools.deno, data_dir, None, plugins))
         disk = Disk(data_dir, downloads.min_free_disk)
         own = (fork_server, workplace, files, downloads, jobs, cookies, clock)
         runner = Runner(store, recorder, *own, Reserve(disk, elsewhere=own_disks))

@@ -23,7 +23,7 @@ if __name__ == "__main__":  # isolated mode leaves the checkout out
 from yt_dlp.downloader.common import FileDownloader
 
 from server.child import download
-from server.child.extract import broadcasts, cookie_jar, offers, options, youtube, youtube_dl
+from server.child.extract import broadcasts, cookie_jar, offers, options, plugins, youtube, youtube_dl
 from server.child.extract.failures import Failure, Trail, classify
 from server.child.extract.lists import DEEPEST, Expansion
 from server.child.extract.youtube_dl import Engine, share_certificates
@@ -50,7 +50,7 @@ def main(channel: socket.socket) -> NoReturn:
         except ValueError as error:
             raise JobFailed("internal", str(error)) from None
         trail.url = job.wishes.url
-        work = {"download": _download, "info": _info, "expand": _expand, "look": _look}[job.kind]
+        work = _WORK[job.kind]
         kind, fields = work(job, link, log, trail)
     except BaseException as error:  # outermost: the server must hear of whatever it was
         kind, fields = "broken", _told(error, trail, log)
@@ -205,11 +205,26 @@ def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[st
         return "looked", Looking(job, engine, link, log, trail).run()
 
 
+def _plugins(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+    """Try all plugins, and tell of each before it is loaded: it may end this process, or never end."""
+    assert job.plugins
+    _enter_sandbox(job, lambda _: None, lambda: None)
+    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    if not borrowed.fits("plugins"):
+        return "plugins", {}
+    plugins.load(job.plugins, log.write, link.send)
+    with Engine(options.for_info(job, log), trail):
+        pass  # what a plugin has made of the list of extractors works
+    return "plugins", {}
+
+
 @contextmanager
 def _engine(
     params: Callable[[Job, Log], dict[str, Any]], job: Job, link: Channel, log: Log, trail: Trail
 ) -> Iterator[Engine]:
     """yt-dlp with what the job gives it beside its wishes: tokens, cookies, what is known of players."""
+    if job.plugins and borrowed.fits("plugins"):
+        plugins.load(job.plugins, log.write)
     if job.pot_provider:
         job = youtube.with_provider(job, job.pot_provider, log)
     with (
@@ -234,8 +249,12 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     guard.install(job.allowed_private_hosts, job.proxy)
     sandbox.limit(job.max_filesize)
     yt_dlp = borrowed.place()  # not where Python's packages are, if it was updated by itself
-    sandbox.restrict(directory, [yt_dlp, *(program for program in (job.ffmpeg, job.deno) if program)])
+    own = job.plugins.folder if job.plugins else None
+    sandbox.restrict(directory, [yt_dlp, *(path for path in (job.ffmpeg, job.deno, own) if path)])
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
+
+
+_WORK = {"download": _download, "info": _info, "expand": _expand, "look": _look, "plugins": _plugins}
 
 
 def _lock(path: str) -> int:

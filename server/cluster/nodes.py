@@ -41,6 +41,7 @@ SHARED = (
     "downloads.proxy",
     "downloads.cookies",
     "downloads.extractor_args",
+    "downloads.plugins",
     "downloads.sponsorblock_api",
     "downloads.allowed_private_hosts",
     "workers.heartbeat",  # one that is slower than other nodes expect would look like a death
@@ -96,6 +97,8 @@ class SetUp(BaseModel):
             value: Any = reduce(getattr, name.split("."), settings)
             if name == "downloads.time_zone" and not settings.downloads.rate_windows:
                 value = None  # then it does not matter
+            if name == "downloads.plugins":
+                value = value is not None  # where the folder lies may differ
             if name == "notify.urls":
                 value = settings.notify.names
             if name == "server.tokens":

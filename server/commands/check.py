@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from server.app import check_base_path
 from server.assembly import DatabaseUnusable, FilesUnusable, check_database, check_files
@@ -14,8 +15,18 @@ from server.core.data_dir import DataDir
 from server.settings import Settings
 from server.tasks.children import ForkServer
 from server.tasks.disk_space import Disk
+from server.tasks.job_builder import JobMaker
+from server.tasks.plugin_trials import plugins_of
 from server.tasks.programs_found import find_tools
-from server.tasks.readiness import Check, disk_check, parts_check, sandbox_check, tool_checks, yt_dlp_check
+from server.tasks.readiness import (
+    Check,
+    disk_check,
+    parts_check,
+    plugins_check,
+    sandbox_check,
+    tool_checks,
+    yt_dlp_check,
+)
 from server.tasks.yt_dlp_releases import Releases
 
 WARM_WITHIN = 20.0  # seconds
@@ -38,6 +49,7 @@ async def _checks(settings: Settings) -> list[Check]:
         warmth = asyncio.wait_for(fork_server.known(), WARM_WITHIN)
         [warm] = await asyncio.gather(warmth, return_exceptions=True)
         ready = fork_server.ready
+        plugins = await _plugins(settings, fork_server) if settings.downloads.plugins and ready else []
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
         *await asyncio.to_thread(_data_dir, settings),
@@ -47,10 +59,17 @@ async def _checks(settings: Settings) -> list[Check]:
         *tool_checks(tools),
         yt_dlp_check(ready.yt_dlp if ready else None),
         parts_check(ready is not None, fork_server.lacks),
+        *plugins,
         Check("fork_server", ready is not None, detail),
         sandbox_check(ready.landlock if ready else 0),
         _address(settings),
     ]
+
+
+async def _plugins(settings: Settings, fork_server: ForkServer) -> list[Check]:
+    with TemporaryDirectory() as scratch:
+        plugins = plugins_of(JobMaker(settings.downloads), lambda: Path(scratch))
+        return [plugins_check(await plugins.look(fork_server))] if plugins else []
 
 
 def _yt_dlp(data_dir: Path) -> Path | None:

@@ -98,6 +98,17 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plugins:
+    """Which of the operator's plugins for yt-dlp in `folder` a child loads: `modules`, by the names of their
+    files; None: all but those `left_out`, which a job of the kind `plugins` tries.
+    """
+
+    folder: str
+    modules: tuple[str, ...] | None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """`directory` is the job's own; whoever writes there holds the lock file `lock`.
 
@@ -114,7 +125,7 @@ class Job:
     `look` is of the kind `look` alone.
     """
 
-    kind: Literal["download", "info", "expand", "look"]
+    kind: Literal["download", "info", "expand", "look", "plugins"]
     directory: str
     lock: str
     wishes: Wishes
@@ -137,6 +148,7 @@ class Job:
     sponsorblock_api: str
     players: Mapping[str, Sequence[int]] = field(repr=False)
     look: Look | None = None
+    plugins: Plugins | None = None
 
 
 def to_message(job: Job) -> dict[str, Any]:
@@ -153,7 +165,12 @@ def from_message(message: Mapping[str, Any]) -> Job:
         _check(Look, look)
         again = tuple(tuple(one) for one in look["again"])
         look = Look(**_in_tuples(look) | {"again": again})
-    return Job(**_in_tuples(message) | {"wishes": wishes_from(message["wishes"]), "look": look})
+    plugins = message["plugins"]
+    if plugins is not None:
+        _check(Plugins, plugins)
+        plugins = Plugins(**_in_tuples(plugins))
+    nested = {"wishes": wishes_from(message["wishes"]), "look": look, "plugins": plugins}
+    return Job(**_in_tuples(message) | nested)
 
 
 def name_of_key(key: str) -> str:
@@ -175,7 +192,7 @@ def wishes_from(message: Mapping[str, Any]) -> Wishes:
     return Wishes(**_in_tuples(message) | nested)
 
 
-def _check(kind: type[Job | Look | Wishes | SubtitleWishes | Clip], message: object) -> None:
+def _check(kind: type[Job | Look | Plugins | Wishes | SubtitleWishes | Clip], message: object) -> None:
     known = {one.name for one in fields(kind)}
     if not isinstance(message, Mapping) or message.keys() != known:
         odd = known.symmetric_difference(message) if isinstance(message, Mapping) else ()

@@ -19,6 +19,7 @@ from server.core.jobs import Job
 from server.core.models import TaskStatus
 from server.core.shielding import to_the_end
 from server.tasks.children import WARM_WITHIN, Child, ForkServer, Launched, Ready
+from server.tasks.plugin_trials import Found, Plugins
 from server.tasks.yt_dlp_releases import Releases, State, Why, installed
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,14 @@ class ForkServers:
     """To be used like one `ForkServer`."""
 
     def __init__(
-        self, ffmpeg: str | None, deno: str | None, data_dir: Path, launched: Launched | None = None
+        self,
+        ffmpeg: str | None,
+        deno: str | None,
+        data_dir: Path,
+        launched: Launched | None = None,
+        plugins: Plugins | None = None,
     ) -> None:
-        """A fork server of the installed release may be `launched` already."""
+        """A fork server of the installed release may be `launched` already. Jobs get the `plugins`."""
         self._tools = ffmpeg, deno
         self._launched = launched
         self.releases = Releases(data_dir)
@@ -63,19 +69,26 @@ class ForkServers:
         self._guard: asyncio.Task[None] | None = None
         self._going_back: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._plugins = plugins
+        self._trying: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "ForkServers":
         self._seen, chosen = await asyncio.to_thread(self._look)
         self._current = await self._opened(chosen)
         self._watch()
+        if self._plugins:
+            self._trying = asyncio.create_task(self._try_plugins(self._plugins), name="plugins at the start")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [*self._old, *(one for one in (self._guard, self._going_back, self._following) if one)]
+        single = (self._guard, self._going_back, self._following, self._trying)
+        tasks = [*self._old, *(one for one in single if one)]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._plugins:
+            await self._plugins.aclose()
         for generation in list(self._open):  # also those whose task was cancelled before it began
             await self._close(generation)
 
@@ -86,6 +99,23 @@ class ForkServers:
     @property
     def lacks(self) -> list[str]:
         return self._current.server.lacks
+
+    @property
+    def has_plugins(self) -> bool:
+        """Whether the operator has a folder for them."""
+        return self._plugins is not None
+
+    async def plugins(self, within: float) -> Found | None:
+        """Those that are there; None if they are not known after that many seconds."""
+        if self._plugins and self._current.server.is_warm:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    return await self._plugins.look(self._current.server)
+        return None
+
+    async def _try_plugins(self, plugins: Plugins) -> None:
+        await self.warm()
+        await plugins.look(self._current.server)
 
     async def warm(self) -> None:
         """Return once jobs can be started."""
@@ -102,6 +132,8 @@ class ForkServers:
         generation = self._current
         generation.starting += 1
         try:
+            if self._plugins:
+                job = await self._plugins.given(job, generation.server)
             child = await generation.server.start(job_id, job, log_file)
         finally:
             generation.starting -= 1

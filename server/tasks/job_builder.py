@@ -81,7 +81,7 @@ class JobMaker:
 
     def job(
         self,
-        kind: Literal["download", "info", "expand", "look"],
+        kind: Literal["download", "info", "expand", "look", "plugins"],
         request: ProcessRequest,
         directory: Path,
         lock: Path,

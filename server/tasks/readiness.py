@@ -11,6 +11,7 @@ from server.core.redaction import without_folders
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.disk_space import Disk
 from server.tasks.fork_servers import ForkServers
+from server.tasks.plugin_trials import Found
 from server.tasks.programs_found import Tools
 from server.tasks.yt_dlp_releases import State, installed
 
@@ -98,6 +99,7 @@ class Readiness:
             yt_dlp_check(ready.yt_dlp if ready else None),
             parts_check(ready is not None, self._fork_server.lacks),
             *([update_check(state)] if (state := await self._fork_server.state()) else []),
+            *([plugins_check(await self._fork_server.plugins(5))] if self._fork_server.has_plugins else []),
             Check("fork_server", ready is not None, Said("warm") if ready else Said("cold")),
             sandbox_check(ready.landlock if ready else 0),
         ]
@@ -164,6 +166,18 @@ def parts_check(works: bool, lacks: list[str]) -> Check:
     return Check(
         "yt_dlp_parts", ok=False, detail=Said("no_parts", {"lacks": "; ".join(lacks)}), needed=not works
     )
+
+
+def plugins_check(found: Found | None) -> Check:
+    """Where there is a folder for plugins: those that jobs have, and those that are broken."""
+    if found is None:
+        return Check("plugins", ok=False, detail=Said("plugins_unknown"), needed=False)
+    fit, broken = ", ".join(plugin.title for plugin in found.fit), "; ".join(found.broken)
+    said = Said("plugins", {"plugins": fit})
+    if broken:
+        values = {"plugins": fit or "-", "broken": without_folders(broken)}
+        said = Said("broken_plugins", values)
+    return Check("plugins", not broken, said, needed=False)
 
 
 def update_check(state: State) -> Check:

@@ -364,6 +364,14 @@ def test_a_worker_needs_the_plugin_of_the_provider_that_is_named(monkeypatch: py
         configured(named)
 
 
+def test_no_child_may_read_the_data_of_the_service_as_plugins(tmp_path: Path) -> None:
+    within = f'[storage]\ndata_dir = "{tmp_path}/plugins/data"\n[downloads]\nplugins = "{tmp_path}/plugins'
+    assert configured(within + '/data/plugins"\n').downloads.plugins
+    for folder in ("", "/", "/data", "/data/../data"):
+        with pytest.raises(ConfigurationError, match=r"downloads\.plugins: storage\.data_dir must not lie"):
+            configured(f'{within}{folder}"\n')
+
+
 def test_arguments_for_extractors_are_texts_or_lists_of_them_as_yt_dlp_calls_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -70,6 +70,7 @@ def test_settings_and_tools_are_handed_on() -> None:
     assert sent(job) | {"wishes": None} == {
         "kind": "info",
         "look": None,
+        "plugins": None,
         "directory": "/w",
         "lock": "/w.lock",
         "wishes": None,

@@ -31,7 +31,7 @@ from yt_dlp.networking.common import Request, Response
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, YoutubeDLError
 
-from server.child.extract import generic, video_info
+from server.child.extract import generic, plugins, video_info
 from server.child.extract.failures import Trail, classify
 from server.child.extract.generic import AS_LISTS, is_list, lose_something
 from server.child.media import guarded, parts, probe
@@ -77,9 +77,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._only_looks = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
         self.add_progress_hook(lambda event: self.on_progress(event))
-        self._ies.update(_extractors())
+        own = plugins.extractors
+        self._ies.update(own)
+        self._ies.update((key, kind) for key, kind in _extractors().items() if key not in own)
         # yt-dlp's own, if this one no longer fits it.
-        self.add_info_extractor(generic.GenericIE() if borrowed.fits("generic") else GenericIE())
+        kind = plugins.over(generic.GenericIE) if borrowed.fits("generic") else GenericIE
+        self.add_info_extractor(kind())
         self._walls = Walls()
         self._extracting = 0
         self._tried_as_browser = False

@@ -31,6 +31,7 @@ Part = Literal[
     "handed",
     "periods",
     "players",
+    "plugins",
     "programs",
     "rehearsal",
     "resuming",
@@ -156,6 +157,17 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             "cache:Cache.store": "self, section, key, data, dtype",
         },
         "each job learns of YouTube's players for itself",
+    ),
+    "plugins": Borrowed(
+        {
+            "plugins:iter_modules": "subpackage",
+            "plugins:get_regular_classes": "module, module_name, suffix",
+            "globals:plugin_dirs": None,
+            "globals:extractors": None,
+            "globals:plugin_ies_overrides": None,
+            "YoutubeDL:YoutubeDL._ies": None,
+        },
+        "no plugin of downloads.plugins is loaded",
     ),
     "programs": Borrowed(
         {

@@ -1,0 +1,153 @@
+"""The operator's plugins for yt-dlp (`downloads.plugins`): extractors that children have beside its own.
+
+yt-dlp finds them (`yt_dlp_plugins.extractor` in the folders and archives of `plugin_dirs`); here each is
+loaded by itself, in a child and within its sandbox, so that a broken one costs a line of the log and no job.
+
+Decisions: docs/decisions/children.md
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import distributions
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from yt_dlp import globals as shared
+from yt_dlp import plugins as of_yt_dlp
+from yt_dlp.extractor import generic
+
+from server.core.jobs import Plugins
+
+_PACKAGE: Final = "yt_dlp_plugins"
+_KIND: Final = "extractor"
+_SAMPLE: Final = "https://plugin.invalid/"
+_LONGEST: Final = 300  # characters of what is told of a plugin
+
+extractors: dict[str, Any] = {}
+"""Those of the plugins that `load` has loaded into this process, by their keys."""
+
+Write = Callable[[str], object]
+
+
+def load(wanted: Plugins, write: Write, tell: Callable[..., None] = lambda kind, **fields: None) -> None:
+    """Load plugins into this process, for good; what cannot be loaded is left out, with a line.
+
+    `tell` gets the event `trying` before each, and `tried` with its extractors, or its error, afterwards.
+    """
+    sys.dont_write_bytecode = True  # the folder is the operator's
+    shared.plugin_dirs.value = [wanted.folder]
+    importlib.invalidate_caches()
+    try:
+        found = list(of_yt_dlp.iter_modules(_KIND))
+    except (OSError, ValueError) as error:
+        tell("tried", name="", error=_line(error))
+        write(f"downloads.plugins: {_line(error)}")
+        return
+    finally:
+        # PO tokens are made by a plugin that is installed, see `server.child.extract.youtube`.
+        shared.plugin_dirs.value = [wanted.folder, "default"]
+        importlib.invalidate_caches()
+    for finder, name, _ in found:
+        short = name.rpartition(".")[2]
+        is_wanted = short not in wanted.left_out if wanted.modules is None else short in wanted.modules
+        if short.startswith("_") or not is_wanted or name in sys.modules:
+            continue
+        tell("trying", name=short)
+        try:
+            with _undone(name):
+                module, kinds, replaced = _loaded(finder, name)
+        except BaseException as error:  # outermost of code that is not ours; also SystemExit
+            tell("tried", name=short, error=_line(error))
+            write(f"downloads.plugins: {short} is left out: {_line(error)}")
+            continue
+        tell("tried", name=short, version=_version(module), extractors=[*kinds, *replaced])
+
+
+def over(kind: type) -> type:
+    """A generic extractor of ours with what a plugin has put in place of yt-dlp's own."""
+    replaced = generic.GenericIE
+    return kind if issubclass(kind, replaced) else type(kind.__name__, (kind, replaced), {})
+
+
+def _loaded(finder: Any, name: str) -> tuple[ModuleType, list[str], list[str]]:
+    """The module, the keys of its extractors, and of those of yt-dlp's that it replaces."""
+    spec = finder.find_spec(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    kinds = dict(of_yt_dlp.get_regular_classes(module, name, "IE"))
+    for kind in kinds.values():
+        # These are asked of every link, and of every page.
+        kind.suitable(_SAMPLE)
+        list(kind._extract_embed_urls(_SAMPLE, ""))
+    own = {kind.ie_key(): kind for kind in kinds.values() if kind._ENABLED}
+    for kind in kinds.values():
+        kind.suitable = classmethod(_never_raising(kind.suitable.__func__))
+    replaced = []
+    for original, overriding in shared.plugin_ies_overrides.value.items():
+        if any(each.__module__ == name for each in overriding):
+            replaced.append(original.ie_key())
+            lazy = shared.extractors.value.get(original.__name__)
+            if "_real_class" in vars(lazy or object):  # what it stands for was loaded before
+                del lazy._real_class
+    shared.extractors.value = {**kinds, **shared.extractors.value, **kinds}
+    extractors.update(own)
+    return module, sorted(kind.ie_key() for kind in kinds.values()), replaced
+
+
+def _never_raising(suitable: Any) -> Any:
+    """It is asked of each link of all other extractors."""
+
+    def asked(kind: Any, url: str) -> bool:
+        try:
+            return bool(suitable(kind, url))
+        except Exception:  # of code that is not ours
+            return False
+
+    return asked
+
+
+@contextmanager
+def _undone(name: str) -> Iterator[None]:
+    """Where the block raises, take back what a plugin has replaced until then."""
+    before = {key: list(kinds) for key, kinds in shared.plugin_ies_overrides.value.items()}
+    try:
+        yield
+    except BaseException:
+        sys.modules.pop(name, None)
+        for original, kinds in list(shared.plugin_ies_overrides.value.items()):
+            kept = before.get(original, [])
+            if len(kinds) > len(kept):
+                kinds[:] = kept
+                last = kept[-1] if kept else original
+                setattr(sys.modules[original.__module__], original.__name__, last)
+        raise
+
+
+def _version(module: ModuleType) -> str | None:
+    """What the module says, or the package that it was installed with."""
+    said = getattr(module, "__version__", None)
+    if isinstance(said, str) and said:
+        return said[:_LONGEST]
+    root = (module.__file__ or "").partition(f"/{_PACKAGE}/")[0]
+    for package in distributions(path=[root]):
+        files = package.files or ()
+        if any(file.parts[:1] == (_PACKAGE,) for file in files):
+            return package.version[:_LONGEST]
+    return None
+
+
+def _line(error: BaseException) -> str:
+    """An exception in one line, with the place in the plugin if it is known."""
+    where = ""
+    trace = error.__traceback__
+    while trace:
+        if f"/{_PACKAGE}/" in trace.tb_frame.f_code.co_filename:
+            where = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}"[:_LONGEST] + where if said else type(error).__name__ + where

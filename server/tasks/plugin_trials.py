@@ -1,0 +1,213 @@
+"""The operator's plugins for yt-dlp: which there are, and which of them work.
+
+No job loads a plugin that was not tried. They are tried in a child that does nothing else, at the first job
+after a start, after a change in their folder, and on another yt-dlp: whatever a plugin does there, it is left
+out of jobs then, with one line in the log. Where no folder is set, nothing of this exists.
+
+Decisions: docs/decisions/children.md
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import Field
+
+from server.core import jobs
+from server.core.models import Frozen, ProcessRequest
+from server.core.shielding import to_the_end
+from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.job_builder import JobMaker
+
+log = logging.getLogger(__name__)
+
+LOADED_WITHIN = 10.0  # seconds of one plugin
+MOST_ENDS = 5  # plugins that hang, or end their child, before the rest is not tried any more
+MOST_FILES = 5000  # that are looked at to see whether the folder has changed
+MOST = 500  # plugins
+NONE = "none there: each is a folder or an archive with yt_dlp_plugins/extractor"
+
+
+class Plugin(Frozen):
+    """One module of a plugin, as the child that has loaded it says; with an `error` it is left out."""
+
+    name: str = Field(max_length=200)
+    version: str | None = Field(default=None, max_length=300)
+    extractors: tuple[str, ...] = Field(default=(), max_length=1000)
+    error: str | None = Field(default=None, max_length=500)
+
+    @property
+    def title(self) -> str:
+        """Its name, its version and its extractors."""
+        named = f"{self.name} {self.version}" if self.version else self.name
+        return f"{named} ({', '.join(self.extractors)})" if self.extractors else named
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`trouble` says why there are none, in place of a plugin's own error; `seen` is what the folder was."""
+
+    plugins: tuple[Plugin, ...] = ()
+    trouble: str | None = None
+    seen: str = ""
+
+    @property
+    def fit(self) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if plugin.error is None]
+
+    @property
+    def broken(self) -> list[str]:
+        """A line for each that is left out."""
+        own = [f"{plugin.name}: {plugin.error}" for plugin in self.plugins if plugin.error is not None]
+        return [*own, *([self.trouble] if self.trouble else [])]
+
+
+class Plugins:
+    """`folder` is `downloads.plugins`; children that try them work below `scratch`."""
+
+    def __init__(self, folder: Path, scratch: Callable[[], Path], jobs: JobMaker) -> None:
+        self._folder = folder.absolute()
+        self._scratch = scratch
+        self._jobs = jobs
+        self._tried_on: ForkServer | None = None
+        self._trying: asyncio.Task[Found] | None = None
+        self.found: Found | None = None
+        """None until they were tried."""
+
+    async def given(self, job: jobs.Job, server: ForkServer) -> jobs.Job:
+        """`job` with the plugins that work on this fork server."""
+        found = await self.look(server)
+        names = tuple(plugin.name for plugin in found.fit)
+        return replace(job, plugins=jobs.Plugins(folder=str(self._folder), modules=names)) if names else job
+
+    async def look(self, server: ForkServer) -> Found:
+        """Those that are there; they are tried unless nothing has changed since."""
+        found = Found()
+        for _ in range(2):  # others may have begun before the last change
+            seen = await asyncio.to_thread(_seen, self._folder)
+            if self.found is not None and self.found.seen == seen and self._tried_on is server:
+                return self.found
+            if self._trying is None or self._trying.done():
+                self._trying = asyncio.create_task(self._try_anew(server, seen), name="plugins")
+            found = await asyncio.shield(self._trying)  # who is cancelled ends nothing for others
+        return found
+
+    async def aclose(self) -> None:
+        if self._trying:
+            self._trying.cancel()
+            await asyncio.wait([self._trying])
+
+    async def _try_anew(self, server: ForkServer, seen: str) -> Found:
+        found = replace(await self._try_all(server), seen=seen)
+        if server.is_warm:  # else it was its end that has left them out
+            self._tell(found)
+            self.found, self._tried_on = found, server
+        return found
+
+    def _tell(self, found: Found) -> None:
+        before = self.found.broken if self.found else []
+        for line in found.broken:
+            if line not in before:
+                log.error("downloads.plugins: left out: %s", line)
+        if found.fit and (self.found is None or found.fit != self.found.fit):
+            log.info("plugins for yt-dlp: %s", ", ".join(plugin.title for plugin in found.fit))
+
+    async def _try_all(self, server: ForkServer) -> Found:
+        if not await asyncio.to_thread(os.path.isdir, self._folder):
+            return Found(trouble="there is no such folder")
+        broken: list[Plugin] = []
+        for _ in range(MOST_ENDS):
+            fit, ended = await self._try(server, tuple(plugin.name for plugin in broken))
+            broken += [plugin for plugin in fit if plugin.error is not None]
+            fit = [plugin for plugin in fit if plugin.error is None]
+            if ended is None:
+                if fit or broken:
+                    return Found(tuple(sorted((*fit, *broken), key=lambda plugin: plugin.name)))
+                return Found(trouble=NONE)
+            if not ended.name:
+                return Found(tuple(broken), ended.error)
+            broken.append(ended)
+        return Found(tuple(broken), f"{MOST_ENDS} hang or end their process: no plugin is used")
+
+    async def _try(self, server: ForkServer, left_out: tuple[str, ...]) -> tuple[list[Plugin], Plugin | None]:
+        """Those that were tried; and the one at which the child ended, with its error, if it did."""
+        folder = self._scratch() / f"plugins.{uuid4()}"
+        wanted = jobs.Plugins(folder=str(self._folder), modules=None, left_out=left_out)
+        request = ProcessRequest(url="https://plugin.invalid/")
+        job = replace(self._jobs.job("plugins", request, folder / "work", folder / "lock"), plugins=wanted)
+        tried: list[Plugin] = []
+        current = ""
+        starting = asyncio.ensure_future(self._start(server, folder, job))
+        try:
+            child = await asyncio.shield(starting)
+            while len(tried) <= MOST:
+                async with asyncio.timeout(LOADED_WITHIN):
+                    line = await child.read_line()
+                match json.loads(line or b'{"kind": "gone"}'):
+                    case {"kind": "trying", "name": str(name)}:
+                        current = name[:200]
+                    case {"kind": "tried", **told}:
+                        if (plugin := Plugin.model_validate_json(json.dumps(told))).name:
+                            tried.append(plugin)
+                            current = ""
+                        else:
+                            return [], plugin
+                    case {"kind": "plugins"}:
+                        return tried, None
+                    case {"kind": "broken", "code": str(code)}:
+                        return tried, Plugin(name=current, error=f"they could not be tried ({code[:64]})")
+                    case _:
+                        return tried, Plugin(name=current, error="it ends the process that loads it")
+            return tried, Plugin(name="", error=f"more than {MOST} plugins")
+        except TimeoutError:
+            return tried, Plugin(name=current, error=f"it takes more than {LOADED_WITHIN:g} s to load")
+        except (OSError, ValueError) as exc:
+            return tried, Plugin(name=current, error=f"they could not be tried ({type(exc).__name__})")
+        finally:
+            await to_the_end(_leave_nothing(starting, folder))
+
+    async def _start(self, server: ForkServer, folder: Path, job: jobs.Job) -> Child:
+        await asyncio.to_thread(folder.mkdir, mode=0o700)
+        return await server.start(folder.name, job, folder / "log")
+
+
+def plugins_of(jobs: JobMaker, scratch: Callable[[], Path]) -> Plugins | None:
+    """Those of the settings; None if there is no folder for them."""
+    folder = jobs.settings.plugins
+    return Plugins(folder, scratch, jobs) if folder else None
+
+
+def _seen(folder: Path) -> str:
+    """Another text after any change of what yt-dlp takes for a plugin: archives, and folders of that name."""
+    digest, left = hashlib.sha256(), MOST_FILES
+    with suppress(OSError):
+        for plugin in sorted(folder.iterdir()):
+            for path in sorted((plugin / "yt_dlp_plugins").rglob("*")) or [plugin]:
+                if path.suffix != ".pyc" and path.name != "__pycache__":
+                    digest.update(_stat(path))
+                if not (left := left - 1):
+                    return digest.hexdigest()
+    return digest.hexdigest()
+
+
+def _stat(path: Path) -> bytes:
+    try:
+        stat = path.stat()
+    except OSError as exc:
+        return f"{path} {exc.errno}\n".encode(errors="replace")
+    told = "" if path.is_dir() else f"{stat.st_size} {stat.st_mtime_ns}"
+    return f"{path} {stat.st_ino} {told}\n".encode(errors="replace")
+
+
+async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
+    with suppress(OSError):
+        await stopped(starting)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
