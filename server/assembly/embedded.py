@@ -14,14 +14,14 @@ from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StorageAway
 from server.core.events import Completed, Event, Requeued, Waits
-from server.core.models import SCHEDULED, Stage, TaskStatus
+from server.core.models import SCHEDULED, Queued, Stage, TaskStatus
 from server.core.ports import FileStore, Store
 from server.files.cookie_folder import LocalCookies
 from server.files.free_space import FreeSpace
 from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import Settings
-from server.storage.sqlite import DATABASE, LOCK, explained, open_lock, open_store
+from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.tasks.children import Launched
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
@@ -149,7 +149,7 @@ async def open_embedded(
 
 
 async def carry_on(
-    store: Store,
+    store: SqliteStore,
     recorder: Recorder,
     dispatcher: LocalDispatcher,
     files: FileStore,
@@ -158,30 +158,30 @@ async def carry_on(
 ) -> None:
     """Finish what a stop or a crash has left: publications, downloads."""
     await store.none_ended_after(clock.now())
-    unfinished = await store.unfinished()
-    for task in unfinished:
-        if task.status.stage.is_running:
-            # If its files had been published by then, only the event that says so is missing.
-            published = None
-            with suppress(StorageAway):  # the bucket does not answer; another attempt is safe
-                published = await files.published(task.status.task_id, task.status.attempt)
-            became: Event = Completed.by(published) if published else Requeued()
-            after = await recorder.record(task.status.task_id, became)
-            if after.stage is Stage.COMPLETED:
-                await files.tidy_up(after)
+    for task in await store.running():
+        # If its files had been published by then, only the event that says so is missing.
+        published = None
+        with suppress(StorageAway):  # the bucket does not answer; another attempt is safe
+            published = await files.published(task.status.task_id, task.status.attempt)
+        became: Event = Completed.by(published) if published else Requeued()
+        after = await recorder.record(task.status.task_id, became)
+        if after.stage is Stage.COMPLETED:
+            await files.tidy_up(after)
+    ready, delayed = list[Queued](), list[Queued]()
+    async for queued in store.queued():
+        # A client chose the moment of a task that is scheduled: there is no delay to compare with.
+        (delayed if queued.not_before and queued.waiting != SCHEDULED else ready).append(queued)
     # All together, in few commits: after a clock that was ahead, each of thousands may wait too long.
-    waiting = (task.status for task in unfinished if task.status.stage is Stage.QUEUED)
-    await asyncio.gather(*(_shorten_wait(status, recorder, clock) for status in waiting))
-    for task in unfinished:
-        now = await store.get(task.status.task_id)
-        if now.status.stage is Stage.QUEUED:
-            dispatcher.submit(now)
+    shortened = await asyncio.gather(
+        *(_shorten_wait(each.task_id, store, recorder, clock) for each in delayed)
+    )
+    dispatcher.submit_all([*ready, *map(Queued.of, shortened)])
 
 
-async def _shorten_wait(status: TaskStatus, recorder: Recorder, clock: Clock) -> None:
+async def _shorten_wait(task_id: str, store: Store, recorder: Recorder, clock: Clock) -> TaskStatus:
     """Cap the wait at the intended delay: `not_before` may come from a clock that was ahead of this one."""
-    if status.waiting == SCHEDULED:  # the client chose the moment: there is no delay to compare with
-        return
+    status = (await store.get(task_id)).status
     meant = MAX_RETRY_AFTER if status.delay is None else status.delay
     if status.not_before and status.not_before - clock.now() > timedelta(seconds=meant):
-        await recorder.record(status.task_id, Requeued(because=status.waiting, after=meant))
+        return await recorder.record(task_id, Requeued(because=status.waiting, after=meant))
+    return status

@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -784,7 +785,7 @@ class TaskStatus(Bookkeeping):
     @property
     def host(self) -> str:
         """The host name in lower case, without the port, by which `max_per_host` counts."""
-        return (urlsplit(self.url).hostname or "").lower()
+        return host_of(self.url)
 
     @property
     def in_lists(self) -> tuple[str, ...]:
@@ -887,6 +888,43 @@ class Task:
             return ProcessRequest.model_validate(amended, extra="ignore")
         except ValidationError:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What the queue needs to know of a task that waits in it."""
+
+    task_id: str
+    number: int
+    urgency: int
+    revision: int
+    host: str
+    waiting: str | None = None
+    not_before: datetime | None = None
+    begins_at: datetime | None = None
+
+    @classmethod
+    def of(cls, status: TaskStatus) -> Self:
+        return cls(
+            status.task_id,
+            status.number,
+            status.urgency,
+            status.revision,
+            status.host,
+            status.waiting,
+            status.not_before,
+            status.begins_at,
+        )
+
+
+def host_of(url: str) -> str:
+    """The host name in lower case, without the port; empty if there is none."""
+    return _host_at_start("/".join(url.split("/", 3)[:3]))
+
+
+@lru_cache(1024)
+def _host_at_start(scheme_and_host: str) -> str:
+    return (urlsplit(scheme_and_host).hostname or "").lower()
 
 
 def without_password(url: str) -> str:

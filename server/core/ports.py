@@ -126,10 +126,6 @@ class Store(Protocol):
         """The entries of a list that are in one of `stages`, in the order of the list."""
         ...
 
-    async def unfinished(self) -> list[Task]:
-        """All tasks that have not ended, in queue order: the most urgent first, then the oldest."""
-        ...
-
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         """A page by keyset pagination: late pages cost no more. Raises `InvalidQuery` on a bad cursor."""
         ...

@@ -9,14 +9,14 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from weakref import WeakValueDictionary
 
 from server.core.clock import Clock
 from server.core.errors import ShuttingDown, StoreUnavailable, TaskNotFound
-from server.core.models import SCHEDULED, Stage, Task, TaskStatus
+from server.core.models import SCHEDULED, Queued, Stage, Task, TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ Place = tuple[int, int, str]  # (-urgency, number, task_id): sorts in queue orde
 class Running:
     """An attempt of a task; `again` is the task as submitted during the attempt, perhaps for a retry."""
 
-    job: asyncio.Task[Task | None]
+    job: asyncio.Task[Queued | None]
     host: str
-    again: Task | None = None
+    again: Queued | None = None
 
 
 class LocalDispatcher:
@@ -64,10 +64,10 @@ class LocalDispatcher:
         self._clock = clock
         self._queue = Queue()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
-        self._dated: dict[str, tuple[datetime, Task]] = {}  # they begin when the clock on the wall says so
+        self._dated: dict[str, tuple[datetime, Queued]] = {}  # they begin when the clock on the wall says so
         self._first_date = LAST_DATE  # of `_dated`, or earlier
         self._looking: asyncio.TimerHandle | None = None
-        self._asked_to_start: dict[str, Task] = {}  # they begin beyond all limits
+        self._asked_to_start: dict[str, Queued] = {}  # they begin beyond all limits
         self._running: dict[str, Running] = {}
         self._held = False
         self._keep_paused = keep_paused
@@ -83,26 +83,33 @@ class LocalDispatcher:
 
     def submit(self, task: Task) -> None:
         """Queue a task, or move it in the queue; one that runs already is queued again after its attempt."""
-        task_id, not_before = task.status.task_id, task.status.not_before
+        self.submit_all([Queued.of(task.status)])
+
+    def submit_all(self, queued: Iterable[Queued]) -> None:
+        for each in queued:
+            self._submit(each)
+        self._fill()
+
+    def _submit(self, queued: Queued) -> None:
+        task_id, not_before = queued.task_id, queued.not_before
         if running := self._running.get(task_id):
-            running.again = task
+            running.again = queued
             return
         self._withdraw_from_queue(task_id)
         # A delay goes by the time that passes, a date that a client or a source has named by the clock on the
         # wall. A task whose broadcast is announced waits for both: it looks again at whichever comes first.
-        is_scheduled = task.status.waiting == SCHEDULED
-        date = not_before if is_scheduled else task.status.begins_at
+        is_scheduled = queued.waiting == SCHEDULED
+        date = not_before if is_scheduled else queued.begins_at
         wait = (not_before - self._clock.now()).total_seconds() if not_before and not is_scheduled else 0
         if date and date > self._clock.wall() and (is_scheduled or wait > 0):
-            self._dated[task_id] = date, task
+            self._dated[task_id] = date, queued
             self._first_date = min(self._first_date, date)
             self._look_again(LOOK_AT_WALL)
         if wait > 0:
             loop = asyncio.get_running_loop()
-            self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit, task)
+            self._delayed[task_id] = loop.call_later(min(wait, NAP), self.submit_all, [queued])
         elif task_id not in self._dated:
-            self._queue.put(task, task.status.host)
-            self._fill()
+            self._queue.put(queued)
 
     async def start(self, task: Task) -> None:
         if self._draining:
@@ -110,7 +117,7 @@ class LocalDispatcher:
         task_id = task.status.task_id
         if task_id not in self._running:
             self._withdraw_from_queue(task_id)
-            self._asked_to_start[task_id] = task
+            self._asked_to_start[task_id] = Queued.of(task.status)
             self._fill()
 
     async def withdraw(self, *task_ids: str) -> None:
@@ -176,11 +183,11 @@ class LocalDispatcher:
         wall = self._clock.wall()
         if wall >= self._first_date:
             due = [each for each in self._dated.values() if each[0] <= wall]
-            for _, task in due:
-                self._withdraw_from_queue(task.status.task_id)
+            for _, queued in due:
+                self._withdraw_from_queue(queued.task_id)
             self._first_date = min((date for date, _ in self._dated.values()), default=LAST_DATE)
-            for _, task in sorted(due, key=lambda each: each[0]):
-                self._queue.put(task, task.status.host)
+            for _, queued in sorted(due, key=lambda each: each[0]):
+                self._queue.put(queued)
                 self._fill()
         if self._dated:
             self._look_again(min((self._first_date - wall).total_seconds(), LOOK_AT_WALL))
@@ -203,23 +210,22 @@ class LocalDispatcher:
         taken = Counter(running.host for running in self._running.values())
         while True:
             if self._asked_to_start:
-                task = self._asked_to_start.pop(next(iter(self._asked_to_start)))
-                host = task.status.host
+                queued = self._asked_to_start.pop(next(iter(self._asked_to_start)))
             elif len(self._running) < self._max_concurrent and (
-                entry := self._queue.pop(taken, self._max_per_host)
+                head := self._queue.pop(taken, self._max_per_host)
             ):
-                task, host = entry
+                queued = head
             else:
                 break
-            task_id = task.status.task_id
+            task_id = queued.task_id
             self._told.discard(task_id)
-            job = asyncio.create_task(self._run_in_its_turn(task), name=f"download {task_id}")
-            self._running[task_id] = Running(job, host)
-            taken[host] += 1
+            job = asyncio.create_task(self._run_in_its_turn(queued), name=f"download {task_id}")
+            self._running[task_id] = Running(job, queued.host)
+            taken[queued.host] += 1
             job.add_done_callback(partial(self._ended, task_id))
         if self._max_per_host:  # tell those who are held up, and those who no longer are
             busy = (host for host, count in taken.items() if count >= self._max_per_host)
-            held_up = {task.status.task_id for task in self._queue.next_of(busy)}
+            held_up = set(self._queue.next_of(busy))
             for task_id in held_up ^ self._told:
                 telling = asyncio.create_task(self._tell(task_id, task_id in held_up), name=f"tell {task_id}")
                 self._telling.add(telling)
@@ -231,27 +237,27 @@ class LocalDispatcher:
         with suppress(TaskNotFound, StoreUnavailable, ValueError):
             await self._host_is_busy(task_id, busy)
 
-    async def _run_in_its_turn(self, task: Task) -> Task | None:
+    async def _run_in_its_turn(self, queued: Queued) -> Queued | None:
         """Make an attempt; return the task if it is to be queued again, without another read of the store."""
-        task_id = task.status.task_id
+        task_id = queued.task_id
         try:
             status = await self._run(task_id, self.submit)
         except StoreUnavailable as exc:
             if not exc.is_told:
                 log.warning("%s cannot begin yet: %s", task_id, exc.__cause__ or exc)
             await asyncio.sleep(AGAIN)
-            return task
+            return queued
         except Exception:
             log.exception("download %s ended unexpectedly", task_id)
             return None
-        return replace(task, status=status) if status and status.stage is Stage.QUEUED else None
+        return Queued.of(status) if status and status.stage is Stage.QUEUED else None
 
-    def _ended(self, task_id: str, job: asyncio.Task[Task | None]) -> None:
+    def _ended(self, task_id: str, job: asyncio.Task[Queued | None]) -> None:
         asked_for = self._running.pop(task_id).again
         if not job.cancelled():  # else the caller that cancelled it decides what becomes of the task
-            again = [task for task in (job.result(), asked_for) if task]
+            again = [queued for queued in (job.result(), asked_for) if queued]
             if again:
-                self.submit(max(again, key=lambda task: task.status.revision))
+                self._submit(max(again, key=lambda queued: queued.revision))
         self._fill()
 
 
@@ -262,49 +268,48 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {}
-        self._tasks: dict[str, Task] = {}
+        self._queued: dict[str, Queued] = {}
         self._heaps: defaultdict[str, list[Place]] = defaultdict(list)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._queued)
 
-    def put(self, task: Task, host: str) -> None:
-        """Put `task` in, or move it to where it now belongs."""
-        place = (-task.status.urgency, task.status.number, task.status.task_id)
-        self._places[task.status.task_id] = place
-        self._tasks[task.status.task_id] = task
-        heapq.heappush(self._heaps[host], place)
+    def put(self, queued: Queued) -> None:
+        """Put a task in, or move it to where it now belongs."""
+        self._queued[queued.task_id] = queued
+        heapq.heappush(self._heaps[queued.host], _place(queued))
 
     def discard(self, task_id: str) -> None:
-        self._places.pop(task_id, None)  # what is left in its heap is stale and skipped
-        self._tasks.pop(task_id, None)
+        self._queued.pop(task_id, None)  # what is left in its heap is stale and skipped
 
-    def pop(self, running: Mapping[str, int], limit: int) -> tuple[Task, str] | None:
-        """The next task, and its host, of a host with fewer than `limit` running (0: no limit), or None."""
+    def pop(self, running: Mapping[str, int], limit: int) -> Queued | None:
+        """The next task of a host with fewer than `limit` running (0: no limit), or None."""
         free = [host for host in list(self._heaps) if not limit or running.get(host, 0) < limit]
         heads = [(place, host) for host in free if (place := self._head(host))]
         if not heads:
             return None
         place, host = min(heads)
         heapq.heappop(self._heaps[host])
-        task = self._tasks[place[2]]
-        self.discard(place[2])
-        return task, host
+        return self._queued.pop(place[2])
 
-    def next_of(self, hosts: Iterable[str]) -> list[Task]:
-        """The next task of each of `hosts` that has one."""
+    def next_of(self, hosts: Iterable[str]) -> list[str]:
+        """The id of the next task of each of `hosts` that has one."""
         heads = [self._head(host) for host in hosts if host in self._heaps]
-        return [self._tasks[head[2]] for head in heads if head]
+        return [head[2] for head in heads if head]
 
     def _head(self, host: str) -> Place | None:
         heap = self._heaps[host]
-        while heap and self._places.get(heap[0][2]) != heap[0]:
+        while heap:
+            queued = self._queued.get(heap[0][2])
+            if queued and _place(queued) == heap[0]:
+                return heap[0]
             heapq.heappop(heap)
-        if not heap:
-            del self._heaps[host]
-            return None
-        return heap[0]
+        del self._heaps[host]
+        return None
+
+
+def _place(queued: Queued) -> Place:
+    return -queued.urgency, queued.number, queued.task_id
 
 
 class LocalTurns:

@@ -110,7 +110,7 @@ async def _ended(service: Inside) -> None:
     """Return once nothing of the journeys before goes on."""
     async with asyncio.timeout(30):
         await service.app[keys.HUB].left_alone()
-        while await service.app[keys.TASKS]._store.unfinished():
+        while any(not stage.is_final for stage in await service.app[keys.TASKS]._store.count()):
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.5)
 

@@ -42,9 +42,10 @@ async def waiting(lab: Lab) -> list[Figure]:
     what = f"a restart with {count:,} waiting tasks"
     seconds = middle(start.seconds for start in with_them)
     return [
-        Figure(f"{what}: start to first answer", seconds, "s", at_most=10),
-        Figure(f"{what}: CPU of the server for each", (cpu - no_cpu) / count * 1e6, "us", at_most=100),
-        Figure(f"{what}: memory", memory, "MiB", at_most=1000),
+        Figure(f"{what}: start to first answer", seconds, "s"),
+        Figure(f"{what}: CPU of the server", cpu, "s", at_most=1),
+        Figure(f"{what}: CPU of the server for each", (cpu - no_cpu) / count * 1e6, "us", at_most=10),
+        Figure(f"{what}: memory", memory, "MiB", at_most=150),
         Figure(f"{what}: memory without them", no_memory, "MiB"),
     ]
 

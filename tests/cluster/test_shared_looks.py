@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from contextlib import AsyncExitStack
 
+from server.core.ports import Filter
 from server.core.subscriptions import DAY, Claim, Pace
 from server.files.public_names import short_of
 from server.storage.postgresql import open_store
@@ -50,7 +51,7 @@ async def test_each_entry_becomes_one_task_whoever_looks_and_whoever_dies(clean_
             now += DAY
             await look(nodes[0], ROUNDS, "looks")
             await asyncio.sleep(0)
-        links = [task.status.url for task in await nodes[1].unfinished()]
+        links = [status.url for status in (await nodes[1].page(Filter(), None, 2 * ROUNDS)).tasks]
         assert Counter(links) == Counter(f"https://a.test/{number}" for number in range(1, ROUNDS + 1))
         for subscription_id in ids:
             counts = await nodes[2].subscriptions.counts([subscription_id])

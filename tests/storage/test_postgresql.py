@@ -78,7 +78,6 @@ async def test_a_stage_and_a_wish_of_the_next_release_are_shown_and_nothing_is_b
     assert (found.request, found.status.stage) == (None, Stage.PAUSED)
     assert (await there.page(Filter(), None, 10)).tasks == [found.status]
     assert await there.stages([task.status.task_id]) == {task.status.task_id: Stage.PAUSED}
-    assert [one.status for one in await there.unfinished()] == [found.status]
     assert read(clean_database, "SELECT stage, request::jsonb ->> 'quality' FROM tasks") == [
         ("verifying", "4320")
     ]

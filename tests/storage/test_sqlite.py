@@ -14,9 +14,9 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from server.core.errors import DatabaseBusy, DiskFull, TaskNotFound
-from server.core.events import Cancelled, Progress, Retried, apply
-from server.core.models import Stage, TaskStatus
+from server.core.errors import DatabaseBusy, DiskFull, QueueFull, TaskNotFound
+from server.core.events import Cancelled, Paused, Progress, Requeued, Retried, apply
+from server.core.models import Queued, Stage, TaskStatus
 from server.core.ports import Filter, Idempotency
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
@@ -215,7 +215,7 @@ async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: 
     assert all(isinstance(answer, DiskFull) for answer in answers)
     assert await store.get(task.status.task_id) == task
     assert (await store.page(Filter(), None, 200)).tasks == [task.status]
-    assert await store.unfinished() == [task]
+    assert [each async for each in store.queued()] == [Queued.of(task.status)]
     await limit_pages(store, 1 << 20)
     assert await store.save(started(task.status))
     await add(store, new_task(), Idempotency("0", "another request"))
@@ -229,7 +229,7 @@ async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: Sqli
             add(store, task), add(store, same_id), add(store, new_task()), return_exceptions=True
         )
     assert [type(answer).__name__ for answer in answers] == ["Task", "IntegrityError", "Task"]
-    assert len(await store.unfinished()) == 2
+    assert len([each async for each in store.queued()]) == 2
 
 
 async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) -> None:
@@ -250,7 +250,7 @@ async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) ->
     async with open_store(path, max_queued=2, find_short=short_of) as store:
         with pytest.raises(TaskNotFound):
             await store.get(new.status.task_id)
-        assert len(await store.unfinished()) == 3
+        assert sum(count for stage, count in (await store.count()).items() if not stage.is_final) == 3
 
 
 async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> None:
@@ -299,6 +299,70 @@ async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Pa
     await store.ping()
 
 
+# What waits when the store is opened.
+
+
+async def test_of_what_waits_a_restart_reads_what_the_queue_needs(path: Path) -> None:
+    async with open_store(path, max_queued=9, find_short=short_of) as store:
+        tasks = [await add(store, new_task(priority=priority)) for priority in (0, 5, 0, -1)]
+        waits = apply(tasks[1].status, Requeued(because="host_busy", after=60), utc_now())
+        paused = apply(tasks[2].status, Paused(), utc_now())
+        running = started(tasks[3].status)
+        assert all([await store.save(status) for status in (waits, paused, running)])
+        removed = (await add(store, new_task())).status.task_id
+        await store.mark_removed(removed)
+        final = await ended(store)
+    async with open_store(path, max_queued=9, find_short=short_of) as store:
+        assert [task.status for task in await store.running()] == [running]
+        assert [each async for each in store.queued()] == [Queued.of(tasks[0].status), Queued.of(waits)]
+        assert store._memory.waiting == 3
+        live = {task.status.task_id for task in tasks}
+        assert set(store._memory.unfinished()) == live
+        assert await store.changed_since(utc_now()) == {
+            removed: True,
+            **dict.fromkeys(live | {final.task_id}, False),
+        }
+        # One that is asked for is read once, one that is changed is known from then on.
+        assert (await store.get(waits.task_id)).status == waits
+        assert await store.save(started(tasks[0].status))
+        await store.mark_removed(paused.task_id)
+        await store._reads._db.close()
+        assert (await store.get(waits.task_id)).status == waits
+        assert (await store.get(tasks[0].status.task_id)).status == started(tasks[0].status)
+        assert store._memory.waiting == 1
+        assert set(store._memory.unfinished()) == live - {paused.task_id}
+
+
+async def test_what_waits_takes_its_place_after_a_restart_too(path: Path) -> None:
+    async with open_store(path, max_queued=2, find_short=short_of) as store:
+        first = (await add(store, new_task())).status
+        await add(store, new_task())
+    async with open_store(path, max_queued=2, find_short=short_of) as store:
+        with pytest.raises(QueueFull):
+            await add(store, new_task())
+        assert await store.save(apply(first, Cancelled(), utc_now()))
+        await add(store, new_task())
+
+
+async def test_the_queue_is_read_in_pages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_AT_ONCE", 2)
+    async with open_store(path, max_queued=9, find_short=short_of) as store:
+        expected = [(await add(store, new_task())).status.task_id for _ in range(5)]
+        assert [each.task_id async for each in store.queued()] == expected
+
+
+async def test_a_damaged_row_that_waits_stops_no_other(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_store(path, max_queued=9, find_short=short_of) as store:
+        damaged = [await add(store, new_task()) for _ in range(3)]
+        whole = await add(store, new_task())
+    with closing(sqlite3.connect(path)) as db, db:
+        for task, text in zip(damaged, ("{", "[]", '{"url": "http://a", "not_before": "x"}'), strict=True):
+            db.execute("UPDATE tasks SET status = ? WHERE task_id = ?", (text, task.status.task_id))
+    async with open_store(path, max_queued=9, find_short=short_of) as store:
+        assert [each async for each in store.queued()] == [Queued.of(whole.status)]
+    assert caplog.text.count("its row is damaged") == 3
+
+
 # Memory and the log.
 
 
@@ -325,7 +389,7 @@ def test_memory_keeps_all_live_tasks_and_a_bounded_number_of_final_ones() -> Non
     for task in again:
         memory.drop(task.status.task_id)
     assert memory._named == {}
-    assert memory.unfinished() == live
+    assert memory.unfinished() == [task.status.task_id for task in live]
     assert memory.waiting == 50
 
 

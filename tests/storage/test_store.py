@@ -266,21 +266,7 @@ async def test_a_final_task_can_be_retried_after_a_restart(open_any: OpenStore) 
         final = await ended(store)
     async with open_any() as store:
         again = await saved(store, apply(final, Retried(), utc_now()))
-        assert [task.status for task in await store.unfinished()] == [again]
         assert (await store.get(final.task_id)).status == again
-
-
-async def test_unfinished_tasks_come_in_queue_order(open_any: OpenStore) -> None:
-    async with open_any() as store:
-        tasks = [await add(store, new_task(priority=priority)) for priority in (0, 5, 0, -1, 5)]
-        await saved(store, started(tasks[3].status))
-        await saved(store, apply(tasks[2].status, Paused(), utc_now()))
-        await ended(store)
-        await store.mark_removed((await add(store, new_task())).status.task_id)
-        expected = [tasks[index].status.task_id for index in (1, 4, 0, 2, 3)]
-        assert [task.status.task_id for task in await store.unfinished()] == expected
-    async with open_any() as store:
-        assert [task.status.task_id for task in await store.unfinished()] == expected
 
 
 async def test_stages_are_told_of_those_that_exist(store: Store) -> None:
@@ -579,7 +565,6 @@ async def test_a_removed_task_is_unknown_to_every_reader(store: Store) -> None:
     assert not await store.save(apply(final, Retried(), utc_now()))
     assert not await store.save(started(queued))
     assert await ids(store) == await ids(store, "findme") == await ids(store, stages=QUEUE.stages) == set()
-    assert await store.unfinished() == []
 
 
 async def test_what_was_removed_is_remembered_until_it_is_forgotten(open_any: OpenStore) -> None:

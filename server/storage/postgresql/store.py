@@ -69,9 +69,6 @@ _BY_KEY = """
 _ENTRIES = """
     SELECT number, request, status FROM tasks
     WHERE playlist_id = %s AND stage || '' = ANY(%s) AND NOT removed ORDER BY number"""
-_UNFINISHED = """
-    SELECT number, request, status FROM tasks
-    WHERE ended_at IS NULL AND NOT removed ORDER BY priority DESC, number"""
 _RECENT = """
     SELECT task_id FROM tasks WHERE ended_at IS NULL AND NOT removed
     UNION ALL
@@ -264,9 +261,6 @@ class PostgresStore:
     async def entries(self, playlist_id: str, stages: Collection[Stage]) -> list[Task]:
         rows = await self._fetch(_ENTRIES, playlist_id, [stage.value for stage in stages])
         return list(readable(read_task, rows))
-
-    async def unfinished(self) -> list[Task]:
-        return list(readable(read_task, await self._fetch(_UNFINISHED)))
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, wanted.sorting)

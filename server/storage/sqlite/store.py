@@ -13,7 +13,7 @@ from server.core.counts import Counts
 from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
-from server.core.models import Stage, StoredFile, Task, TaskStatus
+from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
 from server.core.ports import Filter, Idempotency, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
@@ -61,6 +61,14 @@ _ENTRIES = """
 _BY_STAGE = """
     SELECT number, request, status FROM tasks
     WHERE stage IN (SELECT value FROM json_each(?)) AND removed = 0"""
+_WAITING = "SELECT task_id FROM tasks WHERE stage IN ('queued', 'paused') AND removed = 0"
+# A damaged status has no link, and stops no other.
+_QUEUED = """
+    SELECT number, task_id, priority, revision, json_extract(told, '$.url'), json_extract(told, '$.waiting'),
+        json_extract(told, '$.not_before'), json_extract(told, '$.begins_at')
+    FROM (SELECT *, CASE WHEN json_valid(status) THEN status END AS told FROM tasks
+        WHERE stage = 'queued' AND removed = 0 AND number > ? ORDER BY number LIMIT ?)"""
+_AT_ONCE = 5_000  # rows of the queue
 # A removed task's idempotency key is free again; its row stays until its files are deleted.
 _MARK = """
     UPDATE tasks SET removed = 1, idempotency = NULL
@@ -146,9 +154,9 @@ async def _open(
     version = await migrate(db, path, released_scripts())
     reads = await stack.enter_async_context(connect_reader(path))
     lists = await stack.enter_async_context(connect_reader(path))
-    memory = Memory()
-    live = [stage.value for stage in Stage if not stage.is_final]
-    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(live),))):
+    memory = Memory(unread=(task_id for (task_id,) in await reads.fetch(_WAITING)))
+    running = [stage.value for stage in Stage if stage.is_running]
+    for task in readable(read_task, await reads.fetch(_BY_STAGE, (json.dumps(running),))):
         memory.put(task)
     [(last_number, had_subscriptions)] = await reads.fetch(_LAST_NUMBER)
     changes = Changes(db, memory, last_number, max_queued, tells)
@@ -247,8 +255,17 @@ class SqliteStore:
         rows = await self._lists.fetch(_ENTRIES, (playlist_id, json.dumps([stage.value for stage in stages])))
         return list(readable(read_task, rows))
 
-    async def unfinished(self) -> list[Task]:
-        return self._memory.unfinished()
+    async def running(self) -> list[Task]:
+        """All tasks whose attempt runs, or ran when the server ended; a list as long as its entries do."""
+        return self._memory.running()
+
+    async def queued(self) -> AsyncIterator[Queued]:
+        """All queued tasks, the oldest first, with no more of each than the queue needs."""
+        last = 0
+        while rows := await self._lists.fetch(_QUEUED, (last, _AT_ONCE)):
+            last = rows[-1][0]
+            for queued in readable(_read_queued, rows):
+                yield queued
 
     async def page(self, wanted: Filter, cursor: str | None, limit: int) -> Page:
         after = Cursor.read(cursor, wanted.sorting)
@@ -327,7 +344,7 @@ class SqliteStore:
         if began < time.time() - CHANGED_WITHIN.total_seconds():
             return None
         rows = await self._lists.fetch(_CHANGED, (began, MOST_CHANGED + 1))
-        live = [task.status.task_id for task in self._memory.unfinished()]
+        live = self._memory.unfinished()
         if len(rows) + len(live) > MOST_CHANGED:
             return None
         return {task_id: bool(gone) for task_id, gone in rows} | dict.fromkeys(live, False)
@@ -346,6 +363,23 @@ class SqliteStore:
             self._memory.keep(task, version)
             return task
         return None
+
+
+def _read_queued(
+    number: int,
+    task_id: str,
+    urgency: int,
+    revision: int,
+    url: object,
+    waiting: str | None,
+    not_before: str | None,
+    begins_at: str | None,
+) -> Queued:
+    """Raises `ValueError` if the row is damaged."""
+    if not isinstance(url, str):
+        raise ValueError("it has no link")  # noqa: TRY004 -- as of all damaged rows
+    moments = (datetime.fromisoformat(str(text)) if text else None for text in (not_before, begins_at))
+    return Queued(task_id, number, urgency, revision, host_of(url), waiting, *moments)
 
 
 class _InTurn:

@@ -441,17 +441,23 @@ class Changes:
 class Memory:
     """All tasks that are not final, and the final ones in recent use.
 
-    `waiting` counts the tasks that are queued or paused; `version` grows with
-    every change.
+    Of `unread`, the tasks that waited when the store was opened, only the ids are here until somebody asks
+    for one or changes it: after a restart there may be a hundred thousand. `version` grows with every change.
     """
 
-    def __init__(self, recent: int = RECENT) -> None:
+    def __init__(self, recent: int = RECENT, unread: Iterable[str] = ()) -> None:
         self._limit = recent
         self._live: dict[str, Task] = {}
+        self._unread = set(unread)
         self._recent: OrderedDict[str, Task] = OrderedDict()
         self._named: dict[str, str] = {}  # public name of a file -> id of its task
-        self.waiting = 0
+        self._waiting = 0  # of `_live`
         self.version = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks are queued or paused."""
+        return self._waiting + len(self._unread)
 
     def get(self, task_id: str) -> Task | None:
         if task := self._live.get(task_id):
@@ -465,33 +471,44 @@ class Memory:
         task_id = self._named.get(name)
         return self.get(task_id) if task_id else None
 
-    def unfinished(self) -> list[Task]:
-        return sorted(self._live.values(), key=lambda task: (-task.status.urgency, task.status.number))
+    def running(self) -> list[Task]:
+        return [task for task in self._live.values() if task.status.stage.is_running]
+
+    def unfinished(self) -> list[str]:
+        """The ids of all tasks that are not final."""
+        return [*self._live, *self._unread]
 
     def put(self, task: Task) -> None:
-        status = task.status
-        if status.task_id in self._live or status.task_id in self._recent:
-            self.drop(status.task_id)
-        self.version += 1
-        if status.stage.is_final:
+        self.drop(task.status.task_id)
+        if task.status.stage.is_final:
             self._put_recent(task)
         else:
-            self._live[status.task_id] = task
-            self._named |= {file.name: status.task_id for file in status.files.values()}
-            self.waiting += status.stage.is_waiting
+            self._put_live(task)
 
     def drop(self, task_id: str) -> None:
         self.version += 1
+        self._unread.discard(task_id)
         if task := self._live.pop(task_id, None):
             self._forget_names(task.status)
-            self.waiting -= task.status.stage.is_waiting
+            self._waiting -= task.status.stage.is_waiting
         elif task := self._recent.pop(task_id, None):
             self._forget_names(task.status)
 
     def keep(self, task: Task, version: int) -> None:
-        """Keep a final task that was read at `version`, unless a change since then may have made it stale."""
-        if version == self.version and task.status.stage.is_final:
+        """Keep a task that was read at `version`, unless a change since then may have made it stale."""
+        if version != self.version:
+            return
+        if task.status.stage.is_final:
             self._put_recent(task)
+        elif task.status.task_id in self._unread:
+            self._unread.remove(task.status.task_id)
+            self._put_live(task)
+
+    def _put_live(self, task: Task) -> None:
+        status = task.status
+        self._live[status.task_id] = task
+        self._named |= {file.name: status.task_id for file in status.files.values()}
+        self._waiting += status.stage.is_waiting
 
     def _put_recent(self, task: Task) -> None:
         status = task.status
