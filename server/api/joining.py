@@ -1,25 +1,28 @@
 """Joins the page's modules into three scripts, and its style sheets into one sheet, without a build step.
 
 All modules follow the same rules: they import names from files in the same folder, without cycles, and
-export only declarations. So each module becomes the body of a function that returns its exports. Modules
-that break these rules raise `NotJoinable`.
+export only declarations, under their own names. So they can follow each other in one scope, once no two
+names of theirs are alike. Modules that break these rules raise `NotJoinable`.
 
 Scripts are read token by token (ECMA-262, 12), so nothing within a text or a pattern is taken for code.
 Comments are left out, and white space between tokens that stay apart without it. A line break stays wherever
-it might end a statement. A test holds what is understood here against a real parser, for every module.
+it might end a statement. Names become short, those of properties stay. Tests hold what is understood here, and
+what is written, against a real parser, for every module.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from string import ascii_lowercase
+from itertools import count
+from string import ascii_letters
 from typing import Final, Literal
 
 ON_DEMAND: Final = ("later.js", "rare.js")
 """What is imported on demand, and what that in turn imports on demand, which few readers ever need."""
 
 Kind = Literal["word", "number", "text", "pattern", "sign"]
+Use = Literal["", "name", "shorthand", "private"]
 
 _TOKEN = re.compile(
     r"""
@@ -65,7 +68,14 @@ _OPERATORS = (
 )
 _GOES_ON = frozenset((*_OPERATORS, "{", "(", "[", "+", "-", "!", "...", "+=", "-="))
 _CONTINUES = frozenset((*_OPERATORS, ")", "]", "}", "+=", "-="))
-_DECLARED = ("function", "class", "const")
+_DECLARING = ("function", "class", "const", "let")
+# What stands before a method's name, unless it is a call.
+_BEFORE_METHOD = ("async", "get", "set", "static", "*")
+_BEFORE_CONDITION = ("if", "for", "while", "switch")
+# Before the `{` of statements; before any other an expression is expected, and so an object.
+_BEFORE_BLOCK = ("", ")", "=>", ";", "{", "}", "else", "try", "catch", "finally", "do", "static")
+# Words of two letters, which no short name may be.
+_RESERVED = ("as", "do", "if", "in", "is", "of")
 
 
 class NotJoinable(ValueError):
@@ -207,14 +217,17 @@ def _between(last: Token, token: Token) -> str:
 
 @dataclass(frozen=True)
 class Module:
-    """What a module says of itself: `imports` are (name there, name here, module), `dynamic` are modules."""
+    """What a module says of itself: `imports` are names and their modules, `dynamic` are modules.
+
+    `declared`: all names that its statements declare, and no other module sees but by an import.
+    """
 
     name: str
     tokens: list[Token]
-    imports: list[tuple[str, str, str]]
+    imports: list[tuple[str, str]]
     exports: list[str]
     dynamic: list[str]
-    waits: bool
+    declared: list[str]
 
 
 def read_module(name: str, text: str) -> Module:
@@ -233,10 +246,11 @@ class _Reader:
 
     def module(self) -> Module:
         body: list[Token] = []
-        imports: list[tuple[str, str, str]] = []
+        imports: list[tuple[str, str]] = []
         exports: list[str] = []
         dynamic: list[str] = []
-        depth, waits = 0, False
+        declared: list[str] = []
+        depth = 0
         while self._at < len(self._tokens):
             token = self._tokens[self._at]
             is_property = bool(body) and body[-1].text in (".", "?.")
@@ -251,19 +265,21 @@ class _Reader:
             if token.kind == "word" and token.text == "export" and not is_property:
                 if depth:
                     raise self._odd()
-                exports += self._exported()
+                if self._text(1) == "let":
+                    raise self._odd()  # it may change after it was shared
+                exports += self._declared(2 if self._text(1) == "async" else 1)
                 self._at += 1
                 self._tokens[self._at] = replace(self._tokens[self._at], breaks=True)
                 continue
             if token.kind == "sign":
                 depth += (token.text in "{([") - (token.text in "})]")
-            is_of_arrow = bool(body) and body[-1].text == "=>"
-            waits = waits or (
-                token.text == "await" and token.kind == "word" and not depth and not is_of_arrow
-            )
+                if not depth and token.text == ",":
+                    raise self._odd()  # it may declare one more name
+            elif depth == 0 and not is_property and token.text in _DECLARING:
+                declared += self._declared()
             body.append(token)
             self._at += 1
-        return Module(self._name, body, imports, exports, dynamic, waits)
+        return Module(self._name, body, imports, exports, dynamic, declared)
 
     def _text(self, ahead: int) -> str:
         at = self._at + ahead
@@ -272,30 +288,30 @@ class _Reader:
     def _odd(self) -> NotJoinable:
         return NotJoinable(written(self._tokens[self._at : self._at + 4]))
 
-    def _import(self) -> Iterator[tuple[str, str, str]]:
-        """Passes over `import { a, b as c } from "./module.js"`."""
+    def _import(self) -> Iterator[tuple[str, str]]:
+        """Passes over `import { a, b } from "./module.js"`."""
         begin = self._at
         if self._text(1) != "{":
             raise self._odd()
-        names, at = self._names(begin + 2)
+        names, at = self._names(begin + 1)
         self._at = at
         module = _beside(self._text(2))
         if self._text(1) != "from" or module is None:
             self._at = begin
             raise self._odd()
         self._at = at + 3
-        return iter([(there, here, module) for there, here in names])
+        return ((name, module) for name in names)
 
-    def _names(self, at: int) -> tuple[list[tuple[str, str]], int]:
-        """The names before the next `}`, with what they are called here, and where that bracket is."""
-        names: list[tuple[str, str]] = []
+    def _names(self, at: int) -> tuple[list[str], int]:
+        """The names that `{a, b: c}` at `at` makes known here, and where its end is."""
+        names: list[str] = []
+        at += 1
         while self._tokens[at].text != "}":
-            name = self._tokens[at].text
-            here, step = (
-                (self._tokens[at + 2].text, 3) if self._tokens[at + 1].text in ("as", ":") else (name, 1)
-            )
-            names.append((name, here))
-            at += step + (self._tokens[at + step].text == ",")
+            at += 2 if self._tokens[at + 1].text == ":" else 0
+            names.append(self._tokens[at].text)
+            if self._tokens[at].kind != "word" or self._tokens[at + 1].text not in (",", "}"):
+                raise self._odd()
+            at += 2 if self._tokens[at + 1].text == "," else 1
         return names, at
 
     def _dynamic(self, body: list[Token]) -> str:
@@ -313,15 +329,16 @@ class _Reader:
         self._at += 4
         return module
 
-    def _exported(self) -> list[str]:
-        """The names that the declaration behind `export` declares."""
-        ahead = 2 if self._text(1) == "async" else 1
-        if self._text(ahead) not in _DECLARED:
+    def _declared(self, ahead: int = 0) -> list[str]:
+        """The names that the declaration declares whose word (`const`) comes so many tokens later."""
+        if self._text(ahead) not in _DECLARING:
             raise self._odd()
-        if self._text(ahead + 1) == "{":
-            names, _ = self._names(self._at + ahead + 2)
-            return [here for _, here in names]
-        return [self._text(ahead + 1)]
+        name = self._tokens[self._at + ahead + 1]
+        if name.text == "{":
+            return self._names(self._at + ahead + 1)[0]
+        if name.kind != "word":
+            raise self._odd()
+        return [name.text]
 
 
 def _beside(address: str) -> str | None:
@@ -336,44 +353,39 @@ def join_scripts(texts: Mapping[str, str], entry: str) -> tuple[str, ...]:
     `texts`: name -> text. Raises `NotJoinable`.
     """
     read: dict[str, Module] = {}
-    steps: list[list[str]] = []
+    steps: list[list[Module]] = []
     asked: list[list[str]] = []
     wanted = [entry]
     while wanted:
         if len(steps) > len(ON_DEMAND):
             raise NotJoinable(f"{', '.join(wanted)}: too many steps of imports on demand")
-        known = {name for step in steps for name in step}
-        steps.append([name for name in _in_order(texts, read, wanted) if name not in known])
+        known = {module.name for step in steps for module in step}
+        steps.append([read[name] for name in _in_order(texts, read, wanted) if name not in known])
         asked.append(wanted)
-        wanted = list(dict.fromkeys(name for module in steps[-1] for name in read[module].dynamic))
-    read = _with_short_names([read[name] for step in steps for name in step])
-    first, *others = steps
-    there = first[:-1]  # the entry's body is a script, so nothing has its exports
-    scripts = [
-        "\n".join(
-            [
-                *_loader(there, ON_DEMAND[: len(others)]),
-                *(_function(read[name]) for name in there),
-                _body(read[entry]),
-            ]
-        )
-    ]
-    for number, step in enumerate(others):
-        given, there = there, [*there, *step]
-        made = ",".join(f"{name}:${name}" for name in asked[number + 1])
-        loader = _loader(there, ON_DEMAND[number + 1 : len(others)])
-        begin = f"export default async({{{_named(given)}}})=>{{"
-        scripts.append(
-            "\n".join([begin, *loader, *(_function(read[name]) for name in step), f"return{{{made}}}\n}}\n"])
-        )
+        wanted = list(dict.fromkeys(name for module in steps[-1] for name in module.dynamic))
+    short = _ShortNames([module for step in steps for module in step])
+
+    def given(number: int) -> str:
+        """The names of earlier steps that a step needs, or one after it."""
+        before = {module.name for step in steps[:number] for module in step}
+        taken = [pair for step in steps[number:] for module in step for pair in module.imports]
+        return ",".join(short.of(*pair) for pair in dict.fromkeys(taken) if pair[1] in before)
+
+    scripts: list[str] = []
+    for number, step in enumerate(steps):
+        parts = [short.written(module) for module in step]
+        if number + 1 < len(steps):
+            parts[:0] = _loader(ON_DEMAND[number], given(number + 1))
+        if number:
+            made = ",".join(f"{name}:{{{short.exported(read[name])}}}" for name in asked[number])
+            parts = [f"export default async({{{given(number)}}})=>{{", *parts, f"return{{{made}}}\n}}\n"]
+        scripts.append("\n".join(parts))
     return tuple(scripts)
 
 
-def _loader(there: list[str], left: Sequence[str]) -> list[str]:
-    """The statements that define `$later(name)`, which loads the next of the scripts that are `left`."""
-    if not left:
-        return []
-    load = f'import("./{left[0]}"+$again).then(({{default:make}})=>make({{{_named(there)}}}))'
+def _loader(script: str, given: str) -> list[str]:
+    """The statements that define `$later(name)`, which loads the `script` of the next step."""
+    load = f'import("./{script}"+$again).then(({{default:make}})=>make({{{given}}}))'
     # After a failed load the next import retries, by another URL: some browsers remember that one has failed.
     again = '(error)=>{$rest=undefined;$again+="&";throw error}'
     return [
@@ -382,32 +394,129 @@ def _loader(there: list[str], left: Sequence[str]) -> list[str]:
     ]
 
 
-def _named(modules: list[str]) -> str:
-    return ",".join(f"${name}" for name in modules)
+class _ShortNames:
+    """A letter or two for each name that a module declares, no two alike; for names within its functions, all
+    that are written alike for the same; and for private ones (`#tasks`).
+
+    So no module sees the names of another, although all become one.
+    """
+
+    def __init__(self, modules: list[Module]) -> None:
+        self._uses = {module.name: _uses(module.tokens) for module in modules}
+        self._own = {
+            module.name: dict.fromkeys(_names_within(module.tokens, self._uses[module.name]), "")
+            | dict.fromkeys(module.declared, module.name)
+            | dict(module.imports)
+            for module in modules
+        }
+        private, used, kept = Counter[str](), Counter[tuple[str, str]](), set(_RESERVED)
+        for module in modules:
+            own = self._own[module.name]
+            for token, use in zip(module.tokens, self._uses[module.name], strict=True):
+                if use == "private":
+                    private[token.text] += 1
+                elif use and token.text in own:
+                    used[token.text, own[token.text]] += 1
+                elif use:
+                    kept.add(token.text)
+        free = (name for name in map(_numbered, count()) if name not in kept)
+        self._short = {pair: next(free) for pair, _ in used.most_common()}
+        self._private = {name: f"#{_numbered(at)}" for at, (name, _) in enumerate(private.most_common())}
+
+    def of(self, name: str, module: str) -> str:
+        """Of a name that the module exports. Raises `NotJoinable`."""
+        if (name, module) not in self._short:
+            raise NotJoinable(f"{module}.js exports no {name}")
+        return self._short[name, module]
+
+    def exported(self, module: Module) -> str:
+        return ",".join(f"{name}:{self.of(name, module.name)}" for name in module.exports)
+
+    def written(self, module: Module) -> str:
+        """The module's text. Raises `NotJoinable`."""
+        for name, other in module.imports:
+            self.of(name, other)
+        return written(self._renamed(module))
+
+    def _renamed(self, module: Module) -> Iterator[Token]:
+        own = self._own[module.name]
+        for token, use in zip(module.tokens, self._uses[module.name], strict=True):
+            if use == "private":
+                yield replace(token, text=self._private[token.text])
+            elif not use or token.text not in own:
+                yield token
+            else:
+                name = self._short[token.text, own[token.text]]
+                if use == "shorthand":
+                    yield from (token, Token("sign", ":", breaks=False), Token("word", name, breaks=False))
+                else:
+                    yield replace(token, text=name)
 
 
-def _with_short_names(modules: list[Module]) -> dict[str, Module]:
-    """The modules, with private names (`#tasks`) of a letter or two: nobody outside of a class knows them."""
-    private = Counter(
-        token.text
-        for module in modules
-        for token in module.tokens
-        if token.kind == "word" and token.text[0] == "#"
-    )
-    short = {name: f"#{_numbered(at)}" for at, (name, _) in enumerate(private.most_common())}
+def _uses(tokens: list[Token]) -> list[Use]:
+    """What each token is: a name, `{name}`, which is also a property, a private name, or none of these."""
+    found: list[Use] = []
+    within = [""]  # the brackets around the token; of `{`, what it begins
+    is_class = False
+    before = after = nothing = Token("sign", "", breaks=True)
+    for at, token in enumerate(tokens):
+        after = tokens[at + 1] if at + 1 < len(tokens) else nothing
+        use: Use = ""
+        if token.kind == "sign" and token.text in ("(", "["):
+            within.append(token.text)
+        elif token.kind == "sign" and token.text == "{":
+            is_block = before.kind != "text" and before.text in _BEFORE_BLOCK
+            within.append("class" if is_class else "block" if is_block else "object")
+            is_class = False
+        elif token.kind == "sign" and token.text in (")", "]", "}"):
+            within.pop()
+        elif token.kind == "word" and token.text[0] == "#":
+            use = "private"
+        elif token.kind == "word" and before.text not in (".", "?."):
+            use = "name"
+            is_class = is_class or token.text == "class"
+            begins = before.text in ("{", ",")
+            is_method = after.text == "(" and (begins or before.text in _BEFORE_METHOD)
+            if within[-1] == "object" and (is_method or (begins and after.text == ":")):
+                use = ""
+            elif within[-1] == "object" and begins and after.text in (",", "}", "="):
+                use = "shorthand"
+            elif within[-1] == "class":
+                begins = before.text == "{" or (token.breaks and before.text not in _GOES_ON)
+                use = "" if begins or before.text in _BEFORE_METHOD else "name"
+        found.append(use)
+        before = token
+    return found
 
-    def shortened(token: Token) -> Token:
-        return (
-            replace(token, text=short[token.text]) if token.kind == "word" and token.text in short else token
-        )
 
-    return {module.name: replace(module, tokens=list(map(shortened, module.tokens))) for module in modules}
+def _names_within(tokens: list[Token], uses: list[Use]) -> Iterator[str]:
+    """The names that are declared anywhere in a module, as far as that is certain."""
+    opened: list[int] = []
+    for at, token in enumerate(tokens):
+        before, after = (tokens[each].text if 0 <= each < len(tokens) else "" for each in (at - 1, at + 1))
+        if uses[at] and (before in _DECLARING or after == "=>"):
+            yield token.text
+        if token.kind == "sign" and token.text in ("(", "[", "{"):
+            opened.append(at)
+        elif token.kind == "sign" and token.text in (")", "]", "}"):
+            begin = opened.pop()
+            ahead = tokens[begin - 1] if begin else token
+            is_function = token.text == ")" and (
+                after == "=>"
+                or (after == "{" and ahead.kind == "word" and ahead.text not in _BEFORE_CONDITION)
+            )
+            if is_function or ahead.text in ("const", "let"):
+                yield from (
+                    tokens[each].text
+                    for each in range(begin + 1, at)
+                    if uses[each] and tokens[each - 1].text in ("(", ",", "...", "{", "[", ":")
+                )
 
 
 def _numbered(at: int) -> str:
-    """a, b, ... z, ba, bb, ..."""
-    tens, ones = divmod(at, len(ascii_lowercase))
-    return (_numbered(tens) if tens else "") + ascii_lowercase[ones]
+    """a, b, ... z, A, ... Z, ba, bb, ..."""
+    tens, ones = divmod(at, len(ascii_letters))
+    return (_numbered(tens) if tens else "") + ascii_letters[ones]
 
 
 def _in_order(texts: Mapping[str, str], read: dict[str, Module], entries: Iterable[str]) -> list[str]:
@@ -422,28 +531,13 @@ def _in_order(texts: Mapping[str, str], read: dict[str, Module], entries: Iterab
         if name not in done:
             if name not in read:
                 read[name] = read_module(name, texts[name])
-            for module in dict.fromkeys(module for _, _, module in read[name].imports):
+            for module in dict.fromkeys(module for _, module in read[name].imports):
                 visit(module, (*way, name))
             done[name] = None
 
     for entry in entries:
         visit(entry, ())
     return list(done)
-
-
-def _function(module: Module) -> str:
-    waits, runs = ("await", "async") if module.waits else ("", "")
-    exports = ",".join(module.exports)
-    return f"const ${module.name}={waits}({runs}()=>{{\n{_body(module)}\nreturn{{{exports}}}\n}})()"
-
-
-def _body(module: Module) -> str:
-    taken: dict[str, list[str]] = {}
-    for there, here, other in module.imports:
-        taken.setdefault(other, []).append(there if there == here else f"{there}:{here}")
-    return "\n".join(
-        [*(f"const{{{','.join(names)}}}=${other}" for other, names in taken.items()), written(module.tokens)]
-    )
 
 
 _OF_SHEET = re.compile(r"""(/\*(?s:.*?)\*/)|("[^"\n]*")|\s*([{};,])\s*|(:)[ ]|(\s+)""")
