@@ -6,8 +6,8 @@ names of theirs are alike. Modules that break these rules raise `NotJoinable`.
 
 Scripts are read token by token (ECMA-262, 12), so nothing within a text or a pattern is taken for code.
 Comments are left out, and white space between tokens that stay apart without it. A line break stays wherever
-it might end a statement. Names become short, those of properties stay. Tests hold what is understood here, and
-what is written, against a real parser, for every module.
+it might end a statement. Names become short, those of properties stay. Tests hold what is understood here,
+and what is written, against a real parser, for every module.
 """
 
 import re
@@ -190,7 +190,9 @@ def written(tokens: Iterable[Token]) -> str:
     parts: list[str] = []
     last = None
     for token in tokens:
-        if last is not None:
+        if token.kind == "sign" and token.text in (")", "}") and parts and parts[-1] == ",":
+            parts.pop()  # a comma after the last of several
+        elif last is not None:
             parts.append(_between(last, token))
         parts.append(token.text)
         last = token

@@ -46,8 +46,10 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 MIN_PACKED = 400  # bytes
-SCRIPT, SHEET = "page.js", "page.css"
+SCRIPT, SHEET, LATER_SHEET = "page.js", "page.css", "later.css"
 _SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)">)+')
+# Browsers load these only once a script enables them.
+_LATER_SHEETS = re.compile(r'(?:\s*<link rel="stylesheet" href="static/([^"]+)" disabled>)+')
 _EACH_SHEET = re.compile(r'href="static/([^"]+)"')
 _ENTRY = re.compile(r'src="static/js/(\w+)\.js"')
 _NAMED = re.compile(r'((?:src|href)="static/)([^"?]+)"')
@@ -176,10 +178,14 @@ def read_assets(folder: Path) -> Assets:
     for name, text in reversed([*zip((SCRIPT, *ON_DEMAND), (script, *others), strict=False)]):
         named = text.replace(later, f"{later}?{files[later].tag}") if later else text
         files[name], later = Asset(named.encode(), TYPES[".js"]), name
-    block = _SHEETS.search(index)
-    sheets = _EACH_SHEET.findall(block.group()) if block else []
-    files[SHEET] = Asset(join_sheets(texts[name] for name in sheets).encode(), TYPES[".css"])
-    index = _SHEETS.sub(f'\n    <link rel="stylesheet" href="static/{SHEET}">', index, count=1)
+    for name, links, how in (
+        (SHEET, _SHEETS, f'href="static/{SHEET}"'),
+        (LATER_SHEET, _LATER_SHEETS, f'id="later-sheet" href="static/{LATER_SHEET}" disabled'),
+    ):
+        block = links.search(index)
+        sheets = _EACH_SHEET.findall(block.group()) if block else []
+        files[name] = Asset(join_sheets(texts[sheet] for sheet in sheets).encode(), TYPES[".css"])
+        index = links.sub(f'\n    <link rel="stylesheet" {how}>', index, count=1)
     index = _ENTRY.sub(f'src="static/{SCRIPT}"', index)
     index = _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
     pages = {
@@ -187,7 +193,7 @@ def read_assets(folder: Path) -> Assets:
         for name, text in texts.items()
         if name.startswith("i18n/")
     }
-    visited = [files[name] for name in (SCRIPT, SHEET, ON_DEMAND[0]) if name in files]
+    visited = [files[name] for name in (SCRIPT, SHEET, ON_DEMAND[0], LATER_SHEET) if name in files]
     for asset in (*visited, *pages.values()):
         _ = asset.packed  # compress now what every visit requests, so that no request waits for it
     return Assets(MappingProxyType(files), MappingProxyType(pages))

@@ -1,18 +1,37 @@
 // @ts-check
 
+import { byId } from "./dom.js"
+
 /**
- * Await a module that is imported on demand, and its texts. A server that was upgraded meanwhile does not have this version any more.
+ * Await a module that is imported on demand, with its texts and styles; without a module, those of the dialogs that are
+ * in the page. A server that was upgraded meanwhile does not have this version any more.
  * @template T
- * @param {Promise<T>} module
+ * @param {Promise<T> | null} module
  * @param {import("./i18n.js").I18n} i18n
  * @throws {Problem}
  */
 export async function fetched(module, i18n) {
   try {
-    const [found] = await Promise.all([module, i18n.whole()])
-    return found
+    const [found] = await Promise.all([module, i18n.whole(), styled()])
+    return /** @type {T} */ (found)
   } catch {
     throw new Problem(0, { code: "part_missing", detail: i18n.t("problem.part_missing") })
+  }
+}
+
+/** Have the sheet loaded that nothing needs which is seen at first: a browser does so once it is enabled. */
+async function styled() {
+  const link = byId("later-sheet", HTMLLinkElement)
+  if (link.sheet) return
+  try {
+    await new Promise((resolve, reject) => {
+      link.addEventListener("load", resolve, { once: true })
+      link.addEventListener("error", reject, { once: true })
+      link.disabled = false
+    })
+  } catch (error) {
+    link.disabled = true // to enable it again is another attempt
+    throw error
   }
 }
 

@@ -9,7 +9,7 @@ import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 /** Time between two requests, however much changes. */
 const PAUSE_MS = 2_000
 /** Time after the first answer, in which a first visit loads what it shows. */
-const CALM_MS = 1_500
+const CALM_MS = 5_000
 /** @type {Record<string, readonly string[]>} */
 const KINDS = {
   active: RUNNING_STAGES,

@@ -1,15 +1,12 @@
 // @ts-check
 // The box and what belongs to it: options, the look at a link, the question which entries of a list.
 
-import { fetched, Problem } from "./api.js"
+import { fetched } from "./api.js"
 import { Box } from "./box.js"
 import { byId, on, setText } from "./dom.js"
 import { isClippable } from "./files.js"
 import { Options } from "./options.js"
 import { Submit } from "./submit.js"
-
-/** The most formats in the menu, the best first. */
-const MOST_FORMATS = 60
 
 export class Intake {
   box
@@ -108,8 +105,7 @@ export class Intake {
   /** @param {import("./preview.js").Info | null} info */
   #looked(info) {
     this.#info = info
-    const formats = (info?.formats ?? []).slice(0, MOST_FORMATS)
-    this.options.offer("format", formats.map((format) => this.#described(format)))
+    this.options.offer("format", this.#preview?.formats ?? [])
     this.#offerPlayer()
   }
 
@@ -121,20 +117,6 @@ export class Intake {
 
   #offerPlayer() {
     this.options.offerPlayer(Boolean(this.#film))
-  }
-
-  /**
-   * @param {import("./preview.js").Format} format
-   * @returns {[value: string, label: string]}
-   */
-  #described({ format_id, ext, height, vcodec, acodec, filesize, filesize_approx, note }) {
-    const size = filesize ?? filesize_approx
-    const codecs = [vcodec, acodec].filter((codec) => codec && codec !== "none").map((codec) =>
-      codec?.split(".")[0]
-    )
-    const words = size ? this.#parts.i18n.format.size(size) : ""
-    const facts = [height ? `${height}p` : note, ext, ...codecs, words]
-    return [format_id, `${format_id}: ${facts.filter(Boolean).join(" · ")}`]
   }
 
   /** @param {"this" | "all" | "choose"} ask */
@@ -151,22 +133,7 @@ export class Intake {
   async #unfold() {
     const { OptionsForm } = await fetched(import("./optionsform.js"), this.#parts.i18n)
     const form = this.#form ??= new OptionsForm(this.options, this.#parts.i18n)
-    this.#offer()
+    form.ask(this.#parts.api)
     return form
-  }
-
-  async #offer() {
-    const [presets, cookies] = await Promise.all(
-      ["api/presets", "api/cookies"].map((path) =>
-        this.#parts.api.get(path).catch((error) => {
-          if (error instanceof Problem) return {} // a service without presets or cookies
-          throw error
-        })
-      ),
-    )
-    this.options.offerPresets(presets.presets ?? {})
-    /** @type {{name: string}[]} */
-    const stored = cookies.cookies ?? []
-    this.options.offer("cookies", stored.map(({ name }) => [name, name]))
   }
 }

@@ -1,42 +1,18 @@
 // @ts-check
-// The keys of the page, and the list of them. Those of a row hold while the focus is on it or in it, but in no field.
+// The keys of the page. Those of a row hold while the focus is on it or in it, but in no field.
 
-import { ACTIONS } from "./actions.js"
-import { byId } from "./dom.js"
+import { fetched } from "./api.js"
 
 const FIELDS =
   "input:not([type=checkbox], [type=radio]), textarea, select, dialog[open], [role=menu], video, audio"
 
-/** What holds everywhere but in a field, as the list shows it; the words are `keys.<name>`. @type {Record<string, string>} */
-export const EVERYWHERE = { link: "n", search: "/", move: "j k", all: "Ctrl A", clear: "Esc", help: "?" }
-/** Keys as they are called. @type {Record<string, string>} */
-const NAMES = { " ": "Space" }
-
-/** @param {import("./i18n.js").I18n} i18n */
+/**
+ * Show the list of the keys.
+ * @param {import("./i18n.js").I18n} i18n
+ */
 export async function showKeys(i18n) {
-  await i18n.whole()
-  const dialog = byId("keys", HTMLDialogElement)
-  /** @type {Map<string, string[]>} */
-  const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]]])
-  for (const [name, { key }] of Object.entries(ACTIONS)) {
-    const words = i18n.t(`action.${name}`)
-    const isOfLists = name.endsWith("_entries") // the same for all entries of a list
-    if (key && !isOfLists) ofRows.set(key, [...(ofRows.get(key) ?? []), words])
-  }
-  const lists = [
-    Object.entries(EVERYWHERE).map(([name, keys]) => [keys, i18n.t(`keys.${name}`)]),
-    [...ofRows].map(([key, words]) => [NAMES[key] ?? key, words.join(" / ")]),
-  ]
-  for (const [at, list] of dialog.querySelectorAll("dl").entries()) {
-    list.replaceChildren(...lists[at].flatMap(([keys, text]) => {
-      const [term, words] = [document.createElement("dt"), document.createElement("dd")]
-      const shown = keys === "Ctrl A" ? [keys] : keys.split(" ")
-      term.append(...shown.map((key) => Object.assign(document.createElement("kbd"), { textContent: key })))
-      words.textContent = text
-      return [term, words]
-    }))
-  }
-  dialog.showModal()
+  const { listKeys } = await fetched(import("./keylist.js"), i18n)
+  listKeys(i18n)
 }
 
 export class Keys {

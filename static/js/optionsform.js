@@ -2,6 +2,7 @@
 // The form of the options, made of their table when the reader first unfolds it: in groups, with a sentence each, and
 // without what does not apply.
 
+import { Problem } from "./api.js"
 import { byId, on, setText } from "./dom.js"
 import { doesApply, OPTIONS } from "./options.js"
 
@@ -48,6 +49,25 @@ export class OptionsForm {
     const preset = this.#labelled("preset", document.createElement("select"), "field")
     this.#root.replaceChildren(preset, ...GROUPS.map((group) => this.#group(group)))
     this.#show()
+  }
+
+  /**
+   * Ask the service what it has.
+   * @param {import("./api.js").Api} api
+   */
+  async ask(api) {
+    const [presets, cookies] = await Promise.all(
+      ["api/presets", "api/cookies"].map((path) =>
+        api.get(path).catch((error) => {
+          if (error instanceof Problem) return {} // a service without presets or cookies
+          throw error
+        })
+      ),
+    )
+    this.#options.offerPresets(presets.presets ?? {})
+    /** @type {{name: string}[]} */
+    const stored = cookies.cookies ?? []
+    this.#options.offer("cookies", stored.map(({ name }) => [name, name]))
   }
 
   /** @param {string} name */

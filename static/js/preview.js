@@ -12,6 +12,8 @@ import { hostOf, titleOf } from "./task.js"
 const PAUSE_MS = 400
 /** `POST /api/info` takes as long as the source. */
 const PATIENCE_MS = 50_000
+/** The most formats in the menu, the best first. */
+const MOST_FORMATS = 60
 
 /** @typedef {{format_id: string, ext?: string, height?: number, vcodec?: string, acodec?: string, filesize?: number, filesize_approx?: number, tbr?: number, note?: string}} Format */
 /** @typedef {{index?: number, title?: string, url?: string, duration?: number}} Entry */
@@ -61,6 +63,12 @@ export class Preview extends EventTarget {
 
   get link() {
     return this.#link
+  }
+
+  /** What can be chosen exactly. @returns {[value: string, label: string][]} */
+  get formats() {
+    const formats = (this.#info.formats ?? []).slice(0, MOST_FORMATS)
+    return formats.map((format) => [format.format_id, wordsOf(format, this.#i18n)])
   }
 
   /** Look at the link in the box, if it is another one. */
@@ -204,4 +212,16 @@ function factsOf(
     height ? i18n.t("preview.qualities", { height: String(height) }) : "",
     uploader ?? "",
   ].filter(Boolean)
+}
+
+/**
+ * @param {Format} format
+ * @param {import("./i18n.js").I18n} i18n
+ */
+function wordsOf({ format_id, ext, height, vcodec, acodec, filesize, filesize_approx, note }, i18n) {
+  const size = filesize ?? filesize_approx
+  const codecs = [vcodec, acodec].filter((codec) => codec && codec !== "none")
+  const names = codecs.map((codec) => codec?.split(".")[0])
+  const facts = [height ? `${height}p` : note, ext, ...names, size ? i18n.format.size(size) : ""]
+  return `${format_id}: ${facts.filter(Boolean).join(" · ")}`
 }

@@ -46,12 +46,12 @@ export class Settings extends EventTarget {
 
   async open() {
     const { session, i18n } = this.#parts
-    await i18n.whole()
+    await fetched(null, i18n)
     this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
     this.#logout.hidden = !session.isLoggedIn
     this.#dialog.showModal()
     if (session.isWanted) return
-    const { About } = await fetched(import("./about.js"), this.#parts.i18n)
+    const { About } = await fetched(import("./about.js"), i18n)
     this.#about ??= new About(this.#parts)
     await this.#about.show()
   }

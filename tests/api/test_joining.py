@@ -82,7 +82,9 @@ def statements(text: str) -> list[str]:
 @pytest.mark.parametrize("name", MODULES)
 def test_what_is_written_of_a_module_means_the_same(name: str) -> None:
     short = written(tokens_of(MODULES[name]))
-    assert [token.text for token in tokens_of(short)] == [token.text for token in tokens_of(MODULES[name])]
+    assert [token.text for token in tokens_of(short) if token.text != ","] == [
+        token.text for token in tokens_of(MODULES[name]) if token.text != ","
+    ]
     assert statements(short) == statements(MODULES[name])
 
 
@@ -97,7 +99,8 @@ MINIFIED = [
     ("a // b\nc", "a\nc"),
     ("a /* b\n */ c", "a\nc"),
     ("let a = 1, b = 2", "let a=1,b=2"),
-    ("f(\n  a,\n  b,\n)\n", "f(a,b,)"),
+    ("f(\n  a,\n  b,\n)\n", "f(a,b)"),
+    ("a = { b, c, }\nd = [e, ,]", "a={b,c}\nd=[e,,]"),
     ("a\n  .b()\n  ?.c", "a.b()?.c"),
     ("a = b\n++c", "a=b\n++c"),
     ("a + +b - -c", "a+ +b- -c"),

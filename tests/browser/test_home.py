@@ -45,7 +45,8 @@ async def test_the_page_opens_although_the_server_is_away(open_page: OpenPage) -
         await page.evaluate("navigator.serviceWorker.ready")  # the first visit is enough
         kept = await page.evaluate(_KEPT)
         assert {
-            f"/clip/{path}" for path in ("", "static/page.js", "static/page.css", "static/later.js")
+            f"/clip/{path}"
+            for path in ("", "static/page.js", "static/page.css", "static/later.js", "static/later.css")
         } <= set(kept)
         assert [path for path in kept if "/static/" not in path] == ["/clip/"]
         await page.route("**/*", lambda route: route.abort())

@@ -151,20 +151,22 @@ async def test_a_refusal_that_is_of_no_row_is_said_over_the_page(api: FakeApi, o
         await expect(said).to_be_visible()
 
 
+@pytest.mark.parametrize("part", ["later.js", "later.css"])
 async def test_a_part_that_did_not_come_is_said_and_asked_for_again(
-    api: FakeApi, open_page: OpenPage
+    api: FakeApi, open_page: OpenPage, part: str
 ) -> None:
     await api.put("a", "completed", files={"video": "/v.mp4"}, file_info={"video": {"type": "video/mp4"}})
     async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
         comes = asyncio.Event()  # the route stays: a request while one is taken away may never be answered
         await page.route(
-            "**/static/later.js?*", lambda route: route.continue_() if comes.is_set() else route.abort()
+            f"**/static/{part}?*", lambda route: route.continue_() if comes.is_set() else route.abort()
         )
         await row(page, "a").get_by_role("button", name="Play").click()
         await expect(page.get_by_text("This part of the page could not be loaded.")).to_be_visible()
         comes.set()
         await row(page, "a").get_by_role("button", name="Play").click()
         await expect(page.get_by_role("dialog")).to_be_visible()
+        assert await page.evaluate("document.querySelector('#later-sheet').sheet.cssRules.length") > 20
 
 
 async def test_enter_that_ends_a_word_of_an_input_method_sends_nothing(

@@ -17,7 +17,7 @@ from tests.service import Services
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENCE = 30
-MOST_BYTES, MOST_REQUESTS = 57_000, 15
+MOST_BYTES, MOST_REQUESTS = 50_000, 10
 
 
 @pytest.mark.long

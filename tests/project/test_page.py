@@ -66,7 +66,7 @@ def tables() -> dict[str, Any]:
         import { ACTIONS, iconOf } from "./static/js/actions.js"
         import { OPTIONS } from "./static/js/options.js"
         import { GROUPS, WORDS } from "./static/js/optionsform.js"
-        import { EVERYWHERE } from "./static/js/keys.js"
+        import { EVERYWHERE } from "./static/js/keylist.js"
         const actions = Object.fromEntries(Object.keys(ACTIONS).map((name) => [name, iconOf(name)]))
         const many = Object.keys(ACTIONS).filter((name) => ACTIONS[name].isForMany)
         const about = ([name, { kind, values = [] }]) => [name, { kind, values }]
