@@ -473,7 +473,7 @@ def _change(  # noqa: C901 -- one case for each event
         case Requeued():
             waits = stage is not Stage.PAUSED and not status.awaits_entries
             return _requeued(status, event, now) if waits else None
-        case Completed() | Failed() if stage is Stage.PAUSED:
+        case Completed() | Failed() if stage is Stage.PAUSED and status.attempt:
             # The word of an attempt whose worker was taken for dead before the pause: a client has been told
             # that the task is paused. What was published is found again when it goes on.
             return None
