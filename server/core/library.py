@@ -36,7 +36,7 @@ TemplateField = Literal[
 ]
 FIELDS: tuple[TemplateField, ...] = get_args(TemplateField)
 MOST_FOLDERS = 4  # of `folder`, and of `name`
-LONGEST_FOLDERS = 80  # characters of `folder`
+LONGEST_FOLDERS = 60  # characters of `folder`
 LONGEST_TEMPLATE = 200  # characters
 ID = "[{id}]"
 """How all names end: what is placed can be told by it, and no media server takes it for an extra."""
@@ -73,15 +73,20 @@ NEVER_FOLDERS = frozenset(
         "trailers",
         "proof",
         "metadata",
+        "minta",
         "extrafanart",
         "extrathumbs",
         "@eadir",
+        "eadir",
         "#recycle",
         "@recycle",
         "$recycle.bin",
         "systemvolumeinformation",
         "lost+found",
-        ".actors",
+        "ps3update",
+        "ps3vprm",
+        "temprec",
+        "tempsbe",
     )
 )
 """Folders whose content media servers take for extras, or do not look at; in lower case, without spaces."""

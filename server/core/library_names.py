@@ -9,9 +9,9 @@ Decisions: docs/decisions/library.md
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, tzinfo
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from server.core.file_names import (
     LONGEST_BASE,
@@ -60,8 +60,18 @@ _EPISODE = re.compile(r"(s[0-9]+)[\[\] ._x-]*(?=e[0-9])", re.IGNORECASE)
 _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
 # Kodi looks at no path that has these anywhere.
 _SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
-_TRAILER = re.compile(r"-(?=trailer)", re.IGNORECASE)
-_PIECE = re.compile(r"(cd|dvd|part|pt|dis[ck]|file)[ _.-]*([0-9]+|[a-h])", re.IGNORECASE)
+_PASSED_OVER = re.compile(r"-(?=trailer)|@(?=eadir)|\.(?=ds_store|appledouble|ite$)", re.IGNORECASE)
+# Jellyfin takes the name of a show's folder out of those in it before it looks for the season: "Season 2026".
+_OF_SEASONS = re.compile(
+    r"(?:season|eason|ason|son|on|n)?[0-9]{1,4}|seaso?n?|se|s|sea|on|n|ason|eason|son", re.IGNORECASE
+)
+# An id that is more than an id between brackets: the part of a film, another film's number, or a bracket.
+_MISREAD = re.compile(
+    r"[\[\]{}]"
+    r"|(?:^|[ _.-])(?:cd|dvd|part|pt|dis[ck]|file)[ _.-]*(?:[0-9]+|[a-h])$"
+    r"|^(?:imdb|tmdb|tvdb|tvmaze|anidb)\w*[-=]",
+    re.IGNORECASE,
+)
 # `[tmdbid-603]` names another film to Jellyfin and Kodi, `{edition-x}` something to Plex.
 _PROVIDER = re.compile(
     r"[\[{](\s*(?:imdb|tmdb|tvdb|tvmaze|anidb|edition)\w*\s*[-=][^\]}]*)[\]}]", re.IGNORECASE
@@ -78,13 +88,13 @@ class Chapter:
 class Film:
     """What is known of a film or a sound that is to be placed.
 
-    `day` and `index` are given once, see `day_of`: the day of the publication (else the one on which it was
-    found), and which one of that day it is within its show, from 1 on.
+    `day` (see `day_of`), `season` and `episode` are given once and stay, whatever the source says later.
+    Without `episode` its name is not known yet, its folder is.
     """
 
     key: str
     day: date
-    index: int = 1
+    episode: int = 0
     url: str = ""
     id: str | None = None
     extractor: str | None = None
@@ -100,28 +110,40 @@ class Film:
     tags: tuple[str, ...] = ()
     added_at: datetime | None = None
 
+    @classmethod
+    def of_json(cls, about: Mapping[str, Any]) -> Self:
+        """The film of what `as_json` gave, now or in another release. Raises `ValueError` if it is none."""
+        known = {name: value for name, value in about.items() if name in _FIELDS}
+        try:
+            known["day"] = date.fromisoformat(known["day"])
+            if known.get("added_at"):
+                known["added_at"] = datetime.fromisoformat(known["added_at"])
+            chapters = known.get("chapters") or ()
+            known["chapters"] = tuple(Chapter(start=one["start"], title=one["title"]) for one in chapters)
+            known["tags"] = tuple(known.get("tags") or ())
+            return cls(**known)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a film: {error}") from None
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object of what is known."""
+        told = {name: value for name, value in asdict(self).items() if value not in (None, (), "", 0)}
+        told["day"] = self.day.isoformat()
+        if self.added_at:
+            told["added_at"] = self.added_at.isoformat()
+        return told
+
     @property
     def season(self) -> int:
         return self.day.year
 
     @property
-    def episode(self) -> int:
-        """Month, day and `index`: the order of the episodes is that of their days."""
-        if self.index < 100:
-            return (self.day.month * 100 + self.day.day) * 100 + self.index
-        return 10_000_000 + (self.day.month * 100 + self.day.day) * 10_000 + self.index
-
-    @property
     def label(self) -> str:
         """What stands in the brackets: the id, or a hash where there is none that can stand in a name."""
         known = "" if self.key.startswith("url ") else self.id or ""
-        fit = known == trimmed(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
-        if (
-            fit
-            and known == _unambiguous(known)
-            and not re.search(r"[\[\]]", known)
-            and not _PIECE.fullmatch(known)
-        ):
+        is_name = known == trimmed(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
+        is_read_well = known == _seen(_unambiguous(known)) and not _MISREAD.search(known)
+        if is_name and is_read_well:
             return known
         return hashlib.sha256(self.key.encode(errors="replace")).hexdigest()[:12]
 
@@ -129,6 +151,20 @@ class Film:
     def show(self) -> str:
         """Whose folder it lies in: what is the same for all films of a channel, whatever it is called."""
         return f"{(self.extractor or '').lower()} {self.channel_id or self.channel or ''}"
+
+
+_FIELDS: Final = frozenset(each.name for each in fields(Film))
+
+
+def episodes_of(day: date) -> tuple[range, range]:
+    """The numbers that episodes of `day` get, in this order: month, day and two digits, so that episodes are
+    in the order of their days; of those beyond the 99th with four digits behind a 1, as no other day has
+    them.
+    """
+    first = day.month * 100 + day.day
+    return range(first * 100 + 1, first * 100 + 100), range(
+        10_000_000 + first * 10_000 + 100, 10_000_000 + first * 10_000 + 10_000
+    )
 
 
 def day_of(published_at: str | None, found_at: float, zone: tzinfo) -> date:
@@ -250,7 +286,7 @@ def _unambiguous(text: str) -> str:
 
 def _seen(name: str) -> str:
     """`name` without words for which Kodi passes over a file."""
-    return _TRAILER.sub("·", _SAMPLE.sub("\\1·", name))
+    return _PASSED_OVER.sub("·", _SAMPLE.sub("\\1·", name))
 
 
 def _folders(parts: list[str], values: dict[str, str], label: str, room: int) -> list[str]:
@@ -260,7 +296,10 @@ def _folders(parts: list[str], values: dict[str, str], label: str, room: int) ->
         names = []
         for part, limit in zip(parts, limits, strict=True):
             name = _named(part, values, label, limit) if part.endswith(ID) else _part(part, values, limit)
-            names.append(f"{name}_" if is_never_folder(name) else name)
+            is_read_well = "{channel}" not in part or not _OF_SEASONS.fullmatch(
+                re.sub(r"[ ._\[\]-]", "", name)
+            )
+            names.append(f"{name}_" if is_never_folder(name) else name if is_read_well else f"{name}·")
         over = sum(units(name) + 1 for name in names) - room
         longest = max(range(len(parts)), key=lambda place: len(names[place].encode()), default=0)
         if over <= 0 or not parts or limits[longest] <= LONGEST_ID:
@@ -278,15 +317,20 @@ def _named(part: str, values: dict[str, str], label: str, longest: int) -> str:
 def _part(part: str, values: dict[str, str], longest: int) -> str:
     """One part of a template filled in; where it is too long, its title is cut before anything else."""
     chosen = dict(values)
+    longest -= len("·".encode())  # which the cut may make necessary
     for name in ("title", "playlist", "channel", "channel_id", "extractor"):
-        over = len(filled(part, chosen).encode()) - longest
+        over = len(_filled(part, chosen).encode()) - longest
+        own = chosen[name].encode()
         if over > 0 and f"{{{name}}}" in part:
-            own = chosen[name]
-            chosen[name] = trimmed(cut(own, max(len(own.encode()) - over, min(_LEAST, len(own.encode())))))
-    text = filled(part, chosen)
+            chosen[name] = trimmed(cut(chosen[name], max(len(own) - over, min(_LEAST, len(own)))))
+    text = _filled(part, chosen)
     if any(not values[name] for name in ("playlist", "playlist_index", "extractor") if f"{{{name}}}" in part):
         text = text.strip(" -_")
-    return file_name(_seen(clean(text)), longest)
+    return _seen(file_name(text, longest))
+
+
+def _filled(part: str, values: dict[str, str]) -> str:
+    return _seen(clean(filled(part, values)))
 
 
 _LEAST = 16  # bytes that are left of a text while another one can be cut
