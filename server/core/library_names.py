@@ -156,15 +156,13 @@ class Film:
 _FIELDS: Final = frozenset(each.name for each in fields(Film))
 
 
-def episodes_of(day: date) -> tuple[range, range]:
-    """The numbers that episodes of `day` get, in this order: month, day and two digits, so that episodes are
-    in the order of their days; of those beyond the 99th with four digits behind a 1, as no other day has
-    them.
+def episode_of(day: date, index: int) -> int:
+    """The number of the episode that is the `index`-th of its `day`, from 1 on: month, day and two digits, so
+    that episodes are in the order of their days. Beyond the 99th it has four digits behind a 1, as no other
+    day has them.
     """
-    first = day.month * 100 + day.day
-    return range(first * 100 + 1, first * 100 + 100), range(
-        10_000_000 + first * 10_000 + 100, 10_000_000 + first * 10_000 + 10_000
-    )
+    of_day = day.month * 100 + day.day
+    return of_day * 100 + index if index < 100 else 10_000_000 + of_day * 10_000 + index
 
 
 def day_of(published_at: str | None, found_at: float, zone: tzinfo) -> date:

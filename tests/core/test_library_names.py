@@ -4,7 +4,6 @@ import tempfile
 import unicodedata
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,7 +23,7 @@ from server.core.file_names import (
     units,
 )
 from server.core.library import FIELDS, Layout, Library
-from server.core.library_names import Chapter, Film, Place, day_of, episodes_of, place_of
+from server.core.library_names import Chapter, Film, Place, day_of, episode_of, place_of
 from tests.core import media_servers
 
 DAY = date(2026, 3, 14)
@@ -121,7 +120,7 @@ _FILMS = st.builds(
     lambda id_, title, channel, channel_id, playlist, day, nth: Film(
         key=f"youtube {id_}",
         day=day,
-        episode=[*episodes_of(day)[0], *episodes_of(day)[1]][nth],
+        episode=episode_of(day, nth),
         id=id_,
         extractor="Youtube",
         title=title,
@@ -135,7 +134,7 @@ _FILMS = st.builds(
     _TEXTS | st.none(),
     _TEXTS | st.none(),
     st.dates(date(1928, 1, 1), date(2500, 12, 31)),
-    st.sampled_from((0, 1, 98, 99, 500)),
+    st.sampled_from((1, 2, 99, 100, 9999)),
 )
 _LIBRARIES = st.builds(
     lambda layout, folder, name: Library(layout=layout, folder=folder, name=name),
@@ -302,9 +301,11 @@ def test_a_title_that_names_another_film_does_not() -> None:
 
 def test_no_two_days_have_one_number() -> None:
     days = [date(2028, 1, 1) + timedelta(n) for n in range(366)]
-    spans = sorted((part.start, part.stop) for day in days for part in episodes_of(day))
-    assert all(one[1] <= two[0] for one, two in pairwise(spans))
-    assert episodes_of(DAY)[0] == range(31401, 31500)
+    numbers = [episode_of(day, index) for day in days for index in (1, 2, 99, 100, 101, 9999)]
+    assert len(set(numbers)) == len(numbers)
+    assert [episode_of(DAY, index) for index in (1, 99, 100)] == [31401, 31499, 13_140_100]
+    first = [episode_of(day, 99) for day in days]
+    assert all(one < episode_of(day, 1) for one, day in zip(first, days[1:], strict=False))
 
 
 def test_the_day_is_that_of_the_publication_by_the_clocks_of_the_library() -> None:
