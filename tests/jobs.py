@@ -267,10 +267,11 @@ def download_job(
     """
     maker, text, item = _maker(ffmpeg, **_limits(wishes)), wishes.pop("text", None), wishes.pop("item", None)
     gaps, lists = wishes.pop("accept_gaps", False), wishes.pop("lists", None)
+    tells_about = wishes.pop("tells_about", False)
     title = wishes.pop("title", None)
     request = ProcessRequest(url=url, **wishes)
     lock = directory.with_suffix(".lock")
-    told = {"item": item, "lists": lists, "title": title, "accept_gaps": gaps}
+    told = {"item": item, "lists": lists, "title": title, "accept_gaps": gaps, "tells_about": tells_about}
     return maker.job("download", request, directory, lock, text, **told)
 
 

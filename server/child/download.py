@@ -474,4 +474,5 @@ class Download:
                 for kind, name in files.items()
             },
             "video_info": video_info.video_info(info, main, size, cut=cut),
+            **({"about": video_info.about(info)} if self._job.tells_about else {}),
         }

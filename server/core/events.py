@@ -16,6 +16,7 @@ from server.core.models import (
     HOST_BUSY,
     RATE_WINDOW,
     STORAGE_AWAY,
+    About,
     Entries,
     Entry,
     Frozen,
@@ -140,6 +141,7 @@ class Produced(_Event):
     files: dict[Annotated[str, Field(pattern=r"^[a-z]+(\.[A-Za-z0-9-]{1,30})?$")], ProducedFile]
     video_info: VideoInfo = VideoInfo()
     fetched: NonNegativeInt | None = Field(default=None, description="see `Manifest`")
+    about: About | None = None
 
 
 class Fault(Frozen):
@@ -242,10 +244,16 @@ class Completed(_Event):
     files: dict[str, StoredFile]
     video_info: VideoInfo = VideoInfo()
     fetched: NonNegativeInt | None = None
+    about: About | None = None
 
     @classmethod
     def by(cls, manifest: Manifest) -> Self:
-        return cls(files=manifest.files, video_info=manifest.video_info, fetched=manifest.fetched)
+        return cls(
+            files=manifest.files,
+            video_info=manifest.video_info,
+            fetched=manifest.fetched,
+            about=manifest.about,
+        )
 
 
 class Failed(_Event):
@@ -477,8 +485,8 @@ def _change(  # noqa: C901 -- one case for each event
             # The word of an attempt whose worker was taken for dead before the pause: a client has been told
             # that the task is paused. What was published is found again when it goes on.
             return None
-        case Completed(files=files, fetched=fetched, video_info=news):
-            done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched}
+        case Completed(files=files, fetched=fetched, video_info=news, about=about):
+            done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
             info = merged(status.video_info, news)
             return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
         case Failed(code=code, hint=hint):

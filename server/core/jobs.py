@@ -116,7 +116,8 @@ class Job:
     the text of a cookie file, `extractor_args` maps extractor and argument name to values, `pot_provider` is
     `<name>:<address>`, `sponsorblock_api` a URL, `players` maps a YouTube player to the order in which it
     puts the characters of a signature, see `server.tasks.job_builder`.
-    With `accept_gaps` segments that the source lacks are left out of the film.
+    With `accept_gaps` segments that the source lacks are left out of the film. `tells_about`: the server
+    wants to know of the film what `models.About` has.
     `item` is the place of the one list entry to download, `says` what its list says of it (`models.Says`).
     `lists` are the links of the lists that led to an entry, None for a link that a client sent: an entry that
     turns out to be a list is not refused, but reported by its entries, as by `expand`. By its `title`
@@ -137,6 +138,7 @@ class Job:
     max_filesize: int | None
     item: int | None
     accept_gaps: bool = False
+    tells_about: bool = False
     says: Mapping[str, Any] = field(default_factory=dict)
     lists: tuple[str, ...] | None = None
     title: str | None = None

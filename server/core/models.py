@@ -523,6 +523,13 @@ class StoredFile(Stored):
     crc32: int | None = Field(default=None, description="of the content, for archives; as with `sha256`")
 
 
+class About(Stored):
+    """What the source says of a film beyond `video_info`, for those who describe it elsewhere."""
+
+    description: str | None = Field(default=None, max_length=10_000, description="with its lines")
+    tags: tuple[Annotated[str, Field(max_length=500)], ...] = Field(default=(), max_length=100)
+
+
 class Manifest(Stored):
     """Stored beside finished files: enough to complete the task if the server dies after publishing them and
     before saving the status.
@@ -534,6 +541,7 @@ class Manifest(Stored):
     fetched: NonNegativeInt | None = Field(
         default=None, description="bytes of the one file that was fetched, if it was but one"
     )
+    about: About | None = Field(default=None, description="of a film whose job has asked for it")
 
 
 class Says(Stored):
@@ -656,6 +664,7 @@ class Bookkeeping(Stored):
     archive_ids: tuple[str, ...] = Field(
         default=(), description="ids that its source had for it before, as in yt-dlp's archives"
     )
+    about: About | None = Field(default=None, description="of the film, when it is completed")
 
     # Lists: of an entry, where it stands; of a list, what it counts.
     playlist_index: NonNegativeInt | None = Field(

@@ -201,10 +201,10 @@ class Runner:
                     if request.live == "wait":
                         wait = after_look(newest, last_word, patience, self._clock.wall(), lasted)
                     ending = wait or after_failure(newest, last_word, self._settings, lasted)
-                case Produced(files=files, video_info=news, fetched=fetched):
+                case Produced(files=files, video_info=news, fetched=fetched, about=about):
                     info = merged(newest.video_info, news)
                     manifest = await self._files.prepare(task_id, status.attempt, files, info, tell_away)
-                    ending = manifest.model_copy(update={"fetched": fetched})
+                    ending = manifest.model_copy(update={"fetched": fetched, "about": about})
             # A cancel in between would leave a task whose files are published, but which is not completed.
             ended = await to_the_end(self._conclude(newest, ending, perhaps, accepted, tell_away))
         except TaskNotFound:

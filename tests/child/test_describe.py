@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.child.extract import video_info
 from server.child.media import mp4
 from server.child.process.log import LIMIT, Log
-from server.core.models import VideoInfo
+from server.core.models import About, VideoInfo
 from server.core.redaction import clean
 
 ANYTHING = st.recursive(
@@ -42,6 +42,22 @@ def test_whatever_an_extractor_says_the_model_takes_it(info: dict[str, Any]) -> 
     said = video_info.video_info(info)
     assert None not in said.values()
     VideoInfo.model_validate_json(json.dumps(said), extra="forbid")
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(("description", "tags"), ANYTHING)))
+def test_whatever_it_says_about_a_film_the_model_takes_it(info: dict[str, Any]) -> None:
+    said = video_info.about(info)
+    assert None not in said.values()
+    About.model_validate_json(json.dumps(said), extra="forbid")
+
+
+def test_a_description_keeps_its_lines_and_is_bounded() -> None:
+    said = video_info.about(
+        {"description": "One\r\n\x07Two\x00" + "x" * 50_000, "tags": ["a", "a", "", 1] * 99}
+    )
+    assert said["description"].startswith("One\nTwox")
+    assert len(said["description"]) <= 10_000
+    assert said["tags"] == ["a"]
 
 
 @pytest.mark.parametrize(

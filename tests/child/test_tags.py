@@ -58,6 +58,13 @@ async def test_video_and_audio_say_what_they_are(shelf: Shelf, media: Path, tmp_
         assert cover(outcome.file(kind)) == (media / "thumbnail.jpg").read_bytes()
     assert outcome.last["video_info"]["duration"] == SECONDS
     assert DESCRIPTION.splitlines()[1] not in outcome.log
+    assert "about" not in outcome.last
+
+
+async def test_a_film_for_the_library_is_told_about(shelf: Shelf, media: Path, tmp_path: Path) -> None:
+    film_of_tags = film(shelf, media) | {"tags": ["one", "two"]}
+    outcome = await told(tmp_path / "t", shelf, film_of_tags, outputs=["video"], tells_about=True)
+    assert outcome.last["about"] == {"description": DESCRIPTION, "tags": ["one", "two"]}
 
 
 @pytest.mark.long

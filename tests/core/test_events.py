@@ -30,7 +30,7 @@ from server.core.events import (
     Started,
     apply,
 )
-from server.core.models import ProcessRequest, Stage, StoredFile, TaskStatus, VideoInfo
+from server.core.models import About, Manifest, ProcessRequest, Stage, StoredFile, TaskStatus, VideoInfo
 
 LIST = ProcessRequest(url="http://media.test/list", playlist=True)
 NOW = datetime(2024, 1, 1, 12, 0, tzinfo=UTC)
@@ -246,6 +246,14 @@ def test_whether_its_files_are_only_a_part_is_known_anew_in_each_attempt() -> No
     cut = after(Started(), DownloadStarted(), Completed(files={}, video_info=VideoInfo(title="t", cut=True)))
     assert cut.video_info.cut
     assert apply(apply(cut, Retried(), NOW), Started(), NOW).video_info == VideoInfo(title="t")
+
+
+def test_what_is_told_about_a_film_comes_with_its_files() -> None:
+    about = About(description="One\nTwo", tags=("a",))
+    stored = Manifest(attempt=1, files=FILES, video_info=VideoInfo(), about=about).model_dump_json()
+    done = after(Started(), DownloadStarted(), Completed.by(Manifest.model_validate_json(stored)))
+    assert done.about == about
+    assert apply(apply(done, Retried(), NOW), Started(), NOW).about == about  # as its files are
 
 
 LIVE = (Started(), Described(video_info=VideoInfo(live=True)), DownloadStarted())

@@ -82,6 +82,7 @@ def test_settings_and_tools_are_handed_on() -> None:
         "max_filesize": 6,
         "item": None,
         "accept_gaps": False,
+        "tells_about": False,
         "says": {},
         "lists": None,
         "title": None,

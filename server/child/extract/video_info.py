@@ -21,6 +21,7 @@ from server.core.jobs import SMUGGLED
 LONGEST_TEXT = 500
 LONGEST_DESCRIPTION = 2000
 MOST_ARCHIVE_IDS = 20
+MOST_SOURCE_TAGS = 50
 _LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
 _SPACES = re.compile(r"\s+")
@@ -130,6 +131,17 @@ def archive_ids(info: Mapping[str, Any]) -> list[str]:
     said = info.get("_old_archive_ids")
     found = (text(one) for one in said[:MOST_ARCHIVE_IDS]) if isinstance(said, list | tuple) else ()
     return [one for one in found if one]
+
+
+def about(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What `models.About` has: the description with its lines, and the source's tags."""
+    said = info.get("tags")
+    tags = (text(tag) for tag in said[:MOST_SOURCE_TAGS]) if isinstance(said, list | tuple) else ()
+    description = info.get("description")
+    return known(
+        description=_words(description) if isinstance(description, str) else None,
+        tags=[tag for tag in dict.fromkeys(tags) if tag] or None,
+    )
 
 
 def says(entry: Mapping[str, Any]) -> dict[str, Any]:
