@@ -38,7 +38,7 @@ def _without_links(schema: dict[str, Any]) -> None:
 class Answer(BaseModel):
     """May grow by more fields. One with the default None is left out if it does not apply, never `null`."""
 
-    model_config = ConfigDict(extra="ignore", json_schema_extra=_without_links)
+    model_config = ConfigDict(extra="ignore", json_schema_extra=_without_links, defer_build=True)
 
 
 class FileInfo(Answer):

@@ -65,8 +65,9 @@ async def _serve(settings: Settings, launched: Launched | None) -> None:
     runner = HttpRunner(app, access_log=None, shutdown_timeout=LET_HANDLERS_END)
     try:
         if await _done_before(stop.asked, runner.setup()):
-            gc.freeze()  # what is here stays: the collector need not look through it, 0.1 s each time
             await listen(runner, settings.server)
+            gc.freeze()  # what is here stays: the collector need not look through it, 0.1 s each time
+            gc.enable()
             async with _watched(runner):
                 await _drained(runner, stop, settings.downloads.drain)
             log.info("stopping: running downloads go on at the next start")

@@ -205,7 +205,7 @@ ChildEvent = (
 )
 CHILD_EVENT: TypeAdapter[ChildEvent] = TypeAdapter(
     Annotated[ChildEvent, Field(discriminator="kind")],
-    config=ConfigDict(hide_input_in_errors=True),  # an event may contain cookies
+    config=ConfigDict(hide_input_in_errors=True, defer_build=True),  # an event may contain cookies
 )
 
 # Events of the server.

@@ -45,7 +45,7 @@ async def _warm(server: Clipwire) -> None:
 async def _ready(client: Client) -> None:
     async with asyncio.timeout(30):
         while (await client.session.get("/readyz")).status != 200:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)  # each question costs a millisecond
 
 
 async def coming_and_going(lab: Lab) -> list[Figure]:

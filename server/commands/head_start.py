@@ -1,0 +1,17 @@
+"""Launches the fork server before the rest of the service is imported: each takes half of a start."""
+
+from server.settings import Settings
+from server.tasks.children import Launched, configuration, launch
+from server.tasks.programs_found import find_tools
+from server.tasks.yt_dlp_releases import Releases
+
+
+def launch_early(settings: Settings) -> Launched | None:
+    """A fork server of the installed yt-dlp; None where many machines or another release are configured."""
+    if settings.storage.database != "sqlite" or Releases(settings.storage.data_dir).chosen() is not None:
+        return None
+    tools = find_tools()
+    try:
+        return launch(configuration(tools.ffmpeg, tools.deno))
+    except OSError:  # the service tries again, and reports it
+        return None
