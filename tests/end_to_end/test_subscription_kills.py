@@ -1,64 +1,146 @@
-"""Subscriptions on a server that is killed again and again: each entry becomes one task, and none is lost."""
+"""Subscriptions on servers that are killed again and again: each entry becomes one task, and none is lost."""
 
 import asyncio
 import random
+import sys
+import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, known, subscribe, unsubscribe_all
-from tests.service import Payload, Service, Services
+from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, known, subscribe
+from tests.fakes.looking import LEASE
+from tests.service import ROOT, Payload, Service
 from tests.site import Site
 from tests.site.followed import Followed
 
 NAMES = ("one", "two")
+WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
+LASTS = 210.0  # seconds, at most, on a machine that does much else
+KILLED_AFTER = 0.5  # seconds after a start, at most, if no look is waited for
+KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
+LONG = (pytest.mark.long, pytest.mark.minutes)
 
 
-@pytest.mark.parametrize(
-    ("seed", "kills"), [(1, 3), pytest.param(2, 200, marks=[pytest.mark.long, pytest.mark.minutes])]
-)
-async def test_each_entry_of_two_subscriptions_becomes_one_task_over_kills(
-    services: Services, site: Site, seed: int, kills: int
-) -> None:
-    chance = random.Random(seed)
-    both = Followed(films(1), conditional=True)
-    site.followed |= dict.fromkeys(NAMES, both)
-    async with services.lend(**QUICK) as service:
-        wanted = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
-        mine = [
-            (await subscribe(service, site.url(f"/followed/{name}.rss"), request=wanted, backlog="all"))
+class Quick(Service):
+    """A service that looks soon after its start: see `tests.fakes.looking`."""
+
+    command = (sys.executable, str(ROOT / "tests" / "fakes" / "looking.py"))
+    patience = 120.0
+
+
+class Killing:
+    """Servers that look at the same feed for two subscriptions, and are killed meanwhile."""
+
+    def __init__(self, servers: list[Service], site: Site, seed: int) -> None:
+        self.kills = 0
+        self._servers = servers
+        self._site = site
+        self._chance = random.Random(seed)
+        self._followed = Followed(films(1))
+        site.followed |= dict.fromkeys(NAMES, self._followed)
+
+    async def run(self, kills: int) -> None:
+        """Kill so many, or fewer in `LASTS` seconds; then compare tasks and items with the feed."""
+        first, ends = self._servers[0], time.monotonic() + LASTS
+        made = [
+            await subscribe(first, self._site.url(f"/followed/{name}.rss"), request=WANTED, backlog="all")
             for name in NAMES
         ]
-        ids = [each["subscription_id"] for each in mine]
-        for number in range(2, kills + 2):
-            both.films[:0] = films(number)
+        ids = [each["subscription_id"] for each in made]
+        while self.kills < kills and time.monotonic() < ends:
+            count = len(self._followed.films)
+            self._followed.films[:0] = films(count + 1)
+            asked = len(self._asked)
+            await asyncio.gather(*(self._have_looked(each) for each in ids))
+            await self._moment(asked)
+            most = min(len(self._servers), kills - self.kills)
+            dying = self._chance.sample(self._servers, self._chance.randint(1, most))
+            await asyncio.gather(*(server.kill() for server in dying))
+            self.kills += len(dying)
+            await asyncio.gather(*(server.start() for server in dying))
+        print(f"{self.kills} kills, {len(self._followed.films)} entries, {len(self._asked)} looks")
+        await self._settled(first, ids)
+
+    @property
+    def _asked(self) -> list[object]:
+        return [seen for name in NAMES for seen in self._site.seen(f"/followed/{name}.rss")]
+
+    async def _have_looked(self, subscription_id: str) -> None:
+        """Ask any server; one that does not answer is about to be killed, or was."""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            path = f"/api/subscriptions/{subscription_id}/check"
+            async with self._chance.choice(self._servers).client.post(path) as answer:
+                assert answer.status in (202, 503), await answer.text()
+
+    async def _moment(self, asked: int) -> None:
+        """Mostly while a look is under way, or has just ended; else at any time after a start."""
+        if self._chance.random() < 0.25:
+            await asyncio.sleep(self._chance.uniform(0, KILLED_AFTER))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * LEASE):
+                while len(self._asked) == asked:
+                    await asyncio.sleep(0.005)
+        await asyncio.sleep(self._chance.uniform(0, KILLED_IN_A_LOOK))
+
+    async def _settled(self, server: Service, ids: list[str]) -> None:
+        """Have both looked at until all entries have tasks: those beyond a few new ones are held."""
+        wanted = {"queued": len(self._followed.films)}
+        async with asyncio.timeout(120):
             for subscription_id in ids:
-                async with service.client.post(f"/api/subscriptions/{subscription_id}/check") as answer:
-                    assert answer.status == 202
-            await asyncio.sleep(chance.uniform(0, 0.7))  # the moment of the kill
-            await service.kill()
-            await service.start()
-            await service.ready(60)
-        await settled(service, ids, kills + 1)
-        found = [{item["url"]: item["task_id"] for item in await all_items(service, each)} for each in ids]
+                acting = f"/api/subscriptions/{subscription_id}"
+                while (await known(server, subscription_id))["items"] != wanted:
+                    body = {"action": "fetch", "state": "waiting"}
+                    async with server.client.post(f"{acting}/items/actions", json=body) as answer:
+                        assert answer.status == 200
+                    async with server.client.post(f"{acting}/check") as answer:
+                        assert answer.status == 202
+                    await asyncio.sleep(0.3)
+        found = [{item["url"]: item["task_id"] for item in await all_items(server, each)} for each in ids]
         assert found[0] == found[1], "they share each task"
-        links = Counter(await all_links(service))
-        assert links == Counter(site.url(film.link) for film in both.films), "each once, none more"
-        await unsubscribe_all(service)
+        links = Counter(await all_links(server))
+        assert links == Counter(self._site.url(film.link) for film in self._followed.films), "each once"
 
 
-async def settled(service: Service, ids: list[str], count: int) -> None:
-    """Have both looked at until all `count` entries have tasks: those beyond a few new ones are held."""
-    async with asyncio.timeout(120):
-        for subscription_id in ids:
-            acting = f"/api/subscriptions/{subscription_id}"
-            while (await known(service, subscription_id))["items"] != {"queued": count}:
-                body = {"action": "fetch", "state": "waiting"}
-                async with service.client.post(f"{acting}/items/actions", json=body) as answer:
-                    assert answer.status == 200
-                async with service.client.post(f"{acting}/check") as answer:
-                    assert answer.status == 202
-                await asyncio.sleep(0.3)
+@pytest.mark.parametrize(("seed", "kills"), [(1, 3), pytest.param(2, 200, marks=LONG)])
+async def test_each_entry_of_two_subscriptions_becomes_one_task_over_kills(
+    tmp_path: Path, site: Site, seed: int, kills: int
+) -> None:
+    async with Quick(tmp_path, **QUICK) as server:
+        killing = Killing([server], site, seed)
+        await killing.run(kills)
+        assert killing.kills >= min(kills, 50)
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path, empty_database: str) -> AsyncIterator[list[Service]]:
+    settings = {
+        **QUICK,
+        "CLIPWIRE_STORAGE__DATABASE": empty_database,
+        "CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data"),
+        "CLIPWIRE_WORKERS__HEARTBEAT": "1",
+        "CLIPWIRE_WORKERS__LOST_AFTER": "4",
+        "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
+        "PYTHONDEVMODE": "",
+    }
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(Quick(tmp_path / name, **settings)) for name in ("a", "b", "c")
+        ]
+
+
+@pytest.mark.parametrize(("seed", "kills"), [(3, 4), pytest.param(4, 200, marks=LONG)])
+async def test_each_entry_becomes_one_task_on_three_nodes_that_are_killed(
+    nodes: list[Service], site: Site, seed: int, kills: int
+) -> None:
+    killing = Killing(nodes, site, seed)
+    await killing.run(kills)
+    assert killing.kills >= min(kills, 50)
 
 
 async def all_items(service: Service, subscription_id: str) -> list[Payload]:

@@ -1,0 +1,58 @@
+"""The service with children that look at RSS feeds, and can do nothing else.
+
+    python -W default tests/fakes/looking.py               the service
+    python -I tests/fakes/looking.py FD CONFIG             its fork server
+
+They need no yt-dlp, so a server that was killed looks again after a third of the time: for tests that kill
+one hundreds of times. All entries are told, also those that are known. A look that dies with its server is
+taken over after `LEASE` seconds.
+"""
+
+import json
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+from xml.etree import ElementTree
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+LEASE, RENEWED_EVERY = 2.0, 0.5  # seconds
+
+
+def look(channel: socket.socket) -> None:
+    lines = channel.makefile("rwb")
+    url = json.loads(lines.readline())["wishes"]["url"]
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        feed = ElementTree.fromstring(answer.read())
+    entries = [{"url": item.findtext("link"), "title": item.findtext("title")} for item in feed.iter("item")]
+    for event in (
+        {"kind": "noticed", "entries": entries},
+        {"kind": "looked", "form": "feed", "whole": True, "newest_first": True, "count": len(entries)},
+    ):
+        lines.write(json.dumps(event).encode() + b"\n")
+        lines.flush()
+    channel.shutdown(socket.SHUT_WR)
+
+
+def serve() -> None:
+    from server.child.forkserver import ForkServer
+
+    server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
+    server.serve(look, yt_dlp="2026.10.26", ffmpeg=None, deno=None, landlock=0, unfit=[])
+
+
+def main() -> int:
+    from server.__main__ import run
+    from server.tasks import children, looker
+
+    children.PROGRAM = Path(__file__).resolve()
+    looker.LEASE, looker.RENEWED_EVERY = LEASE, RENEWED_EVERY
+    return run()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        serve()
+    else:
+        sys.exit(main())
