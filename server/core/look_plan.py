@@ -176,7 +176,9 @@ def _waits_or_skipped(item: Item, verdict: str, entry: Noticed, now: float) -> I
     if verdict in (NOT_LIVE_YET, MEMBERS_ONLY) and delay is None:
         return replace(item, state="failed", reason=verdict, not_before=None)
     at = now + (delay or 0.0)
-    if entry.begins_at is not None and verdict in (NOT_LIVE_YET, TOO_YOUNG):
+    # A broadcast whose time has passed is late, and nobody knows how much.
+    is_set = verdict == TOO_YOUNG or (verdict == NOT_LIVE_YET and (entry.begins_at or 0.0) > now)
+    if entry.begins_at is not None and is_set:
         at = min(max(entry.begins_at, now + 60.0), now + MOST_WAIT)
     return replace(
         item, state="waiting", reason=verdict, not_before=at, tries=item.tries + (delay is not None)
@@ -201,7 +203,7 @@ def _again(plan: Plan, entry: Noticed, known: Known, now: float) -> None:
         if delay is None:
             plan.items[item.key] = replace(item, state="failed", reason=reason, not_before=None)
         else:
-            kept = item.reason if item.reason in _WAITS else UNCLEAR
+            kept = next((one for one in (reason, item.reason) if one in _WAITS), UNCLEAR)
             later = {"reason": kept, "not_before": now + delay, "tries": item.tries + 1}
             plan.items[item.key] = replace(item, **later)  # type: ignore[arg-type]
     else:

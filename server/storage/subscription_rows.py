@@ -19,6 +19,7 @@ from server.core.errors import (
     TooManySubscriptions,
 )
 from server.core.look_plan import Known, Plan, decided, keys_of
+from server.core.media_keys import key_of
 from server.core.models import Stage, Task, TaskStatus
 from server.core.subscriptions import (
     DAY,
@@ -95,7 +96,7 @@ _OTHERS = f"""
     SELECT {_ITEM} FROM items WHERE manner = ? AND subscription_id <> ? AND state IN ('queued', 'fetched')
     AND task_id IS NOT NULL AND key IN ({{keys}})"""  # noqa: S608
 _NEWEST_KEYS = "SELECT key FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"
-_ALIASES = "SELECT alias FROM aliases WHERE key IN ({keys})"
+_ALIASES = "SELECT alias, key FROM aliases WHERE key IN ({keys})"
 _LAST_NUMBER = "SELECT coalesce(max(number), 0) FROM items WHERE subscription_id = ?"
 _PUT = f"""
     INSERT INTO items ({_ITEM}) VALUES {{rows}}
@@ -176,6 +177,10 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> No
                 at = after.not_before
                 await tables.run(_SOONER, (at, subscription_id, at))
             if after.state == "fetched":
+                info = status.video_info
+                led_to = key_of(info.extractor_key, info.id, status.url, status.item)
+                if led_to != key:
+                    await name(tables, {key: led_to})
                 await _run_in(tables, _KEEP_NOW, [subscription_id], after.fetched_at)
 
 
@@ -531,7 +536,7 @@ async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str 
 async def _claimed(tables: Statements, subscription_id: str, now: float) -> Claim:
     subscription = await _get(tables, subscription_id)
     keys = [key for (key,) in await tables.fetch(_NEWEST_KEYS, (subscription_id, MOST_KNOWN // 2))]
-    aliases = [alias for (alias,) in await fetch_in(tables, _ALIASES, keys)]
+    aliases = [alias for alias, _ in await fetch_in(tables, _ALIASES, keys)]
     due = [_item(*row) for row in await tables.fetch(_DUE_ITEMS, (subscription_id, now, MOST_DUE))]
     again = [item for item in due if item.task_id is None and item.reason not in ("retry", "backlog")]
     return Claim(subscription, [*keys, *aliases][:MOST_KNOWN], again[:MOST_AGAIN])
@@ -555,7 +560,13 @@ async def _known(tables: Tables, subscription: Subscription, noticed: Sequence[N
     stands_for = await resolved(tables, names)
     again = [entry.again for entry in noticed if entry.again is not None]
     keys = [*names, *stands_for.values()]
-    items = {row[1]: _item(*row) for row in await fetch_in(tables, _ITEMS, [*keys, *again], mine)}
+    led_here = await fetch_in(tables, _ALIASES, names)
+    wanted = [*keys, *again, *(alias for alias, _ in led_here)]
+    items = {row[1]: _item(*row) for row in await fetch_in(tables, _ITEMS, wanted, mine)}
+    # An item's link may have led to what is an entry of its own now: see `follow_tasks`.
+    for alias, key in led_here:
+        if alias in items and key not in items:
+            stands_for.setdefault(key, alias)
     others = {row[1]: _item(*row) for row in await fetch_in(tables, _OTHERS, keys, subscription.manner, mine)}
     [(last,)] = await tables.fetch(_LAST_NUMBER, (mine,))
     return Known(

@@ -31,6 +31,7 @@ from server.core.subscriptions import (
     DAY,
     HOST_HELD,
     Claim,
+    Item,
     Looked,
     Noticed,
     Pace,
@@ -256,7 +257,7 @@ class Looker:
         return Look(
             source_key=subscription.source_key,
             known=tuple(map(name_of_key, claim.known)),
-            again=tuple((item.key, item.about["url"], item.about.get("item")) for item in claim.again),
+            again=tuple(map(_again, claim.again)),
             whole=whole,
             form=findings.form,
             etag=findings.etag,
@@ -309,6 +310,17 @@ class _Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
         self.failure = failure
+
+
+def _again(item: Item) -> tuple[str, str, int | None, dict[str, Any]]:
+    """See `Look.again`."""
+    about = item.about
+    known = {name: about[name] for name in ("title", "duration") if name in about}
+    if item.published_at is not None:
+        known["published_at"] = item.published_at
+    if about.get("kind") == "short":  # whether something is a broadcast its page says
+        known["kind"] = "short"
+    return item.key, about["url"], about.get("item"), known
 
 
 def _is_whole(claim: Claim, now: float) -> bool:

@@ -1,7 +1,7 @@
 """Feeds and lists that change over time: a test changes what `Site.followed` has under a name.
 
 `/followed/<name>.rss` and `.atom` are feeds; `/told/followed-<name>` is a list for `tests.fakes.told`, of
-which each page is a request of its own.
+which each page is a request of its own; `/told/of-<name>-<id>` is the page of one of its entries.
 """
 
 import hashlib
@@ -39,6 +39,7 @@ class Followed:
     title: str = "Followed"
     told: dict[str, Any] = field(default_factory=dict)
     key: str | None = "Told"
+    pages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 FOLLOWED = web.AppKey("followed", dict[str, Followed])
@@ -78,6 +79,16 @@ async def told(request: web.Request) -> web.Response:
         for film in followed.films[begin : begin + PER_PAGE]
     ]
     return web.json_response([{k: v for k, v in entry.items() if v is not None} for entry in entries])
+
+
+async def page(request: web.Request) -> web.Response:
+    """The page of one entry: a film, but for what `Followed.pages` says of its id."""
+    followed, name = _followed(request), request.match_info["id"]
+    film = {"id": name, "title": f"Film {name}", "url": f"{request.url.origin()}/video.mp4"}
+    said = film | followed.pages.get(name, {})
+    if isinstance(said.get("url"), str) and said["url"].startswith("/"):
+        said["url"] = f"{request.url.origin()}{said['url']}"
+    return web.json_response({key: value for key, value in said.items() if value is not None})
 
 
 def _followed(request: web.Request) -> Followed:
@@ -130,4 +141,5 @@ def _atom(followed: Followed, origin: str) -> str:
 ROUTES = [
     web.get(r"/followed/{name:[\w-]+}.{form:rss|atom}", feed),
     web.get(r"/told/followed-{name:[\w-]+}", told),
+    web.get(r"/told/of-{name:\w+}-{id:\w+}{rest:(/.*)?}", page),
 ]

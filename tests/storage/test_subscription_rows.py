@@ -389,6 +389,50 @@ async def test_entries_wait_or_are_skipped_as_their_verdict_says(store: AnyStore
     assert (await states(store, mine))["site 3"] == "waiting members_only"
 
 
+async def test_a_broadcast_that_is_late_is_looked_at_hourly_and_its_announced_time_is_kept(
+    store: AnyStore,
+) -> None:
+    mine = await subscribed(store, backlog="all")
+    await looked(store, entries(1, verdict="not_live_yet", begins_at=NOW + 2 * HOUR))
+
+    async def item() -> tuple[str | None, float]:
+        [[one], _] = await store.subscriptions.items(mine.subscription_id, None, None, 9)
+        return one.reason, (one.not_before or 0.0) - NOW
+
+    assert await item() == ("not_live_yet", 2 * HOUR)
+    late = Noticed(url="https://a.test/1", again="site 1", verdict="not_live_yet", begins_at=NOW + 2 * HOUR)
+    await looked(store, [late], NOW + 2 * HOUR + 5)
+    assert await item() == ("not_live_yet", 3 * HOUR + 5), "nobody knows how late it is"
+    for hour in range(1, 46):
+        now = NOW + (2 + hour) * HOUR + 5
+        await looked(store, [late], now)
+    assert (await item())[0] == "not_live_yet"
+
+
+async def test_a_look_that_meets_a_members_entry_says_so(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    await looked(store, entries(1, verdict="unclear"))
+    again = Noticed(url="https://a.test/1", again="site 1", verdict="code:members_only")
+    await looked(store, [again], NOW + HOUR)
+    assert await states(store, mine) == {"site 1": "waiting members_only"}
+
+
+async def test_an_entry_to_which_another_has_led_is_that_one(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    [task] = (await looked(store, entries(1))).tasks
+    status = apply((await store.get(task.status.task_id)).status, Started(), utc_now())
+    assert await store.save(status)
+    elsewhere = VideoInfo(id="2", extractor_key="Site", webpage_url="https://a.test/2")
+    assert await store.save(apply(status, Completed(files={}, video_info=elsewhere), utc_now()))
+    assert not (await looked(store, entries(2, 1), NOW + 2 * HOUR)).tasks
+    assert await states(store, mine) == {"site 1": "fetched"}
+    assert not (await looked(store, entries(2, 1), NOW + 4 * HOUR)).tasks
+    assert await states(store, mine) == {"site 1": "fetched"}
+    other = await subscribed(store, "https://b.test/list", backlog="all")
+    assert not (await looked(store, entries(1, 2), NOW + 4 * HOUR)).tasks
+    assert set((await states(store, other)).values()) == {"fetched in_memory"}
+
+
 async def test_what_is_remembered_is_not_fetched_again(store: AnyStore) -> None:
     await store.media.take(["site 1"], NOW)
     mine = await subscribed(store, backlog="all")

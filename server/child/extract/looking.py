@@ -52,6 +52,7 @@ _CHANNEL: Final = re.compile(r"/(@|channel/|c/|user/)|/(videos|shorts|streams|re
 _MEMBERS: Final = ("subscriber_only", "premium_only")
 _STREAMS: Final = ("is_live", "was_live", "post_live", "is_upcoming")
 _MOST_GUID: Final = 1000  # characters
+_DAY: Final = 86_400.0  # seconds
 _AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
 Info = Mapping[str, Any]
@@ -87,8 +88,8 @@ class Looking:
         told = self._of_feed() if self._look.form != "list" else None
         if told is None:
             told = self._of_list()
-        for key, url, item in self._look.again:
-            self._see_again(key, url, item)
+        for each in self._look.again:
+            self._see_again(*each)
         self._flush()
         return told
 
@@ -254,11 +255,13 @@ class Looking:
         entry |= seen | said  # what its list says holds
         return _without_hints(entry, self._verdict(entry))
 
-    def _see_again(self, key: str, url: str, item: int | None) -> None:
+    def _see_again(self, key: str, url: str, item: int | None, known: Info) -> None:
+        """What its page says now counts before what is `known` of an entry."""
         seen = self._seen(url, item)
         if seen is None:
             return
-        entry = {"url": url, "again": key} | {name: value for name, value in seen.items() if name != "code"}
+        told = {name: value for name, value in seen.items() if name != "code"}
+        entry = {**known, **told, "url": url, "again": key}
         verdict = f"code:{seen['code']}" if "code" in seen else self._verdict(entry)
         self._tell(video_info.known(**(entry | _without_hints(entry, verdict))))
 
@@ -278,44 +281,56 @@ class Looking:
 
     def _verdict(self, entry: Entry) -> str | None:
         """Why an entry is not wanted, or has to wait; `unclear` if that needs a look at it; None: it is."""
-        look, live = self._look, entry.get("_live")
+        look, live, is_unclear = self._look, entry.get("_live"), False
         for name, pattern in self._titles:
             title = entry.get("title")
             if title is None:
-                return "unclear"
-            if self._finds(pattern, title) != (name == "title"):
+                is_unclear = True
+            elif self._finds(pattern, title) != (name == "title"):
                 return name
-        if look.kinds is not None and entry.get("kind", "video") not in look.kinds:
+        # What is announced may be the premiere of a film; that shows when it is over.
+        may_be_film = look.kinds is not None and "video" in look.kinds and "stream" not in look.kinds
+        may_be_film &= live == "is_upcoming" or ("again" in entry and live in ("is_live", "post_live"))
+        if look.kinds is not None and entry.get("kind", "video") not in look.kinds and not may_be_film:
             return "kinds"
         duration = entry.get("duration")
-        is_to_come = live in ("is_upcoming", "is_live")
+        is_to_come = live in ("is_upcoming", "is_live", "post_live")
         if (look.min_duration is not None or look.max_duration is not None) and not is_to_come:
             if duration is None:
-                return "unclear"
-            if look.min_duration is not None and duration < look.min_duration:
+                is_unclear = True
+            elif look.min_duration is not None and duration < look.min_duration:
                 return "min_duration"
-            if look.max_duration is not None and duration > look.max_duration:
+            elif look.max_duration is not None and duration > look.max_duration:
                 return "max_duration"
         moment = _moment(entry.get("published_at"))
         if look.since is not None or look.until is not None or look.min_age is not None or look.days:
             if moment is None and not is_to_come:
-                return "unclear"
+                is_unclear = True
             if moment is not None and look.since is not None and moment < look.since:
                 return "since"
             if moment is not None and look.until is not None and moment >= look.until:
                 return "until"
+        # What has to wait anyway is looked at by itself when its time has come, not now.
         if entry.get("_members") and not look.members:
             return "members_only"
         wishes = self._job.wishes.live
-        if (live == "is_upcoming" and wishes != "wait") or (live == "is_live" and wishes == "reject"):
-            return "not_live_yet"
+        # A broadcast that has just ended is there in part, until its source has made a film of it.
         if (
-            look.min_age is not None
-            and moment is not None
-            and min(moment, look.now) + look.min_age > look.now
+            (live == "is_upcoming" and wishes != "wait")
+            or (live == "is_live" and wishes == "reject")
+            or live == "post_live"
+            or may_be_film
         ):
-            entry["_begins"] = min(moment, look.now) + look.min_age
-            return "too_young"
+            return "not_live_yet"
+        if is_unclear:
+            return "unclear"
+        if look.min_age is not None and moment is not None:
+            # All that a day alone says is that the day's end is not before the publication.
+            known = moment + (_DAY if len(entry["published_at"]) == len("2026-01-31") else 0.0)
+            begins = min(max(known, entry.get("_released", 0.0)), look.now) + look.min_age
+            if begins > look.now:
+                entry["_begins"] = begins
+                return "too_young"
         return None
 
     def _finds(self, pattern: "re.Pattern[str]", title: str) -> bool:
@@ -365,6 +380,7 @@ def _told_of(said: Info) -> Entry:
     url = video_info.link(said.get("webpage_url") or said.get("url")) or ""
     live = said.get("live_status") or ("is_live" if said.get("is_live") else None)
     kind = "stream" if live in _STREAMS else "short" if "/shorts/" in url else None
+    released = video_info.moment(said.get("release_timestamp"))
     return video_info.known(
         id=video_info.text(said.get("id")),
         extractor_key=video_info.text(said.get("extractor_key"), 100),
@@ -374,7 +390,8 @@ def _told_of(said: Info) -> Entry:
         published_at=video_info.published_at({**said, "release_timestamp": None}),
         kind=kind,
         _live=live,
-        _begins=video_info.moment(said.get("release_timestamp")) if live == "is_upcoming" else None,
+        _begins=released if live == "is_upcoming" else None,
+        _released=None if live == "is_upcoming" else released,  # a premiere is uploaded days before
         _members=True if said.get("availability") in _MEMBERS else None,
     )
 
