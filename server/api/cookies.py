@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from server.api.bodies import read_text, respond_json
-from server.api.keys import COOKIES
+from server.api.keys import COOKIES, SUBSCRIPTIONS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
 from server.api.openapi.schemas import CookieList
 from server.api.route import delete, get, put
@@ -24,6 +24,7 @@ from server.core.errors import (
     InvalidCookies,
     NoCookies,
     NotTextType,
+    StoreUnavailable,
     WrongField,
 )
 
@@ -57,6 +58,9 @@ async def put_cookies(request: web.Request) -> web.Response:
     if not found:
         raise NoCookies
     await request.app[COOKIES].put(_name(request), await asyncio.to_thread(cookie_format.written, found))
+    hosts = sorted({cookie.host for cookie in found if cookie.host})
+    with suppress(StoreUnavailable):  # what waits for a log-in is tried later; the cookies are stored
+        await request.app[SUBSCRIPTIONS].log_in(hosts)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 

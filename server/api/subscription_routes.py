@@ -66,6 +66,7 @@ from server.core.subscriptions import (
     SubscriptionSettings,
     duration_of,
     seconds_of,
+    told_interval,
 )
 from server.locales import LANGUAGES
 
@@ -337,7 +338,7 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
             "error_code": code,
             "error": words.error(code) if code else None,
             "hint": hint,
-            "interval": duration_of(default if wanted.interval is None else wanted.interval),
+            "interval": told_interval(default if wanted.interval is None else wanted.interval),
             **wanted.model_dump(
                 mode="json",
                 include={"request", "filters", "backlog", "keep"},

@@ -119,7 +119,7 @@ async def open_embedded(
             settings.subscriptions,
             clock,
         )
-        recorder.refused = looker.told_of_refusal
+        runner.refused = looker.told_of_refusal
         looking = looker.run(exist=store.had_subscriptions, alone=True)
         await stack.enter_async_context(in_background(looking, "looks"))
         if downloads.retention_hours:

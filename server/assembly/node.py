@@ -210,7 +210,7 @@ async def open_cluster(
                 settings.subscriptions,
                 clock,
             )
-            recorder.refused = looker.told_of_refusal
+            runner.refused = looker.told_of_refusal
             await enter(in_background(looker.run(exist=True, alone=False), "looks"))
         else:
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))

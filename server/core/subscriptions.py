@@ -21,11 +21,12 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PlainSerializer,
+    PlainValidator,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.codes import PASSING, PASSING_STATUSES
 from server.core.models import Frozen, HttpUrl, Says, Stage, Stored, Task, TaskStatus, Whole
@@ -48,12 +49,18 @@ FIRST_HOLD, LONGEST_HOLD = 3600.0, 12 * 3600.0  # seconds, doubled each time
 GONE_AFTER = 7 * 86_400.0  # seconds of failures after which a source counts as gone
 _OF_GONE = frozenset(("http_404", "http_410", "unavailable", SOURCE_GONE))
 LONGEST_INTERVAL = 30 * 86_400
+AUTO: Literal["auto"] = "auto"
+AUTO_LEAST, AUTO_MOST = 15 * 60.0, 86_400.0  # seconds between two looks that go by the source's rate
+AUTO_OF = 10  # newest entries
+AUTO_PART = 0.25  # of the mean time between two of them
 LONGEST_WAIT = 86_400.0  # seconds until a link that fails is looked at again
 HOUR, DAY = 3600.0, 86_400.0
 _PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
 _REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
 _LIVE_DELAYS = (HOUR,) * 48
-_REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
+REFUSED = frozenset(("members_only", "private", "unavailable", "login_required", "bot_check"))
+WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
+"""Those of `HOLDING` that end with new cookies."""
 _NOT_LIVE = frozenset(("live_rejected", "not_live"))
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -75,6 +82,10 @@ def duration_of(seconds: int) -> str:
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds // _SECONDS[unit]}{unit}"
     return f"{seconds}s"
+
+
+def told_interval(interval: int | Literal["auto"]) -> str:
+    return duration_of(interval) if isinstance(interval, int) else interval
 
 
 def _duration(value: object) -> object:
@@ -195,6 +206,23 @@ def _wishes(value: Any) -> Any:
     return value
 
 
+def _interval(value: object) -> object:
+    if value == AUTO:
+        return value
+    seconds = _duration(value)
+    if isinstance(seconds, int) and seconds > LONGEST_INTERVAL:
+        raise PydanticKnownError("less_than_equal", {"le": LONGEST_INTERVAL})
+    return seconds
+
+
+Interval = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_interval),
+    PlainSerializer(told_interval, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]{1,9}[smhd]|auto)$"}),
+]
+
+
 class SubscriptionSettings(Frozen):
     """What a client may set, and change, of a subscription."""
 
@@ -202,8 +230,9 @@ class SubscriptionSettings(Frozen):
 
     name: str | None = Field(default=None, min_length=1, max_length=200, description="instead of the title")
     enabled: bool = True
-    interval: Duration | None = Field(
-        default=None, description="between two looks, like 30m or 1h; default: subscriptions.interval"
+    interval: Interval | None = Field(
+        default=None,
+        description="between two looks, like 30m or 1h, or auto; default: subscriptions.interval",
     )
     request: Annotated[dict[str, Any], BeforeValidator(_wishes)] = Field(
         default_factory=dict, description="fields of `POST /api/process` for each entry"
@@ -253,6 +282,9 @@ class Findings(Stored):
     whole_at: NonNegativeFloat | None = Field(default=None, description="when all were read last")
     newest_first: bool = False
     count: int | None = Field(default=None, description="of entries, as the source says")
+    asked_until: NonNegativeFloat | None = Field(
+        default=None, description="the source asks not to be looked at before (Retry-After, max-age)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +392,7 @@ def delay_of(code: str, tries: int) -> tuple[str, float | None]:
     delays: tuple[float, ...]
     if code in _NOT_LIVE:
         reason, delays = NOT_LIVE_YET, _LIVE_DELAYS
-    elif code in _REFUSED:
+    elif code in REFUSED:
         reason, delays = (MEMBERS_ONLY if code == "members_only" else RETRY), _REFUSED_DELAYS
     elif code in PASSING or status in PASSING_STATUSES or code in ("dns_error", "incomplete"):
         reason, delays = RETRY, _PASSING_DELAYS
@@ -394,10 +426,19 @@ def item_after(status: TaskStatus, tries: int) -> ItemChange:
     return ItemChange("queued", tries=tries)
 
 
-def interval_of(subscription: Subscription, default: int, least: int) -> float:
-    """Seconds between two looks; a shorter interval may have been allowed when it was set."""
+def interval_of(
+    subscription: Subscription, default: int, least: int, newest: Sequence[float], now: float
+) -> float:
+    """Seconds between two looks; a shorter interval may have been allowed when it was set.
+
+    With `"auto"` it goes by when the `newest` entries came, up to `AUTO_OF`: a source that is silent from now
+    on is asked less and less often.
+    """
     wanted = subscription.wanted.interval
-    return float(max(default if wanted is None else wanted, least))
+    if wanted == AUTO and newest:
+        mean = (now - min(*newest, now)) / len(newest)
+        return max(min(max(mean * AUTO_PART, AUTO_LEAST), AUTO_MOST), float(least))
+    return float(max(wanted if isinstance(wanted, int) else default, least))
 
 
 def jitter(subscription_id: str, check_no: int) -> float:
@@ -537,8 +578,14 @@ class SubscriptionStore(Protocol):
         """Store that a look has failed; return until when its host is left alone, if it is from now on."""
         ...
 
-    async def hold(self, host: str, retry_after: float | None, now: float) -> float | None:
+    async def hold(self, host: str, retry_after: float | None, now: float) -> float:
         """Leave a host alone, unless it is already; return until when."""
+        ...
+
+    async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
+        """There are new cookies for `hosts` and what is below them: what was refused there for want of a
+        log-in is due at once. Return the hosts that were left alone for that, and are not any more.
+        """
         ...
 
     async def renew(self, claim: Claim, lease: float, now: float) -> bool:

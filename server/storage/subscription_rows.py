@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from server.core.cookie_format import is_within
 from server.core.errors import (
     AlreadySubscribed,
     InvalidQuery,
@@ -22,12 +23,16 @@ from server.core.look_plan import Known, Plan, decided, keys_of
 from server.core.media_keys import key_of
 from server.core.models import Stage, Task, TaskStatus
 from server.core.subscriptions import (
+    AUTO,
+    AUTO_OF,
     DAY,
     FIRST_HOLD,
     HOLDING,
     HOST_HELD,
     LONGEST_HOLD,
     LONGEST_INTERVAL,
+    REFUSED,
+    WANTS_LOG_IN,
     Claim,
     Findings,
     Item,
@@ -52,6 +57,7 @@ from server.storage.tables import Row, Statements, Tables, Transactions, fetch_i
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
 MOST_AGAIN = 10  # waiting items of one look that are looked at by themselves
 MOST_DUE = 50
+MOST_REFUSED = 1000  # items of which is asked whether new cookies are for them
 LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
 
@@ -130,6 +136,17 @@ _LOOKED = """
         next_check_at = CASE WHEN next_check_at IS NULL THEN NULL ELSE ? END
     WHERE subscription_id = ? AND check_no = ?"""
 _TOLD = "UPDATE subscriptions SET findings = ? WHERE subscription_id = ?"
+_REFUSED_ITEMS = """
+    SELECT items.subscription_id, key, status FROM items JOIN tasks ON tasks.task_id = items.task_id
+    WHERE state = 'waiting' AND reason IN ('members_only', 'retry') AND NOT removed LIMIT ?"""
+_ITEM_NOW = "UPDATE items SET not_before = ? WHERE subscription_id = ? AND key = ? AND state = 'waiting'"
+_FAILING = f"SELECT {_COLUMNS} FROM subscriptions WHERE findings LIKE '%\"error_code\":%'"  # noqa: S608
+_RELEASE = "UPDATE source_hosts SET held_until = 0, holds = 0, next_look_at = ? WHERE host IN ({keys})"
+_ALL_DUE_NOW = """
+    UPDATE subscriptions SET next_check_at = ?
+    WHERE subscription_id IN ({keys}) AND next_check_at IS NOT NULL"""
+_NEWEST_TIMES = """
+    SELECT published_at, found_at FROM items WHERE subscription_id = ? ORDER BY number DESC LIMIT ?"""
 _SOONER = """
     UPDATE subscriptions SET next_check_at = ?
     WHERE subscription_id = ? AND next_check_at > ?"""
@@ -174,7 +191,8 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> No
             moved = (after.state, after.reason, after.not_before, after.tries, after.fetched_at)
             await tables.run(_MOVE, (*moved, subscription_id, key))
             if after.not_before is not None:
-                at = after.not_before
+                asked = (await _get(tables, subscription_id)).findings.asked_until
+                at = max(after.not_before, asked or 0.0)
                 await tables.run(_SOONER, (at, subscription_id, at))
             if after.state == "fetched":
                 info = status.video_info
@@ -359,15 +377,45 @@ class SubscriptionRows:
 
         return await self._transactions.write(work)
 
-    async def hold(self, host: str, retry_after: float | None, now: float) -> float | None:
-        async def work(tables: Tables) -> float | None:
+    async def hold(self, host: str, retry_after: float | None, now: float) -> float:
+        async def work(tables: Tables) -> float:
             await tables.alone()
-            found = await fetch_in(tables, _HOSTS, [host])
-            if any(held_until > now for _, _, held_until, _ in found):
-                return None
+            for _, _, held_until, _ in await fetch_in(tables, _HOSTS, [host]):
+                if held_until > now:
+                    return float(held_until)
             return await _hold(tables, host, retry_after, now)
 
         return await self._transactions.write(work)
+
+    async def log_in(self, hosts: Sequence[str], now: float) -> set[str]:
+        async def work(tables: Tables) -> set[str]:
+            await tables.alone()
+            codes: dict[str, set[str]] = {}  # why its tasks and looks were refused, by host
+            mine = set[str]()
+            for subscription_id, key, text in await tables.fetch(_REFUSED_ITEMS, (MOST_REFUSED,)):
+                status = TaskStatus.model_validate_json(text, extra="ignore")
+                if status.error_code in REFUSED and _is_below(status.host, hosts):
+                    codes.setdefault(status.host, set()).add(status.error_code)
+                    mine.add(subscription_id)
+                    await tables.run(_ITEM_NOW, (now, subscription_id, key))
+            for row in await tables.fetch(_FAILING):
+                failing = _read(*row)
+                host, code = _host(failing.url), failing.findings.error_code
+                if code is not None and _is_below(host, hosts):
+                    codes.setdefault(host, set()).add(code)
+                    if code in REFUSED:
+                        mine.add(failing.subscription_id)
+            free = {host for host, why in codes.items() if why & WANTS_LOG_IN and "http_429" not in why}
+            await _run_in(tables, _RELEASE, free, now)
+            await _run_in(tables, _ALL_DUE_NOW, mine, now)
+            return free
+
+        async def exist(tables: Statements) -> list[Row]:
+            return await tables.fetch("SELECT 1 FROM subscriptions LIMIT 1")
+
+        if not await self._transactions.read(exist):
+            return set()
+        return await self._transactions.write(work, wakes=True)
 
     async def renew(self, claim: Claim, lease: float, now: float) -> bool:
         async def work(tables: Tables) -> bool:
@@ -650,15 +698,19 @@ async def _put_off(
     at_least: float,
 ) -> None:
     """Store the findings, and when the next look is due."""
-    interval = interval_of(subscription, pace.interval, pace.min_interval)
+    newest: list[float] = []
+    if subscription.wanted.interval == AUTO:
+        rows = await tables.fetch(_NEWEST_TIMES, (subscription.subscription_id, AUTO_OF))
+        times = ((moment_of(published_at), found_at) for published_at, found_at in rows)
+        newest = [found_at if moment is None else moment for moment, found_at in times]
+    interval = interval_of(subscription, pace.interval, pace.min_interval, newest, now)
+    at_least = min(at_least, LONGEST_HOLD)
     wait = interval if not findings.failing else wait_after(findings, interval)
-    wait = max(
-        wait * jitter(subscription.subscription_id, subscription.check_no), min(at_least, LONGEST_HOLD)
-    )
-    at = now + wait
+    at = now + max(wait * jitter(subscription.subscription_id, subscription.check_no), at_least)
     [(soonest,)] = await tables.fetch(_NEXT_ITEM, (subscription.subscription_id,))
     if soonest is not None and not findings.failing:
-        at = min(at, max(soonest, now + min(pace.min_interval, interval)))
+        at = min(at, max(soonest, now + max(min(pace.min_interval, interval), at_least)))
+    findings = findings.model_copy(update={"asked_until": now + at_least if at_least else None})
     values = (findings.model_dump_json(exclude_defaults=True), at)
     await tables.run(_LOOKED, (*values, subscription.subscription_id, subscription.check_no))
 
@@ -676,6 +728,10 @@ async def _hold(tables: Tables, host: str, retry_after: float | None, now: float
 
 def _host(url: str) -> str:
     return (urlsplit(url).hostname or "").lower()
+
+
+def _is_below(host: str, domains: Iterable[str]) -> bool:
+    return any(is_within(host, domain) for domain in domains)
 
 
 def _number(cursor: str | None) -> int:

@@ -45,7 +45,7 @@ from server.tasks import faults
 from server.tasks.children import Child, stopped
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
-from server.tasks.patience import hint_of
+from server.tasks.patience import NEXT_ATTEMPT, hint_of
 from server.tasks.service import Tasks
 
 log = logging.getLogger(__name__)
@@ -199,25 +199,25 @@ class Looker:
                     return  # what it finds will be dropped
 
     async def hold_tasks(self, host: str, until: float) -> None:
-        """Have queued tasks of subscriptions wait that would go to `host`."""
+        """Have queued tasks of subscriptions wait that would go to `host`, also for their next attempts."""
         log.warning("subscriptions leave %s alone until %s", host, datetime.fromtimestamp(until, UTC))
         for task_id in await self._store.queued_tasks():
             with suppress(AppError):
                 status = await self._tasks.status(task_id)
-                if status.host == host and status.stage is Stage.QUEUED and status.waiting is None:
+                is_queued = status.host == host and status.stage is Stage.QUEUED
+                if is_queued and status.waiting in (None, NEXT_ATTEMPT):
                     await self._tasks.put_off(task_id, HOST_HELD, until - self._now)
 
-    def told_of_refusal(self, status: TaskStatus) -> None:
-        """A task of a subscription has failed because its host refuses it: leave the host alone."""
-        task = asyncio.create_task(self._refused(status), name=f"refusal of {status.task_id}")
+    def told_of_refusal(self, status: TaskStatus, retry_after: float | None) -> None:
+        """The host of a subscription's task refuses it: leave the host alone."""
+        work = self._refused(status.host, retry_after)
+        task = asyncio.create_task(work, name=f"refusal of {status.task_id}")
         self._under_way_aside.add(task)
         task.add_done_callback(self._under_way_aside.discard)
 
-    async def _refused(self, status: TaskStatus) -> None:
+    async def _refused(self, host: str, retry_after: float | None) -> None:
         with suppress(StoreUnavailable):
-            until = await self._store.hold(status.host, None, self._now)
-            if until is not None:
-                await self.hold_tasks(status.host, until)
+            await self.hold_tasks(host, await self._store.hold(host, retry_after, self._now))
 
     async def _heard_all(self, claim: Claim) -> tuple[list[Noticed], Looked]:
         """Raises `_Failed`. A cancel ends the child."""

@@ -47,10 +47,6 @@ def _nobody(_: Task, /) -> None:
     """The default of `accepted`."""
 
 
-def _nobody_either(_: TaskStatus, /) -> None:
-    """The default of `refused`."""
-
-
 Saved = tuple[TaskStatus, TaskStatus]  # before and after
 
 Perhaps = list[tuple[Saved, list[Saved]]]
@@ -81,8 +77,6 @@ class Recorder:
         self._publisher = publisher
         self._clock = clock
         self.counts = counts or Counts()
-        self.refused: Callable[[TaskStatus], None] = _nobody_either
-        """Is told of the ends of subscriptions' tasks whose host refuses them."""
 
     async def record(
         self,

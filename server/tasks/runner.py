@@ -49,6 +49,7 @@ from server.core.models import (
 from server.core.ports import Cookies, FileStore, Store, TellAway, Workplace
 from server.core.request_ids import REQUEST_ID
 from server.core.shielding import to_the_end
+from server.core.subscriptions import HOLDING
 from server.settings import DownloadSettings
 from server.tasks.children import Child, stopped
 from server.tasks.disk_space import Reserve, found_no_room
@@ -66,7 +67,12 @@ NEWER_RELEASE = "newer_release"  # one that understands the request
 LATE = 1.0  # seconds by which a timer is overdue only if this process stood still
 
 Accepted = Callable[[Task], None]
+Refused = Callable[[TaskStatus, float | None], None]
 LastWord = Produced | Expanded | Unfolded | Broken | None  # None: the child ended without one
+
+
+def _nobody(_: TaskStatus, __: float | None, /) -> None:
+    """The default of `refused`."""
 
 
 class Superseded(Exception):
@@ -117,6 +123,8 @@ class Runner:
         self._rate_limit = settings.rate_limit
         self._is_paced = settings.rate_limit is not None or bool(settings.rate_windows)
         self._held_until: datetime | None = None
+        self.refused: Refused = _nobody
+        """Is told when the host of a subscription's task refuses it, and of the seconds that it asks for."""
 
     async def run(self, task_id: str, accepted: Accepted = lambda _: None) -> TaskStatus | None:
         """Make one attempt and return its status; None if the task is gone, or needs a newer release.
@@ -207,6 +215,8 @@ class Runner:
                     ending = manifest.model_copy(update={"fetched": fetched, "about": about})
             # A cancel in between would leave a task whose files are published, but which is not completed.
             ended = await to_the_end(self._conclude(newest, ending, perhaps, accepted, tell_away))
+            if isinstance(last_word, Broken) and last_word.code in HOLDING and newest.subscription_id:
+                self.refused(newest, last_word.retry_after)
         except TaskNotFound:
             raise
         except Superseded as exc:

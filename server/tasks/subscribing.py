@@ -13,6 +13,7 @@ from server.core.models import HttpUrl, Task
 from server.core.sameness import manner_of
 from server.core.subscriptions import (
     BY_CLIENT,
+    HOST_HELD,
     Findings,
     Item,
     ItemState,
@@ -94,6 +95,15 @@ class Subscriptions:
         """Have it looked at, unless that is under way. Raises `SubscriptionNotFound`."""
         self._tasks.refuse_when_closing()
         return await self.store.due(subscription_id, self.now)
+
+    async def log_in(self, hosts: Sequence[str]) -> None:
+        """New cookies for `hosts` are stored: what was refused there for want of a log-in is due at once."""
+        free = await self.store.log_in(hosts, self.now)
+        for task_id in await self.store.queued_tasks() if free else ():
+            with suppress(AppError):  # it is removed in this moment
+                status = await self._tasks.status(task_id)
+                if status.waiting == HOST_HELD and status.host in free:
+                    await self._tasks.put_off(task_id, HOST_HELD, 0)
 
     async def act(
         self,

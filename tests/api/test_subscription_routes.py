@@ -108,6 +108,15 @@ async def test_an_interval_out_of_bounds_is_answered_with_the_bound(client: Clie
         assert error["message"].endswith(f" {bound}"), error
 
 
+async def test_an_interval_may_go_by_the_rate_of_the_source(client: Client) -> None:
+    made = await subscribed(client, interval="auto")
+    assert made["interval"] == "auto"
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    assert (await (await client.patch(path, json={"interval": "2h"})).json())["interval"] == "2h"
+    assert (await (await client.patch(path, json={"interval": "auto"})).json())["interval"] == "auto"
+    assert (await client.patch(path, json={"interval": "Auto"})).status == 422
+
+
 async def test_a_source_is_subscribed_once_for_one_wish(client: Client) -> None:
     made = await subscribed(client)
     same = await client.post("/api/subscriptions", json={"url": f"{URL}#top", "interval": "2h"})

@@ -190,6 +190,22 @@ async def test_members_who_ask_for_it_get_a_task_that_is_tried_again_if_it_is_re
     await until(service, mine, lambda one: one["items"] == {"fetched": 1})
 
 
+async def test_new_cookies_are_tried_at_once(service: Service, site: Site) -> None:
+    site.followed["x"] = followed = Followed([film("members", availability="subscriber_only")])
+    followed.pages["members"] = {"refused": "This video is for premium members only."}
+    url, filters = site.url("/told/followed-x"), {"members": True}
+    mine = (await subscribe(service, url, filters=filters, backlog="all"))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"waiting": 1})
+    followed.pages = {}
+    for host, states in (("elsewhere.test", {"waiting": 1}), ("127.0.0.1", {"fetched": 1})):
+        file = f"{host}\tFALSE\t/\tFALSE\t0\tsession\tabc\n"
+        async with service.client.put(
+            "/api/cookies/x", data=file, headers={"Content-Type": "text/plain"}
+        ) as put:
+            assert put.status == 204
+        await until(service, mine, lambda one, states=states: one["items"] == states)  # type: ignore[misc]
+
+
 async def test_a_channel_with_another_name_and_link_has_the_same_entries(
     service: Service, site: Site
 ) -> None:

@@ -319,6 +319,37 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
     assert site.seen("/followed/m.rss") == []
 
 
+async def test_a_film_that_is_refused_holds_what_others_want_of_its_host_but_no_link_of_a_client(
+    services: Services, site: Site
+) -> None:
+    slow = films(*range(9, 1, -1))
+    for film in slow:
+        film.link += "&rate=100000"
+    refused = Film("1", "Film 1", "/video.mp4?status=429&times=99", at=1_700_000_000.0)
+    site.followed["o"] = Followed([*slow, refused])
+    settings = QUICK | {"CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": "20", "CLIPWIRE_DOWNLOADS__MAX_CONCURRENT": "2"}
+    async with services.lend(**settings) as service:
+        mine = (await subscribe(service, site.url("/followed/o.rss"), backlog="all"))["subscription_id"]
+
+        async def waiting() -> dict[str, str | None]:
+            async with service.client.get("/api/tasks") as answer:
+                tasks = (await answer.json())["tasks"]
+            return {task["url"]: task.get("waiting") for task in tasks}
+
+        async with asyncio.timeout(20):
+            while (await waiting()).get(site.url(refused.link)) != "host_held":
+                await asyncio.sleep(0.02)
+        async with asyncio.timeout(5):
+            while sum(each == "host_held" for each in (await waiting()).values()) < 3:
+                await asyncio.sleep(0.02)
+        own = await service.submit(site.url("/video.mp4?times=78"), outputs=["video"])
+        await service.wait(own["task_id"], "completed")
+        [task] = [one for one in await items(service, mine) if one["title"] == "Film 1"]
+        status = await service.status(task["task_id"])
+        assert (status["stage"], status["waiting"]) == ("queued", "host_held")
+        await unsubscribe_all(service)
+
+
 async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entry_ends_no_look(
     tmp_path: Path, site: Site
 ) -> None:

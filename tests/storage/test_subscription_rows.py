@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -587,7 +587,7 @@ async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> Non
     assert until == now + FIRST_HOLD
     other = await subscribed(store, "https://a.test/other")
     assert await store.subscriptions.claim(1, LEASE, now + FIRST_HOLD - 1) == []
-    assert await store.subscriptions.hold("a.test", None, now + 10) is None, "it is held already"
+    assert await store.subscriptions.hold("a.test", None, now + 10) == until, "it is held already"
     again = now + FIRST_HOLD
     claim = await claimed(store, again)
     assert claim.subscription.subscription_id == other.subscription_id
@@ -595,6 +595,76 @@ async def test_a_refusal_holds_its_host_longer_each_time(store: AnyStore) -> Non
     assert until == again + 2 * FIRST_HOLD
     asked = await store.subscriptions.hold("c.test", 99_999_999.0, now)
     assert asked == now + 12 * HOUR
+
+
+async def next_look(store: AnyStore, mine: Subscription) -> float:
+    at = (await store.subscriptions.get(mine.subscription_id)).next_check_at
+    assert at is not None
+    return at
+
+
+@pytest.mark.parametrize(
+    ("every", "least", "most"), [(30 * 60, 15 * 60, 15 * 60), (DAY, 5 * HOUR, 7 * HOUR), (30 * DAY, DAY, DAY)]
+)
+async def test_an_interval_goes_by_the_rate_of_the_source(
+    store: AnyStore, every: float, least: float, most: float
+) -> None:
+    mine = await subscribed(store, interval="auto")
+    days = [datetime.fromtimestamp(NOW - n * every, UTC).isoformat() for n in range(30)]
+    noticed = [entry for n, day in enumerate(days) for entry in entries(n, published_at=day)]
+    await looked(store, noticed)
+    wait = await next_look(store, mine) - NOW
+    assert 0.9 * least <= wait <= 1.1 * most
+    silent = NOW + 40 * DAY
+    await looked(store, [], silent)
+    assert await next_look(store, mine) - silent >= 0.9 * min(DAY, 10 * wait), "it is asked less often"
+
+
+async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
+    mine = await subscribed(store, interval="auto", backlog="all")
+    asks = WHOLE.model_copy(update={"max_age": 5 * HOUR})
+    noticed = entries(1, verdict="too_young", begins_at=NOW + HOUR)
+    [task] = (await looked(store, [*noticed, *entries(2)], looked=asks)).tasks
+    assert await next_look(store, mine) == NOW + 5 * HOUR
+    await ended(store, task, code="http_503")  # tried again an hour later
+    assert await next_look(store, mine) == NOW + 5 * HOUR
+    late = NOW + 5 * HOUR
+    await store.subscriptions.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
+    assert await next_look(store, mine) == late + 9 * HOUR
+
+
+async def test_new_cookies_are_tried_at_once_where_a_log_in_was_missing(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    codes = ("members_only", "http_503", "private")
+    tasks = (await looked(store, entries(3, 2, 1))).tasks
+    for task, code in zip(tasks, codes, strict=True):
+        await ended(store, task, code=code)
+    held = await store.subscriptions.hold("a.test", None, NOW)
+    assert held > NOW
+
+    async def due() -> list[str]:
+        found, _ = await store.subscriptions.items(mine.subscription_id, "waiting", None, 9)
+        return sorted(item.key for item in found if item.not_before == NOW + 60)
+
+    assert await store.subscriptions.log_in(["other.test"], NOW + 60) == set()
+    assert await due() == []
+    assert await store.subscriptions.log_in(["test"], NOW + 60) == set(), "nobody has asked for a log-in"
+    assert await due() == ["site 1", "site 3"]
+    assert await next_look(store, mine) == NOW + 60
+    assert await store.subscriptions.claim(1, LEASE, NOW + 60) == [], "its host is held for another reason"
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [("login_required", True), ("bot_check", True), ("http_429", False)]
+)
+async def test_new_cookies_end_the_hold_of_a_host_that_wants_a_log_in(
+    store: AnyStore, code: str, ends: bool
+) -> None:
+    await subscribed(store)
+    await store.subscriptions.fail(await claimed(store), code, None, None, PACE, NOW)
+    assert await store.subscriptions.claim(1, LEASE, NOW + 60) == []
+    assert await store.subscriptions.log_in(["a.test"], NOW + 60) == ({"a.test"} if ends else set())
+    assert len(await store.subscriptions.claim(1, LEASE, NOW + 60)) == ends
 
 
 async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:

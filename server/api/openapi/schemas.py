@@ -46,7 +46,7 @@ class Subscription(Answer):
     error_code: str | None = Field(None, description="why the last look failed")
     error: str | None = Field(None, description="the same in a sentence")
     hint: str | None = Field(None, description="what can be done about it")
-    interval: str = Field(description="like `1h`")
+    interval: str = Field(description="like `1h`, or `auto`")
     request: dict[str, Any]
     filters: dict[str, Any]
     backlog: Any
