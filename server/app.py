@@ -12,6 +12,7 @@ from server.api import (
     cookies,
     downloads,
     event_streams,
+    feed_routes,
     health,
     keys,
     media,
@@ -62,6 +63,7 @@ ROUTES: list[Route] = [
         archive,
         cookies,
         subscription_routes,
+        feed_routes,
         media,
         webhooks,
         session,
@@ -74,7 +76,6 @@ ROUTES: list[Route] = [
     for route in module.ROUTES
 ]
 
-RESERVED = frozenset(("feeds",))  # for addresses that are handed out once they are served
 ANSWER_WITHIN = 0.7  # seconds that clients have at shutdown to answer the close of their sockets
 
 
@@ -90,6 +91,7 @@ def create_app(
     app[keys.SETTINGS], app[keys.LANGUAGE] = settings, settings.server.language
     app[security.DOORS], app[session.GATE] = doors, gate
     app[CONNECTIONS] = connections
+    app[feed_routes.SHELF] = feed_routes.FeedShelf()
     counts = app[keys.COUNTS] = Counts()
     app[keys.ENCODER] = Encoder(settings.server.base_path)
     app[DESCRIPTION] = Description(ROUTES, settings.server.base_path, settings.presets)
@@ -104,6 +106,7 @@ def create_app(
             app[keys.COOKIES] = opened.cookies
             app[keys.OUTBOX] = opened.outbox
             app[keys.SUBSCRIPTIONS] = opened.subscriptions
+            app[keys.FEEDS], app[keys.COVERS] = opened.feeds, opened.covers
             app[keys.MEDIA], app[keys.CLOCK] = opened.media, opened.clock
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness
@@ -119,6 +122,7 @@ def create_app(
     async def say_goodbye(app: web.Application) -> None:
         app[keys.TASKS].close()
         app[keys.INSPECTOR].close()
+        app[keys.COVERS].close()
         hub.close()
         # Wait for clients to answer the close of their WebSockets: aiohttp's own shutdown reads no answers.
         with suppress(TimeoutError):
@@ -180,7 +184,7 @@ def check_base_path(base_path: str) -> None:
     `ConfigurationError`.
     """
     first = base_path.strip("/").partition("/")[0]
-    ours = {route.path.split("/")[1] for route in ROUTES} - {""} | RESERVED
+    ours = {route.path.split("/")[1] for route in ROUTES} - {""}
     if first in ours:
         raise ConfigurationError(
             f"server.base_path: /{first} is a path of Clipwire's own; one like /clipwire is expected"

@@ -478,6 +478,25 @@ class SubscriptionsSettings(Section):
     max_concurrent: int = Field(default=2, ge=1, le=100, description="looks at the same time")
 
 
+def _public_url(value: str) -> str:
+    parts = _parts(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("an http(s):// URL is expected, without a password")
+    if parts.query or parts.fragment or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError(
+            "a URL of ASCII, without ? and #, is expected, like https://pods.example.org/clipwire"
+        )
+    return value.rstrip("/")
+
+
+class FeedsSettings(Section):
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
+        default=None,
+        description="how podcast apps reach this server, with its prefix; none: as a client does",
+    )
+    max_items: int = Field(default=300, ge=1, le=1000, description="episodes of one feed, the newest")
+
+
 class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")
 
@@ -507,6 +526,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     notify: NotifySettings = NotifySettings()
     subscriptions: SubscriptionsSettings = SubscriptionsSettings()
+    feeds: FeedsSettings = FeedsSettings()
     metrics: MetricsSettings = MetricsSettings()
     updates: UpdateSettings = UpdateSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -6,9 +6,11 @@ from server.api.payload import Encoder
 from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.deliveries import Outbox
+from server.core.feeds import Feeds
 from server.core.ports import Cookies, FileStore, Workplace
 from server.core.remembering import Media
 from server.settings import Settings
+from server.tasks.covers import Covers
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.readiness import Ready
@@ -26,6 +28,8 @@ INSPECTOR = web.AppKey("inspector", Inspector)
 READINESS: web.AppKey[Ready] = web.AppKey("readiness")
 OUTBOX: web.AppKey[Outbox] = web.AppKey("outbox")
 MEDIA: web.AppKey[Media] = web.AppKey("media")
+FEEDS: web.AppKey[Feeds] = web.AppKey("feeds")
+COVERS = web.AppKey("covers", Covers)
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)

@@ -35,6 +35,7 @@ from server.core.errors import (
     TooManyRequests,
     Unreadable,
 )
+from server.core.redaction import without_feed_secret as shown
 from server.core.request_ids import REQUEST_ID
 from server.settings import LimitSettings
 
@@ -95,7 +96,7 @@ def wrapped(
             # A method that no route has is a client's invention, and no label.
             requests[request.method if path else "other", path, response.status] += 1
             if log.isEnabledFor(logging.DEBUG):  # the path alone: a query may hold secrets
-                log.debug("%s %s: %d", request.method, request.rel_url.raw_path, response.status)
+                log.debug("%s %s: %d", request.method, shown(request.rel_url.raw_path), response.status)
             return response
 
         return answer
@@ -124,7 +125,7 @@ def admission(doors: Doors, gate: Gate, limits: LimitSettings) -> Admit:
                 slow_down(doors.client(request))
             raise refusal
         doors.check(request, access, lambda: gate.has_right_token(request, doors.client(request)))
-        if limit and access in (Access.TOKEN, Access.STREAM, Access.LOG_IN):
+        if limit and access in (Access.TOKEN, Access.STREAM, Access.LOG_IN, Access.SECRET):
             slow_down(doors.client(request))
         if request.method == "OPTIONS" and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
             # A preflight, which browsers send without a token.
@@ -168,17 +169,19 @@ class NobodyThere(web.Response):
 def _answer_to(request: web.Request, exc: Exception) -> web.Response:
     # Log here, because failed reads are logged nowhere else.
     if isinstance(exc, StorageFailed) and not exc.is_told:
-        log.error("%s %s: the storage fails: %s", request.method, request.raw_path, exc.__cause__ or exc)
+        log.error(
+            "%s %s: the storage fails: %s", request.method, shown(request.raw_path), exc.__cause__ or exc
+        )
     if isinstance(exc, AppError) and not request.writer.output_size:
         return problem(request, exc)
     if isinstance(exc, StorageAway):
-        log.info("%s broke off, the bucket is away", request.path)
+        log.info("%s broke off, the bucket is away", shown(request.path))
         return NobodyThere()
     if isinstance(exc, FileNotFound):
-        log.info("%s broke off, a file was removed meanwhile", request.path)
+        log.info("%s broke off, a file was removed meanwhile", shown(request.path))
         return NobodyThere()
     error_id = secrets.token_hex(8)
-    log.error("error %s in %s %s", error_id, request.method, request.raw_path, exc_info=exc)
+    log.error("error %s in %s %s", error_id, request.method, shown(request.raw_path), exc_info=exc)
     if request.writer.output_size:  # the response has begun: cut the connection to show that it is incomplete
         return NobodyThere()
     return problem(request, InternalError(error_id))

@@ -25,6 +25,8 @@ class Access(Enum):
     """No token: here one is exchanged for a session."""
     PAGE = auto()
     """No token, and it does not count for the rate limit, since one page load requests several files."""
+    SECRET = auto()
+    """No token: the path holds a secret that the handler checks, and no log line may have that path."""
     STREAM = auto()
     """A token as with `TOKEN`, and the origin is checked as of a WebSocket: it stays open like one."""
     PROBE = auto()

@@ -22,7 +22,8 @@ from server.api.bodies import (
     validated,
 )
 from server.api.connections import CONNECTIONS
-from server.api.keys import SCOPE, SETTINGS, SUBSCRIPTIONS
+from server.api.feed_routes import address_of
+from server.api.keys import FEEDS, SCOPE, SETTINGS, SUBSCRIPTIONS
 from server.api.media import instant
 from server.api.openapi.operation import (
     HAS_IT,
@@ -46,6 +47,7 @@ from server.core.errors import (
     AppError,
     BodyTooLarge,
     BodyTooSlow,
+    FeedNameTaken,
     InvalidOpml,
     InvalidQuery,
     InvalidRequest,
@@ -318,6 +320,7 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
     service, words = request.app[SUBSCRIPTIONS], LANGUAGES[language(request)]
     counts = await service.store.counts([one.subscription_id for one in found])
     default = request.app[SETTINGS].subscriptions.interval
+    secret = await request.app[FEEDS].secret() if any(one.wanted.feed for one in found) else None
     told = list[dict[str, Any]]()
     for one in found:
         wanted, findings = one.wanted, one.findings
@@ -345,6 +348,9 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
                 exclude_none=True,
             ),
         }
+        if wanted.feed and secret:
+            name = wanted.feed.name
+            entry["feed"] = {"name": name, "url": address_of(request, secret, f"/{name}.xml")}
         told.append({name: value for name, value in entry.items() if value is not None})
     return told
 
@@ -399,7 +405,7 @@ ROUTES = [
             "Only `url` is required. The answer comes before anything is fetched.",
             parameters=READER,
             body=SubscriptionRequest,
-            errors=(AlreadySubscribed, TooManySubscriptions, *OF_CHANGES),
+            errors=(AlreadySubscribed, FeedNameTaken, TooManySubscriptions, *OF_CHANGES),
         ),
     ),
     get(
@@ -441,7 +447,7 @@ ROUTES = [
             "A merge patch: null brings a setting back to its default.",
             parameters=(_ID, *READER),
             body=SubscriptionSettings,
-            errors=(SubscriptionNotFound, AlreadySubscribed, *OF_CHANGES),
+            errors=(SubscriptionNotFound, AlreadySubscribed, FeedNameTaken, *OF_CHANGES),
         ),
     ),
     delete(

@@ -9,11 +9,13 @@ from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.data_dir import DataDir
 from server.core.deliveries import Outbox
+from server.core.feeds import Feeds
 from server.core.ports import Cookies, FileStore, Sessions, Workplace
 from server.core.remembering import Media
 from server.core.unusable import DataDirUnusable
 from server.files.workplace import LocalWorkplace
 from server.settings import ConfigurationError, StorageSettings
+from server.tasks.covers import Covers
 from server.tasks.hours import LOOK_EVERY, Pacer
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
@@ -31,6 +33,8 @@ class Backend:
     sessions: Sessions
     outbox: Outbox
     media: Media
+    feeds: Feeds
+    covers: Covers
     subscriptions: Subscriptions
     clock: Clock
     cookies: Cookies

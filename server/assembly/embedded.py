@@ -23,6 +23,7 @@ from server.files.workplace import LocalWorkplace
 from server.settings import Settings
 from server.storage.sqlite import DATABASE, LOCK, SqliteStore, explained, open_lock, open_store
 from server.tasks.children import Launched
+from server.tasks.covers import Covers
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.dispatcher import LocalDispatcher, LocalTurns
 from server.tasks.fork_servers import ForkServers
@@ -141,6 +142,8 @@ async def open_embedded(
             sessions=store.sessions,
             outbox=store.outbox,
             media=store.media,
+            feeds=store.feeds,
+            covers=Covers(fork_server, workplace, jobs),
             subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
             clock=clock,
             cookies=cookies,

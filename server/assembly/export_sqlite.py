@@ -42,6 +42,8 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "subscriptions": (1, _OF_SUBSCRIPTIONS),
     "items": (2, _OF_ITEMS),
     "source_hosts": (1, ("host", "next_look_at", "held_until", "holds")),
+    "feeds": (1, ("name", "subscription_id")),
+    "secrets": (1, ("name", "value")),
 }
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 

@@ -40,6 +40,7 @@ from server.settings import Settings
 from server.storage.postgresql.connection import PLACE, explained, one_line
 from server.storage.postgresql.store import open_store
 from server.storage.sqlite.data_dir_lock import LOCK, open_lock
+from server.tasks.covers import Covers
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.fork_servers import ForkServers
 from server.tasks.hours import Pacer
@@ -231,6 +232,8 @@ async def open_cluster(
             sessions=store.sessions,
             outbox=store.outbox,
             media=store.media,
+            feeds=store.feeds,
+            covers=Covers(fork_server, workplace, jobs),
             subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
             clock=clock,
             cookies=cookies,

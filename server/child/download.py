@@ -256,7 +256,7 @@ class Download:
             spoken = subtitling.follow(spoken, kept)
         length = max((part.media.duration or 0 for part in used), default=0)
         said: list[Chapter] = []
-        if used and (wishes.embed_metadata or wishes.split_chapters):
+        if used and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
             # The source's chapters, else those in the file, at the times of what is kept.
             said = video_info.chapters_of(info)
             if not said and len(came) == 1 and came[0].plain and not clip:
@@ -290,7 +290,7 @@ class Download:
             measured = main.duration
         if measured:
             about["duration"] = measured
-        return self._produced(about, main, files, cut=kept != ALL)
+        return self._produced(about, main, files, said, cut=kept != ALL)
 
     def _learn(self, **known: Any) -> None:
         """Take in what is now `known` of the film (fields of `Film`); the server is told of greater needs.
@@ -448,9 +448,15 @@ class Download:
         run_ffmpeg.convert(self._job.ffmpeg, arguments, self._log.write)
 
     def _produced(
-        self, info: Mapping[str, Any], main: Media | None, files: dict[str, str], *, cut: bool = False
+        self,
+        info: Mapping[str, Any],
+        main: Media | None,
+        files: dict[str, str],
+        said: Sequence[Chapter] = (),
+        *,
+        cut: bool = False,
     ) -> dict[str, Any]:
-        """Flush what was made to the disk, and tell of it."""
+        """Flush what was made to the disk, and tell of it; `said` are its chapters."""
         if not files:
             raise JobFailed("no_subtitles")  # for every other output an error was raised before
         out = self._directory / parts.OUT
@@ -474,5 +480,5 @@ class Download:
                 for kind, name in files.items()
             },
             "video_info": video_info.video_info(info, main, size, cut=cut),
-            **({"about": video_info.about(info)} if self._job.tells_about else {}),
+            **({"about": video_info.about(info, said)} if self._job.tells_about else {}),
         }

@@ -195,6 +195,14 @@ def _expand(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[
         return "expanded", Expansion(job, engine, link, log).run()
 
 
+def _cover(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
+    from server.child.media.cover import cover  # few need it
+
+    _enter_sandbox(job, lambda _: None, lambda: None)
+    link.watch(lambda command: end_group() if command.get("command") == "stop" else None)
+    return "covered", {"data": cover(Path(job.directory), job.ffmpeg, log.write)}
+
+
 def _look(job: Job, link: Channel, log: Log, trail: Trail) -> tuple[str, dict[str, Any]]:
     from server.child.extract.looking import Looking  # few need it
 
@@ -254,7 +262,14 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
     run_ffmpeg.install(job.ffmpeg, lock, on_time, on_written)
 
 
-_WORK = {"download": _download, "info": _info, "expand": _expand, "look": _look, "plugins": _plugins}
+_WORK = {
+    "download": _download,
+    "info": _info,
+    "expand": _expand,
+    "look": _look,
+    "cover": _cover,
+    "plugins": _plugins,
+}
 
 
 def _lock(path: str) -> int:

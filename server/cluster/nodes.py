@@ -56,6 +56,8 @@ SHARED = (
     "subscriptions.pause",
     "subscriptions.max",
     "subscriptions.max_new",
+    "feeds.public_url",
+    "feeds.max_items",
 )
 """What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
 SECRET = (

@@ -21,6 +21,7 @@ AppError
 ├── CookiesNotFound          404  no cookie file has this name
 ├── SubscriptionNotFound     404  no subscription has this id
 ├── ItemNotFound             404  the subscription has no item with this key
+├── FeedNotFound             404  no feed has this address
 ├── MediaNotFound            404  what is at the link was never fetched
 ├── NotFound                 404  no such route
 ├── MethodNotAllowed         405
@@ -30,6 +31,7 @@ AppError
 ├── QueuePaused              409  nothing begins before the queue is resumed
 ├── NoRoom                   409  nothing begins while the disk has so little room
 ├── AlreadySubscribed        409  another subscription wants the same of the same source
+├── FeedNameTaken            409  another subscription's feed has this name
 ├── TooManySubscriptions     409  there are as many as subscriptions.max allows
 ├── WrongState               409  the item's state does not allow the action
 ├── NotStreamable            409  nothing of the task can be played now; says why
@@ -158,10 +160,25 @@ class ItemNotFound(AppError):
     status, code = HTTPStatus.NOT_FOUND, "item_not_found"
 
 
+class FeedNotFound(AppError):
+    """Also for a wrong secret: who does not have it learns nothing."""
+
+    status, code = HTTPStatus.NOT_FOUND, "feed_not_found"
+
+
 class AlreadySubscribed(AppError):
     """`subscription_id` is that of the other one."""
 
     status, code = HTTPStatus.CONFLICT, "subscribed"
+
+    def __init__(self, subscription_id: str) -> None:
+        super().__init__(extra={"subscription_id": subscription_id})
+
+
+class FeedNameTaken(AppError):
+    """`subscription_id` is that of the subscription whose feed has the name."""
+
+    status, code = HTTPStatus.CONFLICT, "feed_name_taken"
 
     def __init__(self, subscription_id: str) -> None:
         super().__init__(extra={"subscription_id": subscription_id})

@@ -126,7 +126,7 @@ class Job:
     `look` is of the kind `look` alone.
     """
 
-    kind: Literal["download", "info", "expand", "look", "plugins"]
+    kind: Literal["download", "info", "expand", "look", "plugins", "cover"]
     directory: str
     lock: str
     wishes: Wishes

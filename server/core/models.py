@@ -523,11 +523,20 @@ class StoredFile(Stored):
     crc32: int | None = Field(default=None, description="of the content, for archives; as with `sha256`")
 
 
+class ChapterMark(Stored):
+    """A chapter of a film as it is in its files, in seconds; without an end it lasts until the next."""
+
+    start: NonNegativeFloat
+    end: NonNegativeFloat | None = None
+    title: str | None = Field(default=None, max_length=500)
+
+
 class About(Stored):
     """What the source says of a film beyond `video_info`, for those who describe it elsewhere."""
 
     description: str | None = Field(default=None, max_length=10_000, description="with its lines")
     tags: tuple[Annotated[str, Field(max_length=500)], ...] = Field(default=(), max_length=100)
+    chapters: tuple[ChapterMark, ...] = Field(default=(), max_length=500)
 
 
 class Manifest(Stored):

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from server.core.errors import InvalidOpml
+from server.core.xml_text import xml_text
 
 MOST = 1000  # outlines with a link
 DEEPEST = 50  # elements within each other
@@ -64,15 +65,8 @@ def written(outlines: Iterable[Outline]) -> bytes:
     ET.SubElement(ET.SubElement(root, "head"), "title").text = "Clipwire"
     body = ET.SubElement(root, "body")
     for outline in outlines:
-        name = _clean(outline.name)
-        ET.SubElement(body, "outline", type="rss", text=name, title=name, xmlUrl=_clean(outline.url))
+        name = xml_text(outline.name)
+        ET.SubElement(body, "outline", type="rss", text=name, title=name, xmlUrl=xml_text(outline.url))
     target = BytesIO()
     ET.ElementTree(root).write(target, "utf-8", xml_declaration=True)
     return target.getvalue()
-
-
-def _clean(text: str) -> str:
-    """Without characters that no parser of XML 1.0 reads back."""
-    return "".join(
-        letter for letter in text if letter in "\t\n\r" or (letter >= " " and letter not in "\ufffe\uffff")
-    )

@@ -5,6 +5,7 @@ Logs are copied, shared and kept, and tracebacks quote any value. Control charac
 
 import re
 import traceback
+from urllib.parse import quote, unquote
 
 LONGEST_LINE = 2000  # characters
 MAX_TRACE = 16 * 1024  # characters of a traceback
@@ -23,6 +24,17 @@ _SECRET = re.compile(
 
 # Not in a URL: there a name, a port or another slash stands before the first one.
 _FOLDERS = re.compile(r"(?<![\w./%~-])(?:/[^\s/:'\"<>,;()]+)+/(?=[^\s/:'\"<>,;()])")
+
+
+_FEED = re.compile(r"((?:^|/)feeds/)[^/?#]+")
+
+
+def without_feed_secret(target: str) -> str:
+    """`target`, of a request, without the secret that podcast feeds have in their addresses."""
+    plain = unquote(target) if "%" in target else target
+    if _FEED.search(plain) is None:
+        return target
+    return quote(_FEED.sub(r"\1...", plain), safe="/?&=.")
 
 
 def without_folders(text: str) -> str:

@@ -66,6 +66,7 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse")
 MOST_PATTERN = 200  # characters
+FEED_NAME = r"[a-z0-9][a-z0-9_-]*"  # nothing that an address has to encode, or a file system confuses
 
 
 def seconds_of(value: object) -> int:
@@ -196,6 +197,16 @@ class Keep(Frozen):
     last: Whole | None = Field(default=None, ge=1, le=1_000_000, description="the newest n, by publication")
 
 
+class FeedSettings(Frozen):
+    """That what is fetched is a podcast feed, and how its address ends."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str = Field(
+        pattern=f"^{FEED_NAME}$", max_length=64, description="in its address; no other feed has it"
+    )
+
+
 def _wishes(value: Any) -> Any:
     if isinstance(value, dict):
         for name in _NOT_TO_BE_ASKED:
@@ -242,6 +253,9 @@ class SubscriptionSettings(Frozen):
         default="none", description="what is fetched of the entries that are there already"
     )
     keep: Keep = Field(default=Keep(), strict=False)
+    feed: FeedSettings | None = Field(
+        default=None, strict=False, description="a podcast feed of what is fetched"
+    )
 
 
 class SubscriptionRequest(SubscriptionSettings):
@@ -514,7 +528,9 @@ class SubscriptionStore(Protocol):
     """
 
     async def add(self, subscription: Subscription, wish: str, most: int) -> Subscription:
-        """Return it with its number. Raises `AlreadySubscribed`, and `TooManySubscriptions` above `most`."""
+        """Return it with its number. Raises `AlreadySubscribed`, `FeedNameTaken`, and `TooManySubscriptions`
+        above `most`.
+        """
         ...
 
     async def get(self, subscription_id: str) -> Subscription:
@@ -531,7 +547,7 @@ class SubscriptionStore(Protocol):
 
     async def change(self, subscription: Subscription, wish: str, *, look: bool, keep: bool) -> bool:
         """Save its settings, if its revision follows the stored one; `look`: it is to be looked at, now;
-        `keep`: what is kept has changed. Raises `AlreadySubscribed`, `SubscriptionNotFound`.
+        `keep`: what is kept has changed. Raises `AlreadySubscribed`, `FeedNameTaken`, `SubscriptionNotFound`.
         """
         ...
 

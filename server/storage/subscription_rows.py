@@ -51,6 +51,7 @@ from server.core.subscriptions import (
     wait_after,
 )
 from server.core.task_of_item import task_of
+from server.storage.feed_names import name_feed, refuse_taken
 from server.storage.media_rows import look_up, name, resolved
 from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
 
@@ -61,11 +62,11 @@ MOST_REFUSED = 1000  # items of which is asked whether new cookies are for them
 LATEST = LONGEST_INTERVAL * 1.2  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: the same of a lease
 
-_COLUMNS = """
+COLUMNS = """
     subscription_id, number, revision, url, source_key, manner, scope, wanted, findings, next_check_at,
     lease_until, check_no, created_at"""
-_BY_ID = f"SELECT {_COLUMNS} FROM subscriptions WHERE subscription_id = ?"  # noqa: S608
-_PAGE = f"SELECT {_COLUMNS} FROM subscriptions WHERE number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+_BY_ID = f"SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ?"  # noqa: S608
+_PAGE = f"SELECT {COLUMNS} FROM subscriptions WHERE number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
 _SAME = "SELECT subscription_id FROM subscriptions WHERE source_key = ? AND wish = ?"
 _TOTALS = "SELECT count(*), coalesce(max(number), 0) FROM subscriptions"
 _ADD = """
@@ -140,7 +141,7 @@ _REFUSED_ITEMS = """
     SELECT items.subscription_id, key, status FROM items JOIN tasks ON tasks.task_id = items.task_id
     WHERE state = 'waiting' AND reason IN ('members_only', 'retry') AND NOT removed LIMIT ?"""
 _ITEM_NOW = "UPDATE items SET not_before = ? WHERE subscription_id = ? AND key = ? AND state = 'waiting'"
-_FAILING = f"SELECT {_COLUMNS} FROM subscriptions WHERE findings LIKE '%\"error_code\":%'"  # noqa: S608
+_FAILING = f"SELECT {COLUMNS} FROM subscriptions WHERE findings LIKE '%\"error_code\":%'"  # noqa: S608
 _RELEASE = "UPDATE source_hosts SET held_until = 0, holds = 0, next_look_at = ? WHERE host IN ({keys})"
 _ALL_DUE_NOW = """
     UPDATE subscriptions SET next_check_at = ?
@@ -218,11 +219,16 @@ class SubscriptionRows:
         async def work(tables: Tables) -> Subscription:
             await tables.alone()
             await _refuse_same(tables, subscription.source_key, wish)
+            feed = subscription.wanted.feed
+            if feed is not None:
+                await refuse_taken(tables, subscription.subscription_id, feed.name)
             [(count, last)] = await tables.fetch(_TOTALS)
             if count >= most:
                 raise TooManySubscriptions(most)
             numbered = replace(subscription, number=last + 1)
             await insert(tables, _ADD, [_row(numbered, wish)])
+            if feed is not None:
+                await name_feed(tables, subscription.subscription_id, feed.name)
             return numbered
 
         return await self._transactions.write(work, wakes=True)
@@ -236,7 +242,7 @@ class SubscriptionRows:
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_PAGE, (before, limit + 1))
 
-        found = [_read(*row) for row in await self._transactions.read(work)]
+        found = [read_subscription(*row) for row in await self._transactions.read(work)]
         return found[:limit], str(found[limit - 1].number) if len(found) > limit else None
 
     async def counts(self, subscription_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -255,6 +261,9 @@ class SubscriptionRows:
             if stored.revision != subscription.revision - 1:
                 return False
             await _refuse_same(tables, subscription.source_key, wish, subscription.subscription_id)
+            feed = subscription.wanted.feed
+            if feed is not None:
+                await refuse_taken(tables, subscription.subscription_id, feed.name)
             at = subscription.next_check_at
             at = None if not subscription.wanted.enabled else at if look else stored.next_check_at or at
             [(before,)] = await tables.fetch(
@@ -266,6 +275,8 @@ class SubscriptionRows:
             await tables.run(
                 _CHANGE, (*values, kept, subscription.subscription_id, subscription.revision - 1)
             )
+            if feed != stored.wanted.feed:
+                await name_feed(tables, subscription.subscription_id, feed.name if feed else None)
             return True
 
         return await self._transactions.write(work, wakes=True)
@@ -277,6 +288,7 @@ class SubscriptionRows:
             unused = [task_id for (task_id,) in await tables.fetch(_UNUSED, (subscription_id,))]
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
+            await name_feed(tables, subscription_id, None)
             return unused
 
         return await self._transactions.write(work)
@@ -399,7 +411,7 @@ class SubscriptionRows:
                     mine.add(subscription_id)
                     await tables.run(_ITEM_NOW, (now, subscription_id, key))
             for row in await tables.fetch(_FAILING):
-                failing = _read(*row)
+                failing = read_subscription(*row)
                 host, code = _host(failing.url), failing.findings.error_code
                 if code is not None and _is_below(host, hosts):
                     codes.setdefault(host, set()).add(code)
@@ -513,8 +525,8 @@ class SubscriptionRows:
 
     async def expire(self, now: float) -> list[str]:
         async def work(tables: Tables) -> list[str]:
-            sql = f"SELECT {_COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
-            due = [_read(*row) for row in await tables.fetch(sql, (now,))]
+            sql = f"SELECT {COLUMNS} FROM subscriptions WHERE keep_at <= ? LIMIT 20"  # noqa: S608
+            due = [read_subscription(*row) for row in await tables.fetch(sql, (now,))]
             unkept: list[str] = []
             if due:
                 await tables.alone()
@@ -571,7 +583,7 @@ async def _get(tables: Statements, subscription_id: str) -> Subscription:
     if "\0" in subscription_id:  # which is no text for PostgreSQL
         raise SubscriptionNotFound
     for row in await tables.fetch(_BY_ID, (subscription_id,)):
-        return _read(*row)
+        return read_subscription(*row)
     raise SubscriptionNotFound
 
 
@@ -767,7 +779,7 @@ def _row(one: Subscription, wish: str) -> Row:
     )  # fmt: skip
 
 
-def _read(
+def read_subscription(
     subscription_id: str, number: int, revision: int, url: str, source_key: str, manner: str, scope: str,
     wanted: str, findings: str, next_check_at: float | None, lease_until: float | None, check_no: int,
     created_at: float,

@@ -81,7 +81,7 @@ class JobMaker:
 
     def job(
         self,
-        kind: Literal["download", "info", "expand", "look", "plugins"],
+        kind: Literal["download", "info", "expand", "look", "plugins", "cover"],
         request: ProcessRequest,
         directory: Path,
         lock: Path,

@@ -294,6 +294,7 @@ class Runner:
                 lists=status.lists if is_entry else None,
                 title=status.video_info.title if is_entry else None,
                 accept_gaps=status.accept_gaps,
+                tells_about=status.subscription_id is not None,  # it may have a podcast feed, now or later
             )
         job = replace(job, rate_limit=self._share(len(self._children) + 1))
         starting = asyncio.ensure_future(

@@ -203,11 +203,20 @@ async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) ->
     await socket.close()
 
 
-OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"}
+OF_FEEDS = {  # where the path has a secret, see `tests/api/test_feeds.py`
+    "/feeds/{secret}.opml",
+    "/feeds/{secret}/{feed}.xml",
+    "/feeds/{secret}/{feed}/chapters/{task_id}.json",
+    "/feeds/{secret}/{feed}/cover-{tag}.jpg",
+    "/feeds/{secret}/{feed}/files/{name}",
+    "/feeds/{secret}/{feed}/pictures/{task_id}.jpg",
+}
+OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"} | OF_FEEDS
 
 
 # `/metrics` asks for a token itself, see `tests/api/test_metrics.py`.
-def test_the_page_the_probe_and_the_log_in_are_all_that_is_open() -> None:
+def test_the_page_the_probe_the_log_in_and_feeds_are_all_that_is_open() -> None:
+    assert {route.path for route in ROUTES if route.access is Access.SECRET} == OF_FEEDS
     assert {route.path for route in ROUTES if route.access not in (Access.TOKEN, Access.STREAM)} == OPEN
 
 

@@ -64,7 +64,26 @@ async def test_video_and_audio_say_what_they_are(shelf: Shelf, media: Path, tmp_
 async def test_a_film_for_the_library_is_told_about(shelf: Shelf, media: Path, tmp_path: Path) -> None:
     film_of_tags = film(shelf, media) | {"tags": ["one", "two"]}
     outcome = await told(tmp_path / "t", shelf, film_of_tags, outputs=["video"], tells_about=True)
-    assert outcome.last["about"] == {"description": DESCRIPTION, "tags": ["one", "two"]}
+    said = outcome.last["about"]
+    assert {**said, "chapters": None} == {
+        "description": DESCRIPTION,
+        "tags": ["one", "two"],
+        "chapters": None,
+    }
+    marks = [(one["start"], one["end"], one["title"]) for one in said["chapters"]]
+    assert marks == [(start, end, title) for start, end, title in CHAPTERS]
+
+
+async def test_chapters_are_told_at_their_times_in_the_files(
+    shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
+    (_, _, _), (start, end, title) = CHAPTERS
+    clip = {"start": start, "end": end, "exact": True}
+    wishes: dict[str, Any] = {"outputs": ["video"], "tells_about": True, "clip": clip}
+    outcome = await told(tmp_path / "t", shelf, film(shelf, media), **wishes)
+    [mark] = outcome.last["about"]["chapters"]
+    assert (mark["start"], mark["title"]) == (0.0, title)
+    assert mark["end"] == pytest.approx(end - start, abs=0.1)
 
 
 @pytest.mark.long

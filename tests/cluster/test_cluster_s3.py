@@ -16,10 +16,12 @@ from tests.cluster.postgres import database
 from tests.cluster.proxy import Proxy, Spoiled, open_proxy
 from tests.cluster.s3 import S3
 from tests.cluster.test_cluster import act
+from tests.end_to_end.test_subscriptions import PLAIN, films, known, subscribe, unsubscribe_all, until
 from tests.files.test_disk import MIB, patched
 from tests.files.test_s3 import WITH_PICTURE, is_upload, keys
 from tests.service import Payload, Service
 from tests.site import Site, sha256
+from tests.site.followed import Followed
 
 PLACE = "cluster"
 SLOW = "/8mb.mp4?rate=400000"
@@ -97,6 +99,41 @@ async def test_what_comes_to_the_disk_of_another_machine_cannot_be_watched_until
     await web.wait(task_id)
     async with web.client.get(f"/api/tasks/{task_id}/stream") as answer:
         assert (answer.status, await answer.read()) == (200, (media / "1mb.mp4").read_bytes())
+
+
+@pytest.mark.long
+async def test_a_podcast_feed_is_the_same_from_every_node(smallest: Cluster, site: Site, media: Path) -> None:
+    one, other = smallest.web
+    original = (media / "video.mp4").read_bytes()
+    site.followed["shared"] = Followed(films(2, 1))
+    feed = {"name": "shared"}
+    link = site.url("/followed/shared.rss")
+    made = await subscribe(one, link, backlog="all", request=PLAIN, feed=feed)
+    mine = made["subscription_id"]
+    await until(other, mine, lambda known: known["items"] == {"fetched": 2})
+    bodies = set[bytes]()
+    for node in smallest.web:
+        url = (await known(node, mine))["feed"]["url"]
+        assert url == made["feed"]["url"].replace(one.url, node.url)
+        async with node.client.get(url) as answer:
+            assert answer.status == 200
+            body = await answer.read()
+        bodies.add(body.replace(node.url.encode(), b""))
+        for enclosure in re.findall(rb'<enclosure url="([^"]+)" length="(\d+)"', body):
+            file, length = (part.decode() for part in enclosure)
+            async with node.client.head(file) as answer:
+                assert (answer.status, answer.headers["Content-Length"]) == (200, length)
+            async with node.client.get(file, headers={"Range": "bytes=1000-1999"}) as answer:
+                assert (answer.status, await answer.read()) == (206, original[1000:2000])
+        cover = re.findall(rb'itunes:image href="([^"]+)"', body)[0].decode()
+        async with node.client.get(cover) as answer:
+            assert (answer.status, answer.content_type) == (200, "image/jpeg")
+    assert len(bodies) == 1
+    async with other.client.post("/api/feeds/renew") as answer:
+        assert answer.status == 200
+    async with one.client.get(made["feed"]["url"]) as answer:
+        assert answer.status == 404
+    await unsubscribe_all(one)
 
 
 @pytest.mark.long

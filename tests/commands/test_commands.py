@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from server import __version__
 from server.__main__ import main
-from server.app import RESERVED, ROUTES, check_base_path
+from server.app import ROUTES, check_base_path
 from server.commands.cli import COMMANDS
 from server.commands.request_options import request_options, wishes_of
 from server.core.models import OF_A_CLIENT, ProcessRequest
@@ -282,7 +282,7 @@ def test_what_only_shows_when_it_is_used_gets_one_line_and_status_2(
     assert said in line
 
 
-@pytest.mark.parametrize("first", sorted({route.path.split("/")[1] for route in ROUTES} - {""} | RESERVED))
+@pytest.mark.parametrize("first", sorted({route.path.split("/")[1] for route in ROUTES} - {""}))
 @pytest.mark.parametrize("more", ["", "/", "/clip", "/api/tasks"])
 def test_a_prefix_that_begins_like_a_path_of_our_own_starts_nothing(
     command: Command, data: dict[str, str], first: str, more: str

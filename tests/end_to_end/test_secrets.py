@@ -6,6 +6,7 @@ no output of a command, and in no file but its own.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.commands.shell import Shell
 from tests.ports import free_port
 from tests.service import Service
 from tests.site import Site
+from tests.site.followed import Film, Followed
 
 TOKEN, OTHER_TOKEN = "token-s3cr3t-1", "token-s3cr3t-2"
 SIGNING = "czNjcjN0LW9mLXdlYmhvb2tzLXRoYXQtc2lnbnM="
@@ -141,6 +143,37 @@ async def used(service: Service, site: Site, receiver: str) -> list[str]:
     return answers
 
 
+async def fed(service: Service, site: Site) -> tuple[str, list[str]]:
+    """Read a podcast feed as apps do, and as those who have half of its address; return its secret, and what
+    the others, and those who only have a token, are answered.
+    """
+    site.followed["s3cr3t"] = Followed([Film("f1", "Film", "/video.mp4?times=5", at=1_700_000_000.0)])
+    token, answers = {"Authorization": f"Bearer {TOKEN}"}, list[str]()
+    body = {"url": site.url("/followed/s3cr3t.rss"), "backlog": "all", "feed": {"name": "pods"}}
+    body["request"] = {"outputs": ["video"], "video_format": "any"}
+    async with service.client.post("/api/subscriptions", json=body, headers=token) as answer:
+        feed = (await answer.json())["feed"]["url"]
+    secret = feed.split("/")[4]
+    async with asyncio.timeout(60):
+        while "<item>" not in (text := await (await service.client.get(feed)).text()):
+            await asyncio.sleep(0.05)
+    file = re.findall(r'enclosure url="([^"]+)"', text)[0]
+    for method in ("GET", "HEAD"):
+        for path in (file, re.findall(r'image href="([^"]+)"', text)[0], feed.replace("/pods.xml", ".opml")):
+            async with service.client.request(method, path) as answer:
+                assert answer.status == 200
+    for path in (f"{feed}/more", feed.replace("pods", "other"), file + "x", feed.replace("/pods.xml", "")):
+        async with service.client.get(path) as answer:
+            assert answer.status in (401, 404)
+            answers.append(f"{answer.headers} {await answer.text()}")
+    async with service.client.get(f"/api/status/nope?token={secret}") as answer:
+        answers.append(f"{answer.headers} {await answer.text()}")
+    for path in ANSWERS:
+        async with service.client.get(path, headers=token) as answer:
+            answers.append(f"{answer.headers} {await answer.text()}")
+    return secret, answers
+
+
 def files_with(folder: Path, secret: str) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
@@ -157,24 +190,28 @@ async def test_no_secret_is_anywhere_but_where_it_belongs(
     async with Service(tmp_path, **planted(receiver, proxy)) as service:
         watch = Watch(service)
         watching = asyncio.create_task(watch.run())
+        # Nothing is fetched through the proxy, which is not there.
+        secret, others = (None, []) if proxied else await fed(service, site)
         answers = await used(service, site, receiver)
         watching.cancel()
         shell = Shell(tmp_path, CLIPWIRE_STORAGE__DATA_DIR=str(service.data), **planted(receiver, proxy))
         said = [await shell.run(command) for command in ("config", "check")]
-        stored = {secret: files_with(service.data, secret) for secret in ALL}
+        every = (*ALL, secret) if secret else ALL
+        stored = {each: files_with(service.data, each) for each in every}
     shown = {
-        "an answer": "\n".join(answers),
+        "an answer": "\n".join((*answers, *others)),
         "the log": "\n".join(service.log),
         "a command line or an environment": "\n".join(watch.seen),
         "a command": str(said),
     }
-    found = [(secret, where) for where, text in shown.items() for secret in ALL if secret in text]
+    found = [(each, where) for where, text in shown.items() for each in every if each in text]
     assert found == [], [(s, w, shown[w][max(0, shown[w].index(s) - 200) :][:400]) for s, w in found]
     assert len(watch.seen) > 4
     assert "ffmpeg" in shown["a command line or an environment"] or proxied
     rows = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"}
-    for secret, files in stored.items():
-        own = rows if secret in IN_ROWS else {"cookies/mine.txt"} if secret == COOKIE else set()
-        assert files <= own, secret
+    for each, files in stored.items():
+        own = rows if each in (*IN_ROWS, secret) else {"cookies/mine.txt"} if each == COOKIE else set()
+        assert files <= own, each
     assert stored[COOKIE]
     assert stored[LINK]
+    assert secret is None or stored[secret]

@@ -31,6 +31,21 @@ class WebhookPage(Answer):
     next_cursor: str | None = Field(None, description="for the next page, if there is one")
 
 
+class FeedAddress(Answer):
+    name: str
+    url: str = Field(
+        description="for podcast apps: whoever has it needs no token", json_schema_extra={"format": "uri"}
+    )
+
+
+class FeedAddresses(Answer):
+    opml: str | None = Field(
+        None,
+        description="of all podcast feeds; absent until there was one",
+        json_schema_extra={"format": "uri"},
+    )
+
+
 class Subscription(Answer):
     subscription_id: str
     revision: int = Field(ge=1, description="grows with each change of the settings")
@@ -51,6 +66,7 @@ class Subscription(Answer):
     filters: dict[str, Any]
     backlog: Any
     keep: dict[str, Any]
+    feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
 
 
 class SubscriptionPage(Answer):

@@ -22,6 +22,8 @@ LONGEST_TEXT = 500
 LONGEST_DESCRIPTION = 2000
 MOST_ARCHIVE_IDS = 20
 MOST_SOURCE_TAGS = 50
+MOST_MARKS = 500  # chapters that the server is told
+LONGEST_FILM = 1e6  # seconds
 _LOOKED_AT = 8  # times as many characters as are kept: a text may be as long as a page
 _LAST_MOMENT = 253_402_300_800  # the end of the year 9999
 _SPACES = re.compile(r"\s+")
@@ -133,15 +135,21 @@ def archive_ids(info: Mapping[str, Any]) -> list[str]:
     return [one for one in found if one]
 
 
-def about(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What `models.About` has: the description with its lines, and the source's tags."""
+def about(info: Mapping[str, Any], chapters: Sequence[Chapter] = ()) -> dict[str, Any]:
+    """What `models.About` has: the description with its lines, the source's tags, and the `chapters`."""
     said = info.get("tags")
     tags = (text(tag) for tag in said[:MOST_SOURCE_TAGS]) if isinstance(said, list | tuple) else ()
     description = info.get("description")
     return known(
         description=_words(description) if isinstance(description, str) else None,
         tags=[tag for tag in dict.fromkeys(tags) if tag] or None,
+        chapters=[_mark(one) for one in chapters[:MOST_MARKS]] or None,
     )
+
+
+def _mark(chapter: Chapter) -> dict[str, Any]:
+    end = round(chapter.end, 3) if chapter.end < LONGEST_FILM else None  # else nobody knows where it ends
+    return known(start=round(chapter.start, 3), end=end, title=text(chapter.title))
 
 
 def says(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from server.core.models import Stage, StoredFile, Task, TaskStatus
 from server.core.ports import Filter, Idempotency, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
+from server.storage.feed_rows import FeedRows
 from server.storage.media_rows import MediaRows
 from server.storage.postgresql import pages
 from server.storage.postgresql.announcing import Gone, News
@@ -214,6 +215,7 @@ class PostgresStore:
         in_turn = _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
         self.media = MediaRows(in_turn)
         self.subscriptions = SubscriptionRows(in_turn)
+        self.feeds = FeedRows(in_turn)
         self.clock = clock
         self.writer = writer
         self._by_id = by_id

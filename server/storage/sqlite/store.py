@@ -17,6 +17,7 @@ from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host
 from server.core.ports import Filter, Idempotency, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
+from server.storage.feed_rows import FeedRows
 from server.storage.media_rows import MediaRows
 from server.storage.rows import (
     CHANGED_WITHIN,
@@ -195,6 +196,7 @@ class SqliteStore:
         in_turn = _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
         self.media = MediaRows(in_turn)
         self.subscriptions = SubscriptionRows(in_turn)
+        self.feeds = FeedRows(in_turn)
         self.had_subscriptions = had_subscriptions  # the same
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer

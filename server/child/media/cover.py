@@ -1,0 +1,27 @@
+"""The cover of a podcast feed: a square picture, as podcast apps ask for, of a picture of any form."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+from server.child.media import run_ffmpeg
+
+SOURCE, COVER = "source", "cover.jpg"
+SIDE = 1400  # pixels: the least that Apple takes; the most is 3000
+# The whole picture in front of itself: enlarged to fill the square, and blurred by way of a tiny one.
+_SQUARE = (
+    "split[whole][blurred];"
+    "[blurred]scale=56:56:force_original_aspect_ratio=increase,crop=56:56,"
+    f"scale={SIDE}:{SIDE}:flags=bicubic,setsar=1[behind];"
+    f"[whole]scale={SIDE}:{SIDE}:force_original_aspect_ratio=decrease:flags=lanczos,setsar=1[before];"
+    "[behind][before]overlay=(W-w)/2:(H-h)/2,format=yuvj420p"
+)
+
+
+def cover(directory: Path, ffmpeg: str, log: Callable[[str], None]) -> str:
+    """The cover of the picture `SOURCE` in `directory`, a JPEG in base64. Raises `JobFailed`, `OSError`."""
+    target = directory / COVER
+    reading = ["-i", f"file:{directory / SOURCE}", "-map", "0:v:0"]
+    writing = ["-vf", _SQUARE, "-frames:v", "1", "-q:v", "4", "-f", "mjpeg", f"file:{target}"]
+    run_ffmpeg.convert(ffmpeg, [*reading, *writing], log)
+    return base64.b64encode(target.read_bytes()).decode()

@@ -1,0 +1,187 @@
+"""Podcast feeds as XML: RSS 2.0 with the tags of Apple (itunes) and of Podcasting 2.0 (podcast).
+
+What sources tell is text, never markup: where apps take HTML, it is escaped.
+"""
+
+import hashlib
+import html
+import re
+import uuid
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from io import BytesIO
+from xml.etree import ElementTree as ET
+
+from server.core.xml_text import xml_text
+
+MOST_DESCRIPTION = 4000  # bytes, as Apple says
+MOST_TITLE = 500  # characters
+CATEGORY = "TV & Film"  # of Apple's list, which has none for anything; it counts in its directory alone
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_BREAK = re.compile(r"<(?:br|/p|/div|/li|/h[1-6])\b[^<>]*>", re.IGNORECASE)
+_ATOM = "http://www.w3.org/2005/Atom"
+_ITUNES = "http://www.itunes.com/dtds/podcast-1.0.dtd"
+_MEDIA = "http://search.yahoo.com/mrss/"
+_PODCAST = "https://podcastindex.org/namespace/1.0"
+_GUIDS = uuid.UUID("ead4c236-bf58-58c6-a2c6-a6b28d128cb6")  # by the specification of `podcast:guid`
+for _prefix, _space in (("atom", _ATOM), ("itunes", _ITUNES), ("media", _MEDIA), ("podcast", _PODCAST)):
+    ET.register_namespace(_prefix, _space)
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosed:
+    """A file; `size` is in bytes, `language` that of subtitles."""
+
+    url: str
+    size: int
+    type: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """`key` is that of its item; `others` are other forms of the same film; `duration` is in seconds."""
+
+    key: str
+    title: str
+    published: datetime
+    enclosure: Enclosed
+    others: Sequence[Enclosed] = ()
+    description: str = ""
+    duration: int | None = None
+    author: str | None = None
+    link: str | None = None
+    season: int | None = None
+    number: int | None = None
+    picture: str | None = None
+    chapters: str | None = None
+    transcripts: Sequence[Enclosed] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Podcast:
+    """`url` is the feed's own; `lasting_id` is what its `podcast:guid` is made of; `ttl` is in minutes."""
+
+    url: str
+    lasting_id: str
+    title: str
+    description: str
+    language: str
+    link: str
+    cover: str
+    medium: str
+    ttl: int
+    episodes: Sequence[Episode]
+
+
+def written(podcast: Podcast) -> bytes:
+    """The feed. The same podcast gives the same bytes."""
+    rss = ET.Element("rss", version="2.0")
+    channel = ET.SubElement(rss, "channel")
+    title = one_line(podcast.title)
+    _add(channel, "title", title)
+    _add(channel, "link", podcast.link)
+    _add(channel, "description", described(podcast.description) or html.escape(title))
+    _add(channel, "language", podcast.language)
+    _add(channel, "generator", "Clipwire")
+    _add(channel, "ttl", str(podcast.ttl))
+    ET.SubElement(channel, f"{{{_ATOM}}}link", href=podcast.url, rel="self", type="application/rss+xml")
+    image = ET.SubElement(channel, "image")
+    for name, text in (("url", podcast.cover), ("title", title), ("link", podcast.link)):
+        _add(image, name, text)
+    ET.SubElement(channel, f"{{{_ITUNES}}}image", href=podcast.cover)
+    ET.SubElement(channel, f"{{{_ITUNES}}}category", text=CATEGORY)
+    for name, text in (
+        ("author", title),
+        ("explicit", "false"),
+        ("type", "episodic"),
+        ("block", "Yes"),  # no directory lists it
+    ):
+        _add(channel, f"{{{_ITUNES}}}{name}", text)
+    _add(channel, f"{{{_PODCAST}}}guid", str(uuid.uuid5(_GUIDS, podcast.lasting_id)))
+    _add(channel, f"{{{_PODCAST}}}medium", podcast.medium)
+    _add(channel, f"{{{_PODCAST}}}block", "yes")
+    for episode in podcast.episodes:
+        _write(ET.SubElement(channel, "item"), episode)
+    target = BytesIO()
+    ET.ElementTree(rss).write(target, "utf-8", xml_declaration=True)
+    return target.getvalue()
+
+
+def _write(item: ET.Element, episode: Episode) -> None:
+    title = one_line(episode.title) or guid_of(episode.key)
+    _add(item, "title", title)
+    _add(item, f"{{{_ITUNES}}}title", title)
+    _add(item, "guid", guid_of(episode.key)).set("isPermaLink", "false")
+    _add(item, "pubDate", format_datetime(episode.published, usegmt=True))
+    file = episode.enclosure
+    ET.SubElement(item, "enclosure", url=file.url, length=str(file.size), type=file.type)
+    for other in episode.others:
+        kind, length = other.type, str(other.size)
+        form = ET.SubElement(item, f"{{{_PODCAST}}}alternateEnclosure", type=kind, length=length)
+        ET.SubElement(form, f"{{{_PODCAST}}}source", uri=other.url)
+    if description := described(episode.description):
+        _add(item, "description", description)
+    if episode.link is not None:
+        _add(item, "link", episode.link)
+    if episode.duration is not None:
+        _add(item, f"{{{_ITUNES}}}duration", str(episode.duration))
+    if author := one_line(episode.author or ""):
+        _add(item, f"{{{_ITUNES}}}author", author)
+    if episode.season:
+        _add(item, f"{{{_ITUNES}}}season", str(episode.season))
+    if episode.number:
+        _add(item, f"{{{_ITUNES}}}episode", str(episode.number))
+    _add(item, f"{{{_ITUNES}}}explicit", "false")
+    if episode.picture is not None:
+        # Not as itunes:image, which has to be square.
+        ET.SubElement(item, f"{{{_MEDIA}}}thumbnail", url=episode.picture)
+    if episode.chapters is not None:
+        kind = "application/json+chapters"
+        ET.SubElement(item, f"{{{_PODCAST}}}chapters", url=episode.chapters, type=kind)
+    for text in episode.transcripts:
+        element = ET.SubElement(item, f"{{{_PODCAST}}}transcript", url=text.url, type=text.type)
+        if text.language:
+            element.set("language", xml_text(text.language))
+
+
+def guid_of(key: str) -> str:
+    """The lasting name of an episode: its item's key, but a hash of one that holds a link, which may be a
+    secret, or that not every parser would read back.
+    """
+    if key.startswith("url ") or not key.isprintable() or " ".join(key.split()) != key:
+        return hashlib.sha256(key.encode(errors="replace")).hexdigest()[:40]
+    return key
+
+
+def one_line(text: str) -> str:
+    return " ".join(xml_text(text).split())[:MOST_TITLE].rstrip()
+
+
+def plain(text: str) -> str:
+    """`text` without tags, if it has some: what feeds say of their entries is mostly HTML."""
+    if not _TAG.search(text):
+        return text
+    return html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
+
+
+def described(text: str) -> str:
+    """`text` as HTML that shows nothing else, with its line breaks, of at most `MOST_DESCRIPTION` bytes."""
+    lines = xml_text(text).replace("\r\n", "\n").replace("\r", "\n").strip()[:MOST_DESCRIPTION]
+    fits = bisect_right(
+        range(1, len(lines) + 1), MOST_DESCRIPTION, key=lambda end: len(_html(lines[:end]).encode())
+    )
+    return _html(lines[:fits].rstrip())
+
+
+def _html(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")
+
+
+def _add(parent: ET.Element, name: str, text: str) -> ET.Element:
+    element = ET.SubElement(parent, name)
+    element.text = xml_text(text)
+    return element

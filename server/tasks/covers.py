@@ -1,0 +1,124 @@
+"""Makes covers of podcast feeds: a child turns any picture into the square one that podcast apps ask for.
+
+Decisions: docs/decisions/library.md
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+import shutil
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from server.core.models import ProcessRequest
+from server.core.ports import Workplace
+from server.core.shielding import to_the_end
+from server.tasks.children import Child, stopped
+from server.tasks.fork_servers import ForkServers
+from server.tasks.job_builder import JobMaker
+
+log = logging.getLogger(__name__)
+
+WITHIN = 20.0  # seconds for all of it; it takes a fifth of a second
+LARGEST_PICTURE = 20 << 20  # bytes of one that a cover is made of
+LARGEST = 4 << 20  # bytes of a cover; of noise it has one million
+KEPT = 16  # covers, in memory; those of photos have a tenth to four tenths of a million bytes
+FAILED = b""
+NO_PICTURE = "conversion_failed"  # the code of a failure that another try would not change
+SOURCE = "source"  # see `server.child.media.cover`
+_JPEG = b"\xff\xd8\xff"
+
+
+class Covers:
+    """One at a time: apps ask for them now and then, and each is kept for the next one."""
+
+    def __init__(self, fork_server: ForkServers, workplace: Workplace, jobs: JobMaker) -> None:
+        self._fork_server = fork_server
+        self._workplace = workplace
+        self._jobs = jobs
+        self._one_at_a_time = asyncio.Lock()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._closing = False
+
+    async def cover(self, name: str, picture: Callable[[], Awaitable[bytes]]) -> bytes | None:
+        """The cover of a `picture`, a JPEG; None if none can be made of it. Raises what `picture` does.
+
+        `name` is unique to the picture: what was made of it is kept, also that nothing can be made of it.
+        """
+        if name not in self._kept and not self._closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WITHIN) as deadline:
+                    self._deadlines.add(deadline)
+                    try:
+                        async with self._one_at_a_time:
+                            if name not in self._kept:
+                                made = await self._made(await picture())
+                                if made is not None:
+                                    self._keep(name, made)
+                    finally:
+                        self._deadlines.discard(deadline)
+        if name in self._kept:
+            self._kept.move_to_end(name)
+        return self._kept.get(name) or None
+
+    def close(self) -> None:
+        """End what is under way: the server shuts down."""
+        self._closing = True
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(0)
+
+    def _keep(self, name: str, cover: bytes) -> None:
+        self._kept[name] = cover
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
+    async def _made(self, picture: bytes) -> bytes | None:
+        """`FAILED` if it is no picture; None if it may be one, and the next try may succeed."""
+        await self._fork_server.warm()
+        folder = self._workplace.scratch / f"cover.{uuid4()}"
+        starting = asyncio.ensure_future(self._start(picture, folder))
+        try:
+            child = await asyncio.shield(starting)
+            match json.loads(await child.read_line() or b'{"code":"worker_lost"}'):
+                case {"kind": "covered", "data": str(data)}:
+                    cover = base64.b64decode(data, validate=True)
+                    if len(cover) <= LARGEST and cover.startswith(_JPEG):
+                        return cover
+                    said = NO_PICTURE
+                case {"code": str(code)}:
+                    said = code
+                case _:
+                    said = "internal"
+        except (OSError, ValueError, binascii.Error) as error:
+            said = str(error)
+        finally:
+            await to_the_end(_leave_nothing(starting, folder))
+            self._fork_server.ended(folder.name, None)
+        log.warning(
+            "no cover of a podcast feed could be made of a picture of %s bytes: %s", len(picture), said
+        )
+        return FAILED if said == NO_PICTURE else None
+
+    async def _start(self, picture: bytes, folder: Path) -> Child:
+        await asyncio.to_thread(_put, picture, folder)
+        nothing = ProcessRequest(url="http://cover.invalid/")
+        job = self._jobs.job("cover", nothing, folder / "work", folder / "lock")
+        return await self._fork_server.start(folder.name, job, folder / "log")
+
+
+def _put(picture: bytes, folder: Path) -> None:
+    (folder / "work").mkdir(mode=0o700, parents=True)
+    (folder / "work" / SOURCE).write_bytes(picture)
+
+
+async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
+    with suppress(OSError):  # the child never started
+        await stopped(starting)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
