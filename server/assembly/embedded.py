@@ -100,6 +100,7 @@ async def open_embedded(
         with explained(data_dir / DATABASE):
             await carry_on(store, recorder, dispatcher, files, tasks, clock)
             await store.sessions.end_others(scopes)
+            await store.outbox.release_all()
         room = FreeSpace(workplace, store)
         watch = DiskWatch(runner.reserve, tasks, dispatcher, room.make, workplace.trouble)
         removing = finish_removals(store, tasks)

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
 from server.core.deliveries import LEASE
@@ -157,3 +158,31 @@ async def _end(server: Service, task_id: str) -> Payload:
 async def _nothing_is_due(server: Service) -> bool:
     async with server.client.get("/api/webhooks") as answer:
         return not (await answer.json())["webhooks"]
+
+
+@pytest.mark.long
+async def test_what_was_being_told_when_the_server_was_killed_is_told_at_the_next_start(
+    site: Site, tmp_path: Path
+) -> None:
+    ids, asked = list[str](), asyncio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        ids.append(request.headers["webhook-id"])
+        if not asked.is_set():
+            asked.set()
+            await asyncio.Event().wait()  # it never answers the first
+        return web.Response(status=204)
+
+    receiver = TestServer(web.Application())
+    receiver.app.router.add_post("/", take)
+    async with receiver, Service(tmp_path, **SETTINGS) as service:
+        hook = str(receiver.make_url("/"))
+        await service.submit(site.url("/silent.mp4"), outputs=["video"], webhook=hook)
+        async with asyncio.timeout(30):
+            await asked.wait()
+        await service.kill()
+        await service.start()
+        async with asyncio.timeout(LEASE / 3):  # it need not be waited for
+            while len(ids) < 2:
+                await asyncio.sleep(0.02)
+        assert len(set(ids)) == 1

@@ -152,6 +152,19 @@ async def test_a_delivery_whose_owner_died_is_due_again_when_its_lease_has_ended
         assert len(await due(store)) == 1
 
 
+async def test_what_a_server_that_was_killed_had_claimed_is_due_at_once_and_no_later_try_is(
+    tmp_path: Path,
+) -> None:
+    async with sqlite.open_store(tmp_path / "clipwire.db", max_queued=300, find_short=short_of) as store:
+        claimed, failed = await ended(store), await ended(store)
+        for delivery in await due(store):
+            if delivery.task_id == failed.task_id:
+                await store.outbox.failed(delivery.delivery_id, "http_503", 300.0)
+        assert await due(store) == []
+        await store.outbox.release_all()
+        assert [delivery.task_id for delivery in await due(store)] == [claimed.task_id]
+
+
 async def test_of_two_who_claim_at_once_one_gets_each_delivery(store: Any) -> None:
     for _ in range(10):
         await ended(store)

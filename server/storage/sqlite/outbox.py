@@ -20,6 +20,8 @@ _CLAIM = """
         WHERE (next_at <= ? OR next_at > ?) AND kind IN (SELECT value FROM json_each(?))
         ORDER BY next_at LIMIT ?
     ) RETURNING delivery_id"""
+# What waits for a later try, and no longer than a lease, is tried early: rows do not tell the two apart.
+_RELEASE = "UPDATE deliveries SET next_at = ? WHERE next_at > ? AND next_at <= ?"
 _NEXT = """
     SELECT min(next_at) FROM deliveries
     WHERE next_at IS NOT NULL AND kind IN (SELECT value FROM json_each(?))"""
@@ -53,6 +55,11 @@ class SqliteOutbox:
         now = time.time()
         claim = Execute(_CLAIM, (now + LEASE, now, now + LONGEST_WAIT + LEASE, json.dumps(kinds), most))
         return await self._named(await self._writer.submit(claim))
+
+    async def release_all(self) -> None:
+        """Make due at once what was claimed: no server but this one, which has just started, delivers."""
+        now = time.time()
+        await self._writer.submit(Execute(_RELEASE, (now, now, now + LEASE)))
 
     async def due_in(self, kinds: Sequence[str]) -> float | None:
         [(next_at,)] = await self._reads.fetch(_NEXT, (json.dumps(kinds),))
