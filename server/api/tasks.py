@@ -74,6 +74,7 @@ MAX_CURSOR = 100  # characters
 IN_A_THREAD = 32 * 1024  # bytes from which an answer is compressed in a thread
 MAX_LOG = 1 << 20  # bytes; the child caps it long before
 MOST_OF_PROBLEMS = 256 * 1024  # bytes
+MOST_OF_RESULTS = 750_000  # bytes, beside those of the request
 RESULTS_AT_ONCE = 5  # results that are encoded before the event loop turns
 _RUNNING = (Stage.QUEUED, *(stage for stage in Stage if stage.is_running))
 # A deletion makes its entries unknown, in whichever stage they are.
@@ -236,10 +237,12 @@ async def respond_results(
 ) -> web.Response:
     """The response; `more` says that more tasks match than were acted on.
 
-    Once its problems have `MOST_OF_PROBLEMS` bytes, the others come without their `errors`: a few bytes that
-    are wrong in many ways must not make megabytes.
+    Once its problems have `MOST_OF_PROBLEMS` bytes, the others come without their `errors`, and once all of
+    it has `MOST_OF_RESULTS` more than the request, tasks come as their ids: neither a few bytes that are
+    wrong in many ways nor ids of tasks with long links must make megabytes.
     """
-    chosen, encoded, of_problems = language(request), list[bytes](), 0
+    chosen, encoded, of_problems, of_all = language(request), list[bytes](), 0, 0
+    most = MOST_OF_RESULTS + (request.content_length or 0)
     for number, result in enumerate(results, 1):
         match result:
             case AppError() as error:
@@ -252,7 +255,11 @@ async def respond_results(
                 encoded.append(b'{"status":%d}' % status)
             case status, TaskStatus() as task:
                 payload = request.app[ENCODER].encode(task, chosen).body
-                encoded.append(b'{"status":%d,"task":' % status + payload + b"}")
+                if of_all + len(payload) > most:
+                    encoded.append(dumps({"status": status, "task_id": task.task_id}))
+                else:
+                    encoded.append(b'{"status":%d,"task":' % status + payload + b"}")
+        of_all += len(encoded[-1])
         if number % RESULTS_AT_ONCE == 0:
             await asyncio.sleep(0)
     headers = {"Content-Language": chosen, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}

@@ -129,7 +129,7 @@ export class TaskRequests extends EventTarget {
         this.#ended(ids[at], result)
       )
       this.#told(news.includes(true))
-      return Boolean(more) && results.some((/** @type {any} */ { task }) => task)
+      return Boolean(more) && results.some((/** @type {any} */ { task, task_id }) => task ?? task_id)
     } catch (error) {
       if (!ids.length) throw error
       for (const id of ids) this.#refused(error, id)
@@ -142,9 +142,9 @@ export class TaskRequests extends EventTarget {
    * @param {string | undefined} id  undefined: the server chose the task
    * @param {any} result
    */
-  #ended(id, { status, task, problem }) {
+  #ended(id, { status, task, task_id, problem }) {
     if (task) return this.#tasks.merge(task)
-    if (!id) return false
+    if (!id || task_id) return false // the feed tells what became of it
     return problem ? this.#refused(new Problem(status, problem), id) : this.#tasks.remove(id)
   }
 

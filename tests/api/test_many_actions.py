@@ -1,7 +1,9 @@
 """One action on many tasks, named or of a kind: each has its own result, whatever becomes of the others."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from server.api import keys
 from server.app import create_app
 from server.core.events import Cancelled, Failed, Resumed, Started
-from server.core.models import Stage
+from server.core.models import MOST_AT_ONCE, Stage
 from server.settings import DownloadSettings, Settings, StorageSettings
 from server.tasks import bulk
 from tests.adding import add
@@ -249,3 +251,20 @@ async def test_a_fault_with_one_is_told_once_all_others_are_done(
     response = await client.post("/api/tasks/actions", json={"action": "delete", "ids": ids})
     assert (response.status, (await response.json())["code"]) == (500, "internal")
     assert (await (await client.get("/api/tasks")).json())["tasks"] == []
+
+
+async def test_however_long_their_links_are_many_are_acted_on_in_a_short_answer(client: Client) -> None:
+    url = "http://127.0.0.9:9/"
+    requests = [PAUSED | {"url": f"{url}{number:0{4096 - len(url)}}"} for number in range(MOST_AT_ONCE)]
+    body = BytesIO(json.dumps({"requests": requests}).encode())  # of a text that long aiohttp warns
+    headers = {"Content-Type": "application/json"}
+    batch = await (await client.post("/api/process/batch", data=body, headers=headers)).json()
+    ids = [each["task"]["task_id"] for each in batch["results"]]
+    response = await client.post("/api/tasks/actions", json={"action": "cancel", "ids": ids})
+    assert len(await response.read()) < 1_000_000
+    results = (await response.json())["results"]
+    assert {each["status"] for each in results} == {200}
+    assert [each["task"]["task_id"] if "task" in each else each["task_id"] for each in results] == ids
+    assert all(len(each) == 2 for each in results)
+    found = await client.get("/api/tasks", params={"stage": "cancelled", "limit": "200"})
+    assert len((await found.json())["tasks"]) == 200

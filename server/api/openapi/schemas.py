@@ -265,6 +265,9 @@ class Result(Answer):
     status: int = Field(ge=200, le=599, description="of HTTP")
     task: TaskPayload | None = Field(None, description="if it succeeded and there is something to show")
     problem: Problem | None = Field(None, description="if not")
+    task_id: str | None = Field(
+        None, description="instead of `task`, where the answer would else be 1 MB larger than its request"
+    )
 
 
 class Results(Answer):
