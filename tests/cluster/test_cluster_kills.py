@@ -8,9 +8,10 @@ import pytest
 
 from tests.cluster.aftermath import check
 from tests.cluster.storm import HOSTS, Storm, storm
+from tests.lasting import part_of
 from tests.site import open_site
 
-LASTS = 300.0  # seconds
+LASTS = part_of(300.0)  # seconds
 CALM = 1.0, 6.0  # seconds between strikes: others want to work as well
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.end_to_end.test_subscriptions import PLAIN, QUICK, films, known, subscribe
 from tests.fakes.looking import LEASE
+from tests.lasting import part_of
 from tests.service import ROOT, Payload, Service
 from tests.site import Site
 from tests.site.followed import Followed
@@ -24,6 +25,7 @@ LASTS = 210.0  # seconds, at most, on a machine that does much else
 KILLED_AFTER = 0.5  # seconds after a start, at most, if no look is waited for
 KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
 LONG = (pytest.mark.long, pytest.mark.minutes)
+MANY = round(part_of(200))  # kills
 
 
 class Quick(Service):
@@ -107,7 +109,7 @@ class Killing:
         assert links == Counter(self._site.url(film.link) for film in self._followed.films), "each once"
 
 
-@pytest.mark.parametrize(("seed", "kills"), [(1, 3), pytest.param(2, 200, marks=LONG)])
+@pytest.mark.parametrize(("seed", "kills"), [(1, 3), pytest.param(2, MANY, marks=LONG)])
 async def test_each_entry_of_two_subscriptions_becomes_one_task_over_kills(
     tmp_path: Path, site: Site, seed: int, kills: int
 ) -> None:
@@ -134,7 +136,7 @@ async def nodes(tmp_path: Path, empty_database: str) -> AsyncIterator[list[Servi
         ]
 
 
-@pytest.mark.parametrize(("seed", "kills"), [(3, 4), pytest.param(4, 200, marks=LONG)])
+@pytest.mark.parametrize(("seed", "kills"), [(3, 4), pytest.param(4, MANY, marks=LONG)])
 async def test_each_entry_becomes_one_task_on_three_nodes_that_are_killed(
     nodes: list[Service], site: Site, seed: int, kills: int
 ) -> None:
