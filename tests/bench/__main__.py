@@ -18,6 +18,7 @@ from tests.bench.documented import PAGE, documented, fallen_behind
 from tests.bench.downloads import downloads
 from tests.bench.fanout import fanout, feed
 from tests.bench.figures import Figure, save, table
+from tests.bench.following import following
 from tests.bench.getting import getting
 from tests.bench.idle import coming_and_going, idle
 from tests.bench.journeys import journeys
@@ -33,8 +34,9 @@ from tests.bench.submits import submits
 from tests.bench.waiting import waiting
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
-    polling, fanout, feed, downloads, getting, submits, lists, million, waiting, idle, coming_and_going,
-    serving, crawling, long_run, batch, together, clip, corpus, page, page_memory, journeys, *CLUSTER,
+    polling, fanout, feed, downloads, getting, submits, lists, following, million, waiting, idle,
+    coming_and_going, serving, crawling, long_run, batch, together, clip, corpus, page, page_memory,
+    journeys, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
 GROUPS = {"cluster": [each.__name__ for each in CLUSTER]}
