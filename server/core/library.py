@@ -35,7 +35,7 @@ TemplateField = Literal[
     "extractor",
 ]
 FIELDS: tuple[TemplateField, ...] = get_args(TemplateField)
-MOST_FOLDERS = 4  # of `folder`, and of `name`
+MOST_FOLDERS, MOST_IN_TEMPLATE = 4, 3  # of `folder`, and of `name`
 LONGEST_FOLDERS = 60  # characters of `folder`
 LONGEST_TEMPLATE = 200  # characters
 ID = "[{id}]"
@@ -117,7 +117,7 @@ def _template(value: str) -> str:
     """Checked, and in NFC. A client's own words are made harmless with all else, when it is filled in."""
     composed = unicodedata.normalize("NFC", value)
     parts = composed.split("/")
-    if len(parts) > MOST_FOLDERS + 1:
+    if len(parts) > MOST_IN_TEMPLATE + 1 or sum("{id}" in part for part in parts[:-1]) > 1:
         raise PydanticCustomError("template_form", "not a template")
     for part in parts:
         braced = "".join(whole[0] for whole in _PART.finditer(part)) == part

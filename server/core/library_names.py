@@ -52,7 +52,8 @@ EARLIEST_YEAR, LATEST_YEAR = 1928, 2500  # as a season; Jellyfin takes no others
 LONGEST_ID = 40  # bytes in a name
 LONGEST_LANGUAGE = 30  # characters in a name
 _LONGEST_ENDING = 48  # units: a language, `.forced`, `.srt`, and what a file is called until it is whole
-_LEAST_BASE = 100  # bytes that folders leave for the name
+_LEAST_BASE = 100  # bytes that folders leave for the name, if they can
+_LEAST = 16  # bytes that are left of a text, or of a folder, while another one can be cut
 _OF_A_NUMBER = 6  # bytes: ` (999)`
 _NO_ALBUM = "Tracks"
 # An episode's number, as media servers look for it anywhere in a name.
@@ -61,15 +62,14 @@ _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
 # Kodi looks at no path that has these anywhere.
 _SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
 _PASSED_OVER = re.compile(r"-(?=trailer)|@(?=eadir)|\.(?=ds_store|appledouble|ite$)", re.IGNORECASE)
-# Jellyfin takes the name of a show's folder out of those in it before it looks for the season: "Season 2026".
-_OF_SEASONS = re.compile(
-    r"(?:season|eason|ason|son|on|n)?[0-9]{1,4}|seaso?n?|se|s|sea|on|n|ason|eason|son", re.IGNORECASE
-)
-# An id that is more than an id between brackets: the part of a film, another film's number, or a bracket.
+# An id that is more than an id between brackets: the part of a film, another film's number, a bracket, or the
+# numbers of episodes.
 _MISREAD = re.compile(
     r"[\[\]{}]"
-    r"|(?:^|[ _.-])(?:cd|dvd|part|pt|dis[ck]|file)[ _.-]*(?:[0-9]+|[a-h])$"
-    r"|^(?:imdb|tmdb|tvdb|tvmaze|anidb)\w*[-=]",
+    r"|(?:^|[ _.-])(?:cd|dvd|part|pt|dis[ck]|file)[ _.-]*(?:[0-9]+|[a-h])\)?$"
+    r"|^(?:imdb|tmdb|tvdb|tvmaze|anidb)\w*[-=]"
+    r"|s[0-9]+[ ._x-]*e[0-9]"
+    r"|[0-9]x[0-9]{1,3}(?:[xe]|-[xe]{0,2}| - )[0-9]",
     re.IGNORECASE,
 )
 # `[tmdbid-603]` names another film to Jellyfin and Kodi, `{edition-x}` something to Plex.
@@ -142,7 +142,7 @@ class Film:
         """What stands in the brackets: the id, or a hash where there is none that can stand in a name."""
         known = "" if self.key.startswith("url ") else self.id or ""
         is_name = known == trimmed(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
-        is_read_well = known == _seen(_unambiguous(known)) and not _MISREAD.search(known)
+        is_read_well = known == _seen(known) and not _MISREAD.search(known)
         if is_name and is_read_well:
             return known
         return hashlib.sha256(self.key.encode(errors="replace")).hexdigest()[:12]
@@ -158,8 +158,7 @@ _FIELDS: Final = frozenset(each.name for each in fields(Film))
 
 def episode_of(day: date, index: int) -> int:
     """The number of the episode that is the `index`-th of its `day`, from 1 on: month, day and two digits, so
-    that episodes are in the order of their days. Beyond the 99th it has four digits behind a 1, as no other
-    day has them.
+    that episodes are in the order of their days. Beyond the 99th it has eight digits, and is no other day's.
     """
     of_day = day.month * 100 + day.day
     return of_day * 100 + index if index < 100 else 10_000_000 + of_day * 10_000 + index
@@ -242,10 +241,23 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
         path = [*([show] if show else []), *made[1:]]
         shown = show
     folder = "/".join(path)
-    longest = max(LONGEST_PATH - _LONGEST_ENDING - 1 - units(folder), _LEAST_BASE)
+    longest = LONGEST_PATH - _LONGEST_ENDING - 1 - units(folder)
     base = _named(last, values, film.label, min(longest, LONGEST_BASE) - _OF_A_NUMBER)
     alone = bool(folders) and "{id}" in folders[-1]
     return Place(form, folder, base, shown, film.season, alone)
+
+
+def roles_of(library: Library) -> tuple[Role, ...]:
+    """What lies beside a film, apart from its subtitles, where all of it is known."""
+    pictures: tuple[Role, ...] = ()
+    if library.with_artwork:
+        of_layout: dict[Layout | None, tuple[Role, ...]] = {
+            "movies": ("poster", "fanart"),
+            "music": ("cover",),
+        }
+        pictures = of_layout.get(library.form, ("thumb",))
+    texts: tuple[Role, ...] = ("nfo",) if library.with_nfo else ()
+    return (*texts, *pictures, *(("show_nfo",) if texts and library.form == "shows" else ()))
 
 
 def _values(film: Film, form: Layout | None) -> dict[str, str]:
@@ -272,7 +284,7 @@ def _values(film: Film, form: Layout | None) -> dict[str, str]:
 def _first(*texts: str | None) -> str:
     """The first that can stand in a name, as it stands there; empty if there is none."""
     for text in texts:
-        if text and (name := trimmed(clean(text[:2000]))):
+        if text and (name := trimmed(cut(clean(text[:2000]), LONGEST_BASE))):
             return _PROVIDER.sub(r"(\1)", name)
     return ""
 
@@ -294,15 +306,23 @@ def _folders(parts: list[str], values: dict[str, str], label: str, room: int) ->
         names = []
         for part, limit in zip(parts, limits, strict=True):
             name = _named(part, values, label, limit) if part.endswith(ID) else _part(part, values, limit)
-            is_read_well = "{channel}" not in part or not _OF_SEASONS.fullmatch(
-                re.sub(r"[ ._\[\]-]", "", name)
-            )
-            names.append(f"{name}_" if is_never_folder(name) else name if is_read_well else f"{name}·")
+            hides_season = "{channel}" in part and _is_of_a_season(name)
+            names.append(f"{name}_" if is_never_folder(name) else f"{name}·" if hides_season else name)
         over = sum(units(name) + 1 for name in names) - room
-        longest = max(range(len(parts)), key=lambda place: len(names[place].encode()), default=0)
-        if over <= 0 or not parts or limits[longest] <= LONGEST_ID:
+        can_be_cut = [place for place, limit in enumerate(limits) if limit > _LEAST]
+        if over <= 0 or not can_be_cut:
             return [name for name in names if name]
-        limits[longest] = max(len(names[longest].encode()) - over, LONGEST_ID)
+        longest = max(can_be_cut, key=lambda place: len(names[place].encode()))
+        limits[longest] = max(min(len(names[longest].encode()) - over, limits[longest] - 1), _LEAST)
+
+
+def _is_of_a_season(name: str) -> bool:
+    """Whether it is a part of `Season 2026`, or all of it: Jellyfin takes the name of a show's folder out of
+    those in it before it looks for a season's number.
+    """
+    bare = re.sub(r"[ ._\[\]-]", "", name).lower()
+    letters = bare.rstrip("0123456789")
+    return "season".endswith(letters) if letters != bare else letters in "season"
 
 
 def _named(part: str, values: dict[str, str], label: str, longest: int) -> str:
@@ -329,9 +349,6 @@ def _part(part: str, values: dict[str, str], longest: int) -> str:
 
 def _filled(part: str, values: dict[str, str]) -> str:
     return _seen(clean(filled(part, values)))
-
-
-_LEAST = 16  # bytes that are left of a text while another one can be cut
 
 
 def _language(tag: str) -> str:

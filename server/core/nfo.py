@@ -62,8 +62,8 @@ def _described(root: Element, film: Film, zone: tzinfo) -> bytes:
         _add(root, "tag", tag)
     if film.added_at:
         _add(root, "dateadded", film.added_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"))
-    own = None if film.key.startswith("url ") else film.id
-    _identify(root, film.extractor if own else "link", own or film.url)
+    kind, _, known_as = film.key.partition(" ")  # so that a backup that is older than the library finds it
+    _identify(root, *(("link", film.url) if kind == "url" else (kind, known_as)))
     return _written(root)
 
 

@@ -128,6 +128,14 @@ def of_outlines() -> Iterator[bytes]:
     yield b"<opml>" + b"<b/>" * (MAX_OPML // 5) + b"</opml>"
 
 
+def of_templates() -> Iterator[bytes]:
+    yield from of_an_object(name='"{title}"')
+    for part in ("{title}" * 7, "{channel}{title} " * 3, "é" * 50):
+        yield json.dumps({"folder": "a" * 60, "name": "/".join([part] * 4)[:200]}).encode()
+    yield f'{{"name":"{"{" * (MAX_BODY - 100)}"}}'.encode()
+    yield f'{{"folder":"{"a/" * (MAX_BODY // 2 - 100)}"}}'.encode()
+
+
 JSON = "application/json"
 BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "process": (lambda: of_an_object(url='"http://a.test/"', auto_start="false"), JSON),
@@ -142,6 +150,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "subscribe": (lambda: of_subscriptions(url='"http://a.test/"', enabled="false"), JSON),
     "change_subscription": (lambda: of_subscriptions(enabled="false"), JSON),
     "act_on_items": (lambda: of_an_object(action='"skip"'), JSON),
+    "previewLibrary": (of_templates, JSON),
     "import_opml": (of_outlines, "text/x-opml"),
 }
 WITH_BODIES = {

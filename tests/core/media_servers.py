@@ -77,10 +77,10 @@ def continues(behind: str) -> bool:
 
 
 def crossed(name: str) -> bool:
-    """Whether it has numbers like 1x02, which Jellyfin takes for several episodes where a third one follows
+    """Whether it has numbers like 1x02-03, which Jellyfin takes for several episodes, whatever is before them
     (MultipleEpisodeExpressions).
     """
-    return bool(re.search("[0-9][xX][0-9]", name))
+    return bool(re.search("[0-9][xX][0-9]{1,3}(?:[xXeE]|-[xXeE]{0,2}| - )[0-9]", name))
 
 
 def is_extra(path: str) -> bool:

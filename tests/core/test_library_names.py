@@ -224,6 +224,7 @@ def test_another_name_for_the_same_film_still_ends_in_its_id() -> None:
 @example(replace(FILM, channel="Shorts"), None)
 @example(replace(FILM, channel="Sample Sounds", title="Free sample"), None)
 @example(replace(FILM, channel="2026"), None)
+@example(replace(FILM, channel="e"), None)
 @example(replace(FILM, channel="..", title=".."), None)
 @example(replace(FILM, title="\u0301" * 300), None)
 def test_media_servers_read_one_episode_whatever_it_is_called(film: Film, folder: str | None) -> None:
@@ -289,7 +290,7 @@ def test_what_has_no_id_of_its_own_has_a_hash_of_its_link() -> None:
 
 
 @pytest.mark.parametrize(
-    "id_", ["x" * 41, "a/b", "a:b", "x.", "part 1", "a-sample-b", "1x2", "tmdbid-603", "a]b"]
+    "id_", ["x" * 41, "a/b", "a:b", "x.", "part 1", "a-sample-b", "1x2-3", "xS1E2", "tmdbid-603", "a]b"]
 )
 def test_an_id_that_cannot_stand_in_a_name_is_hashed(id_: str) -> None:
     assert len(replace(FILM, key=f"site {id_}", id=id_).label) == 12
@@ -342,7 +343,8 @@ def test_a_film_is_the_same_after_it_was_stored() -> None:
         ("name", "{title}/", "template_form"),
         ("name", "../{title}", "template_form"),
         ("name", "a/ . /{title}", "template_form"),
-        ("name", "a/b/c/d/e/{title}", "template_form"),
+        ("name", "a/b/c/d/{title}", "template_form"),
+        ("name", "{id}/{id}/{title}", "template_form"),
         ("name", "Shorts/{title}", "library_extras"),
         ("name", "", "string_too_short"),
         ("name", "x" * 201, "string_too_long"),

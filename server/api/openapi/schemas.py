@@ -132,6 +132,17 @@ class MediaTaken(Answer):
     more: Literal[True] | None = Field(None, description="there are more unreadable lines")
 
 
+class LibrarySample(Answer):
+    title: str
+    channel: str | None = None
+    playlist: str | None = None
+    paths: list[str] = Field(description="below `library.path`: the film, then what lies beside it")
+
+
+class LibraryPreview(Answer):
+    samples: list[LibrarySample]
+
+
 class Remedies(Answer):
     remedies: list[str] = Field(description="their names, the likeliest first")
     texts: dict[str, str] = Field(description="name -> what it does, in a sentence for the reader")
