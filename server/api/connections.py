@@ -48,6 +48,7 @@ class Connections:
         self.answering: set[web.RequestHandler] = set()  # a request of theirs is being handled
         self.answered: set[web.RequestHandler] = set()  # since the last look at them
         self._attended: dict[asyncio.Timeout, web.RequestHandler] = {}
+        self._letting_go: asyncio.TimerHandle | None = None  # while there are `_attended`
         self._seen: dict[web.RequestHandler, tuple[_Situation, float]] = {}  # with the time it began
 
     @property
@@ -67,6 +68,7 @@ class Connections:
         """Await `work`. If the client disconnects, cancel `work` and raise `ConnectionResetError`."""
         left = asyncio.timeout(None)
         self._attended[left] = connection
+        self._let_go_soon()
         try:
             async with left:
                 return await work
@@ -78,11 +80,21 @@ class Connections:
             del self._attended[left]
 
     def let_go(self) -> None:
-        """Cancel `attended` work whose client has disconnected."""
+        """Cancel `attended` work whose client has disconnected; called every `LET_GO` while there is any."""
         for left, connection in self._attended.items():
             is_gone = connection.transport is None or connection.transport.is_closing()
             if is_gone and not left.expired():
                 left.reschedule(0)
+
+    def _let_go_soon(self) -> None:
+        if self._letting_go is None:
+            self._letting_go = asyncio.get_running_loop().call_later(LET_GO, self._let_go_again)
+
+    def _let_go_again(self) -> None:
+        self._letting_go = None
+        if self._attended:
+            self._let_go_soon()
+            self.let_go()
 
     def look(self, connections: Collection[web.RequestHandler], now: float) -> None:
         """End `connections` whose situation has lasted longer than `may_last`; `now` is the loop's time."""
@@ -115,14 +127,8 @@ class Connections:
         await asyncio.sleep(0.1)  # handlers notice that their connections were cut
 
     async def watch(self, server: web.Server) -> None:
-        """Look at all connections and `let_go` periodically, until cancelled."""
-        await asyncio.gather(
-            _again_and_again(LOOK, lambda: self._look_at_all(server)),
-            _again_and_again(LET_GO, self._let_all_go),
-        )
-
-    async def _let_all_go(self) -> None:
-        self.let_go()
+        """Look at all connections periodically, until cancelled."""
+        await _again_and_again(LOOK, lambda: self._look_at_all(server))
 
     async def _look_at_all(self, server: web.Server) -> None:
         loop, connections = asyncio.get_running_loop(), server.connections

@@ -54,7 +54,6 @@ async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[st
         patch.object(children, "_environment", lambda: environment),
         patch.object(janitor, "LOOK_AT_DISK", NEVER),
         patch.object(connections, "LOOK", NEVER),
-        patch.object(connections, "LET_GO", NEVER),
     ):
         async with inside(folder) as service:
             await _downloaded(service, film)  # what is done once only is not counted
