@@ -8,6 +8,7 @@ Decisions: docs/decisions/notifications.md
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from errno import EACCES
@@ -37,6 +38,9 @@ class WebhookSender:
         self._signer = Webhook(secret)
         self._default = default
         self._allowed = parse_allowed(allowed)
+        self._tls = (
+            ssl.create_default_context()
+        )  # aiohttp's own trusts nobody: see `server.commands.head_start`
 
     async def send(self, delivery: Delivery) -> str | None:
         """Try once; None after a 2xx, else a word for what was wrong: `http_<status>`, `timeout`, ..."""
@@ -68,7 +72,9 @@ class WebhookSender:
             "webhook-signature": self._signer.sign(delivery.delivery_id, now, body.decode()),
         }
         # A connector for each try: no connection outlives it, so each address was judged for this delivery.
-        connector = aiohttp.TCPConnector(socket_factory=guarded, force_close=True, use_dns_cache=False)
+        connector = aiohttp.TCPConnector(
+            socket_factory=guarded, force_close=True, use_dns_cache=False, ssl=self._tls
+        )
         try:
             async with (
                 asyncio.timeout(TRY_WITHIN),
