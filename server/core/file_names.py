@@ -29,7 +29,9 @@ def clean(text: str) -> str:
     width, and with full-width twins of what Windows refuses. It may be empty, and is not bounded.
     """
     spaced = _EMPTY.sub("", re.sub(r"\s+", " ", text))
-    seen = "".join(letter for letter in spaced if unicodedata.category(letter) not in _NOT_SEEN)
+    seen = spaced
+    if not spaced.isprintable():
+        seen = "".join(letter for letter in spaced if unicodedata.category(letter) not in _NOT_SEEN)
     return re.sub(" +", " ", unicodedata.normalize("NFC", seen)).translate(_TWINS)
 
 
