@@ -46,6 +46,10 @@ class FileInfo(Answer):
     type: str = Field(description="media type")
     sha256: str | None = Field(None, description="of the content, in hexadecimal digits, where it is known")
     title: str | None = Field(None, description="of a chapter, where it has one")
+    codec: str | None = Field(
+        None,
+        description="of its picture, or of its sound if it has none, as ffmpeg calls it; where it is known",
+    )
 
 
 class EntryCounts(Answer):
@@ -130,7 +134,8 @@ class TaskPayload(Answer):
     file_info: dict[str, FileInfo] = Field(
         description=(
             'kind -> `{"size": bytes, "type": media type, "sha256": of the content, where it is known, '
-            '"title": of a chapter}`; has the keys of `files`'
+            '"title": of a chapter, "codec": of its picture or else of its sound, where it is known}`; '
+            "has the keys of `files`"
         ),
         json_schema_extra=ADDED,
     )
@@ -274,7 +279,9 @@ class TaskPayload(Answer):
             speed=status.speed,
             eta=status.eta,
             file_info={
-                kind: FileInfo(size=file.size, type=file.type, sha256=file.sha256, title=file.title)
+                kind: FileInfo(
+                    size=file.size, type=file.type, sha256=file.sha256, title=file.title, codec=file.codec
+                )
                 for kind, file in status.files.items()
             },
             number=status.number,

@@ -290,7 +290,7 @@ class Download:
             measured = main.duration
         if measured:
             about["duration"] = measured
-        return self._produced(about, main, files, said, cut=kept != ALL)
+        return self._produced(about, main, files, said, used=[part.media for part in used], cut=kept != ALL)
 
     def _learn(self, **known: Any) -> None:
         """Take in what is now `known` of the film (fields of `Film`); the server is told of greater needs.
@@ -410,7 +410,7 @@ class Download:
         files = self._produce(recorded, extras=Extras(tagged=tagged))
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
         seen = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
-        return self._produced({**info, "duration": None}, seen, {**files, **pictures})
+        return self._produced({**info, "duration": None}, seen, {**files, **pictures}, used=[seen])
 
     # Putting together.
 
@@ -454,9 +454,10 @@ class Download:
         files: dict[str, str],
         said: Sequence[Chapter] = (),
         *,
+        used: Sequence[Media] = (),
         cut: bool = False,
     ) -> dict[str, Any]:
-        """Flush what was made to the disk, and tell of it; `said` are its chapters."""
+        """Flush what was made of `used` to the disk, and tell of it; `said` are its chapters."""
         if not files:
             raise JobFailed("no_subtitles")  # for every other output an error was raised before
         out = self._directory / parts.OUT
@@ -476,6 +477,7 @@ class Download:
                     "sha256": sums[name].sha256,
                     "crc32": sums[name].crc32,
                     **({"title": title[:LONGEST_TITLE]} if (title := self._titles.get(kind)) else {}),
+                    "codec": outputs.codec_of(out / name, kind, self._wishes, used),
                 }
                 for kind, name in files.items()
             },

@@ -116,6 +116,11 @@ class ProducedFile(Frozen):
     size: NonNegativeInt
     type: str
     title: str | None = Field(default=None, max_length=1000, description="of a chapter")
+    codec: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9_]{1,40}$",
+        description="of its picture, or of its sound if it has none",
+    )
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     crc32: int | None = Field(default=None, ge=0, lt=1 << 32)
 

@@ -517,6 +517,7 @@ class StoredFile(Stored):
     size: NonNegativeInt
     type: str
     title: str | None = Field(default=None, description="of a chapter")
+    codec: str | None = Field(default=None, description="of its picture, or of its sound if it has none")
     sha256: str | None = Field(
         default=None, description="of the content; files of the first releases lack it"
     )

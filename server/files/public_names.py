@@ -29,6 +29,7 @@ def named(produced: dict[str, ProducedFile], attempt: int, title: str | None) ->
             size=file.size,
             type=file.type,
             title=file.title,
+            codec=file.codec,
             sha256=file.sha256,
             crc32=file.crc32,
         )

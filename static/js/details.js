@@ -5,10 +5,13 @@
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
-import { fileFacts, kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
+import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
 import { isFinal, titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
+
+/** What ffmpeg's names of codecs are called elsewhere; others are shown as they are, in capitals. @type {Record<string, string>} */
+const CODECS = { h264: "H.264", hevc: "H.265" }
 
 export class Details {
   element
@@ -144,6 +147,28 @@ export class Details {
       }),
     )
   }
+}
+
+/**
+ * What a file is: "MP4 · 1080p · H.264 · 158 MB", "M4A · AAC · 128 kbit/s · 5 MB".
+ * @param {Task} task
+ * @param {string} kind
+ * @param {import("./i18n.js").I18n} i18n
+ */
+export function fileFacts(task, kind, i18n) {
+  const { duration, height } = task.video_info
+  const { size, title, codec = "" } = task.file_info?.[kind] ?? {}
+  const rate = kind === "audio" && size && duration ? Math.round(size / 125 / duration) : 0
+  const container = webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? ""
+  const coding = CODECS[codec] ?? codec.toUpperCase()
+  return [
+    title ?? "",
+    container,
+    kind === "video" && height ? `${height}p` : "",
+    coding === container || coding.startsWith("PCM") ? "" : coding, // of "MP3", "OPUS" and the like once is enough
+    rate ? `${rate} kbit/s` : "",
+    size === undefined ? "" : i18n.format.size(size),
+  ].filter(Boolean).join(" · ")
 }
 
 const AGAIN_MS = 2_000

@@ -108,25 +108,6 @@ export function kindName(kind, i18n) {
 }
 
 /**
- * What a file is: "MP4 · 1080p · 158 MB", "MP3 · 128 kbit/s · 5 MB".
- * @param {Task} task
- * @param {string} kind
- * @param {I18n} i18n
- */
-export function fileFacts(task, kind, i18n) {
-  const { duration, height } = task.video_info
-  const { size, title } = task.file_info?.[kind] ?? {}
-  const rate = kind === "audio" && size && duration ? Math.round(size / 125 / duration) : 0
-  return [
-    title ?? "",
-    webLink(task.files[kind])?.pathname.split(".").at(-1)?.toUpperCase() ?? "",
-    kind === "video" && height ? `${height}p` : "",
-    rate ? `${rate} kbit/s` : "",
-    size === undefined ? "" : i18n.format.size(size),
-  ].filter(Boolean).join(" · ")
-}
-
-/**
  * @param {Task} task
  * @param {string} extension
  */

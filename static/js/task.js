@@ -13,7 +13,7 @@
  * @property {string} [completed_at]
  * @property {{title?: string, duration?: number, uploader?: string, webpage_url?: string, extractor?: string, width?: number, height?: number, filesize?: number, live?: boolean, cut?: boolean}} video_info
  * @property {Record<string, string>} files  kind -> link
- * @property {Record<string, {size: number, type: string, title?: string, sha256?: string}>} [file_info]
+ * @property {Record<string, {size: number, type: string, title?: string, codec?: string, sha256?: string}>} [file_info]
  * @property {string} [error]
  * @property {string} [error_code]
  * @property {string} [hint]

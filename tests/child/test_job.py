@@ -112,6 +112,12 @@ async def test_only_sound_is_fetched_where_only_sound_is_wanted(
         ("/video.mp4", {"outputs": ["video"], "video_format": "mkv"}, "video.mkv", "h264"),
         ("/clip.webm", {"outputs": ["video"], "video_format": "mp4"}, "video.mp4", "vp9"),
         ("/clip.webm", {"outputs": ["video"], "video_format": "any"}, "video.webm", "vp9"),
+        (
+            "/video.mp4",
+            {"outputs": ["video"], "video_format": "webm", "clip": {"start": 1, "end": 2, "exact": True}},
+            "video.webm",
+            "vp9",
+        ),
     ],
 )
 async def test_a_wish_for_a_format_is_met(
@@ -121,6 +127,7 @@ async def test_a_wish_for_a_format_is_met(
     kind = wishes["outputs"][0]
     assert outcome.last["files"][kind]["path"] == name
     assert f": {codec}" in probe(outcome.file(kind))
+    assert outcome.last["files"][kind]["codec"] == codec
 
 
 async def test_what_cannot_be_in_the_container_stays_as_it_is(

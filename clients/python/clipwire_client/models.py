@@ -38,6 +38,7 @@ class FileInfo(_Told):
     type: str
     sha256: str | None = None
     title: str | None = None
+    codec: str | None = None
 
 
 class Entries(_Told):

@@ -8,12 +8,13 @@ It encodes only sound, but for an exact clip the picture as well.
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from server.child.media import making
 from server.child.media.making import NOTHING, Extras, Made, Plan, Recipe, recipe
 from server.child.media.parts import Part
-from server.child.media.probe import Track
+from server.child.media.probe import Media, Track, codec
 from server.child.media.timeline import ALL, Kept, Span
 from server.child.process.job_failed import JobFailed
 from server.core.jobs import Wishes
@@ -213,6 +214,24 @@ def is_exact(wishes: Wishes) -> bool:
 def _from_0(kept: Kept) -> list[Span]:
     begins = kept.spans[0][0]
     return [(start - begins, end - begins) for start, end in kept.spans]
+
+
+def codec_of(path: Path, kind: str, wishes: Wishes, used: Sequence[Media]) -> str | None:
+    """Of the file of a `kind` that was made of `used`: the codec of its picture, or else of its sound.
+
+    ffmpeg is not asked; None where it would have to be.
+    """
+    if kind not in ("video", "audio"):
+        return None
+    if known := codec(path):
+        return known
+    suffix = path.suffix[1:]
+    if kind == "audio" and suffix in _SOUND:
+        return _SOUND[suffix][0]
+    if is_exact(wishes):
+        return {"mp4": "h264", "mkv": "h264", "webm": "vp9"}.get(suffix) if kind == "video" else None
+    codecs = (media.video if kind == "video" else media.audio for media in used)
+    return next(filter(None, codecs), None)
 
 
 def type_of(name: str) -> str:
