@@ -42,6 +42,7 @@ FILTERS = [
     Filter((Stage.INFO, Stage.DOWNLOAD), order="oldest"),
     Filter((Stage.COMPLETED, Stage.FAILED), order="ended"),
 ]
+FILTERS += [replace(wanted, is_folded=True) for wanted in FILTERS]
 WRITER = """
 import asyncio, sys
 from pathlib import Path
@@ -118,7 +119,7 @@ async def test_every_page_is_read_in_the_order_of_an_index(
     store: SqliteStore, path: Path, wanted: Filter, match: Match, text: str
 ) -> None:
     query = page_query(wanted, text, match, Cursor.read(None, wanted.sorting), 50)
-    if query is not None:
+    if query is not None and not (wanted.is_folded and text):
         assert_follows_indexes(plan(path, *query))
 
 

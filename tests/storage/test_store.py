@@ -414,6 +414,19 @@ async def test_pages_of_a_list_show_its_entries_alone(store: Store) -> None:
     assert await all_pages(store, Filter(playlist_id="a" * 40), 10) == []
 
 
+async def test_folded_pages_show_lists_and_none_of_their_entries(store: Store) -> None:
+    alone, playlist, other = await add(store, new_task()), await a_list(store), await a_list(store)
+    entries = [*await joined(store, playlist, 1, 2, 3), *await joined(store, other, 1)]
+    await saved(store, finished(alone.status, title="Alone"))
+    await saved(store, finished(entries[0].status, title="Entry"))
+    ids_of = [task.status.task_id for task in (other, playlist, alone)]
+    for limit in (1, 10):
+        assert await all_pages(store, Filter(is_folded=True), limit) == ids_of
+        ended = Filter((Stage.COMPLETED, Stage.FAILED), order="ended", is_folded=True)
+        assert await all_pages(store, ended, limit) == [alone.status.task_id]
+        assert await all_pages(store, Filter((Stage.QUEUED,), is_folded=True), limit) == []
+
+
 # The same key.
 
 
