@@ -20,7 +20,8 @@ export function byId(id, kind) {
  * @param {import("./i18n.js").I18n} i18n
  */
 export function fromTemplate(id, i18n) {
-  const copy = /** @type {DocumentFragment} */ (byId(id, HTMLTemplateElement).content.cloneNode(true))
+  // A clone would stay in the template's own document, in which a click on a link does nothing.
+  const copy = document.importNode(byId(id, HTMLTemplateElement).content, true)
   i18n.translate(copy)
   /** @type {Record<string, any>} */
   const parts = {}
