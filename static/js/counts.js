@@ -60,6 +60,7 @@ export class Counts extends EventTarget {
     clearTimeout(this.#timer)
     this.#timer = undefined
     await this.#ask()
+    this.#form.toggleAttribute("data-counted", true)
   }
 
   clear() {

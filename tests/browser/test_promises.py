@@ -22,6 +22,12 @@ _SMALL = """() => [...document.querySelectorAll("button, a, select, input, texta
     .filter((e) => !e.matches(".title button, .chips input") && e.checkVisibility({ visibilityProperty: 1 }))
     .map((e) => [e.getBoundingClientRect(), e.outerHTML.slice(0, 80)])
     .filter(([box]) => box.width < 44 || box.height < 44).map(([, html]) => html)"""
+_CUT = """() => [document.documentElement, ...document.querySelectorAll("header *, #filter *, .entry-line *")]
+    .filter((e) => !e.matches(".unseen, .brand span, .icon, .icon *, #connection, input, [popover]"))
+    .filter((e) => e.checkVisibility({ visibilityProperty: 1 }))
+    .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline"
+        || e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+    .map((e) => e.outerHTML.slice(0, 80))"""
 _PLAYS = """(video) => new Promise((done) => {
     if (video.currentTime) done()
     else video.ontimeupdate = done
@@ -102,6 +108,38 @@ async def test_nothing_jumps_while_tasks_come_run_and_go(api: FakeApi, open_page
             await api.remove(f"t{number}")
         await expect(page.get_by_text("粘贴视频")).to_be_visible()
         assert worst(await page.evaluate("shifts")) <= 0.02
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("width", [320, 360])
+async def test_the_narrowest_screen_loses_nothing_of_header_and_filter(
+    api: FakeApi, open_page: OpenPage, width: int, locale: str
+) -> None:
+    await api.put_many(4, "download", speed=1_500_000)
+    await api.put_many(4, "queued")
+    await api.put_many(11, "completed")
+    await api.put_many(3, "failed")
+    phone = {**PHONE, "viewport": {"width": width, "height": 640}, "locale": locale}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **phone) as page:
+        await page.locator("#find").click()
+        await page.locator("input[value=failed] + span").click()
+        await expect(page.locator("#retry-failed")).to_be_visible()
+        assert await page.evaluate(_CUT) == []
+        filters = await page.locator("#filter").bounding_box()
+        assert filters
+        assert filters["height"] <= 8 + 2 * 44  # two lines
+
+
+@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("count", [0, 20])
+async def test_nothing_moves_while_the_page_comes(
+    api: FakeApi, open_page: OpenPage, device: dict[str, Any], count: int
+) -> None:
+    await api.put_many(count, "download")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **device) as page:
+        await page.evaluate(_SHIFTS)
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        assert await page.evaluate("shifts") == []
 
 
 @pytest.mark.long
