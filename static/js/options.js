@@ -403,10 +403,23 @@ export class Options extends EventTarget {
     this.#changed()
   }
 
+  /** What this browser remembers of what is chosen. */
+  get lasting() {
+    return pick(this.chosen, LASTING)
+  }
+
+  /** @param {Chosen} values  all that this browser is to remember; what is missing is as usual */
+  fill(values) {
+    const lasting = pick(values, LASTING)
+    remember(REMEMBERED, lasting)
+    this.preset = ""
+    Object.assign(this.chosen, pick(DEFAULTS, LASTING), lasting)
+    this.#changed()
+  }
+
   /** Choose as a browser does that remembers nothing. */
   reset() {
-    remember(REMEMBERED, {})
-    this.choosePreset("")
+    this.fill({})
   }
 
   /** Reset what applies to one request, which is being sent; return what was chosen of it. */

@@ -5,6 +5,7 @@
 import { Problem } from "./api.js"
 import { byId, on, setText } from "./dom.js"
 import { doesApply, OPTIONS } from "./options.js"
+import { OWN, OwnPresets } from "./ownpresets.js"
 
 /** @typedef {import("./options.js").Options} Options */
 
@@ -28,6 +29,8 @@ export class OptionsForm {
   #root = byId("options", HTMLElement)
   #options
   #i18n
+  /** @type {OwnPresets} */
+  #own
   /** The field of each option, and what is around it. @type {Map<string, {field: HTMLElement, around: HTMLElement}>} */
   #fields = new Map()
 
@@ -38,6 +41,7 @@ export class OptionsForm {
   constructor(options, i18n) {
     this.#options = options
     this.#i18n = i18n
+    this.#own = this.#newOwn()
     this.#root.addEventListener("change", ({ target }) => this.#chosen(/** @type {any} */ (target)))
     on(options, "change", () => this.#show())
     this.make()
@@ -47,8 +51,15 @@ export class OptionsForm {
   make() {
     this.#fields.clear()
     const preset = this.#labelled("preset", document.createElement("select"), "field")
-    this.#root.replaceChildren(preset, ...GROUPS.map((group) => this.#group(group)))
+    this.#own = this.#newOwn()
+    const presets = Object.assign(document.createElement("div"), { className: "presets" })
+    presets.append(preset, this.#own.element)
+    this.#root.replaceChildren(presets, ...GROUPS.map((group) => this.#group(group)))
     this.#show()
+  }
+
+  #newOwn() {
+    return new OwnPresets(this.#options, this.#i18n, () => this.#show())
   }
 
   /**
@@ -168,7 +179,10 @@ export class OptionsForm {
   /** Show what is chosen, and of the options those that apply. */
   #show() {
     const { chosen, preset, presets, offers } = this.#options
-    this.#offer("preset", Object.keys(presets).map((name) => [name, name]), preset)
+    const own = this.#own.names.map((name) => /** @type {[string, string]} */ ([OWN + name, name]))
+    const ofService = Object.keys(presets).map((name) => /** @type {[string, string]} */ ([name, name]))
+    this.#offer("preset", [...ofService, ...own], this.#own.chosen ? OWN + this.#own.chosen : preset)
+    this.#own.show()
     for (const [name, choices] of Object.entries(offers)) this.#offer(name, choices, chosen[name])
     for (const [name, { kind }] of Object.entries(OPTIONS)) {
       const { field, around } = this.#part(name)
@@ -182,7 +196,7 @@ export class OptionsForm {
           tick.checked = chosen[name].includes(tick.value)
         }}
     }
-    this.#part("preset").around.hidden = !Object.keys(presets).length
+    this.#part("preset").around.hidden = !ofService.length && !own.length
     this.#part("clip-player").around.hidden = !this.#options.canMarkClip
   }
 
@@ -209,6 +223,9 @@ export class OptionsForm {
   /** @param {HTMLInputElement | HTMLSelectElement} field */
   #chosen(field) {
     const { name } = field
+    if (name === "preset" && field.value.startsWith(OWN)) {
+      return this.#own.choose(field.value.slice(OWN.length))
+    }
     if (name === "preset") return this.#options.choosePreset(field.value)
     if (!(name in OPTIONS)) return
     const { kind, values = [] } = OPTIONS[name]

@@ -40,6 +40,65 @@ async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
         await expect(page.locator("#problems")).to_be_hidden()
 
 
+async def test_a_file_of_an_opened_row_says_what_it_is(api: FakeApi, open_page: OpenPage) -> None:
+    names = {"video": "a.mp4", "audio": "a.m4a", "thumbnail": "a.jpg"}
+    files = {kind: f"/api/download/{name}" for kind, name in names.items()}
+    about = {
+        "video": {"size": 12_000_000, "type": "video/mp4", "codec": "h264"},
+        "audio": {"size": 1_600_000, "type": "audio/mp4", "codec": "aac"},
+        "thumbnail": {"size": 10_000, "type": "image/jpeg"},
+    }
+    await api.put(
+        "a", "completed", files=files, file_info=about, video_info={"duration": 100, "height": 1080}
+    )
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "a").get_by_role("heading").click()
+        said = row(page, "a").locator(".file .about")
+        await expect(said).to_have_text(
+            ["MP4 · 1080p · H.264 · 12 MB", "M4A · AAC · 128 kbit/s · 1.6 MB", "JPG · 10 kB"]
+        )
+
+
+async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_and_deleted(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.usual = {"Talks": {"quality": "480"}}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        folded = page.locator("#choices > summary")
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
+        await folded.click()
+        await page.locator("select[name=quality]").select_option("720")
+        await page.get_by_text("Save as preset").click()
+        name = page.get_by_role("textbox", name="Name of the preset")
+        await expect(name).to_be_focused()
+        await name.fill("Talks")  # the service has one of this name, too
+        await name.press("Enter")
+        presets = page.locator("select[name=preset]")
+        await expect(presets.locator("option")).to_have_text(["none", "Talks", "Talks"])
+        await expect(presets).to_have_value("own:Talks")
+        await expect(page.get_by_role("button", name="Delete preset")).to_be_focused()
+        assert not api.tasks
+        await page.locator("select[name=quality]").select_option("360")
+        await expect(presets).to_have_value("")
+
+        await page.reload()
+        await folded.click()
+        await presets.select_option("own:Talks")
+        await expect(folded).to_contain_text("720p")
+        await presets.select_option("Talks")
+        await expect(folded).to_contain_text("480p")
+        await presets.select_option("own:Talks")
+        await page.get_by_role("textbox", name="Link").fill("https://a.example/1")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".row")).to_have_count(1)
+        [task] = api.tasks.values()
+        assert (task["request"].get("quality"), task["request"].get("preset")) == ("720", None)
+
+        await page.get_by_role("button", name="Delete preset").click()
+        await expect(presets.locator("option")).to_have_text(["none", "Talks"])
+        await expect(page.get_by_text("Save as preset")).to_be_focused()
+
+
 @pytest.mark.long
 async def test_enter_sends_and_shift_enter_begins_another_line(api: FakeApi, open_page: OpenPage) -> None:
     async with asyncio.timeout(PATIENCE), open_page(api.url) as page:
