@@ -1,6 +1,8 @@
 """Podcast feeds with the whole service: from a source that is followed to an app that fetches episodes."""
 
 import asyncio
+import html
+import json
 import re
 import shutil
 from calendar import timegm
@@ -13,11 +15,13 @@ import feedparser  # type: ignore[import-untyped]
 import pytest
 
 from tests.end_to_end.test_subscriptions import QUICK, films, items, subscribe, unsubscribe_all, until
-from tests.service import Payload, Service, Services
+from tests.service import Payload, Service, Services, Told
+from tests.shelf import Shelf
 from tests.site import Site
 from tests.site.followed import Film, Followed
 from tests.tools import FFMPEG
 
+VTT = b"WEBVTT\n\n00:00.500 --> 00:01.500\nHello\n"
 FILM = {"outputs": ["video"], "video_format": "any"}
 BOTH = {"outputs": ["video", "audio"], "video_format": "any", "audio_format": "m4a"}
 APPLE = ("audio/x-m4a", "audio/mpeg", "audio/mp4", "video/mp4", "video/x-m4v", "video/quicktime")
@@ -171,6 +175,56 @@ async def test_what_is_gone_or_let_go_is_not_listed_and_its_files_are_not_sent(
     [entry] = (await parsed(service, url)).entries
     assert entry.id == next(one.id for one in told.entries), "the same episode"
     assert (await read(service, enclosures(entry)[0].href))[0] == 200
+
+
+async def test_an_episode_has_chapters_subtitles_and_a_description(
+    tmp_path: Path, site: Site, shelf: Shelf, media: Path
+) -> None:
+    film = {
+        "id": "one",
+        "title": "One & <two>",
+        "description": "5 < 6\nthe second line",
+        "channel": "Somebody",
+        "webpage_url": "https://a.test/watch?v=one",
+        "chapters": [
+            {"start_time": 0, "end_time": 1.5, "title": "First"},
+            {"start_time": 1.5, "end_time": 4, "title": "Second <b>"},
+        ],
+        "thumbnails": [{"url": shelf.put("thumbnail.jpg", (media / "thumbnail.jpg").read_bytes())}],
+        "subtitles": {"en": [{"url": shelf.put("en.vtt", VTT), "ext": "vtt"}]},
+        "formats": [{"format_id": "0", "url": shelf.put("video.mp4", (media / "video.mp4").read_bytes())}],
+    }
+    page = shelf.put("told/one", json.dumps(film).encode(), "application/json")
+    link = "/told/followed-rich"
+    site.followed["rich"] = Followed([Film("one", "One", "/", told={"url": page})], title="Rich")
+    request = FILM | {
+        "outputs": ["video", "thumbnail", "subtitles"],
+        "subtitles": {"languages": ["en"], "format": "vtt"},
+    }
+    async with Told(tmp_path / "service", **QUICK) as service:
+        feed = {"name": "rich"}
+        made = await subscribe(service, site.url(link), backlog="all", feed=feed, request=request)
+        await until(service, made["subscription_id"], lambda one: one["items"] == {"fetched": 1})
+        told = await parsed(service, made["feed"]["url"])
+        [entry] = told.entries
+        assert (entry.title, entry.id, entry.author) == ("One & <two>", "told one", "Somebody")
+        assert html.unescape(entry.description.replace("<br />", "\n")) == film["description"]
+        assert (entry.link, entry.itunes_duration) == ("https://a.test/watch?v=one", "4")
+        _, headers, body = await read(service, entry.podcast_chapters["url"])
+        assert headers["Content-Type"].startswith("application/json+chapters")
+        marks = [(one["startTime"], one["endTime"], one["title"]) for one in json.loads(body)["chapters"]]
+        assert marks[0] == (0.0, 1.5, "First")
+        assert (marks[1][0], marks[1][2]) == (1.5, "Second <b>")
+        assert marks[1][1] == pytest.approx(4, abs=0.1)
+        text = entry.podcast_transcript
+        assert (text["type"], text["language"]) == ("text/vtt", "en")
+        assert b"WEBVTT" in (await read(service, text["url"]))[2]
+        status, headers, cover = await read(service, told.feed.image.href)
+        assert (status, headers["Content-Type"], cover[:3]) == (200, "image/jpeg", b"\xff\xd8\xff")
+        await service.kill()
+        await service.start()
+        again = await parsed(service, made["feed"]["url"])
+        assert again.entries == told.entries, "nothing of it was in memory alone"
 
 
 async def test_a_kill_changes_no_address_and_no_byte_of_a_feed(services: Services, site: Site) -> None:
