@@ -187,13 +187,17 @@ class Download:
         # Tell what it is, and what else there would be if nothing comes of the wishes.
         about = clip_parts.described(info, clip) if clip else dict(info)
         offered = None if "entries" in info else info.get("formats") or [info]
+        with_picture = sum(one.get("vcodec") != "none" for one in offered or ())
+        sound_alone = sum(
+            one.get("vcodec") == "none" and one.get("acodec") != "none" for one in offered or ()
+        )
         self._channel.send(
             "described",
             video_info=video_info.video_info(about),
             **video_info.known(
                 film_duration=video_info.number(info.get("duration")) if clip else None,
-                sound_apart=offered
-                and any(one.get("vcodec") == "none" and one.get("acodec") != "none" for one in offered),
+                sound_apart=offered and sound_alone > 0,
+                one_quality=offered and with_picture <= 1 and sound_alone <= 1,
                 archive_ids=video_info.archive_ids(info) or None,
                 hint="first_of_several" if engine.left_others else None,
             ),

@@ -45,7 +45,7 @@ class Described(_Event):
     """What the source says of itself; fields of `video_info` that are None change nothing.
 
     `film_duration` is in seconds, of all of the film if `video_info` is of a clip. `sound_apart`: the sound
-    can be fetched without the picture; None if nobody knows.
+    can be fetched without the picture; `one_quality`: there is nothing to choose from. None if nobody knows.
     """
 
     kind: Literal["described"] = "described"
@@ -55,6 +55,7 @@ class Described(_Event):
     )
     film_duration: NonNegativeInt | None = None
     sound_apart: bool | None = None
+    one_quality: bool | None = None
     archive_ids: tuple[Annotated[str, Field(max_length=500)], ...] | None = Field(
         default=None, max_length=MOST_ALIASES
     )
@@ -540,6 +541,7 @@ def _started(status: TaskStatus) -> dict[str, object]:
         "video_info": info,
         "film_duration": None,
         "sound_apart": None,
+        "one_quality": None,
     }
 
 
@@ -549,6 +551,7 @@ def _described(status: TaskStatus, event: Described) -> dict[str, object] | None
         "hint": event.hint,
         "film_duration": status.film_duration if event.film_duration is None else event.film_duration,
         "sound_apart": status.sound_apart if event.sound_apart is None else event.sound_apart,
+        "one_quality": status.one_quality if event.one_quality is None else event.one_quality,
         "archive_ids": status.archive_ids if event.archive_ids is None else event.archive_ids,
     }
     return _if_new(status, change)

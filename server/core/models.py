@@ -667,6 +667,9 @@ class Bookkeeping(Stored):
     sound_apart: bool | None = Field(
         default=None, description="whether its source has the sound without the picture, too"
     )
+    one_quality: bool | None = Field(
+        default=None, description="whether its source has one picture and one sound to choose from, at most"
+    )
     fetched: NonNegativeInt | None = Field(
         default=None, description="bytes of the one file of which `files` were made, if it was but one"
     )

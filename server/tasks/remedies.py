@@ -132,8 +132,16 @@ def _retry_later(status: TaskStatus, asked: ProcessRequest | None) -> Repaired |
 
 
 def _lower_quality(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """One step below the height that was asked for or that there is, the lower one; audio has one step."""
-    if asked is None or asked.quality == "worst" or {Output.VIDEO, Output.AUDIO}.isdisjoint(asked.outputs):
+    """One step below the height that was asked for or that there is, the lower one; audio has one step.
+
+    Not of what its source has in one quality only: the same would come, and take as long.
+    """
+    if (
+        status.one_quality
+        or asked is None
+        or asked.quality == "worst"
+        or {Output.VIDEO, Output.AUDIO}.isdisjoint(asked.outputs)
+    ):
         return None
     lower = "worst"
     if Output.VIDEO in asked.outputs:

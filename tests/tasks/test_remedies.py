@@ -160,6 +160,16 @@ def test_the_sound_is_offered_only_where_it_can_be_fetched_alone(
     assert ("take_audio" in told) is is_offered
 
 
+@pytest.mark.parametrize("code", ["too_large", "too_slow", "disk_full"])
+@pytest.mark.parametrize("one_quality", [True, False, None])
+def test_a_lower_quality_is_offered_only_where_there_is_something_to_choose_from(
+    code: str, one_quality: bool | None
+) -> None:
+    ended = failed(code).status.model_copy(update={"one_quality": one_quality})
+    told = offered(with_remedies(ended, ProcessRequest(url="http://a/")))
+    assert ("lower_quality" in told) is (one_quality is not True)
+
+
 def test_gaps_are_accepted_once_and_only_where_segments_are_missing() -> None:
     assert offered(failed("http_404").status) == []
     missing = Failed(code="http_404", hint="missing_segments")
