@@ -144,6 +144,6 @@ async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> list[
     what = f"{count} files of 1 MB, 4 at a time"
     return [
         Figure(what, mine, "files/s", theirs, at_least=6),
-        Figure(f"{what}: CPU a file", middle(each for each, _ in costs), "ms", at_most=80),
-        Figure(f"{what}: CPU of the server a file", middle(each for _, each in costs), "ms", at_most=15),
+        Figure(f"{what}: CPU a file", middle(each for each, _ in costs), "ms", at_most=40),
+        Figure(f"{what}: CPU of the server a file", middle(each for _, each in costs), "ms", at_most=5),
     ]

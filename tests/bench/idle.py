@@ -69,8 +69,8 @@ async def coming_and_going(lab: Lab) -> list[Figure]:
             await answering
     return [
         Figure("start to first answer", middle(starts), "s", at_most=0.5),
-        Figure("start to first answer: CPU of the server", middle(costs), "s", at_most=0.5),
-        Figure("start to ready", middle(readies), "s", at_most=2),
-        Figure("start to ready: CPU of server and fork server", middle(both), "s", at_most=1.5),
+        Figure("start to first answer: CPU of the server", middle(costs), "s", at_most=0.25),
+        Figure("start to ready", middle(readies), "s"),
+        Figure("start to ready: CPU of server and fork server", middle(both), "s", at_most=0.8),
         Figure(f"SIGTERM to exit with {lab.count(SOCKETS, 10)} sockets", middle(stops), "s", at_most=1),
     ]
