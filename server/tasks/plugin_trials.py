@@ -11,8 +11,10 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LOADED_WITHIN = 10.0  # seconds of one plugin
 MOST_ENDS = 5  # plugins that hang, or end their child, before the rest is not tried any more
+AGAIN = 300.0  # seconds until they are tried again if one hung, or ended its child: it may have been chance
 MOST_FILES = 5000  # that are looked at to see whether the folder has changed
 MOST = 500  # plugins
 NONE = "none there: each is a folder or an archive with yt_dlp_plugins/extractor"
@@ -53,11 +56,15 @@ class Plugin(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`trouble` says why there are none, in place of a plugin's own error; `seen` is what the folder was."""
+    """`trouble` says why there are none, in place of a plugin's own error; `seen` is what the folder was.
+
+    `is_sure`: unless the folder changes, another trial comes to the same.
+    """
 
     plugins: tuple[Plugin, ...] = ()
     trouble: str | None = None
     seen: str = ""
+    is_sure: bool = True
 
     @property
     def fit(self) -> list[Plugin]:
@@ -79,6 +86,7 @@ class Plugins:
         self._jobs = jobs
         self._tried_on: ForkServer | None = None
         self._trying: asyncio.Task[Found] | None = None
+        self._again_at = math.inf  # of the monotonic clock
         self.found: Found | None = None
         """None until they were tried."""
 
@@ -94,11 +102,18 @@ class Plugins:
         for _ in range(2):  # others may have begun before the last change
             seen = await asyncio.to_thread(_seen, self._folder)
             if self.found is not None and self.found.seen == seen and self._tried_on is server:
+                if time.monotonic() >= self._again_at:
+                    _ = self._begin(server, seen)  # nobody waits for it
                 return self.found
-            if self._trying is None or self._trying.done():
-                self._trying = asyncio.create_task(self._try_anew(server, seen), name="plugins")
-            found = await asyncio.shield(self._trying)  # who is cancelled ends nothing for others
+            # Who is cancelled ends nothing for others.
+            found = await asyncio.shield(self._begin(server, seen))
         return found
+
+    def _begin(self, server: ForkServer, seen: str) -> asyncio.Task[Found]:
+        """The trial that is under way, or a new one."""
+        if self._trying is None or self._trying.done():
+            self._trying = asyncio.create_task(self._try_anew(server, seen), name="plugins")
+        return self._trying
 
     async def aclose(self) -> None:
         if self._trying:
@@ -110,6 +125,7 @@ class Plugins:
         if server.is_warm:  # else it was its end that has left them out
             self._tell(found)
             self.found, self._tried_on = found, server
+            self._again_at = math.inf if found.is_sure else time.monotonic() + AGAIN
         return found
 
     def _tell(self, found: Found) -> None:
@@ -123,19 +139,22 @@ class Plugins:
     async def _try_all(self, server: ForkServer) -> Found:
         if not await asyncio.to_thread(os.path.isdir, self._folder):
             return Found(trouble="there is no such folder")
-        broken: list[Plugin] = []
+        broken, is_sure = list[Plugin](), True
         for _ in range(MOST_ENDS):
             fit, ended = await self._try(server, tuple(plugin.name for plugin in broken))
             broken += [plugin for plugin in fit if plugin.error is not None]
             fit = [plugin for plugin in fit if plugin.error is None]
             if ended is None:
                 if fit or broken:
-                    return Found(tuple(sorted((*fit, *broken), key=lambda plugin: plugin.name)))
+                    found = tuple(sorted((*fit, *broken), key=lambda plugin: plugin.name))
+                    return Found(found, is_sure=is_sure)
                 return Found(trouble=NONE)
+            is_sure = False
             if not ended.name:
-                return Found(tuple(broken), ended.error)
+                return Found(tuple(broken), ended.error, is_sure=is_sure)
             broken.append(ended)
-        return Found(tuple(broken), f"{MOST_ENDS} hang or end their process: no plugin is used")
+        trouble = f"{MOST_ENDS} hang or end their process: no plugin is used"
+        return Found(tuple(broken), trouble, is_sure=is_sure)
 
     async def _try(self, server: ForkServer, left_out: tuple[str, ...]) -> tuple[list[Plugin], Plugin | None]:
         """Those that were tried; and the one at which the child ended, with its error, if it did."""

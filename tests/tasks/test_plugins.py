@@ -51,6 +51,13 @@ while True:
         raise ValueError(url)
 """,
 }
+SLOW = """
+import os
+from pathlib import Path
+
+if Path({hidden!r}).exists():
+    os._exit(0)
+"""
 ODD = """
     @classmethod
     def suitable(cls, url):
@@ -181,6 +188,23 @@ async def test_what_has_not_changed_is_tried_once(rig: Rig, site: Site) -> None:
     await rig.run(site.url("/sample/a"))
     assert await rig.found() is first
     assert list(await asyncio.gather(rig.found(), rig.found())) == [first, first]
+
+
+async def test_one_that_hung_is_tried_again_while_nobody_waits(
+    rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it looks at is no part of the folder: for the service nothing has changed."""
+    monkeypatch.setattr(under_test, "AGAIN", 0.0)
+    hidden = rig.folder.path / "sample" / "slow.txt"
+    rig.folder.write("sample", SLOW.format(hidden=str(hidden)) + SAMPLE)
+    hidden.write_text("yes")
+    assert (await rig.found()).broken == ["sample: it ends the process that loads it"]
+    hidden.unlink()
+    async with asyncio.timeout(WITHIN):
+        while titles(await rig.found()) != ["sample 1.2 (Sample)"]:
+            await asyncio.sleep(0.05)
+    found = await rig.found()
+    assert await rig.found() is found, "what works is not tried again"
 
 
 @pytest.mark.parametrize(("module", "name", "path"), [("generic", "GenericIE", "/video.mp4")])
