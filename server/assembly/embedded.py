@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from server.assembly.backend import Backend, data_dir_of, empty, make, paced, prepare
 from server.assembly.file_store import open_files
+from server.assembly.updating import kept_new
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.counts import Counts
@@ -127,12 +128,7 @@ async def open_embedded(
         if downloads.retention_hours:
             expiry = keep_removing_expired(store, tasks, clock, downloads.retention_hours)
             await stack.enter_async_context(in_background(expiry, "retention"))
-        if settings.updates.yt_dlp == "daily":
-            from server.tasks.daily_update import look_daily
-
-            await stack.enter_async_context(
-                in_background(look_daily(fork_server, data_dir, downloads.min_free_disk), "updates")
-            )
+        await stack.enter_async_context(kept_new(settings, fork_server, data_dir))
         yield Backend(
             tasks=tasks,
             files=files,

@@ -12,6 +12,7 @@ from functools import partial
 from server.assembly.backend import Backend, data_dir_of, empty, make, paced, prepare
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
+from server.assembly.updating import kept_new
 from server.cluster.admission import Admission
 from server.cluster.chores import EVERY_6_HOURS, EVERY_20_SECONDS, Chores
 from server.cluster.database import open_database
@@ -217,10 +218,7 @@ async def open_cluster(
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
 
-        if settings.updates.yt_dlp == "daily":
-            from server.tasks.daily_update import look_daily
-
-            await enter(in_background(look_daily(fork_server, data_dir, downloads.min_free_disk), "updates"))
+        await enter(kept_new(settings, fork_server, data_dir))
         readiness = Readiness(
             store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
         )
