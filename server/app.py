@@ -15,6 +15,7 @@ from server.api import (
     feed_routes,
     health,
     keys,
+    library_action_routes,
     library_preview,
     media,
     metrics,
@@ -67,6 +68,7 @@ ROUTES: list[Route] = [
         feed_routes,
         library_preview,
         media,
+        library_action_routes,
         webhooks,
         session,
         health,
@@ -109,6 +111,8 @@ def create_app(
             app[keys.OUTBOX] = opened.outbox
             app[keys.SUBSCRIPTIONS] = opened.subscriptions
             app[keys.FEEDS], app[keys.COVERS] = opened.feeds, opened.covers
+            app[keys.PLACEMENTS] = opened.placements
+            app[keys.LIBRARY_ACTIONS] = opened.library_actions
             app[keys.MEDIA], app[keys.CLOCK] = opened.media, opened.clock
             app[keys.INSPECTOR] = opened.inspector
             app[keys.READINESS] = opened.readiness

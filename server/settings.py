@@ -497,6 +497,46 @@ class FeedsSettings(Section):
     max_items: int = Field(default=300, ge=1, le=1000, description="episodes of one feed, the newest")
 
 
+def _mode(value: object) -> object:
+    """The permissions that `"0644"` stands for. A number is refused: TOML reads 644 as a decimal one."""
+    if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3,4}", value):
+        raise ValueError('permissions in octal digits are expected, in quotes, like "0644"')
+    return int(value, 8)
+
+
+def _of_file(mode: int) -> int:
+    if not mode & 0o400:
+        raise ValueError("the owner must be able to read, as with 0644")
+    return mode
+
+
+def _of_folder(mode: int) -> int:
+    if mode & 0o700 != 0o700:
+        raise ValueError("the owner must be able to read, write and enter, as with 0755")
+    return mode
+
+
+Mode = Annotated[int, BeforeValidator(_mode)]
+
+
+class LibrarySettings(Section):
+    path: Path | None = Field(
+        default=None, description="the folder that is filled; none: there is no library"
+    )
+    method: Literal["auto", "clone", "hardlink", "copy"] = Field(
+        default="auto", description="auto: clone, else hard link, else copy; the others: else copy"
+    )
+    file_mode: Annotated[Mode, AfterValidator(_of_file)] = Field(
+        default=0o644, description="permissions of files"
+    )
+    folder_mode: Annotated[Mode, AfterValidator(_of_folder)] = Field(
+        default=0o755, description="permissions of folders"
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = Field(
+        default=None, description="of days in names and NFO files; none: the system's"
+    )
+
+
 class MetricsSettings(Section):
     public: bool = Field(default=False, description="GET /metrics needs no token")
 
@@ -527,6 +567,7 @@ class Settings(BaseSettings):
     notify: NotifySettings = NotifySettings()
     subscriptions: SubscriptionsSettings = SubscriptionsSettings()
     feeds: FeedsSettings = FeedsSettings()
+    library: LibrarySettings = LibrarySettings()
     metrics: MetricsSettings = MetricsSettings()
     updates: UpdateSettings = UpdateSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -705,6 +746,16 @@ def _check_together(settings: Settings) -> None:
         folder, data = settings.downloads.plugins.resolve(), settings.storage.data_dir.resolve()
         if data.is_relative_to(folder):
             raise ConfigurationError("downloads.plugins: storage.data_dir must not lie in this folder")
+    for name, preset in settings.presets.items():
+        if "library" in preset and settings.library.path is None:
+            raise ConfigurationError(f"presets.{_printable(name)}.library: library.path is not set")
+    if library := settings.library.path:
+        # Media servers would read partial files, or nobody could enter the folder.
+        data_dir, folder = settings.storage.data_dir.resolve(), library.resolve()
+        if folder.is_relative_to(data_dir) or data_dir.is_relative_to(folder):
+            raise ConfigurationError(
+                "library.path: another folder is expected, neither within storage.data_dir nor around it"
+            )
     # The plugin of a PO token provider is not installed with Clipwire; only workers need it.
     provider = settings.downloads.pot_provider
     if provider and "worker" in settings.server.roles:

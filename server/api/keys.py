@@ -7,12 +7,14 @@ from server.core.clock import Clock
 from server.core.counts import Counts
 from server.core.deliveries import Outbox
 from server.core.feeds import Feeds
+from server.core.placements import PlacementStore
 from server.core.ports import Cookies, FileStore, Workplace
 from server.core.remembering import Media
 from server.settings import Settings
 from server.tasks.covers import Covers
 from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
+from server.tasks.library_actions import LibraryActions
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
 from server.tasks.subscribing import Subscriptions
@@ -31,6 +33,8 @@ MEDIA: web.AppKey[Media] = web.AppKey("media")
 FEEDS: web.AppKey[Feeds] = web.AppKey("feeds")
 COVERS = web.AppKey("covers", Covers)
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
+LIBRARY_ACTIONS = web.AppKey("library_actions", LibraryActions)
+PLACEMENTS: web.AppKey[PlacementStore] = web.AppKey("placements")
 CLOCK = web.AppKey("clock", Clock)
 COUNTS = web.AppKey("counts", Counts)
 ENCODER = web.AppKey("encoder", Encoder)

@@ -59,6 +59,11 @@ class EntryCounts(Answer):
     truncated: Literal[True] | None = Field(None, description="there were more than downloads.max_playlist")
 
 
+class LibraryPlace(Answer):
+    state: Literal["waiting", "placed"]
+    paths: list[str] = Field(description="below `library.path`, films first")
+
+
 class TaskPayload(Answer):
     """One task, the same everywhere: polled, pushed, listed. Keep the one with the highest `revision`.
 
@@ -239,6 +244,15 @@ class TaskPayload(Answer):
         description="on a task of a [subscription](#subscriptions): its id",
         json_schema_extra=ADDED,
     )
+    library: LibraryPlace | None = Field(
+        None,
+        description=(
+            'on a task whose files go into [the library](#library): `{"state": "waiting"` or `"placed", '
+            '"paths": [...]}`, the first 50 paths below `library.path`, films first. It becomes `placed` '
+            "after the task is completed"
+        ),
+        json_schema_extra=ADDED,
+    )
 
     @classmethod
     def of(cls, status: TaskStatus, words: Catalogue, base_path: str = "") -> Self:
@@ -304,6 +318,9 @@ class TaskPayload(Answer):
             rank=status.rank or None,
             started_at=_instant(status.started_at) if status.started_at else None,
             subscription_id=status.subscription_id,
+            library=LibraryPlace(state=status.library.state, paths=list(status.library.paths))
+            if status.library and not (stage.has_failed and not status.library.paths)
+            else None,
         )
 
 

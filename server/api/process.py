@@ -57,6 +57,8 @@ MOST_NAMES = 100  # members of the object that are read; so many are wrong in an
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
+NO_LIBRARY: WrongField = ("library", "extra_forbidden", {})
+"""Without `library.path` the field is unknown."""
 Presets = Mapping[str, dict[str, Any]]
 Asked = tuple[ProcessRequest, Idempotency | None, str]  # the request, its key, its wish
 
@@ -82,6 +84,8 @@ async def read_wish(request: web.Request, body: dict[str, Any], key: str | None)
     whole, wrong, unknown = body, list[WrongField](), list[WrongField]()
     if "preset" in body:
         whole, wrong = with_preset(body, request.app[SETTINGS].presets)
+    if "library" in whole and request.app[SETTINGS].library.path is None:
+        wrong.append(NO_LIBRARY)
     if "cookies" in whole:
         unknown = await unknown_cookies(request, whole)
     known = None

@@ -23,7 +23,7 @@ from server.api.bodies import (
 )
 from server.api.connections import CONNECTIONS
 from server.api.feed_routes import address_of
-from server.api.keys import FEEDS, SCOPE, SETTINGS, SUBSCRIPTIONS
+from server.api.keys import FEEDS, PLACEMENTS, SCOPE, SETTINGS, SUBSCRIPTIONS
 from server.api.media import instant
 from server.api.openapi.operation import (
     HAS_IT,
@@ -38,7 +38,7 @@ from server.api.openapi.operation import (
 from server.api.openapi.schemas import ItemPage, ItemResults, SubscriptionPage, SubscriptionResults
 from server.api.openapi.schemas import Subscription as SubscriptionSchema
 from server.api.payload import dumps
-from server.api.process import read_wish
+from server.api.process import NO_LIBRARY, read_wish
 from server.api.route import delete, get, patch, post
 from server.api.status import MAX_WAIT, WAIT, wanted_wait
 from server.core import opml
@@ -111,6 +111,8 @@ async def _with_wishes(
                 wrong.append(("interval", "interval_least", {"least": duration_of(least)}))
         except ValueError:
             pass  # told with all else
+    if "library" in body and request.app[SETTINGS].library.path is None:
+        wrong.append(NO_LIBRARY)
     asked = body.get("request")
     if not isinstance(asked, dict) or not asked:
         return body, wrong
@@ -122,7 +124,12 @@ async def _with_wishes(
         return body, wrong
     if isinstance(found, AppError):
         raise found
-    resolved = found[0].model_dump(mode="json", exclude_unset=True, exclude={"url"})
+    resolved = found[0].model_dump(mode="json", exclude_unset=True, exclude={"url", "library"})
+    library = found[0].library  # of a preset: it is the subscription's
+    if library and "library" not in asked and body.get("library") is None:
+        body = body | {"library": library.model_dump(mode="json", exclude_unset=True)}
+    elif "library" in asked:
+        resolved["library"] = asked["library"]  # told with all else
     return body | {"request": resolved}, wrong
 
 
@@ -227,7 +234,7 @@ async def list_items(request: web.Request) -> web.Response:
         cursor,
         limit,
     )
-    page: dict[str, Any] = {"items": [_item(item) for item in found]}
+    page: dict[str, Any] = {"items": await _told_items(request, found)}
     return respond_json(page | ({"next_cursor": more} if more else {}))
 
 
@@ -243,7 +250,7 @@ async def act_on_items(request: web.Request) -> web.Response:
     keys = None if wanted.keys is None else list(wanted.keys)
     acting = (request.match_info["subscription_id"], wanted.action, keys, wanted.state, MOST_AT_ONCE)
     outcomes, more = await request.app[SUBSCRIPTIONS].act(*acting)
-    return _results(request, outcomes, more=more)
+    return await _results(request, outcomes, more=more)
 
 
 async def export_opml(request: web.Request) -> web.Response:
@@ -290,12 +297,14 @@ async def import_opml(request: web.Request) -> web.Response:
     return respond_json({"results": results})
 
 
-def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
+async def _results(request: web.Request, outcomes: Sequence[Item | AppError], *, more: bool) -> web.Response:
     chosen = language(request)
+    items = [outcome for outcome in outcomes if isinstance(outcome, Item)]
+    told = {each["key"]: each for each in await _told_items(request, items)}
     results: list[dict[str, Any]] = [
         {"status": int(outcome.status), "problem": problem_body(request, outcome, chosen)}
         if isinstance(outcome, AppError)
-        else {"status": 200, "item": _item(outcome)}
+        else {"status": 200, "item": told[outcome.key]}
         for outcome in outcomes
     ]
     response = respond_json({"results": results} | ({"more": True} if more else {}))
@@ -344,7 +353,7 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
             "interval": told_interval(default if wanted.interval is None else wanted.interval),
             **wanted.model_dump(
                 mode="json",
-                include={"request", "filters", "backlog", "keep"},
+                include={"request", "filters", "backlog", "keep", "library"},
                 exclude_none=True,
             ),
         }
@@ -355,7 +364,17 @@ async def _told(request: web.Request, found: Sequence[Subscription]) -> list[dic
     return told
 
 
-def _item(item: Item) -> dict[str, Any]:
+async def _told_items(request: web.Request, items: Sequence[Item]) -> list[dict[str, Any]]:
+    """With the paths of their files in the library."""
+    fetched = [item.key for item in items if item.state == "fetched"]
+    paths: dict[str, list[str]] = {}
+    if fetched and request.app[SETTINGS].library.path is not None:
+        store = request.app[PLACEMENTS]
+        paths = await store.paths_of_items(items[0].subscription_id, fetched)
+    return [_item(item, paths.get(item.key, [])) for item in items]
+
+
+def _item(item: Item, paths: Sequence[str]) -> dict[str, Any]:
     about = item.about
     told: dict[str, Any] = {
         "key": item.key,
@@ -369,7 +388,7 @@ def _item(item: Item) -> dict[str, Any]:
         "not_before": _time(item.not_before),
         "fetched_at": _time(item.fetched_at),
         "task_id": item.task_id,
-        "paths": [],
+        "paths": paths,
         "pinned": item.pinned,
     }
     return {name: value for name, value in told.items() if value is not None}

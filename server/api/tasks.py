@@ -24,7 +24,7 @@ from server.api.bodies import (
 )
 from server.api.cookies import unknown_cookies
 from server.api.downloads import CONDITIONS, replies, replies_to_head, send
-from server.api.keys import ENCODER, FILES, TASKS
+from server.api.keys import ENCODER, FILES, PLACEMENTS, TASKS
 from server.api.openapi.operation import (
     IDS,
     IF_NONE_MATCH,
@@ -142,7 +142,15 @@ async def change(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    await request.app[TASKS].delete(request.match_info["task_id"])
+    query = Query(request)
+    library = query.one_of("library", ("keep", "delete"))
+    query.check()
+    task_id = request.match_info["task_id"]
+    if library == "delete":
+        await request.app[TASKS].status(task_id)
+        request.app[TASKS].refuse_when_closing()
+        await request.app[PLACEMENTS].leave_task(task_id)
+    await request.app[TASKS].delete(task_id)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -396,8 +404,16 @@ ROUTES = [
             "Tasks",
             "Remove a task and its files",
             {204: Reply("It is gone; it was cancelled if it ran")},
-            parameters=(TASK_ID, *READER),
-            errors=(TaskNotFound, StorageAway, WorkerSilent, *OF_CHANGES),
+            parameters=(
+                TASK_ID,
+                Parameter(
+                    "library",
+                    "what becomes of what it has placed in the library; `keep` if left out",
+                    {"type": "string", "enum": ["keep", "delete"]},
+                ),
+                *READER,
+            ),
+            errors=(InvalidQuery, TaskNotFound, StorageAway, WorkerSilent, *OF_CHANGES),
         ),
     ),
     _action("cancel", cancel, "Cancel", "Answers when all that was started is gone.", *_STOPS),

@@ -10,15 +10,17 @@ from server.core.clock import Clock
 from server.core.data_dir import DataDir
 from server.core.deliveries import Outbox
 from server.core.feeds import Feeds
+from server.core.placements import LibraryFiles, PlacementStore
 from server.core.ports import Cookies, FileStore, Sessions, Workplace
 from server.core.remembering import Media
 from server.core.unusable import DataDirUnusable
 from server.files.workplace import LocalWorkplace
-from server.settings import ConfigurationError, StorageSettings
+from server.settings import ConfigurationError, LibrarySettings, StorageSettings
 from server.tasks.covers import Covers
 from server.tasks.hours import LOOK_EVERY, Pacer
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import for_ever
+from server.tasks.library_actions import LibraryActions
 from server.tasks.readiness import Ready
 from server.tasks.service import Tasks
 from server.tasks.subscribing import Subscriptions
@@ -36,6 +38,8 @@ class Backend:
     feeds: Feeds
     covers: Covers
     subscriptions: Subscriptions
+    placements: PlacementStore
+    library_actions: LibraryActions
     clock: Clock
     cookies: Cookies
     workplace: Workplace
@@ -80,6 +84,18 @@ def explained(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise DataDirUnusable(exc.filename or data_dir, f"cannot be written ({exc.strerror})") from exc
+
+
+def library_of(settings: LibrarySettings) -> LibraryFiles | None:
+    """The library's folder; None if there is no library."""
+    if settings.path is None:
+        return None
+    # Of no use without a library.
+    from server.files.library_folder import METHODS, LibraryFolder
+    from server.files.placing import PlacedFiles
+
+    methods = METHODS[settings.method]
+    return PlacedFiles(LibraryFolder(settings.path, methods, settings.file_mode, settings.folder_mode))
 
 
 @asynccontextmanager

@@ -35,6 +35,10 @@ _OF_ITEMS = (
     "subscription_id", "key", "number", "state", "reason", "published_at", "task_id", "manner",
     "not_before", "tries", "pinned", "found_at", "fetched_at", "about",
 )  # fmt: skip
+_OF_FILE_SETS = (
+    "set_id", "holder", "key", "task_id", "wanted", "state", "reason", "about", "show", "folder",
+    "series", "day", "day_index", "shares", "not_before", "lease_until", "try_no", "tries", "placed_at",
+)  # fmt: skip
 # Tables that are alike in both databases: how many columns are their key, and all columns.
 ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "media": (1, ("key", "fetched_at", "task_id", "manners", "about")),
@@ -44,6 +48,8 @@ ALIKE: dict[str, tuple[int, tuple[str, ...]]] = {
     "source_hosts": (1, ("host", "next_look_at", "held_until", "holds")),
     "feeds": (1, ("name", "subscription_id")),
     "secrets": (1, ("name", "value")),
+    "file_sets": (1, _OF_FILE_SETS),
+    "placed": (1, ("folded", "path", "set_id", "kind", "size", "sha256", "state")),
 }
 _LAST_NUMBER = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'"
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 
-from server.assembly.backend import Backend, data_dir_of, empty, make, paced, prepare
+from server.assembly.backend import Backend, data_dir_of, empty, library_of, make, paced, prepare
 from server.assembly.backend import explained as explained_files
 from server.assembly.file_store import open_files
 from server.assembly.updating import kept_new
@@ -30,6 +30,7 @@ from server.cluster.supervisor import Supervisor
 from server.cluster.sweeper import Sweeper
 from server.cluster.worker import Jobs, carry_out_wishes
 from server.core.background import in_background
+from server.core.clock import zone_of
 from server.core.counts import Counts
 from server.core.deliveries import tells_of
 from server.core.errors import StoreUnavailable
@@ -49,6 +50,7 @@ from server.tasks.hub import Hub
 from server.tasks.inspector import Inspector
 from server.tasks.janitor import DiskWatch, carry_out_removals, for_ever, remove_expired
 from server.tasks.job_builder import JobMaker
+from server.tasks.library_actions import LibraryActions
 from server.tasks.looker import Looker
 from server.tasks.plugin_trials import plugins_of
 from server.tasks.readiness import Readiness
@@ -123,6 +125,7 @@ async def open_cluster(
         runner = Runner(store, recorder, *own, Reserve(disk, elsewhere=own_disks))
         nodes = Nodes(database, settings.workers.lost_after)
         sweeper = Sweeper(database, recorder, admission, settings.workers.lost_after)
+        library = library_of(settings.library)
         worker: Jobs | None = None
         supervisor: Supervisor | None = None
         if me.is_worker:
@@ -214,13 +217,25 @@ async def open_cluster(
             )
             runner.refused = looker.told_of_refusal
             await enter(in_background(looker.run(exist=True, alone=False), "looks"))
+            if library:  # one that only answers clients needs not see the folder
+                from server.tasks.placer import Placer  # of no use without a library
+
+                zone = zone_of(settings.library.time_zone)
+                placer = Placer(store.placements, tasks, files, library, clock, zone)
+                await enter(in_background(placer.run(alone=False), "library"))
         else:
             looking = files.look_after_ends(store, await store.recent(ENDED_LATELY))
             await enter(in_background(looking, "late attempts"))
 
         await enter(kept_new(settings, fork_server, data_dir))
         readiness = Readiness(
-            store.ping, disk, fork_server, jobs.tools, files.ping, trouble=workplace.trouble
+            store.ping,
+            disk,
+            fork_server,
+            jobs.tools,
+            files.ping,
+            trouble=workplace.trouble,
+            library=library if me.is_worker else None,
         )
         yield Backend(
             tasks=tasks,
@@ -233,6 +248,15 @@ async def open_cluster(
             feeds=store.feeds,
             covers=Covers(fork_server, workplace, jobs),
             subscriptions=Subscriptions(store.subscriptions, tasks, settings.subscriptions, clock),
+            placements=store.placements,
+            library_actions=LibraryActions(
+                store.placements,
+                store.subscriptions,
+                store.media,
+                library,
+                clock,
+                zone_of(settings.library.time_zone),
+            ),
             clock=clock,
             cookies=cookies,
             workplace=workplace,

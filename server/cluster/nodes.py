@@ -58,6 +58,7 @@ SHARED = (
     "subscriptions.max_new",
     "feeds.public_url",
     "feeds.max_items",
+    "library.time_zone",
 )
 """What must be the same on all nodes: else what becomes of a task depends on which node meets it."""
 SECRET = (

@@ -173,6 +173,7 @@ class Relay:
             self._hub.missed()
             self._store.outbox.heard()
             self._store.subscriptions.heard()
+            self._store.placements.heard()
             await self._store.sessions.catch_up()
             self._read = {}
             ids = [task_id for task_id in self._hub.watched() if task_id is not None]
@@ -200,6 +201,7 @@ class Relay:
                 self._store.outbox.heard()
             if any(isinstance(one, Looks) for one in news):
                 self._store.subscriptions.heard()
+                self._store.placements.heard()
             return
         for one in news:
             match one:
@@ -215,6 +217,7 @@ class Relay:
                     self._store.outbox.heard()
                 case Looks():
                     self._store.subscriptions.heard()
+                    self._store.placements.heard()
                 case QueueChanged():
                     self._hub.queue_changed()
                 case Changed(task_id, revision):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from server.app import check_base_path
 from server.assembly import DatabaseUnusable, FilesUnusable, check_database, check_files
-from server.assembly.backend import data_dir_of
+from server.assembly.backend import data_dir_of, library_of
 from server.core.data_dir import DataDir
 from server.settings import Settings
 from server.tasks.children import ForkServer
@@ -21,6 +21,7 @@ from server.tasks.programs_found import find_tools
 from server.tasks.readiness import (
     Check,
     disk_check,
+    library_check,
     parts_check,
     plugins_check,
     sandbox_check,
@@ -55,6 +56,7 @@ async def _checks(settings: Settings) -> list[Check]:
         *await asyncio.to_thread(_data_dir, settings),
         await _database(settings),
         *await _files(settings),
+        *([await library_check(library)] if (library := library_of(settings.library)) else []),
         disk_check(Disk(_existing(data_dir), settings.downloads.min_free_disk)),
         *tool_checks(tools),
         yt_dlp_check(ready.yt_dlp if ready else None),

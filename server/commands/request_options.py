@@ -61,6 +61,7 @@ def _nested(short: Callable[[str], Any]) -> Callable[[str], Any]:
 # How a field of several fields is written in short.
 _SHORT = {
     "clip": Parsed("START-END", _nested(_clip), "not_a_clip"),
+    "library": Parsed("LAYOUT", _nested(lambda text: {"layout": text}), "not_an_object"),
     "subtitles": Parsed("LANG,...", _nested(lambda text: {"languages": _listed(text)}), "not_a_list"),
 }
 

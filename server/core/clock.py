@@ -10,15 +10,31 @@ takes over a corrected system clock at its next start.
 Decisions: docs/decisions/clocks.md
 """
 
+import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 stopwatch: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
 """Monotonic seconds since an arbitrary moment, including time in suspend where the system can tell."""
+
+
+def zone_of(name: str | None) -> tzinfo:
+    """The time zone of that name, which is known; with None the system's, UTC where it says none."""
+    if name is not None:
+        return ZoneInfo(name)
+    try:
+        if set_by := os.environ.get("TZ", "").removeprefix(":"):
+            return ZoneInfo(set_by)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError, KeyError):
+        return UTC
 
 
 class Clock:

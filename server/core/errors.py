@@ -34,6 +34,7 @@ AppError
 ├── FeedNameTaken            409  another subscription's feed has this name
 ├── TooManySubscriptions     409  there are as many as subscriptions.max allows
 ├── WrongState               409  the item's state does not allow the action
+├── LibraryIsBusy            409  another action on the whole library is under way
 ├── NotStreamable            409  nothing of the task can be played now; says why
 ├── RemedyNotOffered         409  the remedy does not fit the task's failure
 ├── BodyTooLarge             413
@@ -56,6 +57,7 @@ AppError
 ├── ShuttingDown             503
 ├── QueueFull                503
 ├── StorageAway              503  the bucket of finished files does not answer
+├── LibraryIsAway            503  the library's folder is not there
 ├── WorkerSilent             503  the worker that runs the task does not answer
 └── StoreUnavailable              the store cannot be read or written, for a reason outside this program
     ├── DatabaseBusy         503  another program locks the database
@@ -196,6 +198,10 @@ class WrongState(AppError):
 
     def __init__(self, state: str) -> None:
         super().__init__(state=state)
+
+
+class LibraryIsBusy(AppError):
+    status, code = HTTPStatus.CONFLICT, "library_busy"
 
 
 class InvalidOpml(AppError):
@@ -401,6 +407,13 @@ class StorageAway(AppError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "5"})
+
+
+class LibraryIsAway(AppError):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "library_away"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "30"})
 
 
 class WorkerSilent(AppError):

@@ -20,6 +20,7 @@ from server.core.models import (
     Entries,
     Entry,
     Frozen,
+    InLibrary,
     Manifest,
     Stage,
     StoredFile,
@@ -262,6 +263,12 @@ class Completed(_Event):
         )
 
 
+class Placed(_Event):
+    """What the library has of a completed task now; `library` is None if that was deleted there."""
+
+    library: InLibrary | None
+
+
 class Failed(_Event):
     """`fault` goes to the log, not into the status."""
 
@@ -373,6 +380,7 @@ _OfTask = (
     | Requeued
     | Pictured
     | Completed
+    | Placed
     | Failed
     | Waits
     | Paused
@@ -454,6 +462,8 @@ def _change(  # noqa: C901 -- one case for each event
             return _retried(status, wall) if stage.is_final else None
         case Repaired():
             return _repaired(status, event, wall) if stage is Stage.FAILED else None
+        case Placed(library=library):
+            return _if_new(status, {"library": library}) if stage is Stage.COMPLETED else None
         case _ if stage.is_final:
             return None
         case Prioritized():
@@ -493,6 +503,8 @@ def _change(  # noqa: C901 -- one case for each event
             return None
         case Completed(files=files, fetched=fetched, video_info=news, about=about):
             done = {"progress": DONE, "files": files, "published_at": now, "fetched": fetched, "about": about}
+            if status.library:  # also of a retry: these files are not there yet
+                done["library"] = status.library.model_copy(update={"state": "waiting"})
             info = merged(status.video_info, news)
             return _ended(Stage.COMPLETED, now) | done | {"hint": status.hint, "video_info": info}
         case Failed(code=code, hint=hint):

@@ -31,6 +31,7 @@ from pydantic_core import PydanticCustomError
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import LANGUAGE, SMUGGLED
+from server.core.library import Library
 
 MAX_URL = 4096
 MAX_TITLE = 500  # characters
@@ -366,6 +367,10 @@ class ProcessRequest(Frozen):
         default=None, description="shown until the source has told its own"
     )
 
+    library: Library | None = Field(
+        default=None, strict=False, description="its files go into the library, too"
+    )
+
     @field_validator("live")
     @classmethod
     def _without_clip(cls, live: str, request: ValidationInfo) -> str:
@@ -538,6 +543,13 @@ class About(Stored):
     description: str | None = Field(default=None, max_length=10_000, description="with its lines")
     tags: tuple[Annotated[str, Field(max_length=500)], ...] = Field(default=(), max_length=100)
     chapters: tuple[ChapterMark, ...] = Field(default=(), max_length=500)
+
+
+class InLibrary(Stored):
+    """What the library has of a task; `paths` are relative to its folder."""
+
+    state: Literal["waiting", "placed"] = "waiting"
+    paths: tuple[str, ...] = ()
 
 
 class Manifest(Stored):
@@ -766,6 +778,7 @@ class TaskStatus(Bookkeeping):
     )
     playlist_id: str | None = Field(default=None, description="the list of which it is an entry")
     subscription_id: str | None = Field(default=None, description="the subscription that made it")
+    library: InLibrary | None = Field(default=None, description="of one whose files go into the library")
     entries: Entries | None = Field(default=None, description="of a list")
     started_at: datetime | None = Field(
         default=None, description="when the attempt that runs began to download"
@@ -851,6 +864,8 @@ class TaskStatus(Bookkeeping):
             change["start_at"] = request.start_at
         if request.playlist:
             change["entries"] = Entries()
+        elif request.library:
+            change["library"] = InLibrary()
         if request.title:
             change["video_info"] = VideoInfo(title=request.title)
         status = _OF_NOTHING.model_copy(update=change)  # what comes of a valid request needs no validation
@@ -866,10 +881,13 @@ class TaskStatus(Bookkeeping):
         now: datetime,
         index: int | None = None,
         lists: tuple[str, ...] = (),
+        *,
+        library: bool = False,
     ) -> Self:
         """A new task for an entry `found` in `playlist`, with the list's priority and rank.
 
-        `index` is its place among the list's tasks, `lists` are the lists in `playlist` that led to it.
+        `index` is its place among the list's tasks, `lists` are the lists in `playlist` that led to it;
+        `library`: its files go there.
         """
         return cls(
             task_id=str(uuid4()),
@@ -884,6 +902,7 @@ class TaskStatus(Bookkeeping):
             lists=lists or (playlist.url,),
             item=found.item,
             says=found.says,
+            **({"library": InLibrary()} if library else {}),
         )
 
 

@@ -71,7 +71,7 @@ def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered
     if request is None or status.stage is not Stage.COMPLETED or status.is_list or not is_film:
         return None
     info = status.video_info
-    key = key_of(info.extractor_key, info.id, status.url, status.item)
+    key = key_of_status(status)
     links = [] if status.item is not None else [key_of_link(status.url)]
     # A page with several videos is the link of each of them.
     if info.webpage_url and status.item is None and not key.startswith("url "):
@@ -84,6 +84,12 @@ def remembered(request: ProcessRequest | None, status: TaskStatus) -> Remembered
     ended = status.completed_at or status.created_at
     aliases = aliases_of(key, (*links, *(one for one in status.archive_ids if " " in one)))
     return Remembered(key, aliases, ended.timestamp(), status.task_id, manner_of(request), about)
+
+
+def key_of_status(status: TaskStatus) -> str:
+    """The key of the video that a task has fetched."""
+    info = status.video_info
+    return key_of(info.extractor_key, info.id, status.url, status.item)
 
 
 def kind_of(*urls: str | None, live: bool | None = None) -> MediaKind:

@@ -21,7 +21,7 @@ _FIRST = (
 # Fields that do not change the result: they say when a task begins, or how it was requested.
 _NOT_WISHED = ("auto_start", "preset", "priority", "reuse", "start_at", "title")
 _PLAIN = {name: ProcessRequest.model_fields[name].default for name in _NOT_WISHED}
-_WHICHEVER = {"url": "", "webhook": None, "playlist": False, "playlist_items": None}
+_WHICHEVER = {"url": "", "webhook": None, "playlist": False, "playlist_items": None, "library": None}
 _FIRST_ONES = frozenset(_FIRST)
 _NOTHING: Mapping[str, object] = {}
 

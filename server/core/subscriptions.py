@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from server.core.codes import PASSING, PASSING_STATUSES
+from server.core.library import Library
 from server.core.models import Frozen, HttpUrl, Says, Stage, Stored, Task, TaskStatus, Whole
 from server.core.remembering import Fetched, MediaKind
 
@@ -64,7 +65,7 @@ WANTS_LOG_IN = frozenset(("login_required", "bot_check"))
 _NOT_LIVE = frozenset(("live_rejected", "not_live"))
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse")
+_NOT_TO_BE_ASKED = ("url", "playlist", "playlist_items", "start_at", "reuse", "library")
 MOST_PATTERN = 200  # characters
 FEED_NAME = r"[a-z0-9][a-z0-9_-]*"  # nothing that an address has to encode, or a file system confuses
 
@@ -255,6 +256,9 @@ class SubscriptionSettings(Frozen):
     keep: Keep = Field(default=Keep(), strict=False)
     feed: FeedSettings | None = Field(
         default=None, strict=False, description="a podcast feed of what is fetched"
+    )
+    library: Library | None = Field(
+        default=None, strict=False, description="what is fetched goes into the library, too"
     )
 
 
@@ -483,7 +487,7 @@ def wait_after(findings: Findings, interval: float) -> float:
 
 def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
     """A hash of what is wanted of a source: two subscriptions with the same are one."""
-    told = wanted.model_dump(mode="json", include={"filters", "request"}, exclude_defaults=True)
+    told = wanted.model_dump(mode="json", include={"filters", "request", "library"}, exclude_defaults=True)
     return hashlib.sha256(to_json([manner, dict(sorted(told.items()))])).hexdigest()
 
 
@@ -551,8 +555,9 @@ class SubscriptionStore(Protocol):
         """
         ...
 
-    async def remove(self, subscription_id: str) -> list[str]:
-        """Remove it with its items; return the ids of tasks that no other subscription has.
+    async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
+        """Remove it with its items; return the ids of tasks that no other subscription has. `with_placed`:
+        what it has in the library is to be deleted.
 
         Raises `SubscriptionNotFound`.
         """

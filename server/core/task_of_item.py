@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from server.core.models import Entry, ProcessRequest, Says, Task, TaskStatus
+from server.core.models import Entry, InLibrary, ProcessRequest, Says, Task, TaskStatus
 from server.core.subscriptions import Item, Subscription, SubscriptionSettings
 
 PRIORITY = -1  # what a client sends comes first
@@ -35,6 +35,7 @@ def task_of(subscription: Subscription, item: Item, now: datetime) -> Task:
             "item": entry.item,
             "says": entry.says,
             "subscription_id": subscription.subscription_id,
+            **({"library": InLibrary()} if subscription.wanted.library else {}),
         }
     )
     return Task(request, status)

@@ -22,6 +22,7 @@ from server.core.errors import (
 from server.core.look_plan import Known, Plan, decided, keys_of
 from server.core.media_keys import key_of
 from server.core.models import Stage, Task, TaskStatus
+from server.core.placements import set_of_item
 from server.core.subscriptions import (
     AUTO,
     AUTO_OF,
@@ -53,6 +54,7 @@ from server.core.subscriptions import (
 from server.core.task_of_item import task_of
 from server.storage.feed_names import name_feed, refuse_taken
 from server.storage.media_rows import look_up, name, resolved
+from server.storage.placement_rows import leave_all, leave_items, to_be_placed
 from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
 
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
@@ -165,6 +167,8 @@ _MOVE = """
     WHERE subscription_id = ? AND key = ?"""
 _KEEP_NOW = """
     UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
+_WITH_LIBRARY = """
+    SELECT wanted FROM subscriptions WHERE subscription_id = ? AND wanted LIKE '%"library"%'"""
 _UNUSED = """
     SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
@@ -184,8 +188,11 @@ _SKIP = """
 _PIN = "UPDATE items SET pinned = ? WHERE subscription_id = ? AND key IN ({keys})"
 
 
-async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> None:
-    """Have the items follow their tasks, which have ended or wait again."""
+async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> bool:
+    """Have the items follow their tasks, which have ended or wait again; return whether what was fetched goes
+    into the library.
+    """
+    places = False
     for status in statuses:
         for subscription_id, key, tries, _ in await tables.fetch(_OF_TASK, (status.task_id,)):
             after = item_after(status, tries)
@@ -201,6 +208,12 @@ async def follow_tasks(tables: Statements, statuses: Iterable[TaskStatus]) -> No
                 if led_to != key:
                     await name(tables, {key: led_to})
                 await _run_in(tables, _KEEP_NOW, [subscription_id], after.fetched_at)
+                for (wanted,) in await tables.fetch(_WITH_LIBRARY, (subscription_id,)):
+                    if library := _read_settings(wanted).library:
+                        places = True
+                        one = set_of_item(subscription_id, key, status.task_id, library)
+                        await to_be_placed(tables, [one])
+    return places
 
 
 class SubscriptionRows:
@@ -281,11 +294,13 @@ class SubscriptionRows:
 
         return await self._transactions.write(work, wakes=True)
 
-    async def remove(self, subscription_id: str) -> list[str]:
+    async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
             await _get(tables, subscription_id)
             unused = [task_id for (task_id,) in await tables.fetch(_UNUSED, (subscription_id,))]
+            if with_placed:
+                await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await name_feed(tables, subscription_id, None)
@@ -495,6 +510,7 @@ class SubscriptionRows:
         async def work(tables: Tables) -> None:
             await _run_in(tables, sql, keys, state, reason, subscription_id)
             if state == "expired":
+                await leave_items(tables, subscription_id, keys)
                 await tables.run(
                     "UPDATE subscriptions SET keep_at = 0 WHERE subscription_id = ?", (subscription_id,)
                 )
@@ -535,6 +551,7 @@ class SubscriptionRows:
                 items = [_item(*row) for row in await tables.fetch(_TO_KEEP, (mine,))]
                 gone, again_at = _not_kept(subscription, items, now)
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
+                await leave_items(tables, mine, gone)
                 found = [task_id for (task_id,) in await tables.fetch(_UNKEPT, (mine,))]
                 unkept += found
                 # Once more, until the tasks are gone: their removal may be cut off.
@@ -665,6 +682,10 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
     for item, task in zip(wanted, tasks, strict=True):
         items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
     await insert(tables, _PUT, [_item_row(item) for item in items.values()])
+    if library := subscription.wanted.library:  # of what is there already
+        there = [item for item in items.values() if item.state == "fetched" and item.task_id]
+        mine = subscription.subscription_id
+        await to_be_placed(tables, [set_of_item(mine, one.key, one.task_id or "", library) for one in there])
     await name(tables, plan.aliases)
     return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
 

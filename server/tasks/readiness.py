@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Protocol
 
+from server.core.placements import LibraryFiles
 from server.core.redaction import without_folders
 from server.locales import LANGUAGES, Catalogue
 from server.tasks.disk_space import Disk
@@ -79,7 +80,9 @@ class Readiness:
         reach_files: Ping | None = None,
         *,
         trouble: Callable[[], Awaitable[str | None]],
+        library: LibraryFiles | None = None,
     ) -> None:
+        self._library = library
         self._ping = ping
         self._reach_files = reach_files
         self._trouble = trouble
@@ -95,6 +98,7 @@ class Readiness:
             await _answers("database", self._ping, Said("database")),
             *([await _answers("files", reach, Said("bucket"))] if reach else []),
             disk_check(self._disk),
+            *([await library_check(self._library)] if self._library else []),
             *tool_checks(self._tools),
             yt_dlp_check(ready.yt_dlp if ready else None),
             parts_check(ready is not None, self._fork_server.lacks),
@@ -130,6 +134,21 @@ def disk_check(disk: Disk) -> Check:
     except OSError as exc:
         return Check("disk", ok=False, detail=exc.strerror or type(exc).__name__)
     return Check("disk", free >= disk.floor, Said("disk", {"free": free, "floor": disk.floor}))
+
+
+_OF_LIBRARY = {
+    "missing": Said("library_missing"),
+    "unmarked": Said("library_unmarked"),
+    "read_only": Said("library_read_only"),
+    "silent": Said("library_silent"),
+}
+
+
+async def library_check(library: LibraryFiles) -> Check:
+    """Tasks are completed without it; their files get there when it is back."""
+    trouble = await library.trouble()
+    said = _OF_LIBRARY[trouble] if trouble else Said("library")
+    return Check("library", trouble is None, said, needed=False)
 
 
 def tool_checks(tools: Tools) -> list[Check]:

@@ -174,9 +174,13 @@ class Recorder:
         joining = others[: max(0, event.most - total)]
         grown = Grown(count=len(joining), truncated=event.truncated or len(joining) < len(others))
         lists = (*before.lists, before.url)
+        library = request.library is not None
         after = apply(playlist, grown, now)
         new = [
-            Task(request.of_entry(entry.url), TaskStatus.of_entry(playlist, entry, now, total + n, lists))
+            Task(
+                request.of_entry(entry.url),
+                TaskStatus.of_entry(playlist, entry, now, total + n, lists, library=library),
+            )
             for n, entry in enumerate(joining, 1)
         ]
         scope = playlist.scope
@@ -251,7 +255,12 @@ class Recorder:
                 if not status.stage.is_final
             ]
             new = [
-                Task(request.of_entry(entry.url), TaskStatus.of_entry(before, entry, now, total + n + 1))
+                Task(
+                    request.of_entry(entry.url),
+                    TaskStatus.of_entry(
+                        before, entry, now, total + n + 1, library=request.library is not None
+                    ),
+                )
                 for n, entry in enumerate(joining)
                 if n not in shared
             ]

@@ -294,7 +294,8 @@ class Runner:
                 lists=status.lists if is_entry else None,
                 title=status.video_info.title if is_entry else None,
                 accept_gaps=status.accept_gaps,
-                tells_about=status.subscription_id is not None,  # it may have a podcast feed, now or later
+                # A subscription may have a podcast feed, now or later; NFO files tell it, too.
+                tells_about=status.subscription_id is not None or status.library is not None,
             )
         job = replace(job, rate_limit=self._share(len(self._children) + 1))
         starting = asyncio.ensure_future(

@@ -30,13 +30,14 @@ from server.core.events import (
     Event,
     FinishAsked,
     Paused,
+    Placed,
     Prioritized,
     Requeued,
     Resumed,
     Retried,
     StartAsked,
 )
-from server.core.models import OF_ONE_RANK, ProcessRequest, Stage, StoredFile, Task, TaskStatus
+from server.core.models import OF_ONE_RANK, InLibrary, ProcessRequest, Stage, StoredFile, Task, TaskStatus
 from server.core.ports import (
     Dispatcher,
     FileStore,
@@ -376,6 +377,10 @@ class Tasks:
             async with asyncio.timeout(LONGEST_FINISH):
                 await self._dispatcher.finish(task_id)
         return await self.status(task_id)
+
+    async def tell_of_library(self, task_id: str, library: InLibrary | None) -> None:
+        """Note what the library has of a task now. Raises `TaskNotFound`."""
+        await self._recorder.record(task_id, Placed(library=library))
 
     async def delete(self, task_id: str) -> None:
         """Make the task unknown at once; its child, files and row are gone when this returns.

@@ -86,7 +86,7 @@ class Subscriptions:
     async def remove(self, subscription_id: str, *, with_files: bool) -> None:
         """Raises `SubscriptionNotFound`. What was fetched stays, unless `with_files`."""
         self._tasks.refuse_when_closing()
-        for task_id in await self.store.remove(subscription_id):
+        for task_id in await self.store.remove(subscription_id, with_placed=with_files):
             if with_files:
                 with suppress(TaskNotFound):
                     await self._tasks.delete(task_id)

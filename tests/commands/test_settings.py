@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -465,3 +466,38 @@ def test_without_the_extra_that_tells_people_the_start_names_it(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigurationError, match=r"notify\.urls: .*clipwire\[notify\] is missing"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("library", "data_dir", "is_fine"),
+    [("lib", "data", True), ("data/lib", "data", False), (".", "data", False), ("data", "data", False)],
+)
+def test_the_library_is_a_folder_of_its_own(library: str, data_dir: str, is_fine: bool) -> None:
+    text = f'[library]\npath = "{library}"\n[storage]\ndata_dir = "{data_dir}"\n'
+    if is_fine:
+        assert configured(text).library.path == Path(library)
+    else:
+        with pytest.raises(ConfigurationError, match=r"library\.path"):
+            configured(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("file_mode = 644", "library.file_mode"),
+        ('file_mode = "0200"', "library.file_mode"),
+        ('folder_mode = "0644"', "library.folder_mode"),
+        ('time_zone = "Mars/Base"', "library.time_zone"),
+        ('method = "move"', "library.method"),
+    ],
+)
+def test_a_wrong_setting_of_the_library_is_named(line: str, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(key)}: "):
+        configured(f"[library]\n{line}\n")
+
+
+def test_permissions_are_octal_and_a_preset_needs_a_library() -> None:
+    settings = configured('[library]\npath = "lib"\nfile_mode = "664"\nfolder_mode = "2775"\n')
+    assert (settings.library.file_mode, settings.library.folder_mode) == (0o664, 0o2775)
+    with pytest.raises(ConfigurationError, match=r"presets\.tv\.library: "):
+        configured('[presets.tv]\nlibrary = {layout = "shows"}\n')

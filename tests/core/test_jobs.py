@@ -18,6 +18,7 @@ from tests.site import Site
 
 OF_THE_SERVER = {
     *("auto_start", "cookies", "playlist", "preset", "priority", "reuse", "start_at", "title", "webhook"),
+    "library",
 }
 
 

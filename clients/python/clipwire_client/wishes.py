@@ -22,6 +22,15 @@ class ClipWish(TypedDict, total=False):
     exact: bool
 
 
+class LibraryWish(TypedDict, total=False):
+    layout: Literal["shows", "movies", "music", "podcast"]
+    folder: str
+    name: str
+    nfo: bool
+    artwork: bool
+    keep_task: bool
+
+
 class Wishes(TypedDict, total=False):
     outputs: Sequence[Output]
     quality: Literal["best", "2160", "1440", "1080", "720", "480", "360", "worst"]
@@ -48,3 +57,4 @@ class Wishes(TypedDict, total=False):
     priority: int
     webhook: str
     title: str
+    library: LibraryWish

@@ -67,6 +67,7 @@ class Subscription(Answer):
     backlog: Any
     keep: dict[str, Any]
     feed: FeedAddress | None = Field(None, description="its podcast feed, if it has one")
+    library: dict[str, Any] | None = Field(None, description="where in the library its files go")
 
 
 class SubscriptionPage(Answer):
@@ -141,6 +142,21 @@ class LibrarySample(Answer):
 
 class LibraryPreview(Answer):
     samples: list[LibrarySample]
+
+
+class LibraryOutcome(Answer):
+    count: int = Field(
+        ge=0, description="files that are changed, or would be; of `verify` those that are there"
+    )
+    files: list[dict[str, str]] | None = Field(None, description="the first 100")
+    missing: int | None = Field(None, ge=0, description="files that should be there and are not")
+    missing_files: list[str] | None = None
+    changed: int | None = Field(None, ge=0, description="files of another size than they were placed with")
+    changed_files: list[str] | None = None
+    unknown: int | None = Field(None, ge=0, description="files that somebody else has put there")
+    unknown_files: list[str] | None = None
+    adopted: int | None = Field(None, ge=0, description="files that are known now, and were not there before")
+    adopted_files: list[dict[str, str]] | None = None
 
 
 class Remedies(Answer):

@@ -10,10 +10,12 @@ from server.core import stored
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
+from server.core.placements import set_of_request
 from server.core.ports import Submission
 from server.core.remembering import remembered
 from server.storage.group_commit import Change
 from server.storage.media_rows import remember
+from server.storage.placement_rows import to_be_placed
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
 from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
@@ -264,14 +266,13 @@ class Changes:
             and save.status.subscription_id
             and (save.status.task_id in ends or save.status.task_id in ended)
         ]
-        if followed:
-            await follow_tasks(Reading(db), followed)
-        if any(transact.wakes for transact in transacts):
-            told.append(Looks())
+        wakes = bool(followed) and await follow_tasks(Reading(db), followed)
         if ends:
             made = [save for save in saves if save.outcome is True]
             told += await self._deliver(db, [save for save in made if save.status.task_id in ends], ends)
-            await _remember(db, made, ends)
+            wakes |= await _remember(db, made, ends)
+        if wakes or any(transact.wakes for transact in transacts):
+            told.append(Looks())
         for change in group:
             if isinstance(change, Execute):  # last: a task that this group retries must not expire
                 rows = await (await db.execute(change.sql, change.values)).fetchall()
@@ -365,15 +366,21 @@ def _placed(sql: str) -> bytes:
     return sql.replace("%", "%%").replace("?", "%s").encode()
 
 
-async def _remember(db: AsyncConnection, saves: Sequence[Save], requests: dict[str, str]) -> None:
-    """Remember what was fetched by the tasks that end; `requests` are theirs."""
-    fetched = []
+async def _remember(db: AsyncConnection, saves: Sequence[Save], requests: dict[str, str]) -> bool:
+    """Remember what was fetched by the tasks that end; `requests` are theirs. Return whether any of it goes
+    into the library.
+    """
+    fetched, sets = [], []
     for save in saves:
         if save.status.stage is Stage.COMPLETED and (text := requests.get(save.status.task_id)):
             wanted = Task(stored.read_request(text), save.status).wanted
             fetched.append(remembered(wanted, save.status))
+            sets.append(set_of_request(wanted, save.status))
     if some := [one for one in fetched if one]:
         await remember(Reading(db), some)
+    placing = [one for one in sets if one]
+    await to_be_placed(Reading(db), placing)
+    return bool(placing)
 
 
 async def _row(db: AsyncConnection, sql: bytes) -> tuple[int, ...]:

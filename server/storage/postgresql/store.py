@@ -21,6 +21,7 @@ from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.feed_rows import FeedRows
 from server.storage.media_rows import MediaRows
+from server.storage.placement_rows import PlacementRows
 from server.storage.postgresql import pages
 from server.storage.postgresql.announcing import Gone, News
 from server.storage.postgresql.changes import (
@@ -109,7 +110,12 @@ _FORGET = b"DELETE FROM tasks WHERE task_id = %s RETURNING task_id"
 _EXPIRE = b"""
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < %s AND NOT removed
-            AND NOT EXISTS (SELECT FROM items WHERE items.task_id = tasks.task_id AND state = 'fetched')
+            AND NOT EXISTS (SELECT FROM items WHERE items.task_id = tasks.task_id
+                AND items.state = 'fetched' AND NOT EXISTS (SELECT FROM file_sets AS copy
+                    WHERE copy.holder = items.subscription_id AND copy.key = items.key
+                        AND copy.state = 'placed'))
+            AND NOT EXISTS (SELECT FROM file_sets WHERE file_sets.task_id = tasks.task_id
+                AND file_sets.state IN ('waiting', 'telling'))
         ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING task_id"""
 _DATE_BACK = b"UPDATE tasks SET ended_at = %s WHERE ended_at > %s AND NOT removed RETURNING task_id"
@@ -212,10 +218,14 @@ class PostgresStore:
     ) -> None:
         self.sessions = sessions
         self.outbox = PostgresOutbox(writer, lists)
-        in_turn = _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
-        self.media = MediaRows(in_turn)
-        self.subscriptions = SubscriptionRows(in_turn)
-        self.feeds = FeedRows(in_turn)
+
+        def in_turn() -> _InTurn:
+            return _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
+
+        self.media = MediaRows(in_turn())
+        self.subscriptions = SubscriptionRows(in_turn())
+        self.placements = PlacementRows(in_turn())
+        self.feeds = FeedRows(in_turn())
         self.clock = clock
         self.writer = writer
         self._by_id = by_id

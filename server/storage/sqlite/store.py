@@ -19,6 +19,7 @@ from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.feed_rows import FeedRows
 from server.storage.media_rows import MediaRows
+from server.storage.placement_rows import PlacementRows
 from server.storage.rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -76,11 +77,17 @@ _MARK = """
     WHERE removed = 0 AND (task_id = ?1 OR playlist_id = (
         SELECT task_id FROM tasks WHERE task_id = ?1 AND removed = 0)) RETURNING task_id"""
 _FORGET = "DELETE FROM tasks WHERE task_id = ? RETURNING task_id"
-# What a subscription has fetched is kept, or let go, by its own rule.
+# What a subscription has fetched is kept, or let go, by its own rule, unless the library has a copy; what is
+# to go there stays until it is there.
 _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND removed = 0
-            AND NOT EXISTS (SELECT 1 FROM items WHERE items.task_id = tasks.task_id AND state = 'fetched')
+            AND NOT EXISTS (SELECT 1 FROM items WHERE items.task_id = tasks.task_id
+                AND items.state = 'fetched' AND NOT EXISTS (SELECT 1 FROM file_sets AS copy
+                    WHERE copy.holder = items.subscription_id AND copy.key = items.key
+                        AND copy.state = 'placed'))
+            AND NOT EXISTS (SELECT 1 FROM file_sets WHERE file_sets.task_id = tasks.task_id
+                AND file_sets.state IN ('waiting', 'telling'))
         ORDER BY ended_at LIMIT ?
     ) RETURNING task_id"""
 _DATE_BACK = "UPDATE tasks SET ended_at = ? WHERE ended_at > ? AND removed = 0"
@@ -170,7 +177,9 @@ async def _open(
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))
     outbox = SqliteOutbox(writer, lists, changes)
     own = (writer, reads, lists, memory, data, find_short, version, sessions, outbox)
-    return SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
+    store = SqliteStore(*own, was_paused=was_paused, had_subscriptions=bool(had_subscriptions))
+    changes.placing = store.placements.heard
+    return store
 
 
 class SqliteStore:
@@ -193,10 +202,14 @@ class SqliteStore:
     ) -> None:
         self.sessions = sessions  # in the same file, by the same writer
         self.outbox = outbox
-        in_turn = _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
-        self.media = MediaRows(in_turn)
-        self.subscriptions = SubscriptionRows(in_turn)
-        self.feeds = FeedRows(in_turn)
+
+        def in_turn() -> _InTurn:
+            return _InTurn(writer, lists, lambda each: Add(each, task_values(each.task, find_short)))
+
+        self.media = MediaRows(in_turn())
+        self.subscriptions = SubscriptionRows(in_turn())
+        self.placements = PlacementRows(in_turn())
+        self.feeds = FeedRows(in_turn())
         self.had_subscriptions = had_subscriptions  # the same
         self.was_paused = was_paused  # the queue, when the store was opened
         self._writer = writer

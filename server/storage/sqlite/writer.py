@@ -25,10 +25,12 @@ from server.core.counts import Counts
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
+from server.core.placements import set_of_request
 from server.core.ports import Submission
 from server.core.remembering import remembered
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.media_rows import remember
+from server.storage.placement_rows import to_be_placed
 from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
@@ -257,7 +259,8 @@ class Transacting(_Statements):
 class Changes:
     """Writes groups for the `Writer`, and updates `memory` after each COMMIT.
 
-    `tells` says who is to be told of the end of a task; `told` is called when there is something to be told.
+    `tells` says who is to be told of the end of a task; `told` is called when there is something to be told,
+    `placing` when there is something to be placed in the library.
     """
 
     def __init__(
@@ -269,8 +272,10 @@ class Changes:
         tells: Tells = tells_of(),  # noqa: B008 -- a function
     ) -> None:
         self.told: Callable[[], None] = lambda: None
+        self.placing: Callable[[], None] = lambda: None
         self._tells = tells
         self._ends = False  # a task of the group ends
+        self._places = False  # and its files go into the library
         self._db = db
         self._memory = memory
         self._number = last_number
@@ -278,7 +283,7 @@ class Changes:
         self.free = 0  # places in the queue, which the changes of a group take in their order
 
     async def write(self, group: Sequence[Change[Any]]) -> None:
-        self.free, self._ends = self._max_queued - self._memory.waiting, False
+        self.free, self._ends, self._places = self._max_queued - self._memory.waiting, False, False
         if adds := [change for change in group if isinstance(change, Add)]:
             await self._add(adds)
         if saves := [change for change in group if isinstance(change, Save)]:
@@ -308,6 +313,8 @@ class Changes:
     def committed(self, group: Sequence[Change[Any]]) -> None:
         if self._ends:
             self.told()
+        if self._places:
+            self.placing()
         for change in group:
             match change:
                 case Add(is_new=True, task=task) | Save(task=Task() as task):
@@ -406,7 +413,7 @@ class Changes:
         await self._execute_each(_UPDATE, [save.row for save in saves])
         followed = [save.status for save in saves if save.ends or save.begins_anew]
         if subscribed := [status for status in followed if status.subscription_id]:
-            await follow_tasks(_Statements(self._db), subscribed)
+            self._places |= await follow_tasks(_Statements(self._db), subscribed)
         if ending := [save for save in saves if save.ends]:
             self._ends, now = True, time.time()
             rows = [
@@ -419,6 +426,10 @@ class Changes:
             fetched = [remembered(save.task.wanted, save.status) for save in ending if save.task]
             if some := [one for one in fetched if one]:
                 await remember(_Statements(self._db), some)
+            sets = [set_of_request(save.task.wanted, save.status) for save in ending if save.task]
+            if placing := [one for one in sets if one]:
+                self._places = True
+                await to_be_placed(_Statements(self._db), placing)
 
     async def _execute_each(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:

@@ -1,0 +1,495 @@
+"""Fills the library: what tasks have fetched is placed there, and deleted when it is not kept any more.
+
+Every node that has the library's folder does it; the store hands out each set by a lease. Whatever is killed,
+whoever comes next finds the paths that were reserved, and goes on. Without `library.path` none of this runs.
+
+Decisions: docs/decisions/library.md
+"""
+
+import asyncio
+import errno
+import hashlib
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from typing import Any, Literal
+
+from server.core import nfo
+from server.core.background import in_background
+from server.core.clock import Clock
+from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
+from server.core.library_names import SHARED, Place, Role, place_of
+from server.core.models import InLibrary, StoredFile, TaskStatus
+from server.core.placements import (
+    AWAY,
+    DISK_FULL,
+    FILES_AWAY,
+    FILES_GONE,
+    NOT_WRITABLE,
+    UNSAFE_FOLDER,
+    Claimed,
+    FileSet,
+    LibraryAway,
+    LibraryFiles,
+    OfTask,
+    PathTaken,
+    PlacedFile,
+    PlacementStore,
+    Source,
+    Trouble,
+    UnsafeFolder,
+    film_of,
+    folders_above,
+    has_own_folder,
+    of_folder,
+    path_of,
+    pictures_of,
+    place_of_set,
+    show_of,
+)
+from server.core.ports import FileStore, Stream
+from server.tasks.service import Tasks
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2  # sets
+LEASE, RENEWED_EVERY = 60.0, 20.0  # seconds: after the first, another node places instead of a dead one
+LOOK_EVERY = 20.0  # seconds: a library that is back is filled within a minute
+BUSY = 5.0  # seconds, while another set holds the same paths
+AGAIN, LATEST_AGAIN = 30.0, 600.0  # seconds between tries, doubled each time
+MOST_NAMES = 50  # that are tried where others have them
+MOST_PATHS = 50  # of a status
+STORE_AGAIN = 1.0  # seconds
+_ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file to be placed: where, and what is in it. `stored` is a file of the task, else it is `content`."""
+
+    file: PlacedFile
+    is_shared: bool = False
+    stored: StoredFile | None = None
+    content: bytes = b""
+
+
+class Placer:
+    """`run` it for as long as the server runs. Days in names are those of `zone`."""
+
+    def __init__(
+        self,
+        store: PlacementStore,
+        tasks: Tasks,
+        files: FileStore,
+        library: LibraryFiles,
+        clock: Clock,
+        zone: tzinfo,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._files = files
+        self._library = library
+        self._clock = clock
+        self._zone = zone
+        self._called = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._trouble: Trouble | None = None
+        self._told: str | None = None  # the last reason for which it could not be filled
+
+    async def run(self, *, alone: bool) -> None:
+        """Place until cancelled; `alone`: no other server does."""
+        self._store.listen(self._called.set)
+        try:
+            if alone:
+                await self._released()
+            with suppress(StoreUnavailable):
+                await self.is_there()
+            while True:
+                self._called.clear()
+                try:
+                    wait = await self._begin()
+                except StoreUnavailable:
+                    wait = STORE_AGAIN
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(wait, LOOK_EVERY)):
+                        await self._called.wait()
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+
+    async def _released(self) -> None:
+        while True:
+            try:
+                return await self._store.release_all()
+            except StoreUnavailable:
+                await asyncio.sleep(STORE_AGAIN)
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    async def _begin(self) -> float:
+        """Begin what is due; return the seconds until something may be."""
+        wait = await self._store.due_in(self._now)
+        if wait is None or wait > 0:
+            return LOOK_EVERY if wait is None else wait
+        if not await self.is_there():
+            return LOOK_EVERY
+        if len(self._under_way) >= AT_ONCE:
+            return LOOK_EVERY  # the end of one of them calls
+        for claimed in await self._store.claim(AT_ONCE - len(self._under_way), LEASE, self._now):
+            task = asyncio.create_task(self._work(claimed), name=f"place {claimed.file_set.set_id}")
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+        return LOOK_EVERY
+
+    async def is_there(self) -> bool:
+        """Whether the folder is there; one that was never filled becomes a library by the first look."""
+        trouble = await self._library.trouble()
+        if trouble == "unmarked" and not await self._store.was_filled():
+            with suppress(OSError, LibraryAway):
+                await self._library.mark()
+                await self._store.note_marked()
+                trouble = await self._library.trouble()
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.log(
+                logging.WARNING if trouble else logging.INFO,
+                "the library cannot be filled: %s" if trouble else "the library is there%s",
+                trouble or "",
+            )
+        return trouble is None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._called.set()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+
+    async def _work(self, claimed: Claimed) -> None:
+        """Place, tell or delete a set; what fails is tried again."""
+        one = claimed.file_set
+        reason, delay = None, AGAIN
+        try:
+            async with in_background(self._renewed(one), f"lease of {one.set_id}"):
+                match one.state:
+                    case "telling":
+                        await self._tell(one)
+                    case "leaving":
+                        await self._leave(claimed)
+                    case "redoing" | "describing":
+                        await self._redo(claimed)
+                    case _:
+                        await self._fill(claimed)
+        except StoreUnavailable:
+            return  # it is due again when the lease ends
+        except LibraryAway:
+            reason, delay = AWAY, LOOK_EVERY
+        except UnsafeFolder as exc:
+            log.error("the library has a link or a file where a folder is to be: %s", exc)
+            reason, delay = UNSAFE_FOLDER, self._delay(one)
+        except StorageAway:
+            reason, delay = FILES_AWAY, AGAIN
+        except FileNotFound:
+            log.error("a file of task %s is not there, and cannot be placed", one.task_id)
+            reason, delay = FILES_GONE, self._delay(one)
+        except PathTaken:
+            delay = AGAIN  # somebody was faster: another name is tried
+        except OSError as exc:
+            is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            reason, delay = (DISK_FULL, AGAIN) if is_full else (NOT_WRITABLE, self._delay(one))
+            if reason != self._told:  # once, not for each of thousands
+                log.error("the library cannot be filled: %s", exc)
+            self._told = reason
+        else:
+            self._told = None
+            return
+        with suppress(StoreUnavailable):
+            await self._store.put_off(one, reason, self._now + delay)
+
+    def _delay(self, one: FileSet) -> float:
+        return min(AGAIN * 2.0 ** min(one.tries, 10), LATEST_AGAIN)
+
+    async def _renewed(self, one: FileSet) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_EVERY)
+            with suppress(StoreUnavailable):
+                if not await self._store.renew(one, LEASE, self._now):
+                    return  # what it does will not be noted
+
+    async def _fill(self, claimed: Claimed) -> None:
+        one = claimed.file_set
+        try:
+            status = await self._tasks.status(one.task_id)
+        except TaskNotFound:
+            # It was deleted before; what an earlier task of the same video has placed stays.
+            if not (placed := [file for file in claimed.files if file.state == "placed"]):
+                await self._leave(claimed)
+                return
+            await self._store.settle(one, placed, [], self._now)
+            return
+        if not status.stage.is_final:  # it is fetched anew, and then placed anew
+            await self._store.put_off(one, None, self._now + AGAIN)
+            return
+        if not status.files:
+            await self._leave(claimed)
+            return
+        about = await self._about(one, status)
+        if not await self._store.described(one, about):
+            return
+        one = replace(one, about=about)
+        counted = await self._counted(one)
+        if counted == "late":
+            return
+        if counted == "busy":
+            await self._store.put_off(one, None, self._now + BUSY)
+            return
+        if counted.shares is not None:
+            await self._store.settle(counted, [], [file.path for file in claimed.files], self._now)
+            return
+        first = place_of_set(counted, self._zone)
+        for number in range(1, MOST_NAMES + 1):
+            place = first if number == 1 else first.numbered(number)
+            pieces = await self._pieces(counted, status, place)
+            mine = [piece.file for piece in pieces if not piece.is_shared]
+            shared = [piece.file for piece in pieces if piece.is_shared]
+            match await self._store.reserve(counted, mine, shared):
+                case "late":
+                    await self._store.put_off(counted, None, self._now + BUSY)
+                    return
+                case "taken":
+                    continue
+                case "reserved":
+                    try:
+                        shared = await self._put_all(claimed, counted, place, pieces)
+                    except PathTaken:
+                        await self._undo(claimed, mine)
+                        continue
+            kept = {file.path for file in mine}
+            gone = [file for file in claimed.files if file.path not in kept]
+            for file in gone:
+                await self._library.delete(file)
+            if await self._store.settle(counted, [*mine, *shared], [file.path for file in gone], self._now):
+                log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
+            return
+        log.error("task %s is not placed: all names for it are taken", one.task_id)
+        await self._store.put_off(counted, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _redo(self, claimed: Claimed) -> None:
+        """Give the files of a set the names that it is to have now, and write its NFO files anew."""
+        one = claimed.file_set
+        first = place_of_set(one, self._zone)
+        if one.state == "describing":  # where its films are, wherever that is
+            films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
+            folder, _, name = (films or [f"{first.folder}/{first.base}."])[0].rpartition("/")
+            first = replace(first, folder=folder, base=name.rpartition(".")[0])
+        mine = [file for file in claimed.files if file.kind != "nfo"]
+        for number in range(1, MOST_NAMES + 1):
+            place = first if number == 1 else first.numbered(number)
+            moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
+            if one.state == "describing":
+                moves = {file.path: file for file in mine}
+            written = self._described(one, place) if one.wanted.with_nfo else []
+            own = {file.path for file in claimed.files}
+            files = [*moves.values(), *(piece.file for piece in written if not piece.is_shared)]
+            shared = [piece.file for piece in written if piece.is_shared]
+            if await self._library.any_at([file.path for file in files if file.path not in own]):
+                continue
+            match await self._store.reserve(one, files, shared):
+                case "late":
+                    await self._store.put_off(one, None, self._now + BUSY)
+                    return
+                case "taken":
+                    continue
+                case "reserved":
+                    pass
+            there, shared = await self._write_anew(claimed, one, place, written)
+            for file in mine:
+                moved = moves[file.path]
+                if moved.path == file.path or await self._library.move(file, moved.path) == "moved":
+                    there.append(moved)
+            kept = {file.path for file in there}
+            gone = [file for file in claimed.files if file.path not in kept]
+            for file in gone:
+                if file.kind == "nfo":
+                    await self._library.delete(file)
+            for folder in {above for file in gone for above in folders_above(file.path)} - {one.folder}:
+                left = await self._store.folder_files(replace(one, folder=folder))  # nobody lies there now
+                for file in left:
+                    await self._library.delete(file)
+                gone += left
+            await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
+            return
+        await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _write_anew(
+        self, claimed: Claimed, one: FileSet, place: Place, written: Sequence[Piece]
+    ) -> tuple[list[PlacedFile], list[PlacedFile]]:
+        """Write NFO files in the place of ours, not of those that somebody has edited; return those of the
+        set, and those of its folder.
+        """
+        before = {file.path: file for file in claimed.files}
+        own, shared = list[PlacedFile](), list[PlacedFile]()
+        await self._library.clear(place.folder, place.base)
+        for piece in written:
+            old = before.get(piece.file.path)
+            kept = shared if piece.is_shared else own
+            try:
+                await self._library.put(piece.file, piece.content, place.base, one.try_no, old)
+                kept.append(piece.file)
+            except PathTaken:
+                kept += [old] if old else []
+        return own, shared
+
+    async def _about(self, one: FileSet, status: TaskStatus) -> dict[str, Any]:
+        """What is known of the video now: names are made of this alone."""
+        info = status.video_info
+        about: dict[str, Any] = {
+            "key": one.key,
+            "url": info.webpage_url or status.url,
+            "id": info.id,
+            "extractor": info.extractor,
+            "title": info.title,
+            "channel": info.channel or info.uploader,
+            "channel_id": info.channel_id,
+            "published_at": info.published_at,
+            "duration": info.duration,
+            "found_at": status.created_at.timestamp(),
+            "playlist_index": status.playlist_index,
+            "description": status.about.description if status.about else None,
+            "tags": list(status.about.tags) if status.about and status.about.tags else None,
+        }
+        if one.holder:
+            about["playlist"] = await self._store.title_of(one.holder)
+        if status.playlist_id:
+            with suppress(AppError):
+                about["playlist"] = (await self._tasks.status(status.playlist_id)).video_info.title
+        return {name: value for name, value in about.items() if value is not None}
+
+    async def _counted(self, one: FileSet) -> FileSet | Literal["late", "busy"]:
+        film = film_of(one, self._zone)
+        place = place_of(one.wanted, film)
+        show = show_of(one.wanted, film, place)
+        return await self._store.counted(one, show, place.show, film.day.isoformat())
+
+    async def _pieces(self, one: FileSet, status: TaskStatus, place: Place) -> list[Piece]:
+        """Pictures, descriptions and subtitles first, the films last."""
+        pieces: list[Piece] = []
+        if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
+            pieces += [await self._stored(one, status, place, role, picture) for role in pictures_of(place)]
+        if one.wanted.with_nfo:
+            pieces += self._described(one, place)
+        for kind, stored in status.files.items():
+            if kind.startswith("subtitle."):
+                pieces.append(await self._stored(one, status, place, "subtitles", stored, kind[9:]))
+        for kind in ("audio", "video"):
+            if film := status.files.get(kind):
+                pieces.append(await self._stored(one, status, place, "film", film, kind=kind))
+        first = {piece.file.path: piece for piece in reversed(pieces)}
+        return [piece for piece in pieces if first[piece.file.path] is piece]
+
+    def _described(self, one: FileSet, place: Place) -> list[Piece]:
+        """The NFO files: of the film, and of a show whose folder it is."""
+        film = film_of(one, self._zone)
+        written: list[tuple[Role, bytes]] = []
+        if place.form == "shows" and has_own_folder(one.wanted):
+            written.append(("show_nfo", nfo.tvshow(film, self._zone)))
+        written.append(("nfo", nfo.OF_FILMS[place.form](film, self._zone)))
+        pieces = []
+        for role, content in written:
+            is_shared = role in SHARED
+            set_id = of_folder(one.folder or "") if is_shared else one.set_id
+            digest = hashlib.sha256(content).hexdigest()
+            file = PlacedFile(place.path(role), set_id, role, len(content), digest)
+            pieces.append(Piece(file, is_shared, content=content))
+        return pieces
+
+    async def _stored(
+        self,
+        one: FileSet,
+        status: TaskStatus,
+        place: Place,
+        role: Role,
+        stored: StoredFile,
+        language: str = "",
+        kind: str = "",
+    ) -> Piece:
+        ending = _ENDINGS.get(stored.type) or stored.path.rpartition(".")[2].lower()
+        path = place.path(role, ending, language)
+        sha256 = stored.sha256
+        if sha256 is None:  # of the first releases, and of thumbnails
+            sha256 = await self._hashed(status, stored)
+        is_shared = role in SHARED
+        set_id = of_folder(one.folder or "") if is_shared else one.set_id
+        kind = kind or (f"subtitle.{language}" if role == "subtitles" else role)
+        return Piece(PlacedFile(path, set_id, kind, stored.size, sha256), is_shared, stored)
+
+    async def _hashed(self, status: TaskStatus, stored: StoredFile) -> str:
+        source = await self._files.open(status.task_id, stored)
+        if not isinstance(source, Stream):
+            with source:
+                return await self._library.hashed(source)
+        digest = hashlib.sha256()
+        async for piece in source.read(range(stored.size)):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    async def _put_all(
+        self, claimed: Claimed, one: FileSet, place: Place, pieces: Sequence[Piece]
+    ) -> list[PlacedFile]:
+        """Return those for the whole folder that are there."""
+        shared: list[PlacedFile] = []
+        before = {file.path: file for file in claimed.files}
+        await self._library.clear(place.folder, place.base)
+        for piece in pieces:
+            source: Source = piece.content
+            if piece.stored:
+                source = await self._files.open(one.task_id, piece.stored)
+            try:
+                await self._library.put(
+                    piece.file, source, place.base, one.try_no, before.get(piece.file.path)
+                )
+                shared += [piece.file] if piece.is_shared else []
+            except PathTaken:
+                if not piece.is_shared:
+                    raise
+            finally:
+                if not isinstance(source, bytes | Stream):
+                    source.close()
+        return shared
+
+    async def _undo(self, claimed: Claimed, files: Sequence[PlacedFile]) -> None:
+        """Delete what was placed under a name that turned out to be taken."""
+        kept = {file.path for file in claimed.files if file.state == "placed"}
+        for file in files:
+            if file.path not in kept:
+                await self._library.delete(file)
+
+    async def _tell(self, one: FileSet) -> None:
+        of_task = await self._tell_task(one.task_id)
+        if of_task.drops:
+            with suppress(TaskNotFound):
+                await self._tasks.delete(one.task_id)
+        await self._store.told(one)
+
+    async def _tell_task(self, task_id: str) -> OfTask:
+        of_task = await self._store.of_task(task_id)
+        library = None
+        if of_task.count:
+            state: Literal["placed", "waiting"] = "placed" if of_task.is_placed else "waiting"
+            library = InLibrary(state=state, paths=of_task.paths[:MOST_PATHS])
+        with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
+            await self._tasks.tell_of_library(task_id, library)
+        return of_task
+
+    async def _leave(self, claimed: Claimed) -> None:
+        one = claimed.file_set
+        folder = await self._store.folder_files(one)
+        for file in (*reversed(claimed.files), *folder):
+            await self._library.delete(file)
+        await self._store.drop(one, folder)
+        await self._tell_task(one.task_id)

@@ -1,0 +1,115 @@
+"""The whole service fills a library: on another file system, over kills, and when that is full."""
+
+import asyncio
+import os
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.files.library_folder import MARKER
+from tests.service import Payload, Service, Services
+from tests.site import Site
+
+LIBRARY = {"layout": "movies"}
+
+
+def all_of(root: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() and path.name != MARKER
+    )
+
+
+async def placed(service: Service, task_id: str, within: float = 60) -> Payload:
+    """The task, once it says that it is placed."""
+    status: Payload = {}
+    try:
+        async with asyncio.timeout(within):
+            while (status := await service.status(task_id)).get("library", {}).get("state") != "placed":
+                assert status["stage"] != "failed", status
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{status}\n" + "\n".join(service.log[-20:]))
+    return status
+
+
+def submits(site: Site, number: int) -> dict[str, Any]:
+    return {
+        "url": site.url(f"/1mb.mp4?rate={3_000_000 + number}"),
+        "outputs": ["video"],
+        "video_format": "any",
+        "library": LIBRARY,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"), [(1, 4), pytest.param(2, 60, marks=[pytest.mark.long, pytest.mark.minutes])]
+)
+async def test_each_film_is_placed_once_over_kills(
+    services: Services, site: Site, tmp_path: Path, seed: int, kills: int
+) -> None:
+    """Every film is a copy, so that a kill can meet one that is half there."""
+    chance, root = random.Random(seed), tmp_path / "library"
+    root.mkdir()
+    settings = {"CLIPWIRE_LIBRARY__PATH": str(root), "CLIPWIRE_LIBRARY__METHOD": "copy"}
+    async with services.lend(**settings) as service:
+        tasks: list[str] = []
+        for number in range(kills):
+            for _ in range(3):
+                body = submits(site, len(tasks))
+                tasks.append((await service.submit(body.pop("url"), **body))["task_id"])
+            await asyncio.sleep(chance.uniform(0.2, 2.5))  # the moment of the kill
+            await service.kill()
+            sizes = Counter(
+                path.stat().st_size for path in root.rglob("*.mp4") if not path.name.startswith(".")
+            )
+            assert len(sizes) <= 1, f"what has its name is whole: {sizes}, kill {number}"
+            await service.start()
+            await service.ready(60)
+        paths = [path for task in tasks for path in (await placed(service, task))["library"]["paths"]]
+        assert sorted(paths) == all_of(root), "each once, and nothing else is left"
+        assert len(set(paths)) == len(paths)
+        assert len([path for path in paths if path.endswith(".mp4")]) == len(tasks)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    root = tmp_path / "small"
+    root.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("a full disk was not tried: this user may mount no file system")
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", "-l", str(root)], check=False)
+
+
+async def test_a_full_library_waits_and_is_filled_when_there_is_room(
+    services: Services, site: Site, small_disk: Path
+) -> None:
+    ballast = small_disk / "ballast"
+    async with services.lend(CLIPWIRE_LIBRARY__PATH=str(small_disk)) as service:
+        ballast.write_bytes(b"x" * 1000_000)
+        body = {"url": site.url("/1mb.mp4"), "outputs": ["video"], "video_format": "any", "library": LIBRARY}
+        task_id = (await service.submit(str(body.pop("url")), **body))["task_id"]
+        await service.wait(task_id, "completed")
+        async with asyncio.timeout(20):
+            while not any("No space left" in line for line in service.log):
+                await asyncio.sleep(0.05)
+        status = await service.status(task_id)
+        assert (status["stage"], status["library"]) == ("completed", {"state": "waiting", "paths": []})
+        assert not list(small_disk.rglob("*.part")), "no half of it is left"
+        ballast.unlink()
+        placed_now = await placed(service, task_id, 60)
+        [film] = [path for path in placed_now["library"]["paths"] if path.endswith(".mp4")]
+        assert (small_disk / film).stat().st_size == status["file_info"]["video"]["size"]
+        assert os.stat(small_disk / film).st_nlink == 1
+        await service.clear()

@@ -1,0 +1,626 @@
+"""What tasks have fetched gets into the library, on both databases, whatever is in its way."""
+
+import asyncio
+import hashlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from server.api import keys
+from server.core.events import Completed, ProducedFile, Resumed, Retried, Started
+from server.core.models import VideoInfo
+from server.core.subscriptions import Claim, Looked, Pace
+from server.files.library_folder import MARKER
+from server.settings import DownloadSettings, LibrarySettings, StorageSettings
+from server.tasks import placer
+from tests.inside import Inside, inside
+from tests.storage.test_subscription_rows import entries
+
+FILM, SOUND, WORDS, PICTURE = b"film" * 5000, b"sound" * 3000, b"WEBVTT", b"\xff\xd8\xffpicture"
+INFO = VideoInfo(
+    title="A film: part one",
+    id="x1",
+    extractor="site",
+    extractor_key="Site",
+    channel="Some Channel",
+    channel_id="UC1",
+    published_at="2026-03-14T12:00:00Z",
+)
+NAME = "Some Channel/Season 2026/Some Channel - S2026E031401 - A film： part one [x1]"
+KINDS = {
+    "video": ("video.mp4", "video/mp4", FILM),
+    "audio": ("audio.mp3", "audio/mpeg", SOUND),
+    "subtitle.en": ("subtitle-en.vtt", "text/vtt", WORDS),
+    "thumbnail": ("thumbnail.jpg", "image/jpeg", PICTURE),
+}
+PLAIN = {"layout": "shows", "nfo": False}
+CLAIMS = itertools.count(1)
+Open = Callable[..., AbstractAsyncContextManager[Inside]]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    return "sqlite" if request.param == "sqlite" else request.getfixturevalue("clean_database")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "library"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def open_server(database: str, tmp_path: Path, root: Path) -> Open:
+    def opened(**library: Any) -> AbstractAsyncContextManager[Inside]:
+        settings = {"path": root, "time_zone": "UTC"} | library
+        return inside(
+            tmp_path,
+            storage=StorageSettings(data_dir=tmp_path / "data", database=database),
+            downloads=DownloadSettings(min_free_disk=0, **library.pop("downloads", {})),
+            library=LibrarySettings(**settings),
+        )
+
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placer, "LOOK_EVERY", 0.2)
+    monkeypatch.setattr(placer, "AGAIN", 0.2)
+
+
+@pytest.fixture
+async def server(open_server: Open) -> AsyncIterator[Inside]:
+    async with open_server() as server:
+        yield server
+
+
+async def completed(
+    server: Inside,
+    task_id: str,
+    info: VideoInfo = INFO,
+    kinds: tuple[str, ...] = ("video",),
+    **contents: bytes,
+) -> None:
+    """Complete a task as its child would have, with files of these `kinds`."""
+    recorder = server.app[keys.TASKS]._recorder
+    await recorder.record(task_id, Resumed())
+    await recorder.record(task_id, Started())
+    out, files = server.work(task_id) / "out", server.app[keys.FILES]
+    out.mkdir(parents=True)
+    produced = {}
+    for kind in kinds:
+        path, media_type, content = KINDS[kind]
+        content = contents.get(kind, content)
+        (out / path).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        produced[kind] = ProducedFile(path=path, size=len(content), type=media_type, sha256=digest)
+    attempt = (await server.app[keys.TASKS].status(task_id)).attempt
+    manifest = await files.prepare(task_id, attempt, produced, info)
+    await files.publish(task_id, manifest)
+    done = Completed(files=manifest.files, video_info=info)
+    await recorder.record(task_id, done)
+
+
+async def submitted(server: Inside, **library: Any) -> str:
+    return await server.submit(library=library or PLAIN)
+
+
+async def placed(server: Inside, task_id: str) -> list[str]:
+    """The paths, once the task says that it is placed."""
+    async with asyncio.timeout(20):
+        while (found := (await server.status(task_id))["library"])["state"] != "placed":
+            await asyncio.sleep(0.02)
+    paths: list[str] = found["paths"]
+    return paths
+
+
+def all_of(root: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() and path.name != MARKER
+    )
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_what_is_fetched_is_placed_and_the_task_says_where(server: Inside, root: Path) -> None:
+    task_id = await submitted(server, layout="shows")
+    assert (await server.status(task_id))["library"] == {"state": "waiting", "paths": []}
+    await completed(server, task_id, kinds=("video", "audio", "subtitle.en", "thumbnail"))
+    paths = await placed(server, task_id)
+    assert paths[:2] == [f"{NAME}.mp3", f"{NAME}.mp4"], "films first"
+    assert sorted([*paths, "Some Channel/tvshow.nfo"]) == all_of(root)
+    assert (root / f"{NAME}.mp4").read_bytes() == FILM
+    assert (root / f"{NAME}.en.vtt").read_bytes() == WORDS
+    assert (root / f"{NAME}-thumb.jpg").read_bytes() == PICTURE
+    episode = ElementTree.fromstring((root / f"{NAME}.nfo").read_bytes())
+    told = [episode.findtext(name) for name in ("title", "season", "episode", "uniqueid")]
+    assert told == ["A film: part one", "2026", "31401", "x1"]
+    show = ElementTree.fromstring((root / "Some Channel" / "tvshow.nfo").read_bytes())
+    assert show.findtext("title") == "Some Channel"
+    status = await server.status(task_id)
+    async with server.client.get(status["files"]["video"]) as answer:
+        assert await answer.read() == FILM, "its own files stay"
+
+
+async def test_without_a_library_the_field_is_unknown(tmp_path: Path) -> None:
+    async with inside(tmp_path) as server:
+        body = {"url": "http://127.0.0.9:9/v.mp4", "library": {"layout": "shows"}}
+        for path in ("process", "subscriptions"):
+            async with server.client.post(f"/api/{path}", json=body) as answer:
+                assert answer.status == 422
+                assert [each["field"] for each in (await answer.json())["errors"]] == ["library"]
+
+
+async def test_somebodys_file_stays_and_ours_gets_another_name(server: Inside, root: Path) -> None:
+    (root / f"{NAME}.mp4").parent.mkdir(parents=True)
+    (root / f"{NAME}.mp4").write_text("mine")
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    paths = await placed(server, task_id)
+    second = NAME.replace(" [x1]", " (2) [x1]")
+    assert paths == [f"{second}.mp4", f"{second}.en.vtt"], "all of a set has one name"
+    assert (root / f"{NAME}.mp4").read_text() == "mine"
+    assert all_of(root) == sorted([*paths, f"{NAME}.mp4"])
+
+
+async def test_two_films_of_a_day_have_two_numbers_and_keep_them(server: Inside, root: Path) -> None:
+    for number in (1, 2, 3):
+        task_id = await submitted(server)
+        await completed(server, task_id, INFO.model_copy(update={"id": f"x{number}"}))
+        [path] = await placed(server, task_id)
+        assert f"S2026E03140{number}" in path
+
+
+async def test_a_renamed_channel_keeps_its_folder(server: Inside, root: Path) -> None:
+    first, second = await submitted(server), await submitted(server)
+    await completed(server, first)
+    await placed(server, first)
+    await completed(server, second, INFO.model_copy(update={"id": "x2", "channel": "New Name"}))
+    [path] = await placed(server, second)
+    assert path.startswith("Some Channel/Season 2026/New Name - S2026E031402")
+
+
+async def test_what_is_fetched_anew_takes_the_place_of_the_earlier_file(server: Inside, root: Path) -> None:
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    await placed(server, task_id)
+    tasks = server.app[keys.TASKS]
+    await tasks._recorder.record(task_id, Retried())
+    await completed(server, task_id, video=FILM[::-1])
+    assert await placed(server, task_id) == [f"{NAME}.mp4"]
+    assert (root / f"{NAME}.mp4").read_bytes() == FILM[::-1]
+    assert all_of(root) == [f"{NAME}.mp4"]
+
+
+async def test_the_same_video_again_is_placed_once(server: Inside, root: Path) -> None:
+    for _ in range(2):
+        task_id = await submitted(server)
+        await completed(server, task_id)
+        assert await placed(server, task_id) == [f"{NAME}.mp4"]
+    assert all_of(root) == [f"{NAME}.mp4"]
+
+
+async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Inside, root: Path) -> None:
+    task_id = await submitted(server, **PLAIN, keep_task=False)
+    await completed(server, task_id)
+    async with asyncio.timeout(20):
+        while True:
+            async with server.client.get(f"/api/status/{task_id}") as answer:
+                if answer.status == 404:
+                    break
+            await asyncio.sleep(0.02)
+    assert (root / f"{NAME}.mp4").read_bytes() == FILM
+    data = root.parent / "data"
+    await until(lambda: not list((data / "files").iterdir()))
+
+
+async def test_a_deleted_task_leaves_the_library_as_it_is(server: Inside, root: Path) -> None:
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    await placed(server, task_id)
+    async with server.client.delete(f"/api/tasks/{task_id}") as answer:
+        assert answer.status == 204
+    assert all_of(root) == [f"{NAME}.mp4"]
+
+
+async def test_with_a_word_a_deleted_task_takes_what_it_placed_with_it(server: Inside, root: Path) -> None:
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    await placed(server, task_id)
+    (root / f"{NAME}.en.vtt").write_text("corrected by hand")
+    async with server.client.delete(f"/api/tasks/{task_id}?library=delet") as answer:
+        assert answer.status == 422
+    async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
+        assert answer.status == 204
+    await until(lambda: all_of(root) == [f"{NAME}.en.vtt"])
+    (root / f"{NAME}.en.vtt").unlink()
+
+
+async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_its_place(
+    server: Inside, root: Path
+) -> None:
+    first = await submitted(server)
+    await completed(server, first)
+    await placed(server, first)
+    away = root.rename(root.with_name("away"))
+    root.mkdir()  # the empty mount point
+    second = await submitted(server)
+    await completed(server, second, INFO.model_copy(update={"id": "x2"}))
+    await asyncio.sleep(0.6)
+    assert list(root.iterdir()) == []
+    assert (await server.status(second))["library"]["state"] == "waiting"
+    async with server.client.get("/readyz?lang=en") as answer:
+        check = (await answer.json())["checks"]["library"]
+        assert (check["ok"], check["needed"]) == (False, False)
+        assert MARKER in check["detail"]
+        assert str(root) not in json.dumps(check)
+    root.rmdir()
+    away.rename(root)
+    await placed(server, second)
+    assert len(all_of(root)) == 2
+
+
+async def test_a_link_out_of_the_library_is_not_followed(server: Inside, root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "Some Channel").symlink_to(outside, target_is_directory=True)
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    await asyncio.sleep(0.5)
+    assert (await server.status(task_id))["library"]["state"] == "waiting"
+    assert list(outside.iterdir()) == []
+    (root / "Some Channel").unlink()
+    await placed(server, task_id)
+
+
+async def test_a_library_that_is_full_is_tried_again(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from server.files import library_folder
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library_folder.Part, "clone", full)
+        task_id = await submitted(server)
+        await completed(server, task_id)
+        await asyncio.sleep(0.5)
+        status = await server.status(task_id)
+        assert (status["stage"], status["library"]["state"]) == ("completed", "waiting")
+        assert all_of(root) == []
+    await placed(server, task_id)
+    assert all_of(root) == [f"{NAME}.mp4"]
+
+
+STEPS = (
+    *("described", "counted", "reserve", "settle", "of_task", "told"),
+    *("clear", "put", "tell_of_library"),
+)
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
+    open_server: Open, root: Path, step: str, is_after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before or after a step the placer stands still for ever; the next server goes on."""
+    from server.files.placing import PlacedFiles
+    from server.storage.placement_rows import PlacementRows
+    from server.tasks.service import Tasks
+
+    owner = next(one for one in (PlacementRows, PlacedFiles, Tasks) if hasattr(one, step))
+    original, reached = getattr(owner, step), asyncio.Event()
+
+    async def dies(self: Any, *arguments: Any, **more: Any) -> Any:
+        if is_after:
+            await original(self, *arguments, **more)
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with open_server() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, dies)
+            task_id = await submitted(server)
+            await completed(server, task_id, kinds=("video", "subtitle.en"))
+            async with asyncio.timeout(20):
+                await reached.wait()
+        film = root / f"{NAME}.mp4"
+        assert not film.exists() or film.read_bytes() == FILM
+    monkeypatch.setattr(placer, "LEASE", 0.0)
+    async with open_server() as server:
+        await server.app[keys.PLACEMENTS].release_all()  # as the next server of one machine does
+        assert await placed(server, task_id) == [f"{NAME}.mp4", f"{NAME}.en.vtt"]
+        assert all_of(root) == sorted([f"{NAME}.mp4", f"{NAME}.en.vtt"])
+
+
+async def subscribed(server: Inside, name: str, **wanted: Any) -> str:
+    body = {"url": f"http://{name}.test/list", "request": {"auto_start": False}, **wanted}
+    async with server.client.post("/api/subscriptions", json=body) as answer:
+        assert answer.status == 201, await answer.text()
+        subscription_id: str = (await answer.json())["subscription_id"]
+        return subscription_id
+
+
+async def found(server: Inside, subscription_id: str, *numbers: int) -> list[str]:
+    """The tasks of these entries, which a look has found; the first ones are the newest."""
+    store = server.app[keys.SUBSCRIPTIONS].store
+    now = server.app[keys.CLOCK].now().timestamp()
+    subscription = await store.get(subscription_id)
+
+    async def claim() -> Claim:
+        async with asyncio.timeout(20):
+            while True:
+                await server.app[keys.SUBSCRIPTIONS].check(subscription_id)
+                later = now + 100.0 * next(CLAIMS)  # when all leases have ended
+                for each in await store.claim(9, 60.0, later):
+                    if each.subscription.subscription_id == subscription.subscription_id:
+                        return each
+                await asyncio.sleep(0.05)
+
+    looked = Looked(form="list", whole=True)
+    pace = Pace(interval=3600, min_interval=300, pause=0, max_new=50)
+    settled = await store.settle(await claim(), entries(*numbers), looked, pace, now)
+    for task in settled.tasks:
+        server.app[keys.TASKS].take_on(task)
+    items, _ = await store.items(subscription_id, None, None, 100)
+    by_key = {item.key: item.task_id or "" for item in items}
+    return [by_key[f"site {number}"] for number in numbers]
+
+
+async def items_of(server: Inside, subscription_id: str) -> dict[str, dict[str, Any]]:
+    async with server.client.get(f"/api/subscriptions/{subscription_id}/items") as answer:
+        return {item["key"]: item for item in (await answer.json())["items"]}
+
+
+def film(number: int) -> VideoInfo:
+    return INFO.model_copy(update={"id": str(number), "title": f"Film {number}"})
+
+
+@pytest.fixture
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests say what looks find."""
+
+    async def never(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("server.tasks.looker.Looker.run", never)
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_film_of_two_subscriptions_is_one_task_and_placed_for_each(
+    server: Inside, root: Path
+) -> None:
+    here = await subscribed(server, "a", backlog="all", library=PLAIN | {"folder": "One"})
+    there = await subscribed(server, "b", backlog="all", library=PLAIN | {"folder": "Two"})
+    [task_id] = await found(server, here, 1)
+    assert await found(server, there, 1) == [task_id]
+    await completed(server, task_id, film(1))
+    paths = await placed(server, task_id)
+    assert [path.partition("/")[0] for path in paths] == ["One", "Two"]
+    one, two = (root / path for path in paths)
+    assert one.stat().st_ino == two.stat().st_ino, "hard links of one file"
+    items = await items_of(server, there)
+    assert items["site 1"]["paths"] == [paths[1]]
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_two_subscriptions_for_one_folder_share_a_file_until_the_last_lets_it_go(
+    server: Inside, root: Path
+) -> None:
+    ids = [await subscribed(server, name, backlog="all", library=PLAIN | {"folder": "All"}) for name in "ab"]
+    [task_id] = await found(server, ids[0], 1)
+    assert await found(server, ids[1], 1) == [task_id]
+    await completed(server, task_id, film(1))
+    [path] = await placed(server, task_id)
+    assert [(await items_of(server, each))["site 1"]["paths"] for each in ids] == [[path], [path]]
+    for number, subscription_id in enumerate(ids):
+        async with server.client.delete(f"/api/subscriptions/{subscription_id}?files=delete") as answer:
+            assert answer.status == 204
+        if number == 0:
+            await asyncio.sleep(0.6)
+            assert all_of(root) == [path]
+    await until(lambda: all_of(root) == [])
+    assert [each.name for each in root.iterdir()] == [MARKER], "empty folders go as well"
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: Inside, root: Path) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN, keep={"last": 1})
+    tasks = await found(server, mine, 2, 1)
+    for number, task_id in zip((2, 1), tasks, strict=True):
+        await completed(server, task_id, film(number), ("video", "subtitle.en"))
+        await placed(server, task_id)
+    paths = {key: item["paths"] for key, item in (await items_of(server, mine)).items()}
+    changed = root / paths["site 1"][1]
+    changed.write_text("corrected by hand")
+    store = server.app[keys.SUBSCRIPTIONS].store
+    gone = await store.expire(server.app[keys.CLOCK].now().timestamp())
+    assert gone == [tasks[1]]
+    await until(lambda: len(all_of(root)) == 3)
+    assert set(all_of(root)) == {*paths["site 2"], paths["site 1"][1]}
+    assert (await items_of(server, mine))["site 1"]["state"] == "expired"
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_file_that_its_owner_deletes_is_never_fetched_or_placed_again(
+    server: Inside, root: Path
+) -> None:
+    mine = await subscribed(server, "a", backlog="all", library=PLAIN)
+    [task_id] = await found(server, mine, 1)
+    await completed(server, task_id, film(1))
+    [path] = await placed(server, task_id)
+    (root / path).unlink()
+    assert await found(server, mine, 1) == [task_id]
+    await asyncio.sleep(0.6)
+    assert all_of(root) == []
+    assert (await items_of(server, mine))["site 1"]["state"] == "fetched"
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_placed_copy_lets_retention_take_the_task_and_one_that_waits_does_not(
+    server: Inside, root: Path
+) -> None:
+    with_library = await subscribed(server, "a", backlog="all", library=PLAIN)
+    without = await subscribed(server, "b", backlog="all", request={"auto_start": False, "quality": "720"})
+    [first], [second] = await found(server, with_library, 1), await found(server, without, 2)
+    away = root.rename(root.with_name("away"))
+    for number, task_id in ((1, first), (2, second)):
+        await completed(server, task_id, film(number))
+    store, later = server.app[keys.TASKS]._store, server.app[keys.CLOCK].now() + timedelta(hours=1)
+    assert await store.mark_expired(later, 10) == [], "it is the only copy"
+    away.rename(root)
+    await placed(server, first)
+    await asyncio.sleep(0.3)
+    assert await store.mark_expired(later, 10) == [first]
+    items = await items_of(server, with_library)
+    assert (items["site 1"]["state"], len(items["site 1"]["paths"])) == ("fetched", 1)
+
+
+async def act(server: Inside, action: str, **more: Any) -> dict[str, Any]:
+    async with server.client.post("/api/library/actions", json={"action": action, **more}) as answer:
+        assert answer.status == 200, await answer.text()
+        outcome: dict[str, Any] = await answer.json()
+        return outcome
+
+
+async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
+    server: Inside, root: Path
+) -> None:
+    first, second = await submitted(server, layout="shows"), await submitted(server, layout="shows")
+    await completed(server, first, kinds=("video", "subtitle.en"))
+    await placed(server, first)
+    later = {"id": "x2", "channel": "New Name", "published_at": "2026-03-15T00:00:00Z"}
+    await completed(server, second, INFO.model_copy(update=later))
+    await placed(server, second)
+    before = all_of(root)
+    planned = await act(server, "rename", dry_run=True)
+    assert (planned["count"], all_of(root)) == (5, before)
+    assert await act(server, "rename") == planned
+    await until(lambda: all(path.startswith("New Name/") for path in all_of(root)))
+    moves = {each["from"]: each["to"] for each in planned["files"]}
+    expected = {moves.get(path, "New Name/tvshow.nfo") for path in before}
+    await until(lambda: set(all_of(root)) == expected)
+    await placed(server, first)
+    async with asyncio.timeout(20):
+        while (await act(server, "rename", dry_run=True))["count"] or await busy(server):
+            await asyncio.sleep(0.05)
+    assert set((await server.status(first))["library"]["paths"]) <= expected
+    assert (await act(server, "verify"))["missing"] == 0
+
+
+async def busy(server: Inside) -> bool:
+    return await server.app[keys.PLACEMENTS].due_in(0.0) is not None
+
+
+async def test_verify_finds_what_is_missing_changed_or_elsewhere_by_name_and_size(
+    server: Inside, root: Path
+) -> None:
+    tasks = [await submitted(server) for _ in range(3)]
+    for number, task_id in enumerate(tasks):
+        await completed(server, task_id, film(number))
+    paths = [(await placed(server, task_id))[0] for task_id in tasks]
+    (root / paths[0]).unlink()
+    (root / paths[1]).write_text("edited")
+    moved = root / "Elsewhere" / (root / paths[2]).name
+    moved.parent.mkdir()
+    (root / paths[2]).rename(moved)
+    (root / "own.mp4").touch()
+    there = str(moved.relative_to(root))
+    for dry_run in (True, False):
+        told = await act(server, "verify", dry_run=dry_run)
+        assert told["missing_files"] == [paths[0]]
+        assert told["changed_files"] == [paths[1]]
+        assert told["unknown_files"] == ["own.mp4"]
+        assert told["adopted_files"] == [{"from": paths[2], "path": there}]
+    after = await act(server, "verify")
+    assert (after["count"], after["missing"], after["adopted"], after["unknown"]) == (2, 1, 0, 1)
+
+
+@pytest.mark.usefixtures("nobody_looks")
+async def test_after_an_older_backup_what_lies_there_is_known_and_not_fetched(
+    server: Inside, root: Path
+) -> None:
+    """Of one film only its name tells which it is, of the other its NFO; no look has found that one yet."""
+    mine = await subscribed(server, "a", library=PLAIN)
+    await found(server, mine, 1)
+    assert (await items_of(server, mine))["site 1"]["state"] == "known"
+    (root / "S").mkdir()
+    (root / "S" / "Film 1 [1].mp4").write_bytes(FILM)
+    (root / "S" / "Film 2 [2].mkv").write_bytes(FILM)
+    (root / "S" / "Film 2 [2].nfo").write_text(
+        '<movie><uniqueid type="Site" default="true">2</uniqueid></movie>'
+    )
+    (root / "S" / "Film 3 [3].mkv").write_bytes(FILM)
+    told = await act(server, "verify", dry_run=True)
+    assert {each["key"] for each in told["adopted_files"]} == {"site 1", "site 2"}
+    assert (await items_of(server, mine))["site 1"]["state"] == "known"
+    assert await act(server, "verify") == told
+    await found(server, mine, 2, 1)
+    states = {key: item["state"] for key, item in (await items_of(server, mine)).items()}
+    assert states == {"site 1": "fetched", "site 2": "fetched"}
+    assert (await act(server, "verify"))["adopted"] == 0
+
+
+async def test_nfo_files_are_written_anew_but_not_what_somebody_has_edited(
+    server: Inside, root: Path
+) -> None:
+    first, second = await submitted(server, layout="shows"), await submitted(server, layout="shows")
+    await completed(server, first)
+    await placed(server, first)
+    await completed(server, second, INFO.model_copy(update={"id": "x2"}))
+    await placed(server, second)
+    nfos = [root / path for path in all_of(root) if path.endswith("].nfo")]
+    nfos[0].unlink()
+    nfos[1].write_text("edited")
+    assert (await act(server, "rewrite_nfo", dry_run=True))["count"] == 2
+    assert not nfos[0].exists()
+    await act(server, "rewrite_nfo")
+    await until(nfos[0].exists)
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.05)
+    assert nfos[1].read_text() == "edited"
+    assert len(all_of(root)) == 5
+
+
+async def test_a_library_that_is_away_is_said_to_be(server: Inside, root: Path, tmp_path: Path) -> None:
+    root.rmdir()
+    async with server.client.post("/api/library/actions", json={"action": "verify"}) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (503, "library_away")
+    async with server.client.post("/api/library/actions", json={"action": "burn"}) as answer:
+        assert answer.status == 422
+
+
+async def test_two_nodes_place_each_film_once(clean_database: str, tmp_path: Path, root: Path) -> None:
+    def node() -> AbstractAsyncContextManager[Inside]:
+        return inside(
+            tmp_path,
+            storage=StorageSettings(data_dir=tmp_path / "data", database=clean_database),
+            downloads=DownloadSettings(min_free_disk=0),
+            library=LibrarySettings(path=root, method="copy", time_zone="UTC"),
+        )
+
+    async with node() as one, node() as other:
+        tasks = [await submitted(one) for _ in range(20)]
+        await asyncio.gather(*(completed(one, task_id, film(number)) for number, task_id in enumerate(tasks)))
+        paths = [path for task_id in tasks for path in await placed(other, task_id)]
+        assert sorted(paths) == all_of(root)
+        assert len(set(paths)) == len(tasks)
+        numbers = {path.partition("S2026E")[2][:6] for path in paths}
+        assert numbers == {f"0314{number:02}" for number in range(1, 21)}, "none is given twice"
