@@ -23,6 +23,7 @@ from tests.bench.getting import getting
 from tests.bench.idle import coming_and_going, idle
 from tests.bench.journeys import journeys
 from tests.bench.lab import Lab, open_lab
+from tests.bench.library import library
 from tests.bench.lists import lists
 from tests.bench.long_runs import long_run
 from tests.bench.many import batch, together
@@ -34,8 +35,8 @@ from tests.bench.submits import submits
 from tests.bench.waiting import waiting
 
 ALL: tuple[Callable[[Lab], Awaitable[list[Figure]]], ...] = (
-    polling, fanout, feed, downloads, getting, submits, lists, following, million, waiting, idle,
-    coming_and_going, serving, crawling, long_run, batch, together, clip, corpus, page, page_memory,
+    polling, fanout, feed, downloads, getting, submits, lists, following, library, million, waiting,
+    idle, coming_and_going, serving, crawling, long_run, batch, together, clip, corpus, page, page_memory,
     journeys, *CLUSTER,
 )  # fmt: skip
 BENCHMARKS = {each.__name__: each for each in ALL}
