@@ -58,8 +58,9 @@ _PUT = f"""
         kind = excluded.kind, size = excluded.size, sha256 = excluded.sha256, state = excluded.state"""  # noqa: S608
 _OF_TASK = f"SELECT {_SET} FROM file_sets WHERE task_id = ? ORDER BY set_id"  # noqa: S608
 _UNHELD = """
-    SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'fetched', 'waiting') AND NOT EXISTS (
+    SELECT 1 FROM items WHERE task_id = ? AND state IN ('queued', 'fetched', 'waiting') AND (NOT EXISTS (
         SELECT 1 FROM file_sets s WHERE s.holder = items.subscription_id AND s.key = items.key)
+        OR EXISTS (SELECT 1 FROM feeds f WHERE f.subscription_id = items.subscription_id))
     LIMIT 1"""
 _OF_ITEMS = """
     SELECT s.key, p.kind, p.path FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)

@@ -1,6 +1,7 @@
 """Podcast feeds on every backend: one name for one feed, one secret for all, and what is listed."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -146,3 +147,22 @@ async def test_the_secret_is_stored_under_its_name_alone(store: AnyStore) -> Non
         return await tables.fetch("SELECT name, value FROM secrets")
 
     assert await store.feeds._transactions.read(rows) == [(SECRET, secret)]
+
+
+@pytest.mark.parametrize("feed", [None, FEED])
+async def test_a_feed_keeps_tasks_although_the_library_has_their_files(
+    store: AnyStore, feed: dict[str, str] | None
+) -> None:
+    library = {"layout": "podcast", "keep_task": False}
+    await subscribed(store, backlog="all", library=library, feed=feed)
+    [task] = (await looked(store, entries(1))).tasks
+    await completed(store, task)
+
+    async def place(tables: Any) -> None:
+        await tables.run("UPDATE file_sets SET state = 'placed'")
+
+    await store.feeds._transactions.write(place)
+    task_id = task.status.task_id
+    assert (await store.placements.of_task(task_id)).drops is (feed is None)
+    gone = await store.mark_expired(utc_now() + timedelta(days=9), 10)
+    assert gone == ([task_id] if feed is None else [])

@@ -111,9 +111,10 @@ _EXPIRE = b"""
     UPDATE tasks SET removed = true, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < %s AND NOT removed
             AND NOT EXISTS (SELECT FROM items WHERE items.task_id = tasks.task_id
-                AND items.state = 'fetched' AND NOT EXISTS (SELECT FROM file_sets AS copy
+                AND items.state = 'fetched' AND (NOT EXISTS (SELECT FROM file_sets AS copy
                     WHERE copy.holder = items.subscription_id AND copy.key = items.key
-                        AND copy.state = 'placed'))
+                        AND copy.state = 'placed')
+                    OR EXISTS (SELECT FROM feeds WHERE feeds.subscription_id = items.subscription_id)))
             AND NOT EXISTS (SELECT FROM file_sets WHERE file_sets.task_id = tasks.task_id
                 AND file_sets.state IN ('waiting', 'telling'))
         ORDER BY ended_at LIMIT %s FOR UPDATE SKIP LOCKED

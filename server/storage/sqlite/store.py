@@ -83,9 +83,10 @@ _EXPIRE = """
     UPDATE tasks SET removed = 1, idempotency = NULL WHERE number IN (
         SELECT number FROM tasks WHERE ended_at < ? AND removed = 0
             AND NOT EXISTS (SELECT 1 FROM items WHERE items.task_id = tasks.task_id
-                AND items.state = 'fetched' AND NOT EXISTS (SELECT 1 FROM file_sets AS copy
+                AND items.state = 'fetched' AND (NOT EXISTS (SELECT 1 FROM file_sets AS copy
                     WHERE copy.holder = items.subscription_id AND copy.key = items.key
-                        AND copy.state = 'placed'))
+                        AND copy.state = 'placed')
+                    OR EXISTS (SELECT 1 FROM feeds WHERE feeds.subscription_id = items.subscription_id)))
             AND NOT EXISTS (SELECT 1 FROM file_sets WHERE file_sets.task_id = tasks.task_id
                 AND file_sets.state IN ('waiting', 'telling'))
         ORDER BY ended_at LIMIT ?
