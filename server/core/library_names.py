@@ -247,15 +247,26 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
     return Place(form, folder, base, shown, film.season, alone)
 
 
+def pictures_of(form: Layout | None) -> tuple[Role, ...]:
+    """The roles of the one picture that a film has. Without a channel's own, that of the first film is the
+    folder's, too: media servers and podcast players show an empty frame otherwise.
+    """
+    match form:
+        case "shows":
+            return ("thumb", "show_poster")
+        case "movies":
+            return ("poster", "fanart")
+        case "music":
+            return ("cover",)
+        case "podcast":
+            return ("thumb", "cover")
+        case None:
+            return ("thumb",)
+
+
 def roles_of(library: Library) -> tuple[Role, ...]:
     """What lies beside a film, apart from its subtitles, where all of it is known."""
-    pictures: tuple[Role, ...] = ()
-    if library.with_artwork:
-        of_layout: dict[Layout | None, tuple[Role, ...]] = {
-            "movies": ("poster", "fanart"),
-            "music": ("cover",),
-        }
-        pictures = of_layout.get(library.form, ("thumb",))
+    pictures = pictures_of(library.form) if library.with_artwork else ()
     texts: tuple[Role, ...] = ("nfo",) if library.with_nfo else ()
     return (*texts, *pictures, *(("show_nfo",) if texts and library.form == "shows" else ()))
 

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
 from server.core.library import Library
-from server.core.library_names import TEMPLATES, Film, Place, Role, day_of, episode_of, place_of
+from server.core.library_names import TEMPLATES, Film, Place, day_of, episode_of, place_of
 from server.core.models import Frozen, ProcessRequest, Stage, TaskStatus
 from server.core.ports import Stream
 from server.core.remembering import key_of_status
@@ -144,16 +144,6 @@ def show_of(wanted: Library, film: Film, place: Place) -> str:
 def place_of_set(one: FileSet, zone: tzinfo) -> Place:
     """Where its files lie by what is known of it now."""
     return place_of(one.wanted, film_of(one, zone), one.folder if has_own_folder(one.wanted) else None)
-
-
-def pictures_of(place: Place) -> tuple[Role, ...]:
-    """The roles of the one picture that a film has."""
-    match place.form:
-        case "movies":
-            return ("poster", "fanart")
-        case "music":
-            return ("cover",)
-    return ("thumb",)
 
 
 def path_of(file: PlacedFile, place: Place) -> str:

@@ -20,7 +20,7 @@ from server.core import nfo
 from server.core.background import in_background
 from server.core.clock import Clock
 from server.core.errors import AppError, FileNotFound, StorageAway, StoreUnavailable, TaskNotFound
-from server.core.library_names import SHARED, Place, Role, place_of
+from server.core.library_names import SHARED, Place, Role, pictures_of, place_of
 from server.core.models import InLibrary, StoredFile, TaskStatus
 from server.core.placements import (
     AWAY,
@@ -45,7 +45,6 @@ from server.core.placements import (
     has_own_folder,
     of_folder,
     path_of,
-    pictures_of,
     place_of_set,
     show_of,
 )
@@ -380,7 +379,9 @@ class Placer:
         """Pictures, descriptions and subtitles first, the films last."""
         pieces: list[Piece] = []
         if one.wanted.with_artwork and (picture := status.files.get("thumbnail") or status.thumbnail):
-            pieces += [await self._stored(one, status, place, role, picture) for role in pictures_of(place)]
+            pieces += [
+                await self._stored(one, status, place, role, picture) for role in pictures_of(place.form)
+            ]
         if one.wanted.with_nfo:
             pieces += self._described(one, place)
         for kind, stored in status.files.items():

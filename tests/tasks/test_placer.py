@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -124,9 +125,9 @@ async def placed(server: Inside, task_id: str) -> list[str]:
 
 
 def all_of(root: Path) -> list[str]:
-    return sorted(
-        str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() and path.name != MARKER
-    )
+    """All files but the mark; folders may go meanwhile."""
+    found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names if name != MARKER)
+    return sorted(str(path.relative_to(root)) for path in found)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -141,7 +142,8 @@ async def test_what_is_fetched_is_placed_and_the_task_says_where(server: Inside,
     await completed(server, task_id, kinds=("video", "audio", "subtitle.en", "thumbnail"))
     paths = await placed(server, task_id)
     assert paths[:2] == [f"{NAME}.mp3", f"{NAME}.mp4"], "films first"
-    assert sorted([*paths, "Some Channel/tvshow.nfo"]) == all_of(root)
+    of_the_show = ["Some Channel/poster.jpg", "Some Channel/tvshow.nfo"]
+    assert sorted([*paths, *of_the_show]) == all_of(root)
     assert (root / f"{NAME}.mp4").read_bytes() == FILM
     assert (root / f"{NAME}.en.vtt").read_bytes() == WORDS
     assert (root / f"{NAME}-thumb.jpg").read_bytes() == PICTURE
@@ -247,6 +249,29 @@ async def test_with_a_word_a_deleted_task_takes_what_it_placed_with_it(server: I
         assert answer.status == 204
     await until(lambda: all_of(root) == [f"{NAME}.en.vtt"])
     (root / f"{NAME}.en.vtt").unlink()
+
+
+@pytest.mark.parametrize(("layout", "picture"), [("shows", "poster.jpg"), ("podcast", "cover.jpg")])
+async def test_a_folder_has_the_picture_of_its_first_film_until_the_last_has_gone(
+    server: Inside, root: Path, layout: str, picture: str
+) -> None:
+    tasks = []
+    for name, content in (("x1", PICTURE), ("x2", PICTURE[::-1])):
+        task_id = await submitted(server, layout=layout, nfo=False)
+        info = INFO.model_copy(update={"id": name})
+        await completed(server, task_id, info, kinds=("video", "thumbnail"), thumbnail=content)
+        await placed(server, task_id)
+        tasks.append(task_id)
+    common = root / "Some Channel" / picture
+    assert common.read_bytes() == PICTURE
+    for task_id, is_left in zip(tasks, (True, False), strict=True):
+        async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
+            assert answer.status == 204
+        left = 2 if is_left else 0
+        await until(lambda left=left: len([path for path in all_of(root) if "[x" in path]) == left)
+        if is_left:
+            assert common.read_bytes() == PICTURE
+    await until(lambda: all_of(root) == [])
 
 
 async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_its_place(
