@@ -67,11 +67,11 @@ _OF_ITEMS = """
     WHERE s.state <> 'leaving' AND p.state = 'placed' AND s.holder = ? AND s.key IN ({keys})"""
 _OF_SETS = "SELECT kind, path FROM placed WHERE state = 'placed' AND set_id IN ({keys})"
 _PLACED_PAGE = f"""
-    SELECT {_SET} FROM file_sets WHERE set_id > ? AND state = 'placed' AND shares IS NULL
+    SELECT {_SET} FROM file_sets WHERE set_id > ? AND state IN ('placed', 'telling') AND shares IS NULL
     ORDER BY set_id LIMIT ?"""  # noqa: S608
 _FILES_OF = f"SELECT {_FILE} FROM placed WHERE set_id IN ({{keys}}) ORDER BY folded"  # noqa: S608
 _NEWEST = f"""
-    SELECT {_SET} FROM file_sets WHERE show = ? AND state IN ('placed', 'redoing', 'describing')
+    SELECT {_SET} FROM file_sets WHERE show = ? AND state IN ('placed', 'telling', 'redoing', 'describing')
     ORDER BY day DESC, day_index DESC LIMIT 1"""  # noqa: S608
 _SAME_INDEX = """
     SELECT 1 FROM file_sets WHERE series = ? AND day = ? AND day_index = ? AND set_id <> ?"""
@@ -357,7 +357,7 @@ class PlacementRows:
             count = 0
             for one in sets:
                 stored = await _by_ids(tables, [one.set_id])
-                if not stored or stored[0].state != "placed":
+                if not stored or stored[0].state not in ("placed", "telling"):
                     continue
                 count += 1
                 index = one.day_index
