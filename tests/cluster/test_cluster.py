@@ -123,9 +123,10 @@ async def test_what_one_node_has_taken_another_shares_alone_and_in_a_list(
     assert sorted(status for status, _ in answers) == [*[200] * 19, 202]
     assert len({task_id for _, task_id in answers}) == 1
     await one.wait(answers[0][1])
-    running = await one.submit(site.url(SLOW), outputs=["video"])
+    under_way = "/8mb.mp4?rate=1000000"
+    running = await one.submit(site.url(under_way), outputs=["video"])
     before = len(site.requests)
-    links = f"/silent.mp4&entry={SLOW}&entry=/video.mp4"
+    links = f"/silent.mp4&entry={under_way}&entry=/video.mp4"
     playlist = await other.submit(
         site.url(f"/feed?entry={links}"), playlist=True, outputs=["video"], reuse=True
     )

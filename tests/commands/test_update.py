@@ -190,6 +190,7 @@ async def test_of_two_updates_at_once_one_brings_it(tmp_path: Path, index: Index
     assert (releases.chosen(), left(releases)) == (NEWER, [NEWER])
 
 
+@pytest.mark.long
 async def test_a_release_that_was_given_up_is_taken_again_only_by_wish(
     tmp_path: Path, index: Index, releases: Releases
 ) -> None:

@@ -156,6 +156,7 @@ def index() -> Iterator[Index]:
         yield index
 
 
+@pytest.mark.long
 async def test_a_service_that_looks_daily_has_the_newest_release_within_a_minute(
     tmp_path: Path, index: Index, site: Site
 ) -> None:
