@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from server.files.library_folder import MARKER
+from tests.core import media_servers
 from tests.service import Payload, Service, Services
 from tests.site import Site
 
@@ -74,6 +76,33 @@ async def test_each_film_is_placed_once_over_kills(
         assert sorted(paths) == all_of(root), "each once, and nothing else is left"
         assert len(set(paths)) == len(paths)
         assert len([path for path in paths if path.endswith(".mp4")]) == len(tasks)
+
+
+async def test_a_real_film_lies_there_as_media_servers_look_for_it(
+    services: Services, site: Site, tmp_path: Path
+) -> None:
+    """The description comes from the page, through the child; so does the picture."""
+    root, url = tmp_path / "library", site.url("/page?uploader=Class5+E4&title=A+film:+S01E02")
+    root.mkdir()
+    body: dict[str, Any] = {"outputs": ["video", "thumbnail"], "library": {"folder": "YouTube"}}
+    async with services.lend(CLIPWIRE_LIBRARY__PATH=str(root), CLIPWIRE_LIBRARY__TIME_ZONE="UTC") as service:
+        task_id = (await service.submit(url, **body))["task_id"]
+        status = await placed(service, task_id)
+        [film] = [path for path in status["library"]["paths"] if path.endswith(".mp4")]
+        [(season, episode, *_)] = media_servers.episodes(film.rpartition("/")[2])
+        base = film.removesuffix(".mp4")
+        show = "/".join(film.split("/")[:2])
+        assert all_of(root) == sorted(
+            [film, f"{base}.nfo", f"{base}-thumb.jpg", f"{show}/poster.jpg", f"{show}/tvshow.nfo"]
+        )
+        told = ElementTree.fromstring((root / f"{base}.nfo").read_bytes())
+        assert (told.findtext("season"), told.findtext("episode")) == (str(season), str(episode))
+        assert told.findtext("plot") == "A film with a tone"
+        assert told.findtext("title") == status["video_info"]["title"]
+        assert (root / film).stat().st_size == status["file_info"]["video"]["size"]
+        picture = (root / f"{base}-thumb.jpg").read_bytes()
+        assert picture == (root / show / "poster.jpg").read_bytes()
+        assert len(picture) == status["file_info"]["thumbnail"]["size"]
 
 
 @pytest.fixture
