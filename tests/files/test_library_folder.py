@@ -1,17 +1,20 @@
 """The library's folder: whole files or none, nobody's file written over, no link followed out of it."""
 
+import asyncio
 import errno
 import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.core.errors import StorageAway
 from server.core.placements import LibraryAway, PathTaken, PlacedFile, UnsafeFolder
+from server.core.ports import Stream
 from server.files import library_folder
 from server.files.library_folder import MARKER, METHODS, LibraryFolder
 from server.files.placing import PlacedFiles
@@ -88,6 +91,56 @@ async def test_on_another_file_system_it_is_a_copy(source: Path) -> None:
         await put(there, source)
         assert (there / PATH).read_bytes() == FILM
         assert (there / PATH).stat().st_nlink == 1
+
+
+class Sent(Stream):
+    """A file in a bucket, of which only so many pieces come."""
+
+    def __init__(self, pieces: int = 50) -> None:
+        self.pieces = pieces
+
+    async def read(self, part: range) -> AsyncGenerator[bytes | memoryview, None]:
+        for number in range(self.pieces):
+            await asyncio.sleep(0)
+            yield memoryview(FILM)[number * 2000 : (number + 1) * 2000]
+        if self.pieces < 50:
+            raise StorageAway
+
+
+async def test_a_file_of_a_bucket_is_streamed_whole_or_not_at_all(root: Path) -> None:
+    files = PlacedFiles(LibraryFolder(root))
+    with pytest.raises(StorageAway):
+        await files.put(file_of(FILM), Sent(30), BASE, 1, None)
+    await until(lambda: all_of(root) == [])
+    await files.put(file_of(FILM), Sent(), BASE, 2, None)
+    assert (root / PATH).read_bytes() == FILM
+    assert all_of(root) == [PATH]
+
+
+async def test_a_bucket_that_sends_something_else_is_not_believed(root: Path) -> None:
+    other = file_of(FILM[::-1])
+    with pytest.raises(OSError, match="is not what was published"):
+        await PlacedFiles(LibraryFolder(root)).put(other, Sent(), BASE, 1, None)
+    assert all_of(root) == []
+
+
+async def test_where_the_library_is_full_a_bucket_is_not_read_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(library_folder.Part, "write", full)
+    async with asyncio.timeout(20):
+        with pytest.raises(OSError, match="No space left"):
+            await PlacedFiles(LibraryFolder(root)).put(file_of(FILM), Sent(), BASE, 1, None)
+    assert all_of(root) == []
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.02)
 
 
 async def test_somebodys_file_is_never_written_over(root: Path, source: Path) -> None:
