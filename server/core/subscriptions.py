@@ -555,6 +555,10 @@ class SubscriptionStore(Protocol):
         """
         ...
 
+    async def unshared_tasks(self, subscription_id: str) -> list[str]:
+        """The ids of its tasks that no other subscription has."""
+        ...
+
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         """Remove it with its items; return the ids of tasks that no other subscription has. `with_placed`:
         what it has in the library is to be deleted.

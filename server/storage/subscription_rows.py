@@ -169,7 +169,7 @@ _KEEP_NOW = """
     UPDATE subscriptions SET keep_at = ? WHERE subscription_id IN ({keys}) AND wanted LIKE '%"keep"%'"""
 _WITH_LIBRARY = """
     SELECT wanted FROM subscriptions WHERE subscription_id = ? AND wanted LIKE '%"library"%'"""
-_UNUSED = """
+_UNSHARED = """
     SELECT DISTINCT task_id FROM items AS mine WHERE subscription_id = ? AND task_id IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM items AS other WHERE other.task_id = mine.task_id
         AND other.subscription_id <> mine.subscription_id
@@ -294,17 +294,23 @@ class SubscriptionRows:
 
         return await self._transactions.write(work, wakes=True)
 
+    async def unshared_tasks(self, subscription_id: str) -> list[str]:
+        async def work(tables: Statements) -> list[str]:
+            return [task_id for (task_id,) in await tables.fetch(_UNSHARED, (subscription_id,))]
+
+        return await self._transactions.read(work)
+
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
             await _get(tables, subscription_id)
-            unused = [task_id for (task_id,) in await tables.fetch(_UNUSED, (subscription_id,))]
+            unshared = [task_id for (task_id,) in await tables.fetch(_UNSHARED, (subscription_id,))]
             if with_placed:
                 await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await name_feed(tables, subscription_id, None)
-            return unused
+            return unshared
 
         return await self._transactions.write(work)
 

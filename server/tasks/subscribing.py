@@ -86,10 +86,17 @@ class Subscriptions:
     async def remove(self, subscription_id: str, *, with_files: bool) -> None:
         """Raises `SubscriptionNotFound`. What was fetched stays, unless `with_files`."""
         self._tasks.refuse_when_closing()
-        for task_id in await self.store.remove(subscription_id, with_placed=with_files):
-            if with_files:
-                with suppress(TaskNotFound):
-                    await self._tasks.delete(task_id)
+        if with_files:
+            # First the tasks: if this is cut off, the subscription is there to be removed once more.
+            await self._delete(await self.store.unshared_tasks(subscription_id))
+        since = await self.store.remove(subscription_id, with_placed=with_files)
+        if with_files:
+            await self._delete(since)  # what a look has found meanwhile
+
+    async def _delete(self, task_ids: Sequence[str]) -> None:
+        for task_id in task_ids:
+            with suppress(TaskNotFound):
+                await self._tasks.delete(task_id)
 
     async def check(self, subscription_id: str) -> Subscription:
         """Have it looked at, unless that is under way. Raises `SubscriptionNotFound`."""
@@ -134,9 +141,7 @@ class Subscriptions:
             others = [item for item in chosen if item.state != "fetched"]
             problems = {item.key: WrongState(item.state) for item in others if item.state != "expired"}
             await self.store.set_state(subscription_id, [item.key for item in kept], "expired", BY_CLIENT)
-            for task_id in await self.store.expire(self.now):
-                with suppress(TaskNotFound):
-                    await self._tasks.delete(task_id)
+            await self._delete(await self.store.expire(self.now))
         after = {item.key: item for item in await self._again(subscription_id, list(there))}
         order = list(dict.fromkeys(keys)) if keys is not None else list(there)
         outcomes: list[Item | AppError] = []

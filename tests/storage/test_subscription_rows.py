@@ -747,6 +747,17 @@ async def test_a_task_that_two_have_goes_with_the_last_one(store: AnyStore) -> N
     assert await store.subscriptions.expire(now + 4 * DAY) == [task.status.task_id]
 
 
+async def test_the_tasks_of_one_subscription_alone_are_told_before_it_is_removed(store: AnyStore) -> None:
+    mine = await subscribed(store, backlog="all")
+    both, alone = (await looked(store, entries(1, 2))).tasks
+    await subscribed(store, "https://b.test/list", backlog="all")
+    await looked(store, entries(1))
+    told = await store.subscriptions.unshared_tasks(mine.subscription_id)
+    assert len(told) == 1
+    assert told == await store.subscriptions.remove(mine.subscription_id)
+    assert told[0] in (both.status.task_id, alone.status.task_id)
+
+
 async def test_retention_of_tasks_passes_over_what_a_subscription_has(store: AnyStore) -> None:
     await subscribed(store, backlog="all", keep={"days": 1})
     [task] = (await looked(store, entries(1))).tasks
