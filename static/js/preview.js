@@ -111,7 +111,6 @@ export class Preview extends EventTarget {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      if (error.status === 404) this.#element.hidden = true // the service has no previews
       this.#show({}, error.message)
     }
   }
