@@ -3,17 +3,16 @@
 import { byId } from "./dom.js"
 
 /**
- * Await a module that is imported on demand, with its texts and styles; without a module, those of the dialogs that are
- * in the page. A server that was upgraded meanwhile does not have this version any more.
+ * Await a module that is imported on demand, with its texts and styles. A server that was upgraded meanwhile does not have this version any more.
  * @template T
- * @param {Promise<T> | null} module
+ * @param {Promise<T>} module
  * @param {import("./i18n.js").I18n} i18n
  * @throws {Problem}
  */
 export async function fetched(module, i18n) {
   try {
     const [found] = await Promise.all([module, i18n.whole(), styled()])
-    return /** @type {T} */ (found)
+    return found
   } catch {
     throw new Problem(0, { code: "part_missing", detail: i18n.t("problem.part_missing") })
   }

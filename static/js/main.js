@@ -220,7 +220,6 @@ function start() {
     i18n.translate(document)
     intake.describe()
     readiness.show()
-    notices.show()
     bar?.show()
     opened.clear()
     rows.renew()

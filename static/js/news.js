@@ -3,7 +3,7 @@
 
 import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
-import { recall, remember } from "./preferences.js"
+import { recall } from "./preferences.js"
 import { isFinal, titleOf } from "./task.js"
 
 const GATHER_MS = 3_000
@@ -58,8 +58,6 @@ export class Announcer {
 
 /** Fires "seen" when the reader has come back. */
 export class Notices extends EventTarget {
-  #tick = byId("notify", HTMLInputElement)
-  #why = byId("notify-why", HTMLElement)
   #i18n
   #finished = 0
   #failed = 0
@@ -70,9 +68,7 @@ export class Notices extends EventTarget {
   constructor(i18n) {
     super()
     this.#i18n = i18n
-    this.#tick.addEventListener("change", () => this.#choose())
     document.addEventListener("visibilitychange", () => document.hidden || this.#seen())
-    this.show()
   }
 
   /** What has ended since the reader looked away: "3 finished, 1 failed". */
@@ -94,24 +90,10 @@ export class Notices extends EventTarget {
     this.#timer ??= setTimeout(() => this.#tell(), GATHER_MS)
   }
 
-  /** Show whether notifications are possible here, and if not, why. */
-  show() {
-    const { permission } = globalThis.Notification ?? {}
-    const isPossible = isSecureContext && permission !== undefined && permission !== "denied"
-    this.#tick.disabled = !isPossible
-    this.#tick.checked = permission === "granted" && recall("notify", false)
-    const why = !isSecureContext ? "needs_https" : permission === "denied" ? "denied" : ""
-    setText(this.#why, why && this.#i18n.t(`notice.${why}`))
-  }
-
-  async #choose() {
-    remember("notify", this.#tick.checked && (await Notification.requestPermission()) === "granted")
-    this.show()
-  }
-
   #tell() {
     this.#timer = undefined
-    if (!document.hidden || !this.#tick.checked) return
+    const isWanted = recall("notify", false) && globalThis.Notification?.permission === "granted"
+    if (!document.hidden || !isWanted) return
     const name = this.#i18n.t("app.name")
     const options = { body: this.text, tag: "clipwire" }
     try {

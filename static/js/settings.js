@@ -17,6 +17,8 @@ export class Settings extends EventTarget {
   #parts
   /** @type {import("./about.js").About | undefined} */
   #about
+  /** @type {import("./notify.js").NotifyChoice | undefined} */
+  #notify
 
   /**
    * @param {object} parts
@@ -37,6 +39,7 @@ export class Settings extends EventTarget {
     this.#languages.addEventListener("change", async () => {
       await i18n.choose(this.#languages.value)
       this.dispatchEvent(new Event("language"))
+      this.#notify?.show()
       await this.#about?.show()
     })
     this.#theme.addEventListener("change", () => this.#choose(this.#theme.value))
@@ -46,7 +49,9 @@ export class Settings extends EventTarget {
 
   async open() {
     const { session, i18n } = this.#parts
-    await fetched(null, i18n)
+    const { NotifyChoice } = await fetched(import("./notify.js"), i18n)
+    this.#notify ??= new NotifyChoice(i18n)
+    this.#notify.show()
     this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
     this.#logout.hidden = !session.isLoggedIn
     this.#dialog.showModal()

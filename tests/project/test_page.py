@@ -131,7 +131,7 @@ def composed() -> dict[str, set[str]]:
         "keys": set(read["everywhere"]),
         "kind": set(Output),
         "menu": words("menu.js", "const names = ", "menu.open("),
-        "notice": words("news.js", "const why = ", "\n"),
+        "notice": words("notify.js", "const why = ", "\n"),
         "options": set(read["options"]) - {"outputs"} | {"preset"},
         "selected": set(read["many"]),
         "wish": {"best", "worst"},
