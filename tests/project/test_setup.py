@@ -19,7 +19,8 @@ from tests.tools import without
 ROOT = Path(__file__).parent.parent.parent
 LOCKS = ("run.txt", "test.txt")
 OF_NPM = "requirements/tools/package-lock.json"
-PROGRAMS = ("ffprobe", "chromium", "squid", "promtool", "nginx", "caddy")
+BROWSERS = ("firefox-esr", "WebKitWebDriver", "Xvfb")
+PROGRAMS = ("ffprobe", "chromium", "squid", "promtool", *BROWSERS, "nginx", "caddy")
 TEXTS = {".py", ".toml", ".md", ".js", ".css", ".html", ".sql", ".txt", ".in", ".sh", ""}
 SECRETS = {("server", "tokens"), ("webhooks", "secret"), ("notify", "urls")}
 
@@ -277,6 +278,7 @@ def test_root_is_brought_the_programs_of_the_tests(machine: Machine) -> None:
     assert "the system's package chromium-headless-shell" in said
     assert "the system's package squid" in said
     assert "the system's package promtool" in said
+    assert "the system's package webkit2gtk-driver" in said
 
 
 def test_where_there_is_no_shell_of_chromium_all_of_it_is_installed(machine: Machine) -> None:
@@ -298,6 +300,9 @@ def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
     assert "some need Squid: apt-get install squid" in ready.refuse("tools", CI="true")
     ready.put("squid")
     ready.put("promtool")
+    for program, package in zip(BROWSERS, ("firefox-esr", "webkit2gtk-driver", "xvfb"), strict=True):
+        assert f"apt-get install {package}" in ready.refuse("tools", CI="true")
+        ready.put(program)
     assert "some need nginx: apt-get install nginx" in ready.refuse("tools", CI="true")
 
 
