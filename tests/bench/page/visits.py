@@ -47,8 +47,8 @@ async def visits(browser: Browser, lab: Lab) -> list[Figure]:
         slow = [await _both(browser, server.url) for _ in range(lab.count(_ROUNDS, 1))]
     firsts, seconds = ([each[at] for each in slow] for at in (0, 1))
     return [
-        Figure("a first visit, until 2 s of silence", small.received / 1e3, "kB", at_most=60),
-        Figure("a first visit: requests", len(small.asked), "", at_most=15),
+        Figure("a first visit, until 2 s of silence", small.received / 1e3, "kB", at_most=50),
+        Figure("a first visit: requests", len(small.asked), "", at_most=10),
         *_figures("a first visit on a slow line", firsts, seen=600, sent=1_000),
         *_figures("a second visit on a slow line", seconds, seen=400, sent=400),
         Figure(
