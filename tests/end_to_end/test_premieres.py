@@ -171,6 +171,19 @@ async def test_who_waits_for_premieres_has_a_task_that_waits(service: Service, s
     await until(service, mine, lambda one: one["items"] == {"fetched": 2})
 
 
+async def test_who_records_broadcasts_gets_what_is_live_now(service: Service, site: Site) -> None:
+    site.followed["x"] = followed = Followed([film("live", live_status="is_live", duration=None)])
+    link = site.url("/hls/broadcast/index.m3u8?end=4&n=77")
+    stream = {"url": link, "protocol": "m3u8_native", "ext": "mp4", "format_id": "0"}
+    followed.pages["live"] = {"live_status": "is_live", "url": None, "formats": [stream]}
+    url, request = site.url("/told/followed-x"), PLAIN | {"live": "record"}
+    mine = (await subscribe(service, url, request=request, backlog="all"))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"fetched": 1}, within=60)
+    [item] = await items(service, mine)
+    task = await service.status(item["task_id"])
+    assert (task["video_info"]["live"], task["file_info"]["video"]["type"]) == (True, "video/mp4")
+
+
 async def test_members_who_ask_for_it_get_a_task_that_is_tried_again_if_it_is_refused(
     service: Service, site: Site
 ) -> None:
