@@ -2,7 +2,8 @@
 // The ticks of a list that grows: one, a range with shift, all or none.
 
 import { Problem } from "./api.js"
-import { byId, fromTemplate, setText } from "./dom.js"
+import { byId, setText } from "./dom.js"
+import { make } from "./elements.js"
 
 export class Ticks {
   /** @type {HTMLInputElement[]} */
@@ -191,16 +192,17 @@ export class EntriesDialog {
    * @param {number} place  used if the entry has no index
    */
   #row({ index, title, url, duration }, place) {
-    const { element, parts } = fromTemplate("entry", this.#i18n)
     const isHere = Boolean(url && this.#has(url))
-    const tick = /** @type {HTMLInputElement} */ (element.querySelector("input"))
-    tick.value = String(index ?? place)
-    tick.checked = !isHere
-    parts.have.hidden = !isHere
-    setText(parts.place, tick.value)
-    setText(parts.name, title ?? url ?? "")
-    setText(parts.length, duration ? this.#i18n.format.clock(duration) : "")
-    return element
+    const number = String(index ?? place)
+    const tick = make("input", { type: "checkbox", value: number, checked: !isHere })
+    const name = make("span", { className: "name", dir: "auto" }, title ?? url ?? "")
+    return make(
+      "li",
+      {},
+      make("label", { className: "tick" }, tick, " ", make("span", { className: "place" }, number), name),
+      ...(isHere ? [make("span", { className: "have" }, this.#i18n.t("entries.have"))] : []),
+      make("span", { className: "length" }, duration ? this.#i18n.format.clock(duration) : ""),
+    )
   }
 
   #count() {

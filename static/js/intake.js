@@ -88,7 +88,7 @@ export class Intake {
     const found = await fetched(import("./preview.js"), this.#parts.i18n).catch(() => undefined) // no link waits for it
     if (!found) place.hidden = true
     if (this.#preview || !found) return
-    this.#preview = new found.Preview({ ...this.#parts, box: this.box })
+    this.#preview = new found.Preview({ ...this.#parts, ...this })
     on(this.#preview, "info", (info) => this.#looked(info))
     on(this.#preview, "ask", (ask) => this.#answered(ask))
     this.#preview.look()

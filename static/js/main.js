@@ -194,7 +194,7 @@ function start() {
   on(api, "unreachable", () => connection.doubt())
 
   // What the reader does.
-  filter.addEventListener("change", () => {
+  on(filter, "change", () => {
     isHidden = false
     selection.clear()
     showLines()
@@ -212,11 +212,15 @@ function start() {
     if (isOpen) filter.search()
     else filter.clear()
   })
+  byId("menu", HTMLButtonElement).addEventListener("click", async () => {
+    const { offer } = await fetched(import("./subscriptions.js"), i18n)
+    offer({ i18n, api })
+  })
   byId("from-elsewhere", HTMLButtonElement).addEventListener("click", () => settings.openElsewhere())
   lines.paused.querySelector("button")?.addEventListener("click", () => counts.pause(false))
   lines.retry.addEventListener("click", () => requests.retryFailed())
-  rows.addEventListener("end", () => pages.hasMore && questions.add("more"))
-  settings.addEventListener("language", () => {
+  on(rows, "end", () => pages.hasMore && questions.add("more"))
+  on(settings, "language", () => {
     i18n.translate(document)
     intake.describe()
     readiness.show()
@@ -225,7 +229,7 @@ function start() {
     rows.renew()
     connection.renew() // the server's sentences come in the new language
   })
-  session.addEventListener("wanted", () => {
+  on(session, "wanted", () => {
     connection.stop()
     tasks.close()
     counts.clear()
@@ -238,7 +242,7 @@ function start() {
     announcer.hush()
     updates.begin()
   })
-  session.addEventListener("begun", () => {
+  on(session, "begun", () => {
     tasks.open()
     connection.start()
   })

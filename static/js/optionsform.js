@@ -7,7 +7,7 @@ import { byId, on, setText } from "./dom.js"
 import { doesApply, OPTIONS } from "./options.js"
 import { OWN, OwnPresets } from "./ownpresets.js"
 
-/** @typedef {import("./options.js").Options} Options */
+/** @typedef {Pick<import("./options.js").Options, "chosen" | "preset" | "presets" | "offers" | "canMarkClip" | "choose" | "choosePreset" | "offer" | "offerPresets" | "lasting" | "fill"> & EventTarget} Options */
 
 export const GROUPS = ["what", "good", "part", "extras", "when"]
 /** Values that are words; all others are names, which are the same in every language. */
@@ -26,7 +26,8 @@ export const WORDS = [
 ]
 
 export class OptionsForm {
-  #root = byId("options", HTMLElement)
+  #root
+  #without
   #options
   #i18n
   /** @type {OwnPresets} */
@@ -37,8 +38,12 @@ export class OptionsForm {
   /**
    * @param {Options} options
    * @param {import("./i18n.js").I18n} i18n
+   * @param {HTMLElement} [root]
+   * @param {string[]} [without]  options that are not for what is asked for here
    */
-  constructor(options, i18n) {
+  constructor(options, i18n, root, without = []) {
+    this.#root = root ?? byId("options", HTMLElement)
+    this.#without = without
     this.#options = options
     this.#i18n = i18n
     this.#own = this.#newOwn()
@@ -97,8 +102,9 @@ export class OptionsForm {
     const fields = document.createElement("div")
     fields.className = "fields"
     for (const [name, option] of Object.entries(OPTIONS)) {
-      if (option.group === group) fields.append(this.#field(name, option))
-      if (name === "clip_end" && group === "part") fields.append(this.#clipButton())
+      if (option.group !== group || this.#without.includes(name)) continue
+      fields.append(this.#field(name, option))
+      if (name === "clip_end") fields.append(this.#clipButton())
     }
     fieldset.append(legend, about, fields)
     return fieldset
@@ -183,8 +189,11 @@ export class OptionsForm {
     const ofService = Object.keys(presets).map((name) => /** @type {[string, string]} */ ([name, name]))
     this.#offer("preset", [...ofService, ...own], this.#own.chosen ? OWN + this.#own.chosen : preset)
     this.#own.show()
-    for (const [name, choices] of Object.entries(offers)) this.#offer(name, choices, chosen[name])
+    for (const [name, choices] of Object.entries(offers)) {
+      if (this.#fields.has(name)) this.#offer(name, choices, chosen[name])
+    }
     for (const [name, { kind }] of Object.entries(OPTIONS)) {
+      if (this.#without.includes(name)) continue
       const { field, around } = this.#part(name)
       const isOffered = !(name in offers) || offers[name].length > 0
       around.hidden = !doesApply(name, chosen) || !isOffered
@@ -197,7 +206,8 @@ export class OptionsForm {
         }}
     }
     this.#part("preset").around.hidden = !ofService.length && !own.length
-    this.#part("clip-player").around.hidden = !this.#options.canMarkClip
+    const clip = this.#fields.get("clip-player")
+    if (clip) clip.around.hidden = !this.#options.canMarkClip
   }
 
   /**

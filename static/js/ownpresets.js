@@ -4,7 +4,7 @@
 
 import { recall, remember } from "./preferences.js"
 
-/** @typedef {import("./options.js").Options} Options */
+/** @typedef {Pick<import("./options.js").Options, "preset" | "lasting" | "fill">} Options */
 
 const STORED = "presets"
 const MOST = 30

@@ -4,6 +4,7 @@
 import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
 import { isPlayable, kindsOf, saveLink } from "./files.js"
+import { subscribe } from "./subscriptions.js"
 import { hostOf, titleOf } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
@@ -32,11 +33,14 @@ export class Preview extends EventTarget {
 
   #tasks
   #play
+  #options
   /** What is shown. @type {Info} */
   #info = {}
   #facts = ""
   /** A finished task of the link. @type {Task | undefined} */
   #had
+  /** When the link was fetched, if its files are not here any more. */
+  #fetched = ""
 
   /**
    * @param {object} parts
@@ -44,19 +48,22 @@ export class Preview extends EventTarget {
    * @param {import("./api.js").Api} parts.api
    * @param {import("./tasks.js").Tasks} parts.tasks
    * @param {(task: Task) => unknown} parts.play
+   * @param {import("./options.js").Options} parts.options
    * @param {import("./i18n.js").I18n} parts.i18n
    */
-  constructor({ box, api, tasks, play, i18n }) {
+  constructor({ box, api, tasks, play, options, i18n }) {
     super()
     this.#api = api
     this.#tasks = tasks
     this.#play = play
+    this.#options = options
     this.#i18n = i18n
     this.#box = box
     box.addEventListener("change", () => this.look())
     this.#part("asks").addEventListener("click", ({ target }) => {
       const ask = target instanceof Element ? target.closest("button")?.dataset.ask : ""
       if (ask === "play") this.#play(/** @type {Task} */ (this.#had))
+      else if (ask === "follow") this.#follow()
       else if (ask) this.dispatchEvent(new CustomEvent("ask", { detail: ask }))
     })
   }
@@ -81,12 +88,17 @@ export class Preview extends EventTarget {
     this.#part("asks").querySelector("button")?.focus()
   }
 
+  #follow() {
+    return subscribe(this.#link, { api: this.#api, i18n: this.#i18n, box: this.#box, options: this.#options })
+  }
+
   /** @param {string[]} links */
   #changed(links) {
     const link = links.length === 1 && /^https?:/i.test(links[0]) ? links[0] : ""
     if (link === this.#link) return
     this.#link = link
     this.#had = undefined
+    this.#fetched = ""
     this.#request.abort()
     clearTimeout(this.#timer)
     this.#element.hidden = !link
@@ -128,10 +140,24 @@ export class Preview extends EventTarget {
     ) =>
       task && Object.keys(task.files).length > 0 &&
       [task.url, task.video_info.webpage_url ?? ""].some((each) => links.includes(each))
-    )
-    if (link !== this.#link || !had || this.#had) return
+    ) ?? await this.#recall(link)
+    if (link !== this.#link || this.#had) return
     this.#had = had
-    this.#show(this.#info, this.#facts)
+    if (had || this.#fetched) this.#show(this.#info, this.#facts)
+  }
+
+  /**
+   * The service remembers a video by other links, too, and longer than its task: return the task, if there still is one.
+   * @param {string} link
+   * @returns {Promise<Task | undefined>}
+   */
+  async #recall(link) {
+    const known = await this.#api.get("api/media", { url: link }).catch(() => null) // a 404: it was never fetched
+    if (!known || link !== this.#link) return
+    const { task_id, fetched_at } = known
+    const task = task_id ? await this.#api.get(`api/status/${task_id}`).catch(() => null) : null
+    if (task && Object.keys(task.files).length) return task
+    if (link === this.#link) this.#fetched = fetched_at
   }
 
   /**
@@ -147,7 +173,12 @@ export class Preview extends EventTarget {
     if (!image.hidden) image.src = info.thumbnail ?? ""
     setText(this.#part("letter"), host.slice(0, 1).toUpperCase())
     setText(this.#part("title"), info.title ?? (this.#had ? titleOf(this.#had) : host))
-    setText(this.#part("facts"), this.#had ? this.#i18n.t("preview.have") : facts)
+    const before = this.#fetched &&
+      this.#i18n.t("preview.fetched", { day: this.#i18n.format.moment(new Date(this.#fetched)) })
+    setText(
+      this.#part("facts"),
+      this.#had ? this.#i18n.t("preview.have") : [before, facts].filter(Boolean).join(" · "),
+    )
     this.#element.toggleAttribute("data-had", this.#had !== undefined)
     this.#part("asks").replaceChildren(...this.#questions(info), ...this.#offers())
   }
@@ -160,6 +191,7 @@ export class Preview extends EventTarget {
       this: this.#i18n.t("list.this"),
       all: count ? this.#i18n.t("list.all", { n: count }) : this.#i18n.t("list.every"),
       choose: this.#i18n.t("list.choose"),
+      follow: this.#i18n.t("list.follow"),
     }
     return Object.entries(words).map(([ask, textContent]) => {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent })

@@ -151,7 +151,7 @@ def test_only_what_the_page_is_made_of_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_all_that_lies_there_can_be_asked_for() -> None:
     lying = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("[!.]*") if path.is_file()}
-    assert lying | {SCRIPT, ON_DEMAND[0], SHEET, page.LATER_SHEET} == set(page.assets().files)
+    assert lying | {SCRIPT, *ON_DEMAND, SHEET, page.LATER_SHEET} == set(page.assets().files)
 
 
 @pytest.mark.parametrize(("name", "size"), [*SIZES.items()])

@@ -21,6 +21,7 @@ from aiohttp import WSCloseCode, web
 from server.api import page, qr
 from server.api.keys import LANGUAGE
 from server.storage.rows import folded
+from tests.fakes.subscriptions import FakeSubscriptions
 
 Task = dict[str, Any]
 CSP = (
@@ -72,6 +73,7 @@ class FakeApi:
         self.opens_sockets.set()
         self._told: dict[str, Task] = {}  # the last message about each task
         self.cookies: list[dict[str, Any]] = []
+        self.subscriptions = FakeSubscriptions()
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
         self._revisions = itertools.count(1)
@@ -114,6 +116,7 @@ class FakeApi:
     async def leave(self) -> None:
         """Answer what is held, and close all sockets: the server shuts down."""
         self.is_away = True
+        await self.subscriptions.close()
         await self.pause(self.is_paused)
         await self.lose_sockets()
 
@@ -262,6 +265,9 @@ class FakeApi:
         await self.remove(self._task(request)["task_id"])
         return web.Response(status=204)
 
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(localized(self._task(request), request.query["lang"]))
+
     async def log(self, request: web.Request) -> web.Response:
         return web.Response(text=f"[info] {self._task(request)['url']}\n<b>not bold</b>\n")
 
@@ -370,6 +376,8 @@ class FakeApi:
             web.get(f"{prefix}/api/session", self.session),
             web.post(f"{prefix}/api/session", self.log_in),
             web.delete(f"{prefix}/api/session", self.log_out),
+            web.get(f"{prefix}/api/status/{{id}}", self.status),
+            *self.subscriptions.routes(prefix),
         ]
 
 

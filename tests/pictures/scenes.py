@@ -11,6 +11,7 @@ from typing import Any
 from playwright.async_api import Page
 
 from tests.fakes.api import FakeApi
+from tests.fakes.subscriptions import entries
 
 TITLES = (
     "How to bake sourdough bread at home, from the first day of the starter to the last loaf",
@@ -293,7 +294,99 @@ async def _type(page: Page, text: str) -> None:
     await page.locator("#links").fill(text)
 
 
+async def _followed(api: FakeApi) -> None:
+    """Subscriptions of every kind."""
+    subscriptions = api.subscriptions
+    subscriptions.add("https://lectures.example/all", name=TITLES[3], items=[
+        *entries(40, "fetched"), *entries(300, "known", 41)])  # fmt: skip
+    subscriptions.add("https://gone.example/", stage="failing", error_code="no_list",
+                      error="There is no list at this link.",
+                      hint="Subscribe to the page of a channel, a playlist or a feed.")  # fmt: skip
+    subscriptions.add("https://tube.example/c/night", name=TITLES[4], stage="failing", error_code="http_429",
+                      error="The site asks for a pause: HTTP 429.", hint="Later it may work.",
+                      next_check_at=_ago(hours=-2), items=entries(3, "waiting", reason="retry"))  # fmt: skip
+    subscriptions.add("https://tube.example/c/sea", name=TITLES[2], next_check_at=_ago(minutes=5),
+                      items=entries(12, "fetched"))  # fmt: skip
+    subscriptions.add("https://old.example/feed.xml", name="A feed that rests", enabled=False,
+                      items=entries(7, "fetched"))  # fmt: skip
+    items = [
+        *entries(1, "queued", 1, _title),
+        *entries(1, "waiting", 2, _title, reason="not_live_yet", not_before="2031-07-05T12:00:00Z"),
+        *entries(12, "waiting", 3, _title, reason="held"),
+        *entries(2, "failed", 15, _title, reason="http_404"),
+        *entries(6, "fetched", 17, _title, pinned=True),
+        *entries(4, "skipped", 23, _title, reason="not_title"),
+        *entries(3000, "known", 27, _title),
+    ]
+    feed = {"name": "bread", "url": f"{api.url}feeds/3f0c9f2ab84d4c1e/bread.xml"}
+    subscriptions.add(
+        "https://films.example/channel", name="A whole channel about bread", feed=feed, items=items
+    )
+
+
+def _title(number: int) -> str:
+    return TITLES[number % 5]
+
+
+async def _subscriptions(page: Page, _: FakeApi) -> None:
+    await page.locator("#menu").hover()
+    await page.locator("#menu").click()
+    await page.locator("[role=menuitem].subscriptions").click()
+    await page.locator("#subscriptions .follow-list li").first.wait_for()
+
+
+async def _subscription(page: Page, api: FakeApi) -> None:
+    await _subscriptions(page, api)
+    await page.locator(".follow-open").first.click()
+    await page.locator(".follow-items li").first.wait_for()
+
+
+async def _ticked(page: Page, api: FakeApi) -> None:
+    await _subscription(page, api)
+    for number in (3, 5, 17):
+        await page.locator(".follow-items input").nth(number).check()
+
+
+async def _failing(page: Page, api: FakeApi) -> None:
+    await _subscriptions(page, api)
+    await page.locator(".follow-open", has_text=TITLES[4]).click()
+    await page.locator(".follow-why").wait_for()
+
+
+async def _editing(page: Page, api: FakeApi) -> None:
+    await _subscription(page, api)
+    await page.locator(".follow-acts button").nth(2).click()
+    await page.locator(".follow-form").wait_for()
+
+
+async def _subscribed(page: Page, api: FakeApi) -> None:
+    await _list(page, api)
+    await page.locator("#preview [data-ask=follow]").click()
+    await page.locator("#subscriptions[open] .follow-one").wait_for()
+    [name] = api.subscriptions.all
+    await api.subscriptions.change(name, entries(43, "known", 1, _title), stage="idle",
+                                   name="A whole channel about bread", title="A whole channel about bread",
+                                   checked_at=_ago(seconds=2))  # fmt: skip
+    await page.locator(".follow-ask:visible").wait_for()
+    await page.locator(".follow-items li").first.wait_for()
+
+
+async def _nothing_followed(page: Page, api: FakeApi) -> None:
+    name = api.subscriptions.add("https://films.example/channel")
+    await _subscriptions(page, api)
+    del api.subscriptions.all[name]
+    await page.locator("#subscriptions .lead", has_text="OPML").or_(
+        page.locator(".follow-list:empty")).first.wait_for(state="attached")  # fmt: skip
+
+
 SCENES = {
+    "subscriptions": Scene(_followed, _subscriptions),
+    "subscriptions-empty": Scene(nothing, _nothing_followed),
+    "subscription": Scene(_followed, _subscription),
+    "subscription-ticked": Scene(_followed, _ticked),
+    "subscription-failing": Scene(_followed, _failing),
+    "subscription-edited": Scene(_followed, _editing),
+    "subscribed": Scene(nothing, _subscribed),
     "all": Scene(everything),
     "empty": Scene(nothing),
     "many": Scene(many),

@@ -1,0 +1,67 @@
+// @ts-check
+// Makes elements by script: the views that few readers open have no markup in the page, which all would load.
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, any>} [properties]  of the element; those with a dash become attributes, undefined ones nothing
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag)
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined) continue
+    if (name.includes("-")) element.setAttribute(name, value)
+    else Object.assign(element, { [name]: value })
+  }
+  element.append(...children)
+  return element
+}
+
+/** @param {string} name  of a symbol of the page */
+export function icon(name) {
+  const svg = /** @type {Element} */ (document.querySelector("svg.icon")?.cloneNode(true))
+  svg.querySelector("use")?.setAttribute("href", `#i-${name}`)
+  return svg
+}
+
+/**
+ * @param {string} text
+ * @param {() => unknown} then
+ * @param {Record<string, any>} [properties]
+ */
+export function button(text, then, properties = {}) {
+  return make("button", { type: "button", onclick: then, ...properties }, text)
+}
+
+/**
+ * A button with only an icon; `text` is its name.
+ * @param {string} name  of the icon
+ * @param {string} text
+ * @param {() => unknown} then
+ */
+export function iconButton(name, text, then) {
+  return make(
+    "button",
+    { type: "button", className: "icon-only", onclick: then, "aria-label": text, title: text },
+    icon(name),
+  )
+}
+
+/**
+ * The arrows go up and down a list.
+ * @param {HTMLElement} list
+ * @param {string} selector  what has the focus in each of its rows
+ * @param {KeyboardEvent} event
+ */
+export function moveBetween(list, selector, event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+  const row = event.target instanceof Element && event.target.closest("li")
+  if (!step || !row || event.altKey || event.ctrlKey || event.metaKey) return
+  const next = step > 0 ? row.nextElementSibling : row.previousElementSibling
+  const heir = next?.querySelector(selector)
+  if (!(heir instanceof HTMLElement) || !list.contains(heir)) return
+  event.preventDefault()
+  heir.focus()
+}

@@ -1,0 +1,403 @@
+// @ts-check
+// The dialog of the subscriptions: all of them, or one of them, or the settings of one.
+
+import { Problem } from "./api.js"
+import { arrange, keepFocus, setText } from "./dom.js"
+import { button, icon, iconButton, make, moveBetween } from "./elements.js"
+import { remember } from "./preferences.js"
+import { SubscriptionForm } from "./subscriptionform.js"
+import { FOLLOWS } from "./subscriptions.js"
+import { check, enable, repeat } from "./subscriptionrequests.js"
+import { SubscriptionView } from "./subscriptionview.js"
+import { countsOf, heldUntil, statusOf } from "./subscriptionwords.js"
+
+/** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
+
+const PAGE = 200
+/** With that many the list is asked for less often. */
+const MANY = 200
+const EVERY_MS = 5_000
+const EVERY_MS_OF_MANY = 30_000
+/** Fields that concern one download only, or are not for the entries of a list. */
+const NOT_OF_LISTS = ["url", "playlist", "playlist_items", "start_at", "auto_start", "reuse", "clip"]
+
+export class SubscriptionsView {
+  #parts
+  #dialog
+  #title = make("h2", { id: "subscriptions-title", tabIndex: -1, dir: "auto" })
+  #back
+  #problem = make("p", { className: "problem", role: "alert" })
+  #body = make("div", { className: "follow-body" })
+  /** What is shown ends its requests. */
+  #end = () => {}
+  /** As last listed. @type {Subscription[]} */
+  all = []
+
+  /** @param {import("./subscriptions.js").Parts} parts */
+  constructor(parts) {
+    this.#parts = parts
+    const close = make(
+      "form",
+      { method: "dialog" },
+      make("button", { className: "icon-only", "data-t-label": "dialog.close" }, icon("cancel")),
+    )
+    this.#back = iconButton("chevron", "", () => {})
+    this.#back.dataset.tLabel = "follow.back"
+    this.#back.removeAttribute("title")
+    this.#dialog = make(
+      "dialog",
+      { id: "subscriptions", className: "sheet wide", "aria-labelledby": "subscriptions-title" },
+      make("header", {}, this.#back, this.#title, close),
+      this.#problem,
+      this.#body,
+    )
+    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
+    this.#dialog.addEventListener("close", () => this.#clear())
+    document.body.append(this.#dialog)
+  }
+
+  get api() {
+    return this.#parts.api
+  }
+
+  get i18n() {
+    return this.#parts.i18n
+  }
+
+  /** Show all. */
+  async open() {
+    this.#show()
+    await this.list()
+  }
+
+  /**
+   * Subscribe to a link, with the options that are chosen at the box, and show what becomes of it.
+   * @param {string} url
+   * @param {import("./subscriptions.js").PartsOfBox} parts
+   */
+  async subscribe(url, { box, options }) {
+    const request = Object.fromEntries(
+      Object.entries(options.request).filter(([name]) => !NOT_OF_LISTS.includes(name)),
+    )
+    let id
+    let isNew = true
+    try {
+      ;({ subscription_id: id } = await this.api.send("POST", "api/subscriptions", { url, request }))
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      id = /** @type {any} */ (error.body).subscription_id // of one to the same, if that is what is wrong
+      if (!id) return box.complain(new Map([[url, error.message]]))
+      isNew = false
+    }
+    remember(FOLLOWS, true)
+    options.forget()
+    box.take([url])
+    // There the focus is again once the dialog is closed: the button that was pressed has gone.
+    if (matchMedia("(pointer: fine)").matches) box.focus()
+    this.#show()
+    await this.one(id, isNew)
+    if (!isNew) this.complain(this.i18n.t("follow.already"))
+  }
+
+  /**
+   * All of them.
+   * @param {string} [focused]  the one that has been looked at
+   */
+  async list(focused) {
+    const list = new ListOfSubscriptions(this)
+    this.#put(this.i18n.t("follow.title"), list.element, null)
+    this.#end = repeat(() => list.load())
+    await list.loaded
+    if (focused) list.focus(focused)
+  }
+
+  /**
+   * One of them.
+   * @param {string} id
+   * @param {boolean} [isNew]  it has just been subscribed to
+   */
+  async one(id, isNew = false) {
+    const view = new SubscriptionView(this, id, isNew)
+    this.#put("", view.element, () => this.list(id))
+    this.#end = view.begin()
+    await view.loaded
+    this.#title.focus()
+  }
+
+  /** @param {Subscription} subscription  whose settings are to be changed */
+  async edit(subscription) {
+    const { subscription_id: id, name } = subscription
+    const form = new SubscriptionForm(this, subscription, () => this.one(id))
+    this.#put(name, form.element, () => this.one(id))
+    await form.begin()
+  }
+
+  /** @param {string} title */
+  call(title) {
+    setText(this.#title, title)
+  }
+
+  /**
+   * Say what went wrong; "": nothing.
+   * @param {string} message
+   */
+  complain(message) {
+    setText(this.#problem, message)
+  }
+
+  /**
+   * Do something that the server may refuse, and say so. The focus goes to the title if its control is hidden by then.
+   * @template T
+   * @param {() => Promise<T>} act
+   * @returns {Promise<T | undefined>}
+   */
+  async attempt(act) {
+    this.complain("")
+    try {
+      return await act()
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      this.complain(error.message)
+    }
+  }
+
+  /**
+   * Change what is shown; the focus goes to the title if that hides what has it.
+   * @param {() => void} change
+   */
+  keepFocus(change) {
+    keepFocus(this.#title, change)
+  }
+
+  #show() {
+    this.i18n.translate(this.#dialog)
+    if (!this.#dialog.open) this.#dialog.showModal()
+  }
+
+  /**
+   * @param {string} title
+   * @param {HTMLElement} element
+   * @param {(() => unknown) | null} back
+   */
+  #put(title, element, back) {
+    this.#end()
+    this.#end = () => {}
+    this.call(title)
+    this.complain("")
+    this.#back.hidden = !back
+    this.#back.onclick = () => back?.()
+    this.#body.replaceChildren(element)
+    this.#dialog.scrollTop = 0
+    this.#title.focus()
+  }
+
+  /** It is made anew each time: the next user of this browser may not be logged in. */
+  #clear() {
+    this.#end()
+    this.#dialog.remove()
+  }
+}
+
+// All subscriptions, each in a row that changes in place.
+
+class ListOfSubscriptions {
+  element
+  #view
+  #list = make("ul", { className: "follow-list" })
+  #state = make("p", { className: "lead", role: "status" })
+  #more
+  #save
+  #pages = 1
+  /** @type {Map<string, SubscriptionRow>} */
+  #rows = new Map()
+  /** @type {() => void} */
+  #settle = () => {}
+  /** The first answer is here, or none came. @type {Promise<void>} */
+  loaded = new Promise((resolve) => (this.#settle = resolve))
+
+  /** @param {SubscriptionsView} view */
+  constructor(view) {
+    this.#view = view
+    const { t } = view.i18n
+    const say = t.bind(view.i18n)
+    this.#more = button(say("entries.more"), () => this.#showMore(), { hidden: true })
+    const file = make("input", { type: "file", accept: ".opml,.xml,text/x-opml", className: "unseen" })
+    file.addEventListener("change", () => this.#import(file))
+    const save = make("a", { className: "button", download: "subscriptions.opml" }, say("follow.export"))
+    this.#save = save
+    save.hidden = true
+    save.href = view.api.url("api/subscriptions.opml").href
+    this.element = make(
+      "div",
+      {},
+      this.#state,
+      this.#list,
+      this.#more,
+      make(
+        "p",
+        { className: "follow-acts quiet" },
+        make("label", { className: "button" }, file, say("follow.import")),
+        save,
+      ),
+    )
+    setText(this.#state, say("preview.looking"))
+    this.#list.addEventListener("keydown", (event) => moveBetween(this.#list, ".follow-open", event))
+  }
+
+  /** @returns {Promise<number>}  after how many milliseconds to load it again */
+  async load() {
+    const { api, i18n } = this.#view
+    try {
+      /** @type {Subscription[]} */
+      const all = []
+      /** @type {string | undefined} */
+      let cursor
+      for (let page = 0; page < this.#pages; page += 1) {
+        const answer = await api.get("api/subscriptions", { limit: PAGE, cursor })
+        all.push(...answer.subscriptions)
+        cursor = answer.next_cursor
+        if (!cursor) break
+      }
+      this.#more.hidden = !cursor
+      this.#showAll(all)
+      this.#save.hidden = !all.length
+      remember(FOLLOWS, all.length > 0)
+      setText(this.#state, all.length ? "" : i18n.t("follow.empty"))
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      setText(this.#state, error.message)
+    } finally {
+      this.#settle()
+    }
+    return this.#rows.size > MANY ? EVERY_MS_OF_MANY : EVERY_MS
+  }
+
+  /** @param {string} id */
+  focus(id) {
+    this.#rows.get(id)?.focus()
+  }
+
+  /** @param {Subscription[]} all */
+  #showAll(all) {
+    this.#view.all = all
+    for (const each of all) {
+      const row = this.#rows.get(each.subscription_id)
+      if (!row) this.#rows.set(each.subscription_id, new SubscriptionRow(this.#view, each, () => this.load()))
+    }
+    const shown = new Set(all.map((each) => each.subscription_id))
+    for (const id of this.#rows.keys()) if (!shown.has(id)) this.#rows.delete(id)
+    this.#view.keepFocus(() => arrange(this.#list, [...this.#inOrder(all)].map(({ element }) => element)))
+    for (const each of all) this.#rows.get(each.subscription_id)?.show(each)
+  }
+
+  /** @param {Subscription[]} all */
+  *#inOrder(all) {
+    for (const { subscription_id } of all) {
+      const row = this.#rows.get(subscription_id)
+      if (row) yield row
+    }
+  }
+
+  async #showMore() {
+    const last = [...this.#rows.keys()].at(-1)
+    this.#pages += 1
+    await this.load()
+    const ids = [...this.#rows.keys()]
+    this.focus(ids[ids.indexOf(last ?? "") + 1] ?? "")
+  }
+
+  /** @param {HTMLInputElement} input */
+  async #import(input) {
+    const [file] = input.files ?? []
+    input.value = ""
+    if (!file) return
+    const { api, i18n } = this.#view
+    await this.#view.attempt(async () => {
+      const request = { method: "POST", headers: { "Content-Type": "text/x-opml" }, body: await file.text() }
+      const answer = await fetch(api.url("api/subscriptions.opml"), request).catch(() => null)
+      if (!answer) throw new Problem(0, { detail: i18n.t("problem.no_answer") })
+      const body = await answer.json().catch(() => ({}))
+      if (!answer.ok) throw new Problem(answer.status, body)
+      await this.load()
+      /** @type {{url: string, status: number, problem?: object}[]} */
+      const results = body.results
+      const [added, known] = [201, 409].map((status) =>
+        results.filter((each) => each.status === status).length
+      )
+      const refused = results.filter(({ status }) => status !== 201 && status !== 409)
+      const reasons = refused.slice(0, 5).map(({ url, status, problem = {} }) =>
+        `${url}: ${new Problem(status, problem).message}`
+      )
+      const values = { added, known, refused: refused.length }
+      setText(this.#state, i18n.t("follow.imported", values))
+      this.#view.complain(reasons.join("\n"))
+    })
+  }
+}
+
+class SubscriptionRow {
+  element
+  #view
+  #name = make("bdi")
+  #facts = make("span", { className: "follow-facts" })
+  #counts = make("span", { className: "follow-counts" })
+  #cause = make("span", { className: "follow-cause" })
+  #open
+  #check
+  #pause
+  /** @type {Subscription} */
+  #subscription
+
+  /**
+   * @param {SubscriptionsView} view
+   * @param {Subscription} subscription
+   * @param {() => unknown} reload
+   */
+  constructor(view, subscription, reload) {
+    const t = view.i18n.t.bind(view.i18n)
+    const id = subscription.subscription_id
+    this.#view = view
+    this.#subscription = subscription
+    this.#open = make(
+      "button",
+      { type: "button", className: "follow-open", onclick: () => view.one(id) },
+      make("span", { className: "follow-name" }, this.#name),
+      this.#facts,
+      this.#counts,
+      this.#cause,
+    )
+    this.#check = iconButton(
+      "retry",
+      t("follow.check"),
+      () => view.attempt(() => check(view.api, id)).then(reload),
+    )
+    this.#pause = iconButton(
+      "pause",
+      t("follow.pause"),
+      () => view.attempt(() => enable(view.api, id, !this.#subscription.enabled)).then(reload),
+    )
+    this.element = make("li", {}, this.#open, this.#check, this.#pause)
+    this.show(subscription)
+  }
+
+  focus() {
+    this.#open.focus()
+  }
+
+  /** @param {Subscription} subscription */
+  show(subscription) {
+    this.#subscription = subscription
+    const { i18n, all } = this.#view
+    const { name, enabled, stage, items, error, error_code = "" } = subscription
+    this.element.dataset.stage = stage
+    setText(this.#name, name)
+    setText(this.#facts, statusOf(subscription, i18n, heldUntil(subscription, all, Date.now())))
+    setText(this.#counts, countsOf(items, i18n).join(" · "))
+    setText(this.#cause, stage === "failing" ? error ?? error_code : "")
+    const act = i18n.t(enabled ? "follow.pause" : "follow.resume")
+    this.#pause.title = act
+    this.#pause.ariaLabel = `${act}: ${name}`
+    this.#check.ariaLabel = `${i18n.t("follow.check")}: ${name}`
+    this.#pause.querySelector("use")?.setAttribute("href", enabled ? "#i-pause" : "#i-resume")
+  }
+}

@@ -1,0 +1,427 @@
+"""Subscriptions on the page: nothing until there is something to follow, then all of it in one dialog."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import CDPSession, Locator, Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.test_tasks import PATIENCE
+from tests.fakes.api import FakeApi
+from tests.fakes.subscriptions import entries
+from tests.service import Services
+from tests.site import open_site
+from tests.site.followed import Film, Followed
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+CHANNEL = "https://films.example/channel"
+ENGLISH = {"locale": "en-US"}
+TICK_FIVE = """async (dialog) => {
+    for (const tick of [...dialog.querySelectorAll(".follow-items input")].slice(1500, 1505)) {
+        tick.click()
+        await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))
+    }
+}"""
+
+
+async def paste_list(page: Page, api: FakeApi) -> None:
+    """A link to a list, looked at."""
+    films = [{"index": n, "title": f"Film {n}", "url": f"{CHANNEL}/{n}"} for n in range(1, 4)]
+    api.looks[CHANNEL] = {"title": "Bread", "entries": films, "total_entries": 43}
+    await page.locator("#links").fill(CHANNEL)
+    await page.locator("#preview [data-ask=follow]").wait_for()
+
+
+async def open_menu(page: Page) -> None:
+    await page.locator("#menu").hover()
+    await page.locator("#menu").click()
+
+
+async def open_subscriptions(page: Page) -> Locator:
+    await open_menu(page)
+    await page.get_by_role("menuitem", name="Subscriptions").click()
+    return page.get_by_role("dialog")
+
+
+async def open_first(page: Page) -> Locator:
+    dialog = await open_subscriptions(page)
+    await dialog.locator(".follow-open").first.click()
+    await dialog.locator(".follow-items li").first.wait_for()
+    return dialog
+
+
+async def busy(session: CDPSession) -> float:
+    """How long the page's thread has had a processor, in seconds: others may have had it meanwhile."""
+    found = (await session.send("Performance.getMetrics"))["metrics"]
+    return float(next(each["value"] for each in found if each["name"] == "TaskDuration"))
+
+
+def changes(api: FakeApi) -> list[Any]:
+    return [body for _, body in api.subscriptions.asked]
+
+
+async def test_who_follows_nothing_sees_nothing_of_it_and_asks_nothing(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("task", "completed")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await expect(page.locator("#connection[data-state=live]")).to_be_attached()
+        assert [asked for asked in api.requests if "subscriptions" in asked or "rare.js" in asked] == []
+        async with page.expect_response("**/api/subscriptions?*"):
+            await open_menu(page)
+        await expect(page.get_by_role("menuitem", name="Keys")).to_be_visible()
+        await expect(page.get_by_role("menuitem", name="Subscriptions")).to_have_count(0)
+        assert [asked for asked in api.requests if "rare.js" in asked or "subscriptions.css" in asked] == []
+
+
+async def test_a_subscription_says_what_it_has_found_and_fetches_the_last_ones(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await paste_list(page, api)
+        await page.get_by_role("button", name="Subscribe").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_text("Reading the list…")).to_be_visible()
+        await expect(page.locator("#links")).to_have_value("")
+        [(_, body)] = api.subscriptions.asked
+        assert body["url"] == CHANNEL
+        assert body["request"]["outputs"] == ["video", "audio"]
+        assert not body["request"].keys() & {"url", "playlist", "start_at", "reuse"}
+        [name] = api.subscriptions.all
+        await api.subscriptions.change(name, entries(43, "known"), stage="idle", name="Bread", title="Bread")
+        await expect(dialog.get_by_role("heading", name="Bread")).to_be_visible()
+        await expect(dialog.get_by_text("43 older ones are known, not fetched.")).to_be_visible()
+        await dialog.get_by_role("button", name="Fetch the last 5").press("Enter")
+        await expect(dialog.get_by_text("Under way", exact=True)).to_have_count(5)
+        assert changes(api)[-1] == {"action": "fetch", "keys": [f"films {n}" for n in range(1, 6)]}
+        await expect(dialog.get_by_text("are known")).to_be_hidden()
+        await expect(dialog.get_by_role("heading", name="Bread")).to_be_focused()
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(page.locator("#links")).to_be_focused()
+        await page.locator("h1").hover()
+        await page.locator("#menu").click()  # it is known here by now
+        await expect(page.get_by_role("menuitem", name="Subscriptions")).to_be_visible()
+
+
+@pytest.mark.long
+async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the_box(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        reason = {
+            "status": 422,
+            "code": "invalid_request",
+            "errors": [{"field": "url", "message": "Not this."}],
+        }
+        api.subscriptions.refuses[CHANNEL] = reason
+        await paste_list(page, api)
+        await page.get_by_role("button", name="Subscribe").click()
+        await expect(page.locator("#problems")).to_contain_text("Not this.")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        other = api.subscriptions.add(CHANNEL, entries(3, "fetched"), name="Bread")
+        api.subscriptions.refuses[CHANNEL] = {"status": 409, "code": "subscribed", "subscription_id": other}
+        await page.get_by_role("button", name="Subscribe").click()
+        await expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("You follow this already.")
+        await expect(page.get_by_role("dialog").locator(".follow-items li")).to_have_count(3)
+
+
+async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_when(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    soon = api.subscriptions.all[api.subscriptions.add("https://tube.example/a")]["next_check_at"]
+    api.subscriptions.add("https://tube.example/b", name="Held", stage="failing", error_code="http_429",
+                          error="Too many requests", hint="Wait.", next_check_at=soon)  # fmt: skip
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_subscriptions(page)
+        rows = dialog.locator(".follow-list li")
+        await expect(rows.nth(0)).to_contain_text("Too many requests")
+        for row in (rows.nth(0), rows.nth(1)):  # the other one has no fault, and waits all the same
+            await expect(row).to_contain_text("This site is left alone; next look in 42 minutes")
+        await rows.nth(0).get_by_role("button", name="Pause: Held").press("Enter")
+        await expect(rows.nth(0)).to_contain_text("Paused")
+        await expect(rows.nth(0).get_by_role("button", name="Resume: Held")).to_be_focused()
+        await rows.nth(0).get_by_role("button", name="Resume: Held").press("Enter")
+        await expect(rows.nth(0)).to_contain_text("Too many requests")
+        assert changes(api) == [{"enabled": False}, {"enabled": True}]
+        await rows.nth(0).locator(".follow-open").press("ArrowDown")
+        await expect(rows.nth(1).locator(".follow-open")).to_be_focused()
+        await page.keyboard.press("ArrowUp")
+        await page.keyboard.press("Enter")
+        await expect(dialog.locator(".follow-why")).to_contain_text("Wait.")
+        await expect(dialog.locator(".follow-why")).to_contain_text("http_429")
+        await dialog.get_by_role("button", name="All subscriptions").press("Enter")
+        await expect(rows.nth(0).locator(".follow-open")).to_be_focused()
+
+
+async def test_what_is_held_is_fetched_or_skipped_at_once(api: FakeApi, open_page: OpenPage) -> None:
+    items = [*entries(3, "waiting", reason="held"), *entries(2, "waiting", 4, reason="retry")]
+    api.subscriptions.add(CHANNEL, items)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await expect(dialog.get_by_text("3 new ones are held")).to_be_visible()
+        await dialog.get_by_role("button", name="Skip all 3").click()
+        await expect(dialog.get_by_text("Skipped · as you wished")).to_have_count(3)
+        await expect(dialog.get_by_text("new ones are held")).to_be_hidden()
+        assert changes(api) == [{"action": "skip", "keys": ["films 1", "films 2", "films 3"]}]
+
+
+async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_after_a_question(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add(CHANNEL, [*entries(4, "fetched"), *entries(1, "known", 5)])
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        ticks = dialog.locator(".follow-items input")
+        await ticks.nth(0).press("Space")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Space")
+        bar = dialog.get_by_role("toolbar", name="Selected entries")
+        await expect(bar).to_contain_text("2 selected")
+        await expect(bar.get_by_role("button", name="Fetch")).to_have_count(0)  # they are here
+        await bar.get_by_role("button", name="Pin 2").press("Enter")
+        await expect(dialog.get_by_text("Fetched · pinned")).to_have_count(2)
+        await expect(ticks.nth(2)).to_be_focused()
+        await ticks.nth(0).press("Space")
+        await bar.get_by_role("button", name="Delete 1").press("Enter")
+        await expect(bar).to_contain_text("Delete the files of 1 entry?")
+        await expect(bar.get_by_role("button", name="Cancel")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(bar.get_by_role("button", name="Delete 1")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await bar.get_by_role("button", name="Delete 1").click()
+        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Let go")
+        await ticks.nth(4).press("Space")
+        await bar.get_by_role("button", name="Forget 1").press("Enter")
+        await expect(ticks).to_have_count(4)
+        await expect(ticks.nth(3)).to_be_focused()
+        acted = [(body["action"], body["keys"]) for body in changes(api)]
+        both = ["films 1", "films 2"]
+        assert acted == [("pin", both), ("delete", ["films 1"]), ("forget", ["films 5"])]
+
+
+async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add(CHANNEL, [*entries(1200, "known"), *entries(2, "failed", 1201, reason="private")])
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.get_by_label("Which entries to show").select_option(label="Failed (2)")
+        await expect(dialog.locator(".follow-items li")).to_have_count(2)
+        await expect(dialog.get_by_text("Failed · private")).to_have_count(2)
+        await dialog.get_by_label("Which entries to show").select_option(label="Older (1,200)")
+        await dialog.get_by_role("button", name="All or none").click()
+        await expect(dialog.get_by_text("1,200 selected")).to_be_visible()
+        await dialog.get_by_role("button", name="Fetch 1,200").click()
+        await expect(dialog.get_by_text("1,200 selected")).to_be_hidden()
+        assert changes(api) == [{"action": "fetch", "state": "known"}] * 3
+        assert {item["state"] for item in api.subscriptions.items["subscription-1"].values()} == {
+            "queued",
+            "failed",
+        }
+
+
+async def test_what_is_new_waits_for_a_click_and_what_changes_does_so_in_its_row(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    name = api.subscriptions.add(CHANNEL, entries(3, "queued", 2))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        rows = dialog.locator(".follow-items li")
+        before = api.subscriptions.items[name]
+        api.subscriptions.items[name] = {item["key"]: item for item in entries(1, "queued")} | before
+        await api.subscriptions.change(name, entries(1, "fetched", 2))
+        await expect(rows.nth(0)).to_contain_text("Fetched")
+        await expect(rows).to_have_count(3)
+        await dialog.get_by_role("button", name="1 new").click()
+        await expect(rows).to_have_count(4)
+
+
+async def test_only_what_was_changed_is_sent_and_a_refused_field_says_why(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    request = {"outputs": ["audio"], "quality": "best", "video_format": "mp4", "codec": "auto",
+               "audio_format": "mp3", "rate_limit": 5}  # fmt: skip
+    filters = {"members": False, "not_title": "trailer", "min_duration": 90}
+    name = api.subscriptions.add(
+        CHANNEL, entries(1, "fetched"), title=CHANNEL, request=request, filters=filters
+    )
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.get_by_role("button", name="Edit").press("Enter")
+        await expect(dialog.get_by_label("At least, in minutes")).to_have_value("1.5")
+        await dialog.get_by_label("Name", exact=True).fill("Bread")
+        await dialog.get_by_label("How often it is looked at").select_option(label="6 hours")
+        await dialog.get_by_label("Title does not have").fill("")
+        await dialog.get_by_label("Title has").fill("(")
+        await dialog.get_by_label("Shorts").uncheck()
+        await dialog.get_by_label("Only the newest").fill("20")
+        await dialog.get_by_label("Options of the downloads").click()
+        await dialog.get_by_label("Put tags, chapters and cover into the files").check()
+        api.subscriptions.wrong = [{"field": "filters.title", "message": "Not a valid pattern."}]
+        await dialog.get_by_role("button", name="Save").click()
+        title = dialog.get_by_label("Title has")
+        await expect(title).to_be_focused()
+        await expect(title).to_have_accessible_description("Not a valid pattern.")
+        await title.fill("bread")
+        await title.press("Enter")
+        await expect(dialog.get_by_role("heading", name="Bread")).to_be_visible()
+        assert changes(api)[-1] == {
+            "name": "Bread",
+            "interval": "6h",
+            "filters": {"title": "bread", "not_title": None, "kinds": ["video", "stream"]},
+            "keep": {"last": 20},
+            "request": {"embed_metadata": True},
+        }
+        assert api.subscriptions.all[name]["request"]["rate_limit"] == 5
+
+
+async def test_what_becomes_of_the_files_is_asked_before_a_subscription_goes(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    for number in range(2):
+        api.subscriptions.add(f"{CHANNEL}/{number}", entries(1, "fetched"))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.get_by_role("button", name="Delete").press("Enter")
+        await expect(dialog.get_by_role("button", name="Keep the files")).to_be_focused()
+        await dialog.get_by_role("button", name="Cancel").press("Enter")
+        await expect(dialog.get_by_role("button", name="Keep the files")).to_be_hidden()
+        await dialog.get_by_role("button", name="Delete").click()
+        await dialog.get_by_role("button", name="Delete its files, too").click()
+        await expect(dialog.locator(".follow-list li")).to_have_count(1)
+        assert "files=delete" in api.subscriptions.asked[-1][0]
+
+
+@pytest.mark.long
+async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, open_page: OpenPage) -> None:
+    api.subscriptions.add(CHANNEL)
+    wrong = {"code": "invalid_request", "errors": [{"field": "url", "message": "Not a link."}]}
+    api.subscriptions.imported = [
+        {"url": "https://a.example/", "status": 201},
+        {"url": CHANNEL, "status": 409, "problem": {"code": "subscribed"}},
+        {"url": "nonsense", "status": 422, "problem": wrong},
+    ]
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_subscriptions(page)
+        file = {"name": "my.opml", "mimeType": "text/x-opml", "buffer": b"<opml/>"}
+        await dialog.get_by_label("Import OPML…").set_input_files(file)  # type: ignore[arg-type]
+        await expect(dialog.get_by_text("Added: 1. Known already: 1. Not added: 1.")).to_be_visible()
+        await expect(dialog.get_by_role("alert")).to_have_text("nonsense: Not a link.")
+        assert changes(api) == ["<opml/>"]
+        link = dialog.get_by_role("link", name="Export OPML")
+        assert "api/subscriptions.opml" in str(await link.get_attribute("href"))
+
+
+@pytest.mark.long
+async def test_nothing_is_asked_once_the_dialog_is_closed(api: FakeApi, open_page: OpenPage) -> None:
+    name = api.subscriptions.add(CHANNEL, entries(1, "fetched"))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await page.wait_for_timeout(50)
+        assert any(f"{name}?wait=" in asked for asked in api.requests)
+        await dialog.get_by_role("button", name="All subscriptions").click()
+        await dialog.locator(".follow-list li").wait_for()
+        await page.keyboard.press("Escape")
+        before = len(api.requests)
+        await page.clock.run_for(40_000)
+        assert [asked for asked in api.requests[before:] if "subscriptions" in asked] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [390, 320])
+async def test_three_thousand_entries_stay_quick_on_a_small_screen(
+    api: FakeApi, open_page: OpenPage, width: int
+) -> None:
+    """A tick costs less than a tenth of a second of the processor, also once all of them are loaded."""
+    api.subscriptions.add(CHANNEL, entries(3000, "known"))
+    size = {"width": width, "height": 740}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, viewport=size, **ENGLISH) as page:
+        dialog = await open_first(page)
+        loaded = await dialog.locator(".follow-items li").count()
+        assert loaded <= 400
+        while await dialog.locator(".follow-items li").count() < 3000:
+            await dialog.evaluate("(dialog) => (dialog.scrollTop = dialog.scrollHeight)")
+            await page.wait_for_timeout(50)
+        await dialog.locator(".follow-items input").nth(1500).scroll_into_view_if_needed()
+        session = await page.context.new_cdp_session(page)
+        await session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        await page.wait_for_timeout(200)  # the scroll has been painted
+        before = await busy(session)
+        await dialog.evaluate(TICK_FIVE)
+        assert (await busy(session) - before) / 5 < 0.1
+        await expect(dialog.locator(".follow-bar")).to_contain_text("5 selected")
+        wide = "(dialog) => dialog.scrollWidth - dialog.clientWidth"
+        assert await dialog.evaluate(wide) == 0
+
+
+async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page: OpenPage) -> None:
+    """By another link it was fetched, and its file is there; the file of the other one is gone."""
+    files = {"files": {"video": "/api/download/a.mp4"}, "video_info": {"title": "Deep sea"}}
+    task = await api.put("task", "completed", url="https://films.example/watch?v=1", **files)
+    short, gone = "https://short.example/1", "https://short.example/2"
+    fetched = {"fetched_at": "2025-03-01T12:00:00Z", "key": "films 1", "subscriptions": []}
+    api.subscriptions.media = {short: fetched | {"task_id": task["task_id"]}, gone: fetched}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        preview = page.locator("#preview")
+        await page.locator("#links").fill(short)
+        await expect(preview).to_contain_text("You have it already.")
+        await expect(preview.get_by_role("button", name="Download again")).to_be_visible()
+        await page.locator("#links").fill(gone)
+        await expect(preview).to_contain_text("Fetched before, Mar 1, 2025")
+        await expect(preview.get_by_role("button")).to_have_count(0)
+
+
+@pytest.mark.long
+async def test_a_feed_is_followed_from_the_page_with_the_real_service(
+    services: Services, media: Path, open_page: OpenPage
+) -> None:
+    quick = {"CLIPWIRE_SUBSCRIPTIONS__PAUSE": "0s", "CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": "2"}
+    async with (
+        asyncio.timeout(120),
+        open_site(media) as site,
+        services.lend(**quick) as service,
+        open_page(service.url, **ENGLISH) as page,
+    ):
+        site.followed["page"] = followed = Followed(films(*range(8, 0, -1)), title="Films")
+        link = site.url("/followed/page.rss")
+        await page.locator("#links").fill(link)
+        await page.get_by_role("button", name="Subscribe").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_role("heading", name="Films")).to_be_visible(timeout=30_000)
+        await expect(dialog.get_by_text("8 older ones are known, not fetched.")).to_be_visible()
+        await dialog.get_by_role("button", name="Choose…").click()
+        await expect(dialog.locator(".follow-items input").nth(0)).to_be_focused()
+        await page.keyboard.press("Space")
+        await dialog.get_by_role("button", name="Fetch 1").click()
+        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Under way")
+        await dialog.get_by_label("Which entries to show").select_option(index=0)
+        await expect(dialog.locator(".follow-items li").nth(0)).to_contain_text("Fetched", timeout=60_000)
+        followed.films[:0] = films(*range(12, 8, -1))
+        await dialog.get_by_role("button", name="Check now").click()
+        await expect(dialog.get_by_text("2 new ones are held")).to_be_visible(timeout=30_000)
+        await dialog.get_by_role("button", name="Skip all 2").click()
+        await dialog.get_by_role("button", name="4 new").click()
+        await expect(dialog.get_by_text("Skipped · as you wished")).to_have_count(2)
+        await expect(dialog.get_by_text("Fetched", exact=True)).to_have_count(3, timeout=60_000)
+        await dialog.get_by_role("button", name="Edit").click()
+        await dialog.get_by_label("Title has").fill("(")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_label("Title has")).to_have_attribute("aria-invalid", "true")
+        await dialog.get_by_label("Title has").fill("film")
+        await dialog.get_by_label("Only the newest").fill("5")
+        await dialog.get_by_role("button", name="Save").click()
+        followed.films.clear()
+        await dialog.get_by_role("button", name="Check now").click()
+        await expect(dialog.locator(".follow-why")).to_contain_text("empty_list", timeout=30_000)
+        await dialog.get_by_role("button", name="Delete").click()
+        await dialog.get_by_role("button", name="Delete its files, too").click()
+        await expect(dialog.get_by_text("Nothing is followed yet.")).to_be_visible()
+
+
+def films(*numbers: int) -> list[Film]:
+    return [
+        Film(f"f{n}", f"Film {n}", f"/video.mp4?times={n}", at=1_700_000_000.0 + n * 3600, guid=f"g{n}")
+        for n in numbers
+    ]
