@@ -15,7 +15,8 @@ _LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, confi
 # No headless browser shows notices: what is heard is what it would be asked to show.
 _AS_ON_A_PHONE = """() => {
     const refuse = function () { throw new TypeError("Illegal constructor") }
-    globalThis.Notification = Object.assign(refuse, { permission: "granted" })
+    const requestPermission = async () => "granted"
+    globalThis.Notification = Object.assign(refuse, { permission: "granted", requestPermission })
     globalThis.told = new Promise((done) => {
         ServiceWorkerRegistration.prototype.showNotification = async (name, { body }) => done([name, body])
     })
@@ -68,11 +69,11 @@ async def test_where_a_page_cannot_give_notice_the_worker_does_and_a_click_leads
         ) as page,
     ):
         await api.put("a", "download")
+        await page.evaluate(_AS_ON_A_PHONE)
         await page.get_by_role("button", name="Menu").click()
         await page.get_by_role("menuitem", name="Settings").click()
         await page.get_by_label("Tell me what has ended").check()
         await page.keyboard.press("Escape")
-        await page.evaluate(_AS_ON_A_PHONE)
         await page.evaluate("navigator.serviceWorker.ready")
         await page.evaluate(_LOOK_AWAY)
         await api.put("a", "completed")
