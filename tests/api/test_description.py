@@ -20,7 +20,9 @@ HANGS_AFTER = 900  # seconds, on a machine that has other things to do as well
 async def test_no_request_that_can_be_made_from_the_description_breaks_it(tmp_path: Path, phase: str) -> None:
     # Links that are made up must not lead anywhere: a proxy that refuses takes them all.
     nowhere = {"CLIPWIRE_DOWNLOADS__PROXY": "http://127.0.0.1:1", "CLIPWIRE_DOWNLOADS__RETRIES": "0"}
-    async with Service(tmp_path / "service", **nowhere) as service:
+    library = tmp_path / "library"
+    library.mkdir()
+    async with Service(tmp_path / "service", **nowhere, CLIPWIRE_LIBRARY__PATH=str(library)) as service:
         process = await asyncio.create_subprocess_exec(
             *(
                 str(Path(sys.executable).with_name("schemathesis")),
