@@ -236,7 +236,7 @@ async def _list(page: Page, api: FakeApi) -> None:
 
 async def _entries(page: Page, api: FakeApi) -> None:
     await _list(page, api)
-    await page.locator("#preview button").last.click()
+    await page.locator("#preview [data-ask=choose]").click()
     await page.locator("#entries [data-part=more]").scroll_into_view_if_needed()
 
 
