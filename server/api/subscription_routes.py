@@ -186,7 +186,8 @@ async def change(request: web.Request) -> web.Response:
     while True:
         before = await service.store.get(request.match_info["subscription_id"])
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        resolved, wrong = await _with_wishes(request, _merged(sent, body), before.url)
+        unknown = dict.fromkeys(body.keys() - SubscriptionSettings.model_fields)  # refused, also as null
+        resolved, wrong = await _with_wishes(request, _merged(sent, body) | unknown, before.url)
         wanted = _settings_of(validated(SubscriptionSettings, resolved, *wrong))
         if after := await service.change(before, wanted):
             return respond_json(await _told_one(request, after))

@@ -132,6 +132,14 @@ async def test_a_source_is_subscribed_once_for_one_wish(client: Client) -> None:
     assert (await refused.json(content_type=None))["code"] == "too_many_subscriptions"
 
 
+async def test_a_patch_refuses_an_unknown_field_by_name_also_as_null(client: Client) -> None:
+    body = {"url": "http://z.test/", "enabled": False}
+    mine = (await (await client.post("/api/subscriptions", json=body)).json())["subscription_id"]
+    answer = await client.patch(f"/api/subscriptions/{mine}", json={"shade": None, "keep": None})
+    assert answer.status == 422
+    assert [each["field"] for each in (await answer.json())["errors"]] == ["shade"]
+
+
 async def test_a_patch_merges_and_null_is_the_default(client: Client) -> None:
     made = await subscribed(
         client, filters={"title": "a", "min_duration": 5}, backlog={"last": 3}, keep={"days": 3}
