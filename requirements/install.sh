@@ -146,9 +146,9 @@ install_tools() {
     has promtool || apt_install promtool || expect promtool promtool
     # The shell of Chromium takes no extensions.
     has chromium || has chromium-browser || apt_install chromium || expect "all of Chromium" chromium
-    has firefox-esr || has firefox || apt_install firefox-esr || expect Firefox firefox-esr
-    has WebKitWebDriver || apt_install webkit2gtk-driver || expect WebKitGTK webkit2gtk-driver
-    has Xvfb || apt_install xvfb || expect Xvfb xvfb
+    # Not every system has these two: their tests are left out there, also in CI, and say so.
+    has firefox-esr || has firefox || apt_install firefox-esr || :
+    { has WebKitWebDriver && has Xvfb; } || { apt_install webkit2gtk-driver && apt_install xvfb; } || :
     has_unpacked nginx usr/sbin/nginx || expect nginx nginx
     has_unpacked caddy usr/bin/caddy || expect Caddy caddy
     has_npm_tools || expect npm npm

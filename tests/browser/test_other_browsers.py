@@ -49,7 +49,7 @@ _SAVE = "void document.querySelector('.row [data-part=primary] a').click()"
 @asynccontextmanager
 async def firefox(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
     program = shutil.which("firefox-esr") or shutil.which("firefox")
-    program = program or without("Firefox", "apt-get install firefox-esr")
+    program = program or without("Firefox", "apt-get install firefox-esr", is_everywhere=False)
     values = {**_PREFERENCES, "browser.download.dir": str(downloads)}
     lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in values.items()]
     (folder / "user.js").write_text("\n".join(lines))
@@ -99,7 +99,7 @@ async def firefox(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
 async def webkit(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
     browser = next(Path("/usr/lib").glob("*/webkit*gtk-*/MiniBrowser"), None)
     if not (browser and shutil.which("WebKitWebDriver") and shutil.which("Xvfb")):
-        without("WebKitGTK", "apt-get install webkit2gtk-driver xvfb")
+        without("WebKitGTK", "apt-get install webkit2gtk-driver xvfb", is_everywhere=False)
     screen = await asyncio.create_subprocess_exec("Xvfb", "-displayfd", "1", stdout=PIPE, stderr=DEVNULL)
     driver = None
     try:
