@@ -155,7 +155,8 @@ async def _until(evaluate: Evaluate, script: str) -> Any:
 async def _load(evaluate: Evaluate, script: str) -> None:
     """Leave the document, and wait for the list of the next one."""
     await evaluate(f"void (document.documentElement.dataset.left = 'yes', {script})")
-    await _until(evaluate, "!document.documentElement.dataset.left")
+    # A document that has just begun has no element yet.
+    await _until(evaluate, "Boolean(document.documentElement) && !document.documentElement.dataset.left")
     await _until(evaluate, "Boolean(document.querySelector('#tasks[data-listed]'))")
 
 
