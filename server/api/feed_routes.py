@@ -45,7 +45,7 @@ from server.api.route import Access, get, post
 from server.api.security import DOORS
 from server.core import errors, opml
 from server.core.attachment import disposition
-from server.core.errors import FeedNotFound, FileNotFound, RangeNotSatisfiable, StorageAway
+from server.core.errors import FeedNotFound, FileNotFound, NotFound, RangeNotSatisfiable, StorageAway
 from server.core.feeds import Listed
 from server.core.models import Says, StoredFile, TaskStatus, check_url, without_password
 from server.core.podcast_xml import Enclosed, Episode, Podcast, one_line, plain, written
@@ -438,6 +438,7 @@ def _headers(request: web.Request, etag: str, modified: datetime | None) -> dict
 _SECRET = Parameter("secret", "as the addresses of feeds have it", place="path")
 _FEED = Parameter("feed", "the `name` of a subscription's `feed`", place="path")
 _TASK = Parameter("task_id", "of an episode", place="path")
+_NOT_FOUND = (FeedNotFound, NotFound)  # this, too, for a path that no feed can have
 _OPEN = tuple(error for error in Operation("", "", "", {}).always if error is not errors.TokenRequired)
 _TAGGED = {"ETag": "names its state"}
 _PATH = f"/feeds/{{secret:[^/]+}}/{{feed:{FEED_NAME}}}"
@@ -455,7 +456,7 @@ ROUTES = [
             },
             "Needs no token: the secret in the path takes its place.",
             parameters=(_SECRET, _FEED, IF_NONE_MATCH, header("If-Modified-Since", "a date"), *READER),
-            errors=(FeedNotFound,),
+            errors=_NOT_FOUND,
             always=_OPEN,
         ),
         access=Access.SECRET,
@@ -470,7 +471,7 @@ ROUTES = [
             {200: Reply("OPML 2.0", {OPML: TEXT}, _TAGGED), 304: Reply(HAS_IT, headers=_TAGGED)},
             "Needs no token: the secret in the path takes its place.",
             parameters=(_SECRET, IF_NONE_MATCH, *READER),
-            errors=(FeedNotFound,),
+            errors=_NOT_FOUND,
             always=_OPEN,
         ),
         access=Access.SECRET,
@@ -498,7 +499,7 @@ ROUTES = [
                 header("If-Modified-Since", "a date"),
                 *READER,
             ),
-            errors=(FeedNotFound, FileNotFound, RangeNotSatisfiable, StorageAway),
+            errors=(*_NOT_FOUND, FileNotFound, RangeNotSatisfiable, StorageAway),
             always=_OPEN,
         ),
         head=Operation(
@@ -513,7 +514,7 @@ ROUTES = [
                 IF_NONE_MATCH,
                 *READER,
             ),
-            errors=(FeedNotFound, FileNotFound, StorageAway),
+            errors=(*_NOT_FOUND, FileNotFound, StorageAway),
             always=_OPEN,
         ),
         access=Access.SECRET,
@@ -528,7 +529,7 @@ ROUTES = [
             replies("A small JPEG", JPEG, _TAGGED),
             "Needs no token: the secret in the path takes its place.",
             parameters=(_SECRET, _FEED, _TASK, *CONDITIONS, *READER),
-            errors=(FeedNotFound, FileNotFound, RangeNotSatisfiable, StorageAway),
+            errors=(*_NOT_FOUND, FileNotFound, RangeNotSatisfiable, StorageAway),
             always=_OPEN,
         ),
         access=Access.SECRET,
@@ -546,7 +547,7 @@ ROUTES = [
             },
             "Needs no token: the secret in the path takes its place.",
             parameters=(_SECRET, _FEED, _TASK, IF_NONE_MATCH, *READER),
-            errors=(FeedNotFound, FileNotFound),
+            errors=(*_NOT_FOUND, FileNotFound),
             always=_OPEN,
         ),
         access=Access.SECRET,
@@ -570,7 +571,7 @@ ROUTES = [
                 IF_NONE_MATCH,
                 *READER,
             ),
-            errors=(FeedNotFound, FileNotFound),
+            errors=(*_NOT_FOUND, FileNotFound),
             always=_OPEN,
         ),
         access=Access.SECRET,
