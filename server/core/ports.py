@@ -30,12 +30,26 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """The task that a key leads to; `is_shared`: another request has made it."""
+
+    task: Task
+    is_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
-    """A task to be added; `wish` is the token's scope and a hash of what is to be downloaded."""
+    """A task to be added; `wish` is the token's scope and a hash of what is to be downloaded.
+
+    `instead`: the id of a task that takes its place, if that is still there. `refusal`: otherwise it is
+    refused with this, unless another one takes its place.
+    """
 
     task: Task
     idempotency: Idempotency | None = None
     wish: str | None = None
+    instead: str | None = None
+    refusal: AppError | None = None
 
 
 Sorting = Literal["newest", "oldest", "queue", "ended"]
@@ -79,15 +93,16 @@ class Store(Protocol):
 
     async def add(self, submissions: Sequence[Submission]) -> list[Task | AppError]:
         """Add all tasks in one transaction. The result has for each the task with its number, or the task
-        that was made with the same key and request; or `QueueFull` or `IdempotencyMismatch` if it is refused.
+        that the same key and request have led to; or `QueueFull`, `IdempotencyMismatch` or its `refusal`.
 
-        With `reuse` it may also be a task with the same wish that has not ended.
+        It may also be `instead`, or with `reuse` a task with the same wish that has not ended. From then on
+        the submission's key leads to that one, until it is removed: this is stored in the same transaction.
         No two submissions may have the same key. Raises `StoreUnavailable`; then none was added.
         """
         ...
 
-    async def known(self, idempotency: Idempotency) -> Task | None:
-        """The task that was made with this key. Raises `IdempotencyMismatch` if its request was another."""
+    async def known(self, idempotency: Idempotency) -> Known | None:
+        """The task that this key leads to. Raises `IdempotencyMismatch` if its request was another."""
         ...
 
     async def of_wish(self, wish: str) -> list[Task]:

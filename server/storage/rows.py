@@ -4,14 +4,16 @@ import hashlib
 import logging
 import unicodedata
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 from server.core import stored
 from server.core.deliveries import Addressee, Delivery
+from server.core.errors import AppError
 from server.core.models import Stage, Task, TaskStatus
+from server.core.ports import Submission
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,18 @@ def short_wish(wish: str) -> str:
 def forms_of_wish(wish: str) -> tuple[str, str]:
     """How `wish` may stand in a row: earlier releases stored the whole."""
     return short_wish(wish), wish
+
+
+def shared_keys(
+    outcomes: Iterable[tuple[Submission, Task | AppError]], known: Container[str]
+) -> list[tuple[str, str, str]]:
+    """The rows of `shared_keys` of submissions whose place another task has taken, but for `known` keys."""
+    return [
+        (key.key, key.request, outcome.status.task_id)
+        for wanted, outcome in outcomes
+        if isinstance(outcome, Task) and outcome.status.task_id != wanted.task.status.task_id
+        if (key := wanted.idempotency) and key.key not in known
+    ]
 
 
 def counted(rows: Iterable[Sequence[Any]]) -> dict[Stage, int]:

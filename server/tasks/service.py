@@ -133,8 +133,9 @@ class Tasks:
         fetched yet. An error stands for each that is refused.
 
         A task that was accepted before with the same key, or that may be shared, is returned even if a new
-        one would be refused (full disk, full queue, shutdown). No two requests may have the same key. Raises
-        `StoreUnavailable`; then none was accepted.
+        one would be refused (full disk, full queue, shutdown). A key that came with a request for which
+        another task was returned leads to that task from then on, which is on disk as well. No two requests
+        may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
         refusal: AppError | None = ShuttingDown() if self._closing else None
         with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
@@ -143,26 +144,31 @@ class Tasks:
         outcomes: list[Accepted | AppError | None] = []
         submissions: list[Submission] = []
         for request, key, wish in requests:
-            outcome: Accepted | AppError | None = refusal
+            outcome: Accepted | AppError | None = None
+            shared: Task | None = None
             shares = bool(wish) and request.may_be_shared
             try:
                 # A retry of one request needs no write. Of many at once the store finds the keys by itself.
                 looks = key and (refusal or shares or len(requests) == 1)
                 if key and looks and (known := await self._store.known(key)):
-                    outcome = Accepted(known.status)
-                elif wish and shares and (shared := await shared_task(self._store, self._files, wish)):
-                    # It may have been made with this key since the store was asked for the key.
-                    known = await self._store.known(key) if key else None
-                    outcome = Accepted(known.status) if known else Accepted(shared.status, is_shared=True)
+                    outcome = Accepted(known.task.status, known.is_shared)
+                elif wish and shares:
+                    shared = await shared_task(self._store, self._files, wish)
             except IdempotencyMismatch as mismatch:
                 outcome = mismatch
+            if shared and not key:
+                outcome = Accepted(shared.status, is_shared=True)
+            elif not shared:
+                outcome = outcome or refusal
             outcomes.append(outcome)
             if outcome is None:
                 wall = self._clock.wall() if request.start_at else None
                 status = TaskStatus.new(request, now, wall, REQUEST_ID.get())
                 if request.playlist and wish:
                     status = status.model_copy(update={"scope": scope_of(wish)})
-                submissions.append(Submission(Task(request, status), key, wish))
+                # With a key also what is shared: the key is stored in the transaction that finds it there.
+                instead = shared.status.task_id if shared else None
+                submissions.append(Submission(Task(request, status), key, wish, instead, refusal))
         tasks = await self._store.add(submissions) if submissions else []
         added = iter(zip(submissions, tasks, strict=True))
         answers: list[Accepted | AppError] = []
@@ -179,8 +185,10 @@ class Tasks:
                     self._dispatcher.submit(task)
                 answers.append(Accepted(task.status))
             else:  # it was there before: by its key, or because it may be shared
-                key = submission.idempotency
-                answers.append(Accepted(task.status, is_shared=not (key and await self._store.known(key))))
+                key, known = submission.idempotency, None
+                with contextlib.suppress(IdempotencyMismatch):  # it was removed, the key is another's by now
+                    known = await self._store.known(key) if key else None
+                answers.append(Accepted(task.status, known.is_shared if known else True))
         return answers
 
     def take_on(self, task: Task) -> None:
@@ -199,7 +207,7 @@ class Tasks:
                 self._submit_if_queued(replace(task, status=after))
 
     async def is_known(self, idempotency: Idempotency) -> bool:
-        """Whether a task with this key was accepted before; raises `IdempotencyMismatch`."""
+        """Whether this key leads to a task; raises `IdempotencyMismatch`."""
         return await self._store.known(idempotency) is not None
 
     async def status(self, task_id: str) -> TaskStatus:

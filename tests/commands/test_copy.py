@@ -22,7 +22,7 @@ from server.assembly.export_sqlite import ALIKE, DeliveryRow, PauseRow, Row, Ses
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core.models import Stage, StoredFile, Task, TaskStatus
-from server.core.ports import Filter, Idempotency, Stream
+from server.core.ports import Filter, Idempotency, Known, Stream, Submission
 from server.core.unusable import DatabaseUnusable
 from server.files.cookie_folder import LocalCookies
 from server.files.public_names import short_of
@@ -42,7 +42,7 @@ from tests.site import Site
 
 __all__ = ["command"]
 
-KEY = Idempotency("a key", "its request")
+KEY, SHARED = Idempotency("a key", "its request"), Idempotency("a shared key", "its request")
 KNOWN = "url https://example.org/watch"
 FILMS = {"video.mp4": b"video" * 1000, "audio.mp3": b"audio", "manifest.json": b"{}"}
 
@@ -80,6 +80,7 @@ async def installation(tmp_path: Path) -> Installation:
     data.mkdir()
     async with open_sqlite(data / "clipwire.db", max_queued=100, find_short=short_of) as store:
         queued = await add(store, new_task("https://one.test/"), KEY)
+        await store.add([Submission(new_task(), SHARED, instead=queued.status.task_id)])
         running, completed, removed, last = [await add(store, new_task(title="猫咪 🐈 \0")) for _ in range(4)]
         assert await store.save(started(running.status))
         assert await store.save(begun := started(completed.status))
@@ -129,7 +130,8 @@ async def test_tasks_keep_their_ids_numbers_and_keys(
     assert "tasks: 4, each compared\n" in out
     async with open_store(empty_database, max_queued=100, find_short=short_of) as store:
         assert [await store.get(task.status.task_id) for task in installation.tasks] == installation.tasks
-        assert await store.known(KEY) == installation.queued
+        assert await store.known(KEY) == Known(installation.queued)
+        assert await store.known(SHARED) == Known(installation.queued, is_shared=True)
         assert await store.removed() == [installation.removed.status.task_id]
         assert (await add(store, new_task())).status.number == 6, "5 was given once, and is not given again"
     assert rows(empty_database, "SELECT host FROM tasks WHERE number = 1") == [("one.test",)]
@@ -236,6 +238,7 @@ async def test_what_a_killed_service_has_committed_is_copied(tmp_path: Path, emp
         "UPDATE tasks SET revision = revision + 1 WHERE number = 3",
         "UPDATE tasks SET ended_at = ended_at + interval '1 s' WHERE number = 3",
         "DELETE FROM tasks WHERE number = 4",
+        "DELETE FROM shared_keys",
     ],
 )
 def test_other_rows_in_the_database_are_refused_and_kept(
@@ -294,7 +297,7 @@ OF_A_CLUSTER = {"host", "node", "job_id", "finish_asked", "withdrawn_at"}
 
 def test_all_tables_travel_with_all_columns(installation: Installation, clean_database: str) -> None:
     tables = "SELECT name FROM sqlite_schema WHERE type = 'table'"
-    tables += " AND (name NOT GLOB '*_*' OR name IN ('source_hosts', 'file_sets'))"
+    tables += " AND (name NOT GLOB '*_*' OR name IN ('source_hosts', 'file_sets', 'shared_keys'))"
     travel = {
         "tasks": Row._fields,
         "sessions": SessionRow._fields,

@@ -17,14 +17,14 @@ from psycopg import AsyncConnection
 from server.core.errors import DatabaseAway, DatabaseBusy, QueueFull, TaskNotFound
 from server.core.events import Paused, Resumed, Retried, Started, Unfolded, apply
 from server.core.models import Entry, Stage, Task
-from server.core.ports import Filter, Idempotency
+from server.core.ports import Filter, Idempotency, Known, Submission
 from server.core.unusable import DatabaseUnusable
 from server.files.public_names import short_of
 from server.storage.group_commit import Change
 from server.storage.postgresql import PostgresStore, link, open_store, pages, store, writer
 from server.storage.postgresql.announcing import Changed, Gone, LoggedOut, News, packed, unpacked
 from server.storage.postgresql.changes import Admits
-from server.storage.postgresql.connection import CONNECT_WITHIN, available
+from server.storage.postgresql.connection import CONNECT_WITHIN, available, connected
 from server.storage.postgresql.database_clock import DatabaseClock
 from server.storage.postgresql.link import Link
 from tests.adding import add
@@ -404,8 +404,48 @@ async def test_of_a_commit_that_the_database_knows_nothing_of_the_idempotency_ke
         first = await there.known(key)
         assert (first is not None) is arrives
         again = await add(there, new_task(), key)
-        assert first in (None, again)
+        assert first in (None, Known(again))
     assert read(clean_database, "SELECT count(*) FROM tasks") == [(1,)]
+
+
+async def test_keys_of_requests_that_share_are_given_once_over_two_nodes(clean_database: str) -> None:
+    keys = [Idempotency(f"key {number}", "hash") for number in range(10)]
+    async with open_at(clean_database) as one, open_at(clean_database) as other, asyncio.timeout(20):
+        first = await add(one, new_task())
+        instead = [None, first.status.task_id]
+        adds = (
+            there.add([Submission(new_task(), key, instead=instead[number % 2])])
+            for number, key in enumerate(keys)
+            for there in (one, other, one, other)
+        )
+        answers = await asyncio.gather(*adds)
+        ids = [task.status.task_id for [task] in answers if isinstance(task, Task)]
+        for number, key in enumerate(keys):
+            known = await other.known(key)
+            assert known
+            assert ids[4 * number : 4 * number + 4] == [known.task.status.task_id] * 4
+            assert known.is_shared == bool(number % 2)
+            assert (known.task == first) == known.is_shared
+
+
+async def test_a_task_that_another_node_deletes_while_it_is_shared_gets_no_key(
+    clean_database: str, there: PostgresStore
+) -> None:
+    key = Idempotency("key", "hash")
+    first = await add(there, new_task())
+    async with connected(clean_database) as db, asyncio.timeout(20):
+        async with db.transaction():
+            await db.execute(b"DELETE FROM tasks")
+            sharing = asyncio.create_task(
+                there.add([Submission(new_task(), key, instead=first.status.task_id)])
+            )
+            waits = b"SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+            while await (await db.execute(waits)).fetchone() == (0,):
+                await asyncio.sleep(0.01)
+        assert await sharing == [first], "it was there when it was asked for"
+    assert await there.known(key) is None
+    assert read(clean_database, "SELECT count(*) FROM shared_keys") == [(0,)]
+    assert (await add(there, new_task(), key)).status.task_id != first.status.task_id
 
 
 async def test_a_commit_that_was_made_counts_though_the_database_ends_its_connection_over_the_time(

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from server.core.errors import IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
+from server.core.errors import DiskFull, IdempotencyMismatch, InvalidQuery, QueueFull, TaskNotFound
 from server.core.events import (
     Cancelled,
     EntriesMoved,
@@ -27,9 +27,11 @@ from server.core.events import (
     apply,
 )
 from server.core.models import Entries, Entry, Stage, Task, TaskStatus
-from server.core.ports import Filter, Idempotency, Store, Submission
+from server.core.ports import Filter, Idempotency, Known, Store, Submission
 from server.files.public_names import new_short, public_name, short_of
 from server.storage import postgresql, sqlite
+from server.storage.postgresql.store import PostgresStore
+from server.storage.sqlite.store import SqliteStore
 from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
 
@@ -440,8 +442,8 @@ async def test_the_same_key_and_request_are_the_same_task_with_its_current_statu
 
 async def test_a_known_key_is_found_without_a_write(store: Store) -> None:
     first = await add(store, new_task(), Idempotency("key", "meant sent"))
-    assert await store.known(Idempotency("key", "meant")) == first
-    assert await store.known(Idempotency("key", "other sent")) == first
+    assert await store.known(Idempotency("key", "meant")) == Known(first)
+    assert await store.known(Idempotency("key", "other sent")) == Known(first)
     assert await store.known(Idempotency("other", "meant")) is None
     with pytest.raises(IdempotencyMismatch):
         await store.known(Idempotency("key", "other"))
@@ -487,6 +489,93 @@ async def test_a_key_lives_as_long_as_its_task(open_any: OpenStore) -> None:
         assert (await add(store, new_task(), key)).status == final
         await store.mark_removed(final.task_id)
         assert (await add(store, new_task(), key)).status.task_id != final.task_id
+
+
+# The key of a request that another task was the answer to.
+
+
+async def test_a_key_that_was_answered_with_another_task_leads_to_it_as_long_as_it_is_there(
+    open_any: OpenStore,
+) -> None:
+    key, other = Idempotency("key", "meant sent"), Idempotency("key", "other")
+    async with open_any() as store:
+        first = await add(store, new_task(), wish="a")
+        assert await add(store, shared_task(), key, "a") == first
+    async with open_any() as store:
+        final = await saved(store, apply(first.status, Cancelled(), utc_now()))
+        given = Known(replace(first, status=final), is_shared=True)
+        assert await store.known(key) == given
+        assert await add(store, shared_task(), Idempotency("key", "of_preset sent"), "a") == given.task
+        with pytest.raises(IdempotencyMismatch):
+            await store.known(other)
+        with pytest.raises(IdempotencyMismatch):
+            await add(store, new_task(), other)
+        await store.mark_removed(final.task_id)
+        assert await store.known(key) is None
+        made = await add(store, new_task(), other)
+        assert await store.known(other) == Known(made)
+        await store.forget(final.task_id)
+        assert await store.known(other) == Known(made)
+
+
+async def test_a_shared_key_is_free_again_before_the_files_of_its_task_are_gone(store: Store) -> None:
+    first = await add(store, new_task(), wish="a")
+    await add(store, shared_task(), Idempotency("key", "hash"), "a")
+    await store.mark_removed(first.status.task_id)
+    second = await add(store, new_task(), wish="a")
+    other = Idempotency("key", "other")
+    assert await add(store, shared_task(), other, "a") == second
+    await store.forget(first.status.task_id)
+    assert await store.known(other) == Known(second, is_shared=True), "the row goes on with its new task"
+
+
+async def test_a_task_takes_the_place_of_another_if_it_is_still_there(store: Store) -> None:
+    final = await ended(store)
+    keys = [Idempotency(f"key {number}", "hash") for number in range(3)]
+    instead = [
+        Submission(shared_task(), key, "a", final.task_id, refusal)
+        for key, refusal in zip(keys, (None, DiskFull(), None), strict=True)
+    ]
+    added = await store.add(instead[:2])
+    assert [task.status.task_id for task in added if isinstance(task, Task)] == [final.task_id] * 2
+    assert await store.known(keys[1])
+    await store.mark_removed(final.task_id)
+    refused, made = await store.add(instead[1:])
+    assert isinstance(refused, DiskFull)
+    assert made == await store.get(instead[2].task.status.task_id)
+    assert await store.known(keys[1]) is None
+    assert await store.known(keys[2]) == Known(made)
+
+
+async def test_of_many_that_share_with_keys_each_key_is_kept(open_any: OpenStore) -> None:
+    keys = [Idempotency(f"key {number}", "hash") for number in range(20)]
+    async with open_any() as store:
+        one_by_one = (add(store, shared_task(), key, "a") for key in [*keys[:10], *keys[:10]])
+        together = store.add([Submission(shared_task(), key, "a") for key in keys[10:]])
+        await asyncio.gather(asyncio.gather(*one_by_one), together)
+    async with open_any() as store:
+        known = [found for key in keys if (found := await store.known(key))]
+        assert len(known) == 20
+        assert len({found.task.status.task_id for found in known}) == 1
+        assert [found.is_shared for found in known].count(False) == 1
+
+
+async def test_nothing_is_left_of_a_shared_key_once_its_task_is_gone(store: Store) -> None:
+    async def count() -> int:
+        assert isinstance(store, SqliteStore | PostgresStore)
+        sql = "SELECT count(*) FROM shared_keys"
+        [(number,)] = await store.media._transactions.read(lambda tables: tables.fetch(sql))
+        return int(number)
+
+    first = await add(store, new_task(), wish="a")
+    for number in range(3):
+        await add(store, shared_task(), Idempotency(f"key {number}", "hash"), "a")
+    await add(store, new_task(), Idempotency("own", "hash"))
+    await add(store, shared_task(), wish="a")
+    assert await count() == 3
+    await store.mark_removed(first.status.task_id)
+    await store.forget(first.status.task_id)
+    assert await count() == 0
 
 
 # The length of the queue.

@@ -18,7 +18,7 @@ from server.storage.media_rows import remember
 from server.storage.placement_rows import to_be_placed
 from server.storage.postgresql.advisory_locks import ADD, LOOK, OURS
 from server.storage.postgresql.announcing import Changed, Deliveries, Looks, News
-from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
+from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, shared_keys, short_wish
 from server.storage.subscription_rows import follow_tasks
 from server.storage.tables import Row, Work
 
@@ -44,11 +44,22 @@ _WAITING = b"""
 _GIVEN = b"SELECT last_value - (NOT is_called)::int FROM tasks_number_seq"
 _GIVE_AWAY = b"SELECT max(nextval('tasks_number_seq')) FROM generate_series(1, %s)"
 _BY_KEY = b"""
+    SELECT key, hashes, number, request, status FROM shared_keys JOIN tasks USING (task_id)
+    WHERE key = ANY(%s) AND NOT removed
+    UNION ALL
     SELECT idempotency, idempotency_request, number, request, status FROM tasks
     WHERE idempotency = ANY(%s) AND NOT removed"""
 _BY_WISH = b"""
     SELECT wish, number, request, status FROM tasks
     WHERE wish = ANY(%s) AND NOT removed AND ended_at IS NULL ORDER BY number"""
+_BY_ID = b"SELECT task_id, number, request, status FROM tasks WHERE task_id = ANY(%s) AND NOT removed"
+# The key may be that of a task that is being removed. One that another node deletes meanwhile gets no key.
+_SHARE = b"""
+    INSERT INTO shared_keys (key, hashes, task_id)
+    SELECT key, hashes, task_id
+    FROM unnest(%b::text[], %b::text[], %b::text[]) AS new (key, hashes, task_id)
+    JOIN tasks USING (task_id) FOR KEY SHARE OF tasks
+    ON CONFLICT (key) DO UPDATE SET hashes = excluded.hashes, task_id = excluded.task_id"""
 # Numbers are given in the order of the arrays.
 _INSERT = b"""
     INSERT INTO tasks (job_id, host, idempotency, idempotency_request, wish, playlist_id, playlist_index,
@@ -326,13 +337,17 @@ class Changes:
         """Set the outcomes; return the new tasks, and which of them have jobs."""
         known: dict[str, tuple[str, Task]] = {}
         if keys := [add.wanted.idempotency.key for add in adds if add.wanted.idempotency]:
-            rows = await (await db.execute(_BY_KEY, (keys,), prepare=True)).fetchall()
+            rows = await (await db.execute(_BY_KEY, (keys, keys), prepare=True)).fetchall()
             known = {key: (request, read_task(*row)) for key, request, *row in rows}
         shared: dict[str, Task | Add] = {}
         if wishes := [add.shared_wish for add in adds if add.shared_wish]:
             wish_of = {form: wish for wish in wishes for form in forms_of_wish(wish)}
             rows = await (await db.execute(_BY_WISH, (list(wish_of),), prepare=True)).fetchall()
             shared |= {wish_of[form]: read_task(*row) for form, *row in rows}
+        instead: dict[str, Task] = {}
+        if found := [add.wanted.instead for add in adds if add.wanted.instead]:
+            rows = await (await db.execute(_BY_ID, (found,), prepare=True)).fetchall()
+            instead = {task_id: read_task(*row) for task_id, *row in rows}
         new: list[Add] = []
         sharing: list[tuple[Add, Add]] = []
         for add in adds:
@@ -340,24 +355,32 @@ class Changes:
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if key.is_of(request) else IdempotencyMismatch()
+            elif add.wanted.instead in instead:
+                add.outcome = instead[add.wanted.instead]
             elif wish and isinstance(other := shared.get(wish), Task):
                 add.outcome = other
             elif wish and isinstance(other, Add):
                 sharing.append((add, other))
+            elif add.wanted.refusal:
+                add.outcome = add.wanted.refusal
             elif len(new) < free:
                 new.append(add)
                 if wish:
                     shared[wish] = add
             else:
                 add.outcome = QueueFull()
-        if not new:
-            return [], set()
-        tasks = [add.wanted.task for add in new]
-        jobs = await self._admits.jobs_for(db, tasks) if self._admits else [None for _ in tasks]
-        have_jobs = {task.status.task_id for task, job in zip(tasks, jobs, strict=True) if job is not None}
-        added = await _insert(db, new, jobs)
+        added, have_jobs = list[Task](), set[str]()
+        if new:
+            tasks = [add.wanted.task for add in new]
+            jobs = await self._admits.jobs_for(db, tasks) if self._admits else [None for _ in tasks]
+            have_jobs = {
+                task.status.task_id for task, job in zip(tasks, jobs, strict=True) if job is not None
+            }
+            added = await _insert(db, new, jobs)
         for add, other in sharing:
             add.outcome = other.outcome
+        if bound := shared_keys(((add.wanted, add.outcome) for add in adds), known):
+            await db.execute(_SHARE, _columns(bound), prepare=True)
         return added, have_jobs
 
 

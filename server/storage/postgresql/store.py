@@ -16,7 +16,7 @@ from server.core.counts import Counts
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, StoreUnavailable, TaskNotFound
 from server.core.models import Stage, StoredFile, Task, TaskStatus
-from server.core.ports import Filter, Idempotency, Page, Submission
+from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.feed_rows import FeedRows
@@ -67,7 +67,9 @@ SEARCH_WITHIN = 8.0  # seconds
 _BY_ID = "SELECT task_id, number, request, status FROM tasks WHERE task_id = ANY(%s) AND NOT removed"
 _BY_SHORT = "SELECT short, number, request, status FROM tasks WHERE short = ANY(%s) AND NOT removed"
 _BY_KEY = """
-    SELECT task_id, idempotency_request FROM tasks WHERE idempotency = %s AND NOT removed"""
+    SELECT task_id, idempotency_request, false FROM tasks WHERE idempotency = %s AND NOT removed
+    UNION ALL
+    SELECT task_id, hashes, true FROM shared_keys JOIN tasks USING (task_id) WHERE key = %s AND NOT removed"""
 _ENTRIES = """
     SELECT number, request, status FROM tasks
     WHERE playlist_id = %s AND stage || '' = ANY(%s) AND NOT removed ORDER BY number"""
@@ -239,12 +241,12 @@ class PostgresStore:
         find = self._find_short
         return await self.writer.submit_all([Add(each, task_values(each.task, find)) for each in submissions])
 
-    async def known(self, idempotency: Idempotency) -> Task | None:
-        for task_id, request in await self._fetch(_BY_KEY, idempotency.key):
+    async def known(self, idempotency: Idempotency) -> Known | None:
+        for task_id, request, is_shared in await self._fetch(_BY_KEY, idempotency.key, idempotency.key):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
-                return await self.get(task_id)
+                return Known(await self.get(task_id), is_shared)
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:

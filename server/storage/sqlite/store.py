@@ -14,7 +14,7 @@ from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, IdempotencyMismatch, TaskNotFound
 from server.core.models import Queued, Stage, StoredFile, Task, TaskStatus, host_of
-from server.core.ports import Filter, Idempotency, Page, Submission
+from server.core.ports import Filter, Idempotency, Known, Page, Submission
 from server.core.stored import known_stage
 from server.storage.cursor import Cursor
 from server.storage.feed_rows import FeedRows
@@ -55,7 +55,10 @@ from server.storage.subscription_rows import SubscriptionRows
 from server.storage.tables import Reads, Result, Row, Work
 
 _BY_ID = "SELECT number, request, status FROM tasks WHERE task_id = ? AND removed = 0"
-_BY_KEY = "SELECT task_id, idempotency_request FROM tasks WHERE idempotency = ?"
+_BY_KEY = """
+    SELECT task_id, idempotency_request, 0 FROM tasks WHERE idempotency = ?1
+    UNION ALL
+    SELECT task_id, hashes, 1 FROM shared_keys JOIN tasks USING (task_id) WHERE key = ?1 AND removed = 0"""
 _BY_SHORT = "SELECT number, request, status FROM tasks WHERE short = ? AND removed = 0"
 _ENTRIES = """
     SELECT number, request, status FROM tasks INDEXED BY tasks_playlist
@@ -228,14 +231,14 @@ class SqliteStore:
             [Add(each, task_values(each.task, find)) for each in submissions]
         )
 
-    async def known(self, idempotency: Idempotency) -> Task | None:
-        for task_id, request in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
+    async def known(self, idempotency: Idempotency) -> Known | None:
+        for task_id, request, is_shared in await self._reads.fetch(_BY_KEY, (idempotency.key,)):
             if not idempotency.is_of(request):
                 raise IdempotencyMismatch
             with suppress(TaskNotFound):  # it is being removed in this moment, and the key is free again
                 task = await self.get(task_id)
                 await self._data.must_be_there()  # the client takes it for accepted
-                return task
+                return Known(task, bool(is_shared))
         return None
 
     async def of_wish(self, wish: str) -> list[Task]:

@@ -31,7 +31,7 @@ from server.core.remembering import remembered
 from server.storage.group_commit import Change, GroupWriter
 from server.storage.media_rows import remember
 from server.storage.placement_rows import to_be_placed
-from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, short_wish
+from server.storage.rows import STATUS, delivery_values, forms_of_wish, read_task, shared_keys, short_wish
 from server.storage.sqlite.ballast import Ballast
 from server.storage.sqlite.connection import unavailable
 from server.storage.subscription_rows import follow_tasks
@@ -58,8 +58,15 @@ _UPDATE = """
     UPDATE tasks SET revision = ?, stage = ?, priority = ?, status = ?, short = ?, search = ?, ended_at = ?
     WHERE task_id = ? AND revision = ? AND removed = 0"""
 _BY_KEY = """
+    SELECT key, hashes, task_id FROM shared_keys JOIN tasks USING (task_id)
+    WHERE key IN (SELECT value FROM json_each(?1)) AND removed = 0
+    UNION ALL
     SELECT idempotency, idempotency_request, task_id FROM tasks
-    WHERE idempotency IN (SELECT value FROM json_each(?))"""
+    WHERE idempotency IN (SELECT value FROM json_each(?1))"""
+# The key may be that of a task that is being removed.
+_SHARE = """
+    INSERT INTO shared_keys (key, hashes, task_id) VALUES (?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET hashes = excluded.hashes, task_id = excluded.task_id"""
 
 
 class Writer(GroupWriter):
@@ -343,6 +350,9 @@ class Changes:
             tasks = await self._tasks_by_id([task_id for _, task_id in rows])
             rows.sort(key=lambda row: tasks[row[1]].status.number)  # the newest of both forms is the last
             shared |= {wish_of[form]: tasks[task_id] for form, task_id in rows}
+        instead: dict[str, Task] = {}
+        if found := [add.wanted.instead for add in adds if add.wanted.instead]:
+            instead = await self._tasks_by_id(found)
         new: list[Add] = []
         sharing: list[tuple[Add, Add]] = []
         for add in adds:
@@ -351,10 +361,14 @@ class Changes:
             if key and key.key in known:
                 request, task = known[key.key]
                 add.outcome = task if key.is_of(request) else IdempotencyMismatch()
+            elif add.wanted.instead in instead:
+                add.outcome = instead[add.wanted.instead]
             elif wish and isinstance(other := shared.get(wish), Task):
                 add.outcome = other
             elif wish and isinstance(other, Add):
                 sharing.append((add, other))
+            elif add.wanted.refusal:
+                add.outcome = add.wanted.refusal
             elif self.free > 0:
                 self.free -= 1
                 new.append(add)
@@ -365,6 +379,8 @@ class Changes:
         await self._insert(new)
         for add, other in sharing:
             add.outcome = other.task
+        outcomes = ((add.wanted, add.outcome) for add in adds)
+        await self._execute_each(_SHARE, shared_keys(outcomes, known))
 
     async def admit(self, adds: Sequence[Add]) -> None:
         """Add the tasks of `adds`, for which there is room."""
