@@ -38,9 +38,10 @@ _DUE = f"""
         AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?)
     ORDER BY not_before, set_id LIMIT ?"""  # noqa: S608
 _LEASE = "UPDATE file_sets SET lease_until = ?, try_no = try_no + 1 WHERE set_id = ?"
+# As for `_DUE`, what a clock that was ahead has put off is due.
 _SOONEST = """
-    SELECT min(CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END) FROM file_sets
-    WHERE state <> 'placed'"""
+    SELECT min(CASE WHEN lease_until > not_before AND lease_until <= ? THEN lease_until
+        WHEN not_before > ? THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
 _OURS = "SELECT 1 FROM file_sets WHERE set_id = ? AND try_no = ?"
 _FILES = f"SELECT {_FILE} FROM placed WHERE set_id = ? ORDER BY folded"  # noqa: S608
 _AT = f"SELECT {_FILE} FROM placed WHERE folded IN ({{keys}})"  # noqa: S608
@@ -153,7 +154,7 @@ class PlacementRows:
 
     async def due_in(self, now: float) -> float | None:
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(_SOONEST)
+            return await tables.fetch(_SOONEST, (now + MOST_LEASE, now + LATEST))
 
         [(at,)] = await self._transactions.read(work)
         return None if at is None else at - now

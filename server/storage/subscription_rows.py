@@ -124,14 +124,18 @@ _CLAIMABLE = """
     ORDER BY s.next_check_at, s.number LIMIT 200"""
 _LEASE = """
     UPDATE subscriptions SET lease_until = ?, check_no = check_no + 1 WHERE subscription_id = ?"""
+# As for `_CLAIMABLE`, what a clock that was ahead has put off is due.
 _SOONEST = """
     SELECT (SELECT min(CASE
-                WHEN h.held_until > s.next_check_at AND h.held_until >= h.next_look_at THEN h.held_until
-                WHEN h.next_look_at > s.next_check_at THEN h.next_look_at
+                WHEN h.held_until > s.next_check_at AND h.held_until >= h.next_look_at
+                    AND h.held_until <= ? THEN h.held_until
+                WHEN h.next_look_at > s.next_check_at AND h.next_look_at <= ? THEN h.next_look_at
+                WHEN s.next_check_at > ? THEN 0
                 ELSE s.next_check_at END)
             FROM subscriptions s LEFT JOIN source_hosts h ON h.host = s.host
-            WHERE s.next_check_at IS NOT NULL AND (s.lease_until IS NULL OR s.lease_until <= ?)),
-        (SELECT min(lease_until) FROM subscriptions WHERE lease_until > ?),
+            WHERE s.next_check_at IS NOT NULL
+                AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)),
+        (SELECT min(lease_until) FROM subscriptions WHERE lease_until > ? AND lease_until <= ?),
         (SELECT min(keep_at) FROM subscriptions WHERE keep_at IS NOT NULL),
         EXISTS (SELECT 1 FROM subscriptions)"""
 _LOOKED = """
@@ -351,7 +355,7 @@ class SubscriptionRows:
     async def claim(self, most: int, lease: float, now: float) -> list[Claim]:
         async def work(tables: Tables) -> list[Claim]:
             await tables.alone()
-            late, leased, held = now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
+            late, leased, held = _latest(now)
             values = (now, late, now, leased, now, leased, now, held, now, leased)
             hosts, claims = set[str](), list[Claim]()
             for subscription_id, host in await tables.fetch(_CLAIMABLE, values):
@@ -366,7 +370,8 @@ class SubscriptionRows:
 
     async def due_in(self, now: float) -> float | None:
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(_SOONEST, (now, now))
+            late, leased, held = _latest(now)
+            return await tables.fetch(_SOONEST, (held, held, late, now, leased, now, leased))
 
         [(check, lease, keep, exist)] = await self._transactions.read(work)
         if not exist:
@@ -566,6 +571,11 @@ class SubscriptionRows:
             return list(dict.fromkeys(unkept))
 
         return await self._transactions.write(work)
+
+
+def _latest(now: float) -> tuple[float, float, float]:
+    """When a look, the end of a lease, and that of a hold can be at the latest."""
+    return now + LATEST, now + MOST_LEASE, now + LONGEST_HOLD + DAY
 
 
 def _not_kept(

@@ -233,7 +233,20 @@ async def test_a_clock_that_was_ahead_puts_nothing_off_for_ever(store: AnyStore)
     await subscribed(store)
     ahead = NOW + 400 * DAY
     await store.subscriptions.settle(await claimed(store, ahead), entries(1), WHOLE, PACE, ahead)
+    assert await store.subscriptions.due_in(NOW) == 0, "else nobody would ask for it"
     assert (await claimed(store, NOW)).subscription.check_no == 2
+
+
+async def test_nor_does_it_hold_a_host_or_a_lease_for_ever(store: AnyStore) -> None:
+    await subscribed(store)
+    ahead = NOW + 10 * DAY
+    await store.subscriptions.hold("a.test", None, ahead)
+    assert await store.subscriptions.due_in(NOW) == 0
+    await claimed(store, NOW)
+    await claimed(store, ahead + DAY)  # whose server dies
+    assert await store.subscriptions.due_in(NOW) == 0
+    await claimed(store, NOW)
+    assert (await store.subscriptions.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
 
 
 async def test_nothing_is_due_where_nobody_has_subscribed(store: AnyStore) -> None:
@@ -308,6 +321,18 @@ async def test_a_guid_a_link_or_an_old_id_make_it_the_same_entry(store: AnyStore
     renamed = Noticed(url="https://cdn.test/1?ticket=b", guid="g2", title="Film")
     assert not (await looked(store, [renamed], NOW + 4 * HOUR)).tasks, "its link is known by now"
     assert len(await states(store, mine)) == 1
+
+
+@pytest.mark.parametrize("guid", ["a\0b", "\ud800"])
+async def test_a_guid_that_is_no_text_for_a_database_tells_entries_apart(store: AnyStore, guid: str) -> None:
+    mine = await subscribed(store)
+    noticed = [
+        Noticed.model_construct(url=f"https://a.test/{name}.mp3", guid=f"{guid}{name}") for name in "ab"
+    ]
+    await looked(store, noticed)
+    moved = Noticed.model_construct(url="https://b.test/a.mp3", guid=f"{guid}a")
+    await looked(store, [moved], NOW + 2 * HOUR)
+    assert len(await states(store, mine)) == 2
 
 
 async def test_a_guid_is_known_in_its_own_feed_only(store: AnyStore) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -286,6 +287,11 @@ async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_it
     await asyncio.sleep(0.6)
     assert list(root.iterdir()) == []
     assert (await server.status(second))["library"]["state"] == "waiting"
+    store, ahead = server.app[keys.PLACEMENTS], time.time() + 400 * 86400.0
+    assert await store.claim(9, 60.0, ahead)
+    due = await store.due_in(time.time())
+    assert due is not None
+    assert due <= 0, "a clock that was ahead puts nothing off for ever"
     async with server.client.get("/readyz?lang=en") as answer:
         check = (await answer.json())["checks"]["library"]
         assert (check["ok"], check["needed"]) == (False, False)
