@@ -20,6 +20,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _YOUTUBE_ID = r"[0-9A-Za-z_-]{11}"
 _YOUTUBE_PATH = re.compile(rf"/(?:shorts|live|embed|v|e)/({_YOUTUBE_ID})(?:[/?]|$)")
 _YOUTUBE_HOSTS = frozenset(("youtube.com", "youtube-nocookie.com", "youtu.be"))
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")  # by one database or another
 _ARCHIVED = re.compile(r"([a-z0-9][a-z0-9:._+-]{0,99}) (\S.{0,399})")
 
 
@@ -39,8 +40,8 @@ def normalised(url: str) -> str:
 
 
 def bounded(key: str) -> str:
-    """`key`, or with a hash in place of what is too long for an index."""
-    if len(key.encode(errors="replace")) <= LONGEST_KEY:
+    """`key`, or with a hash in place of what is too long for an index, or no text for a database."""
+    if len(key.encode(errors="replace")) <= LONGEST_KEY and not _NOT_STORED.search(key):
         return key
     kind, _, rest = key.partition(" ")
     return f"{kind} #{hashlib.sha256(rest.encode(errors='replace')).hexdigest()}"

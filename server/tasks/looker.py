@@ -246,6 +246,9 @@ class Looker:
                     await to_the_end(_leave_nothing(starting, folder))
         except TimeoutError:
             raise _Failed(Failure("timeout")) from None
+        except ValueError as exc:  # a child that was taken over may say anything
+            log.error("a look said what cannot be read: %s", type(exc).__name__)
+            raise _Failed(Failure("internal")) from None
         except OSError as exc:
             log.error("a look could not begin: %s", exc)
             raise _Failed(Failure("disk_full")) from None
