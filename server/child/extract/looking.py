@@ -44,6 +44,7 @@ PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a look
 BUNDLE: Final = 100
 _HEAD: Final = 2048  # bytes in which a feed says that it is one
 _IS_FEED: Final = re.compile(rb"<(?:[A-Za-z]+:)?(?:rss|feed|RDF)[\s>]", re.IGNORECASE)
+_REFERENCE: Final = re.compile(rb"&#(?:x([0-9a-f]+)|([0-9]+));?", re.IGNORECASE)
 _MEDIA: Final = re.compile(r"(audio|video)/", re.IGNORECASE)
 _MEDIA_NAME: Final = re.compile(
     r"\.(mp3|m4a|m4v|mp4|ogg|oga|opus|flac|wav|webm|mov|mkv|m3u8)$", re.IGNORECASE
@@ -126,7 +127,7 @@ class Looking:
         )
         if told["digest"] == self._look.digest:
             return told | {"unchanged": True}
-        title, entries = self._parsed(text, url)
+        title, entries = parsed(text, url)
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
         for entry in entries[: self._job.max_playlist]:
@@ -142,24 +143,6 @@ class Looking:
             if name != "Generic" and extractor.suitable(url):
                 return False
         return True
-
-    def _parsed(self, text: bytes, url: str) -> tuple[str | None, list[Entry]]:
-        """The feed's title, and its entries, newest first if all have dates."""
-        import feedparser  # type: ignore[import-untyped]  # 50 ms
-
-        feedparser.USER_AGENT = ""
-        # From a file: it would fetch, or open, what a text names.
-        feed = feedparser.parse(BytesIO(text), sanitize_html=False, resolve_relative_uris=False)
-        entries = []
-        for said in feed.entries:
-            entry = _of_feed(said, url)
-            if entry:
-                entries.append(entry)
-        if all("_at" in entry for entry in entries):
-            entries.sort(key=lambda entry: -entry["_at"])
-        for entry in entries:
-            entry.pop("_at", None)
-        return video_info.text(feed.feed.get("title")), entries
 
     def _of_list(self) -> dict[str, Any]:
         url = self._job.wishes.url
@@ -436,6 +419,38 @@ def _of_feed(said: Any, base: str) -> Entry | None:
             episode_number=_count(said.get("itunes_episode")),
         )
     return entry
+
+
+def parsed(text: bytes, url: str) -> tuple[str | None, list[Entry]]:
+    """The feed's title, and its entries, newest first if all have dates."""
+    import feedparser  # type: ignore[import-untyped]  # 50 ms
+
+    feedparser.USER_AGENT = ""
+    # From a file: it would fetch, or open, what a text names.
+    try:
+        feed = feedparser.parse(BytesIO(text), sanitize_html=False, resolve_relative_uris=False)
+    except (ValueError, OverflowError):  # at references to what is no character, such as half of one
+        sound = _REFERENCE.sub(_sound, text)
+        feed = feedparser.parse(BytesIO(sound), sanitize_html=False, resolve_relative_uris=False)
+    entries = []
+    for said in feed.entries:
+        entry = _of_feed(said, url)
+        if entry:
+            entries.append(entry)
+    if all("_at" in entry for entry in entries):
+        entries.sort(key=lambda entry: -entry["_at"])
+    for entry in entries:
+        entry.pop("_at", None)
+    return video_info.text(feed.feed.get("title")), entries
+
+
+def _sound(reference: "re.Match[bytes]") -> bytes:
+    """A reference to a character, if there is such a one."""
+    hexadecimal, decimal = reference.groups()
+    if len(hexadecimal or decimal) > 20:
+        return b""
+    number = int(hexadecimal, 16) if hexadecimal else int(decimal)
+    return b"" if 0xD800 <= number < 0xE000 or number > 0x10FFFF else reference[0]
 
 
 def _media(said: Any, base: str) -> str | None:
