@@ -347,7 +347,8 @@ class SubscriptionRows:
         async def work(tables: Statements) -> list[Row]:
             await _get(tables, subscription_id)
             if keys is not None:
-                return await fetch_in(tables, _ITEMS, keys, subscription_id)
+                told = [key for key in keys if "\0" not in key]  # which is no text for PostgreSQL
+                return await fetch_in(tables, _ITEMS, told, subscription_id)
             return await tables.fetch(_ITEM_PAGE_OF, (subscription_id, state, _number(None), most))
 
         return [_item(*row) for row in await self._transactions.read(work)]

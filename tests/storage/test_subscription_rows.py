@@ -323,6 +323,13 @@ async def test_a_guid_a_link_or_an_old_id_make_it_the_same_entry(store: AnyStore
     assert len(await states(store, mine)) == 1
 
 
+async def test_an_item_that_no_database_can_have_is_not_there(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(1))
+    [found] = await store.subscriptions.items_of(mine.subscription_id, ["site\0", "site 1"], None, 5)
+    assert found.key == "site 1"
+
+
 @pytest.mark.parametrize("guid", ["a\0b", "\ud800"])
 async def test_a_guid_that_is_no_text_for_a_database_tells_entries_apart(store: AnyStore, guid: str) -> None:
     mine = await subscribed(store)
