@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -208,8 +209,9 @@ def _seen(folder: Path) -> str:
     """Another text after any change of what yt-dlp takes for a plugin: archives, and folders of that name."""
     digest, left = hashlib.sha256(), MOST_FILES
     with suppress(OSError):
-        for plugin in sorted(folder.iterdir()):
-            for path in sorted((plugin / "yt_dlp_plugins").rglob("*")) or [plugin]:
+        for plugin in sorted(islice(folder.iterdir(), MOST_FILES)):
+            # It may be a link to a folder with anything.
+            for path in sorted(islice((plugin / "yt_dlp_plugins").rglob("*"), left)) or [plugin]:
                 if path.suffix != ".pyc" and path.name != "__pycache__":
                     digest.update(_stat(path))
                 if not (left := left - 1):

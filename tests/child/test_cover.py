@@ -1,6 +1,8 @@
 """Covers of podcast feeds, by real children: what becomes one, and what is no picture costs nobody else."""
 
 import asyncio
+import struct
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,25 @@ async def test_what_is_no_picture_is_tried_once(made: Covers, picture: bytes) ->
     asked = list[int]()
     for _ in range(2):
         assert await made.cover("bad", giving(picture, asked)) is None
+    assert len(asked) == 1
+
+
+def png_of(side: int) -> bytes:
+    """A black picture, in a few kB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((side + 7) // 8 + 1) * side)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+async def test_a_few_bytes_with_far_too_many_pixels_are_no_picture(made: Covers) -> None:
+    assert await made.cover("large", giving(png_of(2000))) is not None
+    asked = list[int]()
+    for _ in range(2):
+        assert await made.cover("bomb", giving(png_of(9000), asked)) is None
     assert len(asked) == 1
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,30 @@ async def test_a_change_in_the_folder_holds_for_the_next_job(rig: Rig, site: Sit
     rig.folder.path.rmdir()
     assert (await rig.found()).broken == ["there is no such folder"]
     assert (await rig.run(site.url("/video.mp4")))["kind"] == "extracted"
+
+
+def test_a_folder_that_holds_far_too_much_is_looked_at_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = tmp_path / "everything"
+    everything.mkdir()
+    for number in range(50):
+        (everything / f"{number}.txt").touch()
+    plugin = tmp_path / "plugins" / "one"
+    plugin.mkdir(parents=True)
+    (plugin / "yt_dlp_plugins").symlink_to(everything)
+    found = list[Path]()
+    rglob = Path.rglob
+
+    def counted(self: Path, pattern: str) -> Iterator[Path]:
+        for path in rglob(self, pattern):
+            found.append(path)
+            yield path
+
+    monkeypatch.setattr(Path, "rglob", counted)
+    monkeypatch.setattr(under_test, "MOST_FILES", 10)
+    assert under_test._seen(plugin.parent) == under_test._seen(plugin.parent)
+    assert len(found) <= 2 * 10
 
 
 async def test_what_has_not_changed_is_tried_once(rig: Rig, site: Site) -> None:

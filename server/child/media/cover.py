@@ -8,6 +8,8 @@ from server.child.media import run_ffmpeg
 
 SOURCE, COVER = "source", "cover.jpg"
 SIDE = 1400  # pixels: the least that Apple takes; the most is 3000
+# A picture of a million bytes may have so many pixels that they take minutes, and all memory.
+MOST_PIXELS = 70_000_000
 # The whole picture in front of itself: enlarged to fill the square, and blurred by way of a tiny one.
 _SQUARE = (
     "split[whole][blurred];"
@@ -21,7 +23,7 @@ _SQUARE = (
 def cover(directory: Path, ffmpeg: str, log: Callable[[str], None]) -> str:
     """The cover of the picture `SOURCE` in `directory`, a JPEG in base64. Raises `JobFailed`, `OSError`."""
     target = directory / COVER
-    reading = ["-i", f"file:{directory / SOURCE}", "-map", "0:v:0"]
+    reading = ["-max_pixels", str(MOST_PIXELS), "-i", f"file:{directory / SOURCE}", "-map", "0:v:0"]
     writing = ["-vf", _SQUARE, "-frames:v", "1", "-q:v", "4", "-f", "mjpeg", f"file:{target}"]
     run_ffmpeg.convert(ffmpeg, [*reading, *writing], log)
     return base64.b64encode(target.read_bytes()).decode()
