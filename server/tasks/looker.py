@@ -139,8 +139,12 @@ class Looker:
         if wait is None or wait > 0:
             return wait
         for task_id in await self._store.expire(self._now):
-            with suppress(TaskNotFound):
+            try:
                 await self._tasks.delete(task_id)
+            except TaskNotFound:
+                pass
+            except AppError as error:  # whatever is in its way is in no other look's
+                log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
         free = self._most - len(self._under_way)
         for claim in await self._store.claim(free, LEASE, self._now):
             name = f"look at {claim.subscription.subscription_id}"

@@ -1,4 +1,4 @@
-"""What a look's child says may be anything."""
+"""What a look's child says may be anything, and what a store or a worker refuses ends no looking."""
 
 import asyncio
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from server.core.clock import Clock
+from server.core.errors import StorageFailed, WorkerSilent
 from server.core.subscriptions import Claim, Findings, Subscription, SubscriptionSettings
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.tasks.looker import Looker
@@ -35,9 +36,47 @@ class Saying:
 class Rows:
     def __init__(self) -> None:
         self.failures: list[str] = []
+        self.claims = 0
 
     async def fail(self, claim: Claim, code: str, *_: Any) -> None:
         self.failures.append(code)
+
+    async def due_in(self, now: float) -> float:
+        return 0.0
+
+    async def expire(self, now: float) -> list[str]:
+        return ["a", "b", "c"]
+
+    async def claim(self, *_: Any) -> list[Claim]:
+        self.claims += 1
+        return []
+
+
+class Deleting:
+    """Tasks, of which each is refused by something else, but for the last."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    async def delete(self, task_id: str) -> None:
+        for stuck, error in (("a", StorageFailed), ("b", WorkerSilent)):
+            if task_id == stuck:
+                raise error
+        self.deleted.append(task_id)
+
+
+def looker_of(rows: Rows, scratch: Path, child: Saying | None = None, tasks: Any = None) -> Looker:
+    return Looker(
+        rows,  # type: ignore[arg-type]
+        tasks,
+        child,  # type: ignore[arg-type]
+        SimpleNamespace(scratch=scratch),
+        SimpleNamespace(job=lambda *_, **__: None),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        DownloadSettings(),
+        SubscriptionsSettings(),
+        Clock(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,19 +91,8 @@ class Rows:
 async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     tmp_path: Path, line: bytes
 ) -> None:
-    rows, child = Rows(), Saying(line)
-    jobs = SimpleNamespace(job=lambda *_, **__: None)
-    looker = Looker(
-        rows,  # type: ignore[arg-type]
-        None,  # type: ignore[arg-type]
-        child,  # type: ignore[arg-type]
-        SimpleNamespace(scratch=tmp_path),
-        jobs,  # type: ignore[arg-type]
-        None,  # type: ignore[arg-type]
-        DownloadSettings(),
-        SubscriptionsSettings(),
-        Clock(),
-    )
+    rows = Rows()
+    looker = looker_of(rows, tmp_path, Saying(line))
     url = "https://a.test/feed"
     subscription = Subscription(
         "s", 1, 1, url, url, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0
@@ -72,3 +100,9 @@ async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     async with asyncio.timeout(5):
         await looker._look(Claim(subscription))
     assert rows.failures == ["internal"]
+
+
+async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) -> None:
+    rows, tasks = Rows(), Deleting()
+    await looker_of(rows, tmp_path, tasks=tasks)._begin()
+    assert (rows.claims, tasks.deleted) == (1, ["c"])
