@@ -179,12 +179,15 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class OfTask:
-    """What the library has of a task. `paths`: films first; `drops`: the task is to be deleted."""
+    """What the library has of a task. `paths`: films first; `drops`: the task is to be deleted, once nobody
+    is to be told of its end any more (`is_untold`), as a deleted task tells nobody.
+    """
 
     count: int
     is_placed: bool
     paths: tuple[str, ...] = ()
     drops: bool = False
+    is_untold: bool = False
 
 
 Reserved = Literal["reserved", "taken", "late"]
@@ -342,7 +345,7 @@ class PlacementStore(Protocol):
         ...
 
     async def folder_files(self, file_set: FileSet) -> list[PlacedFile]:
-        """Those for all sets of the same folder, if there is no other one."""
+        """Those for all sets of the same folder, if no other one stays there."""
         ...
 
     async def drop(self, file_set: FileSet, folder: Sequence[PlacedFile]) -> None:

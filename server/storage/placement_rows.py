@@ -48,6 +48,11 @@ _AT = f"SELECT {_FILE} FROM placed WHERE folded IN ({{keys}})"  # noqa: S608
 _FOLDER = "SELECT folder FROM file_sets WHERE show = ? AND set_id <> ? ORDER BY set_id LIMIT 1"
 _SHARE_INSTEAD = "UPDATE file_sets SET shares = ? WHERE shares = ?"
 _SHARE = "UPDATE file_sets SET shares = ? WHERE set_id = ?"
+# Of two that leave at once neither waits for the other; one whose files another shares stays by that.
+_OTHERS = """
+    SELECT 1 FROM file_sets AS other WHERE series = ? AND set_id <> ? AND (state <> 'leaving' OR EXISTS (
+        SELECT 1 FROM file_sets AS heir WHERE heir.shares = other.set_id AND heir.state <> 'leaving'))
+    LIMIT 1"""
 _LAST_INDEX = """
     SELECT coalesce(max(day_index), 0) FROM file_sets WHERE series = ? AND day = ? AND set_id <> ?"""
 _COUNT = """
@@ -63,6 +68,7 @@ _UNHELD = """
         SELECT 1 FROM file_sets s WHERE s.holder = items.subscription_id AND s.key = items.key)
         OR EXISTS (SELECT 1 FROM feeds f WHERE f.subscription_id = items.subscription_id))
     LIMIT 1"""
+_UNTOLD = "SELECT 1 FROM deliveries WHERE task_id = ? AND next_at IS NOT NULL LIMIT 1"
 _OF_ITEMS = """
     SELECT s.key, p.kind, p.path FROM file_sets s JOIN placed p ON p.set_id = coalesce(s.shares, s.set_id)
     WHERE s.state <> 'leaving' AND p.state = 'placed' AND s.holder = ? AND s.key IN ({keys})"""
@@ -165,7 +171,7 @@ class PlacementRows:
             claimed = list[Claimed]()
             values = (now, now + LATEST, now, now + MOST_LEASE, most)
             for row in await tables.fetch(_DUE, values):
-                one = _read(*row)
+                [one] = await _by_ids(tables, [row[0]])  # the one before may have left it its files
                 if one.state == "leaving" and await _inherited(tables, one):
                     continue
                 await tables.run(_LEASE, (now + lease, one.set_id))
@@ -245,7 +251,8 @@ class PlacementRows:
             await _give_up_reserved(tables, mine, wanted)
             await tables.run("UPDATE file_sets SET shares = NULL WHERE set_id = ?", (mine,))
             new = [file for path, file in wanted.items() if path not in at]
-            await insert(tables, _RESERVE, [_file_row(file) for file in (*new, *folder)])
+            reserved = [replace(file, state="reserved") for file in (*new, *folder)]
+            await insert(tables, _RESERVE, [_file_row(file) for file in reserved])
             return "reserved"
 
         return await self._transactions.write(work)
@@ -287,7 +294,8 @@ class PlacementRows:
             rows = await fetch_in(tables, _OF_SETS, [one.shares or one.set_id for one in sets])
             drops = placed and not any(one.wanted.keep_task for one in sets)
             drops = drops and not await tables.fetch(_UNHELD, (task_id,))
-            return OfTask(len(sets), placed, tuple(_films_first(rows)), drops)
+            untold = drops and bool(await tables.fetch(_UNTOLD, (task_id,)))
+            return OfTask(len(sets), placed, tuple(_films_first(rows)), drops, untold)
 
         return await self._transactions.read(work)
 
@@ -303,11 +311,10 @@ class PlacementRows:
 
     async def folder_files(self, file_set: FileSet) -> list[PlacedFile]:
         async def work(tables: Statements) -> list[PlacedFile]:
-            others = "SELECT 1 FROM file_sets WHERE series = ? AND set_id <> ? LIMIT 1"
             if file_set.folder is None:
                 return []
             series = folded(file_set.folder)
-            if await tables.fetch(others, (series, file_set.set_id)):
+            if await tables.fetch(_OTHERS, (series, file_set.set_id)):
                 return []
             return await _files(tables, of_folder(file_set.folder))
 

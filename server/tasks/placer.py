@@ -41,6 +41,7 @@ from server.core.placements import (
     Trouble,
     UnsafeFolder,
     film_of,
+    folded,
     folders_above,
     has_own_folder,
     of_folder,
@@ -286,7 +287,8 @@ class Placer:
             films = [file.path for file in claimed.files if file.kind in ("video", "audio")]
             folder, _, name = (films or [f"{first.folder}/{first.base}."])[0].rpartition("/")
             first = replace(first, folder=folder, base=name.rpartition(".")[0])
-        mine = [file for file in claimed.files if file.kind != "nfo"]
+        # Those that are reserved have the names to which a server that was killed has moved these.
+        mine = [file for file in claimed.files if file.kind != "nfo" and file.state == "placed"]
         for number in range(1, MOST_NAMES + 1):
             place = first if number == 1 else first.numbered(number)
             moves = {file.path: replace(file, path=path_of(file, place)) for file in mine}
@@ -333,7 +335,8 @@ class Placer:
         """
         before = {file.path: file for file in claimed.files}
         own, shared = list[PlacedFile](), list[PlacedFile]()
-        await self._library.clear(place.folder, place.base)
+        for folder in {place.folder, place.show}:
+            await self._library.clear(folder, place.base)
         for piece in written:
             old = before.get(piece.file.path)
             kept = shared if piece.is_shared else own
@@ -390,8 +393,8 @@ class Placer:
         for kind in ("audio", "video"):
             if film := status.files.get(kind):
                 pieces.append(await self._stored(one, status, place, "film", film, kind=kind))
-        first = {piece.file.path: piece for piece in reversed(pieces)}
-        return [piece for piece in pieces if first[piece.file.path] is piece]
+        first = {folded(piece.file.path): piece for piece in reversed(pieces)}
+        return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
 
     def _described(self, one: FileSet, place: Place) -> list[Piece]:
         """The NFO files: of the film, and of a show whose folder it is."""
@@ -445,7 +448,8 @@ class Placer:
         """Return those for the whole folder that are there."""
         shared: list[PlacedFile] = []
         before = {file.path: file for file in claimed.files}
-        await self._library.clear(place.folder, place.base)
+        for folder in {place.folder, place.show}:
+            await self._library.clear(folder, place.base)
         for piece in pieces:
             source: Source = piece.content
             if piece.stored:
@@ -472,10 +476,24 @@ class Placer:
 
     async def _tell(self, one: FileSet) -> None:
         of_task = await self._tell_task(one.task_id)
-        if of_task.drops:
+        if of_task.drops and await self._has_all(one, of_task):
+            if of_task.is_untold:
+                await self._store.put_off(one, None, self._now + self._delay(one))
+                return
             with suppress(TaskNotFound):
                 await self._tasks.delete(one.task_id)
         await self._store.told(one)
+
+    async def _has_all(self, one: FileSet, of_task: OfTask) -> bool:
+        """Whether all files of the task are in the library, which takes no chapters, and pictures only where
+        they are wanted.
+        """
+        with suppress(TaskNotFound):
+            kinds = (await self._tasks.status(one.task_id)).files
+            left = [kind for kind in kinds if kind.startswith("chapter.")]
+            is_alone = "thumbnail" in kinds and not one.wanted.with_artwork
+            return bool(of_task.paths) and not left and not is_alone
+        return True
 
     async def _tell_task(self, task_id: str) -> OfTask:
         of_task = await self._store.of_task(task_id)

@@ -20,7 +20,7 @@ from server.core.events import Completed, ProducedFile, Resumed, Retried, Starte
 from server.core.models import VideoInfo
 from server.core.subscriptions import Claim, Looked, Pace
 from server.files.library_folder import MARKER
-from server.settings import DownloadSettings, LibrarySettings, StorageSettings
+from server.settings import DownloadSettings, LibrarySettings, StorageSettings, WebhookSettings
 from server.tasks import placer
 from tests.inside import Inside, inside
 from tests.storage.test_subscription_rows import entries
@@ -41,7 +41,10 @@ KINDS = {
     "audio": ("audio.mp3", "audio/mpeg", SOUND),
     "subtitle.en": ("subtitle-en.vtt", "text/vtt", WORDS),
     "thumbnail": ("thumbnail.jpg", "image/jpeg", PICTURE),
+    "chapter.1": ("chapter-001.mp4", "video/mp4", FILM[:5000]),
+    "subtitle.EN": ("subtitle-upper.vtt", "text/vtt", WORDS[::-1]),
 }
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PLAIN = {"layout": "shows", "nfo": False}
 CLAIMS = itertools.count(1)
 Open = Callable[..., AbstractAsyncContextManager[Inside]]
@@ -230,6 +233,78 @@ async def test_a_task_that_is_not_kept_is_deleted_once_it_is_placed(server: Insi
     await until(lambda: not list((data / "files").iterdir()))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "kinds", "left"),
+    [
+        (PLAIN, ("video", "chapter.1"), 1),
+        ({"name": "{title} [{id}]"}, ("video", "thumbnail"), 1),
+        ({"name": "{title} [{id}]"}, ("thumbnail",), 0),
+    ],
+)
+async def test_a_task_stays_while_it_has_files_that_the_library_has_not(
+    server: Inside, root: Path, wanted: dict[str, Any], kinds: tuple[str, ...], left: int
+) -> None:
+    task_id = await submitted(server, **wanted, keep_task=False)
+    await completed(server, task_id, kinds=kinds)
+    assert len(await placed(server, task_id)) == left
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.02)
+    assert set((await server.status(task_id))["files"]) == set(kinds)
+    assert len(all_of(root)) == left
+
+
+async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
+    database: str, tmp_path: Path, root: Path
+) -> None:
+    settings = {
+        "storage": StorageSettings(data_dir=tmp_path / "data", database=database),
+        "downloads": DownloadSettings(min_free_disk=0),
+        "library": LibrarySettings(path=root, time_zone="UTC"),
+        "webhooks": WebhookSettings(secret=SECRET),
+    }
+    async with inside(tmp_path, **settings) as server:
+        wanted = PLAIN | {"keep_task": False}
+        task_id = await server.submit(library=wanted, webhook="http://127.0.0.9:9/refused")
+        await completed(server, task_id)
+        await placed(server, task_id)
+        await asyncio.sleep(0.6)
+        async with server.client.get("/api/webhooks") as answer:
+            assert [each["task_id"] for each in (await answer.json())["webhooks"]] == [task_id]
+        store: Any = server.app[keys.PLACEMENTS]
+        async with asyncio.timeout(20):
+            while not (await store.of_task(task_id)).is_untold:
+                await asyncio.sleep(0.02)
+        assert (await server.status(task_id))["stage"] == "completed"
+
+        async def forget(tables: Any) -> None:
+            await tables.run("DELETE FROM deliveries")
+
+        await store._transactions.write(forget)
+        async with asyncio.timeout(20):
+            while await busy(server):
+                await asyncio.sleep(0.02)
+        async with server.client.get(f"/api/status/{task_id}") as answer:
+            assert answer.status == 404
+        assert all_of(root) == [f"{NAME}.mp4"]
+
+
+async def test_languages_that_differ_in_case_are_one_file(server: Inside, root: Path) -> None:
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "subtitle.en", "subtitle.EN"))
+    await placed(server, task_id)
+    assert all_of(root) == [f"{NAME}.en.vtt", f"{NAME}.mp4"]
+
+
+async def test_what_a_killed_server_was_building_for_a_show_is_cleared(server: Inside, root: Path) -> None:
+    (root / "Some Channel").mkdir()
+    (root / "Some Channel" / f".{NAME.rpartition('/')[2]}.77.part").write_text("half a poster")
+    task_id = await submitted(server)
+    await completed(server, task_id, kinds=("video", "thumbnail"))
+    await placed(server, task_id)
+    assert not [path for path in all_of(root) if path.endswith(".part")]
+
+
 async def test_a_deleted_task_leaves_the_library_as_it_is(server: Inside, root: Path) -> None:
     task_id = await submitted(server)
     await completed(server, task_id)
@@ -272,6 +347,27 @@ async def test_a_folder_has_the_picture_of_its_first_film_until_the_last_has_gon
             await until(lambda: not [path for path in all_of(root) if "[x1]" in path])
             assert common.read_bytes() == PICTURE
     await until(lambda: all_of(root) == [])
+
+
+async def test_the_last_ones_of_a_folder_take_its_files_with_them_also_at_once(
+    server: Inside, root: Path
+) -> None:
+    tasks = []
+    for name in ("x1", "x2"):
+        tasks.append(await submitted(server, layout="shows"))
+        await completed(server, tasks[-1], INFO.model_copy(update={"id": name}), kinds=("video", "thumbnail"))
+        await placed(server, tasks[-1])
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.02)
+    store: Any = server.app[keys.PLACEMENTS]
+
+    async def leave(tables: Any) -> None:
+        await tables.run("UPDATE file_sets SET state = 'leaving', not_before = 0")
+
+    await store._transactions.write(leave)
+    await until(lambda: all_of(root) == [])
+    assert [each.name for each in root.iterdir()] == [MARKER]
 
 
 async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_its_place(
@@ -470,6 +566,36 @@ async def test_two_subscriptions_for_one_folder_share_a_file_until_the_last_lets
 
 
 @pytest.mark.usefixtures("nobody_looks")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_shared_file_goes_when_all_let_it_go_at_once(
+    server: Inside, root: Path, *, is_first: bool
+) -> None:
+    ids = [await subscribed(server, name, backlog="all", library=PLAIN | {"folder": "All"}) for name in "ab"]
+    [task_id] = await found(server, ids[0], 1)
+    await found(server, ids[1], 1)
+    await completed(server, task_id, film(1))
+    await placed(server, task_id)
+    store: Any = server.app[keys.PLACEMENTS]
+
+    async def reorder(tables: Any) -> None:
+        """The one that has the files is the first, or the last, of both that are claimed."""
+        owner, heir = ("00", "01") if is_first else ("01", "00")
+        [(before,)] = await tables.fetch("SELECT set_id FROM file_sets WHERE shares IS NULL")
+        await tables.run("UPDATE file_sets SET set_id = ? WHERE shares IS NOT NULL", (heir,))
+        await tables.run("UPDATE file_sets SET set_id = ? WHERE shares IS NULL", (owner,))
+        await tables.run("UPDATE file_sets SET shares = ? WHERE shares IS NOT NULL", (owner,))
+        await tables.run("UPDATE placed SET set_id = ? WHERE set_id = ?", (owner, before))
+
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.02)
+    await store._transactions.write(reorder)
+    async with server.client.delete(f"/api/tasks/{task_id}?library=delete") as answer:
+        assert answer.status == 204
+    await until(lambda: all_of(root) == [])
+
+
+@pytest.mark.usefixtures("nobody_looks")
 async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: Inside, root: Path) -> None:
     mine = await subscribed(server, "a", backlog="all", library=PLAIN, keep={"last": 1})
     tasks = await found(server, mine, 2, 1)
@@ -552,6 +678,51 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
             await asyncio.sleep(0.05)
     assert set((await server.status(first))["library"]["paths"]) <= expected
     assert (await act(server, "verify"))["missing"] == 0
+
+
+@pytest.mark.parametrize("step", ["reserve", "move", "settle"])
+@pytest.mark.parametrize("is_after", [False, True])
+async def test_films_get_their_new_names_whatever_step_the_server_dies_at(
+    open_server: Open, root: Path, monkeypatch: pytest.MonkeyPatch, step: str, *, is_after: bool
+) -> None:
+    from server.files.placing import PlacedFiles
+    from server.storage.placement_rows import PlacementRows
+
+    owner = next(one for one in (PlacementRows, PlacedFiles) if hasattr(one, step))
+    original, reached = getattr(owner, step), asyncio.Event()
+
+    async def dies(self: Any, *arguments: Any, **more: Any) -> Any:
+        if is_after:
+            await original(self, *arguments, **more)
+        reached.set()
+        await asyncio.Event().wait()
+
+    later = INFO.model_copy(update={"channel": "New Name"})
+    async with open_server() as server:
+        task_id = await submitted(server)
+        await completed(server, task_id, kinds=("video", "subtitle.en"))
+        await placed(server, task_id)
+        about = {"title": INFO.title, "id": INFO.id, "extractor": INFO.extractor, "channel": later.channel}
+        about |= {"channel_id": INFO.channel_id, "published_at": INFO.published_at}
+
+        async def called_otherwise(tables: Any) -> None:
+            await tables.run("UPDATE file_sets SET about = ?", (json.dumps(about),))
+
+        store: Any = server.app[keys.PLACEMENTS]
+        await store._transactions.write(called_otherwise)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, dies)
+            await act(server, "rename")
+            async with asyncio.timeout(20):
+                await reached.wait()
+    async with open_server() as server:
+        await server.app[keys.PLACEMENTS].release_all()  # as the next server of one machine does
+        name = NAME.replace("Some Channel", "New Name")
+        await until(lambda: all_of(root) == sorted([f"{name}.mp4", f"{name}.en.vtt"]))
+        async with asyncio.timeout(20):
+            while await busy(server):
+                await asyncio.sleep(0.02)
+        assert await placed(server, task_id) == [f"{name}.mp4", f"{name}.en.vtt"]
 
 
 async def busy(server: Inside) -> bool:
