@@ -57,7 +57,16 @@ async def put_cookies(request: web.Request) -> web.Response:
         raise InvalidCookies(exc.number) from None
     if not found:
         raise NoCookies
-    await request.app[COOKIES].put(_name(request), await asyncio.to_thread(cookie_format.written, found))
+    stored, name, kept = (
+        request.app[COOKIES],
+        _name(request),
+        await asyncio.to_thread(cookie_format.written, found),
+    )
+    before = await stored.get(name)
+    await stored.put(name, kept)
+    if before is not None and before.text == kept:
+        # No other log-in: a job that sends a file each hour would have what was refused tried each hour.
+        return web.Response(status=HTTPStatus.NO_CONTENT)
     hosts = sorted({cookie.host for cookie in found if cookie.host})
     with suppress(StoreUnavailable):  # what waits for a log-in is tried later; the cookies are stored
         await request.app[SUBSCRIPTIONS].log_in(hosts)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from yt_dlp.cookies import YoutubeDLCookieJar
 
-from server.api.keys import COOKIES, SETTINGS
+from server.api.keys import COOKIES, SETTINGS, SUBSCRIPTIONS
 from server.cluster.database import open_database
 from server.cluster.shared_cookies import SharedCookies
 from server.core import cookie_format
@@ -213,6 +213,19 @@ async def test_a_damaged_file_hides_no_others(served: Inside) -> None:
     async with served.client.get("/api/cookies") as answer:
         assert answer.status == 200
         assert [file["name"] for file in (await answer.json())["cookies"]] == ["good"]
+
+
+async def test_the_same_file_again_is_no_new_log_in(served: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list[list[str]]()
+
+    async def log_in(hosts: list[str]) -> None:
+        told.append(hosts)
+
+    monkeypatch.setattr(served.app[SUBSCRIPTIONS], "log_in", log_in)
+    for text in (FILE, FILE, FILE.replace(SECRET, "another"), FILE):
+        async with served.client.put("/api/cookies/main", data=text, headers=PLAIN) as answer:
+            assert answer.status == 204
+    assert told == [["127.0.0.1"]] * 3
 
 
 async def test_names_hosts_and_expiry_are_told_and_nothing_else(served: Inside) -> None:
