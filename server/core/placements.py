@@ -250,6 +250,10 @@ class LibraryFiles(Protocol):
         """Delete the file if it is there with its content, and folders that are empty then."""
         ...
 
+    async def is_one(self, path: str, other: str) -> bool:
+        """Whether two paths name one file, as those do that differ in case where case is folded."""
+        ...
+
     async def any_at(self, paths: Sequence[str]) -> bool:
         """Whether anything has one of these paths."""
         ...

@@ -235,6 +235,15 @@ class Root:
         self.tidy(folder)
         return True
 
+    def is_one(self, path: str, other: str) -> bool:
+        """Whether two paths name one file, as those do that differ in case where case is folded."""
+        seen, others = self._seen(path), self._seen(other)
+        if seen is None or others is None or (seen.st_dev, seen.st_ino) != (others.st_dev, others.st_ino):
+            return False
+        folder, _, name = path.rpartition("/")
+        in_folder, _, in_name = other.rpartition("/")
+        return not self._other_name(folder, name, in_folder, in_name)
+
     def _seen(self, path: str) -> os.stat_result | None:
         folder, _, name = path.rpartition("/")
         try:

@@ -146,6 +146,9 @@ class PlacedFiles:
     async def delete(self, file: PlacedFile) -> None:
         await self._entered(lambda root, stopped: root.delete(file.path, file.size, file.sha256, stopped))
 
+    async def is_one(self, path: str, other: str) -> bool:
+        return await self._entered(lambda root, _: root.is_one(path, other))
+
     async def any_at(self, paths: Sequence[str]) -> bool:
         return await self._entered(lambda root, _: any(root.exists(path) for path in paths))
 

@@ -271,8 +271,11 @@ class Placer:
                         continue
             kept = {file.path for file in mine}
             gone = [file for file in claimed.files if file.path not in kept]
+            called_now = {folded(path): path for path in kept}
             for file in gone:
-                await self._library.delete(file)
+                name = called_now.get(folded(file.path))
+                if name is None or not await self._library.is_one(file.path, name):
+                    await self._library.delete(file)
             if await self._store.settle(counted, [*mine, *shared], [file.path for file in gone], self._now):
                 log.info("%s is in the library: %s", one.task_id, mine[-1].path if mine else "by another")
             return

@@ -296,6 +296,49 @@ async def test_languages_that_differ_in_case_are_one_file(server: Inside, root: 
     assert all_of(root) == [f"{NAME}.en.vtt", f"{NAME}.mp4"]
 
 
+class Folding:
+    """`os` on a file system that folds the case of names, as shares of Windows do."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def found(self, name: Any, at: int | None) -> Any:
+        """The name that is there."""
+        there = os.listdir(at) if at is not None and "/" not in str(name) else []
+        return next((each for each in there if each.casefold() == str(name).casefold()), name)
+
+    def open(self, name: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        return os.open(self.found(name, dir_fd), flags, mode, dir_fd=dir_fd)
+
+    def stat(self, name: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        return os.stat(self.found(name, dir_fd), dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+
+    def unlink(self, name: Any, *, dir_fd: int | None = None) -> None:
+        os.unlink(self.found(name, dir_fd), dir_fd=dir_fd)
+
+    def link(self, name: Any, new: Any, *, dst_dir_fd: int, **more: Any) -> None:
+        os.link(name, self.found(new, dst_dir_fd), dst_dir_fd=dst_dir_fd, **more)
+
+
+@pytest.mark.parametrize("is_folding", [True, False])
+async def test_a_film_stays_when_its_title_has_another_case_later(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch, *, is_folding: bool
+) -> None:
+    if is_folding:
+        monkeypatch.setattr("server.files.library_folder.os", Folding())
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    await placed(server, task_id)
+    await server.app[keys.TASKS]._recorder.record(task_id, Retried())
+    await completed(server, task_id, INFO.model_copy(update={"title": "A FILM: part one"}))
+    [path] = await placed(server, task_id)
+    assert path == f"{NAME}.mp4".replace("A film", "A FILM")
+    [there] = all_of(root)
+    assert (root / there).read_bytes() == FILM
+    assert there.casefold() == path.casefold()
+    assert (there == path) != is_folding
+
+
 async def test_what_a_killed_server_was_building_for_a_show_is_cleared(server: Inside, root: Path) -> None:
     (root / "Some Channel").mkdir()
     (root / "Some Channel" / f".{NAME.rpartition('/')[2]}.77.part").write_text("half a poster")
