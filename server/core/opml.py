@@ -53,7 +53,7 @@ def read(text: bytes) -> list[Outline]:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(text, True)
-    except expat.ExpatError:
+    except (expat.ExpatError, ValueError, LookupError):  # the last two for encodings that it cannot read
         raise InvalidOpml from None
     if not found:
         raise InvalidOpml

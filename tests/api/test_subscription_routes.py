@@ -291,6 +291,9 @@ async def test_each_outline_is_taken_or_refused_by_itself(client: Client) -> Non
         b'<!DOCTYPE opml SYSTEM "http://a.test/x.dtd"><opml><outline xmlUrl="http://a.test/"/></opml>',
         b'<opml><outline xmlUrl="&undefined;"/></opml>',
         "<opml><outline xmlUrl='http://ä.test/'/></opml>".encode("latin-1"),
+        b'<?xml version="1.0" encoding="utf-7"?><opml/>',
+        b'<?xml version="1.0" encoding="base64"?><opml/>',
+        b'<?xml version="1.0" encoding="idna"?><opml/>',
     ],
 )
 async def test_what_is_no_opml_or_a_bomb_is_refused(client: Client, text: bytes) -> None:
