@@ -10,7 +10,7 @@ import asyncio
 import errno
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
@@ -312,10 +312,14 @@ class Placer:
                 case "reserved":
                     pass
             there, shared = await self._write_anew(claimed, one, place, written)
-            for file in mine:
-                moved = moves[file.path]
-                if moved.path == file.path or await self._library.move(file, moved.path) == "moved":
-                    there.append(moved)
+            moved, left = await self._moved(mine, moves)
+            if left:  # somebody was faster: all get another name
+                for file in there:
+                    if file.path not in own:
+                        await self._library.delete(file)
+                mine = [*moved, *left]
+                continue
+            there += moved
             kept = {file.path for file in there}
             gone = [file for file in claimed.files if file.path not in kept]
             for file in gone:
@@ -329,6 +333,22 @@ class Placer:
             await self._store.settle(one, [*there, *shared], [file.path for file in gone], self._now)
             return
         await self._store.put_off(one, NOT_WRITABLE, self._now + LATEST_AGAIN)
+
+    async def _moved(
+        self, files: Sequence[PlacedFile], moves: Mapping[str, PlacedFile]
+    ) -> tuple[list[PlacedFile], list[PlacedFile]]:
+        """Move the files; return those that are there, and the rest from the first one on whose new name is
+        somebody's.
+        """
+        there = list[PlacedFile]()
+        for number, file in enumerate(files):
+            moved = moves[file.path]
+            try:
+                if moved.path == file.path or await self._library.move(file, moved.path) == "moved":
+                    there.append(moved)
+            except PathTaken:
+                return there, [*files[number:]]
+        return there, []
 
     async def _write_anew(
         self, claimed: Claimed, one: FileSet, place: Place, written: Sequence[Piece]

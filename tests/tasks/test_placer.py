@@ -723,6 +723,48 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
     assert (await act(server, "verify"))["missing"] == 0
 
 
+async def called_otherwise(server: Inside, channel: str) -> None:
+    """The channel of all that is placed has another name now."""
+    known = INFO.model_dump(include={"title", "id", "extractor", "channel_id", "published_at"})
+    store: Any = server.app[keys.PLACEMENTS]
+
+    async def change(tables: Any) -> None:
+        about = json.dumps({**known, "channel": channel}, default=str)
+        await tables.run("UPDATE file_sets SET about = ?", (about,))
+
+    await store._transactions.write(change)
+
+
+async def test_somebodys_file_that_appears_while_ours_are_moved_stays(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.files.placing import PlacedFiles
+
+    task_id = await submitted(server, layout="shows")
+    await completed(server, task_id, kinds=("video", "subtitle.en"))
+    await placed(server, task_id)
+    name = NAME.replace("Some Channel", "New Name")
+    original = PlacedFiles.move
+
+    async def move(self: Any, file: Any, path: str) -> Any:
+        if path == f"{name}.mp4":
+            (root / path).write_text("somebody's")
+        return await original(self, file, path)
+
+    await called_otherwise(server, "New Name")
+    monkeypatch.setattr(PlacedFiles, "move", move)
+    await act(server, "rename")
+    async with asyncio.timeout(20):
+        while await busy(server):
+            await asyncio.sleep(0.02)
+    paths = await placed(server, task_id)
+    other = name.replace(" [x1]", " (2) [x1]")
+    expected = [f"{other}.mp4", f"{other}.en.vtt", f"{other}.nfo"]
+    assert paths[0] == expected[0]
+    assert set(all_of(root)) == {*expected, f"{name}.mp4", "New Name/tvshow.nfo"}
+    assert (root / f"{name}.mp4").read_text() == "somebody's"
+
+
 @pytest.mark.parametrize("step", ["reserve", "move", "settle"])
 @pytest.mark.parametrize("is_after", [False, True])
 async def test_films_get_their_new_names_whatever_step_the_server_dies_at(
@@ -740,19 +782,11 @@ async def test_films_get_their_new_names_whatever_step_the_server_dies_at(
         reached.set()
         await asyncio.Event().wait()
 
-    later = INFO.model_copy(update={"channel": "New Name"})
     async with open_server() as server:
         task_id = await submitted(server)
         await completed(server, task_id, kinds=("video", "subtitle.en"))
         await placed(server, task_id)
-        about = {"title": INFO.title, "id": INFO.id, "extractor": INFO.extractor, "channel": later.channel}
-        about |= {"channel_id": INFO.channel_id, "published_at": INFO.published_at}
-
-        async def called_otherwise(tables: Any) -> None:
-            await tables.run("UPDATE file_sets SET about = ?", (json.dumps(about),))
-
-        store: Any = server.app[keys.PLACEMENTS]
-        await store._transactions.write(called_otherwise)
+        await called_otherwise(server, "New Name")
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, dies)
             await act(server, "rename")
