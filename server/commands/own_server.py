@@ -132,10 +132,11 @@ def _roomy_folder() -> str:
 
 def run() -> None:
     """In the server's own process."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before the service sees to it by itself
-    threading.Thread(target=_end_with_input, name="input", daemon=True).start()
     status = 1
     try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # before the service sees to it by itself
+        # The `get` may be gone already: then this raises `SystemExit` at once.
+        threading.Thread(target=_end_with_input, name="input", daemon=True).start()
         status = _serve()
     except SystemExit:
         status = 0

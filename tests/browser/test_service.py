@@ -223,14 +223,14 @@ async def test_an_event_source_follows_a_task_to_its_end_and_then_rests(
                     const source = new EventSource(link)
                     source.onmessage = ({ data }) => {
                         stages.push(JSON.parse(data).stage)
-                        document.title = stages.at(-1)
+                        document.documentElement.dataset.told = stages.at(-1)
                     }
                     source.onerror = () => source.readyState === EventSource.CLOSED && done(stages)
                 })""",
                 f"/api/events/{task_id}",
             )
         )
-        await expect(page).to_have_title("paused")
+        await expect(page.locator("html")).to_have_attribute("data-told", "paused")
         async with service.client.post(f"/api/tasks/{task_id}/cancel") as answer:
             assert answer.ok
         assert await following == ["paused", "cancelled"], "closed by the 204 after its reconnect"
