@@ -83,7 +83,7 @@ async def firefox(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
 
             async def evaluate(script: str) -> Any:
                 where = {"context": tab["context"]}
-                text = f"JSON.stringify({script} ?? null)"
+                text = f"JSON.stringify(({script}) ?? null)"
                 result = await ask("script.evaluate", expression=text, target=where, awaitPromise=False)
                 assert result is None or result["type"] == "success", result
                 return json.loads(result["result"]["value"]) if result else None
