@@ -58,6 +58,7 @@ ANOTHER_ID = "0b2f4a3e-5d1c-4f6a-9b7d-8c2e1f0a3b4c"
 A_SUBSCRIPTION = "7b6f6d4c-0a3f-4b39-9a0e-6f3a1f2f6a51"
 A_SECRET, A_FEED = "zvCWgLlCJuWpUgPGMnXwRsbCVqsnP5Hnq9bWb2jfPq8", "talks"
 AN_EPISODE, A_COVER = "audio_a-talk_7cdlrlwp7ujym.m4a", "cover-1122117d972c.jpg"
+_OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS")  # `make test ARGS=...` would be heard by theirs
 COOKIES = "# Netscape HTTP Cookie File\nexample.org\tFALSE\t/\tFALSE\t4102444800\tsession\tsecret\n"
 # What a service may answer that has nothing to do: a task in another stage, no webhook that is due, a remedy
 # that this task has no use for, nothing that was fetched, nothing to show yet, no such entry in a list, a
@@ -112,8 +113,9 @@ def make_clone(folder: Path) -> None:
 
 
 def variables(**ours: str) -> dict[str, str]:
-    """Those of a reader. pip, if it were asked after all, would bring nothing."""
-    return {**os.environ, "PIP_NO_INDEX": "1", "PIP_DRY_RUN": "1", **ours}
+    """Those of a reader, who is in no `make`. pip, if it were asked after all, would bring nothing."""
+    others = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    return {**others, "PIP_NO_INDEX": "1", "PIP_DRY_RUN": "1", **ours}
 
 
 class Reader:
