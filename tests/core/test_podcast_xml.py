@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import feedparser  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.core.podcast_xml import (
@@ -68,6 +68,15 @@ def text_of(element: ET.Element, name: str) -> str:
     return found.text or ""
 
 
+def as_feedparser_has_it(text: str) -> str:
+    """feedparser takes a text whose characters, as Latin-1, are UTF-8 for such, and decodes it."""
+    try:
+        return text.encode("iso-8859-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+@example(title="", description="", author="", key="Â¡", name="")
 @given(title=ANY, description=st.text(st.characters(), max_size=300), author=ANY, key=ANY, name=ANY)
 def test_texts_of_any_kind_are_read_back(
     title: str, description: str, author: str, key: str, name: str
@@ -78,7 +87,8 @@ def test_texts_of_any_kind_are_read_back(
     assert item is not None
     assert text_of(item, "title") == (one_line(title) or guid_of(key))
     assert text_of(channel, "title") == one_line(name)
-    assert text_of(item, "guid") == guid_of(key) == told.entries[0].id
+    assert text_of(item, "guid") == guid_of(key)
+    assert told.entries[0].id == as_feedparser_has_it(guid_of(key))
     assert "\n" not in text_of(item, "title")
     if wanted := xml_text(description).strip():
         shown = html.unescape(text_of(item, "description").replace("<br>", "\n"))
