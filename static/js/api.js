@@ -136,10 +136,13 @@ export class Api extends EventTarget {
    * @param {string} method
    * @param {string} path
    * @param {unknown} body
+   * @returns {Promise<unknown>}  never rejected; settled once the server has answered or is given up
    */
   leave(method, path, body) {
     const headers = { "Content-Type": "application/json" }
-    fetch(this.url(path), { method, headers, body: JSON.stringify(body), keepalive: true }).catch(() => {})
+    const signal = AbortSignal.timeout(PATIENCE_MS)
+    return fetch(this.url(path), { method, headers, body: JSON.stringify(body), keepalive: true, signal })
+      .catch(() => {})
   }
 
   /**

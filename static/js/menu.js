@@ -137,8 +137,8 @@ export class MainMenu {
       retry: () => requests.retryFailed(),
       pause: () => counts.pause(true),
       resume: () => counts.pause(false),
-      logout: () => {
-        undo.finish() // pending deletions need the session
+      logout: async () => {
+        await undo.finish() // pending deletions need the session, and requests may overtake each other
         return session.logOut()
       },
     }

@@ -79,12 +79,12 @@ export class Undo extends EventTarget {
     for (const part of parts(cancelled)) await this.#requests.runAll({ action: "retry", ids: part })
   }
 
-  /** The page is left: send the pending deletions now. */
+  /** The page is left: send the pending deletions now. Resolves once they are answered, or given up. */
   finish() {
     const ids = this.#toAsk([...this.#pending.keys()])
-    for (const part of parts(ids)) {
-      this.#api.leave("POST", "api/tasks/actions", { action: "delete", ids: part })
-    }
+    return Promise.all(
+      parts(ids).map((part) => this.#api.leave("POST", "api/tasks/actions", { action: "delete", ids: part })),
+    )
   }
 
   /** @param {string[]} ids  of tasks that are no more */
