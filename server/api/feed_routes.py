@@ -42,7 +42,7 @@ from server.api.openapi.schemas import FeedAddresses
 from server.api.page import PAGE
 from server.api.payload import dumps
 from server.api.route import Access, get, post
-from server.api.security import DOORS
+from server.api.security import DOORS, open_to_all_pages
 from server.core import errors, opml
 from server.core.attachment import disposition
 from server.core.errors import FeedNotFound, FileNotFound, NotFound, RangeNotSatisfiable, StorageAway
@@ -248,10 +248,13 @@ async def _found(request: web.Request) -> tuple[str, Subscription]:
 
 
 def _checked(request: web.Request, secret: str | None) -> str:
-    """The right `secret`. Raises `FeedNotFound` unless the request has it."""
+    """The right `secret`, which opens the answer to players on pages of other sites. Raises `FeedNotFound` unless
+    the request has it.
+    """
     given = request.match_info["secret"].encode(errors="replace")
     if not hmac.compare_digest(given, (secret or "").encode()) or not secret:
         raise FeedNotFound
+    open_to_all_pages(request)
     return secret
 
 

@@ -3,7 +3,8 @@
 Against CSRF: bodies have a type that needs a preflight, and `Origin` and `Sec-Fetch-Site` are checked, so
 pages of other sites cannot change anything. Against DNS rebinding: a foreign `Host` name is refused,
 because a page under that name would have the same origin as this server once the name is pointed at it.
-Pages of other origins may read answers (CORS) as far as `server.allowed_origins` names them.
+Pages of other origins may read answers (CORS) as far as `server.allowed_origins` names them, and what a
+secret in the path opens, such as podcast feeds: a player in a browser is such a page.
 """
 
 import ipaddress
@@ -40,10 +41,11 @@ _OF_PROXIES = (hdrs.X_FORWARDED_FOR, hdrs.X_FORWARDED_HOST, hdrs.X_FORWARDED_PRO
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, Range, X-Request-Id"
-EXPOSED_HEADERS = "Content-Language, Content-Range, ETag, Location, Retry-After, X-Request-Id"
+EXPOSED_HEADERS = "Accept-Ranges, Content-Language, Content-Range, ETag, Location, Retry-After, X-Request-Id"
 AN_HOUR = "3600"  # seconds that a browser may cache the response to a preflight
 X_REQUEST_ID = "X-Request-Id"
 _REQUEST_ID = web.RequestKey("request id", str)
+_IS_OPEN = web.RequestKey("open to pages of all origins", bool)
 _OF_AN_EXTENSION = re.compile(r"(chrome|moz)-extension://[a-z0-9-]+")  # Chromium, Firefox
 _OF_CLIENTS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -114,8 +116,11 @@ class Doors:
         if hdrs.X_FRAME_OPTIONS not in headers:  # else the response was made with all `HEADERS`
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        if self._origins and self.is_allowed_origin(request):
+        if request.get(_IS_OPEN):
+            allow("*", response)
+        elif self._origins and self.is_allowed_origin(request):
             allow(request.headers["Origin"], response)
+            headers.add("Vary", "Origin")
 
     def is_allowed_origin(self, request: web.Request) -> bool:
         """Whether the request comes from a page of an origin in `server.allowed_origins`."""
@@ -178,6 +183,11 @@ def request_id(request: web.Request) -> str:
     return known
 
 
+def open_to_all_pages(request: web.Request) -> None:
+    """Let pages of all origins read the answer: the request has shown that it may have it, without a cookie."""
+    request[_IS_OPEN] = True
+
+
 def answer_preflight() -> web.Response:
     """Without the origin, which `allow` adds."""
     headers = {
@@ -189,13 +199,12 @@ def answer_preflight() -> web.Response:
 
 
 def allow(origin: str, response: web.StreamResponse) -> None:
-    """Let the page at `origin` read `response`, but without `Access-Control-Allow-Credentials`: session
-    cookies are for the service's own page.
+    """Let the page at `origin` (`*`: any page) read `response`, but without `Access-Control-Allow-Credentials`:
+    session cookies are for the service's own page.
     """
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-    response.headers.add("Vary", "Origin")
 
 
 def _last(request: web.Request, name: str) -> str:

@@ -335,6 +335,55 @@ async def test_an_episode_has_what_its_source_says_of_it(opened: Opened, tmp_pat
     assert (await refused(client, path_of(entry.enclosures[0].href)))[1] == "file_not_found"
 
 
+async def test_a_player_on_a_page_of_another_site_reads_what_its_address_opens_and_nothing_else(
+    opened: Opened, tmp_path: Path
+) -> None:
+    marks = (ChapterMark(start=0.0, title="One"),)
+    await fill(tmp_path / "data", rows.entries(1), About(chapters=marks))
+    ours, friend = {"Origin": "https://player.example"}, {"Origin": "https://friend.example"}
+    client = await opened(server=ServerSettings(allowed_origins=(friend["Origin"],)))
+    [made] = (await (await client.get("/api/subscriptions")).json())["subscriptions"]
+    [task] = (await (await client.get("/api/tasks")).json())["tasks"]
+    [entry] = await episodes(client)
+    link = path_of(entry.enclosures[0].href)
+    file = tmp_path / "data" / "files" / task["task_id"] / "1" / link.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"7 bytes")
+    path = path_of(made["feed"]["url"])
+    cover = re.sub("[.]xml$", "/cover-none.jpg", path)
+    for each in (path, link, path_of(entry.podcast_chapters["url"]), cover, f"/feeds/{path.split('/')[2]}.opml"):
+        for method in ("GET", "HEAD"):
+            for origin in (ours, friend, {}):  # an answer may be cached for all
+                answer = await client.request(method, each, headers=origin)
+                assert (each, answer.status) == (each, 200)
+                assert answer.headers.getall("Access-Control-Allow-Origin") == ["*"]
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+                assert "Access-Control-Allow-Credentials" not in answer.headers
+        again = await client.get(each, headers=ours | {"If-None-Match": answer.headers["ETag"]})
+        assert (again.status, again.headers["Access-Control-Allow-Origin"]) == (304, "*")
+    part = await client.get(link, headers=ours | {"Range": "bytes=2-4"})
+    assert (part.status, await part.read()) == (206, b"byt")
+    assert {"Accept-Ranges", "Content-Range"} <= set(
+        part.headers["Access-Control-Expose-Headers"].split(", ")
+    )
+    beyond = await client.get(link, headers=ours | {"Range": "bytes=7-"})
+    assert (beyond.status, beyond.headers["Access-Control-Allow-Origin"]) == (416, "*")
+    # Who does not know the secret learns nothing, and what is no feed is as closed as ever.
+    for closed in (
+        path.replace("/feeds/", "/feeds/x"),
+        f"/api/download/{file.name}",
+        "/api/feeds",
+        "/api/subscriptions",
+        "/api/tasks",
+    ):
+        answer = await client.get(closed, headers=ours)
+        assert "Access-Control-Allow-Origin" not in answer.headers, closed
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    for method in ("POST", "PUT", "DELETE"):
+        answer = await client.request(method, path, headers=ours)
+        assert (answer.status, answer.headers.get("Access-Control-Allow-Origin")) == (403, None)
+
+
 async def test_the_newest_come_first_and_none_after_it_was_fetched(opened: Opened, tmp_path: Path) -> None:
     noticed = [
         rows.entries(number, published_at=day)[0]
