@@ -248,8 +248,8 @@ async def _found(request: web.Request) -> tuple[str, Subscription]:
 
 
 def _checked(request: web.Request, secret: str | None) -> str:
-    """The right `secret`, which opens the answer to players on pages of other sites. Raises `FeedNotFound` unless
-    the request has it.
+    """The right `secret`, which opens the answer to players on pages of other sites. Raises `FeedNotFound`
+    unless the request has it.
     """
     given = request.match_info["secret"].encode(errors="replace")
     if not hmac.compare_digest(given, (secret or "").encode()) or not secret:

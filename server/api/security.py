@@ -184,7 +184,7 @@ def request_id(request: web.Request) -> str:
 
 
 def open_to_all_pages(request: web.Request) -> None:
-    """Let pages of all origins read the answer: the request has shown that it may have it, without a cookie."""
+    """Let pages of all origins read the answer: the request may have it, and not because of a cookie."""
     request[_IS_OPEN] = True
 
 
@@ -199,8 +199,8 @@ def answer_preflight() -> web.Response:
 
 
 def allow(origin: str, response: web.StreamResponse) -> None:
-    """Let the page at `origin` (`*`: any page) read `response`, but without `Access-Control-Allow-Credentials`:
-    session cookies are for the service's own page.
+    """Let the page at `origin` (`*`: any page) read `response`, but without
+    `Access-Control-Allow-Credentials`: session cookies are for the service's own page.
     """
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS

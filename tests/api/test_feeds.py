@@ -351,7 +351,8 @@ async def test_a_player_on_a_page_of_another_site_reads_what_its_address_opens_a
     file.write_bytes(b"7 bytes")
     path = path_of(made["feed"]["url"])
     cover = re.sub("[.]xml$", "/cover-none.jpg", path)
-    for each in (path, link, path_of(entry.podcast_chapters["url"]), cover, f"/feeds/{path.split('/')[2]}.opml"):
+    chapters, all_feeds = path_of(entry.podcast_chapters["url"]), f"/feeds/{path.split('/')[2]}.opml"
+    for each in (path, link, chapters, cover, all_feeds):
         for method in ("GET", "HEAD"):
             for origin in (ours, friend, {}):  # an answer may be cached for all
                 answer = await client.request(method, each, headers=origin)
