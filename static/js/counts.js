@@ -29,6 +29,8 @@ export class Counts extends EventTarget {
   #form
   #format
   #isStale = false
+  /** How often the queue was paused or resumed here: what was asked for before may say how it was. */
+  #changes = 0
   #newWatch
   /** Made once somebody may see the list: nothing of it is needed before. @type {Promise<import("./queuewatch.js").QueueWatch> | undefined} */
   #watch
@@ -73,7 +75,9 @@ export class Counts extends EventTarget {
 
   /** @param {boolean} isPaused */
   async pause(isPaused) {
+    const change = ++this.#changes
     const answer = await this.#api.send("POST", `api/queue/${isPaused ? "pause" : "resume"}`)
+    if (change !== this.#changes) return
     this.#show(answer)
     this.#follow()
   }
@@ -81,9 +85,12 @@ export class Counts extends EventTarget {
   async #ask() {
     this.#isStale = false
     try {
+      const before = this.#changes
       const answer = await this.#api.get("api/queue")
-      this.#show(answer)
-      this.#follow()
+      if (before === this.#changes) {
+        this.#show(answer)
+        this.#follow()
+      }
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       if (error.status === 404) this.isKnown = false

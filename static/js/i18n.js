@@ -109,6 +109,8 @@ export class I18n {
   /** @type {Record<string, string | Record<string, string>>} */
   #texts = {}
   #isWhole = false
+  /** Chosen last: its texts may come before those that were asked for earlier. */
+  #chosen = ""
 
   /** Load what was chosen here before, else the first of the browser's languages that we have. */
   async start() {
@@ -121,8 +123,8 @@ export class I18n {
 
   /** @param {string} language */
   async choose(language) {
-    await this.#load(language)
     remember("language", language)
+    await this.#load(language)
   }
 
   /**
@@ -159,15 +161,21 @@ export class I18n {
   /** Load the texts that the page does not come with: those of dialogs, and of what is loaded on demand. */
   async whole() {
     if (this.#isWhole) return
-    this.#texts = await fetchTexts(this.language)
+    const { language } = this
+    const texts = await fetchTexts(language)
+    if (language !== this.language) return
+    this.#texts = texts
     this.#isWhole = true
     this.translate(document)
   }
 
   /** @param {string} language */
   async #load(language) {
+    this.#chosen = language
     const inPage = textsInPage(language)
-    this.#texts = inPage ?? await fetchTexts(language)
+    const texts = inPage ?? await fetchTexts(language)
+    if (language !== this.#chosen) return
+    this.#texts = texts
     this.#isWhole = !inPage
     this.language = language
     this.format = new Format(language)

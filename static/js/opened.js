@@ -110,6 +110,7 @@ export class OpenedRows {
   /** Close all: the language has changed, or the session has ended. */
   clear() {
     for (const id of [...this.#open.keys()]) this.close(id, this.#parts.rows().row(id))
+    this.#asked.clear()
   }
 
   /**
@@ -131,7 +132,11 @@ export class OpenedRows {
     const total = entries?.total ?? 0
     if (total <= Math.max(this.#asked.get(task_id) ?? 0, tasks.entriesOf(task_id).length)) return
     this.#asked.set(task_id, total)
-    tasks.mergeAll(await source.entries(task_id))
+    const found = await source.entries(task_id).catch((error) => {
+      this.#asked.delete(task_id) // whoever opens it again asks again
+      throw error
+    })
+    tasks.mergeAll(found)
     tasks.flush()
     if (shown.hasOpen(task_id)) rows().render(() => shown.unfold(task_id))
   }

@@ -6,7 +6,7 @@ import { Problem } from "./api.js"
 
 /** @typedef {{what: string, answered: Promise<unknown>}} Turn */
 
-/** Serialises the requests for one task: the second may depend on the outcome of the first. */
+/** Serialises the requests for a task: the second may depend on the outcome of the first, and may overtake it. */
 class Turns {
   /** The last turn of each task. @type {Map<string, Turn>} */
   #last = new Map()
@@ -29,19 +29,34 @@ class Turns {
    * @param {() => Promise<void>} ask
    */
   async take(id, what, ask) {
-    const before = this.#last.get(id)
-    if (before?.what === what) return false
+    if (this.#last.get(id)?.what === what) return false
+    await this.takeAll([id], what, ask)
+    return true
+  }
+
+  /**
+   * One request for several tasks, in turn for each of them.
+   * @template T
+   * @param {string[]} ids
+   * @param {string} what
+   * @param {() => Promise<T>} ask
+   */
+  async takeAll(ids, what, ask) {
+    const before = ids.map((id) => this.#last.get(id)?.answered)
     const { promise: answered, resolve } = Promise.withResolvers()
-    this.#last.set(id, { what, answered })
-    this.#changed(id)
+    for (const id of ids) {
+      this.#last.set(id, { what, answered })
+      this.#changed(id)
+    }
     try {
-      await before?.answered
-      await ask()
-      return true
+      await Promise.all(before)
+      return await ask()
     } finally {
       resolve(undefined)
-      if (this.#last.get(id)?.answered === answered) this.#last.delete(id)
-      this.#changed(id)
+      for (const id of ids) {
+        if (this.#last.get(id)?.answered === answered) this.#last.delete(id)
+        this.#changed(id)
+      }
     }
   }
 }
@@ -124,7 +139,8 @@ export class TaskRequests extends EventTarget {
   async runAll(what) {
     const { ids = [] } = what
     try {
-      const { results, more } = await this.#api.send("POST", "api/tasks/actions", what)
+      const send = () => this.#api.send("POST", "api/tasks/actions", what)
+      const { results, more } = await this.#turns.takeAll(ids, "", send)
       const news = results.map((/** @type {any} */ result, /** @type {number} */ at) =>
         this.#ended(ids[at], result)
       )
