@@ -5,11 +5,14 @@
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { Problem } from "./api.js"
 import { fromTemplate, setText } from "./dom.js"
+import { make } from "./elements.js"
 import { kindName, kindsOf, playableKinds, saveAllLink, saveLink } from "./files.js"
 import { isFinal, titleOf, webLink } from "./task.js"
 
 /** @typedef {import("./task.js").Task} Task */
 
+/** From so many entries on a list can be searched: fewer are seen at once. */
+const MANY_ENTRIES = 10
 /** What ffmpeg's names of codecs are called elsewhere; others are shown as they are, in capitals. @type {Record<string, string>} */
 const CODECS = { h264: "H.264", hevc: "H.265" }
 
@@ -21,6 +24,8 @@ export class Details {
   #shown = ""
   #files = ""
   #acts = ""
+  /** Of a list with many entries. @type {EntrySearch | undefined} */
+  #search
 
   /**
    * @param {Task} task
@@ -28,6 +33,9 @@ export class Details {
    * @param {import("./i18n.js").I18n} page.i18n
    * @param {import("./api.js").Api} page.api
    * @param {import("./tasks.js").Tasks} page.tasks
+   * @param {import("./pages.js").Source} page.source
+   * @param {import("./shown.js").ShownList} page.shown
+   * @param {() => import("./rows.js").Rows} page.rows
    */
   constructor(task, page) {
     const { element, parts } = fromTemplate("details", page.i18n)
@@ -36,6 +44,15 @@ export class Details {
     this.#page = page
     this.#log = new LogView(parts, task.task_id, page.api)
     this.show(task)
+  }
+
+  /**
+   * Those of a list's entries that were found, if some are searched for.
+   * @param {Task[]} entries
+   */
+  foundOf(entries) {
+    const found = this.#search?.found
+    return found ? entries.filter(({ task_id }) => found.has(task_id)) : entries
   }
 
   /** @param {Task} task */
@@ -49,6 +66,7 @@ export class Details {
     setText(this.#parts.code, task.stage === "failed" ? (task.error_code ?? "") : "")
     this.#offerActs(task)
     this.#list(task)
+    this.#offerSearch(task)
   }
 
   openLog() {
@@ -57,6 +75,20 @@ export class Details {
 
   close() {
     this.#log.stop()
+    this.#search?.stop()
+  }
+
+  /** @param {Task} task */
+  #offerSearch({ task_id, entries }) {
+    const total = entries?.total ?? 0
+    if (total < MANY_ENTRIES && !this.#search) return
+    const { source, shown, rows, i18n } = this.#page
+    if (!this.#search) {
+      const changed = () => shown.hasOpen(task_id) && rows().render(() => shown.unfold(task_id))
+      this.#search = new EntrySearch((text) => source.entries(task_id, text), changed, i18n)
+      this.element.append(this.#search.element)
+    }
+    this.#search.show(total)
   }
 
   /** @param {Task} task */
@@ -171,6 +203,81 @@ export function fileFacts(task, kind, i18n) {
   ].filter(Boolean).join(" · ")
 }
 
+const SEARCH_PAUSE_MS = 250
+
+/** Looks for some entries of a list. Which hold the text only the server can say: it folds letters its own way. */
+class EntrySearch {
+  element
+  /** Ids of what was found; null: nothing is searched for. @type {Set<string> | null} */
+  found = null
+  #field
+  #said = make("span", { className: "lead", role: "status" })
+  #total = 0
+  #text = ""
+  #ask
+  #changed
+  #i18n
+  #asked = 0
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #pause
+
+  /**
+   * @param {(text: string) => Promise<Task[]>} ask
+   * @param {() => unknown} changed
+   * @param {import("./i18n.js").I18n} i18n
+   */
+  constructor(ask, changed, i18n) {
+    this.#ask = ask
+    this.#changed = changed
+    this.#i18n = i18n
+    const label = i18n.t("entries.search")
+    const field = make("input", { type: "search", maxLength: 200, "aria-label": label, placeholder: label })
+    field.autocomplete = "off"
+    field.addEventListener("input", () => {
+      clearTimeout(this.#pause)
+      this.#pause = setTimeout(() => this.#look(), SEARCH_PAUSE_MS)
+    })
+    this.#field = field
+    this.element = make("p", { className: "entry-search" }, field, this.#said)
+  }
+
+  /** @param {number} total  how many entries there are: others may have come that hold the text */
+  show(total) {
+    if (total === this.#total) return
+    this.#total = total
+    if (this.#text) this.#find()
+  }
+
+  stop() {
+    clearTimeout(this.#pause)
+    this.#asked += 1
+  }
+
+  #look() {
+    const text = this.#field.value.trim()
+    if (text === this.#text) return
+    this.#text = text
+    this.#find()
+  }
+
+  async #find() {
+    const asked = ++this.#asked
+    /** @type {Task[] | Problem | null} */
+    const found = this.#text
+      ? await this.#ask(this.#text).catch((error) => {
+        if (error instanceof Problem) return error
+        throw error
+      })
+      : null
+    if (asked !== this.#asked) return // something else is searched for by now
+    if (found instanceof Problem) return setText(this.#said, found.message)
+    this.found = found && new Set(found.map(({ task_id }) => task_id))
+    const values = { n: this.found?.size ?? 0, total: this.#total }
+    setText(this.#said, this.found ? this.#i18n.t("entries.some", values) : "")
+    this.#changed()
+  }
+}
+
 const AGAIN_MS = 2_000
 
 /** The log of a task, as it grows. */
@@ -180,6 +287,7 @@ class LogView {
   #api
   #isOpen = false
   #isGrowing = false
+  #asked = 0
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
 
@@ -222,11 +330,12 @@ class LogView {
 
   async #load() {
     clearTimeout(this.#timer)
+    const asked = ++this.#asked
     const log = await this.#api.text(this.#path).catch((error) => {
       if (error instanceof Problem) return error.message
       throw error
     })
-    if (!this.#isOpen || !this.#parts.text.isConnected) return
+    if (asked !== this.#asked || !this.#isOpen || !this.#parts.text.isConnected) return
     const { text } = this.#parts
     const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 4
     setText(text, log)

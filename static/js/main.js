@@ -90,7 +90,8 @@ function start() {
   const settings = new Settings({ i18n, api, session, options: intake.options })
 
   // What is shown.
-  const shown = new ShownList(list, (id) => tasks.entriesOf(id))
+  /** @type {ShownList} */
+  const shown = new ShownList(list, (id) => opened.entriesOf(id))
   const opened = new OpenedRows({ i18n, api, tasks, shown, source, rows: () => rows })
   // While the list is held, it has the tasks as they were.
   const newRow = (/** @type {import("./task.js").Task} */ task) =>

@@ -42,6 +42,15 @@ export class OpenedRows {
     return this.#open.has(id)
   }
 
+  /**
+   * The known entries of a list, in their order; of those that are searched, what was found.
+   * @param {string} id
+   */
+  entriesOf(id) {
+    const entries = this.#parts.tasks.entriesOf(id)
+    return this.#open.get(id)?.foundOf(entries) ?? entries
+  }
+
   /** @param {Row} row  that was made anew */
   attach(row) {
     const details = this.#open.get(row.id)

@@ -77,15 +77,16 @@ export class Source {
   /**
    * All entries of a list.
    * @param {string} id
+   * @param {string} [q]  those that hold this text
    */
-  async entries(id) {
+  async entries(id, q) {
     /** @type {Task[]} */
     const tasks = []
     /** @type {string | undefined} */
     let cursor
     do {
       /** @type {Page} */
-      const page = await this.#api.get("api/tasks", { playlist_id: id, limit: LARGEST_PAGE, cursor })
+      const page = await this.#api.get("api/tasks", { playlist_id: id, q, limit: LARGEST_PAGE, cursor })
       tasks.push(...page.tasks)
       cursor = page.next_cursor
     } while (cursor)

@@ -27,7 +27,7 @@ export class ShownList {
 
   /**
    * @param {import("./list.js").TaskList} list
-   * @param {(id: string) => Task[]} entriesOf  the known entries of a list, in their order
+   * @param {(id: string) => Task[]} entriesOf  those entries of a list that are to be shown, in their order
    */
   constructor(list, entriesOf = () => []) {
     this.#list = list

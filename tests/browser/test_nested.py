@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import choose, row, scroll_to, shown, shows
@@ -65,6 +65,65 @@ async def test_where_the_reader_looks_for_some_tasks_an_entry_stands_by_itself_a
         await expect(row(page, "e2")).to_contain_text("in “Bread”")
         await page.locator(".chips").get_by_text("All", exact=True).click()
         await shows(page, "list")
+
+
+async def test_the_entries_of_an_opened_list_are_searched_where_they_stand(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await fill(api, 12)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await expect(row(page, "e0")).to_be_visible()
+        search = page.get_by_role("searchbox", name="Search these entries")
+        await search.fill("ﬁlm 1")  # which letters are the same is for the server to say
+        await shows(page, "list", "e1", "e10", "e11")
+        status = row(page, "list").get_by_role("status")
+        await expect(status).to_have_text("3 of 12 entries")
+        await expect(search).to_be_focused()
+        await expect(row(page, "e10")).to_have_attribute("aria-posinset", "2")
+        await expect(row(page, "e10")).to_have_attribute("aria-setsize", "3")
+        # What changes does not bring the others back, and what is found is acted on like any entry.
+        await api.put("e10", "download", playlist_id="list", video_info={"title": "Film 10"})
+        await expect(row(page, "e10")).to_have_attribute("data-stage", "download")
+        await page.keyboard.press("?")
+        await expect(search).to_have_value("ﬁlm 1?")
+        await expect(status).to_have_text("0 of 12 entries")
+        await shows(page, "list")
+        # Another entry has come, which holds the text.
+        await search.fill("film 1")
+        await shows(page, "list", "e1", "e10", "e11")
+        await api.put("e12", "completed", playlist_id="list", video_info={"title": "Film 12"})
+        await api.put("list", "download", entries={"total": 13, "completed": 12, "failed": 0})
+        await shows(page, "list", "e1", "e10", "e11", "e12")
+        await search.fill("")
+        await expect(row(page, "e0")).to_be_visible()
+        await expect(status).to_have_text("")
+        await page.locator(".row[data-id=list] [data-action=open]").click()
+        await shows(page, "list")
+        await page.locator(".row[data-id=list] [data-action=open]").click()
+        await expect(search).to_have_value("")
+
+
+async def test_a_short_list_has_no_search_and_a_search_that_is_refused_says_why(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await fill(api, 9)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, locale="en-US") as page:
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        await expect(row(page, "e8")).to_be_visible()
+        search = page.get_by_role("searchbox", name="Search these entries")
+        await expect(search).to_have_count(0)
+        await api.put("e9", "completed", playlist_id="list", video_info={"title": "Film 9"})
+        await api.put("list", "download", entries={"total": 10, "completed": 10, "failed": 0})
+        refused = {"code": "rate_limited", "detail": "Too many requests."}
+
+        async def refuse(route: Route) -> None:
+            await route.fulfill(status=429, json=refused, content_type="application/problem+json")
+
+        await page.route("**/api/tasks?playlist_id=list&q=*", refuse, times=1)
+        await search.fill("film")
+        await expect(row(page, "list").get_by_role("status")).to_have_text("Too many requests.")
+        await expect(row(page, "e8")).to_be_visible()
 
 
 @pytest.mark.long

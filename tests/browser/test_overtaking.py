@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.lists import row, shows
+from tests.browser.lists import choose, row, shows
 from tests.browser.test_session import log_in
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
@@ -152,3 +152,38 @@ async def test_a_list_can_be_opened_again_after_the_next_log_in(api: FakeApi, op
         await shows(page, "list")
         await opens.click()
         await shows(page, *tasks)
+
+
+async def test_an_answer_to_an_earlier_search_of_a_list_changes_nothing(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    counts = {"total": 12, "completed": 12, "failed": 0}
+    await api.put("list", "completed", entries=counts, video_info={"title": "Bread"})
+    for number in range(12):
+        await api.put(f"e{number}", "completed", playlist_id="list", video_info={"title": f"Film {number}"})
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await row(page, "list").get_by_role("button", name="Bread").click()
+        is_answered, let_go = await hold(page, "**/api/tasks?playlist_id=list&q=*")
+        search = page.get_by_role("searchbox", name="Search these entries")
+        await search.fill("film 1")
+        await is_answered.wait()
+        await search.fill("film 2")
+        await shows(page, "list", "e2")
+        await let_go()
+        await shows(page, "list", "e2")
+
+
+async def test_the_end_of_a_log_is_not_replaced_by_what_was_asked_for_before(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    await api.put("a", "download", url="https://a.example/early")
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await choose(page, "a", "Log")
+        log = row(page, "a").locator("pre")
+        await expect(log).to_contain_text("early")
+        is_answered, let_go = await hold(page, "**/api/tasks/a/log*")
+        await is_answered.wait()
+        await api.put("a", "completed", url="https://a.example/late")
+        await expect(log).to_contain_text("late")
+        await let_go()
+        await expect(log).to_contain_text("late")
