@@ -11,12 +11,13 @@ import re
 import sys
 import tomllib
 from base64 import b64decode
+from contextlib import suppress
 from decimal import Decimal
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, cast, get_origin
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -31,12 +32,6 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
 
 from server.core.cookie_format import NAME as COOKIES_NAME
 from server.core.jobs import POT_PLUGINS
@@ -552,52 +547,35 @@ class LoggingSettings(Section):
     format: Literal["text", "json"] = "text"
 
 
-class Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="CLIPWIRE_", env_nested_delimiter="__", frozen=True, extra="forbid"
-    )
-
-    server: ServerSettings = ServerSettings()
-    storage: StorageSettings = StorageSettings()
-    downloads: DownloadSettings = DownloadSettings()
-    workers: WorkerSettings = WorkerSettings()
-    limits: LimitSettings = LimitSettings()
-    presets: dict[str, dict[str, Any]] = {}
-    webhooks: WebhookSettings = WebhookSettings()
-    notify: NotifySettings = NotifySettings()
-    subscriptions: SubscriptionsSettings = SubscriptionsSettings()
-    feeds: FeedsSettings = FeedsSettings()
-    library: LibrarySettings = LibrarySettings()
-    metrics: MetricsSettings = MetricsSettings()
-    updates: UpdateSettings = UpdateSettings()
-    logging: LoggingSettings = LoggingSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment takes precedence over the file, whose content is passed as keyword arguments."""
-        return env_settings, init_settings
+class Settings(Frozen):
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    downloads: DownloadSettings = Field(default_factory=DownloadSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
+    subscriptions: SubscriptionsSettings = Field(default_factory=SubscriptionsSettings)
+    feeds: FeedsSettings = Field(default_factory=FeedsSettings)
+    library: LibrarySettings = Field(default_factory=LibrarySettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    updates: UpdateSettings = Field(default_factory=UpdateSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
 
 
 def load() -> Settings:
     """Read file and environment. Raises `ConfigurationError` for the first invalid setting."""
     _, content = read_file()
-    _check_environment()
     if "PORT" in os.environ:
         _refuse_empty("server.port", os.environ["PORT"], "PORT is set, but empty")
         content.setdefault("server", {})["port"] = os.environ["PORT"]
+    # With each section given, only the model of all is built: 0.01 s less than one model for each as well.
+    sections: dict[str, Any] = {name: {} for name in Settings.model_fields}
     try:
-        settings = Settings(**content)
+        settings = Settings.model_validate(_merged(_merged(sections, content), _read_environment()))
     except ValidationError as exc:
         raise ConfigurationError(_first_problem(exc)) from None
-    except SettingsError as exc:
-        raise ConfigurationError(f"environment: {exc}") from None
     for name, preset in settings.presets.items():
         _check_preset(name, preset)
     _check_together(settings)
@@ -677,28 +655,49 @@ _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?
 _EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is expected, such as {"a": "b"}'}
 
 
-def _check_environment() -> None:
-    """Refuse unknown names, which are typos, and lists that are not JSON: pydantic would not name the key."""
-    for name, value in os.environ.items():
-        if not name.startswith("CLIPWIRE_") or name in NO_SETTINGS:
+def _read_environment() -> dict[str, Any]:
+    """What variables set, by section and key. Raises `ConfigurationError` for unknown names, which are typos,
+    and for lists that are not JSON.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in sorted(os.environ.items()):
+        if not name.upper().startswith("CLIPWIRE_") or name in NO_SETTINGS:
             continue
-        section, delimiter, key = name.removeprefix("CLIPWIRE_").lower().partition("__")
+        section, delimiter, key = name.lower().removeprefix("clipwire_").partition("__")
         if delimiter and section in Settings.model_fields:
             said = f"{section}.{key.replace('__', '.')}"
             _refuse_empty(said, value, f"{name} is set, but empty")
-            field = _keys(section).get(key)
+            field, given = _keys(section).get(key), cast("Any", value)
             if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
                 try:
-                    found = json.loads(value)
+                    given = json.loads(value)
                 except (ValueError, RecursionError):
                     raise ConfigurationError(f"{section}.{key}: a JSON {example}") from None
-                _refuse_empty(said, found, f"a value of {name} is empty")
+                _refuse_empty(said, given, f"a value of {name} is empty")
+            elif field is None and value.lstrip()[0] in "[{":  # a part of a table, or a preset
+                with suppress(ValueError, RecursionError):
+                    given = json.loads(value)
+            for part in reversed((section, *key.split("__"))):
+                given = {part: given}
+            settings = _merged(settings, given)
             continue
         # A name with one underscore, like `CLIPWIRE_SERVER_PORT`; but a platform's has a URL as its value.
-        part, _, rest = name.removeprefix("CLIPWIRE_").lower().partition("_")
+        part, _, rest = name.lower().removeprefix("clipwire_").partition("_")
         is_a_slip = rest in _keys(part) and "://" not in value
         if delimiter or not _OF_PLATFORMS.fullmatch(name) or is_a_slip:
             raise ConfigurationError(f"{name}: there is no such setting; they read CLIPWIRE_<SECTION>__<KEY>")
+    return settings
+
+
+def _merged(settings: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Both, with tables merged; where both have a value, that of `others`."""
+    merged = dict(settings)
+    for name, value in others.items():
+        known = merged.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            value = _merged(known, value)
+        merged[name] = value
+    return merged
 
 
 def _keys(section: str) -> dict[str, FieldInfo]:

@@ -24,8 +24,6 @@ def config(settings: Settings) -> int:
         name = f"CLIPWIRE_{section}__{key}".upper()
         if name in variables:
             origin = variables[name]
-        elif f"CLIPWIRE_{section}".upper() in variables:
-            origin = variables[f"CLIPWIRE_{section}".upper()]
         elif (section, key) == ("server", "port") and "PORT" in os.environ:
             origin = "PORT"
         elif key in content.get(section, {}):

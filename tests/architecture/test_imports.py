@@ -30,7 +30,7 @@ import sys
 from server.commands import cli, get, progress_display, remote, request_options
 remote.remote(None)
 print(sorted(name for name in sys.modules if name.startswith("server.") and ".commands" not in name))
-print([name for name in ("pydantic_settings", "tqdm", "yt_dlp", "rich") if name in sys.modules])
+print([name for name in ("tqdm", "yt_dlp", "rich") if name in sys.modules])
 """
     ran = subprocess.run(
         (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -85,6 +85,19 @@ def test_the_file_is_read_and_the_environment_outranks_it(monkeypatch: pytest.Mo
     assert settings.downloads.allowed_private_hosts == hosts
 
 
+def test_a_variable_may_set_a_part_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWIRE_PRESETS__PHONE__QUALITY", "720")
+    monkeypatch.setenv("CLIPWIRE_PRESETS__PHONE__OUTPUTS", '["video"]')
+    monkeypatch.setenv("CLIPWIRE_PRESETS__RADIO", '{"outputs": ["audio"]}')
+    monkeypatch.setenv("CLIPWIRE_DOWNLOADS__COOKIES__NAS", "home")
+    settings = configured('[presets.phone]\nquality = "1080"\n[downloads.cookies]\n"a.test" = "a"\n')
+    assert settings.presets == {
+        "phone": {"quality": "720", "outputs": ["video"]},
+        "radio": {"outputs": ["audio"]},
+    }
+    assert settings.downloads.cookies == {"a.test": "a", "nas": "home"}
+
+
 def test_port_is_honoured_as_procfile_hosts_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "5000")
     assert configured("[server]\nport = 9000\n").server.port == 5000
