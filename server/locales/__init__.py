@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -45,13 +45,21 @@ class _Texts(Frozen):
     command: dict[str, str]  # read by `server.commands.words`, without this model
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalogue:
-    """The texts of one `language`; `tag` changes with them and stands in ETags."""
+    """The texts of one `language`, taken from the `content` of its file when the first one is asked for."""
 
     language: str
-    tag: str
-    texts: _Texts
+    content: bytes
+
+    @cached_property
+    def tag(self) -> str:
+        """Changes with the texts, and stands in ETags."""
+        return hashlib.blake2b(self.content, digest_size=4).hexdigest()
+
+    @cached_property
+    def texts(self) -> _Texts:
+        return _Texts.model_validate(tomllib.loads(self.content.decode()))
 
     def stage(self, stage: str) -> str:
         """The `message` of a task in `stage`."""
@@ -113,14 +121,8 @@ class Catalogue:
 
 def catalogues_in(folder: Path) -> Mapping[str, Catalogue]:
     """Language -> catalogue; what has not the name of one is none."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if _CATALOGUE.fullmatch(path.name):
-            content = path.read_bytes()
-            tag = hashlib.blake2b(content, digest_size=4).hexdigest()
-            texts = _Texts.model_validate(tomllib.loads(content.decode()))
-            found[path.stem] = Catalogue(path.stem, tag, texts)
-    return MappingProxyType(found)
+    found = (path for path in sorted(folder.iterdir()) if _CATALOGUE.fullmatch(path.name))
+    return MappingProxyType({path.stem: Catalogue(path.stem, path.read_bytes()) for path in found})
 
 
 _CATALOGUE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*\.toml")
