@@ -13,7 +13,6 @@ from aiohttp import web
 from server.api.bodies import read_text, respond_json
 from server.api.keys import COOKIES, SUBSCRIPTIONS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
-from server.api.openapi.schemas import CookieList
 from server.api.route import delete, get, put
 from server.core import cookie_format
 from server.core.errors import (
@@ -126,7 +125,7 @@ ROUTES = [
             "listCookies",
             "Cookies",
             "The stored cookie files",
-            {200: Reply("Names, hosts and expiry; never what is in them", {JSON: CookieList})},
+            {200: Reply("Names, hosts and expiry; never what is in them", {JSON: "CookieList"})},
             parameters=READER,
         ),
     ),

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 
 from aiohttp import WSCloseCode, hdrs, web
-from pydantic import BaseModel
 
 from server.api.bodies import language
 from server.api.connections import CONNECTIONS
@@ -245,7 +244,7 @@ _EVENT: Schema = {
         },
     },
 }
-_CONTENT: dict[str, type[BaseModel] | Schema] = {"text/event-stream": _EVENT}
+_CONTENT = {"text/event-stream": _EVENT}
 ROUTES = [
     get(
         "/api/events/{task_id}",

@@ -38,7 +38,6 @@ from server.api.openapi.operation import (
     Reply,
     header,
 )
-from server.api.openapi.schemas import FeedAddresses
 from server.api.page import PAGE
 from server.api.payload import dumps
 from server.api.route import Access, get, post
@@ -586,7 +585,7 @@ ROUTES = [
             "feed_addresses",
             "Feeds",
             "Where the list of all podcast feeds is",
-            {200: Reply("Its address, with the secret of all feeds", {JSON: FeedAddresses})},
+            {200: Reply("Its address, with the secret of all feeds", {JSON: "FeedAddresses"})},
             parameters=READER,
         ),
     ),
@@ -597,7 +596,7 @@ ROUTES = [
             "renew_feeds",
             "Feeds",
             "Change the secret of all podcast feeds",
-            {200: Reply("The new address", {JSON: FeedAddresses})},
+            {200: Reply("The new address", {JSON: "FeedAddresses"})},
             "The addresses of all feeds change: who has the old ones reads nothing any more.",
             parameters=READER,
             errors=OF_CHANGES,

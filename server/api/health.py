@@ -7,7 +7,6 @@ from aiohttp import hdrs, web
 from server.api.bodies import language, respond_json
 from server.api.keys import READINESS, TASKS
 from server.api.openapi.operation import JSON, READER, Operation, Reply
-from server.api.openapi.schemas import Health, ReadinessReport
 from server.api.route import Access, get
 from server.core.errors import InternalError
 from server.locales import LANGUAGES
@@ -42,7 +41,7 @@ ROUTES = [
             "healthz",
             "Service",
             "The process answers",
-            {200: Reply("Alive", {JSON: Health})},
+            {200: Reply("Alive", {JSON: "Health"})},
             always=(InternalError,),
         ),
         access=Access.PROBE,
@@ -55,8 +54,8 @@ ROUTES = [
             "Service",
             "Whether everything needed is there",
             {
-                200: Reply("Ready", {JSON: ReadinessReport}),
-                503: Reply("Something needed is missing", {JSON: ReadinessReport}),
+                200: Reply("Ready", {JSON: "ReadinessReport"}),
+                503: Reply("Something needed is missing", {JSON: "ReadinessReport"}),
             },
             parameters=READER,
         ),

@@ -5,7 +5,6 @@ from aiohttp import web
 from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import LIBRARY_ACTIONS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
-from server.api.openapi.schemas import LibraryOutcome
 from server.api.route import post
 from server.core.errors import LibraryIsAway, LibraryIsBusy
 from server.core.placements import LibraryRequest
@@ -25,7 +24,7 @@ ROUTES = [
             "act_on_library",
             "Library",
             "Rename, verify or describe all that lies there",
-            {200: Reply("What was done, or would be", {JSON: LibraryOutcome})},
+            {200: Reply("What was done, or would be", {JSON: "LibraryOutcome"})},
             "Moves and rewritten files are made in the background.",
             parameters=READER,
             body=LibraryRequest,

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from server.api.bodies import read_object, respond_json, validated
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
-from server.api.openapi.schemas import LibraryPreview
 from server.api.route import post
 from server.core.library import Library
 from server.core.library_names import Film, episode_of, place_of, roles_of
@@ -77,7 +76,7 @@ ROUTES = [
             "previewLibrary",
             "Library",
             "What paths would be",
-            {200: Reply("Those of three films that are made up", {JSON: LibraryPreview})},
+            {200: Reply("Those of three films that are made up", {JSON: "LibraryPreview"})},
             "The body is that of `library` in a request. Nothing is fetched, and nothing is written.",
             parameters=READER,
             body=Library,

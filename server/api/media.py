@@ -11,7 +11,6 @@ from pydantic_core import PydanticCustomError
 from server.api.bodies import Query, read_text, respond_json
 from server.api.keys import CLOCK, MEDIA
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply
-from server.api.openapi.schemas import MediaFetched, MediaTaken
 from server.api.route import get, post
 from server.core.errors import (
     BodyTooLarge,
@@ -95,7 +94,7 @@ ROUTES = [
             "media",
             "Library",
             "Was it fetched before?",
-            {200: Reply("It was", {JSON: MediaFetched})},
+            {200: Reply("It was", {JSON: "MediaFetched"})},
             "No source is asked.",
             parameters=(
                 Parameter(
@@ -116,7 +115,7 @@ ROUTES = [
             "importArchive",
             "Library",
             "Import what yt-dlp has fetched",
-            {200: Reply("What became of the lines", {JSON: MediaTaken})},
+            {200: Reply("What became of the lines", {JSON: "MediaTaken"})},
             "The file of `--download-archive`, at most 8 MiB: a line for each video, its extractor and id.",
             parameters=READER,
             text_bodies=("text/plain",),

@@ -4,12 +4,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel
 
 from server import __version__
 from server.api.connections import CONNECTIONS
 from server.api.keys import COUNTS, READINESS, SETTINGS, TASKS
-from server.api.openapi.operation import Operation, Reply, Schema, header
+from server.api.openapi.operation import Operation, Reply, header
 from server.api.route import Access, get
 from server.api.security import DOORS
 from server.api.session import GATE
@@ -103,7 +102,7 @@ def _text(counts: Counts, seen: dict[str, float], accept: str) -> tuple[bytes, s
     return encode(registry), content_type
 
 
-_TEXT: dict[str, type[BaseModel] | Schema] = {"text/plain": {"type": "string"}}
+_TEXT = {"text/plain": {"type": "string"}}
 ROUTES = [
     get(
         "/metrics",

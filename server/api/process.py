@@ -31,7 +31,6 @@ from server.api.connections import CONNECTIONS
 from server.api.cookies import unknown_cookies
 from server.api.keys import INSPECTOR, SCOPE, SETTINGS, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply, header
-from server.api.openapi.schemas import Info, PresetList, Results
 from server.api.payload import TaskPayload
 from server.api.route import get, post
 from server.api.tasks import Result, respond_results
@@ -329,7 +328,7 @@ ROUTES = [
             "process_batch",
             "Tasks",
             "Make many tasks",
-            {200: Reply("What became of each, in order", {JSON: Results})},
+            {200: Reply("What became of each, in order", {JSON: "Results"})},
             "Each is taken or refused by itself; those that are taken are on disk, all in one transaction.",
             parameters=(IDEMPOTENCY_KEY, *READER),
             body=Batch,
@@ -343,7 +342,7 @@ ROUTES = [
             "presets",
             "Tasks",
             "The presets of the configuration",
-            {200: Reply("What each of them sets", {JSON: PresetList})},
+            {200: Reply("What each of them sets", {JSON: "PresetList"})},
         ),
     ),
     post(
@@ -353,7 +352,7 @@ ROUTES = [
             "info",
             "Tasks",
             "What a link offers",
-            {200: Reply("Nothing of it is kept", {JSON: Info})},
+            {200: Reply("Nothing of it is kept", {JSON: "Info"})},
             parameters=READER,
             body=InfoRequest,
             errors=(SourceRefused, TooManyRequests, *OF_CHANGES),

@@ -9,7 +9,6 @@ from server.api.bodies import Query, respond_json
 from server.api.connections import CONNECTIONS
 from server.api.keys import HUB, TASKS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Parameter, Reply, header
-from server.api.openapi.schemas import QueueState
 from server.api.route import get, post
 from server.api.session import LOG_INS
 from server.api.status import WAIT, wanted_wait
@@ -80,7 +79,7 @@ async def resume(request: web.Request) -> web.Response:
     return await _state(request)
 
 
-_STATE = {200: Reply("The queue as it is now", {JSON: QueueState})}
+_STATE = {200: Reply("The queue as it is now", {JSON: "QueueState"})}
 ROUTES = [
     get(
         "/api/queue",

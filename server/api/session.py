@@ -26,7 +26,6 @@ from pydantic import Field
 from server.api.bodies import read_object, respond_json, validated
 from server.api.keys import SCOPE, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Reply
-from server.api.openapi.schemas import SessionState
 from server.api.route import Access, delete, get, post
 from server.api.security import DOORS, SAFE
 from server.core.errors import OriginForbidden, TokenRequired, TooManyRequests
@@ -286,7 +285,7 @@ ROUTES = [
             "get_session",
             "Service",
             "Whether a log-in is needed, and is there",
-            {200: Reply("Either way", {JSON: SessionState})},
+            {200: Reply("Either way", {JSON: "SessionState"})},
             "For the page, before it asks for anything else: never 401, and a token is not looked at.",
             parameters=READER,
         ),

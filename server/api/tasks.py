@@ -37,7 +37,6 @@ from server.api.openapi.operation import (
     Parameter,
     Reply,
 )
-from server.api.openapi.schemas import ActionResults, Remedies, TaskPage
 from server.api.payload import TaskPayload, dumps
 from server.api.route import Route, delete, get, patch, post
 from server.core.attachment import disposition
@@ -335,7 +334,7 @@ ROUTES = [
             "list",
             "Tasks",
             "List tasks, newest first",
-            {200: Reply("One page", {JSON: TaskPage})},
+            {200: Reply("One page", {JSON: "TaskPage"})},
             "With `stage=queued` in the order of the queue; with `ids` only the tasks that it names, on one "
             "page, whatever else is asked for.",
             parameters=(
@@ -477,7 +476,7 @@ ROUTES = [
             "act",
             "Tasks",
             "Act on many tasks",
-            {200: Reply("What became of each, in order", {JSON: ActionResults})},
+            {200: Reply("What became of each, in order", {JSON: "ActionResults"})},
             "On those that `ids` names, on the entries of a list, or on all in a `stage`, "
             "with an `error_code`, or both. What goes wrong with one stops no other.",
             parameters=READER,
@@ -492,7 +491,7 @@ ROUTES = [
             "remedies",
             "Tasks",
             "What can be done about a failure",
-            {200: Reply("Perhaps nothing", {JSON: Remedies})},
+            {200: Reply("Perhaps nothing", {JSON: "Remedies"})},
             parameters=(TASK_ID, *READER),
             errors=(TaskNotFound,),
         ),

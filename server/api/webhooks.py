@@ -7,7 +7,6 @@ from aiohttp import web
 from server.api.bodies import Query, respond_json
 from server.api.keys import OUTBOX, SETTINGS
 from server.api.openapi.operation import JSON, OF_CHANGES, Operation, Parameter, Reply
-from server.api.openapi.schemas import WebhookDelivery, WebhookPage
 from server.api.route import get, post
 from server.core.deliveries import Delivery
 from server.core.errors import DeliveryNotFound, InvalidQuery
@@ -55,7 +54,7 @@ ROUTES = [
             "webhooks",
             "Service",
             "Deliveries to webhooks that are due or given up",
-            {200: Reply("A page, newest first", {JSON: WebhookPage})},
+            {200: Reply("A page, newest first", {JSON: "WebhookPage"})},
             "What was delivered is not listed.",
             parameters=(
                 Parameter(
@@ -77,7 +76,7 @@ ROUTES = [
             "retry_webhook",
             "Service",
             "Send a delivery again",
-            {200: Reply("It is due now, and the plan of retries begins anew", {JSON: WebhookDelivery})},
+            {200: Reply("It is due now, and the plan of retries begins anew", {JSON: "WebhookDelivery"})},
             parameters=(Parameter("webhook_id", "`id` of the delivery", {"type": "string"}, place="path"),),
             errors=(DeliveryNotFound, *OF_CHANGES),
         ),

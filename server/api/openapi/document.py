@@ -12,7 +12,6 @@ from pydantic_core import core_schema
 
 from server import __version__
 from server.api.openapi.operation import JSON, TEXT, Operation, Reply
-from server.api.openapi.schemas import Problem
 from server.api.payload import dumps
 from server.api.route import Route, get
 from server.api.session import COOKIE
@@ -82,13 +81,15 @@ class _WithoutNull(GenerateJsonSchema):
 
 
 def _schemas(operations: list[Operation], presets: list[str]) -> dict[str, Any]:
+    from server.api.openapi import schemas as of_responses  # 0.01 s and 0.4 MiB, for the description alone
+
     requests = {operation.body for operation in operations if operation.body}
-    answers = {Problem} | {
-        model
+    answers = {of_responses.Problem} | {
+        getattr(of_responses, model) if isinstance(model, str) else model
         for operation in operations
         for reply in operation.replies.values()
         for model in reply.content.values()
-        if isinstance(model, type)
+        if not isinstance(model, dict)
     }
     schemas = _definitions(requests, GenerateJsonSchema) | _definitions(answers, _WithoutNull)
     # What the models check in Python code, which pydantic cannot put into a schema.
@@ -116,7 +117,7 @@ def _operation(method: str, operation: Operation) -> dict[str, Any]:
         told: dict[str, Any] = {"description": reply.text}
         if reply.content:
             told["content"] = {
-                media_type: {"schema": _ref(shape) if isinstance(shape, type) else shape}
+                media_type: {"schema": shape if isinstance(shape, dict) else _ref(shape)}
                 for media_type, shape in reply.content.items()
             }
         if reply.headers:
@@ -128,7 +129,7 @@ def _operation(method: str, operation: Operation) -> dict[str, Any]:
     by_status = sorted(operation.all_errors, key=lambda error: error.status)
     for status, errors in groupby(by_status, lambda error: error.status):
         codes = [error.code for error in errors]
-        schema = {"allOf": [_ref(Problem), {"properties": {"code": {"enum": codes}}}]}
+        schema = {"allOf": [_ref("Problem"), {"properties": {"code": {"enum": codes}}}]}
         known = responses.setdefault(str(int(status)), {"description": "", "content": {}})
         texts = (known["description"], " or ".join(f"`{code}`" for code in codes))
         known["description"] = "; ".join(filter(None, texts))
@@ -161,8 +162,8 @@ def _operation(method: str, operation: Operation) -> dict[str, Any]:
     return {name: value for name, value in described.items() if value}
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model.__name__)}
+def _ref(model: type[BaseModel] | str) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model if isinstance(model, str) else model.__name__)}
 
 
 async def openapi(request: web.Request) -> web.Response:

@@ -1,5 +1,6 @@
 """The OpenAPI description of one route: its parameters and body, its responses, its errors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +63,12 @@ HAS_IT = "The client has it already"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful response; `content`: media type -> model or schema, `headers`: name -> its meaning."""
+    """A successful response; `content`: media type -> model, the name of one in `schemas`, or schema;
+    `headers`: name -> its meaning.
+    """
 
     text: str
-    content: dict[str, type[BaseModel] | Schema] = field(default_factory=dict)
+    content: Mapping[str, type[BaseModel] | str | Schema] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
 

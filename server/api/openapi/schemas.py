@@ -1,5 +1,6 @@
 """The schemas of responses, for the OpenAPI description only: nothing is validated with them at run time.
 
+Routes name them, and they are imported when the description is asked for, which most servers never are.
 That of a task is `server.api.payload.TaskPayload`, which makes the responses, too.
 """
 
