@@ -178,7 +178,9 @@ async def chapters(request: web.Request) -> web.Response:
     if about is None or not about.chapters:
         raise FileNotFound
     told = [
-        _known(startTime=one.start, endTime=one.end, title=one.title and one_line(one.title))
+        {"startTime": one.start}
+        | ({} if one.end is None else {"endTime": one.end})
+        | ({} if one.title is None else {"title": one_line(one.title)})
         for one in about.chapters
     ]
     body = dumps({"version": "1.2.0", "chapters": told})
@@ -203,7 +205,12 @@ async def cover(request: web.Request) -> web.Response:
         source = newest
 
         async def opened() -> bytes:
-            return await _bytes_of(request, source)
+            found = await request.app[FILES].open(source.task_id, source.stored)
+            size = min(source.stored.size, LARGEST_PICTURE)
+            if isinstance(found, Stream):
+                return b"".join([bytes(piece) async for piece in found.read(range(size))])
+            with found:
+                return await asyncio.to_thread(found.read, size)
 
         with suppress(FileNotFound, StorageAway):  # the default will do
             made, tag = await request.app[COVERS].cover(newest.tag, opened), newest.tag
@@ -316,7 +323,11 @@ def _podcast(
     ]
     episodes.sort(key=lambda pair: pair[0].published, reverse=True)
     picture = next((found for _, status in episodes if (found := _picture_of(status))), None)
-    title, link = _title(subscription), _link_of(subscription)
+    title, parts = _title(subscription), urlsplit(without_password(subscription.url))
+    # Where the source is, without what may be secret: addresses of feeds are often meant for one reader, and
+    # some apps read feeds on servers of their own.
+    path = parts.path if subscription.findings.form == "list" else "/"
+    link = f"{parts.scheme.lower()}://{parts.netloc}{path or '/'}"
     return (
         Podcast(
             url=f"{base}.xml",
@@ -390,27 +401,9 @@ def _picture_of(status: TaskStatus) -> Picture | None:
     return Picture(status.task_id, status.thumbnail) if status.thumbnail else None
 
 
-async def _bytes_of(request: web.Request, source: Picture) -> bytes:
-    opened = await request.app[FILES].open(source.task_id, source.stored)
-    size = min(source.stored.size, LARGEST_PICTURE)
-    if isinstance(opened, Stream):
-        return b"".join([bytes(piece) async for piece in opened.read(range(size))])
-    with opened as found:
-        return await asyncio.to_thread(found.read, size)
-
-
 def _title(subscription: Subscription) -> str:
     wanted, findings = subscription.wanted, subscription.findings
     return wanted.name or findings.title or (wanted.feed.name if wanted.feed else "")
-
-
-def _link_of(subscription: Subscription) -> str:
-    """Where the source is, without what may be secret: addresses of feeds are often meant for one reader, and
-    some apps read feeds on servers of their own.
-    """
-    parts = urlsplit(without_password(subscription.url))
-    path = parts.path if subscription.findings.form == "list" else "/"
-    return f"{parts.scheme.lower()}://{parts.netloc}{path or '/'}"
 
 
 def _link(url: str | None) -> str | None:
@@ -418,10 +411,6 @@ def _link(url: str | None) -> str | None:
         return without_password(check_url(url)) if url else None
     except (PydanticCustomError, ValueError):
         return None
-
-
-def _known(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _headers(request: web.Request, etag: str, modified: datetime | None) -> dict[str, str]:

@@ -71,7 +71,12 @@ class ForkServer:
         self._pid = os.getpid()
         self._leaders: dict[int, str] = {}  # process id -> the job's id
         self._dying: dict[int, dict[str, Any]] = {}  # group id -> fields of "exit", for when it is empty
-        self._adopts = _adopt_orphans()
+        self._adopts = True
+        try:
+            sandbox.adopt_orphans()
+        except OSError as exc:
+            log.warning("no subreaper (%s): an orphan goes to init", exc.strerror)
+            self._adopts = False
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
 
@@ -190,15 +195,6 @@ class ForkServer:
         for pid in self._leaders:
             _kill(pid)
         os._exit(0)
-
-
-def _adopt_orphans() -> bool:
-    try:
-        sandbox.adopt_orphans()
-    except OSError as exc:
-        log.warning("no subreaper (%s): an orphan goes to init", exc.strerror)
-        return False
-    return True
 
 
 def _children() -> set[int]:

@@ -50,7 +50,11 @@ async def _checks(settings: Settings) -> list[Check]:
         warmth = asyncio.wait_for(fork_server.known(), WARM_WITHIN)
         [warm] = await asyncio.gather(warmth, return_exceptions=True)
         ready = fork_server.ready
-        plugins = await _plugins(settings, fork_server) if settings.downloads.plugins and ready else []
+        plugins = []
+        if settings.downloads.plugins and ready:
+            with TemporaryDirectory() as scratch:
+                if of_settings := plugins_of(JobMaker(settings.downloads), lambda: Path(scratch)):
+                    plugins = [plugins_check(await of_settings.look(fork_server))]
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
         *await asyncio.to_thread(_data_dir, settings),
@@ -66,12 +70,6 @@ async def _checks(settings: Settings) -> list[Check]:
         sandbox_check(ready.landlock if ready else 0),
         _address(settings),
     ]
-
-
-async def _plugins(settings: Settings, fork_server: ForkServer) -> list[Check]:
-    with TemporaryDirectory() as scratch:
-        plugins = plugins_of(JobMaker(settings.downloads), lambda: Path(scratch))
-        return [plugins_check(await plugins.look(fork_server))] if plugins else []
 
 
 def _yt_dlp(data_dir: Path) -> Path | None:
@@ -120,15 +118,11 @@ def _existing(path: Path) -> Path:
 
 def _address(settings: Settings) -> Check:
     host = settings.server.host
-    open_to_all = not _is_loopback(host) and not settings.server.tokens
-    if open_to_all:
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback and not settings.server.tokens:
         advice = "reachable by others without tokens: set CLIPWIRE_SERVER__TOKENS"
         return Check("address", ok=False, detail=f"{host} is {advice}", needed=False)
     return Check("address", ok=True, detail=host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,16 @@ _QUERY = re.compile(r"(?<=\?).*")  # of addresses that take what is sent, it may
 def config(settings: Settings) -> int:
     path, content = read_file()
     variables = {name.upper(): name for name in os.environ}
-    for section, key, value, field in _values(settings):
+    values: list[tuple[str, str, Any, FieldInfo | None]] = []
+    for section in type(settings).model_fields:
+        found = getattr(settings, section)
+        if isinstance(found, BaseModel):
+            values += [
+                (section, key, getattr(found, key), it) for key, it in type(found).model_fields.items()
+            ]
+        else:
+            values += [(section, key, value, None) for key, value in found.items()]
+    for section, key, value, field in values:
         name = f"CLIPWIRE_{section}__{key}".upper()
         if name in variables:
             origin = variables[name]
@@ -32,17 +40,6 @@ def config(settings: Settings) -> int:
             origin = "default"
         print(f"{section}.{key} = {_shown(value, field)}  # {origin}")
     return 0
-
-
-def _values(settings: Settings) -> Iterator[tuple[str, str, Any, FieldInfo | None]]:
-    for section in type(settings).model_fields:
-        found = getattr(settings, section)
-        if isinstance(found, BaseModel):
-            for key, field in type(found).model_fields.items():
-                yield section, key, getattr(found, key), field
-        else:
-            for key, value in found.items():
-                yield section, key, value, None
 
 
 def _shown(value: Any, field: FieldInfo | None) -> str:

@@ -5,7 +5,6 @@ The service must be stopped. Its own data is not changed.
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,7 +21,12 @@ async def copy(settings: Settings, url: str, files: str | None = None) -> int:
 
     Raises `ConfigurationError`.
     """
-    storage = _with_files(settings.storage, files)
+    storage = settings.storage
+    if files is not None:
+        try:
+            storage = StorageSettings.model_validate(storage.model_dump() | {"files": files})
+        except ValidationError:
+            raise ConfigurationError("--files: a bucket like s3://bucket/prefix is expected") from None
     try:
         copied = await copy_all(storage, _address(url, settings.storage.database))
     except DataDirInUse as exc:
@@ -52,22 +56,12 @@ def _address(url: str, configured: str) -> str:
         )
     if parts.password is not None or "password=" in parts.query:
         raise ConfigurationError("--to: a password does not belong in a command; set PGPASSWORD instead")
-    return configured if "PGPASSWORD" not in os.environ and _without_password(configured) == url else url
-
-
-def _without_password(url: str) -> str:
-    parts = parts_of_database(url)
-    user, at, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=user.partition(":")[0] + at + host).geturl()
-
-
-def _with_files(storage: StorageSettings, files: str | None) -> StorageSettings:
-    if files is None:
-        return storage
-    try:
-        return StorageSettings.model_validate(storage.model_dump() | {"files": files})
-    except ValidationError:
-        raise ConfigurationError("--files: a bucket like s3://bucket/prefix is expected") from None
+    if "PGPASSWORD" in os.environ:
+        return url
+    known = parts_of_database(configured)
+    user, at, host = known.netloc.rpartition("@")
+    without_password = known._replace(netloc=user.partition(":")[0] + at + host).geturl()
+    return configured if without_password == url else url
 
 
 def _report(copied: Copied, files: str) -> list[str]:
@@ -90,10 +84,6 @@ def _report(copied: Copied, files: str) -> list[str]:
         (copied.mended, "held what is not text, replaced by U+FFFD"),
     ):
         if numbers:
-            lines.append(f"warn  tasks: {len(numbers)} {what}: {_some(numbers)}")
+            some = ", ".join(map(str, numbers[:SHOWN])) + (" ..." if len(numbers) > SHOWN else "")
+            lines.append(f"warn  tasks: {len(numbers)} {what}: number {some}")
     return lines
-
-
-def _some(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:SHOWN]))
-    return f"number {shown}" + (" ..." if len(numbers) > SHOWN else "")

@@ -47,7 +47,9 @@ async def self_test(yt_dlp: Path, scratch: Path) -> str:
             tools = jobs.tools.ffmpeg, jobs.tools.deno
             async with ForkServer(*tools, None, yt_dlp, complaints) as fork_server:
                 if (ready := await fork_server.first_ready(WARM_WITHIN)) is None:
-                    raise Unfit("; ".join(fork_server.lacks) or f"it does not start ({_last_line(errors)})")
+                    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
+                    said = next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
+                    raise Unfit("; ".join(fork_server.lacks) or f"it does not start ({said})")
                 child = await fork_server.start("self-test", job, scratch / "self-test.log")
                 try:
                     async with asyncio.timeout(WITHIN):
@@ -91,11 +93,6 @@ async def _site(tone: bytes) -> AsyncIterator[int]:
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
-
-
-def _last_line(errors: Path) -> str:
-    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "no reason given")[:200]
 
 
 def _tone() -> bytes:

@@ -43,7 +43,9 @@ def serve(settings: Settings, launched: Launched | None = None) -> int:
     error shows only when they are used.
     """
     logs.configure(settings.logging)
-    _take_all_descriptors()
+    # Each connection needs a descriptor. Children set their own, lower limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         asyncio.run(_serve(settings, launched))
     except DataDirInUse as exc:
@@ -121,12 +123,6 @@ async def _take_leave(runner: web.AppRunner) -> None:
     for site in runner.sites:
         await site.stop()
     await runner.app[CONNECTIONS].end_all(runner.server, LET_FINISH)
-
-
-def _take_all_descriptors() -> None:
-    """Raise the limit of open files: each connection needs one. Children set their own, lower limit."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Complaints:

@@ -77,7 +77,9 @@ async def _update(releases: Releases, new: Path, *, again: bool, asked: bool) ->
     packages = folder if is_there else await pip_index.bring(newest, new)
     try:
         found = await self_test(packages, new)
-        why = "" if _is_same(found, newest) else word("update_other", version=found)
+        # yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`.
+        is_it = not is_newer(found, newest) and not is_newer(newest, found)
+        why = "" if is_it else word("update_other", version=found)
     except Unfit as exc:
         why = one_line(str(exc))
     if why:
@@ -87,11 +89,6 @@ async def _update(releases: Releases, new: Path, *, again: bool, asked: bool) ->
         releases.put(packages, newest)
     releases.change(lambda state: _choosing(state, newest, releases))
     return _say(word("update_switched", version=newest, current=current))
-
-
-def _is_same(one: str, other: str) -> bool:
-    """yt-dlp writes `2026.10.06` for what its index calls `2026.10.6`."""
-    return not is_newer(one, other) and not is_newer(other, one)
 
 
 def _refusing(state: State, version: str, why: str) -> State:

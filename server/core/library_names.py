@@ -199,7 +199,8 @@ class Place:
             case "film":
                 name = f"{self.base}.{ending}"
             case "subtitles":
-                name = f"{self.base}.{_language(language)}{'.forced' if forced else ''}.{ending}"
+                tag = re.sub(r"[^A-Za-z0-9-]+", "-", language)[:LONGEST_LANGUAGE].strip("-") or "und"
+                name = f"{self.base}.{tag}{'.forced' if forced else ''}.{ending}"
             case "nfo":
                 name = f"{self.base}.nfo"
             case "poster" | "fanart" if self.alone:
@@ -231,7 +232,9 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
     *folders, last = template.split("/")
     values = _values(film, form)
     if form == "shows" and "{episode}" in last:
-        values |= {name: _unambiguous(values[name]) for name in ("title", "channel", "playlist")}
+        # Without what reads as the number of an episode: ours is to be the only one.
+        for name in ("title", "channel", "playlist"):
+            values[name] = _TIMES.sub("×", _EPISODE.sub("\\1·", values[name]))
     above = library.folder.split("/") if library.folder else []
     room = LONGEST_PATH - _LONGEST_ENDING - 1 - _LEAST_BASE - units("/".join([*above, ""]))
     made = _folders(folders, values, film.label, room)
@@ -300,11 +303,6 @@ def _first(*texts: str | None) -> str:
     return ""
 
 
-def _unambiguous(text: str) -> str:
-    """`text` without what reads as the number of an episode: ours is to be the only one."""
-    return _TIMES.sub("×", _EPISODE.sub("\\1·", text))
-
-
 def _seen(name: str) -> str:
     """`name` without words for which Kodi passes over a file."""
     return _PASSED_OVER.sub("·", _SAMPLE.sub("\\1·", name))
@@ -360,11 +358,6 @@ def _part(part: str, values: dict[str, str], longest: int) -> str:
 
 def _filled(part: str, values: dict[str, str]) -> str:
     return _seen(clean(filled(part, values)))
-
-
-def _language(tag: str) -> str:
-    """A language as it stands between two dots of a name."""
-    return re.sub(r"[^A-Za-z0-9-]+", "-", tag)[:LONGEST_LANGUAGE].strip("-") or "und"
 
 
 def _join(*names: str) -> str:

@@ -6,7 +6,7 @@ between two steps neither loses an entry nor makes two tasks of it.
 Decisions: docs/decisions/library.md
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,15 +90,29 @@ def decided(
             _again(plan, entry, known, now)
             continue
         key, aliases = keys_of(entry, subscription.source_key)
-        own = next(
-            (one for one in _resolved(key, aliases, known) if one in known.items or one in plan.items), None
-        )
+        names = (key, *aliases)
+        # All keys under which the entry may be stored, the surest first.
+        stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
+        own = next((one for one in stored if one in known.items or one in plan.items), None)
         if own is not None:
-            others = (name for name in (key, *aliases) if name != own and name not in known.items)
+            others = (name for name in names if name != own and name not in known.items)
             plan.aliases |= dict.fromkeys(others, own)
             continue
         plan.aliases |= dict.fromkeys(aliases, key)
-        item = _new_item(subscription.subscription_id, key, entry, now)
+        about: dict[str, Any] = entry.model_dump(
+            include={"url", "item", "title", "duration", "uploader", "says"}, exclude_none=True
+        )
+        if entry.kind != "video":
+            about["kind"] = entry.kind
+        item = Item(
+            subscription.subscription_id,
+            key,
+            0,
+            "queued",
+            published_at=entry.published_at,
+            found_at=now,
+            about=about,
+        )
         plan.items[key] = item
         fresh.append((item, entry))
     # The first in the list gets the highest number: it is the newest.
@@ -115,21 +129,6 @@ def decided(
         plan.items[item.key] = judged
     _give_turns(plan, wanted, known, max_new, now, first=first)
     return plan
-
-
-def _resolved(key: str, aliases: Iterable[str], known: Known) -> list[str]:
-    """All keys under which the entry may be stored, the surest first."""
-    names = (key, *aliases)
-    return [*names, *(known.aliases[name] for name in names if name in known.aliases)]
-
-
-def _new_item(subscription_id: str, key: str, entry: Noticed, now: float) -> Item:
-    about: dict[str, Any] = entry.model_dump(
-        include={"url", "item", "title", "duration", "uploader", "says"}, exclude_none=True
-    )
-    if entry.kind != "video":
-        about["kind"] = entry.kind
-    return Item(subscription_id, key, 0, "queued", published_at=entry.published_at, found_at=now, about=about)
 
 
 def _asked_for(subscription: Subscription, entries: Sequence[Noticed]) -> set[int]:
@@ -225,7 +224,11 @@ def _give_turns(
         else:
             reason = BACKLOG if first or place < max_new else HELD
             plan.items[item.key] = replace(item, state="waiting", reason=reason)
-    now_waiting = [item for item in plan.items.values() if _has_turn(item) and item.key in known.items]
+    now_waiting = [
+        item
+        for item in plan.items.values()
+        if item.state == "waiting" and item.reason == BACKLOG and item.key in known.items
+    ]
     waiting = {item.key: item for item in (*now_waiting, *known.backlog)}
     for item in list(waiting.values())[: max(0, most - len(plan.wanted))]:
         plan.items[item.key] = queued = replace(item, state="queued", reason=None, not_before=None)
@@ -241,7 +244,3 @@ def _give_turns(
         elif item.reason == RETRY and len(plan.wanted) < most:
             plan.items[item.key] = queued = replace(item, state="queued", reason=None, not_before=None)
             plan.wanted.append(queued)
-
-
-def _has_turn(item: Item) -> bool:
-    return item.state == "waiting" and item.reason == BACKLOG

@@ -60,7 +60,9 @@ class Growing:
         if unfinished or any(finished):
             self._has_all = any(finished)
             self._good = max(self._good, self._vouched() if unfinished and self._in_fragments else self.size)
-            return (Growth.WHOLE if self._is_said_to_be_whole() else Growth.GOES_ON), self._good
+            note = _read(self._work)
+            is_whole = note is not None and note.name == self._name and note.size == self.size
+            return (Growth.WHOLE if is_whole else Growth.GOES_ON), self._good
         if unfinished is None and all(each is None for each in finished):
             return (Growth.WHOLE, self.size) if self._has_all else (Growth.AWAY, self._good)
         return Growth.REPLACED, self._good
@@ -74,10 +76,6 @@ class Growing:
             return os.path.samestat(os.lstat(self._work / place), os.fstat(self._file.fileno()))
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-    def _is_said_to_be_whole(self) -> bool:
-        note = _read(self._work)
-        return note is not None and note.name == self._name and note.size == self.size
 
     def _vouched(self) -> int:
         """Bytes of joined fragments that a next attempt keeps (`server.child.fetch.fragments`)."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from server.core.remembering import IMPORTED, Fetched, Remembered
-from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
+from server.storage.tables import Statements, Tables, Transactions, fetch_in, insert
 
 LONGEST_MANNERS = 500  # characters, some thirty hashes; the newest come first
 # `{rows}` of one statement must be of different keys: PostgreSQL changes no row twice.
@@ -35,7 +35,11 @@ async def remember(tables: Statements, fetched: Iterable[Remembered]) -> None:
     """
     last = {one.key: one for one in fetched}
     ordered = [last[key] for key in sorted(last)]
-    await insert(tables, _REMEMBER, [_row(one) for one in ordered])
+    rows = [
+        (one.key, one.fetched_at, one.task_id, one.manner, json.dumps(one.about, ensure_ascii=False))
+        for one in ordered
+    ]
+    await insert(tables, _REMEMBER, rows)
     await name(tables, {alias: one.key for one in ordered for alias in one.aliases})
 
 
@@ -51,7 +55,10 @@ async def resolved(tables: Statements, keys: Iterable[str]) -> dict[str, str]:
 
 async def look_up(tables: Statements, keys: Iterable[str]) -> dict[str, Fetched]:
     """What is remembered under `keys`, which are no aliases."""
-    return {row[0]: _read(*row) for row in await fetch_in(tables, _BY_KEY, keys)}
+    return {
+        key: Fetched(key, fetched_at, task_id, frozenset(manners.split()), json.loads(about))
+        for key, fetched_at, task_id, manners, about in await fetch_in(tables, _BY_KEY, keys)
+    }
 
 
 class MediaRows:
@@ -85,11 +92,3 @@ class MediaRows:
             return len(new)
 
         return await self._transactions.write(work)
-
-
-def _row(one: Remembered) -> Row:
-    return one.key, one.fetched_at, one.task_id, one.manner, json.dumps(one.about, ensure_ascii=False)
-
-
-def _read(key: str, fetched_at: float, task_id: str | None, manners: str, about: str) -> Fetched:
-    return Fetched(key, fetched_at, task_id, frozenset(manners.split()), json.loads(about))

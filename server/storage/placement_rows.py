@@ -248,7 +248,10 @@ class PlacementRows:
             at = {folded(row[0]): PlacedFile(*row) for row in await fetch_in(tables, _AT, wanted)}
             if any(file.set_id != mine for file in at.values()):
                 return "taken"
-            await _give_up_reserved(tables, mine, wanted)
+            sql = "SELECT folded FROM placed WHERE set_id = ? AND state = 'reserved'"
+            for (path,) in await tables.fetch(sql, (mine,)):  # under another name, before
+                if path not in wanted:
+                    await tables.run("DELETE FROM placed WHERE folded = ?", (path,))
             await tables.run("UPDATE file_sets SET shares = NULL WHERE set_id = ?", (mine,))
             new = [file for path, file in wanted.items() if path not in at]
             reserved = [replace(file, state="reserved") for file in (*new, *folder)]
@@ -471,14 +474,6 @@ async def _by_ids(tables: Statements, set_ids: Iterable[str]) -> list[FileSet]:
 
 async def _files(tables: Statements, set_id: str) -> list[PlacedFile]:
     return [PlacedFile(*row) for row in await tables.fetch(_FILES, (set_id,))]
-
-
-async def _give_up_reserved(tables: Statements, set_id: str, but: Iterable[str]) -> None:
-    kept = set(but)
-    rows = await tables.fetch("SELECT folded FROM placed WHERE set_id = ? AND state = 'reserved'", (set_id,))
-    for (path,) in rows:
-        if path not in kept:
-            await tables.run("DELETE FROM placed WHERE folded = ?", (path,))
 
 
 async def _delete_files(tables: Statements, paths: Iterable[str]) -> None:

@@ -595,14 +595,14 @@ def _not_kept(
             else:
                 again.append(ends)
     if keep.last is not None:
-        by_day = sorted(items, key=_published, reverse=True)
+
+        def published(item: Item) -> tuple[float, int]:
+            moment = moment_of(item.published_at)
+            return (item.found_at if moment is None else moment), item.number
+
+        by_day = sorted(items, key=published, reverse=True)
         gone |= {item.key for item in by_day[keep.last :] if not item.pinned}
     return sorted(gone), min(again, default=None)
-
-
-def _published(item: Item) -> tuple[float, int]:
-    moment = moment_of(item.published_at)
-    return (item.found_at if moment is None else moment), item.number
 
 
 async def _run_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> None:
@@ -694,7 +694,12 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
     new = [task_of(subscription, item, moment) for item in reversed(wanted)]  # the oldest first
     hosts = {task.status.host for task in new}
     held = {host: until for host, _, until, _ in await fetch_in(tables, _HOSTS, hosts) if until > now}
-    new = [_held(task, held[task.status.host], now) if task.status.host in held else task for task in new]
+    for at, task in enumerate(new):
+        until = held.get(task.status.host)
+        if until is not None and task.status.stage is Stage.QUEUED:
+            not_before = datetime.fromtimestamp(until, UTC)
+            change = {"waiting": HOST_HELD, "not_before": not_before, "delay": until - now}
+            new[at] = replace(task, status=task.status.model_copy(update=change))
     tasks = (await tables.add(new))[::-1] if new else []
     for item, task in zip(wanted, tasks, strict=True):
         items[item.key] = replace(item, task_id=task.status.task_id, manner=subscription.manner)
@@ -705,13 +710,6 @@ async def _carry_out(tables: Tables, subscription: Subscription, plan: Plan, now
         await to_be_placed(tables, [set_of_item(mine, one.key, one.task_id or "", library) for one in there])
     await name(tables, plan.aliases)
     return {item.key: task for item, task in zip(wanted, tasks, strict=True)}
-
-
-def _held(task: Task, until: float, now: float) -> Task:
-    if task.status.stage is not Stage.QUEUED:
-        return task
-    change = {"waiting": HOST_HELD, "not_before": datetime.fromtimestamp(until, UTC), "delay": until - now}
-    return replace(task, status=task.status.model_copy(update=change))
 
 
 def _found(before: Findings, looked: Looked, now: float) -> Findings:

@@ -12,12 +12,14 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from server.core.jobs import Job, to_message
@@ -127,6 +129,41 @@ class Child:
 async def stopped(starting: asyncio.Future[Child]) -> None:
     """Stop a child, also one that is still about to start."""
     await (await starting).stop()
+
+
+@contextlib.asynccontextmanager
+async def child_in_scratch(
+    start: Callable[[str, Job, Path], Awaitable[Child]],
+    job: Job,
+    folder: Path,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> AsyncIterator[Child]:
+    """A child for one answer, which finds `files` in its directory; afterwards it and `folder` are gone.
+
+    Raises `OSError` if it cannot start.
+    """
+
+    def make() -> None:
+        folder.mkdir(mode=0o700)
+        for name, content in files.items():
+            (folder / "work").mkdir(mode=0o700, exist_ok=True)
+            (folder / "work" / name).write_bytes(content)
+
+    async def begin() -> Child:
+        await asyncio.to_thread(make)
+        return await start(folder.name, job, folder / "log")
+
+    async def leave_nothing() -> None:
+        with contextlib.suppress(OSError):  # the child never started
+            await stopped(starting)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    starting = asyncio.ensure_future(begin())
+    try:
+        # Shielded: a cancel during the start would leave a child that nobody stops.
+        yield await asyncio.shield(starting)
+    finally:
+        await to_the_end(leave_nothing())
 
 
 class ForkServer:

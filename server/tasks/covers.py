@@ -8,17 +8,14 @@ import base64
 import binascii
 import json
 import logging
-import shutil
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 from server.core.models import ProcessRequest
 from server.core.ports import Workplace
-from server.core.shielding import to_the_end
-from server.tasks.children import Child, stopped
+from server.tasks.children import child_in_scratch
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import JobMaker
 
@@ -60,7 +57,9 @@ class Covers:
                             if name not in self._kept:
                                 made = await self._made(await picture())
                                 if made is not None:
-                                    self._keep(name, made)
+                                    self._kept[name] = made
+                                    if len(self._kept) > KEPT:
+                                        self._kept.popitem(last=False)
                     finally:
                         self._deadlines.discard(deadline)
         if name in self._kept:
@@ -74,19 +73,16 @@ class Covers:
             if not deadline.expired():
                 deadline.reschedule(0)
 
-    def _keep(self, name: str, cover: bytes) -> None:
-        self._kept[name] = cover
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-
     async def _made(self, picture: bytes) -> bytes | None:
         """`FAILED` if it is no picture; None if it may be one, and the next try may succeed."""
         await self._fork_server.warm()
         folder = self._workplace.scratch / f"cover.{uuid4()}"
-        starting = asyncio.ensure_future(self._start(picture, folder))
+        nothing = ProcessRequest(url="http://cover.invalid/")
+        job = self._jobs.job("cover", nothing, folder / "work", folder / "lock")
         try:
-            child = await asyncio.shield(starting)
-            match json.loads(await child.read_line() or b'{"code":"worker_lost"}'):
+            async with child_in_scratch(self._fork_server.start, job, folder, {SOURCE: picture}) as child:
+                line = await child.read_line()
+            match json.loads(line or b'{"code":"worker_lost"}'):
                 case {"kind": "covered", "data": str(data)}:
                     cover = base64.b64decode(data, validate=True)
                     if len(cover) <= LARGEST and cover.startswith(_JPEG):
@@ -99,26 +95,8 @@ class Covers:
         except (OSError, ValueError, binascii.Error) as error:
             said = str(error)
         finally:
-            await to_the_end(_leave_nothing(starting, folder))
             self._fork_server.ended(folder.name, None)
         log.warning(
             "no cover of a podcast feed could be made of a picture of %s bytes: %s", len(picture), said
         )
         return FAILED if said == NO_PICTURE else None
-
-    async def _start(self, picture: bytes, folder: Path) -> Child:
-        await asyncio.to_thread(_put, picture, folder)
-        nothing = ProcessRequest(url="http://cover.invalid/")
-        job = self._jobs.job("cover", nothing, folder / "work", folder / "lock")
-        return await self._fork_server.start(folder.name, job, folder / "log")
-
-
-def _put(picture: bytes, folder: Path) -> None:
-    (folder / "work").mkdir(mode=0o700, parents=True)
-    (folder / "work" / SOURCE).write_bytes(picture)
-
-
-async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
-    with suppress(OSError):  # the child never started
-        await stopped(starting)
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -147,7 +147,8 @@ class ForkServers:
         if generation is None or status is None or not status.stage.is_final:
             return
         generation.faults = generation.faults + 1 if status.error_code == "internal" else 0
-        if generation.faults >= MOST_FAULTS and generation is self._current and not self._is_going_back():
+        is_going_back = self._going_back is not None and not self._going_back.done()
+        if generation.faults >= MOST_FAULTS and generation is self._current and not is_going_back:
             log.error("%s tasks in a row ended as internal with yt-dlp %s", MOST_FAULTS, generation.version)
             self._going_back = asyncio.create_task(self._go_back(generation, "internal"), name="going back")
 
@@ -260,9 +261,6 @@ class ForkServers:
         log.error("yt-dlp %s is given up (%s): back to the release before", version, why)
         with suppress(OSError):
             await asyncio.to_thread(self.releases.go_back, version, why, moment())
-
-    def _is_going_back(self) -> bool:
-        return self._going_back is not None and not self._going_back.done()
 
     async def _until(self, awaited: Callable[[ForkServer], Awaitable[None]]) -> None:
         """Wait for what is `awaited` of whichever fork server is current by then."""

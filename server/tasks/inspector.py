@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import shutil
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +9,9 @@ from server.core.errors import DiskFull, ShuttingDown, SourceRefused, StorageFai
 from server.core.events import Broken, Learned, Renewed
 from server.core.models import InfoRequest
 from server.core.ports import Cookies, Workplace
-from server.core.shielding import to_the_end
 from server.settings import DownloadSettings
 from server.tasks import faults
-from server.tasks.children import Child, stopped
+from server.tasks.children import child_in_scratch
 from server.tasks.disk_space import found_no_room
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, JobMaker
@@ -84,29 +80,29 @@ class Inspector:
         given = await self._cookies.made_for(wanted.url, wanted.cookies)
         if given.are_missing:
             raise SourceRefused("cookies_missing")
-        starting = asyncio.ensure_future(self._start(wanted, folder, given.text))
+        job = self._jobs.info(wanted, folder / "work", folder / "lock", given.text)
         try:
-            child = await asyncio.shield(starting)
-            while True:
-                message = json.loads(await child.read_line() or b'{"kind":"broken","code":"worker_lost"}')
-                match message:
-                    case {"kind": "renewed"}:
-                        await given.renew(Renewed.model_validate(message).cookies)
-                    case {"kind": "learned"}:
-                        self._jobs.players.learn(wanted.url, Learned.model_validate(message))
-                    case {"kind": "extracted", "info": info}:
-                        break
-                    case _:
-                        broken = Broken.model_validate(message)
-                        if broken.code == "internal":
-                            faults.tell("a look at a link", broken.fault)
-                        raise SourceRefused(broken.code, hint_of(broken, given.name), given.name)
+            async with child_in_scratch(self._fork_server.start, job, folder) as child:
+                while True:
+                    line = await child.read_line()
+                    message = json.loads(line or b'{"kind":"broken","code":"worker_lost"}')
+                    match message:
+                        case {"kind": "renewed"}:
+                            await given.renew(Renewed.model_validate(message).cookies)
+                        case {"kind": "learned"}:
+                            self._jobs.players.learn(wanted.url, Learned.model_validate(message))
+                        case {"kind": "extracted", "info": info}:
+                            break
+                        case _:
+                            broken = Broken.model_validate(message)
+                            if broken.code == "internal":
+                                faults.tell("a look at a link", broken.fault)
+                            raise SourceRefused(broken.code, hint_of(broken, given.name), given.name)
         except OSError as exc:
             error = DiskFull() if found_no_room(exc) else StorageFailed()
             error.is_told = await self._workplace.trouble() is not None
             raise error from exc
         finally:
-            await to_the_end(_leave_nothing(starting, folder))
             self._fork_server.ended(folder.name, None)
         page: dict[str, Any] = info
         if not page.pop("more", False):
@@ -115,14 +111,3 @@ class Inspector:
         if following < self._max_playlist:
             return page | {"next_cursor": str(following)}
         return page | {"truncated": True}  # lists are cut off here
-
-    async def _start(self, wanted: InfoRequest, folder: Path, cookies: str | None) -> Child:
-        await asyncio.to_thread(folder.mkdir, mode=0o700)
-        job = self._jobs.info(wanted, folder / "work", folder / "lock", cookies)
-        return await self._fork_server.start(folder.name, job, folder / "log")
-
-
-async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
-    with suppress(OSError):  # the child never started
-        await stopped(starting)
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -175,8 +175,13 @@ class LibraryActions:
                 if len(strays) < MOST_MISSING:
                     strays[label, size, ending] = path
                 if ending in _FILMS:
-                    told = await self._told_key(library, path)
-                    sure |= {told} - {None}
+                    # The key that the NFO beside a film tells, if there is one.
+                    nfo = await library.read(f"{path.rpartition('.')[0]}.nfo", MAX_NFO)
+                    told = None
+                    if (found := _UNIQUE_ID.search(nfo)) and found[1] != b"link":
+                        kind, name = (found[group].decode(errors="replace") for group in (1, 2))
+                        told = f"{kind.lower()} {name}"
+                        sure.add(told)
                     guessed = [f"{each} {label}" for each in extractors if each != "url"]
                     keys |= dict.fromkeys([told] if told else guessed, path)
             for key in await self._adopted(keys, sure, dry_run=dry_run):
@@ -220,14 +225,6 @@ class LibraryActions:
                 else:
                     missing.add(file.path)
         return missing
-
-    async def _told_key(self, library: LibraryFiles, path: str) -> str | None:
-        """The key that the NFO beside a film tells, if there is one."""
-        nfo = await library.read(f"{path.rpartition('.')[0]}.nfo", MAX_NFO)
-        found = _UNIQUE_ID.search(nfo)
-        if found is None or found[1] == b"link":
-            return None
-        return f"{found[1].decode(errors='replace').lower()} {found[2].decode(errors='replace')}"
 
     async def _adopted(
         self, keys: Mapping[str, str], sure: Collection[str | None], *, dry_run: bool

@@ -10,11 +10,9 @@ Decisions: docs/decisions/library.md
 import asyncio
 import json
 import logging
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -26,7 +24,6 @@ from server.core.events import Broken, Learned, Renewed
 from server.core.jobs import Look, name_of_key
 from server.core.models import Stage, TaskStatus
 from server.core.ports import Cookies, Workplace
-from server.core.shielding import to_the_end
 from server.core.subscriptions import (
     DAY,
     HOST_HELD,
@@ -42,7 +39,7 @@ from server.core.subscriptions import (
 from server.core.task_of_item import request_of
 from server.settings import DownloadSettings, SubscriptionsSettings
 from server.tasks import faults
-from server.tasks.children import Child, stopped
+from server.tasks.children import Child, child_in_scratch
 from server.tasks.fork_servers import ForkServers
 from server.tasks.job_builder import CookieChoice, Given, JobMaker
 from server.tasks.patience import NEXT_ATTEMPT, hint_of
@@ -242,12 +239,8 @@ class Looker:
                 await self._fork_server.warm()
                 places = folder / "work", folder / "lock"
                 job = self._jobs.job("look", request, *places, given.text, look=look)
-                starting = asyncio.ensure_future(self._start(folder, job))
-                try:
-                    child = await asyncio.shield(starting)
+                async with child_in_scratch(self._fork_server.start, job, folder) as child:
                     return await self._heard(child, subscription.url, given)
-                finally:
-                    await to_the_end(_leave_nothing(starting, folder))
         except TimeoutError:
             raise _Failed(Failure("timeout")) from None
         except ValueError as exc:  # a child that was taken over may say anything
@@ -256,6 +249,8 @@ class Looker:
         except OSError as exc:
             log.error("a look could not begin: %s", exc)
             raise _Failed(Failure("disk_full")) from None
+        finally:
+            self._fork_server.ended(folder.name, None)
 
     def _wishes(self, claim: Claim, *, whole: bool, within: float) -> Look:
         subscription = claim.subscription
@@ -284,10 +279,6 @@ class Looker:
             now=self._now,
             within=within,
         )
-
-    async def _start(self, folder: Path, job: Any) -> Child:
-        await asyncio.to_thread(folder.mkdir, mode=0o700)
-        return await self._fork_server.start(folder.name, job, folder / "log")
 
     async def _heard(self, child: Child, url: str, given: Given) -> tuple[list[Noticed], Looked]:
         noticed: list[Noticed] = []
@@ -342,9 +333,3 @@ def _is_whole(claim: Claim, now: float) -> bool:
 
 def _host(url: str) -> str:
     return (urlsplit(url).hostname or "").lower()
-
-
-async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
-    with suppress(OSError):
-        await stopped(starting)
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

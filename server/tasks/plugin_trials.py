@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,8 +25,7 @@ from pydantic import Field
 
 from server.core import jobs
 from server.core.models import Frozen, ProcessRequest
-from server.core.shielding import to_the_end
-from server.tasks.children import Child, ForkServer, stopped
+from server.tasks.children import ForkServer, child_in_scratch
 from server.tasks.job_builder import JobMaker
 
 log = logging.getLogger(__name__)
@@ -124,18 +122,15 @@ class Plugins:
     async def _try_anew(self, server: ForkServer, seen: str) -> Found:
         found = replace(await self._try_all(server), seen=seen)
         if server.is_warm:  # else it was its end that has left them out
-            self._tell(found)
+            before = self.found.broken if self.found else []
+            for line in found.broken:
+                if line not in before:
+                    log.error("downloads.plugins: left out: %s", line)
+            if found.fit and (self.found is None or found.fit != self.found.fit):
+                log.info("plugins for yt-dlp: %s", ", ".join(plugin.title for plugin in found.fit))
             self.found, self._tried_on = found, server
             self._again_at = math.inf if found.is_sure else time.monotonic() + AGAIN
         return found
-
-    def _tell(self, found: Found) -> None:
-        before = self.found.broken if self.found else []
-        for line in found.broken:
-            if line not in before:
-                log.error("downloads.plugins: left out: %s", line)
-        if found.fit and (self.found is None or found.fit != self.found.fit):
-            log.info("plugins for yt-dlp: %s", ", ".join(plugin.title for plugin in found.fit))
 
     async def _try_all(self, server: ForkServer) -> Found:
         if not await asyncio.to_thread(os.path.isdir, self._folder):
@@ -165,38 +160,31 @@ class Plugins:
         job = replace(self._jobs.job("plugins", request, folder / "work", folder / "lock"), plugins=wanted)
         tried: list[Plugin] = []
         current = ""
-        starting = asyncio.ensure_future(self._start(server, folder, job))
         try:
-            child = await asyncio.shield(starting)
-            while len(tried) <= MOST:
-                async with asyncio.timeout(LOADED_WITHIN):
-                    line = await child.read_line()
-                match json.loads(line or b'{"kind": "gone"}'):
-                    case {"kind": "trying", "name": str(name)}:
-                        current = name[:200]
-                    case {"kind": "tried", **told}:
-                        if (plugin := Plugin.model_validate_json(json.dumps(told))).name:
-                            tried.append(plugin)
-                            current = ""
-                        else:
-                            return [], plugin
-                    case {"kind": "plugins"}:
-                        return tried, None
-                    case {"kind": "broken", "code": str(code)}:
-                        return tried, Plugin(name=current, error=f"they could not be tried ({code[:64]})")
-                    case _:
-                        return tried, Plugin(name=current, error="it ends the process that loads it")
+            async with child_in_scratch(server.start, job, folder) as child:
+                while len(tried) <= MOST:
+                    async with asyncio.timeout(LOADED_WITHIN):
+                        line = await child.read_line()
+                    match json.loads(line or b'{"kind": "gone"}'):
+                        case {"kind": "trying", "name": str(name)}:
+                            current = name[:200]
+                        case {"kind": "tried", **told}:
+                            if (plugin := Plugin.model_validate_json(json.dumps(told))).name:
+                                tried.append(plugin)
+                                current = ""
+                            else:
+                                return [], plugin
+                        case {"kind": "plugins"}:
+                            return tried, None
+                        case {"kind": "broken", "code": str(code)}:
+                            return tried, Plugin(name=current, error=f"they could not be tried ({code[:64]})")
+                        case _:
+                            return tried, Plugin(name=current, error="it ends the process that loads it")
             return tried, Plugin(name="", error=f"more than {MOST} plugins")
         except TimeoutError:
             return tried, Plugin(name=current, error=f"it takes more than {LOADED_WITHIN:g} s to load")
         except (OSError, ValueError) as exc:
             return tried, Plugin(name=current, error=f"they could not be tried ({type(exc).__name__})")
-        finally:
-            await to_the_end(_leave_nothing(starting, folder))
-
-    async def _start(self, server: ForkServer, folder: Path, job: jobs.Job) -> Child:
-        await asyncio.to_thread(folder.mkdir, mode=0o700)
-        return await server.start(folder.name, job, folder / "log")
 
 
 def plugins_of(jobs: JobMaker, scratch: Callable[[], Path]) -> Plugins | None:
@@ -226,9 +214,3 @@ def _stat(path: Path) -> bytes:
         return f"{path} {exc.errno}\n".encode(errors="replace")
     told = "" if path.is_dir() else f"{stat.st_size} {stat.st_mtime_ns}"
     return f"{path} {stat.st_ino} {told}\n".encode(errors="replace")
-
-
-async def _leave_nothing(starting: "asyncio.Future[Child]", folder: Path) -> None:
-    with suppress(OSError):
-        await stopped(starting)
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -131,7 +131,8 @@ class Subscriptions:
         elif action in ("pin", "unpin"):
             await self.store.pin(subscription_id, list(there), pinned=action == "pin")
         elif action == "forget":
-            problems = await self._let_go(chosen)
+            # What is queued cannot be forgotten: it would be fetched twice.
+            problems = {item.key: WrongState(item.state) for item in chosen if item.state == "queued"}
             gone = [key for key in there if key not in problems]
             await self.store.forget(subscription_id, gone)
         elif action == "skip":
@@ -142,7 +143,8 @@ class Subscriptions:
             problems = {item.key: WrongState(item.state) for item in others if item.state != "expired"}
             await self.store.set_state(subscription_id, [item.key for item in kept], "expired", BY_CLIENT)
             await self._delete(await self.store.expire(self.now))
-        after = {item.key: item for item in await self._again(subscription_id, list(there))}
+        again = await self.store.items_of(subscription_id, list(there), None, len(there))
+        after = {item.key: item for item in again}
         order = list(dict.fromkeys(keys)) if keys is not None else list(there)
         outcomes: list[Item | AppError] = []
         for key in order:
@@ -151,9 +153,6 @@ class Subscriptions:
             else:
                 outcomes.append(problems.get(key) or after.get(key) or there[key])
         return outcomes, more
-
-    async def _again(self, subscription_id: str, keys: Sequence[str]) -> list[Item]:
-        return await self.store.items_of(subscription_id, keys, None, len(keys))
 
     async def _fetch(self, items: Sequence[Item]) -> dict[str, AppError]:
         try:
@@ -191,7 +190,3 @@ class Subscriptions:
                     if not await self.store.is_wanted(item.task_id):
                         await self._tasks.cancel(item.task_id)
         return problems
-
-    async def _let_go(self, items: Sequence[Item]) -> dict[str, AppError]:
-        """What is queued cannot be forgotten: it would be fetched twice."""
-        return {item.key: WrongState(item.state) for item in items if item.state == "queued"}

@@ -74,7 +74,7 @@ async def test_each_is_made_once_and_the_last_ones_are_kept(made: Covers, tmp_pa
     assert others == [first] * 4
     assert len(asked) == 1
     for number in range(KEPT):
-        made._keep(str(number), b"x")
+        assert await made.cover(f"no picture {number}", giving(b"")) is None
     await made.cover("a", giving(picture, asked))
     assert len(asked) == 2
 

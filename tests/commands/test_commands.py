@@ -45,7 +45,7 @@ async def run(*arguments: str, **environment: str) -> Ran:
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """`run` without a process of its own: a server that does not start leaves the tests' logging as it is."""
     monkeypatch.setattr("server.commands.logs.configure", lambda _: None)
-    monkeypatch.setattr("server.commands.serve._take_all_descriptors", lambda: None)
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
 
     def command(*arguments: str, **environment: str) -> Ran:
         for name in [name for name in os.environ if name == "PORT" or name.startswith("CLIPWIRE_")]:

@@ -19,11 +19,13 @@ class Saying:
 
     def __init__(self, line: bytes) -> None:
         self.line = line
+        self.under_way: set[str] = set()
 
     async def warm(self) -> None:
         pass
 
-    async def start(self, *_: Any) -> "Saying":
+    async def start(self, name: str, *_: Any) -> "Saying":
+        self.under_way.add(name)
         return self
 
     async def read_line(self) -> bytes:
@@ -31,6 +33,9 @@ class Saying:
 
     async def stop(self) -> None:
         pass
+
+    def ended(self, name: str, _: None) -> None:
+        self.under_way.remove(name)
 
 
 class Rows:
@@ -91,8 +96,8 @@ def looker_of(rows: Rows, scratch: Path, child: Saying | None = None, tasks: Any
 async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     tmp_path: Path, line: bytes
 ) -> None:
-    rows = Rows()
-    looker = looker_of(rows, tmp_path, Saying(line))
+    rows, saying = Rows(), Saying(line)
+    looker = looker_of(rows, tmp_path, saying)
     url = "https://a.test/feed"
     subscription = Subscription(
         "s", 1, 1, url, url, "", "", SubscriptionSettings(), Findings(), 0.0, None, 1, 0.0
@@ -100,6 +105,7 @@ async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     async with asyncio.timeout(5):
         await looker._look(Claim(subscription))
     assert rows.failures == ["internal"]
+    assert not saying.under_way  # else each look would keep the release that it ran on
 
 
 async def test_what_cannot_be_removed_keeps_nobody_from_looking(tmp_path: Path) -> None:

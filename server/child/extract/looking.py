@@ -99,7 +99,9 @@ class Looking:
         conditions = {"If-None-Match": self._look.etag, "If-Modified-Since": self._look.modified}
         headers = {name: value for name, value in conditions.items() if value} if self._look.form else {}
         url = self._job.wishes.url
-        if not self._look.form and not self._is_nobodys(url):
+        # YouTube's feeds are links that no extractor but the generic one knows, as others are.
+        others = (kind for name, kind in self._engine._ies.items() if name != "Generic")
+        if not self._look.form and any(kind.suitable(url) for kind in others):
             return None
         try:
             with self._engine.reading(), self._engine.urlopen(Request(url, headers=headers)) as response:
@@ -136,13 +138,6 @@ class Looking:
         return told | video_info.known(
             title=title, whole=True, newest_first=True, count=len(entries), truncated=truncated
         )
-
-    def _is_nobodys(self, url: str) -> bool:
-        """Whether no extractor but the generic one knows the link. YouTube's feeds are such links."""
-        for name, extractor in self._engine._ies.items():
-            if name != "Generic" and extractor.suitable(url):
-                return False
-        return True
 
     def _of_list(self) -> dict[str, Any]:
         url = self._job.wishes.url
@@ -204,15 +199,6 @@ class Looking:
 
     def _notice(self, entry: Entry) -> bool:
         """Tell of `entry` unless it is known; return whether it is not."""
-        names = self._names(entry)
-        if not self._known.isdisjoint(names):
-            return False
-        self._known |= names  # the same entry twice is told once
-        entry |= self._judged(entry)
-        self._tell(entry)
-        return True
-
-    def _names(self, entry: Entry) -> frozenset[str]:
         key, aliases = keys_of_entry(
             entry.get("extractor_key"),
             entry.get("id"),
@@ -221,7 +207,13 @@ class Looking:
             entry.get("guid"),
             self._look.source_key,
         )
-        return frozenset(map(name_of_key, (key, *aliases)))
+        names = frozenset(map(name_of_key, (key, *aliases)))
+        if not self._known.isdisjoint(names):
+            return False
+        self._known |= names  # the same entry twice is told once
+        entry |= self._judged(entry)
+        self._tell(entry)
+        return True
 
     def _judged(self, entry: Entry) -> Entry:
         """The `verdict` on an entry, and what was learned for it."""
@@ -391,8 +383,11 @@ def _of_feed(said: Any, base: str) -> Entry | None:
     if not url:
         return None
     published = said.get("published_parsed") or said.get("updated_parsed")
-    at = _seconds(published)
-    title = video_info.text(said.get("title"))
+    try:
+        at = video_info.moment(calendar.timegm(published)) if published else None
+    except (TypeError, ValueError, OverflowError):
+        at = None
+    title, lasts = video_info.text(said.get("title")), said.get("itunes_duration")
     guid = said.get("id") if isinstance(said.get("id"), str) else None
     guid = guid or (f"{title}|{said.get('published') or ''}" if title else None)
     entry = video_info.known(
@@ -401,7 +396,7 @@ def _of_feed(said: Any, base: str) -> Entry | None:
         extractor_key="Youtube" if youtube else None,
         guid=guid[:_MOST_GUID] if guid else None,
         title=title,
-        duration=video_info.number(_duration(said.get("itunes_duration"))),
+        duration=video_info.number(parse_duration(lasts[:50]) if isinstance(lasts, str) else None),
         uploader=video_info.text(said.get("author")),
         published_at=None if at is None else datetime.fromtimestamp(at, UTC).isoformat()[:19] + "Z",
         kind="short" if "/shorts/" in url else None,
@@ -463,18 +458,6 @@ def _media(said: Any, base: str) -> str | None:
         return None
     kind = said.get("type") or ""
     return link if _MEDIA.match(kind) or _MEDIA_NAME.search(urlsplit(link).path) else None
-
-
-def _seconds(parsed: Any) -> float | None:
-    try:
-        return video_info.moment(calendar.timegm(parsed)) if parsed else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _duration(said: Any) -> float | None:
-    found: float | None = parse_duration(said[:50]) if isinstance(said, str) else None
-    return found
 
 
 def _count(said: Any) -> int | None:

@@ -265,7 +265,9 @@ class Clipping:
         if reader is None:
             return None
         index, seconds = mp4.foretold(ranges.head, ranges.total) if reader == "mov" else (range(0), 0.0)
-        counted.expected = self._share(stream.get("duration") or seconds) * ranges.total
+        if duration := stream.get("duration") or seconds:  # else nobody knows which share of it is read
+            read = self._clip.end - self._clip.start + _LEAD
+            counted.expected = min(1.0, read / duration) * ranges.total
         with RangeServer(ranges.total, ranges.blocks, index, counted.expected) as window:
             try:
                 part = self._copied(window, reader, path)
@@ -275,14 +277,14 @@ class Clipping:
         self._log.write(f"clip: {counted.done} of {ranges.total} bytes were fetched")
         return part
 
-    def _share(self, duration: float) -> float:
-        """The share (0-1) of the stream that is read for the clip; 0 if `duration` is 0: unknown."""
-        return min(1.0, (self._clip.end - self._clip.start + _LEAD) / duration) if duration else 0.0
-
     def _copied(self, window: RangeServer, reader: str, path: Path) -> Part:
         for suffix in ("mp4", "mkv"):
             target = path.with_name(f"piece-{path.stem}.{suffix}")
-            run = self._copy(window, reader, target)
+            span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
+            source = ("-recv_buffer_size", "32768", "-f", reader, "-i", window.address)
+            command = [self._job.ffmpeg, *_QUIET, *span, *source, *_MAPS, f"file:{target}"]
+            with guarded.running(command, window, self._log) as run:
+                run.program.wait()
             if window.failed:
                 raise window.failed
             status = run.program.returncode
@@ -293,14 +295,6 @@ class Clipping:
             if code := run_ffmpeg.reason(status, path.parent):
                 raise JobFailed(code, "ffmpeg could not write what it read")
         raise JobFailed("conversion_failed", "ffmpeg can copy nothing of it")
-
-    def _copy(self, window: RangeServer, reader: str, target: Path) -> guarded.Run:
-        span = ("-copyts", "-start_at_zero", "-ss", f"{self._start:.6f}", "-to", f"{self._clip.end:.6f}")
-        source = ("-recv_buffer_size", "32768", "-f", reader, "-i", window.address)
-        command = [self._job.ffmpeg, *_QUIET, *span, *source, *_MAPS, f"file:{target}"]
-        with guarded.running(command, window, self._log) as run:
-            run.program.wait()
-        return run
 
 
 class _Counted:

@@ -370,19 +370,18 @@ class Subtitling:
         """
         if not self._job.wishes.subtitles.embed:
             return ()
-        kept = Kept(((0.0, duration or math.inf),))
-        return tuple(found for one in made if (found := self._within(one, kept)))
-
-    def _within(self, subtitle: Subtitle, kept: Kept) -> Embedded | None:
-        path = subtitle.path.with_name(f"embedded-{subtitle.path.name}")
-        text = timeline.follow(subtitle.path.read_text(encoding="utf-8"), path.suffix[1:], kept)
-        if text is None:
-            self._log.write(
-                f"subtitles: nothing in {subtitle.tag} is shown before the film ends: not embedded"
-            )
-            return None
-        path.write_text(text, encoding="utf-8", newline="")
-        return Embedded(path, subtitle.tag, subtitle.title)
+        embedded, kept = [], Kept(((0.0, duration or math.inf),))
+        for subtitle in made:
+            path = subtitle.path.with_name(f"embedded-{subtitle.path.name}")
+            text = timeline.follow(subtitle.path.read_text(encoding="utf-8"), path.suffix[1:], kept)
+            if text is None:
+                self._log.write(
+                    f"subtitles: nothing in {subtitle.tag} is shown before the film ends: not embedded"
+                )
+            else:
+                path.write_text(text, encoding="utf-8", newline="")
+                embedded.append(Embedded(path, subtitle.tag, subtitle.title))
+        return tuple(embedded)
 
     def publish(self, made: list[Subtitle]) -> dict[str, str]:
         """Move what was `made` to the finished files, if it is wanted there; returns kind -> name."""

@@ -358,9 +358,20 @@ def add(container: str, extras: Extras, source: Part) -> Added:
             tags |= {"title": subtitle.title, "handler_name": subtitle.title}
         words = [word for name, value in tags.items() for word in (f"-metadata:s:s:{at}", f"{name}={value}")]
         added.words.extend([f"-c:s:{at}", _SUBTITLES[container], *words])
-    if extras.tagged and container in TAGGED:
-        added.words.extend(_tags(container, extras.tagged, source))
-        _add_cover(container, extras.tagged, source, added)
+    if not extras.tagged or container not in TAGGED:
+        return added
+    tagged = extras.tagged
+    added.words.extend(_tags(container, tagged, source))
+    if tagged.cover is None:
+        added.last.extend((source, name) for name in _own_covers(source) if container in _PICTURED)
+    elif container in _PICTURED:
+        at = 1 if source.media.video and container not in _OF_SOUND else 0
+        added.last.append((tagged.cover, "v:0"))
+        named = [f"-metadata:s:v:{at}", "title=Album cover", f"-metadata:s:v:{at}", "comment=Cover (front)"]
+        added.words.extend([f"-disposition:v:{at}", "attached_pic", *named])
+    elif container in _ATTACHED:
+        fonts = sum(track.kind == "attachment" for track in source.media.tracks)
+        added.words.extend(attached(tagged, fonts if container == "mkv" else 0))
     return added
 
 
@@ -402,19 +413,6 @@ def _tags(container: str, tagged: Tagged, source: Part) -> list[Word]:
     if tagged.tags.language:
         words += ["-metadata:s:a:0", f"language={language_code(tagged.tags.language)}"]
     return [*words, *_OPTIONS.get(container, ())]
-
-
-def _add_cover(container: str, tagged: Tagged, source: Part, added: Added) -> None:
-    if tagged.cover is None:
-        added.last.extend((source, name) for name in _own_covers(source) if container in _PICTURED)
-    elif container in _PICTURED:
-        at = 1 if source.media.video and container not in _OF_SOUND else 0
-        added.last.append((tagged.cover, "v:0"))
-        named = [f"-metadata:s:v:{at}", "title=Album cover", f"-metadata:s:v:{at}", "comment=Cover (front)"]
-        added.words.extend([f"-disposition:v:{at}", "attached_pic", *named])
-    elif container in _ATTACHED:
-        fonts = sum(track.kind == "attachment" for track in source.media.tracks)
-        added.words.extend(attached(tagged, fonts if container == "mkv" else 0))
 
 
 def attached(tagged: Tagged, number: int = 0) -> list[str]:

@@ -77,21 +77,42 @@ class S3Files:
         files = named(produced, attempt, video_info.title)
         manifest = Manifest(attempt=attempt, files=files, video_info=video_info)
         await asyncio.to_thread(check_out, self._workplace.work(task_id), manifest)
+
+        async def give_up() -> None:
+            """Delete what was uploaded, within `END_WITHIN`; the rest is left to `BucketSweeper`."""
+            with suppress(StorageAway, TimeoutError):
+                async with asyncio.timeout(END_WITHIN):
+                    await self._house.clear(task_id, attempt)
+
+        async def upload(stored: StoredFile) -> None:
+            described = self._disposition(stored.name, video_info.title, *filter(None, [stored.title]))
+            attributes = {"Content-Type": stored.type, "Content-Disposition": described}
+            with await asyncio.to_thread(open_out, self._workplace.work(task_id), stored) as file:
+                await self._bucket.upload(self._key(task_id, stored.path), file, stored.size, attributes)
+
         try:
             # After the restore of a backup, attempt numbers come again.
             await self._patiently(partial(self._house.clear, task_id, attempt), TRY_UPLOADS_FOR, away)
             for stored in files.values():
-                upload = partial(self._upload, task_id, stored, video_info)
-                await self._patiently(upload, TRY_UPLOADS_FOR, away)
+                await self._patiently(partial(upload, stored), TRY_UPLOADS_FOR, away)
         except BaseException:
-            await to_the_end(self._give_up(task_id, attempt))
+            await to_the_end(give_up())
             raise
         return manifest
 
     async def publish(self, task_id: str, manifest: Manifest, away: TellAway | None = None) -> None:
         """Write the manifest, by which a worker that takes the task over finds the attempt complete."""
         key = self._key(task_id, f"{folder_of(manifest.attempt)}/{MANIFEST}")
-        await self._patiently(partial(self._create, key, manifest), TRY_MANIFEST_FOR, away)
+        content = manifest.model_dump_json().encode()
+
+        async def create() -> None:
+            try:
+                await self._bucket.create(key, content)
+            except FileExistsError:
+                if await self._bucket.get(key) != content:  # if equal, an earlier try has written it
+                    raise UnsafeFile(f"{key} is of another worker") from None
+
+        await self._patiently(create, TRY_MANIFEST_FOR, away)
 
     async def published(self, task_id: str, attempt: int) -> Manifest | None:
         """The manifest that `publish` stored for exactly this attempt before the server died, or None."""
@@ -270,26 +291,6 @@ class S3Files:
 
     def _key(self, task_id: str, path: str) -> str:
         return folder(checked(task_id)) + path
-
-    async def _upload(self, task_id: str, stored: StoredFile, info: VideoInfo) -> None:
-        named = self._disposition(stored.name, info.title, *filter(None, [stored.title]))
-        attributes = {"Content-Type": stored.type, "Content-Disposition": named}
-        with await asyncio.to_thread(open_out, self._workplace.work(task_id), stored) as file:
-            await self._bucket.upload(self._key(task_id, stored.path), file, stored.size, attributes)
-
-    async def _create(self, key: str, manifest: Manifest) -> None:
-        content = manifest.model_dump_json().encode()
-        try:
-            await self._bucket.create(key, content)
-        except FileExistsError:
-            if await self._bucket.get(key) != content:  # if equal, an earlier try has written it
-                raise UnsafeFile(f"{key} is of another worker") from None
-
-    async def _give_up(self, task_id: str, attempt: int) -> None:
-        """Delete what was uploaded, within `END_WITHIN`; the rest is left to `BucketSweeper`."""
-        with suppress(StorageAway, TimeoutError):
-            async with asyncio.timeout(END_WITHIN):
-                await self._house.clear(task_id, attempt)
 
 
 class _Object(Stream):

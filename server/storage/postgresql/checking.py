@@ -2,8 +2,6 @@
 
 import os
 
-from psycopg import AsyncConnection
-
 from server.core.unusable import DatabaseUnusable
 from server.storage.postgresql.connection import PLACE, POOLER, connected, explained
 from server.storage.postgresql.migrations import released_scripts, verify
@@ -17,18 +15,13 @@ async def check(url: str) -> str:
     with explained():
         async with connected(url) as db, connected(url) as other:
             version = await verify(db, newest)
-            await _hears(db, other)
+            # A notification that no node hears has to reach another connection.
+            channel = f"clipwire_check_{os.getpid()}"
+            await db.execute(f"LISTEN {channel}".encode())
+            await other.execute("SELECT pg_notify(%s, '')", (channel,))
+            if not [one async for one in db.notifies(timeout=HEARD_WITHIN, stop_after=1)]:
+                raise DatabaseUnusable(PLACE, POOLER)
             what = f"PostgreSQL {db.info.parameter_status('server_version')}, UTF8, announcements arrive"
     if not version:
         return f"{what}; it is empty: tables will be made"
     return f"{what}; it is in order (schema {version}, this server knows {newest})"
-
-
-async def _hears(db: AsyncConnection, other: AsyncConnection) -> None:
-    """Raise `DatabaseUnusable` if a notification of `other`, which no node hears, does not reach `db`."""
-    channel = f"clipwire_check_{os.getpid()}"
-    await db.execute(f"LISTEN {channel}".encode())
-    await other.execute("SELECT pg_notify(%s, '')", (channel,))
-    async for _ in db.notifies(timeout=HEARD_WITHIN, stop_after=1):
-        return
-    raise DatabaseUnusable(PLACE, POOLER)
