@@ -3,6 +3,8 @@
 
 import { Problem } from "./api.js"
 import { byId, setText } from "./dom.js"
+import { button } from "./elements.js"
+import { openSubscriptions } from "./subscriptions.js"
 
 /** @typedef {{name: string, hosts: string[], expires_at?: string, count: number, expired: number}} Stored */
 
@@ -159,7 +161,11 @@ export class About {
     link.className = "button"
     link.textContent = this.#i18n.t("elsewhere.bookmarklet")
     link.onclick = (event) => event.preventDefault() // the bookmarklet is for other pages
-    this.#part("bookmarklet").replaceChildren(link)
+    const follow = button(this.#i18n.t("elsewhere.follow"), () => {
+      this.#dialog.close()
+      return openSubscriptions({ api: this.#api, i18n: this.#i18n })
+    })
+    this.#part("bookmarklet").replaceChildren(link, " ", follow)
     setText(this.#part("install"), this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
   }
 

@@ -20,6 +20,10 @@ const LAYOUTS = {
   music: "follow.layout_music",
   podcast: "follow.layout_podcast",
 }
+/** In place of a layout: the files alone, where a template says. */
+const BY_TEMPLATE = "template"
+const FIELDS_OF_TEMPLATE = "{title} {channel} {date} {year} {month} {day} {id} {playlist} {playlist_index}"
+const TYPING_MS = 300
 /** Options of one download, or of a list as a whole. */
 const NOT_OF_ENTRIES = ["format", "clip_start", "clip_end", "exact", "playlist", "paused", "start_at"]
 
@@ -39,7 +43,13 @@ export class SubscriptionForm {
   #kinds = []
   /** What the form said at first. @type {Record<string, any>} */
   #before = {}
-  #library = make("div", { className: "follow-fields" })
+  #library = make("div")
+  /** What the names in the library would be like. */
+  #example = make("p", { className: "lead", role: "status", dir: "auto" })
+  /** How often that was asked. */
+  #asked = 0
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #typing
 
   /**
    * @param {import("./subscriptionsview.js").SubscriptionsView} view
@@ -132,19 +142,61 @@ export class SubscriptionForm {
   #offerLibrary() {
     const t = this.#t
     const { library } = this.#subscription
-    this.#library.replaceChildren(this.#group(
+    const form = library && (library.layout ?? (library.name ? BY_TEMPLATE : "shows")) // as the service reads it
+    const group = this.#group(
       "follow.group_library",
-      this.#choice("library.layout", t("follow.layout"), library?.layout ?? "", [
+      this.#choice("library.layout", t("follow.layout"), form ?? "", [
         ["", t("follow.layout_none")],
         ...Object.entries(LAYOUTS).map(([layout, key]) => /** @type {[string, string]} */ ([layout, t(key)])),
+        [BY_TEMPLATE, t("follow.layout_template")],
       ]),
       this.#text("library.folder", t("follow.folder"), library?.folder),
-    ))
+      this.#text("library.name", t("follow.template"), library?.name, {
+        maxLength: 200,
+        dir: "ltr",
+        placeholder: "{channel}/{date} {title}",
+      }),
+    )
+    group.append(
+      make("p", { className: "lead" }, t("follow.template_about", { fields: FIELDS_OF_TEMPLATE })),
+      this.#example,
+    )
+    group.addEventListener("input", () => {
+      clearTimeout(this.#typing)
+      this.#typing = setTimeout(() => this.#showExample(), TYPING_MS)
+    })
+    this.#library.replaceChildren(group)
+    this.#showExample()
+  }
+
+  /** What is chosen for the library; undefined: nothing goes there. */
+  get #placing() {
+    const text = (/** @type {string} */ name) => this.#field(name)?.value.trim() || undefined
+    const { library } = this.#subscription
+    if (!this.#fields.has("library.layout")) return library
+    const [layout, folder, name] = ["library.layout", "library.folder", "library.name"].map(text)
+    if (!layout) return undefined
+    return { ...library, layout: layout === BY_TEMPLATE ? undefined : layout, folder, name }
+  }
+
+  /** The service says what the path of a film would be, or what is wrong with the template. */
+  async #showExample() {
+    const asked = ++this.#asked
+    const library = this.#placing
+    let said = ""
+    try {
+      const told = library && await this.#view.api.send("POST", "api/library/preview", library)
+      if (told) said = this.#t("follow.example", { path: told.samples[0].paths[0] })
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      said = error.message
+    }
+    if (asked === this.#asked) setText(this.#example, said)
   }
 
   /** As the server has the settings: what is empty is left out. */
   get #values() {
-    const { filters, keep, feed, library } = this.#subscription
+    const { filters, keep, feed } = this.#subscription
     const text = (/** @type {string} */ name) => this.#field(name)?.value.trim() || undefined
     const number = (/** @type {string} */ name, factor = 1) => {
       const value = text(name)
@@ -152,7 +204,6 @@ export class SubscriptionForm {
     }
     const kinds = this.#kinds.filter(({ checked }) => checked).map(({ value }) => value)
     const members = this.#field("filters.members")
-    const layout = this.#fields.has("library.layout") ? text("library.layout") : library?.layout
     const name = text("feed.name")
     return plain({
       name: text("name"),
@@ -171,7 +222,7 @@ export class SubscriptionForm {
       },
       keep: { ...keep, days: number("keep.days"), last: number("keep.last") },
       feed: name ? { ...(feed?.name && { name: feed.name }), name } : undefined,
-      library: layout ? { ...library, layout, folder: text("library.folder") } : undefined,
+      library: this.#placing,
       request: requestOf(this.#options.chosen),
     })
   }
@@ -180,6 +231,11 @@ export class SubscriptionForm {
     for (const { field, problem } of this.#fields.values()) {
       setText(problem, "")
       field.removeAttribute("aria-invalid")
+    }
+    const isNameless = this.#field("library.layout")?.value === BY_TEMPLATE && !this.#placing?.name
+    if (isNameless) { // the service would take it for the usual layout
+      this.#complain("library.name", this.#t("follow.template_missing"))
+      return this.#field("library.name")?.focus()
     }
     const patch = mergePatch(this.#before, this.#values)
     if (!Object.keys(patch).length) return this.#done()

@@ -95,6 +95,23 @@ export const check = (api, id) => api.send("POST", `api/subscriptions/${id}/chec
  */
 export const enable = (api, id, enabled) => api.send("PATCH", `api/subscriptions/${id}`, { enabled })
 
+/**
+ * Send a file of another program.
+ * @param {Api} api
+ * @param {string} path
+ * @param {string} type
+ * @param {File} file
+ * @param {string} unanswered  what to say if no answer comes
+ */
+export async function upload(api, path, type, file, unanswered) {
+  const request = { method: "POST", headers: { "Content-Type": type }, body: await file.text() }
+  const answer = await fetch(api.url(path), request).catch(() => null)
+  if (!answer) throw new Problem(0, { detail: unanswered })
+  const body = await answer.json().catch(() => ({}))
+  if (!answer.ok) throw new Problem(answer.status, body)
+  return body
+}
+
 // Acting on items: as many at once as the server takes.
 
 const AT_ONCE = 500

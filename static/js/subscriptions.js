@@ -23,6 +23,15 @@ export async function subscribe(link, parts) {
 }
 
 /**
+ * Show all of them, and where those of another program come in.
+ * @param {Parts} parts
+ */
+export async function openSubscriptions(parts) {
+  const view = await viewOf(parts)
+  await view.open()
+}
+
+/**
  * The menu has been opened: offer those that there are. Whether there are any is asked here and not at the beginning, so
  * that nobody else pays for it. Their entry is the last one of the menu: when it comes late, nothing moves.
  * @param {Parts} parts
@@ -51,8 +60,7 @@ function addEntry(parts) {
   element.addEventListener("click", async () => {
     items.hidePopover()
     byId("menu", HTMLElement).focus() // where the focus is again once the dialog is closed
-    const view = await viewOf(parts)
-    await view.open()
+    await openSubscriptions(parts)
   })
   items.append(element)
 }

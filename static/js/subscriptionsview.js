@@ -7,8 +7,8 @@ import { button, icon, iconButton, make, moveBetween } from "./elements.js"
 import { remember } from "./preferences.js"
 import { SubscriptionForm } from "./subscriptionform.js"
 import { FOLLOWS } from "./subscriptions.js"
-import { check, enable, repeat } from "./subscriptionrequests.js"
-import { SubscriptionView } from "./subscriptionview.js"
+import { check, enable, repeat, upload } from "./subscriptionrequests.js"
+import { addressParts, SubscriptionView } from "./subscriptionview.js"
 import { countsOf, heldUntil, statusOf } from "./subscriptionwords.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
@@ -207,6 +207,7 @@ class ListOfSubscriptions {
   #state = make("p", { className: "lead", role: "status" })
   #more
   #save
+  #feeds
   #pages = 1
   /** @type {Map<string, SubscriptionRow>} */
   #rows = new Map()
@@ -221,8 +222,7 @@ class ListOfSubscriptions {
     const { t } = view.i18n
     const say = t.bind(view.i18n)
     this.#more = button(say("entries.more"), () => this.#showMore(), { hidden: true })
-    const file = make("input", { type: "file", accept: ".opml,.xml,text/x-opml", className: "unseen" })
-    file.addEventListener("change", () => this.#import(file))
+    this.#feeds = new FeedAddresses(view, () => this.load())
     const save = make("a", { className: "button", download: "subscriptions.opml" }, say("follow.export"))
     this.#save = save
     save.hidden = true
@@ -233,10 +233,12 @@ class ListOfSubscriptions {
       this.#state,
       this.#list,
       this.#more,
+      this.#feeds.element,
       make(
         "p",
         { className: "follow-acts quiet" },
-        make("label", { className: "button" }, file, say("follow.import")),
+        this.#taker("follow.import", ".opml,.xml,text/x-opml", (file) => this.#importOpml(file)),
+        this.#taker("follow.import_archive", ".txt,text/plain", (file) => this.#importArchive(file)),
         save,
       ),
     )
@@ -261,6 +263,7 @@ class ListOfSubscriptions {
       this.#more.hidden = !cursor
       this.#showAll(all)
       this.#save.hidden = !all.length
+      this.#feeds.show(all.some(({ feed }) => feed))
       remember(FOLLOWS, all.length > 0)
       setText(this.#state, all.length ? "" : i18n.t("follow.empty"))
     } catch (error) {
@@ -306,32 +309,102 @@ class ListOfSubscriptions {
     this.focus(ids[ids.indexOf(last ?? "") + 1] ?? "")
   }
 
-  /** @param {HTMLInputElement} input */
-  async #import(input) {
-    const [file] = input.files ?? []
-    input.value = ""
-    if (!file) return
-    const { api, i18n } = this.#view
-    await this.#view.attempt(async () => {
-      const request = { method: "POST", headers: { "Content-Type": "text/x-opml" }, body: await file.text() }
-      const answer = await fetch(api.url("api/subscriptions.opml"), request).catch(() => null)
-      if (!answer) throw new Problem(0, { detail: i18n.t("problem.no_answer") })
-      const body = await answer.json().catch(() => ({}))
-      if (!answer.ok) throw new Problem(answer.status, body)
-      await this.load()
-      /** @type {{url: string, status: number, problem?: object}[]} */
-      const results = body.results
-      const [added, known] = [201, 409].map((status) =>
-        results.filter((each) => each.status === status).length
-      )
-      const refused = results.filter(({ status }) => status !== 201 && status !== 409)
-      const reasons = refused.slice(0, 5).map(({ url, status, problem = {} }) =>
-        `${url}: ${new Problem(status, problem).message}`
-      )
-      const values = { added, known, refused: refused.length }
-      setText(this.#state, i18n.t("follow.imported", values))
-      this.#view.complain(reasons.join("\n"))
+  /**
+   * A button that takes a file.
+   * @param {string} key
+   * @param {string} accept
+   * @param {(file: File) => Promise<void>} take
+   */
+  #taker(key, accept, take) {
+    const input = make("input", { type: "file", accept, className: "unseen" })
+    input.addEventListener("change", async () => {
+      const [file] = input.files ?? []
+      if (file) await this.#view.attempt(() => take(file))
+      input.value = "" // the same one may be taken again
     })
+    return make("label", { className: "button" }, input, this.#view.i18n.t(key))
+  }
+
+  /** @param {File} file */
+  async #importOpml(file) {
+    const { api, i18n } = this.#view
+    const unanswered = i18n.t("problem.no_answer")
+    const body = await upload(api, "api/subscriptions.opml", "text/x-opml", file, unanswered)
+    await this.load()
+    /** @type {{url: string, status: number, problem?: object}[]} */
+    const results = body.results
+    const [added, known] = [201, 409].map((status) => results.filter((each) => each.status === status).length)
+    const refused = results.filter(({ status }) => status !== 201 && status !== 409)
+    const reasons = refused.slice(0, 5).map(({ url, status, problem = {} }) =>
+      `${url}: ${new Problem(status, problem).message}`
+    )
+    setText(this.#state, i18n.t("follow.imported", { added, known, refused: refused.length }))
+    this.#view.complain(reasons.join("\n"))
+  }
+
+  /** @param {File} file  what yt-dlp has fetched, by its `--download-archive` */
+  async #importArchive(file) {
+    const { api, i18n } = this.#view
+    const unanswered = i18n.t("problem.no_answer")
+    const { taken, known, unreadable } = await upload(api, "api/media", "text/plain", file, unanswered)
+    setText(this.#state, i18n.t("follow.imported_archive", { taken, known }))
+    const lines = unreadable.slice(0, 10).join(", ") + (unreadable.length > 10 ? ", …" : "")
+    this.#view.complain(lines && i18n.t("follow.unreadable", { lines }))
+  }
+}
+
+/** The address of the list of all podcast feeds, once there is a feed; all of them change together. */
+class FeedAddresses {
+  element = make("div", { hidden: true })
+  #view
+  #reload
+  #address = make("p", { className: "follow-feed" })
+  #ask = make("div", { className: "follow-ask", hidden: true })
+  #renew
+
+  /**
+   * @param {SubscriptionsView} view
+   * @param {() => unknown} reload
+   */
+  constructor(view, reload) {
+    this.#view = view
+    this.#reload = reload
+    this.#renew = button(view.i18n.t("follow.renew"), () => this.#question())
+    this.element.append(this.#address, this.#ask)
+  }
+
+  /** @param {boolean} hasFeeds */
+  async show(hasFeeds) {
+    if (!hasFeeds) this.element.hidden = true
+    else if (this.element.hidden) {
+      const { opml } = await this.#view.api.get("api/feeds").catch(() => ({})) // asked again with the list
+      if (opml) this.#put(opml)
+    }
+  }
+
+  /** @param {string} opml */
+  #put(opml) {
+    this.#address.replaceChildren(...addressParts("follow.feeds", opml, this.#view.i18n), this.#renew)
+    this.element.hidden = false
+  }
+
+  /** Apps that have the old addresses read nothing more: that is asked. */
+  #question() {
+    const t = this.#view.i18n.t.bind(this.#view.i18n)
+    const close = () => {
+      this.#ask.hidden = true
+      this.#renew.focus()
+    }
+    const no = button(t("follow.delete_not"), close)
+    const yes = button(t("follow.renew_now"), () =>
+      this.#view.attempt(async () => {
+        this.#put((await this.#view.api.send("POST", "api/feeds/renew")).opml)
+        close()
+        await this.#reload()
+      }))
+    this.#ask.replaceChildren(make("p", { role: "status" }, t("follow.renew_ask")), yes, no)
+    this.#ask.hidden = false
+    no.focus()
   }
 }
 
@@ -369,12 +442,12 @@ class SubscriptionRow {
     this.#check = iconButton(
       "retry",
       t("follow.check"),
-      () => view.attempt(() => check(view.api, id)).then(reload),
+      () => this.#act(check(view.api, id), reload),
     )
     this.#pause = iconButton(
       "pause",
       t("follow.pause"),
-      () => view.attempt(() => enable(view.api, id, !this.#subscription.enabled)).then(reload),
+      () => this.#act(enable(view.api, id, !this.#subscription.enabled), reload),
     )
     this.element = make("li", {}, this.#open, this.#check, this.#pause)
     this.show(subscription)
@@ -384,8 +457,19 @@ class SubscriptionRow {
     this.#open.focus()
   }
 
+  /**
+   * @param {Promise<Subscription>} answered
+   * @param {() => unknown} reload  others of its host may be held no more
+   */
+  async #act(answered, reload) {
+    const after = await this.#view.attempt(() => answered)
+    if (after) this.show(after)
+    await reload()
+  }
+
   /** @param {Subscription} subscription */
   show(subscription) {
+    if (subscription.revision < this.#subscription.revision) return // asked for before the last change
     this.#subscription = subscription
     const { i18n, all } = this.#view
     const { name, enabled, stage, items, error, error_code = "" } = subscription

@@ -95,6 +95,7 @@ export class SubscriptionView {
   /** @param {Subscription} subscription */
   #show(subscription) {
     const before = this.#subscription
+    if (before && before.revision > subscription.revision) return // asked for before the last change
     this.#subscription = subscription
     const { i18n, all } = this.#view
     const t = i18n.t.bind(i18n)
@@ -192,21 +193,8 @@ export class SubscriptionView {
   #showFeed(url) {
     this.#feed.hidden = !url
     if (!url || this.#feed.dataset.url === url) return
-    const t = this.#view.i18n.t.bind(this.#view.i18n)
-    const link = new URL(url, document.baseURI).href
     this.#feed.dataset.url = url
-    const said = make("span", { role: "status" })
-    const copy = button(t("action.copy"), async () => {
-      await navigator.clipboard?.writeText(link)
-      setText(said, t("announce.copied"))
-    })
-    copy.hidden = !navigator.clipboard // over plain http the link can be marked and copied by hand
-    this.#feed.replaceChildren(
-      make("span", {}, t("follow.feed")),
-      make("a", { href: link, dir: "ltr" }, link),
-      copy,
-      said,
-    )
+    this.#feed.replaceChildren(...addressParts("follow.feed", url, this.#view.i18n))
   }
 
   /** What becomes of the files is asked here: there is no taking back. */
@@ -286,4 +274,21 @@ export class SubscriptionView {
     this.#items.acted(outcome)
     if (outcome.problem) throw new Problem(outcome.problem.status, outcome.problem.body)
   }
+}
+
+/**
+ * An address for other programs, with its name and a button that copies it.
+ * @param {string} name  of the text that names it
+ * @param {string} url
+ * @param {import("./i18n.js").I18n} i18n
+ */
+export function addressParts(name, url, i18n) {
+  const link = new URL(url, document.baseURI).href
+  const said = make("span", { role: "status" })
+  const copy = button(i18n.t("action.copy"), async () => {
+    await navigator.clipboard?.writeText(link)
+    setText(said, i18n.t("announce.copied"))
+  })
+  copy.hidden = !navigator.clipboard // over plain http the link can be marked and copied by hand
+  return [make("span", {}, i18n.t(name)), make("a", { href: link, dir: "ltr" }, link), copy, said]
 }

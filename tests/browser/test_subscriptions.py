@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import CDPSession, Locator, Page, expect
 
 from tests.browser.conftest import OpenPage
+from tests.browser.test_overtaking import hold
 from tests.browser.test_tasks import PATIENCE
 from tests.fakes.api import FakeApi
 from tests.fakes.subscriptions import entries
@@ -312,6 +313,107 @@ async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, 
         assert changes(api) == ["<opml/>"]
         link = dialog.get_by_role("link", name="Export OPML")
         assert "api/subscriptions.opml" in str(await link.get_attribute("href"))
+
+
+async def test_an_archive_of_what_was_fetched_goes_in_for_who_follows_nothing_yet(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    lines = list(range(3, 15))
+    api.subscriptions.archived = {"taken": 1201, "known": 3, "unreadable": lines}
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        await open_menu(page)
+        await page.get_by_role("menuitem", name="Settings").click()
+        await page.get_by_role("button", name="Subscriptions of another program…").press("Enter")
+        dialog = page.get_by_role("dialog", name="Subscriptions")
+        await expect(dialog).to_contain_text("Nothing is followed yet.")
+        file = {"name": "archive.txt", "mimeType": "text/plain", "buffer": b"youtube dQw4w9WgXcQ\n"}
+        archive = dialog.get_by_label("Import a yt-dlp archive…")
+        await archive.set_input_files(file)  # type: ignore[arg-type]
+        await expect(dialog).to_contain_text("New in the memory: 1,201. Known already: 3.")
+        await expect(dialog.get_by_role("alert")).to_have_text(
+            "Lines that name no video: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …."
+        )
+        assert api.subscriptions.asked == [("/api/media", "youtube dQw4w9WgXcQ\n")]
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#menu")).to_be_focused()
+
+
+async def test_addresses_of_feeds_are_renewed_all_together_after_a_question(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add(CHANNEL, entries(1, "fetched"), feed=api.subscriptions.feed("films"))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_subscriptions(page)
+        link = dialog.get_by_role("link", name="/feeds/")
+        await expect(link).to_have_attribute("href", "http://127.0.0.1/feeds/secret-1.opml")
+        renew = dialog.get_by_role("button", name="New addresses…")
+        await renew.press("Enter")
+        await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+        await dialog.get_by_role("button", name="Cancel").press("Enter")
+        await expect(renew).to_be_focused()
+        assert changes(api) == []
+        await renew.press("Enter")
+        await dialog.get_by_role("button", name="Change all addresses").press("Enter")
+        await expect(link).to_have_attribute("href", "http://127.0.0.1/feeds/secret-1+1.opml")
+        await expect(renew).to_be_focused()
+        await dialog.locator(".follow-open").first.click()
+        await expect(dialog.get_by_role("link", name="films.xml")).to_have_text(
+            "http://127.0.0.1/feeds/secret-1+1/films.xml"
+        )
+
+
+async def test_a_library_that_has_a_template_only_is_edited_with_an_example_of_its_names(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    library = {"name": "{channel}/{title}", "nfo": True, "keep_task": False}
+    name = api.subscriptions.add(CHANNEL, entries(1, "fetched"), library=library)
+    async with asyncio.timeout(PATIENCE), open_page(api.url, **ENGLISH) as page:
+        dialog = await open_first(page)
+        await dialog.get_by_role("button", name="Edit").click()
+        layout, template = dialog.get_by_label("Put into the library as"), dialog.get_by_label("a template")
+        await expect(layout.locator("option:checked")).to_have_text("files alone, named by the template")
+        await expect(template).to_have_value("{channel}/{title}")
+        await expect(dialog).to_contain_text("For example: {channel}/{title}/Film.mp4")
+        await template.fill("{nope}")
+        await expect(dialog).to_contain_text("No such field.")
+        await template.fill("")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(template).to_be_focused()
+        await expect(template).to_have_accessible_description("A template is needed here.")
+        await template.fill("{date} {title}")
+        await dialog.get_by_label("Folder", exact=True).fill("Talks")
+        await template.press("Enter")
+        await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
+        assert changes(api)[-1] == {"library": {"name": "{date} {title}", "folder": "Talks"}}
+        await dialog.get_by_role("button", name="Edit").click()
+        await layout.select_option(label="series")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
+        assert changes(api)[-1] == {"library": {"layout": "shows"}}
+        assert api.subscriptions.all[name]["library"] == library | {
+            "layout": "shows", "name": "{date} {title}", "folder": "Talks"
+        }  # fmt: skip
+        await dialog.get_by_role("button", name="Edit").click()
+        await layout.select_option(label="not at all")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("button", name="Edit")).to_be_visible()
+        assert changes(api)[-1] == {"library": None}
+
+
+async def test_what_was_asked_before_a_change_does_not_take_it_back(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    api.subscriptions.add(CHANNEL, entries(1, "fetched"))
+    async with asyncio.timeout(PATIENCE), open_page(api.url, has_clock=True, **ENGLISH) as page:
+        dialog = await open_subscriptions(page)
+        is_answered, let_go = await hold(page, "**/api/subscriptions?limit=200*")
+        await page.clock.run_for(6_000)
+        await is_answered.wait()
+        await dialog.get_by_role("button", name="Pause").click()
+        resume = dialog.get_by_role("button", name="Resume")
+        await resume.wait_for()
+        await let_go()
+        await expect(resume).to_be_visible(timeout=1)
 
 
 @pytest.mark.long

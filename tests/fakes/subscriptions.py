@@ -26,6 +26,8 @@ class FakeSubscriptions:
         self.media: dict[str, Any] = {}  # link -> answer of `GET /api/media`
         self.refuses: dict[str, Any] = {}  # link -> body of the problem that a subscription to it is
         self.wrong: list[dict[str, str]] = []  # `errors` of the next change
+        self.secret = "secret-1"  # of feeds
+        self.archived: dict[str, Any] = {}  # the answer of the next import of an archive
         self.imported: list[dict[str, Any]] = []  # results of the next import
         self.asked: list[tuple[str, Any]] = []  # every change: its path and body
         self.is_closing = False
@@ -163,6 +165,31 @@ class FakeSubscriptions:
         self.asked.append((request.path, await request.text()))
         return web.json_response({"results": self.imported})
 
+    async def import_archive(self, request: web.Request) -> web.Response:
+        self.asked.append((request.path, await request.text()))
+        return web.json_response(self.archived)
+
+    async def feeds(self, request: web.Request) -> web.Response:
+        if request.method == "POST":
+            self.asked.append((request.path, None))
+            self.secret += "+1"
+            for one in self.all.values():
+                if "feed" in one:
+                    one["feed"] = self.feed(one["feed"]["name"])
+        return web.json_response({"opml": f"http://127.0.0.1/feeds/{self.secret}.opml"})
+
+    def feed(self, name: str) -> dict[str, str]:
+        """As a subscription has it."""
+        return {"name": name, "url": f"http://127.0.0.1/feeds/{self.secret}/{name}.xml"}
+
+    async def preview(self, request: web.Request) -> web.Response:
+        library = await request.json()
+        if "{nope}" in library.get("name", ""):
+            problem = {"code": "invalid_request", "errors": [{"field": "name", "message": "No such field."}]}
+            return web.json_response(problem, status=422, content_type="application/problem+json")
+        parts = (library.get("folder"), library.get("name") or library.get("layout", "shows"), "Film.mp4")
+        return web.json_response({"samples": [{"title": "Film", "paths": ["/".join(filter(None, parts))]}]})
+
     def _name(self, request: web.Request) -> str:
         name = request.match_info["id"]
         if name not in self.all:
@@ -183,6 +210,10 @@ class FakeSubscriptions:
             web.get(f"{top}/{{id}}/items", self.list_items),
             web.post(f"{top}/{{id}}/items/actions", self.act),
             web.get(f"{prefix}/api/media", self.have),
+            web.post(f"{prefix}/api/media", self.import_archive),
+            web.get(f"{prefix}/api/feeds", self.feeds),
+            web.post(f"{prefix}/api/feeds/renew", self.feeds),
+            web.post(f"{prefix}/api/library/preview", self.preview),
         ]
 
 
