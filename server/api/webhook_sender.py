@@ -38,9 +38,7 @@ class WebhookSender:
         self._signer = Webhook(secret)
         self._default = default
         self._allowed = parse_allowed(allowed)
-        self._tls = (
-            ssl.create_default_context()
-        )  # aiohttp's own trusts nobody: see `server.commands.head_start`
+        self._tls = ssl.create_default_context()
 
     async def send(self, delivery: Delivery) -> str | None:
         """Try once; None after a 2xx, else a word for what was wrong: `http_<status>`, `timeout`, ..."""

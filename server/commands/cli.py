@@ -202,14 +202,13 @@ def _print_version(ctx: click.Context, option: click.Parameter, value: bool) -> 
 
 def _serve() -> int:
     gc.disable()  # until the service listens: the collector would take a tenth of the time until then
-    from server.commands.head_start import launch_early, without_authorities
+    from server.commands.head_start import launch_early
     from server.settings import load
 
     settings = load()
     launched = launch_early(settings)
     try:
-        with without_authorities():
-            from server.commands.serve import serve
+        from server.commands.serve import serve
 
         return serve(settings, launched)
     finally:

@@ -1,26 +1,9 @@
 """What lets a start be quick: the fork server and the service, each half of it, begin side by side."""
 
-import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from server.settings import Settings
 from server.tasks.children import Launched, configuration, launch
 from server.tasks.programs_found import find_tools
 from server.tasks.yt_dlp_releases import Releases
-
-
-@contextmanager
-def without_authorities() -> Iterator[None]:
-    """Within the block no TLS context learns which authorities the system trusts: it trusts nobody.
-
-    aiohttp makes two when it is imported, which nobody here uses, with 2 MiB of certificates.
-    """
-    ssl.SSLContext.set_default_verify_paths = lambda _: None  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        del ssl.SSLContext.set_default_verify_paths  # that of its base class is back
 
 
 def launch_early(settings: Settings) -> Launched | None:

@@ -2,9 +2,6 @@
 
 import gc
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -15,8 +12,7 @@ from server.commands.head_start import launch_early
 from server.settings import Settings
 from server.tasks.children import Launched
 from server.tasks.yt_dlp_releases import Releases, State
-from tests.bench.programs import ROOT, Clipwire
-from tests.corpus.tls import make_authority
+from tests.bench.programs import Clipwire
 
 
 def settings(folder: Path, **storage: str) -> Settings:
@@ -77,24 +73,3 @@ async def test_the_service_takes_the_one_that_was_launched(tmp_path: Path) -> No
         began = psutil.Process(server.pid).create_time()
         listening = (tmp_path / "data" / "clipwire.lock").stat().st_ctime
         assert began < fork_server.create_time() < listening
-
-
-def test_only_what_is_imported_meanwhile_trusts_nobody(tmp_path: Path) -> None:
-    """aiohttp is, and the sender of webhooks, which uses it, trusts whom the system trusts."""
-    program = """
-import ssl
-from server.commands.head_start import without_authorities
-with without_authorities():
-    import aiohttp
-    from server.api.webhook_sender import WebhookSender
-    assert not ssl.create_default_context().get_ca_certs()
-from aiohttp.connector import _SSL_CONTEXT_VERIFIED
-assert not _SSL_CONTEXT_VERIFIED.get_ca_certs()
-assert _SSL_CONTEXT_VERIFIED.verify_mode is ssl.CERT_REQUIRED
-sender = WebhookSender(None, "en", "whsec_" + "a" * 32, None, ())
-assert len(sender._tls.get_ca_certs()) == 1
-assert (sender._tls.verify_mode, sender._tls.check_hostname) == (ssl.CERT_REQUIRED, True)
-"""
-    authority = make_authority(tmp_path / "tls").certificate
-    environment = os.environ | {"SSL_CERT_FILE": str(authority), "SSL_CERT_DIR": str(tmp_path / "none")}
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, timeout=60)
