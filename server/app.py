@@ -40,7 +40,6 @@ from server.api.openapi.document import DESCRIPTION, Description
 from server.api.payload import Encoder
 from server.api.route import Access, Route, undescribed
 from server.api.session import LOG_INS, LogIns
-from server.api.webhook_sender import WebhookSender
 from server.assembly import open_backend
 from server.core.background import in_background
 from server.core.clock import Clock
@@ -151,6 +150,8 @@ async def _senders(settings: Settings, encoder: Encoder) -> AsyncIterator[dict[s
     webhooks, senders = settings.webhooks, dict[str, Send]()
     is_web = "web" in settings.server.roles
     if is_web and webhooks.secret:
+        from server.api.webhook_sender import WebhookSender  # of no use without a secret
+
         sender = WebhookSender(
             encoder,
             settings.server.language,

@@ -144,7 +144,7 @@ def filled(part: str, values: Mapping[str, str]) -> str:
 class Library(BaseModel):
     """Where in the library what is fetched goes, and what lies beside it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="Library")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="Library", defer_build=True)
 
     layout: Layout | None = Field(
         default=None, description="what media servers read; without it and `name` it is shows"

@@ -45,7 +45,7 @@ class State(BaseModel):
     `outcome`, at `looked_at` (UTC), of `version`; `detail` explains a failure in English.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     chosen: str | None = None
     previous: str | None = None
