@@ -273,7 +273,8 @@ class TaskPayload(Answer):
         # With an error what can be done about it; of a completed task what was left out.
         has_hint = status.error_code or stage is Stage.COMPLETED
         hint = (status.hint or status.error_code) if has_hint else None
-        return cls(
+        told = cls.__new__(cls)  # without validation: of all that a submit does, it would take the longest
+        vars(told).update(
             task_id=status.task_id,
             status=stage.status,
             progress=status.progress,
@@ -322,6 +323,7 @@ class TaskPayload(Answer):
             if status.library and not (stage.has_failed and not status.library.paths)
             else None,
         )
+        return told
 
 
 @dataclass(slots=True)
