@@ -89,18 +89,24 @@ class DataDir:
 
     async def must_be_there(self) -> None:
         """Raise `StorageFailed` if what this server has opened is no longer in the data directory."""
-        if lost := await asyncio.to_thread(self._lost):
-            self._tell(lost)
-            error = StorageFailed()
-            error.is_told = True
-            raise error from OSError(lost)
+        if lost := await asyncio.to_thread(self.lost):
+            raise self.error(lost)
+
+    def error(self, lost: str) -> StorageFailed:
+        """The error for what is `lost`, which is logged here."""
+        self._tell(lost)
+        error = StorageFailed()
+        error.is_told = True
+        error.__cause__ = OSError(lost)
+        return error
 
     def _look(self) -> str | None:
-        if lost := self._lost():
+        if lost := self.lost():
             return lost
         return next((f"{path} {why}" for path, why in self.unusable()), None)
 
-    def _lost(self) -> str | None:
+    def lost(self) -> str | None:
+        """What this server has opened that is no longer in the data directory. Touches the disk."""
         for path, identity in self._opened.items():
             found = _identity(path)
             if found is None:

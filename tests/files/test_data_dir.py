@@ -228,14 +228,15 @@ async def test_nothing_begins_while_a_folder_is_missing_and_nothing_fails_by_it(
 async def test_a_directory_that_goes_during_the_commit_is_noticed_before_the_answer(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked, is_there = DataDir.must_be_there, True
+    look, is_there = DataDir.lost, True
 
-    async def then_it_goes(data: DataDir) -> None:
-        await looked(data)
-        if not is_there:
+    def then_it_goes(data: DataDir) -> str | None:
+        lost = look(data)
+        if not (is_there or lost):
             folder.remove()
+        return lost
 
-    monkeypatch.setattr(DataDir, "must_be_there", then_it_goes)
+    monkeypatch.setattr(DataDir, "lost", then_it_goes)
     async with open_store(folder.path / "clipwire.db", max_queued=10, find_short=short_of) as store:
         await add(store, new_task())
         is_there = False

@@ -175,7 +175,7 @@ async def _open(
     opened = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
     await asyncio.to_thread(data.keep_watch_of, *opened)
     writer = await stack.enter_async_context(
-        Writer(db, path, ballast, changes.write, changes.committed, data.must_be_there, counts)
+        Writer(db, path, ballast, changes.write, changes.committed, data, counts)
     )
     sessions = await load_sessions(reads, writer)
     was_paused = bool(await reads.fetch("SELECT queue FROM pauses"))

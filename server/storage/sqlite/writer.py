@@ -22,6 +22,7 @@ from typing import Any, Self
 import aiosqlite
 
 from server.core.counts import Counts
+from server.core.data_dir import DataDir
 from server.core.deliveries import Tells, tells_of
 from server.core.errors import AppError, DatabaseBusy, DiskFull, IdempotencyMismatch, QueueFull
 from server.core.models import Stage, Task, TaskStatus
@@ -72,9 +73,9 @@ _SHARE = """
 class Writer(GroupWriter):
     """`write` writes a group's changes within a transaction; `committed` is called after the COMMIT.
 
-    `must_be_there` raises `StorageFailed` if the file is no longer where the next start looks for it. It is
-    asked before the COMMIT, so that mostly nothing is written in vain, and after it, so that nobody is told
-    that a change is stored which is lost.
+    `data` says whether the file is still where the next start looks for it. It is asked before the COMMIT, so
+    that mostly nothing is written in vain, and after it, so that nobody is told that a change is stored which
+    is lost.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Writer(GroupWriter):
         ballast: Ballast,
         write: Callable[[Sequence[Change[Any]]], Awaitable[None]],
         committed: Callable[[Sequence[Change[Any]]], None],
-        must_be_there: Callable[[], Awaitable[None]] | None = None,
+        data: DataDir | None = None,
         counts: Counts | None = None,
     ) -> None:
         super().__init__(counts=counts)
@@ -92,7 +93,7 @@ class Writer(GroupWriter):
         self._path = path
         self._write = write
         self._committed = committed
-        self._must_be_there = must_be_there
+        self._data = data or DataDir(path.parent)
         self._patience = PATIENCE
         self._held_since: float | None = None  # by another program
         self._ballast = ballast
@@ -119,15 +120,14 @@ class Writer(GroupWriter):
             if not (any(change.makes_room for change in changes) and await to_thread(self._ballast.drop)):
                 raise
             await self._transaction(changes)
-        self._committed(changes)
         ballast, taking_on = self._ballast, self._taking_on
         if not ballast.is_there and ballast.is_due and (taking_on is None or taking_on.done()):
             self._taking_on = asyncio.create_task(to_thread(self._ballast.take_on), name="ballast")
-        if self._must_be_there:
-            await self._must_be_there()
 
     async def _transaction(self, changes: Sequence[Change[Any]]) -> None:
-        """Raises `DatabaseBusy` if another program holds the database for longer than `PATIENCE`."""
+        """Raises `DatabaseBusy` if another program holds the database for longer than `PATIENCE`, and
+        `StorageFailed` if the file is lost.
+        """
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -144,9 +144,9 @@ class Writer(GroupWriter):
                     break
             try:
                 await self._write(changes)
-                if self._must_be_there:
-                    await self._must_be_there()
-                await self._db.execute_fetchall("COMMIT")
+                # One trip to a thread in place of three, which cost each submit of a group 15 us more.
+                committing = self._db._execute(self._look_and_commit)  # type: ignore[no-untyped-call]  # noqa: SLF001
+                is_committed, lost = await committing
             except BaseException:
                 if self._db.in_transaction:  # after some errors SQLite has rolled back by itself
                     await self._db.execute_fetchall("ROLLBACK")
@@ -155,6 +155,18 @@ class Writer(GroupWriter):
             if reason := unavailable(error, self._path):
                 raise reason from error
             raise
+        if is_committed:
+            self._committed(changes)
+        if lost:
+            raise self._data.error(lost)
+
+    def _look_and_commit(self) -> tuple[bool, str | None]:
+        """Whether all is committed, and what of the data directory is lost; in the connection's thread."""
+        if lost := self._data.lost():
+            self._db._conn.execute("ROLLBACK")  # noqa: SLF001
+            return False, lost
+        self._db._conn.execute("COMMIT")  # noqa: SLF001
+        return True, self._data.lost()
 
 
 @dataclass(eq=False)
