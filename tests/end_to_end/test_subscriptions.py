@@ -192,6 +192,26 @@ async def test_a_failure_is_not_seen_and_an_empty_list_is_one(service: Service, 
     assert (await looked(service, mine))["items"] == {"known": 2}
 
 
+async def test_a_source_that_has_not_changed_since_nothing_was_asked_is_a_failure(
+    service: Service, site: Site
+) -> None:
+    site.followed["same"] = followed = Followed(films(1), status=304)
+    mine = (await subscribe(service, site.url("/followed/same.rss")))["subscription_id"]
+    failing = await until(service, mine, lambda one: one["stage"] != "seeding" and "checked_at" in one)
+    assert (failing["stage"], failing["error_code"]) == ("failing", "http_304")
+    followed.status = 200
+    await looked(service, mine, known=1)
+
+
+async def test_links_of_a_feed_begin_where_it_has_led_to(service: Service, site: Site) -> None:
+    site.followed["moved"] = Followed(films(1), base=".")
+    moved = site.url("/redirect?to=/followed/moved.rss")
+    mine = (await subscribe(service, moved))["subscription_id"]
+    await until(service, mine, lambda one: one["items"] == {"known": 1})
+    [found] = await items(service, mine)
+    assert found["url"] == site.url("/followed/video.mp4?times=1")
+
+
 async def test_what_vanishes_from_a_list_deletes_nothing_and_new_guids_are_nothing_new(
     service: Service, site: Site
 ) -> None:

@@ -30,7 +30,9 @@ class Film:
 
 @dataclass
 class Followed:
-    """`films` are in the order of the list. `status`: the answer is that, with `headers`."""
+    """`films` are in the order of the list. `status`: the answer is that, with `headers`. `base` stands before
+    the links of films, in place of the site's origin.
+    """
 
     films: list[Film] = field(default_factory=list)
     conditional: bool = False
@@ -40,6 +42,7 @@ class Followed:
     told: dict[str, Any] = field(default_factory=dict)
     key: str | None = "Told"
     pages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    base: str | None = None
 
 
 FOLLOWED = web.AppKey("followed", dict[str, Followed])
@@ -48,7 +51,7 @@ FOLLOWED = web.AppKey("followed", dict[str, Followed])
 async def feed(request: web.Request) -> web.Response:
     followed = _followed(request)
     write = _rss if request.match_info["form"] == "rss" else _atom
-    text = write(followed, str(request.url.origin())).encode()
+    text = write(followed, str(request.url.origin()) if followed.base is None else followed.base).encode()
     headers = dict(followed.headers)
     if followed.conditional:
         headers["ETag"] = f'"{hashlib.sha256(text).hexdigest()[:8]}"'

@@ -42,7 +42,8 @@ DEPTH: Final = 60
 MOST_OF_FEED: Final = 16 * 1024 * 1024  # bytes
 PATTERNS_WITHIN: Final = 5.0  # seconds for all titles of a look
 BUNDLE: Final = 100
-_HEAD: Final = 2048  # bytes in which a feed says that it is one
+_HEAD: Final = 16 * 1024  # bytes in which a feed says that it is one
+_COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _IS_FEED: Final = re.compile(rb"<(?:[A-Za-z]+:)?(?:rss|feed|RDF)[\s>]", re.IGNORECASE)
 _REFERENCE: Final = re.compile(rb"&#(?:x([0-9a-f]+)|([0-9]+));?", re.IGNORECASE)
 _MEDIA: Final = re.compile(r"(audio|video)/", re.IGNORECASE)
@@ -106,14 +107,14 @@ class Looking:
         try:
             with self._engine.reading(), self._engine.urlopen(Request(url, headers=headers)) as response:
                 begin = response.read(_HEAD)
-                if not _IS_FEED.search(begin):
+                if not is_feed(begin):
                     if self._look.form:
                         raise JobFailed("no_list", "this was a feed, and is none any more")
                     return None
                 text = begin + response.read(MOST_OF_FEED)
-                header = response.headers
+                header, came_from = response.headers, response.url
         except HTTPError as error:
-            if error.status != HTTPStatus.NOT_MODIFIED:
+            if error.status != HTTPStatus.NOT_MODIFIED or not headers:  # nobody has asked whether it has
                 raise
             error.close()
             return {"form": "feed", "unchanged": True}
@@ -129,7 +130,7 @@ class Looking:
         )
         if told["digest"] == self._look.digest:
             return told | {"unchanged": True}
-        title, entries = parsed(text, url)
+        title, entries = parsed(text, came_from)
         if not entries:
             raise JobFailed("empty_list", "the feed has no entry with a link")
         for entry in entries[: self._job.max_playlist]:
@@ -417,7 +418,7 @@ def _of_feed(said: Any, base: str) -> Entry | None:
 
 
 def parsed(text: bytes, url: str) -> tuple[str | None, list[Entry]]:
-    """The feed's title, and its entries, newest first if all have dates."""
+    """The title of the feed at `url`, and its entries, newest first where they have dates."""
     import feedparser  # type: ignore[import-untyped]  # 50 ms
 
     feedparser.USER_AGENT = ""
@@ -427,16 +428,25 @@ def parsed(text: bytes, url: str) -> tuple[str | None, list[Entry]]:
     except (ValueError, OverflowError):  # at references to what is no character, such as half of one
         sound = _REFERENCE.sub(_sound, text)
         feed = feedparser.parse(BytesIO(sound), sanitize_html=False, resolve_relative_uris=False)
-    entries = []
-    for said in feed.entries:
-        entry = _of_feed(said, url)
-        if entry:
-            entries.append(entry)
-    if all("_at" in entry for entry in entries):
+    entries = [entry for said in feed.entries if (entry := _of_feed(said, url))]
+    at = next((entry["_at"] for entry in entries if "_at" in entry), None)
+    if at is not None:
+        for entry in entries:  # one without a date stays behind the one before it
+            at = entry.setdefault("_at", at)
         entries.sort(key=lambda entry: -entry["_at"])
+    links: dict[str, set[str]] = {}
     for entry in entries:
         entry.pop("_at", None)
+        links.setdefault(entry.get("guid", ""), set()).add(entry["url"])
+    for entry in entries:
+        if len(links[entry.get("guid", "")]) > 1:  # what several entries have tells none of them
+            entry.pop("guid", None)
     return video_info.text(feed.feed.get("title")), entries
+
+
+def is_feed(begin: bytes) -> bool:
+    """Whether a document that begins so is one, also in an encoding of two bytes, or below a long comment."""
+    return bool(_IS_FEED.search(_COMMENT.sub(b"", begin.replace(b"\0", b""))[:2048]))
 
 
 def _sound(reference: "re.Match[bytes]") -> bytes:
