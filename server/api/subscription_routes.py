@@ -5,7 +5,7 @@ Nobody is told of them on a socket: a client polls, with `ETag` and `wait`.
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -89,7 +89,7 @@ async def subscribe(request: web.Request) -> web.Response:
 async def _subscribed(request: web.Request, body: dict[str, Any]) -> Subscription:
     url = body.get("url")
     resolved, wrong = await _with_wishes(
-        request, body, url if isinstance(url, str) else "http://list.invalid/"
+        request, body, url if isinstance(url, str) else "http://list.invalid/", body.keys()
     )
     wanted = validated(SubscriptionRequest, resolved, *wrong)
     settings = _settings_of(wanted)
@@ -97,11 +97,15 @@ async def _subscribed(request: web.Request, body: dict[str, Any]) -> Subscriptio
 
 
 async def _with_wishes(
-    request: web.Request, body: dict[str, Any], url: str
+    request: web.Request, body: dict[str, Any], url: str, sent: Collection[str]
 ) -> tuple[dict[str, Any], list[WrongField]]:
-    """`body` with its `request` as all its tasks will be asked for, presets resolved; and what is wrong."""
+    """`body` with its `request` as all its tasks will be asked for, presets resolved; and what is wrong.
+
+    Of what depends on the configuration, or on stored cookies, only fields that were `sent` are looked at:
+    the others were right once, and must not keep a client from changing anything else.
+    """
     wrong: list[WrongField] = []
-    interval = body.get("interval")
+    interval = body.get("interval") if "interval" in sent else None
     least = request.app[SETTINGS].subscriptions.min_interval
     if isinstance(interval, str):
         try:
@@ -109,9 +113,9 @@ async def _with_wishes(
                 wrong.append(("interval", "interval_least", {"least": duration_of(least)}))
         except ValueError:
             pass  # told with all else
-    if "library" in body and request.app[SETTINGS].library.path is None:
+    if "library" in body and "library" in sent and request.app[SETTINGS].library.path is None:
         wrong.append(NO_LIBRARY)
-    asked = body.get("request")
+    asked = body.get("request") if "request" in sent else None
     if not isinstance(asked, dict) or not asked:
         return body, wrong
     if {"url", "playlist", "playlist_items", "start_at", "reuse"} & asked.keys():
@@ -185,7 +189,8 @@ async def change(request: web.Request) -> web.Response:
         before = await service.store.get(request.match_info["subscription_id"])
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         unknown = dict.fromkeys(body.keys() - SubscriptionSettings.model_fields)  # refused, also as null
-        resolved, wrong = await _with_wishes(request, _merged(sent, body) | unknown, before.url)
+        merged = _merged(sent, body) | unknown
+        resolved, wrong = await _with_wishes(request, merged, before.url, body.keys())
         wanted = _settings_of(validated(SubscriptionSettings, resolved, *wrong))
         if after := await service.change(before, wanted):
             return respond_json(await _told_one(request, after))

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from server.api import subscription_routes
 from server.app import create_app
 from server.core import opml
-from server.settings import DownloadSettings, Settings, StorageSettings, SubscriptionsSettings
+from server.settings import DownloadSettings, LibrarySettings, Settings, StorageSettings, SubscriptionsSettings
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
@@ -154,6 +154,37 @@ async def test_a_patch_merges_and_null_is_the_default(client: Client) -> None:
         response = await client.patch(path, json=wrong)
         assert response.status == 422, wrong
     assert (await (await client.get(path)).json())["revision"] == 2
+
+
+async def test_what_is_right_no_longer_keeps_nobody_from_changing_anything_else(
+    aiohttp_client: Connect, tmp_path: Path
+) -> None:
+    """The folder of the library, a shorter interval and stored cookies may be gone since."""
+
+    def settings(least: str, library: Path | None) -> Settings:
+        return Settings(
+            storage=StorageSettings(data_dir=tmp_path / "data"),
+            downloads=DownloadSettings(min_free_disk=0),
+            subscriptions=SubscriptionsSettings.model_validate({"min_interval": least}),
+            library=LibrarySettings(path=library),
+        )
+
+    (tmp_path / "library").mkdir()
+    client = await aiohttp_client(create_app(settings("1m", tmp_path / "library")))
+    cookies = b"# Netscape HTTP Cookie File\na.test\tFALSE\t/\tFALSE\t0\ta\tb\n"
+    await client.put("/api/cookies/mine", data=cookies, headers={"Content-Type": "text/plain"})
+    made = await subscribed(client, interval="1m", library={"folder": "A"}, request={"cookies": "mine"})
+    path = f"/api/subscriptions/{made['subscription_id']}"
+    await client.delete("/api/cookies/mine")
+    await client.close()
+    client = await aiohttp_client(create_app(settings("1h", None)))
+    answer = await client.patch(path, json={"name": "Another"})
+    assert answer.status == 200, await answer.text()
+    assert (await answer.json()) == made | {"name": "Another", "revision": 2}
+    for again in ({"interval": "1m"}, {"library": {"folder": "B"}}, {"request": {"quality": "720"}}):
+        assert (await client.patch(path, json=again)).status == 422, again
+    freed = {"interval": None, "library": None, "request": {"cookies": None}}
+    assert (await client.patch(path, json=freed)).status == 200
 
 
 async def test_two_patches_at_once_are_both_made(client: Client) -> None:
