@@ -30,8 +30,8 @@ class Film:
 
 @dataclass
 class Followed:
-    """`films` are in the order of the list. `status`: the answer is that, with `headers`. `base` stands before
-    the links of films, in place of the site's origin.
+    """`films` are in the order of the list. `status`: the answer is that, with `headers`. `base` stands
+    before the links of films, in place of the site's origin.
     """
 
     films: list[Film] = field(default_factory=list)
