@@ -556,12 +556,12 @@ class SubscriptionStore(Protocol):
         ...
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
-        """The ids of its tasks that no other subscription has."""
+        """The ids of its tasks that no other subscription has, without those of a client's own links."""
         ...
 
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
-        """Remove it with its items; return the ids of tasks that no other subscription has. `with_placed`:
-        what it has in the library is to be deleted.
+        """Remove it with its items; return what `unshared_tasks` would. `with_placed`: what it has in the
+        library is to be deleted.
 
         Raises `SubscriptionNotFound`.
         """
@@ -647,7 +647,8 @@ class SubscriptionStore(Protocol):
 
     async def expire(self, now: float) -> list[str]:
         """Let go what `keep` says, of subscriptions where something may be due; return the ids of tasks that
-        no subscription keeps any more, also those whose removal an earlier call has asked for in vain.
+        subscriptions have made and none keeps any more, also those whose removal an earlier call has asked
+        for in vain.
         """
         ...
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from server.core.library import Library
 from server.core.placements import (
+    NOBODY,
     Claimed,
     FileSet,
     OfTask,
@@ -117,6 +118,16 @@ async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[s
 async def leave_all(tables: Statements, subscription_id: str) -> None:
     """Have all deleted that a subscription has placed."""
     await tables.run(f"{_LEAVE} WHERE holder = ?", (subscription_id,))
+
+
+async def made_by_looks(tables: Statements, task_ids: Sequence[str]) -> list[str]:
+    """Those of the tasks that subscriptions have made: one that a client asked for by its link is the
+    client's, also where an entry of a subscription was fetched by it.
+    """
+    sql = "SELECT task_id, status FROM tasks WHERE task_id IN ({keys})"
+    rows = await fetch_in(tables, sql, task_ids)
+    made = {task_id for task_id, status in rows if json.loads(status).get("subscription_id")}
+    return [task_id for task_id in task_ids if task_id in made]
 
 
 class PlacementRows:
@@ -297,6 +308,8 @@ class PlacementRows:
             rows = await fetch_in(tables, _OF_SETS, [one.shares or one.set_id for one in sets])
             drops = placed and not any(one.wanted.keep_task for one in sets)
             drops = drops and not await tables.fetch(_UNHELD, (task_id,))
+            is_asked_for = any(one.holder == NOBODY for one in sets)
+            drops = drops and (is_asked_for or bool(await made_by_looks(tables, [task_id])))
             untold = drops and bool(await tables.fetch(_UNTOLD, (task_id,)))
             return OfTask(len(sets), placed, tuple(_films_first(rows)), drops, untold)
 

@@ -54,7 +54,7 @@ from server.core.subscriptions import (
 from server.core.task_of_item import task_of
 from server.storage.feed_names import name_feed, refuse_taken
 from server.storage.media_rows import look_up, name, resolved
-from server.storage.placement_rows import leave_all, leave_items, to_be_placed
+from server.storage.placement_rows import leave_all, leave_items, made_by_looks, to_be_placed
 from server.storage.tables import Row, Statements, Tables, Transactions, fetch_in, insert
 
 MOST_KNOWN = 20_000  # keys and aliases that a look is told
@@ -299,16 +299,13 @@ class SubscriptionRows:
         return await self._transactions.write(work, wakes=True)
 
     async def unshared_tasks(self, subscription_id: str) -> list[str]:
-        async def work(tables: Statements) -> list[str]:
-            return [task_id for (task_id,) in await tables.fetch(_UNSHARED, (subscription_id,))]
-
-        return await self._transactions.read(work)
+        return await self._transactions.read(lambda tables: _unshared(tables, subscription_id))
 
     async def remove(self, subscription_id: str, *, with_placed: bool = False) -> list[str]:
         async def work(tables: Tables) -> list[str]:
             await tables.alone()
             await _get(tables, subscription_id)
-            unshared = [task_id for (task_id,) in await tables.fetch(_UNSHARED, (subscription_id,))]
+            unshared = await _unshared(tables, subscription_id)
             if with_placed:
                 await leave_all(tables, subscription_id)
             await tables.run("DELETE FROM items WHERE subscription_id = ?", (subscription_id,))
@@ -495,7 +492,7 @@ class SubscriptionRows:
             await tables.alone()
             subscription = await _get(tables, items[0].subscription_id)
             rows = await fetch_in(tables, _ITEMS, [item.key for item in items], subscription.subscription_id)
-            there = [_item(*row) for row in rows]
+            there = sorted((_item(*row) for row in rows), key=lambda item: -item.number)  # the newest first
             done: dict[str, Task | str] = {}
             plan = Plan()
             for item in there:
@@ -564,7 +561,8 @@ class SubscriptionRows:
                 gone, again_at = _not_kept(subscription, items, now)
                 await _run_in(tables, _STATE, gone, "expired", "retention", mine)
                 await leave_items(tables, mine, gone)
-                found = [task_id for (task_id,) in await tables.fetch(_UNKEPT, (mine,))]
+                rows = await tables.fetch(_UNKEPT, (mine,))
+                found = await made_by_looks(tables, [task_id for (task_id,) in rows])
                 unkept += found
                 # Once more, until the tasks are gone: their removal may be cut off.
                 at = now + 30.0 if found else again_at
@@ -619,6 +617,11 @@ async def _get(tables: Statements, subscription_id: str) -> Subscription:
     for row in await tables.fetch(_BY_ID, (subscription_id,)):
         return read_subscription(*row)
     raise SubscriptionNotFound
+
+
+async def _unshared(tables: Statements, subscription_id: str) -> list[str]:
+    rows = await tables.fetch(_UNSHARED, (subscription_id,))
+    return await made_by_looks(tables, [task_id for (task_id,) in rows])
 
 
 async def _refuse_same(tables: Statements, source_key: str, wish: str, but: str = "") -> None:

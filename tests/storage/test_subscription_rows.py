@@ -20,6 +20,7 @@ from server.core.errors import (
 from server.core.events import Cancelled, Completed, Failed, Retried, Started, apply
 from server.core.media_keys import key_of_link
 from server.core.models import Stage, Task, VideoInfo
+from server.core.ports import Submission
 from server.core.sameness import manner_of
 from server.core.subscriptions import (
     DAY,
@@ -42,7 +43,7 @@ from server.files.public_names import short_of
 from server.storage import postgresql, sqlite
 from server.storage.postgresql.store import PostgresStore
 from server.storage.sqlite.store import SqliteStore
-from tests.examples import utc_now
+from tests.examples import new_task, utc_now
 
 AnyStore = SqliteStore | PostgresStore
 Open = Callable[[], AbstractAsyncContextManager[AnyStore]]
@@ -722,6 +723,34 @@ async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
     await store.subscriptions.pin(mine.subscription_id, ["site 1"], pinned=True)
     [item] = await store.subscriptions.items_of(mine.subscription_id, ["site 1"], None, 1)
     assert (item.state, item.pinned) == ("skipped", True)
+
+
+async def test_what_a_client_chooses_is_fetched_in_the_order_of_the_list(store: AnyStore) -> None:
+    mine = await subscribed(store)
+    await looked(store, entries(9, 10, 2))  # by their keys they have another order
+    found, _ = await store.subscriptions.items(mine.subscription_id, "known", None, 10)
+    done = await store.subscriptions.fetch(found[::-1], NOW)
+    numbers = {key: task.status.number for key, task in done.items() if isinstance(task, Task)}
+    assert sorted(numbers, key=lambda key: numbers[key]) == ["site 2", "site 10", "site 9"], "oldest first"
+
+
+@pytest.mark.parametrize("keep", [{"last": 1}, {"days": 1}])
+async def test_a_task_of_a_clients_own_link_goes_neither_with_what_is_kept_nor_with_the_subscription(
+    store: AnyStore, keep: dict[str, int]
+) -> None:
+    [own] = await store.add([Submission(new_task("https://a.test/1"))])
+    assert isinstance(own, Task)
+    await ended(store, own)
+    mine = await subscribed(store, backlog="all", keep=keep)
+    [task] = (await looked(store, entries(2, 1))).tasks
+    await ended(store, task)
+    assert (await states(store, mine))["site 1"] == "fetched in_memory"
+    later = utc_now().timestamp() + 2 * DAY
+    gone = await store.subscriptions.expire(later)
+    assert own.status.task_id not in gone
+    assert (await states(store, mine))["site 1"] == "expired retention"
+    assert await store.subscriptions.unshared_tasks(mine.subscription_id) == [task.status.task_id]
+    assert await store.subscriptions.remove(mine.subscription_id) == [task.status.task_id]
 
 
 async def test_all_or_none_are_fetched_where_the_queue_is_full(store: AnyStore) -> None:

@@ -657,6 +657,21 @@ async def test_what_is_not_kept_goes_as_a_whole_and_only_if_it_is_ours(server: I
 
 
 @pytest.mark.usefixtures("nobody_looks")
+async def test_a_subscription_that_keeps_no_tasks_keeps_that_of_a_clients_own_link(
+    server: Inside, root: Path
+) -> None:
+    own = await server.submit(url="https://a.test/1", auto_start=False)
+    await completed(server, own, film(1))
+    library = PLAIN | {"keep_task": False}
+    mine = await subscribed(server, "a", backlog="all", library=library)
+    assert await found(server, mine, 1) == [own]
+    async with asyncio.timeout(20):
+        while not all_of(root) or await busy(server):
+            await asyncio.sleep(0.02)
+    assert (await server.status(own))["library"] == {"state": "placed", "paths": all_of(root)}
+
+
+@pytest.mark.usefixtures("nobody_looks")
 async def test_a_file_that_its_owner_deletes_is_never_fetched_or_placed_again(
     server: Inside, root: Path
 ) -> None:
