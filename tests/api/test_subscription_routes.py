@@ -15,7 +15,13 @@ from aiohttp.test_utils import TestClient
 from server.api import subscription_routes
 from server.app import create_app
 from server.core import opml
-from server.settings import DownloadSettings, LibrarySettings, Settings, StorageSettings, SubscriptionsSettings
+from server.settings import (
+    DownloadSettings,
+    LibrarySettings,
+    Settings,
+    StorageSettings,
+    SubscriptionsSettings,
+)
 
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]

@@ -54,7 +54,10 @@ def test_one_entry_without_a_date_does_not_turn_the_order_round() -> None:
     ("begin", "expected"),
     [
         (of(("/1", "", "")), True),
-        (b"<?xml version='1.0'?><!-- " + b"x" * 5000 + b" --><feed xmlns='http://www.w3.org/2005/Atom'>", True),
+        (
+            b"<?xml version='1.0'?><!-- " + b"x" * 5000 + b" --><feed xmlns='http://www.w3.org/2005/Atom'>",
+            True,
+        ),
         (b"<?xml version='1.0'?><!-- <feed> " + b"x" * 5000, False),
         ("<?xml version='1.0' encoding='utf-16'?><feed>".encode("utf-16"), True),
         (b"<!doctype html><title>feed</title>" + b" " * 3000 + b"<rss>", False),
