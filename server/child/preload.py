@@ -1,7 +1,7 @@
 """Warms the fork server: what is imported and computed here once, no child has to do again.
 
-Importing is not enough: most of the first extraction goes into compiling the patterns of 1,750
-extractors. Everything must stay below 45 MB, so what no download needs is left out.
+Importing is not enough: much is computed by the first extraction. Everything must stay below 45 MB, so what
+no download needs is left out.
 """
 
 import gc
@@ -72,9 +72,6 @@ def warm(job: ModuleType, ffmpeg: str | None, deno: str | None) -> dict[str, str
     """
     import yt_dlp
 
-    with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True, "cachedir": False, "js_runtimes": {}}) as ydl:
-        for extractor in ydl._ies.values():
-            extractor.suitable("https://warm.invalid/")
     versions: dict[str, str | None] = {"yt_dlp": yt_dlp.version.__version__, "ffmpeg": None, "deno": None}
     asks = borrowed.fits("versions")
     if ffmpeg and asks:

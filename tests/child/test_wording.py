@@ -15,7 +15,7 @@ from yt_dlp import utils
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
-from server.child.extract import options
+from server.child.extract import options, plugins
 from server.child.extract.failures import Trail, classify
 from server.child.extract.youtube_dl import Engine
 from server.child.process.log import Log
@@ -95,11 +95,13 @@ class Saying(InfoExtractor):  # type: ignore[misc]
         ("url", "unsupported_url"),
     ],
 )
-def test_what_an_extractor_raises_has_a_code(tmp_path: Path, link: str, code: str) -> None:
+def test_what_an_extractor_raises_has_a_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, code: str
+) -> None:
     """All the way through yt-dlp, which wraps it."""
+    monkeypatch.setitem(plugins.extractors, Saying.ie_key(), Saying)
     trail, log = Trail(f"http://saying.test/{link}"), Log(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
     with Engine(options.for_download(download_job(tmp_path), log), trail) as engine:
-        engine._ies = {}
         engine.add_info_extractor(Saying())
         with pytest.raises(utils.YoutubeDLError) as raised:
             engine.first(trail.url)
@@ -111,9 +113,9 @@ def test_what_an_extractor_raises_has_a_code(tmp_path: Path, link: str, code: st
 def test_a_fault_of_ours_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though an extractor was at work when it showed."""
     monkeypatch.setattr("server.child.extract.youtube_dl._bounded", lambda _: None)
+    monkeypatch.setitem(plugins.extractors, Saying.ie_key(), Saying)
     log = Log(os.open(os.devnull, os.O_WRONLY))
     with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
-        engine._ies = {}
         engine.add_info_extractor(Saying())
         with pytest.raises(TypeError) as raised:
             engine.first("http://saying.test/ours")

@@ -13,7 +13,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from server.child import job
-from server.child.extract import youtube_dl
+from server.child.extract import plugins, youtube_dl
 from tests.fakes.extractor import ToldIE
 
 _make = youtube_dl.Engine.__init__
@@ -21,12 +21,10 @@ _make = youtube_dl.Engine.__init__
 
 def _made(self: youtube_dl.Engine, *arguments: Any, **options: Any) -> None:
     _make(self, *arguments, **options)
-    others = dict(self._ies)
-    self._ies.clear()
-    self.add_info_extractor(ToldIE())  # the first that is asked
-    self._ies.update(others)
+    self.add_info_extractor(ToldIE())
 
 
+plugins.extractors["Told"] = ToldIE  # the first that is asked
 youtube_dl.Engine.__init__ = _made  # type: ignore[method-assign]
 
 if __name__ == "__main__":

@@ -101,8 +101,7 @@ class Looking:
         headers = {name: value for name, value in conditions.items() if value} if self._look.form else {}
         url = self._job.wishes.url
         # YouTube's feeds are links that no extractor but the generic one knows, as others are.
-        others = (kind for name, kind in self._engine._ies.items() if name != "Generic")
-        if not self._look.form and any(kind.suitable(url) for kind in others):
+        if not self._look.form and next(self._engine.extractors_of(url)) != "Generic":
             return None
         try:
             with self._engine.reading(), self._engine.urlopen(Request(url, headers=headers)) as response:

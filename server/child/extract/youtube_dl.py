@@ -17,6 +17,7 @@ import functools
 import math
 import re
 import traceback
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -31,7 +32,7 @@ from yt_dlp.networking.common import Request, Response
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, YoutubeDLError
 
-from server.child.extract import generic, plugins, video_info
+from server.child.extract import extractors, generic, plugins, video_info
 from server.child.extract.failures import Trail, classify
 from server.child.extract.generic import AS_LISTS, is_list, lose_something
 from server.child.media import guarded, parts, probe
@@ -77,9 +78,10 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self._only_looks = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
         self.add_progress_hook(lambda event: self.on_progress(event))
-        own = plugins.extractors
-        self._ies.update(own)
-        self._ies.update((key, kind) for key, kind in _extractors().items() if key not in own)
+        known = extractors.enabled()
+        if own := plugins.extractors:
+            known = own | {key: kind for key, kind in known.items() if key not in own}
+        self._ies = ChainMap({}, known)  # to copy it would be to touch all, and thus to copy their memory
         # yt-dlp's own, if this one no longer fits it.
         kind = plugins.over(generic.GenericIE) if borrowed.fits("generic") else GenericIE
         self.add_info_extractor(kind())
@@ -140,13 +142,20 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             self.trail.note(error)
             raise
 
-    def extract_info(self, *args: Any, **kwargs: Any) -> Any:
+    def extract_info(
+        self, url: str, download: bool = True, ie_key: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         self._extracting += 1
         try:
             with self.reading():
-                return super().extract_info(*args, **kwargs)
+                ie_key = ie_key or next(self.extractors_of(url), None)
+                return super().extract_info(url, download, ie_key, *args, **kwargs)
         finally:
             self._extracting -= 1
+
+    def extractors_of(self, url: str) -> Iterator[str]:
+        """The names of the extractors that know `url`, of which yt-dlp takes the first."""
+        return (key for key in extractors.asked(url) if self._ies[key].suitable(url))
 
     def dl(self, *args: Any, **kwargs: Any) -> Any:
         """Downloaders parse what sources send, too: the playlists of fragments."""
@@ -296,6 +305,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
             return
         for handler in self._request_director.handlers.values():
             handler._make_sslcontext()
+        list(self.extractors_of(extractors.USUAL))
         stream = {
             "format_id": "0",
             "url": "http://warm.invalid/a.mp4",
@@ -323,13 +333,6 @@ def share_certificates() -> None:
     """Load the CA certificates once per process: it takes longer than a small download."""
     if borrowed.fits("certificates") and not hasattr(networking.make_ssl_context, "cache_info"):
         networking.make_ssl_context = functools.lru_cache(networking.make_ssl_context)
-
-
-@functools.cache
-def _extractors() -> dict[str, Any]:
-    """The extractors that yt-dlp enables by default, by their names; it takes 30 ms to list them."""
-    with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
-        return dict(ydl._ies)
 
 
 class _Bounded(Response):  # type: ignore[misc]

@@ -29,6 +29,7 @@ Part = Literal[
     "generic",
     "guard",
     "handed",
+    "patterns",
     "periods",
     "players",
     "plugins",
@@ -141,6 +142,14 @@ TABLE: Final[Mapping[Part, Borrowed]] = {
             f"{_DOWNLOADER}._hook_progress": "self, status, info_dict",
         },
         "what only ffmpeg can fetch is refused",
+    ),
+    "patterns": Borrowed(
+        {
+            f"{_EXTRACTOR}._VALID_URL": None,
+            f"{_EXTRACTOR}.suitable": "url",
+            f"{_EXTRACTOR}._match_valid_url": "url",
+        },
+        "each job asks every extractor whether it knows the link",
     ),
     "periods": Borrowed(
         {

@@ -1,0 +1,116 @@
+"""Which of yt-dlp's extractors may know a link: a look into the link instead of 1,750 patterns.
+
+yt-dlp asks each extractor in turn. Most patterns have characters that every link must contain; where they are
+missing, the extractor is not asked, and its pattern is never compiled. Both cost more than a small download.
+
+Decisions: docs/decisions/children.md
+"""
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+from yt_dlp import YoutubeDL
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.extractor.lazy_extractors import LazyLoadExtractor
+from yt_dlp.utils import variadic
+
+from server.child.extract import plugins
+from server.child.process import borrowed
+
+USUAL: Final = "https://www.warm.invalid/x.com/watch/video/a.html"
+"""A link that has what many links have in common: who may know this one is asked of most links."""
+
+_LETTERS: Final = r"\\(?:[xuU][0-9a-fA-F]+|N\{[^}]*\}|\d+|(.))|\[\^?\]?(?:\\.|[^\]\\])*\]|[.^$]"
+_PLAIN: Final = re.compile(_LETTERS, re.DOTALL)
+_VERBOSE: Final = re.compile(rf"{_LETTERS}|(?-s:#.*)|\s+", re.DOTALL)
+_GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>)?([^()]*)\)")
+_BREAK: Final = re.compile(r".\0?(?:[?*]|\{[^}]*\})[?+]?|\+[?+]?|\0", re.DOTALL)
+_SHORTEST: Final = 4
+
+
+@functools.cache
+def enabled() -> dict[str, Any]:
+    """The extractors that yt-dlp enables by default, by their names; it takes 30 ms to list them."""
+    with YoutubeDL({"quiet": True, "cachedir": False, "js_runtimes": {}}) as ydl:
+        return dict(ydl._ies)
+
+
+def asked(link: str) -> Iterator[str]:
+    """The names of those who may know `link`, in yt-dlp's order: plugins', and whom it does not exclude."""
+    own, lowered, (names, texts, always) = plugins.extractors, link.lower(), _texts()
+    yield from own
+    places: Iterable[int] = range(len(names))
+    if link.isascii():  # other letters may be equal to ASCII's where case is ignored
+        starts = ((at, lowered[at : at + _SHORTEST]) for at in range(len(lowered)))
+        found = {
+            place
+            for at, start in starts
+            for text, place in texts.get(start, ())
+            if lowered.startswith(text, at)
+        }
+        places = sorted(found.union(always))
+    yield from (name for name in map(names.__getitem__, places) if name not in own)
+
+
+def in_each_match(pattern: str) -> tuple[str, ...]:
+    """Texts in lower case, one of which is in whatever `pattern` matches; none where it says too little."""
+    if not pattern.isascii() or re.search(r"\(\?[a-zA-Z-]*x[a-zA-Z-]*:", pattern):
+        return ()  # the latter: a part that is verbose
+    is_verbose = re.match(r"\(\?[a-zA-Z]*x[a-zA-Z]*\)", pattern)
+    text = (_VERBOSE if is_verbose else _PLAIN).sub(_letter, pattern)
+    groups: list[str] = []  # what is in them; in the text each becomes one character, from "\x80" on
+
+    def found(alternatives: str) -> tuple[str, ...]:
+        each = list[tuple[str, ...]]()
+        for one in alternatives.split("|"):
+            pieces = _BREAK.split(one)
+            longest = max((piece for piece in pieces if piece.isascii()), key=len).lower()
+            if len(longest) >= _SHORTEST and longest not in USUAL:
+                each.append((longest,))
+            else:
+                inner = (found(groups[ord(piece) - 0x80]) for piece in pieces if not piece.isascii())
+                each.append(next(filter(None, inner), ()))
+        return tuple(chain(*each)) if all(each) else ()
+
+    def group(inner: re.Match[str]) -> str:
+        groups.append("" if inner[1].startswith("?") else inner[1])  # "?": looks around, and others
+        return f"\0{chr(0x7F + len(groups))}\0"
+
+    count = 1
+    while count:
+        text, count = _GROUP.subn(group, text)
+    return () if "(" in text or ")" in text else found(text)
+
+
+def _letter(part: re.Match[str]) -> str:
+    """A character that stands for itself; nothing for spaces and comments, else \\0: a place that varies."""
+    if (escaped := part[1]) and not escaped.isalnum() and escaped not in r"\|()?*+{}":
+        return escaped
+    return "" if part[0][0] == "#" or part[0].isspace() else "\0"
+
+
+@functools.cache
+def _texts() -> tuple[list[str], dict[str, list[tuple[str, int]]], list[int]]:
+    """All names; the texts by their first characters, with the places of who needs them; the others' places.
+
+    Only those who ask nothing but their patterns need what the patterns say.
+    """
+    texts, always = defaultdict(list), []
+    usual = {_ways(kind) for kind in (InfoExtractor, LazyLoadExtractor) if borrowed.fits("patterns")}
+    for place, kind in enumerate(enabled().values()):
+        each = [in_each_match(pattern) for pattern in variadic(kind._VALID_URL or ())] if usual else [()]
+        if all(each) and _ways(kind) in usual:
+            for text in chain(*each):
+                texts[text[:_SHORTEST]].append((text, place))
+        else:
+            always.append(place)
+    return list(enabled()), dict(texts), always
+
+
+def _ways(kind: Any) -> tuple[Any, Any]:
+    """The functions that look whether a link fits."""
+    return kind.suitable.__func__, kind._match_valid_url.__func__
