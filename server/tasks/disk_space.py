@@ -56,6 +56,7 @@ class Reserve:
         self._promised: dict[str, tuple[Path, int]] = {}
         self._refused: dict[str, tuple[float, int]] = {}  # when, and how many bytes should have been free
         self._one_at_a_time = asyncio.Lock()
+        self.begun = asyncio.Event()  # set by each attempt that begins: the disk is to be watched again
 
     async def take(self, task_id: str, work: Path, needs: int) -> bool:
         """Reserve what is missing of the `needs` bytes of a download in `work`; False if there is no room.

@@ -16,6 +16,7 @@ from server.tasks.service import Tasks
 log = logging.getLogger(__name__)
 
 LOOK_AT_DISK = 1.0  # seconds
+LOOK_WHILE_IDLE = 5.0  # seconds: no task runs, and nothing is wrong
 MAKE_ROOM_EVERY = 15.0  # seconds: there may be nothing to delete
 LOOK_FOR_EXPIRED = 20.0  # seconds: retention acts within a minute
 AT_ONCE = 100  # expired tasks removed in one go
@@ -49,12 +50,25 @@ class DiskWatch:
         self._trouble = trouble
         self._low = False
         self._in_trouble = False
+        self._is_calm = False
         self._made_at = -MAKE_ROOM_EVERY
 
     async def watch(self) -> None:
-        await for_ever(self._look, LOOK_AT_DISK)
+        await for_ever(self._look, LOOK_AT_DISK, self._rest)
+
+    async def _rest(self, pause: float) -> None:
+        begun = self._reserve.begun
+        begun.clear()
+        if self._is_calm and not self._dispatcher.running():
+            try:
+                async with asyncio.timeout(LOOK_WHILE_IDLE):
+                    await begun.wait()
+            except TimeoutError:
+                return
+        await asyncio.sleep(pause)
 
     async def _look(self) -> None:
+        self._is_calm = False
         if await self._trouble():
             self._in_trouble = True
             self._dispatcher.hold()
@@ -76,7 +90,8 @@ class DiskWatch:
                 with contextlib.suppress(AppError):  # the task ended meanwhile
                     await self._tasks.send_back(task_id)
         # Running tasks wait for room, too: there may be none to record that they are queued again.
-        is_due = not self._has_room() and time.monotonic() - self._made_at > MAKE_ROOM_EVERY
+        has_room = self._has_room()
+        is_due = not has_room and time.monotonic() - self._made_at > MAKE_ROOM_EVERY
         if is_due and (self._dispatcher.running() or await self._tasks.any_queued()):
             self._made_at = time.monotonic()
             await self._make_room(self._has_room)
@@ -84,6 +99,7 @@ class DiskWatch:
             self._low = False
             log.warning("there is room again: downloads go on")
             self._dispatcher.release()
+        self._is_calm = has_room and not self._low
 
     def _has_room(self) -> bool:
         return self._disk.has_room() and not self._reserve.is_short()
@@ -125,7 +141,11 @@ async def carry_out_removals(tasks: Tasks, task_ids: list[str]) -> None:
             log.error("%s could not be removed altogether: %s", task_id, exc.__cause__ or exc)
 
 
-async def for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
+async def for_ever(
+    look: Callable[[], Awaitable[None]],
+    pause: float,
+    rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
     """Call `look` every `pause` seconds until cancelled. An error is logged: the next call may succeed."""
     waits = False
     while True:
@@ -139,4 +159,4 @@ async def for_ever(look: Callable[[], Awaitable[None]], pause: float) -> None:
             log.exception("looking after the service failed; the next try is in %s s", pause)
         else:
             waits = False
-        await asyncio.sleep(pause)
+        await rest(pause)

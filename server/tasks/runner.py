@@ -135,6 +135,7 @@ class Runner:
         nothing, unless files were being published: then it comes too late. Raises `StoreUnavailable` if
         `Started` could not be saved; every later error becomes a status.
         """
+        self.reserve.begun.set()
         await self._fork_server.warm()
         try:
             task = await self._store.get(task_id)
@@ -143,7 +144,7 @@ class Runner:
             if request is None:
                 await self._recorder.record(task_id, Requeued(because=NEWER_RELEASE))
                 return None
-            if await self._workplace.trouble():  # the watch, which then begins nothing, looks once a second
+            if await self._workplace.trouble():  # the watch, which then begins nothing, has not seen it yet
                 return await self._recorder.record(task_id, Requeued(because=STORAGE_AWAY, after=DISK_DELAY))
             # While a task waits for room, its source is not asked in vain. A task that can never fit begins:
             # its child says again how much it needs, and the task fails.

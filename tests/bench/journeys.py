@@ -53,6 +53,7 @@ async def _followed(folder: Path, film: str) -> tuple[set[str], set[str], set[st
         patch.object(children, "PROGRAM", PROGRAM),
         patch.object(children, "_environment", lambda: environment),
         patch.object(janitor, "LOOK_AT_DISK", NEVER),
+        patch.object(janitor, "LOOK_WHILE_IDLE", NEVER),
         patch.object(connections, "LOOK", NEVER),
     ):
         async with inside(folder) as service:

@@ -102,6 +102,7 @@ class Looks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(janitor, "LOOK_AT_DISK", 0.02)
+        monkeypatch.setattr(janitor, "LOOK_WHILE_IDLE", 0.02)
         original, self.count = DataDir.look, 0
 
         async def counted(data: DataDir) -> str | None:

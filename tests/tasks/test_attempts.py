@@ -152,6 +152,14 @@ async def test_an_attempt_whose_task_is_in_other_hands_stops_its_child(
     assert (await attempt.store.get(attempt.task_id)).status == taken
 
 
+async def test_an_attempt_has_the_disk_watched(attempt: Attempt) -> None:
+    reserve = attempt.runner.reserve
+    assert not reserve.begun.is_set()
+    attempt.child.say(DownloadStarted(), Produced(files={"video": VIDEO}))
+    await run(attempt)
+    assert reserve.begun.is_set()
+
+
 async def test_an_attempt_that_lost_its_task_publishes_nothing(attempt: Attempt) -> None:
     running = asyncio.create_task(run(attempt))
     attempt.child.say(DownloadStarted())
